@@ -1,0 +1,68 @@
+//! The error body, and the stable kinds of error behind it.
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+/// What every error answer carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// One sentence for people.
+    pub detail: String,
+    /// Stable name for programs.
+    pub kind: ErrorKind,
+}
+
+/// The stable name of an error; each has one HTTP status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// 400: the key breaks a rule of [`crate::Key`].
+    BadKey,
+    /// 400: the body is not the JSON that was asked for.
+    BadBody,
+    /// 400: the request target or head cannot be served.
+    BadRequest,
+    /// 403: a browser page of another origin called an admin path.
+    OriginNotAllowed,
+    /// 404: a full shard has no value for the key.
+    NotFound,
+    /// 404: no such path.
+    NoSuchRoute,
+    /// 405: the path has other methods.
+    MethodNotAllowed,
+    /// 413: the body is over 64 KiB.
+    BodyTooLarge,
+    /// 415: a browser page sent something that is not declared as JSON.
+    NotJson,
+    /// 500: a fault of this process.
+    Internal,
+    /// 502: a shard's answer was unreadable or too large.
+    BadShardAnswer,
+    /// 503: the shard did not answer, or refused for lack of room.
+    ShardUnavailable,
+    /// 503: the queue of the shard is full.
+    Overloaded,
+    /// 503: the process is starting or draining.
+    NotReady,
+    /// 507: the shard holds as many keys as it may.
+    StoreFull,
+}
+
+impl ErrorKind {
+    /// The status that goes with this kind.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::BadKey | Self::BadBody | Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::OriginNotAllowed => StatusCode::FORBIDDEN,
+            Self::NotFound | Self::NoSuchRoute => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::BadShardAnswer => StatusCode::BAD_GATEWAY,
+            Self::ShardUnavailable | Self::Overloaded | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
+        }
+    }
+}

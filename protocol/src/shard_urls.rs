@@ -1,0 +1,139 @@
+//! `SHARD_URLS`: where the shards are, in order of their ids.
+
+use http::Uri;
+use std::num::NonZeroU32;
+
+use crate::ShardId;
+
+/// The shards' base URLs, in order of shard id; never empty, no two alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardUrls(Vec<ShardUrl>);
+
+/// One shard's base URL, `http://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardUrl {
+    /// The position in the list.
+    pub id: ShardId,
+    /// Host name or address as written (IPv6 in brackets).
+    pub host: String,
+    /// TCP port; 80 when the URL has none.
+    pub port: u16,
+}
+
+/// Why a list is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ShardUrlsError {
+    /// No URL, or an empty place between two commas.
+    #[error("an empty entry; give http://host:port for every shard, separated by commas")]
+    Empty,
+    /// Not `http://host[:port]`.
+    #[error("`{url}` is not http://host:port (no path, query or user)")]
+    NotAPlainHttpUrl {
+        /// The entry as written.
+        url: String,
+    },
+    /// The same host and port twice.
+    #[error("`{url}` stands there twice; every shard has its own address")]
+    Duplicate {
+        /// The entry as written.
+        url: String,
+    },
+}
+
+impl ShardUrls {
+    /// Reads a comma-separated list.
+    ///
+    /// # Errors
+    /// Names the first entry that is empty, not a plain HTTP URL, or a repetition.
+    pub fn parse(list: &str) -> Result<Self, ShardUrlsError> {
+        let mut urls: Vec<ShardUrl> = Vec::new();
+        for (id, text) in (0..).zip(list.split(',').map(str::trim)) {
+            let url = parse_one(ShardId(id), text)?;
+            if urls.iter().any(|other| other.host == url.host && other.port == url.port) {
+                return Err(ShardUrlsError::Duplicate { url: text.into() });
+            }
+            urls.push(url);
+        }
+        Ok(Self(urls))
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn count(&self) -> NonZeroU32 {
+        u32::try_from(self.0.len()).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// The shards in order of id.
+    pub fn iter(&self) -> std::slice::Iter<'_, ShardUrl> {
+        self.0.iter()
+    }
+
+    /// One shard by id.
+    #[must_use]
+    pub fn get(&self, id: ShardId) -> Option<&ShardUrl> {
+        self.0.get(id.index())
+    }
+}
+
+impl std::fmt::Display for ShardUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "http://{}:{}", self.host, self.port)
+    }
+}
+
+fn parse_one(id: ShardId, text: &str) -> Result<ShardUrl, ShardUrlsError> {
+    if text.is_empty() {
+        return Err(ShardUrlsError::Empty);
+    }
+    let refused = || ShardUrlsError::NotAPlainHttpUrl { url: text.into() };
+    let uri: Uri = text.parse().map_err(|_| refused())?;
+    let authority = uri.authority().ok_or_else(refused)?;
+    let plain = uri.scheme_str() == Some("http")
+        && !text.contains(['?', '#', '@'])
+        && uri.path() == "/"
+        && !authority.host().is_empty();
+    if !plain {
+        return Err(refused());
+    }
+    let port = match authority.port() {
+        Some(port) => port.as_str().parse().map_err(|_| refused())?,
+        None if authority.as_str().ends_with(':') => return Err(refused()),
+        None => 80,
+    };
+    Ok(ShardUrl { id, host: authority.host().to_ascii_lowercase(), port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_gives_the_ids() {
+        let urls = ShardUrls::parse("http://a:9000, http://[::1]:9001/,http://c").unwrap();
+        let shown: Vec<String> = urls.iter().map(|url| format!("{} {url}", url.id)).collect();
+        assert_eq!(shown, ["0 http://a:9000", "1 http://[::1]:9001", "2 http://c:80"]);
+        assert_eq!(urls.count().get(), 3);
+    }
+
+    #[test]
+    fn bad_lists_are_refused() {
+        assert_eq!(ShardUrls::parse(""), Err(ShardUrlsError::Empty));
+        assert_eq!(ShardUrls::parse("http://a:1,,http://b:1"), Err(ShardUrlsError::Empty));
+        for bad in [
+            "a:9000",
+            "https://a:9000",
+            "http://a:9000/x",
+            "http://a:9000/?q",
+            "http://u@a:1",
+            "http://a:99999",
+        ] {
+            assert!(
+                matches!(ShardUrls::parse(bad), Err(ShardUrlsError::NotAPlainHttpUrl { .. })),
+                "{bad}: {:?}",
+                ShardUrls::parse(bad)
+            );
+        }
+        let twice = ShardUrls::parse("http://a:9000,http://A:9000/");
+        assert_eq!(twice, Err(ShardUrlsError::Duplicate { url: "http://A:9000/".into() }));
+    }
+}
