@@ -95,10 +95,11 @@ fn parse_one(id: ShardId, text: &str) -> Result<ShardUrl, ShardUrlsError> {
     if !plain {
         return Err(refused());
     }
-    let port = match authority.port() {
-        Some(port) => port.as_str().parse().map_err(|_| refused())?,
-        None if authority.as_str().ends_with(':') => return Err(refused()),
-        None => 80,
+    // `Authority::port` gives nothing for a port that is out of range, so the text behind the host decides.
+    let port = match authority.as_str().strip_prefix(authority.host()) {
+        Some("") => 80,
+        Some(port) => port.trim_start_matches(':').parse().map_err(|_| refused())?,
+        None => return Err(refused()),
     };
     Ok(ShardUrl { id, host: authority.host().to_ascii_lowercase(), port })
 }
