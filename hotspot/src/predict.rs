@@ -1,0 +1,85 @@
+//! What a key stream and a placement must produce: shares of keys and shards, and what a cache lets through.
+
+/// The probabilities of `keys` ranks under Zipf's law: rank r (from 1) has `r^-exponent / Σ i^-exponent`.
+/// With exponent 0 it is the uniform distribution.
+#[must_use]
+pub fn zipf(keys: usize, exponent: f64) -> Vec<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "key spaces are far below 2^53")]
+    let weights: Vec<f64> = (1..=keys).map(|rank| (rank as f64).powf(-exponent)).collect();
+    let sum: f64 = weights.iter().sum();
+    weights.into_iter().map(|weight| weight / sum).collect()
+}
+
+/// Each shard's share of the requests: the sum of its keys' probabilities. `owners[i]` is the shard of key `i`.
+#[must_use]
+pub fn shard_shares(probabilities: &[f64], owners: &[usize], shards: usize) -> Vec<f64> {
+    let mut shares = vec![0.0; shards];
+    for (probability, owner) in probabilities.iter().zip(owners) {
+        if let Some(share) = shares.get_mut(*owner) {
+            *share += probability;
+        }
+    }
+    shares
+}
+
+/// Requests a second that reach the shard for a key asked for at `rate` per second through a cache of `ttl` seconds with
+/// single-flight, once steady: one fetch, then hits for `ttl`, then 1/λ until the next request asks again. λ/(1+λT).
+#[must_use]
+pub fn steady_misses(rate: f64, ttl: f64) -> f64 {
+    rate / (1.0 + rate * ttl)
+}
+
+/// Expected fetches of one key in the first `span` seconds from a cold cache, `span` no longer than the time to live:
+/// one if it is asked for at all. 1 − e^(−λ·span), arrivals being Poisson.
+#[must_use]
+pub fn cold_misses(rate: f64, span: f64) -> f64 {
+    1.0 - (-rate * span).exp()
+}
+
+/// Expected fetches of one key in the first `span` seconds from a cold cache when every arrival of the whole stream is
+/// `draws` independent draws and the key has probability `p`: 1 − (1 − p)^draws. What a generator with a fixed number of
+/// requests produces while `span` is no longer than the time to live.
+#[must_use]
+pub fn cold_misses_of_draws(p: f64, draws: f64) -> f64 {
+    1.0 - (draws * (-p).ln_1p()).exp()
+}
+
+/// Binomial standard error of an observed share: √(p(1−p)/n).
+#[must_use]
+pub fn share_standard_error(p: f64, n: f64) -> f64 {
+    (p * (1.0 - p) / n).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zipf_figures_of_the_lab() {
+        assert!((zipf(1_000, 1.5)[0] - 0.392).abs() < 0.0005);
+        assert!((zipf(1_000, 0.99)[0] - 0.129).abs() < 0.0005);
+        assert!((zipf(1_000, 0.0)[999] - 0.001).abs() < 1e-12);
+        assert!((zipf(1_000, 1.5).iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_reaches_the_shards_behind_the_cache_in_the_celebrity_scenario() {
+        // 100/s on one key and 30/s over 500 keys, T = 60 s: 6.5 of 130 requests/s once steady.
+        let steady = steady_misses(100.0, 60.0) + 500.0 * steady_misses(30.0 / 500.0, 60.0);
+        assert!((steady - 6.5).abs() < 0.05, "{steady}");
+        for (span, expected) in [(4.0, 26.9), (15.0, 19.8)] {
+            let cold = cold_misses(100.0, span) + 500.0 * cold_misses(30.0 / 500.0, span);
+            assert!((cold / span - expected).abs() < 0.05, "{}", cold / span);
+        }
+    }
+
+    #[test]
+    fn shares_add_up_by_owner() {
+        assert_eq!(shard_shares(&[0.5, 0.25, 0.25], &[1, 0, 1], 2), [0.25, 0.75]);
+    }
+
+    #[test]
+    fn draws_and_poisson_agree_for_rare_keys() {
+        assert!((cold_misses_of_draws(0.002, 450.0) - cold_misses(0.06, 15.0)).abs() < 0.001);
+    }
+}
