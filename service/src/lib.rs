@@ -1,1 +1,21 @@
-//! In progress.
+//! What every process of the lab shares.
+//!
+//! A process is `arguments → build → start → wait for a signal → drain → exit code`: [`process::main`] drives that, with
+//! [`args::ProcessArgs`] as the settings all have in common, [`logs`] and one [`metrics::Metrics`] registry passed down.
+//! A [`server::Server`] answers HTTP/1.1 on one single-threaded runtime a core; [`health`] gives `/live`, `/ready` and
+//! `/metrics`; every task goes through [`tasks::Tasks`], so that a drain can wait for it and name what was left.
+
+pub mod args;
+pub mod body;
+pub mod health;
+pub mod key_series;
+pub mod logs;
+pub mod metrics;
+pub mod problem;
+pub mod process;
+pub mod server;
+pub mod tasks;
+
+mod accept;
+mod listen;
+mod signals;

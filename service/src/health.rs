@@ -1,0 +1,62 @@
+//! `/live`, `/ready` and `/metrics`.
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+use protocol::ErrorKind;
+
+/// Whether the process takes requests. Cheap to clone; 0, the default, is "starting".
+#[derive(Clone, Debug, Default)]
+pub struct Health(Arc<AtomicU8>);
+
+const READY: u8 = 1;
+const DRAINING: u8 = 2;
+
+impl Health {
+    /// From now on `/ready` answers 200.
+    pub(crate) fn set_ready(&self) {
+        self.0.store(READY, Ordering::Relaxed);
+    }
+
+    /// From now on `/ready` answers 503.
+    pub(crate) fn set_draining(&self) {
+        self.0.store(DRAINING, Ordering::Relaxed);
+    }
+
+    fn answer(&self) -> Response {
+        match self.0.load(Ordering::Relaxed) {
+            READY => (StatusCode::OK, "ready\n").into_response(),
+            DRAINING => Problem::new(ErrorKind::NotReady, "draining").into_response(),
+            _ => Problem::new(ErrorKind::NotReady, "starting").into_response(),
+        }
+    }
+}
+
+/// The routes every process has: `/live`, `/ready`, `/metrics`.
+pub fn routes<S>(health: Health, metrics: Arc<Metrics>) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    Router::new()
+        .route("/live", get(|| async { "live\n" }))
+        .route("/ready", get(move || async move { health.answer() }))
+        .route("/metrics", get(move || async move { expose(&metrics) }))
+}
+
+fn expose(metrics: &Metrics) -> Response {
+    match metrics.encode() {
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
+        Err(err) => {
+            tracing::error!(%err, "metrics cannot be encoded");
+            Problem::new(ErrorKind::Internal, "metrics cannot be encoded; see the log").into_response()
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Binding a port for several runtimes.
+
+use socket2::{Domain, Protocol, Socket, Type};
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+
+/// Length of each listener's accept queue.
+const BACKLOG: i32 = 1024;
+
+/// Why a port could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr}: {source}{}", hint(source))]
+pub struct BindError {
+    /// The address that was asked for.
+    pub addr: SocketAddr,
+    /// What the system said.
+    #[source]
+    pub source: std::io::Error,
+}
+
+fn hint(err: &std::io::Error) -> &'static str {
+    match err.kind() {
+        std::io::ErrorKind::AddrInUse => "; stop the process that has it, or set PORT to a free one",
+        std::io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need a privilege, set PORT to a higher one"
+        }
+        _ => "",
+    }
+}
+
+/// One listener a runtime on the same port; port 0 is any free one.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub(crate) fn listeners(addr: SocketAddr, count: NonZeroUsize) -> Result<Vec<TcpListener>, BindError> {
+    let all = || {
+        // With SO_REUSEPORT a second lab would share the port silently, so the port is first taken without it.
+        let exclusive = socket(addr)?;
+        exclusive.bind(&addr.into())?;
+        let addr = exclusive.local_addr()?.as_socket().unwrap_or(addr);
+        drop(exclusive);
+        (0..count.get()).map(|_| shared(addr)).collect::<Result<Vec<_>, _>>()
+    };
+    all().map_err(|source| BindError { addr, source })
+}
+
+fn socket(addr: SocketAddr) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // Lets a restarted process have the port while connections of its predecessor are in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+fn shared(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = socket(addr)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_refused_although_listeners_share_ports() {
+        let two = NonZeroUsize::new(2).unwrap();
+        let first = listeners("127.0.0.1:0".parse().unwrap(), two).unwrap();
+        let addr = first[0].local_addr().unwrap();
+        assert_eq!((first.len(), first[1].local_addr().unwrap()), (2, addr));
+        let refused = listeners(addr, two).unwrap_err().to_string();
+        assert!(
+            refused.contains(&addr.to_string()) && refused.contains("set PORT to a free one"),
+            "{refused}"
+        );
+        assert_eq!(refused.lines().count(), 1);
+    }
+}

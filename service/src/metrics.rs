@@ -1,0 +1,118 @@
+//! One metrics registry for a process, built in `App::build` and passed down.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// A registry, and the only way metrics are made.
+#[derive(Default)]
+pub struct Metrics {
+    registry: Registry,
+    /// Run before every exposition, for gauges that are read rather than kept.
+    refresh: parking_lot::Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
+}
+
+/// Upper bounds, in seconds, of a request duration histogram: 100 µs to 10 s, fine enough for shards that answer in less
+/// than a millisecond.
+pub const DURATION_BUCKETS: [f64; 22] = [
+    0.0001, 0.000_2, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.007_5, 0.010, 0.015, 0.020, 0.025, 0.030, 0.040,
+    0.050, 0.075, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0,
+];
+
+impl Metrics {
+    fn register<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C, prometheus::Error> {
+        self.registry.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    /// Registers any collector.
+    ///
+    /// # Errors
+    /// When a metric of that name exists or its description is malformed.
+    pub fn collector(&self, collector: Box<dyn Collector>) -> Result<(), prometheus::Error> {
+        self.registry.register(collector)
+    }
+
+    /// A counter without labels.
+    ///
+    /// # Errors
+    /// As for [`Metrics::collector`].
+    pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.register(IntCounter::new(name, help)?)
+    }
+
+    /// A counter with labels.
+    ///
+    /// # Errors
+    /// As for [`Metrics::collector`].
+    pub fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    /// An integer gauge without labels.
+    ///
+    /// # Errors
+    /// As for [`Metrics::collector`].
+    pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.register(IntGauge::new(name, help)?)
+    }
+
+    /// An integer gauge with labels.
+    ///
+    /// # Errors
+    /// As for [`Metrics::collector`].
+    pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    /// A fractional gauge without labels.
+    ///
+    /// # Errors
+    /// As for [`Metrics::collector`].
+    pub fn fraction(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        self.register(Gauge::new(name, help)?)
+    }
+
+    /// A fractional gauge with labels.
+    ///
+    /// # Errors
+    /// As for [`Metrics::collector`].
+    pub fn fractions(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+        self.register(GaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    /// A histogram of durations in seconds over [`DURATION_BUCKETS`].
+    ///
+    /// # Errors
+    /// As for [`Metrics::collector`].
+    pub fn durations(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let opts = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
+        self.register(HistogramVec::new(opts, labels)?)
+    }
+
+    /// Runs `refresh` before every exposition.
+    pub fn before_exposition(&self, refresh: impl Fn() + Send + Sync + 'static) {
+        self.refresh.lock().push(Box::new(refresh));
+    }
+
+    /// All metrics in the Prometheus text format.
+    ///
+    /// # Errors
+    /// When a collector gives inconsistent families.
+    pub fn encode(&self) -> Result<String, prometheus::Error> {
+        self.refresh.lock().iter().for_each(|refresh| refresh());
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}

@@ -1,0 +1,61 @@
+//! An error answer: the status of its kind, and the error body of the wire contract.
+
+use axum::Json;
+use axum::http::{HeaderValue, Method, Uri, header};
+use axum::response::{IntoResponse, Response};
+use protocol::{ErrorBody, ErrorKind};
+
+/// An error on its way to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What the client reads.
+    pub body: ErrorBody,
+    /// Seconds for `Retry-After`.
+    pub retry_after: Option<u32>,
+}
+
+impl Problem {
+    /// An error with one sentence for people.
+    pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
+        Self { body: ErrorBody { detail: detail.into(), kind }, retry_after: None }
+    }
+
+    /// The same with `Retry-After`.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+}
+
+impl From<ErrorBody> for Problem {
+    fn from(body: ErrorBody) -> Self {
+        Self { body, retry_after: None }
+    }
+}
+
+impl From<protocol::KeyError> for Problem {
+    fn from(err: protocol::KeyError) -> Self {
+        Self::new(ErrorKind::BadKey, err.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.body.kind.status(), Json(self.body)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// The answer to a path that nothing serves; for `Router::fallback`.
+pub async fn no_such_route(uri: Uri) -> Problem {
+    Problem::new(ErrorKind::NoSuchRoute, format!("nothing is served at {}", uri.path()))
+}
+
+/// The answer to a method that a path does not have; for `Router::method_not_allowed_fallback`.
+pub async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    Problem::new(ErrorKind::MethodNotAllowed, format!("{} does not take {method}", uri.path()))
+}

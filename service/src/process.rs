@@ -1,0 +1,122 @@
+//! The life of a process: arguments, start, signal, drain, exit code.
+
+use clap::Parser;
+use std::process::ExitCode;
+
+use crate::args::{self, ProcessArgs, SettingError};
+use crate::listen::BindError;
+use crate::logs;
+use crate::server::Started;
+use crate::signals::StopSignals;
+
+/// Why a process could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting cannot be used; exit code 2.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The port cannot be had; exit code 1.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Anything else, in one line; exit code 1.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<std::io::Error> for StartError {
+    fn from(err: std::io::Error) -> Self {
+        Self::Other(err.to_string())
+    }
+}
+
+impl From<prometheus::Error> for StartError {
+    fn from(err: prometheus::Error) -> Self {
+        Self::Other(format!("metrics cannot be registered: {err}"))
+    }
+}
+
+impl StartError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Setting(_) => ExitCode::from(2),
+            Self::Bind(_) | Self::Other(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Reads the arguments of this process; on an error says it in one line and gives the exit code.
+///
+/// # Errors
+/// The exit code: 0 after `--help` or `--version`, 2 after a bad setting.
+pub fn arguments<A: Parser>() -> Result<A, ExitCode> {
+    A::try_parse().map_err(|err| {
+        if args::is_information(&err) {
+            // Nothing can be done when standard output is closed.
+            let _ = err.print();
+            return ExitCode::SUCCESS;
+        }
+        complain(&args::one_line(&err));
+        ExitCode::from(2)
+    })
+}
+
+/// Says one line on standard error, led by the program's name.
+pub fn complain(line: &str) {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let program =
+        std::path::Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    eprintln!("{program}: {line}");
+}
+
+/// Runs a server process: installs the logger, starts, waits for SIGTERM or SIGINT, drains.
+///
+/// Exit code 0 after a whole drain, 1 when something was left (named in the log) or the start failed, 2 for a bad
+/// setting, 130 at a second signal.
+pub fn run(process: &ProcessArgs, start: impl FnOnce() -> Result<Started, StartError>) -> ExitCode {
+    match run_to_end(process, start) {
+        Ok(code) => code,
+        Err(err) => {
+            complain(&err.to_string());
+            err.exit_code()
+        }
+    }
+}
+
+fn run_to_end(
+    process: &ProcessArgs,
+    start: impl FnOnce() -> Result<Started, StartError>,
+) -> Result<ExitCode, StartError> {
+    logs::init(process)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before the start, so that a signal in its midst is not lost.
+    let mut signals = {
+        let _guard = runtime.enter();
+        StopSignals::listen()?
+    };
+    let started = start()?;
+    tracing::info!(addr = %started.local_addr(), "ready");
+    runtime.block_on(signals.next());
+    let grace = process.drain_timeout();
+    tracing::info!(grace_seconds = grace.as_secs(), "draining; a second signal ends at once");
+    let (done, mut drained) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("drain".into()).spawn(move || {
+        let _ = done.send(started.stop(grace));
+    })?;
+    let code = runtime.block_on(async {
+        tokio::select! {
+            left = &mut drained => match left {
+                Ok(left) if left.is_empty() => {
+                    tracing::info!("drained");
+                    ExitCode::SUCCESS
+                }
+                Ok(left) => {
+                    tracing::error!(left = left.join(", "), "the grace ran out");
+                    ExitCode::FAILURE
+                }
+                Err(_) => ExitCode::FAILURE,
+            },
+            () = signals.next() => ExitCode::from(130),
+        }
+    });
+    Ok(code)
+}

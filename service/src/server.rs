@@ -1,0 +1,261 @@
+//! An HTTP server on one single-threaded runtime a core, so that a request never changes cores.
+
+use axum::Router;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::accept;
+use crate::health::Health;
+use crate::listen::{self, BindError};
+use crate::tasks::Tasks;
+
+/// Most connections open at once; the rest wait in the accept queue.
+const MAX_CONNECTIONS: usize = 16_384;
+
+/// A bound server that does not accept yet.
+pub struct Server {
+    listeners: Vec<std::net::TcpListener>,
+    addr: SocketAddr,
+    health: Health,
+    tasks: Tasks,
+}
+
+/// What one runtime's router is built with. The builder runs inside that runtime.
+pub struct Worker {
+    /// 0 … workers − 1. Background tasks belong on worker 0.
+    pub index: usize,
+    /// Where tasks are spawned.
+    pub tasks: Tasks,
+}
+
+impl Server {
+    /// Binds the port, one listener a worker.
+    ///
+    /// # Errors
+    /// When the address is in use or not allowed.
+    pub fn bind(addr: SocketAddr, workers: NonZeroUsize) -> Result<Self, BindError> {
+        let listeners = listen::listeners(addr, workers)?;
+        let addr = listeners.first().and_then(|l| l.local_addr().ok()).unwrap_or(addr);
+        Ok(Self { listeners, addr, health: Health::default(), tasks: Tasks::default() })
+    }
+
+    /// Where it listens; tells the port when 0 was asked for.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The state behind `/ready`.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    /// The process's tasks.
+    #[must_use]
+    pub fn tasks(&self) -> Tasks {
+        self.tasks.clone()
+    }
+
+    /// Starts one thread and runtime a worker and returns once all accept.
+    ///
+    /// # Errors
+    /// When a thread or runtime cannot be had.
+    pub fn start<R>(self, router: R) -> std::io::Result<Started>
+    where
+        R: Fn(&Worker) -> Router + Send + Sync + 'static,
+    {
+        let router = Arc::new(router);
+        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let drain = CancellationToken::new();
+        let (events, received) = mpsc::channel();
+        let mut threads = Vec::new();
+        for (index, listener) in self.listeners.into_iter().enumerate() {
+            let worker = Worker { index, tasks: self.tasks.clone() };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let (router, connections) = (Arc::clone(&router), Arc::clone(&connections));
+            let (drain, events) = (drain.clone(), events.clone());
+            let life = async move {
+                let listener = match tokio::net::TcpListener::from_std(listener) {
+                    Ok(listener) => listener,
+                    Err(err) => return tracing::error!(%err, "a listener could not be taken over"),
+                };
+                let app = router(&worker);
+                let _ = events.send(Event::Up);
+                let open = accept::serve(listener, app, connections, drain).await;
+                open.shutdown().await;
+                let _ = events.send(Event::ConnectionsDone);
+                // The runtime must live as long as any task may run on it.
+                worker.tasks.stopping().cancelled().await;
+                worker.tasks.wait().await;
+            };
+            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                runtime.block_on(life);
+                runtime.shutdown_background();
+            })?;
+            threads.push(thread);
+        }
+        let started =
+            Started { addr: self.addr, health: self.health, tasks: self.tasks, drain, received, threads };
+        started.await_events(Event::Up, None);
+        started.health.set_ready();
+        Ok(started)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Up,
+    ConnectionsDone,
+}
+
+/// A running server. Dropping it without [`Started::stop`] leaves it running until the process ends.
+pub struct Started {
+    addr: SocketAddr,
+    health: Health,
+    tasks: Tasks,
+    drain: CancellationToken,
+    received: mpsc::Receiver<Event>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Started {
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Stops in order: not ready; accept until the queues are empty and close them; let requests in flight end; let
+    /// background tasks end. Blocks for at most `grace`. Gives the names of what had not ended by then.
+    #[must_use]
+    pub fn stop(self, grace: Duration) -> Vec<String> {
+        let deadline = Instant::now() + grace;
+        self.health.set_draining();
+        self.drain.cancel();
+        let mut left = Vec::new();
+        let open = self.await_events(Event::ConnectionsDone, Some(deadline));
+        if open > 0 {
+            left.push(format!("connections of {open} workers"));
+        }
+        self.tasks.stop();
+        while Instant::now() < deadline && !self.threads.iter().all(JoinHandle::is_finished) {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        left.extend(self.tasks.left());
+        left
+    }
+
+    /// Waits for `wanted` from every worker; gives how many did not send it before the deadline or their end.
+    fn await_events(&self, wanted: Event, deadline: Option<Instant>) -> usize {
+        let mut missing = self.threads.len();
+        while missing > 0 {
+            let event = match deadline {
+                Some(at) => self.received.recv_timeout(at.saturating_duration_since(Instant::now())).ok(),
+                None => self.received.recv().ok(),
+            };
+            match event {
+                Some(event) if event == wanted => missing -= 1,
+                Some(_) => {}
+                None => return missing,
+            }
+        }
+        missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use tokio::sync::Notify;
+
+    fn start(workers: usize, router: impl Fn(&Worker) -> Router + Send + Sync + 'static) -> Started {
+        let addr = "127.0.0.1:0".parse().unwrap();
+        Server::bind(addr, NonZeroUsize::new(workers).unwrap()).unwrap().start(router).unwrap()
+    }
+
+    fn ask(addr: SocketAddr, head: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+        stream
+    }
+
+    fn answer(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_request_in_flight_ends_and_nothing_is_left() {
+        let (release, arrived) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (r, a) = (Arc::clone(&release), Arc::clone(&arrived));
+        let started = start(2, move |_| {
+            let (r, a) = (Arc::clone(&r), Arc::clone(&a));
+            Router::new().route(
+                "/slow",
+                get(move || async move {
+                    a.notify_one();
+                    r.notified().await;
+                    "done"
+                }),
+            )
+        });
+        let addr = started.local_addr();
+        let pending = ask(addr, "GET /slow HTTP/1.1");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(arrived.notified());
+        let stopping = std::thread::spawn(move || started.stop(Duration::from_secs(10)));
+        // The port closes while the request is still held.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while TcpStream::connect(addr).is_ok() {
+            assert!(Instant::now() < deadline, "the listener stays open");
+        }
+        release.notify_one();
+        assert!(answer(pending).ends_with("done"));
+        assert_eq!(stopping.join().unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_outlives_the_grace_is_named() {
+        let started = start(1, |worker| {
+            drop(worker.tasks.spawn("stuck", std::future::pending::<()>()));
+            Router::new()
+        });
+        assert_eq!(started.stop(Duration::from_millis(100)), ["stuck (1)"]);
+    }
+
+    #[test]
+    fn a_panic_is_a_500_without_its_text_and_the_next_request_is_served() {
+        async fn panics() -> () {
+            panic!("secret");
+        }
+        let started =
+            start(1, |_| Router::new().route("/", get(panics)).route("/ok", get(|| async { "ok" })));
+        let failed = answer(ask(started.local_addr(), "GET / HTTP/1.1"));
+        assert!(failed.starts_with("HTTP/1.1 500") && !failed.contains("secret"), "{failed}");
+        assert!(failed.contains("\"kind\":\"internal\""), "{failed}");
+        assert!(answer(ask(started.local_addr(), "GET /ok HTTP/1.1")).ends_with("ok"));
+        assert!(started.stop(Duration::from_secs(5)).is_empty());
+    }
+
+    #[test]
+    fn head_and_the_http2_preface_are_refused() {
+        let started = start(1, |_| Router::new().route("/ok", get(|| async { "ok" })));
+        let head = answer(ask(started.local_addr(), "HEAD /ok HTTP/1.1"));
+        assert!(head.starts_with("HTTP/1.1 405"), "{head}");
+        let preface = answer(ask(started.local_addr(), "PRI * HTTP/2.0\r\n\r\nSM"));
+        assert!(!preface.starts_with("HTTP/1.1 2") && !preface.contains("ok"), "{preface}");
+        assert!(started.stop(Duration::from_secs(5)).is_empty());
+    }
+}
