@@ -1,0 +1,54 @@
+//! Builds the lab's binaries once for a test run and says where they are.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Whether the million-sized tests were asked for (`cargo xtask test --full`).
+#[must_use]
+pub fn full() -> bool {
+    std::env::var_os("LAB_TEST_FULL").is_some_and(|value| value == "1")
+}
+
+/// `small` in the quick test, `large` with `--full`.
+#[must_use]
+pub fn sized<T>(small: T, large: T) -> T {
+    if full() { large } else { small }
+}
+
+/// The path of one of the lab's binaries, built first if need be: optimised with `--full`, else as tests are built.
+///
+/// # Panics
+/// When the build fails: no test can go on without it.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(build).join(name)
+}
+fn build() -> PathBuf {
+    let target = target_folder();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .arg("build")
+        .arg("--quiet")
+        .arg("--bins")
+        .arg("--target-dir")
+        .arg(&target);
+    for package in ["gateway", "shard", "probe", "load"] {
+        cargo.args(["--package", package]);
+    }
+    if full() {
+        cargo.arg("--release");
+    }
+    match cargo.status() {
+        Ok(status) if status.success() => target.join(if full() { "release" } else { "debug" }),
+        other => panic!("the lab's binaries cannot be built: {other:?}"),
+    }
+}
+
+/// The target folder this test binary was built in: `<target>/<profile>/deps/<binary>`.
+fn target_folder() -> PathBuf {
+    let me = std::env::current_exe().unwrap_or_default();
+    me.ancestors().nth(3).unwrap_or(Path::new("target")).to_path_buf()
+}

@@ -1,0 +1,231 @@
+//! One lab: shards, gateway and probe as processes, and the questions a test asks them.
+
+use protocol::body::{GatewayStats, ShardStats};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::poll;
+use crate::process::Process;
+
+/// How many shards a lab has.
+pub const SHARDS: usize = 4;
+
+/// Labs of one test binary run one after the other: each wants the whole machine.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// What a lab is started with.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Whether a probe runs.
+    pub probe: bool,
+    /// Settings of every shard; with none, the capacity model is off (no sleep, no limit).
+    pub shard: Vec<(&'static str, String)>,
+    /// Settings of the gateway.
+    pub gateway: Vec<(&'static str, String)>,
+}
+
+/// A running lab. Dropping it ends every process.
+pub struct Lab {
+    /// The shards, by id.
+    pub shards: Vec<Process>,
+    /// Where the shards listen, by id.
+    pub shard_addrs: Vec<SocketAddr>,
+    /// The gateway.
+    pub gateway: Process,
+    /// Where the gateway listens.
+    pub gateway_addr: SocketAddr,
+    /// The probe, when asked for.
+    pub probe: Option<(Process, SocketAddr)>,
+    /// For questions; HTTP/1.1, no proxy.
+    pub client: reqwest::Client,
+    options: Options,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Lab {
+    /// Starts a lab and waits until all of it is ready.
+    pub async fn start(options: Options) -> Self {
+        let turn = ONE_AT_A_TIME.lock().await;
+        let mut shards: Vec<Process> = (0..SHARDS).map(|id| shard(id, 0, &options)).collect();
+        let mut shard_addrs = Vec::new();
+        for process in &mut shards {
+            shard_addrs.push(process.ready().await);
+        }
+        let urls = urls(&shard_addrs);
+        let mut settings = vec![("PORT", "0".to_owned()), ("SHARD_URLS", urls)];
+        settings.extend(options.gateway.clone());
+        let mut gateway = Process::start("gateway", &[], &settings);
+        let gateway_addr = gateway.ready().await;
+        let client = client();
+        let mut lab =
+            Self { shards, shard_addrs, gateway, gateway_addr, probe: None, client, options, _turn: turn };
+        if lab.options.probe {
+            lab.start_probe().await;
+        }
+        lab
+    }
+
+    /// Starts a probe, on top of any that runs.
+    pub async fn start_probe(&mut self) {
+        let settings = [("PORT", "0".to_owned()), ("SHARD_URLS", urls(&self.shard_addrs))];
+        let mut probe = Process::start("probe", &["run"], &settings);
+        let addr = probe.ready().await;
+        self.probe = Some((probe, addr));
+    }
+
+    /// Ends a shard by `signal` and starts it again on the same port.
+    pub async fn restart_shard(&mut self, id: usize, signal: libc::c_int) {
+        self.shards[id].signal(signal);
+        self.shards[id].ended(Duration::from_secs(20)).await;
+        self.shards[id] = shard(id, self.shard_addrs[id].port(), &self.options);
+        self.shards[id].ready().await;
+    }
+
+    /// The URL of a gateway path.
+    #[must_use]
+    pub fn at_gateway(&self, path: &str) -> String {
+        format!("http://{}{path}", self.gateway_addr)
+    }
+
+    /// The URL of a shard's path.
+    #[must_use]
+    pub fn at_shard(&self, id: usize, path: &str) -> String {
+        format!("http://{}{path}", self.shard_addrs[id])
+    }
+
+    /// A JSON answer.
+    ///
+    /// # Panics
+    /// When there is none of that shape.
+    pub async fn json<T: DeserializeOwned>(&self, url: &str) -> T {
+        let answer = async { self.client.get(url).send().await?.json().await };
+        answer.await.unwrap_or_else(|err: reqwest::Error| panic!("{url}: {err:?}"))
+    }
+
+    /// The `/stats` of one shard.
+    pub async fn shard_stats(&self, id: usize) -> ShardStats {
+        self.json(&self.at_shard(id, "/stats")).await
+    }
+
+    /// `requests_received` of every shard.
+    pub async fn received(&self) -> Vec<u64> {
+        let mut all = Vec::new();
+        for id in 0..SHARDS {
+            all.push(self.shard_stats(id).await.requests_received);
+        }
+        all
+    }
+
+    /// The gateway's `/stats`.
+    pub async fn gateway_stats(&self) -> GatewayStats {
+        self.json(&self.at_gateway("/stats")).await
+    }
+
+    /// A path of the probe.
+    ///
+    /// # Panics
+    /// When no probe runs.
+    pub async fn probe_json(&self, path: &str) -> Value {
+        let (_, addr) = self.probe.as_ref().expect("the lab has a probe");
+        self.json(&format!("http://{addr}{path}")).await
+    }
+
+    /// Data requests per shard by the kernel's count, since the probe attached.
+    pub async fn kernel_requests(&self) -> Vec<u64> {
+        let shards = self.probe_json("/api/shards").await;
+        let shards = shards["shards"].as_array().cloned().unwrap_or_default();
+        let count =
+            |shard: &Value, operation: &str| shard["requests"][operation].as_u64().unwrap_or_default();
+        shards.iter().map(|shard| count(shard, "get") + count(shard, "set")).collect()
+    }
+
+    /// Waits until the probe says that every shard agrees with nothing in flight; gives the comparison.
+    ///
+    /// # Panics
+    /// When it does not within ten seconds; the message has the last comparison.
+    pub async fn agreed(&self) -> Value {
+        let agreed = poll::until(Duration::from_secs(10), || async {
+            let compare = self.probe_json("/api/compare").await;
+            let shards = compare["shards"].as_array().cloned().unwrap_or_default();
+            let good =
+                |shard: &Value| shard["agrees"] == true && shard["difference"] == 0 && shard["bound"] == 0;
+            if shards.len() == SHARDS && shards.iter().all(good) {
+                Ok(compare)
+            } else {
+                Err(compare.to_string())
+            }
+        });
+        agreed.await.unwrap_or_else(|last| panic!("kernel and application do not agree {last}"))
+    }
+
+    /// Runs the load generator against the gateway to its end; gives its report.
+    ///
+    /// # Panics
+    /// When it refuses to report.
+    pub async fn load(&self, args: &[&str]) -> Value {
+        self.load_started(args).report().await
+    }
+
+    /// Starts the load generator.
+    #[must_use]
+    pub fn load_started(&self, args: &[&str]) -> Load {
+        let gateway = format!("http://{}", self.gateway_addr);
+        let args = [args, &["--gateway", &gateway, "--json", "-"]].concat();
+        Load(Process::start("load", &args, &[]))
+    }
+}
+
+/// A running load generator.
+pub struct Load(Process);
+
+impl Load {
+    /// Waits for its end, whatever it has to say.
+    pub async fn ended(mut self) {
+        self.0.ended(Duration::from_secs(900)).await;
+    }
+
+    /// Waits for its end; gives its report.
+    ///
+    /// # Panics
+    /// When it refuses to report.
+    pub async fn report(mut self) -> Value {
+        let status = self.0.ended(Duration::from_secs(900)).await;
+        assert!(status.success(), "the load generator: {status}\n{}", self.0.log());
+        // The pipe is read by a thread of its own, so the last line may come after the end of the process.
+        let report = poll::until(Duration::from_secs(5), || async {
+            let log = self.0.log();
+            let start = log.find('{').ok_or("no report")?;
+            serde_json::from_str(&log[start..]).map_err(|err| err.to_string())
+        });
+        report.await.unwrap_or_else(|err| panic!("the report cannot be read: {err}\n{}", self.0.log()))
+    }
+}
+
+/// An HTTP client without proxy.
+///
+/// # Panics
+/// When none can be built.
+#[must_use]
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().expect("a client without TLS needs nothing")
+}
+
+fn shard(id: usize, port: u16, options: &Options) -> Process {
+    let mut settings = vec![
+        ("SHARD_ID", id.to_string()),
+        ("PORT", port.to_string()),
+        ("BASE_LATENCY_MS", "0".to_owned()),
+        ("LOAD_LATENCY_FACTOR_MS", "0".to_owned()),
+        ("SHARD_CONCURRENCY", "0".to_owned()),
+    ];
+    settings.retain(|(name, _)| !options.shard.iter().any(|(other, _)| other == name));
+    settings.extend(options.shard.clone());
+    Process::start("shard", &[], &settings)
+}
+
+fn urls(addrs: &[SocketAddr]) -> String {
+    addrs.iter().map(|addr| format!("http://{addr}")).collect::<Vec<_>>().join(",")
+}

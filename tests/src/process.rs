@@ -1,0 +1,137 @@
+//! One process of the lab: started, waited for, its log kept, killed with the test.
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{build, poll};
+
+/// A running process whose standard error is kept line by line.
+pub struct Process {
+    name: String,
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    /// Starts a binary of the lab with the given variables on top of an environment without any of the lab's settings.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(binary: &str, args: &[&str], settings: &[(&str, String)]) -> Self {
+        let mut command = Command::new(build::binary(binary));
+        command.args(args).env_clear().env("LOG_FORMAT", "json").env("PATH", env!("PATH"));
+        command.envs(settings.iter().map(|(name, value)| (*name, value.as_str())));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // SAFETY: prctl is async-signal-safe and touches only the child between fork and exec.
+        #[expect(unsafe_code, reason = "only prctl makes a child end with a test that is killed")]
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+        let mut child = command.spawn().unwrap_or_else(|err| panic!("{binary} cannot be started: {err}"));
+        let log = Arc::new(Mutex::new(Vec::new()));
+        for pipe in [
+            Box::new(child.stderr.take().expect("piped")) as Box<dyn std::io::Read + Send>,
+            Box::new(child.stdout.take().expect("piped")),
+        ] {
+            let log = Arc::clone(&log);
+            std::thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    log.lock().push(line);
+                }
+            });
+        }
+        Self { name: binary.to_owned(), child, log }
+    }
+
+    /// Where the process listens, once it has said that it is ready.
+    ///
+    /// # Panics
+    /// When it ends or stays silent.
+    pub async fn ready(&mut self) -> SocketAddr {
+        let log = Arc::clone(&self.log);
+        let addr = poll::until(Duration::from_secs(20), || async {
+            log.lock().iter().find_map(|line| ready_at(line)).ok_or_else(|| "not ready".to_owned())
+        });
+        match addr.await {
+            Ok(addr) => addr,
+            Err(err) => panic!("{}: {err}; its log:\n{}", self.name, self.log()),
+        }
+    }
+
+    /// Everything it wrote so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.lock().join("\n")
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: libc::c_int) {
+        // SAFETY: kill has no memory effects; the child is not yet waited for, so its id is still its own.
+        #[expect(unsafe_code, reason = "the standard library sends only SIGKILL")]
+        unsafe {
+            libc::kill(self.child.id().cast_signed(), signal);
+        }
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Panics
+    /// When it has not within `limit`.
+    pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
+        let child = Mutex::new(&mut self.child);
+        let ended = poll::until(limit, || async {
+            child.lock().try_wait().ok().flatten().ok_or_else(|| "still running".to_owned())
+        });
+        match ended.await {
+            Ok(status) => status,
+            Err(err) => panic!("{}: {err}; its log:\n{}", self.name, self.log()),
+        }
+    }
+
+    /// Resident memory in bytes.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says VmRSS");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only when it has ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("---- {} ----\n{}", self.name, self.log());
+        }
+    }
+}
+
+fn ready_at(line: &str) -> Option<SocketAddr> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    if line["message"] != "ready" {
+        return None;
+    }
+    line["addr"].as_str()?.parse().ok()
+}

@@ -1,0 +1,60 @@
+//! The kernel programs' bytes beside an independent witness: nftables counters on the shards' ports.
+//!
+//! Both count an skb from its IP header on. On connections that stay open the identity is exact: nftables bytes = the
+//! probe's IP bytes, and IP bytes = payload + 52 × skbs (20 IP, 20 TCP, 12 timestamps) while no SACK is sent. Segments of
+//! sockets that are no longer full ones (TIME_WAIT) pass nftables but not a cgroup's programs.
+
+use lab_tests::kernel;
+use lab_tests::lab::{Lab, Options, SHARDS};
+use lab_tests::nft::Counters;
+use serde_json::Value;
+
+/// IP and TCP header with timestamps, without SACK.
+const HEADERS: u64 = 20 + 20 + 12;
+
+async fn shards(lab: &Lab) -> Vec<Value> {
+    lab.probe_json("/api/shards").await["shards"].as_array().cloned().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_probes_bytes_are_those_of_nftables() {
+    if !kernel::available("the_probes_bytes_are_those_of_nftables") {
+        return;
+    }
+    let lab = Lab::start(Options { probe: true, ..Options::default() }).await;
+    // Opens the gateway's connections, so that none is opened or closed while both witnesses count.
+    lab.load(&["saturate", "--connections", "8", "--requests", "4000"]).await;
+    lab.agreed().await;
+    let ports: Vec<u16> = lab.shard_addrs.iter().map(std::net::SocketAddr::port).collect();
+    let nft = Counters::start(&ports).unwrap();
+    let before = shards(&lab).await;
+    let nft_before: Vec<_> = ports.iter().map(|port| nft.read(*port).unwrap()).collect();
+    lab.load(&["saturate", "--connections", "8", "--requests", "20000"]).await;
+    lab.agreed().await;
+    let after = shards(&lab).await;
+    for id in 0..SHARDS {
+        let (received, sent) = nft.read(ports[id]).unwrap();
+        for (direction, now, then) in
+            [("receive", received, nft_before[id].0), ("transmit", sent, nft_before[id].1)]
+        {
+            let grown = |family: &str| {
+                let value = |shards: &[Value]| shards[id][family][direction].as_u64().unwrap();
+                value(&after) - value(&before)
+            };
+            let (payload, ip) = (grown("payload_bytes"), grown("ip_bytes"));
+            let (nft_bytes, nft_packets) = (now.bytes - then.bytes, now.packets - then.packets);
+            // The polls of /stats on both sides of the two readings are traffic too, of a few kB.
+            let residual = nft_bytes.abs_diff(ip);
+            println!(
+                "shard {id} {direction}: payload {payload}, IP {ip}, nftables {nft_bytes} in {nft_packets} skbs, residual {residual}"
+            );
+            assert!(payload > 100_000, "there was traffic");
+            assert!(residual <= 20_000, "shard {id} {direction}: {nft_bytes} by nftables, {ip} by the probe");
+            let unexplained = nft_bytes.abs_diff(payload + HEADERS * nft_packets);
+            assert!(
+                unexplained <= 20_000,
+                "shard {id} {direction}: {unexplained} bytes are neither payload nor headers"
+            );
+        }
+    }
+}

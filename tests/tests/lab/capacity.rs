@@ -1,0 +1,30 @@
+//! The hot shard hurts at the scenario's own rates, and the cache heals it.
+
+use lab_tests::lab::{Lab, Options};
+use serde_json::Value;
+
+fn p95s(report: &Value) -> Vec<f64> {
+    report["shards"].as_array().unwrap().iter().map(|shard| shard["p95_ms"].as_f64().unwrap_or(0.0)).collect()
+}
+
+/// The hottest shard's p95 over the median of the others'.
+fn pain(p95s: &[f64]) -> f64 {
+    let mut others = p95s[1..].to_vec();
+    others.sort_by(f64::total_cmp);
+    p95s[0] / others[others.len() / 2]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hot_shard_is_slower_and_the_cache_heals_it() {
+    let shard = vec![
+        ("BASE_LATENCY_MS", "15".to_owned()),
+        ("LOAD_LATENCY_FACTOR_MS", "0.5".to_owned()),
+        ("SHARD_CONCURRENCY", "2".to_owned()),
+    ];
+    let lab = Lab::start(Options { shard, ..Options::default() }).await;
+    let hot = p95s(&lab.load(&["run", "celebrity", "--duration", "12"]).await);
+    let healed = p95s(&lab.load(&["run", "with-caching", "--duration", "12"]).await);
+    println!("p95 per shard, ms: celebrity {hot:.1?}, with caching {healed:.1?}");
+    assert!(pain(&hot) >= 1.3, "{hot:?}");
+    assert!(pain(&healed) <= 1.05, "{healed:?}");
+}

@@ -1,0 +1,28 @@
+//! The whole lab end to end.
+//!
+//! - `exactness`: generator = application = kernel, in every scenario and at saturation
+//! - `baselines`: the same through resets, a shard's restart and a probe's restart
+//! - `stampede`: any number of readers of one absent key cause one request at the shard
+//! - `bytes`: the kernel's bytes beside those of nftables counters
+//! - `capacity`: the hot shard hurts and the cache heals it
+//! - `bad_input`: what is refused, by status and body, through gateway and shard, and that nothing is lost by it
+//! - `memory`: distinct keys without end in bounded memory
+//! - `probe_death`: killing the probe disturbs nobody and leaves nothing behind
+//! - `operations`: the quick reference's calls as they stand, start errors, drain
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends where it cannot go on"
+)]
+
+mod bad_input;
+mod baselines;
+mod bytes;
+mod capacity;
+mod exactness;
+mod memory;
+mod operations;
+mod probe_death;
+mod stampede;

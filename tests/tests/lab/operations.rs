@@ -1,0 +1,91 @@
+//! The calls of the quick reference as they stand, start errors, and the drain.
+
+use lab_tests::lab::{Lab, Options};
+use lab_tests::process::Process;
+use serde_json::{Value, json};
+use std::process::Command;
+use std::time::Duration;
+
+/// A command line as a person types it, with the lab's port in place of 8000.
+fn shell(line: &str) -> String {
+    let output = Command::new("bash").args(["-c", line]).output().expect("bash");
+    assert!(output.status.success(), "{line}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_quick_references_curl_lines_work_as_they_stand() {
+    let lab = Lab::start(Options::default()).await;
+    let port = lab.gateway_addr.port();
+    let at = |line: &str| shell(&line.replace("localhost:8000", &format!("127.0.0.1:{port}")));
+    let on = at(r#"curl -s -X POST localhost:8000/admin/cache -d '{"enabled":true,"ttl_seconds":60}'"#);
+    assert_eq!(
+        serde_json::from_str::<Value>(&on).unwrap(),
+        json!({"cache_enabled":true,"cache_ttl_seconds":60})
+    );
+    let off = at(r#"curl -s -X POST localhost:8000/admin/cache -d '{"enabled":false}'"#);
+    assert_eq!(
+        serde_json::from_str::<Value>(&off).unwrap(),
+        json!({"cache_enabled":false,"cache_ttl_seconds":60})
+    );
+    let mapping: Value =
+        serde_json::from_str(&at("curl -s localhost:8000/admin/shard-mapping/test-key")).unwrap();
+    assert_eq!((mapping["key"].as_str(), mapping["shard_id"].as_u64()), (Some("test-key"), Some(3)));
+    let data: Value = serde_json::from_str(&at("curl -s localhost:8000/data/test-key")).unwrap();
+    assert_eq!((data["shard_id"].as_u64(), data["cache_hit"].as_bool()), (Some(3), Some(false)));
+    let reset: Value = serde_json::from_str(&at("curl -s -X POST localhost:8000/admin/reset")).unwrap();
+    assert_eq!(reset, json!({"status":"reset"}));
+    let stats: Value = serde_json::from_str(&at("curl -s localhost:8000/stats")).unwrap();
+    assert_eq!(stats["total_requests"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_and_a_bad_setting_are_one_line_and_their_exit_code() {
+    let lab = Lab::start(Options::default()).await;
+    let port = lab.shard_addrs[0].port().to_string();
+    let mut second = Process::start("shard", &[], &[("SHARD_ID", "0".into()), ("PORT", port.clone())]);
+    assert_eq!(second.ended(Duration::from_secs(10)).await.code(), Some(1));
+    assert!(second.log().contains(&port) && second.log().lines().count() == 1, "{}", second.log());
+    for (name, value) in
+        [("SHARD_URLS", "http://a:1,http://a:1"), ("CACHE_TTL_SECONDS", "0"), ("NUM_SHARDS", "7")]
+    {
+        let mut settings = vec![("PORT", "0".to_owned()), ("SHARD_URLS", "http://127.0.0.1:1".to_owned())];
+        settings.retain(|(other, _)| *other != name);
+        settings.push((name, value.to_owned()));
+        let mut gateway = Process::start("gateway", &[], &settings);
+        assert_eq!(gateway.ended(Duration::from_secs(10)).await.code(), Some(2), "{name}");
+        let said = gateway.log();
+        assert!(said.contains(name) && said.contains(value) && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_shards_and_gateway_under_load_loses_no_answer_in_flight() {
+    let shard = vec![("BASE_LATENCY_MS", "300".to_owned()), ("SHARD_CONCURRENCY", "64".to_owned())];
+    let mut lab = Lab::start(Options { shard, ..Options::default() }).await;
+    let url = lab.at_gateway("/data/held");
+    let held: Vec<_> = (0..50)
+        .map(|_| {
+            let (client, url) = (lab.client.clone(), url.clone());
+            tokio::spawn(async move { client.get(url).send().await.map(|answer| answer.status().as_u16()) })
+        })
+        .collect();
+    let shard = 0..lab.shards.len();
+    let arrived = lab_tests::poll::until(Duration::from_secs(5), || async {
+        let mut active = 0;
+        for id in shard.clone() {
+            active += lab.shard_stats(id).await.active_requests;
+        }
+        if active == 50 { Ok(()) } else { Err(format!("{active} in flight")) }
+    });
+    arrived.await.unwrap();
+    lab.gateway.signal(libc::SIGTERM);
+    lab.shards.iter().for_each(|shard| shard.signal(libc::SIGTERM));
+    for answer in held {
+        assert_eq!(answer.await.unwrap().unwrap(), 200);
+    }
+    assert_eq!(lab.gateway.ended(Duration::from_secs(5)).await.code(), Some(0), "{}", lab.gateway.log());
+    for shard in &mut lab.shards {
+        assert_eq!(shard.ended(Duration::from_secs(5)).await.code(), Some(0), "{}", shard.log());
+    }
+}
