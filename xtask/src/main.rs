@@ -1,2 +1,181 @@
-//! In progress.
-fn main() {}
+//! `cargo xtask`: set-up, the lab, its demo and its tests.
+//!
+//! One file a subcommand. It depends on no crate of the workspace, so that it compiles in seconds.
+
+mod build_ebpf;
+mod child;
+mod ci;
+mod demo;
+mod guard;
+mod http;
+mod kernel;
+mod lab;
+mod load;
+mod load_report;
+mod packages;
+mod ports;
+mod process;
+mod setup;
+mod signals;
+mod table;
+mod terminal;
+mod test;
+mod test_output;
+mod tidy;
+mod toolchain;
+mod tree;
+mod up;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::ports::Ports;
+use crate::tree::Tree;
+
+/// Everything around the Hot Partition Lab: set-up, the running lab, the demo, the tests.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Find or install what the lab needs on this machine, and say what is done
+    Setup,
+    /// Compile the kernel programs into target/bpf/probe-ebpf
+    BuildEbpf,
+    /// Run the lab on this machine in the foreground; Ctrl-C stops it in order
+    Up(LabPorts),
+    /// Run four scenarios and show generator, application, kernel and theory side by side
+    Demo(DemoArgs),
+    /// Run all tests, with everything they need
+    Test {
+        /// Run the million-sized tests too
+        #[arg(long)]
+        full: bool,
+    },
+    /// Format, lints, house rules, tests and a quick demo with the kernel: what must hold before a change goes in
+    Ci {
+        /// Run the million-sized tests too
+        #[arg(long)]
+        full: bool,
+        /// Leave the tests out, where `cargo xtask test` has run them already
+        #[arg(long, conflicts_with = "full")]
+        no_test: bool,
+    },
+    /// Check the house rules alone: directions of dependencies, sizes, lints, names of machines
+    Tidy,
+    /// Run the load generator: `cargo xtask load run celebrity --duration 30`
+    #[command(disable_help_flag = true)]
+    Load {
+        /// Given to the generator as they stand
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Run a program for as long as standard input is open
+    #[command(hide = true)]
+    Guard {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        program: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct LabPorts {
+    /// The gateway's port; shards are at N + 1000 …, the probe at N + 1010
+    #[arg(long, value_name = "N", default_value_t = Ports::DEFAULT_BASE,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(Ports::HIGHEST_BASE)))]
+    port_base: u16,
+    /// Leave the kernel out: no probe, no kernel object
+    #[arg(long)]
+    no_kernel: bool,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    #[command(flatten)]
+    lab: LabPorts,
+    /// 4 s of load a scenario instead of 15 s
+    #[arg(long)]
+    quick: bool,
+    /// Write all figures as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Fail when the kernel cannot be asked
+    #[arg(long, conflicts_with = "no_kernel")]
+    require_kernel: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    signals::install();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) if error.is::<signals::Interrupted>() => {
+            eprintln!("xtask: interrupted; everything it started is stopped");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(action: Action) -> Result<ExitCode> {
+    let tree = Tree::find()?;
+    let done = |()| ExitCode::SUCCESS;
+    let verdict = |holds: bool| if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    match action {
+        Action::Setup => setup::run(&tree).map(done),
+        Action::BuildEbpf => build_ebpf::run(&tree).map(done),
+        Action::Up(lab) => up::run(&tree, Ports::new(lab.port_base), !lab.no_kernel).map(done),
+        Action::Demo(demo) => demo::run(
+            &tree,
+            &demo::Request {
+                quick: demo.quick,
+                json: demo.json,
+                ports: Ports::new(demo.lab.port_base),
+                with_kernel: !demo.lab.no_kernel,
+                require_kernel: demo.require_kernel,
+            },
+        )
+        .map(verdict),
+        Action::Test { full } => test::run(&tree, full).map(verdict),
+        Action::Ci { full, no_test } => ci::run(&tree, full, !no_test).map(verdict),
+        Action::Tidy => tidy::run(&tree).map(done),
+        Action::Load { arguments } => load::run(&tree, &arguments),
+        Action::Guard { program } => guard::run(&program),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::{Action, Cli};
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_load_is_the_generators() {
+        let cli = Cli::parse_from(["xtask", "load", "run", "--help", "--rate-factor", "2"]);
+        let Action::Load { arguments } = cli.command else { panic!("not load: {cli:?}") };
+        assert_eq!(arguments, ["run", "--help", "--rate-factor", "2"]);
+    }
+
+    #[test]
+    fn a_base_without_room_for_the_probe_is_refused() {
+        assert!(Cli::try_parse_from(["xtask", "up", "--port-base", "65000"]).is_err());
+        assert!(Cli::try_parse_from(["xtask", "demo", "--require-kernel", "--no-kernel"]).is_err());
+    }
+}

@@ -1,0 +1,186 @@
+//! `cargo xtask build-ebpf`: compiles the kernel programs and puts the object where the probe's build finds it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::packages::Part;
+use crate::process::{self, cargo};
+use crate::setup;
+use crate::toolchain::{self, Compiler, Origin};
+use crate::tree::Tree;
+
+/// The linker for the kernel's target. Later releases drop the LLVM that distributions' compilers use.
+const LINKER: (&str, &str) = ("bpf-linker", "0.13.0");
+
+const TARGET: &str = "bpfel-unknown-none";
+
+/// Flags without which the kernel refuses maps described by BTF.
+const RUSTFLAGS: [&str; 2] = ["-Cdebuginfo=2", "-Clink-arg=--btf"];
+
+/// Builds the object, installing what is missing for it first.
+///
+/// # Errors
+/// When no toolchain can be had, or the programs do not compile.
+pub(crate) fn run(tree: &Tree) -> Result<()> {
+    let (compiler, linker) = linker(tree)?;
+    println!("Kernel programs: built with {}.", compiler.shown());
+    let built = compile(tree, &compiler, &linker)?;
+    let object = tree.kernel_object();
+    if install(&built, &object)? {
+        println!("Kernel object: {} (new).", tree.shown(&object));
+    } else {
+        println!("Kernel object: {} (unchanged).", tree.shown(&object));
+    }
+    Ok(())
+}
+
+/// A compiler for the kernel and a linker that goes with it, installed if need be.
+///
+/// # Errors
+/// When one of them can not be had.
+pub(crate) fn linker(tree: &Tree) -> Result<(Compiler, PathBuf)> {
+    let mut candidates = toolchain::candidates();
+    if toolchain::first_complete(&candidates).is_none() {
+        setup::ensure(&[Part::Build, Part::Kernel])?;
+        candidates = toolchain::candidates();
+    }
+    let compiler = toolchain::first_complete(&candidates)
+        .cloned()
+        .ok_or_else(|| anyhow!("no compiler for the kernel: run `cargo xtask setup`"))?;
+    let linker = install_linker(tree, &compiler)?;
+    Ok((compiler, linker))
+}
+
+/// Installs bpf-linker inside the target directory, once for each LLVM version.
+fn install_linker(tree: &Tree, compiler: &Compiler) -> Result<PathBuf> {
+    let (name, version) = LINKER;
+    let tools = tree.target.join("tools");
+    let root = tools.join(format!("{name}-{version}-llvm-{}", compiler.llvm));
+    let program = root.join("bin").join(name);
+    if process::is_program(&program) {
+        return Ok(program);
+    }
+    let prefix = compiler.llvm_prefix.as_ref().context("the compiler's LLVM is not installed")?;
+    println!("Installing {name} {version} for LLVM {} (about a minute).", compiler.llvm);
+    let scratch = tools.join("build");
+    let mut command = cargo(tree);
+    command
+        .args(["install", name, "--version", version, "--locked", "--no-default-features"])
+        .args(["--features", &format!("llvm-{}", compiler.llvm), "--root"])
+        .arg(&root)
+        .arg("--target-dir")
+        .arg(&scratch)
+        .env("LLVM_PREFIX", prefix)
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_BUILD_TARGET")
+        // The folder above is found by its full path; cargo's advice to extend PATH would mislead.
+        .env("PATH", with_folder(&root.join("bin")));
+    process::run(&mut command, "installing bpf-linker")?;
+    fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))?;
+    Ok(program)
+}
+
+fn with_folder(folder: &Path) -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = vec![folder.to_path_buf()];
+    folders.extend(std::env::split_paths(&path));
+    std::env::join_paths(folders).unwrap_or(path)
+}
+
+fn compile(tree: &Tree, compiler: &Compiler, linker: &Path) -> Result<PathBuf> {
+    let folder = tree.target.join("bpf").join("build");
+    let mut command = kernel_cargo(tree, compiler)?;
+    command
+        .arg("build")
+        .args(["--release", "-Z", "build-std=core", "--target", TARGET, "--target-dir"])
+        .arg(&folder)
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
+        // This variable replaces every other source of flags, so a caller's host flags cannot leak in.
+        .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"));
+    process::run(&mut command, "building the kernel programs")?;
+    Ok(folder.join(TARGET).join("release").join("probe-ebpf"))
+}
+
+/// Lints the kernel programs with the clippy `driver` that belongs to `compiler`.
+///
+/// # Errors
+/// When a lint does not hold.
+pub(crate) fn lint(tree: &Tree, compiler: &Compiler, driver: &Path) -> Result<()> {
+    let mut command = kernel_cargo(tree, compiler)?;
+    command
+        .args(["check", "--release", "-Z", "build-std=core", "--target", TARGET, "--target-dir"])
+        .arg(tree.target.join("bpf").join("lint"))
+        .env("RUSTC_WORKSPACE_WRAPPER", driver)
+        .env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__")
+        .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"));
+    process::run(&mut command, "clippy on the kernel programs")
+}
+
+/// A cargo command in the kernel programs' folder that compiles with `compiler`.
+fn kernel_cargo(tree: &Tree, compiler: &Compiler) -> Result<Command> {
+    let source = tree.root.join("probe-ebpf");
+    if !source.join("Cargo.toml").exists() {
+        return Err(anyhow!("{} has no Cargo.toml", source.display()));
+    }
+    let mut command = match &compiler.origin {
+        // The toolchain's own cargo, beside its rustc: a proxy would ask RUSTUP_TOOLCHAIN.
+        Origin::Rustup(_) => process::cargo_program(tree, compiler.rustc.with_file_name("cargo").as_ref()),
+        Origin::Distribution => cargo(tree),
+    };
+    for name in [
+        "LD_LIBRARY_PATH",
+        "RUSTFLAGS",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "CARGO_BUILD_TARGET",
+        "CARGO_BUILD_RUSTFLAGS",
+        "CARGO_BUILD_RUSTC",
+    ] {
+        command.env_remove(name);
+    }
+    command.env("RUSTC", &compiler.rustc);
+    if compiler.origin == Origin::Distribution {
+        // A stable compiler allows -Z build-std only when it is told that it is bootstrapping.
+        command.env("RUSTC_BOOTSTRAP", "1");
+    }
+    command.env("CARGO_RESOLVER_INCOMPATIBLE_RUST_VERSIONS", "fallback").current_dir(source);
+    Ok(command)
+}
+
+/// Copies `built` to `object` unless it is the same already (a new time stamp would rebuild the probe).
+fn install(built: &Path, object: &Path) -> Result<bool> {
+    let bytes =
+        fs::read(built).with_context(|| format!("the build left no object at {}", built.display()))?;
+    if fs::read(object).is_ok_and(|old| old == bytes) {
+        return Ok(false);
+    }
+    // Beside it and renamed: a build that runs meanwhile reads the old object or the new one, never half.
+    let part = object.with_extension("part");
+    fs::write(&part, bytes).with_context(|| format!("cannot write {}", part.display()))?;
+    fs::rename(&part, object).with_context(|| format!("cannot write {}", object.display()))?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::install;
+
+    #[test]
+    fn an_unchanged_object_keeps_its_time() {
+        let folder = std::env::temp_dir().join(format!("xtask-install-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a scratch folder");
+        let (built, object) = (folder.join("built"), folder.join("object"));
+        fs::write(&built, b"one").expect("written");
+        assert!(install(&built, &object).expect("installed"), "the first copy is new");
+        assert!(!install(&built, &object).expect("installed"), "the same bytes are no change");
+        fs::write(&built, b"two").expect("written");
+        assert!(install(&built, &object).expect("installed"), "other bytes are new");
+        assert_eq!(fs::read(&object).expect("readable"), b"two");
+        fs::remove_dir_all(&folder).expect("removed");
+    }
+}

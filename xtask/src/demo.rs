@@ -1,0 +1,235 @@
+//! `cargo xtask demo`: from a bare machine to four scenarios, each counted by all witnesses side by side.
+
+mod run;
+#[cfg(test)]
+mod samples;
+mod sentence;
+mod view;
+mod witness;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::json;
+
+use self::run::Stage;
+use self::witness::Outcome;
+use crate::http::Client;
+use crate::kernel::{Access, Lacking};
+use crate::lab::{Lab, Options};
+use crate::ports::{Ports, SHARDS};
+use crate::table::thousands;
+use crate::terminal::{bold, faint, heading, mark};
+use crate::tree::Tree;
+use crate::{signals, up};
+
+/// Seconds of load in each scenario.
+const SECONDS: u32 = 15;
+/// The same with `--quick`.
+const QUICK_SECONDS: u32 = 4;
+
+/// A scenario of the load generator.
+pub(crate) struct Scenario {
+    /// The generator's name for it.
+    pub(crate) name: &'static str,
+    /// What it does, for a stranger.
+    about: &'static str,
+}
+
+const SCENARIOS: [Scenario; 4] = [
+    Scenario { name: "uniform", about: "50 requests/s over 1,000 users, all equally popular" },
+    Scenario {
+        name: "zipfian",
+        about: "50 requests/s over the same users, popularity by Zipf's law (exponent 1.5)",
+    },
+    Scenario { name: "celebrity", about: "100 requests/s for one celebrity, 30/s over 500 others, no cache" },
+    Scenario { name: "with-caching", about: "the same load with the gateway's cache switched on" },
+];
+
+/// How the demo is run.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) quick: bool,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) ports: Ports,
+    pub(crate) with_kernel: bool,
+    pub(crate) require_kernel: bool,
+}
+
+/// Runs the demo and tells whether all witnesses that ran agree everywhere.
+///
+/// # Errors
+/// When something cannot be built, started or measured, or when the kernel is required and cannot be asked.
+pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
+    let started = Instant::now();
+    let seconds = if request.quick { QUICK_SECONDS } else { SECONDS };
+    request.ports.check(request.with_kernel)?;
+    println!("{}", bold("Hot Partition Lab"));
+    println!(
+        "Four shards, a gateway, four kinds of load, {seconds} s each; every request counted three times."
+    );
+
+    heading("Building");
+    let access = up::prepare(tree, request.ports, request.with_kernel)?;
+    if let Access::None(lacking) = &access {
+        if request.require_kernel {
+            bail!("the kernel is required (--require-kernel) and cannot be asked:\n{}", lacking.banner());
+        }
+        println!("{}", lacking.banner());
+    }
+
+    heading("Starting the lab");
+    let client = Client::new();
+    let options = Options { ports: request.ports, access: access.clone(), inherit_settings: false };
+    let mut lab = Lab::start(tree, &options)?;
+    lab.wait_ready(&client)?;
+    let with_probe = !matches!(access, Access::None(_));
+    let ports = request.ports;
+    println!(
+        "  gateway on port {}, shards on {} … {}{}",
+        ports.gateway(),
+        ports.shard(0),
+        ports.shard(SHARDS - 1),
+        if with_probe { format!(", probe on {}", ports.probe()) } else { String::new() }
+    );
+    println!("\n{}", faint(view::LEGEND));
+
+    let stage = Stage { tree, ports, client: &client, with_probe, seconds };
+    let outcomes = scenarios(&stage, &mut lab)?;
+    let killed = lab.stop();
+
+    let agrees = conclude(&outcomes, with_probe);
+    if !killed.is_empty() {
+        println!("{} had to be killed at the end: {}", mark(false), killed.join(", "));
+    }
+    if let Some(path) = &request.json {
+        write_json(path, &outcomes, &access, seconds, agrees)?;
+        println!("  All figures: {}", path.display());
+    }
+    println!("  {} s in all.", started.elapsed().as_secs());
+    Ok(agrees && killed.is_empty())
+}
+
+/// Runs all scenarios; one that cannot be measured is said and leaves a gap.
+fn scenarios(stage: &Stage, lab: &mut Lab) -> Result<Vec<Option<Outcome>>> {
+    let mut outcomes = Vec::new();
+    for scenario in &SCENARIOS {
+        heading(scenario.name);
+        println!("{}", scenario.about);
+        match stage.run(lab, scenario) {
+            Ok(outcome) => {
+                println!("{}", view::render(&outcome));
+                outcomes.push(Some(outcome));
+            }
+            Err(error) => {
+                signals::check()?;
+                // Without its parts there is nothing left to measure; another failure may be this scenario's alone.
+                lab.check()?;
+                println!("  {} not measured: {error:#}", mark(false));
+                outcomes.push(None);
+            }
+        }
+    }
+    Ok(outcomes)
+}
+
+fn conclude(outcomes: &[Option<Outcome>], with_probe: bool) -> bool {
+    heading("Result");
+    let find = |name: &str| outcomes.iter().flatten().find(|outcome| outcome.scenario == name);
+    if let (Some(without), Some(with)) = (find("celebrity"), find("with-caching"))
+        && let Some(text) = sentence::hot_shard_hurts(without, with)
+    {
+        let mut lines = text.lines();
+        println!("{}", lines.next().unwrap_or_default());
+        lines.for_each(|line| println!("  {line}"));
+    }
+    let agrees = outcomes.iter().all(|outcome| outcome.as_ref().is_some_and(Outcome::agrees));
+    if agrees {
+        let witnesses = if with_probe {
+            "generator, application, kernel and theory"
+        } else {
+            "generator, application and theory"
+        };
+        let requests = outcomes.iter().flatten().map(Outcome::reached_shards).sum();
+        println!(
+            "{} {witnesses} agree in all {} scenarios; {} requests reached a shard.",
+            mark(true),
+            outcomes.len(),
+            thousands(requests)
+        );
+    } else {
+        let names: Vec<&str> = SCENARIOS
+            .iter()
+            .zip(outcomes)
+            .filter(|(_, outcome)| !outcome.as_ref().is_some_and(Outcome::agrees))
+            .map(|(scenario, _)| scenario.name)
+            .collect();
+        println!("{} the witnesses do not agree in: {}", mark(false), names.join(", "));
+    }
+    agrees
+}
+
+fn write_json(
+    path: &Path,
+    outcomes: &[Option<Outcome>],
+    access: &Access,
+    seconds: u32,
+    agrees: bool,
+) -> Result<()> {
+    let scenarios: Vec<serde_json::Value> = SCENARIOS
+        .iter()
+        .zip(outcomes)
+        .map(|(scenario, outcome)| match outcome {
+            Some(outcome) => json!({
+                "scenario": scenario.name,
+                "about": scenario.about,
+                "agrees": {"counts": outcome.counts_agree(), "theory": outcome.theory_agrees(),
+                           "compare": outcome.compare.as_ref().map(|_| outcome.compare_agrees())},
+                "sentence": sentence::sentence(outcome),
+                "shards": outcome.shards,
+                "reached": outcome.reached,
+                "compare": outcome.compare,
+                "load": outcome.load,
+            }),
+            None => json!({"scenario": scenario.name, "about": scenario.about, "agrees": null}),
+        })
+        .collect();
+    let kernel = match access {
+        Access::Direct => json!({"asked": true, "rights": "own"}),
+        Access::Sudo => json!({"asked": true, "rights": "sudo"}),
+        Access::None(Lacking { why, remedy }) => json!({"asked": false, "why": why, "remedy": remedy}),
+    };
+    let all =
+        json!({"agrees": agrees, "seconds_per_scenario": seconds, "kernel": kernel, "scenarios": scenarios});
+    let text = serde_json::to_string_pretty(&all).context("cannot write the figures as JSON")?;
+    std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples::{agreeing, caching_report, celebrity_report};
+    use super::{conclude, write_json};
+    use crate::kernel::Access;
+
+    #[test]
+    fn a_scenario_that_was_not_measured_is_no_agreement() {
+        let one = || Some(agreeing("celebrity", celebrity_report()));
+        assert!(conclude(&[one(), one(), one(), Some(agreeing("with-caching", caching_report()))], true));
+        assert!(!conclude(&[one(), None, one(), one()], true));
+    }
+
+    #[test]
+    fn the_json_file_has_every_figure() {
+        let outcomes = [Some(agreeing("uniform", celebrity_report())), None];
+        let path = std::env::temp_dir().join(format!("xtask-demo-{}.json", std::process::id()));
+        write_json(&path, &outcomes, &Access::Direct, 4, false).expect("written");
+        let text = std::fs::read(&path).expect("readable");
+        std::fs::remove_file(&path).expect("removed");
+        let all: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        assert_eq!(all["agrees"], false);
+        assert_eq!(all["scenarios"][0]["shards"][0]["kernel"]["requests"], 1604);
+        assert_eq!(all["scenarios"][0]["agrees"]["compare"], true);
+        assert!(all["scenarios"][1]["agrees"].is_null());
+    }
+}

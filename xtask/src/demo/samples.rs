@@ -1,0 +1,66 @@
+//! Reports as the load generator writes them, for tests.
+
+use serde_json::json;
+
+use super::witness::{Compared, Kernel, Outcome, Reading};
+use crate::load_report::LoadReport;
+
+/// A celebrity run of 15 s: shard 0 holds the celebrity.
+pub(crate) fn celebrity_report() -> LoadReport {
+    let shard = |id: u16, share: f64, answered: u64, p95: f64| {
+        json!({"shard_id": id, "predicted_share": share, "answered": answered, "upstream_requests": answered,
+               "p50_ms": 16.1, "p95_ms": p95, "p99_ms": 31.0})
+    };
+    let report = json!({
+        "scenario": "celebrity", "gateway": "http://127.0.0.1:8000", "seed": 1, "duration_seconds": 15.0,
+        "offered_per_second": 130.0, "sent": 1950, "answered": 1950, "errors": 0, "dropped": 0, "cache_hits": 0,
+        "coalesced": 0, "max_send_lag_ms": 0.4,
+        "shards": [shard(0, 0.8209, 1604, 26.0), shard(1, 0.0563, 110, 17.4), shard(2, 0.0655, 125, 17.6),
+                   shard(3, 0.0572, 111, 17.5)],
+        "hottest_key": {"key": "celebrity-user-kardashian", "predicted_share": 0.7692, "sent": 1500},
+        "latency_ms": {"p50": 17.0, "p95": 25.0, "p99": 30.0, "max": 40.0},
+        "predicted_upstream_per_second": null, "steady": true
+    });
+    serde_json::from_value(report).expect("a valid report")
+}
+
+/// The same with the cache on.
+pub(crate) fn caching_report() -> LoadReport {
+    let mut report = celebrity_report();
+    for (shard, upstream) in report.shards.iter_mut().zip([70, 77, 76, 74]) {
+        shard.upstream_requests = upstream;
+        shard.p95_ms = Some(17.0);
+    }
+    report.predicted_upstream_per_second =
+        Some(crate::load_report::Upstream { cold_start: 19.8, steady: 6.5 });
+    report
+}
+
+/// Readings before and after in which application and kernel counted exactly what `report` says.
+pub(crate) fn agreeing_readings(report: &LoadReport) -> (Reading, Reading) {
+    let at = |extra: fn(u64) -> u64| {
+        let app: Vec<u64> =
+            report.shards.iter().map(|shard| 1_000 + extra(shard.upstream_requests)).collect();
+        let kernel = app
+            .iter()
+            .map(|requests| Kernel {
+                requests: requests + 5,
+                payload_bytes_received: requests * 100,
+                payload_bytes_transmitted: requests * 300,
+            })
+            .collect();
+        Reading { app, kernel: Some(kernel) }
+    };
+    (at(|_| 0), at(|count| count))
+}
+
+/// The probe's comparison with everything in order.
+pub(crate) fn agreeing_comparison() -> Vec<Compared> {
+    (0..4).map(|shard_id| Compared { shard_id, agrees: Some(true), cause: None }).collect()
+}
+
+/// A scenario in which all agree.
+pub(crate) fn agreeing(scenario: &'static str, report: LoadReport) -> Outcome {
+    let (before, after) = agreeing_readings(&report);
+    Outcome::new(scenario, report, &before, &after, Some(agreeing_comparison()))
+}

@@ -1,0 +1,241 @@
+//! The witnesses of one scenario, side by side, and whether they agree.
+
+use serde::Serialize;
+
+use crate::load_report::{LoadReport, Upstream};
+
+/// How far theory and count may be apart, in standard errors.
+pub(crate) const STANDARD_ERRORS: f64 = 4.0;
+
+/// What the lab's own counters said at one moment, by shard id.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Reading {
+    /// `requests_received` of each shard.
+    pub(crate) app: Vec<u64>,
+    /// The probe's counts of each shard, if it runs.
+    pub(crate) kernel: Option<Vec<Kernel>>,
+}
+
+/// What the kernel counted of one shard since the probe attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub(crate) struct Kernel {
+    pub(crate) requests: u64,
+    pub(crate) payload_bytes_received: u64,
+    pub(crate) payload_bytes_transmitted: u64,
+}
+
+impl Kernel {
+    fn since(self, before: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(before.requests),
+            payload_bytes_received: self.payload_bytes_received.saturating_sub(before.payload_bytes_received),
+            payload_bytes_transmitted: self
+                .payload_bytes_transmitted
+                .saturating_sub(before.payload_bytes_transmitted),
+        }
+    }
+
+    /// Payload in both directions.
+    pub(crate) fn payload_bytes(self) -> u64 {
+        self.payload_bytes_received + self.payload_bytes_transmitted
+    }
+}
+
+/// One shard, as each witness saw it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Shard {
+    pub(crate) shard_id: u16,
+    pub(crate) predicted_share: f64,
+    /// Of all answers, those from this shard.
+    pub(crate) share: f64,
+    /// `share` − `predicted_share` in binomial standard errors.
+    pub(crate) z: f64,
+    /// Requests that reached the shard, by the generator's answers.
+    pub(crate) generator: u64,
+    /// The same by the shard.
+    pub(crate) app: u64,
+    /// The same by the kernel, and the bytes; absent without the probe.
+    pub(crate) kernel: Option<Kernel>,
+    pub(crate) p50_ms: Option<f64>,
+    pub(crate) p95_ms: Option<f64>,
+    pub(crate) p99_ms: Option<f64>,
+}
+
+impl Shard {
+    /// Whether all who counted this shard's requests came to the same number.
+    pub(crate) fn counts_agree(&self) -> bool {
+        self.generator == self.app && self.kernel.is_none_or(|kernel| kernel.requests == self.app)
+    }
+
+    /// The kernel's count minus the application's; absent without the probe.
+    pub(crate) fn difference(&self) -> Option<i128> {
+        self.kernel.map(|kernel| i128::from(kernel.requests) - i128::from(self.app))
+    }
+
+    /// Whether the share is where theory puts it.
+    pub(crate) fn theory_agrees(&self) -> bool {
+        self.z.abs() <= STANDARD_ERRORS
+    }
+}
+
+/// One shard in the probe's own comparison (`/api/compare`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub(crate) struct Compared {
+    pub(crate) shard_id: u16,
+    pub(crate) agrees: Option<bool>,
+    pub(crate) cause: Option<String>,
+}
+
+/// Requests that reached a shard, against the prediction for a cache.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Reached {
+    pub(crate) requests: u64,
+    pub(crate) per_second: f64,
+    pub(crate) predicted: Upstream,
+    /// Distance from the cold-start prediction in standard errors.
+    pub(crate) z: f64,
+}
+
+/// One scenario, as all witnesses saw it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Outcome {
+    pub(crate) scenario: &'static str,
+    pub(crate) load: LoadReport,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) reached: Option<Reached>,
+    /// Absent without the probe.
+    pub(crate) compare: Option<Vec<Compared>>,
+}
+
+impl Outcome {
+    /// Puts the witnesses of one run together. A shard that a witness does not name counts as 0 there.
+    pub(crate) fn new(
+        scenario: &'static str,
+        load: LoadReport,
+        before: &Reading,
+        after: &Reading,
+        compare: Option<Vec<Compared>>,
+    ) -> Self {
+        let answered: u64 = load.shards.iter().map(|shard| shard.answered).sum();
+        let shards: Vec<Shard> = load
+            .shards
+            .iter()
+            .map(|report| {
+                let id = usize::from(report.shard_id);
+                let app = |reading: &Reading| reading.app.get(id).copied().unwrap_or(0);
+                let kernel = |reading: &Reading| {
+                    reading.kernel.as_ref().map(|all| all.get(id).copied().unwrap_or_default())
+                };
+                Shard {
+                    shard_id: report.shard_id,
+                    predicted_share: report.predicted_share,
+                    share: ratio(report.answered, answered),
+                    z: binomial_z(report.answered, answered, report.predicted_share),
+                    generator: report.upstream_requests,
+                    app: app(after).saturating_sub(app(before)),
+                    kernel: kernel(after).map(|now| now.since(kernel(before).unwrap_or_default())),
+                    p50_ms: report.p50_ms,
+                    p95_ms: report.p95_ms,
+                    p99_ms: report.p99_ms,
+                }
+            })
+            .collect();
+        let requests = shards.iter().map(|shard| shard.generator).sum();
+        let reached = load.predicted_upstream_per_second.map(|predicted| Reached {
+            requests,
+            per_second: float(requests) / load.duration_seconds,
+            predicted,
+            z: poisson_z(requests, predicted.cold_start * load.duration_seconds),
+        });
+        Self { scenario, load, shards, reached, compare }
+    }
+
+    /// Generator, application and kernel have equal integers for every shard, and no answer is unaccounted for.
+    pub(crate) fn counts_agree(&self) -> bool {
+        let answered: u64 = self.load.shards.iter().map(|shard| shard.answered).sum();
+        self.shards.iter().all(Shard::counts_agree) && answered == self.load.answered
+    }
+
+    /// Every share, and with a cache the requests that reached a shard, are within 4 standard errors of theory.
+    pub(crate) fn theory_agrees(&self) -> bool {
+        self.shards.iter().all(Shard::theory_agrees)
+            && self.reached.is_none_or(|reached| reached.z.abs() <= STANDARD_ERRORS)
+    }
+
+    /// The probe's own comparison says so for every shard; true where it did not run.
+    pub(crate) fn compare_agrees(&self) -> bool {
+        self.compare.as_ref().is_none_or(|rows| {
+            self.shards.iter().all(|shard| {
+                rows.iter().any(|row| row.shard_id == shard.shard_id && row.agrees == Some(true))
+            })
+        })
+    }
+
+    /// Everybody who was asked agrees.
+    pub(crate) fn agrees(&self) -> bool {
+        self.counts_agree() && self.theory_agrees() && self.compare_agrees()
+    }
+
+    /// Requests that reached a shard, by the generator's answers.
+    pub(crate) fn reached_shards(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.generator).sum()
+    }
+
+    /// The shard with the largest share.
+    pub(crate) fn busiest(&self) -> Option<&Shard> {
+        self.shards.iter().max_by(|one, other| one.share.total_cmp(&other.share))
+    }
+
+    /// p95 of `shard` over the median p95 of the others; absent when one of them got no answers.
+    pub(crate) fn p95_over_others(&self, shard: u16) -> Option<(f64, f64)> {
+        let mut others = Vec::new();
+        let mut own = None;
+        for row in &self.shards {
+            if row.shard_id == shard {
+                own = row.p95_ms;
+            } else {
+                others.push(row.p95_ms?);
+            }
+        }
+        others.sort_by(f64::total_cmp);
+        let middle = others.len() / 2;
+        let median = match others.len() {
+            0 => return None,
+            even if even.is_multiple_of(2) => f64::midpoint(others[middle - 1], others[middle]),
+            _ => others[middle],
+        };
+        Some((own?, median))
+    }
+}
+
+/// `count` as a float; counts of a run are far below 2⁵³.
+#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
+pub(crate) fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// `part` of `whole`, 0 of nothing.
+pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { float(part) / float(whole) }
+}
+
+/// (observed − p) / sqrt(p (1 − p) / n) for `hits` of `n`: the binomial standard score.
+fn binomial_z(hits: u64, n: u64, p: f64) -> f64 {
+    let distance = ratio(hits, n) - p;
+    let error = (p * (1.0 - p) / float(n.max(1))).sqrt();
+    standardized(distance, error)
+}
+
+/// (count − expected) / sqrt(expected). The count is a sum of independent yes-or-no events, so its variance is at
+/// most `expected`.
+fn poisson_z(count: u64, expected: f64) -> f64 {
+    standardized(float(count) - expected, expected.sqrt())
+}
+
+fn standardized(distance: f64, error: f64) -> f64 {
+    if distance == 0.0 { 0.0 } else { distance / error }
+}
+
+#[cfg(test)]
+#[path = "witness_tests.rs"]
+mod tests;

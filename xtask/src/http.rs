@@ -1,0 +1,48 @@
+//! The few HTTP calls xtask makes, all to the lab on this machine.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ureq::Agent;
+
+/// A client for the lab's own answers; short deadlines, since everything is on this machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    agent: Agent,
+}
+
+impl Client {
+    pub(crate) fn new() -> Self {
+        let config = Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(5)))
+            // A proxy of the user's environment has no business between parts of the lab.
+            .proxy(None)
+            .build();
+        Self { agent: Agent::new_with_config(config) }
+    }
+
+    /// Whether `url` answers with a success.
+    pub(crate) fn is_ok(&self, url: &str) -> bool {
+        self.agent.get(url).call().is_ok()
+    }
+
+    /// The JSON that `url` answers with.
+    ///
+    /// # Errors
+    /// When there is no successful answer in time, or it is not the expected JSON.
+    pub(crate) fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T> {
+        let mut answer = self.agent.get(url).call().with_context(|| format!("GET {url} failed"))?;
+        answer.body_mut().read_json().with_context(|| format!("GET {url} gave unexpected JSON"))
+    }
+
+    /// Sends `body` as JSON to `url`.
+    ///
+    /// # Errors
+    /// When there is no successful answer in time.
+    pub(crate) fn post(&self, url: &str, body: &impl Serialize) -> Result<()> {
+        self.agent.post(url).send_json(body).with_context(|| format!("POST {url} failed"))?;
+        Ok(())
+    }
+}

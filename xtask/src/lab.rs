@@ -1,0 +1,227 @@
+//! The lab on this machine: four shards, the gateway and the probe, started together and stopped in order.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use crate::child::Child;
+use crate::http::Client;
+use crate::kernel::Access;
+use crate::ports::{Ports, SHARDS, url};
+use crate::process::cargo;
+use crate::signals;
+use crate::terminal::Progress;
+use crate::tree::Tree;
+
+/// The lab profile: a shard slow and narrow enough that a hot one hurts.
+const PROFILE: [(&str, &str); 2] = [("BASE_LATENCY_MS", "15"), ("SHARD_CONCURRENCY", "2")];
+
+/// Settings of the lab's programs that a caller's environment may hold; a measured run must not inherit them.
+const SETTINGS: [&str; 16] = [
+    "BIND_ADDRESS",
+    "CACHE_ENABLED",
+    "CACHE_MAX_BYTES",
+    "CACHE_TTL_SECONDS",
+    "CGROUP",
+    "CONNECT_TIMEOUT_MS",
+    "DRAIN_TIMEOUT_SECONDS",
+    "KERNEL_LOG",
+    "LOAD_LATENCY_FACTOR_MS",
+    "LOG_FORMAT",
+    "NUM_SHARDS",
+    "PORT",
+    "SHARD_MAX_KEYS",
+    "SHARD_QUEUE",
+    "UPSTREAM_TIMEOUT_MS",
+    "WORKERS",
+];
+
+/// How long everything may take to answer that it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a process may take to drain: its own limit of 10 s and some air.
+const DRAIN_WITHIN: Duration = Duration::from_secs(13);
+
+/// What kind of lab to start.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) ports: Ports,
+    pub(crate) access: Access,
+    /// Whether settings in the caller's environment reach the lab's programs.
+    pub(crate) inherit_settings: bool,
+}
+
+/// A running lab; dropping it kills what is left of it.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    ports: Ports,
+    /// In the order in which they are stopped: gateway, shards, probe.
+    children: Vec<Child>,
+}
+
+/// Builds the programs of the lab for speed; the probe only `with_probe`.
+///
+/// # Errors
+/// When cargo fails.
+pub(crate) fn build(tree: &Tree, with_probe: bool) -> Result<()> {
+    let mut command = cargo(tree);
+    command.args(["build", "--release", "-p", "gateway", "-p", "shard", "-p", "load"]);
+    if with_probe {
+        command.args(["-p", "probe"]);
+    }
+    crate::process::run(&mut command, "cargo build")
+}
+
+impl Lab {
+    /// Starts everything; it may not be ready yet.
+    ///
+    /// # Errors
+    /// When a port is taken or a program cannot be started.
+    pub(crate) fn start(tree: &Tree, options: &Options) -> Result<Self> {
+        let ports = options.ports;
+        ports.check(!matches!(options.access, Access::None(_)))?;
+        let logs = logs(tree, ports);
+        let mut lab = Self { ports, children: Vec::new() };
+        let mut gateway = program(options, Command::new(tree.release_binary("gateway")));
+        gateway
+            .env("PORT", ports.gateway().to_string())
+            .env("SHARD_URLS", ports.shard_urls())
+            .env("PROBE_PAGE_URL", format!("{}/", url(ports.probe())))
+            .env("ADMIN_ORIGINS", format!("http://localhost:{0},http://127.0.0.1:{0}", ports.probe()));
+        lab.children.push(Child::start("gateway", gateway, logs.join("gateway.log"))?);
+        for id in 0..SHARDS {
+            let mut shard = program(options, Command::new(tree.release_binary("shard")));
+            shard.env("SHARD_ID", id.to_string()).env("PORT", ports.shard(id).to_string()).envs(PROFILE);
+            let name = format!("shard-{id}");
+            lab.children.push(Child::start(&name, shard, logs.join(format!("{name}.log")))?);
+        }
+        if let Some(probe) = probe(tree, options)? {
+            lab.children.push(Child::start_guarded("probe", probe, logs.join("probe.log"))?);
+        }
+        Ok(lab)
+    }
+
+    /// Waits until every part says that it is ready.
+    ///
+    /// # Errors
+    /// When a part ends or is not ready in time; with its last lines.
+    pub(crate) fn wait_ready(&mut self, client: &Client) -> Result<()> {
+        let mut progress = Progress::new();
+        let mut waiting: Vec<(String, u16)> =
+            self.children.iter().map(|child| (child.name().to_owned(), self.port(child.name()))).collect();
+        let all = waiting.len();
+        let ready = signals::poll(READY_WITHIN, Duration::from_millis(50), || {
+            self.check()?;
+            waiting.retain(|(_, port)| !client.is_ok(&format!("{}/ready", url(*port))));
+            let names: Vec<&str> = waiting.iter().map(|(name, _)| name.as_str()).collect();
+            if progress.elapsed() > Duration::from_secs(1) {
+                let ready = all - names.len();
+                progress.show(&format!("{ready} of {all} ready, waiting for {}", names.join(", ")));
+            }
+            Ok(waiting.is_empty().then_some(()))
+        })?;
+        drop(progress);
+        if ready.is_some() {
+            return Ok(());
+        }
+        let late = waiting.first().map_or("nobody", |(name, _)| name.as_str());
+        let words = self.children.iter().find(|child| child.name() == late).map(Child::last_words);
+        bail!("{late} was not ready within {} s; {}", READY_WITHIN.as_secs(), words.unwrap_or_default());
+    }
+
+    /// Fails when a part has ended by itself.
+    ///
+    /// # Errors
+    /// Naming the part and how it ended, with its last lines.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        for child in &mut self.children {
+            if let Some(ended) = child.ended().map(|end| end.how.clone()) {
+                return Err(anyhow!("{} died ({ended}); {}", child.name(), child.last_words()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops gateway, shards and probe in this order, each given time to drain; a signal that arrives meanwhile
+    /// ends what is left at once. Gives the names of those that had to be killed.
+    pub(crate) fn stop(mut self) -> Vec<String> {
+        let signals_before = signals::received();
+        let mut killed = Vec::new();
+        for stage in ["gateway", "shard", "probe"] {
+            let mut members: Vec<&mut Child> =
+                self.children.iter_mut().filter(|child| child.name().starts_with(stage)).collect();
+            for child in &mut members {
+                child.terminate();
+            }
+            let deadline = Instant::now() + DRAIN_WITHIN;
+            while members.iter_mut().any(|child| child.ended().is_none()) {
+                if Instant::now() >= deadline || signals::received() > signals_before {
+                    for child in &mut members {
+                        if child.ended().is_none() {
+                            killed.push(child.name().to_owned());
+                            child.kill();
+                        }
+                    }
+                }
+                signals::pause(Duration::from_millis(20));
+            }
+        }
+        killed
+    }
+
+    pub(crate) fn children(&self) -> &[Child] {
+        &self.children
+    }
+
+    fn port(&self, name: &str) -> u16 {
+        match name.strip_prefix("shard-").and_then(|id| id.parse().ok()) {
+            Some(id) => self.ports.shard(id),
+            None if name == "probe" => self.ports.probe(),
+            None => self.ports.gateway(),
+        }
+    }
+}
+
+/// Where the logs of the lab on `ports` go: labs on other ports do not overwrite them.
+pub(crate) fn logs(tree: &Tree, ports: Ports) -> PathBuf {
+    let folder = tree.target.join("lab");
+    if ports.are_default() { folder } else { folder.join(ports.base().to_string()) }
+}
+
+fn program(options: &Options, mut command: Command) -> Command {
+    if !options.inherit_settings {
+        for name in SETTINGS {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// The probe behind its guard, if it may run.
+fn probe(tree: &Tree, options: &Options) -> Result<Option<Command>> {
+    let xtask = env::current_exe().context("cannot tell this program's own path")?;
+    let mut command = match options.access {
+        Access::None(_) => return Ok(None),
+        Access::Direct => Command::new(xtask),
+        Access::Sudo => {
+            let mut command = Command::new("sudo");
+            command.args(["-n", "--"]).arg(xtask);
+            command
+        }
+    };
+    // Options, not variables: sudo passes no environment on.
+    command.args(["guard", "--"]).arg(tree.release_binary("probe"));
+    let arguments: [OsString; 5] = [
+        "run".into(),
+        "--port".into(),
+        options.ports.probe().to_string().into(),
+        "--shard-urls".into(),
+        options.ports.shard_urls().into(),
+    ];
+    command.args(arguments);
+    Ok(Some(program(options, command)))
+}

@@ -1,0 +1,311 @@
+//! What the lab needs from the system: one table with the reason for each, and how it is installed.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{self, find_program};
+use crate::toolchain::{self, Compiler, Origin};
+
+/// What a need is for, and so who can do without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Building anything at all.
+    Build,
+    /// Building the kernel object.
+    Kernel,
+    /// Independent witnesses that tests call; a test without its witness is skipped and named.
+    Tests,
+}
+
+/// One package of the table.
+struct Package {
+    /// Debian's name; `{llvm}` stands for the compiler's LLVM major version.
+    name: &'static str,
+    part: Part,
+    /// What it brings, as far as the search for missing things is concerned.
+    brings: Brings,
+    why: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Brings {
+    /// A program in `PATH`.
+    Program(&'static str),
+    /// A compiler for the kernel with its sources.
+    KernelCompiler,
+    /// The LLVM of that compiler.
+    Llvm,
+}
+
+const TABLE: [Package; 11] = [
+    Package {
+        name: "gcc",
+        part: Part::Build,
+        brings: Brings::Program("cc"),
+        why: "links every program and compiles the allocator",
+    },
+    Package {
+        name: "libc6-dev",
+        part: Part::Build,
+        brings: Brings::Program("cc"),
+        why: "the C library's headers",
+    },
+    Package {
+        name: "rustc-web",
+        part: Part::Kernel,
+        brings: Brings::KernelCompiler,
+        why: "a compiler whose sources the distribution has",
+    },
+    Package {
+        name: "rust-web-src",
+        part: Part::Kernel,
+        brings: Brings::KernelCompiler,
+        why: "the sources of core, built for the kernel",
+    },
+    Package {
+        name: "llvm-{llvm}-dev",
+        part: Part::Kernel,
+        brings: Brings::Llvm,
+        why: "bpf-linker is linked with the compiler's LLVM",
+    },
+    Package {
+        name: "libpolly-{llvm}-dev",
+        part: Part::Kernel,
+        brings: Brings::Llvm,
+        why: "LLVM asks for it",
+    },
+    Package { name: "zlib1g-dev", part: Part::Kernel, brings: Brings::Llvm, why: "LLVM asks for it" },
+    Package { name: "libzstd-dev", part: Part::Kernel, brings: Brings::Llvm, why: "LLVM asks for it" },
+    Package { name: "libxml2-dev", part: Part::Kernel, brings: Brings::Llvm, why: "LLVM asks for it" },
+    Package {
+        name: "nftables",
+        part: Part::Tests,
+        brings: Brings::Program("nft"),
+        why: "counts the shards' bytes independently of the probe",
+    },
+    Package {
+        name: "bpftool",
+        part: Part::Tests,
+        brings: Brings::Program("bpftool"),
+        why: "shows that a killed probe leaves nothing attached",
+    },
+];
+
+/// The LLVM of the compiler that the table's packages bring.
+const LLVM_OF_TABLE: u32 = 22;
+
+/// A package to install, with the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) package: String,
+    pub(crate) part: Part,
+    pub(crate) why: &'static str,
+}
+
+/// The packages whose gifts are not on this machine, for the `parts` asked for.
+pub(crate) fn missing(parts: &[Part]) -> Vec<Missing> {
+    let compilers = if parts.contains(&Part::Kernel) { toolchain::candidates() } else { Vec::new() };
+    missing_given(parts, &compilers, |program| find_program(program).is_some())
+}
+
+fn missing_given(parts: &[Part], compilers: &[Compiler], has: impl Fn(&str) -> bool) -> Vec<Missing> {
+    let complete = toolchain::first_complete(compilers).is_some();
+    // A distribution's compiler with sources that only lacks its LLVM. A nightly in the same state is left alone:
+    // no distribution packages the LLVM of the newest nightly.
+    let sound = compilers.iter().find(|compiler| {
+        compiler.origin == Origin::Distribution && compiler.has_sources && compiler.is_new_enough()
+    });
+    let llvm = sound.map_or(LLVM_OF_TABLE, |compiler| compiler.llvm);
+    TABLE
+        .iter()
+        .filter(|package| parts.contains(&package.part))
+        .filter(|package| match package.brings {
+            Brings::Program(program) => !has(program),
+            Brings::KernelCompiler => !complete && sound.is_none(),
+            Brings::Llvm => !complete,
+        })
+        .map(|package| Missing {
+            package: package.name.replace("{llvm}", &llvm.to_string()),
+            part: package.part,
+            why: package.why,
+        })
+        .collect()
+}
+
+/// How this process can become root for one command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Root {
+    Already,
+    Sudo,
+    No,
+}
+
+/// Whether installing is possible here; `ask` allows sudo to ask for a password.
+pub(crate) fn root(ask: bool) -> Root {
+    if process::is_root() {
+        return Root::Already;
+    }
+    if find_program("sudo").is_none() {
+        return Root::No;
+    }
+    let silent =
+        Command::new("sudo").args(["-n", "true"]).stdin(Stdio::null()).stderr(Stdio::null()).status();
+    if silent.is_ok_and(|status| status.success()) {
+        return Root::Sudo;
+    }
+    let asked = ask && process::status(Command::new("sudo").arg("-v")).is_ok_and(|status| status.success());
+    if asked { Root::Sudo } else { Root::No }
+}
+
+/// The command that installs `packages`, as a person would type it.
+pub(crate) fn shown(packages: &[String]) -> String {
+    format!("sudo apt-get install --no-install-recommends {}", packages.join(" "))
+}
+
+/// Installs `packages` with apt-get, saying what it does.
+///
+/// # Errors
+/// When the machine has no apt-get, the rights are missing, a package is unknown, or apt-get fails.
+pub(crate) fn install(packages: &[String], root: Root) -> Result<()> {
+    if find_program("apt-get").is_none() {
+        bail!("this machine has no apt-get");
+    }
+    if root == Root::No {
+        bail!("installing packages needs root: run `{}`", shown(packages));
+    }
+    let mut updated = false;
+    if !unknown(packages)?.is_empty() {
+        update(root)?;
+        updated = true;
+        let unknown = unknown(packages)?;
+        if !unknown.is_empty() {
+            bail!("this machine's package sources do not have {}", unknown.join(", "));
+        }
+    }
+    let attempt = || {
+        let mut command = apt_get(root);
+        // Nothing that is installed may go: the compilers of two package sets exclude each other.
+        command.args(["install", "-y", "-q", "--no-install-recommends", "--no-remove"]).args(packages);
+        println!("  running: {}", process::shown(&command));
+        process::run(&mut command, "apt-get install")
+    };
+    match attempt() {
+        // Old lists name files that their source has replaced since.
+        Err(error) if !updated && crate::signals::received() == 0 => {
+            println!("  {error:#}; once more with fresh package lists");
+            update(root)?;
+            attempt()
+        }
+        other => other,
+    }
+}
+
+fn update(root: Root) -> Result<()> {
+    let mut command = apt_get(root);
+    command.args(["update", "-q"]);
+    println!("  running: {}", process::shown(&command));
+    process::run(&mut command, "apt-get update")
+}
+
+fn apt_get(root: Root) -> Command {
+    let mut command = if root == Root::Sudo {
+        let mut command = Command::new("sudo");
+        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        command
+    } else {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    // What apt-get writes is progress; a report may be going to standard output.
+    command.stdin(Stdio::null()).stdout(std::io::stderr());
+    command
+}
+
+/// Those of `packages` that the package lists do not offer.
+fn unknown(packages: &[String]) -> Result<Vec<String>> {
+    let policy = process::capture(Command::new("apt-cache").arg("policy").args(packages).env("LC_ALL", "C"))
+        .context("cannot read the package lists")?;
+    Ok(without_candidate(&policy, packages))
+}
+
+fn without_candidate(policy: &str, packages: &[String]) -> Vec<String> {
+    let mut offered = Vec::new();
+    let mut current = "";
+    for line in policy.lines() {
+        if let Some(name) = line.strip_suffix(':').filter(|name| !name.starts_with(' ')) {
+            current = name;
+        } else if let Some(version) = line.trim().strip_prefix("Candidate:")
+            && version.trim() != "(none)"
+        {
+            offered.push(current);
+        }
+    }
+    packages.iter().filter(|package| !offered.contains(&package.as_str())).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::{LLVM_OF_TABLE, Part, missing_given, without_candidate};
+    use crate::toolchain::{Compiler, Origin};
+
+    const ALL: [Part; 3] = [Part::Build, Part::Kernel, Part::Tests];
+
+    fn distribution(llvm: u32, prefix: Option<&str>) -> Compiler {
+        Compiler {
+            origin: Origin::Distribution,
+            rustc: PathBuf::from("/usr/bin/rustc"),
+            version: "1.96.0".to_owned(),
+            llvm,
+            has_sources: true,
+            llvm_prefix: prefix.map(PathBuf::from),
+        }
+    }
+
+    fn names(parts: &[Part], compilers: &[Compiler], has: impl Fn(&str) -> bool) -> Vec<String> {
+        missing_given(parts, compilers, has).into_iter().map(|missing| missing.package).collect()
+    }
+
+    #[test]
+    fn nothing_is_missing_on_a_complete_machine() {
+        assert!(names(&ALL, &[distribution(22, Some("/usr/lib/llvm-22"))], |_| true).is_empty());
+    }
+
+    #[test]
+    fn a_bare_machine_gets_the_whole_table() {
+        let all = names(&ALL, &[], |_| false);
+        assert_eq!(all.len(), super::TABLE.len());
+        assert!(all.contains(&format!("llvm-{LLVM_OF_TABLE}-dev")));
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_missing() {
+        assert_eq!(names(&[Part::Build], &[], |_| false), ["gcc", "libc6-dev"]);
+        assert_eq!(names(&[Part::Build, Part::Tests], &[], |program| program != "nft"), ["nftables"]);
+    }
+
+    #[test]
+    fn a_compiler_without_its_llvm_gets_that_version() {
+        let packages = names(&[Part::Kernel], &[distribution(21, None)], |_| true);
+        assert!(packages.contains(&"llvm-21-dev".to_owned()), "{packages:?}");
+        assert!(!packages.contains(&"rustc-web".to_owned()), "{packages:?}");
+    }
+
+    #[test]
+    fn an_old_compiler_does_not_choose_the_llvm() {
+        let old = Compiler { version: "1.63.0".to_owned(), ..distribution(14, None) };
+        let packages = names(&[Part::Kernel], &[old], |_| true);
+        assert!(packages.contains(&"rustc-web".to_owned()), "{packages:?}");
+        assert!(packages.contains(&"llvm-22-dev".to_owned()), "{packages:?}");
+    }
+
+    #[test]
+    fn packages_without_a_candidate_are_unknown() {
+        let policy = "gcc:\n  Installed: (none)\n  Candidate: 4:12\nrustc-web:\n  Candidate: (none)\n";
+        let asked = ["gcc", "rustc-web", "absent"].map(str::to_owned);
+        assert_eq!(without_candidate(policy, &asked), ["rustc-web", "absent"]);
+    }
+}

@@ -1,0 +1,154 @@
+//! The lab's ports: which is whose, and who holds one that is taken.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+/// Shards of the lab.
+pub(crate) const SHARDS: u16 = 4;
+
+/// The ports of one lab, all counted from the gateway's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ports {
+    base: u16,
+}
+
+impl Ports {
+    /// The ports that the contract names: gateway 8000, shards 9000 … 9003, probe 9010.
+    pub(crate) const DEFAULT_BASE: u16 = 8000;
+    /// The highest base whose probe still has a port.
+    pub(crate) const HIGHEST_BASE: u16 = u16::MAX - 1010;
+
+    /// `base` is at most [`Ports::HIGHEST_BASE`]; the command line sees to that.
+    pub(crate) const fn new(base: u16) -> Self {
+        Self { base }
+    }
+
+    /// Whether these are the ports that the contract names.
+    pub(crate) const fn are_default(self) -> bool {
+        self.base == Self::DEFAULT_BASE
+    }
+
+    pub(crate) const fn base(self) -> u16 {
+        self.base
+    }
+
+    pub(crate) const fn gateway(self) -> u16 {
+        self.base
+    }
+
+    pub(crate) const fn shard(self, id: u16) -> u16 {
+        self.base + 1000 + id
+    }
+
+    pub(crate) const fn probe(self) -> u16 {
+        self.base + 1010
+    }
+
+    /// The shards' addresses in the order of their ids, as gateway and probe want them.
+    pub(crate) fn shard_urls(self) -> String {
+        (0..SHARDS).map(|id| url(self.shard(id))).collect::<Vec<_>>().join(",")
+    }
+
+    /// Fails when one of the ports is taken.
+    ///
+    /// # Errors
+    /// Naming the first taken port, its purpose and, where it can be told, its holder.
+    pub(crate) fn check(self, with_probe: bool) -> Result<()> {
+        let mut wanted = vec![(self.gateway(), "the gateway".to_owned())];
+        wanted.extend((0..SHARDS).map(|id| (self.shard(id), format!("shard {id}"))));
+        if with_probe {
+            wanted.push((self.probe(), "the probe".to_owned()));
+        }
+        for (port, whose) in wanted {
+            if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                let why = match holder(port) {
+                    Some(holder) => format!("is in use by {holder}"),
+                    None => format!("can not be used: {error}"),
+                };
+                bail!("port {port} ({whose}) {why}; stop that, or choose other ports with --port-base N");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The address of a part of the lab.
+pub(crate) fn url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// The process listening on `port`, as far as this user may see it.
+fn holder(port: u16) -> Option<String> {
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .find_map(|file| listening_inode(&fs::read_to_string(file).ok()?, port))?;
+    let socket = format!("socket:[{inode}]");
+    fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
+        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+        holds(&process.path(), &socket).then(|| {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            format!("{} (pid {pid})", name.trim())
+        })
+    })
+}
+
+fn holds(process: &Path, socket: &str) -> bool {
+    fs::read_dir(process.join("fd"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|target| target.as_os_str() == socket))
+}
+
+/// The inode of the socket that listens on `port`, from the text of `/proc/net/tcp`.
+fn listening_inode(table: &str, port: u16) -> Option<u64> {
+    const LISTEN: &str = "0A";
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let local = fields.get(1)?.rsplit(':').next()?;
+        let listens = *fields.get(3)? == LISTEN && u16::from_str_radix(local, 16).ok()? == port;
+        listens.then(|| fields.get(9)?.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::{Ports, holder, listening_inode};
+
+    #[test]
+    fn the_default_ports_are_the_contracts() {
+        let ports = Ports::new(Ports::DEFAULT_BASE);
+        assert_eq!(
+            (ports.gateway(), ports.shard(0), ports.shard(3), ports.probe()),
+            (8000, 9000, 9003, 9010)
+        );
+        assert_eq!(Ports::new(Ports::HIGHEST_BASE).probe(), u16::MAX);
+        assert!(ports.shard_urls().starts_with("http://127.0.0.1:9000,http://127.0.0.1:9001,"));
+    }
+
+    #[test]
+    fn a_taken_port_is_named_with_its_holder() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = taken.local_addr().expect("bound").port();
+        let holder = holder(port).expect("this process may see itself");
+        assert!(holder.contains(&format!("pid {}", std::process::id())), "{holder}");
+        if port <= Ports::HIGHEST_BASE {
+            let error = Ports::new(port).check(false).expect_err("the port is taken").to_string();
+            assert!(error.contains(&port.to_string()) && error.contains("the gateway"), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_listening_sockets_hold_a_port() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+            0: 0100007F:1F40 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 11 1\n\
+            1: 0100007F:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 22 1\n";
+        assert_eq!(listening_inode(table, 8000), Some(22));
+        assert_eq!(listening_inode(table, 8001), None);
+    }
+}

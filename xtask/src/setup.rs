@@ -1,0 +1,95 @@
+//! `cargo xtask setup`: finds what the lab misses on this machine and installs it.
+
+use anyhow::{Result, bail};
+
+use crate::build_ebpf;
+use crate::packages::{self, Missing, Part};
+use crate::process::find_program;
+use crate::terminal;
+use crate::toolchain;
+use crate::tree::Tree;
+
+/// Installs whatever is missing, for building, for the kernel object and for the tests.
+///
+/// # Errors
+/// When something that building or the kernel object needs can not be had; with the commands to give.
+pub(crate) fn run(tree: &Tree) -> Result<()> {
+    ensure(&[Part::Build, Part::Kernel, Part::Tests])?;
+    build_ebpf::linker(tree)?;
+    println!("Everything the lab needs is here.");
+    Ok(())
+}
+
+/// Installs what is missing for `parts`. A witness of the tests that can not be had is said and left out.
+///
+/// # Errors
+/// When something that building or the kernel object needs can not be had; with the commands to give.
+pub(crate) fn ensure(parts: &[Part]) -> Result<()> {
+    let missing = packages::missing(parts);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("Missing on this machine:");
+    for need in &missing {
+        println!("  {:<18} {}", need.package, need.why);
+    }
+    if find_program("apt-get").is_none() {
+        bail!("{}", by_hand(&missing));
+    }
+    let root = packages::root(terminal::is_interactive());
+    let (witnesses, needed): (Vec<Missing>, Vec<Missing>) =
+        missing.into_iter().partition(|need| need.part == Part::Tests);
+    let names = |needs: &[Missing]| needs.iter().map(|need| need.package.clone()).collect::<Vec<_>>();
+    if !needed.is_empty() {
+        packages::install(&names(&needed), root)?;
+    }
+    if !witnesses.is_empty()
+        && let Err(error) = packages::install(&names(&witnesses), root)
+    {
+        crate::signals::check()?;
+        println!("  {error:#}\n  The tests that ask these witnesses will be skipped and named.");
+    }
+    let still: Vec<Missing> =
+        packages::missing(parts).into_iter().filter(|need| need.part != Part::Tests).collect();
+    if still.is_empty() { Ok(()) } else { bail!("{}", by_hand(&still)) }
+}
+
+/// What a person must do where this program cannot.
+fn by_hand(missing: &[Missing]) -> String {
+    let mut text = String::from("this machine needs these by hand:");
+    let of = |part: Part| {
+        missing.iter().filter(|need| need.part == part).map(|need| need.package.clone()).collect::<Vec<_>>()
+    };
+    for (part, what) in [(Part::Build, "a C compiler"), (Part::Tests, "tools the tests use")] {
+        if !of(part).is_empty() {
+            text.push_str(&format!("\n  {what}; on Debian: {}", packages::shown(&of(part))));
+        }
+    }
+    if !of(Part::Kernel).is_empty() {
+        text.push_str("\n  a compiler for the kernel, either of");
+        text.push_str("\n    rustup toolchain install nightly --profile minimal --component rust-src");
+        text.push_str("\n      and the development package of the LLVM that `rustc +nightly -vV` names");
+        text.push_str(&format!("\n    Debian 12: {}", packages::shown(&of(Part::Kernel))));
+        for compiler in toolchain::candidates() {
+            if let Some(problem) = compiler.problem() {
+                text.push_str(&format!("\n  found and not usable: {} {problem}", compiler.shown()));
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::by_hand;
+    use crate::packages::{Missing, Part};
+
+    #[test]
+    fn commands_for_other_systems_are_complete() {
+        let need = |package: &str, part| Missing { package: package.to_owned(), part, why: "" };
+        let text = by_hand(&[need("gcc", Part::Build), need("rustc-web", Part::Kernel)]);
+        assert!(text.contains("apt-get install --no-install-recommends gcc"), "{text}");
+        assert!(text.contains("rustup toolchain install nightly"), "{text}");
+        assert!(text.contains("rustc-web"), "{text}");
+    }
+}

@@ -1,0 +1,152 @@
+//! What a person sees: headings, marks, colours where there is a terminal, and one progress line.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+use std::{env, io};
+
+/// How often progress is written where there is no terminal to overwrite a line on.
+const SPARSE: Duration = Duration::from_secs(10);
+
+/// Whether a person can answer a question here.
+pub(crate) fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+fn colours() -> bool {
+    io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn paint(code: &str, text: &str) -> String {
+    if colours() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// `text` in bold.
+pub(crate) fn bold(text: &str) -> String {
+    paint("1", text)
+}
+
+/// `text` in grey.
+pub(crate) fn faint(text: &str) -> String {
+    paint("2", text)
+}
+
+/// The mark before a line that says whether something holds.
+pub(crate) fn mark(holds: bool) -> String {
+    if holds { paint("32", "✓") } else { paint("31", "✗") }
+}
+
+/// Starts a part of the work: a line in bold with its number.
+pub(crate) fn heading(text: &str) {
+    println!("\n{}", bold(text));
+}
+
+/// A box around `lines`, for what must not be overlooked.
+pub(crate) fn banner(lines: &[String]) -> String {
+    let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    let rule = "─".repeat(width + 2);
+    let mut text = format!("┌{rule}┐\n");
+    for line in lines {
+        let pad = " ".repeat(width - line.chars().count());
+        text.push_str(&format!("│ {line}{pad} │\n"));
+    }
+    text.push_str(&format!("└{rule}┘"));
+    text
+}
+
+/// Breaks `text` into lines of at most `width` characters, at spaces.
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.lines() {
+        let mut line = String::new();
+        for word in paragraph.split_whitespace() {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+                lines.push(std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+/// One updating line on a terminal, a line every ten seconds elsewhere; gone when dropped.
+pub(crate) struct Progress {
+    terminal: bool,
+    started: Instant,
+    last: Option<Instant>,
+}
+
+impl Progress {
+    /// Nothing is shown before the first [`Progress::show`].
+    pub(crate) fn new() -> Self {
+        Self { terminal: io::stderr().is_terminal(), started: Instant::now(), last: None }
+    }
+
+    /// Time since this progress began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Shows `text` in place of what was shown before.
+    pub(crate) fn show(&mut self, text: &str) {
+        let now = Instant::now();
+        if self.terminal {
+            eprint!("\r\x1b[2K  {text}");
+            // A terminal that has gone away must not stop the work.
+            let _ = io::stderr().flush();
+        } else if self.last.is_none_or(|last| now - last >= SPARSE) {
+            eprintln!("  {text}");
+        } else {
+            return;
+        }
+        self.last = Some(now);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.terminal && self.last.is_some() {
+            eprint!("\r\x1b[2K");
+            let _ = io::stderr().flush();
+        }
+    }
+}
+
+/// A bar of `width` characters, filled to `done` (0 … 1).
+pub(crate) fn bar(done: f64, width: usize) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a clamped share of a few characters"
+    )]
+    let filled = ((done.clamp(0.0, 1.0) * width as f64).round() as usize).min(width);
+    format!("{}{}", "━".repeat(filled), "─".repeat(width - filled))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{banner, bar, wrap};
+
+    #[test]
+    fn a_bar_fills_from_the_left_and_never_overflows() {
+        assert_eq!(bar(0.0, 4), "────");
+        assert_eq!(bar(0.5, 4), "━━──");
+        assert_eq!(bar(7.0, 4), "━━━━");
+    }
+
+    #[test]
+    fn long_text_is_broken_at_spaces() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("unbreakable", 4), ["unbreakable"]);
+    }
+
+    #[test]
+    fn a_banner_is_as_wide_as_its_longest_line() {
+        let text = banner(&["a".to_owned(), "bcd".to_owned()]);
+        assert_eq!(text, "┌─────┐\n│ a   │\n│ bcd │\n└─────┘");
+    }
+}

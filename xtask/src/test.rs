@@ -1,0 +1,110 @@
+//! `cargo xtask test`: everything the tests need, then all of them, and one closing line that hides nothing.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result};
+
+use crate::packages::{self, Part, Root};
+use crate::process::{self, cargo};
+use crate::test_output::{Reader, Tally};
+use crate::tree::Tree;
+use crate::{build_ebpf, setup, signals, terminal};
+
+/// Runs all tests of the host's crates; true when none failed. `full` adds the million-sized ones.
+///
+/// # Errors
+/// When something the tests need cannot be had or built.
+pub(crate) fn run(tree: &Tree, full: bool) -> Result<bool> {
+    terminal::heading("Tools and kernel object");
+    setup::ensure(&[Part::Build, Part::Kernel, Part::Tests])?;
+    build_ebpf::run(tree)?;
+    terminal::heading("Programs that the tests start");
+    process::run(cargo(tree).args(["build", "--bins"]), "cargo build")?;
+    terminal::heading(if full { "Tests, the million-sized ones too" } else { "Tests" });
+    let mut reader = Reader::default();
+    let clean = stream(tree, full, &mut reader)?;
+    let tally = reader.tally();
+    close(&tally, clean);
+    Ok(clean && tally.failed == 0)
+}
+
+/// Runs `cargo test` and feeds its output to `reader`; whether cargo was content.
+fn stream(tree: &Tree, full: bool, reader: &mut Reader) -> Result<bool> {
+    let mut command = cargo(tree);
+    command.args(["test", "--no-fail-fast"]);
+    if let Some(runner) = root_runner() {
+        println!("Tests of the kernel run as root through sudo.");
+        command.env(runner_variable(), runner);
+    }
+    if full {
+        command.env("LAB_TEST_FULL", "1");
+    }
+    // With --show-output every test's lines arrive whole; uncaptured, those of parallel tests would mix.
+    command.args(["--", "--show-output"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    process::die_with_parent(&mut command, libc::SIGTERM);
+    let mut child = command.spawn().context("cannot start cargo")?;
+    let output = child.stdout.take().context("cargo's output is not connected")?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("cannot read cargo's output")?;
+        let line = String::from_utf8_lossy(&line);
+        if reader.line(&line) {
+            println!("{line}");
+        }
+        if signals::received() > 0 {
+            process::send(child.id(), libc::SIGTERM);
+        }
+    }
+    let status = child.wait().context("lost cargo")?;
+    signals::check()?;
+    Ok(status.success())
+}
+
+/// What cargo must put before each test program so that kernel tests have their rights; nothing for root.
+fn root_runner() -> Option<&'static str> {
+    let sudo = !process::is_root() && packages::root(terminal::is_interactive()) == Root::Sudo;
+    sudo.then_some("sudo -n -E --")
+}
+
+/// The variable of cargo that names the runner for this machine.
+fn runner_variable() -> String {
+    format!("CARGO_TARGET_{}_UNKNOWN_LINUX_{}_RUNNER", std::env::consts::ARCH.to_uppercase(), LIBC)
+}
+
+const LIBC: &str = if cfg!(target_env = "musl") { "MUSL" } else { "GNU" };
+
+fn close(tally: &Tally, clean: bool) {
+    terminal::heading("Result");
+    if !tally.skipped.is_empty() {
+        println!("Skipped:");
+        for (name, why) in &tally.skipped {
+            println!("  {name}: {why}");
+        }
+    }
+    if !clean && tally.failed == 0 {
+        println!("cargo test failed: something did not build, or a test program ended before its last test");
+    }
+    println!("{}", closing_line(tally));
+}
+
+fn closing_line(tally: &Tally) -> String {
+    format!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{closing_line, runner_variable};
+    use crate::test_output::Tally;
+
+    #[test]
+    fn the_closing_line_counts_all_three() {
+        let skipped = [("a".to_owned(), "b".to_owned())].into();
+        assert_eq!(closing_line(&Tally { passed: 7, failed: 1, skipped }), "7 passed, 1 failed, 1 skipped");
+    }
+
+    #[test]
+    fn the_runner_is_for_this_machine() {
+        let name = runner_variable();
+        assert!(name.starts_with("CARGO_TARGET_") && name.contains("LINUX"), "{name}");
+    }
+}

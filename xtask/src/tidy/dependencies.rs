@@ -1,0 +1,115 @@
+//! Which crate may depend on which (docs/architecture.md): only on crates of a lower level.
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+
+/// Levels of the workspace's crates, lowest first.
+const LEVELS: [&[&str]; 4] = [
+    &["protocol", "hotspot", "probe-common"],
+    &["service"],
+    &["gateway", "shard", "load", "probe"],
+    &["lab-tests"],
+];
+
+/// Depends on no crate of the workspace, so that it compiles in seconds.
+const APART: &str = "xtask";
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    /// Set for crates of this repository.
+    path: Option<String>,
+}
+
+/// Breaches in the output of `cargo metadata --no-deps`.
+///
+/// # Errors
+/// When `metadata` is not that output.
+pub(crate) fn problems(metadata: &str) -> Result<Vec<String>> {
+    let metadata: Metadata = serde_json::from_str(metadata).context("cargo metadata gave unexpected JSON")?;
+    Ok(metadata.packages.iter().flat_map(of_package).collect())
+}
+
+fn of_package(package: &Package) -> Vec<String> {
+    let ours = package.dependencies.iter().filter(|dependency| dependency.path.is_some());
+    if package.name == APART {
+        return ours
+            .map(|other| {
+                format!("{APART} depends on {}: it may depend on no crate of the workspace", other.name)
+            })
+            .collect();
+    }
+    let Some(own) = level(&package.name) else {
+        return vec![format!("{} has no level: give it one in xtask/src/tidy/dependencies.rs", package.name)];
+    };
+    ours.filter(|other| level(&other.name).is_none_or(|level| level >= own))
+        .map(|other| {
+            format!(
+                "{} (level {own}) depends on {}: only crates of a lower level are allowed",
+                package.name, other.name
+            )
+        })
+        .collect()
+}
+
+fn level(name: &str) -> Option<usize> {
+    LEVELS.iter().position(|level| level.contains(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::problems;
+
+    fn check(name: &str, dependencies: &[(&str, bool)]) -> Vec<String> {
+        let dependencies: Vec<_> = dependencies
+            .iter()
+            .map(|(name, ours)| json!({"name": name, "path": ours.then(|| format!("/x/{name}"))}))
+            .collect();
+        problems(&json!({"packages": [{"name": name, "dependencies": dependencies}]}).to_string())
+            .expect("metadata")
+    }
+
+    #[test]
+    fn downwards_is_allowed() {
+        assert!(check("gateway", &[("protocol", true), ("service", true), ("axum", false)]).is_empty());
+        assert!(check("lab-tests", &[("gateway", true), ("probe", true)]).is_empty());
+    }
+
+    #[test]
+    fn sideways_and_upwards_are_breaches() {
+        assert_eq!(check("gateway", &[("shard", true)]).len(), 1);
+        assert_eq!(check("protocol", &[("service", true)]).len(), 1);
+        assert_eq!(check("hotspot", &[("protocol", true)]).len(), 1);
+    }
+
+    #[test]
+    fn a_registry_crate_of_the_same_name_is_not_ours() {
+        assert!(check("protocol", &[("probe", false)]).is_empty());
+    }
+
+    #[test]
+    fn xtask_stands_apart() {
+        assert!(check("xtask", &[("clap", false)]).is_empty());
+        assert_eq!(check("xtask", &[("protocol", true)]).len(), 1);
+    }
+
+    #[test]
+    fn a_crate_without_a_level_is_a_breach() {
+        let problems = check("newcomer", &[]);
+        assert!(problems.iter().any(|problem| problem.contains("newcomer")), "{problems:?}");
+        assert_eq!(check("gateway", &[("newcomer", true)]).len(), 1);
+    }
+}

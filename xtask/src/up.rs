@@ -1,0 +1,94 @@
+//! `cargo xtask up`: the lab natively in the foreground, until Ctrl-C.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::build_ebpf;
+use crate::http::Client;
+use crate::kernel::{self, Access, Lacking};
+use crate::lab::{self, Lab, Options};
+use crate::packages::Part;
+use crate::ports::{Ports, SHARDS, url};
+use crate::tree::Tree;
+use crate::{setup, signals, terminal};
+
+/// Builds and runs the lab until a signal or until one of its parts dies.
+///
+/// # Errors
+/// When something cannot be built or started, or when a part dies.
+pub(crate) fn run(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<()> {
+    ports.check(with_kernel)?;
+    let access = prepare(tree, ports, with_kernel)?;
+    if let Access::None(lacking) = &access
+        && with_kernel
+    {
+        println!("{}", lacking.banner());
+    }
+    let mut lab = Lab::start(tree, &Options { ports, access, inherit_settings: true })?;
+    lab.wait_ready(&Client::new())?;
+    print_addresses(tree, ports, &lab);
+    let ended = wait(&mut lab);
+    match ended {
+        Ok(()) => println!("\nStopping: gateway, shards, probe (Ctrl-C again ends them at once)."),
+        Err(error) => {
+            lab.stop();
+            return Err(error.context("the lab is stopped"));
+        }
+    }
+    let killed = lab.stop();
+    if killed.is_empty() {
+        println!("All stopped in order.");
+        Ok(())
+    } else {
+        bail!("had to be killed: {}", killed.join(", "))
+    }
+}
+
+/// Everything up to the start: set-up, kernel object, programs, and whether the probe may run.
+///
+/// # Errors
+/// When the lab's programs cannot be built. A kernel object that cannot be had is no error but a reason in
+/// [`Access::None`].
+pub(crate) fn prepare(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<Access> {
+    setup::ensure(&[Part::Build])?;
+    if !with_kernel {
+        lab::build(tree, false)?;
+        return Ok(Access::None(Lacking::switched_off()));
+    }
+    let linker = build_ebpf::linker(tree);
+    signals::check()?;
+    if let Err(error) = linker {
+        lab::build(tree, false)?;
+        return Ok(Access::None(Lacking::not_built(&error)));
+    }
+    build_ebpf::run(tree)?;
+    lab::build(tree, true)?;
+    kernel::access(tree, ports)
+}
+
+fn print_addresses(tree: &Tree, ports: Ports, lab: &Lab) {
+    println!("\n{}\n", terminal::bold("The lab is running."));
+    println!("  gateway   {}   try {}/data/user-1", url(ports.gateway()), url(ports.gateway()));
+    for id in 0..SHARDS {
+        println!("  shard {id}   {}   {}/stats", url(ports.shard(id)), url(ports.shard(id)));
+    }
+    if lab.children().iter().any(|child| child.name() == "probe") {
+        println!("  probe     {}   {}/api/compare", url(ports.probe()), url(ports.probe()));
+    } else {
+        println!("  probe     not running");
+    }
+    println!("  logs      {}/", tree.shown(&lab::logs(tree, ports)));
+    let base =
+        if ports.are_default() { String::new() } else { format!(" --gateway {}", url(ports.gateway())) };
+    println!("\n  Load, from another terminal:  cargo xtask load run celebrity --duration 30{base}");
+    println!("  Ctrl-C stops everything.");
+}
+
+fn wait(lab: &mut Lab) -> Result<()> {
+    while signals::received() == 0 {
+        lab.check()?;
+        signals::pause(Duration::from_millis(100));
+    }
+    Ok(())
+}
