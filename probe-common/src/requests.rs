@@ -1,0 +1,111 @@
+//! Signal `requests`: complete request heads that reached a shard, and what could not be read as such.
+
+/// Why payload was not parsed. The number is the index into [`Requests::unparsed`].
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The payload's bytes, or the socket they belong to, could not be read.
+    Unreadable = 0,
+    /// The connection is older than the probe and no request has begun on it yet.
+    Joined = 1,
+    /// Bytes before these are missing: lost or reordered on the way.
+    Gap = 2,
+    /// The request's body is chunked; parsing goes on when the connection is idle again.
+    Chunked = 3,
+    /// Not HTTP/1.x: the shard refuses it too, and closes.
+    Malformed = 4,
+    /// More work in one segment than a kernel program may do.
+    Budget = 5,
+    /// The bytes came before the connection was set up, and belong to no connection yet.
+    Handshake = 6,
+    /// Two CPUs had bytes of one connection at the same time.
+    Concurrent = 7,
+}
+
+/// How many reasons there are.
+pub const REASONS: usize = 8;
+
+impl Reason {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; REASONS] = [
+        Self::Unreadable,
+        Self::Joined,
+        Self::Gap,
+        Self::Chunked,
+        Self::Malformed,
+        Self::Budget,
+        Self::Handshake,
+        Self::Concurrent,
+    ];
+
+    /// The reason with this number; unknown numbers are [`Reason::Unreadable`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Joined,
+            2 => Self::Gap,
+            3 => Self::Chunked,
+            4 => Self::Malformed,
+            5 => Self::Budget,
+            6 => Self::Handshake,
+            7 => Self::Concurrent,
+            _ => Self::Unreadable,
+        }
+    }
+
+    /// The reason as metrics and JSON write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Joined => "joined",
+            Self::Gap => "gap",
+            Self::Chunked => "chunked",
+            Self::Malformed => "malformed",
+            Self::Budget => "budget",
+            Self::Handshake => "handshake",
+            Self::Concurrent => "concurrent",
+        }
+    }
+}
+
+/// Value of the per-CPU array `REQUESTS`; the index is the shard. Monotonic since attach.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Complete heads `GET /data/{key}`.
+    pub get: u64,
+    /// Complete heads `POST /data`.
+    pub set: u64,
+    /// All other complete heads.
+    pub control: u64,
+    /// Segments that brought nothing new: retransmissions.
+    pub repeats: u64,
+    /// Segments with bytes that were not parsed, by [`Reason`].
+    pub unparsed: [u64; REASONS],
+}
+
+impl Requests {
+    /// Data requests: reads and writes together.
+    #[must_use]
+    pub const fn data(&self) -> u64 {
+        self.get.wrapping_add(self.set)
+    }
+
+    /// Adds another CPU's share.
+    pub fn add(&mut self, other: &Self) {
+        self.get = self.get.wrapping_add(other.get);
+        self.set = self.set.wrapping_add(other.set);
+        self.control = self.control.wrapping_add(other.control);
+        self.repeats = self.repeats.wrapping_add(other.repeats);
+        for (mine, theirs) in self.unparsed.iter_mut().zip(other.unparsed) {
+            *mine = mine.wrapping_add(theirs);
+        }
+    }
+}
+
+#[cfg(feature = "user")]
+#[expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
+// SAFETY: `repr(C)`, `Copy`, `u64` only, no padding.
+unsafe impl aya::Pod for Requests {}

@@ -1,0 +1,153 @@
+//! One segment's way through the parser: windows of its payload, read word by word.
+//!
+//! The kernel cannot look into payload, only copy it out, so a driver copies it window by window into [`Scan::words`]
+//! and calls [`Scan::step`] until it says [`Next::Done`]. All that changes lies behind one pointer: on the stack the
+//! verifier would tell its values apart and never finish.
+
+use crate::head::{Head, Tally};
+
+/// Bytes of payload looked at between two copies. A usual request head fits into one.
+pub const WINDOW: usize = 256;
+
+const WORDS: usize = WINDOW / 8;
+
+/// What the driver has to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Call [`Scan::step`] again.
+    Step,
+    /// Copy up to [`Scan::wanted`] bytes from payload offset [`Scan::at`] to [`Scan::words`], call
+    /// [`Scan::loaded`], then step again.
+    Load,
+    /// The segment has been read, or the parser has stopped.
+    Done,
+}
+
+/// The parser and its place in one segment. Kept in a per-CPU map: too large for a kernel program's stack.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Scan {
+    /// The window; bytes in memory order. The last word is only ever read together with the one before it.
+    pub words: [u64; WORDS + 1],
+    /// The connection's parser.
+    pub head: Head,
+    /// Heads completed in this segment.
+    pub tally: Tally,
+    /// Offset of the next byte, from the payload's first.
+    pub at: u32,
+    /// Length of the payload.
+    pub end: u32,
+    /// Offset of the window's first byte.
+    window_at: u32,
+    /// Bytes in the window.
+    window_length: u32,
+    /// 1 once there is nothing more to do.
+    done: u32,
+}
+
+impl Scan {
+    /// A scan that has read nothing.
+    pub const EMPTY: Self = Self {
+        words: [0; WORDS + 1],
+        head: Head::BEGINNING,
+        tally: Tally { get: 0, set: 0, control: 0 },
+        at: 0,
+        end: 0,
+        window_at: 0,
+        window_length: 0,
+        done: 0,
+    };
+
+    /// Starts on a segment of `end` payload bytes, of which the first `skip` are old.
+    #[inline(always)]
+    pub fn begin(&mut self, head: Head, skip: u32, end: u32) {
+        self.head = head;
+        self.tally = Tally::default();
+        self.at = skip;
+        self.end = end;
+        self.window_at = skip;
+        self.window_length = 0;
+        self.done = 0;
+    }
+
+    /// Bytes the driver should copy: at most [`WINDOW`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn wanted(&self) -> u32 {
+        let left = self.end.wrapping_sub(self.at);
+        if left < WINDOW as u32 { left } else { WINDOW as u32 }
+    }
+
+    /// Takes note that `length` bytes from [`at`](Self::at) on are in [`words`](Self::words).
+    #[inline(always)]
+    pub const fn loaded(&mut self, length: u32) {
+        self.window_at = self.at;
+        self.window_length = length;
+    }
+
+    /// Whether everything that can be read has been.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_done(&self) -> bool {
+        self.done != 0
+    }
+
+    /// Reads on by one step of the parser.
+    #[inline(always)]
+    pub fn step(&mut self) -> Next {
+        if self.at >= self.end || self.head.stopped().is_some() {
+            self.done = 1;
+            return Next::Done;
+        }
+        if self.head.body > 0 {
+            self.at += self.head.skip_body(self.end - self.at);
+            return Next::Step;
+        }
+        let offset = self.at.wrapping_sub(self.window_at);
+        let Some(available) = self.window_length.checked_sub(offset).filter(|left| *left > 0) else {
+            return Next::Load;
+        };
+        let word = self.word(offset);
+        let available = if available < 8 { available } else { 8 };
+        self.at += self.head.step(word, available, &mut self.tally);
+        Next::Step
+    }
+
+    /// Reads a whole segment as the kernel program does, in at most `steps` steps, with [`begin`](Self::begin) before.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn read(&mut self, payload: &[u8], steps: u32) {
+        for _ in 0..steps {
+            match self.step() {
+                Next::Step => {}
+                Next::Done => return,
+                Next::Load => {
+                    let length = self.wanted();
+                    let from = payload.get(self.at as usize..).unwrap_or_default();
+                    let window = from.get(..length as usize).unwrap_or(from);
+                    for (word, bytes) in self.words.iter_mut().zip(window.chunks(8)) {
+                        // What is behind the window's end stays as it was: the parser must not look at it.
+                        let mut memory = word.to_ne_bytes();
+                        for (old, new) in memory.iter_mut().zip(bytes) {
+                            *old = *new;
+                        }
+                        *word = u64::from_ne_bytes(memory);
+                    }
+                    self.loaded(length);
+                }
+            }
+        }
+    }
+
+    /// The eight bytes at `offset` of the window, lowest first. Two aligned reads: the kernel's instruction set has
+    /// unaligned ones, but its compiler splits them into bytes.
+    #[inline(always)]
+    fn word(&self, offset: u32) -> u64 {
+        // The verifier needs the mask; without `black_box` the compiler, knowing the bound, takes it away.
+        let index = (core::hint::black_box(offset) as usize / 8) & (WORDS - 1);
+        let shift = (offset % 8) * 8;
+        let low = self.words.get(index).map_or(0, |word| u64::from_le(*word) >> shift);
+        // In two shifts, as one by 64 has no meaning.
+        let high = self.words.get(index + 1).map_or(0, |word| (u64::from_le(*word) << 1) << (63 - shift));
+        low | high
+    }
+}

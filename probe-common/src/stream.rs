@@ -1,0 +1,215 @@
+//! One connection: which bytes are new, and what to do when they do not come in order.
+//!
+//! The kernel programs see segments *before* TCP puts them in order, so this keeps the next expected sequence number.
+//! In order: parse on. Wholly old: a repeat. Partly old: the old part is skipped. Ahead: a gap; if the bytes skipped
+//! by it prove to be body, nothing is lost, otherwise the connection is lost until a segment begins with a method
+//! right after an answer.
+
+use crate::{head::Head, requests::Reason, scan::Scan};
+
+/// State of one connection, in the socket's own storage: it goes when the socket goes. All zeros is a new one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stream {
+    /// The parser's place in the byte stream.
+    pub head: Head,
+    /// 1 while a CPU works on this connection. Only the kernel program touches it; 64 bits, as the instruction set's
+    /// oldest exchange has.
+    pub busy: u64,
+    /// Sequence number of the next byte to parse; while lost, the highest seen.
+    next: u32,
+    /// First sequence number that came too early.
+    ahead_from: u32,
+    /// The one behind the last that came too early; equal to `ahead_from` when none did.
+    ahead_to: u32,
+    /// 1 once an answer's bytes went out after the last bytes that came in. Written by the egress program.
+    pub answered: u32,
+    /// One of `PHASE_*`.
+    phase: u8,
+    /// While lost: the [`Reason`]'s number.
+    reason: u8,
+    /// 1 if every byte of this connection has been followed from its first.
+    whole: u8,
+    padding: [u8; 5],
+}
+
+const PHASE_NEW: u8 = 0;
+const PHASE_FOLLOWED: u8 = 1;
+const PHASE_LOST: u8 = 2;
+/// Refused by the shard: it closes, and reads nothing more.
+const PHASE_REFUSED: u8 = 3;
+
+/// What is to be done with a segment's payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Parse it from this offset on.
+    Parse(u32),
+    /// Nothing new in it.
+    Repeat,
+    /// It cannot be followed.
+    Unparsed(Reason),
+}
+
+/// Whether payload that begins with these four bytes (lowest first) begins a request.
+#[must_use]
+#[inline(always)]
+pub const fn begins_request(bytes: u32) -> bool {
+    const fn is(bytes: u32, method: [u8; 4]) -> bool {
+        bytes == u32::from_le_bytes(method)
+    }
+    is(bytes, *b"GET ")
+        || is(bytes, *b"POST")
+        || is(bytes, *b"HEAD")
+        || is(bytes, *b"PUT ")
+        || is(bytes, *b"DELE")
+        || is(bytes, *b"OPTI")
+        || is(bytes, *b"PATC")
+}
+
+impl Stream {
+    /// Whether this is a connection's first payload since the probe attached. Then [`open`](Self::open) comes first.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_new(&self) -> bool {
+        self.phase == PHASE_NEW
+    }
+
+    /// Begins with a connection. `first` is its first payload byte's sequence number if nothing has been received on
+    /// it yet; `None` for a connection older than the probe, whose next segment has the number `sequence`.
+    #[inline(always)]
+    pub fn open(&mut self, first: Option<u32>, sequence: u32) {
+        self.head = Head::BEGINNING;
+        if let Some(first) = first {
+            self.follow(first);
+            self.whole = 1;
+        } else {
+            self.lose(Reason::Joined);
+            self.next = sequence;
+            // Nothing tells a pause from the middle of a body here: the first segment with a method is taken.
+            self.answered = 1;
+        }
+    }
+
+    /// Whether [`admit`](Self::admit) wants to know the segment's first bytes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn wants_first_bytes(&self) -> bool {
+        self.phase == PHASE_LOST
+    }
+
+    /// Judges a segment by its sequence number and length (at least 1). `begins_request` says whether its first bytes
+    /// are a method; see [`wants_first_bytes`](Self::wants_first_bytes).
+    #[inline(always)]
+    pub fn admit(&mut self, sequence: u32, length: u32, begins_request: bool) -> Admission {
+        let end = sequence.wrapping_add(length);
+        if !after(end, self.next) {
+            return Admission::Repeat;
+        }
+        if self.phase == PHASE_FOLLOWED {
+            if !after(sequence, self.next) {
+                return Admission::Parse(self.next.wrapping_sub(sequence));
+            }
+            return self.ahead(sequence, end);
+        }
+        if self.phase == PHASE_LOST && self.answered != 0 && begins_request && !after(self.next, sequence) {
+            self.follow(sequence);
+            return Admission::Parse(0);
+        }
+        self.next = end;
+        self.answered = 0;
+        Admission::Unparsed(Reason::from_number(self.reason))
+    }
+
+    /// Takes the outcome of a scan over a segment that was admitted and that ends at `end` (its sequence number plus
+    /// its length). Returns why bytes of it were not parsed, if some were not.
+    #[inline(always)]
+    pub fn finish(&mut self, scan: &Scan, end: u32) -> Option<Reason> {
+        self.head = scan.head;
+        self.next = end;
+        if let Some(reason) = scan.head.stopped() {
+            let rest = scan.at < scan.end;
+            self.lose(reason);
+            if matches!(reason, Reason::Malformed) {
+                self.phase = if self.whole != 0 { PHASE_REFUSED } else { PHASE_LOST };
+                return Some(reason);
+            }
+            return if rest { Some(reason) } else { None };
+        }
+        if !scan.is_done() {
+            self.lose(Reason::Budget);
+            return Some(Reason::Budget);
+        }
+        self.close_gap();
+        None
+    }
+
+    /// Gives a connection up for now: after an error of the driver.
+    #[inline(always)]
+    pub fn lose(&mut self, reason: Reason) {
+        if self.ahead_from != self.ahead_to && after(self.ahead_to, self.next) {
+            self.next = self.ahead_to;
+        }
+        self.ahead_from = self.next;
+        self.ahead_to = self.next;
+        self.phase = PHASE_LOST;
+        self.reason = reason as u8;
+        self.answered = 0;
+        if !matches!(reason, Reason::Malformed) {
+            self.whole = 0;
+        }
+    }
+
+    #[inline(always)]
+    fn follow(&mut self, sequence: u32) {
+        self.phase = PHASE_FOLLOWED;
+        self.head = Head::BEGINNING;
+        self.next = sequence;
+        self.ahead_from = sequence;
+        self.ahead_to = sequence;
+    }
+
+    /// A segment came too early. One contiguous range of such bytes is remembered.
+    #[inline(always)]
+    fn ahead(&mut self, sequence: u32, end: u32) -> Admission {
+        let none = self.ahead_from == self.ahead_to || !after(self.ahead_to, self.next);
+        if none {
+            self.ahead_from = sequence;
+            self.ahead_to = end;
+        } else if after(self.ahead_from, sequence) || after(sequence, self.ahead_to) {
+            if after(end, self.ahead_to) {
+                self.ahead_to = end;
+            }
+            self.lose(Reason::Gap);
+        } else if after(end, self.ahead_to) {
+            self.ahead_to = end;
+        } else {
+            return Admission::Repeat;
+        }
+        Admission::Unparsed(Reason::Gap)
+    }
+
+    /// The bytes before a gap's end have come. Those that came too early were not parsed: harmless if they are body.
+    #[inline(always)]
+    fn close_gap(&mut self) {
+        if self.ahead_from == self.ahead_to || after(self.ahead_from, self.next) {
+            return;
+        }
+        if after(self.ahead_to, self.next) {
+            let unseen = self.ahead_to.wrapping_sub(self.next);
+            self.next = self.ahead_to;
+            if self.head.body >= unseen as u64 {
+                self.head.body -= unseen as u64;
+            } else {
+                self.lose(Reason::Gap);
+            }
+        }
+        self.ahead_from = self.next;
+        self.ahead_to = self.next;
+    }
+}
+
+/// Whether sequence number `a` comes after `b` (RFC 9293, section 3.4: numbers wrap around).
+#[inline(always)]
+const fn after(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b).cast_signed() > 0
+}

@@ -1,0 +1,45 @@
+//! Signal `traffic`: bytes and packets of a shard's sockets.
+
+/// One direction of one shard's traffic, as the shard's socket sees it. Monotonic since attach.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// TCP payload, in bytes; repeated segments count again.
+    pub payload_bytes: u64,
+    /// From the IP header on, in bytes, as the stack hands it over: a batch of segments (GSO) has one header.
+    pub ip_bytes: u64,
+    /// Packets on the wire: a batch of segments counts as many as it holds.
+    pub packets: u64,
+}
+
+/// Value of the per-CPU array `TRAFFIC`; the index is the shard.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Towards the shard.
+    pub receive: Flow,
+    /// From the shard.
+    pub transmit: Flow,
+}
+
+impl Flow {
+    /// Adds another CPU's share.
+    pub fn add(&mut self, other: &Self) {
+        self.payload_bytes = self.payload_bytes.wrapping_add(other.payload_bytes);
+        self.ip_bytes = self.ip_bytes.wrapping_add(other.ip_bytes);
+        self.packets = self.packets.wrapping_add(other.packets);
+    }
+}
+
+impl Traffic {
+    /// Adds another CPU's share.
+    pub fn add(&mut self, other: &Self) {
+        self.receive.add(&other.receive);
+        self.transmit.add(&other.transmit);
+    }
+}
+
+#[cfg(feature = "user")]
+#[expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
+// SAFETY: `repr(C)`, `Copy`, `u64` only, no padding.
+unsafe impl aya::Pod for Traffic {}

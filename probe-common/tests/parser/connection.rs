@@ -1,0 +1,94 @@
+//! One connection as the kernel program keeps it, fed segment by segment.
+
+use probe_common::head::Tally;
+use probe_common::requests::Reason;
+use probe_common::scan::Scan;
+use probe_common::stream::{Admission, Stream, begins_request};
+
+/// As many steps for a segment as the kernel program has.
+pub(crate) const STEPS: u32 = 1 << 17;
+
+pub(crate) struct Connection {
+    pub(crate) stream: Stream,
+    scan: Scan,
+    pub(crate) tally: Tally,
+    pub(crate) repeats: u32,
+    pub(crate) unparsed: Vec<Reason>,
+    /// Where [`Connection::append`] goes on.
+    next: u32,
+    steps: u32,
+}
+
+impl Connection {
+    /// A connection seen from its first byte, which has this sequence number.
+    pub(crate) fn from_start(first: u32) -> Self {
+        let mut connection = Self::empty(first);
+        connection.stream.open(Some(first), first);
+        connection
+    }
+
+    /// A connection older than the probe.
+    pub(crate) fn joined(next: u32) -> Self {
+        let mut connection = Self::empty(next);
+        connection.stream.open(None, next);
+        connection
+    }
+
+    fn empty(next: u32) -> Self {
+        // Rubbish in the window: nothing may depend on what an earlier segment left there.
+        let mut scan = Scan::EMPTY;
+        scan.words.fill(0x0a0d_0a0d_2f54_4547);
+        let (stream, tally) = (Stream::default(), Tally::default());
+        Self { stream, scan, tally, repeats: 0, unparsed: Vec::new(), next, steps: STEPS }
+    }
+
+    pub(crate) fn with_steps(mut self, steps: u32) -> Self {
+        self.steps = steps;
+        self
+    }
+
+    /// A segment that comes in order.
+    pub(crate) fn append(&mut self, payload: &[u8]) {
+        let sequence = self.next;
+        self.next = sequence.wrapping_add(payload.len() as u32);
+        self.segment(sequence, payload);
+    }
+
+    /// A segment with this sequence number.
+    pub(crate) fn segment(&mut self, sequence: u32, payload: &[u8]) {
+        if payload.is_empty() {
+            return;
+        }
+        let length = payload.len() as u32;
+        let begins = self.stream.wants_first_bytes()
+            && payload.first_chunk().is_some_and(|bytes| begins_request(u32::from_le_bytes(*bytes)));
+        match self.stream.admit(sequence, length, begins) {
+            Admission::Repeat => self.repeats += 1,
+            Admission::Unparsed(reason) => self.unparsed.push(reason),
+            Admission::Parse(skip) => {
+                self.scan.begin(self.stream.head, skip, length);
+                self.scan.read(payload, self.steps);
+                self.tally.get += self.scan.tally.get;
+                self.tally.set += self.scan.tally.set;
+                self.tally.control += self.scan.tally.control;
+                self.unparsed.extend(self.stream.finish(&self.scan, sequence.wrapping_add(length)));
+            }
+        }
+    }
+
+    /// An answer's bytes go out.
+    pub(crate) fn answer(&mut self) {
+        self.stream.answered = 1;
+    }
+
+    pub(crate) fn counts(&self) -> (u32, u32, u32) {
+        (self.tally.get, self.tally.set, self.tally.control)
+    }
+}
+
+/// The counts of a stream that comes in one segment.
+pub(crate) fn counts(stream: &[u8]) -> (u32, u32, u32) {
+    let mut connection = Connection::from_start(1);
+    connection.append(stream);
+    connection.counts()
+}

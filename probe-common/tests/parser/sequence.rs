@@ -1,0 +1,112 @@
+//! Repeats, overlaps, gaps, connections older than the probe.
+
+use probe_common::requests::Reason;
+
+use crate::connection::Connection;
+
+const GET: &[u8] = b"GET /data/a HTTP/1.1\r\n\r\n";
+const LENGTH: u32 = GET.len() as u32;
+
+#[test]
+fn repeats_are_not_counted_again() {
+    for first in [1, u32::MAX - LENGTH, u32::MAX] {
+        let mut connection = Connection::from_start(first);
+        connection.append(GET);
+        connection.segment(first, GET);
+        connection.segment(first, &GET[..5]);
+        connection.append(GET);
+        connection.segment(first, &GET.repeat(2));
+        assert_eq!((connection.tally.get, connection.repeats, connection.unparsed.len()), (2, 3, 0));
+    }
+}
+
+#[test]
+fn the_old_part_of_a_segment_is_skipped() {
+    let two = GET.repeat(2);
+    for from in 0..=GET.len() {
+        let mut connection = Connection::from_start(1);
+        connection.append(GET);
+        connection.segment(1 + from as u32, &two[from..]);
+        assert_eq!((connection.tally.get, connection.repeats), (2, 0), "from {from}");
+    }
+}
+
+#[test]
+fn a_gap_loses_the_connection_until_it_is_idle() {
+    let mut connection = Connection::from_start(1);
+    connection.append(GET);
+    // The second is missing; the third comes first.
+    connection.segment(1 + 2 * LENGTH, GET);
+    connection.segment(1 + LENGTH, GET);
+    assert_eq!((connection.tally.get, &*connection.unparsed), (2, [Reason::Gap].as_slice()));
+    // Not idle: nothing says what these bytes are.
+    connection.segment(1 + 3 * LENGTH, GET);
+    assert_eq!((connection.tally.get, &*connection.unparsed), (2, [Reason::Gap; 2].as_slice()));
+    connection.answer();
+    connection.segment(1 + 3 * LENGTH, GET);
+    assert_eq!((connection.tally.get, connection.repeats), (2, 1), "a repeat is no new request");
+    connection.segment(1 + 4 * LENGTH, GET);
+    assert_eq!(connection.tally.get, 3);
+}
+
+#[test]
+fn a_gap_inside_a_body_costs_nothing() {
+    let stream =
+        [b"POST /data HTTP/1.1\r\ncontent-length: 3000\r\n\r\n".as_slice(), &[b'G'; 3000], GET].concat();
+    let at = |from: usize| 1 + from as u32;
+    let mut connection = Connection::from_start(1);
+    connection.segment(at(500), &stream[500..1000]);
+    connection.segment(at(1000), &stream[1000..2000]);
+    connection.segment(at(0), &stream[..500]);
+    assert_eq!(connection.counts(), (0, 1, 0));
+    connection.segment(at(2000), &stream[2000..]);
+    assert_eq!(connection.counts(), (1, 1, 0));
+    assert_eq!(connection.unparsed, [Reason::Gap; 2]);
+}
+
+#[test]
+fn a_gap_over_a_bodys_end_is_not_guessed() {
+    let stream =
+        [b"POST /data HTTP/1.1\r\ncontent-length: 600\r\n\r\n".as_slice(), &[b'G'; 600], GET].concat();
+    let mut connection = Connection::from_start(1);
+    connection.segment(501, &stream[500..]);
+    connection.segment(1, &stream[..500]);
+    assert_eq!((connection.counts(), &*connection.unparsed), ((0, 1, 0), [Reason::Gap].as_slice()));
+    connection.answer();
+    connection.segment(1 + stream.len() as u32, GET);
+    assert_eq!(connection.counts(), (1, 1, 0));
+}
+
+#[test]
+fn two_separate_gaps_lose_the_connection() {
+    let mut connection = Connection::from_start(1);
+    connection.segment(101, GET);
+    connection.segment(301, GET);
+    connection.segment(1, GET);
+    assert_eq!((connection.tally.get, connection.repeats), (0, 1));
+    assert_eq!(connection.unparsed, [Reason::Gap; 2]);
+}
+
+#[test]
+fn an_older_connection_is_followed_from_the_first_segment_with_a_method() {
+    let mut connection = Connection::joined(5_000);
+    connection.append(b"the rest of some body GET /data/a HTTP/1.1\r\n\r\n");
+    assert_eq!((connection.tally.get, &*connection.unparsed), (0, [Reason::Joined].as_slice()));
+    connection.answer();
+    connection.append(&GET.repeat(2));
+    assert_eq!((connection.tally.get, connection.unparsed.len()), (2, 1));
+
+    let mut connection = Connection::joined(5_000);
+    connection.append(GET);
+    assert_eq!((connection.tally.get, connection.unparsed.len()), (1, 0));
+}
+
+#[test]
+fn a_wrong_start_on_an_older_connection_is_mended_at_the_next_pause() {
+    let mut connection = Connection::joined(1);
+    // Inside a body, by chance with a method in front.
+    connection.append(b"GET of the body");
+    connection.answer();
+    connection.append(GET);
+    assert_eq!((connection.tally.get, &*connection.unparsed), (1, [Reason::Malformed].as_slice()));
+}

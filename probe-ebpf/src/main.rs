@@ -1,0 +1,77 @@
+//! The kernel programs of the probe.
+//!
+//! Two programs on the root of cgroup v2 see every packet of every socket: `ingress` on its way to a socket, `egress`
+//! on its way from one. Both find out whether the socket is a shard's ([`shard`]), and hand the packet to the signals
+//! ([`traffic`], [`requests`]), which count in per-CPU arrays. Both always return 1, "pass": the probe never changes
+//! traffic.
+
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "the target's AtomicU64 has no fetch_add; the intrinsics do work")]
+
+mod atomic;
+mod packet;
+mod requests;
+mod shard;
+mod traffic;
+
+use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};
+use probe_common::LAYOUT_MARK;
+
+use crate::packet::Packet;
+
+/// What a cgroup program returns to let a packet through.
+const PASS: i32 = 1;
+
+/// Every packet before its socket takes it.
+#[cgroup_skb]
+pub fn ingress(context: SkBuffContext) -> i32 {
+    try_ingress(&context);
+    PASS
+}
+
+/// Every packet a socket sends.
+#[cgroup_skb]
+pub fn egress(context: SkBuffContext) -> i32 {
+    try_egress(&context);
+    PASS
+}
+
+#[inline(always)]
+fn try_ingress(context: &SkBuffContext) -> Option<()> {
+    let packet = Packet::read(context)?;
+    let shard = shard::find(packet.destination(context)?)?;
+    traffic::received(context, shard, &packet);
+    if packet.payload_length > 0 {
+        requests::received(context, shard, &packet);
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn try_egress(context: &SkBuffContext) -> Option<()> {
+    let packet = Packet::read(context)?;
+    let shard = shard::find(packet.source(context)?)?;
+    traffic::sent(context, shard, &packet);
+    if packet.payload_length > 0 {
+        requests::answered(context);
+    }
+    Some(())
+}
+
+/// Never reached: nothing here panics, and the verifier would refuse the endless loop.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+/// Some helpers are only for programs under a licence the GPL is compatible with.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Read by the probe from the object file before anything is loaded.
+#[unsafe(link_section = "layout")]
+#[unsafe(no_mangle)]
+static LAYOUT: [u8; 20] = LAYOUT_MARK;

@@ -1,0 +1,217 @@
+//! Signal `requests`: complete request heads of each shard, read out of the payload.
+//!
+//! Hook: `cgroup_skb`. Unit: requests; segments for what was repeated or not parsed. Cannot see: bytes that reach a
+//! socket before its handshake ended, chunked bodies (both counted as unparsed). Minimum kernel: 5.17 (`bpf_loop`).
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{__sk_buff, bpf_sock},
+    btf_maps::SkStorage,
+    helpers::generated::{bpf_loop, bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_load_bytes, bpf_tcp_sock},
+    macros::{btf_map, map},
+    maps::PerCpuArray,
+    programs::SkBuffContext,
+};
+use aya_log_ebpf::warn;
+use probe_common::{
+    MAX_SHARDS,
+    requests::{REASONS, Reason, Requests},
+    scan::{Next, Scan, WINDOW},
+    stream::{Admission, Stream, begins_request},
+};
+
+use crate::{atomic, packet::Packet};
+
+#[map]
+static REQUESTS: PerCpuArray<Requests> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
+
+/// Where ingress reads payload. Ingress runs in softirq and is never nested, so one per CPU is enough.
+#[map]
+static SCAN: PerCpuArray<Scan> = PerCpuArray::with_max_entries(1, 0);
+
+/// Every connection's parser, in the socket itself: freed with it.
+#[btf_map]
+static STREAMS: SkStorage<Stream> = SkStorage::new();
+
+/// Parser steps for one segment: one for each byte of the longest, which is more than any head needs.
+const STEPS: u32 = 1 << 17;
+
+/// `sk_state` of a listening socket (`TCP_LISTEN`).
+const LISTEN: u32 = 10;
+
+/// `BPF_SK_STORAGE_GET_F_CREATE`.
+const CREATE: u64 = 1;
+
+/// Follows the payload of a packet towards a shard.
+#[inline(always)]
+pub fn received(context: &SkBuffContext, shard: u32, packet: &Packet) {
+    let Some(requests) = REQUESTS.get_ptr_mut(shard) else { return };
+    // SAFETY: the map's value for this CPU; ingress runs in softirq, where nothing else on this CPU gets at it.
+    let requests = unsafe { &mut *requests };
+    if let Err(reason) = follow(context, requests, packet) {
+        count_unparsed(requests, reason);
+        warn!(
+            context,
+            "shard {}: {} bytes not parsed, reason {}", shard, packet.payload_length, reason as u8
+        );
+    }
+}
+
+/// Remembers that an answer's bytes went out.
+#[inline(always)]
+pub fn answered(context: &SkBuffContext) {
+    let Some(socket) = socket(context) else { return };
+    if let Some(stream) = stream(socket, 0) {
+        // SAFETY: a socket's storage lives as long as the program runs. One aligned word, written by egress alone but
+        // for the reset in `Stream`, which may come a packet early or late without harm.
+        unsafe { (&raw mut (*stream).answered).write_volatile(1) };
+    }
+}
+
+#[inline(always)]
+fn follow(context: &SkBuffContext, requests: &mut Requests, packet: &Packet) -> Result<(), Reason> {
+    let socket = socket(context).ok_or(Reason::Unreadable)?;
+    // SAFETY: `bpf_sk_fullsock` gave it, not null.
+    if unsafe { (*socket).state } == LISTEN {
+        return Err(Reason::Handshake);
+    }
+    let stream = stream(socket, CREATE).ok_or(Reason::Unreadable)?;
+    // SAFETY: as in `answered`.
+    let busy = unsafe { &raw mut (*stream).busy };
+    // SAFETY: `busy` points into that storage.
+    if unsafe { atomic::exchange(busy, 1) } != 0 {
+        return Err(Reason::Concurrent);
+    }
+    // SAFETY: `busy` keeps other CPUs away from all but `answered`.
+    let outcome = follow_alone(context, requests, packet, socket, unsafe { &mut *stream });
+    // SAFETY: as above.
+    unsafe { atomic::exchange(busy, 0) };
+    outcome
+}
+
+#[inline(always)]
+fn follow_alone(
+    context: &SkBuffContext,
+    requests: &mut Requests,
+    packet: &Packet,
+    socket: *mut bpf_sock,
+    stream: &mut Stream,
+) -> Result<(), Reason> {
+    if stream.is_new() {
+        stream.open(first_byte(socket), packet.sequence);
+    }
+    let begins = stream.wants_first_bytes()
+        && context
+            .load::<u32>(packet.payload_at as usize)
+            .is_ok_and(|bytes| begins_request(u32::from_le(bytes)));
+    let skip = match stream.admit(packet.sequence, packet.payload_length, begins) {
+        Admission::Parse(skip) => skip,
+        Admission::Repeat => {
+            requests.repeats += 1;
+            return Ok(());
+        }
+        Admission::Unparsed(reason) => return Err(reason),
+    };
+    let scan = SCAN.get_ptr_mut(0).ok_or(Reason::Unreadable)?;
+    // SAFETY: the map's value for this CPU.
+    let scan = unsafe { &mut *scan };
+    scan.begin(stream.head, skip, packet.payload_length);
+    let mut reader = Reader { context: context.as_ptr().cast(), scan, payload_at: packet.payload_at };
+    // SAFETY: the callback has the signature `bpf_loop` asks for, and `reader` outlives the call.
+    unsafe { bpf_loop(STEPS, read_on as *mut c_void, (&raw mut reader).cast(), 0) };
+    // SAFETY: the same value as above; the callback has returned.
+    let scan = unsafe { &*reader.scan };
+    requests.get += u64::from(scan.tally.get);
+    requests.set += u64::from(scan.tally.set);
+    requests.control += u64::from(scan.tally.control);
+    match stream.finish(scan, packet.sequence.wrapping_add(packet.payload_length)) {
+        Some(reason) => Err(reason),
+        None => Ok(()),
+    }
+}
+
+/// What the callback of `bpf_loop` works with.
+#[repr(C)]
+struct Reader {
+    context: *mut __sk_buff,
+    scan: *mut Scan,
+    payload_at: u32,
+}
+
+/// One step of the parser; 1 ends the loop.
+unsafe extern "C" fn read_on(_: u32, reader: *mut Reader) -> i64 {
+    // SAFETY: `bpf_loop` hands on the pointer it was given.
+    let reader = unsafe { &mut *reader };
+    // SAFETY: the map's value for this CPU.
+    let scan = unsafe { &mut *reader.scan };
+    match scan.step() {
+        Next::Step => 0,
+        Next::Done => 1,
+        Next::Load => load(reader, scan),
+    }
+}
+
+#[inline(always)]
+fn load(reader: &Reader, scan: &mut Scan) -> i64 {
+    // The verifier wants the bound on the very register it hands to the helper; `black_box` keeps the compiler from
+    // checking another one.
+    let length = core::hint::black_box(scan.wanted());
+    if length == 0 || length > WINDOW as u32 {
+        return 1;
+    }
+    let at = reader.payload_at.wrapping_add(scan.at);
+    // SAFETY: `length` is at most the window's size.
+    let failed =
+        unsafe { bpf_skb_load_bytes(reader.context.cast(), at, scan.words.as_mut_ptr().cast(), length) };
+    if failed != 0 {
+        return 1;
+    }
+    scan.loaded(length);
+    0
+}
+
+/// The sequence number of a connection's first byte, if that is still to come.
+#[inline(always)]
+fn first_byte(socket: *mut bpf_sock) -> Option<u32> {
+    // SAFETY: `socket` is a full socket.
+    let tcp = unsafe { bpf_tcp_sock(socket) };
+    if tcp.is_null() {
+        return None;
+    }
+    // SAFETY: not null.
+    let (received, next) = unsafe { ((*tcp).bytes_received, (*tcp).rcv_nxt) };
+    (received == 0).then_some(next)
+}
+
+/// The packet's socket, if it is a full one.
+#[inline(always)]
+fn socket(context: &SkBuffContext) -> Option<*mut bpf_sock> {
+    // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
+    let socket = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return None;
+    }
+    // SAFETY: not null.
+    let socket = unsafe { bpf_sk_fullsock(socket) };
+    (!socket.is_null()).then_some(socket)
+}
+
+/// The socket's storage.
+#[inline(always)]
+fn stream(socket: *mut bpf_sock, flags: u64) -> Option<*mut Stream> {
+    let map = core::ptr::from_ref(&STREAMS).cast_mut().cast();
+    // SAFETY: a map of this object and a full socket.
+    let stream: *mut Stream =
+        unsafe { bpf_sk_storage_get(map, socket.cast(), core::ptr::null_mut(), flags) }.cast();
+    (!stream.is_null()).then_some(stream)
+}
+
+#[inline(always)]
+fn count_unparsed(requests: &mut Requests, reason: Reason) {
+    // The compiler knows the enum's range, the verifier does not: hence a mask the compiler cannot remove.
+    if let Some(counter) = requests.unparsed.get_mut(core::hint::black_box(reason as usize) & (REASONS - 1)) {
+        *counter += 1;
+    }
+}
