@@ -1,1 +1,26 @@
-//! In progress.
+//! The gateway: places keys on shards, caches values with single-flight, counts who asks for what.
+//!
+//! The path of one read: [`routes`] → `data` (takes the key from the raw path) → `placement` (which shard) → `cache` (a
+//! copy, or a `flight` to join or to begin) → `upstream` (the call to the shard) → `answer` (what the shard said) → back
+//! through `flight` to everybody who waits. A write goes `data` → `upstream` and then makes the `cache` forget.
+//! `stats` counts on the way; `admin` and `overview` answer the rest.
+//!
+//! One runtime a core serves its own connections with its own client to the shards; cache and statistics are shared.
+
+pub mod app;
+pub mod config;
+pub mod error;
+pub mod routes;
+
+mod admin;
+mod answer;
+mod cache;
+mod data;
+mod flight;
+mod key_counts;
+mod metrics;
+mod origin;
+mod overview;
+mod placement;
+mod stats;
+mod upstream;

@@ -1,0 +1,167 @@
+//! What a shard's answer means.
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use protocol::body::{STORED, ShardSet};
+use protocol::{ErrorBody, ErrorKind, Key, ShardId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::flight::Fetched;
+
+/// A whole answer of a shard.
+pub(crate) struct Answer {
+    pub(crate) shard: ShardId,
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+}
+
+/// A shard's answer to a read, as far as the gateway uses it. The value stays the text that the shard wrote.
+#[derive(Deserialize)]
+struct Got<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    #[serde(borrow)]
+    value: &'a RawValue,
+    shard_id: ShardId,
+}
+
+impl Answer {
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// 404 of a full shard, 503 of an overloaded one, and whatever is not the contract's answer to this read.
+    pub(crate) fn value(&self, key: &Key) -> Fetched {
+        if self.status != StatusCode::OK {
+            return Err(self.refusal(StatusCode::NOT_FOUND, ErrorKind::NotFound));
+        }
+        let got: Got = serde_json::from_slice(&self.body).map_err(|err| self.bad(err.to_string()))?;
+        self.check(key, &got.key, got.shard_id)?;
+        if !got.value.get().starts_with('{') {
+            return Err(self.bad("its value is not an object"));
+        }
+        Ok(Arc::from(got.value.to_owned()))
+    }
+
+    /// Whether `key` was stored.
+    ///
+    /// # Errors
+    /// 507 of a full shard, 503 of an overloaded one, and whatever is not the contract's answer to this write.
+    pub(crate) fn stored(&self, key: &Key) -> Result<(), Error> {
+        if self.status != StatusCode::OK {
+            return Err(self.refusal(StatusCode::INSUFFICIENT_STORAGE, ErrorKind::StoreFull));
+        }
+        let set: ShardSet = serde_json::from_slice(&self.body).map_err(|err| self.bad(err.to_string()))?;
+        self.check(key, set.key.as_str(), set.shard_id)?;
+        if set.status != STORED {
+            return Err(self.bad(format!("its status is {:?}, not {STORED:?}", set.status)));
+        }
+        Ok(())
+    }
+
+    /// Guards against a wrong order of `SHARD_URLS`, and against an answer to another request.
+    fn check(&self, key: &Key, answered_key: &str, answered_by: ShardId) -> Result<(), Error> {
+        if answered_by != self.shard {
+            return Err(
+                self.bad(format!("it calls itself shard {answered_by}; check the order of SHARD_URLS"))
+            );
+        }
+        if answered_key != key.as_str() {
+            return Err(self.bad("it is about another key"));
+        }
+        Ok(())
+    }
+
+    /// The error behind a status that is not 200; `full` with `kind` is how a full shard refuses this kind of request.
+    fn refusal(&self, full: StatusCode, kind: ErrorKind) -> Error {
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            return Error::ShardUnavailable { shard: self.shard, cause: "shed the request".into() };
+        }
+        match serde_json::from_slice::<ErrorBody>(&self.body) {
+            Ok(answer) if self.status == full && answer.kind == kind => Error::ShardFull { answer },
+            _ => self.bad(format!("status {}", self.status)),
+        }
+    }
+
+    fn bad(&self, reason: impl Into<String>) -> Error {
+        Error::BadShardAnswer { shard: self.shard, reason: reason.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &'static str) -> Answer {
+        let status = StatusCode::from_u16(status).unwrap();
+        Answer { shard: ShardId(2), status, body: Bytes::from_static(body.as_bytes()) }
+    }
+
+    fn key() -> Key {
+        Key::new("k\"1").unwrap()
+    }
+
+    #[test]
+    fn a_value_is_passed_on_as_the_shard_wrote_it() {
+        let body = r#"{"key":"k\"1","value":{"b":1.50,"a":[1, 2]},"shard_id":2,"found":true}"#;
+        assert_eq!(answer(200, body).value(&key()).unwrap().get(), r#"{"b":1.50,"a":[1, 2]}"#);
+    }
+
+    #[test]
+    fn unusable_answers_to_a_read_are_named() {
+        for (status, body, reason) in [
+            (200, "<html>", "expected value"),
+            (200, r#"{"key":"k\"1","value":{"a":"#, "EOF"),
+            (200, r#"{"key":"k\"1","shard_id":2}"#, "missing field `value`"),
+            (200, r#"{"key":"k\"1","value":[],"shard_id":2}"#, "not an object"),
+            (200, r#"{"key":"k\"1","value":{},"shard_id":1}"#, "calls itself shard 1"),
+            (200, r#"{"key":"k2","value":{},"shard_id":2}"#, "another key"),
+            (500, r#"{"detail":"d","kind":"internal"}"#, "status 500"),
+            (404, r#"{"detail":"d","kind":"no_such_route"}"#, "status 404"),
+            (404, "not found", "status 404"),
+            (507, r#"{"detail":"d","kind":"store_full"}"#, "status 507"),
+            (302, "", "status 302"),
+        ] {
+            let err = answer(status, body).value(&key()).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::BadShardAnswer, "{body}");
+            assert!(err.to_string().starts_with("Shard 2 ") && err.to_string().contains(reason), "{err}");
+        }
+    }
+
+    #[test]
+    fn unusable_answers_to_a_write_are_named() {
+        let good = r#"{"key":"k\"1","shard_id":2,"status":"stored"}"#;
+        answer(200, good).stored(&key()).unwrap();
+        for body in [
+            "",
+            r#"{"key":"k\"1","shard_id":2,"status":"lost"}"#,
+            r#"{"key":"k\"1","shard_id":3,"status":"stored"}"#,
+            r#"{"key":"k","shard_id":2,"status":"stored"}"#,
+        ] {
+            assert_eq!(
+                answer(200, body).stored(&key()).unwrap_err().kind(),
+                ErrorKind::BadShardAnswer,
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_full_shards_refusals_are_passed_on_and_a_shed_request_is_unavailable() {
+        let missing =
+            answer(404, r#"{"detail":"no room for k","kind":"not_found"}"#).value(&key()).unwrap_err();
+        assert_eq!((missing.kind(), missing.to_string()), (ErrorKind::NotFound, "no room for k".into()));
+        let full = answer(507, r#"{"detail":"full","kind":"store_full"}"#).stored(&key()).unwrap_err();
+        assert_eq!((full.kind(), full.to_string()), (ErrorKind::StoreFull, "full".into()));
+        for shed in [answer(503, "").value(&key()).unwrap_err(), answer(503, "x").stored(&key()).unwrap_err()]
+        {
+            assert_eq!(
+                (shed.kind(), shed.to_string()),
+                (ErrorKind::ShardUnavailable, "Shard 2 unavailable".into())
+            );
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Building the gateway from its settings, and starting it.
+
+use axum::Router;
+use axum::http::HeaderValue;
+use axum::response::{IntoResponse, Response};
+use service::health::Health;
+use service::metrics::Metrics;
+use service::problem::Problem;
+use service::process::StartError;
+use service::server::{Server, Started, Worker};
+use service::tasks::Tasks;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::{Cache, Settings};
+use crate::config::Config;
+use crate::error::{Blame, Error};
+use crate::metrics::GatewayMetrics;
+use crate::placement::Placement;
+use crate::routes;
+use crate::stats::Stats;
+use crate::upstream::{Target, Upstream};
+
+/// How often it is decided which keys have a series of their own.
+const PROMOTION_PERIOD: Duration = Duration::from_secs(1);
+
+/// A gateway that has its port and everything else it needs, and does not serve yet.
+pub struct Gateway {
+    server: Server,
+    cores: Cores,
+}
+
+/// What the handlers of one core work with.
+pub struct Core {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) upstream: Upstream,
+    pub(crate) tasks: Tasks,
+}
+
+/// What all cores share.
+pub(crate) struct Shared {
+    pub(crate) placement: Placement,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) stats: Stats,
+    pub(crate) page_url: Option<HeaderValue>,
+    pub(crate) admin_origins: Vec<HeaderValue>,
+    pub(crate) health: Health,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Everything a core's router is made of: what is shared, and one client to the shards a core.
+struct Cores {
+    shared: Arc<Shared>,
+    upstreams: Vec<Upstream>,
+}
+
+impl Config {
+    /// Binds the port and registers every metric.
+    ///
+    /// # Errors
+    /// When the port cannot be had, or a metric or client cannot be made.
+    pub fn build(self) -> Result<Gateway, StartError> {
+        let server = Server::bind(self.listen, self.workers)?;
+        let placement = Placement::new(self.shards.clone());
+        let metrics = Arc::new(Metrics::default());
+        let stats = Stats::new(GatewayMetrics::register(&metrics, placement.count())?);
+        let targets: Arc<[Target]> = self
+            .shards
+            .iter()
+            .zip(stats.sent_counters())
+            .map(|(url, sent)| Target { base: url.to_string(), sent })
+            .collect();
+        let upstreams = (0..self.workers.get())
+            .map(|_| Upstream::new(Arc::clone(&targets), self.connect_timeout, self.upstream_timeout))
+            .collect::<Result<_, _>>()
+            .map_err(|err| StartError::Other(format!("the client to the shards cannot be made: {err}")))?;
+        let settings = Settings { enabled: self.cache_enabled, ttl_seconds: self.cache_ttl_seconds };
+        let shared = Arc::new(Shared {
+            placement,
+            cache: Arc::new(Cache::new(settings, self.cache_max_bytes)),
+            stats,
+            page_url: self.page_url,
+            admin_origins: self.admin_origins,
+            health: server.health(),
+            metrics: Arc::clone(&metrics),
+        });
+        // The registry outlives no request and must not keep itself alive.
+        let seen = Arc::downgrade(&shared);
+        metrics.before_exposition(move || {
+            if let Some(shared) = seen.upgrade() {
+                shared.stats.show_cache_size(shared.cache.size());
+            }
+        });
+        Ok(Gateway { server, cores: Cores { shared, upstreams } })
+    }
+}
+
+impl Gateway {
+    /// Where it listens; tells the port when 0 was asked for.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// One core's routes. Worker 0 also gets the background tasks. To be called inside the core's runtime.
+    pub fn router(&self, worker: &Worker) -> Router {
+        self.cores.router(worker)
+    }
+
+    /// Serves, one thread and runtime a core.
+    ///
+    /// # Errors
+    /// When a thread or runtime cannot be had.
+    pub fn start(self) -> Result<Started, StartError> {
+        let Self { server, cores } = self;
+        Ok(server.start(move |worker| cores.router(worker))?)
+    }
+}
+
+impl Cores {
+    fn router(&self, worker: &Worker) -> Router {
+        if worker.index == 0 {
+            let shared = Arc::clone(&self.shared);
+            worker.tasks.every("key series", PROMOTION_PERIOD, move || shared.stats.promote());
+        }
+        let upstream = self.upstreams[worker.index % self.upstreams.len()].clone();
+        let core = Core { shared: Arc::clone(&self.shared), upstream, tasks: worker.tasks.clone() };
+        routes::router(Arc::new(core))
+    }
+}
+
+impl Core {
+    /// Counts an error and makes it an answer.
+    pub(crate) fn refuse(&self, err: Error) -> Response {
+        self.shared.stats.error(&err);
+        if err.blame() == Blame::Gateway {
+            tracing::error!(%err, "a bug");
+        }
+        Problem::from(err).into_response()
+    }
+}

@@ -1,0 +1,229 @@
+//! The gateway's settings: as typed in ([`Args`]), and checked ([`Config`]).
+
+use axum::http::{HeaderValue, Uri};
+use clap::builder::BoolishValueParser;
+use protocol::limits::TTL_SECONDS;
+use protocol::shard_urls::ShardUrls;
+use service::args::{ProcessArgs, SettingError};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// The gateway of the Hot Partition Lab: places keys on shards, caches hot keys, keeps statistics.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "gateway", version)]
+pub struct Args {
+    /// Port to listen on; 0 takes any free one
+    #[arg(long, env = "PORT", default_value_t = 8000)]
+    pub port: u16,
+    /// The shards, http://host:port separated by commas; the position in the list is the shard's id
+    #[arg(long, env = "SHARD_URLS", value_name = "URLS")]
+    pub shard_urls: String,
+    /// How many shards SHARD_URLS must name [default: as many as it does]
+    #[arg(long, env = "NUM_SHARDS", value_name = "COUNT")]
+    pub num_shards: Option<u32>,
+    /// Whether the cache is on at the start
+    #[arg(long, env = "CACHE_ENABLED", default_value = "false", default_missing_value = "true", num_args = 0..=1,
+          action = clap::ArgAction::Set, value_parser = BoolishValueParser::new(), value_name = "BOOL")]
+    pub cache_enabled: bool,
+    /// Seconds that a cached value lives
+    #[arg(long, env = "CACHE_TTL_SECONDS", default_value_t = 60, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(*TTL_SECONDS.start()..=*TTL_SECONDS.end()))]
+    pub cache_ttl_seconds: u64,
+    /// Most bytes of keys, values and bookkeeping in the cache
+    #[arg(long, env = "CACHE_MAX_BYTES", default_value_t = 64 * 1024 * 1024, value_name = "BYTES",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub cache_max_bytes: u64,
+    /// Milliseconds in which a connection to a shard must stand
+    #[arg(long, env = "CONNECT_TIMEOUT_MS", default_value_t = 1_000, value_name = "MS",
+          value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub connect_timeout_ms: u64,
+    /// Milliseconds in which a shard's whole answer must be there, connecting included
+    #[arg(long, env = "UPSTREAM_TIMEOUT_MS", default_value_t = 5_000, value_name = "MS",
+          value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub upstream_timeout_ms: u64,
+    /// Where `GET /` leads: the lab's live page [default: nowhere]
+    #[arg(long, env = "PROBE_PAGE_URL", default_value = "", hide_default_value = true, value_name = "URL")]
+    pub probe_page_url: String,
+    /// Origins whose pages may call POST /admin/*, scheme://host[:port] separated by commas [default: none]
+    #[arg(
+        long,
+        env = "ADMIN_ORIGINS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "ORIGINS"
+    )]
+    pub admin_origins: String,
+    /// The settings all processes share.
+    #[command(flatten)]
+    pub process: ProcessArgs,
+}
+
+/// The gateway's settings, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) workers: NonZeroUsize,
+    pub(crate) shards: ShardUrls,
+    pub(crate) cache_enabled: bool,
+    pub(crate) cache_ttl_seconds: u64,
+    pub(crate) cache_max_bytes: u64,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) upstream_timeout: Duration,
+    pub(crate) page_url: Option<HeaderValue>,
+    pub(crate) admin_origins: Vec<HeaderValue>,
+}
+
+impl TryFrom<Args> for Config {
+    type Error = SettingError;
+
+    fn try_from(args: Args) -> Result<Self, SettingError> {
+        let shards = ShardUrls::parse(&args.shard_urls)
+            .map_err(|err| SettingError::new("SHARD_URLS", &args.shard_urls, err.to_string()))?;
+        if let Some(count) = args.num_shards
+            && count != shards.count().get()
+        {
+            let allowed =
+                format!("SHARD_URLS names {} shards; set it to that, or not at all", shards.count());
+            return Err(SettingError::new("NUM_SHARDS", count.to_string(), allowed));
+        }
+        if args.connect_timeout_ms > args.upstream_timeout_ms {
+            let allowed = format!("at most UPSTREAM_TIMEOUT_MS, which is {}", args.upstream_timeout_ms);
+            return Err(SettingError::new(
+                "CONNECT_TIMEOUT_MS",
+                args.connect_timeout_ms.to_string(),
+                allowed,
+            ));
+        }
+        Ok(Self {
+            listen: SocketAddr::new(args.process.bind_address, args.port),
+            workers: args.process.workers(),
+            shards,
+            cache_enabled: args.cache_enabled,
+            cache_ttl_seconds: args.cache_ttl_seconds,
+            cache_max_bytes: args.cache_max_bytes,
+            connect_timeout: Duration::from_millis(args.connect_timeout_ms),
+            upstream_timeout: Duration::from_millis(args.upstream_timeout_ms),
+            page_url: page_url(&args.probe_page_url)?,
+            admin_origins: admin_origins(&args.admin_origins)?,
+        })
+    }
+}
+
+/// An empty text is no page: a compose file passes `${PROBE_PAGE_URL:-}` on as that.
+fn page_url(text: &str) -> Result<Option<HeaderValue>, SettingError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let is_web_url = text.parse::<Uri>().is_ok_and(|uri| is_http(&uri));
+    match HeaderValue::from_str(text) {
+        Ok(value) if is_web_url => Ok(Some(value)),
+        _ => Err(SettingError::new("PROBE_PAGE_URL", text, "an http:// or https:// URL")),
+    }
+}
+
+fn admin_origins(list: &str) -> Result<Vec<HeaderValue>, SettingError> {
+    if list.is_empty() {
+        return Ok(Vec::new());
+    }
+    list.split(',').map(str::trim).map(origin).collect()
+}
+
+fn origin(text: &str) -> Result<HeaderValue, SettingError> {
+    let is_origin = text.parse::<Uri>().is_ok_and(|uri| is_http(&uri) && uri.path() == "/")
+        && !text.ends_with('/')
+        && !text.contains(['?', '#', '@'])
+        // Browsers write origins in lower case, and they are compared byte by byte.
+        && !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    match HeaderValue::from_str(text) {
+        Ok(value) if is_origin => Ok(value),
+        _ => {
+            let allowed = "origins as browsers send them, such as http://localhost:9010 (lower case, no path), separated by commas";
+            Err(SettingError::new("ADMIN_ORIGINS", text, allowed))
+        }
+    }
+}
+
+fn is_http(uri: &Uri) -> bool {
+    matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    const SHARDS: &str = "--shard-urls=http://127.0.0.1:9000,http://127.0.0.1:9001";
+
+    fn config(args: &[&str]) -> Result<Config, SettingError> {
+        Config::try_from(Args::try_parse_from([&["gateway"], args].concat()).unwrap())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let config = config(&[SHARDS]).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
+        assert!(!config.cache_enabled && config.page_url.is_none() && config.admin_origins.is_empty());
+        assert_eq!((config.cache_ttl_seconds, config.cache_max_bytes), (60, 64 << 20));
+        assert_eq!((config.connect_timeout.as_millis(), config.upstream_timeout.as_millis()), (1_000, 5_000));
+    }
+
+    #[test]
+    fn the_switch_takes_what_the_old_lab_took() {
+        for (value, on) in [("true", true), ("True", true), ("1", true), ("false", false), ("0", false)] {
+            assert_eq!(config(&[SHARDS, "--cache-enabled", value]).unwrap().cache_enabled, on, "{value}");
+        }
+        assert!(config(&[SHARDS, "--cache-enabled"]).unwrap().cache_enabled);
+    }
+
+    #[test]
+    fn bad_settings_name_variable_value_and_what_is_allowed() {
+        let table: &[(&[&str], &str, &str)] = &[
+            (&["--shard-urls="], "SHARD_URLS", "an empty entry"),
+            (&["--shard-urls=http://a:1,http://a:1"], "SHARD_URLS", "twice"),
+            (&["--shard-urls=https://a:1"], "SHARD_URLS", "http://host:port"),
+            (&["--shard-urls=http://a:1/x"], "SHARD_URLS", "no path"),
+            (&[SHARDS, "--num-shards=4"], "NUM_SHARDS", "names 2 shards"),
+            (
+                &[SHARDS, "--connect-timeout-ms=50", "--upstream-timeout-ms=49"],
+                "CONNECT_TIMEOUT_MS",
+                "at most",
+            ),
+            (&[SHARDS, "--probe-page-url=page"], "PROBE_PAGE_URL", "http://"),
+            (&[SHARDS, "--admin-origins=*"], "ADMIN_ORIGINS", "http://localhost:9010"),
+            (&[SHARDS, "--admin-origins=http://a:1/"], "ADMIN_ORIGINS", "no path"),
+            (&[SHARDS, "--admin-origins=http://A:1"], "ADMIN_ORIGINS", "lower case"),
+            (&[SHARDS, "--admin-origins=http://a:1,"], "ADMIN_ORIGINS", "commas"),
+        ];
+        for (args, name, allowed) in table {
+            let err = config(args).unwrap_err();
+            assert!(err.name == *name && err.allowed.contains(allowed), "{args:?}: {err}");
+            assert_eq!(err.to_string().lines().count(), 1);
+        }
+        for bad in [
+            "--cache-ttl-seconds=0",
+            "--cache-ttl-seconds=86401",
+            "--cache-ttl-seconds=1.5",
+            "--cache-enabled=maybe",
+            "--cache-max-bytes=0",
+            "--connect-timeout-ms=0",
+            "--port=65536",
+        ] {
+            let err = Args::try_parse_from(["gateway", SHARDS, bad]).unwrap_err();
+            let line = service::args::one_line(&err);
+            let option = bad.split('=').next().unwrap_or_default();
+            assert!(
+                line.contains(option) && line.contains("cannot be used") && line.lines().count() == 1,
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn shards_have_no_default() {
+        // The variable may be set where this test runs, so the requirement itself is looked at.
+        let command = <Args as clap::CommandFactory>::command();
+        let shard_urls = command.get_arguments().find(|arg| arg.get_id() == "shard_urls").unwrap();
+        assert!(shard_urls.is_required_set() && shard_urls.get_default_values().is_empty());
+    }
+}

@@ -1,0 +1,151 @@
+//! `GET /data/{key}` and `POST /data`.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use protocol::body::STORED;
+use protocol::json::SetRequest;
+use protocol::{Key, ShardId};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use service::problem::Problem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::app::Core;
+use crate::cache::Lookup;
+use crate::error::Error;
+use crate::flight::Fetched;
+use crate::stats::Served;
+
+/// The answer to a read; the value is passed through as text.
+#[derive(Serialize)]
+struct Got<'a> {
+    key: &'a Key,
+    value: &'a RawValue,
+    shard_id: ShardId,
+    cache_hit: bool,
+    latency_ms: f64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    coalesced: bool,
+}
+
+/// The answer to a write.
+#[derive(Serialize)]
+struct Set<'a> {
+    key: &'a Key,
+    shard_id: ShardId,
+    status: &'static str,
+    latency_ms: f64,
+}
+
+pub(crate) async fn get(State(core): State<Arc<Core>>, uri: Uri) -> Response {
+    let began = Instant::now();
+    let key = match key_of(&uri, "/data/") {
+        Ok(key) => key,
+        Err(err) => return core.refuse(err),
+    };
+    let shard = core.shared.placement.owner(&key);
+    let (served, fetched) = read(&core, &key, shard).await;
+    let took = began.elapsed();
+    core.shared.stats.read_took(shard, took);
+    match fetched {
+        Ok(value) => json(&Got {
+            key: &key,
+            value: &value,
+            shard_id: shard,
+            cache_hit: served == Served::Hit,
+            latency_ms: milliseconds(took),
+            coalesced: served == Served::Coalesced,
+        }),
+        Err(err) => core.refuse(err),
+    }
+}
+
+/// The key in the path as it stood in the request line: what a router decodes can no longer be told apart.
+pub(crate) fn key_of(uri: &Uri, prefix: &str) -> Result<Key, Error> {
+    let segment = uri.path().strip_prefix(prefix).unwrap_or_default();
+    Ok(Key::from_path_segment(segment)?)
+}
+
+async fn read(core: &Arc<Core>, key: &Key, shard: ShardId) -> (Served, Fetched) {
+    let stats = &core.shared.stats;
+    match core.shared.cache.look_up(key) {
+        Lookup::Hit(value) => {
+            stats.read(key, shard, Served::Hit);
+            (Served::Hit, Ok(value))
+        }
+        Lookup::Joined(flight) => {
+            stats.read(key, shard, Served::Coalesced);
+            (Served::Coalesced, flight.landed().await)
+        }
+        Lookup::Absent(fetch) => {
+            stats.read(key, shard, Served::Miss);
+            let flight = fetch.flight();
+            let (upstream, key) = (core.upstream.clone(), key.clone());
+            // A task of its own: a client that goes away neither ends it nor makes another read fetch again.
+            drop(core.tasks.spawn("cache fetch", async move { fetch.end(upstream.get(shard, &key).await) }));
+            (Served::Miss, flight.landed().await)
+        }
+        Lookup::Off => {
+            stats.read(key, shard, Served::Miss);
+            (Served::Miss, core.upstream.get(shard, key).await)
+        }
+    }
+}
+
+pub(crate) async fn set(State(core): State<Arc<Core>>, body: Body) -> Response {
+    let began = Instant::now();
+    match write(&core, body, began).await {
+        Ok(response) => response,
+        Err(err) => core.refuse(err),
+    }
+}
+
+async fn write(core: &Arc<Core>, body: Body, began: Instant) -> Result<Response, Error> {
+    let body = service::body::read(body).await?;
+    let key = SetRequest::parse(&body).map_err(Problem::from)?.key;
+    let shard = core.shared.placement.owner(&key);
+    core.shared.stats.write(&key, shard);
+    let (upstream, cache, written) = (core.upstream.clone(), Arc::clone(&core.shared.cache), key.clone());
+    // A task of its own: when the client goes away, the cached copy must still go once the write has ended.
+    let writing = core.tasks.spawn("write", async move {
+        let _forget = cache.forget_after(written.clone());
+        upstream.set(shard, &written, body).await
+    });
+    let outcome = writing.await.unwrap_or(Err(Error::Internal { what: "a write broke off" }));
+    let took = began.elapsed();
+    core.shared.stats.write_took(shard, took);
+    outcome?;
+    Ok(json(&Set { key: &key, shard_id: shard, status: STORED, latency_ms: milliseconds(took) }))
+}
+
+/// To two decimals.
+fn milliseconds(took: Duration) -> f64 {
+    (took.as_secs_f64() * 100_000.0).round() / 100.0
+}
+
+fn json(body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
+        }
+        Err(err) => {
+            tracing::error!(%err, "an answer cannot be written as JSON");
+            Problem::from(Error::Internal { what: "an answer cannot be written" }).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_have_two_decimals() {
+        assert_eq!(milliseconds(Duration::from_nanos(1_234_567)), 1.23);
+        assert_eq!(milliseconds(Duration::from_micros(995)), 1.0);
+        assert_eq!(milliseconds(Duration::from_nanos(900)), 0.0);
+    }
+}

@@ -1,0 +1,92 @@
+//! Every metric of the gateway: name, help, labels.
+
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use service::key_series::KeySeries;
+use service::metrics::Metrics;
+use std::num::NonZeroU32;
+
+/// The gateway's metrics. Counters never fall, whatever is reset.
+pub(crate) struct GatewayMetrics {
+    pub(crate) shards: Vec<ShardMetrics>,
+    pub(crate) hits: IntCounter,
+    pub(crate) misses: IntCounter,
+    pub(crate) coalesced: IntCounter,
+    pub(crate) cache_size: IntGauge,
+    pub(crate) keys: KeySeries,
+    pub(crate) errors: IntCounterVec,
+}
+
+/// The series of one shard.
+pub(crate) struct ShardMetrics {
+    pub(crate) gets_from_cache: IntCounter,
+    pub(crate) gets: IntCounter,
+    pub(crate) sets: IntCounter,
+    pub(crate) get_duration: Histogram,
+    pub(crate) set_duration: Histogram,
+    pub(crate) sent: IntCounter,
+}
+
+impl GatewayMetrics {
+    /// Registers everything; the series of all shards are there from the start, at 0.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub(crate) fn register(metrics: &Metrics, shards: NonZeroU32) -> Result<Self, prometheus::Error> {
+        let requests = metrics.counters(
+            "gateway_requests_total",
+            "Reads and writes by the shard that owns the key. cache_hit is true for reads answered from the cache.",
+            &["operation", "shard_id", "cache_hit"],
+        )?;
+        let durations = metrics.durations(
+            "gateway_request_duration_seconds",
+            "Time in the gateway of reads and writes that were answered, errors included.",
+            &["operation", "shard_id"],
+        )?;
+        let sent = metrics.counters(
+            "gateway_shard_distribution_total",
+            "Requests really sent to a shard: neither cache hits nor failed connections.",
+            &["shard_id"],
+        )?;
+        let shards = (0..shards.get())
+            .map(|id| {
+                let id = id.to_string();
+                Ok(ShardMetrics {
+                    gets_from_cache: requests.get_metric_with_label_values(&["get", &id, "true"])?,
+                    gets: requests.get_metric_with_label_values(&["get", &id, "false"])?,
+                    sets: requests.get_metric_with_label_values(&["set", &id, "false"])?,
+                    get_duration: durations.get_metric_with_label_values(&["get", &id])?,
+                    set_duration: durations.get_metric_with_label_values(&["set", &id])?,
+                    sent: sent.get_metric_with_label_values(&[&id])?,
+                })
+            })
+            .collect::<Result<_, prometheus::Error>>()?;
+        let key_family = metrics.counters(
+            "gateway_key_access_total",
+            "Reads and writes of the most accessed keys, each counted from the moment its key got a series.",
+            &["key"],
+        )?;
+        let untracked = metrics.counter(
+            "gateway_key_access_untracked_total",
+            "Reads and writes of keys that had no series of their own at that moment.",
+        )?;
+        Ok(Self {
+            shards,
+            hits: metrics.counter("gateway_cache_hits_total", "Reads answered from the cache.")?,
+            misses: metrics.counter(
+                "gateway_cache_misses_total",
+                "Reads for which a shard was asked; with the cache off, every read.",
+            )?,
+            coalesced: metrics.counter(
+                "gateway_cache_coalesced_total",
+                "Reads that waited for the fetch of another read of the same key.",
+            )?,
+            cache_size: metrics.gauge("gateway_cache_size", "Live entries in the cache.")?,
+            keys: KeySeries::new(key_family, &[], untracked),
+            errors: metrics.counters(
+                "gateway_errors_total",
+                "Reads, writes and admin calls answered with an error, by who is to blame (client, shard, gateway).",
+                &["blame", "kind"],
+            )?,
+        })
+    }
+}

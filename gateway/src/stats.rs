@@ -1,0 +1,191 @@
+//! What the gateway counts: metrics that never fall, and the figures of `/stats`, which a reset takes back to 0.
+
+use parking_lot::Mutex;
+use prometheus::IntCounter;
+use protocol::body::{GatewayStats, ShardRequests, TopKey};
+use protocol::limits::GATEWAY_TOP_KEYS;
+use protocol::{Key, ShardId};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::cache::Settings;
+use crate::error::Error;
+use crate::key_counts::KeyCounts;
+use crate::metrics::{GatewayMetrics, ShardMetrics};
+
+/// Keys that are ranked when it is decided which get a series. More than get one, so that a key which has one and is
+/// overtaken by a little is still seen with its count.
+const RANKED_KEYS: usize = 100;
+
+/// How a read was served. Every read whose key is good is exactly one of these; one with a bad key has no place in the
+/// cache and counts nowhere but among the errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// From the cache.
+    Hit,
+    /// By a fetch of its own; with the cache off, every read.
+    Miss,
+    /// By waiting for another read's fetch.
+    Coalesced,
+}
+
+/// The gateway's counts, shared by all cores.
+pub(crate) struct Stats {
+    metrics: GatewayMetrics,
+    keys: KeyCounts,
+    at_reset: Mutex<Figures>,
+    started: Instant,
+    started_at: f64,
+}
+
+/// The counters behind `/stats`, read at one moment.
+#[derive(Clone, Default)]
+struct Figures {
+    hits: u64,
+    misses: u64,
+    coalesced: u64,
+    sets: u64,
+    sent: Vec<u64>,
+}
+
+impl Stats {
+    pub(crate) fn new(metrics: GatewayMetrics) -> Self {
+        let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        // A double holds today's unix time to a quarter of a microsecond.
+        let started_at = (since_epoch.as_secs_f64() * 1e6).round() / 1e6;
+        let at_reset = Mutex::new(Figures { sent: vec![0; metrics.shards.len()], ..Figures::default() });
+        Self { metrics, keys: KeyCounts::new(), at_reset, started: Instant::now(), started_at }
+    }
+
+    /// Counts a read at the moment it is known how it is served; a client that goes away is counted too.
+    pub(crate) fn read(&self, key: &Key, shard: ShardId, served: Served) {
+        let total = match served {
+            Served::Hit => &self.metrics.hits,
+            Served::Miss => &self.metrics.misses,
+            Served::Coalesced => &self.metrics.coalesced,
+        };
+        total.inc();
+        if let Some(metrics) = self.shard(shard) {
+            if served == Served::Hit { metrics.gets_from_cache.inc() } else { metrics.gets.inc() }
+        }
+        self.access(key);
+    }
+
+    /// Counts a write.
+    pub(crate) fn write(&self, key: &Key, shard: ShardId) {
+        if let Some(metrics) = self.shard(shard) {
+            metrics.sets.inc();
+        }
+        self.access(key);
+    }
+
+    /// Notes how long an answered read took.
+    pub(crate) fn read_took(&self, shard: ShardId, took: Duration) {
+        if let Some(metrics) = self.shard(shard) {
+            metrics.get_duration.observe(took.as_secs_f64());
+        }
+    }
+
+    /// Notes how long an answered write took.
+    pub(crate) fn write_took(&self, shard: ShardId, took: Duration) {
+        if let Some(metrics) = self.shard(shard) {
+            metrics.set_duration.observe(took.as_secs_f64());
+        }
+    }
+
+    /// Counts an error answer.
+    pub(crate) fn error(&self, err: &Error) {
+        let kind = err.kind();
+        // Kinds are written the same way here as in the error body.
+        let kind = serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
+        let labels = [err.blame().label(), kind.as_deref().unwrap_or("internal")];
+        self.metrics.errors.with_label_values(&labels).inc();
+    }
+
+    /// Brings the gauge of the cache's size up to date.
+    pub(crate) fn show_cache_size(&self, size: u64) {
+        self.metrics.cache_size.set(i64::try_from(size).unwrap_or(i64::MAX));
+    }
+
+    /// Decides which keys have a series of their own; to be called every second.
+    pub(crate) fn promote(&self) {
+        let ranked = self.keys.top(RANKED_KEYS);
+        let top: Vec<_> = ranked.into_iter().map(|count| (count.key.clone(), count.sure())).collect();
+        self.metrics.keys.update(&top, self.started.elapsed());
+    }
+
+    /// Takes the figures of `/stats` back to 0; metrics stay.
+    pub(crate) fn reset(&self) {
+        let mut at_reset = self.at_reset.lock();
+        *at_reset = self.figures();
+        self.keys.clear();
+    }
+
+    /// The body of `/stats`.
+    pub(crate) fn report(&self, cache: Settings, cache_size: u64) -> GatewayStats {
+        // The lock keeps a reset from falling between the two readings.
+        let figures = {
+            let at_reset = self.at_reset.lock();
+            self.figures().since(&at_reset)
+        };
+        let gets = figures.hits + figures.misses + figures.coalesced;
+        GatewayStats {
+            num_shards: u32::try_from(self.metrics.shards.len()).unwrap_or(u32::MAX),
+            cache_enabled: cache.enabled,
+            cache_ttl_seconds: cache.ttl_seconds,
+            cache_size,
+            cache_hits: figures.hits,
+            cache_misses: figures.misses,
+            cache_coalesced: figures.coalesced,
+            cache_hit_ratio: if gets == 0 { 0.0 } else { figures.hits as f64 / gets as f64 },
+            total_requests: gets + figures.sets,
+            started_at: self.started_at,
+            shard_requests: (0..)
+                .zip(figures.sent)
+                .map(|(id, requests)| ShardRequests { shard_id: ShardId(id), requests })
+                .collect(),
+            top_keys: self
+                .keys
+                .top(GATEWAY_TOP_KEYS)
+                .into_iter()
+                .map(|count| TopKey { key: count.key, count: count.count, error: count.error })
+                .collect(),
+        }
+    }
+
+    /// The counter of requests really sent to `shard`, for the upstream.
+    pub(crate) fn sent_counters(&self) -> impl Iterator<Item = IntCounter> + '_ {
+        self.metrics.shards.iter().map(|shard| shard.sent.clone())
+    }
+
+    fn access(&self, key: &Key) {
+        self.keys.add(key);
+        self.metrics.keys.count(key);
+    }
+
+    fn shard(&self, shard: ShardId) -> Option<&ShardMetrics> {
+        self.metrics.shards.get(shard.index())
+    }
+
+    fn figures(&self) -> Figures {
+        let shards = &self.metrics.shards;
+        Figures {
+            hits: self.metrics.hits.get(),
+            misses: self.metrics.misses.get(),
+            coalesced: self.metrics.coalesced.get(),
+            sets: shards.iter().map(|shard| shard.sets.get()).sum(),
+            sent: shards.iter().map(|shard| shard.sent.get()).collect(),
+        }
+    }
+}
+
+impl Figures {
+    fn since(self, earlier: &Self) -> Self {
+        Self {
+            hits: self.hits - earlier.hits,
+            misses: self.misses - earlier.misses,
+            coalesced: self.coalesced - earlier.coalesced,
+            sets: self.sets - earlier.sets,
+            sent: self.sent.iter().zip(&earlier.sent).map(|(now, then)| now - then).collect(),
+        }
+    }
+}
