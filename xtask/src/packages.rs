@@ -14,7 +14,7 @@ pub(crate) enum Part {
     Build,
     /// Building the kernel object.
     Kernel,
-    /// Independent witnesses that tests call; a test without its witness is skipped and named.
+    /// Tools that tests call.
     Tests,
 }
 
@@ -38,7 +38,7 @@ enum Brings {
     Llvm,
 }
 
-const TABLE: [Package; 11] = [
+const TABLE: [Package; 13] = [
     Package {
         name: "gcc",
         part: Part::Build,
@@ -89,6 +89,18 @@ const TABLE: [Package; 11] = [
         part: Part::Tests,
         brings: Brings::Program("bpftool"),
         why: "shows that a killed probe leaves nothing attached",
+    },
+    Package {
+        name: "curl",
+        part: Part::Tests,
+        brings: Brings::Program("curl"),
+        why: "runs the quick reference's lines as they stand",
+    },
+    Package {
+        name: "procps",
+        part: Part::Tests,
+        brings: Brings::Program("kill"),
+        why: "sends the signals that end a process",
     },
 ];
 

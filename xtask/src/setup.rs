@@ -20,7 +20,7 @@ pub(crate) fn run(tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-/// Installs what is missing for `parts`. A witness of the tests that can not be had is said and left out.
+/// Installs what is missing for `parts`. A tool of the tests that can not be had is said and left out.
 ///
 /// # Errors
 /// When something that building or the kernel object needs can not be had; with the commands to give.
@@ -37,17 +37,17 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<()> {
         bail!("{}", by_hand(&missing));
     }
     let root = packages::root(terminal::is_interactive());
-    let (witnesses, needed): (Vec<Missing>, Vec<Missing>) =
+    let (tools, needed): (Vec<Missing>, Vec<Missing>) =
         missing.into_iter().partition(|need| need.part == Part::Tests);
     let names = |needs: &[Missing]| needs.iter().map(|need| need.package.clone()).collect::<Vec<_>>();
     if !needed.is_empty() {
         packages::install(&names(&needed), root)?;
     }
-    if !witnesses.is_empty()
-        && let Err(error) = packages::install(&names(&witnesses), root)
+    if !tools.is_empty()
+        && let Err(error) = packages::install(&names(&tools), root)
     {
         crate::signals::check()?;
-        println!("  {error:#}\n  The tests that ask these witnesses will be skipped and named.");
+        println!("  {error:#}\n  The tests that need them will say so.");
     }
     let still: Vec<Missing> =
         packages::missing(parts).into_iter().filter(|need| need.part != Part::Tests).collect();
