@@ -1,6 +1,7 @@
 //! Log lines on standard error, plain or JSON.
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -20,13 +21,7 @@ pub enum LogFormat {
 /// # Errors
 /// When the filter cannot be read.
 pub fn init(args: &ProcessArgs) -> Result<(), SettingError> {
-    let filter = EnvFilter::builder().parse(&args.log_level).map_err(|err| {
-        SettingError::new(
-            "LOG_LEVEL",
-            &args.log_level,
-            format!("{err}; allowed: error, warn, info, debug, trace, or target=level pairs"),
-        )
-    })?;
+    let filter = filter(&args.log_level)?;
     let registry = tracing_subscriber::registry().with(filter);
     let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second logger in one process (two labs in one test binary) keeps the first one's choice.
@@ -39,4 +34,37 @@ pub fn init(args: &ProcessArgs) -> Result<(), SettingError> {
         tracing::error!(location, "a bug: {}", panic.payload_as_str().unwrap_or("panic"));
     }));
     Ok(())
+}
+
+/// Reads the filter strictly: `EnvFilter` alone takes any word for a target and would then log nothing.
+fn filter(text: &str) -> Result<EnvFilter, SettingError> {
+    let refused = || {
+        let allowed = "allowed: error, warn, info, debug, trace, off, or target=level, separated by commas";
+        SettingError::new("LOG_LEVEL", text, allowed)
+    };
+    for part in text.split(',') {
+        let level = part.rsplit('=').next().unwrap_or(part).trim();
+        // Nothing at all would be read as `error`.
+        if level.is_empty() {
+            return Err(refused());
+        }
+        level.parse::<LevelFilter>().map_err(|_| refused())?;
+    }
+    EnvFilter::builder().parse(text).map_err(|_| refused())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_levels_with_or_without_targets() {
+        for good in ["info", "off", "warn,gateway=debug", "gateway::cache=trace"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["", "no such", "loud", "info,gateway", "gateway=loud"] {
+            let refused = filter(bad).unwrap_err();
+            assert_eq!((refused.name, refused.value.as_str()), ("LOG_LEVEL", bad));
+        }
+    }
 }
