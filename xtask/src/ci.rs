@@ -1,6 +1,5 @@
 //! `cargo xtask ci`: what must hold before a change goes in, cheapest first.
 
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -19,9 +18,12 @@ type Step<'a> = (&'static str, Box<dyn Fn() -> Result<bool> + 'a>);
 ///
 /// # Errors
 /// Only when a signal interrupts it.
-pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool) -> Result<bool> {
+pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: Ports) -> Result<bool> {
     let mut steps: Vec<Step> = vec![
-        ("set-up", Box::new(|| setup::ensure(&[Part::Build, Part::Kernel, Part::Tests]).map(|()| true))),
+        (
+            "set-up",
+            Box::new(|| setup::ensure(&[Part::Build, Part::Kernel, Part::Tests, Part::Lints]).map(|()| true)),
+        ),
         ("format", Box::new(|| format(tree).map(|()| true))),
         ("house rules", Box::new(|| tidy::run(tree).map(|()| true))),
         ("lints", Box::new(|| lints(tree).map(|()| true))),
@@ -30,7 +32,7 @@ pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool) -> Result<bool> {
     if with_tests {
         steps.push((if full { "all tests" } else { "tests" }, Box::new(|| test::run(tree, full))));
     }
-    steps.push(("demo", Box::new(|| demo::run(tree, &demo_request()))));
+    steps.push(("demo", Box::new(|| demo::run(tree, &demo_request(ports)))));
     let mut outcomes = Vec::new();
     for (name, step) in &steps {
         heading(&format!("── {name}"));
@@ -49,14 +51,8 @@ pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool) -> Result<bool> {
     Ok(outcomes.iter().all(|(_, holds, _)| *holds))
 }
 
-fn demo_request() -> demo::Request {
-    demo::Request {
-        quick: true,
-        json: None,
-        ports: Ports::new(Ports::DEFAULT_BASE),
-        with_kernel: true,
-        require_kernel: true,
-    }
+fn demo_request(ports: Ports) -> demo::Request {
+    demo::Request { quick: true, json: None, ports, with_kernel: true, require_kernel: true }
 }
 
 fn format(tree: &Tree) -> Result<()> {
@@ -74,17 +70,13 @@ fn lints(tree: &Tree) -> Result<()> {
 /// Clippy for the kernel programs, where the compiler that builds them has one.
 fn kernel_lints(tree: &Tree) -> Result<()> {
     let candidates = toolchain::candidates();
-    let found = candidates
-        .iter()
-        .filter(|compiler| compiler.is_complete())
-        .find_map(|compiler| Some((compiler, clippy_beside(&compiler.rustc)?)));
-    let Some((compiler, driver)) = found else {
-        println!("not run: no compiler for the kernel has a clippy-driver beside it");
-        return Ok(());
-    };
-    build_ebpf::lint(tree, compiler, &driver)
-}
-
-fn clippy_beside(rustc: &Path) -> Option<std::path::PathBuf> {
-    Some(rustc.with_file_name("clippy-driver")).filter(|driver| process::is_program(driver))
+    let found = toolchain::first_complete(&candidates)
+        .and_then(|compiler| Some((compiler, compiler.clippy.as_deref()?)));
+    match found {
+        Some((compiler, driver)) => build_ebpf::lint(tree, compiler, driver),
+        None => {
+            println!("not run: the compiler for the kernel has no clippy-driver beside it");
+            Ok(())
+        }
+    }
 }

@@ -51,7 +51,7 @@ enum Action {
     /// Compile the kernel programs into target/bpf/probe-ebpf
     BuildEbpf,
     /// Run the lab on this machine in the foreground; Ctrl-C stops it in order
-    Up(LabPorts),
+    Up(LabArgs),
     /// Run four scenarios and show generator, application, kernel and theory side by side
     Demo(DemoArgs),
     /// Run all tests, with everything they need
@@ -68,6 +68,8 @@ enum Action {
         /// Leave the tests out, where `cargo xtask test` has run them already
         #[arg(long, conflicts_with = "full")]
         no_test: bool,
+        #[command(flatten)]
+        ports: PortBase,
     },
     /// Check the house rules alone: directions of dependencies, sizes, lints, names of machines
     Tidy,
@@ -87,11 +89,23 @@ enum Action {
 }
 
 #[derive(Debug, Args)]
-struct LabPorts {
+struct PortBase {
     /// The gateway's port; shards are at N + 1000 …, the probe at N + 1010
     #[arg(long, value_name = "N", default_value_t = Ports::DEFAULT_BASE,
           value_parser = clap::value_parser!(u16).range(1..=i64::from(Ports::HIGHEST_BASE)))]
     port_base: u16,
+}
+
+impl PortBase {
+    fn ports(&self) -> Ports {
+        Ports::new(self.port_base)
+    }
+}
+
+#[derive(Debug, Args)]
+struct LabArgs {
+    #[command(flatten)]
+    ports: PortBase,
     /// Leave the kernel out: no probe, no kernel object
     #[arg(long)]
     no_kernel: bool,
@@ -100,7 +114,7 @@ struct LabPorts {
 #[derive(Debug, Args)]
 struct DemoArgs {
     #[command(flatten)]
-    lab: LabPorts,
+    lab: LabArgs,
     /// 4 s of load a scenario instead of 15 s
     #[arg(long)]
     quick: bool,
@@ -135,20 +149,20 @@ fn run(action: Action) -> Result<ExitCode> {
     match action {
         Action::Setup => setup::run(&tree).map(done),
         Action::BuildEbpf => build_ebpf::run(&tree).map(done),
-        Action::Up(lab) => up::run(&tree, Ports::new(lab.port_base), !lab.no_kernel).map(done),
+        Action::Up(lab) => up::run(&tree, lab.ports.ports(), !lab.no_kernel).map(done),
         Action::Demo(demo) => demo::run(
             &tree,
             &demo::Request {
                 quick: demo.quick,
                 json: demo.json,
-                ports: Ports::new(demo.lab.port_base),
+                ports: demo.lab.ports.ports(),
                 with_kernel: !demo.lab.no_kernel,
                 require_kernel: demo.require_kernel,
             },
         )
         .map(verdict),
         Action::Test { full } => test::run(&tree, full).map(verdict),
-        Action::Ci { full, no_test } => ci::run(&tree, full, !no_test).map(verdict),
+        Action::Ci { full, no_test, ports } => ci::run(&tree, full, !no_test, ports.ports()).map(verdict),
         Action::Tidy => tidy::run(&tree).map(done),
         Action::Load { arguments } => load::run(&tree, &arguments),
         Action::Guard { program } => guard::run(&program),

@@ -16,6 +16,8 @@ pub(crate) enum Part {
     Kernel,
     /// Tools that tests call.
     Tests,
+    /// Checking the kernel programs' style.
+    Lints,
 }
 
 /// One package of the table.
@@ -36,9 +38,11 @@ enum Brings {
     KernelCompiler,
     /// The LLVM of that compiler.
     Llvm,
+    /// The clippy of that compiler.
+    KernelClippy,
 }
 
-const TABLE: [Package; 13] = [
+const TABLE: [Package; 14] = [
     Package {
         name: "gcc",
         part: Part::Build,
@@ -102,6 +106,12 @@ const TABLE: [Package; 13] = [
         brings: Brings::Program("kill"),
         why: "sends the signals that end a process",
     },
+    Package {
+        name: "rust-web-clippy",
+        part: Part::Lints,
+        brings: Brings::KernelClippy,
+        why: "lints of the compiler that builds the kernel programs",
+    },
 ];
 
 /// The LLVM of the compiler that the table's packages bring.
@@ -117,12 +127,14 @@ pub(crate) struct Missing {
 
 /// The packages whose gifts are not on this machine, for the `parts` asked for.
 pub(crate) fn missing(parts: &[Part]) -> Vec<Missing> {
-    let compilers = if parts.contains(&Part::Kernel) { toolchain::candidates() } else { Vec::new() };
+    let asks = parts.contains(&Part::Kernel) || parts.contains(&Part::Lints);
+    let compilers = if asks { toolchain::candidates() } else { Vec::new() };
     missing_given(parts, &compilers, |program| find_program(program).is_some())
 }
 
 fn missing_given(parts: &[Part], compilers: &[Compiler], has: impl Fn(&str) -> bool) -> Vec<Missing> {
-    let complete = toolchain::first_complete(compilers).is_some();
+    let chosen = toolchain::first_complete(compilers);
+    let complete = chosen.is_some();
     // A distribution's compiler with sources that only lacks its LLVM. A nightly in the same state is left alone:
     // no distribution packages the LLVM of the newest nightly.
     let sound = compilers.iter().find(|compiler| {
@@ -136,6 +148,9 @@ fn missing_given(parts: &[Part], compilers: &[Compiler], has: impl Fn(&str) -> b
             Brings::Program(program) => !has(program),
             Brings::KernelCompiler => !complete && sound.is_none(),
             Brings::Llvm => !complete,
+            // A package adds nothing to rustup's toolchains.
+            Brings::KernelClippy => chosen
+                .is_none_or(|compiler| compiler.origin == Origin::Distribution && compiler.clippy.is_none()),
         })
         .map(|package| Missing {
             package: package.name.replace("{llvm}", &llvm.to_string()),
@@ -264,7 +279,7 @@ mod tests {
     use super::{LLVM_OF_TABLE, Part, missing_given, without_candidate};
     use crate::toolchain::{Compiler, Origin};
 
-    const ALL: [Part; 3] = [Part::Build, Part::Kernel, Part::Tests];
+    const ALL: [Part; 4] = [Part::Build, Part::Kernel, Part::Tests, Part::Lints];
 
     fn distribution(llvm: u32, prefix: Option<&str>) -> Compiler {
         Compiler {
@@ -274,6 +289,7 @@ mod tests {
             llvm,
             has_sources: true,
             llvm_prefix: prefix.map(PathBuf::from),
+            clippy: Some(PathBuf::from("/usr/bin/clippy-driver")),
         }
     }
 
@@ -304,6 +320,14 @@ mod tests {
         let packages = names(&[Part::Kernel], &[distribution(21, None)], |_| true);
         assert!(packages.contains(&"llvm-21-dev".to_owned()), "{packages:?}");
         assert!(!packages.contains(&"rustc-web".to_owned()), "{packages:?}");
+    }
+
+    #[test]
+    fn only_a_distributions_compiler_gets_its_clippy_from_a_package() {
+        let bare = Compiler { clippy: None, ..distribution(22, Some("/usr/lib/llvm-22")) };
+        assert_eq!(names(&[Part::Lints], std::slice::from_ref(&bare), |_| true), ["rust-web-clippy"]);
+        let rustup = Compiler { origin: Origin::Rustup("nightly".to_owned()), ..bare };
+        assert!(names(&[Part::Lints], &[rustup], |_| true).is_empty());
     }
 
     #[test]

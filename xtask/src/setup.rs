@@ -20,7 +20,7 @@ pub(crate) fn run(tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-/// Installs what is missing for `parts`. A tool of the tests that can not be had is said and left out.
+/// Installs what is missing for `parts`. A tool of the tests or lints that can not be had is said and left out.
 ///
 /// # Errors
 /// When something that building or the kernel object needs can not be had; with the commands to give.
@@ -37,8 +37,7 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<()> {
         bail!("{}", by_hand(&missing));
     }
     let root = packages::root(terminal::is_interactive());
-    let (tools, needed): (Vec<Missing>, Vec<Missing>) =
-        missing.into_iter().partition(|need| need.part == Part::Tests);
+    let (tools, needed): (Vec<Missing>, Vec<Missing>) = missing.into_iter().partition(can_do_without);
     let names = |needs: &[Missing]| needs.iter().map(|need| need.package.clone()).collect::<Vec<_>>();
     if !needed.is_empty() {
         packages::install(&names(&needed), root)?;
@@ -47,11 +46,16 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<()> {
         && let Err(error) = packages::install(&names(&tools), root)
     {
         crate::signals::check()?;
-        println!("  {error:#}\n  The tests that need them will say so.");
+        println!("  {error:#}\n  What needs them will say so.");
     }
     let still: Vec<Missing> =
-        packages::missing(parts).into_iter().filter(|need| need.part != Part::Tests).collect();
+        packages::missing(parts).into_iter().filter(|need| !can_do_without(need)).collect();
     if still.is_empty() { Ok(()) } else { bail!("{}", by_hand(&still)) }
+}
+
+/// Whether the lab can be built and run in the absence of `need`.
+fn can_do_without(need: &Missing) -> bool {
+    matches!(need.part, Part::Tests | Part::Lints)
 }
 
 /// What a person must do where this program cannot.

@@ -34,6 +34,8 @@ pub(crate) struct Compiler {
     pub(crate) has_sources: bool,
     /// Where an LLVM of that major version with a shared library is installed.
     pub(crate) llvm_prefix: Option<PathBuf>,
+    /// Its clippy-driver, if it is installed.
+    pub(crate) clippy: Option<PathBuf>,
 }
 
 impl Compiler {
@@ -143,6 +145,7 @@ fn inspect(rustc: &Path, origin: Origin) -> Option<Compiler> {
         llvm,
         has_sources: sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs").exists(),
         llvm_prefix: llvm_prefixes(llvm).into_iter().find(|prefix| has_shared_llvm(prefix, llvm)),
+        clippy: Some(rustc.with_file_name("clippy-driver")).filter(|driver| process::is_program(driver)),
     })
 }
 
@@ -183,6 +186,7 @@ mod tests {
             llvm: 22,
             has_sources: true,
             llvm_prefix: Some(PathBuf::from("/usr/lib/llvm-22")),
+            clippy: None,
         }
     }
 
