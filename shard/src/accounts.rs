@@ -1,0 +1,202 @@
+//! The books of data requests: each is received once and gets exactly one outcome.
+//!
+//! received = served + rejected + shed + in flight, at any moment and through any reset. A request whose client goes away
+//! before the outcome is rejected, as a 4xx is (nginx's 499): it asked and did not wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::metrics::{Operation, ShardMetrics};
+
+/// How a data request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Answered with what it asked for.
+    Served,
+    /// Refused for what it asked (4xx, 507), or abandoned.
+    Rejected,
+    /// Refused for lack of room (503).
+    Shed,
+}
+
+/// Counts of data requests since the process started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// All.
+    pub received: u64,
+    /// Those served.
+    pub served: u64,
+    /// Those rejected.
+    pub rejected: u64,
+    /// Those shed.
+    pub shed: u64,
+}
+
+/// The books of one shard.
+pub struct Accounts {
+    metrics: Arc<ShardMetrics>,
+    /// Requests received since the last reset less those rejected or shed among them, in the low 48 bits; the number of
+    /// the reset in the high 16. One word, so that a request that ends knows whether it belongs to the present count.
+    accesses: AtomicU64,
+}
+
+const COUNT_BITS: u32 = 48;
+const COUNT: u64 = (1 << COUNT_BITS) - 1;
+
+impl Accounts {
+    /// Books that begin now.
+    #[must_use]
+    pub fn new(metrics: Arc<ShardMetrics>) -> Self {
+        Self { metrics, accesses: AtomicU64::new(0) }
+    }
+
+    /// Counts a data request as received; dropping what this gives counts it as rejected.
+    pub fn receive(&self, operation: Operation) -> Request<'_> {
+        self.metrics.received.of(operation).inc();
+        let before = self.accesses.fetch_add(1, Ordering::Relaxed);
+        let (accounts, reset, since) = (self, before >> COUNT_BITS, Instant::now());
+        Request { accounts, operation, reset, since, outcome: Outcome::Rejected }
+    }
+
+    /// Starts `total_accesses` anew; requests in flight belong to the count before and never appear in the new one.
+    pub fn reset(&self) {
+        let next = |now: u64| Some((now >> COUNT_BITS).wrapping_add(1) << COUNT_BITS);
+        // Never refuses.
+        let _ = self.accesses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+
+    /// Data requests received since the last reset that were served or are in flight.
+    #[must_use]
+    pub fn total_accesses(&self) -> u64 {
+        self.accesses.load(Ordering::Relaxed) & COUNT
+    }
+
+    /// The counts since the process started. Outcomes are read first, so that their sum never exceeds `received`.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let ShardMetrics { served, rejected, shed, .. } = &*self.metrics;
+        let (served, rejected, shed) = (served.get(), rejected.get(), shed.get());
+        std::sync::atomic::fence(Ordering::Acquire);
+        let received = self.metrics.received.iter().map(prometheus::IntCounter::get).sum();
+        Totals { received, served, rejected, shed }
+    }
+}
+
+/// A data request in flight.
+pub struct Request<'a> {
+    accounts: &'a Accounts,
+    operation: Operation,
+    reset: u64,
+    since: Instant,
+    outcome: Outcome,
+}
+
+impl Request<'_> {
+    /// Ends it.
+    pub fn end(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        let metrics = &self.accounts.metrics;
+        metrics.duration.of(self.operation).observe(self.since.elapsed().as_secs_f64());
+        if self.outcome != Outcome::Served {
+            let mine = |now: u64| (now >> COUNT_BITS == self.reset).then(|| now - 1);
+            // Refuses when a reset came between: then it is no longer in the count.
+            let _ = self.accounts.accesses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, mine);
+        }
+        match self.outcome {
+            Outcome::Served => metrics.served.inc(),
+            Outcome::Rejected => metrics.rejected.inc(),
+            Outcome::Shed => metrics.shed.inc(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::ShardId;
+    use service::metrics::Metrics;
+
+    fn accounts() -> Accounts {
+        Accounts::new(Arc::new(ShardMetrics::register(&Metrics::default(), ShardId(0)).unwrap()))
+    }
+
+    #[test]
+    fn an_abandoned_request_is_rejected() {
+        let accounts = accounts();
+        drop(accounts.receive(Operation::Set));
+        assert_eq!(accounts.totals(), Totals { received: 1, served: 0, rejected: 1, shed: 0 });
+        assert_eq!(accounts.total_accesses(), 0);
+    }
+
+    /// Every sequence of steps is compared with a model that keeps each request by itself.
+    #[test]
+    fn counts_hold_through_resets_at_any_moment() {
+        let accounts = accounts();
+        // (in flight, of the present count)
+        let mut flying: Vec<(Request<'_>, bool)> = Vec::new();
+        let (mut ended, mut since_reset) = (0u64, 0u64);
+        // A linear congruential generator: every run takes the same steps.
+        let mut state = 1u64;
+        for _ in 0..50_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (dice, pick) = ((state >> 33) % 100, (state >> 40) as usize);
+            match dice {
+                0..45 => flying.push((accounts.receive(Operation::Get), true)),
+                45..48 => {
+                    accounts.reset();
+                    since_reset = 0;
+                    flying.iter_mut().for_each(|(_, present)| *present = false);
+                }
+                _ if flying.is_empty() => {}
+                _ => {
+                    let (request, present) = flying.swap_remove(pick % flying.len());
+                    let outcome = [Outcome::Served, Outcome::Rejected, Outcome::Shed][pick % 3];
+                    request.end(outcome);
+                    ended += 1;
+                    since_reset += u64::from(present && outcome == Outcome::Served);
+                }
+            }
+            let present = flying.iter().filter(|(_, present)| *present).count() as u64;
+            assert_eq!(accounts.total_accesses(), since_reset + present);
+            let t = accounts.totals();
+            assert_eq!(t.served + t.rejected + t.shed, ended);
+            assert_eq!(t.received, ended + flying.len() as u64);
+        }
+    }
+
+    #[test]
+    fn no_thread_sees_more_outcomes_than_requests_and_no_count_below_zero() {
+        let accounts = accounts();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for n in 0..50_000u32 {
+                        let request = accounts.receive(Operation::Get);
+                        request.end(if n % 2 == 0 { Outcome::Served } else { Outcome::Shed });
+                    }
+                });
+            }
+            scope.spawn(|| {
+                for _ in 0..5_000 {
+                    accounts.reset();
+                    let t = accounts.totals();
+                    assert!(t.served + t.rejected + t.shed <= t.received, "{t:?}");
+                    assert!(accounts.total_accesses() <= 150_000);
+                }
+            });
+        });
+        accounts.reset();
+        accounts.receive(Operation::Set).end(Outcome::Served);
+        assert_eq!(accounts.total_accesses(), 1);
+        assert_eq!(
+            accounts.totals(),
+            Totals { received: 150_001, served: 75_001, rejected: 0, shed: 75_000 }
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! A shard as a whole: built from its settings, then started.
+
+use protocol::{Key, ShardId};
+use service::key_series::KeySeries;
+use service::metrics::Metrics;
+use service::process::StartError;
+use service::server::{Server, Started};
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::accounts::Accounts;
+use crate::capacity::{Capacity, Turn};
+use crate::config::Config;
+use crate::error::Refusal;
+use crate::metrics::ShardMetrics;
+use crate::routes;
+use crate::stats::Stats;
+use crate::store::Store;
+use crate::timer::Timer;
+
+/// How often hot keys and the tracked top keys are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// Largest keys compared with the tracked ones; more than are tracked, so that a tracked key just outside the largest
+/// still has its count.
+const COMPARED_KEYS: usize = 200;
+
+/// What all runtimes of a shard share.
+pub struct Shard {
+    pub(crate) id: ShardId,
+    /// Unix seconds at which counting began.
+    pub(crate) started_at: f64,
+    pub(crate) accounts: Accounts,
+    pub(crate) capacity: Capacity,
+    pub(crate) timer: Timer,
+    pub(crate) store: Store,
+    pub(crate) stats: Stats,
+    key_series: KeySeries,
+}
+
+impl Shard {
+    /// Counts an access to `key`, waits for a place and holds the request for its service time.
+    ///
+    /// # Errors
+    /// When there is no room to wait.
+    pub(crate) async fn serve(&self, key: &Key) -> Result<Turn<'_>, Refusal> {
+        self.stats.record(key);
+        self.key_series.count(key);
+        let turn = self.capacity.enter().await.ok_or(Refusal::Overloaded)?;
+        self.timer.sleep(turn.time()).await;
+        Ok(turn)
+    }
+}
+
+/// A shard that is bound and registered but does not accept yet.
+pub struct App {
+    server: Server,
+    metrics: Arc<Metrics>,
+    shard_metrics: Arc<ShardMetrics>,
+    shard: Arc<Shard>,
+}
+
+impl Config {
+    /// Binds the port and registers the metrics.
+    ///
+    /// # Errors
+    /// When the port or a thread cannot be had.
+    pub fn build(self) -> Result<App, StartError> {
+        let server = Server::bind(self.addr, self.workers)?;
+        let metrics = Arc::new(Metrics::default());
+        let shard_metrics = Arc::new(ShardMetrics::register(&metrics, self.shard_id)?);
+        let key_series = KeySeries::new(
+            shard_metrics.key_access.clone(),
+            &[&self.shard_id.to_string()],
+            shard_metrics.key_access_untracked.clone(),
+        );
+        let shard = Arc::new(Shard {
+            id: self.shard_id,
+            started_at: unix_seconds(),
+            accounts: Accounts::new(Arc::clone(&shard_metrics)),
+            capacity: Capacity::new(self.service_time, self.limits, self.seed),
+            timer: Timer::start()?,
+            store: Store::new(self.store),
+            stats: Stats::default(),
+            key_series,
+        });
+        let (gauges, read) = (Arc::clone(&shard_metrics), Arc::clone(&shard));
+        metrics.before_exposition(move || {
+            gauges.active.set(gauge(read.capacity.active() as u64));
+            gauges.stored_keys.set(gauge(read.store.keys()));
+            gauges.stored_bytes.set(gauge(read.store.bytes()));
+        });
+        Ok(App { server, metrics, shard_metrics, shard })
+    }
+}
+
+impl App {
+    /// Where it will listen; tells the port when 0 was asked for.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Accepts from now on.
+    ///
+    /// # Errors
+    /// When a thread or runtime cannot be had.
+    pub fn start(self) -> Result<Started, StartError> {
+        let Self { server, metrics, shard_metrics, shard } = self;
+        let health = server.health();
+        Ok(server.start(move |worker| {
+            if worker.index == 0 {
+                let mut keys = KeyTick::new(Arc::clone(&shard), Arc::clone(&shard_metrics));
+                worker.tasks.every("key metrics", TICK, move || keys.tick());
+            }
+            routes::router(Arc::clone(&shard), health.clone(), Arc::clone(&metrics))
+        })?)
+    }
+}
+
+/// Keeps the metrics that have a `key` label in step with the statistics.
+struct KeyTick {
+    shard: Arc<Shard>,
+    metrics: Arc<ShardMetrics>,
+    start: Instant,
+    shown: HashSet<Key>,
+}
+
+impl KeyTick {
+    fn new(shard: Arc<Shard>, metrics: Arc<ShardMetrics>) -> Self {
+        Self { shard, metrics, start: Instant::now(), shown: HashSet::new() }
+    }
+
+    fn tick(&mut self) {
+        let top: Vec<_> =
+            self.shard.stats.top(COMPARED_KEYS).iter().map(|c| (c.key.clone(), c.sure())).collect();
+        self.shard.key_series.update(&top, self.start.elapsed());
+
+        let id = self.shard.id.to_string();
+        let hot: HashSet<Key> = self.shard.stats.hot().into_iter().map(|hot| hot.key).collect();
+        for key in &hot {
+            self.metrics.hot_key.with_label_values(&[id.as_str(), key.as_str()]).set(1);
+        }
+        for key in self.shown.difference(&hot) {
+            // Was set when it was shown, and nobody else removes it.
+            let _ = self.metrics.hot_key.remove_label_values(&[id.as_str(), key.as_str()]);
+        }
+        self.shown = hot;
+    }
+}
+
+/// A count as a gauge's value.
+fn gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The time now, in unix seconds with microseconds.
+fn unix_seconds() -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "microseconds since 1970 stay below 2^53 until the year 2255"
+    )]
+    let micros = now.as_micros() as f64;
+    micros / 1e6
+}

@@ -1,0 +1,154 @@
+//! Settings of a shard: as typed in ([`Args`]) and as used ([`Config`]).
+
+use clap::Parser;
+use protocol::ShardId;
+use service::args::{ProcessArgs, SettingError};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use crate::capacity::{Limits, ServiceTime};
+use crate::store::StoreLimits;
+
+/// Port of shard 0; shard n has the n-th after it.
+const FIRST_PORT: u16 = 9_000;
+/// Longest latency that can be asked for, in milliseconds.
+const MAX_LATENCY_MS: f64 = 60_000.0;
+
+/// One shard of the hot partition lab
+#[derive(Clone, Debug, Parser)]
+#[command(version)]
+pub struct Args {
+    /// This shard's position in the gateway's list of shards, from 0
+    #[arg(long, env = "SHARD_ID", value_name = "ID", value_parser = clap::value_parser!(u32).range(0..=9_999))]
+    pub shard_id: u32,
+    /// Port to listen on; 0 takes any free one [default: 9000 + shard id]
+    #[arg(long, env = "PORT", value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Milliseconds that every request takes at least; with both latencies 0 there is no sleep at all
+    #[arg(long, env = "BASE_LATENCY_MS", value_name = "MS", default_value_t = 5.0, value_parser = latency)]
+    pub base_latency_ms: f64,
+    /// Milliseconds added for every request in service, this one included
+    #[arg(long, env = "LOAD_LATENCY_FACTOR_MS", value_name = "MS", default_value_t = 0.5, value_parser = latency)]
+    pub load_latency_factor_ms: f64,
+    /// Requests in service at once; 0 = no limit
+    #[arg(long, env = "SHARD_CONCURRENCY", value_name = "COUNT", default_value_t = 8,
+          value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub shard_concurrency: u32,
+    /// Requests that may wait for service; the next one is refused with 503
+    #[arg(long, env = "SHARD_QUEUE", value_name = "COUNT", default_value_t = 512,
+          value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub shard_queue: u32,
+    /// Most keys stored; then writes of new keys are answered with 507 and reads of absent ones with 404
+    #[arg(long, env = "SHARD_MAX_KEYS", value_name = "COUNT", default_value_t = 1_000_000,
+          value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub shard_max_keys: u64,
+    /// Most bytes stored (keys, values and 128 bytes an entry); beyond, as beyond SHARD_MAX_KEYS
+    #[arg(long, env = "SHARD_MAX_BYTES", value_name = "BYTES", default_value_t = 1 << 30,
+          value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    pub shard_max_bytes: u64,
+    /// Seed of the service times' jitter [default: another one each start]
+    #[arg(long, env = "SEED", value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// What all processes share
+    #[command(flatten)]
+    pub process: ProcessArgs,
+}
+
+fn latency(text: &str) -> Result<f64, String> {
+    let allowed = || format!("allowed: 0 to {MAX_LATENCY_MS} milliseconds");
+    let value: f64 = text.parse().map_err(|_| allowed())?;
+    if (0.0..=MAX_LATENCY_MS).contains(&value) { Ok(value) } else { Err(allowed()) }
+}
+
+/// A shard's settings, all usable.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which shard this is.
+    pub shard_id: ShardId,
+    /// Where to listen.
+    pub addr: SocketAddr,
+    /// How many runtimes serve.
+    pub workers: NonZeroUsize,
+    /// How long a request takes.
+    pub service_time: ServiceTime,
+    /// How many requests are in service and wait.
+    pub limits: Limits,
+    /// How much is stored.
+    pub store: StoreLimits,
+    /// Seed of the jitter.
+    pub seed: u64,
+}
+
+impl TryFrom<Args> for Config {
+    type Error = SettingError;
+
+    fn try_from(args: Args) -> Result<Self, SettingError> {
+        let port = match args.port {
+            Some(port) => port,
+            // `range` keeps ids below 10,000, so this always fits.
+            None => FIRST_PORT.saturating_add(u16::try_from(args.shard_id).unwrap_or(u16::MAX)),
+        };
+        let millis = |ms: f64| Duration::from_secs_f64(ms / 1_000.0);
+        Ok(Self {
+            shard_id: ShardId(args.shard_id),
+            addr: SocketAddr::new(args.process.bind_address, port),
+            workers: args.process.workers(),
+            service_time: ServiceTime {
+                base: millis(args.base_latency_ms),
+                per_request: millis(args.load_latency_factor_ms),
+            },
+            limits: Limits {
+                concurrency: NonZeroUsize::new(args.shard_concurrency as usize),
+                queue: args.shard_queue as usize,
+            },
+            store: StoreLimits { keys: args.shard_max_keys, bytes: args.shard_max_bytes },
+            // The standard library's source of entropy: each RandomState has keys of its own.
+            seed: args.seed.unwrap_or_else(|| {
+                std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), args.shard_id)
+            }),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(args: &[&str]) -> Result<Config, String> {
+        let all = [&["shard", "--shard-id", "2"], args].concat();
+        let args = Args::try_parse_from(all).map_err(|err| service::args::one_line(&err))?;
+        Config::try_from(args).map_err(|err| err.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let config = config(&[]).unwrap();
+        assert_eq!(config.addr.to_string(), "127.0.0.1:9002");
+        assert_eq!(config.service_time.base, Duration::from_millis(5));
+        assert_eq!(config.service_time.per_request, Duration::from_micros(500));
+        assert_eq!(config.limits, Limits { concurrency: NonZeroUsize::new(8), queue: 512 });
+        assert_eq!(config.store, StoreLimits { keys: 1_000_000, bytes: 1 << 30 });
+    }
+
+    #[test]
+    fn bad_values_are_named_with_what_is_allowed() {
+        for (args, says) in [
+            (["--base-latency-ms", "-1"], "BASE_LATENCY_MS (--base-latency-ms)=\"-1\""),
+            (["--base-latency-ms", "nan"], "allowed: 0 to 60000 milliseconds"),
+            (["--load-latency-factor-ms", "x"], "LOAD_LATENCY_FACTOR_MS (--load-latency-factor-ms)=\"x\""),
+            (["--shard-max-keys", "0"], "0 is not in 1..=100000000"),
+            (["--shard-queue", "-1"], "SHARD_QUEUE (--shard-queue)=\"-1\""),
+            (["--port", "70000"], "70000 is not in 0..=65535"),
+        ] {
+            let line = config(&[&format!("{}={}", args[0], args[1])]).unwrap_err();
+            assert!(line.contains(says) && !line.contains('\n'), "{args:?}: {line}");
+        }
+    }
+
+    #[test]
+    fn without_a_seed_every_start_has_its_own() {
+        assert_ne!(config(&[]).unwrap().seed, config(&[]).unwrap().seed);
+        assert_eq!(config(&["--seed", "7"]).unwrap().seed, 7);
+    }
+}

@@ -1,0 +1,83 @@
+//! Why a data request was not answered with what it asked for.
+
+use protocol::{ErrorKind, KeyError};
+use service::problem::Problem;
+
+use crate::accounts::Outcome;
+use crate::store::{Full, StoreLimits};
+
+/// A data request that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The client's: the key breaks a rule.
+    Key(KeyError),
+    /// The client's: the body is too long, broken off, not what was asked for, or names a bad key.
+    Body(Problem),
+    /// Ours: a write needs room that the store does not have.
+    StoreFull {
+        /// The limit that is reached.
+        full: Full,
+        /// All limits.
+        limits: StoreLimits,
+    },
+    /// Ours: an absent key cannot be made for the same reason.
+    Absent {
+        /// The limit that is reached.
+        full: Full,
+        /// All limits.
+        limits: StoreLimits,
+    },
+    /// Ours: as many requests wait as may.
+    Overloaded,
+}
+
+impl Refusal {
+    /// How the books count it.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Overloaded => Outcome::Shed,
+            Self::Key(_) | Self::Body(_) | Self::StoreFull { .. } | Self::Absent { .. } => Outcome::Rejected,
+        }
+    }
+}
+
+impl From<KeyError> for Refusal {
+    fn from(err: KeyError) -> Self {
+        Self::Key(err)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Key(err) => err.into(),
+            Refusal::Body(problem) => problem,
+            Refusal::StoreFull { full, limits } => Self::new(
+                ErrorKind::StoreFull,
+                format!("{}; reset the shard or raise {}", holds(full, limits), setting(full)),
+            ),
+            Refusal::Absent { full, limits } => Self::new(
+                ErrorKind::NotFound,
+                format!("there is no such key, and none can be made: {}", holds(full, limits)),
+            ),
+            Refusal::Overloaded => {
+                Self::new(ErrorKind::Overloaded, "the queue of this shard is full; try again").retry_after(1)
+            }
+        }
+    }
+}
+
+fn holds(full: Full, limits: StoreLimits) -> String {
+    match full {
+        Full::Keys => format!("this shard holds {} keys, the most it may", limits.keys),
+        Full::Bytes => format!("this shard may hold {} bytes and has no room for this", limits.bytes),
+    }
+}
+
+fn setting(full: Full) -> &'static str {
+    match full {
+        Full::Keys => "SHARD_MAX_KEYS",
+        Full::Bytes => "SHARD_MAX_BYTES",
+    }
+}

@@ -1,0 +1,129 @@
+//! Every metric of a shard.
+
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use protocol::ShardId;
+use service::metrics::Metrics;
+
+/// What a data request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// `GET /data/{key}`.
+    Get,
+    /// `POST /data`.
+    Set,
+}
+
+impl Operation {
+    const ALL: [Self; 2] = [Self::Get, Self::Set];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Set => "set",
+        }
+    }
+}
+
+/// One metric per operation.
+pub struct ByOperation<T>([T; 2]);
+
+impl<T> ByOperation<T> {
+    fn new(make: impl Fn(&str) -> T) -> Self {
+        Self(Operation::ALL.map(|operation| make(operation.label())))
+    }
+
+    /// The one of `operation`.
+    pub fn of(&self, operation: Operation) -> &T {
+        match operation {
+            Operation::Get => &self.0[0],
+            Operation::Set => &self.0[1],
+        }
+    }
+
+    /// Both.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+}
+
+/// The metrics of one shard, its `shard_id` label already set where nothing else varies.
+pub struct ShardMetrics {
+    /// `shard_requests_total{shard_id,operation}`: data requests received.
+    pub received: ByOperation<IntCounter>,
+    /// `shard_request_duration_seconds{shard_id,operation}`: receipt to outcome, whatever the outcome.
+    pub duration: ByOperation<Histogram>,
+    /// `shard_requests_served_total{shard_id}`.
+    pub served: IntCounter,
+    /// `shard_requests_rejected_total{shard_id}`.
+    pub rejected: IntCounter,
+    /// `shard_requests_shed_total{shard_id}`.
+    pub shed: IntCounter,
+    /// `shard_active_requests{shard_id}`: in service plus waiting.
+    pub active: IntGauge,
+    /// `shard_stored_keys{shard_id}`.
+    pub stored_keys: IntGauge,
+    /// `shard_stored_bytes{shard_id}`.
+    pub stored_bytes: IntGauge,
+    /// `shard_hot_key_detected{shard_id,key}`: 1 while the key is hot, else absent.
+    pub hot_key: IntGaugeVec,
+    /// `shard_key_access_total{shard_id,key}`: only the tracked top keys.
+    pub key_access: IntCounterVec,
+    /// `shard_key_access_untracked_total{shard_id}`: accesses to all other keys.
+    pub key_access_untracked: IntCounter,
+}
+
+impl ShardMetrics {
+    /// Registers all of them.
+    ///
+    /// # Errors
+    /// When one is registered already.
+    pub fn register(metrics: &Metrics, shard_id: ShardId) -> Result<Self, prometheus::Error> {
+        let id = shard_id.to_string();
+        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
+            Ok(metrics.counters(name, help, &["shard_id"])?.with_label_values(&[&id]))
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            Ok(metrics.gauges(name, help, &["shard_id"])?.with_label_values(&[&id]))
+        };
+        let received = metrics.counters(
+            "shard_requests_total",
+            "Data requests received, counted before any check",
+            &["shard_id", "operation"],
+        )?;
+        let duration = metrics.durations(
+            "shard_request_duration_seconds",
+            "From the receipt of a data request to its outcome",
+            &["shard_id", "operation"],
+        )?;
+        Ok(Self {
+            received: ByOperation::new(|operation| received.with_label_values(&[id.as_str(), operation])),
+            duration: ByOperation::new(|operation| duration.with_label_values(&[id.as_str(), operation])),
+            served: counter(
+                "shard_requests_served_total",
+                "Data requests answered with what they asked for",
+            )?,
+            rejected: counter(
+                "shard_requests_rejected_total",
+                "Data requests answered with 4xx or 507, or abandoned by the client",
+            )?,
+            shed: counter("shard_requests_shed_total", "Data requests answered with 503: no room to wait")?,
+            active: gauge("shard_active_requests", "Requests in service plus waiting")?,
+            stored_keys: gauge("shard_stored_keys", "Keys in the store")?,
+            stored_bytes: gauge("shard_stored_bytes", "Bytes in the store, as its limit counts them")?,
+            hot_key: metrics.gauges(
+                "shard_hot_key_detected",
+                "1 for a key with more than 30 % of the last 10 s of this shard's accesses; else absent",
+                &["shard_id", "key"],
+            )?,
+            key_access: metrics.counters(
+                "shard_key_access_total",
+                "Accesses to a tracked top key since it was promoted",
+                &["shard_id", "key"],
+            )?,
+            key_access_untracked: counter(
+                "shard_key_access_untracked_total",
+                "Accesses to keys without a series of their own",
+            )?,
+        })
+    }
+}

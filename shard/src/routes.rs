@@ -1,0 +1,25 @@
+//! The router of a shard.
+
+use axum::Router;
+use axum::routing::{get, post};
+use service::health::{self, Health};
+use service::metrics::Metrics;
+use service::problem::{method_not_allowed, no_such_route};
+use std::sync::Arc;
+
+use crate::app::Shard;
+use crate::{admin, data, status};
+
+/// Every path a shard serves.
+pub fn router(shard: Arc<Shard>, health: Health, metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/data/{key}", get(data::get))
+        .route("/data", post(data::set))
+        .route("/health", get(status::health))
+        .route("/stats", get(status::stats))
+        .route("/admin/reset", post(admin::reset))
+        .merge(health::routes(health, metrics))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(shard)
+}

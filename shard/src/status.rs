@@ -1,0 +1,40 @@
+//! `GET /health` and `GET /stats`.
+
+use axum::Json;
+use axum::extract::State;
+use protocol::ShardId;
+use protocol::body::{HotKey, ShardStats, TopKey};
+use protocol::limits::SHARD_TOP_KEYS;
+use serde::Serialize;
+use std::sync::Arc;
+
+use crate::app::Shard;
+
+#[derive(Serialize)]
+pub(crate) struct HealthAnswer {
+    status: &'static str,
+    shard_id: ShardId,
+}
+
+pub(crate) async fn health(State(shard): State<Arc<Shard>>) -> Json<HealthAnswer> {
+    Json(HealthAnswer { status: "ok", shard_id: shard.id })
+}
+
+pub(crate) async fn stats(State(shard): State<Arc<Shard>>) -> Json<ShardStats> {
+    let totals = shard.accounts.totals();
+    let top = shard.stats.top(SHARD_TOP_KEYS).into_iter();
+    let hot = shard.stats.hot().into_iter();
+    Json(ShardStats {
+        shard_id: shard.id,
+        total_keys: shard.store.keys(),
+        total_accesses: shard.accounts.total_accesses(),
+        requests_received: totals.received,
+        started_at: shard.started_at,
+        active_requests: shard.capacity.active() as u64,
+        requests_served: totals.served,
+        requests_rejected: totals.rejected,
+        requests_shed: totals.shed,
+        top_keys: top.map(|c| TopKey { key: c.key, count: c.count, error: c.error }).collect(),
+        hot_keys: hot.map(|h| HotKey { key: h.key, ratio: h.ratio, count: h.count }).collect(),
+    })
+}

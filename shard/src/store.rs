@@ -1,0 +1,233 @@
+//! The stored values: a map bounded in keys and in bytes.
+
+use dashmap::DashMap;
+use dashmap::Entry;
+use protocol::Key;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes counted for an entry beside its key and value: its place in the map and the headers of both allocations.
+pub const ENTRY_BYTES: u64 = 128;
+
+/// How much a store holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreLimits {
+    /// Most keys.
+    pub keys: u64,
+    /// Most bytes: keys, values and [`ENTRY_BYTES`] for each.
+    pub bytes: u64,
+}
+
+/// A stored value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Made on the spot for a key that was read before it was written.
+    Auto {
+        /// Unix seconds.
+        created_at: u64,
+    },
+    /// The JSON text of a written object.
+    Written(Arc<[u8]>),
+}
+
+impl Value {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Auto { .. } => 0,
+            Self::Written(json) => json.len() as u64,
+        }
+    }
+}
+
+/// Which limit refused an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// [`StoreLimits::keys`].
+    Keys,
+    /// [`StoreLimits::bytes`].
+    Bytes,
+}
+
+/// A map from keys to values that never holds more than its limits.
+pub struct Store {
+    limits: StoreLimits,
+    map: DashMap<Key, Value>,
+    keys: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Store {
+    /// An empty store.
+    #[must_use]
+    pub fn new(limits: StoreLimits) -> Self {
+        Self { limits, map: DashMap::new(), keys: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+    }
+
+    /// The value of `key` and whether it was there before; an absent one is made, created at `now` unix seconds.
+    ///
+    /// # Errors
+    /// When it is absent and there is no room.
+    pub fn read(&self, key: &Key, now: u64) -> Result<(Value, bool), Full> {
+        if let Some(value) = self.map.get(key) {
+            return Ok((value.clone(), true));
+        }
+        match self.map.entry(key.clone()) {
+            Entry::Occupied(held) => Ok((held.get().clone(), true)),
+            Entry::Vacant(free) => {
+                let value = Value::Auto { created_at: now };
+                self.take_entry(key, &value)?;
+                free.insert(value.clone());
+                Ok((value, false))
+            }
+        }
+    }
+
+    /// Stores `value` under `key`.
+    ///
+    /// # Errors
+    /// When the key is new, or its value longer than the old one, and there is no room; what was there stays.
+    pub fn write(&self, key: Key, value: Value) -> Result<(), Full> {
+        match self.map.entry(key) {
+            Entry::Occupied(mut held) => {
+                let (old, new) = (held.get().len(), value.len());
+                if new > old {
+                    self.take_bytes(new - old)?;
+                }
+                held.insert(value);
+                self.bytes.fetch_sub(old.saturating_sub(new), Ordering::Relaxed);
+            }
+            Entry::Vacant(free) => {
+                self.take_entry(free.key(), &value)?;
+                free.insert(value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets everything stored before the call; what others store meanwhile may stay.
+    pub fn clear(&self) {
+        self.map.retain(|key, value| {
+            self.keys.fetch_sub(1, Ordering::Relaxed);
+            self.bytes.fetch_sub(cost(key, value), Ordering::Relaxed);
+            false
+        });
+        self.map.shrink_to_fit();
+    }
+
+    /// Keys stored.
+    #[must_use]
+    pub fn keys(&self) -> u64 {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    /// Bytes stored, as [`StoreLimits::bytes`] counts them.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The limits it keeps.
+    #[must_use]
+    pub fn limits(&self) -> StoreLimits {
+        self.limits
+    }
+
+    fn take_entry(&self, key: &Key, value: &Value) -> Result<(), Full> {
+        if !take(&self.keys, 1, self.limits.keys) {
+            return Err(Full::Keys);
+        }
+        self.take_bytes(cost(key, value)).inspect_err(|_| {
+            self.keys.fetch_sub(1, Ordering::Relaxed);
+        })
+    }
+
+    fn take_bytes(&self, bytes: u64) -> Result<(), Full> {
+        if take(&self.bytes, bytes, self.limits.bytes) { Ok(()) } else { Err(Full::Bytes) }
+    }
+}
+
+fn cost(key: &Key, value: &Value) -> u64 {
+    ENTRY_BYTES + key.as_str().len() as u64 + value.len()
+}
+
+/// Adds `by` to `counter` unless that would exceed `most`.
+fn take(counter: &AtomicU64, by: u64, most: u64) -> bool {
+    counter
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            now.checked_add(by).filter(|sum| *sum <= most)
+        })
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u32) -> Key {
+        Key::new(&format!("key-{n}")).unwrap()
+    }
+
+    fn json(len: usize) -> Value {
+        Value::Written(vec![b' '; len].into())
+    }
+
+    #[test]
+    fn an_absent_key_is_made_once() {
+        let store = Store::new(StoreLimits { keys: 2, bytes: 1_000 });
+        assert_eq!(store.read(&key(1), 10), Ok((Value::Auto { created_at: 10 }, false)));
+        assert_eq!(store.read(&key(1), 20), Ok((Value::Auto { created_at: 10 }, true)));
+        store.write(key(1), json(2)).unwrap();
+        assert_eq!(store.read(&key(1), 30), Ok((json(2), true)));
+    }
+
+    #[test]
+    fn a_full_store_takes_no_new_key_and_keeps_what_it_has() {
+        let store = Store::new(StoreLimits { keys: 2, bytes: 1_000 });
+        store.read(&key(1), 0).unwrap();
+        store.write(key(2), json(2)).unwrap();
+        assert_eq!(store.read(&key(3), 0), Err(Full::Keys));
+        assert_eq!(store.write(key(3), json(2)), Err(Full::Keys));
+        store.write(key(2), json(3)).unwrap();
+        assert_eq!((store.keys(), store.bytes()), (2, 2 * ENTRY_BYTES + 10 + 3));
+        store.clear();
+        assert_eq!((store.keys(), store.bytes()), (0, 0));
+        store.write(key(3), json(2)).unwrap();
+    }
+
+    #[test]
+    fn bytes_are_bounded_too() {
+        let store = Store::new(StoreLimits { keys: 100, bytes: 2 * ENTRY_BYTES + 10 + 40 });
+        store.write(key(1), json(20)).unwrap();
+        store.write(key(2), json(20)).unwrap();
+        assert_eq!(store.write(key(3), json(0)), Err(Full::Bytes));
+        assert_eq!(store.write(key(1), json(21)), Err(Full::Bytes));
+        assert_eq!(store.read(&key(1), 0), Ok((json(20), true)));
+        store.write(key(1), json(19)).unwrap();
+        store.write(key(2), json(21)).unwrap();
+        assert_eq!(store.keys(), 2);
+    }
+
+    #[test]
+    fn counts_are_exact_after_writers_and_resets_at_once() {
+        let store = Store::new(StoreLimits { keys: 500, bytes: 1 << 20 });
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let store = &store;
+                scope.spawn(move || {
+                    for i in 0..20_000u32 {
+                        let key = key(i.wrapping_mul(7 + thread) % 1_000);
+                        match i % 3 {
+                            0 => drop(store.read(&key, 0)),
+                            1 => drop(store.write(key, json(i as usize % 50))),
+                            _ if i % 1_000 == 2 => store.clear(),
+                            _ => {}
+                        }
+                    }
+                });
+            }
+        });
+        let held: u64 = store.map.iter().map(|entry| cost(entry.key(), entry.value())).sum();
+        assert_eq!((store.keys(), store.bytes()), (store.map.len() as u64, held));
+        assert!(store.keys() <= 500);
+    }
+}
