@@ -1,1 +1,24 @@
-//! In progress.
+//! The kernel's witness: counts what reaches the shards' sockets and compares it with what the shards say.
+//!
+//! A request's way through here: the kernel programs (`probe-ebpf`, embedded by [`object`], attached by [`attach`])
+//! count it in per-CPU maps; a [`source`] reads them, one [`signal`] each; [`watch`] brackets them with the shards' own
+//! `/stats` ([`shard_stats`]) and [`reconcile`] says whether the two agree; [`api`] and [`metrics`] show it.
+
+pub mod api;
+pub mod app;
+pub mod attach;
+pub mod config;
+pub mod error;
+pub mod kernel_log;
+pub mod metrics;
+pub mod object;
+pub mod preflight;
+pub mod privileges;
+pub mod probe;
+pub mod reconcile;
+pub mod routes;
+pub mod shard_stats;
+pub mod signal;
+pub mod source;
+pub mod targets;
+pub mod watch;

@@ -1,0 +1,210 @@
+//! The JSON the probe serves: `/status`, `/api/compare`, `/api/shards`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use probe_common::LAYOUT;
+use probe_common::requests::Reason;
+use probe_common::traffic::Traffic;
+use protocol::ErrorKind;
+use serde::Serialize;
+use service::problem::Problem;
+
+use crate::attach::ProgramStatus;
+use crate::preflight::kernel_release;
+use crate::privileges::{self, PrivilegeStatus};
+use crate::probe::Probe;
+use crate::reconcile::Comparison;
+use crate::source::Counters;
+use crate::watch::{Asker, unix_seconds};
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct ApiState {
+    /// The attached probe.
+    pub probe: Arc<Probe>,
+    /// The way to a fresh comparison.
+    pub asker: Asker,
+}
+
+/// One line for a browser, until there is a page.
+pub async fn index() -> &'static str {
+    "Hot Partition Lab probe: /api/compare /api/shards /status /metrics\n"
+}
+
+/// `/api/compare`.
+#[derive(Debug, Serialize)]
+pub struct CompareBody {
+    taken_at: f64,
+    shards: Vec<CompareShard>,
+    hot_keys: BTreeMap<String, f64>,
+}
+
+/// One shard of `/api/compare`.
+#[derive(Debug, Serialize)]
+struct CompareShard {
+    shard_id: usize,
+    #[serde(flatten)]
+    comparison: Comparison,
+}
+
+/// A comparison taken for this request.
+///
+/// # Errors
+/// 503 when the probe is stopping.
+pub async fn compare(State(state): State<ApiState>) -> Result<Json<CompareBody>, Problem> {
+    let stopping = || Problem::new(ErrorKind::NotReady, "the probe is stopping");
+    let snapshot = state.asker.fresh().await.ok_or_else(stopping)?;
+    let shards = snapshot.shards.into_iter().enumerate();
+    Ok(Json(CompareBody {
+        taken_at: snapshot.taken_at,
+        shards: shards.map(|(shard_id, comparison)| CompareShard { shard_id, comparison }).collect(),
+        hot_keys: BTreeMap::new(),
+    }))
+}
+
+/// `/api/shards`: counters since attach.
+#[derive(Debug, Serialize)]
+pub struct ShardsBody {
+    taken_at: f64,
+    shards: Vec<ShardCounters>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShardCounters {
+    shard_id: u32,
+    address: String,
+    requests: ByOperation,
+    control_requests: u64,
+    payload_bytes: ByDirection,
+    ip_bytes: ByDirection,
+    packets: ByDirection,
+    unparsed: BTreeMap<&'static str, u64>,
+    repeated_requests: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ByOperation {
+    get: u64,
+    set: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ByDirection {
+    receive: u64,
+    transmit: u64,
+}
+
+impl ShardCounters {
+    fn new(shard_id: u32, address: String, counters: Counters) -> Self {
+        let Counters { requests, traffic: Traffic { receive, transmit } } = counters;
+        let both = |receive, transmit| ByDirection { receive, transmit };
+        Self {
+            shard_id,
+            address,
+            requests: ByOperation { get: requests.get, set: requests.set },
+            control_requests: requests.control,
+            payload_bytes: both(receive.payload_bytes, transmit.payload_bytes),
+            ip_bytes: both(receive.ip_bytes, transmit.ip_bytes),
+            packets: both(receive.packets, transmit.packets),
+            unparsed: Reason::ALL.iter().map(|reason| reason.name()).zip(requests.unparsed).collect(),
+            repeated_requests: requests.repeats,
+        }
+    }
+}
+
+/// All counters, read for this request.
+///
+/// # Errors
+/// 503 when the kernel's counters cannot be read.
+pub async fn shards(State(state): State<ApiState>) -> Result<Json<ShardsBody>, Problem> {
+    let probe = &state.probe;
+    let shards = probe.shards.iter().map(|url| {
+        let counters =
+            probe.read(url.id.0).map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))?;
+        Ok(ShardCounters::new(url.id.0, format!("{}:{}", url.host, url.port), counters))
+    });
+    let shards = shards.collect::<Result<_, Problem>>()?;
+    Ok(Json(ShardsBody { taken_at: unix_seconds(), shards }))
+}
+
+/// `/status`.
+#[derive(Debug, Serialize)]
+pub struct StatusBody {
+    kernel_release: String,
+    cgroup: String,
+    object_layout: u32,
+    programs: Vec<ProgramStatus>,
+    features: Vec<Feature>,
+    privileges: PrivilegeStatus,
+    shards: Vec<ShardStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShardStatus {
+    shard_id: usize,
+    url: String,
+    addresses: Vec<String>,
+    problem: Option<String>,
+}
+
+/// A feature of the probe, as `/status` and `probe_feature_enabled` show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Feature {
+    /// Its name.
+    pub feature: &'static str,
+    /// Whether it works.
+    pub enabled: bool,
+    /// A short word why not; "ok" if it does.
+    pub reason: &'static str,
+    /// What to do, if it does not.
+    pub remedy: Option<&'static str>,
+}
+
+/// The features of a probe.
+#[must_use]
+pub fn features(probe: &Probe) -> Vec<Feature> {
+    let lacking = probe.programs.iter().find(|program| !program.attached);
+    let signal = |feature| Feature {
+        feature,
+        enabled: lacking.is_none(),
+        reason: lacking.map_or("ok", |program| program.reason),
+        remedy: lacking.map(|_| "see programs"),
+    };
+    let kernel_log = Feature {
+        feature: "kernel_log",
+        enabled: probe.kernel_log,
+        reason: if probe.kernel_log { "ok" } else { "switched_off" },
+        remedy: (!probe.kernel_log).then_some("start the probe with KERNEL_LOG=on"),
+    };
+    vec![signal("traffic"), signal("requests"), signal("reconciliation"), kernel_log]
+}
+
+/// What is attached, what works, what was given up.
+///
+/// # Errors
+/// 500 when `/proc` cannot be read.
+pub async fn status(State(state): State<ApiState>) -> Result<Json<StatusBody>, Problem> {
+    let probe = &state.probe;
+    let privileges =
+        privileges::status().map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?;
+    let targets = probe.targets.lock().clone();
+    let shards =
+        probe.shards.iter().zip(targets.shards).enumerate().map(|(shard_id, (url, target))| ShardStatus {
+            shard_id,
+            url: url.to_string(),
+            addresses: target.addresses.iter().map(ToString::to_string).collect(),
+            problem: target.problem,
+        });
+    Ok(Json(StatusBody {
+        kernel_release: kernel_release(),
+        cgroup: probe.cgroup.display().to_string(),
+        object_layout: LAYOUT,
+        programs: probe.programs.clone(),
+        features: features(probe),
+        privileges,
+        shards: shards.collect(),
+    }))
+}

@@ -1,0 +1,118 @@
+//! `Config → build → start`: binds, attaches, gives up privileges, takes baselines, serves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use service::metrics::Metrics;
+use service::process::StartError;
+use service::server::{Server, Started};
+
+use crate::api::{self, ApiState};
+use crate::attach::ProgramStatus;
+use crate::config::Config;
+use crate::error::ProbeError;
+use crate::kernel_log::{self, KernelLog};
+use crate::metrics::{Lost, ProbeMetrics};
+use crate::probe::Probe;
+use crate::shard_stats::ShardStats;
+use crate::source::KernelSource;
+use crate::watch::{Asker, Watch};
+use crate::{object, preflight, privileges, routes};
+
+/// A probe that is attached, bound, and unprivileged.
+pub struct App {
+    server: Server,
+    metrics: Arc<Metrics>,
+    probe: Arc<Probe>,
+    kernel_log: Option<KernelLog>,
+}
+
+/// What the kernel gave.
+struct Attachment {
+    source: KernelSource,
+    programs: Vec<ProgramStatus>,
+    kernel_log: Option<KernelLog>,
+    cgroup: PathBuf,
+}
+
+impl Config {
+    /// Binds the port, attaches the programs, and gives up all privileges. Call it before there are other threads:
+    /// privileges are a thread's own.
+    ///
+    /// # Errors
+    /// When the port is taken, or the programs cannot be had.
+    pub fn build(self) -> Result<App, StartError> {
+        let server = Server::bind(self.addr, self.workers)?;
+        let metrics = Arc::new(Metrics::default());
+        let probe_metrics = ProbeMetrics::register(&metrics)?;
+        let Attachment { source, programs, kernel_log, cgroup } = self.attach()?;
+        let probe =
+            Probe::new(self.shards, cgroup, programs, self.kernel_log, probe_metrics, Box::new(source));
+        for feature in api::features(&probe) {
+            probe.metrics.feature(feature.feature, feature.enabled, feature.reason);
+        }
+        Ok(App { server, metrics, probe: Arc::new(probe), kernel_log })
+    }
+
+    fn attach(&self) -> Result<Attachment, ProbeError> {
+        let object = object::embedded()?;
+        let cgroup = preflight::cgroup(self.cgroup.as_deref())?;
+        let mut ebpf = object::load(object, kernel_log::level(self.kernel_log))?;
+        let kernel_log = if self.kernel_log { Some(KernelLog::take(&mut ebpf)?) } else { None };
+        let (source, programs) = KernelSource::attach(ebpf, &cgroup)?;
+        privileges::drop_all()?;
+        tracing::info!(cgroup = %cgroup.display(), "attached; privileges dropped");
+        Ok(Attachment { source, programs, kernel_log, cgroup })
+    }
+}
+
+impl App {
+    /// Takes the first baselines, then serves.
+    ///
+    /// # Errors
+    /// When a thread, runtime or client cannot be had.
+    pub fn start(self) -> Result<Started, StartError> {
+        let Self { server, metrics, probe, kernel_log } = self;
+        let shown = Arc::clone(&probe);
+        metrics.before_exposition(move || refresh(&shown));
+        let (watch, asker) = first_look(&probe)?;
+        let (health, tasks) = (server.health(), server.tasks());
+        // Worker 0 takes them with it.
+        let background = Mutex::new(Some((watch, kernel_log)));
+        let started = server.start(move |worker| {
+            if let Some((watch, kernel_log)) = background.lock().take() {
+                drop(worker.tasks.spawn("watch", watch.run(tasks.stopping())));
+                if let Some(kernel_log) = kernel_log {
+                    drop(worker.tasks.spawn("kernel-log", kernel_log.run(tasks.stopping())));
+                }
+            }
+            let state = ApiState { probe: Arc::clone(&probe), asker: asker.clone() };
+            routes::router(state, health.clone(), Arc::clone(&metrics))
+        })?;
+        Ok(started)
+    }
+}
+
+/// Baselines before anybody is told that the probe is ready, as far as the shards are there.
+fn first_look(probe: &Arc<Probe>) -> Result<(Watch, Asker), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = || ShardStats::new().map_err(ProbeError::from);
+    let (mut watch, asker) = Watch::new(Arc::clone(probe), probe.shards.clone(), client()?);
+    runtime.block_on(watch.first_look());
+    // The client's connections belong to that runtime.
+    watch.renew_client(client()?);
+    Ok((watch, asker))
+}
+
+fn refresh(probe: &Probe) {
+    for url in probe.shards.iter() {
+        match probe.read(url.id.0) {
+            Ok(counters) => probe.metrics.counted(url.id.0, &counters),
+            Err(error) => {
+                tracing::error!(shard = url.id.0, %error, "no reading for /metrics");
+                probe.metrics.lost(Lost::CountersUnreadable);
+            }
+        }
+    }
+}

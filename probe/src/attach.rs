@@ -1,0 +1,82 @@
+//! What is attached where: one row a program, with the outcome and what to do about it.
+
+use std::fs::File;
+use std::path::Path;
+
+use aya::Ebpf;
+use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType};
+use serde::Serialize;
+
+use crate::object::ObjectError;
+
+/// A program, its hook, and whether the probe is any use without it.
+struct Row {
+    program: &'static str,
+    hook: &'static str,
+    at: CgroupSkbAttachType,
+    required: bool,
+}
+
+const TABLE: [Row; 2] = [
+    Row { program: "ingress", hook: "cgroup_skb/ingress", at: CgroupSkbAttachType::Ingress, required: true },
+    Row { program: "egress", hook: "cgroup_skb/egress", at: CgroupSkbAttachType::Egress, required: true },
+];
+
+/// The outcome for one program, as `/status` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProgramStatus {
+    /// The program's name.
+    pub program: &'static str,
+    /// The kernel's hook.
+    pub hook: &'static str,
+    /// Whether the probe refuses to run without it.
+    pub required: bool,
+    /// Whether it is attached.
+    pub attached: bool,
+    /// Why it is not; absent when it is.
+    pub why: Option<String>,
+    /// A short word for the same; "ok" when attached.
+    pub reason: &'static str,
+}
+
+/// Loads every program and attaches it to the cgroup; the attachments live as long as `ebpf`.
+///
+/// # Errors
+/// When a required program is refused, or the cgroup cannot be opened.
+pub fn attach(ebpf: &mut Ebpf, cgroup: &Path) -> Result<Vec<ProgramStatus>, ObjectError> {
+    let cgroup = File::open(cgroup).map_err(|error| ObjectError::Other {
+        what: format!("the cgroup {} cannot be opened", cgroup.display()),
+        reason: error.to_string(),
+    })?;
+    let mut statuses = Vec::with_capacity(TABLE.len());
+    for row in &TABLE {
+        let outcome = attach_one(ebpf, row, &cgroup);
+        let (why, reason) = match outcome {
+            Ok(()) => (None, "ok"),
+            Err(error) if row.required => return Err(error),
+            Err(error) => (Some(error.to_string()), error.kind()),
+        };
+        statuses.push(ProgramStatus {
+            program: row.program,
+            hook: row.hook,
+            required: row.required,
+            attached: why.is_none(),
+            why,
+            reason,
+        });
+    }
+    Ok(statuses)
+}
+
+fn attach_one(ebpf: &mut Ebpf, row: &Row, cgroup: &File) -> Result<(), ObjectError> {
+    let refused = |error| ObjectError::of_program(row.program, error);
+    let program: &mut CgroupSkb = ebpf
+        .program_mut(row.program)
+        .ok_or(ObjectError::Missing { what: row.program })?
+        .try_into()
+        .map_err(refused)?;
+    program.load().map_err(refused)?;
+    // The only mode aya attaches with a link; links on a cgroup never displace each other.
+    program.attach(cgroup, row.at, CgroupAttachMode::Single).map_err(refused)?;
+    Ok(())
+}

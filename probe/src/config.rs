@@ -1,0 +1,117 @@
+//! Settings: [`Args`] as typed in, [`Config`] as checked.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use protocol::shard_urls::ShardUrls;
+use service::args::{ProcessArgs, SettingError};
+
+use crate::targets;
+
+/// The kernel's witness: counts what reaches the shards' sockets, and compares it with what the shards say
+#[derive(Clone, Debug, Parser)]
+#[command(version)]
+pub struct Args {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the probe can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Attach, count, and serve /metrics, /status, /api/compare and /api/shards until stopped
+    Run(RunArgs),
+    /// Say whether the probe can run here, and what to do if not; exit code 0 or 1
+    Check(RunArgs),
+}
+
+/// The options of both commands.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunArgs {
+    /// The shards, http://host:port separated by commas; the position in the list is the shard's id
+    #[arg(long, env = "SHARD_URLS", value_name = "URLS")]
+    pub shard_urls: String,
+    /// Port to listen on; 0 takes any free one
+    #[arg(long, env = "PORT", default_value_t = 9010, value_name = "PORT")]
+    pub port: u16,
+    /// Root of the cgroup2 file system [default: found in the mount table]
+    #[arg(long, env = "CGROUP", value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+    /// Whether the kernel programs log rare events: segments they could not parse
+    #[arg(long, env = "KERNEL_LOG", default_value = "off", value_name = "SWITCH")]
+    pub kernel_log: Switch,
+    /// What all processes share
+    #[command(flatten)]
+    pub process: ProcessArgs,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// No
+    Off,
+    /// Yes
+    On,
+}
+
+/// The probe's settings, all usable.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub addr: SocketAddr,
+    /// How many runtimes serve; the probe has little to do, so one unless asked for more.
+    pub workers: NonZeroUsize,
+    /// The shards.
+    pub shards: ShardUrls,
+    /// The cgroup to attach to; `None` asks the mount table.
+    pub cgroup: Option<PathBuf>,
+    /// Whether the kernel programs log.
+    pub kernel_log: bool,
+}
+
+impl TryFrom<RunArgs> for Config {
+    type Error = SettingError;
+
+    fn try_from(args: RunArgs) -> Result<Self, SettingError> {
+        let shards = ShardUrls::parse(&args.shard_urls)
+            .map_err(|error| SettingError::new("SHARD_URLS", &args.shard_urls, error.to_string()))?;
+        targets::check(&args.shard_urls, &shards)?;
+        Ok(Self {
+            addr: SocketAddr::new(args.process.bind_address, args.port),
+            workers: args.process.workers.unwrap_or(NonZeroUsize::MIN),
+            shards,
+            cgroup: args.cgroup,
+            kernel_log: args.kernel_log == Switch::On,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(list: &[&str]) -> Result<Config, SettingError> {
+        let args = Args::try_parse_from([&["probe", "run"], list].concat()).unwrap();
+        let (Command::Run(args) | Command::Check(args)) = args.command;
+        Config::try_from(args)
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_contract() {
+        let config = config(&["--shard-urls", "http://127.0.0.1:9000,http://127.0.0.1:9001"]).unwrap();
+        assert_eq!(config.addr, "127.0.0.1:9010".parse().unwrap());
+        assert_eq!((config.workers.get(), config.shards.count().get()), (1, 2));
+        assert!(!config.kernel_log && config.cgroup.is_none());
+    }
+
+    #[test]
+    fn bad_lists_are_refused_by_name() {
+        for list in ["", "http://a,,http://b", "https://a", "http://a/x", "http://a,http://a"] {
+            let error = config(&["--shard-urls", list]).unwrap_err().to_string();
+            assert!(error.starts_with("SHARD_URLS=") && error.lines().count() == 1, "{error}");
+        }
+    }
+}

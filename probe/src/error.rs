@@ -1,0 +1,33 @@
+//! Why the probe does not start: one line each.
+
+use service::process::StartError;
+
+use crate::object::ObjectError;
+use crate::preflight::CgroupError;
+use crate::privileges::PrivilegeError;
+
+/// A start that failed; exit code 1.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The kernel programs could not be had.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// There is nothing to attach them to.
+    #[error("cgroup v2: {0}")]
+    Cgroup(#[from] CgroupError),
+    /// The privileges are still there.
+    #[error("{0}: the probe does not run with more privileges than it needs")]
+    Privileges(#[from] PrivilegeError),
+    /// The client for the shards' `/stats` could not be set up.
+    #[error("the client for the shards' /stats cannot be set up: {0}")]
+    Client(#[from] reqwest::Error),
+    /// The kernel's log buffer is not there.
+    #[error("KERNEL_LOG=on, but the kernel object has no log: {0}")]
+    KernelLog(#[from] aya_log::Error),
+}
+
+impl From<ProbeError> for StartError {
+    fn from(error: ProbeError) -> Self {
+        Self::Other(error.to_string())
+    }
+}

@@ -1,0 +1,39 @@
+//! The probe's process: reads the settings, checks or attaches, serves until a stop signal.
+
+use std::process::ExitCode;
+
+use probe::config::{Args, Command, Config, RunArgs};
+use probe::preflight;
+use service::process;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args: Args = match process::arguments() {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    match args.command {
+        Command::Run(args) => {
+            process::run(&args.process.clone(), || Config::try_from(args)?.build()?.start())
+        }
+        Command::Check(args) => check(args),
+    }
+}
+
+/// Says what was found, line by line; 1 if the probe cannot run.
+fn check(args: RunArgs) -> ExitCode {
+    let config = match Config::try_from(args) {
+        Ok(config) => config,
+        Err(error) => {
+            process::complain(&error.to_string());
+            return ExitCode::from(2);
+        }
+    };
+    let findings = preflight::check(config.cgroup.as_deref());
+    for finding in &findings {
+        println!("{} {}", if finding.passed { "ok  " } else { "FAIL" }, finding.line());
+    }
+    if findings.iter().all(|finding| finding.passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,177 @@
+//! Every metric of the probe: name, help, labels.
+
+use probe_common::requests::Reason;
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
+use service::metrics::Metrics;
+
+use crate::reconcile::Comparison;
+use crate::source::Counters;
+
+/// Ways in which the probe can lose a sample.
+#[derive(Clone, Copy, Debug)]
+pub enum Lost {
+    /// The kernel's maps could not be read.
+    CountersUnreadable,
+    /// A shard's `/stats` could not be read.
+    ShardUnreadable,
+    /// The kernel did not take the shards' addresses.
+    WatchFailed,
+}
+
+impl Lost {
+    const ALL: [Self; 3] = [Self::CountersUnreadable, Self::ShardUnreadable, Self::WatchFailed];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::CountersUnreadable => "counters_unreadable",
+            Self::ShardUnreadable => "shard_unreadable",
+            Self::WatchFailed => "watch_failed",
+        }
+    }
+}
+
+/// The probe's metrics.
+pub struct ProbeMetrics {
+    requests: IntCounterVec,
+    control_requests: IntCounterVec,
+    repeats: IntCounterVec,
+    unparsed: IntCounterVec,
+    payload_bytes: IntCounterVec,
+    ip_bytes: IntCounterVec,
+    packets: IntCounterVec,
+    difference: IntGaugeVec,
+    bound: IntGaugeVec,
+    agrees: IntGaugeVec,
+    feature_enabled: GaugeVec,
+    events_lost: IntCounterVec,
+}
+
+impl ProbeMetrics {
+    /// Registers all.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+        let shard: &[&str] = &["shard_id"];
+        let flow: &[&str] = &["shard_id", "direction"];
+        let registered = Self {
+            requests: metrics.counters(
+                "kernel_shard_requests_total",
+                "Data requests whose head reached the shard's socket, by operation (get, set).",
+                &["shard_id", "operation"],
+            )?,
+            control_requests: metrics.counters(
+                "kernel_shard_control_requests_total",
+                "Other requests whose head reached the shard's socket, the probe's own /stats among them.",
+                shard,
+            )?,
+            repeats: metrics.counters(
+                "kernel_shard_repeated_segments_total",
+                "Segments towards the shard that brought nothing new: retransmissions.",
+                shard,
+            )?,
+            unparsed: metrics.counters(
+                "kernel_shard_unparsed_total",
+                "Segments towards the shard with bytes that were not parsed, by reason.",
+                &["shard_id", "reason"],
+            )?,
+            payload_bytes: metrics.counters(
+                "kernel_shard_payload_bytes_total",
+                "TCP payload of the shard's sockets in bytes, repeated segments included.",
+                flow,
+            )?,
+            ip_bytes: metrics.counters(
+                "kernel_shard_ip_bytes_total",
+                "Bytes of the shard's sockets from the IP header on; a batch of segments has one header.",
+                flow,
+            )?,
+            packets: metrics.counters(
+                "kernel_shard_packets_total",
+                "Packets of the shard's sockets; a batch counts as many as it holds.",
+                flow,
+            )?,
+            difference: metrics.gauges(
+                "reconciliation_requests_difference",
+                "Data requests the kernel counted minus those the shard counted, since the baseline.",
+                shard,
+            )?,
+            bound: metrics.gauges(
+                "reconciliation_requests_bound",
+                "How large a difference requests on their way may make.",
+                shard,
+            )?,
+            agrees: metrics.gauges(
+                "reconciliation_agrees",
+                "1 if kernel and shard agree, 0 if not, absent where there is no verdict.",
+                shard,
+            )?,
+            feature_enabled: metrics.fractions(
+                "probe_feature_enabled",
+                "1 if a feature of the probe works, 0 with the reason if not.",
+                &["feature", "reason"],
+            )?,
+            events_lost: metrics.counters(
+                "probe_events_lost_total",
+                "Samples the probe should have and has not, by reason.",
+                &["reason"],
+            )?,
+        };
+        for lost in Lost::ALL {
+            registered.events_lost.with_label_values(&[lost.name()]).reset();
+        }
+        Ok(registered)
+    }
+
+    /// One shard's counters have been read.
+    pub fn counted(&self, shard: u32, counters: &Counters) {
+        let id = shard.to_string();
+        let Counters { requests, traffic } = counters;
+        raise(&self.requests, &[&id, "get"], requests.get);
+        raise(&self.requests, &[&id, "set"], requests.set);
+        raise(&self.control_requests, &[&id], requests.control);
+        raise(&self.repeats, &[&id], requests.repeats);
+        for (reason, count) in Reason::ALL.iter().zip(requests.unparsed) {
+            raise(&self.unparsed, &[&id, reason.name()], count);
+        }
+        for (direction, flow) in [("receive", &traffic.receive), ("transmit", &traffic.transmit)] {
+            raise(&self.payload_bytes, &[&id, direction], flow.payload_bytes);
+            raise(&self.ip_bytes, &[&id, direction], flow.ip_bytes);
+            raise(&self.packets, &[&id, direction], flow.packets);
+        }
+    }
+
+    /// The shards have been compared. Where there is no verdict the series go.
+    pub fn compared(&self, shards: &[Comparison]) {
+        for (shard, comparison) in shards.iter().enumerate() {
+            let id = shard.to_string();
+            let bound = comparison.bound.map(|bound| i64::try_from(bound).unwrap_or(i64::MAX));
+            set(&self.difference, &id, comparison.difference);
+            set(&self.bound, &id, bound);
+            set(&self.agrees, &id, comparison.agrees.map(i64::from));
+        }
+    }
+
+    /// Whether a feature works, and a short word why not ("ok" if it does).
+    pub fn feature(&self, feature: &str, enabled: bool, reason: &str) {
+        self.feature_enabled.with_label_values(&[feature, reason]).set(if enabled { 1.0 } else { 0.0 });
+    }
+
+    /// A sample was lost.
+    pub fn lost(&self, reason: Lost) {
+        self.events_lost.with_label_values(&[reason.name()]).inc();
+    }
+}
+
+/// Brings a counter to the kernel's value, which only ever grows.
+fn raise(counter: &IntCounterVec, labels: &[&str], value: u64) {
+    let counter = counter.with_label_values(labels);
+    counter.inc_by(value.saturating_sub(counter.get()));
+}
+
+fn set(gauge: &IntGaugeVec, shard: &str, value: Option<i64>) {
+    match value {
+        Some(value) => gauge.with_label_values(&[shard]).set(value),
+        // An error says the series was not there, which is as well.
+        None => drop(gauge.remove_label_values(&[shard])),
+    }
+}

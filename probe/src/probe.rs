@@ -1,0 +1,84 @@
+//! The attached probe: what the loop and the handlers share.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use parking_lot::Mutex;
+use probe_common::endpoint::Endpoint;
+use protocol::shard_urls::ShardUrls;
+
+use crate::attach::ProgramStatus;
+use crate::metrics::ProbeMetrics;
+use crate::source::{Counters, Source, SourceError};
+use crate::targets::Targets;
+
+/// Everything about a running probe.
+pub struct Probe {
+    /// The shards as configured.
+    pub shards: ShardUrls,
+    /// Where the programs are attached.
+    pub cgroup: PathBuf,
+    /// The outcome per program.
+    pub programs: Vec<ProgramStatus>,
+    /// Whether the kernel programs log.
+    pub kernel_log: bool,
+    /// The shards' addresses as last looked up.
+    pub targets: Mutex<Targets>,
+    /// The metrics.
+    pub metrics: ProbeMetrics,
+    /// `None` once detached.
+    source: Mutex<Option<Box<dyn Source>>>,
+}
+
+impl Probe {
+    /// A probe that reads from `source`.
+    #[must_use]
+    pub fn new(
+        shards: ShardUrls,
+        cgroup: PathBuf,
+        programs: Vec<ProgramStatus>,
+        kernel_log: bool,
+        metrics: ProbeMetrics,
+        source: Box<dyn Source>,
+    ) -> Self {
+        let targets = Mutex::default();
+        Self { shards, cgroup, programs, kernel_log, targets, metrics, source: Mutex::new(Some(source)) }
+    }
+
+    /// One shard's counters now.
+    ///
+    /// # Errors
+    /// When they cannot be read, or the probe has detached.
+    pub fn read(&self, shard: u32) -> Result<Counters, SourceError> {
+        self.source.lock().as_mut().ok_or(SourceError::detached())?.read(shard)
+    }
+
+    /// Counts for these endpoints from now on.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or the probe has detached.
+    pub fn watch(&self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
+        self.source.lock().as_mut().ok_or(SourceError::detached())?.watch(endpoints)
+    }
+
+    /// Reads everything a last time, says it, and detaches.
+    pub fn finish(&self) {
+        for url in self.shards.iter() {
+            match self.read(url.id.0) {
+                Ok(Counters { requests, traffic }) => tracing::info!(
+                    shard = url.id.0,
+                    get = requests.get,
+                    set = requests.set,
+                    control = requests.control,
+                    payload_in = traffic.receive.payload_bytes,
+                    payload_out = traffic.transmit.payload_bytes,
+                    "last reading"
+                ),
+                Err(error) => tracing::error!(shard = url.id.0, %error, "no last reading"),
+            }
+        }
+        // Dropping the programs' links detaches them.
+        *self.source.lock() = None;
+        tracing::info!("detached");
+    }
+}

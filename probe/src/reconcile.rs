@@ -1,0 +1,286 @@
+//! Kernel against application: pure, brackets in, difference, bound and verdict out.
+//!
+//! The kernel counts a request when the last byte of its head reaches the socket; the application counts it when it
+//! has read it, a little later. With `K(t)` and `A(t)` the two counts, `base` the constant `A − K` at rest, and a
+//! bracket *kernel, application, kernel* whose application reading falls between `t1` and `t2`:
+//!
+//! ```text
+//! base + K(t1 − lag)  ≤  A  ≤  base + K(t2)        so        A − K(t2)  ≤  base  ≤  A − K(t1 − lag)
+//! ```
+//!
+//! So every bracket gives an interval for `base`. The first one of a generation (an attached probe, a started shard
+//! process) is the baseline; later ones narrow it, with a lag so long ([`BASELINE_LAG`]) that even an overloaded
+//! machine keeps it. The first *quiet* bracket (nothing moved for [`SETTLE`], nothing in the application's hands)
+//! makes it a point, if that point lies inside what is known by then. A bracket that misses it is a disagreement: a
+//! baseline is never moved to make one go away. What gets lost between a baseline taken under load and the first
+//! quiet moment, and is smaller than the interval is wide, cannot be seen; the bound says how wide it is.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use probe_common::requests::{REASONS, Reason};
+use serde::Serialize;
+
+/// The longest usual time between the kernel's count of a request and the application's: what is older counts as a
+/// difference.
+pub const LAG: Duration = Duration::from_secs(2);
+
+/// The longest time at all: a baseline must not be spoilt by a moment of overload.
+pub const BASELINE_LAG: Duration = Duration::from_secs(5);
+
+/// How long nothing may move for a moment to be called quiet.
+pub const SETTLE: Duration = Duration::from_millis(500);
+
+/// What the application says of itself in `/stats`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AppReading {
+    /// Data requests since its start.
+    pub requests_received: u64,
+    /// When the process started, in unix seconds; another process has another.
+    pub started_at: f64,
+    /// Requests in service and waiting.
+    pub active_requests: u64,
+}
+
+/// One bracket of one shard: kernel, application, kernel. Times are since the probe's start.
+#[derive(Clone, Debug)]
+pub struct Bracket {
+    /// When the kernel was read first.
+    pub from: Duration,
+    /// When it was read again.
+    pub to: Duration,
+    /// The kernel's data requests, at `from`.
+    pub kernel_before: u64,
+    /// The same at `to`.
+    pub kernel_after: u64,
+    /// Segments not parsed, at `to`, by [`Reason`].
+    pub unparsed: [u64; REASONS],
+    /// The application in between, or why it could not be read.
+    pub app: Result<AppReading, String>,
+    /// The clock on the wall at `to`, in unix seconds.
+    pub unix_seconds: f64,
+}
+
+/// The comparison of one shard, counts since the baseline.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The kernel's data requests.
+    pub kernel: Option<u64>,
+    /// The application's.
+    pub app: Option<u64>,
+    /// Kernel − application.
+    pub difference: Option<i64>,
+    /// How large a difference requests on their way may make.
+    pub bound: Option<u64>,
+    /// The verdict; absent where there can be none.
+    pub agrees: Option<bool>,
+    /// Why there is a difference, or no verdict.
+    pub cause: Option<String>,
+    /// When the baseline was taken, in unix seconds.
+    pub since: Option<f64>,
+}
+
+/// Everything known of one shard.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// The kernel's count over time, since the shard is watched.
+    history: VecDeque<(Duration, u64)>,
+    generation: Option<Generation>,
+}
+
+/// One life of the application's process, under one set of watched addresses.
+#[derive(Debug)]
+struct Generation {
+    started_at: f64,
+    since: f64,
+    kernel_at_baseline: u64,
+    unparsed_at_baseline: [u64; REASONS],
+    /// `base` is at least this,
+    low: i64,
+    /// and at most this, once known.
+    high: Option<i64>,
+    /// Counts that have not moved, and since when.
+    still: Option<(Duration, u64, u64)>,
+}
+
+impl Ledger {
+    /// Forgets all: the shard's addresses have changed, so the kernel counts something else.
+    pub fn start_over(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether another bracket soon would tell more: nothing moves, but the verdict does not stand yet.
+    #[must_use]
+    pub fn is_settling(&self, comparison: &Comparison) -> bool {
+        let still = self.generation.as_ref().is_some_and(|generation| generation.still.is_some());
+        let firm = comparison.bound == Some(0) && comparison.difference == Some(0);
+        still && !firm && comparison.agrees != Some(false)
+    }
+
+    /// Whether a baseline stands, as an interval at least.
+    #[must_use]
+    pub fn has_baseline(&self) -> bool {
+        self.generation.as_ref().is_some_and(|generation| generation.high.is_some())
+    }
+
+    /// Takes a bracket in and gives the verdict.
+    pub fn observe(&mut self, bracket: &Bracket) -> Comparison {
+        let lagging = self.kernel_at(bracket.from.checked_sub(LAG));
+        let long_ago = self.kernel_at(bracket.from.checked_sub(BASELINE_LAG));
+        let oldest = self.history.front().map_or(bracket.kernel_before, |(_, count)| *count);
+        self.remember(bracket);
+        let app = match &bracket.app {
+            Ok(app) => *app,
+            Err(problem) => {
+                return Comparison {
+                    cause: Some(format!("the shard cannot be read: {problem}")),
+                    ..Comparison::default()
+                };
+            }
+        };
+        let seen = Seen {
+            count: signed(app.requests_received),
+            after: signed(bracket.kernel_after),
+            moved: bracket.kernel_after.saturating_sub(lagging.unwrap_or(oldest)),
+            high: long_ago.map(|count| signed(app.requests_received) - signed(count)),
+        };
+        let same = self.generation.as_ref().is_some_and(|generation| generation.started_at == app.started_at);
+        if !same {
+            self.generation = Some(Generation::new(bracket, app, &seen));
+        }
+        match &mut self.generation {
+            Some(generation) => generation.observe(bracket, app, &seen),
+            None => Comparison::default(),
+        }
+    }
+
+    /// The kernel's count at a moment, or the last one known before.
+    fn kernel_at(&self, moment: Option<Duration>) -> Option<u64> {
+        let moment = moment?;
+        self.history.iter().rev().find(|(at, _)| *at <= moment).map(|(_, count)| *count)
+    }
+
+    fn remember(&mut self, bracket: &Bracket) {
+        self.history.push_back((bracket.from, bracket.kernel_before));
+        self.history.push_back((bracket.to, bracket.kernel_after));
+        // One reading older than the longest lag is needed, no more.
+        while self.history.get(1).is_some_and(|(at, _)| *at + BASELINE_LAG <= bracket.from) {
+            self.history.pop_front();
+        }
+    }
+}
+
+/// A bracket's figures, signed.
+struct Seen {
+    /// The application's count.
+    count: i64,
+    /// The kernel's at the bracket's end.
+    after: i64,
+    /// What the kernel counted in the last [`LAG`] and inside the bracket.
+    moved: u64,
+    /// `A − K(t1 − BASELINE_LAG)`, once the shard has been watched that long.
+    high: Option<i64>,
+}
+
+impl Generation {
+    fn new(bracket: &Bracket, app: AppReading, seen: &Seen) -> Self {
+        Self {
+            started_at: app.started_at,
+            since: bracket.unix_seconds,
+            kernel_at_baseline: bracket.kernel_after,
+            unparsed_at_baseline: bracket.unparsed,
+            low: seen.count - seen.after,
+            high: None,
+            still: None,
+        }
+    }
+
+    fn observe(&mut self, bracket: &Bracket, app: AppReading, seen: &Seen) -> Comparison {
+        let quiet = self.is_quiet(bracket, app);
+        // The bracket's own interval.
+        let (low, high) = if quiet {
+            (seen.count - seen.after, Some(seen.count - seen.after))
+        } else {
+            (seen.count - seen.after, seen.high)
+        };
+        let narrowed_low = self.low.max(low);
+        let narrowed_high = match (self.high, high) {
+            (Some(mine), Some(its)) => Some(mine.min(its)),
+            (mine, its) => mine.or(its),
+        };
+        if narrowed_high.is_none_or(|high| narrowed_low <= high) {
+            (self.low, self.high) = (narrowed_low, narrowed_high);
+        }
+        let kernel = bracket.kernel_after.saturating_sub(self.kernel_at_baseline);
+        let since = Some(self.since);
+        let Some(high) = self.high else {
+            let cause = Some("the baseline is being taken".to_owned());
+            return Comparison { kernel: Some(kernel), cause, since, ..Comparison::default() };
+        };
+        // Kernel − application for either end of what the baseline may be.
+        let (least, most) = (seen.after - seen.count + self.low, seen.after - seen.count + high);
+        let difference = 0.clamp(least, most);
+        let width = (high - self.low).unsigned_abs();
+        let still = self.still.is_some();
+        let firm = quiet || still && width == 0 && difference == 0;
+        let bound = if firm { 0 } else { seen.moved.saturating_add(width) };
+        let agrees = difference >= 0 && difference.unsigned_abs() <= bound;
+        Comparison {
+            kernel: Some(kernel),
+            app: Some(u64::try_from(signed(kernel) - difference).unwrap_or(0)),
+            difference: Some(difference),
+            bound: Some(bound),
+            agrees: Some(agrees),
+            cause: self.cause(difference, bound, agrees, &bracket.unparsed),
+            since,
+        }
+    }
+
+    /// Whether nothing has moved for [`SETTLE`], this bracket included.
+    fn is_quiet(&mut self, bracket: &Bracket, app: AppReading) -> bool {
+        let counts = (bracket.kernel_after, app.requests_received);
+        if bracket.kernel_before != bracket.kernel_after || app.active_requests > 0 {
+            self.still = None;
+            return false;
+        }
+        match self.still {
+            Some((since, kernel, received)) if (kernel, received) == counts => {
+                bracket.to.saturating_sub(since) >= SETTLE
+            }
+            _ => {
+                self.still = Some((bracket.from, counts.0, counts.1));
+                false
+            }
+        }
+    }
+
+    fn cause(&self, difference: i64, bound: u64, agrees: bool, unparsed: &[u64; REASONS]) -> Option<String> {
+        if agrees {
+            return (bound > 0).then(|| format!("up to {bound} requests are on their way"));
+        }
+        if difference > 0 {
+            return Some(format!(
+                "{difference} requests reached the shard's socket and are not in its count"
+            ));
+        }
+        let reasons: Vec<String> = Reason::ALL
+            .iter()
+            .zip(unparsed.iter().zip(self.unparsed_at_baseline))
+            .map(|(reason, (now, then))| (reason.name(), now.saturating_sub(then)))
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
+        let missing = difference.unsigned_abs();
+        Some(if reasons.is_empty() {
+            format!(
+                "the shard counted {missing} requests the kernel did not see; do they reach it at another address?"
+            )
+        } else {
+            format!("the shard counted {missing} more; segments not parsed: {}", reasons.join(", "))
+        })
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

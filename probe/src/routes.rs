@@ -1,0 +1,24 @@
+//! The probe's routes; all are GET.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use service::health::{self, Health};
+use service::metrics::Metrics;
+use service::problem;
+
+use crate::api::{self, ApiState};
+
+/// All routes.
+pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/", get(api::index))
+        .route("/status", get(api::status))
+        .route("/api/compare", get(api::compare))
+        .route("/api/shards", get(api::shards))
+        .with_state(state)
+        .merge(health::routes(health, metrics))
+        .fallback(problem::no_such_route)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+}

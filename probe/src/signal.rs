@@ -1,0 +1,4 @@
+//! The signals, each a typed reader of its map and its metrics.
+
+pub mod requests;
+pub mod traffic;

@@ -1,0 +1,141 @@
+//! Where counters come from: the kernel, or a list in a test, so that everything above runs without privileges.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::path::Path;
+
+use aya::Ebpf;
+use aya::maps::{HashMap, MapData};
+use probe_common::endpoint::Endpoint;
+use probe_common::requests::Requests;
+use probe_common::traffic::Traffic;
+
+use crate::attach::{self, ProgramStatus};
+use crate::object::{self, ObjectError};
+use crate::signal::requests::RequestsMap;
+use crate::signal::traffic::TrafficMap;
+
+const SHARDS: &str = "SHARDS";
+
+/// Everything counted for one shard, since attach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Bytes and packets.
+    pub traffic: Traffic,
+    /// Requests.
+    pub requests: Requests,
+}
+
+/// Counters could not be read, or shards not set.
+#[derive(Debug, thiserror::Error)]
+#[error("the kernel's counters: {0}")]
+pub struct SourceError(String);
+
+impl SourceError {
+    /// The probe has let go of the kernel.
+    #[must_use]
+    pub fn detached() -> Self {
+        Self("detached".to_owned())
+    }
+}
+
+/// Gives counters by shard.
+pub trait Source: Send {
+    /// The counters of one shard.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn read(&mut self, shard: u32) -> Result<Counters, SourceError>;
+
+    /// Counts for these endpoints from now on, and for no others.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError>;
+}
+
+/// The kernel's maps. The programs stay attached as long as this lives.
+pub struct KernelSource {
+    shards: HashMap<MapData, Endpoint, u32>,
+    traffic: TrafficMap,
+    requests: RequestsMap,
+    watched: BTreeMap<Endpoint, u32>,
+    // Holds programs and links: dropped last.
+    _ebpf: Ebpf,
+}
+
+impl KernelSource {
+    /// Attaches the programs to `cgroup` and takes the maps.
+    ///
+    /// # Errors
+    /// When the kernel refuses or the object is not what this probe was built for.
+    pub fn attach(mut ebpf: Ebpf, cgroup: &Path) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
+        let statuses = attach::attach(&mut ebpf, cgroup)?;
+        let mut take = |what| ebpf.take_map(what).ok_or(ObjectError::Missing { what });
+        let shards = HashMap::try_from(take(SHARDS)?).map_err(|_| ObjectError::Missing { what: SHARDS })?;
+        let traffic = TrafficMap::new(take(TrafficMap::NAME)?)?;
+        let requests = RequestsMap::new(take(RequestsMap::NAME)?)?;
+        let watched = BTreeMap::new();
+        Ok((Self { shards, traffic, requests, watched, _ebpf: ebpf }, statuses))
+    }
+
+    /// The embedded object, loaded without logs and attached.
+    ///
+    /// # Errors
+    /// As for [`attach`](Self::attach).
+    pub fn embedded(cgroup: &Path) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
+        Self::attach(object::load(object::embedded()?, 0)?, cgroup)
+    }
+}
+
+impl Source for KernelSource {
+    fn read(&mut self, shard: u32) -> Result<Counters, SourceError> {
+        let failed = |error: aya::maps::MapError| SourceError(error.to_string());
+        Ok(Counters {
+            traffic: self.traffic.read(shard).map_err(failed)?,
+            requests: self.requests.read(shard).map_err(failed)?,
+        })
+    }
+
+    fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
+        let failed = |error: aya::maps::MapError| SourceError(error.to_string());
+        for gone in self.watched.keys().filter(|endpoint| !endpoints.contains_key(endpoint)) {
+            self.shards.remove(gone).map_err(failed)?;
+        }
+        for (endpoint, shard) in endpoints {
+            if self.watched.get(endpoint) != Some(shard) {
+                self.shards.insert(endpoint, shard, 0).map_err(failed)?;
+            }
+        }
+        self.watched.clone_from(endpoints);
+        Ok(())
+    }
+}
+
+/// Counters from a list, for tests: each read takes the next, the last one stays.
+#[derive(Debug, Default)]
+pub struct ReplaySource {
+    readings: BTreeMap<u32, VecDeque<Counters>>,
+    /// What was last asked to be watched.
+    pub watched: BTreeMap<Endpoint, u32>,
+}
+
+impl ReplaySource {
+    /// Adds a reading of a shard.
+    pub fn push(&mut self, shard: u32, counters: Counters) {
+        self.readings.entry(shard).or_default().push_back(counters);
+    }
+}
+
+impl Source for ReplaySource {
+    fn read(&mut self, shard: u32) -> Result<Counters, SourceError> {
+        let readings = self.readings.entry(shard).or_default();
+        if readings.len() > 1 { readings.pop_front() } else { readings.front().copied() }
+            .ok_or_else(|| SourceError(format!("no reading of shard {shard}")))
+    }
+
+    fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
+        self.watched.clone_from(endpoints);
+        Ok(())
+    }
+}

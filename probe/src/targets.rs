@@ -1,0 +1,148 @@
+//! Which address and port is which shard: `SHARD_URLS`, resolved again and again, as containers come back elsewhere.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use probe_common::endpoint::Endpoint;
+use probe_common::{MAX_ENDPOINTS, MAX_SHARDS};
+use protocol::shard_urls::{ShardUrl, ShardUrls};
+use service::args::SettingError;
+
+/// The shards' endpoints at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// For the kernel's map: endpoint to shard.
+    pub endpoints: BTreeMap<Endpoint, u32>,
+    /// Per shard, in order of id.
+    pub shards: Vec<Target>,
+}
+
+/// One shard's addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// Where it is.
+    pub addresses: Vec<SocketAddr>,
+    /// Why it, or a part of it, is not watched.
+    pub problem: Option<String>,
+}
+
+/// Refuses more shards than the kernel's maps have room for.
+///
+/// # Errors
+/// Names the setting and the limit.
+pub fn check(list: &str, urls: &ShardUrls) -> Result<(), SettingError> {
+    if urls.count().get() > MAX_SHARDS {
+        return Err(SettingError::new(
+            "SHARD_URLS",
+            list,
+            format!("at most {MAX_SHARDS} shards can be watched"),
+        ));
+    }
+    Ok(())
+}
+
+/// Looks up every shard's addresses.
+pub async fn resolve(urls: &ShardUrls) -> Targets {
+    let lookups = urls.iter().map(lookup);
+    assemble(futures_util::future::join_all(lookups).await)
+}
+
+async fn lookup(url: &ShardUrl) -> Result<Vec<SocketAddr>, String> {
+    let host = url.host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, url.port)]);
+    }
+    match tokio::net::lookup_host((host, url.port)).await {
+        Ok(addresses) => Ok(addresses.collect()),
+        Err(error) => Err(format!("the name {host} has no address: {error}")),
+    }
+}
+
+fn assemble(lookups: Vec<Result<Vec<SocketAddr>, String>>) -> Targets {
+    let mut targets = Targets::default();
+    for (shard, lookup) in (0..).zip(lookups) {
+        let mut target = Target::default();
+        match lookup {
+            Ok(addresses) => {
+                for address in addresses {
+                    target.add(address, shard, &mut targets.endpoints);
+                }
+            }
+            Err(problem) => target.problem = Some(problem),
+        }
+        targets.shards.push(target);
+    }
+    targets
+}
+
+impl Target {
+    fn add(&mut self, address: SocketAddr, shard: u32, endpoints: &mut BTreeMap<Endpoint, u32>) {
+        if address.ip().is_unspecified() {
+            self.problem = Some(format!("{address} is every address: name the one the shard is reached at"));
+            return;
+        }
+        if self.addresses.contains(&address) {
+            return;
+        }
+        let endpoint = Endpoint::from(address);
+        if let Some(other) = endpoints.get(&endpoint) {
+            self.problem = Some(format!("{address} is shard {other} already"));
+            return;
+        }
+        if endpoints.len() >= MAX_ENDPOINTS as usize {
+            self.problem =
+                Some(format!("{address} is not watched: there is room for {MAX_ENDPOINTS} addresses"));
+            return;
+        }
+        endpoints.insert(endpoint, shard);
+        self.addresses.push(address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(address: &str) -> SocketAddr {
+        address.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn literal_addresses_of_both_families_are_taken_as_they_are() {
+        let urls = ShardUrls::parse("http://127.0.0.1:9000,http://[::1]:9001").unwrap();
+        let targets = resolve(&urls).await;
+        assert_eq!(targets.shards[1], Target { addresses: vec![at("[::1]:9001")], problem: None });
+        let v4 = Endpoint::v6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1], 9000);
+        assert_eq!(targets.endpoints.get(&v4), Some(&0));
+        assert_eq!(targets.endpoints.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_name_without_address_is_that_shards_problem_alone() {
+        let urls = ShardUrls::parse("http://no-such-host.invalid:9000,http://127.0.0.1:9001").unwrap();
+        let targets = resolve(&urls).await;
+        assert!(targets.shards[0].problem.as_ref().unwrap().contains("no-such-host.invalid has no address"));
+        assert_eq!((targets.shards[1].problem.as_ref(), targets.endpoints.len()), (None, 1));
+    }
+
+    #[test]
+    fn an_address_belongs_to_one_shard() {
+        let targets = assemble(vec![
+            Ok(vec![at("10.0.0.1:9000"), at("10.0.0.1:9000"), at("[::ffff:10.0.0.1]:9000")]),
+            Ok(vec![at("10.0.0.1:9000"), at("10.0.0.2:9000")]),
+            Ok(vec![at("0.0.0.0:9000")]),
+        ]);
+        assert_eq!(targets.shards[0].addresses, [at("10.0.0.1:9000")]);
+        assert_eq!(targets.shards[1].addresses, [at("10.0.0.2:9000")]);
+        assert_eq!(targets.shards[1].problem.as_deref(), Some("10.0.0.1:9000 is shard 0 already"));
+        assert!(targets.shards[2].problem.as_ref().unwrap().contains("is every address"));
+        assert_eq!(targets.endpoints.len(), 2);
+    }
+
+    #[test]
+    fn more_shards_than_there_is_room_for_are_refused() {
+        let list = (0..65).map(|n| format!("http://127.0.0.1:{}", 9000 + n)).collect::<Vec<_>>().join(",");
+        let error = check(&list, &ShardUrls::parse(&list).unwrap()).unwrap_err();
+        assert!(error.to_string().ends_with("at most 64 shards can be watched"), "{error}");
+    }
+}

@@ -1,0 +1,219 @@
+//! The loop behind everything: look up the shards, bracket them, reconcile.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use protocol::shard_urls::{ShardUrl, ShardUrls};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Lost;
+use crate::probe::Probe;
+use crate::reconcile::{Bracket, Comparison, Ledger};
+use crate::shard_stats::ShardStats;
+use crate::source::Counters;
+use crate::targets::{self, Targets};
+
+/// How often the shards are looked up and compared without being asked.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Pause between brackets while a verdict is about to stand.
+const SETTLING_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest a fresh comparison waits for such a verdict.
+const SETTLING_MAX: Duration = Duration::from_millis(1_500);
+
+/// A comparison of all shards at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Unix seconds.
+    pub taken_at: f64,
+    /// Per shard, in order of id.
+    pub shards: Vec<Comparison>,
+}
+
+/// Asks for comparisons. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Asker(mpsc::Sender<oneshot::Sender<Snapshot>>);
+
+impl Asker {
+    /// A comparison that began after this call; `None` when the probe is stopping. Calls that wait together share one.
+    pub async fn fresh(&self) -> Option<Snapshot> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.send(sender).await.ok()?;
+        receiver.await.ok()
+    }
+}
+
+/// The loop's own state; one task has it.
+pub struct Watch {
+    probe: Arc<Probe>,
+    shards: ShardUrls,
+    stats: ShardStats,
+    ledgers: Vec<Ledger>,
+    targets: Targets,
+    questions: mpsc::Receiver<oneshot::Sender<Snapshot>>,
+    start: Instant,
+}
+
+/// Most comparisons that may be asked for at once; more wait in line.
+const QUESTIONS: usize = 256;
+
+impl Watch {
+    /// A loop that has not begun, and the way to ask it.
+    #[must_use]
+    pub fn new(probe: Arc<Probe>, shards: ShardUrls, stats: ShardStats) -> (Self, Asker) {
+        let (sender, questions) = mpsc::channel(QUESTIONS);
+        let ledgers = shards.iter().map(|_| Ledger::default()).collect();
+        let targets = Targets::default();
+        (Self { probe, shards, stats, ledgers, targets, questions, start: Instant::now() }, Asker(sender))
+    }
+
+    /// The first look: watches what can be found and waits for the baselines that can be had quickly.
+    pub async fn first_look(&mut self) {
+        self.look_up().await;
+        self.compare_until_settled().await;
+    }
+
+    /// Goes on with another client, on another runtime.
+    pub fn renew_client(&mut self, stats: ShardStats) {
+        self.stats = stats;
+    }
+
+    /// Runs until `stopping`, then reads the counters a last time and detaches.
+    pub async fn run(mut self, stopping: CancellationToken) {
+        let mut ticks = tokio::time::interval(PERIOD);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => break,
+                question = self.questions.recv() => {
+                    let Some(question) = question else { break };
+                    self.answer(question).await;
+                }
+                _ = ticks.tick() => {
+                    self.look_up().await;
+                    self.compare().await;
+                }
+            }
+        }
+        self.probe.finish();
+    }
+
+    async fn answer(&mut self, question: oneshot::Sender<Snapshot>) {
+        // All that ask by now get the same answer.
+        let mut waiting = vec![question];
+        while let Ok(another) = self.questions.try_recv() {
+            waiting.push(another);
+        }
+        let snapshot = self.compare_until_settled().await;
+        for asker in waiting {
+            // One that has gone away needs no answer.
+            let _ = asker.send(snapshot.clone());
+        }
+    }
+
+    /// Compares again and again while nothing moves and the verdict is about to stand.
+    async fn compare_until_settled(&mut self) -> Snapshot {
+        let deadline = Instant::now() + SETTLING_MAX;
+        loop {
+            let snapshot = self.compare().await;
+            let settling =
+                self.ledgers.iter().zip(&snapshot.shards).any(|(ledger, shard)| ledger.is_settling(shard));
+            if !settling || Instant::now() >= deadline {
+                return snapshot;
+            }
+            tokio::time::sleep(SETTLING_PAUSE).await;
+        }
+    }
+
+    /// Finds the shards' addresses and has the kernel watch them.
+    async fn look_up(&mut self) {
+        let targets = targets::resolve(&self.shards).await;
+        if targets == self.targets {
+            return;
+        }
+        if targets.endpoints != self.targets.endpoints {
+            if let Err(error) = self.probe.watch(&targets.endpoints) {
+                tracing::error!(%error, "the shards' new addresses are not watched");
+                self.probe.metrics.lost(Lost::WatchFailed);
+                return;
+            }
+            let old = self.targets.shards.iter().map(Some).chain(std::iter::repeat(None));
+            for ((ledger, new), old) in self.ledgers.iter_mut().zip(&targets.shards).zip(old) {
+                if old.is_none_or(|old| old.addresses != new.addresses) {
+                    ledger.start_over();
+                }
+            }
+        }
+        for (url, target) in self.shards.iter().zip(&targets.shards) {
+            match &target.problem {
+                Some(problem) => tracing::warn!(shard = url.id.0, problem, "not watched"),
+                None => tracing::info!(shard = url.id.0, addresses = ?target.addresses, "watched"),
+            }
+        }
+        self.targets.clone_from(&targets);
+        *self.probe.targets.lock() = targets;
+    }
+
+    /// One bracket of every shard, all at once.
+    async fn compare(&mut self) -> Snapshot {
+        let (probe, stats, start) = (&self.probe, &self.stats, self.start);
+        let brackets =
+            futures_util::future::join_all(self.shards.iter().map(|url| bracket(probe, stats, url, start)))
+                .await;
+        let shards: Vec<Comparison> = self
+            .ledgers
+            .iter_mut()
+            .zip(brackets)
+            .map(|(ledger, bracket)| match bracket {
+                Some(bracket) => ledger.observe(&bracket),
+                None => Comparison {
+                    cause: Some("the kernel's counters cannot be read".to_owned()),
+                    ..Comparison::default()
+                },
+            })
+            .collect();
+        let snapshot = Snapshot { taken_at: unix_seconds(), shards };
+        self.probe.metrics.compared(&snapshot.shards);
+        snapshot
+    }
+}
+
+async fn bracket(probe: &Probe, stats: &ShardStats, url: &ShardUrl, start: Instant) -> Option<Bracket> {
+    let before = counters(probe, url)?;
+    let from = start.elapsed();
+    let app = stats.read(url).await;
+    let after = counters(probe, url)?;
+    let to = start.elapsed();
+    if app.is_err() {
+        probe.metrics.lost(Lost::ShardUnreadable);
+    }
+    Some(Bracket {
+        from,
+        to,
+        kernel_before: before.requests.data(),
+        kernel_after: after.requests.data(),
+        unparsed: after.requests.unparsed,
+        app,
+        unix_seconds: unix_seconds(),
+    })
+}
+
+fn counters(probe: &Probe, url: &ShardUrl) -> Option<Counters> {
+    match probe.read(url.id.0) {
+        Ok(counters) => Some(counters),
+        Err(error) => {
+            tracing::error!(shard = url.id.0, %error, "no reading");
+            probe.metrics.lost(Lost::CountersUnreadable);
+            None
+        }
+    }
+}
+
+/// The clock on the wall.
+#[must_use]
+pub fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

@@ -1,0 +1,151 @@
+//! Privileges, a probe, a server, and what was sent to it.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use probe::preflight;
+use probe::source::{Counters, KernelSource, Source};
+
+/// How long anything may take here.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Whether this test can run; otherwise says so in one line, and in CI fails.
+pub fn privileges(test: &str) -> bool {
+    let Some(why) = preflight::check(None).into_iter().find(|finding| !finding.passed) else { return true };
+    #[expect(clippy::disallowed_methods, reason = "whether a skipped test is a failure is CI's to say")]
+    let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(!ci, "{test} must not be skipped in CI: {}", why.line());
+    println!("SKIPPED {test}: {}", why.line());
+    false
+}
+
+/// A probe of one shard, number 0, at a server of the test's own.
+pub struct Watched {
+    source: KernelSource,
+    pub server: Server,
+}
+
+impl Watched {
+    /// Starts a server at `bind`, port 0, and watches it at `address`.
+    pub fn at(bind: &str, address: &str) -> Self {
+        let server = Server::start(bind);
+        let mut watched = Self { source: attached(), server };
+        watched.watch(address.parse().unwrap());
+        watched
+    }
+
+    /// A server and probe on IPv4 loopback.
+    pub fn v4() -> Self {
+        Self::at("127.0.0.1", "127.0.0.1")
+    }
+
+    pub fn watch(&mut self, address: IpAddr) {
+        let endpoint = SocketAddr::new(address, self.server.port).into();
+        self.source.watch(&BTreeMap::from([(endpoint, 0)])).unwrap();
+    }
+
+    /// The counters once the server has read everything that was sent.
+    pub fn counters(&mut self, sent: u64) -> Counters {
+        self.server.wait_for(sent);
+        self.source.read(0).unwrap()
+    }
+}
+
+pub fn attached() -> KernelSource {
+    let cgroup = preflight::cgroup(None).unwrap();
+    KernelSource::embedded(&cgroup).unwrap().0
+}
+
+/// Reads everything and answers each read once.
+pub struct Server {
+    pub port: u16,
+    read: Arc<AtomicU64>,
+}
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+impl Server {
+    pub fn start(bind: &str) -> Self {
+        let listener = TcpListener::bind((bind, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let read = Arc::new(AtomicU64::new(0));
+        let total = Arc::clone(&read);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let total = Arc::clone(&total);
+                std::thread::spawn(move || serve(stream, &total));
+            }
+        });
+        Self { port, read }
+    }
+
+    /// Waits until `bytes` in all have been read.
+    pub fn wait_for(&self, bytes: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.read.load(Ordering::SeqCst) < bytes {
+            assert!(Instant::now() < deadline, "the server has {:?} of {bytes} bytes", self.read);
+            std::thread::yield_now();
+        }
+        assert_eq!(self.read.load(Ordering::SeqCst), bytes, "the server read more than was sent");
+    }
+}
+
+fn serve(mut stream: TcpStream, total: &AtomicU64) {
+    stream.set_nodelay(true).unwrap();
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+        total.fetch_add(length as u64, Ordering::SeqCst);
+        if stream.write_all(ANSWER).is_err() {
+            return;
+        }
+    }
+}
+
+/// A connection that counts what it sends.
+pub struct Client {
+    stream: TcpStream,
+    pub sent: u64,
+}
+
+impl Client {
+    pub fn connect(address: &str, port: u16) -> Self {
+        let address = SocketAddr::new(address.parse().unwrap(), port);
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { stream, sent: 0 }
+    }
+
+    /// Sends bytes in one piece.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+        self.sent += bytes.len() as u64;
+    }
+
+    /// Sends bytes and waits for an answer.
+    pub fn ask(&mut self, bytes: &[u8]) {
+        self.send(bytes);
+        self.answer();
+    }
+
+    /// Waits for one answer.
+    pub fn answer(&mut self) {
+        let mut answer = [0; ANSWER.len()];
+        self.stream.read_exact(&mut answer).unwrap();
+    }
+}
+
+/// A usual request for a key.
+pub fn get(key: &str) -> Vec<u8> {
+    format!("GET /data/{key} HTTP/1.1\r\naccept: */*\r\nhost: 127.0.0.1:9000\r\n\r\n").into_bytes()
+}
+
+/// A usual write with this body.
+pub fn post(body: &[u8]) -> Vec<u8> {
+    let head = format!("POST /data HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}

@@ -1,0 +1,1 @@
+//! Single packets through the programs, without a network.
