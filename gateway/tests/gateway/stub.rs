@@ -1,0 +1,177 @@
+//! A shard that behaves as a test tells it, one reply a request, and remembers what it was asked.
+
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) body: String,
+}
+
+/// What to do with a request.
+pub(crate) enum Reply {
+    /// Answer with a status and a body, keep the connection.
+    Answer(u16, String),
+    /// Send these bytes and close the connection.
+    Raw(Vec<u8>),
+    /// Close the connection without a byte.
+    Cut,
+    /// Wait until the gate is open, then do the other.
+    Held(Gate, Box<Reply>),
+}
+
+/// Makes the same reply again and again.
+pub(crate) type MakeReply = fn() -> Reply;
+
+/// Holds replies back until it is opened.
+#[derive(Clone)]
+pub(crate) struct Gate(watch::Sender<bool>);
+
+impl Gate {
+    pub(crate) fn closed() -> Self {
+        Self(watch::Sender::new(false))
+    }
+
+    pub(crate) fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    pub(crate) fn hold(&self, reply: Reply) -> Reply {
+        Reply::Held(self.clone(), Box::new(reply))
+    }
+
+    async fn passed(&self) {
+        self.0.subscribe().wait_for(|open| *open).await.unwrap();
+    }
+}
+
+type Behaviour = dyn Fn(&Asked, usize) -> Reply + Send + Sync;
+
+/// A stub shard. It lives as long as the test's runtime.
+#[derive(Clone)]
+pub(crate) struct Stub {
+    pub(crate) addr: SocketAddr,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Stub {
+    /// Starts a stub; `behaviour` gets the request and how many came before it.
+    pub(crate) async fn start(behaviour: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stub = Self { addr: listener.local_addr().unwrap(), asked: Arc::default() };
+        let (asked, behaviour): (_, Arc<Behaviour>) = (Arc::clone(&stub.asked), Arc::new(behaviour));
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(stream, Arc::clone(&asked), Arc::clone(&behaviour)));
+            }
+        });
+        stub
+    }
+
+    /// A shard that does what the contract says: stores, and makes absent values on the spot.
+    pub(crate) async fn honest(id: u32) -> Self {
+        let store: Mutex<HashMap<String, Value>> = Mutex::default();
+        Self::start(move |asked, _| {
+            let mut store = store.lock().unwrap();
+            if asked.method == "POST" {
+                let body: Value = serde_json::from_str(&asked.body).unwrap();
+                store.insert(body["key"].as_str().unwrap().into(), body["value"].clone());
+                return stored(asked, id);
+            }
+            let made = json!({"data": format!("auto-generated-{}", asked.key()), "created_at": 1});
+            value(asked, id, &store.entry(asked.key()).or_insert(made).to_string())
+        })
+        .await
+    }
+
+    /// Everything it was asked.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// How many requests it got.
+    pub(crate) fn count(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+impl Asked {
+    /// The key that is meant.
+    pub(crate) fn key(&self) -> String {
+        match self.path.strip_prefix("/data/") {
+            Some(segment) => protocol::Key::from_path_segment(segment).unwrap().to_string(),
+            None => serde_json::from_str::<Value>(&self.body).unwrap()["key"].as_str().unwrap().to_owned(),
+        }
+    }
+}
+
+/// The contract's answer to a read, with `value` as written.
+pub(crate) fn value(asked: &Asked, id: u32, value: &str) -> Reply {
+    let key = Value::from(asked.key());
+    Reply::Answer(200, format!(r#"{{"key":{key},"value":{value},"shard_id":{id},"found":true}}"#))
+}
+
+/// The contract's answer to a write.
+pub(crate) fn stored(asked: &Asked, id: u32) -> Reply {
+    Reply::Answer(200, json!({"key": asked.key(), "shard_id": id, "status": "stored"}).to_string())
+}
+
+async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<Asked>>>, behaviour: Arc<Behaviour>) {
+    let mut buffer = Vec::new();
+    while let Some(asked) = read(&mut stream, &mut buffer).await {
+        let before = {
+            let mut log = log.lock().unwrap();
+            log.push(asked.clone());
+            log.len() - 1
+        };
+        let mut reply = behaviour(&asked, before);
+        while let Reply::Held(gate, held) = reply {
+            gate.passed().await;
+            reply = *held;
+        }
+        let (bytes, close) = match reply {
+            Reply::Answer(status, body) => {
+                let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
+                ([head.into_bytes(), body.into_bytes()].concat(), false)
+            }
+            Reply::Raw(bytes) => (bytes, true),
+            Reply::Cut | Reply::Held(..) => (Vec::new(), true),
+        };
+        if stream.write_all(&bytes).await.is_err() || close {
+            return;
+        }
+    }
+}
+
+async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Asked> {
+    loop {
+        if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8(buffer[..end].to_vec()).unwrap();
+            let length = head
+                .lines()
+                .filter_map(|line| line.split_once(':'))
+                .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+                .map_or(0, |(_, length)| length.trim().parse::<usize>().unwrap());
+            let whole = end + 4 + length;
+            if buffer.len() >= whole {
+                let body = String::from_utf8(buffer[end + 4..whole].to_vec()).unwrap();
+                buffer.drain(..whole);
+                let mut words = head.split(' ');
+                let (method, path) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
+                return Some(Asked { method, path, body });
+            }
+        }
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
