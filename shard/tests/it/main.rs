@@ -7,6 +7,12 @@
 //! - [`service_model`]: the lab profile's latencies, simulated on the capacity itself
 //! - [`process`]: the binary: settings, drain, memory
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests stand outside of test functions, where clippy.toml does not reach"
+)]
+
 mod bad_input;
 mod books;
 mod contract;
