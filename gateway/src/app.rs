@@ -89,7 +89,7 @@ impl Config {
         let seen = Arc::downgrade(&shared);
         metrics.before_exposition(move || {
             if let Some(shared) = seen.upgrade() {
-                shared.stats.show_cache_size(shared.cache.size());
+                shared.stats.show_cache_size(shared.cache.held());
             }
         });
         Ok(Gateway { server, cores: Cores { shared, upstreams } })

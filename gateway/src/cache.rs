@@ -23,7 +23,7 @@ use crate::flight::{Fetched, Flight};
 
 /// What an entry weighs besides the bytes of its key and value: the bookkeeping of the map, the eviction queues and the
 /// timers, in bytes.
-const ENTRY_BYTES: usize = 400;
+const ENTRY_BYTES: usize = 512;
 
 /// What the switch and the time to live are at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,11 +145,19 @@ impl Cache {
         ForgetAfter { cache: Arc::clone(self), key }
     }
 
-    /// Live entries, exactly: neither expired ones nor those that await their eviction.
+    /// Live entries, exactly: neither expired ones nor those that await their eviction. Looks at every entry, about a
+    /// microsecond each.
     pub(crate) fn size(&self) -> u64 {
         let generation = Arc::clone(&self.current.load().generation);
         generation.entries.run_pending_tasks();
         generation.entries.iter().count() as u64
+    }
+
+    /// Entries held, those included that expired within about the last second and are not swept yet.
+    pub(crate) fn held(&self) -> u64 {
+        let generation = Arc::clone(&self.current.load().generation);
+        generation.entries.run_pending_tasks();
+        generation.entries.entry_count()
     }
 }
 

@@ -15,6 +15,8 @@ pub mod routes;
 mod admin;
 mod answer;
 mod cache;
+#[cfg(test)]
+mod cache_model;
 mod data;
 mod flight;
 mod key_counts;

@@ -80,7 +80,7 @@ impl GatewayMetrics {
                 "gateway_cache_coalesced_total",
                 "Reads that waited for the fetch of another read of the same key.",
             )?,
-            cache_size: metrics.gauge("gateway_cache_size", "Live entries in the cache.")?,
+            cache_size: metrics.gauge("gateway_cache_size", "Entries in the cache; may include some that expired within the last second.")?,
             keys: KeySeries::new(key_family, &[], untracked),
             errors: metrics.counters(
                 "gateway_errors_total",

@@ -4,19 +4,27 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use protocol::body::GatewayStats;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 use crate::app::Core;
+use crate::error::Error;
 
 pub(crate) async fn health() -> Json<Value> {
     Json(json!({"status": "ok", "service": "api-gateway"}))
 }
 
-pub(crate) async fn stats(State(core): State<Arc<Core>>) -> Json<GatewayStats> {
-    let cache = &core.shared.cache;
-    Json(core.shared.stats.report(cache.settings(), cache.size()))
+pub(crate) async fn stats(State(core): State<Arc<Core>>) -> Response {
+    // Counting a large cache and ranking the keys takes milliseconds, which requests on this core shall not wait for.
+    let shared = Arc::clone(&core.shared);
+    let report = tokio::task::spawn_blocking(move || {
+        let cache = &shared.cache;
+        shared.stats.report(cache.settings(), cache.size())
+    });
+    match report.await {
+        Ok(report) => Json(report).into_response(),
+        Err(_) => core.refuse(Error::Internal { what: "the statistics cannot be read" }),
+    }
 }
 
 pub(crate) async fn page(State(core): State<Arc<Core>>) -> Response {
