@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use std::{env, io};
 
 /// How often progress is written where there is no terminal to overwrite a line on.
-const SPARSE: Duration = Duration::from_secs(10);
+const SPARSE: Duration = Duration::from_secs(5);
 
 /// Whether a person can answer a question here.
 pub(crate) fn is_interactive() -> bool {
@@ -72,7 +72,7 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// One updating line on a terminal, a line every ten seconds elsewhere; gone when dropped.
+/// One updating line on a terminal, a line every five seconds elsewhere; gone when dropped.
 pub(crate) struct Progress {
     terminal: bool,
     started: Instant,
@@ -97,7 +97,7 @@ impl Progress {
             eprint!("\r\x1b[2K  {text}");
             // A terminal that has gone away must not stop the work.
             let _ = io::stderr().flush();
-        } else if self.last.is_none_or(|last| now - last >= SPARSE) {
+        } else if now - self.last.unwrap_or(self.started) >= SPARSE {
             eprintln!("  {text}");
         } else {
             return;

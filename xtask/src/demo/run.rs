@@ -23,7 +23,7 @@ use crate::tree::Tree;
 const STEP: Duration = Duration::from_millis(100);
 
 /// How many equal readings in a row mean that they stand still.
-const STILL: u32 = 3;
+const STILL: u32 = 4;
 
 /// How long counters may go on moving after the load has ended: longer than any call in the lab.
 const QUIET_WITHIN: Duration = Duration::from_secs(15);
@@ -43,6 +43,14 @@ pub(crate) struct Stage<'a> {
     pub(crate) seconds: u32,
 }
 
+/// Readings in a row with the same requests. The bytes grow meanwhile, by the questions to `/stats`: the last one
+/// before a run and the first one after it hold the fewest of those.
+struct Still {
+    first: Reading,
+    last: Reading,
+    readings: u32,
+}
+
 impl Stage<'_> {
     /// Runs `scenario` and puts the witnesses together.
     ///
@@ -50,9 +58,9 @@ impl Stage<'_> {
     /// When the lab fails, the generator refuses to report, or the counters do not come to rest.
     pub(crate) fn run(&self, lab: &mut Lab, scenario: &Scenario) -> Result<Outcome> {
         self.reset()?;
-        let before = self.settle(lab)?;
+        let before = self.settle(lab)?.last;
         let load = self.load(lab, scenario)?;
-        let after = self.settle(lab)?;
+        let after = self.settle(lab)?.first;
         let compare = if self.with_probe { Some(self.compare(lab)?) } else { None };
         Ok(Outcome::new(scenario.name, load, &before, &after, compare))
     }
@@ -67,16 +75,21 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Reads all counters once they stand still and no request is in a shard.
-    fn settle(&self, lab: &mut Lab) -> Result<Reading> {
-        let mut last: Option<Reading> = None;
-        let mut still = 0;
+    /// Reads all counters until the requests stand still and none is in a shard.
+    fn settle(&self, lab: &mut Lab) -> Result<Still> {
+        let mut still: Option<Still> = None;
         let settled = signals::poll(QUIET_WITHIN, STEP, || {
             lab.check()?;
             let (reading, active) = self.read()?;
-            still = if active == 0 && last.as_ref() == Some(&reading) { still + 1 } else { 0 };
-            last = Some(reading.clone());
-            Ok((still >= STILL).then_some(reading))
+            still = match still.take() {
+                Some(Still { first, readings, .. })
+                    if active == 0 && first.requests() == reading.requests() =>
+                {
+                    Some(Still { first, last: reading, readings: readings + 1 })
+                }
+                _ => Some(Still { first: reading.clone(), last: reading, readings: 1 }),
+            };
+            Ok(still.take_if(|still| still.readings >= STILL))
         })?;
         settled
             .with_context(|| format!("the counters still move {} s after the load", QUIET_WITHIN.as_secs()))

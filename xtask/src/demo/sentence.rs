@@ -2,6 +2,12 @@
 
 use super::witness::{Outcome, Shard, ratio};
 
+/// Without the cache the hot shard's p95 is at least this many times the others'.
+const HURTS: f64 = 1.30;
+
+/// With the cache it is at most this many times the others'.
+const HEALED: f64 = 1.05;
+
 /// The sentence of `outcome`.
 pub(crate) fn sentence(outcome: &Outcome) -> String {
     match (&outcome.reached, outcome.scenario) {
@@ -17,15 +23,14 @@ fn uniform(outcome: &Outcome) -> String {
     let (Some(least), Some(most)) = (shards.first(), shards.last()) else { return String::new() };
     format!(
         "no shard is hot: the shares go from {} % (shard {}, predicted {} %) to {} % (shard {}, predicted {} %), \
-         and even the most requested of the keys has only {}",
+         as every key is expected to be {} of all requests",
         percent(least.share),
         least.shard_id,
         percent(least.predicted_share),
         percent(most.share),
         most.shard_id,
         percent(most.predicted_share),
-        hottest(outcome)
-            .map_or_else(|| "few requests".to_owned(), |(_, share, _)| format!("{share} % of them")),
+        hottest(outcome).map_or_else(|| "little".to_owned(), |(_, _, predicted)| format!("{predicted} %")),
     )
 }
 
@@ -69,13 +74,24 @@ pub(crate) fn hot_shard_hurts(without: &Outcome, with: &Outcome) -> Option<Strin
     let hot = without.busiest()?.shard_id;
     let (own, others) = without.p95_over_others(hot)?;
     let (healed, healed_others) = with.p95_over_others(hot)?;
-    Some(format!(
-        "The hot shard hurts and the cache heals it (p95 measured at the generator, from the scheduled send time):\n\
-         celebrity     shard {hot} {own:5.1} ms, median of the others {others:5.1} ms: {:.2} times (expected at least 1.30)\n\
-         with-caching  shard {hot} {healed:5.1} ms, median of the others {healed_others:5.1} ms: {:.2} times (expected at most 1.05)",
-        own / others,
-        healed / healed_others
-    ))
+    let line = |name: &str, own: f64, others: f64, holds: bool, wanted: &str| {
+        let sign = if holds { "✓" } else { "–" };
+        let times = own / others;
+        format!(
+            "{sign} {name:<12}  shard {hot}: {own:5.1} ms, median of the others: {others:5.1} ms; {times:.2} times (expected: {wanted})"
+        )
+    };
+    let hurts = line("celebrity", own, others, own >= HURTS * others, &format!("at least {HURTS:.2}"));
+    let heals = line(
+        "with-caching",
+        healed,
+        healed_others,
+        healed <= HEALED * healed_others,
+        &format!("at most {HEALED:.2}"),
+    );
+    let title =
+        "The hot shard hurts and the cache heals it (p95 at the load generator; runs of seconds scatter):";
+    Some(format!("{title}\n{hurts}\n{heals}"))
 }
 
 /// A share as percent with one decimal.

@@ -14,7 +14,8 @@ predicted  share of all requests that the key stream and md5 placement must give
            their distance in standard errors (agrees within 4)
 load       requests that reached the shard, by the load generator: answers that are not from the cache
 app        the same, by the shard itself
-kernel     the same, by eBPF programs at the shard's socket; diff = kernel - app; bytes = payload both ways
+kernel     the same, by eBPF programs at the shard's socket; diff = kernel - app
+bytes      payload in both directions, by the kernel; questions to /stats included
 p50 … p99  milliseconds at the load generator, from the scheduled send time";
 
 /// Table, checks and sentence of `outcome`.

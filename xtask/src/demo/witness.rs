@@ -24,6 +24,15 @@ pub(crate) struct Kernel {
     pub(crate) payload_bytes_transmitted: u64,
 }
 
+impl Reading {
+    /// Requests by shard, application's and kernel's. Bytes are left out: every question to a shard's `/stats`
+    /// moves them.
+    pub(crate) fn requests(&self) -> (&[u64], Option<Vec<u64>>) {
+        let kernel = self.kernel.as_ref().map(|all| all.iter().map(|shard| shard.requests).collect());
+        (&self.app, kernel)
+    }
+}
+
 impl Kernel {
     fn since(self, before: Self) -> Self {
         Self {
