@@ -1,0 +1,161 @@
+//! The command line of the load generator.
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use protocol::shard_urls::{ShardUrl, ShardUrls};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+
+use crate::keys::Distribution;
+use crate::scenario::Scenario;
+
+/// The load generator of the hot partition lab
+#[derive(Clone, Debug, Parser)]
+#[command(version)]
+pub struct Args {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The two ways to load.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run a scenario at its own rate, whatever the answers (open loop)
+    Run(RunArgs),
+    /// Send a number of requests as fast as they are answered (closed loop)
+    Saturate(SaturateArgs),
+}
+
+/// Where the load goes.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct TargetArgs {
+    /// The gateway
+    #[arg(long, env = "GATEWAY", default_value = "http://127.0.0.1:8000", value_name = "URL", value_parser = one_url)]
+    pub gateway: ShardUrl,
+}
+
+/// Where the report goes.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct OutputArgs {
+    /// Write the report as JSON to FILE, or to standard output for `-`, instead of a summary for people
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Say once a second on standard error how far it is
+    #[arg(long)]
+    pub progress: bool,
+}
+
+/// A scenario run.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct RunArgs {
+    /// Which scenario
+    pub scenario: Scenario,
+    /// Where to
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Seconds of load
+    #[arg(long, default_value_t = 120.0, value_name = "SECONDS", value_parser = duration)]
+    pub duration: f64,
+    /// Multiplies the scenario's rates and its limits of requests in flight
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = rate_factor)]
+    pub rate_factor: f64,
+    /// Determines the sequence of keys
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub seed: u64,
+    /// Report
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// A run at full speed.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct SaturateArgs {
+    /// Where to
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// The shards themselves, in order of id; then the gateway is left out and the generator places the keys
+    #[arg(long, value_name = "URLS", value_parser = ShardUrls::parse)]
+    pub shard_urls: Option<ShardUrls>,
+    /// Connections, each with one request at a time (to every shard, when there is no gateway)
+    #[arg(long, default_value = "64", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub connections: u32,
+    /// Requests in all
+    #[arg(long, default_value = "1000000", value_name = "COUNT")]
+    pub requests: NonZeroU64,
+    /// Keys `user-0`, `user-1`, …
+    #[arg(long, default_value = "20000", value_name = "COUNT", value_parser = key_count)]
+    pub keys: NonZeroUsize,
+    /// How the keys are drawn: `uniform` or `zipf:EXPONENT`
+    #[arg(long, default_value = "uniform", value_name = "LAW")]
+    pub distribution: Distribution,
+    /// Determines the sequence of keys
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub seed: u64,
+    /// Report
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+fn one_url(text: &str) -> Result<ShardUrl, String> {
+    let urls = ShardUrls::parse(text).map_err(|err| err.to_string())?;
+    match (urls.count(), urls.iter().next()) {
+        (NonZeroU32::MIN, Some(url)) => Ok(url.clone()),
+        _ => Err("give one URL, http://host:port".into()),
+    }
+}
+
+fn number_in(text: &str, from: f64, to: f64, unit: &str) -> Result<f64, String> {
+    let allowed = || format!("allowed: {from} to {to}{unit}");
+    let number: f64 = text.parse().map_err(|_| allowed())?;
+    if (from..=to).contains(&number) { Ok(number) } else { Err(allowed()) }
+}
+
+fn duration(text: &str) -> Result<f64, String> {
+    number_in(text, 1.0, 86_400.0, " seconds")
+}
+
+fn rate_factor(text: &str) -> Result<f64, String> {
+    number_in(text, 0.01, 1_000.0, "")
+}
+
+fn key_count(text: &str) -> Result<NonZeroUsize, String> {
+    let count = text.parse::<NonZeroUsize>().ok().filter(|count| count.get() <= 1_000_000);
+    count.ok_or_else(|| "allowed: 1 to 1000000".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(args: &[&str]) -> String {
+        let all = [&["load"], args].concat();
+        service::args::one_line(&Args::try_parse_from(all).unwrap_err())
+    }
+
+    #[test]
+    fn bad_options_are_one_line_with_what_is_allowed() {
+        for (args, says) in [
+            (&["run", "nonsense"][..], "uniform, zipfian, celebrity, with-caching"),
+            (&["run", "uniform", "--duration", "0"], "allowed: 1 to 86400 seconds"),
+            (&["run", "uniform", "--duration", "nan"], "allowed: 1 to 86400 seconds"),
+            (&["run", "uniform", "--rate-factor", "0"], "allowed: 0.01 to 1000"),
+            (&["run", "uniform", "--gateway", "https://x"], "is not http://host:port"),
+            (&["run", "uniform", "--gateway", "http://a,http://b"], "give one URL"),
+            (&["saturate", "--distribution", "normal"], "`uniform` or `zipf:EXPONENT`"),
+            (&["saturate", "--distribution", "zipf:-1"], "`uniform` or `zipf:EXPONENT`"),
+            (&["saturate", "--connections", "0"], "0 is not in 1..=10000"),
+            (&["saturate", "--keys", "0"], "allowed: 1 to 1000000"),
+        ] {
+            let line = refused(args);
+            assert!(line.contains(says) && !line.contains('\n'), "{args:?}: {line}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_scenarios() {
+        let args = Args::try_parse_from(["load", "run", "with-caching"]).unwrap();
+        let Command::Run(run) = args.command else { panic!("not a run") };
+        assert_eq!((run.duration, run.rate_factor, run.seed), (120.0, 1.0, 1));
+        assert_eq!(run.target.gateway.to_string(), "http://127.0.0.1:8000");
+    }
+}

@@ -1,0 +1,187 @@
+//! Which keys a stream asks for: a key space, a law, and a seeded sequence of draws.
+
+use protocol::{Key, ShardId, placement};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rand_distr::{Distribution as _, Zipf};
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+/// The law keys are drawn by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Distribution {
+    /// All alike.
+    Uniform,
+    /// Zipf's law with this exponent; the first key is the hottest.
+    Zipf(f64),
+}
+
+impl FromStr for Distribution {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let exponent = |text: &str| text.parse().ok().filter(|e| (0.0..=10.0).contains(e));
+        match text.strip_prefix("zipf:") {
+            None if text == "uniform" => Some(Self::Uniform),
+            None => None,
+            Some(text) => exponent(text).map(Self::Zipf),
+        }
+        .ok_or_else(|| "allowed: `uniform` or `zipf:EXPONENT` with an exponent from 0 to 10".into())
+    }
+}
+
+/// A set of keys and the law they are drawn by.
+#[derive(Clone, Debug)]
+pub struct KeySpace {
+    keys: Vec<Key>,
+    law: Distribution,
+}
+
+impl KeySpace {
+    /// The keys `PREFIX0 … PREFIX(count-1)`.
+    ///
+    /// # Errors
+    /// When such a name is no key.
+    pub fn numbered(prefix: &str, count: usize, law: Distribution) -> Result<Self, protocol::KeyError> {
+        let keys = (0..count).map(|n| Key::new(&format!("{prefix}{n}"))).collect::<Result<_, _>>()?;
+        Ok(Self { keys, law })
+    }
+
+    /// One key alone.
+    ///
+    /// # Errors
+    /// When the name is no key.
+    pub fn single(name: &str) -> Result<Self, protocol::KeyError> {
+        Ok(Self { keys: vec![Key::new(name)?], law: Distribution::Uniform })
+    }
+
+    /// The keys; the first is the hottest, if any is.
+    #[must_use]
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// Each key's probability.
+    #[must_use]
+    pub fn probabilities(&self) -> Vec<f64> {
+        let exponent = match self.law {
+            Distribution::Uniform => 0.0,
+            Distribution::Zipf(exponent) => exponent,
+        };
+        hotspot::predict::zipf(self.keys.len(), exponent)
+    }
+
+    /// The shard of each key when there are `shards`.
+    #[must_use]
+    pub fn owners(&self, shards: NonZeroU32) -> Vec<ShardId> {
+        self.keys.iter().map(|key| placement::modulo(key, shards)).collect()
+    }
+
+    /// An endless sequence of indices into [`KeySpace::keys`], the same for the same seed.
+    #[must_use]
+    pub fn draws(&self, seed: u64) -> Draws {
+        let count = self.keys.len();
+        #[expect(clippy::cast_precision_loss, reason = "key spaces are far below 2^53")]
+        let zipf = match self.law {
+            Distribution::Uniform => None,
+            // Refused only for a negative exponent or no keys, which no `KeySpace` has.
+            Distribution::Zipf(exponent) => Zipf::new(count as f64, exponent).ok(),
+        };
+        Draws { rng: StdRng::seed_from_u64(seed), count, zipf }
+    }
+}
+
+/// See [`KeySpace::draws`].
+pub struct Draws {
+    rng: StdRng,
+    count: usize,
+    zipf: Option<Zipf<f64>>,
+}
+
+impl Draws {
+    /// The next index.
+    pub fn draw(&mut self) -> usize {
+        match &self.zipf {
+            None => self.rng.random_range(0..self.count),
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a rank from 1 to the number of keys"
+            )]
+            Some(zipf) => (zipf.sample(&mut self.rng) as usize - 1).min(self.count - 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(space: &KeySpace, seed: u64, n: usize) -> Vec<u32> {
+        let mut draws = space.draws(seed);
+        let mut counts = vec![0; space.keys().len()];
+        (0..n).for_each(|_| counts[draws.draw()] += 1);
+        counts
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_keys() {
+        let space = KeySpace::numbered("user-", 1_000, Distribution::Zipf(1.5)).unwrap();
+        let drawn = |seed| {
+            let mut draws = space.draws(seed);
+            (0..1_000).map(|_| draws.draw()).collect::<Vec<_>>()
+        };
+        assert_eq!(drawn(1), drawn(1));
+        assert_ne!(drawn(1), drawn(2));
+    }
+
+    #[test]
+    fn drawn_keys_and_shards_are_within_four_standard_errors_of_the_prediction() {
+        const N: u32 = 200_000;
+        let shards = NonZeroU32::new(4).unwrap();
+        for (law, seed) in [
+            (Distribution::Uniform, 1),
+            (Distribution::Zipf(1.5), 2),
+            (Distribution::Zipf(0.99), 3),
+            (Distribution::Zipf(1.0), 4),
+        ] {
+            let space = KeySpace::numbered("user-", 1_000, law).unwrap();
+            let (counts, probabilities) = (counted(&space, seed, N as usize), space.probabilities());
+            let near = |observed: u32, p: f64, what: &str| {
+                let se = hotspot::predict::share_standard_error(p, f64::from(N));
+                let share = f64::from(observed) / f64::from(N);
+                assert!((share - p).abs() < 4.0 * se, "{law:?} {what}: {share} instead of {p} ± {se}");
+            };
+            for rank in [0, 1, 2, 5, 10, 50] {
+                near(counts[rank], probabilities[rank], &format!("key {rank}"));
+            }
+            let owners: Vec<usize> = space.owners(shards).iter().map(|owner| owner.index()).collect();
+            for (shard, p) in
+                hotspot::predict::shard_shares(&probabilities, &owners, 4).into_iter().enumerate()
+            {
+                let on_shard = (0..1_000).filter(|i| owners[*i] == shard).map(|i| counts[i]).sum();
+                near(on_shard, p, &format!("shard {shard}"));
+            }
+            // Chi-square over all keys expected at least five times: mean = degrees of freedom, variance twice that.
+            let (mut chi2, mut cells) = (0.0, 0.0);
+            for (count, p) in counts.iter().zip(&probabilities) {
+                let expected = p * f64::from(N);
+                if expected >= 5.0 {
+                    chi2 += (f64::from(*count) - expected).powi(2) / expected;
+                    cells += 1.0;
+                }
+            }
+            let z = (chi2 - cells) / f64::sqrt(2.0 * cells);
+            assert!(z.abs() < 4.0, "{law:?}: chi-square {chi2} over {cells} keys");
+        }
+    }
+
+    #[test]
+    fn laws_are_read_from_text() {
+        assert_eq!("uniform".parse(), Ok(Distribution::Uniform));
+        assert_eq!("zipf:0.99".parse(), Ok(Distribution::Zipf(0.99)));
+        for bad in ["", "zipf", "zipf:", "zipf:x", "zipf:nan", "zipf:11"] {
+            assert!(bad.parse::<Distribution>().is_err(), "{bad}");
+        }
+    }
+}

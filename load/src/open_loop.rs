@@ -1,0 +1,131 @@
+//! Sends each request of a stream when it is due, whether or not earlier ones are answered.
+
+use protocol::ShardId;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::JoinSet;
+
+use crate::answer::{self, Fault, Origin};
+use crate::client::{self, Connection};
+use crate::progress::Progress;
+use crate::scenario::Stream;
+use crate::schedule::Schedule;
+use crate::tally::Tally;
+
+/// Where all streams of a run send to, and since when.
+#[derive(Clone)]
+pub struct Target {
+    /// Address of the gateway.
+    pub addr: SocketAddr,
+    /// The `Host` of requests.
+    pub host: String,
+    /// How many shards keys are placed on.
+    pub shards: NonZeroU32,
+    /// When the first requests are due.
+    pub start: Instant,
+    /// What has been done.
+    pub progress: Arc<Progress>,
+}
+
+/// The requests of a stream's keys, ready to be sent.
+struct Requests {
+    stream: Stream,
+    bytes: Vec<Vec<u8>>,
+    owners: Vec<ShardId>,
+}
+
+/// What came of one request.
+struct Done {
+    connection: Connection,
+    key: usize,
+    lag: Duration,
+    since_start: Duration,
+    latency: Duration,
+    result: Result<Origin, Fault>,
+}
+
+/// Runs one stream to its end; gives its books.
+///
+/// # Errors
+/// When the system gives no thread.
+pub async fn run(stream: Stream, schedule: Schedule, seed: u64, target: Target) -> std::io::Result<Tally> {
+    let shards = target.shards;
+    let mut draws = stream.keys.draws(seed);
+    let mut idle: Vec<_> = (0..stream.max_in_flight).map(|_| Connection::new(target.addr)).collect();
+    let keys = stream.keys.keys().iter();
+    let bytes =
+        keys.map(|key| client::get(&target.host, &format!("/data/{}", key.to_path_segment()))).collect();
+    let requests = Arc::new(Requests { owners: stream.keys.owners(shards), bytes, stream });
+
+    let (sender, mut due) = unbounded_channel();
+    schedule.release(target.start, sender)?;
+    let mut tally = Tally::new(shards.get() as usize);
+    let mut in_flight = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            // A place that has become free is free before the next request looks for one.
+            Some(done) = in_flight.join_next() => count(done, &mut tally, &mut idle, &requests, &target),
+            next = due.recv() => {
+                let Some(due) = next else { break };
+                // Drawn also for a dropped request: the sequence of keys is that of the seed whatever happens.
+                let key = draws.draw();
+                match idle.pop() {
+                    Some(connection) => {
+                        drop(in_flight.spawn(ask(connection, key, due, Arc::clone(&requests), target.start)));
+                    }
+                    None => tally.dropped += 1,
+                }
+            }
+        }
+    }
+    while let Some(done) = in_flight.join_next().await {
+        count(done, &mut tally, &mut idle, &requests, &target);
+    }
+    Ok(tally)
+}
+
+async fn ask(
+    mut connection: Connection,
+    key: usize,
+    due: Instant,
+    requests: Arc<Requests>,
+    start: Instant,
+) -> Done {
+    let sent = Instant::now();
+    let name = requests.stream.keys.keys()[key].as_str();
+    let answer = connection.ask(&requests.bytes[key]).await;
+    let latency = due.elapsed();
+    let result = answer::check(answer, name, requests.owners[key]);
+    Done { key, lag: sent - due, since_start: sent - start, latency, result, connection }
+}
+
+fn count(
+    done: Result<Done, tokio::task::JoinError>,
+    tally: &mut Tally,
+    idle: &mut Vec<Connection>,
+    requests: &Requests,
+    target: &Target,
+) {
+    target.progress.sent.fetch_add(1, Ordering::Relaxed);
+    let failed = match done {
+        Ok(done) => {
+            tally.sent(done.key, done.lag, done.since_start);
+            tally.ended(requests.owners[done.key], done.result, done.latency);
+            idle.push(done.connection);
+            done.result.is_err()
+        }
+        // A bug in the request's task; it is an error in the books all the same.
+        Err(_) => {
+            tally.sent += 1;
+            *tally.faults.entry(Fault::Transport).or_default() += 1;
+            idle.push(Connection::new(target.addr));
+            true
+        }
+    };
+    target.progress.errors.fetch_add(u64::from(failed), Ordering::Relaxed);
+}

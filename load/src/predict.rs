@@ -1,0 +1,192 @@
+//! What the streams of a run must produce: shares of shards, and what a cache lets through.
+
+use hotspot::predict;
+use protocol::Key;
+use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
+
+use crate::scenario::Stream;
+use crate::schedule::Schedule;
+
+/// What theory says of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// Share of all requests, by shard.
+    pub shares: Vec<f64>,
+    /// The hottest key and its share of all requests; among equals the first.
+    pub hottest: Option<(Key, f64)>,
+}
+
+/// Requests a second that reach the shards through a cache with single-flight.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// On average over this run's duration, the cache being empty at its start.
+    pub cold_start: f64,
+    /// Its standard error, over runs with other seeds.
+    pub cold_start_standard_error: f64,
+    /// Once steady.
+    pub steady: f64,
+}
+
+/// Weighs each stream by its rate.
+#[must_use]
+pub fn shares(streams: &[Stream], shards: NonZeroU32) -> Prediction {
+    let all: f64 = streams.iter().map(|stream| stream.rate).sum();
+    let (mut probabilities, mut owners) = (Vec::new(), Vec::new());
+    let mut hottest: Option<(Key, f64)> = None;
+    for stream in streams {
+        let weight = stream.rate / all;
+        for (key, p) in stream.keys.keys().iter().zip(stream.keys.probabilities()) {
+            let p = weight * p;
+            if hottest.as_ref().is_none_or(|(_, most)| p > *most) {
+                hottest = Some((key.clone(), p));
+            }
+            probabilities.push(p);
+        }
+        owners.extend(stream.keys.owners(shards).iter().map(|owner| owner.index()));
+    }
+    Prediction { shares: predict::shard_shares(&probabilities, &owners, shards.get() as usize), hottest }
+}
+
+/// What a cache with entries of `ttl` seconds lets through of these streams in `seconds`.
+///
+/// A stream of one key asks at fixed times, so its fetches are certain: the first, and one each time an entry has expired,
+/// an arrival later. Any other key is asked for by chance: it has been fetched k + 1 times when, not counting the k times
+/// to live in which its entry answers, it was drawn k + 1 times.
+#[must_use]
+pub fn upstream(streams: &[Stream], seconds: f64, ttl: f64) -> Upstream {
+    let (mut fetches, mut variance, mut steady) = (0.0, 0.0, 0.0);
+    for stream in streams {
+        let probabilities = stream.keys.probabilities();
+        steady += probabilities.iter().map(|p| predict::steady_misses(stream.rate * p, ttl)).sum::<f64>();
+        if let [_] = probabilities[..] {
+            fetches += (seconds / (ttl + 1.0 / stream.rate)).ceil();
+            continue;
+        }
+        // Keys of equal probability, as they come, share one computation.
+        let mut known: Option<(f64, (f64, f64))> = None;
+        for p in probabilities {
+            let (mean, spread) = match known {
+                Some((same, moments)) if same.to_bits() == p.to_bits() => moments,
+                _ => fetches_of_key(stream.rate, p, seconds, ttl),
+            };
+            known = Some((p, (mean, spread)));
+            fetches += mean;
+            variance += spread;
+        }
+    }
+    Upstream {
+        cold_start: fetches / seconds,
+        cold_start_standard_error: f64::sqrt(variance) / seconds,
+        steady,
+    }
+}
+
+/// Mean and variance of the fetches of a key that each of `rate` requests a second asks for with probability `p`.
+#[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+fn fetches_of_key(rate: f64, p: f64, seconds: f64, ttl: f64) -> (f64, f64) {
+    let (mut mean, mut square, mut k) = (0.0, 0.0, 0u32);
+    loop {
+        let open = seconds - f64::from(k) * ttl;
+        if open <= 0.0 {
+            return (mean, square - mean * mean);
+        }
+        let draws = Schedule::new(rate, open).count();
+        let more = match k {
+            0 => predict::cold_misses_of_draws(p, draws as f64),
+            _ => at_least(k + 1, draws as f64, p),
+        };
+        // E[N] = Σ P(N > k), E[N²] = Σ (2k + 1) P(N > k).
+        mean += more;
+        square += f64::from(2 * k + 1) * more;
+        k += 1;
+    }
+}
+
+/// Probability that of `draws` independent draws at least `least` hit a key of probability `p`.
+fn at_least(least: u32, draws: f64, p: f64) -> f64 {
+    // The logarithm, because the first terms of a long run are too small for a number.
+    let mut log_term = draws * (-p).ln_1p();
+    let mut below = 0.0;
+    for hits in 0..least {
+        let hits = f64::from(hits);
+        below += log_term.exp();
+        log_term += ((draws - hits).max(0.0) / (hits + 1.0) * p / (1.0 - p)).ln();
+    }
+    (1.0 - below).max(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+    use std::collections::HashMap;
+
+    fn predicted(scenario: Scenario) -> Prediction {
+        shares(&scenario.streams(1.0).unwrap(), NonZeroU32::new(4).unwrap())
+    }
+
+    #[test]
+    fn the_labs_figures() {
+        for (scenario, expected, key, share) in [
+            (Scenario::Uniform, [0.239, 0.249, 0.262, 0.250], "user-0", 0.001),
+            (Scenario::Zipfian, [0.228, 0.4875, 0.1365, 0.148], "user-0", 0.392),
+            (Scenario::Celebrity, [0.8209, 0.0563, 0.0655, 0.0572], "celebrity-user-kardashian", 0.769),
+        ] {
+            let prediction = predicted(scenario);
+            for (share, expected) in prediction.shares.iter().zip(expected) {
+                assert!((share - expected).abs() < 0.0006, "{scenario:?}: {:?}", prediction.shares);
+            }
+            let (hottest, p) = prediction.hottest.unwrap();
+            assert_eq!(hottest.as_str(), key);
+            assert!((p - share).abs() < 0.0005, "{p}");
+        }
+    }
+
+    #[test]
+    fn what_the_cache_lets_through() {
+        let streams = Scenario::WithCaching.streams(1.0).unwrap();
+        for (seconds, expected) in [(4.0, 26.9), (15.0, 19.8)] {
+            let found = upstream(&streams, seconds, 60.0);
+            assert!((found.cold_start - expected).abs() < 0.1, "{found:?}");
+            assert!((found.steady - 6.5).abs() < 0.05, "{found:?}");
+        }
+        // Long enough, the cold start is forgotten.
+        let long = upstream(&streams, 60_000.0, 60.0);
+        assert!((long.cold_start - long.steady).abs() < 0.02, "{long:?}");
+    }
+
+    #[test]
+    fn a_simulated_cache_agrees_over_more_than_one_time_to_live() {
+        let streams = Scenario::WithCaching.streams(1.0).unwrap();
+        for seconds in [15.0, 60.0, 120.0, 200.0] {
+            let mut found = Vec::new();
+            for seed in 0..40 {
+                let mut fetches = 0;
+                for stream in &streams {
+                    let (mut draws, mut fresh_until) = (stream.keys.draws(seed), HashMap::new());
+                    let schedule = Schedule::new(stream.rate, seconds);
+                    for now in (0..schedule.count()).map(|i| schedule.due(i).as_secs_f64()) {
+                        let until = fresh_until.entry(draws.draw()).or_insert(0.0);
+                        if now >= *until {
+                            // A little later than asked for: the fetch takes its time.
+                            *until = now + 60.001;
+                            fetches += 1;
+                        }
+                    }
+                }
+                found.push(f64::from(fetches) / seconds);
+            }
+            let mean = found.iter().sum::<f64>() / 40.0;
+            let spread = (found.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 39.0).sqrt();
+            let theory = upstream(&streams, seconds, 60.0);
+            let error = theory.cold_start_standard_error;
+            assert!(
+                (mean - theory.cold_start).abs() < 4.0 * error / 40f64.sqrt() + 0.01,
+                "{mean} {theory:?}"
+            );
+            // Keys share a fixed number of draws, so the true spread is somewhat smaller than that of independent keys.
+            assert!(spread < 1.4 * error && spread > 0.4 * error, "{spread} {theory:?}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What a stream sent and what came back, in bounded memory.
+
+use hdrhistogram::Histogram;
+use protocol::ShardId;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::answer::{Fault, Origin};
+
+/// Longest latency told apart, in µs; a longer one counts as this.
+const LONGEST: u64 = 60_000_000;
+
+/// Latencies with three significant digits.
+#[derive(Clone, Debug)]
+pub struct Latencies(Option<Histogram<u64>>);
+
+impl Default for Latencies {
+    fn default() -> Self {
+        // Refused only for bounds and digits out of range, which these constants are not.
+        Self(Histogram::new_with_bounds(1, LONGEST, 3).ok())
+    }
+}
+
+impl Latencies {
+    /// Adds one.
+    pub fn record(&mut self, latency: Duration) {
+        if let Some(histogram) = &mut self.0 {
+            histogram.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(LONGEST));
+        }
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        if let (Some(histogram), Some(other)) = (&mut self.0, &other.0) {
+            // Both have the same bounds.
+            let _ = histogram.add(other);
+        }
+    }
+
+    /// A quantile in ms; none without a latency.
+    #[must_use]
+    pub fn quantile_ms(&self, quantile: f64) -> Option<f64> {
+        let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
+        #[expect(clippy::cast_precision_loss, reason = "at most 60,000,000")]
+        let micros = histogram.value_at_quantile(quantile) as f64;
+        Some(micros / 1_000.0)
+    }
+}
+
+/// One shard's part.
+#[derive(Clone, Debug, Default)]
+pub struct ShardTally {
+    /// Right answers that name it.
+    pub answered: u64,
+    /// Those for which it was asked.
+    pub upstream: u64,
+    /// Their latencies.
+    pub latencies: Latencies,
+}
+
+/// A stream's books: sent = answered + errors.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Requests sent.
+    pub sent: u64,
+    /// Right answers.
+    pub answered: u64,
+    /// Requests that were due while as many as may were in flight; never sent.
+    pub dropped: u64,
+    /// Right answers from the cache.
+    pub cache_hits: u64,
+    /// Right answers from another's fetch.
+    pub coalesced: u64,
+    /// Everything else, by what was wrong.
+    pub faults: BTreeMap<Fault, u64>,
+    /// By shard.
+    pub shards: Vec<ShardTally>,
+    /// Latencies of right answers.
+    pub latencies: Latencies,
+    /// Requests for the stream's first key.
+    pub hottest_sent: u64,
+    /// Longest time from due to sent.
+    pub max_lag: Duration,
+    /// Requests sent more than [`crate::refusal::LATE`] after they were due.
+    pub late: u64,
+    /// From the start to the last send.
+    pub last_sent: Duration,
+}
+
+impl Tally {
+    /// Empty books for `shards` shards.
+    #[must_use]
+    pub fn new(shards: usize) -> Self {
+        Self { shards: vec![ShardTally::default(); shards], ..Self::default() }
+    }
+
+    /// Counts a request for the key of this index in its stream, sent `lag` after it was due and `since_start`.
+    pub fn sent(&mut self, key: usize, lag: Duration, since_start: Duration) {
+        self.sent += 1;
+        self.hottest_sent += u64::from(key == 0);
+        self.max_lag = self.max_lag.max(lag);
+        self.late += u64::from(lag > crate::refusal::LATE);
+        self.last_sent = self.last_sent.max(since_start);
+    }
+
+    /// Counts what came of a request for a key of `owner`.
+    pub fn ended(&mut self, owner: ShardId, result: Result<Origin, Fault>, latency: Duration) {
+        let origin = match result {
+            Ok(origin) => origin,
+            Err(fault) => {
+                *self.faults.entry(fault).or_default() += 1;
+                return;
+            }
+        };
+        self.answered += 1;
+        self.cache_hits += u64::from(origin == Origin::Cache);
+        self.coalesced += u64::from(origin == Origin::Coalesced);
+        self.latencies.record(latency);
+        if let Some(shard) = self.shards.get_mut(owner.index()) {
+            shard.answered += 1;
+            shard.upstream += u64::from(origin == Origin::Shard);
+            shard.latencies.record(latency);
+        }
+    }
+
+    /// Requests that were not answered right.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        self.faults.values().sum()
+    }
+
+    /// Adds another stream's books; the hottest key stays this one's.
+    pub fn merge(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.answered += other.answered;
+        self.dropped += other.dropped;
+        self.cache_hits += other.cache_hits;
+        self.coalesced += other.coalesced;
+        for (fault, count) in &other.faults {
+            *self.faults.entry(*fault).or_default() += count;
+        }
+        for (mine, theirs) in self.shards.iter_mut().zip(&other.shards) {
+            mine.answered += theirs.answered;
+            mine.upstream += theirs.upstream;
+            mine.latencies.merge(&theirs.latencies);
+        }
+        self.latencies.merge(&other.latencies);
+        self.max_lag = self.max_lag.max(other.max_lag);
+        self.late += other.late;
+        self.last_sent = self.last_sent.max(other.last_sent);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sent_is_answered_plus_errors_and_merging_adds() {
+        let ms = Duration::from_millis;
+        let mut one = Tally::new(2);
+        one.sent(0, ms(1), ms(10));
+        one.ended(ShardId(1), Ok(Origin::Shard), ms(5));
+        one.sent(3, ms(80), ms(20));
+        one.ended(ShardId(1), Ok(Origin::Cache), ms(1));
+        let mut two = Tally::new(2);
+        two.sent(0, ms(2), ms(30));
+        two.ended(ShardId(0), Err(Fault::WrongShard), ms(9));
+        two.sent(1, ms(0), ms(5));
+        two.ended(ShardId(0), Ok(Origin::Coalesced), ms(7));
+        one.merge(&two);
+        assert_eq!((one.sent, one.answered, one.errors()), (4, 3, 1));
+        assert_eq!((one.cache_hits, one.coalesced, one.hottest_sent), (1, 1, 1));
+        assert_eq!((one.late, one.max_lag, one.last_sent), (1, ms(80), ms(30)));
+        let shards: Vec<_> = one.shards.iter().map(|s| (s.answered, s.upstream)).collect();
+        assert_eq!(shards, [(1, 0), (2, 1)]);
+        assert!((one.latencies.quantile_ms(1.0).unwrap() - 7.0).abs() < 0.01);
+        assert_eq!(Latencies::default().quantile_ms(0.5), None);
+    }
+}

@@ -1,0 +1,15 @@
+//! The generator's binary against a stub gateway that keeps its own books. Contents:
+//!
+//! - [`runs`]: scenarios and saturation, their reports equal to the stub's books to the request
+//! - [`refusals`]: when there is no report, and what is said instead
+//! - [`stub`]: the gateway
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests stand outside of test functions, where clippy.toml does not reach"
+)]
+
+mod refusals;
+mod runs;
+mod stub;

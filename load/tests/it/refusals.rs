@@ -1,0 +1,86 @@
+//! When there is no report, and what is said instead.
+
+use std::time::Duration;
+
+use crate::stub::{Behaviour, Stub, load, said};
+
+fn refused(behaviour: Behaviour, args: &[&str], says: &str) {
+    let stub = Stub::start(behaviour);
+    let output = stub.load(&[args, &["--json", "-"]].concat());
+    let (line, code, reported) = said(&output);
+    assert_eq!((code, reported, line.lines().count()), (Some(1), false, 1), "{line}");
+    assert!(line.starts_with("load: ") && line.contains(says), "{line}");
+}
+
+#[test]
+fn a_gateway_too_slow_for_the_rate_gives_no_report() {
+    let slow = Behaviour { delay: Duration::from_secs(3), ..Behaviour::default() };
+    refused(slow, &["run", "uniform", "--duration", "2"], "found as many in flight as the scenario has");
+}
+
+#[test]
+fn too_few_answers_give_no_report() {
+    refused(
+        Behaviour::default(),
+        &["run", "uniform", "--duration", "1"],
+        "50 answers are too few, 100 are needed",
+    );
+}
+
+#[test]
+fn a_gateway_that_refuses_the_cache_is_named() {
+    let refusing = Behaviour { no_cache: true, ..Behaviour::default() };
+    refused(refusing, &["run", "with-caching", "--duration", "1"], "refused to switch its cache on");
+}
+
+#[test]
+fn nobody_there_is_one_line() {
+    // A port that was free a moment ago.
+    let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for how in [&["run", "uniform"][..], &["saturate"]] {
+        let (line, code, reported) = said(&load(&[how, &["--gateway", &format!("http://{addr}")]].concat()));
+        assert_eq!((code, reported, line.lines().count()), (Some(1), false, 1), "{line}");
+        assert!(line.contains("is the lab running?"), "{line}");
+    }
+}
+
+#[test]
+fn too_many_errors_are_reported_and_fail() {
+    let wrong = Behaviour { wrong_shard: true, ..Behaviour::default() };
+    let failing = Behaviour { fail_every: Some(4), ..Behaviour::default() };
+    for (behaviour, kind) in [(wrong, "WrongShard"), (failing, "Status")] {
+        let stub = Stub::start(behaviour);
+        let output = stub.load(&["saturate", "--requests", "200", "--json", "-"]);
+        let (line, code, reported) = said(&output);
+        assert_eq!((code, reported, line.lines().count()), (Some(1), true, 1), "{line}");
+        assert!(line.contains("error_share is") && line.contains(kind), "{line}");
+    }
+}
+
+#[test]
+fn saturation_gives_up_on_a_gateway_that_is_gone() {
+    let stub = Stub::start(Behaviour::default());
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let urls = format!("http://{},http://{gone}", stub.addr);
+    let output = load(&["saturate", "--shard-urls", &urls, "--requests", "1000000", "--json", "-"]);
+    let (line, code, reported) = said(&output);
+    assert_eq!((code, reported, line.lines().count()), (Some(1), false, 1), "{line}");
+    assert!(line.contains("stopped after 1") && line.contains("failed requests"), "{line}");
+}
+
+#[test]
+fn a_bad_option_is_exit_code_2() {
+    for args in [&["run", "nonsense"][..], &["saturate", "--requests", "0"], &["run"], &[]] {
+        let (line, code, _) = said(&load(args));
+        assert_eq!(code, Some(2), "{args:?}: {line}");
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_said() {
+    let stub = Stub::start(Behaviour::default());
+    let output = stub.load(&["saturate", "--requests", "100", "--json", "/no/such/folder/report.json"]);
+    let (line, code, _) = said(&output);
+    assert_eq!(code, Some(1));
+    assert!(line.contains("cannot be written to /no/such/folder/report.json"), "{line}");
+}
