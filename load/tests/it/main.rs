@@ -6,7 +6,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "helpers of tests stand outside of test functions, where clippy.toml does not reach"
 )]
 

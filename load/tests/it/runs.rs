@@ -73,8 +73,7 @@ fn the_same_seed_asks_for_the_same_keys() {
     let asked = |seed: &str| {
         let stub = Stub::start(Behaviour::default());
         stub.report(&["run", "uniform", "--duration", "1", "--rate-factor", "3", "--seed", seed]);
-        let keys = stub.books().keys.clone();
-        keys
+        stub.take_keys()
     };
     assert_eq!(asked("5"), asked("5"));
     assert_ne!(asked("5"), asked("6"));

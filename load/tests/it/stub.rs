@@ -69,6 +69,11 @@ impl Stub {
         self.books.lock().unwrap()
     }
 
+    /// The requests for each key; none are left in the books.
+    pub(crate) fn take_keys(&self) -> HashMap<String, u64> {
+        std::mem::take(&mut self.books().keys)
+    }
+
     /// Runs the generator against this gateway; a run that this machine was too busy for is made again, with new books.
     pub(crate) fn load(&self, args: &[&str]) -> Output {
         let gateway = format!("http://{}", self.addr);
