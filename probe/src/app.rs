@@ -13,7 +13,7 @@ use crate::attach::ProgramStatus;
 use crate::config::Config;
 use crate::error::ProbeError;
 use crate::kernel_log::{self, KernelLog};
-use crate::metrics::{Lost, ProbeMetrics};
+use crate::metrics::ProbeMetrics;
 use crate::probe::Probe;
 use crate::shard_stats::ShardStats;
 use crate::source::KernelSource;
@@ -75,7 +75,7 @@ impl App {
     pub fn start(self) -> Result<Started, StartError> {
         let Self { server, metrics, probe, kernel_log } = self;
         let shown = Arc::clone(&probe);
-        metrics.before_exposition(move || refresh(&shown));
+        metrics.before_exposition(move || shown.export());
         let (watch, asker) = first_look(&probe)?;
         let (health, tasks) = (server.health(), server.tasks());
         // Worker 0 takes them with it.
@@ -103,16 +103,4 @@ fn first_look(probe: &Arc<Probe>) -> Result<(Watch, Asker), StartError> {
     // The client's connections belong to that runtime.
     watch.renew_client(client()?);
     Ok((watch, asker))
-}
-
-fn refresh(probe: &Probe) {
-    for url in probe.shards.iter() {
-        match probe.read(url.id.0) {
-            Ok(counters) => probe.metrics.counted(url.id.0, &counters),
-            Err(error) => {
-                tracing::error!(shard = url.id.0, %error, "no reading for /metrics");
-                probe.metrics.lost(Lost::CountersUnreadable);
-            }
-        }
-    }
 }

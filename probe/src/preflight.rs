@@ -89,7 +89,7 @@ fn privileges_finding() -> Finding {
         .into_iter()
         // Before 5.8, and on container engines that do not know CAP_BPF, CAP_SYS_ADMIN stands for it.
         .filter(|needed| {
-            !needed.is_in(held) && !(*needed == Capability::Bpf && Capability::SysAdmin.is_in(held))
+            !(needed.is_in(held) || *needed == Capability::Bpf && Capability::SysAdmin.is_in(held))
         })
         .map(Capability::name)
         .collect();

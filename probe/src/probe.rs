@@ -8,7 +8,7 @@ use probe_common::endpoint::Endpoint;
 use protocol::shard_urls::ShardUrls;
 
 use crate::attach::ProgramStatus;
-use crate::metrics::ProbeMetrics;
+use crate::metrics::{Lost, ProbeMetrics};
 use crate::source::{Counters, Source, SourceError};
 use crate::targets::Targets;
 
@@ -59,6 +59,19 @@ impl Probe {
     /// When the kernel refuses, or the probe has detached.
     pub fn watch(&self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
         self.source.lock().as_mut().ok_or(SourceError::detached())?.watch(endpoints)
+    }
+
+    /// Brings the metrics of every shard to the kernel's counters.
+    pub fn export(&self) {
+        for url in self.shards.iter() {
+            match self.read(url.id.0) {
+                Ok(counters) => self.metrics.counted(url.id.0, &counters),
+                Err(error) => {
+                    tracing::error!(shard = url.id.0, %error, "no reading for /metrics");
+                    self.metrics.lost(Lost::CountersUnreadable);
+                }
+            }
+        }
     }
 
     /// Reads everything a last time, says it, and detaches.

@@ -132,6 +132,9 @@ impl Ledger {
         let app = match &bracket.app {
             Ok(app) => *app,
             Err(problem) => {
+                if let Some(generation) = &mut self.generation {
+                    generation.still = None;
+                }
                 return Comparison {
                     cause: Some(format!("the shard cannot be read: {problem}")),
                     ..Comparison::default()
@@ -284,3 +287,6 @@ impl Generation {
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,6 +82,8 @@ impl Watch {
 
     /// Runs until `stopping`, then reads the counters a last time and detaches.
     pub async fn run(mut self, stopping: CancellationToken) {
+        // Before the first question: a shard looked up later would start over.
+        self.look_up().await;
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use probe::preflight;
 use probe::source::{Counters, KernelSource, Source};
+use probe_common::endpoint::Endpoint;
 
 /// How long anything may take here.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Whether this test can run; otherwise says so in one line, and in CI fails.
-pub fn privileges(test: &str) -> bool {
+pub(crate) fn privileges(test: &str) -> bool {
     let Some(why) = preflight::check(None).into_iter().find(|finding| !finding.passed) else { return true };
     #[expect(clippy::disallowed_methods, reason = "whether a skipped test is a failure is CI's to say")]
     let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
@@ -24,52 +25,62 @@ pub fn privileges(test: &str) -> bool {
 }
 
 /// A probe of one shard, number 0, at a server of the test's own.
-pub struct Watched {
+pub(crate) struct Watched {
     source: KernelSource,
-    pub server: Server,
+    pub(crate) server: Server,
 }
 
 impl Watched {
     /// Starts a server at `bind`, port 0, and watches it at `address`.
-    pub fn at(bind: &str, address: &str) -> Self {
+    pub(crate) fn at(bind: &str, address: &str) -> Self {
         let server = Server::start(bind);
         let mut watched = Self { source: attached(), server };
         watched.watch(address.parse().unwrap());
         watched
     }
 
+    /// A server that runs already, not watched yet.
+    pub(crate) fn of(server: Server, source: KernelSource) -> Self {
+        Self { source, server }
+    }
+
+    /// What [`watch`](Self::watch) watches on IPv4 loopback.
+    pub(crate) fn endpoints(&self) -> BTreeMap<Endpoint, u32> {
+        BTreeMap::from([(SocketAddr::from(([127, 0, 0, 1], self.server.port)).into(), 0)])
+    }
+
     /// A server and probe on IPv4 loopback.
-    pub fn v4() -> Self {
+    pub(crate) fn v4() -> Self {
         Self::at("127.0.0.1", "127.0.0.1")
     }
 
-    pub fn watch(&mut self, address: IpAddr) {
+    pub(crate) fn watch(&mut self, address: IpAddr) {
         let endpoint = SocketAddr::new(address, self.server.port).into();
         self.source.watch(&BTreeMap::from([(endpoint, 0)])).unwrap();
     }
 
     /// The counters once the server has read everything that was sent.
-    pub fn counters(&mut self, sent: u64) -> Counters {
+    pub(crate) fn counters(&mut self, sent: u64) -> Counters {
         self.server.wait_for(sent);
         self.source.read(0).unwrap()
     }
 }
 
-pub fn attached() -> KernelSource {
+pub(crate) fn attached() -> KernelSource {
     let cgroup = preflight::cgroup(None).unwrap();
     KernelSource::embedded(&cgroup).unwrap().0
 }
 
 /// Reads everything and answers each read once.
-pub struct Server {
-    pub port: u16,
+pub(crate) struct Server {
+    pub(crate) port: u16,
     read: Arc<AtomicU64>,
 }
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 impl Server {
-    pub fn start(bind: &str) -> Self {
+    pub(crate) fn start(bind: &str) -> Self {
         let listener = TcpListener::bind((bind, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let read = Arc::new(AtomicU64::new(0));
@@ -84,7 +95,7 @@ impl Server {
     }
 
     /// Waits until `bytes` in all have been read.
-    pub fn wait_for(&self, bytes: u64) {
+    pub(crate) fn wait_for(&self, bytes: u64) {
         let deadline = Instant::now() + PATIENCE;
         while self.read.load(Ordering::SeqCst) < bytes {
             assert!(Instant::now() < deadline, "the server has {:?} of {bytes} bytes", self.read);
@@ -106,46 +117,48 @@ fn serve(mut stream: TcpStream, total: &AtomicU64) {
 }
 
 /// A connection that counts what it sends.
-pub struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
-    pub sent: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
 }
 
 impl Client {
-    pub fn connect(address: &str, port: u16) -> Self {
+    pub(crate) fn connect(address: &str, port: u16) -> Self {
         let address = SocketAddr::new(address.parse().unwrap(), port);
         let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, sent: 0 }
+        Self { stream, sent: 0, received: 0 }
     }
 
     /// Sends bytes in one piece.
-    pub fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
         self.sent += bytes.len() as u64;
     }
 
     /// Sends bytes and waits for an answer.
-    pub fn ask(&mut self, bytes: &[u8]) {
+    pub(crate) fn ask(&mut self, bytes: &[u8]) {
         self.send(bytes);
         self.answer();
     }
 
     /// Waits for one answer.
-    pub fn answer(&mut self) {
+    pub(crate) fn answer(&mut self) {
         let mut answer = [0; ANSWER.len()];
         self.stream.read_exact(&mut answer).unwrap();
+        self.received += answer.len() as u64;
     }
 }
 
 /// A usual request for a key.
-pub fn get(key: &str) -> Vec<u8> {
+pub(crate) fn get(key: &str) -> Vec<u8> {
     format!("GET /data/{key} HTTP/1.1\r\naccept: */*\r\nhost: 127.0.0.1:9000\r\n\r\n").into_bytes()
 }
 
 /// A usual write with this body.
-pub fn post(body: &[u8]) -> Vec<u8> {
+pub(crate) fn post(body: &[u8]) -> Vec<u8> {
     let head = format!("POST /data HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }

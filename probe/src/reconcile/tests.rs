@@ -1,0 +1,254 @@
+//! A shard, its load and a clock, all made up: the ledger must say what is true of them.
+
+use super::*;
+
+/// Requests reach the socket, and the application `delay` later.
+struct World {
+    now: Duration,
+    kernel: u64,
+    app: u64,
+    started_at: f64,
+    active: u64,
+    on_their_way: VecDeque<(Duration, u64)>,
+    unparsed: [u64; REASONS],
+    ledger: Ledger,
+}
+
+impl World {
+    /// `kernel_before`: counted before this probe, so not by its kernel programs.
+    fn new(app: u64) -> Self {
+        Self {
+            now: Duration::from_secs(100),
+            kernel: 0,
+            app,
+            started_at: 1.0,
+            active: 0,
+            on_their_way: VecDeque::new(),
+            unparsed: [0; REASONS],
+            ledger: Ledger::default(),
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        while let Some((_, count)) = self.on_their_way.pop_front_if(|(due, _)| *due <= self.now) {
+            self.app += count;
+        }
+    }
+
+    fn send(&mut self, count: u64, delay: Duration) {
+        self.kernel += count;
+        self.on_their_way.push_back((self.now + delay, count));
+    }
+
+    /// A bracket during which `moves` requests reach the socket behind the application's reading.
+    fn look(&mut self, moves: u64) -> Comparison {
+        let (from, kernel_before) = (self.now, self.kernel);
+        let app = AppReading {
+            requests_received: self.app,
+            started_at: self.started_at,
+            active_requests: self.active,
+        };
+        self.send(moves, Duration::from_millis(3));
+        self.pass(Duration::from_millis(1));
+        self.ledger.observe(&Bracket {
+            from,
+            to: self.now,
+            kernel_before,
+            kernel_after: self.kernel,
+            unparsed: self.unparsed,
+            app: Ok(app),
+            unix_seconds: self.now.as_secs_f64(),
+        })
+    }
+
+    /// Load for a while: brackets once a second, as the loop takes them, some requests always on their way.
+    fn load(&mut self, seconds: u32, a_second: u64) -> Vec<Comparison> {
+        let mut seen = Vec::new();
+        for _ in 0..seconds {
+            for step in 0..100 {
+                // Uneven, so that no bracket falls on a convenient moment.
+                self.send(a_second / 100 + step % 3, Duration::from_millis(7 * (step % 5)));
+                self.pass(Duration::from_millis(10));
+            }
+            seen.push(self.look(2));
+        }
+        seen
+    }
+
+    /// Brackets in silence until a verdict stands.
+    fn settle(&mut self) -> Comparison {
+        self.pass(Duration::from_secs(1));
+        let mut last = self.look(0);
+        for _ in 0..12 {
+            self.pass(Duration::from_millis(50));
+            last = self.look(0);
+        }
+        last
+    }
+}
+
+#[track_caller]
+fn assert_firm(comparison: &Comparison, difference: i64) {
+    assert_eq!(
+        (comparison.difference, comparison.bound, comparison.agrees),
+        (Some(difference), Some(0), Some(difference == 0)),
+        "{comparison:?}"
+    );
+}
+
+#[test]
+fn a_quiet_start_gives_a_firm_baseline_whatever_came_before() {
+    let mut world = World::new(12_345);
+    let first = world.look(0);
+    assert_eq!((first.agrees, first.difference, first.kernel), (None, None, Some(0)));
+    assert_eq!(first.cause.as_deref(), Some("the baseline is being taken"));
+    assert!(world.ledger.is_settling(&first));
+    let settled = world.settle();
+    assert_firm(&settled, 0);
+    assert_eq!((settled.kernel, settled.app, settled.cause.as_deref()), (Some(0), Some(0), None));
+    assert!(!world.ledger.is_settling(&settled));
+    assert!(settled.since.is_some_and(|since| (99.0..102.0).contains(&since)));
+}
+
+#[test]
+fn load_agrees_within_its_bound_and_rest_agrees_to_the_request() {
+    let mut world = World::new(7);
+    world.settle();
+    let kernel = world.kernel;
+    for comparison in world.load(20, 10_000) {
+        assert_eq!(comparison.agrees, Some(true), "{comparison:?}");
+        assert!(comparison.bound.is_some_and(|bound| bound > 0));
+    }
+    let rest = world.settle();
+    assert_firm(&rest, 0);
+    assert_eq!((rest.kernel, rest.app), (Some(world.kernel - kernel), Some(world.kernel - kernel)));
+}
+
+#[test]
+fn an_equal_count_at_rest_is_firm_at_once() {
+    let mut world = World::new(0);
+    world.settle();
+    world.send(50, Duration::from_millis(1));
+    world.pass(Duration::from_millis(2));
+    assert_firm(&world.look(0), 0);
+}
+
+#[test]
+fn a_request_the_kernel_missed_is_a_difference_at_once() {
+    let mut world = World::new(0);
+    world.settle();
+    world.load(3, 1_000);
+    world.app += 3;
+    let rest = world.settle();
+    assert_firm(&rest, -3);
+    assert!(rest.cause.is_some_and(|cause| cause.contains("counted 3 requests the kernel did not see")));
+    world.load(8, 1_000);
+    assert_firm(&world.settle(), -3);
+}
+
+#[test]
+fn unparsed_segments_are_named_as_the_cause() {
+    let mut world = World::new(0);
+    world.unparsed[Reason::Joined as usize] = 9;
+    world.settle();
+    world.app += 1;
+    world.unparsed[Reason::Gap as usize] += 2;
+    let rest = world.settle();
+    assert_firm(&rest, -1);
+    assert_eq!(rest.cause.as_deref(), Some("the shard counted 1 more; segments not parsed: gap 2"));
+}
+
+#[test]
+fn a_request_the_shard_did_not_count_is_a_difference_once_nothing_is_on_its_way() {
+    let mut world = World::new(0);
+    world.settle();
+    world.load(3, 1_000);
+    world.kernel += 2;
+    let now = world.look(0);
+    assert_eq!(now.agrees, Some(true), "it may be on its way: {now:?}");
+    let rest = world.settle();
+    assert_firm(&rest, 2);
+    assert!(rest.cause.is_some_and(|cause| cause.starts_with("2 requests reached the shard's socket")));
+}
+
+#[test]
+fn a_baseline_taken_under_load_leaves_no_offset() {
+    for a_second in [100, 10_000, 1_000_000] {
+        let mut world = World::new(5_000_000);
+        // On their way when the probe attached: the application will count them, the kernel has not.
+        world.on_their_way.push_back((world.now + Duration::from_millis(40), 77));
+        let seen = world.load(20, a_second);
+        assert_eq!(seen[0].agrees, None);
+        assert!(seen.iter().all(|comparison| comparison.agrees != Some(false)), "{seen:?}");
+        assert_eq!(seen[19].agrees, Some(true));
+        assert_firm(&world.settle(), 0);
+    }
+}
+
+#[test]
+fn a_baseline_taken_under_load_is_narrow_after_a_while() {
+    let mut world = World::new(100);
+    world.load(10, 1_000);
+    // Slower now, so the interval is as wide as five seconds of this.
+    world.load(10, 10);
+    let low_load = world.load(1, 10).remove(0);
+    assert!(low_load.bound.is_some_and(|bound| bound < 1_300), "{low_load:?}");
+    // More than that cannot be lost unseen.
+    world.app += 1_300;
+    assert_eq!(world.settle().agrees, Some(false));
+}
+
+#[test]
+fn a_shard_restarted_under_load_starts_over_without_an_offset() {
+    let mut world = World::new(0);
+    world.settle();
+    world.load(10, 2_000);
+    // It is killed with requests in its hands, which nobody will ever count.
+    world.send(40, Duration::from_secs(1_000));
+    world.on_their_way.clear();
+    world.app = 0;
+    world.started_at = 2.0;
+    let seen = world.load(10, 2_000);
+    assert!(seen.iter().all(|comparison| comparison.agrees != Some(false)), "{seen:?}");
+    let rest = world.settle();
+    assert_firm(&rest, 0);
+    assert!(rest.since.is_some_and(|since| since > 110.0));
+}
+
+#[test]
+fn a_moment_of_overload_does_not_spoil_the_baseline() {
+    let mut world = World::new(0);
+    world.load(3, 1_000);
+    // For four seconds the application reads nothing, but answers /stats.
+    world.send(5_000, Duration::from_secs(4));
+    world.load(6, 1_000);
+    assert_firm(&world.settle(), 0);
+}
+
+#[test]
+fn an_unreadable_shard_has_no_verdict_and_gets_it_back() {
+    let mut world = World::new(0);
+    world.settle();
+    let lost = world.ledger.observe(&Bracket {
+        from: world.now,
+        to: world.now,
+        kernel_before: 0,
+        kernel_after: 0,
+        unparsed: [0; REASONS],
+        app: Err("no connection".to_owned()),
+        unix_seconds: 0.0,
+    });
+    assert_eq!((lost.agrees, lost.difference, lost.bound), (None, None, None));
+    assert_eq!(lost.cause.as_deref(), Some("the shard cannot be read: no connection"));
+    assert!(!world.ledger.is_settling(&lost));
+    world.load(3, 1_000);
+    assert_firm(&world.settle(), 0);
+}
+
+#[test]
+fn history_stays_short() {
+    let mut world = World::new(0);
+    world.load(100, 10);
+    assert!(world.ledger.history.len() < 20, "{}", world.ledger.history.len());
+}

@@ -1,1 +1,0 @@
-//! Single packets through the programs, without a network.

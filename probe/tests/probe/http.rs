@@ -1,0 +1,186 @@
+//! The probe's HTTP interface over counters from a list: no privileges needed.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use probe::api::ApiState;
+use probe::metrics::ProbeMetrics;
+use probe::probe::Probe;
+use probe::routes;
+use probe::shard_stats::ShardStats;
+use probe::source::{Counters, ReplaySource};
+use probe::watch::Watch;
+use probe_common::requests::{Reason, Requests};
+use probe_common::traffic::{Flow, Traffic};
+use protocol::shard_urls::ShardUrls;
+use serde_json::Value;
+use service::metrics::Metrics;
+use service::server::{Server, Started};
+
+use crate::shard::Shard;
+
+struct Served {
+    base: String,
+    server: Option<Started>,
+}
+
+impl Served {
+    fn get(&self, path: &str) -> (u16, String) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut answer = agent.get(format!("{}{path}", self.base)).call().unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    }
+
+    fn json(&self, path: &str) -> Value {
+        let (status, body) = self.get(path);
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.server.take().map(|server| server.stop(Duration::from_secs(2))));
+    }
+}
+
+/// A probe of these shards, one list of counters each.
+fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
+    let mut source = ReplaySource::default();
+    for (shard, readings) in (0..).zip(readings) {
+        readings.into_iter().for_each(|counters| source.push(shard, counters));
+    }
+    let urls = ShardUrls::parse(&shards.join(",")).unwrap();
+    let metrics = Arc::new(Metrics::default());
+    let probe_metrics = ProbeMetrics::register(&metrics).unwrap();
+    let probe = Arc::new(Probe::new(
+        urls.clone(),
+        "/cgroup".into(),
+        Vec::new(),
+        false,
+        probe_metrics,
+        Box::new(source),
+    ));
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), NonZeroUsize::MIN).unwrap();
+    let base = format!("http://{}", server.local_addr());
+    let (watch, asker) = Watch::new(Arc::clone(&probe), urls, ShardStats::new().unwrap());
+    let (health, tasks) = (server.health(), server.tasks());
+    let background = parking_lot::Mutex::new(Some(watch));
+    let shown = Arc::clone(&probe);
+    metrics.before_exposition(move || shown.export());
+    let server = server
+        .start(move |worker| {
+            if let Some(watch) = background.lock().take() {
+                drop(worker.tasks.spawn("watch", watch.run(tasks.stopping())));
+            }
+            let state = ApiState { probe: Arc::clone(&probe), asker: asker.clone() };
+            routes::router(state, health.clone(), Arc::clone(&metrics))
+        })
+        .unwrap();
+    Served { base, server: Some(server) }
+}
+
+fn counters(get: u64, set: u64) -> Counters {
+    let mut unparsed = [0; 8];
+    unparsed[Reason::Gap as usize] = 5;
+    Counters {
+        requests: Requests { get, set, control: 3, repeats: 4, unparsed },
+        traffic: Traffic {
+            receive: Flow { payload_bytes: 10, ip_bytes: 20, packets: 30 },
+            transmit: Flow { payload_bytes: 40, ip_bytes: 50, packets: 60 },
+        },
+    }
+}
+
+#[test]
+fn counters_are_shown_as_json_and_as_metrics() {
+    let shard = Shard::start(0);
+    let served = serve(&[shard.url()], vec![vec![counters(7, 2)]]);
+    let shards = served.json("/api/shards");
+    let expected = serde_json::json!({
+        "shard_id": 0, "address": shard.addr.to_string(), "requests": {"get": 7, "set": 2}, "control_requests": 3,
+        "payload_bytes": {"receive": 10, "transmit": 40}, "ip_bytes": {"receive": 20, "transmit": 50},
+        "packets": {"receive": 30, "transmit": 60}, "repeated_requests": 4,
+        "unparsed": {"unreadable": 0, "joined": 0, "gap": 5, "chunked": 0, "malformed": 0, "budget": 0, "handshake": 0,
+                     "concurrent": 0},
+    });
+    assert_eq!(shards["shards"][0], expected);
+    assert!(shards["taken_at"].as_f64().unwrap() > 1e9);
+    let (_, metrics) = served.get("/metrics");
+    for line in [
+        r#"kernel_shard_requests_total{operation="get",shard_id="0"} 7"#,
+        r#"kernel_shard_requests_total{operation="set",shard_id="0"} 2"#,
+        r#"kernel_shard_control_requests_total{shard_id="0"} 3"#,
+        r#"kernel_shard_unparsed_total{reason="gap",shard_id="0"} 5"#,
+        r#"kernel_shard_payload_bytes_total{direction="transmit",shard_id="0"} 40"#,
+        r#"kernel_shard_ip_bytes_total{direction="receive",shard_id="0"} 20"#,
+        r#"kernel_shard_packets_total{direction="receive",shard_id="0"} 30"#,
+        r#"probe_events_lost_total{reason="counters_unreadable"} 0"#,
+    ] {
+        assert!(metrics.lines().any(|have| have == line), "{line} is not in\n{metrics}");
+    }
+}
+
+#[test]
+fn an_agreement_is_fresh_firm_and_exported() {
+    let shard = Shard::start(1_000);
+    let served = serve(&[shard.url()], vec![vec![counters(7, 2)]]);
+    let compare = served.json("/api/compare");
+    let one = &compare["shards"][0];
+    assert_eq!((&one["difference"], &one["bound"], &one["agrees"]), (&0.into(), &0.into(), &true.into()));
+    assert_eq!((&one["shard_id"], &one["cause"]), (&0.into(), &Value::Null));
+    assert!(compare["taken_at"].as_f64() >= one["since"].as_f64());
+    assert!(compare["hot_keys"].is_object());
+    let (_, metrics) = served.get("/metrics");
+    for line in [
+        r#"reconciliation_agrees{shard_id="0"} 1"#,
+        r#"reconciliation_requests_bound{shard_id="0"} 0"#,
+        r#"reconciliation_requests_difference{shard_id="0"} 0"#,
+    ] {
+        assert!(metrics.lines().any(|have| have == line), "{line} is not in\n{metrics}");
+    }
+    // The shard counts three the kernel does not see.
+    shard.received.fetch_add(3, std::sync::atomic::Ordering::SeqCst);
+    let one = &served.json("/api/compare")["shards"][0];
+    assert_eq!((&one["difference"], &one["agrees"]), (&(-3).into(), &false.into()));
+    assert!(one["cause"].as_str().unwrap().contains("3"));
+    assert!(served.get("/metrics").1.contains("reconciliation_agrees{shard_id=\"0\"} 0"));
+}
+
+#[test]
+fn without_a_shard_there_is_no_verdict_and_no_series() {
+    let gone = Shard::start(0).url();
+    let served = serve(&[gone], vec![vec![counters(7, 2)]]);
+    let one = &served.json("/api/compare")["shards"][0];
+    assert_eq!((&one["agrees"], &one["difference"]), (&Value::Null, &Value::Null));
+    assert!(one["cause"].as_str().unwrap().starts_with("the shard cannot be read: "), "{one}");
+    let (_, metrics) = served.get("/metrics");
+    assert!(!metrics.contains("reconciliation_agrees{"), "{metrics}");
+    assert!(!metrics.contains(r#"probe_events_lost_total{reason="shard_unreadable"} 0"#), "{metrics}");
+}
+
+#[test]
+fn unreadable_counters_are_said_and_counted() {
+    let shard = Shard::start(0);
+    let served = serve(&[shard.url()], vec![vec![]]);
+    assert_eq!(served.get("/api/shards").0, 503);
+    let one = &served.json("/api/compare")["shards"][0];
+    assert_eq!(one["agrees"], Value::Null);
+    let (status, metrics) = served.get("/metrics");
+    assert!(status == 200 && !metrics.contains(r#"{reason="counters_unreadable"} 0"#), "{metrics}");
+}
+
+#[test]
+fn everything_else_is_refused_as_the_contract_says() {
+    let shard = Shard::start(0);
+    let served = serve(&[shard.url()], vec![vec![counters(0, 0)]]);
+    let (status, body) = served.get("/nothing");
+    assert!(status == 404 && body.contains("no_such_route"), "{body}");
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    assert_eq!(agent.post(format!("{}/api/compare", served.base)).send_empty().unwrap().status(), 405);
+    for path in ["/", "/live", "/ready", "/status"] {
+        assert_eq!(served.get(path).0, 200, "{path}");
+    }
+    assert_eq!(served.json("/status")["shards"][0]["addresses"][0], shard.addr.to_string());
+}

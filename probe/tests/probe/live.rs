@@ -1,0 +1,260 @@
+//! Real connections over loopback.
+
+use probe_common::requests::Reason;
+
+use crate::harness::{Client, Server, Watched, attached, get, post, privileges};
+use probe::source::Source;
+
+#[test]
+fn requests_over_keep_alive_are_counted_by_kind() {
+    if !privileges("requests_over_keep_alive_are_counted_by_kind") {
+        return;
+    }
+    let mut watched = Watched::v4();
+    let mut client = Client::connect("127.0.0.1", watched.server.port);
+    for n in 0..500 {
+        client.ask(&get(&format!("user-{n}")));
+        if n % 5 == 0 {
+            client.ask(&post(br#"{"key":"user-1","value":{}}"#));
+        }
+        if n % 10 == 0 {
+            client.ask(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n");
+        }
+    }
+    let counters = watched.counters(client.sent);
+    let requests = counters.requests;
+    assert_eq!((requests.get, requests.set, requests.control), (500, 100, 50));
+    assert_eq!((requests.repeats, requests.unparsed), (0, [0; 8]));
+    assert_eq!(counters.traffic.receive.payload_bytes, client.sent);
+    assert_eq!(counters.traffic.transmit.payload_bytes, client.received);
+}
+
+#[test]
+fn a_new_connection_for_each_request_is_counted() {
+    if !privileges("a_new_connection_for_each_request_is_counted") {
+        return;
+    }
+    let mut watched = Watched::v4();
+    let mut sent = 0;
+    for n in 0..300 {
+        let mut client = Client::connect("127.0.0.1", watched.server.port);
+        client.ask(&get(&format!("user-{n}")));
+        sent += client.sent;
+    }
+    let requests = watched.counters(sent).requests;
+    assert_eq!((requests.get, requests.unparsed), (300, [0; 8]));
+}
+
+#[test]
+fn many_connections_at_once_are_counted() {
+    if !privileges("many_connections_at_once_are_counted") {
+        return;
+    }
+    let mut watched = Watched::v4();
+    let port = watched.server.port;
+    let clients: Vec<_> = (0..16)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let mut client = Client::connect("127.0.0.1", port);
+                for n in 0..500 {
+                    client.ask(&get(&format!("user-{n}")));
+                }
+                client.sent
+            })
+        })
+        .collect();
+    let sent = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    let requests = watched.counters(sent).requests;
+    assert_eq!((requests.get, requests.unparsed), (8_000, [0; 8]));
+}
+
+#[test]
+fn ipv6_is_counted() {
+    if !privileges("ipv6_is_counted") {
+        return;
+    }
+    let mut watched = Watched::at("::1", "::1");
+    let mut client = Client::connect("::1", watched.server.port);
+    (0..50).for_each(|_| client.ask(&get("abc")));
+    assert_eq!(watched.counters(client.sent).requests.get, 50);
+}
+
+#[test]
+fn ipv4_on_an_ipv6_socket_is_counted_however_the_address_is_written() {
+    if !privileges("ipv4_on_an_ipv6_socket_is_counted_however_the_address_is_written") {
+        return;
+    }
+    for address in ["127.0.0.1", "::ffff:127.0.0.1"] {
+        let mut watched = Watched::at("::", address);
+        let mut client = Client::connect("127.0.0.1", watched.server.port);
+        (0..50).for_each(|_| client.ask(&get("abc")));
+        assert_eq!(watched.counters(client.sent).requests.get, 50, "{address}");
+    }
+}
+
+#[test]
+fn another_address_with_the_same_port_is_another_server() {
+    if !privileges("another_address_with_the_same_port_is_another_server") {
+        return;
+    }
+    let mut watched = Watched::at("0.0.0.0", "127.0.0.1");
+    let mut one = Client::connect("127.0.0.1", watched.server.port);
+    let mut other = Client::connect("127.0.0.2", watched.server.port);
+    one.ask(&get("abc"));
+    other.ask(&get("abc"));
+    assert_eq!(watched.counters(one.sent + other.sent).requests.get, 1);
+}
+
+#[test]
+fn heads_split_at_every_byte_are_counted() {
+    if !privileges("heads_split_at_every_byte_are_counted") {
+        return;
+    }
+    let mut watched = Watched::v4();
+    let mut client = Client::connect("127.0.0.1", watched.server.port);
+    let requests = [get("user-1"), post(b"{\"key\":1}")].concat();
+    for at in 1..requests.len() {
+        client.send(&requests[..at]);
+        watched.server.wait_for(client.sent);
+        client.send(&requests[at..]);
+        watched.server.wait_for(client.sent);
+    }
+    let rounds = requests.len() as u64 - 1;
+    let counted = watched.counters(client.sent).requests;
+    assert_eq!((counted.get, counted.set, counted.unparsed), (rounds, rounds, [0; 8]));
+}
+
+#[test]
+fn a_head_byte_by_byte_is_counted_once() {
+    if !privileges("a_head_byte_by_byte_is_counted_once") {
+        return;
+    }
+    let mut watched = Watched::v4();
+    let mut client = Client::connect("127.0.0.1", watched.server.port);
+    for byte in get("user-1") {
+        assert_eq!(watched.counters(client.sent).requests.get, 0);
+        client.send(&[byte]);
+    }
+    assert_eq!(watched.counters(client.sent).requests.get, 1);
+}
+
+#[test]
+fn pipelines_of_any_depth_are_counted() {
+    if !privileges("pipelines_of_any_depth_are_counted") {
+        return;
+    }
+    let mut watched = Watched::v4();
+    let mut client = Client::connect("127.0.0.1", watched.server.port);
+    let mut expected = 0;
+    for depth in 1..=64 {
+        client.send(&get("celebrity-user-kardashian").repeat(depth));
+        expected += depth as u64;
+    }
+    // A batch of segments as large as they come.
+    client.send(&get("abc").repeat(2_000));
+    let counted = watched.counters(client.sent).requests;
+    assert_eq!((counted.get, counted.unparsed), (expected + 2_000, [0; 8]));
+}
+
+#[test]
+fn a_body_with_a_head_inside_or_at_a_segments_start_counts_once() {
+    if !privileges("a_body_with_a_head_inside_or_at_a_segments_start_counts_once") {
+        return;
+    }
+    let mut watched = Watched::v4();
+    let mut client = Client::connect("127.0.0.1", watched.server.port);
+    let head = get("inside");
+    let request = post(&head.repeat(3));
+    let body_at = request.len() - 3 * head.len();
+    for at in [body_at, body_at + head.len(), body_at + 1, body_at - 1, request.len() - 1] {
+        client.send(&request[..at]);
+        watched.server.wait_for(client.sent);
+        client.send(&request[at..]);
+        watched.server.wait_for(client.sent);
+    }
+    client.send(&request);
+    let counted = watched.counters(client.sent).requests;
+    assert_eq!((counted.get, counted.set, counted.unparsed), (0, 6, [0; 8]));
+}
+
+#[test]
+fn large_bodies_are_skipped() {
+    if !privileges("large_bodies_are_skipped") {
+        return;
+    }
+    let mut watched = Watched::v4();
+    let mut client = Client::connect("127.0.0.1", watched.server.port);
+    for _ in 0..20 {
+        client.send(&post(&vec![b'x'; 300_000]));
+        client.send(&get("after"));
+    }
+    let counted = watched.counters(client.sent).requests;
+    assert_eq!((counted.get, counted.set, counted.unparsed), (20, 20, [0; 8]));
+}
+
+#[test]
+fn a_connection_older_than_the_probe_is_followed_from_its_next_request() {
+    if !privileges("a_connection_older_than_the_probe_is_followed_from_its_next_request") {
+        return;
+    }
+    let server = Server::start("127.0.0.1");
+    let mut between = Client::connect("127.0.0.1", server.port);
+    let mut inside = Client::connect("127.0.0.1", server.port);
+    between.ask(&get("before"));
+    let request = post(&[b'x'; 1_000]);
+    inside.ask(&request[..500]);
+    server.wait_for(between.sent + inside.sent);
+
+    let mut watched = Watched::of(server, attached());
+    watched.watch("127.0.0.1".parse().unwrap());
+    between.ask(&get("after"));
+    inside.ask(&request[500..]);
+    inside.ask(&get("after"));
+    let counted = watched.counters(between.sent + inside.sent).requests;
+    assert_eq!((counted.get, counted.set), (2, 0));
+    assert_eq!(counted.unparsed[Reason::Joined as usize], 1);
+    assert_eq!(counted.unparsed.iter().sum::<u64>(), 1);
+}
+
+#[test]
+fn a_chunked_body_is_unparsed_and_the_next_request_counts() {
+    if !privileges("a_chunked_body_is_unparsed_and_the_next_request_counts") {
+        return;
+    }
+    let mut watched = Watched::v4();
+    let mut client = Client::connect("127.0.0.1", watched.server.port);
+    client.ask(b"POST /data HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n");
+    client.ask(&get("after"));
+    let counted = watched.counters(client.sent).requests;
+    assert_eq!((counted.get, counted.set, counted.unparsed[Reason::Chunked as usize]), (1, 1, 1));
+}
+
+#[test]
+fn probes_do_not_displace_each_other_and_a_dropped_one_stops_counting() {
+    if !privileges("probes_do_not_displace_each_other_and_a_dropped_one_stops_counting") {
+        return;
+    }
+    let mut first = Watched::v4();
+    let mut second = attached();
+    second.watch(&first.endpoints()).unwrap();
+    let mut client = Client::connect("127.0.0.1", first.server.port);
+    client.ask(&get("abc"));
+    assert_eq!(first.counters(client.sent).requests.get, 1);
+    assert_eq!(second.read(0).unwrap().requests.get, 1);
+    drop(second);
+    client.ask(&get("abc"));
+    assert_eq!(first.counters(client.sent).requests.get, 2);
+}
+
+#[test]
+fn a_shard_that_is_no_longer_watched_is_no_longer_counted() {
+    if !privileges("a_shard_that_is_no_longer_watched_is_no_longer_counted") {
+        return;
+    }
+    let mut watched = Watched::v4();
+    let mut client = Client::connect("127.0.0.1", watched.server.port);
+    client.ask(&get("abc"));
+    watched.watch("127.0.0.9".parse().unwrap());
+    client.ask(&get("abc"));
+    assert_eq!(watched.counters(client.sent).requests.get, 1);
+}

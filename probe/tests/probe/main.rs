@@ -1,0 +1,17 @@
+//! The probe against this kernel and over HTTP. Each test attaches programs of its own, so they run side by side.
+//!
+//! - `harness`: privileges, a probe, a server and what was sent to it
+//! - `program`: single packets through the real programs, without a network
+//! - `live`: real connections over loopback
+//! - `shard`: a stand-in for a shard that counts its requests
+//! - `http`: the probe's HTTP interface over counters from a list
+//! - `process`: the probe's binary from start to stop
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+mod harness;
+mod http;
+mod live;
+mod process;
+mod program;
+mod shard;

@@ -1,0 +1,272 @@
+//! The probe's binary from start to stop.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::harness::{PATIENCE, privileges};
+use crate::shard::Shard;
+
+/// A user without any privilege (`nobody`).
+const NOBODY: u32 = 65_534;
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_probe"));
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn error_line(output: &Output) -> String {
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text
+}
+
+/// A running probe of one shard.
+struct Running {
+    child: Child,
+    base: String,
+    log: BufReader<std::process::ChildStderr>,
+}
+
+impl Running {
+    fn start(shard: &Shard) -> Self {
+        let arguments = ["run", "--port", "0", "--shard-urls", &shard.url()];
+        let mut child = command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut seen = String::new();
+        let base = loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).unwrap() > 0, "the probe ended: {seen}");
+            if let Some((_, addr)) = line.trim().split_once("ready addr=") {
+                break format!("http://{addr}");
+            }
+            seen += &line;
+        };
+        Self { child, base, log }
+    }
+
+    fn json(&self, path: &str) -> Value {
+        ureq::get(format!("{}{path}", self.base)).call().unwrap().body_mut().read_json().unwrap()
+    }
+
+    /// Stops it; gives the exit code and the rest of its log.
+    fn stop(mut self) -> (Option<i32>, String) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails when it has been stopped already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ask(shard: &Shard, requests: u32) {
+    let agent = ureq::Agent::new_with_defaults();
+    for n in 0..requests {
+        agent
+            .get(format!("{}/data/user-{n}", shard.url()))
+            .call()
+            .unwrap()
+            .body_mut()
+            .read_to_string()
+            .unwrap();
+        if n % 10 == 0 {
+            let body = r#"{"key":"user-1","value":{}}"#;
+            agent
+                .post(format!("{}/data", shard.url()))
+                .send(body)
+                .unwrap()
+                .body_mut()
+                .read_to_string()
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_bad_setting_is_one_line_and_exit_code_2() {
+    for (arguments, expected) in [
+        (&["run"][..], "SHARD_URLS (--shard-urls) is required"),
+        (&["run", "--shard-urls", "ftp://a"], "SHARD_URLS=\"ftp://a\" cannot be used"),
+        (&["check", "--shard-urls", ""], "cannot be used"),
+        (&["run", "--shard-urls", "http://a", "--kernel-log", "loud"], "KERNEL_LOG (--kernel-log)=\"loud\""),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(error_line(&output).contains(expected), "{arguments:?}: {}", error_line(&output));
+    }
+}
+
+#[test]
+fn a_cgroup_that_is_none_is_one_line_and_exit_code_1() {
+    if !privileges("a_cgroup_that_is_none_is_one_line_and_exit_code_1") {
+        return;
+    }
+    let output = run(&["run", "--port", "0", "--shard-urls", "http://127.0.0.1:9", "--cgroup", "/tmp"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error_line(&output).contains("CGROUP=/tmp is no cgroup v2 folder: leave CGROUP unset"));
+}
+
+#[test]
+fn without_privileges_there_is_one_line_and_exit_code_1() {
+    if !privileges("without_privileges_there_is_one_line_and_exit_code_1") {
+        return;
+    }
+    // The test's binaries may lie where another user cannot reach them.
+    let copy = std::env::temp_dir().join(format!("probe-unprivileged-{}", std::process::id()));
+    std::fs::copy(env!("CARGO_BIN_EXE_probe"), &copy).unwrap();
+    let nobody = |verb| {
+        let mut command = Command::new(&copy);
+        command
+            .args([verb, "--port", "0", "--shard-urls", "http://127.0.0.1:9"])
+            .env_clear()
+            .stdin(Stdio::null());
+        command.uid(NOBODY).gid(NOBODY).current_dir("/").output().unwrap()
+    };
+    let (ran, checked) = (nobody("run"), nobody("check"));
+    std::fs::remove_file(&copy).unwrap();
+    assert_eq!(ran.status.code(), Some(1));
+    let line = error_line(&ran);
+    assert!(line.contains("CAP_BPF and CAP_NET_ADMIN") && line.contains("root"), "{line}");
+    assert_eq!(checked.status.code(), Some(1));
+    let findings = String::from_utf8(checked.stdout).unwrap();
+    assert!(
+        findings
+            .contains("FAIL privileges: this process lacks CAP_BPF and CAP_NET_ADMIN: run the probe as root")
+    );
+    assert!(findings.contains("ok   cgroup v2: /"), "{findings}");
+}
+
+#[test]
+fn check_passes_where_the_probe_runs() {
+    if !privileges("check_passes_where_the_probe_runs") {
+        return;
+    }
+    let output = run(&["check", "--shard-urls", "http://127.0.0.1:9"]);
+    let findings = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{findings}");
+    assert!(
+        findings.lines().count() == 4 && findings.lines().all(|line| line.starts_with("ok")),
+        "{findings}"
+    );
+}
+
+#[test]
+fn the_probe_counts_what_the_shard_counts_without_privileges_and_stops_cleanly() {
+    if !privileges("the_probe_counts_what_the_shard_counts_without_privileges_and_stops_cleanly") {
+        return;
+    }
+    let shard = Shard::start(500);
+    let probe = Running::start(&shard);
+    ask(&shard, 100);
+    let compare = &probe.json("/api/compare")["shards"][0];
+    assert_eq!((&compare["kernel"], &compare["app"]), (&110.into(), &110.into()), "{compare}");
+    assert_eq!(
+        (&compare["difference"], &compare["bound"], &compare["agrees"]),
+        (&0.into(), &0.into(), &true.into())
+    );
+
+    let status = probe.json("/status");
+    assert!(
+        status["programs"].as_array().unwrap().iter().all(|program| program["attached"] == true),
+        "{status}"
+    );
+    assert_eq!(
+        (&status["privileges"]["dropped"], &status["privileges"]["no_new_privileges"]),
+        (&true.into(), &true.into())
+    );
+    // Not only what it says of itself.
+    for task in std::fs::read_dir(format!("/proc/{}/task", probe.child.id())).unwrap() {
+        let text = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert!(text.contains(&format!("{set}:\t0000000000000000")), "{set} in {text}");
+        }
+    }
+
+    let (code, log) = probe.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("last reading shard=0 get=100 set=10") && log.contains("detached"), "{log}");
+}
+
+#[test]
+fn a_restarted_shard_gets_a_new_baseline() {
+    if !privileges("a_restarted_shard_gets_a_new_baseline") {
+        return;
+    }
+    let shard = Shard::start(0);
+    let probe = Running::start(&shard);
+    ask(&shard, 20);
+    let first = probe.json("/api/compare")["shards"][0].clone();
+    assert_eq!((&first["kernel"], &first["agrees"]), (&22.into(), &true.into()), "{first}");
+    let addr = shard.addr;
+    drop(shard);
+    assert_eq!(probe.json("/api/compare")["shards"][0]["agrees"], Value::Null);
+    let shard = Shard::start_at(addr, 0);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let now = probe.json("/api/compare")["shards"][0].clone();
+        if now["agrees"] == true && now["since"].as_f64() > first["since"].as_f64() {
+            assert_eq!(now["difference"], 0, "{now}");
+            break;
+        }
+        assert_ne!(now["agrees"], false, "{now}");
+        assert!(Instant::now() < deadline, "{now}");
+    }
+    ask(&shard, 30);
+    let now = probe.json("/api/compare")["shards"][0].clone();
+    assert_eq!(
+        (&now["kernel"], &now["app"], &now["agrees"]),
+        (&33.into(), &33.into(), &true.into()),
+        "{now}"
+    );
+}
+
+#[test]
+fn a_killed_probe_leaves_nothing_attached() {
+    if !privileges("a_killed_probe_leaves_nothing_attached") {
+        return;
+    }
+    let shard = Shard::start(0);
+    let mut probe = Running::start(&shard);
+    let programs = own_programs(probe.child.id());
+    assert_eq!(programs.len(), 2);
+    probe.child.kill().unwrap();
+    probe.child.wait().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while aya::programs::loaded_programs().flatten().any(|program| programs.contains(&program.id())) {
+        assert!(Instant::now() < deadline, "programs {programs:?} are still loaded");
+        std::thread::yield_now();
+    }
+    ask(&shard, 1);
+}
+
+/// The ids of the programs a process holds, from its file descriptors.
+fn own_programs(pid: u32) -> Vec<u32> {
+    let fds = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
+    let ids = fds.filter_map(|fd| {
+        let text = std::fs::read_to_string(fd.ok()?.path()).ok()?;
+        if !text.contains("prog_type") {
+            return None;
+        }
+        text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+    });
+    let mut ids: Vec<u32> = ids.collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}

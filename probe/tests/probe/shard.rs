@@ -1,0 +1,64 @@
+//! A stand-in for a shard: counts data requests, and says so in `/stats`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::routing::{get, post};
+use serde_json::json;
+use service::server::{Server, Started};
+
+pub(crate) struct Shard {
+    pub(crate) addr: SocketAddr,
+    /// What `/stats` says.
+    pub(crate) received: Arc<AtomicU64>,
+    server: Option<Started>,
+}
+
+impl Shard {
+    /// A shard that has counted `received` requests already.
+    pub(crate) fn start(received: u64) -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap(), received)
+    }
+
+    pub(crate) fn start_at(addr: SocketAddr, received: u64) -> Self {
+        let received = Arc::new(AtomicU64::new(received));
+        let server = Server::bind(addr, NonZeroUsize::MIN).unwrap();
+        let addr = server.local_addr();
+        let started_at =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let counter = Arc::clone(&received);
+        let server = server.start(move |_| router(Arc::clone(&counter), started_at)).unwrap();
+        Self { addr, received, server: Some(server) }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        drop(self.server.take().map(|server| server.stop(Duration::from_secs(1))));
+    }
+}
+
+fn router(received: Arc<AtomicU64>, started_at: f64) -> Router {
+    let (reads, writes) = (Arc::clone(&received), Arc::clone(&received));
+    let count =
+        |counter: Arc<AtomicU64>| async move { format!("{}\n", counter.fetch_add(1, Ordering::SeqCst)) };
+    Router::new()
+        .route("/data/{key}", get(move || count(reads)))
+        .route("/data", post(move || count(writes)))
+        .route(
+            "/stats",
+            get(move || async move {
+                let requests_received = received.load(Ordering::SeqCst);
+                Json(json!({"requests_received": requests_received, "started_at": started_at, "active_requests": 0}))
+            }),
+        )
+}
