@@ -182,17 +182,6 @@ impl Expiry<Key, Entry> for OwnTtl {
     fn expire_after_create(&self, _: &Key, entry: &Entry, _: Instant) -> Option<Duration> {
         Some(entry.ttl)
     }
-
-    // A value stored over an expired one that is not swept yet is an update.
-    fn expire_after_update(
-        &self,
-        _: &Key,
-        entry: &Entry,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(entry.ttl)
-    }
 }
 
 /// A fetch that its holder has to run. Dropped before its end (a panic), it ends as a fault, so that nobody waits forever.

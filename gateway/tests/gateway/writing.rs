@@ -147,32 +147,24 @@ async fn no_read_after_a_write_is_older_than_it_in_many_interleavings() {
     .await;
     let bench = Arc::new(Bench::over(&stub, &["--cache-enabled"]));
     let over = Arc::new(AtomicBool::new(false));
-    let opener = {
-        let over = Arc::clone(&over);
-        tokio::spawn(async move {
-            let mut turn = 0u64;
-            while !over.load(Ordering::Relaxed) || !gates.lock().unwrap().is_empty() {
-                turn += 1;
-                // The newest first now and then, so that the old ones become very old.
-                let gate = {
-                    let mut gates = gates.lock().unwrap();
-                    if gates.len() > 3 || turn.is_multiple_of(3) {
-                        if turn.is_multiple_of(2) {
-                            gates.pop()
-                        } else {
-                            (!gates.is_empty()).then(|| gates.remove(0))
-                        }
-                    } else {
-                        None
-                    }
-                };
-                if let Some(gate) = gate {
-                    gate.open();
+    let opener = tokio::spawn(async move {
+        for turn in 0u64.. {
+            // The newest first now and then, so that the old ones become very old.
+            let gate = {
+                let mut gates = gates.lock().unwrap();
+                match gates.len() {
+                    0 => None,
+                    held if held <= 3 && !turn.is_multiple_of(3) => None,
+                    _ if turn.is_multiple_of(2) => gates.pop(),
+                    _ => Some(gates.remove(0)),
                 }
-                tokio::time::sleep(Duration::from_micros(300)).await;
+            };
+            if let Some(gate) = gate {
+                gate.open();
             }
-        })
-    };
+            tokio::time::sleep(Duration::from_micros(300)).await;
+        }
+    });
     let written: Arc<[AtomicU64; KEYS]> = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
     let mut tasks = Vec::new();
     for at in 0..KEYS {
@@ -202,7 +194,7 @@ async fn no_read_after_a_write_is_older_than_it_in_many_interleavings() {
     for task in tasks {
         reads += task.await.unwrap();
     }
-    opener.await.unwrap();
+    opener.abort();
     let stats = bench.stats().await;
     let of = |name: &str| stats[name].as_u64().unwrap();
     assert!(of("cache_hits") > 0 && of("cache_coalesced") > 0 && of("cache_misses") > 0, "{stats}");
