@@ -74,7 +74,10 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
     let access = up::prepare(tree, request.ports, request.with_kernel)?;
     if let Access::None(lacking) = &access {
         if request.require_kernel {
-            bail!("the kernel is required (--require-kernel) and cannot be asked:\n{}", lacking.banner());
+            bail!(
+                "the kernel is required (--require-kernel) and cannot be asked:\n{}",
+                lacking.lines().join("\n")
+            );
         }
         println!("{}", lacking.banner());
     }

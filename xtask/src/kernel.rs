@@ -42,15 +42,21 @@ impl Lacking {
         Self { why, remedy: Some("cargo xtask setup".to_owned()) }
     }
 
+    /// What is missing and what gives it.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let why = self.why.iter().flat_map(|why| terminal::wrap(why, 90));
+        let mut lines: Vec<String> = why.map(|line| format!("  {line}")).collect();
+        if let Some(remedy) = &self.remedy {
+            lines.push(format!("To have it:  {remedy}"));
+        }
+        lines
+    }
+
     /// All of it in a box.
     pub(crate) fn banner(&self) -> String {
-        let mut lines = vec!["The kernel's columns stay empty: the probe cannot run here.".to_owned()];
-        for why in &self.why {
-            lines.extend(terminal::wrap(why, 90).into_iter().map(|line| format!("  {line}")));
-        }
-        if let Some(remedy) = &self.remedy {
-            lines.push(format!("To have them:  {remedy}"));
-        }
+        let mut lines =
+            vec!["The kernel is not asked, its columns stay empty: the probe cannot run here.".to_owned()];
+        lines.extend(self.lines());
         terminal::banner(&lines)
     }
 }
@@ -82,8 +88,18 @@ fn preflight(tree: &Tree, ports: Ports, sudo: bool) -> Result<(bool, Vec<String>
     crate::signals::check()?;
     let text =
         format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let findings = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).map(str::to_owned);
-    Ok((output.status.success(), findings.collect()))
+    Ok((output.status.success(), unmet(&text)))
+}
+
+/// The findings that keep the probe from running; all that was said, when none is marked as such.
+fn unmet(said: &str) -> Vec<String> {
+    let lines: Vec<&str> = said.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let failed: Vec<String> = lines
+        .iter()
+        .filter_map(|line| line.trim_start().strip_prefix("FAIL"))
+        .map(|why| why.trim().to_owned())
+        .collect();
+    if failed.is_empty() { lines.into_iter().map(str::to_owned).collect() } else { failed }
 }
 
 /// The probe as a command, with sudo in front where asked.
@@ -95,5 +111,25 @@ pub(crate) fn command(tree: &Tree, sudo: bool) -> Command {
         command
     } else {
         Command::new(probe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lacking, unmet};
+
+    #[test]
+    fn only_what_is_missing_is_said() {
+        let said = "ok kernel: 6.18\nFAIL privileges: lacks CAP_BPF: run as root\n\n";
+        assert_eq!(unmet(said), ["privileges: lacks CAP_BPF: run as root"]);
+        assert_eq!(unmet("SHARD_URLS=x: wrong\n"), ["SHARD_URLS=x: wrong"]);
+    }
+
+    #[test]
+    fn the_banner_ends_with_the_remedy() {
+        let lacking = Lacking { why: vec!["lacks CAP_BPF".to_owned()], remedy: Some("sudo x".to_owned()) };
+        let lines = lacking.lines();
+        assert_eq!(lines.last().map(String::as_str), Some("To have it:  sudo x"));
+        assert!(lacking.banner().contains("lacks CAP_BPF"));
     }
 }

@@ -17,6 +17,9 @@ pub(crate) struct LoadReport {
     pub(crate) hottest_key: Option<HottestKey>,
     /// Only with the cache on.
     pub(crate) predicted_upstream_per_second: Option<Upstream>,
+    /// What xtask does not read, kept for the demo's own JSON.
+    #[serde(flatten)]
+    pub(crate) rest: serde_json::Map<String, serde_json::Value>,
 }
 
 /// One shard in the generator's answers.

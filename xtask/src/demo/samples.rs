@@ -54,9 +54,14 @@ pub(crate) fn agreeing_readings(report: &LoadReport) -> (Reading, Reading) {
     (at(|_| 0), at(|count| count))
 }
 
+/// A row of the probe's comparison.
+pub(crate) fn compared(shard_id: u16, agrees: Option<bool>, cause: Option<&str>) -> Compared {
+    Compared { shard_id, agrees, cause: cause.map(str::to_owned), rest: serde_json::Map::new() }
+}
+
 /// The probe's comparison with everything in order.
 pub(crate) fn agreeing_comparison() -> Vec<Compared> {
-    (0..4).map(|shard_id| Compared { shard_id, agrees: Some(true), cause: None }).collect()
+    (0..4).map(|shard_id| compared(shard_id, Some(true), None)).collect()
 }
 
 /// A scenario in which all agree.

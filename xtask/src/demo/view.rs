@@ -175,8 +175,8 @@ fn comparison(outcome: &Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::{WIDTH, render};
-    use crate::demo::samples::{agreeing, agreeing_readings, caching_report, celebrity_report};
-    use crate::demo::witness::{Compared, Outcome};
+    use crate::demo::samples::{agreeing, agreeing_readings, caching_report, celebrity_report, compared};
+    use crate::demo::witness::Outcome;
 
     #[test]
     fn a_scenario_fits_a_hundred_columns() {
@@ -226,7 +226,7 @@ mod tests {
         if let Some(kernel) = &mut after.kernel {
             kernel[2].requests += 1;
         }
-        let undecided = vec![Compared { shard_id: 2, agrees: None, cause: Some("no baseline".to_owned()) }];
+        let undecided = vec![compared(2, None, Some("no baseline"))];
         let text = render(&Outcome::new("celebrity", report, &before, &after, Some(undecided)));
         let row = text.lines().find(|line| line.starts_with("│ 2 ")).expect("a row for shard 2");
         assert!(row.contains(" 1 ✗ "), "{row}");

@@ -88,11 +88,14 @@ impl Shard {
 }
 
 /// One shard in the probe's own comparison (`/api/compare`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
 pub(crate) struct Compared {
     pub(crate) shard_id: u16,
     pub(crate) agrees: Option<bool>,
     pub(crate) cause: Option<String>,
+    /// The figures behind it, kept for the demo's JSON.
+    #[serde(flatten)]
+    pub(crate) rest: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Requests that reached a shard, against the prediction for a cache.
