@@ -99,8 +99,9 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
     println!("\n{}", faint(view::LEGEND));
 
     let stage = Stage { tree, ports, client: &client, with_probe, seconds };
-    let outcomes = scenarios(&stage, &mut lab)?;
+    let outcomes = scenarios(&stage, &mut lab);
     let killed = lab.stop();
+    let outcomes = outcomes.context("the lab is stopped")?;
 
     let agrees = conclude(&outcomes, with_probe);
     if !killed.is_empty() {

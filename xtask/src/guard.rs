@@ -6,8 +6,8 @@
 
 use std::ffi::OsString;
 use std::io::Read as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, ExitCode, Stdio};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -38,8 +38,7 @@ pub(crate) fn run(program: &[OsString]) -> Result<ExitCode> {
     let mut deadline = None;
     loop {
         if let Some(status) = child.try_wait().context("lost the program")? {
-            let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-            return Ok(ExitCode::from(code));
+            return Ok(ExitCode::from(exit_code(status)));
         }
         let request = requests.try_recv().ok();
         if request == Some(KILL) || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -52,6 +51,12 @@ pub(crate) fn run(program: &[OsString]) -> Result<ExitCode> {
     }
 }
 
+/// The program's own exit code; 128 and the number of the signal that ended it, as shells do.
+fn exit_code(status: ExitStatus) -> u8 {
+    let signal = status.signal().map(|signal| 128 + signal);
+    status.code().or(signal).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
 /// Reads standard input in a thread of its own and passes on what it asks for.
 fn listen() -> mpsc::Receiver<u8> {
     let (sender, receiver) = mpsc::channel();
@@ -62,4 +67,18 @@ fn listen() -> mpsc::Receiver<u8> {
         let _ = sender.send(STOP);
     });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::ExitStatus;
+
+    use super::exit_code;
+
+    #[test]
+    fn a_signal_becomes_an_exit_code() {
+        assert_eq!(exit_code(ExitStatus::from_raw(3 << 8)), 3);
+        assert_eq!(exit_code(ExitStatus::from_raw(9)), 137);
+    }
 }

@@ -121,8 +121,9 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
 /// How a process ended, in words.
 pub(crate) fn ended(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
+        // Guards and shells pass a signal on as 128 and its number.
+        (Some(137), _) | (None, Some(libc::SIGKILL)) => "killed by signal 9".to_owned(),
         (Some(code), _) => format!("exit code {code}"),
-        (None, Some(libc::SIGKILL)) => "killed by signal 9".to_owned(),
         (None, Some(signal)) => format!("ended by signal {signal}"),
         (None, None) => "ended".to_owned(),
     }
