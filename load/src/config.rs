@@ -141,8 +141,8 @@ mod tests {
             (&["run", "uniform", "--rate-factor", "0"], "allowed: 0.01 to 1000"),
             (&["run", "uniform", "--gateway", "https://x"], "is not http://host:port"),
             (&["run", "uniform", "--gateway", "http://a,http://b"], "give one URL"),
-            (&["saturate", "--distribution", "normal"], "`uniform` or `zipf:EXPONENT`"),
-            (&["saturate", "--distribution", "zipf:-1"], "`uniform` or `zipf:EXPONENT`"),
+            (&["saturate", "--distribution", "normal"], "`uniform`, `in-turn` or `zipf:EXPONENT`"),
+            (&["saturate", "--distribution", "zipf:-1"], "`uniform`, `in-turn` or `zipf:EXPONENT`"),
             (&["saturate", "--connections", "0"], "0 is not in 1..=10000"),
             (&["saturate", "--keys", "0"], "allowed: 1 to 1000000"),
         ] {

@@ -14,6 +14,8 @@ pub enum Distribution {
     Uniform,
     /// Zipf's law with this exponent; the first key is the hottest.
     Zipf(f64),
+    /// No draw: one key after the other, from the first again after the last.
+    InTurn,
 }
 
 impl FromStr for Distribution {
@@ -23,10 +25,13 @@ impl FromStr for Distribution {
         let exponent = |text: &str| text.parse().ok().filter(|e| (0.0..=10.0).contains(e));
         match text.strip_prefix("zipf:") {
             None if text == "uniform" => Some(Self::Uniform),
+            None if text == "in-turn" => Some(Self::InTurn),
             None => None,
             Some(text) => exponent(text).map(Self::Zipf),
         }
-        .ok_or_else(|| "allowed: `uniform` or `zipf:EXPONENT` with an exponent from 0 to 10".into())
+        .ok_or_else(|| {
+            "allowed: `uniform`, `in-turn` or `zipf:EXPONENT` with an exponent from 0 to 10".into()
+        })
     }
 }
 
@@ -65,7 +70,7 @@ impl KeySpace {
     #[must_use]
     pub fn probabilities(&self) -> Vec<f64> {
         let exponent = match self.law {
-            Distribution::Uniform => 0.0,
+            Distribution::Uniform | Distribution::InTurn => 0.0,
             Distribution::Zipf(exponent) => exponent,
         };
         hotspot::predict::zipf(self.keys.len(), exponent)
@@ -82,12 +87,13 @@ impl KeySpace {
     pub fn draws(&self, seed: u64) -> Draws {
         let count = self.keys.len();
         #[expect(clippy::cast_precision_loss, reason = "key spaces are far below 2^53")]
-        let zipf = match self.law {
-            Distribution::Uniform => None,
+        let law = match self.law {
+            Distribution::Uniform => Law::Uniform,
+            Distribution::InTurn => Law::InTurn { next: 0 },
             // Refused only for a negative exponent or no keys, which no `KeySpace` has.
-            Distribution::Zipf(exponent) => Zipf::new(count as f64, exponent).ok(),
+            Distribution::Zipf(exponent) => Zipf::new(count as f64, exponent).map_or(Law::Uniform, Law::Zipf),
         };
-        Draws { rng: StdRng::seed_from_u64(seed), count, zipf }
+        Draws { rng: StdRng::seed_from_u64(seed), count, law }
     }
 }
 
@@ -95,20 +101,31 @@ impl KeySpace {
 pub struct Draws {
     rng: StdRng,
     count: usize,
-    zipf: Option<Zipf<f64>>,
+    law: Law,
+}
+
+enum Law {
+    Uniform,
+    Zipf(Zipf<f64>),
+    InTurn { next: usize },
 }
 
 impl Draws {
     /// The next index.
     pub fn draw(&mut self) -> usize {
-        match &self.zipf {
-            None => self.rng.random_range(0..self.count),
+        match &mut self.law {
+            Law::Uniform => self.rng.random_range(0..self.count),
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "a rank from 1 to the number of keys"
             )]
-            Some(zipf) => (zipf.sample(&mut self.rng) as usize - 1).min(self.count - 1),
+            Law::Zipf(zipf) => (zipf.sample(&mut self.rng) as usize - 1).min(self.count - 1),
+            Law::InTurn { next } => {
+                let drawn = *next;
+                *next = (drawn + 1) % self.count;
+                drawn
+            }
         }
     }
 }
@@ -116,6 +133,13 @@ impl Draws {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn in_turn_asks_for_every_key_once_before_any_twice() {
+        let space = KeySpace::numbered("user-", 3, "in-turn".parse().unwrap()).unwrap();
+        let mut draws = space.draws(1);
+        assert_eq!([(); 5].map(|()| draws.draw()), [0, 1, 2, 0, 1]);
+    }
 
     fn counted(space: &KeySpace, seed: u64, n: usize) -> Vec<u32> {
         let mut draws = space.draws(seed);

@@ -32,7 +32,7 @@ async fn distinct_keys_without_end_take_bounded_memory() {
         "--keys",
         keys,
         "--distribution",
-        "distinct",
+        "in-turn",
     ]);
     load.ended().await;
     let received: u64 = lab.received().await.iter().sum();
