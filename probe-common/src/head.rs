@@ -158,6 +158,12 @@ const fn first(marks: u64) -> u32 {
     (below_first.wrapping_mul(ONES) >> 56) as u32 - 1
 }
 
+/// Byte `at` (below 8) of a word.
+#[inline(always)]
+const fn byte_at(word: u64, at: u32) -> u8 {
+    (word >> ((at & 7) * 8)) as u8
+}
+
 /// RFC 9110 `tchar`, as `httparse` has it for methods and header names.
 #[inline(always)]
 const fn is_token(byte: u8) -> bool {
@@ -172,11 +178,6 @@ const fn is_token(byte: u8) -> bool {
 #[inline(always)]
 const fn is_target(byte: u8) -> bool {
     byte > b' ' && byte != 0x7f
-}
-
-#[inline(always)]
-const fn smaller(a: u32, b: u32) -> u32 {
-    if a < b { a } else { b }
 }
 
 impl Head {
@@ -234,20 +235,20 @@ impl Head {
         match self.state {
             START => return self.start(word, byte, available),
             START_LF => self.state = if byte == b'\n' { START } else { MALFORMED },
-            GET => self.get(byte),
+            GET => return self.get(word, byte, available),
             POST => self.post(byte),
             METHOD => self.method(byte),
             TARGET_FIRST => {
                 self.state = if is_target(byte) { TARGET } else { MALFORMED };
             }
             TARGET => return self.target(word, byte, available),
-            KEY_FIRST => self.key_first(byte),
+            KEY_FIRST => return self.key_first(word, byte, available),
             KEY => return self.key(word, byte, available),
             POST_END => self.post_end(byte),
             VERSION => return self.version(word, byte, available),
             LINE_END => return self.line_end(word, byte, available),
             LINE_LF => self.state = if byte == b'\n' { HEADER } else { MALFORMED },
-            HEADER => self.header(byte, tally),
+            HEADER => return self.header(word, byte, available, tally),
             NAME => return self.name(word, byte, available),
             NAME_LENGTH => self.name_length(byte),
             NAME_ENCODING => self.name_encoding(byte),
@@ -292,7 +293,11 @@ impl Head {
 
     /// Inside `GET /data/`, of which the method is 3 bytes.
     #[inline(always)]
-    fn get(&mut self, byte: u8) {
+    fn get(&mut self, word: u64, byte: u8, available: u32) -> u32 {
+        if self.matched == 8 && available > 1 && word as u16 == GET_HIGH as u16 {
+            self.state = KEY_FIRST;
+            return 2;
+        }
         if byte == pattern(GET_LOW, GET_HIGH, self.matched) {
             self.matched += 1;
             if self.matched == PATTERN_LENGTH {
@@ -301,6 +306,7 @@ impl Head {
         } else {
             self.leave_pattern(byte, 3);
         }
+        1
     }
 
     /// Inside `POST /data`, of which the method is 4 bytes.
@@ -339,7 +345,10 @@ impl Head {
 
     #[inline(always)]
     fn target(&mut self, word: u64, byte: u8, available: u32) -> u32 {
-        let plain = smaller(first(below(word, b'!') | equal(word, 0x7f)), available);
+        let plain = first(below(word, b'!') | equal(word, 0x7f));
+        if plain >= available {
+            return available;
+        }
         if plain > 0 {
             return plain;
         }
@@ -358,19 +367,30 @@ impl Head {
     }
 
     #[inline(always)]
-    fn key_first(&mut self, byte: u8) {
+    fn key_first(&mut self, word: u64, byte: u8, available: u32) -> u32 {
         if matches!(byte, b'/' | b'?' | b'#') || !is_target(byte) {
             self.target_byte(byte);
-        } else {
-            self.state = KEY;
+            return 1;
         }
+        self.state = KEY;
+        self.key(word, byte, available)
     }
 
     #[inline(always)]
     fn key(&mut self, word: u64, byte: u8, available: u32) -> u32 {
         let ends =
             below(word, b'!') | equal(word, 0x7f) | equal(word, b'/') | equal(word, b'?') | equal(word, b'#');
-        let plain = smaller(first(ends), available);
+        let plain = first(ends);
+        if plain >= available {
+            return available;
+        }
+        // The commonest end in one go with what is before it.
+        if byte_at(word, plain) == b' ' {
+            self.kind = KIND_GET;
+            self.state = VERSION;
+            self.matched = 0;
+            return plain + 1;
+        }
         if plain > 0 {
             return plain;
         }
@@ -407,7 +427,7 @@ impl Head {
 
     #[inline(always)]
     fn line_end(&mut self, word: u64, byte: u8, available: u32) -> u32 {
-        if byte == b'\r' && available > 1 && (word >> 8) as u8 == b'\n' {
+        if byte == b'\r' && available > 1 && byte_at(word, 1) == b'\n' {
             self.state = HEADER;
             return 2;
         }
@@ -420,26 +440,41 @@ impl Head {
     }
 
     #[inline(always)]
-    fn header(&mut self, byte: u8, tally: &mut Tally) {
+    fn header(&mut self, word: u64, byte: u8, available: u32, tally: &mut Tally) -> u32 {
         match byte {
+            b'\r' if available > 1 && byte_at(word, 1) == b'\n' => {
+                self.complete(tally);
+                return 2;
+            }
             b'\r' => self.state = END_LF,
             b'\n' => self.complete(tally),
             _ if !is_token(byte) || self.headers >= MAX_HEADERS => self.state = MALFORMED,
             _ => {
                 self.headers += 1;
                 self.matched = 1;
-                self.state = match byte | 0x20 {
-                    b'c' => NAME_LENGTH,
-                    b't' => NAME_ENCODING,
-                    _ => NAME,
-                };
+                match byte | 0x20 {
+                    b'c' => self.state = NAME_LENGTH,
+                    b't' => self.state = NAME_ENCODING,
+                    _ => {
+                        self.state = NAME;
+                        return self.name(word, byte, available);
+                    }
+                }
             }
         }
+        1
     }
 
     #[inline(always)]
     fn name(&mut self, word: u64, byte: u8, available: u32) -> u32 {
-        let letters = smaller(first(not_letter(word)), available);
+        let letters = first(not_letter(word));
+        if letters >= available {
+            return available;
+        }
+        if byte_at(word, letters) == b':' {
+            self.state = VALUE;
+            return letters + 1;
+        }
         if letters > 0 {
             return letters;
         }
@@ -490,8 +525,8 @@ impl Head {
         if plain >= available {
             return available;
         }
-        // The commonest end, CR LF, in one go: the shift is at most 56, `plain + 1` being below 8.
-        if plain + 1 < available && (word >> ((plain & 7) * 8)) as u16 == u16::from_le_bytes(*b"\r\n") {
+        // The commonest end, CR LF, in one go.
+        if plain + 1 < available && byte_at(word, plain) == b'\r' && byte_at(word, plain + 1) == b'\n' {
             self.state = HEADER;
             return plain + 2;
         }
