@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything the tests need, then all of them, and one closing line that hides nothing.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
@@ -86,9 +87,9 @@ const LIBC: &str = if cfg!(target_env = "musl") { "MUSL" } else { "GNU" };
 fn close(tally: &Tally, clean: bool) {
     terminal::heading("Result");
     if !tally.skipped.is_empty() {
-        println!("Skipped:");
-        for (name, why) in &tally.skipped {
-            println!("  {name}: {why}");
+        for (why, names) in by_reason(tally) {
+            println!("Skipped, because {why}:");
+            names.iter().for_each(|name| println!("  {name}"));
         }
     }
     if !clean && tally.failed == 0 {
@@ -97,19 +98,36 @@ fn close(tally: &Tally, clean: bool) {
     println!("{}", closing_line(tally));
 }
 
+/// The skipped tests by their reason: one missing privilege skips many.
+fn by_reason(tally: &Tally) -> BTreeMap<&str, Vec<&str>> {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, why) in &tally.skipped {
+        reasons.entry(why).or_default().push(name);
+    }
+    reasons
+}
+
 fn closing_line(tally: &Tally) -> String {
     format!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped.len())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{closing_line, runner_variable};
+    use super::{by_reason, closing_line, runner_variable};
     use crate::test_output::Tally;
 
     #[test]
     fn the_closing_line_counts_all_three() {
         let skipped = [("a".to_owned(), "b".to_owned())].into();
         assert_eq!(closing_line(&Tally { passed: 7, failed: 1, skipped }), "7 passed, 1 failed, 1 skipped");
+    }
+
+    #[test]
+    fn skipped_tests_stand_under_their_reason() {
+        let skipped = [("b", "root"), ("a", "root"), ("c", "kernel")]
+            .map(|(name, why)| (name.to_owned(), why.to_owned()));
+        let tally = Tally { passed: 0, failed: 0, skipped: skipped.into() };
+        assert_eq!(Vec::from_iter(by_reason(&tally)), [("kernel", vec!["c"]), ("root", vec!["a", "b"])]);
     }
 
     #[test]
