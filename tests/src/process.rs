@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,17 @@ impl Process {
     /// When it cannot be started.
     #[must_use]
     pub fn start(binary: &str, args: &[&str], settings: &[(&str, String)]) -> Self {
-        let mut command = Command::new(build::binary(binary));
+        Self::start_program(&build::binary(binary), args, settings)
+    }
+
+    /// Starts the program at `path` likewise.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_program(path: &Path, args: &[&str], settings: &[(&str, String)]) -> Self {
+        let binary = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut command = Command::new(path);
         command.args(args).env_clear().env("LOG_FORMAT", "json").env("PATH", env!("PATH"));
         command.envs(settings.iter().map(|(name, value)| (*name, value.as_str())));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -50,7 +61,7 @@ impl Process {
                 }
             });
         }
-        Self { name: binary.to_owned(), child, log }
+        Self { name: binary.into_owned(), child, log }
     }
 
     /// Where the process listens, once it has said that it is ready.

@@ -2,6 +2,7 @@
 //!
 //! One file a subcommand. It depends on no crate of the workspace, so that it compiles in seconds.
 
+mod accuracy;
 mod build_ebpf;
 mod child;
 mod ci;
@@ -71,6 +72,8 @@ enum Action {
         #[command(flatten)]
         ports: PortBase,
     },
+    /// Compare the probe's counts with the truth, row by row, on traffic of every kind
+    Accuracy(accuracy::Request),
     /// Check the house rules alone: directions of dependencies, sizes, lints, names of machines
     Tidy,
     /// Run the load generator: `cargo xtask load run celebrity --duration 30`
@@ -163,6 +166,7 @@ fn run(action: Action) -> Result<ExitCode> {
         .map(verdict),
         Action::Test { full } => test::run(&tree, full).map(verdict),
         Action::Ci { full, no_test, ports } => ci::run(&tree, full, !no_test, ports.ports()).map(verdict),
+        Action::Accuracy(request) => accuracy::run(&tree, &request),
         Action::Tidy => tidy::run(&tree).map(done),
         Action::Load { arguments } => load::run(&tree, &arguments),
         Action::Guard { program } => guard::run(&program),

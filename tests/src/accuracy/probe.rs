@@ -1,0 +1,182 @@
+//! The real probe as a process, and what it says.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+
+use super::server::{Counts, Server};
+use crate::process::Process;
+
+/// Starts probes, and waits for what they say.
+pub struct Stage {
+    /// Waits and HTTP calls run on it, from the main thread.
+    pub runtime: Runtime,
+    program: PathBuf,
+    client: reqwest::Client,
+}
+
+impl Stage {
+    /// For the probe at `program`.
+    ///
+    /// # Errors
+    /// When no runtime can be had.
+    pub fn new(program: &Path) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { runtime, program: program.to_path_buf(), client: crate::lab::client() })
+    }
+
+    /// Asks `condition` again and again until it gives a value.
+    ///
+    /// # Errors
+    /// After `limit`, with its last reason.
+    pub fn until<T>(
+        &self,
+        limit: Duration,
+        mut condition: impl FnMut() -> Result<T, String>,
+    ) -> Result<T, String> {
+        // Not `poll::until`, as a condition may itself wait on this runtime.
+        let deadline = Instant::now() + limit;
+        loop {
+            match condition() {
+                Ok(value) => return Ok(value),
+                Err(reason) if Instant::now() >= deadline => {
+                    return Err(format!("after {limit:?}: {reason}"));
+                }
+                Err(_) => {
+                    self.runtime.block_on(pause());
+                }
+            }
+        }
+    }
+
+    /// Starts a probe that watches `servers`, in this order, and waits until it is ready.
+    #[must_use]
+    pub fn start_probe(&self, servers: &[&Server]) -> Probe<'_> {
+        let urls = servers.iter().map(|server| server.url()).collect::<Vec<_>>().join(",");
+        let settings = [("PORT", "0".to_owned()), ("SHARD_URLS", urls)];
+        let mut process = Process::start_program(&self.program, &["run"], &settings);
+        let addr = self.runtime.block_on(process.ready());
+        Probe { stage: self, process, base: format!("http://{addr}") }
+    }
+}
+
+/// A running probe; dropping it ends it.
+pub struct Probe<'a> {
+    stage: &'a Stage,
+    process: Process,
+    base: String,
+}
+
+/// What the probe says of one server since it attached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Heads `GET /data/{key}`.
+    pub get: u64,
+    /// Heads `POST /data`.
+    pub set: u64,
+    /// Other heads.
+    pub control: u64,
+    /// Payload bytes towards the server.
+    pub received_bytes: u64,
+    /// Payload bytes from the server.
+    pub sent_bytes: u64,
+    /// IP bytes from the server.
+    pub sent_ip_bytes: u64,
+    /// Packets from the server.
+    pub sent_packets: u64,
+    /// Segments not parsed, by reason.
+    pub unparsed: BTreeMap<String, u64>,
+    /// Segments whose bytes had all been seen.
+    pub repeats: u64,
+}
+
+impl Counted {
+    /// Data requests.
+    #[must_use]
+    pub const fn data(&self) -> u64 {
+        self.get + self.set
+    }
+
+    /// How many heads of `truth` are missing; `None` if there are too many of any kind.
+    #[must_use]
+    pub fn missing_from(&self, truth: &Counts) -> Option<u64> {
+        let get = truth.get.checked_sub(self.get)?;
+        let set = truth.set.checked_sub(self.set)?;
+        let control = truth.control.checked_sub(self.control)?;
+        Some(get + set + control)
+    }
+
+    /// Segments not parsed.
+    #[must_use]
+    pub fn unparsed_segments(&self) -> u64 {
+        self.unparsed.values().sum()
+    }
+
+    /// The reasons that occurred, in words.
+    #[must_use]
+    pub fn unparsed_words(&self) -> String {
+        let words: Vec<String> = self
+            .unparsed
+            .iter()
+            .filter(|(_, number)| **number > 0)
+            .map(|(reason, number)| format!("{number} {reason}"))
+            .collect();
+        if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+    }
+
+    fn read(shard: &Value) -> Self {
+        let number = |path: &str| shard.pointer(path).and_then(Value::as_u64).unwrap_or_default();
+        let unparsed = shard["unparsed"].as_object().into_iter().flatten();
+        Self {
+            get: number("/requests/get"),
+            set: number("/requests/set"),
+            control: number("/control_requests"),
+            received_bytes: number("/payload_bytes/receive"),
+            sent_bytes: number("/payload_bytes/transmit"),
+            sent_ip_bytes: number("/ip_bytes/transmit"),
+            sent_packets: number("/packets/transmit"),
+            unparsed: unparsed.map(|(reason, n)| (reason.clone(), n.as_u64().unwrap_or_default())).collect(),
+            repeats: number("/repeated_requests"),
+        }
+    }
+}
+
+/// Between two questions. A timer can only be made on a runtime, hence not the sleep itself.
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+impl Probe<'_> {
+    /// The counters of every server, in order.
+    ///
+    /// # Errors
+    /// When the probe does not answer.
+    pub fn counted(&self) -> Result<Vec<Counted>> {
+        Ok(self.list("/api/shards")?.iter().map(Counted::read).collect())
+    }
+
+    /// The probe's own comparison of every server, in order: whether it agrees, absent where there is no verdict.
+    ///
+    /// # Errors
+    /// When the probe does not answer.
+    pub fn agrees(&self) -> Result<Vec<Option<bool>>> {
+        Ok(self.list("/api/compare")?.iter().map(|shard| shard["agrees"].as_bool()).collect())
+    }
+
+    /// Stops it in order.
+    pub fn stop(mut self) {
+        self.process.signal(libc::SIGTERM);
+        let Self { stage, process, .. } = &mut self;
+        stage.runtime.block_on(process.ended(Duration::from_secs(20)));
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<Value>> {
+        let url = format!("{}{path}", self.base);
+        let answer = async { self.stage.client.get(&url).send().await?.json::<Value>().await };
+        let answer = self.stage.runtime.block_on(answer).with_context(|| format!("no answer to {path}"))?;
+        answer["shards"].as_array().cloned().with_context(|| format!("{path} has no shards"))
+    }
+}

@@ -1,0 +1,190 @@
+//! A bad network: two TUN devices in two namespaces, and between them a seeded relay that loses, duplicates and
+//! reorders packets.
+
+use anyhow::{Context, Result, bail};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use super::namespace::Namespace;
+
+/// What the network does, each in percent of the packets of each direction.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Weather {
+    /// Never arrives.
+    pub loses: u64,
+    /// Arrives twice.
+    pub duplicates: u64,
+    /// Arrives behind one to three packets that were sent after it, if such come soon.
+    pub reorders: u64,
+}
+
+/// What the network has done, both directions together.
+#[derive(Debug, Default)]
+pub struct Done {
+    packets: AtomicU64,
+    lost: AtomicU64,
+    duplicated: AtomicU64,
+    reordered: AtomicU64,
+}
+
+impl Done {
+    /// In words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let of = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
+        format!(
+            "the relay saw {} packets, lost {}, duplicated {}, reordered {}",
+            of(&self.packets),
+            of(&self.lost),
+            of(&self.duplicated),
+            of(&self.reordered)
+        )
+    }
+}
+
+/// How long a packet is held back at most when no other follows it.
+const HOLD: Duration = Duration::from_millis(5);
+
+/// The larger of Ethernet's usual packets.
+const PACKET: usize = 1500;
+
+/// Joins `client` to `server` by a network of that weather. `route` is the address of the server's that goes through
+/// it. It works until the process ends.
+///
+/// # Errors
+/// When the devices cannot be had.
+pub fn join(
+    client: &Namespace,
+    server: &Namespace,
+    route: &str,
+    weather: Weather,
+    seed: u64,
+) -> Result<Arc<Done>> {
+    const CLIENT: &str = "10.181.0.1";
+    const SERVER: &str = "10.181.0.2";
+    let near = device(client, CLIENT, SERVER)?;
+    let far = device(server, SERVER, CLIENT)?;
+    client.ip(&["route", "replace", SERVER, "dev", "bad0", "rto_min", "20ms"])?;
+    server.ip(&["route", "replace", CLIENT, "dev", "bad0", "rto_min", "20ms"])?;
+    client.ip(&["route", "add", route, "dev", "bad0", "rto_min", "20ms"])?;
+    let done = Arc::new(Done::default());
+    for (from, to, seed) in [(&near, &far, seed), (&far, &near, !seed)] {
+        let (from, to, done) = (from.try_clone()?, to.try_clone()?, Arc::clone(&done));
+        let (sender, packets) = mpsc::channel();
+        std::thread::spawn(move || read(from, &sender));
+        std::thread::spawn(move || {
+            Carrier { to, weather, dice: Dice(seed), held: Vec::new(), done }.run(&packets);
+        });
+    }
+    Ok(done)
+}
+
+fn device(namespace: &Namespace, own: &str, peer: &str) -> Result<File> {
+    let file = namespace.run(|| -> Result<File> {
+        let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun").context("/dev/net/tun")?;
+        // `struct ifreq`: the name, then the flags.
+        let mut request = [0_u8; 40];
+        request[..4].copy_from_slice(b"bad0");
+        let flags = u16::try_from(libc::IFF_TUN | libc::IFF_NO_PI)?;
+        request[16..18].copy_from_slice(&flags.to_ne_bytes());
+        // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, which has 40 bytes.
+        #[expect(unsafe_code, reason = "a TUN device is made by ioctl")]
+        let failed = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, request.as_mut_ptr()) };
+        if failed != 0 {
+            bail!("no TUN device: {}", std::io::Error::last_os_error());
+        }
+        Ok(file)
+    })??;
+    namespace.ip(&["addr", "add", own, "peer", peer, "dev", "bad0"])?;
+    namespace.ip(&["link", "set", "bad0", "up", "mtu", &PACKET.to_string()])?;
+    Ok(file)
+}
+
+fn read(mut from: File, packets: &mpsc::Sender<Vec<u8>>) {
+    let mut buffer = [0; PACKET];
+    while let Ok(length) = from.read(&mut buffer) {
+        if packets.send(buffer[..length].to_vec()).is_err() {
+            return;
+        }
+    }
+}
+
+struct Carrier {
+    to: File,
+    weather: Weather,
+    dice: Dice,
+    /// Packets held back, each with the number of packets still to go before it.
+    held: Vec<(u64, Vec<u8>)>,
+    done: Arc<Done>,
+}
+
+impl Carrier {
+    fn run(mut self, packets: &Receiver<Vec<u8>>) {
+        loop {
+            match packets.recv_timeout(HOLD) {
+                Ok(packet) => self.carry(packet),
+                Err(RecvTimeoutError::Timeout) => {
+                    for (_, packet) in std::mem::take(&mut self.held) {
+                        self.deliver(&packet);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn carry(&mut self, packet: Vec<u8>) {
+        self.done.packets.fetch_add(1, Ordering::SeqCst);
+        if self.dice.percent() < self.weather.loses {
+            self.done.lost.fetch_add(1, Ordering::SeqCst);
+            return;
+        }
+        if self.dice.percent() < self.weather.reorders {
+            self.held.push((1 + self.dice.next() % 3, packet));
+            return;
+        }
+        self.deliver(&packet);
+        if self.dice.percent() < self.weather.duplicates {
+            self.done.duplicated.fetch_add(1, Ordering::SeqCst);
+            self.deliver(&packet);
+        }
+        let mut due = Vec::new();
+        for (to_go, held) in std::mem::take(&mut self.held) {
+            if to_go <= 1 {
+                due.push(held);
+            } else {
+                self.held.push((to_go - 1, held));
+            }
+        }
+        for packet in due {
+            self.done.reordered.fetch_add(1, Ordering::SeqCst);
+            self.deliver(&packet);
+        }
+    }
+
+    fn deliver(&mut self, packet: &[u8]) {
+        // A device that is full loses the packet, as networks do; TCP sends it again.
+        let _ = self.to.write(packet);
+    }
+}
+
+/// `SplitMix64` (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn percent(&mut self) -> u64 {
+        self.next() % 100
+    }
+}

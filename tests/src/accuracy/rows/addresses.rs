@@ -1,0 +1,60 @@
+//! Address families, and servers that differ by address alone.
+
+use anyhow::Result;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::accuracy::case::{Case, Driven, Row, Sent, Size};
+use crate::accuracy::client::{Client, get, post};
+use crate::accuracy::namespace::Namespace;
+use crate::accuracy::rule::Rule;
+use crate::accuracy::server::{Manner, Server};
+
+const PORT: u16 = 9000;
+
+/// The rows.
+pub(super) fn rows() -> Vec<Row> {
+    let v4 = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let v6 = IpAddr::from(Ipv6Addr::LOCALHOST);
+    let mapped = IpAddr::from(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
+    let any = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+    let mut rows = vec![
+        Row::new("IPv4", move |size| family(size, v4, v4, v4)),
+        Row::new("IPv6", move |size| family(size, v6, v6, v6)),
+        Row::new("IPv4 to an IPv6 socket", move |size| family(size, any, v4, v4)),
+        Row::new("IPv4-mapped IPv6 at both ends", move |size| family(size, any, mapped, mapped)),
+    ];
+    let servers = (0..4).map(|index| {
+        Row::new(&format!("4 namespaces, one port: server {index}"), move |size| apart(size, index))
+    });
+    rows.extend(servers);
+    rows
+}
+
+/// A server bound to `bind`, which the probe knows as `known`, and the client connects to as `to`.
+fn family(size: Size, bind: IpAddr, known: IpAddr, to: IpAddr) -> Result<Case> {
+    let rounds = size.of(500, 5_000);
+    let server = Server::start(None, SocketAddr::new(bind, 0), known, Manner::default())?;
+    Ok(Case::on(server, Rule::Exact, move |server| ask(SocketAddr::new(to, server.addr.port()), rounds)))
+}
+
+/// A server in a namespace of its own, on the port that others have in theirs.
+fn apart(size: Size, index: u64) -> Result<Case> {
+    let rounds = size.of(250, 2_500) * (index + 1);
+    let namespace = Namespace::new()?;
+    let ip = IpAddr::V4(namespace.join_ours()?);
+    let bind = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
+    let server = Server::start(Some(&namespace), bind, ip, Manner::default())?;
+    Ok(Case::on(server, Rule::Exact, move |server| {
+        let driven = ask(server.addr, rounds)?;
+        Ok(Driven { note: format!("reached at {}", server.addr), ..driven })
+    }))
+}
+
+fn ask(addr: SocketAddr, rounds: u64) -> Result<Driven> {
+    let mut connection = Client::connect(addr)?;
+    for _ in 0..rounds {
+        connection.ask(&get("a"))?;
+        connection.ask(&post(b"{}"))?;
+    }
+    Ok(Sent { get: rounds, set: rounds }.into())
+}

@@ -1,0 +1,59 @@
+//! 20 MB both ways, in bundles of segments (GSO) and in single ones: bytes as well as requests.
+
+use anyhow::Result;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::accuracy::case::{Case, Driven, Row, Sent, Size};
+use crate::accuracy::client::{Client, get, post_head};
+use crate::accuracy::namespace::Namespace;
+use crate::accuracy::rule::Rule;
+use crate::accuracy::server::{Manner, Server};
+
+const LENGTH: usize = 20_000_000;
+const PORT: u16 = 9000;
+
+/// The rows.
+pub(super) fn rows() -> Vec<Row> {
+    vec![
+        Row::new("20 MB, GSO on", |size| prepare(size, true)),
+        Row::new("20 MB, GSO off", |size| prepare(size, false)),
+    ]
+}
+
+fn prepare(size: Size, bundles: bool) -> Result<Case> {
+    let namespace = Namespace::new()?;
+    // Ethernet's, so that there is something to bundle.
+    namespace.ip(&["link", "set", "lo", "mtu", "1500"])?;
+    if !bundles {
+        namespace.ip(&["link", "set", "lo", "gso_max_segs", "1"])?;
+    }
+    let ip = namespace.join_ours()?;
+    let bind = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
+    let manner = Manner { answer_bytes: LENGTH, ..Manner::default() };
+    let server = Server::start(Some(&namespace), bind, IpAddr::V4(ip), manner)?;
+    let rounds = size.of(2, 10);
+    let case = Case::on(server, Rule::OneAtATime, move |server| {
+        let mut client = Client::connect_in(&namespace, server.addr)?;
+        let head = post_head(LENGTH);
+        let part = [get("inside"), vec![b'x'; 50_000]].concat();
+        for _ in 0..rounds {
+            client.ask(&get("large"))?;
+            client.send(&head)?;
+            let mut left = LENGTH;
+            while left > 0 {
+                let length = left.min(part.len());
+                client.send(&part[..length])?;
+                left -= length;
+            }
+            client.answers(1)?;
+        }
+        let repeated_bytes = client.info().repeated_bytes;
+        drop(client);
+        // The server adds up what it sent again when the connection has ended.
+        while server.counts().ended == 0 {
+            std::thread::yield_now();
+        }
+        Ok(Driven { sent: Sent { get: rounds, set: rounds }, repeated_bytes, note: String::new() })
+    });
+    Ok(Case { bytes: true, ..case })
+}

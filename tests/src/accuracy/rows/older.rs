@@ -1,0 +1,96 @@
+//! Connections that are older than the probe.
+
+use anyhow::Result;
+
+use crate::accuracy::case::{Case, Driven, Row, Sent, Size};
+use crate::accuracy::client::{Client, get, post, post_head};
+use crate::accuracy::rule::Rule;
+use crate::accuracy::server::Server;
+
+const CONNECTIONS: u64 = 20;
+
+/// The rows.
+pub(super) fn rows() -> Vec<Row> {
+    vec![
+        Row::new("older than the probe, idle", idle),
+        Row::new("older than the probe, inside a head", inside_a_head),
+        Row::new("older than the probe, inside a body", inside_a_body),
+    ]
+}
+
+/// Connections that have asked once each, before the probe comes.
+fn connect(server: &Server) -> Result<Vec<Client>> {
+    (0..CONNECTIONS)
+        .map(|_| {
+            let mut client = Client::connect(server.addr)?;
+            client.ask(&get("before"))?;
+            Ok(client)
+        })
+        .collect()
+}
+
+/// Each connection `rounds` times: a read and a write.
+fn go_on(clients: &mut [Client], rounds: u64) -> Result<Sent> {
+    for client in &mut *clients {
+        for _ in 0..rounds {
+            client.ask(&get("after"))?;
+            client.ask(&post(&get("inside")))?;
+        }
+    }
+    let number = clients.len() as u64 * rounds;
+    Ok(Sent { get: number, set: number })
+}
+
+fn idle(size: Size) -> Result<Case> {
+    let server = Server::on_loopback()?;
+    let mut clients = connect(&server)?;
+    let rounds = size.of(20, 200);
+    Ok(Case::on(server, Rule::Exact, move |_| Ok(go_on(&mut clients, rounds)?.into())))
+}
+
+fn inside_a_head(size: Size) -> Result<Case> {
+    let server = Server::on_loopback()?;
+    let mut clients = connect(&server)?;
+    let head = get("between");
+    let (first, second) = head.split_at(head.len() / 2);
+    for client in &mut clients {
+        client.send_apart(&server, [first])?;
+    }
+    let rounds = size.of(20, 200);
+    let rule = Rule::NeverOver {
+        heads_per_segment: 1,
+        why: "the head under way when the probe came has its beginning before it, one a connection",
+    };
+    let second = second.to_vec();
+    Ok(Case::on(server, rule, move |_| {
+        for client in &mut clients {
+            client.ask(&second)?;
+        }
+        let mut sent = go_on(&mut clients, rounds)?;
+        sent.get += CONNECTIONS;
+        Ok(sent.into())
+    }))
+}
+
+fn inside_a_body(size: Size) -> Result<Case> {
+    let server = Server::on_loopback()?;
+    let mut clients = connect(&server)?;
+    let body = get("no-request");
+    let head = post_head(body.len());
+    for client in &mut clients {
+        client.send_apart(&server, [&head[..]])?;
+    }
+    let rounds = size.of(20, 200);
+    let rule = Rule::OverByAtMost {
+        requests: CONNECTIONS,
+        why: "nothing tells a probe that came later that a connection was inside a body; if the rest of that body \
+              begins a segment as a request does, it is taken for one, once a connection",
+    };
+    Ok(Case::on(server, rule, move |_| {
+        for client in &mut clients {
+            client.ask(&body)?;
+        }
+        let sent = go_on(&mut clients, rounds)?;
+        Ok(Driven { note: format!("{CONNECTIONS} connections"), ..sent.into() })
+    }))
+}

@@ -1,0 +1,141 @@
+//! A probe is stopped and another one started while requests come: nothing is counted twice, and the gap is known.
+
+use anyhow::{Context, Result, bail};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::accuracy::case::{Sent, Size, together};
+use crate::accuracy::client::{Client, get};
+use crate::accuracy::probe::{Counted, Probe, Stage};
+use crate::accuracy::report::Line;
+use crate::accuracy::rule::Verdict;
+use crate::accuracy::server::Server;
+
+/// The row's name.
+pub const NAME: &str = "probe restarted under load";
+
+const CLIENTS: u64 = 4;
+
+/// What the two probes and the server said at the moments that matter.
+#[derive(Debug)]
+struct Moments {
+    /// The server's count before the first probe was started, and when it said that it was ready.
+    at_start: (u64, u64),
+    /// The first probe's last reading.
+    first: u64,
+    /// The server's count when that reading was asked for, and when it had come.
+    at_first: (u64, u64),
+    /// The server's count when the second probe said that it was ready.
+    at_second: u64,
+    /// The second probe's count at the end.
+    second: Counted,
+    /// The server's count at the end.
+    end: u64,
+    /// Whether the second probe's own comparison agrees at the end.
+    agrees: Option<bool>,
+}
+
+/// Runs the row.
+///
+/// # Errors
+/// When a client or a probe fails.
+pub fn run(stage: &Stage, size: Size) -> Result<Line> {
+    let server = Server::on_loopback()?;
+    let enough = AtomicBool::new(false);
+    let wanted = size.of(2_000, 20_000);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| together(CLIENTS, |_| ask_until(&server, &enough)));
+        let moments = observe(stage, &server, wanted, || {
+            enough.store(true, Ordering::SeqCst);
+        });
+        enough.store(true, Ordering::SeqCst);
+        let Ok(sent) = load.join() else { bail!("a client panicked") };
+        let (moments, sent) = (moments?, sent?);
+        if sent.get != moments.end {
+            bail!("the suite itself is wrong: its clients sent {sent:?}, its server has {}", moments.end);
+        }
+        Ok(line(&moments))
+    })
+}
+
+fn ask_until(server: &Server, enough: &AtomicBool) -> Result<Sent> {
+    let mut connection = Client::connect(server.addr)?;
+    let mut sent = Sent::default();
+    while !enough.load(Ordering::SeqCst) {
+        connection.ask(&get("a"))?;
+        sent.get += 1;
+    }
+    Ok(sent)
+}
+
+fn observe(stage: &Stage, server: &Server, wanted: u64, enough: impl Fn()) -> Result<Moments> {
+    let grown = |by: u64| {
+        let target = server.counts().get + by;
+        let reached = stage.until(Duration::from_secs(60), || {
+            let now = server.counts().get;
+            if now >= target { Ok(()) } else { Err(format!("{now} of {target} requests")) }
+        });
+        reached.map_err(anyhow::Error::msg)
+    };
+    grown(1)?;
+    let before = server.counts().get;
+    let probe = stage.start_probe(&[server]);
+    let at_start = (before, server.counts().get);
+    grown(wanted)?;
+    let before = server.counts().get;
+    let first = only(&probe)?.data();
+    let at_first = (before, server.counts().get);
+    probe.stop();
+    let probe = stage.start_probe(&[server]);
+    let at_second = server.counts().get;
+    grown(wanted)?;
+    enough();
+    let agrees = stage.until(Duration::from_secs(10), || {
+        let agrees = probe.agrees().map_err(|error| error.to_string())?;
+        agrees.first().copied().flatten().ok_or_else(|| "no verdict".to_owned())
+    });
+    let second = only(&probe)?;
+    let end = server.counts().get;
+    probe.stop();
+    Ok(Moments { at_start, first, at_first, at_second, second, end, agrees: agrees.ok() })
+}
+
+fn only(probe: &Probe<'_>) -> Result<Counted> {
+    probe.counted()?.into_iter().next().context("the probe knows no server")
+}
+
+fn line(moments: &Moments) -> Line {
+    let Moments { at_start, first, at_first, at_second, second, end, agrees } = moments;
+    let counted = first + second.data();
+    // A probe counts from some moment of its start on, and a reading is of some moment between being asked for and
+    // having come; at each of these, every client may have one request that the kernel has seen and the server not.
+    let bounds =
+        |from: (u64, u64), to: (u64, u64)| (to.0.saturating_sub(from.1 + CLIENTS), to.1 - from.0 + CLIENTS);
+    let (first_least, first_most) = bounds(*at_start, *at_first);
+    let (least, most) = bounds((at_first.0, *at_second), (*end, *end));
+    let before_least = at_first.0.saturating_sub(*first);
+    let gap = end.saturating_sub(before_least).saturating_sub(counted);
+    let verdict = if *first < first_least || *first > first_most {
+        Verdict::Wrong(format!("the first probe counted {first}, not {first_least} to {first_most}"))
+    } else if second.data() < least || second.data() > most {
+        Verdict::Wrong(format!("the second probe counted {}, not {least} to {most}", second.data()))
+    } else if second.unparsed_segments() > CLIENTS {
+        Verdict::Wrong(format!("unparsed: {}", second.unparsed_words()))
+    } else if *agrees != Some(true) {
+        Verdict::Wrong("the second probe does not agree with the server at rest".to_owned())
+    } else {
+        Verdict::Explained(format!(
+            "the gap: {gap} requests came after the first probe's last reading and before the second was attached"
+        ))
+    };
+    Line {
+        name: NAME.to_owned(),
+        truth: Some(end - before_least),
+        counted: Some(counted),
+        unparsed: second.unparsed_segments(),
+        repeats: second.repeats,
+        agrees: *agrees,
+        verdict,
+        note: format!("{first} by the first probe, {} by the second", second.data()),
+    }
+}

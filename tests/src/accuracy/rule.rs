@@ -1,0 +1,225 @@
+//! How a row is judged: what the probe may say, given the truth.
+
+use super::probe::Counted;
+use super::server::Counts;
+
+/// The rule of a row.
+#[derive(Clone, Copy, Debug)]
+pub enum Rule {
+    /// Everything arrives in order: every count equals the truth, nothing is unparsed.
+    Exact,
+    /// On a bad network, one request at a time: every count equals the truth, but for the first request of a
+    /// connection that comes before the handshake's end, which must be said. Body segments may be unparsed.
+    OneAtATime,
+    /// Every count equals the truth, and there are unparsed segments of this reason, or the probe does not say what it
+    /// cannot see.
+    ExactSaying {
+        /// The reason in `unparsed`.
+        reason: &'static str,
+        /// Why it must be so.
+        why: &'static str,
+    },
+    /// Never more than the truth; what is missing is accounted for by unparsed segments.
+    NeverOver {
+        /// The most heads that end in one segment.
+        heads_per_segment: u64,
+        /// Why it must be so.
+        why: &'static str,
+    },
+    /// More than the truth by at most so many.
+    OverByAtMost {
+        /// How many.
+        requests: u64,
+        /// Why it must be so.
+        why: &'static str,
+    },
+}
+
+/// The outcome of a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Counted is true.
+    Exact,
+    /// It is not, or segments are unparsed, for this reason, within the rule.
+    Explained(String),
+    /// It is not, and nothing explains it.
+    Wrong(String),
+    /// The row could not be run.
+    NotRun(String),
+}
+
+impl Verdict {
+    /// In one word, for the table.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Explained(_) => "explained",
+            Self::Wrong(_) => "WRONG",
+            Self::NotRun(_) => "NOT RUN",
+        }
+    }
+
+    /// Whether the suite may pass with it.
+    #[must_use]
+    pub const fn passes(&self) -> bool {
+        matches!(self, Self::Exact | Self::Explained(_))
+    }
+
+    /// The explanation.
+    #[must_use]
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::Exact => None,
+            Self::Explained(why) | Self::Wrong(why) | Self::NotRun(why) => Some(why),
+        }
+    }
+}
+
+impl Rule {
+    /// Judges the requests; `agrees` is the probe's own comparison with the server's `/stats`.
+    #[must_use]
+    pub fn judge(&self, truth: &Counts, counted: &Counted, agrees: Option<bool>) -> Verdict {
+        let verdict = self.judge_counts(truth, counted);
+        let equal = truth.data() == counted.data();
+        match (agrees, &verdict) {
+            (_, Verdict::Wrong(_)) => verdict,
+            (Some(true), _) if !equal => {
+                Verdict::Wrong("the probe says that it agrees with the server, and does not".to_owned())
+            }
+            (Some(false), _) if equal => {
+                Verdict::Wrong("the probe says that it differs from the server, and does not".to_owned())
+            }
+            _ => verdict,
+        }
+    }
+
+    fn judge_counts(&self, truth: &Counts, counted: &Counted) -> Verdict {
+        let unparsed = counted.unparsed_segments();
+        let data = (truth.get, truth.set) == (counted.get, counted.set);
+        let all = data && truth.control == counted.control;
+        let operations = || {
+            format!(
+                "GET {} counted as {}, POST {} as {}, others {} as {}; unparsed: {}",
+                truth.get,
+                counted.get,
+                truth.set,
+                counted.set,
+                truth.control,
+                counted.control,
+                counted.unparsed_words()
+            )
+        };
+        // Heads of all kinds that are missing; absent if there is one too many of any kind.
+        let missing = counted.missing_from(truth);
+        let early = counted.unparsed.get("handshake").copied().unwrap_or_default();
+        let said = |why: &str| {
+            Verdict::Explained(format!("{why} (unparsed segments: {})", counted.unparsed_words()))
+        };
+        match *self {
+            _ if all && unparsed == 0 && !matches!(self, Self::ExactSaying { .. }) => Verdict::Exact,
+            Self::OneAtATime if all => {
+                said("exact; body bytes ahead of a gap were not parsed, and need not be")
+            }
+            Self::OneAtATime if missing.is_some_and(|missing| missing <= early) => said(&format!(
+                "{} not counted: it came before the handshake's last packet, so the kernel handed it to the \
+                 listener, not to the connection",
+                missing.unwrap_or_default()
+            )),
+            Self::ExactSaying { reason, why }
+                if all && counted.unparsed.get(reason).is_some_and(|n| *n > 0) =>
+            {
+                said(why)
+            }
+            Self::NeverOver { heads_per_segment, why } => match missing {
+                Some(0) => said("exact; what was unparsed was seen again, or was no head"),
+                Some(missing) if missing <= unparsed * heads_per_segment => {
+                    let share = percent(missing, truth.data() + truth.control);
+                    said(&format!("{missing} requests ({share}, control calls included) not counted: {why}"))
+                }
+                _ => Verdict::Wrong(operations()),
+            },
+            Self::OverByAtMost { requests, why } => {
+                let over = counted.data().saturating_sub(truth.data());
+                let short =
+                    counted.get < truth.get || counted.set < truth.set || counted.control != truth.control;
+                if short || over > requests {
+                    Verdict::Wrong(operations())
+                } else {
+                    said(&format!("{over} too many: {why}"))
+                }
+            }
+            _ => Verdict::Wrong(operations()),
+        }
+    }
+
+    /// Judges payload bytes, which must be exact whatever happens to the requests in them.
+    #[must_use]
+    pub fn judge_bytes(truth: u64, counted: u64) -> Verdict {
+        if truth == counted {
+            Verdict::Exact
+        } else {
+            Verdict::Wrong(format!("{} bytes of {truth} make the difference", truth.abs_diff(counted)))
+        }
+    }
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown to one decimal")]
+    let percent = 100.0 * part as f64 / whole.max(1) as f64;
+    format!("{percent:.1} %")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(rule: Rule, (truth, counted): (u64, u64), unparsed: u64, agrees: Option<bool>) -> &'static str {
+        let truth = Counts { get: truth, ..Counts::default() };
+        let unparsed = [("gap".to_owned(), unparsed)].into();
+        let counted = Counted { get: counted, unparsed, ..Counted::default() };
+        rule.judge(&truth, &counted, agrees).word()
+    }
+
+    #[test]
+    fn exact_is_exact() {
+        assert_eq!(judge(Rule::Exact, (5, 5), 0, Some(true)), "exact");
+        assert_eq!(judge(Rule::Exact, (5, 4), 0, None), "WRONG");
+        assert_eq!(judge(Rule::Exact, (5, 5), 1, None), "WRONG");
+        assert_eq!(judge(Rule::OneAtATime, (5, 5), 1, None), "explained");
+        assert_eq!(judge(Rule::OneAtATime, (5, 4), 1, None), "WRONG");
+        let counted =
+            Counted { get: 4, unparsed: [("handshake".to_owned(), 1)].into(), ..Counted::default() };
+        let truth = Counts { get: 5, ..Counts::default() };
+        assert_eq!(Rule::OneAtATime.judge(&truth, &counted, Some(false)).word(), "explained");
+        let truth = Counts { get: 4, set: 2, ..Counts::default() };
+        assert_eq!(Rule::OneAtATime.judge(&truth, &counted, Some(false)).word(), "WRONG");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_must_be_said() {
+        let rule = Rule::ExactSaying { reason: "gap", why: "x" };
+        assert_eq!(judge(rule, (5, 5), 1, None), "explained");
+        assert_eq!(judge(rule, (5, 5), 0, None), "WRONG");
+    }
+
+    #[test]
+    fn missing_needs_unparsed_segments_and_over_is_never_right() {
+        let rule = Rule::NeverOver { heads_per_segment: 2, why: "x" };
+        assert_eq!(judge(rule, (9, 9), 0, None), "exact");
+        assert_eq!(judge(rule, (9, 5), 2, Some(false)), "explained");
+        assert_eq!(judge(rule, (9, 4), 2, None), "WRONG");
+        assert_eq!(judge(rule, (9, 10), 2, None), "WRONG");
+        let rule = Rule::OverByAtMost { requests: 1, why: "x" };
+        assert_eq!(judge(rule, (9, 10), 0, Some(false)), "explained");
+        assert_eq!(judge(rule, (9, 11), 0, None), "WRONG");
+        assert_eq!(judge(rule, (9, 8), 3, None), "WRONG");
+    }
+
+    #[test]
+    fn the_probes_own_verdict_must_be_true() {
+        assert_eq!(judge(Rule::Exact, (5, 5), 0, Some(false)), "WRONG");
+        let rule = Rule::NeverOver { heads_per_segment: 2, why: "x" };
+        assert_eq!(judge(rule, (9, 5), 2, Some(true)), "WRONG");
+    }
+}

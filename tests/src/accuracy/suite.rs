@@ -1,0 +1,188 @@
+//! The run: prepares the rows, starts the probe, drives row after row, judges.
+
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::case::{Case, Driven, Row, Size};
+use super::probe::{Counted, Probe, Stage};
+use super::report::{Line, Report};
+use super::rows;
+use super::rule::{Rule, Verdict};
+use super::server::{Counts, Server};
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    /// Sizes.
+    pub size: Size,
+    /// Only rows whose name contains this.
+    pub row: Option<&'a str>,
+    /// The probe's program.
+    pub probe: &'a Path,
+}
+
+/// How long the probe's counts may take to be those of a server that has come to rest.
+const SETTLES: Duration = Duration::from_secs(3);
+
+/// A row that is ready to be driven.
+struct Ready {
+    name: String,
+    case: Case,
+    /// The server's counts before the probe came.
+    before: Counts,
+}
+
+/// A row that has been driven.
+struct Run {
+    name: String,
+    server: Server,
+    rule: Rule,
+    outcome: Result<Measured>,
+    bytes: bool,
+}
+
+struct Measured {
+    driven: Driven,
+    truth: Counts,
+    counted: Counted,
+}
+
+/// Runs the rows; tells `progress` the name of each as it ends, with the seconds it took.
+///
+/// # Errors
+/// When there is no such row, or the probe does not answer. A row that cannot be run is a line of the report.
+pub fn run(options: &Options<'_>, progress: impl Fn(&str, f64)) -> Result<Report> {
+    let start = Instant::now();
+    let wanted = |name: &str| options.row.is_none_or(|part| name.contains(part));
+    let mut lines = Vec::new();
+    let mut ready = Vec::new();
+    for Row { name, prepare } in rows::all().into_iter().filter(|row| wanted(&row.name)) {
+        match prepare(options.size) {
+            Ok(case) => ready.push(Ready { name, before: case.server.counts(), case }),
+            Err(error) => lines.push(Line::not_run(&name, &error)),
+        }
+    }
+    let restart = wanted(rows::restart::NAME);
+    if ready.is_empty() && lines.is_empty() && !restart {
+        bail!("there is no row {:?}", options.row.unwrap_or_default());
+    }
+    let stage = Stage::new(options.probe)?;
+    if !ready.is_empty() {
+        lines.extend(under_one_probe(&stage, ready, &progress)?);
+    }
+    if restart {
+        let start = Instant::now();
+        let outcome = rows::restart::run(&stage, options.size);
+        progress(rows::restart::NAME, start.elapsed().as_secs_f64());
+        lines.push(outcome.unwrap_or_else(|error| Line::not_run(rows::restart::NAME, &error)));
+    }
+    Ok(Report { lines, quick: options.size.quick, seconds: start.elapsed().as_secs_f64() })
+}
+
+fn under_one_probe(stage: &Stage, ready: Vec<Ready>, progress: &impl Fn(&str, f64)) -> Result<Vec<Line>> {
+    let servers: Vec<Server> = ready.iter().map(|row| row.case.server.clone()).collect();
+    let probe = stage.start_probe(&servers.iter().collect::<Vec<_>>());
+    let mut runs = Vec::new();
+    for (index, Ready { name, case, before }) in ready.into_iter().enumerate() {
+        let start = Instant::now();
+        let Case { server, rule, bytes, drive } = case;
+        let outcome = drive(&server)
+            .and_then(|driven| measure(stage, &probe, (index, bytes), &server, &before, driven));
+        progress(&name, start.elapsed().as_secs_f64());
+        runs.push(Run { name, server, rule, outcome, bytes });
+    }
+    let agrees = probe.agrees()?;
+    let mut lines = Vec::new();
+    for (run, agrees) in runs.into_iter().zip(agrees) {
+        lines.extend(judge(run, agrees));
+    }
+    probe.stop();
+    Ok(lines)
+}
+
+/// Reads both sides at a moment when the server is at rest.
+fn measure(
+    stage: &Stage,
+    probe: &Probe<'_>,
+    (index, bytes): (usize, bool),
+    server: &Server,
+    before: &Counts,
+    driven: Driven,
+) -> Result<Measured> {
+    let mut last = None;
+    // The probe's own /stats calls go on, so a reading counts only if the server's counts are the same before and
+    // after it. Whether the counts agree decides only how long this waits.
+    let settled = stage.until(SETTLES, || {
+        let then = server.counts();
+        let all = probe.counted().map_err(|error| error.to_string())?;
+        let counted = all.into_iter().nth(index).ok_or("the probe does not know the server")?;
+        if server.counts() != then {
+            return Err("the server is not at rest".to_owned());
+        }
+        let truth = then.since(before);
+        let equal = (truth.get, truth.set, truth.control) == (counted.get, counted.set, counted.control)
+            && (!bytes
+                || (truth.read + driven.repeated_bytes == counted.received_bytes
+                    && truth.written + truth.repeated == counted.sent_bytes));
+        last = Some((truth, counted));
+        if equal { Ok(()) } else { Err("not equal".to_owned()) }
+    });
+    let (truth, counted) = match (last, settled) {
+        (Some(last), _) => last,
+        (None, settled) => bail!("no reading: {}", settled.err().unwrap_or_default()),
+    };
+    let sent = driven.sent;
+    if (sent.get, sent.set) != (truth.get, truth.set) {
+        bail!("the suite itself is wrong: its clients sent {sent:?}, its server has {truth:?}");
+    }
+    Ok(Measured { driven, truth, counted })
+}
+
+fn judge(run: Run, agrees: Option<bool>) -> Vec<Line> {
+    let Run { name, server, rule, outcome, bytes } = run;
+    let Measured { driven, truth, counted } = match outcome.with_context(|| format!("at {}", server.addr)) {
+        Ok(measured) => measured,
+        Err(error) => return vec![Line::not_run(&name, &error)],
+    };
+    let verdict = rule.judge(&truth, &counted, agrees);
+    let line = |name: String, truth: u64, seen: u64, verdict: Verdict, note: String| Line {
+        name,
+        truth: Some(truth),
+        counted: Some(seen),
+        unparsed: counted.unparsed_segments(),
+        repeats: counted.repeats,
+        agrees,
+        verdict,
+        note,
+    };
+    if !bytes {
+        return vec![line(name, truth.data(), counted.data(), verdict, driven.note)];
+    }
+    let received = truth.read + driven.repeated_bytes;
+    let sent = truth.written + truth.repeated;
+    let overhead = counted.sent_ip_bytes.saturating_sub(counted.sent_bytes);
+    // IPv4 and TCP headers with timestamps, without SACK: what nearly all packets of such a connection have.
+    let bundles = overhead / 52;
+    let sent_note = format!(
+        "{} packets, handed over in {bundles}; {} bytes were sent again by TCP and are counted again",
+        counted.sent_packets, truth.repeated
+    );
+    vec![
+        line(format!("{name}: requests"), truth.data(), counted.data(), verdict, driven.note),
+        line(
+            format!("{name}: bytes in"),
+            received,
+            counted.received_bytes,
+            Rule::judge_bytes(received, counted.received_bytes),
+            String::new(),
+        ),
+        line(
+            format!("{name}: bytes out"),
+            sent,
+            counted.sent_bytes,
+            Rule::judge_bytes(sent, counted.sent_bytes),
+            sent_note,
+        ),
+    ]
+}

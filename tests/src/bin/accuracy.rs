@@ -1,0 +1,72 @@
+//! `accuracy`: runs the accuracy suite and shows its table. `cargo xtask accuracy` builds what it needs and runs it.
+
+use clap::Parser;
+use lab_tests::accuracy::case::Size;
+use lab_tests::accuracy::suite::{self, Options};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The probe's counts against the truth: exit code 0 if every line is exact or explained by its row's rule
+#[derive(Debug, Parser)]
+struct Args {
+    /// Smaller numbers: over within 40 s
+    #[arg(long)]
+    quick: bool,
+    /// Run only the rows whose name contains this
+    #[arg(long, value_name = "NAME")]
+    row: Option<String>,
+    /// Write all figures as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the table as Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// The probe's program [default: the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    probe: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("accuracy: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<bool> {
+    let beside = std::env::current_exe()?.with_file_name("probe");
+    let options = Options {
+        size: Size { quick: args.quick },
+        row: args.row.as_deref(),
+        probe: args.probe.as_deref().unwrap_or(&beside),
+    };
+    let report = suite::run(&options, |row, seconds| eprintln!("  {row} ({seconds:.1} s)"))?;
+    if let Some(path) = &args.markdown {
+        write(path, &report.markdown(&command(args)))?;
+    }
+    if let Some(path) = &args.json {
+        write(path, &format!("{:#}\n", report.json()))?;
+    }
+    print!("{}", report.text());
+    Ok(report.passes())
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).map_err(|error| anyhow::anyhow!("cannot write {}: {error}", path.display()))
+}
+
+/// The command line that gives the same again.
+fn command(args: &Args) -> String {
+    let mut command = "cargo xtask accuracy".to_owned();
+    if args.quick {
+        command += " --quick";
+    }
+    if let Some(row) = &args.row {
+        command += &format!(" --row {row:?}");
+    }
+    command
+}

@@ -1,0 +1,73 @@
+//! `cargo xtask accuracy`: builds the probe with its kernel object and the accuracy suite, and runs the suite.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::packages::{self, Part, Root};
+use crate::process::{self, cargo};
+use crate::tree::Tree;
+use crate::{build_ebpf, setup, terminal};
+
+/// What is handed on to the suite.
+#[derive(Debug, Args)]
+pub(crate) struct Request {
+    /// Smaller numbers: over within 40 s
+    #[arg(long)]
+    quick: bool,
+    /// Run only the rows whose name contains this
+    #[arg(long, value_name = "NAME")]
+    row: Option<String>,
+    /// Write all figures as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the table as Markdown, as docs/experiments/ keeps it
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+/// Builds and runs the suite; gives its exit code.
+///
+/// # Errors
+/// When something cannot be built, or there is no way to become root.
+pub(crate) fn run(tree: &Tree, request: &Request) -> Result<ExitCode> {
+    setup::ensure(&[Part::Build, Part::Kernel, Part::Tests])?;
+    build_ebpf::run(tree)?;
+    let mut build = cargo(tree);
+    build.args(["build", "--quiet", "--release", "-p", "probe", "-p", "lab-tests", "--bin", "probe"]);
+    process::run(build.args(["--bin", "accuracy"]), "cargo build")?;
+    let status = process::status(suite(tree)?.args(arguments(request)))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// The suite as a command: network namespaces are for root.
+fn suite(tree: &Tree) -> Result<Command> {
+    let program = tree.release_binary("accuracy");
+    match packages::root(terminal::is_interactive()) {
+        Root::Already => Ok(Command::new(program)),
+        Root::Sudo => {
+            let mut command = Command::new("sudo");
+            command.args(["-n", "--"]).arg(program);
+            Ok(command)
+        }
+        Root::No => bail!("the accuracy suite needs root, for its network namespaces: run it with sudo"),
+    }
+}
+
+fn arguments(request: &Request) -> Vec<std::ffi::OsString> {
+    let mut arguments = Vec::new();
+    if request.quick {
+        arguments.push("--quick".into());
+    }
+    if let Some(row) = &request.row {
+        arguments.extend(["--row".into(), row.into()]);
+    }
+    for (option, file) in [("--json", &request.json), ("--markdown", &request.markdown)] {
+        if let Some(file) = file {
+            arguments.extend([option.into(), file.into()]);
+        }
+    }
+    arguments
+}
