@@ -82,6 +82,8 @@ pub struct Requests {
     pub control: u64,
     /// Segments that brought nothing new: retransmissions.
     pub repeats: u64,
+    /// Data requests whose client left (FIN, RST) before an answer: the shard may never have read them.
+    pub aborted: u64,
     /// Segments with bytes that were not parsed, by [`Reason`].
     pub unparsed: [u64; REASONS],
 }
@@ -99,6 +101,7 @@ impl Requests {
         self.set = self.set.wrapping_add(other.set);
         self.control = self.control.wrapping_add(other.control);
         self.repeats = self.repeats.wrapping_add(other.repeats);
+        self.aborted = self.aborted.wrapping_add(other.aborted);
         for (mine, theirs) in self.unparsed.iter_mut().zip(other.unparsed) {
             *mine = mine.wrapping_add(theirs);
         }

@@ -24,13 +24,15 @@ pub struct Stream {
     ahead_to: u32,
     /// 1 once an answer's bytes went out after the last bytes that came in. Written by the egress program.
     pub answered: u32,
+    /// Data requests since the last answer; those of one segment, where several were answered in part.
+    unanswered: u32,
     /// One of `PHASE_*`.
     phase: u8,
     /// While lost: the [`Reason`]'s number.
     reason: u8,
     /// 1 if every byte of this connection has been followed from its first.
     whole: u8,
-    padding: [u8; 5],
+    padding: u8,
 }
 
 const PHASE_NEW: u8 = 0;
@@ -126,6 +128,11 @@ impl Stream {
     pub fn finish(&mut self, scan: &Scan, end: u32) -> Option<Reason> {
         self.head = scan.head;
         self.next = end;
+        if self.answered != 0 {
+            self.unanswered = 0;
+            self.answered = 0;
+        }
+        self.unanswered = self.unanswered.wrapping_add(scan.tally.get).wrapping_add(scan.tally.set);
         if let Some(reason) = scan.head.stopped() {
             let rest = scan.at < scan.end;
             self.lose(reason);
@@ -141,6 +148,15 @@ impl Stream {
         }
         self.close_gap();
         None
+    }
+
+    /// The client has left: how many data requests the shard may not have read. With one request at a time those
+    /// without an answer; of a pipeline answered in part, all of its last segment.
+    #[inline(always)]
+    pub fn aborted(&mut self) -> u32 {
+        let all = self.unanswered;
+        self.unanswered = 0;
+        if self.answered != 0 && all <= 1 { 0 } else { all }
     }
 
     /// Gives a connection up for now: after an error of the driver.

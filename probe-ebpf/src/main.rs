@@ -46,6 +46,9 @@ fn try_ingress(context: &SkBuffContext) -> Option<()> {
     if packet.payload_length > 0 {
         requests::received(context, shard, &packet);
     }
+    if packet.is_last {
+        requests::client_left(context, shard);
+    }
     Some(())
 }
 

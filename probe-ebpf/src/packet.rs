@@ -4,6 +4,8 @@ use aya_ebpf::programs::SkBuffContext;
 use probe_common::endpoint::Endpoint;
 
 const PROTOCOL_TCP: u8 = 6;
+const FLAG_FIN: u8 = 1;
+const FLAG_RESET: u8 = 4;
 const IPV6_SOURCE: usize = 8;
 const IPV6_DESTINATION: usize = 24;
 const IPV6_HEADER: u32 = 40;
@@ -19,6 +21,8 @@ pub struct Packet {
     destination_port: u16,
     /// TCP sequence number of the first payload byte.
     pub sequence: u32,
+    /// Whether its sender has nothing more to say (FIN, RST).
+    pub is_last: bool,
     /// Where the payload begins.
     pub payload_at: u32,
     /// Bytes of payload.
@@ -35,7 +39,7 @@ impl Packet {
         if protocol != PROTOCOL_TCP {
             return None;
         }
-        let tcp: [u8; 13] = context.load(tcp_at as usize).ok()?;
+        let tcp: [u8; 14] = context.load(tcp_at as usize).ok()?;
         let payload_at = tcp_at + u32::from(tcp[12] >> 4) * 4;
         let payload_length = context.len().checked_sub(payload_at).filter(|length| *length < LENGTH_MAX)?;
         Some(Self {
@@ -43,6 +47,7 @@ impl Packet {
             source_port: u16::from_be_bytes([tcp[0], tcp[1]]),
             destination_port: u16::from_be_bytes([tcp[2], tcp[3]]),
             sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
+            is_last: tcp[13] & (FLAG_FIN | FLAG_RESET) != 0,
             payload_at,
             payload_length,
         })

@@ -63,6 +63,16 @@ pub fn received(context: &SkBuffContext, shard: u32, packet: &Packet) {
     }
 }
 
+/// Counts the requests whose client has left before an answer: the shard may never read them.
+#[inline(always)]
+pub fn client_left(context: &SkBuffContext, shard: u32) {
+    let Some(requests) = REQUESTS.get_ptr_mut(shard) else { return };
+    let Some(stream) = socket(context).and_then(|socket| stream(socket, 0)) else { return };
+    // SAFETY: the map's value for this CPU and the socket's storage, as in `received`. Behind a client's last
+    // packet no payload follows that another CPU could be at.
+    unsafe { (*requests).aborted += u64::from((*stream).aborted()) };
+}
+
 /// Remembers that an answer's bytes went out.
 #[inline(always)]
 pub fn answered(context: &SkBuffContext) {

@@ -83,6 +83,7 @@ struct ShardCounters {
     packets: ByDirection,
     unparsed: BTreeMap<&'static str, u64>,
     repeated_requests: u64,
+    aborted_requests: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -111,6 +112,7 @@ impl ShardCounters {
             packets: both(receive.packets, transmit.packets),
             unparsed: Reason::ALL.iter().map(|reason| reason.name()).zip(requests.unparsed).collect(),
             repeated_requests: requests.repeats,
+            aborted_requests: requests.aborted,
         }
     }
 }

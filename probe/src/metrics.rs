@@ -35,6 +35,7 @@ pub struct ProbeMetrics {
     requests: IntCounterVec,
     control_requests: IntCounterVec,
     repeats: IntCounterVec,
+    aborted: IntCounterVec,
     unparsed: IntCounterVec,
     payload_bytes: IntCounterVec,
     ip_bytes: IntCounterVec,
@@ -68,6 +69,11 @@ impl ProbeMetrics {
             repeats: metrics.counters(
                 "kernel_shard_repeated_segments_total",
                 "Segments towards the shard that brought nothing new: retransmissions.",
+                shard,
+            )?,
+            aborted: metrics.counters(
+                "kernel_shard_aborted_requests_total",
+                "Data requests whose client left (FIN, RST) before an answer; the shard may not have read them.",
                 shard,
             )?,
             unparsed: metrics.counters(
@@ -130,6 +136,7 @@ impl ProbeMetrics {
         raise(&self.requests, &[&id, "set"], requests.set);
         raise(&self.control_requests, &[&id], requests.control);
         raise(&self.repeats, &[&id], requests.repeats);
+        raise(&self.aborted, &[&id], requests.aborted);
         for (reason, count) in Reason::ALL.iter().zip(requests.unparsed) {
             raise(&self.unparsed, &[&id, reason.name()], count);
         }

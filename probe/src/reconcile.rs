@@ -14,6 +14,9 @@
 //! makes it a point, if that point lies inside what is known by then. A bracket that misses it is a disagreement: a
 //! baseline is never moved to make one go away. What gets lost between a baseline taken under load and the first
 //! quiet moment, and is smaller than the interval is wide, cannot be seen; the bound says how wide it is.
+//!
+//! A client that leaves before an answer may take requests back that the application has not looked at: the kernel
+//! counted them, the application never will. The kernel counts such requests apart, and the bound allows for them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -53,6 +56,8 @@ pub struct Bracket {
     pub kernel_before: u64,
     /// The same at `to`.
     pub kernel_after: u64,
+    /// Data requests whose client left before an answer, at `to`.
+    pub aborted: u64,
     /// Segments not parsed, at `to`, by [`Reason`].
     pub unparsed: [u64; REASONS],
     /// The application in between, or why it could not be read.
@@ -94,6 +99,7 @@ struct Generation {
     started_at: f64,
     since: f64,
     kernel_at_baseline: u64,
+    aborted_at_baseline: u64,
     unparsed_at_baseline: [u64; REASONS],
     /// `base` is at least this,
     low: i64,
@@ -101,6 +107,8 @@ struct Generation {
     high: Option<i64>,
     /// Counts that have not moved, and since when.
     still: Option<(Duration, u64, u64)>,
+    /// Whether that has been so for [`SETTLE`].
+    quiet: bool,
 }
 
 impl Ledger {
@@ -112,15 +120,9 @@ impl Ledger {
     /// Whether another bracket soon would tell more: nothing moves, but the verdict does not stand yet.
     #[must_use]
     pub fn is_settling(&self, comparison: &Comparison) -> bool {
-        let still = self.generation.as_ref().is_some_and(|generation| generation.still.is_some());
+        let waiting = |generation: &Generation| generation.still.is_some() && !generation.quiet;
         let firm = comparison.bound == Some(0) && comparison.difference == Some(0);
-        still && !firm && comparison.agrees != Some(false)
-    }
-
-    /// Whether a baseline stands, as an interval at least.
-    #[must_use]
-    pub fn has_baseline(&self) -> bool {
-        self.generation.as_ref().is_some_and(|generation| generation.high.is_some())
+        self.generation.as_ref().is_some_and(waiting) && !firm && comparison.agrees != Some(false)
     }
 
     /// Takes a bracket in and gives the verdict.
@@ -191,21 +193,22 @@ impl Generation {
             started_at: app.started_at,
             since: bracket.unix_seconds,
             kernel_at_baseline: bracket.kernel_after,
+            aborted_at_baseline: bracket.aborted,
             unparsed_at_baseline: bracket.unparsed,
             low: seen.count - seen.after,
             high: None,
             still: None,
+            quiet: false,
         }
     }
 
     fn observe(&mut self, bracket: &Bracket, app: AppReading, seen: &Seen) -> Comparison {
         let quiet = self.is_quiet(bracket, app);
+        self.quiet = quiet;
+        let aborted = bracket.aborted.saturating_sub(self.aborted_at_baseline);
         // The bracket's own interval.
-        let (low, high) = if quiet {
-            (seen.count - seen.after, Some(seen.count - seen.after))
-        } else {
-            (seen.count - seen.after, seen.high)
-        };
+        let low = seen.count - seen.after;
+        let high = if quiet { Some(low) } else { seen.high }.map(|high| high + signed(aborted));
         let narrowed_low = self.low.max(low);
         let narrowed_high = match (self.high, high) {
             (Some(mine), Some(its)) => Some(mine.min(its)),
@@ -225,8 +228,10 @@ impl Generation {
         let difference = 0.clamp(least, most);
         let width = (high - self.low).unsigned_abs();
         let still = self.still.is_some();
-        let firm = quiet || still && width == 0 && difference == 0;
-        let bound = if firm { 0 } else { seen.moved.saturating_add(width) };
+        // Equal counts at rest need no allowance.
+        let equal = still && width == 0 && difference == 0;
+        let on_their_way = if quiet { 0 } else { seen.moved };
+        let bound = if equal { 0 } else { on_their_way.saturating_add(width).saturating_add(aborted) };
         let agrees = difference >= 0 && difference.unsigned_abs() <= bound;
         Comparison {
             kernel: Some(kernel),
@@ -234,7 +239,7 @@ impl Generation {
             difference: Some(difference),
             bound: Some(bound),
             agrees: Some(agrees),
-            cause: self.cause(difference, bound, agrees, &bracket.unparsed),
+            cause: self.cause(difference, bound, aborted, agrees, &bracket.unparsed),
             since,
         }
     }
@@ -257,9 +262,25 @@ impl Generation {
         }
     }
 
-    fn cause(&self, difference: i64, bound: u64, agrees: bool, unparsed: &[u64; REASONS]) -> Option<String> {
+    fn cause(
+        &self,
+        difference: i64,
+        bound: u64,
+        aborted: u64,
+        agrees: bool,
+        unparsed: &[u64; REASONS],
+    ) -> Option<String> {
+        if agrees && bound == 0 {
+            return None;
+        }
         if agrees {
-            return (bound > 0).then(|| format!("up to {bound} requests are on their way"));
+            let moving = bound.saturating_sub(aborted);
+            let parts =
+                [(moving, "are on their way"), (aborted, "came from clients that left before an answer")];
+            let parts = parts.iter().filter(|(count, _)| *count > 0);
+            let parts: Vec<String> =
+                parts.map(|(count, what)| format!("up to {count} requests {what}")).collect();
+            return Some(parts.join(", "));
         }
         if difference > 0 {
             return Some(format!(

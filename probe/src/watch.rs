@@ -197,6 +197,7 @@ async fn bracket(probe: &Probe, stats: &ShardStats, url: &ShardUrl, start: Insta
         to,
         kernel_before: before.requests.data(),
         kernel_after: after.requests.data(),
+        aborted: after.requests.aborted,
         unparsed: after.requests.unparsed,
         app,
         unix_seconds: unix_seconds(),

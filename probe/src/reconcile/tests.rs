@@ -10,12 +10,13 @@ struct World {
     started_at: f64,
     active: u64,
     on_their_way: VecDeque<(Duration, u64)>,
+    aborted: u64,
     unparsed: [u64; REASONS],
     ledger: Ledger,
 }
 
 impl World {
-    /// `kernel_before`: counted before this probe, so not by its kernel programs.
+    /// A shard that has counted `app` requests already.
     fn new(app: u64) -> Self {
         Self {
             now: Duration::from_secs(100),
@@ -24,6 +25,7 @@ impl World {
             started_at: 1.0,
             active: 0,
             on_their_way: VecDeque::new(),
+            aborted: 0,
             unparsed: [0; REASONS],
             ledger: Ledger::default(),
         }
@@ -56,6 +58,7 @@ impl World {
             to: self.now,
             kernel_before,
             kernel_after: self.kernel,
+            aborted: self.aborted,
             unparsed: self.unparsed,
             app: Ok(app),
             unix_seconds: self.now.as_secs_f64(),
@@ -235,6 +238,7 @@ fn an_unreadable_shard_has_no_verdict_and_gets_it_back() {
         to: world.now,
         kernel_before: 0,
         kernel_after: 0,
+        aborted: 0,
         unparsed: [0; REASONS],
         app: Err("no connection".to_owned()),
         unix_seconds: 0.0,
@@ -251,4 +255,34 @@ fn history_stays_short() {
     let mut world = World::new(0);
     world.load(100, 10);
     assert!(world.ledger.history.len() < 20, "{}", world.ledger.history.len());
+}
+
+#[test]
+fn requests_of_clients_that_left_are_allowed_for_and_no_more() {
+    let mut world = World::new(0);
+    world.settle();
+    world.load(3, 1_000);
+    world.kernel += 7;
+    world.aborted += 9;
+    let rest = world.settle();
+    assert_eq!((rest.difference, rest.bound, rest.agrees), (Some(7), Some(9), Some(true)), "{rest:?}");
+    assert_eq!(rest.cause.as_deref(), Some("up to 9 requests came from clients that left before an answer"));
+    assert!(!world.ledger.is_settling(&rest));
+    world.kernel += 3;
+    let rest = world.settle();
+    assert_eq!((rest.difference, rest.bound, rest.agrees), (Some(10), Some(9), Some(false)), "{rest:?}");
+}
+
+#[test]
+fn leaving_clients_under_load_do_not_spoil_a_baseline() {
+    let mut world = World::new(1_000);
+    for _ in 0..20 {
+        world.load(1, 500);
+        world.kernel += 2;
+        world.aborted += 2;
+    }
+    let rest = world.settle();
+    assert_eq!(rest.agrees, Some(true), "{rest:?}");
+    world.app += 1_000;
+    assert_eq!(world.settle().agrees, Some(false));
 }

@@ -55,8 +55,13 @@ impl Watched {
     }
 
     pub(crate) fn watch(&mut self, address: IpAddr) {
-        let endpoint = SocketAddr::new(address, self.server.port).into();
-        self.source.watch(&BTreeMap::from([(endpoint, 0)])).unwrap();
+        self.watch_all(&[SocketAddr::new(address, self.server.port)]);
+    }
+
+    /// Watches all of them as shard 0.
+    pub(crate) fn watch_all(&mut self, addresses: &[SocketAddr]) {
+        let endpoints = addresses.iter().map(|address| ((*address).into(), 0)).collect();
+        self.source.watch(&endpoints).unwrap();
     }
 
     /// The counters once the server has read everything that was sent.
@@ -142,6 +147,11 @@ impl Client {
     pub(crate) fn ask(&mut self, bytes: &[u8]) {
         self.send(bytes);
         self.answer();
+    }
+
+    /// Ends the connection by a reset.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Waits for one answer.

@@ -85,7 +85,7 @@ fn counters(get: u64, set: u64) -> Counters {
     let mut unparsed = [0; 8];
     unparsed[Reason::Gap as usize] = 5;
     Counters {
-        requests: Requests { get, set, control: 3, repeats: 4, unparsed },
+        requests: Requests { get, set, control: 3, repeats: 4, aborted: 6, unparsed },
         traffic: Traffic {
             receive: Flow { payload_bytes: 10, ip_bytes: 20, packets: 30 },
             transmit: Flow { payload_bytes: 40, ip_bytes: 50, packets: 60 },
@@ -101,7 +101,7 @@ fn counters_are_shown_as_json_and_as_metrics() {
     let expected = serde_json::json!({
         "shard_id": 0, "address": shard.addr.to_string(), "requests": {"get": 7, "set": 2}, "control_requests": 3,
         "payload_bytes": {"receive": 10, "transmit": 40}, "ip_bytes": {"receive": 20, "transmit": 50},
-        "packets": {"receive": 30, "transmit": 60}, "repeated_requests": 4,
+        "packets": {"receive": 30, "transmit": 60}, "repeated_requests": 4, "aborted_requests": 6,
         "unparsed": {"unreadable": 0, "joined": 0, "gap": 5, "chunked": 0, "malformed": 0, "budget": 0, "handshake": 0,
                      "concurrent": 0},
     });

@@ -258,3 +258,32 @@ fn a_shard_that_is_no_longer_watched_is_no_longer_counted() {
     client.ask(&get("abc"));
     assert_eq!(watched.counters(client.sent).requests.get, 1);
 }
+
+#[test]
+fn requests_of_clients_that_leave_before_an_answer_are_counted_as_such() {
+    if !privileges("requests_of_clients_that_leave_before_an_answer_are_counted_as_such") {
+        return;
+    }
+    // Accepts nothing, so reads nothing.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut watched = Watched::of(Server::start("127.0.0.1"), attached());
+    let (deaf, reading) = (listener.local_addr().unwrap(), watched.server.port);
+    watched.watch_all(&[deaf, ([127, 0, 0, 1], reading).into()]);
+    let mut unread = Client::connect("127.0.0.1", deaf.port());
+    unread.send(&get("abc").repeat(3));
+    unread.reset();
+    let mut closed = Client::connect("127.0.0.1", deaf.port());
+    closed.send(&get("abc"));
+    drop(closed);
+    let mut sent = 0;
+    for leave in [Client::reset, drop] {
+        let mut answered = Client::connect("127.0.0.1", reading);
+        answered.ask(&get("abc"));
+        answered.ask(&get("abc"));
+        sent += answered.sent;
+        leave(answered);
+    }
+    // On loopback a client's last packet has gone through the programs before the call returns.
+    let requests = watched.counters(sent).requests;
+    assert_eq!((requests.get, requests.aborted), (8, 4));
+}

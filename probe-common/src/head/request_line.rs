@@ -1,0 +1,186 @@
+//! The request line: which kind of request it is, and whether it is one at all.
+
+use super::word::{below, byte_at, equal, first, is_target, is_token, pattern, word};
+use super::{
+    GET, HEADER, Head, KEY, KEY_FIRST, KIND_CONTROL, KIND_GET, KIND_SET, LINE_END, LINE_LF, MALFORMED,
+    METHOD, POST, POST_END, START, START_LF, TARGET, TARGET_FIRST, VERSION,
+};
+
+const GET_LOW: u64 = word(*b"GET /dat");
+const GET_HIGH: u64 = word(*b"a/\0\0\0\0\0\0");
+const POST_LOW: u64 = word(*b"POST /da");
+const POST_HIGH: u64 = word(*b"ta\0\0\0\0\0\0");
+const PATTERN_LENGTH: u8 = 10;
+const VERSION_1_1: u64 = word(*b"HTTP/1.1");
+
+impl Head {
+    #[inline(always)]
+    pub(super) fn start(&mut self, word: u64, byte: u8, available: u32) -> u32 {
+        self.kind = KIND_CONTROL;
+        self.flags = 0;
+        self.headers = 0;
+        self.matched = 1;
+        if available == 8 && word == GET_LOW {
+            self.state = GET;
+            self.matched = 8;
+            return 8;
+        }
+        self.state = match byte {
+            b'G' => GET,
+            b'P' => POST,
+            b'\r' => START_LF,
+            b'\n' => START,
+            _ if is_token(byte) => METHOD,
+            _ => MALFORMED,
+        };
+        1
+    }
+
+    /// Inside `GET /data/`, of which the method is 3 bytes.
+    #[inline(always)]
+    pub(super) fn get(&mut self, word: u64, byte: u8, available: u32) -> u32 {
+        if self.matched == 8 && available > 1 && word as u16 == GET_HIGH as u16 {
+            self.state = KEY_FIRST;
+            return 2;
+        }
+        if byte == pattern(GET_LOW, GET_HIGH, self.matched) {
+            self.matched += 1;
+            if self.matched == PATTERN_LENGTH {
+                self.state = KEY_FIRST;
+            }
+        } else {
+            self.leave_pattern(byte, 3);
+        }
+        1
+    }
+
+    /// Inside `POST /data`, of which the method is 4 bytes.
+    #[inline(always)]
+    pub(super) fn post(&mut self, byte: u8) {
+        if byte == pattern(POST_LOW, POST_HIGH, self.matched) {
+            self.matched += 1;
+            if self.matched == PATTERN_LENGTH {
+                self.state = POST_END;
+            }
+        } else {
+            self.leave_pattern(byte, 4);
+        }
+    }
+
+    /// A byte that is not the pattern's next one: some other method or target.
+    #[inline(always)]
+    pub(super) fn leave_pattern(&mut self, byte: u8, method_length: u8) {
+        if self.matched <= method_length {
+            self.method(byte);
+        } else if self.matched == method_length + 1 {
+            self.state = if is_target(byte) { TARGET } else { MALFORMED };
+        } else {
+            self.target_byte(byte);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn method(&mut self, byte: u8) {
+        self.state = match byte {
+            b' ' => TARGET_FIRST,
+            _ if is_token(byte) => METHOD,
+            _ => MALFORMED,
+        };
+    }
+
+    #[inline(always)]
+    pub(super) fn target(&mut self, word: u64, byte: u8, available: u32) -> u32 {
+        let plain = first(below(word, b'!') | equal(word, 0x7f));
+        if plain >= available {
+            return available;
+        }
+        if plain > 0 {
+            return plain;
+        }
+        self.target_byte(byte);
+        1
+    }
+
+    #[inline(always)]
+    pub(super) fn target_byte(&mut self, byte: u8) {
+        self.state = match byte {
+            b' ' => VERSION,
+            _ if is_target(byte) => TARGET,
+            _ => MALFORMED,
+        };
+        self.matched = 0;
+    }
+
+    #[inline(always)]
+    pub(super) fn key_first(&mut self, word: u64, byte: u8, available: u32) -> u32 {
+        if matches!(byte, b'/' | b'?' | b'#') || !is_target(byte) {
+            self.target_byte(byte);
+            return 1;
+        }
+        self.state = KEY;
+        self.key(word, byte, available)
+    }
+
+    #[inline(always)]
+    pub(super) fn key(&mut self, word: u64, byte: u8, available: u32) -> u32 {
+        let ends =
+            below(word, b'!') | equal(word, 0x7f) | equal(word, b'/') | equal(word, b'?') | equal(word, b'#');
+        let plain = first(ends);
+        if plain >= available {
+            return available;
+        }
+        // The commonest end in one go with what is before it.
+        if byte_at(word, plain) == b' ' {
+            self.kind = KIND_GET;
+            self.state = VERSION;
+            self.matched = 0;
+            return plain + 1;
+        }
+        if plain > 0 {
+            return plain;
+        }
+        if byte != b'/' {
+            self.kind = KIND_GET;
+        }
+        self.target_byte(byte);
+        1
+    }
+
+    #[inline(always)]
+    pub(super) fn post_end(&mut self, byte: u8) {
+        if matches!(byte, b' ' | b'?' | b'#') {
+            self.kind = KIND_SET;
+        }
+        self.target_byte(byte);
+    }
+
+    #[inline(always)]
+    pub(super) fn version(&mut self, word: u64, byte: u8, available: u32) -> u32 {
+        if available == 8 && self.matched == 0 && word == VERSION_1_1 {
+            self.state = LINE_END;
+            return 8;
+        }
+        if self.matched == 7 {
+            self.state = if byte == b'0' || byte == b'1' { LINE_END } else { MALFORMED };
+        } else if byte == pattern(VERSION_1_1, 0, self.matched & 7) {
+            self.matched += 1;
+        } else {
+            self.state = MALFORMED;
+        }
+        1
+    }
+
+    #[inline(always)]
+    pub(super) fn line_end(&mut self, word: u64, byte: u8, available: u32) -> u32 {
+        if byte == b'\r' && available > 1 && byte_at(word, 1) == b'\n' {
+            self.state = HEADER;
+            return 2;
+        }
+        self.state = match byte {
+            b'\r' => LINE_LF,
+            b'\n' => HEADER,
+            _ => MALFORMED,
+        };
+        1
+    }
+}
