@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::packages::Part;
 use crate::process::{self, cargo};
-use crate::setup;
 use crate::toolchain::{self, Compiler, Origin};
 use crate::tree::Tree;
+use crate::{setup, signals};
 
 /// The linker for the kernel's target. Later releases drop the LLVM that distributions' compilers use.
 const LINKER: (&str, &str) = ("bpf-linker", "0.13.0");
@@ -26,16 +26,30 @@ const RUSTFLAGS: [&str; 2] = ["-Cdebuginfo=2", "-Clink-arg=--btf"];
 /// # Errors
 /// When no toolchain can be had, or the programs do not compile.
 pub(crate) fn run(tree: &Tree) -> Result<()> {
-    let (compiler, linker) = linker(tree)?;
+    match run_if_possible(tree)? {
+        None => Ok(()),
+        Some(lacking) => Err(lacking),
+    }
+}
+
+/// The same for those who can do without the kernel: gives the reason when no toolchain can be had.
+///
+/// # Errors
+/// When the programs do not compile.
+pub(crate) fn run_if_possible(tree: &Tree) -> Result<Option<anyhow::Error>> {
+    let (compiler, linker) = match linker(tree) {
+        Ok(found) => found,
+        Err(lacking) => {
+            signals::check()?;
+            return Ok(Some(lacking));
+        }
+    };
     println!("Kernel programs: built with {}.", compiler.shown());
     let built = compile(tree, &compiler, &linker)?;
     let object = tree.kernel_object();
-    if install(&built, &object)? {
-        println!("Kernel object: {} (new).", tree.shown(&object));
-    } else {
-        println!("Kernel object: {} (unchanged).", tree.shown(&object));
-    }
-    Ok(())
+    let news = if install(&built, &object)? { "new" } else { "unchanged" };
+    println!("Kernel object: {} ({news}).", tree.shown(&object));
+    Ok(None)
 }
 
 /// A compiler for the kernel and a linker that goes with it, installed if need be.

@@ -54,8 +54,10 @@ impl Lacking {
 
     /// All of it in a box.
     pub(crate) fn banner(&self) -> String {
-        let mut lines =
-            vec!["The kernel is not asked, its columns stay empty: the probe cannot run here.".to_owned()];
+        let mut lines = vec![
+            "The kernel is not asked, and what comes from it stays empty: the probe cannot run here."
+                .to_owned(),
+        ];
         lines.extend(self.lines());
         terminal::banner(&lines)
     }

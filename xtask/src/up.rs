@@ -56,13 +56,10 @@ pub(crate) fn prepare(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<Ac
         lab::build(tree, false)?;
         return Ok(Access::None(Lacking::switched_off()));
     }
-    let linker = build_ebpf::linker(tree);
-    signals::check()?;
-    if let Err(error) = linker {
+    if let Some(lacking) = build_ebpf::run_if_possible(tree)? {
         lab::build(tree, false)?;
-        return Ok(Access::None(Lacking::not_built(&error)));
+        return Ok(Access::None(Lacking::not_built(&lacking)));
     }
-    build_ebpf::run(tree)?;
     lab::build(tree, true)?;
     kernel::access(tree, ports)
 }
