@@ -10,6 +10,7 @@ mod demo;
 mod guard;
 mod http;
 mod kernel;
+mod kernels;
 mod lab;
 mod load;
 mod load_report;
@@ -71,6 +72,15 @@ enum Action {
         no_test: bool,
         #[command(flatten)]
         ports: PortBase,
+    },
+    /// Load the kernel object and run its tests in other kernels, emulated, and in the running one
+    Kernels {
+        /// Only this kernel; may be given several times
+        #[arg(long, value_name = "VERSION", value_parser = kernels::NAMES)]
+        kernel: Vec<String>,
+        /// Write all findings as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
     },
     /// Compare the probe's counts with the truth, row by row, on traffic of every kind
     Accuracy(accuracy::Request),
@@ -166,6 +176,7 @@ fn run(action: Action) -> Result<ExitCode> {
         .map(verdict),
         Action::Test { full } => test::run(&tree, full).map(verdict),
         Action::Ci { full, no_test, ports } => ci::run(&tree, full, !no_test, ports.ports()).map(verdict),
+        Action::Kernels { kernel, json } => kernels::run(&tree, &kernel, json.as_deref()).map(verdict),
         Action::Accuracy(request) => accuracy::run(&tree, &request),
         Action::Tidy => tidy::run(&tree).map(done),
         Action::Load { arguments } => load::run(&tree, &arguments),

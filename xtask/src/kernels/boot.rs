@@ -1,0 +1,131 @@
+//! Runs the steps in a kernel, in an emulated machine or on this one, and gives what its console said.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::console::Console;
+use super::image::Programs;
+use crate::child::Child;
+use crate::packages::{self, Root};
+use crate::signals;
+use crate::terminal::{self, Progress};
+
+/// How long one kernel may take in all. Emulated on two busy cores it needs a sixth of that.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// Processors of a guest: more than one, so that the counters of each are added up.
+const PROCESSORS: &str = "2";
+
+/// All that is emulated but one instruction: qemu 7.2 at times leaves half of an address in the flags after
+/// `cmpxchg16b`, and the kernel dies of it. Without it the kernel takes another way.
+const PROCESSOR: &str = "max,-cx16";
+
+/// Memory of a guest; its file system takes 80 MB of it.
+const MEMORY: &str = "1536M";
+
+/// What a kernel said, and how long it took.
+#[derive(Debug)]
+pub(super) struct Ran {
+    pub(super) console: Console,
+    pub(super) took: Duration,
+    /// Whether it was stopped because of [`LIMIT`].
+    pub(super) stopped: bool,
+}
+
+/// Boots `kernel` with `file_system` in an emulator, without any help of the processor, so that it goes the same way
+/// everywhere.
+///
+/// # Errors
+/// When the emulator cannot be started.
+pub(super) fn guest(emulator: &Path, kernel: &Path, file_system: &Path, log: &Path) -> Result<Ran> {
+    let mut command = Command::new(emulator);
+    command
+        .args(["-accel", "tcg,thread=multi", "-cpu", PROCESSOR, "-smp", PROCESSORS, "-m", MEMORY])
+        .args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"])
+        .arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(file_system)
+        // The console is for the steps; what the kernel complains of is read from its log at the end.
+        .args(["-append", "console=ttyS0,115200 panic=-1 loglevel=3 random.trust_cpu=on"]);
+    let child = Child::start("the emulator", command, log.to_path_buf())?;
+    follow(child, log)
+}
+
+/// The same steps in the kernel that runs here, with the rights they need.
+///
+/// # Errors
+/// When those rights cannot be had.
+pub(super) fn here(programs: &Programs, folder: &Path) -> Result<Ran> {
+    let root = packages::root(terminal::is_interactive());
+    if root == Root::No {
+        bail!("the running kernel takes root's rights: run the same as root");
+    }
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let steps = folder.join("steps.sh");
+    fs::write(&steps, include_str!("steps.sh"))
+        .with_context(|| format!("cannot write {}", steps.display()))?;
+    let itself = std::env::current_exe().context("cannot find this program")?;
+    let mut command = if root == Root::Sudo {
+        let mut command = Command::new("sudo");
+        command.args(["-n", "--"]).arg(itself);
+        command
+    } else {
+        Command::new(itself)
+    };
+    // timeout passes a stop on to the whole group: the shell, the probe and the tests.
+    command.args(["guard", "--", "timeout", "--kill-after=5"]).arg(LIMIT.as_secs().to_string());
+    command.arg("env").arg(format!("BUSYBOX={}", programs.busybox.display()));
+    command.arg(format!("PROBE={}", programs.probe.display()));
+    command.arg(format!("TESTS={}", programs.tests.display()));
+    command.arg(format!("PORT={}", free_port()?)).arg(format!("SCRATCH={}", folder.display()));
+    command.arg(&programs.busybox).arg("sh").arg(&steps);
+    let log = folder.join("console.log");
+    follow(Child::start_guarded("the steps", command, log.clone())?, &log)
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free port")?;
+    Ok(listener.local_addr().context("cannot find a free port")?.port())
+}
+
+/// Waits for the end, shows how far it is, and stops what takes too long.
+fn follow(mut child: Child, log: &Path) -> Result<Ran> {
+    let started = Instant::now();
+    let mut progress = Progress::new();
+    let ended = signals::poll(LIMIT + Duration::from_secs(10), Duration::from_millis(100), || {
+        progress.show(&format!("{} s, {}", started.elapsed().as_secs(), stage(&said(log))));
+        Ok(child.ended().cloned())
+    });
+    drop(progress);
+    if !matches!(ended, Ok(Some(_))) {
+        stop(&mut child);
+    }
+    let stopped = ended?.is_none();
+    Ok(Ran { console: Console::read(&said(log)), took: started.elapsed(), stopped })
+}
+
+/// Stops in order, so that the guard can end what it started; dropping the child ends the rest.
+fn stop(child: &mut Child) {
+    child.terminate();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while child.ended().is_none() && Instant::now() < deadline {
+        signals::pause(Duration::from_millis(20));
+    }
+}
+
+fn said(log: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned()
+}
+
+/// The last mark on a console, in words.
+fn stage(text: &str) -> String {
+    let mark = text.lines().rev().find_map(|line| line.strip_prefix("@@ "));
+    mark.map_or_else(|| "booting".to_owned(), |mark| mark.trim_end().to_owned())
+}

@@ -1,0 +1,23 @@
+#!/bin/busybox sh
+# The first process of a guest: file systems, loopback, the steps, the end.
+export PATH=/bin:/usr/bin:/sbin:/usr/sbin
+/bin/busybox mkdir -p /proc /sys /dev /tmp /run /usr/bin /sbin /usr/sbin
+/bin/busybox --install -s
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+chmod 1777 /tmp
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t bpf bpf /sys/fs/bpf
+mount -t tracefs tracefs /sys/kernel/tracing
+ip link set lo up
+export BUSYBOX=/bin/busybox PORT=9010 SCRATCH=/tmp
+. /programs.sh
+[ -e /sys/kernel/btf/vmlinux ] || echo "@@ lacks the kernel's own BTF"
+. /steps.sh
+section complaints
+dmesg | grep -E 'WARNING:|BUG:|Oops|blocked for more than|detected stall'
+end complaints 0
+echo "@@ done"
+# With -no-reboot this ends the emulator.
+reboot -f

@@ -1,0 +1,274 @@
+//! What all kernels' consoles come to: a row each, the reasons below, and the same as JSON.
+
+use serde_json::{Value, json};
+
+use super::boot::Ran;
+use super::console::{self, Failure};
+use super::{Outcome, Wanted};
+use crate::table::{Column, Table, thousands};
+use crate::terminal::{heading, mark};
+use crate::test_output::Tally;
+
+/// Lines shown of a probe that did not start: the verifier's last ones.
+const SHOWN_LINES: usize = 14;
+
+/// One kernel's findings.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// As asked for, such as `6.1`.
+    asked: &'static str,
+    package: Option<String>,
+    release: String,
+    boots: bool,
+    checks: bool,
+    check: Vec<String>,
+    /// Whether the probe ran with all programs attached.
+    loads: bool,
+    /// Empty where it does not run, zeros where the kernel does not tell.
+    verified: Vec<u64>,
+    /// What the probe said when it did not run.
+    refusal: Vec<String>,
+    lacks: Vec<String>,
+    tally: Tally,
+    failures: Vec<Failure>,
+    complaints: Vec<String>,
+    seconds: f64,
+    outcome: Outcome,
+}
+
+impl Row {
+    /// The findings from a console.
+    pub(super) fn new(wanted: &Wanted, package: Option<String>, ran: &Ran) -> Self {
+        let console = &ran.console;
+        let owned = |lines: Vec<&str>| lines.into_iter().map(console::shortened).collect::<Vec<_>>();
+        let status = console.status();
+        let loads = status.as_ref().is_some_and(all_attached);
+        let (tally, failures) = console.tests();
+        let mut lacks = console.lacks.clone();
+        lacks.extend(status.iter().flat_map(missing_features));
+        let log = owned(console.lines("run"));
+        let mut row = Self {
+            asked: wanted.version,
+            package,
+            release: console.release.clone(),
+            boots: !console.release.is_empty(),
+            checks: console.code("check") == Some(0),
+            check: owned(console.lines("check")),
+            loads,
+            verified: console.verified_instructions(),
+            refusal: if loads { Vec::new() } else { log[log.len().saturating_sub(SHOWN_LINES)..].to_vec() },
+            lacks,
+            tally,
+            failures,
+            complaints: owned(console.lines("complaints")),
+            seconds: ran.took.as_secs_f64(),
+            outcome: Outcome::Runs,
+        };
+        row.outcome = row.judge(wanted, ran);
+        row
+    }
+
+    /// A kernel that could not be asked at all.
+    pub(super) fn unasked(wanted: &Wanted, error: &anyhow::Error) -> Self {
+        Self {
+            asked: wanted.version,
+            package: None,
+            release: String::new(),
+            boots: false,
+            checks: false,
+            check: Vec::new(),
+            loads: false,
+            verified: Vec::new(),
+            refusal: Vec::new(),
+            lacks: Vec::new(),
+            tally: Tally::default(),
+            failures: Vec::new(),
+            complaints: Vec::new(),
+            seconds: 0.0,
+            outcome: Outcome::Fails(vec![format!("not asked: {error:#}")]),
+        }
+    }
+
+    /// Whether this kernel is as it should be.
+    pub(super) fn holds(&self) -> bool {
+        !matches!(self.outcome, Outcome::Fails(_))
+    }
+
+    fn judge(&self, wanted: &Wanted, ran: &Ran) -> Outcome {
+        let console = &ran.console;
+        if ran.stopped || (!console.done && wanted.suite.is_some()) || console.code("tests").is_none() {
+            let place =
+                console.unfinished().unwrap_or(if self.boots { "between the steps" } else { "booting" });
+            let how = if ran.stopped { "took too long" } else { "fell silent" };
+            let mut why = vec![format!("{how}: {place}; its last lines:")];
+            why.extend(ran.console.last_words().into_iter().map(console::shortened));
+            return Outcome::Fails(why);
+        }
+        if wanted.may_refuse && self.refuses_in_order() {
+            return Outcome::Refuses;
+        }
+        let mut why = Vec::new();
+        if !self.checks {
+            why.push("`probe check` does not pass".to_owned());
+        }
+        if !self.loads {
+            why.push("`probe run` does not attach all its programs".to_owned());
+        }
+        if console.code("run") != Some(0) {
+            why.push("`probe run` does not end in order".to_owned());
+        }
+        if self.tally.failed > 0 || console.code("tests") != Some(0) {
+            why.push(format!("{} kernel tests fail", self.tally.failed));
+        }
+        if self.tally.passed == 0 {
+            why.push("no kernel test passes".to_owned());
+        }
+        if !self.complaints.is_empty() {
+            why.push("the kernel complains".to_owned());
+        }
+        if why.is_empty() { Outcome::Runs } else { Outcome::Fails(why) }
+    }
+
+    /// Whether the probe found this kernel too old, and nothing else amiss, and did not run.
+    fn refuses_in_order(&self) -> bool {
+        let mut refused = self.check.iter().filter(|line| line.starts_with("FAIL"));
+        let kernel = refused.next().is_some_and(|line| line.contains("the probe takes Linux"));
+        !self.checks && kernel && refused.next().is_none() && !self.loads && self.complaints.is_empty()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let yes = |holds: bool| if holds { "yes" } else { "no" }.to_owned();
+        let counted: Vec<String> = self.verified.iter().map(|count| thousands(*count)).collect();
+        let programs = match (self.loads, self.verified.iter().sum::<u64>()) {
+            (false, _) => "no".to_owned(),
+            (true, 0) => "yes".to_owned(),
+            (true, _) => format!("yes ({})", counted.join(" + ")),
+        };
+        // On a kernel that is too old each test fails for the same reason: a figure would say nothing.
+        let tests = if self.outcome == Outcome::Refuses {
+            "not asked".to_owned()
+        } else {
+            format!("{} / {} / {}", self.tally.passed, self.tally.failed, self.tally.skipped.len())
+        };
+        vec![
+            if self.release.is_empty() { self.asked.to_owned() } else { self.release.clone() },
+            yes(self.boots),
+            yes(self.checks),
+            programs,
+            tests,
+            if self.lacks.is_empty() { "none".to_owned() } else { self.lacks.len().to_string() },
+            format!("{:.0}", self.seconds),
+            self.outcome.word().to_owned(),
+        ]
+    }
+
+    fn details(&self) {
+        let plain = self.outcome == Outcome::Runs && self.lacks.is_empty() && self.tally.skipped.is_empty();
+        if plain {
+            return;
+        }
+        heading(&format!(
+            "{} {}",
+            mark(self.holds()),
+            if self.release.is_empty() { self.asked } else { &self.release }
+        ));
+        if let Outcome::Fails(why) = &self.outcome {
+            why.iter().for_each(|line| println!("  {line}"));
+        }
+        if !self.checks {
+            part("probe check:", self.check.iter().filter(|line| line.starts_with("FAIL")));
+        }
+        part("probe run, its last lines:", &self.refusal);
+        part("lacks:", &self.lacks);
+        for failure in &self.failures {
+            // Where the programs do not load, most tests fail for that one reason, which stands above.
+            match (&self.outcome, self.loads) {
+                (Outcome::Refuses, _) => {}
+                (_, true) => part(&format!("{} failed:", failure.name), &failure.lines),
+                (_, false) => println!("  {} failed", failure.name),
+            }
+        }
+        for (name, why) in &self.tally.skipped {
+            println!("  {name} skipped: {why}");
+        }
+        part("the kernel's complaints:", &self.complaints);
+    }
+
+    fn json(&self) -> Value {
+        let reasons = if let Outcome::Fails(why) = &self.outcome { why.as_slice() } else { &[] };
+        json!({
+            "kernel": self.asked,
+            "package": self.package,
+            "release": self.release,
+            "outcome": self.outcome.word(),
+            "reasons": reasons,
+            "boots": self.boots,
+            "check": { "passed": self.checks, "lines": self.check },
+            "programs": { "loaded": self.loads, "verified_instructions": self.verified, "refusal": self.refusal },
+            "features_missing": self.lacks,
+            "tests": {
+                "passed": self.tally.passed,
+                "failed": self.tally.failed,
+                "skipped": self.tally.skipped,
+                "failures": self.failures.iter().map(|failure| json!({
+                    "name": failure.name, "lines": failure.lines,
+                })).collect::<Vec<_>>(),
+            },
+            "complaints": self.complaints,
+            "seconds": (self.seconds * 10.0).round() / 10.0,
+        })
+    }
+}
+
+fn part<'a>(title: &str, lines: impl IntoIterator<Item = &'a String>) {
+    let mut lines = lines.into_iter().peekable();
+    if lines.peek().is_some() {
+        println!("  {title}");
+        lines.for_each(|line| println!("    {line}"));
+    }
+}
+
+/// Whether `/status` says that every program is attached.
+fn all_attached(status: &Value) -> bool {
+    status["programs"].as_array().is_some_and(|programs| {
+        !programs.is_empty() && programs.iter().all(|program| program["attached"] == true)
+    })
+}
+
+/// Features that `/status` says are off, but for those nobody switched on.
+fn missing_features(status: &Value) -> Vec<String> {
+    let features = status["features"].as_array().map(Vec::as_slice).unwrap_or_default();
+    features
+        .iter()
+        .filter(|feature| feature["enabled"] == false && feature["reason"] != "switched_off")
+        .map(|feature| {
+            let word = |name: &str| feature[name].as_str().unwrap_or("?");
+            format!("{}: {}", word("feature"), word("reason"))
+        })
+        .collect()
+}
+
+/// Prints the table and what is to be said about its rows.
+pub(super) fn print(rows: &[Row]) {
+    let mut table = Table::new(vec![
+        Column::left("kernel"),
+        Column::left("boots"),
+        Column::left("check").group(),
+        Column::left("programs load (instructions)"),
+        Column::right("tests pass/fail/skip").group(),
+        Column::right("lacks"),
+        Column::right("s").group(),
+        Column::left("so it"),
+    ]);
+    for row in rows {
+        table.row(row.cells());
+    }
+    heading("Kernels");
+    println!("{}", table.render());
+    rows.iter().for_each(Row::details);
+}
+
+/// All rows as JSON.
+pub(super) fn json(rows: &[Row]) -> Value {
+    json!({ "kernels": rows.iter().map(Row::json).collect::<Vec<_>>() })
+}
