@@ -69,8 +69,8 @@ fn segment(
     let begins = payload.first_chunk().is_some_and(|bytes| begins_request(u32::from_le_bytes(*bytes)));
     let begins = connection.wants_first_bytes() && begins;
     if let Admission::Parse(skip) = connection.admit(sequence, length, begins) {
-        scan.begin(connection.head, skip, length);
-        scan.read(payload, STEPS);
+        scan.begin(skip, length);
+        scan.read(&mut connection.head, payload, STEPS);
         assert!(scan.is_done() && scan.at <= scan.end, "{} of {} bytes", scan.at, scan.end);
         total.get += scan.tally.get;
         total.set += scan.tally.set;

@@ -86,6 +86,8 @@ pub struct Requests {
     pub aborted: u64,
     /// Segments with bytes that were not parsed, by [`Reason`].
     pub unparsed: [u64; REASONS],
+    /// The kernel program's own: the number of the last reason.
+    pub last_reason: u64,
 }
 
 impl Requests {

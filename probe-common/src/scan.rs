@@ -23,14 +23,12 @@ pub enum Next {
     Done,
 }
 
-/// The parser and its place in one segment. Kept in a per-CPU map: too large for a kernel program's stack.
+/// A place in one segment. Kept in a per-CPU map: too large for a kernel program's stack.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Scan {
     /// The window; bytes in memory order. The last word is only ever read together with the one before it.
     pub words: [u64; WORDS + 1],
-    /// The connection's parser.
-    pub head: Head,
     /// Heads completed in this segment.
     pub tally: Tally,
     /// Offset of the next byte, from the payload's first.
@@ -49,7 +47,6 @@ impl Scan {
     /// A scan that has read nothing.
     pub const EMPTY: Self = Self {
         words: [0; WORDS + 1],
-        head: Head::BEGINNING,
         tally: Tally { get: 0, set: 0, control: 0 },
         at: 0,
         end: 0,
@@ -60,9 +57,10 @@ impl Scan {
 
     /// Starts on a segment of `end` payload bytes, of which the first `skip` are old.
     #[inline(always)]
-    pub fn begin(&mut self, head: Head, skip: u32, end: u32) {
-        self.head = head;
-        self.tally = Tally::default();
+    pub const fn begin(&mut self, skip: u32, end: u32) {
+        self.tally.get = 0;
+        self.tally.set = 0;
+        self.tally.control = 0;
         self.at = skip;
         self.end = end;
         self.window_at = skip;
@@ -92,15 +90,15 @@ impl Scan {
         self.done != 0
     }
 
-    /// Reads on by one step of the parser.
+    /// Reads on by one step of the connection's parser.
     #[inline(always)]
-    pub fn step(&mut self) -> Next {
-        if self.at >= self.end || self.head.stopped().is_some() {
+    pub fn step(&mut self, head: &mut Head) -> Next {
+        if self.at >= self.end || head.stopped().is_some() {
             self.done = 1;
             return Next::Done;
         }
-        if self.head.body > 0 {
-            self.at += self.head.skip_body(self.end - self.at);
+        if head.body > 0 {
+            self.at += head.skip_body(self.end - self.at);
             return Next::Step;
         }
         let offset = self.at.wrapping_sub(self.window_at);
@@ -109,15 +107,15 @@ impl Scan {
         };
         let word = self.word(offset);
         let available = if available < 8 { available } else { 8 };
-        self.at += self.head.step(word, available, &mut self.tally);
+        self.at += head.step(word, available, &mut self.tally);
         Next::Step
     }
 
     /// Reads a whole segment as the kernel program does, in at most `steps` steps, with [`begin`](Self::begin) before.
     #[cfg(not(target_arch = "bpf"))]
-    pub fn read(&mut self, payload: &[u8], steps: u32) {
+    pub fn read(&mut self, head: &mut Head, payload: &[u8], steps: u32) {
         for _ in 0..steps {
-            match self.step() {
+            match self.step(head) {
                 Next::Step => {}
                 Next::Done => return,
                 Next::Load => {

@@ -80,7 +80,7 @@ impl Stream {
     /// it yet; `None` for a connection older than the probe, whose next segment has the number `sequence`.
     #[inline(always)]
     pub fn open(&mut self, first: Option<u32>, sequence: u32) {
-        self.head = Head::BEGINNING;
+        self.head.restart();
         if let Some(first) = first {
             self.follow(first);
             self.whole = 1;
@@ -126,14 +126,13 @@ impl Stream {
     /// its length). Returns why bytes of it were not parsed, if some were not.
     #[inline(always)]
     pub fn finish(&mut self, scan: &Scan, end: u32) -> Option<Reason> {
-        self.head = scan.head;
         self.next = end;
         if self.answered != 0 {
             self.unanswered = 0;
             self.answered = 0;
         }
         self.unanswered = self.unanswered.wrapping_add(scan.tally.get).wrapping_add(scan.tally.set);
-        if let Some(reason) = scan.head.stopped() {
+        if let Some(reason) = self.head.stopped() {
             let rest = scan.at < scan.end;
             self.lose(reason);
             if matches!(reason, Reason::Malformed) {
@@ -178,7 +177,7 @@ impl Stream {
     #[inline(always)]
     fn follow(&mut self, sequence: u32) {
         self.phase = PHASE_FOLLOWED;
-        self.head = Head::BEGINNING;
+        self.head.restart();
         self.next = sequence;
         self.ahead_from = sequence;
         self.ahead_to = sequence;

@@ -17,6 +17,7 @@ use aya_ebpf::{
 use aya_log_ebpf::warn;
 use probe_common::{
     MAX_SHARDS,
+    head::Head,
     requests::{REASONS, Reason, Requests},
     scan::{Next, Scan, WINDOW},
     stream::{Admission, Stream, begins_request},
@@ -38,39 +39,40 @@ static STREAMS: SkStorage<Stream> = SkStorage::new();
 /// Parser steps for one segment: one for each byte of the longest, which is more than any head needs.
 const STEPS: u32 = 1 << 17;
 
-/// Parser steps for each call of `bpf_loop`'s callback: saves half of the calls' cost. Twice as many cost the verifier
-/// four times the work.
-const STEPS_A_CALL: u32 = 8;
-
 /// `sk_state` of a listening socket (`TCP_LISTEN`).
 const LISTEN: u32 = 10;
 
 /// `BPF_SK_STORAGE_GET_F_CREATE`.
 const CREATE: u64 = 1;
 
-/// Follows the payload of a packet towards a shard.
+/// Follows the payload of a packet towards a shard, and its client's leaving. The parser takes `STEPS_A_CALL` steps for
+/// each call of `bpf_loop`'s callback.
 #[inline(always)]
-pub fn received(context: &SkBuffContext, shard: u32, packet: &Packet) {
+pub fn received<const STEPS_A_CALL: u32>(context: &SkBuffContext, shard: u32, packet: &Packet) {
     let Some(requests) = REQUESTS.get_ptr_mut(shard) else { return };
     // SAFETY: the map's value for this CPU; ingress runs in softirq, where nothing else on this CPU gets at it.
     let requests = unsafe { &mut *requests };
-    if let Err(reason) = follow(context, requests, packet) {
+    if packet.payload_length > 0
+        && let Err(reason) = follow::<STEPS_A_CALL>(context, requests, packet)
+    {
         count_unparsed(requests, reason);
         warn!(
             context,
             "shard {}: {} bytes not parsed, reason {}", shard, packet.payload_length, reason as u8
         );
     }
+    if packet.is_last {
+        client_left(context, requests);
+    }
 }
 
 /// Counts the requests whose client has left before an answer: the shard may never read them.
 #[inline(always)]
-pub fn client_left(context: &SkBuffContext, shard: u32) {
-    let Some(requests) = REQUESTS.get_ptr_mut(shard) else { return };
-    let Some(stream) = socket(context).and_then(|socket| stream(socket, 0)) else { return };
-    // SAFETY: the map's value for this CPU and the socket's storage, as in `received`. Behind a client's last
-    // packet no payload follows that another CPU could be at.
-    unsafe { (*requests).aborted += u64::from((*stream).aborted()) };
+fn client_left(context: &SkBuffContext, requests: &mut Requests) {
+    if let Some(stream) = socket(context).and_then(|socket| stream(socket, 0)) {
+        // SAFETY: the socket's storage. Behind a client's last packet no payload follows that another CPU could be at.
+        requests.aborted += u64::from(unsafe { (*stream).aborted() });
+    }
 }
 
 /// Remembers that an answer's bytes went out.
@@ -85,7 +87,11 @@ pub fn answered(context: &SkBuffContext) {
 }
 
 #[inline(always)]
-fn follow(context: &SkBuffContext, requests: &mut Requests, packet: &Packet) -> Result<(), Reason> {
+fn follow<const STEPS_A_CALL: u32>(
+    context: &SkBuffContext,
+    requests: &mut Requests,
+    packet: &Packet,
+) -> Result<(), Reason> {
     let socket = socket(context).ok_or(Reason::Unreadable)?;
     // SAFETY: `bpf_sk_fullsock` gave it, not null.
     if unsafe { (*socket).state } == LISTEN {
@@ -99,14 +105,14 @@ fn follow(context: &SkBuffContext, requests: &mut Requests, packet: &Packet) -> 
         return Err(Reason::Concurrent);
     }
     // SAFETY: `busy` keeps other CPUs away from all but `answered`.
-    let outcome = follow_alone(context, requests, packet, socket, unsafe { &mut *stream });
+    let outcome = follow_alone::<STEPS_A_CALL>(context, requests, packet, socket, unsafe { &mut *stream });
     // SAFETY: as above.
     unsafe { atomic::exchange(busy, 0) };
     outcome
 }
 
 #[inline(always)]
-fn follow_alone(
+fn follow_alone<const STEPS_A_CALL: u32>(
     context: &SkBuffContext,
     requests: &mut Requests,
     packet: &Packet,
@@ -131,10 +137,17 @@ fn follow_alone(
     let scan = SCAN.get_ptr_mut(0).ok_or(Reason::Unreadable)?;
     // SAFETY: the map's value for this CPU.
     let scan = unsafe { &mut *scan };
-    scan.begin(stream.head, skip, packet.payload_length);
-    let mut reader = Reader { context: context.as_ptr().cast(), scan, payload_at: packet.payload_at };
+    scan.begin(skip, packet.payload_length);
+    let mut reader = Reader {
+        context: context.as_ptr().cast(),
+        scan,
+        head: &raw mut stream.head,
+        payload_at: packet.payload_at,
+    };
     // SAFETY: the callback has the signature `bpf_loop` asks for, and `reader` outlives the call.
-    unsafe { bpf_loop(STEPS / STEPS_A_CALL, read_on as *mut c_void, (&raw mut reader).cast(), 0) };
+    unsafe {
+        bpf_loop(STEPS / STEPS_A_CALL, read_on::<STEPS_A_CALL> as *mut c_void, (&raw mut reader).cast(), 0)
+    };
     // SAFETY: the same value as above; the callback has returned.
     let scan = unsafe { &*reader.scan };
     requests.get += u64::from(scan.tally.get);
@@ -151,17 +164,20 @@ fn follow_alone(
 struct Reader {
     context: *mut __sk_buff,
     scan: *mut Scan,
+    head: *mut Head,
     payload_at: u32,
 }
 
 /// Some steps of the parser; 1 ends the loop.
-unsafe extern "C" fn read_on(_: u32, reader: *mut Reader) -> i64 {
+unsafe extern "C" fn read_on<const STEPS_A_CALL: u32>(_: u32, reader: *mut Reader) -> i64 {
     // SAFETY: `bpf_loop` hands on the pointer it was given.
     let reader = unsafe { &mut *reader };
     // SAFETY: the map's value for this CPU.
     let scan = unsafe { &mut *reader.scan };
+    // SAFETY: in the socket's storage, which `busy` keeps for this CPU.
+    let head = unsafe { &mut *reader.head };
     for _ in 0..STEPS_A_CALL {
-        match scan.step() {
+        match scan.step(head) {
             Next::Step => {}
             Next::Done => return 1,
             Next::Load => return load(reader, scan),
@@ -227,8 +243,15 @@ fn stream(socket: *mut bpf_sock, flags: u64) -> Option<*mut Stream> {
 
 #[inline(always)]
 fn count_unparsed(requests: &mut Requests, reason: Reason) {
+    let last = &raw mut requests.last_reason;
+    // SAFETY: a field of the map's value. By way of memory, as an index the verifier knows on one path and not on
+    // another is refused to processes without CAP_PERFMON.
+    let index = unsafe {
+        last.write_volatile(reason as u64);
+        last.read_volatile()
+    };
     // The compiler knows the enum's range, the verifier does not: hence a mask the compiler cannot remove.
-    if let Some(counter) = requests.unparsed.get_mut(core::hint::black_box(reason as usize) & (REASONS - 1)) {
+    if let Some(counter) = requests.unparsed.get_mut(index as usize & (REASONS - 1)) {
         *counter += 1;
     }
 }

@@ -12,14 +12,28 @@ use crate::object::ObjectError;
 /// A program, its hook, and whether the probe is any use without it.
 struct Row {
     program: &'static str,
+    /// The program to take where the verifier refuses that one.
+    otherwise: Option<&'static str>,
     hook: &'static str,
     at: CgroupSkbAttachType,
     required: bool,
 }
 
 const TABLE: [Row; 2] = [
-    Row { program: "ingress", hook: "cgroup_skb/ingress", at: CgroupSkbAttachType::Ingress, required: true },
-    Row { program: "egress", hook: "cgroup_skb/egress", at: CgroupSkbAttachType::Egress, required: true },
+    Row {
+        program: "ingress",
+        otherwise: Some("ingress_careful"),
+        hook: "cgroup_skb/ingress",
+        at: CgroupSkbAttachType::Ingress,
+        required: true,
+    },
+    Row {
+        program: "egress",
+        otherwise: None,
+        hook: "cgroup_skb/egress",
+        at: CgroupSkbAttachType::Egress,
+        required: true,
+    },
 ];
 
 /// The outcome for one program, as `/status` shows it.
@@ -50,14 +64,19 @@ pub fn attach(ebpf: &mut Ebpf, cgroup: &Path) -> Result<Vec<ProgramStatus>, Obje
     })?;
     let mut statuses = Vec::with_capacity(TABLE.len());
     for row in &TABLE {
-        let outcome = attach_one(ebpf, row, &cgroup);
+        let mut program = row.program;
+        let mut outcome = attach_one(ebpf, program, row.at, &cgroup);
+        if let (Err(ObjectError::Refused { .. }), Some(other)) = (&outcome, row.otherwise) {
+            program = other;
+            outcome = attach_one(ebpf, program, row.at, &cgroup);
+        }
         let (why, reason) = match outcome {
             Ok(()) => (None, "ok"),
             Err(error) if row.required => return Err(error),
             Err(error) => (Some(error.to_string()), error.kind()),
         };
         statuses.push(ProgramStatus {
-            program: row.program,
+            program,
             hook: row.hook,
             required: row.required,
             attached: why.is_none(),
@@ -68,15 +87,17 @@ pub fn attach(ebpf: &mut Ebpf, cgroup: &Path) -> Result<Vec<ProgramStatus>, Obje
     Ok(statuses)
 }
 
-fn attach_one(ebpf: &mut Ebpf, row: &Row, cgroup: &File) -> Result<(), ObjectError> {
-    let refused = |error| ObjectError::of_program(row.program, error);
-    let program: &mut CgroupSkb = ebpf
-        .program_mut(row.program)
-        .ok_or(ObjectError::Missing { what: row.program })?
-        .try_into()
-        .map_err(refused)?;
+fn attach_one(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    at: CgroupSkbAttachType,
+    cgroup: &File,
+) -> Result<(), ObjectError> {
+    let refused = |error| ObjectError::of_program(name, error);
+    let program: &mut CgroupSkb =
+        ebpf.program_mut(name).ok_or(ObjectError::Missing { what: name })?.try_into().map_err(refused)?;
     program.load().map_err(refused)?;
     // The only mode aya attaches with a link; links on a cgroup never displace each other.
-    program.attach(cgroup, row.at, CgroupAttachMode::Single).map_err(refused)?;
+    program.attach(cgroup, at, CgroupAttachMode::Single).map_err(refused)?;
     Ok(())
 }

@@ -87,11 +87,9 @@ impl ObjectError {
                     "the verifier's last lines:\n{}",
                     last_lines(&verifier_log.to_string())
                 );
-                if io_error.kind() == std::io::ErrorKind::PermissionDenied {
-                    // EACCES is the verifier's; EPERM is a lack of privilege.
-                    if io_error.raw_os_error() == Some(libc::EPERM) {
-                        return Self::NotPermitted { what: format!("loading {program}"), source: io_error };
-                    }
+                // EPERM is a lack of privilege; the verifier says EACCES and others.
+                if io_error.raw_os_error() == Some(libc::EPERM) {
+                    return Self::NotPermitted { what: format!("loading {program}"), source: io_error };
                 }
                 Self::Refused { program: program.to_owned(), source: io_error }
             }

@@ -66,8 +66,8 @@ impl Connection {
             Admission::Repeat => self.repeats += 1,
             Admission::Unparsed(reason) => self.unparsed.push(reason),
             Admission::Parse(skip) => {
-                self.scan.begin(self.stream.head, skip, length);
-                self.scan.read(payload, self.steps);
+                self.scan.begin(skip, length);
+                self.scan.read(&mut self.stream.head, payload, self.steps);
                 self.tally.get += self.scan.tally.get;
                 self.tally.set += self.scan.tally.set;
                 self.tally.control += self.scan.tally.control;

@@ -85,7 +85,7 @@ fn counters(get: u64, set: u64) -> Counters {
     let mut unparsed = [0; 8];
     unparsed[Reason::Gap as usize] = 5;
     Counters {
-        requests: Requests { get, set, control: 3, repeats: 4, aborted: 6, unparsed },
+        requests: Requests { get, set, control: 3, repeats: 4, aborted: 6, unparsed, last_reason: 0 },
         traffic: Traffic {
             receive: Flow { payload_bytes: 10, ip_bytes: 20, packets: 30 },
             transmit: Flow { payload_bytes: 40, ip_bytes: 50, packets: 60 },

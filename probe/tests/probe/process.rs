@@ -38,8 +38,11 @@ struct Running {
 
 impl Running {
     fn start(shard: &Shard) -> Self {
-        let arguments = ["run", "--port", "0", "--shard-urls", &shard.url()];
-        let mut child = command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+        Self::follow(&mut command(&["run", "--port", "0", "--shard-urls", &shard.url()]))
+    }
+
+    fn follow(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut seen = String::new();
         let base = loop {
@@ -150,6 +153,41 @@ fn without_privileges_there_is_one_line_and_exit_code_1() {
             .contains("FAIL privileges: this process lacks CAP_BPF and CAP_NET_ADMIN: run the probe as root")
     );
     assert!(findings.contains("ok   cgroup v2: /"), "{findings}");
+}
+
+/// The probe as a user with these capabilities and no others, from a place that user can reach.
+fn with_capabilities(copy: &std::path::Path, capabilities: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    let user = NOBODY.to_string();
+    command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+    command.arg(format!("--inh-caps=-all,{capabilities}")).arg(format!("--ambient-caps=-all,{capabilities}"));
+    command.arg(copy).args(arguments).current_dir("/").stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn two_capabilities_are_enough_and_one_is_not() {
+    if !privileges("two_capabilities_are_enough_and_one_is_not") {
+        return;
+    }
+    let copy = std::env::temp_dir().join(format!("probe-two-capabilities-{}", std::process::id()));
+    std::fs::copy(env!("CARGO_BIN_EXE_probe"), &copy).unwrap();
+    let shard = Shard::start(0);
+    let arguments = ["run", "--port", "0", "--shard-urls", &shard.url()];
+    for one in ["+bpf", "+net_admin"] {
+        let output = with_capabilities(&copy, one, &arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{one}");
+        assert!(error_line(&output).contains("CAP_BPF and CAP_NET_ADMIN"), "{one}: {}", error_line(&output));
+    }
+    let probe = Running::follow(&mut with_capabilities(&copy, "+bpf,+net_admin", &arguments));
+    std::fs::remove_file(&copy).unwrap();
+    let status = probe.json("/status");
+    assert_eq!(status["programs"][0]["program"], "ingress_careful", "{status}");
+    assert_eq!(status["privileges"]["dropped"], true);
+    ask(&shard, 50);
+    let compare = &probe.json("/api/compare")["shards"][0];
+    assert_eq!((&compare["kernel"], &compare["difference"]), (&55.into(), &0.into()), "{compare}");
+    assert_eq!(probe.stop().0, Some(0));
 }
 
 #[test]

@@ -31,7 +31,7 @@ struct Programs {
 impl Programs {
     fn load() -> Self {
         let mut ebpf = object::load(object::embedded().unwrap(), 0).unwrap();
-        for name in ["ingress", "egress"] {
+        for name in ["ingress", "ingress_careful", "egress"] {
             program(&mut ebpf, name).load().unwrap();
         }
         let mut shards: aya::maps::HashMap<_, Endpoint, u32> =
@@ -168,18 +168,20 @@ fn pipelines_across_many_windows_are_counted() {
     if !privileges("pipelines_across_many_windows_are_counted") {
         return;
     }
-    let mut programs = Programs::load();
-    let mut expected = 0;
-    for depth in 1..=64 {
-        let requests: Vec<u8> = (0..depth).flat_map(|n| get(&"k".repeat(n % 19 + 1))).collect();
-        // The kernel's test packets end at a page.
-        if requests.len() < 3_500 {
-            programs.run("ingress", &to_shard(&requests));
-            expected += depth as u64;
+    for name in ["ingress", "ingress_careful"] {
+        let mut programs = Programs::load();
+        let mut expected = 0;
+        for depth in 1..=64 {
+            let requests: Vec<u8> = (0..depth).flat_map(|n| get(&"k".repeat(n % 19 + 1))).collect();
+            // The kernel's test packets end at a page.
+            if requests.len() < 3_500 {
+                programs.run(name, &to_shard(&requests));
+                expected += depth as u64;
+            }
         }
+        assert!(expected > 500, "{expected}");
+        assert_eq!(programs.counts().0.get, expected, "{name}");
     }
-    assert!(expected > 500, "{expected}");
-    assert_eq!(programs.counts().0.get, expected);
 }
 
 #[test]

@@ -53,7 +53,8 @@ fn router(received: Arc<AtomicU64>, started_at: f64) -> Router {
         |counter: Arc<AtomicU64>| async move { format!("{}\n", counter.fetch_add(1, Ordering::SeqCst)) };
     Router::new()
         .route("/data/{key}", get(move || count(reads)))
-        .route("/data", post(move || count(writes)))
+        // The body is read, as a server that leaves it closes the connection.
+        .route("/data", post(move |_: String| count(writes)))
         .route(
             "/stats",
             get(move || async move {
