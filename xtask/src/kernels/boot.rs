@@ -15,14 +15,14 @@ use crate::packages::{self, Root};
 use crate::signals;
 use crate::terminal::{self, Progress};
 
-/// How long one kernel may take in all. Emulated on two busy cores it needs a sixth of that.
+/// How long one kernel may take in all. Emulated on two busy cores it needs a third of that.
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Processors of a guest: more than one, so that the counters of each are added up.
 const PROCESSORS: &str = "2";
 
-/// All that is emulated but one instruction: qemu 7.2 at times leaves half of an address in the flags after
-/// `cmpxchg16b`, and the kernel dies of it. Without it the kernel takes another way.
+/// All that is emulated but one instruction: qemu 7.2 was seen to leave half of an address in the flags
+/// after `cmpxchg16b`, and the kernel to die of it. Without the instruction the kernel takes another way.
 const PROCESSOR: &str = "max,-cx16";
 
 /// Memory of a guest; its file system takes 80 MB of it.

@@ -146,7 +146,7 @@ impl Row {
         };
         // On a kernel that is too old each test fails for the same reason: a figure would say nothing.
         let tests = if self.outcome == Outcome::Refuses {
-            "not asked".to_owned()
+            "not counted".to_owned()
         } else {
             format!("{} / {} / {}", self.tally.passed, self.tally.failed, self.tally.skipped.len())
         };
