@@ -23,7 +23,7 @@ pub struct Options<'a> {
 }
 
 /// How long the probe's counts may take to be those of a server that has come to rest.
-const SETTLES: Duration = Duration::from_secs(3);
+const SETTLES: Duration = Duration::from_millis(500);
 
 /// A row that is ready to be driven.
 struct Ready {

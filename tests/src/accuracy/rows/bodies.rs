@@ -8,7 +8,7 @@ use crate::accuracy::server::Server;
 /// The rows.
 pub(super) fn rows() -> Vec<Row> {
     vec![
-        Row::new("POST, a request head inside its body", |size| {
+        Row::new("POST, a request head in its body", |size| {
             let rounds = size.of(500, 5_000);
             Case::plain(move |server| {
                 let mut connection = Client::connect(server.addr)?;
@@ -33,7 +33,7 @@ pub(super) fn rows() -> Vec<Row> {
                 Ok(Sent { get: rounds, set: rounds }.into())
             })
         }),
-        Row::new("chunked bodies, a head in each chunk", |size| {
+        Row::new("chunked, a head in each chunk", |size| {
             let rounds = size.of(200, 2_000);
             let rule = Rule::ExactSaying {
                 reason: "chunked",

@@ -12,9 +12,9 @@ const CONNECTIONS: u64 = 20;
 /// The rows.
 pub(super) fn rows() -> Vec<Row> {
     vec![
-        Row::new("older than the probe, idle", idle),
-        Row::new("older than the probe, inside a head", inside_a_head),
-        Row::new("older than the probe, inside a body", inside_a_body),
+        Row::new("older than probe, idle", idle),
+        Row::new("older than probe, inside a head", inside_a_head),
+        Row::new("older than probe, inside a body", inside_a_body),
     ]
 }
 
