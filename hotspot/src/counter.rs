@@ -37,6 +37,15 @@ impl<K> Count<K> {
     }
 }
 
+/// The `n` largest of the counts of several counters by lower bound, largest first, equal ones in the order of their
+/// keys. No key may be in two of the counters.
+#[must_use]
+pub fn largest<K: Ord>(mut counts: Vec<Count<K>>, n: usize) -> Vec<Count<K>> {
+    counts.sort_unstable_by(|a, b| b.sure().cmp(&a.sure()).then_with(|| a.key.cmp(&b.key)));
+    counts.truncate(n);
+    counts
+}
+
 /// A bounded counter of keys. See the module for its guarantees.
 #[derive(Clone, Debug)]
 pub struct KeyCounter<K> {
@@ -214,6 +223,14 @@ mod tests {
         let stream: Vec<u16> = (0..1_000).collect();
         let counter = counted(Limits { exact_keys: 10, sketch_keys: 10 }, &stream);
         assert!(counter.top(20).iter().all(|c| c.sure() <= 1 && c.error >= 98), "{:?}", counter.top(20));
+    }
+
+    #[test]
+    fn the_largest_of_several_are_ranked_by_what_is_sure() {
+        let count = |key, count, error| Count { key, count, error };
+        let parts = vec![count("c", 5, 0), count("a", 9, 8), count("d", 7, 1), count("b", 5, 0)];
+        let keys: Vec<_> = largest(parts, 3).into_iter().map(|c| c.key).collect();
+        assert_eq!(keys, ["d", "b", "c"]);
     }
 
     proptest! {

@@ -93,20 +93,20 @@ pub const HOT_SHARE: f64 = 0.3;
 /// Fewest accesses in the window for anything to be called hot.
 pub const HOT_MIN_SAMPLES: u64 = 10;
 
-impl<K: Clone + Eq + Hash> Window<K> {
-    /// The keys that are hot in the window that ends at `now`, hottest first; at most three can be.
-    pub fn hot(&mut self, now: Duration) -> Vec<Hot<K>> {
-        let total = self.total(now);
-        if total < HOT_MIN_SAMPLES {
-            return Vec::new();
-        }
-        #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds are far below 2^53")]
-        let share = |count: u64| count as f64 / total as f64;
-        let top = self.top(3, now).into_iter();
-        top.map(|c| Hot { ratio: share(c.sure()), count: c.sure(), key: c.key })
-            .filter(|hot| hot.ratio > HOT_SHARE)
-            .collect()
+/// More than three keys cannot each have 30 %: so many of the largest are all that [`hot`] needs.
+pub const HOT_MOST: usize = 3;
+
+/// Those of the largest keys `top` (hottest first) that are hot in a window of `total` accesses.
+pub fn hot<K>(total: u64, top: impl IntoIterator<Item = Count<K>>) -> Vec<Hot<K>> {
+    if total < HOT_MIN_SAMPLES {
+        return Vec::new();
     }
+    #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds are far below 2^53")]
+    let share = |count: u64| count as f64 / total as f64;
+    top.into_iter()
+        .map(|c| Hot { ratio: share(c.sure()), count: c.sure(), key: c.key })
+        .filter(|hot| hot.ratio > HOT_SHARE)
+        .collect()
 }
 
 #[cfg(test)]
@@ -117,6 +117,10 @@ mod tests {
 
     fn at(millis: u64) -> Duration {
         Duration::from_millis(millis)
+    }
+
+    fn hot_in<K: Clone + Eq + Hash>(window: &mut Window<K>, now: Duration) -> Vec<Hot<K>> {
+        hot(window.total(now), window.top(HOT_MOST, now))
     }
 
     #[test]
@@ -134,15 +138,15 @@ mod tests {
     fn hot_needs_ten_samples_and_more_than_thirty_percent() {
         let mut window = Window::new(LIMITS);
         (0..9).for_each(|_| window.add(&"only", at(0)));
-        assert!(window.hot(at(1)).is_empty());
+        assert!(hot_in(&mut window, at(1)).is_empty());
         window.add(&"only", at(2));
-        assert_eq!(window.hot(at(3)), [Hot { key: "only", ratio: 1.0, count: 10 }]);
+        assert_eq!(hot_in(&mut window, at(3)), [Hot { key: "only", ratio: 1.0, count: 10 }]);
 
         let mut window = Window::new(LIMITS);
         for (key, n) in [("at", 30), ("over", 31), ("c", 20), ("d", 19)] {
             (0..n).for_each(|_| window.add(&key, at(0)));
         }
-        assert_eq!(window.hot(at(1)), [Hot { key: "over", ratio: 0.31, count: 31 }]);
+        assert_eq!(hot_in(&mut window, at(1)), [Hot { key: "over", ratio: 0.31, count: 31 }]);
     }
 
     #[test]
@@ -150,7 +154,7 @@ mod tests {
         let mut window = Window::new(LIMITS);
         (0..100).for_each(|_| window.add(&0u32, at(0)));
         (0..300).for_each(|i| window.add(&(1 + i), at(5_000 + u64::from(i))));
-        assert!(window.hot(at(6_000)).is_empty());
+        assert!(hot_in(&mut window, at(6_000)).is_empty());
     }
 
     #[test]
@@ -160,7 +164,7 @@ mod tests {
             window.add(&i, at(u64::from(i)));
             window.add(&u32::MAX, at(u64::from(i)));
         }
-        let hot = window.hot(at(9_999));
+        let hot = hot_in(&mut window, at(9_999));
         assert_eq!(hot.len(), 1);
         assert!(hot[0].key == u32::MAX && hot[0].ratio > 0.45 && hot[0].ratio <= 0.5, "{hot:?}");
     }

@@ -26,6 +26,10 @@ impl SetRequest {
     /// # Errors
     /// A 400 body saying what is wrong: not JSON, no object, a field missing or of the wrong type, or a bad key.
     pub fn parse(body: &[u8]) -> Result<Self, ErrorBody> {
+        // A derived struct would also be read from an array of its fields.
+        if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            return Err(bad("the body must be a JSON object {\"key\":\"…\",\"value\":{…}}".into()));
+        }
         let raw: RawSetRequest = serde_json::from_slice(body)
             .map_err(|err| bad(format!("the body must be {{\"key\":\"…\",\"value\":{{…}}}}: {err}")))?;
         let Value::String(text) = raw.key else {

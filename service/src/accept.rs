@@ -1,4 +1,7 @@
 //! One runtime's accept loop: serves HTTP/1.1 connections until told to drain, then empties its queue and lets them end.
+//!
+//! hyper closes a connection that it is told to shut down before it has read a byte, although a request may lie in the
+//! socket. So a connection is handed to hyper only once it is readable, and hyper is polled before it is told.
 
 use axum::Router;
 use axum::body::Body;
@@ -8,7 +11,6 @@ use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use protocol::ErrorKind;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::problem::{Problem, method_not_allowed};
@@ -29,14 +32,29 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// Pause after an accept error such as "too many open files", which would otherwise repeat at once.
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `listener` until `drain` is cancelled and its queue is empty; gives the connections still open.
+/// How long a connection that was accepted in a drain may take to send its first byte.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Serves `listener` until `drain` is cancelled, its queue is empty, and every connection has ended.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     connections: Arc<Semaphore>,
     drain: CancellationToken,
-) -> GracefulShutdown {
-    let open = GracefulShutdown::new();
+) {
+    let open = Arc::new(Open { router, drain: drain.clone() });
+    let tasks = TaskTracker::new();
+    let connection = |stream: TcpStream, permit: Option<OwnedSemaphorePermit>| {
+        // Fails only on a connection that is already gone.
+        let _ = stream.set_nodelay(true);
+        let open = Arc::clone(&open);
+        drop(tasks.spawn(async move {
+            let _permit = permit;
+            if let Err(err) = open.connection(stream).await {
+                tracing::debug!(%err, "connection ended early");
+            }
+        }));
+    };
     loop {
         let accepted = async {
             // Never closed, so the permit is always had; the queue of the kernel holds who waits for it.
@@ -45,7 +63,7 @@ pub(crate) async fn serve(
         };
         tokio::select! {
             (accepted, permit) = accepted => match accepted {
-                Ok((stream, _)) => connection(stream, &router, &open, permit),
+                Ok((stream, _)) => connection(stream, permit),
                 Err(err) => {
                     tracing::warn!(%err, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_ERROR_PAUSE).await;
@@ -54,37 +72,58 @@ pub(crate) async fn serve(
             () = drain.cancelled() => break,
         }
     }
-    // Closing a listener resets what is still in its queue; those clients are served first.
-    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-        connection(stream, &router, &open, None);
+    // Closing a listener resets what is still in its queue; those clients are served first. The system is asked, not
+    // the runtime, which knows only of what its last look at the socket brought.
+    if let Ok(listener) = listener.into_std() {
+        while let Ok((stream, _)) = listener.accept() {
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                connection(stream, None);
+            }
+        }
     }
-    open
+    tasks.close();
+    tasks.wait().await;
 }
 
-fn connection(
-    stream: TcpStream,
-    router: &Router,
-    open: &GracefulShutdown,
-    permit: Option<OwnedSemaphorePermit>,
-) {
-    // Fails only on a connection that is already gone.
-    let _ = stream.set_nodelay(true);
-    let router = router.clone();
-    let service = service_fn(move |request: Request<Incoming>| answer(router.clone(), request));
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_MAX_BYTES)
-        .pipeline_flush(true)
-        .serve_connection(TokioIo::new(stream), service);
-    let served = open.watch(served);
-    // The graceful shutdown tracks connections; Tasks tracks everything else.
-    tokio::spawn(async move {
-        let _permit = permit;
-        if let Err(err) = served.await {
-            tracing::debug!(%err, "connection ended early");
+/// What the connections of one runtime share.
+struct Open {
+    router: Router,
+    drain: CancellationToken,
+}
+
+impl Open {
+    async fn connection(&self, stream: TcpStream) -> Result<(), hyper::Error> {
+        tokio::select! {
+            biased;
+            _ = stream.readable() => {}
+            () = self.drain.cancelled() => {
+                if tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.readable()).await.is_err() {
+                    return Ok(());
+                }
+            }
         }
-    });
+        let router = self.router.clone();
+        let service = service_fn(move |request: Request<Incoming>| answer(router.clone(), request));
+        let served = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_header_size(HEAD_MAX_BYTES)
+            .max_buf_size(2 * HEAD_MAX_BYTES)
+            .pipeline_flush(true)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut served = std::pin::pin!(served);
+        tokio::select! {
+            // hyper first: it reads what is there before it is told to shut down.
+            biased;
+            ended = served.as_mut() => ended,
+            () = self.drain.cancelled() => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        }
+    }
 }
 
 async fn answer(router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {

@@ -81,7 +81,7 @@ pub fn one_line(err: &clap::Error) -> String {
             format!("{arg} needs a value{}", allowed.map(|a| format!("; allowed: {a}")).unwrap_or_default())
         }
         (ErrorKind::InvalidValue | ErrorKind::ValueValidation, Some(arg), Some(value)) => {
-            let why = std::error::Error::source(err).map(ToString::to_string);
+            let why = std::error::Error::source(err).map(|why| in_plain_words(&why.to_string()));
             let allowed = allowed.map(|a| format!("allowed: {a}")).or(why).unwrap_or_default();
             format!("{arg}={value:?} cannot be used: {allowed}")
         }
@@ -93,6 +93,23 @@ pub fn one_line(err: &clap::Error) -> String {
             format!("{first}; see --help")
         }
     }
+}
+
+/// What the standard library says of an unreadable number or address, as what is allowed.
+fn in_plain_words(why: &str) -> String {
+    let allowed = match why {
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "a whole number in decimal digits, without unit"
+        }
+        "number too large to fit in target type" => "a smaller number",
+        "number would be zero for non-zero type" => "1 or more",
+        "invalid float literal" | "cannot parse float from empty string" => {
+            "a number such as 5 or 0.5, without unit"
+        }
+        "invalid IP address syntax" => "an IP address such as 127.0.0.1 or ::1",
+        other => return other.to_owned(),
+    };
+    format!("allowed: {allowed}")
 }
 
 /// `--shard-urls <URLS>` as `SHARD_URLS (--shard-urls)`.
@@ -126,7 +143,7 @@ mod tests {
         assert_eq!(line(&[]), "SHARD_ID (--shard-id) is required; see --help");
         assert_eq!(
             line(&["--shard-id", "x"]),
-            "SHARD_ID (--shard-id)=\"x\" cannot be used: invalid digit found in string"
+            "SHARD_ID (--shard-id)=\"x\" cannot be used: allowed: a whole number in decimal digits, without unit"
         );
         assert_eq!(
             line(&["--shard-id", "1", "--drain-timeout-seconds", "9999"]),

@@ -47,6 +47,11 @@ impl KeySeries {
         }
     }
 
+    /// Counts a request that was refused before its key was known.
+    pub fn count_unknown(&self) {
+        self.untracked.inc();
+    }
+
     /// Promotes, retires and removes by the largest keys `top` (largest first) at `now`, a duration since a fixed start.
     pub fn update(&self, top: &[(Key, u64)], now: Duration) {
         let mut promotion = self.promotion.lock();
@@ -96,16 +101,16 @@ mod tests {
         let series = KeySeries::new(family, &["3"], untracked.clone());
         let mut last: HashMap<String, f64> = HashMap::new();
         let (mut increase, mut accesses, mut most_series) = (0.0, 0u64, 0);
-        for second in 0..400u32 {
-            // The hot set moves on every 50 s.
-            let hot: Vec<_> = (0..25).map(|i| (key(second / 50 * 100 + i), 1_000)).collect();
+        for second in 0..1_200u32 {
+            // The hot set moves on every 50 s, and comes back to the first one after the fourth.
+            let hot: Vec<_> = (0..25).map(|i| (key(second / 50 % 4 * 100 + i), 1_000)).collect();
             for (k, _) in &hot {
                 series.count_by(k, u64::from(second % 7 + 1));
                 accesses += u64::from(second % 7 + 1);
             }
             series.update(&hot, Duration::from_secs(u64::from(second)));
             // A scrape every 15 s, and one at the end.
-            if second % 15 == 0 || second == 399 {
+            if second % 15 == 0 || second == 1_199 {
                 let mut now = HashMap::new();
                 for line in metrics.encode().unwrap().lines().filter(|line| !line.starts_with('#')) {
                     let (name, value) = line.rsplit_once(' ').unwrap();

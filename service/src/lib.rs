@@ -7,6 +7,7 @@
 
 pub mod args;
 pub mod body;
+pub mod clock;
 pub mod health;
 pub mod key_series;
 pub mod logs;

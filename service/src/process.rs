@@ -60,6 +60,14 @@ pub fn arguments<A: Parser>() -> Result<A, ExitCode> {
     })
 }
 
+/// Raises the limit of open files to what the system allows: a login's usual 1,024 is less than the connections served.
+pub fn raise_open_files() {
+    let raised = rlimit::increase_nofile_limit(u64::MAX);
+    if let Err(err) = raised {
+        tracing::warn!(%err, "the limit of open files cannot be raised");
+    }
+}
+
 /// Says one line on standard error, led by the program's name.
 pub fn complain(line: &str) {
     let program = std::env::args_os().next().unwrap_or_default();
@@ -87,6 +95,7 @@ fn run_to_end(
     start: impl FnOnce() -> Result<Started, StartError>,
 ) -> Result<ExitCode, StartError> {
     logs::init(process)?;
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before the start, so that a signal in its midst is not lost.
     let mut signals = {

@@ -1,0 +1,25 @@
+//! The time as the contract's bodies state it.
+
+use std::time::SystemTime;
+
+/// The time now, in unix seconds with a resolution of a microsecond; 0 for a clock before 1970.
+#[must_use]
+pub fn unix_seconds() -> f64 {
+    let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    // A double holds today's unix time to a quarter of a microsecond.
+    (since_epoch.as_secs_f64() * 1e6).round() / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_the_systems_time_in_whole_microseconds() {
+        let before = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64() - 1e-6;
+        let now = unix_seconds();
+        let after = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64() + 1e-6;
+        assert!(before <= now && now <= after, "{before} {now} {after}");
+        assert!((now * 1e6 - (now * 1e6).round()).abs() < 0.5, "{now}");
+    }
+}
