@@ -8,11 +8,13 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use futures_util::future::Either;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use protocol::ErrorKind;
 use std::convert::Infallible;
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,7 +107,7 @@ impl Open {
             }
         }
         let router = self.router.clone();
-        let service = service_fn(move |request: Request<Incoming>| answer(router.clone(), request));
+        let service = service_fn(move |request: Request<Incoming>| begun(answer(router.clone(), request)));
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
@@ -123,6 +125,16 @@ impl Open {
                 served.await
             }
         }
+    }
+}
+
+/// A request's handler, polled once on the spot: hyper drops it unpolled when its client has left by then, and a request
+/// that was read would be counted by the kernel and by nobody else.
+fn begun<F: Future>(handler: F) -> impl Future<Output = F::Output> {
+    let mut handler = Box::pin(handler);
+    match (&mut handler).now_or_never() {
+        Some(answer) => Either::Left(std::future::ready(answer)),
+        None => Either::Right(handler),
     }
 }
 

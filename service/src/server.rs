@@ -257,6 +257,25 @@ mod tests {
     }
 
     #[test]
+    fn a_request_whose_client_leaves_at_once_still_reaches_its_handler() {
+        let seen = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = Arc::clone(&seen);
+        let started = start(1, move |_| {
+            let count = Arc::clone(&count);
+            let handler = move || async move {
+                count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                "counted"
+            };
+            Router::new().route("/", get(handler))
+        });
+        for _ in 0..500 {
+            drop(ask(started.local_addr(), "GET / HTTP/1.1"));
+        }
+        assert!(started.stop(Duration::from_secs(10)).is_empty());
+        assert_eq!(seen.load(std::sync::atomic::Ordering::Relaxed), 500);
+    }
+
+    #[test]
     fn what_outlives_the_grace_is_named() {
         let started = start(1, |worker| {
             drop(worker.tasks.spawn("stuck", std::future::pending::<()>()));

@@ -4,6 +4,7 @@ use lab_tests::build::sized;
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options, SHARDS};
 use serde_json::Value;
+use std::sync::Mutex;
 
 /// Per shard: what the generator's answers say went to it.
 fn generated(report: &Value) -> Vec<u64> {
@@ -16,9 +17,14 @@ fn increase(after: &[u64], before: &[u64]) -> Vec<u64> {
 }
 
 async fn witnesses_agree_over(lab: &Lab, args: &[&str]) -> Value {
-    lab.agreed().await;
-    let (app, kernel) = (lab.received().await, lab.kernel_requests().await);
-    let report = lab.load(args).await;
+    let before = Mutex::new((Vec::new(), Vec::new()));
+    let read = || async {
+        lab.agreed().await;
+        let counts = (lab.received().await, lab.kernel_requests().await);
+        *before.lock().unwrap() = counts;
+    };
+    let report = lab.load_between(args, read).await;
+    let (app, kernel) = before.into_inner().unwrap();
     lab.agreed().await;
     let app = increase(&lab.received().await, &app);
     let kernel = increase(&lab.kernel_requests().await, &kernel);

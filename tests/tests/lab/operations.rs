@@ -61,7 +61,7 @@ async fn a_port_in_use_and_a_bad_setting_are_one_line_and_their_exit_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_shards_and_gateway_under_load_loses_no_answer_in_flight() {
-    let shard = vec![("BASE_LATENCY_MS", "300".to_owned()), ("SHARD_CONCURRENCY", "64".to_owned())];
+    let shard = vec![("BASE_LATENCY_MS", "3000".to_owned()), ("SHARD_CONCURRENCY", "64".to_owned())];
     let mut lab = Lab::start(Options { shard, ..Options::default() }).await;
     let url = lab.at_gateway("/data/held");
     let held: Vec<_> = (0..50)
@@ -71,7 +71,7 @@ async fn stopping_shards_and_gateway_under_load_loses_no_answer_in_flight() {
         })
         .collect();
     let shard = 0..lab.shards.len();
-    let arrived = lab_tests::poll::until(Duration::from_secs(5), || async {
+    let arrived = lab_tests::poll::until(Duration::from_secs(20), || async {
         let mut active = 0;
         for id in shard.clone() {
             active += lab.shard_stats(id).await.active_requests;
@@ -88,4 +88,54 @@ async fn stopping_shards_and_gateway_under_load_loses_no_answer_in_flight() {
     for shard in &mut lab.shards {
         assert_eq!(shard.ended(Duration::from_secs(5)).await.code(), Some(0), "{}", shard.log());
     }
+}
+
+/// A shard with a request in it that takes longer than anybody waits for.
+async fn shard_with_a_stuck_request(grace_seconds: &str) -> (Process, std::net::SocketAddr) {
+    let settings = [
+        ("SHARD_ID", "0".to_owned()),
+        ("PORT", "0".to_owned()),
+        ("BASE_LATENCY_MS", "60000".to_owned()),
+        ("DRAIN_TIMEOUT_SECONDS", grace_seconds.to_owned()),
+    ];
+    let mut shard = Process::start("shard", &[], &settings);
+    let addr = shard.ready().await;
+    let client = lab_tests::lab::client();
+    let url = format!("http://{addr}/data/stuck");
+    drop(tokio::spawn(client.get(url).send()));
+    let stats = format!("http://{addr}/stats");
+    let client = lab_tests::lab::client();
+    let arrived = lab_tests::poll::until(Duration::from_secs(5), || async {
+        let stats: Value = client.get(&stats).send().await.unwrap().json().await.unwrap();
+        if stats["active_requests"] == 1 { Ok(()) } else { Err(stats.to_string()) }
+    });
+    arrived.await.unwrap();
+    (shard, addr)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_runs_out_of_time_names_what_is_left_and_exits_1() {
+    let (mut shard, addr) = shard_with_a_stuck_request("1").await;
+    let client = lab_tests::lab::client();
+    let ready = format!("http://{addr}/ready");
+    assert_eq!(client.get(&ready).send().await.unwrap().status(), 200);
+    shard.signal(libc::SIGTERM);
+    assert_eq!(shard.ended(Duration::from_secs(10)).await.code(), Some(1));
+    assert!(
+        shard.log().contains("the grace ran out") && shard.log().contains("connections"),
+        "{}",
+        shard.log()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_at_once() {
+    let (mut shard, _) = shard_with_a_stuck_request("600").await;
+    shard.signal(libc::SIGTERM);
+    let draining = lab_tests::poll::until(Duration::from_secs(5), || async {
+        if shard.log().contains("draining") { Ok(()) } else { Err(shard.log()) }
+    });
+    draining.await.unwrap();
+    shard.signal(libc::SIGINT);
+    assert_eq!(shard.ended(Duration::from_secs(5)).await.code(), Some(130));
 }

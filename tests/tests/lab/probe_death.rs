@@ -1,20 +1,28 @@
 //! Killing the probe under load disturbs nobody and leaves nothing attached.
 
+use lab_tests::build::sized;
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options};
+use lab_tests::poll;
 use std::process::Command;
 use std::time::Duration;
 
+/// The ids of the BPF programs that a process holds.
+fn programs_of(pid: u32) -> Vec<u64> {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
+    let infos = descriptors.filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok());
+    infos
+        .filter_map(|info| info.lines().find_map(|l| l.strip_prefix("prog_id:")?.trim().parse().ok()))
+        .collect()
+}
+
 /// The ids of all BPF programs on cgroups, as bpftool lists them.
-fn attached() -> String {
+fn attached() -> Vec<u64> {
     let output =
         Command::new("bpftool").args(["cgroup", "tree"]).output().expect("bpftool is installed by setup");
     assert!(output.status.success(), "bpftool: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter(|l| l.contains("cgroup_inet"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    let listing = String::from_utf8_lossy(&output.stdout).into_owned();
+    listing.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,18 +30,27 @@ async fn a_killed_probe_fails_no_request_leaves_nothing_and_its_successor_counts
     if !kernel::available("a_killed_probe_fails_no_request_leaves_nothing_and_its_successor_counts") {
         return;
     }
-    let mut lab = Lab::start(Options::default()).await;
-    let before = attached();
-    lab.start_probe().await;
-    assert_ne!(attached(), before, "the probe is attached");
-    let load = lab.load_started(&["run", "celebrity", "--duration", "4", "--rate-factor", "4"]);
-    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    let mut lab = Lab::start(Options { probe: true, ..Options::default() }).await;
     let (mut probe, _) = lab.probe.take().unwrap();
+    let ours = programs_of(probe.pid());
+    let found = ours.iter().filter(|id| attached().contains(id)).count();
+    assert!(found >= 2, "both directions are attached: {ours:?} of {:?}", attached());
+    let mut load =
+        lab.load_started(&["saturate", "--connections", "16", "--requests", sized("60000", "400000")]);
+    let busy = poll::until(Duration::from_secs(20), || async {
+        if lab.received().await[0] > 500 { Ok(()) } else { Err("no load yet".to_owned()) }
+    });
+    busy.await.unwrap();
     probe.signal(libc::SIGKILL);
     probe.ended(Duration::from_secs(5)).await;
-    assert_eq!(attached(), before, "nothing stays attached");
+    let gone = poll::until(Duration::from_secs(5), || async {
+        let left: Vec<u64> = attached().into_iter().filter(|id| ours.contains(id)).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("still attached: {left:?}")) }
+    });
+    gone.await.unwrap();
     lab.start_probe().await;
-    let report = load.report().await;
+    assert!(load.is_running(), "the second probe was started under load");
+    let report = load.report().await.unwrap();
     assert_eq!(report["errors"], 0, "no request failed");
     assert_eq!(report["answered"], report["sent"]);
     lab.agreed().await;

@@ -12,8 +12,11 @@ use tokio::net::TcpStream;
 /// A service time long enough for every reader to arrive while the first fetch is under way.
 const SLOW: &str = "600";
 
-async fn lab(probe: bool) -> Lab {
-    let shard = vec![("BASE_LATENCY_MS", SLOW.to_owned()), ("SHARD_CONCURRENCY", "64".to_owned())];
+/// Long enough to kill the shard while all readers wait, and shorter than the gateway's deadline.
+const SLOWER: &str = "3000";
+
+async fn lab(probe: bool, latency: &str) -> Lab {
+    let shard = vec![("BASE_LATENCY_MS", latency.to_owned()), ("SHARD_CONCURRENCY", "64".to_owned())];
     let gateway = vec![("CACHE_ENABLED", "true".to_owned())];
     Lab::start(Options { probe, shard, gateway }).await
 }
@@ -69,7 +72,7 @@ async fn many_readers_cause_one_request(lab: &Lab, readers: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stampede_is_one_request_by_the_shards_count() {
-    let lab = lab(false).await;
+    let lab = lab(false, SLOW).await;
     for readers in [100, 1_000] {
         many_readers_cause_one_request(&lab, readers).await;
     }
@@ -80,7 +83,7 @@ async fn a_stampede_is_one_request_by_the_kernels_count() {
     if !kernel::available("a_stampede_is_one_request_by_the_kernels_count") {
         return;
     }
-    let lab = lab(true).await;
+    let lab = lab(true, SLOW).await;
     for readers in [100, 1_000] {
         many_readers_cause_one_request(&lab, readers).await;
     }
@@ -88,7 +91,7 @@ async fn a_stampede_is_one_request_by_the_kernels_count() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_reader_that_hangs_up_neither_cancels_nor_repeats_the_fetch() {
-    let lab = lab(false).await;
+    let lab = lab(false, SLOW).await;
     let shard = shard_of(&lab, "left-alone").await;
     let mut first = TcpStream::connect(lab.gateway_addr).await.unwrap();
     first.write_all(b"GET /data/left-alone HTTP/1.1\r\nHost: lab\r\n\r\n").await.unwrap();
@@ -106,7 +109,7 @@ async fn a_first_reader_that_hangs_up_neither_cancels_nor_repeats_the_fetch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_shard_fails_all_waiters_get_the_error_and_the_next_request_tries_again() {
-    let mut lab = lab(false).await;
+    let mut lab = lab(false, SLOWER).await;
     let key = Key::new("unlucky").unwrap();
     let shard = shard_of(&lab, key.as_str()).await;
     let url = lab.at_gateway("/data/unlucky");
@@ -146,7 +149,7 @@ async fn when_the_shard_fails_all_waiters_get_the_error_and_the_next_request_tri
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_answer_of_a_shard_that_is_gone_is_an_error_for_all_and_not_cached() {
-    let mut lab = lab(false).await;
+    let mut lab = lab(false, SLOW).await;
     let shard = shard_of(&lab, "unlucky").await;
     lab.shards[shard].signal(libc::SIGKILL);
     lab.shards[shard].ended(Duration::from_secs(5)).await;
