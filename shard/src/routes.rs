@@ -1,6 +1,7 @@
 //! The router of a shard.
 
 use axum::Router;
+use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use service::health::{self, Health};
 use service::metrics::Metrics;
@@ -12,12 +13,16 @@ use crate::{admin, data, status};
 
 /// Every path a shard serves.
 pub fn router(shard: Arc<Shard>, health: Health, metrics: Arc<Metrics>) -> Router {
+    let admin = Router::new()
+        .route("/admin/reset", post(admin::reset))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(admin::programs_only));
     Router::new()
         .route("/data/{key}", get(data::get))
         .route("/data", post(data::set))
         .route("/health", get(status::health))
         .route("/stats", get(status::stats))
-        .route("/admin/reset", post(admin::reset))
+        .merge(admin)
         .merge(health::routes(health, metrics))
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)

@@ -77,6 +77,24 @@ fn two_starts_have_two_beginnings() {
 }
 
 #[test]
+fn a_page_cannot_reset_whatever_its_origin() {
+    let lab = Lab::start(&[]);
+    lab.get("/data/k");
+    for origin in ["http://evil.example", "http://localhost:9010", "null", ""] {
+        let head =
+            format!("POST /admin/reset HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: {origin}\r\n");
+        let answer = lab.ask(format!("{head}Content-Length: 0\r\n\r\n").as_bytes());
+        assert_eq!(
+            (answer.status, answer.json()["kind"].as_str()),
+            (403, Some("origin_not_allowed")),
+            "{origin}"
+        );
+        assert!(!answer.head.contains("access-control"), "{answer:?}");
+    }
+    assert_eq!((lab.stats().total_accesses, lab.stats().total_keys), (1, 1));
+}
+
+#[test]
 fn a_reset_takes_counts_window_and_values_but_not_what_was_received() {
     let lab = Lab::start(&[]);
     lab.post("/data", r#"{"key":"k","value":{"old":true}}"#);
