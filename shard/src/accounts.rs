@@ -1,8 +1,11 @@
 //! The books of data requests: each is received once and gets exactly one outcome.
 //!
 //! received = served + rejected + shed + in flight, at any moment and through any reset. A request whose client goes away
-//! before the outcome is rejected, as a 4xx is (nginx's 499): it asked and did not wait.
+//! before the outcome is rejected, as a 4xx is (nginx's 499): it asked and did not wait. Each is also counted once by
+//! key: in the key's series when it has one, else as untracked, as are those that end before their key is known.
 
+use protocol::Key;
+use service::key_series::KeySeries;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -36,6 +39,7 @@ pub struct Totals {
 /// The books of one shard.
 pub struct Accounts {
     metrics: Arc<ShardMetrics>,
+    keys: KeySeries,
     /// Requests received since the last reset less those rejected or shed among them, in the low 48 bits; the number of
     /// the reset in the high 16. One word, so that a request that ends knows whether it belongs to the present count.
     accesses: AtomicU64,
@@ -47,8 +51,14 @@ const COUNT: u64 = (1 << COUNT_BITS) - 1;
 impl Accounts {
     /// Books that begin now.
     #[must_use]
-    pub fn new(metrics: Arc<ShardMetrics>) -> Self {
-        Self { metrics, accesses: AtomicU64::new(0) }
+    pub fn new(metrics: Arc<ShardMetrics>, keys: KeySeries) -> Self {
+        Self { metrics, keys, accesses: AtomicU64::new(0) }
+    }
+
+    /// The counts by key.
+    #[must_use]
+    pub fn keys(&self) -> &KeySeries {
+        &self.keys
     }
 
     /// Counts a data request as received; dropping what this gives counts it as rejected.
@@ -56,7 +66,7 @@ impl Accounts {
         self.metrics.received.of(operation).inc();
         let before = self.accesses.fetch_add(1, Ordering::Relaxed);
         let (accounts, reset, since) = (self, before >> COUNT_BITS, Instant::now());
-        Request { accounts, operation, reset, since, outcome: Outcome::Rejected }
+        Request { accounts, operation, reset, since, outcome: Outcome::Rejected, has_key: false }
     }
 
     /// Starts `total_accesses` anew; requests in flight belong to the count before and never appear in the new one.
@@ -90,9 +100,16 @@ pub struct Request<'a> {
     reset: u64,
     since: Instant,
     outcome: Outcome,
+    has_key: bool,
 }
 
 impl Request<'_> {
+    /// Counts it as an access to `key`; to be called once.
+    pub fn asks_for(&mut self, key: &Key) {
+        self.has_key = true;
+        self.accounts.keys.count(key);
+    }
+
     /// Ends it.
     pub fn end(mut self, outcome: Outcome) {
         self.outcome = outcome;
@@ -102,6 +119,9 @@ impl Request<'_> {
 impl Drop for Request<'_> {
     fn drop(&mut self) {
         let metrics = &self.accounts.metrics;
+        if !self.has_key {
+            self.accounts.keys.count_unknown();
+        }
         metrics.duration.of(self.operation).observe(self.since.elapsed().as_secs_f64());
         if self.outcome != Outcome::Served {
             let mine = |now: u64| (now >> COUNT_BITS == self.reset).then(|| now - 1);
@@ -123,7 +143,23 @@ mod tests {
     use service::metrics::Metrics;
 
     fn accounts() -> Accounts {
-        Accounts::new(Arc::new(ShardMetrics::register(&Metrics::default(), ShardId(0)).unwrap()))
+        let metrics = ShardMetrics::register(&Metrics::default(), ShardId(0)).unwrap();
+        let keys = KeySeries::new(metrics.key_access.clone(), &["0"], metrics.key_access_untracked.clone());
+        Accounts::new(Arc::new(metrics), keys)
+    }
+
+    #[test]
+    fn every_request_is_counted_once_by_key() {
+        let accounts = accounts();
+        let untracked = || accounts.metrics.key_access_untracked.get();
+        let mut known = accounts.receive(Operation::Get);
+        known.asks_for(&Key::new("k").unwrap());
+        assert_eq!(untracked(), 1);
+        known.end(Outcome::Served);
+        assert_eq!(untracked(), 1);
+        accounts.receive(Operation::Set).end(Outcome::Rejected);
+        drop(accounts.receive(Operation::Set));
+        assert_eq!(untracked(), 3);
     }
 
     #[test]

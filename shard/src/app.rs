@@ -8,9 +8,9 @@ use service::server::{Server, Started};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, Request};
 use crate::capacity::{Capacity, Turn};
 use crate::config::Config;
 use crate::error::Refusal;
@@ -36,17 +36,16 @@ pub struct Shard {
     pub(crate) timer: Timer,
     pub(crate) store: Store,
     pub(crate) stats: Stats,
-    key_series: KeySeries,
 }
 
 impl Shard {
-    /// Counts an access to `key`, waits for a place and holds the request for its service time.
+    /// Counts `request` as an access to `key`, waits for a place and holds the request for its service time.
     ///
     /// # Errors
     /// When there is no room to wait.
-    pub(crate) async fn serve(&self, key: &Key) -> Result<Turn<'_>, Refusal> {
+    pub(crate) async fn serve(&self, request: &mut Request<'_>, key: &Key) -> Result<Turn<'_>, Refusal> {
+        request.asks_for(key);
         self.stats.record(key);
-        self.key_series.count(key);
         let turn = self.capacity.enter().await.ok_or(Refusal::Overloaded)?;
         self.timer.sleep(turn.time()).await;
         Ok(turn)
@@ -77,13 +76,12 @@ impl Config {
         );
         let shard = Arc::new(Shard {
             id: self.shard_id,
-            started_at: unix_seconds(),
-            accounts: Accounts::new(Arc::clone(&shard_metrics)),
+            started_at: service::clock::unix_seconds(),
+            accounts: Accounts::new(Arc::clone(&shard_metrics), key_series),
             capacity: Capacity::new(self.service_time, self.limits, self.seed),
             timer: Timer::start()?,
             store: Store::new(self.store),
             stats: Stats::default(),
-            key_series,
         });
         let (gauges, read) = (Arc::clone(&shard_metrics), Arc::clone(&shard));
         metrics.before_exposition(move || {
@@ -135,7 +133,7 @@ impl KeyTick {
     fn tick(&mut self) {
         let top: Vec<_> =
             self.shard.stats.top(COMPARED_KEYS).iter().map(|c| (c.key.clone(), c.sure())).collect();
-        self.shard.key_series.update(&top, self.start.elapsed());
+        self.shard.accounts.keys().update(&top, self.start.elapsed());
 
         let id = self.shard.id.to_string();
         let hot: HashSet<Key> = self.shard.stats.hot().into_iter().map(|hot| hot.key).collect();
@@ -153,15 +151,4 @@ impl KeyTick {
 /// A count as a gauge's value.
 fn gauge(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// The time now, in unix seconds with microseconds.
-fn unix_seconds() -> f64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "microseconds since 1970 stay below 2^53 until the year 2255"
-    )]
-    let micros = now.as_micros() as f64;
-    micros / 1e6
 }

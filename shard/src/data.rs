@@ -24,16 +24,18 @@ pub(crate) async fn get(State(shard): State<Arc<Shard>>, uri: Uri) -> Response {
     if let Some(problem) = absolute_form(&uri) {
         return problem.into_response();
     }
-    let request = shard.accounts.receive(Operation::Get);
-    finish(request, read(&shard, &uri).await)
+    let mut request = shard.accounts.receive(Operation::Get);
+    let answered = read(&shard, &mut request, &uri).await;
+    finish(request, answered)
 }
 
 pub(crate) async fn set(State(shard): State<Arc<Shard>>, uri: Uri, body: Body) -> Response {
     if let Some(problem) = absolute_form(&uri) {
         return problem.into_response();
     }
-    let request = shard.accounts.receive(Operation::Set);
-    finish(request, write(&shard, body).await)
+    let mut request = shard.accounts.receive(Operation::Set);
+    let answered = write(&shard, &mut request, body).await;
+    finish(request, answered)
 }
 
 /// Data requests are origin-form only, because that is what the kernel's parser recognises: one way to ask, counted alike.
@@ -56,10 +58,10 @@ fn finish(request: Request<'_>, answered: Result<Vec<u8>, Refusal>) -> Response 
     }
 }
 
-async fn read(shard: &Shard, uri: &Uri) -> Result<Vec<u8>, Refusal> {
+async fn read(shard: &Shard, request: &mut Request<'_>, uri: &Uri) -> Result<Vec<u8>, Refusal> {
     // The route matches nothing that lacks the prefix.
     let key = Key::from_path_segment(uri.path().strip_prefix(PREFIX).unwrap_or_default())?;
-    let _turn = shard.serve(&key).await?;
+    let _turn = shard.serve(request, &key).await?;
     // A clock before 1970 is no reason to refuse a read.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     match shard.store.read(&key, now) {
@@ -68,10 +70,10 @@ async fn read(shard: &Shard, uri: &Uri) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-async fn write(shard: &Shard, body: Body) -> Result<Vec<u8>, Refusal> {
+async fn write(shard: &Shard, request: &mut Request<'_>, body: Body) -> Result<Vec<u8>, Refusal> {
     let body = service::body::read(body).await.map_err(Refusal::Body)?;
     let SetRequest { key, value } = SetRequest::parse(&body).map_err(|err| Refusal::Body(err.into()))?;
-    let _turn = shard.serve(&key).await?;
+    let _turn = shard.serve(request, &key).await?;
     let mut json = Vec::with_capacity(body.len());
     push_json(&mut json, &value);
     let answer = set_answer(&key, shard.id);

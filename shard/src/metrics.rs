@@ -68,7 +68,7 @@ pub struct ShardMetrics {
     pub hot_key: IntGaugeVec,
     /// `shard_key_access_total{shard_id,key}`: only the tracked top keys.
     pub key_access: IntCounterVec,
-    /// `shard_key_access_untracked_total{shard_id}`: accesses to all other keys.
+    /// `shard_key_access_untracked_total{shard_id}`: all other data requests, those without a usable key included.
     pub key_access_untracked: IntCounter,
 }
 
@@ -122,7 +122,7 @@ impl ShardMetrics {
             )?,
             key_access_untracked: counter(
                 "shard_key_access_untracked_total",
-                "Accesses to keys without a series of their own",
+                "Data requests for keys without a series of their own, and those refused before their key was known",
             )?,
         })
     }

@@ -1,5 +1,7 @@
 //! Hot keys and the metrics with a `key` label.
 
+use std::io::Write;
+
 use crate::lab::{Lab, until};
 
 const HOT: &str = "shard_hot_key_detected{key=\"hot\",shard_id=\"2\"}";
@@ -27,7 +29,7 @@ fn a_hot_key_is_named_with_its_share_and_disappears_when_it_is_no_longer_hot() {
 }
 
 #[test]
-fn tracked_and_untracked_accesses_add_up_to_the_requests_with_a_key() {
+fn tracked_and_untracked_accesses_add_up_to_the_requests() {
     let lab = Lab::start(&["--shard-max-keys=1"]);
     let mut asked = 0.0;
     // Before the first look at the keys nothing is tracked.
@@ -41,7 +43,19 @@ fn tracked_and_untracked_accesses_add_up_to_the_requests_with_a_key() {
         lab.get(&format!("/data/absent-{n}"));
         asked += 2.0;
     }
-    lab.get("/data/%FF");
+    // Refused before the key is known: a bad key in the path and in a body, and bodies that cannot be read.
+    assert_eq!(lab.get("/data/%FF").status, 400);
+    for body in [r#"{"key":"","value":{}}"#, "{", ""] {
+        assert_eq!(lab.post("/data", body).status, 400);
+    }
+    asked += 4.0;
+    // And one whose client goes away in the midst of its body.
+    let mut gone = lab.connect();
+    gone.write_all(b"POST /data HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{").unwrap();
+    let received = lab.stats_when(|stats| stats.requests_received as f64 > asked).requests_received;
+    drop(gone);
+    asked += 1.0;
+    lab.stats_when(|stats| stats.requests_served + stats.requests_rejected + stats.requests_shed == received);
     let text = lab.get("/metrics").body;
     let series: Vec<_> = text.lines().filter(|line| line.starts_with("shard_key_access_total{")).collect();
     assert!(!series.is_empty() && series.len() <= 20, "{series:?}");
@@ -49,12 +63,15 @@ fn tracked_and_untracked_accesses_add_up_to_the_requests_with_a_key() {
         series.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum();
     assert!(lab.metric(TRACKED) >= 40.0);
     assert_eq!(tracked + lab.metric(UNTRACKED), asked);
+    let requests =
+        ["get", "set"].map(|op| format!("shard_requests_total{{operation=\"{op}\",shard_id=\"2\"}}"));
+    assert_eq!(requests.iter().map(|series| lab.metric(series)).sum::<f64>(), asked);
 }
 
 #[test]
 fn many_keys_make_no_more_than_twenty_series() {
     let lab = Lab::start(&[]);
-    (0..300).for_each(|n| drop(lab.get(&format!("/data/key-{n}"))));
+    (0..600).for_each(|n| drop(lab.get(&format!("/data/key-{}", n % 40))));
     let with_key = |text: &str| text.lines().filter(|line| line.contains("key=\"")).count();
     let most = until(
         || Some(with_key(&lab.get("/metrics").body)).filter(|count| *count > 0),
