@@ -3,12 +3,11 @@
 //! Every data request whose key can be read counts, whether or not the key exists and whatever its outcome. Counts are
 //! exact up to about [`EXACT_KEYS`] distinct keys and carry their error beyond.
 
-use hotspot::counter::{Count, KeyCounter, Limits};
-use hotspot::window::{HOT_MIN_SAMPLES, HOT_SHARE, Hot, Window};
+use hotspot::counter::{Count, KeyCounter, Limits, largest};
+use hotspot::striped::Striped;
+use hotspot::window::{HOT_MOST, Hot, Window, hot};
 use parking_lot::Mutex;
 use protocol::Key;
-use std::cmp::Reverse;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 /// Distinct keys since the last reset up to which every count is exact.
@@ -23,8 +22,7 @@ const SECOND: Limits = Limits { exact_keys: 256, sketch_keys: 64 };
 
 /// The key statistics of a shard.
 pub struct Stats {
-    stripes: [Mutex<Stripe>; STRIPES],
-    hasher: RandomState,
+    stripes: Striped<Mutex<Stripe>>,
     start: Instant,
 }
 
@@ -41,16 +39,14 @@ impl Default for Stripe {
 
 impl Default for Stats {
     fn default() -> Self {
-        Self { stripes: Default::default(), hasher: RandomState::new(), start: Instant::now() }
+        Self { stripes: Striped::new(STRIPES, Mutex::default), start: Instant::now() }
     }
 }
 
 impl Stats {
     /// Counts one access.
     pub fn record(&self, key: &Key) {
-        #[expect(clippy::cast_possible_truncation, reason = "only the low bits matter")]
-        let stripe = self.hasher.hash_one(key) as usize % STRIPES;
-        let mut stripe = self.stripes[stripe].lock();
+        let mut stripe = self.stripes.of(key).lock();
         stripe.totals.add(key);
         // Read under the lock: a window's time must not go back.
         stripe.window.add(key, self.start.elapsed());
@@ -66,33 +62,20 @@ impl Stats {
     /// The keys with more than 30 % of the last ten seconds' accesses, of at least ten; hottest first.
     #[must_use]
     pub fn hot(&self) -> Vec<Hot<Key>> {
-        // More than three keys cannot each have 30 %.
-        const MOST: usize = 3;
         let (mut total, mut keys) = (0, Vec::new());
-        for stripe in &self.stripes {
+        for stripe in self.stripes.iter() {
             let mut stripe = stripe.lock();
             let now = self.start.elapsed();
             total += stripe.window.total(now);
-            keys.extend(stripe.window.top(MOST, now));
+            keys.extend(stripe.window.top(HOT_MOST, now));
         }
-        if total < HOT_MIN_SAMPLES {
-            return Vec::new();
-        }
-        #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds are far below 2^53")]
-        let hot = |c: Count<Key>| Hot { ratio: c.sure() as f64 / total as f64, count: c.sure(), key: c.key };
-        largest(keys, MOST).into_iter().map(hot).filter(|hot| hot.ratio > HOT_SHARE).collect()
+        hot(total, largest(keys, HOT_MOST))
     }
 
     /// Forgets totals and window.
     pub fn reset(&self) {
         self.stripes.iter().for_each(|stripe| *stripe.lock() = Stripe::default());
     }
-}
-
-fn largest(mut counts: Vec<Count<Key>>, n: usize) -> Vec<Count<Key>> {
-    counts.sort_unstable_by(|a, b| Reverse(a.sure()).cmp(&Reverse(b.sure())).then_with(|| a.key.cmp(&b.key)));
-    counts.truncate(n);
-    counts
 }
 
 #[cfg(test)]
