@@ -85,7 +85,7 @@ pub struct SaturateArgs {
     /// Keys `user-0`, `user-1`, …
     #[arg(long, default_value = "20000", value_name = "COUNT", value_parser = key_count)]
     pub keys: NonZeroUsize,
-    /// How the keys are drawn: `uniform` or `zipf:EXPONENT`
+    /// How the keys are drawn: `uniform`, `in-turn` or `zipf:EXPONENT`
     #[arg(long, default_value = "uniform", value_name = "LAW")]
     pub distribution: Distribution,
     /// Determines the sequence of keys
@@ -149,6 +149,15 @@ mod tests {
             let line = refused(args);
             assert!(line.contains(says) && !line.contains('\n'), "{args:?}: {line}");
         }
+    }
+
+    #[test]
+    fn help_names_every_distribution_that_is_taken() {
+        let mut command = <Args as clap::CommandFactory>::command();
+        let help = command.find_subcommand_mut("saturate").unwrap().render_help().to_string();
+        // Wrapped as wide as the terminal is.
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("`uniform`, `in-turn` or `zipf:EXPONENT`"), "{help}");
     }
 
     #[test]

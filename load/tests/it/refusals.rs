@@ -4,6 +4,14 @@ use std::time::Duration;
 
 use crate::stub::{Behaviour, Stub, load, said};
 
+/// An address that refuses connections, and what keeps others from taking it: a socket that is bound and does not listen.
+fn nobody() -> (tokio::net::TcpSocket, std::net::SocketAddr) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = socket.local_addr().unwrap();
+    (socket, addr)
+}
+
 fn refused(behaviour: Behaviour, args: &[&str], says: &str) {
     let stub = Stub::start(behaviour);
     let output = stub.load(&[args, &["--json", "-"]].concat());
@@ -35,8 +43,7 @@ fn a_gateway_that_refuses_the_cache_is_named() {
 
 #[test]
 fn nobody_there_is_one_line() {
-    // A port that was free a moment ago.
-    let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, addr) = nobody();
     for how in [&["run", "uniform"][..], &["saturate"]] {
         let (line, code, reported) = said(&load(&[how, &["--gateway", &format!("http://{addr}")]].concat()));
         assert_eq!((code, reported, line.lines().count()), (Some(1), false, 1), "{line}");
@@ -60,7 +67,7 @@ fn too_many_errors_are_reported_and_fail() {
 #[test]
 fn saturation_gives_up_on_a_gateway_that_is_gone() {
     let stub = Stub::start(Behaviour::default());
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, gone) = nobody();
     let urls = format!("http://{},http://{gone}", stub.addr);
     let output = load(&["saturate", "--shard-urls", &urls, "--requests", "1000000", "--json", "-"]);
     let (line, code, reported) = said(&output);
