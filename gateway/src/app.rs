@@ -59,7 +59,7 @@ impl Config {
     /// Binds the port and registers every metric.
     ///
     /// # Errors
-    /// When the port cannot be had, or a metric or client cannot be made.
+    /// When the port cannot be had, or a metric cannot be made.
     pub fn build(self) -> Result<Gateway, StartError> {
         let server = Server::bind(self.listen, self.workers)?;
         let placement = Placement::new(self.shards.clone());
@@ -73,8 +73,7 @@ impl Config {
             .collect();
         let upstreams = (0..self.workers.get())
             .map(|_| Upstream::new(Arc::clone(&targets), self.connect_timeout, self.upstream_timeout))
-            .collect::<Result<_, _>>()
-            .map_err(|err| StartError::Other(format!("the client to the shards cannot be made: {err}")))?;
+            .collect();
         let settings = Settings { enabled: self.cache_enabled, ttl_seconds: self.cache_ttl_seconds };
         let shared = Arc::new(Shared {
             placement,

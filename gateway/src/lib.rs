@@ -1,7 +1,7 @@
 //! The gateway: places keys on shards, caches values with single-flight, counts who asks for what.
 //!
 //! The path of one read: [`routes`] → `data` (takes the key from the raw path) → `placement` (which shard) → `cache` (a
-//! copy, or a `flight` to join or to begin) → `upstream` (the call to the shard) → `answer` (what the shard said) → back
+//! copy, or a `flight` to join or to begin) → `upstream` (the call to the shard, over `wire`) → `answer` (what the shard said) → back
 //! through `flight` to everybody who waits. A write goes `data` → `upstream` and then makes the `cache` forget.
 //! `stats` counts on the way; `admin` and `overview` answer the rest.
 //!
@@ -26,3 +26,4 @@ mod overview;
 mod placement;
 mod stats;
 mod upstream;
+mod wire;

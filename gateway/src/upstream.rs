@@ -1,22 +1,26 @@
 //! Calls to the shards: one client a core, a deadline over the whole call, one retry for reads, bounded answers.
 //!
-//! A read is sent once more when its connection failed before the head of an answer was there, which is what happens to
-//! a kept connection that the shard closes at that moment. A write is never sent twice.
+//! A read is sent once more when its connection failed before a byte of an answer came, which is what happens to a kept
+//! connection that the shard closes at that moment. A write is never sent twice.
 
-use axum::http::header;
-use bytes::{Bytes, BytesMut};
+use axum::http::{Method, Request, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use hyper_util::client::legacy::{Client, Error as ClientError};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use prometheus::IntCounter;
 use protocol::limits::ANSWER_MAX_BYTES;
 use protocol::{Key, ShardId};
-use reqwest::{Client, RequestBuilder, Response};
 use std::error::Error as StdError;
-use std::io::ErrorKind as IoErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::answer::Answer;
 use crate::error::Error;
 use crate::flight::Fetched;
+use crate::wire::{Connector, Witness};
 
 /// How long a kept connection may be idle. Shorter than what the shards allow, so that the gateway is the one to close.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,7 +30,7 @@ const IDLE_MAX: usize = 1_024;
 /// One core's way to the shards. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Upstream {
-    client: Client,
+    client: Client<Connector, Full<Bytes>>,
     targets: Arc<[Target]>,
     deadline: Duration,
 }
@@ -35,13 +39,14 @@ pub(crate) struct Upstream {
 pub(crate) struct Target {
     /// `http://host:port`.
     pub(crate) base: String,
-    /// Counts requests that really went out.
+    /// Counts requests that really went out: the system took at least a part of them for a connection that stood. Whether
+    /// the shard read it, only the shard can tell.
     pub(crate) sent: IntCounter,
 }
 
 /// Why a call has no answer.
 enum Failure {
-    /// The connection failed before the head of an answer was there.
+    /// The connection failed before a byte of an answer came.
     BeforeAnswer(String),
     /// The shard cannot be reached or does not answer.
     Unavailable(String),
@@ -51,25 +56,13 @@ enum Failure {
 
 impl Upstream {
     /// A client for one core; connections are made when they are needed, on the runtime that needs them.
-    ///
-    /// # Errors
-    /// When the client cannot be built.
-    pub(crate) fn new(
-        targets: Arc<[Target]>,
-        connect: Duration,
-        deadline: Duration,
-    ) -> reqwest::Result<Self> {
-        let client = Client::builder()
-            .http1_only()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(connect)
-            .tcp_nodelay(true)
+    pub(crate) fn new(targets: Arc<[Target]>, connect: Duration, deadline: Duration) -> Self {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_MAX)
-            .build()?;
-        Ok(Self { client, targets, deadline })
+            .build(Connector::new(connect));
+        Self { client, targets, deadline }
     }
 
     /// Reads `key` from `shard`.
@@ -78,8 +71,9 @@ impl Upstream {
     /// See [`Answer::value`]; and 503 when the shard cannot be reached or is late, 502 when its answer is unreadable.
     pub(crate) async fn get(&self, shard: ShardId, key: &Key) -> Fetched {
         let path = key.to_path_segment();
-        let request = |target: &Target| self.client.get(format!("{}/data/{path}", target.base));
-        self.call(shard, request, true).await?.value(key)
+        let request =
+            |target: &Target| Request::get(format!("{}/data/{path}", target.base)).body(Full::default());
+        self.call(shard, request).await?.value(key)
     }
 
     /// Writes to `shard`; `body` is the client's own, already checked, so the shard sees what the client sent.
@@ -88,25 +82,28 @@ impl Upstream {
     /// See [`Answer::stored`]; and as for [`Upstream::get`]. The outcome is then unknown unless the shard refused.
     pub(crate) async fn set(&self, shard: ShardId, key: &Key, body: Bytes) -> Result<(), Error> {
         let request = |target: &Target| {
-            let post = self.client.post(format!("{}/data", target.base));
-            post.header(header::CONTENT_TYPE, "application/json").body(body.clone())
+            let post = Request::post(format!("{}/data", target.base));
+            post.header(header::CONTENT_TYPE, "application/json").body(Full::new(body.clone()))
         };
-        self.call(shard, request, false).await?.stored(key)
+        self.call(shard, request).await?.stored(key)
     }
 
     async fn call(
         &self,
         shard: ShardId,
-        request: impl Fn(&Target) -> RequestBuilder,
-        retry: bool,
+        request: impl Fn(&Target) -> axum::http::Result<Request<Full<Bytes>>>,
     ) -> Result<Answer, Error> {
         let Some(target) = self.targets.get(shard.index()) else {
             return Err(Error::Internal { what: "a key was placed on a shard that does not exist" });
         };
+        let Ok(request) = request(target) else {
+            return Err(Error::Internal { what: "a request to a shard cannot be written" });
+        };
+        let again = (request.method() == Method::GET).then(|| request.clone());
         let exchange = async {
-            match exchange(shard, target, request(target)).await {
-                Err(Failure::BeforeAnswer(_)) if retry => exchange(shard, target, request(target)).await,
-                outcome => outcome,
+            match (self.exchange(shard, target, request).await, again) {
+                (Err(Failure::BeforeAnswer(_)), Some(again)) => self.exchange(shard, target, again).await,
+                (outcome, _) => outcome,
             }
         };
         let late = |_| Err(Failure::Unavailable(format!("no whole answer within {:?}", self.deadline)));
@@ -120,89 +117,95 @@ impl Upstream {
             }
         })
     }
-}
 
-async fn exchange(shard: ShardId, target: &Target, request: RequestBuilder) -> Result<Answer, Failure> {
-    let mut sent = Sent { counter: &target.sent, really: true };
-    let response = request.send().await.map_err(|err| {
-        sent.really = !err.is_connect();
-        Failure::of(&err)
-    })?;
-    drop(sent);
-    let status = response.status();
-    Ok(Answer { shard, status, body: body(response).await? })
-}
-
-async fn body(mut response: Response) -> Result<Bytes, Failure> {
-    let too_long = || Failure::Unreadable(format!("it is over {ANSWER_MAX_BYTES} bytes"));
-    if response.content_length().is_some_and(|length| length > ANSWER_MAX_BYTES as u64) {
-        return Err(too_long());
-    }
-    let broken = |err: reqwest::Error| Failure::Unreadable(format!("it broke off: {}", root_cause(&err)));
-    let first = response.chunk().await.map_err(broken)?.unwrap_or_default();
-    let Some(second) = response.chunk().await.map_err(broken)? else {
-        return if first.len() > ANSWER_MAX_BYTES { Err(too_long()) } else { Ok(first) };
-    };
-    let mut whole = BytesMut::from(first);
-    let mut next = Some(second);
-    while let Some(chunk) = next {
-        if whole.len() + chunk.len() > ANSWER_MAX_BYTES {
-            return Err(too_long());
+    async fn exchange(
+        &self,
+        shard: ShardId,
+        target: &Target,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Answer, Failure> {
+        let sent = Sent { counter: &target.sent, connection: capture_connection(&mut request) };
+        let response =
+            self.client.request(request).await.map_err(|err| Failure::of(&err, sent.witness().as_ref()))?;
+        drop(sent);
+        if let Some(witness) = response.extensions().get::<Witness>() {
+            witness.settle();
         }
-        whole.extend_from_slice(&chunk);
-        next = response.chunk().await.map_err(broken)?;
+        Ok(Answer { shard, status: response.status(), body: body(response.into_body()).await? })
     }
-    Ok(whole.freeze())
 }
 
-/// Counts one request when dropped, also when nobody waits for the answer any more, unless it did not go out.
+async fn body(body: Incoming) -> Result<Bytes, Failure> {
+    match Limited::new(body, ANSWER_MAX_BYTES).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(err) if err.is::<LengthLimitError>() => {
+            Err(Failure::Unreadable(format!("it is over {ANSWER_MAX_BYTES} bytes")))
+        }
+        Err(err) => Err(Failure::Unreadable(format!("it broke off: {}", root_cause(&*err)))),
+    }
+}
+
+/// Counts one request when dropped, also when nobody waits for the answer any more, if it went out.
 struct Sent<'a> {
     counter: &'a IntCounter,
-    really: bool,
+    connection: CaptureConnection,
+}
+
+impl Sent<'_> {
+    /// The witness of the connection that the request was given; none before it was given one.
+    fn witness(&self) -> Option<Witness> {
+        let mut extras = axum::http::Extensions::new();
+        self.connection.connection_metadata().as_ref()?.get_extras(&mut extras);
+        extras.remove()
+    }
 }
 
 impl Drop for Sent<'_> {
     fn drop(&mut self) {
-        if self.really {
+        if self.witness().is_some_and(|witness| witness.was_sent()) {
             self.counter.inc();
         }
     }
 }
 
 impl Failure {
-    fn of(err: &reqwest::Error) -> Self {
+    fn of(err: &ClientError, witness: Option<&Witness>) -> Self {
         let cause = root_cause(err);
-        if err.is_connect() || err.is_timeout() {
-            return Self::Unavailable(cause);
+        match witness {
+            _ if err.is_connect() => Self::Unavailable(cause),
+            Some(witness) if witness.answer_began() => Self::Unreadable(cause),
+            _ => Self::BeforeAnswer(cause),
         }
-        let mut next: Option<&(dyn StdError + 'static)> = Some(err);
-        while let Some(source) = next {
-            if let Some(http) = source.downcast_ref::<hyper::Error>() {
-                if http.is_parse() {
-                    return Self::Unreadable(cause);
-                }
-                if http.is_incomplete_message() || http.is_canceled() || http.is_closed() {
-                    return Self::BeforeAnswer(cause);
-                }
-            }
-            if let Some(io) = source.downcast_ref::<std::io::Error>()
-                && matches!(
-                    io.kind(),
-                    IoErrorKind::ConnectionReset | IoErrorKind::ConnectionAborted | IoErrorKind::BrokenPipe
-                )
-            {
-                return Self::BeforeAnswer(cause);
-            }
-            next = source.source();
-        }
-        Self::Unavailable(cause)
     }
 }
 
-fn root_cause(err: &reqwest::Error) -> String {
-    let mut root: &dyn StdError = err;
+fn root_cause(err: &(dyn StdError + 'static)) -> String {
+    let mut root = err;
     while let Some(source) = root.source() {
         root = source;
     }
     root.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    #[tokio::test]
+    async fn a_call_that_is_dropped_while_it_connects_was_not_sent() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let sent = IntCounter::new("sent_total", "h").unwrap();
+        let targets = Arc::new([Target { base, sent: sent.clone() }]);
+        let upstream = Upstream::new(targets, Duration::from_secs(10), Duration::from_secs(20));
+        let key = Key::new("k").unwrap();
+        {
+            let mut call = pin!(upstream.get(ShardId(0), &key));
+            // The runtime has had no turn in which the connection could have come about.
+            assert!(matches!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
+        }
+        assert_eq!(sent.get(), 0);
+    }
 }

@@ -1,12 +1,12 @@
 //! What a shard can do wrong, what the client hears, and which calls are repeated.
 
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::bench::{Answer, Bench, until};
 use crate::stub::{self, Gate, Reply, Stub};
 
-const SHORT: [&str; 2] = ["--connect-timeout-ms=200", "--upstream-timeout-ms=200"];
+const SHORT: [&str; 1] = ["--upstream-timeout-ms=2000"];
 const WRITE: &str = r#"{"key":"k","value":{}}"#;
 
 fn assert_unavailable(answer: &Answer) {
@@ -21,8 +21,10 @@ async fn sent(bench: &Bench) -> Value {
 
 #[tokio::test]
 async fn a_shard_that_is_not_there_is_unavailable_and_nothing_was_sent() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let bench = Bench::at(&[gone], &[]);
+    // Bound and not listening: it refuses connections, and nobody else can take the port.
+    let gone = TcpSocket::new_v4().unwrap();
+    gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let bench = Bench::at(&[gone.local_addr().unwrap()], &[]);
     assert_unavailable(&bench.get("/data/k").await);
     assert_unavailable(&bench.post("/data", WRITE).await);
     assert_eq!(sent(&bench).await, 0);
@@ -142,6 +144,36 @@ async fn a_read_whose_connection_breaks_is_sent_once_more() {
         let bench = Bench::over(&stub, &["--cache-enabled", cache]);
         assert_eq!(bench.read("k").await["cache_hit"], false);
         assert_eq!((stub.count(), sent(&bench).await, bench.stat("cache_misses").await), (2, json!(2), 1));
+    }
+}
+
+#[tokio::test]
+async fn a_read_whose_kept_connection_breaks_is_sent_once_more() {
+    let stub =
+        Stub::start(|asked, nth| if nth == 1 { Reply::Cut } else { stub::value(asked, 0, "{}") }).await;
+    let bench = Bench::over(&stub, &["--workers=1"]);
+    bench.read("k").await;
+    bench.read("k").await;
+    assert_eq!((stub.count(), sent(&bench).await), (3, json!(3)));
+}
+
+#[tokio::test]
+async fn a_read_whose_answer_has_begun_is_not_repeated() {
+    for begun in ["H", "HTTP/1.1 20", "HTTP/1.1 200 OK\r\ncontent-le"] {
+        // On a connection of its own, and on a kept one.
+        for before in 0..2 {
+            let reply = move |asked: &stub::Asked, nth| match nth {
+                _ if nth == before => Reply::Raw(begun.into()),
+                _ => stub::value(asked, 0, "{}"),
+            };
+            let stub = Stub::start(reply).await;
+            let bench = Bench::over(&stub, &["--workers=1"]);
+            for _ in 0..before {
+                bench.read("k").await;
+            }
+            bench.get("/data/k").await.assert_error(502, "bad_shard_answer");
+            assert_eq!((stub.count(), sent(&bench).await), (before + 1, json!(before + 1)), "{begun:?}");
+        }
     }
 }
 
