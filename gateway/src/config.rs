@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, env = "CACHE_MAX_BYTES", default_value_t = 64 * 1024 * 1024, value_name = "BYTES",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub cache_max_bytes: u64,
-    /// Milliseconds in which a connection to a shard must stand
+    /// Milliseconds in which a connection to a shard must stand; less than UPSTREAM_TIMEOUT_MS
     #[arg(long, env = "CONNECT_TIMEOUT_MS", default_value_t = 1_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub connect_timeout_ms: u64,
@@ -87,8 +87,8 @@ impl TryFrom<Args> for Config {
                 format!("SHARD_URLS names {} shards; set it to that, or not at all", shards.count());
             return Err(SettingError::new("NUM_SHARDS", count.to_string(), allowed));
         }
-        if args.connect_timeout_ms > args.upstream_timeout_ms {
-            let allowed = format!("at most UPSTREAM_TIMEOUT_MS, which is {}", args.upstream_timeout_ms);
+        if args.connect_timeout_ms >= args.upstream_timeout_ms {
+            let allowed = format!("less than UPSTREAM_TIMEOUT_MS, which is {}", args.upstream_timeout_ms);
             return Err(SettingError::new(
                 "CONNECT_TIMEOUT_MS",
                 args.connect_timeout_ms.to_string(),
@@ -185,9 +185,9 @@ mod tests {
             (&["--shard-urls=http://a:1/x"], "SHARD_URLS", "no path"),
             (&[SHARDS, "--num-shards=4"], "NUM_SHARDS", "names 2 shards"),
             (
-                &[SHARDS, "--connect-timeout-ms=50", "--upstream-timeout-ms=49"],
+                &[SHARDS, "--connect-timeout-ms=50", "--upstream-timeout-ms=50"],
                 "CONNECT_TIMEOUT_MS",
-                "at most",
+                "less than UPSTREAM_TIMEOUT_MS, which is 50",
             ),
             (&[SHARDS, "--probe-page-url=page"], "PROBE_PAGE_URL", "http://"),
             (&[SHARDS, "--admin-origins=*"], "ADMIN_ORIGINS", "http://localhost:9010"),

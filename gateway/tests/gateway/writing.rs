@@ -102,8 +102,7 @@ async fn a_write_of_unknown_outcome_takes_the_copy_and_is_not_repeated() {
             _ => stub::value(asked, 0, "{}"),
         })
         .await;
-        let bench =
-            Bench::over(&stub, &["--cache-enabled", "--connect-timeout-ms=300", "--upstream-timeout-ms=300"]);
+        let bench = Bench::over(&stub, &["--cache-enabled", "--upstream-timeout-ms=2000"]);
         bench.read("k").await;
         assert_eq!(bench.stat("cache_size").await, 1);
         bench.post("/data", r#"{"key":"k","value":{}}"#).await.assert_error(status, kind);
