@@ -1,15 +1,14 @@
 //! How often each key was asked for, counted by all cores at once in bounded memory.
 
-use hotspot::counter::{Count, KeyCounter, Limits};
+use hotspot::counter::{Count, KeyCounter, Limits, largest};
+use hotspot::striped::Striped;
 use parking_lot::Mutex;
 use protocol::Key;
-use std::cmp::Reverse;
-use std::hash::{BuildHasher, RandomState};
 
 /// Counters that are locked apart, so that cores seldom wait for one another.
 const STRIPES: usize = 16;
 /// Exact while there are at most 50,000 keys: a sixteenth of those is 3,125, and six standard deviations of how unevenly
-/// keys fall on the stripes are 325 more. `RandomState` keeps clients from choosing keys that fall on one stripe.
+/// keys fall on the stripes are 325 more.
 const LIMITS: Limits = Limits { exact_keys: 3_500, sketch_keys: 256 };
 
 /// Counts accesses by key. Exact up to 50,000 keys; beyond, each count carries its error, at most a 256th of the
@@ -17,35 +16,24 @@ const LIMITS: Limits = Limits { exact_keys: 3_500, sketch_keys: 256 };
 ///
 /// Memory: at most 56,000 keys of 512 bytes with about 100 bytes of bookkeeping each, 35 MB; with the keys of the lab's
 /// scenarios, 5 MB. Once a stripe's exact counting ends it keeps 256 keys, all stripes together 4,096: 2.5 MB.
-pub(crate) struct KeyCounts {
-    stripes: Vec<Mutex<KeyCounter<Key>>>,
-    hasher: RandomState,
-}
+pub(crate) struct KeyCounts(Striped<Mutex<KeyCounter<Key>>>);
 
 impl KeyCounts {
     pub(crate) fn new() -> Self {
-        let stripes = (0..STRIPES).map(|_| Mutex::new(KeyCounter::new(LIMITS))).collect();
-        Self { stripes, hasher: RandomState::new() }
+        Self(Striped::new(STRIPES, || Mutex::new(KeyCounter::new(LIMITS))))
     }
 
     pub(crate) fn add(&self, key: &Key) {
-        let at = self.hasher.hash_one(key) % STRIPES as u64;
-        // Below STRIPES.
-        if let Some(stripe) = usize::try_from(at).ok().and_then(|at| self.stripes.get(at)) {
-            stripe.lock().add(key);
-        }
+        self.0.of(key).lock().add(key);
     }
 
-    /// The `n` largest by lower bound, largest first. Every key has one stripe, so the stripes' lists simply join.
+    /// The `n` largest by lower bound, largest first.
     pub(crate) fn top(&self, n: usize) -> Vec<Count<Key>> {
-        let mut top: Vec<_> = self.stripes.iter().flat_map(|stripe| stripe.lock().top(n)).collect();
-        top.sort_unstable_by(|a, b| (Reverse(a.sure()), &a.key).cmp(&(Reverse(b.sure()), &b.key)));
-        top.truncate(n);
-        top
+        largest(self.0.iter().flat_map(|stripe| stripe.lock().top(n)).collect(), n)
     }
 
     pub(crate) fn clear(&self) {
-        for stripe in &self.stripes {
+        for stripe in self.0.iter() {
             let counts = std::mem::replace(&mut *stripe.lock(), KeyCounter::new(LIMITS));
             // Freed outside the lock.
             drop(counts);
@@ -88,6 +76,6 @@ mod tests {
         let (hot, truth) = (&top[0], 20_001);
         assert!(hot.key == key(0) && hot.sure() <= truth && truth <= hot.count, "{hot:?}");
         assert!(top[1..].iter().all(|cold| cold.sure() <= 1), "{top:?}");
-        assert!(counts.stripes.iter().all(|stripe| stripe.lock().len() <= LIMITS.sketch_keys));
+        assert!(counts.0.iter().all(|stripe| stripe.lock().len() <= LIMITS.sketch_keys));
     }
 }

@@ -5,7 +5,7 @@ use prometheus::IntCounter;
 use protocol::body::{GatewayStats, ShardRequests, TopKey};
 use protocol::limits::GATEWAY_TOP_KEYS;
 use protocol::{Key, ShardId};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crate::cache::Settings;
 use crate::error::Error;
@@ -49,11 +49,9 @@ struct Figures {
 
 impl Stats {
     pub(crate) fn new(metrics: GatewayMetrics) -> Self {
-        let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        // A double holds today's unix time to a quarter of a microsecond.
-        let started_at = (since_epoch.as_secs_f64() * 1e6).round() / 1e6;
         let at_reset = Mutex::new(Figures { sent: vec![0; metrics.shards.len()], ..Figures::default() });
-        Self { metrics, keys: KeyCounts::new(), at_reset, started: Instant::now(), started_at }
+        let (started, started_at) = (Instant::now(), service::clock::unix_seconds());
+        Self { metrics, keys: KeyCounts::new(), at_reset, started, started_at }
     }
 
     /// Counts a read at the moment it is known how it is served; a client that goes away is counted too.
