@@ -26,7 +26,7 @@ async fn entries_live_as_long_as_was_set_when_they_were_stored() {
     let stub = Stub::honest(0).await;
     let bench = Bench::over(&stub, &["--cache-enabled", "--cache-ttl-seconds", "60"]);
     bench.read("long").await;
-    bench.cache(r#"{"ttl_seconds":1}"#).await;
+    bench.cache(r#"{"ttl_seconds":3}"#).await;
     bench.read("short").await;
     bench.cache(r#"{"ttl_seconds":60}"#).await;
     bench.read("later").await;

@@ -99,6 +99,11 @@ async fn a_few_keys_get_a_series_and_no_access_is_lost_or_counted_twice() {
         bench.read("hot").await;
     }
     bench.write("k1", json!({})).await;
+    // Refused before the key is known, and counted in neither.
+    for (path, body) in [("/data", "{"), ("/data", r#"{"key":"","value":{}}"#)] {
+        bench.post(path, body).await.assert_error(400, if body.len() > 1 { "bad_key" } else { "bad_body" });
+    }
+    bench.get("/data/%FF").await.assert_error(400, "bad_key");
     let metrics = bench.metrics().await;
     assert!(series(&metrics) <= 20, "{metrics:?}");
     assert!(metrics[hot] >= 50.0);
