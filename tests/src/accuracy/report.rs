@@ -114,8 +114,9 @@ impl Report {
     /// For `docs/experiments/`.
     #[must_use]
     pub fn markdown(&self, command: &str) -> String {
-        let mut text = String::from("# Accuracy of the probe's counts\n\n");
-        let _ = writeln!(text, "{}. {}\n\n`{command}`\n", machine(), self.closing());
+        let (date, machine) = (date("+%F"), machine());
+        let mut text = format!("# {date}: accuracy of the probe's counts\n\n");
+        let _ = writeln!(text, "{machine}. {}.\n\n`{command}`\n", self.closing());
         text += "`true` is what the suite's own server read and its own clients sent, in data requests where the row\n\
                  names nothing else; `counted` is what the probe says in `/api/shards`; `unparsed` and `repeats` are\n\
                  segments; `probe` is the probe's own comparison with the server's `/stats`.\n\n";
@@ -182,6 +183,12 @@ fn is_number(column: usize) -> bool {
     (1..=4).contains(&column)
 }
 
+/// The date, in the format of `date(1)`.
+fn date(format: &str) -> String {
+    let output = Command::new("date").args(["-u", format]).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}
+
 /// Kernel, processor, date.
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -191,11 +198,9 @@ fn machine() -> String {
         .filter_map(|line| line.strip_prefix("model name"))
         .map(|rest| rest.trim_start_matches([' ', '\t', ':']))
         .collect();
-    let date = Command::new("date").args(["-u", "+%F %H:%M UTC"]).output();
-    let date = date.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     format!(
         "{}; Linux {}, {} × {}",
-        date.unwrap_or_default(),
+        date("+%F %H:%M UTC"),
         read("/proc/sys/kernel/osrelease").trim(),
         models.len(),
         models.first().unwrap_or(&"processor of unknown make")
