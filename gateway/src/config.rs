@@ -1,7 +1,6 @@
 //! The gateway's settings: as typed in ([`Args`]), and checked ([`Config`]).
 
 use axum::http::{HeaderValue, Uri};
-use clap::builder::BoolishValueParser;
 use protocol::limits::TTL_SECONDS;
 use protocol::shard_urls::ShardUrls;
 use service::args::{ProcessArgs, SettingError};
@@ -24,7 +23,7 @@ pub struct Args {
     pub num_shards: Option<u32>,
     /// Whether the cache is on at the start
     #[arg(long, env = "CACHE_ENABLED", default_value = "false", default_missing_value = "true", num_args = 0..=1,
-          action = clap::ArgAction::Set, value_parser = BoolishValueParser::new(), value_name = "BOOL")]
+          action = clap::ArgAction::Set, value_parser = switch, value_name = "BOOL")]
     pub cache_enabled: bool,
     /// Seconds that a cached value lives
     #[arg(long, env = "CACHE_TTL_SECONDS", default_value_t = 60, value_name = "SECONDS",
@@ -110,6 +109,15 @@ impl TryFrom<Args> for Config {
     }
 }
 
+/// The old lab's spellings.
+fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "yes" | "y" | "on" | "1" => Ok(true),
+        "false" | "f" | "no" | "n" | "off" | "0" => Ok(false),
+        _ => Err("allowed: true or false".into()),
+    }
+}
+
 /// An empty text is no page: a compose file passes `${PROBE_PAGE_URL:-}` on as that.
 fn page_url(text: &str) -> Result<Option<HeaderValue>, SettingError> {
     if text.is_empty() {
@@ -170,7 +178,15 @@ mod tests {
 
     #[test]
     fn the_switch_takes_what_the_old_lab_took() {
-        for (value, on) in [("true", true), ("True", true), ("1", true), ("false", false), ("0", false)] {
+        for (value, on) in [
+            ("true", true),
+            ("True", true),
+            ("on", true),
+            ("1", true),
+            ("false", false),
+            ("off", false),
+            ("0", false),
+        ] {
             assert_eq!(config(&[SHARDS, "--cache-enabled", value]).unwrap().cache_enabled, on, "{value}");
         }
         assert!(config(&[SHARDS, "--cache-enabled"]).unwrap().cache_enabled);
@@ -208,6 +224,8 @@ mod tests {
             "--cache-max-bytes=0",
             "--connect-timeout-ms=0",
             "--port=65536",
+            "--port=abc",
+            "--num-shards=x",
         ] {
             let err = Args::try_parse_from(["gateway", SHARDS, bad]).unwrap_err();
             let line = service::args::one_line(&err);
@@ -216,6 +234,7 @@ mod tests {
                 line.contains(option) && line.contains("cannot be used") && line.lines().count() == 1,
                 "{line}"
             );
+            assert!(line.contains("allowed: ") || line.contains(" is not in "), "{line}");
         }
     }
 

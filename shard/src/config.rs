@@ -140,6 +140,9 @@ mod tests {
             (["--shard-max-keys", "0"], "0 is not in 1..=100000000"),
             (["--shard-queue", "-1"], "SHARD_QUEUE (--shard-queue)=\"-1\""),
             (["--port", "70000"], "70000 is not in 0..=65535"),
+            (["--port", "abc"], "PORT (--port)=\"abc\" cannot be used: allowed: a whole number"),
+            (["--seed", "x"], "SEED (--seed)=\"x\" cannot be used: allowed: a whole number"),
+            (["--shard-concurrency", "many"], "cannot be used: allowed: a whole number"),
         ] {
             let line = config(&[&format!("{}={}", args[0], args[1])]).unwrap_err();
             assert!(line.contains(says) && !line.contains('\n'), "{args:?}: {line}");

@@ -68,6 +68,7 @@ fn a_bad_setting_is_one_line_and_exit_code_2() {
     by_variable.env("SHARD_CONCURRENCY", "many");
     let cases = [
         (command(&[]), "SHARD_ID (--shard-id) is required"),
+        (command(&["--shard-id=x"]), "SHARD_ID (--shard-id)=\"x\" cannot be used: allowed: a whole number"),
         (by_variable, "SHARD_CONCURRENCY (--shard-concurrency)=\"many\" cannot be used"),
         (command(&["--shard-id=0", "--base-latency-ms=-1"]), "allowed: 0 to 60000 milliseconds"),
         (command(&["--shard-id=0", "--log-level=shard=loud"]), "LOG_LEVEL=\"shard=loud\""),
