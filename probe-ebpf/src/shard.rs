@@ -10,5 +10,5 @@ static SHARDS: HashMap<Endpoint, u32> = HashMap::with_max_entries(MAX_ENDPOINTS,
 #[inline(always)]
 pub fn find(endpoint: Endpoint) -> Option<u32> {
     // SAFETY: entries are replaced by user space only, as a whole; a stale number is still a number.
-    SHARDS.get_ptr(&endpoint).map(|shard| unsafe { *shard })
+    SHARDS.get_ptr(endpoint).map(|shard| unsafe { *shard })
 }
