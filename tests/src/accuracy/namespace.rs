@@ -1,5 +1,6 @@
-//! Network namespaces without a name: each lives as long as something holds it, so nothing is left behind however the
-//! process ends, and with a namespace go its interfaces, and the other ends of its veth pairs.
+//! Network namespaces without a name: each lives as long as something holds it, so none is left behind however the
+//! process ends. With a namespace go its interfaces and the other ends of its veth pairs; after a kill that may take
+//! until TCP has given up the connections in it, so an orderly end and a panic remove the pairs at once ([`Pairs`]).
 
 use anyhow::{Context, Result, bail};
 use std::fs::File;
@@ -81,10 +82,9 @@ impl Namespace {
     /// # Errors
     /// When `ip` says no.
     pub fn join_ours(&self) -> Result<Ipv4Addr> {
-        static PAIRS: AtomicU32 = AtomicU32::new(0);
         let (pid, pair) = (std::process::id(), PAIRS.fetch_add(1, Ordering::Relaxed));
         let (ours, theirs) = pair_addresses(pid, pair);
-        let name = format!("acc{pid}v{pair}");
+        let name = pair_name(pid, pair);
         let owner = pid.to_string();
         self.ip(&["link", "add", "up0", "type", "veth", "peer", "name", &name, "netns", &owner])?;
         self.ip(&["addr", "add", &format!("{theirs}/31"), "dev", "up0"])?;
@@ -93,6 +93,27 @@ impl Namespace {
         ip(&["link", "set", &name, "up"])?;
         Ok(theirs)
     }
+}
+
+/// How many veth pairs this process has made.
+static PAIRS: AtomicU32 = AtomicU32::new(0);
+
+/// Removes this process's veth pairs when dropped.
+#[derive(Debug)]
+pub struct Pairs;
+
+impl Drop for Pairs {
+    fn drop(&mut self) {
+        for pair in 0..PAIRS.load(Ordering::Relaxed) {
+            // Fails if its namespace is gone already, and the pair with it.
+            let _ = ip(&["link", "del", &pair_name(std::process::id(), pair)]);
+        }
+    }
+}
+
+/// The name of this side of a pair.
+fn pair_name(pid: u32, pair: u32) -> String {
+    format!("acc{pid}v{pair}")
 }
 
 /// Two neighbouring addresses of 198.18.0.0/15, which is set apart for tests of networks (RFC 2544); 16 pairs a process.
