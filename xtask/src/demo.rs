@@ -67,7 +67,7 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
     request.ports.check(request.with_kernel)?;
     println!("{}", bold("Hot Partition Lab"));
     println!(
-        "Four shards, a gateway, four kinds of load, {seconds} s each; every request counted three times."
+        "Four shards, a gateway, four kinds of load, {seconds} s each; independent witnesses count every request."
     );
 
     heading("Building");
