@@ -1,19 +1,24 @@
 //! The request-head parser: a state machine over the bytes of one connection, eight at a time at most.
 //!
 //! It accepts what `httparse` accepts, so what hyper, and thereby a shard, accepts: leading empty lines, bare LF as a
-//! line's end, header names of token characters, no folded lines. Bodies are skipped by `Content-Length`. A head
-//! counts when its last line's end has been seen, and never before.
+//! line's end, header names of token characters, no folded lines; of targets, what `http::uri::PathAndQuery` accepts.
+//! Bodies are skipped by `Content-Length`. A head counts when its last line's end has been seen, and never before.
 //!
-//! Not judged here: whether a non-ASCII target is valid UTF-8.
+//! Not judged here: targets that do not begin with a slash (but `*`); see [`Reason::Target`].
 
 mod header_lines;
+mod list_value;
 mod request_line;
+mod target;
 mod word;
 
 use crate::requests::Reason;
 
 /// Header lines a head may have: hyper refuses more (`hyper::server::conn::http1::Builder::max_headers`).
 pub const MAX_HEADERS: u8 = 100;
+
+/// Bytes a head may have, empty lines before it included: the services' `max_header_size`.
+pub const MAX_HEAD: u32 = 32 * 1024;
 
 /// Complete heads of one segment, by kind.
 #[repr(C)]
@@ -35,8 +40,13 @@ pub struct Head {
     pub body: u64,
     /// The value of `Content-Length` seen first in this head.
     length: u64,
-    /// The value of the `Content-Length` being read.
+    /// The value of the `Content-Length` being read; the last eight bytes of the list's token being read; bounds of
+    /// the target's next byte inside of a character that is not ASCII.
     number: u64,
+    /// Bytes of this head, and of the empty lines before it, so far.
+    size: u32,
+    /// The two bytes of the token before those in `number`.
+    token: u16,
     state: u8,
     /// Bytes of the state's pattern matched so far.
     matched: u8,
@@ -45,7 +55,9 @@ pub struct Head {
     /// `HAS_*`.
     flags: u8,
     headers: u8,
-    padding: [u8; 3],
+    /// What the list being read holds, as `list_value` writes it.
+    found: u8,
+    padding: [u8; 4],
 }
 
 const KIND_CONTROL: u8 = 0;
@@ -54,6 +66,11 @@ const KIND_SET: u8 = 2;
 
 const HAS_LENGTH: u8 = 1;
 const HAS_TRANSFER_ENCODING: u8 = 2;
+/// The last `Transfer-Encoding` ends with `chunked`.
+const IS_CHUNKED: u8 = 4;
+const IS_VERSION_1_0: u8 = 8;
+const SAYS_CLOSE: u8 = 16;
+const SAYS_KEEP_ALIVE: u8 = 32;
 
 /// Between requests; empty lines may come.
 const START: u8 = 0;
@@ -67,44 +84,62 @@ const POST: u8 = 3;
 const METHOD: u8 = 4;
 /// At a target's first byte.
 const TARGET_FIRST: u8 = 5;
-/// Inside a target whose kind is settled.
-const TARGET: u8 = 6;
+/// Behind a target `*`.
+const TARGET_END: u8 = 6;
+/// Inside the path of a target whose kind is settled.
+const PATH: u8 = 7;
 /// At the first byte of a key.
-const KEY_FIRST: u8 = 7;
+const KEY_FIRST: u8 = 8;
 /// Inside a key.
-const KEY: u8 = 8;
+const KEY: u8 = 9;
 /// After `POST /data`.
-const POST_END: u8 = 9;
+const POST_END: u8 = 10;
+/// Inside a query.
+const QUERY: u8 = 11;
+/// Inside a fragment.
+const FRAGMENT: u8 = 12;
+/// Inside a character of several bytes in a target; `matched` has the state to go back to.
+const CHARACTER: u8 = 13;
 /// Inside `HTTP/1.x`.
-const VERSION: u8 = 10;
+const VERSION: u8 = 14;
 /// After the version.
-const LINE_END: u8 = 11;
+const LINE_END: u8 = 15;
 /// After the CR that ends a line.
-const LINE_LF: u8 = 12;
+const LINE_LF: u8 = 16;
 /// At the beginning of a header line.
-const HEADER: u8 = 13;
+const HEADER: u8 = 17;
 /// Inside a header name that does not matter.
-const NAME: u8 = 14;
+const NAME: u8 = 18;
 /// Inside `content-length`.
-const NAME_LENGTH: u8 = 15;
+const NAME_LENGTH: u8 = 19;
 /// Inside `transfer-encoding`.
-const NAME_ENCODING: u8 = 16;
+const NAME_ENCODING: u8 = 20;
+/// Inside `connection`.
+const NAME_CONNECTION: u8 = 21;
 /// Inside a header value that does not matter.
-const VALUE: u8 = 17;
+const VALUE: u8 = 22;
+/// Inside the value of `Transfer-Encoding` or `Connection`.
+const LIST: u8 = 23;
 /// Before the digits of a `Content-Length`.
-const LENGTH_BEFORE: u8 = 18;
+const LENGTH_BEFORE: u8 = 24;
 /// Inside them.
-const LENGTH_DIGITS: u8 = 19;
+const LENGTH_DIGITS: u8 = 25;
 /// Behind them.
-const LENGTH_AFTER: u8 = 20;
+const LENGTH_AFTER: u8 = 26;
 /// After the CR that ends a `Content-Length` line.
-const LENGTH_LF: u8 = 21;
+const LENGTH_LF: u8 = 27;
 /// After the CR that ends the head.
-const END_LF: u8 = 22;
-/// Not HTTP/1.x; nothing after it can be followed.
-const MALFORMED: u8 = 23;
+const END_LF: u8 = 28;
+/// Behind the head's last byte: never seen between two steps.
+const COMPLETE: u8 = 29;
+/// Refused by the shard; nothing after it is read.
+const MALFORMED: u8 = 30;
 /// Behind the head of a request with a chunked body.
-const CHUNKED: u8 = 24;
+const CHUNKED: u8 = 31;
+/// In or behind the body of a request that is the connection's last.
+const CLOSED: u8 = 32;
+/// Inside a target that cannot be judged.
+const UNJUDGED: u8 = 33;
 
 impl Head {
     /// Goes to the beginning of a request, whatever was before. What is not set here is set where a request begins: a
@@ -113,6 +148,7 @@ impl Head {
     pub const fn restart(&mut self) {
         self.state = START;
         self.body = 0;
+        self.size = 0;
     }
 
     /// Whether parsing has ended for good on this connection, or until it is idle again.
@@ -122,7 +158,20 @@ impl Head {
         match self.state {
             MALFORMED => Some(Reason::Malformed),
             CHUNKED => Some(Reason::Chunked),
+            CLOSED if self.body == 0 => Some(Reason::Closed),
+            UNJUDGED => Some(Reason::Target),
             _ => None,
+        }
+    }
+
+    /// Whether the shard reads no further request from this connection.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_last(&self) -> bool {
+        match self.state {
+            MALFORMED | CLOSED => true,
+            CHUNKED => self.closes(),
+            _ => false,
         }
     }
 
@@ -152,6 +201,18 @@ impl Head {
     /// Must not be called when [`stopped`](Self::stopped), nor while [`body`](Self::body) is not 0.
     #[inline(always)]
     pub fn step(&mut self, word: u64, available: u32, tally: &mut Tally) -> u32 {
+        let used = self.advance(word, available);
+        self.size = self.size.wrapping_add(used);
+        if self.size > MAX_HEAD && self.state != UNJUDGED {
+            self.state = MALFORMED;
+        } else if self.state == COMPLETE {
+            self.complete(tally);
+        }
+        used
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, word: u64, available: u32) -> u32 {
         let byte = word as u8;
         match self.state {
             START => return self.start(word, byte, available),
@@ -159,32 +220,30 @@ impl Head {
             GET => return self.get(word, byte, available),
             POST => self.post(byte),
             METHOD => self.method(byte),
-            TARGET_FIRST => {
-                self.state = if word::is_target(byte) { TARGET } else { MALFORMED };
-            }
-            TARGET => return self.target(word, byte, available),
+            TARGET_FIRST => self.target_first(byte),
+            TARGET_END => self.target_end(byte),
+            PATH => return self.path(word, byte, available),
             KEY_FIRST => return self.key_first(word, byte, available),
             KEY => return self.key(word, byte, available),
             POST_END => self.post_end(byte),
+            QUERY => return self.query(word, byte, available),
+            FRAGMENT => self.fragment_byte(byte),
+            CHARACTER => self.character(byte),
             VERSION => return self.version(word, byte, available),
             LINE_END => return self.line_end(word, byte, available),
             LINE_LF => self.state = if byte == b'\n' { HEADER } else { MALFORMED },
-            HEADER => return self.header(word, byte, available, tally),
+            HEADER => return self.header(word, byte, available),
             NAME => return self.name(word, byte, available),
             NAME_LENGTH => self.name_length(byte),
             NAME_ENCODING => self.name_encoding(byte),
+            NAME_CONNECTION => self.name_connection(byte),
             VALUE => return self.value(word, byte, available),
+            LIST => self.list(byte),
             LENGTH_BEFORE => self.length_before(byte),
             LENGTH_DIGITS => self.length_digits(byte),
             LENGTH_AFTER => self.length_after(byte),
             LENGTH_LF => self.length_line_ends(byte),
-            END_LF => {
-                if byte == b'\n' {
-                    self.complete(tally);
-                } else {
-                    self.state = MALFORMED;
-                }
-            }
+            END_LF => self.state = if byte == b'\n' { COMPLETE } else { MALFORMED },
             _ => self.state = MALFORMED,
         }
         1
@@ -193,16 +252,32 @@ impl Head {
     /// The head is complete: count it, and know what follows it.
     #[inline(always)]
     fn complete(&mut self, tally: &mut Tally) {
+        self.size = 0;
+        let has_encoding = self.flags & HAS_TRANSFER_ENCODING != 0;
+        // RFC 9112, section 6.1: a server cannot tell where such a body ends.
+        if has_encoding && self.flags & (IS_CHUNKED | IS_VERSION_1_0) != IS_CHUNKED {
+            self.state = MALFORMED;
+            return;
+        }
         match self.kind {
             KIND_GET => tally.get += 1,
             KIND_SET => tally.set += 1,
             _ => tally.control += 1,
         }
-        if self.flags & HAS_TRANSFER_ENCODING != 0 {
+        if has_encoding {
             self.state = CHUNKED;
             return;
         }
-        self.state = START;
+        self.state = if self.closes() { CLOSED } else { START };
         self.body = if self.flags & HAS_LENGTH != 0 { self.length } else { 0 };
+    }
+
+    /// Whether the connection ends with this request, as hyper has it.
+    #[inline(always)]
+    const fn closes(&self) -> bool {
+        const BOTH: u8 = HAS_LENGTH | HAS_TRANSFER_ENCODING;
+        self.flags & SAYS_CLOSE != 0
+            || self.flags & (IS_VERSION_1_0 | SAYS_KEEP_ALIVE) == IS_VERSION_1_0
+            || self.flags & BOTH == BOTH
     }
 }

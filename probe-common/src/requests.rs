@@ -20,10 +20,15 @@ pub enum Reason {
     Handshake = 6,
     /// Two CPUs had bytes of one connection at the same time.
     Concurrent = 7,
+    /// The request's target is neither a path nor `*`: what the shard makes of it is not judged. Parsing goes on when
+    /// the connection is idle again.
+    Target = 8,
+    /// Bytes behind a request that is the connection's last (`Connection: close`): the shard does not read them.
+    Closed = 9,
 }
 
 /// How many reasons there are.
-pub const REASONS: usize = 8;
+pub const REASONS: usize = 10;
 
 impl Reason {
     /// All of them, in the order of their numbers.
@@ -36,6 +41,8 @@ impl Reason {
         Self::Budget,
         Self::Handshake,
         Self::Concurrent,
+        Self::Target,
+        Self::Closed,
     ];
 
     /// The reason with this number; unknown numbers are [`Reason::Unreadable`].
@@ -50,6 +57,8 @@ impl Reason {
             5 => Self::Budget,
             6 => Self::Handshake,
             7 => Self::Concurrent,
+            8 => Self::Target,
+            9 => Self::Closed,
             _ => Self::Unreadable,
         }
     }
@@ -66,6 +75,8 @@ impl Reason {
             Self::Budget => "budget",
             Self::Handshake => "handshake",
             Self::Concurrent => "concurrent",
+            Self::Target => "target",
+            Self::Closed => "closed",
         }
     }
 }

@@ -38,7 +38,7 @@ pub struct Stream {
 const PHASE_NEW: u8 = 0;
 const PHASE_FOLLOWED: u8 = 1;
 const PHASE_LOST: u8 = 2;
-/// Refused by the shard: it closes, and reads nothing more.
+/// Refused or answered a last time by the shard: it closes, and reads nothing more.
 const PHASE_REFUSED: u8 = 3;
 
 /// What is to be done with a segment's payload.
@@ -134,12 +134,14 @@ impl Stream {
         self.unanswered = self.unanswered.wrapping_add(scan.tally.get).wrapping_add(scan.tally.set);
         if let Some(reason) = self.head.stopped() {
             let rest = scan.at < scan.end;
+            let whole = self.whole != 0;
             self.lose(reason);
-            if matches!(reason, Reason::Malformed) {
-                self.phase = if self.whole != 0 { PHASE_REFUSED } else { PHASE_LOST };
-                return Some(reason);
+            // A connection joined in the middle may have been joined at a wrong place.
+            if whole && self.head.is_last() {
+                self.phase = PHASE_REFUSED;
             }
-            return if rest { Some(reason) } else { None };
+            let mends = !matches!(reason, Reason::Malformed | Reason::Target);
+            return if mends && !rest { None } else { Some(reason) };
         }
         if !scan.is_done() {
             self.lose(Reason::Budget);
@@ -169,9 +171,7 @@ impl Stream {
         self.phase = PHASE_LOST;
         self.reason = reason as u8;
         self.answered = 0;
-        if !matches!(reason, Reason::Malformed) {
-            self.whole = 0;
-        }
+        self.whole = 0;
     }
 
     #[inline(always)]

@@ -18,7 +18,7 @@ use aya_log_ebpf::warn;
 use probe_common::{
     MAX_SHARDS,
     head::Head,
-    requests::{REASONS, Reason, Requests},
+    requests::{Reason, Requests},
     scan::{Next, Scan, WINDOW},
     stream::{Admission, Stream, begins_request},
 };
@@ -250,8 +250,7 @@ fn count_unparsed(requests: &mut Requests, reason: Reason) {
         last.write_volatile(reason as u64);
         last.read_volatile()
     };
-    // The compiler knows the enum's range, the verifier does not: hence a mask the compiler cannot remove.
-    if let Some(counter) = requests.unparsed.get_mut(index as usize & (REASONS - 1)) {
+    if let Some(counter) = requests.unparsed.get_mut(index as usize) {
         *counter += 1;
     }
 }

@@ -1,26 +1,32 @@
-//! Header lines: skipped, but for those that say how long the body is.
+//! Header lines: skipped, but for those that say how long the body is, and whether the connection goes on.
 
 use super::word::{below, byte_at, equal, first, is_token, lower, not_letter, pattern, word};
 use super::{
-    END_LF, HAS_LENGTH, HAS_TRANSFER_ENCODING, HEADER, Head, LENGTH_AFTER, LENGTH_BEFORE, LENGTH_DIGITS,
-    LENGTH_LF, LINE_LF, MALFORMED, MAX_HEADERS, NAME, NAME_ENCODING, NAME_LENGTH, Tally, VALUE,
+    COMPLETE, END_LF, HAS_LENGTH, HAS_TRANSFER_ENCODING, HEADER, Head, LENGTH_AFTER, LENGTH_BEFORE,
+    LENGTH_DIGITS, LENGTH_LF, LINE_LF, MALFORMED, MAX_HEADERS, NAME, NAME_CONNECTION, NAME_ENCODING,
+    NAME_LENGTH, VALUE,
 };
+
+/// The longest body hyper takes.
+const MAX_LENGTH: u64 = u64::MAX - 2;
 
 const LENGTH_LOW: u64 = word(*b"content-");
 const LENGTH_HIGH: u64 = word(*b"length\0\0");
+const CONNECTION_LOW: u64 = word(*b"connecti");
+const CONNECTION_HIGH: u64 = word(*b"on\0\0\0\0\0\0");
 const ENCODING_LOW: u64 = word(*b"transfer");
 const ENCODING_HIGH: u64 = word(*b"-encodin");
 
 impl Head {
     #[inline(always)]
-    pub(super) fn header(&mut self, word: u64, byte: u8, available: u32, tally: &mut Tally) -> u32 {
+    pub(super) fn header(&mut self, word: u64, byte: u8, available: u32) -> u32 {
         match byte {
             b'\r' if available > 1 && byte_at(word, 1) == b'\n' => {
-                self.complete(tally);
+                self.state = COMPLETE;
                 return 2;
             }
             b'\r' => self.state = END_LF,
-            b'\n' => self.complete(tally),
+            b'\n' => self.state = COMPLETE,
             _ if !is_token(byte) || self.headers >= MAX_HEADERS => self.state = MALFORMED,
             _ => {
                 self.headers += 1;
@@ -67,11 +73,26 @@ impl Head {
     #[inline(always)]
     pub(super) fn name_length(&mut self, byte: u8) {
         const LENGTH: u8 = 14;
+        const COMMON: u8 = 3;
         if self.matched < LENGTH && lower(byte) == pattern(LENGTH_LOW, LENGTH_HIGH, self.matched) {
             self.matched += 1;
+        } else if self.matched == COMMON && byte | 0x20 == b'n' {
+            self.matched += 1;
+            self.state = NAME_CONNECTION;
         } else if self.matched == LENGTH && byte == b':' {
-            self.number = 0;
-            self.state = LENGTH_BEFORE;
+            self.length_begins();
+        } else {
+            self.name_byte(byte);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn name_connection(&mut self, byte: u8) {
+        const LENGTH: u8 = 10;
+        if self.matched < LENGTH && lower(byte) == pattern(CONNECTION_LOW, CONNECTION_HIGH, self.matched) {
+            self.matched += 1;
+        } else if self.matched == LENGTH && byte == b':' {
+            self.list_begins(false);
         } else {
             self.name_byte(byte);
         }
@@ -85,8 +106,7 @@ impl Head {
         if self.matched < LENGTH && lower(byte) == expected {
             self.matched += 1;
         } else if self.matched == LENGTH && byte == b':' {
-            self.flags |= HAS_TRANSFER_ENCODING;
-            self.state = VALUE;
+            self.list_begins(true);
         } else {
             self.name_byte(byte);
         }
@@ -116,6 +136,18 @@ impl Head {
     }
 
     #[inline(always)]
+    fn length_begins(&mut self) {
+        // Behind a `Transfer-Encoding` hyper does not read it.
+        if self.flags & HAS_TRANSFER_ENCODING != 0 {
+            self.flags |= HAS_LENGTH;
+            self.state = VALUE;
+        } else {
+            self.number = 0;
+            self.state = LENGTH_BEFORE;
+        }
+    }
+
+    #[inline(always)]
     pub(super) fn length_before(&mut self, byte: u8) {
         if byte.is_ascii_digit() {
             self.length_digits(byte);
@@ -128,12 +160,12 @@ impl Head {
     pub(super) fn length_digits(&mut self, byte: u8) {
         if byte.is_ascii_digit() {
             self.state = LENGTH_DIGITS;
-            // 10^18: whatever is larger cannot come true on one connection.
-            if self.number >= 1_000_000_000_000_000_000 {
+            let digit = (byte & 15) as u64;
+            if self.number > MAX_LENGTH / 10 || (self.number == MAX_LENGTH / 10 && digit > MAX_LENGTH % 10) {
                 self.state = MALFORMED;
                 return;
             }
-            self.number = self.number * 10 + (byte & 15) as u64;
+            self.number = self.number * 10 + digit;
         } else {
             self.length_after(byte);
         }

@@ -1,9 +1,9 @@
 //! The request line: which kind of request it is, and whether it is one at all.
 
-use super::word::{below, byte_at, equal, first, is_target, is_token, pattern, word};
+use super::word::{byte_at, is_token, pattern, word};
 use super::{
-    GET, HEADER, Head, KEY, KEY_FIRST, KIND_CONTROL, KIND_GET, KIND_SET, LINE_END, LINE_LF, MALFORMED,
-    METHOD, POST, POST_END, START, START_LF, TARGET, TARGET_FIRST, VERSION,
+    GET, HEADER, Head, IS_VERSION_1_0, KEY_FIRST, KIND_CONTROL, LINE_END, LINE_LF, MALFORMED, METHOD, POST,
+    POST_END, START, START_LF, TARGET_FIRST,
 };
 
 const GET_LOW: u64 = word(*b"GET /dat");
@@ -73,9 +73,9 @@ impl Head {
         if self.matched <= method_length {
             self.method(byte);
         } else if self.matched == method_length + 1 {
-            self.state = if is_target(byte) { TARGET } else { MALFORMED };
+            self.target_first(byte);
         } else {
-            self.target_byte(byte);
+            self.path_byte(byte);
         }
     }
 
@@ -89,79 +89,20 @@ impl Head {
     }
 
     #[inline(always)]
-    pub(super) fn target(&mut self, word: u64, byte: u8, available: u32) -> u32 {
-        let plain = first(below(word, b'!') | equal(word, 0x7f));
-        if plain >= available {
-            return available;
-        }
-        if plain > 0 {
-            return plain;
-        }
-        self.target_byte(byte);
-        1
-    }
-
-    #[inline(always)]
-    pub(super) fn target_byte(&mut self, byte: u8) {
-        self.state = match byte {
-            b' ' => VERSION,
-            _ if is_target(byte) => TARGET,
-            _ => MALFORMED,
-        };
-        self.matched = 0;
-    }
-
-    #[inline(always)]
-    pub(super) fn key_first(&mut self, word: u64, byte: u8, available: u32) -> u32 {
-        if matches!(byte, b'/' | b'?' | b'#') || !is_target(byte) {
-            self.target_byte(byte);
-            return 1;
-        }
-        self.state = KEY;
-        self.key(word, byte, available)
-    }
-
-    #[inline(always)]
-    pub(super) fn key(&mut self, word: u64, byte: u8, available: u32) -> u32 {
-        let ends =
-            below(word, b'!') | equal(word, 0x7f) | equal(word, b'/') | equal(word, b'?') | equal(word, b'#');
-        let plain = first(ends);
-        if plain >= available {
-            return available;
-        }
-        // The commonest end in one go with what is before it.
-        if byte_at(word, plain) == b' ' {
-            self.kind = KIND_GET;
-            self.state = VERSION;
-            self.matched = 0;
-            return plain + 1;
-        }
-        if plain > 0 {
-            return plain;
-        }
-        if byte != b'/' {
-            self.kind = KIND_GET;
-        }
-        self.target_byte(byte);
-        1
-    }
-
-    #[inline(always)]
-    pub(super) fn post_end(&mut self, byte: u8) {
-        if matches!(byte, b' ' | b'?' | b'#') {
-            self.kind = KIND_SET;
-        }
-        self.target_byte(byte);
-    }
-
-    #[inline(always)]
     pub(super) fn version(&mut self, word: u64, byte: u8, available: u32) -> u32 {
         if available == 8 && self.matched == 0 && word == VERSION_1_1 {
             self.state = LINE_END;
             return 8;
         }
         if self.matched == 7 {
-            self.state = if byte == b'0' || byte == b'1' { LINE_END } else { MALFORMED };
+            match byte {
+                b'1' => self.state = LINE_END,
+                b'0' => {
+                    self.flags |= IS_VERSION_1_0;
+                    self.state = LINE_END;
+                }
+                _ => self.state = MALFORMED,
+            }
         } else if byte == pattern(VERSION_1_1, 0, self.matched & 7) {
             self.matched += 1;
         } else {

@@ -28,6 +28,12 @@ pub(super) const fn below(word: u64, limit: u8) -> u64 {
     word.wrapping_sub(ONES * limit as u64) & !word & TOPS
 }
 
+/// Marks bytes that are not ASCII. Exact everywhere.
+#[inline(always)]
+pub(super) const fn beyond_ascii(word: u64) -> u64 {
+    word & TOPS
+}
+
 /// Marks bytes that are not ASCII letters. Exact everywhere.
 #[inline(always)]
 pub(super) const fn not_letter(word: u64) -> u64 {
@@ -61,12 +67,6 @@ pub(super) const fn is_token(byte: u8) -> bool {
     const HIGH: u64 = 0x57ff_ffff_c7ff_fffe;
     let bits = if byte < 64 { LOW } else { HIGH };
     byte < 128 && (bits >> (byte as u32 & 63)) & 1 == 1
-}
-
-/// Bytes a request target may have.
-#[inline(always)]
-pub(super) const fn is_target(byte: u8) -> bool {
-    byte > b' ' && byte != 0x7f
 }
 
 /// An ASCII letter in lower case; other bytes as they are, so that CR is not taken for `-`.

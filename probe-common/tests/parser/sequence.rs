@@ -105,7 +105,7 @@ fn an_older_connection_is_followed_from_the_first_segment_with_a_method() {
 fn a_wrong_start_on_an_older_connection_is_mended_at_the_next_pause() {
     let mut connection = Connection::joined(1);
     // Inside a body, by chance with a method in front.
-    connection.append(b"GET of the body");
+    connection.append(b"GET /of the body");
     connection.answer();
     connection.append(GET);
     assert_eq!((connection.tally.get, &*connection.unparsed), (1, [Reason::Malformed].as_slice()));

@@ -11,7 +11,7 @@ use probe::routes;
 use probe::shard_stats::ShardStats;
 use probe::source::{Counters, ReplaySource};
 use probe::watch::Watch;
-use probe_common::requests::{Reason, Requests};
+use probe_common::requests::{REASONS, Reason, Requests};
 use probe_common::traffic::{Flow, Traffic};
 use protocol::shard_urls::ShardUrls;
 use serde_json::Value;
@@ -82,7 +82,7 @@ fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
 }
 
 fn counters(get: u64, set: u64) -> Counters {
-    let mut unparsed = [0; 8];
+    let mut unparsed = [0; REASONS];
     unparsed[Reason::Gap as usize] = 5;
     Counters {
         requests: Requests { get, set, control: 3, repeats: 4, aborted: 6, unparsed, last_reason: 0 },
@@ -103,7 +103,7 @@ fn counters_are_shown_as_json_and_as_metrics() {
         "payload_bytes": {"receive": 10, "transmit": 40}, "ip_bytes": {"receive": 20, "transmit": 50},
         "packets": {"receive": 30, "transmit": 60}, "repeated_requests": 4, "aborted_requests": 6,
         "unparsed": {"unreadable": 0, "joined": 0, "gap": 5, "chunked": 0, "malformed": 0, "budget": 0, "handshake": 0,
-                     "concurrent": 0},
+                     "concurrent": 0, "target": 0, "closed": 0},
     });
     assert_eq!(shards["shards"][0], expected);
     assert!(shards["taken_at"].as_f64().unwrap() > 1e9);

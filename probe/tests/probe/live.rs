@@ -1,6 +1,6 @@
 //! Real connections over loopback.
 
-use probe_common::requests::Reason;
+use probe_common::requests::{REASONS, Reason};
 
 use crate::harness::{Client, Server, Watched, attached, get, post, privileges};
 use probe::source::Source;
@@ -24,7 +24,7 @@ fn requests_over_keep_alive_are_counted_by_kind() {
     let counters = watched.counters(client.sent);
     let requests = counters.requests;
     assert_eq!((requests.get, requests.set, requests.control), (500, 100, 50));
-    assert_eq!((requests.repeats, requests.unparsed), (0, [0; 8]));
+    assert_eq!((requests.repeats, requests.unparsed), (0, [0; REASONS]));
     assert_eq!(counters.traffic.receive.payload_bytes, client.sent);
     assert_eq!(counters.traffic.transmit.payload_bytes, client.received);
 }
@@ -42,7 +42,7 @@ fn a_new_connection_for_each_request_is_counted() {
         sent += client.sent;
     }
     let requests = watched.counters(sent).requests;
-    assert_eq!((requests.get, requests.unparsed), (300, [0; 8]));
+    assert_eq!((requests.get, requests.unparsed), (300, [0; REASONS]));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn many_connections_at_once_are_counted() {
         .collect();
     let sent = clients.into_iter().map(|client| client.join().unwrap()).sum();
     let requests = watched.counters(sent).requests;
-    assert_eq!((requests.get, requests.unparsed), (8_000, [0; 8]));
+    assert_eq!((requests.get, requests.unparsed), (8_000, [0; REASONS]));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn heads_split_at_every_byte_are_counted() {
     }
     let rounds = requests.len() as u64 - 1;
     let counted = watched.counters(client.sent).requests;
-    assert_eq!((counted.get, counted.set, counted.unparsed), (rounds, rounds, [0; 8]));
+    assert_eq!((counted.get, counted.set, counted.unparsed), (rounds, rounds, [0; REASONS]));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn pipelines_of_any_depth_are_counted() {
     // A batch of segments as large as they come.
     client.send(&get("abc").repeat(2_000));
     let counted = watched.counters(client.sent).requests;
-    assert_eq!((counted.get, counted.unparsed), (expected + 2_000, [0; 8]));
+    assert_eq!((counted.get, counted.unparsed), (expected + 2_000, [0; REASONS]));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_body_with_a_head_inside_or_at_a_segments_start_counts_once() {
     }
     client.send(&request);
     let counted = watched.counters(client.sent).requests;
-    assert_eq!((counted.get, counted.set, counted.unparsed), (0, 6, [0; 8]));
+    assert_eq!((counted.get, counted.set, counted.unparsed), (0, 6, [0; REASONS]));
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn large_bodies_are_skipped() {
         client.send(&get("after"));
     }
     let counted = watched.counters(client.sent).requests;
-    assert_eq!((counted.get, counted.set, counted.unparsed), (20, 20, [0; 8]));
+    assert_eq!((counted.get, counted.set, counted.unparsed), (20, 20, [0; REASONS]));
 }
 
 #[test]

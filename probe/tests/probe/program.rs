@@ -8,7 +8,7 @@ use probe::object;
 use probe::signal::requests::RequestsMap;
 use probe::signal::traffic::TrafficMap;
 use probe_common::endpoint::Endpoint;
-use probe_common::requests::{Reason, Requests};
+use probe_common::requests::{REASONS, Reason, Requests};
 use probe_common::traffic::Traffic;
 
 use crate::harness::{get, post, privileges};
@@ -160,7 +160,7 @@ fn heads_are_counted_by_kind_over_both_families() {
     // Every packet has a socket of its own, so the rest of an incomplete head never comes.
     programs.run("ingress", &to_shard(b"GET /data/abc HTTP/1.1\r\nhost: x\r\n"));
     let (requests, _) = programs.counts();
-    assert_eq!((requests.get, requests.set, requests.control, requests.unparsed), (2, 1, 1, [0; 8]));
+    assert_eq!((requests.get, requests.set, requests.control, requests.unparsed), (2, 1, 1, [0; REASONS]));
 }
 
 #[test]
@@ -220,4 +220,20 @@ fn nothing_a_packet_holds_makes_a_program_drop_it() {
     let mut options = to_shard(&get("abc"));
     options[ETHERNET] = 0x4f;
     programs.run("ingress", &options);
+}
+
+#[test]
+fn the_verifiers_limit_is_far() {
+    if !privileges("the_verifiers_limit_is_far") {
+        return;
+    }
+    // `BPF_COMPLEXITY_LIMIT_INSNS`: what the verifier looks at before it gives up.
+    const LIMIT: u32 = 1_000_000;
+    let mut programs = Programs::load();
+    for name in ["ingress", "ingress_careful", "egress"] {
+        let looked_at =
+            program(&mut programs.ebpf, name).info().unwrap().verified_instruction_count().unwrap();
+        println!("{name}: {looked_at} instructions verified");
+        assert!(looked_at < LIMIT / 2, "{name}: {looked_at}");
+    }
 }
