@@ -111,6 +111,13 @@ impl Stream {
             if !after(sequence, self.next) {
                 return Admission::Parse(self.next.wrapping_sub(sequence));
             }
+            let missing = sequence.wrapping_sub(self.next);
+            if self.head.body >= missing as u64 {
+                // What is missing is body, which nobody reads: a repeat when it comes.
+                self.head.body -= missing as u64;
+                self.next = sequence;
+                return Admission::Parse(0);
+            }
             return self.ahead(sequence, end);
         }
         if self.phase == PHASE_LOST && self.answered != 0 && begins_request && !after(self.next, sequence) {
@@ -183,22 +190,18 @@ impl Stream {
         self.ahead_to = sequence;
     }
 
-    /// A segment came too early. One contiguous range of such bytes is remembered.
+    /// A segment came too early. The first and the last of such bytes are remembered, whatever is missing between.
     #[inline(always)]
     fn ahead(&mut self, sequence: u32, end: u32) -> Admission {
-        let none = self.ahead_from == self.ahead_to || !after(self.ahead_to, self.next);
-        if none {
+        if self.ahead_from == self.ahead_to {
             self.ahead_from = sequence;
             self.ahead_to = end;
-        } else if after(self.ahead_from, sequence) || after(sequence, self.ahead_to) {
-            if after(end, self.ahead_to) {
-                self.ahead_to = end;
-            }
-            self.lose(Reason::Gap);
-        } else if after(end, self.ahead_to) {
+        }
+        if after(self.ahead_from, sequence) {
+            self.ahead_from = sequence;
+        }
+        if after(end, self.ahead_to) {
             self.ahead_to = end;
-        } else {
-            return Admission::Repeat;
         }
         Admission::Unparsed(Reason::Gap)
     }
@@ -206,14 +209,16 @@ impl Stream {
     /// The bytes before a gap's end have come. Those that came too early were not parsed: harmless if they are body.
     #[inline(always)]
     fn close_gap(&mut self) {
-        if self.ahead_from == self.ahead_to || after(self.ahead_from, self.next) {
+        if self.ahead_from == self.ahead_to {
             return;
         }
         if after(self.ahead_to, self.next) {
             let unseen = self.ahead_to.wrapping_sub(self.next);
-            self.next = self.ahead_to;
             if self.head.body >= unseen as u64 {
                 self.head.body -= unseen as u64;
+                self.next = self.ahead_to;
+            } else if after(self.ahead_from, self.next) {
+                return;
             } else {
                 self.lose(Reason::Gap);
             }
