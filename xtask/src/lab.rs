@@ -21,7 +21,8 @@ use crate::tree::Tree;
 const PROFILE: [(&str, &str); 2] = [("BASE_LATENCY_MS", "15"), ("SHARD_CONCURRENCY", "2")];
 
 /// Settings of the lab's programs that a caller's environment may hold; a measured run must not inherit them.
-const SETTINGS: [&str; 16] = [
+const SETTINGS: [&str; 20] = [
+    "ADMIN_ORIGINS",
     "BIND_ADDRESS",
     "CACHE_ENABLED",
     "CACHE_MAX_BYTES",
@@ -32,8 +33,11 @@ const SETTINGS: [&str; 16] = [
     "KERNEL_LOG",
     "LOAD_LATENCY_FACTOR_MS",
     "LOG_FORMAT",
+    "LOG_LEVEL",
     "NUM_SHARDS",
     "PORT",
+    "SEED",
+    "SHARD_MAX_BYTES",
     "SHARD_MAX_KEYS",
     "SHARD_QUEUE",
     "UPSTREAM_TIMEOUT_MS",

@@ -142,6 +142,7 @@ struct DemoArgs {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     signals::install();
+    process::raise_open_files();
     match run(cli.command) {
         Ok(code) => code,
         Err(error) if error.is::<signals::Interrupted>() => {

@@ -42,7 +42,7 @@ enum Brings {
     KernelClippy,
 }
 
-const TABLE: [Package; 14] = [
+const TABLE: [Package; 15] = [
     Package {
         name: "gcc",
         part: Part::Build,
@@ -87,6 +87,12 @@ const TABLE: [Package; 14] = [
         part: Part::Tests,
         brings: Brings::Program("nft"),
         why: "counts the shards' bytes independently of the probe",
+    },
+    Package {
+        name: "iproute2",
+        part: Part::Tests,
+        brings: Brings::Program("ip"),
+        why: "gives the accuracy suite its own networks",
     },
     Package {
         name: "bpftool",

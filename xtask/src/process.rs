@@ -160,3 +160,17 @@ pub(crate) fn shown(command: &Command) -> String {
         .collect::<Vec<_>>()
         .join(" ")
 }
+
+/// Raises this process's limit of open files, which its children inherit, to what the system allows: tests open thousands
+/// of sockets, and a login's usual limit is 1,024. A refusal shows where files run out.
+pub(crate) fn raise_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    #[expect(unsafe_code, reason = "the standard library has no resource limits")]
+    // SAFETY: the pointer is to a live local of the type that both calls take.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}

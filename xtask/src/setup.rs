@@ -39,8 +39,11 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<()> {
     let root = packages::root(terminal::is_interactive());
     let (tools, needed): (Vec<Missing>, Vec<Missing>) = missing.into_iter().partition(can_do_without);
     let names = |needs: &[Missing]| needs.iter().map(|need| need.package.clone()).collect::<Vec<_>>();
-    if !needed.is_empty() {
-        packages::install(&names(&needed), root)?;
+    if !needed.is_empty()
+        && let Err(error) = packages::install(&names(&needed), root)
+    {
+        crate::signals::check()?;
+        bail!("{error:#}; {}", by_hand(&needed));
     }
     if !tools.is_empty()
         && let Err(error) = packages::install(&names(&tools), root)

@@ -59,6 +59,10 @@ fn stream(tree: &Tree, full: bool, reader: &mut Reader) -> Result<bool> {
     if full {
         command.env("LAB_TEST_FULL", "1");
     }
+    // nft, ip and bpftool are there, and a plain `su` leaves it out.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let with_sbin = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    command.env("PATH", std::env::join_paths(with_sbin).context("PATH cannot be extended")?);
     // With --show-output every test's lines arrive whole; uncaptured, those of parallel tests would mix.
     command.args(["--", "--show-output"]).stdin(Stdio::null()).stdout(Stdio::piped());
     process::die_with_parent(&mut command, libc::SIGTERM);

@@ -34,6 +34,11 @@ const COMPARED_WITHIN: Duration = Duration::from_secs(10);
 /// How much longer than planned a load run may take: its start, its last answers, its arithmetic.
 const LOAD_AIR: Duration = Duration::from_secs(60);
 
+/// How often a scenario is tried whose generator could not keep its rate.
+const ATTEMPTS: u32 = 3;
+/// What the generator says then.
+const TOO_BUSY: &str = "this machine is too busy";
+
 /// Where the lab is and what runs in it.
 pub(crate) struct Stage<'a> {
     pub(crate) tree: &'a Tree,
@@ -57,12 +62,26 @@ impl Stage<'_> {
     /// # Errors
     /// When the lab fails, the generator refuses to report, or the counters do not come to rest.
     pub(crate) fn run(&self, lab: &mut Lab, scenario: &Scenario) -> Result<Outcome> {
-        self.reset()?;
-        let before = self.settle(lab)?.last;
-        let load = self.load(lab, scenario)?;
+        let (before, load) = self.loaded(lab, scenario)?;
         let after = self.settle(lab)?.first;
         let compare = if self.with_probe { Some(self.compare(lab)?) } else { None };
         Ok(Outcome::new(scenario.name, load, &before, &after, compare))
+    }
+
+    /// The counters before the load, and the load's report; once more, from a reset, when the machine was too busy.
+    fn loaded(&self, lab: &mut Lab, scenario: &Scenario) -> Result<(Reading, LoadReport)> {
+        for attempt in 1.. {
+            self.reset()?;
+            let before = self.settle(lab)?.last;
+            match self.load(lab, scenario) {
+                Ok(load) => return Ok((before, load)),
+                Err(error) if attempt < ATTEMPTS && error.to_string().contains(TOO_BUSY) => {
+                    println!("  {}: the machine was too busy for the load's rate; once more", scenario.name);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        bail!("no attempt was made")
     }
 
     fn reset(&self) -> Result<()> {
