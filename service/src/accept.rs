@@ -113,7 +113,6 @@ impl Open {
             .header_read_timeout(HEAD_TIMEOUT)
             .max_header_size(HEAD_MAX_BYTES)
             .max_buf_size(2 * HEAD_MAX_BYTES)
-            .pipeline_flush(true)
             .serve_connection(TokioIo::new(stream), service);
         let mut served = std::pin::pin!(served);
         tokio::select! {

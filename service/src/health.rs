@@ -60,3 +60,18 @@ fn expose(metrics: &Metrics) -> Response {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_only_between_start_and_drain() {
+        let health = Health::default();
+        assert_eq!(health.answer().status(), StatusCode::SERVICE_UNAVAILABLE);
+        health.set_ready();
+        assert_eq!(health.answer().status(), StatusCode::OK);
+        health.set_draining();
+        assert_eq!(health.answer().status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}
