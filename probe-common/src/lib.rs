@@ -5,13 +5,14 @@
 //! kernel's verifier cannot bound.
 //!
 //! A payload segment's way: [`endpoint`] says which shard it is for, [`stream`] whether its bytes come in order,
-//! [`scan`] feeds them to [`head`], which counts complete request heads; [`requests`] and [`traffic`] are what the
-//! probe reads.
+//! [`scan`] feeds them to [`head`], which counts complete request heads; [`requests`], [`traffic`]
+//! and [`latency`] are what the probe reads.
 
 #![no_std]
 
 pub mod endpoint;
 pub mod head;
+pub mod latency;
 pub mod requests;
 pub mod scan;
 pub mod stream;
@@ -24,7 +25,7 @@ pub const MAX_SHARDS: u32 = 64;
 pub const MAX_ENDPOINTS: u32 = 256;
 
 /// Version of every type in this crate that crosses the kernel boundary. Raise it with each change to one of them.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// Bytes that stand in the kernel object as `LAYOUT_MARK`, so that the probe refuses an object of another layout.
 pub const LAYOUT_MARK: [u8; 20] = layout_mark(LAYOUT);

@@ -16,6 +16,9 @@ pub struct Stream {
     /// 1 while a CPU works on this connection. Only the kernel program touches it; 64 bits, as the instruction set's
     /// oldest exchange has.
     pub busy: u64,
+    /// When the data request that is being timed came, in nanoseconds of the kernel's monotonic clock; 0 when none is.
+    /// Written by the ingress program, taken by the egress program.
+    pub asked_at: u64,
     /// Sequence number of the next byte to parse; while lost, the highest seen.
     next: u32,
     /// First sequence number that came too early.
@@ -32,8 +35,17 @@ pub struct Stream {
     reason: u8,
     /// 1 if every byte of this connection has been followed from its first.
     whole: u8,
-    padding: u8,
+    /// Requests that may be without an answer: none, one, or [`SEVERAL`].
+    waiting: u8,
+    /// 1 when parsing has begun in the middle of the connection, and no request been seen since.
+    resumed: u8,
+    /// The egress program's own: the latency bucket last counted in.
+    pub bucket: u8,
+    padding: [u8; 6],
 }
+
+/// More requests at a time than one: which answer is whose cannot be told from here on.
+const SEVERAL: u8 = 2;
 
 const PHASE_NEW: u8 = 0;
 const PHASE_FOLLOWED: u8 = 1;
@@ -122,6 +134,7 @@ impl Stream {
         }
         if self.phase == PHASE_LOST && self.answered != 0 && begins_request && !after(self.next, sequence) {
             self.follow(sequence);
+            self.resumed = 1;
             return Admission::Parse(0);
         }
         self.next = end;
@@ -156,6 +169,28 @@ impl Stream {
         }
         self.close_gap();
         None
+    }
+
+    /// Whether a data request that the segment just scanned completed is to be timed. Asked once for each segment,
+    /// before [`finish`](Self::finish).
+    ///
+    /// Only the oldest unanswered one is. Of a pipeline that is the first; and behind a pipeline none, as nothing tells
+    /// the last of its answers from the first.
+    #[inline(always)]
+    pub fn is_timed(&mut self, scan: &Scan) -> bool {
+        let (data, control) = (scan.tally.get | scan.tally.set, scan.tally.control);
+        if self.answered != 0 && self.waiting < SEVERAL {
+            self.waiting = 0;
+        }
+        if data | control == 0 {
+            return false;
+        }
+        let oldest = self.waiting == 0 && self.resumed == 0;
+        let several = scan.tally.get.wrapping_add(scan.tally.set).wrapping_add(control) > 1;
+        self.resumed = 0;
+        self.waiting = if self.waiting == 0 && !several { 1 } else { SEVERAL };
+        // With control requests in the same segment it is not known which came first.
+        oldest && control == 0
     }
 
     /// The client has left: how many data requests the shard may not have read. With one request at a time those

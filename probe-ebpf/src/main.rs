@@ -2,7 +2,7 @@
 //!
 //! Two programs on the root of cgroup v2 see every packet of every socket: `ingress` on its way to a socket, `egress`
 //! on its way from one. Both find out whether the socket is a shard's ([`shard`]), and hand the packet to the signals
-//! ([`traffic`], [`requests`]), which count in per-CPU arrays. Both always return 1, "pass": the probe never changes
+//! ([`traffic`], [`requests`], [`latency`]), which count in per-CPU arrays. Both always return 1, "pass": the probe never changes
 //! traffic.
 
 #![no_std]
@@ -11,6 +11,7 @@
 #![expect(internal_features, reason = "the target's AtomicU64 has no fetch_add; the intrinsics do work")]
 
 mod atomic;
+mod latency;
 mod packet;
 mod requests;
 mod shard;
@@ -64,7 +65,7 @@ fn try_egress(context: &SkBuffContext) -> Option<()> {
     let shard = shard::find(packet.source(context)?)?;
     traffic::sent(context, shard, &packet);
     if packet.payload_length > 0 {
-        requests::answered(context);
+        requests::answered(context, shard);
     }
     Some(())
 }

@@ -23,7 +23,7 @@ use probe_common::{
     stream::{Admission, Stream, begins_request},
 };
 
-use crate::{atomic, packet::Packet};
+use crate::{atomic, latency, packet::Packet};
 
 #[map]
 static REQUESTS: PerCpuArray<Requests> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
@@ -77,12 +77,14 @@ fn client_left(context: &SkBuffContext, requests: &mut Requests) {
 
 /// Remembers that an answer's bytes went out.
 #[inline(always)]
-pub fn answered(context: &SkBuffContext) {
+pub fn answered(context: &SkBuffContext, shard: u32) {
     let Some(socket) = socket(context) else { return };
     if let Some(stream) = stream(socket, 0) {
         // SAFETY: a socket's storage lives as long as the program runs. One aligned word, written by egress alone but
         // for the reset in `Stream`, which may come a packet early or late without harm.
         unsafe { (&raw mut (*stream).answered).write_volatile(1) };
+        // SAFETY: the same storage.
+        unsafe { latency::answered(shard, stream) };
     }
 }
 
@@ -153,6 +155,9 @@ fn follow_alone<const STEPS_A_CALL: u32>(
     requests.get += u64::from(scan.tally.get);
     requests.set += u64::from(scan.tally.set);
     requests.control += u64::from(scan.tally.control);
+    if stream.is_timed(scan) {
+        latency::asked(stream);
+    }
     match stream.finish(scan, packet.sequence.wrapping_add(packet.payload_length)) {
         Some(reason) => Err(reason),
         None => Ok(()),

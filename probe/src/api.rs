@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use probe_common::LAYOUT;
+use probe_common::latency::Latency;
 use probe_common::requests::Reason;
 use probe_common::traffic::Traffic;
 use protocol::ErrorKind;
@@ -17,6 +18,7 @@ use crate::preflight::kernel_release;
 use crate::privileges::{self, PrivilegeStatus};
 use crate::probe::Probe;
 use crate::reconcile::Comparison;
+use crate::signal::latency::Quantiles;
 use crate::source::Counters;
 use crate::watch::{Asker, unix_seconds};
 
@@ -84,6 +86,7 @@ struct ShardCounters {
     unparsed: BTreeMap<&'static str, u64>,
     repeated_requests: u64,
     aborted_requests: u64,
+    latency_ms: Quantiles,
 }
 
 #[derive(Debug, Serialize)]
@@ -99,7 +102,7 @@ struct ByDirection {
 }
 
 impl ShardCounters {
-    fn new(shard_id: u32, address: String, counters: Counters) -> Self {
+    fn new(shard_id: u32, address: String, counters: Counters, latency: &Latency) -> Self {
         let Counters { requests, traffic: Traffic { receive, transmit } } = counters;
         let both = |receive, transmit| ByDirection { receive, transmit };
         Self {
@@ -113,6 +116,7 @@ impl ShardCounters {
             unparsed: Reason::ALL.iter().map(|reason| reason.name()).zip(requests.unparsed).collect(),
             repeated_requests: requests.repeats,
             aborted_requests: requests.aborted,
+            latency_ms: Quantiles::of(latency),
         }
     }
 }
@@ -124,9 +128,12 @@ impl ShardCounters {
 pub async fn shards(State(state): State<ApiState>) -> Result<Json<ShardsBody>, Problem> {
     let probe = &state.probe;
     let shards = probe.shards.iter().map(|url| {
-        let counters =
-            probe.read(url.id.0).map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))?;
-        Ok(ShardCounters::new(url.id.0, format!("{}:{}", url.host, url.port), counters))
+        let shard = url.id.0;
+        let (counters, latency) = probe
+            .read(shard)
+            .and_then(|counters| Ok((counters, probe.latency(shard)?)))
+            .map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))?;
+        Ok(ShardCounters::new(shard, format!("{}:{}", url.host, url.port), counters, &latency))
     });
     let shards = shards.collect::<Result<_, Problem>>()?;
     Ok(Json(ShardsBody { taken_at: unix_seconds(), shards }))
@@ -181,7 +188,7 @@ pub fn features(probe: &Probe) -> Vec<Feature> {
         reason: if probe.kernel_log { "ok" } else { "switched_off" },
         remedy: (!probe.kernel_log).then_some("start the probe with KERNEL_LOG=on"),
     };
-    vec![signal("traffic"), signal("requests"), signal("reconciliation"), kernel_log]
+    vec![signal("traffic"), signal("requests"), signal("latency"), signal("reconciliation"), kernel_log]
 }
 
 /// What is attached, what works, what was given up.

@@ -1,10 +1,14 @@
 //! Every metric of the probe: name, help, labels.
 
+use std::sync::Arc;
+
+use probe_common::latency::Latency;
 use probe_common::requests::Reason;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
 use service::metrics::Metrics;
 
 use crate::reconcile::Comparison;
+use crate::signal::latency::{DurationMetric, Shared};
 use crate::source::Counters;
 
 /// Ways in which the probe can lose a sample.
@@ -40,6 +44,7 @@ pub struct ProbeMetrics {
     payload_bytes: IntCounterVec,
     ip_bytes: IntCounterVec,
     packets: IntCounterVec,
+    duration: Arc<DurationMetric>,
     difference: IntGaugeVec,
     bound: IntGaugeVec,
     agrees: IntGaugeVec,
@@ -55,7 +60,10 @@ impl ProbeMetrics {
     pub fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let shard: &[&str] = &["shard_id"];
         let flow: &[&str] = &["shard_id", "direction"];
+        let duration = Arc::new(DurationMetric::new()?);
+        metrics.collector(Box::new(Shared(Arc::clone(&duration))))?;
         let registered = Self {
+            duration,
             requests: metrics.counters(
                 "kernel_shard_requests_total",
                 "Data requests whose head reached the shard's socket, by operation (get, set).",
@@ -145,6 +153,11 @@ impl ProbeMetrics {
             raise(&self.ip_bytes, &[&id, direction], flow.ip_bytes);
             raise(&self.packets, &[&id, direction], flow.packets);
         }
+    }
+
+    /// One shard's latencies have been read.
+    pub fn timed(&self, shard: u32, latency: Latency) {
+        self.duration.timed(shard, latency);
     }
 
     /// The shards have been compared. Where there is no verdict the series go.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use parking_lot::Mutex;
 use probe_common::endpoint::Endpoint;
+use probe_common::latency::Latency;
 use protocol::shard_urls::ShardUrls;
 
 use crate::attach::ProgramStatus;
@@ -53,6 +54,14 @@ impl Probe {
         self.source.lock().as_mut().ok_or(SourceError::detached())?.read(shard)
     }
 
+    /// The latencies of one shard's requests.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn latency(&self, shard: u32) -> Result<Latency, SourceError> {
+        self.source.lock().as_mut().ok_or(SourceError::detached())?.latency(shard)
+    }
+
     /// Counts for these endpoints from now on.
     ///
     /// # Errors
@@ -64,10 +73,14 @@ impl Probe {
     /// Brings the metrics of every shard to the kernel's counters.
     pub fn export(&self) {
         for url in self.shards.iter() {
-            match self.read(url.id.0) {
-                Ok(counters) => self.metrics.counted(url.id.0, &counters),
+            let shard = url.id.0;
+            match self.read(shard).and_then(|counters| Ok((counters, self.latency(shard)?))) {
+                Ok((counters, latency)) => {
+                    self.metrics.counted(shard, &counters);
+                    self.metrics.timed(shard, latency);
+                }
                 Err(error) => {
-                    tracing::error!(shard = url.id.0, %error, "no reading for /metrics");
+                    tracing::error!(shard, %error, "no reading for /metrics");
                     self.metrics.lost(Lost::CountersUnreadable);
                 }
             }

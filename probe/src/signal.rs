@@ -1,4 +1,5 @@
 //! The signals, each a typed reader of its map and its metrics.
 
+pub mod latency;
 pub mod requests;
 pub mod traffic;

@@ -7,11 +7,13 @@ use std::path::Path;
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
 use probe_common::endpoint::Endpoint;
+use probe_common::latency::Latency;
 use probe_common::requests::Requests;
 use probe_common::traffic::Traffic;
 
 use crate::attach::{self, ProgramStatus};
 use crate::object::{self, ObjectError};
+use crate::signal::latency::LatencyMap;
 use crate::signal::requests::RequestsMap;
 use crate::signal::traffic::TrafficMap;
 
@@ -47,6 +49,12 @@ pub trait Source: Send {
     /// When they cannot be read.
     fn read(&mut self, shard: u32) -> Result<Counters, SourceError>;
 
+    /// The latencies of one shard's requests. Apart from the counters, as it is much more to read.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn latency(&mut self, shard: u32) -> Result<Latency, SourceError>;
+
     /// Counts for these endpoints from now on, and for no others.
     ///
     /// # Errors
@@ -59,6 +67,7 @@ pub struct KernelSource {
     shards: HashMap<MapData, Endpoint, u32>,
     traffic: TrafficMap,
     requests: RequestsMap,
+    latency: LatencyMap,
     watched: BTreeMap<Endpoint, u32>,
     // Holds programs and links: dropped last.
     _ebpf: Ebpf,
@@ -75,8 +84,9 @@ impl KernelSource {
         let shards = HashMap::try_from(take(SHARDS)?).map_err(|_| ObjectError::Missing { what: SHARDS })?;
         let traffic = TrafficMap::new(take(TrafficMap::NAME)?)?;
         let requests = RequestsMap::new(take(RequestsMap::NAME)?)?;
+        let latency = LatencyMap::new(take(LatencyMap::NAME)?)?;
         let watched = BTreeMap::new();
-        Ok((Self { shards, traffic, requests, watched, _ebpf: ebpf }, statuses))
+        Ok((Self { shards, traffic, requests, latency, watched, _ebpf: ebpf }, statuses))
     }
 
     /// The embedded object, loaded without logs and attached.
@@ -95,6 +105,10 @@ impl Source for KernelSource {
             traffic: self.traffic.read(shard).map_err(failed)?,
             requests: self.requests.read(shard).map_err(failed)?,
         })
+    }
+
+    fn latency(&mut self, shard: u32) -> Result<Latency, SourceError> {
+        self.latency.read(shard).map_err(|error| SourceError(error.to_string()))
     }
 
     fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
@@ -116,6 +130,8 @@ impl Source for KernelSource {
 #[derive(Debug, Default)]
 pub struct ReplaySource {
     readings: BTreeMap<u32, VecDeque<Counters>>,
+    /// The latencies of each shard; none for those not in it.
+    pub latencies: BTreeMap<u32, Latency>,
     /// What was last asked to be watched.
     pub watched: BTreeMap<Endpoint, u32>,
 }
@@ -132,6 +148,10 @@ impl Source for ReplaySource {
         let readings = self.readings.entry(shard).or_default();
         if readings.len() > 1 { readings.pop_front() } else { readings.front().copied() }
             .ok_or_else(|| SourceError(format!("no reading of shard {shard}")))
+    }
+
+    fn latency(&mut self, shard: u32) -> Result<Latency, SourceError> {
+        Ok(self.latencies.get(&shard).copied().unwrap_or_default())
     }
 
     fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {

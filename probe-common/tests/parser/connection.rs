@@ -13,6 +13,8 @@ pub(crate) struct Connection {
     scan: Scan,
     pub(crate) tally: Tally,
     pub(crate) repeats: u32,
+    /// Requests that are timed.
+    pub(crate) timed: u32,
     pub(crate) unparsed: Vec<Reason>,
     /// Where [`Connection::append`] goes on.
     next: u32,
@@ -39,7 +41,7 @@ impl Connection {
         let mut scan = Scan::EMPTY;
         scan.words.fill(0x0a0d_0a0d_2f54_4547);
         let (stream, tally) = (Stream::default(), Tally::default());
-        Self { stream, scan, tally, repeats: 0, unparsed: Vec::new(), next, steps: STEPS }
+        Self { stream, scan, tally, repeats: 0, timed: 0, unparsed: Vec::new(), next, steps: STEPS }
     }
 
     pub(crate) fn with_steps(mut self, steps: u32) -> Self {
@@ -71,6 +73,7 @@ impl Connection {
                 self.tally.get += self.scan.tally.get;
                 self.tally.set += self.scan.tally.set;
                 self.tally.control += self.scan.tally.control;
+                self.timed += u32::from(self.stream.is_timed(&self.scan));
                 self.unparsed.extend(self.stream.finish(&self.scan, sequence.wrapping_add(length)));
             }
         }

@@ -4,6 +4,7 @@
 //! - `cases`: heads and streams with the count each must give
 //! - `hyper_itself`: a server of hyper's over the same bytes
 //! - `splits`: any cut of any stream counts the same, and as the oracle does
+//! - `timing`: which requests are timed
 //! - `sequence`: repeats, overlaps, gaps, connections older than the probe
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot run has failed")]
@@ -14,3 +15,4 @@ mod hyper_itself;
 mod oracle;
 mod sequence;
 mod splits;
+mod timing;

@@ -11,6 +11,7 @@ use probe::routes;
 use probe::shard_stats::ShardStats;
 use probe::source::{Counters, ReplaySource};
 use probe::watch::Watch;
+use probe_common::latency::{Latency, bucket};
 use probe_common::requests::{REASONS, Reason, Requests};
 use probe_common::traffic::{Flow, Traffic};
 use protocol::shard_urls::ShardUrls;
@@ -50,6 +51,10 @@ fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
     let mut source = ReplaySource::default();
     for (shard, readings) in (0..).zip(readings) {
         readings.into_iter().for_each(|counters| source.push(shard, counters));
+        let mut latency = Latency { sum: 102_000_000, ..Latency::default() };
+        latency.buckets[bucket(1_000_000) as usize] = 98;
+        latency.buckets[bucket(2_000_000) as usize] = 2;
+        source.latencies.insert(shard, latency);
     }
     let urls = ShardUrls::parse(&shards.join(",")).unwrap();
     let metrics = Arc::new(Metrics::default());
@@ -104,6 +109,7 @@ fn counters_are_shown_as_json_and_as_metrics() {
         "packets": {"receive": 30, "transmit": 60}, "repeated_requests": 4, "aborted_requests": 6,
         "unparsed": {"unreadable": 0, "joined": 0, "gap": 5, "chunked": 0, "malformed": 0, "budget": 0, "handshake": 0,
                      "concurrent": 0, "target": 0, "closed": 0},
+        "latency_ms": {"p50": 1.024, "p95": 1.024, "p99": 2.048, "count": 100},
     });
     assert_eq!(shards["shards"][0], expected);
     assert!(shards["taken_at"].as_f64().unwrap() > 1e9);
@@ -113,6 +119,10 @@ fn counters_are_shown_as_json_and_as_metrics() {
         r#"kernel_shard_requests_total{operation="set",shard_id="0"} 2"#,
         r#"kernel_shard_control_requests_total{shard_id="0"} 3"#,
         r#"kernel_shard_unparsed_total{reason="gap",shard_id="0"} 5"#,
+        r#"kernel_shard_request_duration_seconds_bucket{shard_id="0",le="0.000768"} 0"#,
+        r#"kernel_shard_request_duration_seconds_bucket{shard_id="0",le="0.001024"} 98"#,
+        r#"kernel_shard_request_duration_seconds_bucket{shard_id="0",le="+Inf"} 100"#,
+        r#"kernel_shard_request_duration_seconds_sum{shard_id="0"} 0.102"#,
         r#"kernel_shard_payload_bytes_total{direction="transmit",shard_id="0"} 40"#,
         r#"kernel_shard_ip_bytes_total{direction="receive",shard_id="0"} 20"#,
         r#"kernel_shard_packets_total{direction="receive",shard_id="0"} 30"#,

@@ -1,0 +1,193 @@
+//! Signal `latency`: reads the kernel's latency buckets; quantiles for the API, a histogram for Prometheus.
+
+use std::collections::HashMap;
+
+use aya::maps::{Map, MapData, MapError, PerCpuArray};
+use parking_lot::Mutex;
+use probe_common::latency::{self, BUCKETS, Latency};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use serde::Serialize;
+
+use crate::object::ObjectError;
+
+/// The map `LATENCY`.
+pub struct LatencyMap(PerCpuArray<MapData, Latency>);
+
+impl LatencyMap {
+    /// The map's name in the object.
+    pub const NAME: &str = "LATENCY";
+
+    /// Takes the map.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn new(map: Map) -> Result<Self, ObjectError> {
+        PerCpuArray::try_from(map).map(Self).map_err(|_| ObjectError::Missing { what: Self::NAME })
+    }
+
+    /// One shard's buckets, all CPUs together.
+    ///
+    /// # Errors
+    /// When the kernel does not give them.
+    pub fn read(&self, shard: u32) -> Result<Latency, MapError> {
+        let mut sum = Latency::default();
+        for share in self.0.get(&shard, 0)?.iter() {
+            sum.add(share);
+        }
+        Ok(sum)
+    }
+}
+
+/// Quantiles in milliseconds: each the upper bound of the kernel's bucket, at most an eighth above the truth.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Quantiles {
+    p50: Option<f64>,
+    p95: Option<f64>,
+    p99: Option<f64>,
+    /// Requests timed.
+    count: u64,
+}
+
+impl Quantiles {
+    /// The quantiles of these buckets; none where nothing was timed, or where the quantile lies above all buckets.
+    #[must_use]
+    pub fn of(latency: &Latency) -> Self {
+        let count = latency.count();
+        let quantile = |percent: u64| {
+            let place = u64::try_from((u128::from(count) * u128::from(percent)).div_ceil(100)).ok()?;
+            latency::upper_bound(latency.bucket_of(place)?).map(|bound| seconds(bound) * 1e3)
+        };
+        Self { p50: quantile(50), p95: quantile(95), p99: quantile(99), count }
+    }
+}
+
+/// The kernel buckets, by number, that close a bucket of the histogram: two an octave from 64 µs to 66 ms, fewer
+/// outside. 29 of them, and one for the rest.
+fn closing_buckets() -> impl Iterator<Item = usize> {
+    /// Kernel bucket that ends with the octave that begins at 2^n µs.
+    const fn before(octave: usize) -> usize {
+        octave * 8
+    }
+    let fine = (6..16).flat_map(|octave| [before(octave), before(octave) + 4]);
+    [4, 5].map(before).into_iter().chain(fine).chain([16, 17, 18, 19, 20, 22, 26].map(before))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 104 days")]
+fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e9
+}
+
+fn histogram(latency: &Latency) -> Histogram {
+    let mut buckets = Vec::new();
+    for last in closing_buckets() {
+        let Some(bound) = latency::upper_bound(last) else { continue };
+        let mut bucket = Bucket::default();
+        bucket.set_cumulative_count(latency.buckets.iter().take(last + 1).sum());
+        bucket.set_upper_bound(seconds(bound));
+        buckets.push(bucket);
+    }
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets);
+    histogram.set_sample_count(latency.buckets.iter().take(BUCKETS).sum());
+    histogram.set_sample_sum(seconds(latency.sum));
+    histogram
+}
+
+/// `kernel_shard_request_duration_seconds`. Each of its buckets is a union of kernel buckets, so exact.
+pub struct DurationMetric {
+    description: Desc,
+    shards: Mutex<Vec<(u32, Latency)>>,
+}
+
+const NAME: &str = "kernel_shard_request_duration_seconds";
+const HELP: &str = "From a data request's head to the first byte of its answer, at the shard's socket.";
+
+impl DurationMetric {
+    /// A metric without series.
+    ///
+    /// # Errors
+    /// Never in practice: the name is well formed.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let description = Desc::new(NAME.into(), HELP.into(), vec!["shard_id".into()], HashMap::new())?;
+        Ok(Self { description, shards: Mutex::default() })
+    }
+
+    /// One shard's buckets have been read.
+    pub fn timed(&self, shard: u32, latency: Latency) {
+        let mut shards = self.shards.lock();
+        match shards.iter_mut().find(|(id, _)| *id == shard) {
+            Some((_, old)) => *old = latency,
+            None => shards.push((shard, latency)),
+        }
+    }
+
+    fn family(&self) -> MetricFamily {
+        let shards = self.shards.lock();
+        let metrics = shards.iter().map(|(shard, latency)| {
+            let mut label = LabelPair::default();
+            label.set_name("shard_id".into());
+            label.set_value(shard.to_string());
+            let mut metric = Metric::from_label(vec![label]);
+            metric.set_histogram(histogram(latency));
+            metric
+        });
+        let mut family = MetricFamily::default();
+        family.set_name(NAME.into());
+        family.set_help(HELP.into());
+        family.set_field_type(MetricType::HISTOGRAM);
+        family.set_metric(metrics.collect());
+        family
+    }
+}
+
+/// The metric as the registry holds it.
+pub struct Shared(pub std::sync::Arc<DurationMetric>);
+
+impl Collector for Shared {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.0.description]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        vec![self.0.family()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_histogram_has_at_most_thirty_buckets_and_loses_nothing() {
+        let mut latency = Latency { sum: 2_000_000_000, ..Latency::default() };
+        latency.buckets[..BUCKETS].fill(1);
+        let histogram = histogram(&latency);
+        let bounds: Vec<f64> = histogram.get_bucket().iter().map(Bucket::upper_bound).collect();
+        assert!(bounds.len() < 30 && bounds.is_sorted(), "{bounds:?}");
+        assert_eq!((bounds[0], bounds[2], bounds[3]), (16e-6, 64e-6, 96e-6));
+        for bucket in histogram.get_bucket() {
+            let below = (0..BUCKETS)
+                .filter_map(latency::upper_bound)
+                .filter(|bound| seconds(*bound) <= bucket.upper_bound());
+            assert_eq!(bucket.cumulative_count(), below.count() as u64, "{}", bucket.upper_bound());
+        }
+        assert_eq!(histogram.get_sample_count(), BUCKETS as u64);
+        assert_eq!(histogram.get_sample_sum().to_bits(), 2.0_f64.to_bits());
+    }
+
+    #[test]
+    fn quantiles_are_upper_bounds() {
+        assert_eq!(
+            Quantiles::of(&Latency::default()),
+            Quantiles { p50: None, p95: None, p99: None, count: 0 }
+        );
+        let mut latency = Latency::default();
+        latency.buckets[latency::bucket(5_000_000) as usize] = 98;
+        latency.buckets[BUCKETS - 1] = 2;
+        let quantiles = Quantiles::of(&latency);
+        assert_eq!((quantiles.p99, quantiles.count), (None, 100));
+        let p50 = quantiles.p50.expect("there is one");
+        assert!(p50 > 5.0 && p50 < 5.0 * 1.125, "{p50}");
+    }
+}
