@@ -10,8 +10,11 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::cpio::Archive;
-use crate::process::{self, cargo};
+use crate::process::{self, cargo, find_program};
 use crate::tree::Tree;
+
+/// What the tests call and busybox has in a lesser form: taken from this machine, where the same tests need it.
+const TOOLS: [&str; 1] = ["setpriv"];
 
 /// The programs, at their places on this machine; they have the same places in the guest, because tests know the
 /// probe by the path it was built at.
@@ -62,6 +65,11 @@ impl Programs {
         for program in [&self.probe, &self.tests] {
             archive.file(program, &read(program)?);
             needed.extend(libraries(program)?);
+        }
+        for tool in TOOLS {
+            let program = find_program(tool).with_context(|| format!("the probe's tests need {tool}"))?;
+            archive.file(&Path::new("/bin").join(tool), &read(&program)?);
+            needed.extend(libraries(&program)?);
         }
         for library in needed {
             archive.file(&library, &read(&library)?);
