@@ -5,11 +5,12 @@
 //! kernel's verifier cannot bound.
 //!
 //! A payload segment's way: [`endpoint`] says which shard it is for, [`stream`] whether its bytes come in order,
-//! [`scan`] feeds them to [`head`], which counts complete request heads; [`requests`], [`traffic`]
-//! and [`latency`] are what the probe reads.
+//! [`scan`] feeds them to [`head`], which counts complete request heads; [`requests`], [`traffic`],
+//! [`latency`] and [`connections`] are what the probe reads.
 
 #![no_std]
 
+pub mod connections;
 pub mod endpoint;
 pub mod head;
 pub mod latency;
@@ -25,7 +26,7 @@ pub const MAX_SHARDS: u32 = 64;
 pub const MAX_ENDPOINTS: u32 = 256;
 
 /// Version of every type in this crate that crosses the kernel boundary. Raise it with each change to one of them.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// Bytes that stand in the kernel object as `LAYOUT_MARK`, so that the probe refuses an object of another layout.
 pub const LAYOUT_MARK: [u8; 20] = layout_mark(LAYOUT);

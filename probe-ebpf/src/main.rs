@@ -3,7 +3,7 @@
 //! Two programs on the root of cgroup v2 see every packet of every socket: `ingress` on its way to a socket, `egress`
 //! on its way from one. Both find out whether the socket is a shard's ([`shard`]), and hand the packet to the signals
 //! ([`traffic`], [`requests`], [`latency`]), which count in per-CPU arrays. Both always return 1, "pass": the probe never changes
-//! traffic.
+//! traffic. A third, `socket_events`, hears of sockets that open, close or send again ([`connections`]).
 
 #![no_std]
 #![no_main]
@@ -11,13 +11,17 @@
 #![expect(internal_features, reason = "the target's AtomicU64 has no fetch_add; the intrinsics do work")]
 
 mod atomic;
+mod connections;
 mod latency;
 mod packet;
 mod requests;
 mod shard;
 mod traffic;
 
-use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};
+use aya_ebpf::{
+    macros::{cgroup_skb, sock_ops},
+    programs::{SkBuffContext, SockOpsContext},
+};
 use probe_common::LAYOUT_MARK;
 
 use crate::packet::Packet;
@@ -46,6 +50,13 @@ pub fn ingress_careful(context: SkBuffContext) -> i32 {
 pub fn egress(context: SkBuffContext) -> i32 {
     try_egress(&context);
     PASS
+}
+
+/// Every change of a TCP socket.
+#[sock_ops]
+pub fn socket_events(context: SockOpsContext) -> u32 {
+    connections::happened(&context);
+    PASS as u32
 }
 
 #[inline(always)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use probe_common::LAYOUT;
+use probe_common::connections::Connections;
 use probe_common::latency::Latency;
 use probe_common::requests::Reason;
 use probe_common::traffic::Traffic;
@@ -18,6 +19,7 @@ use crate::preflight::kernel_release;
 use crate::privileges::{self, PrivilegeStatus};
 use crate::probe::Probe;
 use crate::reconcile::Comparison;
+use crate::signal::connections::ConnectionsMap;
 use crate::signal::latency::Quantiles;
 use crate::source::Counters;
 use crate::watch::{Asker, unix_seconds};
@@ -87,6 +89,30 @@ struct ShardCounters {
     repeated_requests: u64,
     aborted_requests: u64,
     latency_ms: Quantiles,
+    /// Absent where the program for them is not attached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections: Option<ConnectionCounts>,
+}
+
+#[derive(Debug, Serialize)]
+struct ConnectionCounts {
+    opened: u64,
+    closed: u64,
+    cut: u64,
+    open: u64,
+    retransmitted_segments: u64,
+}
+
+impl From<Connections> for ConnectionCounts {
+    fn from(counted: Connections) -> Self {
+        Self {
+            opened: counted.opened,
+            closed: counted.closed,
+            cut: counted.cut,
+            open: counted.open(),
+            retransmitted_segments: counted.retransmitted,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -102,7 +128,11 @@ struct ByDirection {
 }
 
 impl ShardCounters {
-    fn new(shard_id: u32, address: String, counters: Counters, latency: &Latency) -> Self {
+    fn new(
+        shard_id: u32,
+        address: String,
+        (counters, latency, connections): (Counters, Latency, Option<Connections>),
+    ) -> Self {
         let Counters { requests, traffic: Traffic { receive, transmit } } = counters;
         let both = |receive, transmit| ByDirection { receive, transmit };
         Self {
@@ -116,7 +146,8 @@ impl ShardCounters {
             unparsed: Reason::ALL.iter().map(|reason| reason.name()).zip(requests.unparsed).collect(),
             repeated_requests: requests.repeats,
             aborted_requests: requests.aborted,
-            latency_ms: Quantiles::of(latency),
+            latency_ms: Quantiles::of(&latency),
+            connections: connections.map(ConnectionCounts::from),
         }
     }
 }
@@ -129,11 +160,9 @@ pub async fn shards(State(state): State<ApiState>) -> Result<Json<ShardsBody>, P
     let probe = &state.probe;
     let shards = probe.shards.iter().map(|url| {
         let shard = url.id.0;
-        let (counters, latency) = probe
-            .read(shard)
-            .and_then(|counters| Ok((counters, probe.latency(shard)?)))
-            .map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))?;
-        Ok(ShardCounters::new(shard, format!("{}:{}", url.host, url.port), counters, &latency))
+        let all =
+            probe.read_all(shard).map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))?;
+        Ok(ShardCounters::new(shard, format!("{}:{}", url.host, url.port), all))
     });
     let shards = shards.collect::<Result<_, Problem>>()?;
     Ok(Json(ShardsBody { taken_at: unix_seconds(), shards }))
@@ -175,12 +204,15 @@ pub struct Feature {
 /// The features of a probe.
 #[must_use]
 pub fn features(probe: &Probe) -> Vec<Feature> {
-    let lacking = probe.programs.iter().find(|program| !program.attached);
-    let signal = |feature| Feature {
-        feature,
-        enabled: lacking.is_none(),
-        reason: lacking.map_or("ok", |program| program.reason),
-        remedy: lacking.map(|_| "see programs"),
+    let signal = |feature, program: Option<&str>| {
+        let needed = |status: &&ProgramStatus| program.map_or(status.required, |name| status.program == name);
+        let lacking = probe.programs.iter().filter(needed).find(|status| !status.attached);
+        Feature {
+            feature,
+            enabled: lacking.is_none(),
+            reason: lacking.map_or("ok", |status| status.reason),
+            remedy: lacking.map(|_| "see programs"),
+        }
     };
     let kernel_log = Feature {
         feature: "kernel_log",
@@ -188,7 +220,14 @@ pub fn features(probe: &Probe) -> Vec<Feature> {
         reason: if probe.kernel_log { "ok" } else { "switched_off" },
         remedy: (!probe.kernel_log).then_some("start the probe with KERNEL_LOG=on"),
     };
-    vec![signal("traffic"), signal("requests"), signal("latency"), signal("reconciliation"), kernel_log]
+    vec![
+        signal("traffic", None),
+        signal("requests", None),
+        signal("latency", None),
+        signal("reconciliation", None),
+        signal("connections", Some(ConnectionsMap::PROGRAM)),
+        kernel_log,
+    ]
 }
 
 /// What is attached, what works, what was given up.

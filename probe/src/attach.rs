@@ -4,10 +4,11 @@ use std::fs::File;
 use std::path::Path;
 
 use aya::Ebpf;
-use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType};
+use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, SockOps};
 use serde::Serialize;
 
 use crate::object::ObjectError;
+use crate::signal::connections::ConnectionsMap;
 
 /// A program, its hook, and whether the probe is any use without it.
 struct Row {
@@ -15,24 +16,37 @@ struct Row {
     /// The program to take where the verifier refuses that one.
     otherwise: Option<&'static str>,
     hook: &'static str,
-    at: CgroupSkbAttachType,
+    at: Hook,
     required: bool,
 }
 
-const TABLE: [Row; 2] = [
+#[derive(Clone, Copy)]
+enum Hook {
+    Packets(CgroupSkbAttachType),
+    Sockets,
+}
+
+const TABLE: [Row; 3] = [
     Row {
         program: "ingress",
         otherwise: Some("ingress_careful"),
         hook: "cgroup_skb/ingress",
-        at: CgroupSkbAttachType::Ingress,
+        at: Hook::Packets(CgroupSkbAttachType::Ingress),
         required: true,
     },
     Row {
         program: "egress",
         otherwise: None,
         hook: "cgroup_skb/egress",
-        at: CgroupSkbAttachType::Egress,
+        at: Hook::Packets(CgroupSkbAttachType::Egress),
         required: true,
+    },
+    Row {
+        program: ConnectionsMap::PROGRAM,
+        otherwise: None,
+        hook: "sock_ops",
+        at: Hook::Sockets,
+        required: false,
     },
 ];
 
@@ -87,17 +101,19 @@ pub fn attach(ebpf: &mut Ebpf, cgroup: &Path) -> Result<Vec<ProgramStatus>, Obje
     Ok(statuses)
 }
 
-fn attach_one(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    at: CgroupSkbAttachType,
-    cgroup: &File,
-) -> Result<(), ObjectError> {
-    let refused = |error| ObjectError::of_program(name, error);
-    let program: &mut CgroupSkb =
-        ebpf.program_mut(name).ok_or(ObjectError::Missing { what: name })?.try_into().map_err(refused)?;
-    program.load().map_err(refused)?;
+fn attach_one(ebpf: &mut Ebpf, name: &'static str, at: Hook, cgroup: &File) -> Result<(), ObjectError> {
+    let program = ebpf.program_mut(name).ok_or(ObjectError::Missing { what: name })?;
     // The only mode aya attaches with a link; links on a cgroup never displace each other.
-    program.attach(cgroup, at, CgroupAttachMode::Single).map_err(refused)?;
-    Ok(())
+    let mode = CgroupAttachMode::Single;
+    let attached = match at {
+        Hook::Packets(at) => <&mut CgroupSkb>::try_from(program).and_then(|program| {
+            program.load()?;
+            program.attach(cgroup, at, mode).map(drop)
+        }),
+        Hook::Sockets => <&mut SockOps>::try_from(program).and_then(|program| {
+            program.load()?;
+            program.attach(cgroup, mode).map(drop)
+        }),
+    };
+    attached.map_err(|error: ProgramError| ObjectError::of_program(name, error))
 }

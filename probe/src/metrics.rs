@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use probe_common::connections::Connections;
 use probe_common::latency::Latency;
 use probe_common::requests::Reason;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
@@ -45,6 +46,11 @@ pub struct ProbeMetrics {
     ip_bytes: IntCounterVec,
     packets: IntCounterVec,
     duration: Arc<DurationMetric>,
+    opened: IntCounterVec,
+    closed: IntCounterVec,
+    cut: IntCounterVec,
+    open: IntGaugeVec,
+    retransmitted: IntCounterVec,
     difference: IntGaugeVec,
     bound: IntGaugeVec,
     agrees: IntGaugeVec,
@@ -104,6 +110,31 @@ impl ProbeMetrics {
                 "Packets of the shard's sockets; a batch counts as many as it holds.",
                 flow,
             )?,
+            opened: metrics.counters(
+                "kernel_shard_connections_opened_total",
+                "Connections to the shard that were set up since the probe attached.",
+                shard,
+            )?,
+            closed: metrics.counters(
+                "kernel_shard_connections_closed_total",
+                "Connections set up since the probe attached that have ended.",
+                shard,
+            )?,
+            cut: metrics.counters(
+                "kernel_shard_connections_cut_total",
+                "Of the closed ones, those that ended by a reset or time-out before the shard's side was done.",
+                shard,
+            )?,
+            open: metrics.gauges(
+                "kernel_shard_connections_open",
+                "Connections set up since the probe attached that are open.",
+                shard,
+            )?,
+            retransmitted: metrics.counters(
+                "kernel_shard_retransmitted_segments_total",
+                "Segments the shard's sockets sent again.",
+                shard,
+            )?,
             difference: metrics.gauges(
                 "reconciliation_requests_difference",
                 "Data requests the kernel counted minus those the shard counted, since the baseline.",
@@ -158,6 +189,16 @@ impl ProbeMetrics {
     /// One shard's latencies have been read.
     pub fn timed(&self, shard: u32, latency: Latency) {
         self.duration.timed(shard, latency);
+    }
+
+    /// One shard's connections have been read.
+    pub fn connected(&self, shard: u32, connections: &Connections) {
+        let id = shard.to_string();
+        raise(&self.opened, &[&id], connections.opened);
+        raise(&self.closed, &[&id], connections.closed);
+        raise(&self.cut, &[&id], connections.cut);
+        raise(&self.retransmitted, &[&id], connections.retransmitted);
+        set(&self.open, &id, Some(i64::try_from(connections.open()).unwrap_or(i64::MAX)));
     }
 
     /// The shards have been compared. Where there is no verdict the series go.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use parking_lot::Mutex;
+use probe_common::connections::Connections;
 use probe_common::endpoint::Endpoint;
 use probe_common::latency::Latency;
 use protocol::shard_urls::ShardUrls;
@@ -62,6 +63,22 @@ impl Probe {
         self.source.lock().as_mut().ok_or(SourceError::detached())?.latency(shard)
     }
 
+    /// The connections of one shard; `None` where the program for them is not attached.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn connections(&self, shard: u32) -> Result<Option<Connections>, SourceError> {
+        self.source.lock().as_mut().ok_or(SourceError::detached())?.connections(shard)
+    }
+
+    /// All that is known of one shard.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn read_all(&self, shard: u32) -> Result<(Counters, Latency, Option<Connections>), SourceError> {
+        Ok((self.read(shard)?, self.latency(shard)?, self.connections(shard)?))
+    }
+
     /// Counts for these endpoints from now on.
     ///
     /// # Errors
@@ -74,8 +91,11 @@ impl Probe {
     pub fn export(&self) {
         for url in self.shards.iter() {
             let shard = url.id.0;
-            match self.read(shard).and_then(|counters| Ok((counters, self.latency(shard)?))) {
-                Ok((counters, latency)) => {
+            match self.read_all(shard) {
+                Ok((counters, latency, connections)) => {
+                    if let Some(connections) = connections {
+                        self.metrics.connected(shard, &connections);
+                    }
                     self.metrics.counted(shard, &counters);
                     self.metrics.timed(shard, latency);
                 }

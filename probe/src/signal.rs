@@ -1,5 +1,6 @@
 //! The signals, each a typed reader of its map and its metrics.
 
+pub mod connections;
 pub mod latency;
 pub mod requests;
 pub mod traffic;

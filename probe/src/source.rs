@@ -6,6 +6,7 @@ use std::path::Path;
 
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
+use probe_common::connections::Connections;
 use probe_common::endpoint::Endpoint;
 use probe_common::latency::Latency;
 use probe_common::requests::Requests;
@@ -13,6 +14,7 @@ use probe_common::traffic::Traffic;
 
 use crate::attach::{self, ProgramStatus};
 use crate::object::{self, ObjectError};
+use crate::signal::connections::ConnectionsMap;
 use crate::signal::latency::LatencyMap;
 use crate::signal::requests::RequestsMap;
 use crate::signal::traffic::TrafficMap;
@@ -55,6 +57,12 @@ pub trait Source: Send {
     /// When they cannot be read.
     fn latency(&mut self, shard: u32) -> Result<Latency, SourceError>;
 
+    /// The connections of one shard; `None` where the program for them is not attached.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn connections(&mut self, shard: u32) -> Result<Option<Connections>, SourceError>;
+
     /// Counts for these endpoints from now on, and for no others.
     ///
     /// # Errors
@@ -68,6 +76,7 @@ pub struct KernelSource {
     traffic: TrafficMap,
     requests: RequestsMap,
     latency: LatencyMap,
+    connections: Option<ConnectionsMap>,
     watched: BTreeMap<Endpoint, u32>,
     // Holds programs and links: dropped last.
     _ebpf: Ebpf,
@@ -85,8 +94,12 @@ impl KernelSource {
         let traffic = TrafficMap::new(take(TrafficMap::NAME)?)?;
         let requests = RequestsMap::new(take(RequestsMap::NAME)?)?;
         let latency = LatencyMap::new(take(LatencyMap::NAME)?)?;
+        let connections = ConnectionsMap::new(take(ConnectionsMap::NAME)?)?;
+        let attached =
+            statuses.iter().any(|status| status.program == ConnectionsMap::PROGRAM && status.attached);
+        let connections = attached.then_some(connections);
         let watched = BTreeMap::new();
-        Ok((Self { shards, traffic, requests, latency, watched, _ebpf: ebpf }, statuses))
+        Ok((Self { shards, traffic, requests, latency, connections, watched, _ebpf: ebpf }, statuses))
     }
 
     /// The embedded object, loaded without logs and attached.
@@ -111,6 +124,11 @@ impl Source for KernelSource {
         self.latency.read(shard).map_err(|error| SourceError(error.to_string()))
     }
 
+    fn connections(&mut self, shard: u32) -> Result<Option<Connections>, SourceError> {
+        let Some(connections) = &self.connections else { return Ok(None) };
+        connections.read(shard).map(Some).map_err(|error| SourceError(error.to_string()))
+    }
+
     fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
         let failed = |error: aya::maps::MapError| SourceError(error.to_string());
         for gone in self.watched.keys().filter(|endpoint| !endpoints.contains_key(endpoint)) {
@@ -132,6 +150,8 @@ pub struct ReplaySource {
     readings: BTreeMap<u32, VecDeque<Counters>>,
     /// The latencies of each shard; none for those not in it.
     pub latencies: BTreeMap<u32, Latency>,
+    /// The connections of each shard; not to be had for those not in it.
+    pub connections: BTreeMap<u32, Connections>,
     /// What was last asked to be watched.
     pub watched: BTreeMap<Endpoint, u32>,
 }
@@ -152,6 +172,10 @@ impl Source for ReplaySource {
 
     fn latency(&mut self, shard: u32) -> Result<Latency, SourceError> {
         Ok(self.latencies.get(&shard).copied().unwrap_or_default())
+    }
+
+    fn connections(&mut self, shard: u32) -> Result<Option<Connections>, SourceError> {
+        Ok(self.connections.get(&shard).copied())
     }
 
     fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {

@@ -4,13 +4,15 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use probe::api::ApiState;
+use probe::api::{ApiState, features};
+use probe::attach::ProgramStatus;
 use probe::metrics::ProbeMetrics;
 use probe::probe::Probe;
 use probe::routes;
 use probe::shard_stats::ShardStats;
 use probe::source::{Counters, ReplaySource};
 use probe::watch::Watch;
+use probe_common::connections::Connections;
 use probe_common::latency::{Latency, bucket};
 use probe_common::requests::{REASONS, Reason, Requests};
 use probe_common::traffic::{Flow, Traffic};
@@ -55,6 +57,8 @@ fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
         latency.buckets[bucket(1_000_000) as usize] = 98;
         latency.buckets[bucket(2_000_000) as usize] = 2;
         source.latencies.insert(shard, latency);
+        let connections = Connections { opened: 9, closed: 5, cut: 2, retransmitted: 7 };
+        source.connections.insert(shard, connections);
     }
     let urls = ShardUrls::parse(&shards.join(",")).unwrap();
     let metrics = Arc::new(Metrics::default());
@@ -110,6 +114,7 @@ fn counters_are_shown_as_json_and_as_metrics() {
         "unparsed": {"unreadable": 0, "joined": 0, "gap": 5, "chunked": 0, "malformed": 0, "budget": 0, "handshake": 0,
                      "concurrent": 0, "target": 0, "closed": 0},
         "latency_ms": {"p50": 1.024, "p95": 1.024, "p99": 2.048, "count": 100},
+        "connections": {"opened": 9, "closed": 5, "cut": 2, "open": 4, "retransmitted_segments": 7},
     });
     assert_eq!(shards["shards"][0], expected);
     assert!(shards["taken_at"].as_f64().unwrap() > 1e9);
@@ -123,6 +128,9 @@ fn counters_are_shown_as_json_and_as_metrics() {
         r#"kernel_shard_request_duration_seconds_bucket{shard_id="0",le="0.001024"} 98"#,
         r#"kernel_shard_request_duration_seconds_bucket{shard_id="0",le="+Inf"} 100"#,
         r#"kernel_shard_request_duration_seconds_sum{shard_id="0"} 0.102"#,
+        r#"kernel_shard_connections_opened_total{shard_id="0"} 9"#,
+        r#"kernel_shard_connections_open{shard_id="0"} 4"#,
+        r#"kernel_shard_retransmitted_segments_total{shard_id="0"} 7"#,
         r#"kernel_shard_payload_bytes_total{direction="transmit",shard_id="0"} 40"#,
         r#"kernel_shard_ip_bytes_total{direction="receive",shard_id="0"} 20"#,
         r#"kernel_shard_packets_total{direction="receive",shard_id="0"} 30"#,
@@ -193,4 +201,30 @@ fn everything_else_is_refused_as_the_contract_says() {
         assert_eq!(served.get(path).0, 200, "{path}");
     }
     assert_eq!(served.json("/status")["shards"][0]["addresses"][0], shard.addr.to_string());
+}
+
+#[test]
+fn without_the_program_for_connections_the_rest_works() {
+    let refused = ProgramStatus {
+        program: "socket_events",
+        hook: "sock_ops",
+        required: false,
+        attached: false,
+        why: Some("the kernel refuses it".into()),
+        reason: "refused",
+    };
+    let urls = ShardUrls::parse("http://127.0.0.1:9000").unwrap();
+    let metrics = Metrics::default();
+    let probe_metrics = ProbeMetrics::register(&metrics).unwrap();
+    let mut source = ReplaySource::default();
+    source.push(0, counters(7, 2));
+    let probe = Probe::new(urls, "/cgroup".into(), vec![refused], false, probe_metrics, Box::new(source));
+    let features = features(&probe);
+    let named = |name| features.iter().find(|feature| feature.feature == name).unwrap();
+    assert_eq!((named("connections").enabled, named("connections").reason), (false, "refused"));
+    assert!(["traffic", "requests", "latency", "reconciliation"].iter().all(|name| named(name).enabled));
+    probe.export();
+    let text = metrics.encode().unwrap();
+    assert!(text.contains(r#"operation="get",shard_id="0"} 7"#), "{text}");
+    assert!(!text.contains("kernel_shard_connections"), "{text}");
 }

@@ -6,10 +6,12 @@
 //! - `shard`: a stand-in for a shard that counts its requests
 //! - `http`: the probe's HTTP interface over counters from a list
 //! - `latency`: latencies against the clocks of a server and a client
+//! - `connections`: connections against those that were made
 //! - `process`: the probe's binary from start to stop
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
+mod connections;
 mod harness;
 mod http;
 mod latency;

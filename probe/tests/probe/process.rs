@@ -183,6 +183,12 @@ fn two_capabilities_are_enough_and_one_is_not() {
     std::fs::remove_file(&copy).unwrap();
     let status = probe.json("/status");
     assert_eq!(status["programs"][0]["program"], "ingress_careful", "{status}");
+    assert!(
+        status["programs"].as_array().unwrap().iter().all(|program| program["attached"] == true),
+        "{status}"
+    );
+    let shards = probe.json("/api/shards");
+    assert!(shards["shards"][0]["connections"]["opened"].is_u64(), "{shards}");
     assert_eq!(status["privileges"]["dropped"], true);
     ask(&shard, 50);
     let compare = &probe.json("/api/compare")["shards"][0];
@@ -282,7 +288,7 @@ fn a_killed_probe_leaves_nothing_attached() {
     let shard = Shard::start(0);
     let mut probe = Running::start(&shard);
     let programs = own_programs(probe.child.id());
-    assert_eq!(programs.len(), 2);
+    assert_eq!(programs.len(), 3);
     probe.child.kill().unwrap();
     probe.child.wait().unwrap();
     let deadline = Instant::now() + PATIENCE;
