@@ -38,8 +38,8 @@ pub enum ObjectError {
     },
     /// The kernel refused a program for another reason: most often it is too old.
     #[error(
-        "the kernel refuses the program {program} ({source}): it takes kernel 5.17 or later; \
-         LOG_LEVEL=debug shows the verifier's last lines"
+        "the kernel refuses the program {program} ({source}): kernels from 6.1 on are known to take it (`uname -r` \
+         names yours); LOG_LEVEL=debug shows the verifier's last lines"
     )]
     Refused {
         /// The program's name.
