@@ -1,4 +1,4 @@
-//! Signal `connections`: those that were set up since the probe attached.
+//! Signal `connections`: those that were set up since the probe attached, and apart from them those that are older.
 
 /// Value of the per-CPU array `CONNECTIONS`; the index is the shard. Monotonic since attach.
 #[repr(C)]
@@ -13,6 +13,14 @@ pub struct Connections {
     pub cut: u64,
     /// Segments the shard's sockets sent again.
     pub retransmitted: u64,
+    /// Segments with RST that reached the shard's sockets.
+    pub resets_received: u64,
+    /// Segments with RST from the shard's address.
+    pub resets_sent: u64,
+    /// Connections whose handshake was not seen, from their first payload or their end on.
+    pub older_seen: u64,
+    /// Of those, connections whose socket the shard has closed, or on which it has sent FIN or RST.
+    pub older_closed: u64,
 }
 
 impl Connections {
@@ -22,13 +30,54 @@ impl Connections {
         self.opened.saturating_sub(self.closed)
     }
 
+    /// Older connections that are open now; 0 rather than less, as above.
+    #[must_use]
+    pub const fn older_open(&self) -> u64 {
+        self.older_seen.saturating_sub(self.older_closed)
+    }
+
     /// Adds another CPU's share.
     pub fn add(&mut self, other: &Self) {
-        self.opened = self.opened.wrapping_add(other.opened);
-        self.closed = self.closed.wrapping_add(other.closed);
-        self.cut = self.cut.wrapping_add(other.cut);
-        self.retransmitted = self.retransmitted.wrapping_add(other.retransmitted);
+        for (mine, theirs) in [
+            (&mut self.opened, other.opened),
+            (&mut self.closed, other.closed),
+            (&mut self.cut, other.cut),
+            (&mut self.retransmitted, other.retransmitted),
+            (&mut self.resets_received, other.resets_received),
+            (&mut self.resets_sent, other.resets_sent),
+            (&mut self.older_seen, other.older_seen),
+            (&mut self.older_closed, other.older_closed),
+        ] {
+            *mine = mine.wrapping_add(theirs);
+        }
     }
+}
+
+/// What the kernel programs keep in a socket (`MARKS`): which connection it is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// One of [`Mark::NEW`], [`Mark::OLDER`], [`Mark::OLDER_CLOSED`]; 0 right after it was made.
+    pub kind: u64,
+    /// The shard it was counted for, and is to be counted for at its end.
+    pub shard: u32,
+    /// Where a bucket's number is written to and read from again, for the verifier.
+    pub bucket: u8,
+    /// Always 0.
+    pub padding: [u8; 3],
+    /// Of an older one: how many segments TCP had sent again when it was last looked at.
+    pub retransmitted: u64,
+}
+
+impl Mark {
+    /// Its handshake was seen, and the kernel tells of its end.
+    pub const NEW: u64 = 1;
+
+    /// Its handshake was not seen.
+    pub const OLDER: u64 = 2;
+
+    /// The same, and its end was counted.
+    pub const OLDER_CLOSED: u64 = 3;
 }
 
 #[cfg(feature = "user")]

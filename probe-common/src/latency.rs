@@ -19,11 +19,12 @@ pub const SLOTS: usize = 256;
 /// The width of the first octave's buckets, in nanoseconds.
 const UNIT: u64 = 125;
 
-/// Value of the per-CPU array `LATENCY`; the index is the shard. Monotonic since attach.
+/// Value of the per-CPU arrays `LATENCY` (requests) and `RTT` (round trips); the index is the shard. Monotonic since
+/// attach.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latency {
-    /// Requests timed, by bucket; those from [`BUCKETS`] on stay 0.
+    /// What was timed, by bucket; those from [`BUCKETS`] on stay 0.
     pub buckets: [u64; SLOTS],
     /// All their durations together, in nanoseconds.
     pub sum: u64,
@@ -69,13 +70,13 @@ impl Latency {
         self.sum = self.sum.wrapping_add(other.sum);
     }
 
-    /// How many requests were timed.
+    /// How many were timed.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// The bucket that holds the request at this place when ordered by duration, counted from 1; `None` if there are
+    /// The bucket that holds the one at this place when ordered by duration, counted from 1; `None` if there are
     /// fewer.
     #[must_use]
     pub fn bucket_of(&self, place: u64) -> Option<usize> {

@@ -1,11 +1,12 @@
-//! Signal `connections`: opened, closed, cut short, and segments sent again, at each shard's sockets.
+//! Signal `connections`: opened, closed, cut short, segments sent again, resets, at each shard's sockets.
 //!
-//! Hook: `sock_ops`. Unit: connections; segments. Cannot see: connections older than the probe. Minimum kernel: 5.2.
+//! Hook: `sock_ops`; `cgroup_skb` for resets. Unit: connections; segments. Connections older than the probe are
+//! [`older`](crate::older)'s. Cannot see: resets to a socket that is none any more (TIME_WAIT). Minimum kernel: 5.2.
 
 use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RETRANS_CB, BPF_SOCK_OPS_RETRANS_CB_FLAG,
-        BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock,
     },
     btf_maps::SkStorage,
     helpers::generated::bpf_sk_storage_get,
@@ -13,61 +14,65 @@ use aya_ebpf::{
     maps::PerCpuArray,
     programs::SockOpsContext,
 };
-use probe_common::{MAX_SHARDS, connections::Connections, endpoint::Endpoint};
+use probe_common::{
+    MAX_SHARDS,
+    connections::{Connections, Mark},
+    endpoint::Endpoint,
+};
 
-use crate::{atomic, shard};
+use crate::{atomic, rtt, shard};
 
 #[map]
 static CONNECTIONS: PerCpuArray<Connections> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
 
-/// In each socket whose opening was counted: another probe may have asked for the same calls for older ones.
+/// In each socket that was counted, and freed with it: it says as which kind of connection, so that each is counted
+/// as one kind only, and for the shard its end counts for even if the shard has moved meanwhile.
 #[btf_map]
-static OPENED: SkStorage<u64> = SkStorage::new();
+static MARKS: SkStorage<Mark> = SkStorage::new();
 
 const AF_INET: u32 = 2;
 
 /// States of `sk_state`.
-const ESTABLISHED: u32 = 1;
-const CLOSE: u32 = 7;
-const CLOSE_WAIT: u32 = 8;
+pub const ESTABLISHED: u32 = 1;
+pub const CLOSE: u32 = 7;
+pub const CLOSE_WAIT: u32 = 8;
 
 /// `BPF_SK_STORAGE_GET_F_CREATE`.
-const CREATE: u64 = 1;
+pub const CREATE: u64 = 1;
+
+/// A shard's counters on this CPU.
+#[inline(always)]
+pub fn counters(shard: u32) -> Option<*mut Connections> {
+    CONNECTIONS.get_ptr_mut(shard)
+}
 
 /// Counts what happened to a socket.
 #[inline(always)]
 pub fn happened(context: &SockOpsContext) -> Option<()> {
     let event = context.op();
-    if !matches!(event, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB | BPF_SOCK_OPS_STATE_CB | BPF_SOCK_OPS_RETRANS_CB)
-    {
-        return None;
-    }
-    let shard = shard::find(local(context))?;
-    let counters = CONNECTIONS.get_ptr_mut(shard)?;
     if event == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB {
-        if !mark(context, CREATE) {
-            return None;
-        }
-        let wanted = (BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG) as i32;
-        // Added to what others have asked for. It fails for flags unknown to the kernel alone, which these are not.
-        let _ = context.set_cb_flags(context.cb_flags() as i32 | wanted);
-        // SAFETY: a counter of the map's value for this CPU.
-        unsafe { atomic::add(&raw mut (*counters).opened, 1) };
-        return Some(());
+        return opened(context);
     }
-    if !mark(context, 0) {
+    if !matches!(event, BPF_SOCK_OPS_STATE_CB | BPF_SOCK_OPS_RETRANS_CB | BPF_SOCK_OPS_RTT_CB) {
         return None;
     }
+    // Only of marked ones: another probe may have asked for the same calls for others.
+    let mark = mark(socket(context)?, 0)?;
+    // SAFETY: a socket's storage lives as long as the program runs; `shard` is written before anybody reads it.
+    let shard = unsafe { (*mark).shard };
+    if event == BPF_SOCK_OPS_RTT_CB {
+        return rtt::measured(context, shard, mark);
+    }
+    let counters = counters(shard)?;
     if event == BPF_SOCK_OPS_RETRANS_CB {
-        let (segments, error) = (argument::<1>(context), argument::<2>(context));
-        if error == 0 {
-            // SAFETY: as above.
-            unsafe { atomic::add(&raw mut (*counters).retransmitted, u64::from(segments)) };
-        }
+        // Also those the host itself dropped on their way out: as TCP counts them (`tcpi_total_retrans`).
+        let segments = argument::<1>(context);
+        // SAFETY: a counter of the map's value for this CPU.
+        unsafe { atomic::add(&raw mut (*counters).retransmitted, u64::from(segments)) };
         return Some(());
     }
     let (before, now) = (argument::<0>(context), argument::<1>(context));
-    if now == CLOSE {
+    if now == CLOSE && before != CLOSE {
         let cut = before == ESTABLISHED || before == CLOSE_WAIT;
         // SAFETY: as above.
         unsafe {
@@ -80,22 +85,58 @@ pub fn happened(context: &SockOpsContext) -> Option<()> {
     Some(())
 }
 
-/// Whether the socket bears this probe's mark; with `CREATE` it does afterwards.
+/// A handshake has ended.
 #[inline(always)]
-fn mark(context: &SockOpsContext, flags: u64) -> bool {
+fn opened(context: &SockOpsContext) -> Option<()> {
+    let shard = shard::find(local(context))?;
+    let counters = counters(shard)?;
+    let mark = mark(socket(context)?, CREATE)?;
+    // SAFETY: the socket's storage; the connection is not established yet, so nobody else writes it.
+    unsafe {
+        (*mark).shard = shard;
+        (*mark).kind = Mark::NEW;
+    }
+    let wanted = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG | rtt::flag();
+    // Added to what others have asked for. It fails for flags unknown to the kernel alone, which these are not.
+    let _ = context.set_cb_flags((context.cb_flags() | wanted) as i32);
+    // SAFETY: a counter of the map's value for this CPU.
+    unsafe { atomic::add(&raw mut (*counters).opened, 1) };
+    Some(())
+}
+
+/// A segment with RST reached a shard's socket, or comes from there.
+#[inline(always)]
+pub fn reset(shard: u32, from_shard: bool) {
+    let Some(counters) = counters(shard) else { return };
+    // SAFETY: counters of the map's value for this CPU.
+    unsafe {
+        let counter =
+            if from_shard { &raw mut (*counters).resets_sent } else { &raw mut (*counters).resets_received };
+        atomic::add(counter, 1);
+    }
+}
+
+/// The socket the call is about.
+#[inline(always)]
+fn socket(context: &SockOpsContext) -> Option<*mut bpf_sock> {
     // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
     let socket = unsafe { (*context.ops).__bindgen_anon_2.sk };
-    if socket.is_null() {
-        return false;
-    }
-    let map = core::ptr::from_ref(&OPENED).cast_mut().cast();
+    (!socket.is_null()).then_some(socket)
+}
+
+/// A socket's mark, if it has one; with `CREATE` it does.
+#[inline(always)]
+pub fn mark(socket: *mut bpf_sock, flags: u64) -> Option<*mut Mark> {
+    let map = core::ptr::from_ref(&MARKS).cast_mut().cast();
     // SAFETY: a map of this object and a socket that is not null.
-    !unsafe { bpf_sk_storage_get(map, socket.cast(), core::ptr::null_mut(), flags) }.is_null()
+    let mark: *mut Mark =
+        unsafe { bpf_sk_storage_get(map, socket.cast(), core::ptr::null_mut(), flags) }.cast();
+    (!mark.is_null()).then_some(mark)
 }
 
 /// An argument of the call. Volatile, as the verifier takes reads of 4 bytes only, and the compiler would join them.
 #[inline(always)]
-fn argument<const N: usize>(context: &SockOpsContext) -> u32 {
+pub fn argument<const N: usize>(context: &SockOpsContext) -> u32 {
     // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
     unsafe { (&raw const (*context.ops).__bindgen_anon_1.args[N]).read_volatile() }
 }

@@ -47,16 +47,26 @@ pub unsafe fn answered(shard: u32, stream: *mut Stream) {
     // SAFETY: the helper takes nothing.
     let took = unsafe { bpf_ktime_get_ns() }.saturating_sub(asked);
     let Some(latency) = LATENCY.get_ptr_mut(shard) else { return };
+    // SAFETY: in that storage; only who has won the exchange gets here, so nobody else writes it meanwhile.
+    unsafe { count(latency, &raw mut (*stream).bucket, took) };
+}
+
+/// Counts a duration in nanoseconds.
+///
+/// # Safety
+///
+/// `latency` is a map's value for this CPU, `scratch` in a map's value that nobody else writes meanwhile.
+#[inline(always)]
+pub unsafe fn count(latency: *mut Latency, scratch: *mut u8, took: u64) {
     // By way of memory, as an index the verifier knows on one path and not on another is refused to processes without
     // CAP_PERFMON. As a byte it is below `SLOTS`.
-    // SAFETY: in that storage; only who has won the exchange gets here, so nobody else writes it meanwhile.
+    // SAFETY: the caller's promise.
     let bucket = unsafe {
-        let bucket = &raw mut (*stream).bucket;
-        bucket.write_volatile(latency::bucket(took) as u8);
-        usize::from(bucket.read_volatile())
+        scratch.write_volatile(latency::bucket(took) as u8);
+        usize::from(scratch.read_volatile())
     };
     const { assert!(SLOTS > u8::MAX as usize) };
-    // SAFETY: fields of the map's value for this CPU; atomic, as egress runs in process context too.
+    // SAFETY: fields of the map's value for this CPU; atomic, as softirq may cut in on process context.
     unsafe {
         let first = (&raw mut (*latency).buckets).cast::<u64>();
         atomic::add(first.add(bucket), 1);

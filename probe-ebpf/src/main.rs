@@ -4,6 +4,7 @@
 //! on its way from one. Both find out whether the socket is a shard's ([`shard`]), and hand the packet to the signals
 //! ([`traffic`], [`requests`], [`latency`]), which count in per-CPU arrays. Both always return 1, "pass": the probe never changes
 //! traffic. A third, `socket_events`, hears of sockets that open, close or send again ([`connections`]).
+//! A fourth, `socket_released`, hears of sockets that their process has closed ([`older`]).
 
 #![no_std]
 #![no_main]
@@ -13,14 +14,16 @@
 mod atomic;
 mod connections;
 mod latency;
+mod older;
 mod packet;
 mod requests;
+mod rtt;
 mod shard;
 mod traffic;
 
 use aya_ebpf::{
-    macros::{cgroup_skb, sock_ops},
-    programs::{SkBuffContext, SockOpsContext},
+    macros::{cgroup_skb, cgroup_sock, sock_ops},
+    programs::{SkBuffContext, SockContext, SockOpsContext},
 };
 use probe_common::LAYOUT_MARK;
 
@@ -59,12 +62,23 @@ pub fn socket_events(context: SockOpsContext) -> u32 {
     PASS as u32
 }
 
+/// Every socket that its process closes.
+#[cgroup_sock(sock_release)]
+pub fn socket_released(context: SockContext) -> i32 {
+    older::released(&context);
+    PASS
+}
+
 #[inline(always)]
 fn try_ingress<const STEPS_A_CALL: u32>(context: &SkBuffContext) -> Option<()> {
     let packet = Packet::read(context)?;
     let shard = shard::find(packet.destination(context)?)?;
     traffic::received(context, shard, &packet);
+    if packet.is_reset {
+        connections::reset(shard, false);
+    }
     if packet.payload_length > 0 || packet.is_last {
+        older::received(context, shard);
         requests::received::<STEPS_A_CALL>(context, shard, &packet);
     }
     Some(())
@@ -77,6 +91,12 @@ fn try_egress(context: &SkBuffContext) -> Option<()> {
     traffic::sent(context, shard, &packet);
     if packet.payload_length > 0 {
         requests::answered(context, shard);
+    }
+    if packet.is_reset {
+        connections::reset(shard, true);
+    }
+    if packet.is_last {
+        older::ended(context, shard);
     }
     Some(())
 }

@@ -23,6 +23,8 @@ pub struct Packet {
     pub sequence: u32,
     /// Whether its sender has nothing more to say (FIN, RST).
     pub is_last: bool,
+    /// Whether its sender breaks the connection off (RST).
+    pub is_reset: bool,
     /// Where the payload begins.
     pub payload_at: u32,
     /// Bytes of payload.
@@ -48,6 +50,7 @@ impl Packet {
             destination_port: u16::from_be_bytes([tcp[2], tcp[3]]),
             sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
             is_last: tcp[13] & (FLAG_FIN | FLAG_RESET) != 0,
+            is_reset: tcp[13] & FLAG_RESET != 0,
             payload_at,
             payload_length,
         })

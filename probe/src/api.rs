@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use probe_common::LAYOUT;
-use probe_common::connections::Connections;
 use probe_common::latency::Latency;
 use probe_common::requests::Reason;
 use probe_common::traffic::Traffic;
@@ -19,7 +18,7 @@ use crate::preflight::kernel_release;
 use crate::privileges::{self, PrivilegeStatus};
 use crate::probe::Probe;
 use crate::reconcile::Comparison;
-use crate::signal::connections::ConnectionsMap;
+use crate::signal::connections::{ConnectionCounts, ConnectionReading, ConnectionsMap};
 use crate::signal::latency::Quantiles;
 use crate::source::Counters;
 use crate::watch::{Asker, unix_seconds};
@@ -89,30 +88,12 @@ struct ShardCounters {
     repeated_requests: u64,
     aborted_requests: u64,
     latency_ms: Quantiles,
+    /// Absent where round trips are switched off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rtt_ms: Option<Quantiles>,
     /// Absent where the program for them is not attached.
     #[serde(skip_serializing_if = "Option::is_none")]
     connections: Option<ConnectionCounts>,
-}
-
-#[derive(Debug, Serialize)]
-struct ConnectionCounts {
-    opened: u64,
-    closed: u64,
-    cut: u64,
-    open: u64,
-    retransmitted_segments: u64,
-}
-
-impl From<Connections> for ConnectionCounts {
-    fn from(counted: Connections) -> Self {
-        Self {
-            opened: counted.opened,
-            closed: counted.closed,
-            cut: counted.cut,
-            open: counted.open(),
-            retransmitted_segments: counted.retransmitted,
-        }
-    }
 }
 
 #[derive(Debug, Serialize)]
@@ -131,7 +112,7 @@ impl ShardCounters {
     fn new(
         shard_id: u32,
         address: String,
-        (counters, latency, connections): (Counters, Latency, Option<Connections>),
+        (counters, latency, connections): (Counters, Latency, Option<ConnectionReading>),
     ) -> Self {
         let Counters { requests, traffic: Traffic { receive, transmit } } = counters;
         let both = |receive, transmit| ByDirection { receive, transmit };
@@ -147,7 +128,8 @@ impl ShardCounters {
             repeated_requests: requests.repeats,
             aborted_requests: requests.aborted,
             latency_ms: Quantiles::of(&latency),
-            connections: connections.map(ConnectionCounts::from),
+            rtt_ms: connections.and_then(|reading| reading.round_trips).as_ref().map(Quantiles::of),
+            connections: connections.as_ref().map(ConnectionCounts::from),
         }
     }
 }
@@ -214,19 +196,24 @@ pub fn features(probe: &Probe) -> Vec<Feature> {
             remedy: lacking.map(|_| "see programs"),
         }
     };
-    let kernel_log = Feature {
-        feature: "kernel_log",
-        enabled: probe.kernel_log,
-        reason: if probe.kernel_log { "ok" } else { "switched_off" },
-        remedy: (!probe.kernel_log).then_some("start the probe with KERNEL_LOG=on"),
+    let switched = |on: bool, otherwise: Feature, remedy| {
+        let off = Feature { enabled: false, reason: "switched_off", remedy: Some(remedy), ..otherwise };
+        if on { otherwise } else { off }
     };
+    let ok = |feature| Feature { feature, enabled: true, reason: "ok", remedy: None };
     vec![
         signal("traffic", None),
         signal("requests", None),
         signal("latency", None),
         signal("reconciliation", None),
         signal("connections", Some(ConnectionsMap::PROGRAM)),
-        kernel_log,
+        signal("older_connections", Some(ConnectionsMap::PROGRAM_FOR_OLDER)),
+        switched(
+            probe.switches.rtt,
+            signal("rtt", Some(ConnectionsMap::PROGRAM)),
+            "start the probe with RTT=on",
+        ),
+        switched(probe.switches.kernel_log, ok("kernel_log"), "start the probe with KERNEL_LOG=on"),
     ]
 }
 

@@ -12,7 +12,7 @@ use crate::api::{self, ApiState};
 use crate::attach::ProgramStatus;
 use crate::config::Config;
 use crate::error::ProbeError;
-use crate::kernel_log::{self, KernelLog};
+use crate::kernel_log::KernelLog;
 use crate::metrics::ProbeMetrics;
 use crate::probe::Probe;
 use crate::shard_stats::ShardStats;
@@ -47,8 +47,7 @@ impl Config {
         let metrics = Arc::new(Metrics::default());
         let probe_metrics = ProbeMetrics::register(&metrics)?;
         let Attachment { source, programs, kernel_log, cgroup } = self.attach()?;
-        let probe =
-            Probe::new(self.shards, cgroup, programs, self.kernel_log, probe_metrics, Box::new(source));
+        let probe = Probe::new(self.shards, cgroup, programs, self.switches, probe_metrics, Box::new(source));
         for feature in api::features(&probe) {
             probe.metrics.feature(feature.feature, feature.enabled, feature.reason);
         }
@@ -58,8 +57,8 @@ impl Config {
     fn attach(&self) -> Result<Attachment, ProbeError> {
         let object = object::embedded()?;
         let cgroup = preflight::cgroup(self.cgroup.as_deref())?;
-        let mut ebpf = object::load(object, kernel_log::level(self.kernel_log))?;
-        let kernel_log = if self.kernel_log { Some(KernelLog::take(&mut ebpf)?) } else { None };
+        let mut ebpf = object::load(object, self.switches)?;
+        let kernel_log = if self.switches.kernel_log { Some(KernelLog::take(&mut ebpf)?) } else { None };
         let (source, programs) = KernelSource::attach(ebpf, &cgroup)?;
         privileges::drop_all()?;
         tracing::info!(cgroup = %cgroup.display(), "attached; privileges dropped");

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use aya::Ebpf;
-use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, SockOps};
+use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, ProgramError, SockOps};
 use serde::Serialize;
 
 use crate::object::ObjectError;
@@ -24,9 +24,10 @@ struct Row {
 enum Hook {
     Packets(CgroupSkbAttachType),
     Sockets,
+    Released,
 }
 
-const TABLE: [Row; 3] = [
+const TABLE: [Row; 4] = [
     Row {
         program: "ingress",
         otherwise: Some("ingress_careful"),
@@ -46,6 +47,13 @@ const TABLE: [Row; 3] = [
         otherwise: None,
         hook: "sock_ops",
         at: Hook::Sockets,
+        required: false,
+    },
+    Row {
+        program: ConnectionsMap::PROGRAM_FOR_OLDER,
+        otherwise: None,
+        hook: "cgroup/sock_release",
+        at: Hook::Released,
         required: false,
     },
 ];
@@ -109,6 +117,10 @@ fn attach_one(ebpf: &mut Ebpf, name: &'static str, at: Hook, cgroup: &File) -> R
         Hook::Packets(at) => <&mut CgroupSkb>::try_from(program).and_then(|program| {
             program.load()?;
             program.attach(cgroup, at, mode).map(drop)
+        }),
+        Hook::Released => <&mut CgroupSock>::try_from(program).and_then(|program| {
+            program.load()?;
+            program.attach(cgroup, mode).map(drop)
         }),
         Hook::Sockets => <&mut SockOps>::try_from(program).and_then(|program| {
             program.load()?;

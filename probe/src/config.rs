@@ -43,6 +43,9 @@ pub struct RunArgs {
     /// Whether the kernel programs log rare events: segments they could not parse
     #[arg(long, env = "KERNEL_LOG", default_value = "off", value_name = "SWITCH")]
     pub kernel_log: Switch,
+    /// Whether the distribution of the connections' round-trip times is kept
+    #[arg(long, env = "RTT", default_value = "on", value_name = "SWITCH")]
+    pub rtt: Switch,
     /// What all processes share
     #[command(flatten)]
     pub process: ProcessArgs,
@@ -57,6 +60,15 @@ pub enum Switch {
     On,
 }
 
+/// What the kernel programs do only if told to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// They log.
+    pub kernel_log: bool,
+    /// They keep the distribution of round-trip times.
+    pub rtt: bool,
+}
+
 /// The probe's settings, all usable.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -68,8 +80,8 @@ pub struct Config {
     pub shards: ShardUrls,
     /// The cgroup to attach to; `None` asks the mount table.
     pub cgroup: Option<PathBuf>,
-    /// Whether the kernel programs log.
-    pub kernel_log: bool,
+    /// What the kernel programs are told to do.
+    pub switches: Switches,
 }
 
 impl TryFrom<RunArgs> for Config {
@@ -84,7 +96,7 @@ impl TryFrom<RunArgs> for Config {
             workers: args.process.workers.unwrap_or(NonZeroUsize::MIN),
             shards,
             cgroup: args.cgroup,
-            kernel_log: args.kernel_log == Switch::On,
+            switches: Switches { kernel_log: args.kernel_log == Switch::On, rtt: args.rtt == Switch::On },
         })
     }
 }
@@ -104,7 +116,8 @@ mod tests {
         let config = config(&["--shard-urls", "http://127.0.0.1:9000,http://127.0.0.1:9001"]).unwrap();
         assert_eq!(config.addr, "127.0.0.1:9010".parse().unwrap());
         assert_eq!((config.workers.get(), config.shards.count().get()), (1, 2));
-        assert!(!config.kernel_log && config.cgroup.is_none());
+        assert_eq!(config.switches, Switches { kernel_log: false, rtt: true });
+        assert!(config.cgroup.is_none());
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use probe_common::connections::Connections;
 use probe_common::latency::Latency;
 use probe_common::requests::Reason;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
 use service::metrics::Metrics;
 
 use crate::reconcile::Comparison;
+use crate::signal::connections::ConnectionMetrics;
 use crate::signal::latency::{DurationMetric, Shared};
 use crate::source::Counters;
 
@@ -46,11 +46,8 @@ pub struct ProbeMetrics {
     ip_bytes: IntCounterVec,
     packets: IntCounterVec,
     duration: Arc<DurationMetric>,
-    opened: IntCounterVec,
-    closed: IntCounterVec,
-    cut: IntCounterVec,
-    open: IntGaugeVec,
-    retransmitted: IntCounterVec,
+    /// Those of the connections.
+    pub connections: ConnectionMetrics,
     difference: IntGaugeVec,
     bound: IntGaugeVec,
     agrees: IntGaugeVec,
@@ -66,7 +63,7 @@ impl ProbeMetrics {
     pub fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let shard: &[&str] = &["shard_id"];
         let flow: &[&str] = &["shard_id", "direction"];
-        let duration = Arc::new(DurationMetric::new()?);
+        let duration = Arc::new(DurationMetric::of_requests()?);
         metrics.collector(Box::new(Shared(Arc::clone(&duration))))?;
         let registered = Self {
             duration,
@@ -110,31 +107,7 @@ impl ProbeMetrics {
                 "Packets of the shard's sockets; a batch counts as many as it holds.",
                 flow,
             )?,
-            opened: metrics.counters(
-                "kernel_shard_connections_opened_total",
-                "Connections to the shard that were set up since the probe attached.",
-                shard,
-            )?,
-            closed: metrics.counters(
-                "kernel_shard_connections_closed_total",
-                "Connections set up since the probe attached that have ended.",
-                shard,
-            )?,
-            cut: metrics.counters(
-                "kernel_shard_connections_cut_total",
-                "Of the closed ones, those that ended by a reset or time-out before the shard's side was done.",
-                shard,
-            )?,
-            open: metrics.gauges(
-                "kernel_shard_connections_open",
-                "Connections set up since the probe attached that are open.",
-                shard,
-            )?,
-            retransmitted: metrics.counters(
-                "kernel_shard_retransmitted_segments_total",
-                "Segments the shard's sockets sent again.",
-                shard,
-            )?,
+            connections: ConnectionMetrics::register(metrics)?,
             difference: metrics.gauges(
                 "reconciliation_requests_difference",
                 "Data requests the kernel counted minus those the shard counted, since the baseline.",
@@ -191,16 +164,6 @@ impl ProbeMetrics {
         self.duration.timed(shard, latency);
     }
 
-    /// One shard's connections have been read.
-    pub fn connected(&self, shard: u32, connections: &Connections) {
-        let id = shard.to_string();
-        raise(&self.opened, &[&id], connections.opened);
-        raise(&self.closed, &[&id], connections.closed);
-        raise(&self.cut, &[&id], connections.cut);
-        raise(&self.retransmitted, &[&id], connections.retransmitted);
-        set(&self.open, &id, Some(i64::try_from(connections.open()).unwrap_or(i64::MAX)));
-    }
-
     /// The shards have been compared. Where there is no verdict the series go.
     pub fn compared(&self, shards: &[Comparison]) {
         for (shard, comparison) in shards.iter().enumerate() {
@@ -224,12 +187,13 @@ impl ProbeMetrics {
 }
 
 /// Brings a counter to the kernel's value, which only ever grows.
-fn raise(counter: &IntCounterVec, labels: &[&str], value: u64) {
+pub(crate) fn raise(counter: &IntCounterVec, labels: &[&str], value: u64) {
     let counter = counter.with_label_values(labels);
     counter.inc_by(value.saturating_sub(counter.get()));
 }
 
-fn set(gauge: &IntGaugeVec, shard: &str, value: Option<i64>) {
+/// Sets a gauge of one shard; without a value its series goes.
+pub(crate) fn set(gauge: &IntGaugeVec, shard: &str, value: Option<i64>) {
     match value {
         Some(value) => gauge.with_label_values(&[shard]).set(value),
         // An error says the series was not there, which is as well.

@@ -3,6 +3,9 @@
 use aya::{Ebpf, EbpfError, EbpfLoader, programs::ProgramError};
 use probe_common::{LAYOUT, LAYOUT_MARK, LAYOUT_MARK_PREFIX};
 
+use crate::config::Switches;
+use crate::kernel_log;
+
 static EMBEDDED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probe-ebpf"));
 
 /// Lines of the verifier's log that are worth showing.
@@ -125,12 +128,16 @@ fn check(object: &[u8]) -> Result<(), ObjectError> {
     Err(ObjectError::Layout { found })
 }
 
-/// Makes the object's maps. `log_level` is aya-log's: 0 is off.
+/// Makes the object's maps, its programs set to do what `switches` say.
 ///
 /// # Errors
 /// When the kernel refuses, or the object cannot be read.
-pub fn load(object: &[u8], log_level: u8) -> Result<Ebpf, ObjectError> {
-    EbpfLoader::new().override_global(aya_log::LEVEL, &log_level, true).load(object).map_err(|error| {
+pub fn load(object: &[u8], switches: Switches) -> Result<Ebpf, ObjectError> {
+    let log_level = kernel_log::level(switches.kernel_log);
+    let rtt = u8::from(switches.rtt);
+    let mut loader = EbpfLoader::new();
+    loader.override_global(aya_log::LEVEL, &log_level, true).override_global("RTT_WANTED", &rtt, true);
+    loader.load(object).map_err(|error| {
         let reason = chain(&error);
         match io_error(error) {
             Some(source) if source.raw_os_error() == Some(libc::EPERM) => {

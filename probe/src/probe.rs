@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use parking_lot::Mutex;
-use probe_common::connections::Connections;
 use probe_common::endpoint::Endpoint;
 use probe_common::latency::Latency;
 use protocol::shard_urls::ShardUrls;
 
 use crate::attach::ProgramStatus;
+use crate::config::Switches;
 use crate::metrics::{Lost, ProbeMetrics};
+use crate::signal::connections::{ConnectionReading, ConnectionsMap};
 use crate::source::{Counters, Source, SourceError};
 use crate::targets::Targets;
 
@@ -22,8 +23,8 @@ pub struct Probe {
     pub cgroup: PathBuf,
     /// The outcome per program.
     pub programs: Vec<ProgramStatus>,
-    /// Whether the kernel programs log.
-    pub kernel_log: bool,
+    /// What the kernel programs were told to do.
+    pub switches: Switches,
     /// The shards' addresses as last looked up.
     pub targets: Mutex<Targets>,
     /// The metrics.
@@ -39,12 +40,12 @@ impl Probe {
         shards: ShardUrls,
         cgroup: PathBuf,
         programs: Vec<ProgramStatus>,
-        kernel_log: bool,
+        switches: Switches,
         metrics: ProbeMetrics,
         source: Box<dyn Source>,
     ) -> Self {
         let targets = Mutex::default();
-        Self { shards, cgroup, programs, kernel_log, targets, metrics, source: Mutex::new(Some(source)) }
+        Self { shards, cgroup, programs, switches, targets, metrics, source: Mutex::new(Some(source)) }
     }
 
     /// One shard's counters now.
@@ -67,15 +68,26 @@ impl Probe {
     ///
     /// # Errors
     /// As for [`read`](Self::read).
-    pub fn connections(&self, shard: u32) -> Result<Option<Connections>, SourceError> {
-        self.source.lock().as_mut().ok_or(SourceError::detached())?.connections(shard)
+    pub fn connections(&self, shard: u32) -> Result<Option<ConnectionReading>, SourceError> {
+        let mut source = self.source.lock();
+        let source = source.as_mut().ok_or(SourceError::detached())?;
+        let Some(counted) = source.connections(shard)? else { return Ok(None) };
+        let round_trips = if self.switches.rtt { Some(source.round_trips(shard)?) } else { None };
+        let follows_older = !self
+            .programs
+            .iter()
+            .any(|status| status.program == ConnectionsMap::PROGRAM_FOR_OLDER && !status.attached);
+        Ok(Some(ConnectionReading { counted, follows_older, round_trips }))
     }
 
     /// All that is known of one shard.
     ///
     /// # Errors
     /// As for [`read`](Self::read).
-    pub fn read_all(&self, shard: u32) -> Result<(Counters, Latency, Option<Connections>), SourceError> {
+    pub fn read_all(
+        &self,
+        shard: u32,
+    ) -> Result<(Counters, Latency, Option<ConnectionReading>), SourceError> {
         Ok((self.read(shard)?, self.latency(shard)?, self.connections(shard)?))
     }
 
@@ -94,7 +106,7 @@ impl Probe {
             match self.read_all(shard) {
                 Ok((counters, latency, connections)) => {
                     if let Some(connections) = connections {
-                        self.metrics.connected(shard, &connections);
+                        self.metrics.connections.read(shard, &connections);
                     }
                     self.metrics.counted(shard, &counters);
                     self.metrics.timed(shard, latency);

@@ -13,6 +13,7 @@ use probe_common::requests::Requests;
 use probe_common::traffic::Traffic;
 
 use crate::attach::{self, ProgramStatus};
+use crate::config::Switches;
 use crate::object::{self, ObjectError};
 use crate::signal::connections::ConnectionsMap;
 use crate::signal::latency::LatencyMap;
@@ -63,6 +64,12 @@ pub trait Source: Send {
     /// When they cannot be read.
     fn connections(&mut self, shard: u32) -> Result<Option<Connections>, SourceError>;
 
+    /// The round-trip times of one shard's connections.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn round_trips(&mut self, shard: u32) -> Result<Latency, SourceError>;
+
     /// Counts for these endpoints from now on, and for no others.
     ///
     /// # Errors
@@ -76,6 +83,7 @@ pub struct KernelSource {
     traffic: TrafficMap,
     requests: RequestsMap,
     latency: LatencyMap,
+    round_trips: LatencyMap,
     connections: Option<ConnectionsMap>,
     watched: BTreeMap<Endpoint, u32>,
     // Holds programs and links: dropped last.
@@ -93,21 +101,24 @@ impl KernelSource {
         let shards = HashMap::try_from(take(SHARDS)?).map_err(|_| ObjectError::Missing { what: SHARDS })?;
         let traffic = TrafficMap::new(take(TrafficMap::NAME)?)?;
         let requests = RequestsMap::new(take(RequestsMap::NAME)?)?;
-        let latency = LatencyMap::new(take(LatencyMap::NAME)?)?;
+        let latency = LatencyMap::new(take(LatencyMap::NAME)?, LatencyMap::NAME)?;
+        let round_trips = LatencyMap::new(take(LatencyMap::RTT)?, LatencyMap::RTT)?;
         let connections = ConnectionsMap::new(take(ConnectionsMap::NAME)?)?;
         let attached =
             statuses.iter().any(|status| status.program == ConnectionsMap::PROGRAM && status.attached);
         let connections = attached.then_some(connections);
         let watched = BTreeMap::new();
-        Ok((Self { shards, traffic, requests, latency, connections, watched, _ebpf: ebpf }, statuses))
+        let source =
+            Self { shards, traffic, requests, latency, round_trips, connections, watched, _ebpf: ebpf };
+        Ok((source, statuses))
     }
 
-    /// The embedded object, loaded without logs and attached.
+    /// The embedded object, loaded and attached.
     ///
     /// # Errors
     /// As for [`attach`](Self::attach).
-    pub fn embedded(cgroup: &Path) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
-        Self::attach(object::load(object::embedded()?, 0)?, cgroup)
+    pub fn embedded(cgroup: &Path, switches: Switches) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
+        Self::attach(object::load(object::embedded()?, switches)?, cgroup)
     }
 }
 
@@ -127,6 +138,10 @@ impl Source for KernelSource {
     fn connections(&mut self, shard: u32) -> Result<Option<Connections>, SourceError> {
         let Some(connections) = &self.connections else { return Ok(None) };
         connections.read(shard).map(Some).map_err(|error| SourceError(error.to_string()))
+    }
+
+    fn round_trips(&mut self, shard: u32) -> Result<Latency, SourceError> {
+        self.round_trips.read(shard).map_err(|error| SourceError(error.to_string()))
     }
 
     fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
@@ -150,6 +165,8 @@ pub struct ReplaySource {
     readings: BTreeMap<u32, VecDeque<Counters>>,
     /// The latencies of each shard; none for those not in it.
     pub latencies: BTreeMap<u32, Latency>,
+    /// The round-trip times of each shard; none for those not in it.
+    pub round_trips: BTreeMap<u32, Latency>,
     /// The connections of each shard; not to be had for those not in it.
     pub connections: BTreeMap<u32, Connections>,
     /// What was last asked to be watched.
@@ -176,6 +193,10 @@ impl Source for ReplaySource {
 
     fn connections(&mut self, shard: u32) -> Result<Option<Connections>, SourceError> {
         Ok(self.connections.get(&shard).copied())
+    }
+
+    fn round_trips(&mut self, shard: u32) -> Result<Latency, SourceError> {
+        Ok(self.round_trips.get(&shard).copied().unwrap_or_default())
     }
 
     fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {

@@ -1,9 +1,17 @@
-//! Signal `connections`: reads the kernel's connection counters.
+//! Signal `connections`: reads the kernel's connection counters; their JSON and metrics.
+
+use std::sync::Arc;
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use probe_common::connections::Connections;
+use probe_common::latency::Latency;
+use prometheus::{IntCounterVec, IntGaugeVec};
+use serde::Serialize;
+use service::metrics::Metrics;
 
+use crate::metrics::{raise, set};
 use crate::object::ObjectError;
+use crate::signal::latency::{DurationMetric, Shared};
 
 /// The map `CONNECTIONS`.
 pub struct ConnectionsMap(PerCpuArray<MapData, Connections>);
@@ -14,6 +22,9 @@ impl ConnectionsMap {
 
     /// The program that fills it.
     pub const PROGRAM: &str = "socket_events";
+
+    /// The program that tells when older connections end.
+    pub const PROGRAM_FOR_OLDER: &str = "socket_released";
 
     /// Takes the map.
     ///
@@ -33,5 +44,158 @@ impl ConnectionsMap {
             sum.add(share);
         }
         Ok(sum)
+    }
+}
+
+/// All that is known of one shard's connections.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionReading {
+    /// The counters.
+    pub counted: Connections,
+    /// Whether the program that tells when older ones end is attached.
+    pub follows_older: bool,
+    /// Round-trip times, where they are wanted.
+    pub round_trips: Option<Latency>,
+}
+
+/// The counters as `/api/shards` shows them.
+#[derive(Debug, Serialize)]
+pub struct ConnectionCounts {
+    opened: u64,
+    closed: u64,
+    cut: u64,
+    open: u64,
+    retransmitted_segments: u64,
+    resets: Resets,
+    /// Absent where nothing tells when they end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    older: Option<OlderCounts>,
+}
+
+#[derive(Debug, Serialize)]
+struct Resets {
+    receive: u64,
+    transmit: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct OlderCounts {
+    seen: u64,
+    closed: u64,
+    open: u64,
+}
+
+impl From<&ConnectionReading> for ConnectionCounts {
+    fn from(reading: &ConnectionReading) -> Self {
+        let counted = &reading.counted;
+        Self {
+            opened: counted.opened,
+            closed: counted.closed,
+            cut: counted.cut,
+            open: counted.open(),
+            retransmitted_segments: counted.retransmitted,
+            resets: Resets { receive: counted.resets_received, transmit: counted.resets_sent },
+            older: reading.follows_older.then(|| OlderCounts {
+                seen: counted.older_seen,
+                closed: counted.older_closed,
+                open: counted.older_open(),
+            }),
+        }
+    }
+}
+
+/// The metrics of the connections.
+pub struct ConnectionMetrics {
+    opened: IntCounterVec,
+    closed: IntCounterVec,
+    cut: IntCounterVec,
+    open: IntGaugeVec,
+    retransmitted: IntCounterVec,
+    resets: IntCounterVec,
+    older_seen: IntCounterVec,
+    older_closed: IntCounterVec,
+    older_open: IntGaugeVec,
+    round_trips: Arc<DurationMetric>,
+}
+
+impl ConnectionMetrics {
+    /// Registers all.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+        let shard: &[&str] = &["shard_id"];
+        let round_trips = Arc::new(DurationMetric::of_round_trips()?);
+        metrics.collector(Box::new(Shared(Arc::clone(&round_trips))))?;
+        Ok(Self {
+            round_trips,
+            opened: metrics.counters(
+                "kernel_shard_connections_opened_total",
+                "Connections to the shard that were set up since the probe attached.",
+                shard,
+            )?,
+            closed: metrics.counters(
+                "kernel_shard_connections_closed_total",
+                "Connections set up since the probe attached that have ended.",
+                shard,
+            )?,
+            cut: metrics.counters(
+                "kernel_shard_connections_cut_total",
+                "Of the closed ones, those that ended by a reset or time-out before the shard's side was done.",
+                shard,
+            )?,
+            open: metrics.gauges(
+                "kernel_shard_connections_open",
+                "Connections set up since the probe attached that are open.",
+                shard,
+            )?,
+            retransmitted: metrics.counters(
+                "kernel_shard_retransmitted_segments_total",
+                "Segments the shard's sockets sent again, as TCP itself counts them.",
+                shard,
+            )?,
+            resets: metrics.counters(
+                "kernel_shard_resets_total",
+                "Segments with RST that reached the shard's sockets (receive) or came from its address (transmit).",
+                &["shard_id", "direction"],
+            )?,
+            older_seen: metrics.counters(
+                "kernel_shard_older_connections_seen_total",
+                "Connections older than the probe that have carried payload or ended since it attached.",
+                shard,
+            )?,
+            older_closed: metrics.counters(
+                "kernel_shard_older_connections_closed_total",
+                "Connections older than the probe that the shard's side has closed since.",
+                shard,
+            )?,
+            older_open: metrics.gauges(
+                "kernel_shard_older_connections_open",
+                "Connections older than the probe that were seen and are not closed.",
+                shard,
+            )?,
+        })
+    }
+
+    /// One shard's connections have been read.
+    pub fn read(&self, shard: u32, reading: &ConnectionReading) {
+        let id = shard.to_string();
+        let gauge = |value: u64| Some(i64::try_from(value).unwrap_or(i64::MAX));
+        let counted = &reading.counted;
+        raise(&self.opened, &[&id], counted.opened);
+        raise(&self.closed, &[&id], counted.closed);
+        raise(&self.cut, &[&id], counted.cut);
+        raise(&self.retransmitted, &[&id], counted.retransmitted);
+        raise(&self.resets, &[&id, "receive"], counted.resets_received);
+        raise(&self.resets, &[&id, "transmit"], counted.resets_sent);
+        set(&self.open, &id, gauge(counted.open()));
+        if reading.follows_older {
+            raise(&self.older_seen, &[&id], counted.older_seen);
+            raise(&self.older_closed, &[&id], counted.older_closed);
+            set(&self.older_open, &id, gauge(counted.older_open()));
+        }
+        if let Some(round_trips) = reading.round_trips {
+            self.round_trips.timed(shard, round_trips);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Signal `latency`: reads the kernel's latency buckets; quantiles for the API, a histogram for Prometheus.
+//! Signal `latency`, and round trips: reads the kernel's buckets; quantiles for the API, a histogram for Prometheus.
 
 use std::collections::HashMap;
 
@@ -11,19 +11,22 @@ use serde::Serialize;
 
 use crate::object::ObjectError;
 
-/// The map `LATENCY`.
+/// One of the maps of buckets.
 pub struct LatencyMap(PerCpuArray<MapData, Latency>);
 
 impl LatencyMap {
-    /// The map's name in the object.
+    /// The name of the map of request durations.
     pub const NAME: &str = "LATENCY";
 
-    /// Takes the map.
+    /// The name of the map of round trips.
+    pub const RTT: &str = "RTT";
+
+    /// Takes the map of that name.
     ///
     /// # Errors
     /// When it is of another type.
-    pub fn new(map: Map) -> Result<Self, ObjectError> {
-        PerCpuArray::try_from(map).map(Self).map_err(|_| ObjectError::Missing { what: Self::NAME })
+    pub fn new(map: Map, name: &'static str) -> Result<Self, ObjectError> {
+        PerCpuArray::try_from(map).map(Self).map_err(|_| ObjectError::Missing { what: name })
     }
 
     /// One shard's buckets, all CPUs together.
@@ -45,7 +48,7 @@ pub struct Quantiles {
     p50: Option<f64>,
     p95: Option<f64>,
     p99: Option<f64>,
-    /// Requests timed.
+    /// How many were timed.
     count: u64,
 }
 
@@ -94,23 +97,40 @@ fn histogram(latency: &Latency) -> Histogram {
     histogram
 }
 
-/// `kernel_shard_request_duration_seconds`. Each of its buckets is a union of kernel buckets, so exact.
+/// A histogram by shard. Each of its buckets is a union of kernel buckets, so exact.
 pub struct DurationMetric {
+    name: &'static str,
+    help: &'static str,
     description: Desc,
     shards: Mutex<Vec<(u32, Latency)>>,
 }
 
-const NAME: &str = "kernel_shard_request_duration_seconds";
-const HELP: &str = "From a data request's head to the first byte of its answer, at the shard's socket.";
-
 impl DurationMetric {
-    /// A metric without series.
+    /// `kernel_shard_request_duration_seconds`, without series.
     ///
     /// # Errors
     /// Never in practice: the name is well formed.
-    pub fn new() -> Result<Self, prometheus::Error> {
-        let description = Desc::new(NAME.into(), HELP.into(), vec!["shard_id".into()], HashMap::new())?;
-        Ok(Self { description, shards: Mutex::default() })
+    pub fn of_requests() -> Result<Self, prometheus::Error> {
+        Self::new(
+            "kernel_shard_request_duration_seconds",
+            "From a data request's head to the first byte of its answer, at the shard's socket.",
+        )
+    }
+
+    /// `kernel_shard_rtt_seconds`, without series.
+    ///
+    /// # Errors
+    /// Never in practice: the name is well formed.
+    pub fn of_round_trips() -> Result<Self, prometheus::Error> {
+        Self::new(
+            "kernel_shard_rtt_seconds",
+            "From what the shard's socket sent to its acknowledgement, as TCP measures it: once a flight.",
+        )
+    }
+
+    fn new(name: &'static str, help: &'static str) -> Result<Self, prometheus::Error> {
+        let description = Desc::new(name.into(), help.into(), vec!["shard_id".into()], HashMap::new())?;
+        Ok(Self { name, help, description, shards: Mutex::default() })
     }
 
     /// One shard's buckets have been read.
@@ -133,8 +153,8 @@ impl DurationMetric {
             metric
         });
         let mut family = MetricFamily::default();
-        family.set_name(NAME.into());
-        family.set_help(HELP.into());
+        family.set_name(self.name.into());
+        family.set_help(self.help.into());
         family.set_field_type(MetricType::HISTOGRAM);
         family.set_metric(metrics.collect());
         family

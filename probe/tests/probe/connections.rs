@@ -1,11 +1,62 @@
 //! Connections in the kernel against those that were made.
 
-use std::time::Instant;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
-use probe::source::Source as _;
+use probe::config::Switches;
+use probe::source::{KernelSource, Source as _};
 use probe_common::connections::Connections;
+use probe_common::latency::upper_bound;
 
-use crate::harness::{Client, PATIENCE, Server, attached, get, privileges};
+use crate::harness::{Client, PATIENCE, Server, attached, attached_with, get, privileges};
+
+/// Reads until the counters are these.
+fn wait_for(source: &mut KernelSource, expected: Connections) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let counted = source.connections(0).unwrap().unwrap();
+        if counted == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{counted:?}, not {expected:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// A listener whose connections have both of their ends here.
+struct Hub(TcpListener);
+
+impl Hub {
+    fn new() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    fn watch(&self, source: &mut KernelSource) {
+        source.watch(&[(self.addr().into(), 0)].into()).unwrap();
+    }
+
+    /// A connection: the client's end, the shard's end.
+    fn connect(&self) -> (TcpStream, TcpStream) {
+        let client = TcpStream::connect(self.addr()).unwrap();
+        (client, self.0.accept().unwrap().0)
+    }
+}
+
+/// Payload from one end to the other, read there.
+fn say(from: &mut TcpStream, to: &mut TcpStream) {
+    from.write_all(b"x").unwrap();
+    to.read_exact(&mut [0]).unwrap();
+}
+
+fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+}
 
 #[test]
 fn connections_are_counted_from_their_handshake_to_their_end() {
@@ -16,29 +67,151 @@ fn connections_are_counted_from_their_handshake_to_their_end() {
         let server = Server::start(bind);
         let older = Client::connect(address, server.port);
         let mut source = attached();
-        let watched = std::net::SocketAddr::new(address.parse().unwrap(), server.port);
+        let watched = SocketAddr::new(address.parse().unwrap(), server.port);
         source.watch(&[(watched.into(), 0)].into()).unwrap();
-        let mut wait_for = |expected: Connections| {
-            let deadline = Instant::now() + PATIENCE;
-            loop {
-                let counted = source.connections(0).unwrap().unwrap();
-                if counted == expected {
-                    return;
-                }
-                assert!(Instant::now() < deadline, "{bind}: {counted:?}, not {expected:?}");
-                std::thread::yield_now();
-            }
-        };
         let mut clients: Vec<Client> = (0..10).map(|_| Client::connect(address, server.port)).collect();
         clients.iter_mut().for_each(|client| client.ask(&get("abc")));
-        wait_for(Connections { opened: 10, ..Connections::default() });
+        wait_for(&mut source, Connections { opened: 10, ..Connections::default() });
         clients.drain(..3).for_each(Client::reset);
         clients.drain(..4).for_each(drop);
         drop(older);
-        let left = Connections { opened: 10, closed: 7, cut: 3, retransmitted: 0 };
-        wait_for(left);
-        assert_eq!(left.open(), clients.len() as u64);
+        let ended = Connections { cut: 3, resets_received: 3, ..Connections::default() };
+        let left = Connections { opened: 10, closed: 7, older_seen: 1, older_closed: 1, ..ended };
+        wait_for(&mut source, left);
+        assert_eq!((left.open(), left.older_open()), (clients.len() as u64, 0));
         drop(clients);
-        wait_for(Connections { opened: 10, closed: 10, cut: 3, retransmitted: 0 });
+        wait_for(&mut source, Connections { closed: 10, ..left });
     }
+}
+
+#[test]
+fn older_connections_are_counted_apart_however_they_end() {
+    if !privileges("older_connections_are_counted_apart_however_they_end") {
+        return;
+    }
+    let hub = Hub::new();
+    let [mut closes, mut resets, idle, silent, unread, mut leaves] = [(); 6].map(|()| hub.connect());
+    let mut source = attached();
+    hub.watch(&mut source);
+    let mut seen = 0;
+    let mut older = |source: &mut KernelSource, more_seen: u64, closed: u64, others: Connections| {
+        seen += more_seen;
+        wait_for(source, Connections { older_seen: seen, older_closed: closed, ..others });
+    };
+    let none = Connections::default();
+    // Open from their first payload on, in either direction.
+    for _ in 0..3 {
+        say(&mut closes.0, &mut closes.1);
+        say(&mut closes.1, &mut closes.0);
+        say(&mut resets.0, &mut resets.1);
+        say(&mut leaves.0, &mut leaves.1);
+    }
+    older(&mut source, 3, 0, none);
+    // The shard's side closes first, after payload and without any.
+    drop(closes.1);
+    older(&mut source, 0, 1, none);
+    drop(idle.1);
+    older(&mut source, 1, 2, none);
+    // The client's side closes: the connection is open until the shard's side does, too.
+    drop(leaves.0);
+    leaves.1.read_exact(&mut [0]).unwrap_err();
+    older(&mut source, 0, 2, none);
+    drop(leaves.1);
+    older(&mut source, 0, 3, none);
+    // The client resets.
+    reset(resets.0);
+    resets.1.read_exact(&mut [0]).unwrap_err();
+    drop(resets.1);
+    let received = Connections { resets_received: 1, ..none };
+    older(&mut source, 0, 4, received);
+    // The shard resets, as there is something it has not read.
+    (&unread.0).write_all(b"x").unwrap();
+    unread.1.peek(&mut [0]).unwrap();
+    drop(unread.1);
+    let both = Connections { resets_sent: 1, ..received };
+    older(&mut source, 1, 5, both);
+    // New ones are not mixed up with them, and the one that says nothing is not known.
+    let new = hub.connect();
+    older(&mut source, 0, 5, Connections { opened: 1, ..both });
+    drop((new, closes.0, idle.0, unread.0));
+    older(&mut source, 0, 5, Connections { opened: 1, closed: 1, ..both });
+    drop(silent);
+    older(&mut source, 1, 6, Connections { opened: 1, closed: 1, ..both });
+}
+
+#[test]
+fn a_shard_that_moves_keeps_the_ends_of_its_connections() {
+    if !privileges("a_shard_that_moves_keeps_the_ends_of_its_connections") {
+        return;
+    }
+    let (old, new) = (Hub::new(), Hub::new());
+    let mut source = attached();
+    old.watch(&mut source);
+    let connection = old.connect();
+    new.watch(&mut source);
+    drop(connection);
+    wait_for(&mut source, Connections { opened: 1, closed: 1, ..Connections::default() });
+}
+
+#[test]
+fn resets_of_the_shard_are_counted_by_direction() {
+    if !privileges("resets_of_the_shard_are_counted_by_direction") {
+        return;
+    }
+    let hub = Hub::new();
+    let mut source = attached();
+    hub.watch(&mut source);
+    for _ in 0..3 {
+        let (client, server) = hub.connect();
+        reset(server);
+        drop(client);
+    }
+    for _ in 0..2 {
+        let (client, server) = hub.connect();
+        reset(client);
+        drop(server);
+    }
+    let expected = Connections {
+        opened: 5,
+        closed: 5,
+        cut: 5,
+        resets_received: 2,
+        resets_sent: 3,
+        ..Connections::default()
+    };
+    wait_for(&mut source, expected);
+    // Nobody listens: the reset comes from a socket of the kernel's own.
+    let addr = hub.addr();
+    drop(hub);
+    TcpStream::connect(addr).unwrap_err();
+    wait_for(&mut source, Connections { resets_sent: 4, ..expected });
+}
+
+#[test]
+fn round_trips_are_measured_where_they_are_wanted() {
+    if !privileges("round_trips_are_measured_where_they_are_wanted") {
+        return;
+    }
+    const ANSWERS: u64 = 200;
+    let server = Server::start("127.0.0.1");
+    let addr = SocketAddr::from(([127, 0, 0, 1], server.port));
+    let mut wants = attached();
+    let mut wants_not = attached_with(Switches::default());
+    for source in [&mut wants, &mut wants_not] {
+        source.watch(&[(addr.into(), 0)].into()).unwrap();
+    }
+    let start = Instant::now();
+    let mut client = Client::connect("127.0.0.1", server.port);
+    for _ in 0..ANSWERS {
+        client.ask(&get("abc"));
+    }
+    drop(client);
+    let took = u64::try_from(start.elapsed().as_nanos()).unwrap();
+    let measured = wants.round_trips(0).unwrap();
+    // Once a flight: an answer, acknowledged by the next request.
+    assert!(measured.count() >= ANSWERS / 2 && measured.count() <= ANSWERS + 2, "{}", measured.count());
+    assert!(measured.sum > 0 && measured.sum <= took, "{} of {took} ns", measured.sum);
+    let slowest = measured.bucket_of(measured.count()).unwrap();
+    assert!(slowest == 0 || upper_bound(slowest - 1).unwrap() <= took, "{slowest}");
+    assert_eq!(wants_not.round_trips(0).unwrap().count(), 0);
 }

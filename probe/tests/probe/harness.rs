@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use probe::config::Switches;
 use probe::preflight;
 use probe::source::{Counters, KernelSource, Source};
 use probe_common::endpoint::Endpoint;
@@ -72,8 +73,12 @@ impl Watched {
 }
 
 pub(crate) fn attached() -> KernelSource {
+    attached_with(Switches { kernel_log: false, rtt: true })
+}
+
+pub(crate) fn attached_with(switches: Switches) -> KernelSource {
     let cgroup = preflight::cgroup(None).unwrap();
-    KernelSource::embedded(&cgroup).unwrap().0
+    KernelSource::embedded(&cgroup, switches).unwrap().0
 }
 
 /// Reads everything and answers each read once.

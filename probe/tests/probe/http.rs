@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use probe::api::{ApiState, features};
 use probe::attach::ProgramStatus;
+use probe::config::Switches;
 use probe::metrics::ProbeMetrics;
 use probe::probe::Probe;
 use probe::routes;
@@ -57,7 +58,19 @@ fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
         latency.buckets[bucket(1_000_000) as usize] = 98;
         latency.buckets[bucket(2_000_000) as usize] = 2;
         source.latencies.insert(shard, latency);
-        let connections = Connections { opened: 9, closed: 5, cut: 2, retransmitted: 7 };
+        let mut round_trips = Latency { sum: 300_000, ..Latency::default() };
+        round_trips.buckets[bucket(30_000) as usize] = 10;
+        source.round_trips.insert(shard, round_trips);
+        let connections = Connections {
+            opened: 9,
+            closed: 5,
+            cut: 2,
+            retransmitted: 7,
+            resets_received: 3,
+            resets_sent: 1,
+            older_seen: 8,
+            older_closed: 6,
+        };
         source.connections.insert(shard, connections);
     }
     let urls = ShardUrls::parse(&shards.join(",")).unwrap();
@@ -67,7 +80,7 @@ fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
         urls.clone(),
         "/cgroup".into(),
         Vec::new(),
-        false,
+        Switches { kernel_log: false, rtt: true },
         probe_metrics,
         Box::new(source),
     ));
@@ -114,7 +127,9 @@ fn counters_are_shown_as_json_and_as_metrics() {
         "unparsed": {"unreadable": 0, "joined": 0, "gap": 5, "chunked": 0, "malformed": 0, "budget": 0, "handshake": 0,
                      "concurrent": 0, "target": 0, "closed": 0},
         "latency_ms": {"p50": 1.024, "p95": 1.024, "p99": 2.048, "count": 100},
-        "connections": {"opened": 9, "closed": 5, "cut": 2, "open": 4, "retransmitted_segments": 7},
+        "connections": {"opened": 9, "closed": 5, "cut": 2, "open": 4, "retransmitted_segments": 7,
+                        "resets": {"receive": 3, "transmit": 1}, "older": {"seen": 8, "closed": 6, "open": 2}},
+        "rtt_ms": {"p50": 0.032, "p95": 0.032, "p99": 0.032, "count": 10},
     });
     assert_eq!(shards["shards"][0], expected);
     assert!(shards["taken_at"].as_f64().unwrap() > 1e9);
@@ -131,6 +146,12 @@ fn counters_are_shown_as_json_and_as_metrics() {
         r#"kernel_shard_connections_opened_total{shard_id="0"} 9"#,
         r#"kernel_shard_connections_open{shard_id="0"} 4"#,
         r#"kernel_shard_retransmitted_segments_total{shard_id="0"} 7"#,
+        r#"kernel_shard_resets_total{direction="receive",shard_id="0"} 3"#,
+        r#"kernel_shard_older_connections_seen_total{shard_id="0"} 8"#,
+        r#"kernel_shard_older_connections_open{shard_id="0"} 2"#,
+        r#"kernel_shard_rtt_seconds_bucket{shard_id="0",le="0.000016"} 0"#,
+        r#"kernel_shard_rtt_seconds_bucket{shard_id="0",le="0.000032"} 10"#,
+        r#"kernel_shard_rtt_seconds_sum{shard_id="0"} 0.0003"#,
         r#"kernel_shard_payload_bytes_total{direction="transmit",shard_id="0"} 40"#,
         r#"kernel_shard_ip_bytes_total{direction="receive",shard_id="0"} 20"#,
         r#"kernel_shard_packets_total{direction="receive",shard_id="0"} 30"#,
@@ -218,7 +239,14 @@ fn without_the_program_for_connections_the_rest_works() {
     let probe_metrics = ProbeMetrics::register(&metrics).unwrap();
     let mut source = ReplaySource::default();
     source.push(0, counters(7, 2));
-    let probe = Probe::new(urls, "/cgroup".into(), vec![refused], false, probe_metrics, Box::new(source));
+    let probe = Probe::new(
+        urls,
+        "/cgroup".into(),
+        vec![refused],
+        Switches::default(),
+        probe_metrics,
+        Box::new(source),
+    );
     let features = features(&probe);
     let named = |name| features.iter().find(|feature| feature.feature == name).unwrap();
     assert_eq!((named("connections").enabled, named("connections").reason), (false, "refused"));

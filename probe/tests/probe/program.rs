@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aya::Ebpf;
 use aya::programs::{CgroupSkb, TestRun, TestRunOptions};
+use probe::config::Switches;
 use probe::object;
 use probe::signal::requests::RequestsMap;
 use probe::signal::traffic::TrafficMap;
@@ -30,7 +31,7 @@ struct Programs {
 
 impl Programs {
     fn load() -> Self {
-        let mut ebpf = object::load(object::embedded().unwrap(), 0).unwrap();
+        let mut ebpf = object::load(object::embedded().unwrap(), Switches::default()).unwrap();
         for name in ["ingress", "ingress_careful", "egress"] {
             program(&mut ebpf, name).load().unwrap();
         }

@@ -1,0 +1,140 @@
+//! Signal `connections`, of those older than the probe: adopted at the first packet that tells of one.
+//!
+//! Hooks: `cgroup_skb`, and `cgroup/sock_release` for their end. Unit: connections. A connection is open from its first
+//! payload on, and closed once the shard's side has closed the socket or sent FIN or RST. Cannot see: those that say
+//! nothing; one that dies in the queue of a listener. Minimum kernel: 5.12.
+
+use aya_ebpf::{
+    bindings::bpf_sock,
+    helpers::generated::{bpf_sk_fullsock, bpf_tcp_sock},
+    programs::{SkBuffContext, SockContext},
+};
+use probe_common::connections::{Connections, Mark};
+
+use crate::{
+    atomic,
+    connections::{CLOSE_WAIT, CREATE, ESTABLISHED, counters, mark},
+};
+
+/// `SOCK_STREAM`. The kernel's own socket, by which TCP answers packets that belong to no connection, is another.
+const STREAM: u32 = 1;
+
+/// `sk_state` of a listening socket.
+const LISTEN: u32 = 10;
+
+/// Payload, or the client's last packet, comes in.
+#[inline(always)]
+pub fn received(context: &SkBuffContext, shard: u32) -> Option<()> {
+    let socket = socket(context)?;
+    if let Some(mark) = mark(socket, 0) {
+        // SAFETY: the socket's storage lives as long as the program runs.
+        if unsafe { (*mark).kind } == Mark::OLDER {
+            sent_again(socket, mark, counters(shard)?);
+        }
+        return Some(());
+    }
+    let socket = full(socket)?;
+    // SAFETY: a full socket.
+    let state = unsafe { (*socket).state };
+    // Any state before is one of a connection that is just being set up, which `sock_ops` counts; in any state behind
+    // them the shard was done with it before anything was seen.
+    if state != ESTABLISHED && state != CLOSE_WAIT {
+        return None;
+    }
+    adopt(socket, shard).map(drop)
+}
+
+/// The shard's last packet goes out.
+#[inline(always)]
+pub fn ended(context: &SkBuffContext, shard: u32) -> Option<()> {
+    let socket = full(socket(context)?)?;
+    // SAFETY: a full socket.
+    if unsafe { (*socket).type_ != STREAM || (*socket).state == LISTEN } {
+        return None;
+    }
+    let mark = match mark(socket, 0) {
+        Some(mark) => mark,
+        None => adopt(socket, shard)?,
+    };
+    // SAFETY: the socket's storage.
+    if unsafe { (*mark).kind } == Mark::OLDER {
+        sent_again(socket, mark, counters(shard)?);
+    }
+    close(mark)
+}
+
+/// A process has closed a socket.
+#[inline(always)]
+pub fn released(context: &SockContext) -> Option<()> {
+    close(mark(context.sock, 0)?)
+}
+
+/// Counts a socket as an older connection.
+#[inline(always)]
+fn adopt(socket: *mut bpf_sock, shard: u32) -> Option<*mut Mark> {
+    let counters = counters(shard)?;
+    let total = total_sent_again(socket)?;
+    let mark = mark(socket, CREATE)?;
+    // SAFETY: the socket's storage, and a counter of the map's value for this CPU.
+    unsafe {
+        (*mark).shard = shard;
+        (*mark).retransmitted = total;
+        // Two CPUs may have packets of one connection: one of them counts.
+        if atomic::replace(&raw mut (*mark).kind, 0, Mark::OLDER) {
+            atomic::add(&raw mut (*counters).older_seen, 1);
+        }
+    }
+    Some(mark)
+}
+
+/// Counts the end of an older connection, once.
+#[inline(always)]
+fn close(mark: *mut Mark) -> Option<()> {
+    // SAFETY: the socket's storage.
+    let counters = counters(unsafe { (*mark).shard })?;
+    // SAFETY: the same, and a counter of the map's value for this CPU.
+    unsafe {
+        if atomic::replace(&raw mut (*mark).kind, Mark::OLDER, Mark::OLDER_CLOSED) {
+            atomic::add(&raw mut (*counters).older_closed, 1);
+        }
+    }
+    Some(())
+}
+
+/// Counts what TCP has sent again since the last look: no call tells of it on these connections.
+#[inline(always)]
+fn sent_again(socket: *mut bpf_sock, mark: *mut Mark, counters: *mut Connections) {
+    let Some(total) = total_sent_again(socket) else { return };
+    // SAFETY: the socket's storage, and a counter of the map's value for this CPU.
+    unsafe {
+        let place = &raw mut (*mark).retransmitted;
+        if place.read_volatile() != total {
+            // Wrapping, so that the sum is right in whichever order two CPUs get here.
+            let more = total.wrapping_sub(atomic::exchange(place, total));
+            atomic::add(&raw mut (*counters).retransmitted, more);
+        }
+    }
+}
+
+#[inline(always)]
+fn total_sent_again(socket: *mut bpf_sock) -> Option<u64> {
+    // SAFETY: a socket that is not null.
+    let tcp = unsafe { bpf_tcp_sock(socket) };
+    // SAFETY: not null where it is read.
+    (!tcp.is_null()).then(|| u64::from(unsafe { (*tcp).total_retrans }))
+}
+
+/// The packet's socket, full or not.
+#[inline(always)]
+fn socket(context: &SkBuffContext) -> Option<*mut bpf_sock> {
+    // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
+    let socket = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
+    (!socket.is_null()).then_some(socket)
+}
+
+#[inline(always)]
+fn full(socket: *mut bpf_sock) -> Option<*mut bpf_sock> {
+    // SAFETY: not null.
+    let socket = unsafe { bpf_sk_fullsock(socket) };
+    (!socket.is_null()).then_some(socket)
+}
