@@ -19,8 +19,9 @@ use crate::privileges::{self, PrivilegeStatus};
 use crate::probe::Probe;
 use crate::reconcile::Comparison;
 use crate::signal::connections::{ConnectionCounts, ConnectionReading, ConnectionsMap};
+use crate::signal::itself::{MapFill, ProgramRuns};
 use crate::signal::latency::Quantiles;
-use crate::source::Counters;
+use crate::source::{Counters, SourceError};
 use crate::watch::{Asker, unix_seconds};
 
 /// What the handlers need.
@@ -159,7 +160,18 @@ pub struct StatusBody {
     programs: Vec<ProgramStatus>,
     features: Vec<Feature>,
     privileges: PrivilegeStatus,
+    itself: ItselfStatus,
     shards: Vec<ShardStatus>,
+}
+
+/// What the probe costs and what it lost.
+#[derive(Debug, Serialize)]
+struct ItselfStatus {
+    /// Absent where the kernel does not count it: see the feature `program_stats`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<Vec<ProgramRuns>>,
+    maps: Vec<MapFill>,
+    events_lost: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -214,17 +226,24 @@ pub fn features(probe: &Probe) -> Vec<Feature> {
             "start the probe with RTT=on",
         ),
         switched(probe.switches.kernel_log, ok("kernel_log"), "start the probe with KERNEL_LOG=on"),
+        probe.statistics.feature(),
     ]
 }
 
 /// What is attached, what works, what was given up.
 ///
 /// # Errors
-/// 500 when `/proc` cannot be read.
+/// 500 when `/proc` cannot be read, 503 when the kernel's counters cannot.
 pub async fn status(State(state): State<ApiState>) -> Result<Json<StatusBody>, Problem> {
     let probe = &state.probe;
     let privileges =
         privileges::status().map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?;
+    let unreadable = |error: SourceError| Problem::new(ErrorKind::NotReady, error.to_string());
+    let itself = ItselfStatus {
+        runs: probe.runs().map_err(unreadable)?,
+        maps: probe.fills().map_err(unreadable)?,
+        events_lost: probe.metrics.events_lost(),
+    };
     let targets = probe.targets.lock().clone();
     let shards =
         probe.shards.iter().zip(targets.shards).enumerate().map(|(shard_id, (url, target))| ShardStatus {
@@ -240,6 +259,7 @@ pub async fn status(State(state): State<ApiState>) -> Result<Json<StatusBody>, P
         programs: probe.programs.clone(),
         features: features(probe),
         privileges,
+        itself,
         shards: shards.collect(),
     }))
 }

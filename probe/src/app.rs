@@ -17,6 +17,7 @@ use crate::metrics::ProbeMetrics;
 use crate::probe::Probe;
 use crate::shard_stats::ShardStats;
 use crate::source::KernelSource;
+use crate::statistics::Statistics;
 use crate::watch::{Asker, Watch};
 use crate::{object, preflight, privileges, routes};
 
@@ -34,6 +35,7 @@ struct Attachment {
     programs: Vec<ProgramStatus>,
     kernel_log: Option<KernelLog>,
     cgroup: PathBuf,
+    statistics: Statistics,
 }
 
 impl Config {
@@ -46,8 +48,9 @@ impl Config {
         let server = Server::bind(self.addr, self.workers)?;
         let metrics = Arc::new(Metrics::default());
         let probe_metrics = ProbeMetrics::register(&metrics)?;
-        let Attachment { source, programs, kernel_log, cgroup } = self.attach()?;
-        let probe = Probe::new(self.shards, cgroup, programs, self.switches, probe_metrics, Box::new(source));
+        let Attachment { source, programs, kernel_log, cgroup, statistics } = self.attach()?;
+        let probe = Probe::new(self.shards, cgroup, programs, self.switches, probe_metrics, Box::new(source))
+            .with_statistics(statistics);
         for feature in api::features(&probe) {
             probe.metrics.feature(feature.feature, feature.enabled, feature.reason);
         }
@@ -60,9 +63,10 @@ impl Config {
         let mut ebpf = object::load(object, self.switches)?;
         let kernel_log = if self.switches.kernel_log { Some(KernelLog::take(&mut ebpf)?) } else { None };
         let (source, programs) = KernelSource::attach(ebpf, &cgroup)?;
+        let statistics = Statistics::switch(self.program_stats);
         privileges::drop_all()?;
         tracing::info!(cgroup = %cgroup.display(), "attached; privileges dropped");
-        Ok(Attachment { source, programs, kernel_log, cgroup })
+        Ok(Attachment { source, programs, kernel_log, cgroup, statistics })
     }
 }
 

@@ -46,6 +46,10 @@ pub struct RunArgs {
     /// Whether the distribution of the connections' round-trip times is kept
     #[arg(long, env = "RTT", default_value = "on", value_name = "SWITCH")]
     pub rtt: Switch,
+    /// Whether the kernel counts the programs' runs, for /status and /metrics; takes CAP_SYS_ADMIN or the setting
+    /// kernel.bpf_stats_enabled=1, and slows every eBPF program of the system a little
+    #[arg(long, env = "PROGRAM_STATS", default_value = "on", value_name = "SWITCH")]
+    pub program_stats: Switch,
     /// What all processes share
     #[command(flatten)]
     pub process: ProcessArgs,
@@ -82,6 +86,8 @@ pub struct Config {
     pub cgroup: Option<PathBuf>,
     /// What the kernel programs are told to do.
     pub switches: Switches,
+    /// Whether the kernel is to count the programs' runs.
+    pub program_stats: bool,
 }
 
 impl TryFrom<RunArgs> for Config {
@@ -97,6 +103,7 @@ impl TryFrom<RunArgs> for Config {
             shards,
             cgroup: args.cgroup,
             switches: Switches { kernel_log: args.kernel_log == Switch::On, rtt: args.rtt == Switch::On },
+            program_stats: args.program_stats == Switch::On,
         })
     }
 }

@@ -20,5 +20,6 @@ pub mod routes;
 pub mod shard_stats;
 pub mod signal;
 pub mod source;
+pub mod statistics;
 pub mod targets;
 pub mod watch;

@@ -1,5 +1,6 @@
 //! Every metric of the probe: name, help, labels.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use probe_common::latency::Latency;
@@ -9,6 +10,7 @@ use service::metrics::Metrics;
 
 use crate::reconcile::Comparison;
 use crate::signal::connections::ConnectionMetrics;
+use crate::signal::itself::ItselfMetrics;
 use crate::signal::latency::{DurationMetric, Shared};
 use crate::source::Counters;
 
@@ -21,16 +23,28 @@ pub enum Lost {
     ShardUnreadable,
     /// The kernel did not take the shards' addresses.
     WatchFailed,
+    /// There was no room for one of a shard's addresses.
+    AddressOverLimit,
+    /// The programs' runs could not be read.
+    RunsUnreadable,
 }
 
 impl Lost {
-    const ALL: [Self; 3] = [Self::CountersUnreadable, Self::ShardUnreadable, Self::WatchFailed];
+    const ALL: [Self; 5] = [
+        Self::CountersUnreadable,
+        Self::ShardUnreadable,
+        Self::WatchFailed,
+        Self::AddressOverLimit,
+        Self::RunsUnreadable,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
             Self::CountersUnreadable => "counters_unreadable",
             Self::ShardUnreadable => "shard_unreadable",
             Self::WatchFailed => "watch_failed",
+            Self::AddressOverLimit => "address_over_limit",
+            Self::RunsUnreadable => "runs_unreadable",
         }
     }
 }
@@ -53,6 +67,8 @@ pub struct ProbeMetrics {
     agrees: IntGaugeVec,
     feature_enabled: GaugeVec,
     events_lost: IntCounterVec,
+    /// What the probe costs and how full its maps are.
+    pub itself: ItselfMetrics,
 }
 
 impl ProbeMetrics {
@@ -133,6 +149,7 @@ impl ProbeMetrics {
                 "Samples the probe should have and has not, by reason.",
                 &["reason"],
             )?,
+            itself: ItselfMetrics::register(metrics)?,
         };
         for lost in Lost::ALL {
             registered.events_lost.with_label_values(&[lost.name()]).reset();
@@ -183,6 +200,13 @@ impl ProbeMetrics {
     /// A sample was lost.
     pub fn lost(&self, reason: Lost) {
         self.events_lost.with_label_values(&[reason.name()]).inc();
+    }
+
+    /// Samples lost so far, by reason.
+    #[must_use]
+    pub fn events_lost(&self) -> BTreeMap<&'static str, u64> {
+        let count = |lost: Lost| (lost.name(), self.events_lost.with_label_values(&[lost.name()]).get());
+        Lost::ALL.map(count).into_iter().collect()
     }
 }
 

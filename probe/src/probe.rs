@@ -12,7 +12,9 @@ use crate::attach::ProgramStatus;
 use crate::config::Switches;
 use crate::metrics::{Lost, ProbeMetrics};
 use crate::signal::connections::{ConnectionReading, ConnectionsMap};
+use crate::signal::itself::{MapFill, ProgramRuns};
 use crate::source::{Counters, Source, SourceError};
+use crate::statistics::Statistics;
 use crate::targets::Targets;
 
 /// Everything about a running probe.
@@ -29,6 +31,8 @@ pub struct Probe {
     pub targets: Mutex<Targets>,
     /// The metrics.
     pub metrics: ProbeMetrics,
+    /// Whether the kernel counts the programs' runs.
+    pub statistics: Statistics,
     /// `None` once detached.
     source: Mutex<Option<Box<dyn Source>>>,
 }
@@ -44,8 +48,15 @@ impl Probe {
         metrics: ProbeMetrics,
         source: Box<dyn Source>,
     ) -> Self {
-        let targets = Mutex::default();
-        Self { shards, cgroup, programs, switches, targets, metrics, source: Mutex::new(Some(source)) }
+        let (targets, statistics) = (Mutex::default(), Statistics::default());
+        let source = Mutex::new(Some(source));
+        Self { shards, cgroup, programs, switches, targets, metrics, statistics, source }
+    }
+
+    /// The same, with these statistics of its programs.
+    #[must_use]
+    pub fn with_statistics(self, statistics: Statistics) -> Self {
+        Self { statistics, ..self }
     }
 
     /// One shard's counters now.
@@ -91,6 +102,25 @@ impl Probe {
         Ok((self.read(shard)?, self.latency(shard)?, self.connections(shard)?))
     }
 
+    /// How often each program ran; `None` where the kernel does not count that.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn runs(&self) -> Result<Option<Vec<ProgramRuns>>, SourceError> {
+        if !self.statistics.is_on() {
+            return Ok(None);
+        }
+        self.source.lock().as_mut().ok_or(SourceError::detached())?.runs().map(Some)
+    }
+
+    /// How full the maps are.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn fills(&self) -> Result<Vec<MapFill>, SourceError> {
+        self.source.lock().as_mut().ok_or(SourceError::detached())?.fills()
+    }
+
     /// Counts for these endpoints from now on.
     ///
     /// # Errors
@@ -115,6 +145,24 @@ impl Probe {
                     tracing::error!(shard, %error, "no reading for /metrics");
                     self.metrics.lost(Lost::CountersUnreadable);
                 }
+            }
+        }
+        self.export_itself();
+    }
+
+    fn export_itself(&self) {
+        match self.fills() {
+            Ok(fills) => self.metrics.itself.filled(&fills),
+            Err(error) => {
+                tracing::error!(%error, "the maps' fill cannot be read");
+                self.metrics.lost(Lost::CountersUnreadable);
+            }
+        }
+        match self.runs() {
+            Ok(runs) => self.metrics.itself.ran(&runs.unwrap_or_default()),
+            Err(error) => {
+                tracing::error!(%error, "the programs' runs cannot be read");
+                self.metrics.lost(Lost::RunsUnreadable);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The signals, each a typed reader of its map and its metrics.
 
 pub mod connections;
+pub mod itself;
 pub mod latency;
 pub mod requests;
 pub mod traffic;

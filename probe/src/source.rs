@@ -6,6 +6,7 @@ use std::path::Path;
 
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
+use probe_common::MAX_ENDPOINTS;
 use probe_common::connections::Connections;
 use probe_common::endpoint::Endpoint;
 use probe_common::latency::Latency;
@@ -16,6 +17,7 @@ use crate::attach::{self, ProgramStatus};
 use crate::config::Switches;
 use crate::object::{self, ObjectError};
 use crate::signal::connections::ConnectionsMap;
+use crate::signal::itself::{MapFill, ProgramRuns};
 use crate::signal::latency::LatencyMap;
 use crate::signal::requests::RequestsMap;
 use crate::signal::traffic::TrafficMap;
@@ -70,6 +72,18 @@ pub trait Source: Send {
     /// When they cannot be read.
     fn round_trips(&mut self, shard: u32) -> Result<Latency, SourceError>;
 
+    /// How often each attached program ran, if the kernel counts that.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn runs(&mut self) -> Result<Vec<ProgramRuns>, SourceError>;
+
+    /// How full the maps are that can fill.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn fills(&mut self) -> Result<Vec<MapFill>, SourceError>;
+
     /// Counts for these endpoints from now on, and for no others.
     ///
     /// # Errors
@@ -86,8 +100,9 @@ pub struct KernelSource {
     round_trips: LatencyMap,
     connections: Option<ConnectionsMap>,
     watched: BTreeMap<Endpoint, u32>,
+    programs: Vec<&'static str>,
     // Holds programs and links: dropped last.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
 }
 
 impl KernelSource {
@@ -108,8 +123,10 @@ impl KernelSource {
             statuses.iter().any(|status| status.program == ConnectionsMap::PROGRAM && status.attached);
         let connections = attached.then_some(connections);
         let watched = BTreeMap::new();
+        let programs =
+            statuses.iter().filter(|status| status.attached).map(|status| status.program).collect();
         let source =
-            Self { shards, traffic, requests, latency, round_trips, connections, watched, _ebpf: ebpf };
+            Self { shards, traffic, requests, latency, round_trips, connections, watched, programs, ebpf };
         Ok((source, statuses))
     }
 
@@ -144,6 +161,28 @@ impl Source for KernelSource {
         self.round_trips.read(shard).map_err(|error| SourceError(error.to_string()))
     }
 
+    fn runs(&mut self) -> Result<Vec<ProgramRuns>, SourceError> {
+        let runs = self.programs.iter().filter_map(|name| {
+            let info = self.ebpf.program(name)?.info();
+            let runs = info.map(|info| ProgramRuns {
+                program: (*name).to_owned(),
+                runs: info.run_count(),
+                run_seconds: info.run_time().as_secs_f64(),
+            });
+            Some(runs.map_err(|error| SourceError(error.to_string())))
+        });
+        runs.collect()
+    }
+
+    fn fills(&mut self) -> Result<Vec<MapFill>, SourceError> {
+        let shards = MapFill {
+            map: SHARDS,
+            entries: self.watched.len() as u64,
+            max_entries: u64::from(MAX_ENDPOINTS),
+        };
+        Ok(vec![shards])
+    }
+
     fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
         let failed = |error: aya::maps::MapError| SourceError(error.to_string());
         for gone in self.watched.keys().filter(|endpoint| !endpoints.contains_key(endpoint)) {
@@ -169,6 +208,12 @@ pub struct ReplaySource {
     pub round_trips: BTreeMap<u32, Latency>,
     /// The connections of each shard; not to be had for those not in it.
     pub connections: BTreeMap<u32, Connections>,
+    /// The programs' runs; unreadable if there are none.
+    pub runs: Option<Vec<ProgramRuns>>,
+    /// The maps' fill.
+    pub fills: Vec<MapFill>,
+    /// Whether no endpoints are taken.
+    pub refuses_endpoints: bool,
     /// What was last asked to be watched.
     pub watched: BTreeMap<Endpoint, u32>,
 }
@@ -199,7 +244,18 @@ impl Source for ReplaySource {
         Ok(self.round_trips.get(&shard).copied().unwrap_or_default())
     }
 
+    fn runs(&mut self) -> Result<Vec<ProgramRuns>, SourceError> {
+        self.runs.clone().ok_or_else(|| SourceError("no runs".to_owned()))
+    }
+
+    fn fills(&mut self) -> Result<Vec<MapFill>, SourceError> {
+        Ok(self.fills.clone())
+    }
+
     fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
+        if self.refuses_endpoints {
+            return Err(SourceError("refused".to_owned()));
+        }
         self.watched.clone_from(endpoints);
         Ok(())
     }

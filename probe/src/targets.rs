@@ -15,6 +15,8 @@ pub struct Targets {
     pub endpoints: BTreeMap<Endpoint, u32>,
     /// Per shard, in order of id.
     pub shards: Vec<Target>,
+    /// Addresses there was no room for.
+    pub over_limit: usize,
 }
 
 /// One shard's addresses.
@@ -65,7 +67,7 @@ fn assemble(lookups: Vec<Result<Vec<SocketAddr>, String>>) -> Targets {
         match lookup {
             Ok(addresses) => {
                 for address in addresses {
-                    target.add(address, shard, &mut targets.endpoints);
+                    targets.over_limit += usize::from(!target.add(address, shard, &mut targets.endpoints));
                 }
             }
             Err(problem) => target.problem = Some(problem),
@@ -76,26 +78,28 @@ fn assemble(lookups: Vec<Result<Vec<SocketAddr>, String>>) -> Targets {
 }
 
 impl Target {
-    fn add(&mut self, address: SocketAddr, shard: u32, endpoints: &mut BTreeMap<Endpoint, u32>) {
+    /// Whether there was room for it.
+    fn add(&mut self, address: SocketAddr, shard: u32, endpoints: &mut BTreeMap<Endpoint, u32>) -> bool {
         if address.ip().is_unspecified() {
             self.problem = Some(format!("{address} is every address: name the one the shard is reached at"));
-            return;
+            return true;
         }
         if self.addresses.contains(&address) {
-            return;
+            return true;
         }
         let endpoint = Endpoint::from(address);
         if let Some(other) = endpoints.get(&endpoint) {
             self.problem = Some(format!("{address} is shard {other} already"));
-            return;
+            return true;
         }
         if endpoints.len() >= MAX_ENDPOINTS as usize {
             self.problem =
                 Some(format!("{address} is not watched: there is room for {MAX_ENDPOINTS} addresses"));
-            return;
+            return false;
         }
         endpoints.insert(endpoint, shard);
         self.addresses.push(address);
+        true
     }
 }
 
@@ -137,6 +141,14 @@ mod tests {
         assert_eq!(targets.shards[1].problem.as_deref(), Some("10.0.0.1:9000 is shard 0 already"));
         assert!(targets.shards[2].problem.as_ref().unwrap().contains("is every address"));
         assert_eq!(targets.endpoints.len(), 2);
+    }
+
+    #[test]
+    fn addresses_there_is_no_room_for_are_counted() {
+        let addresses = (0..=255).map(|n| SocketAddr::from(([10, 0, 0, n], 9000))).collect();
+        let targets = assemble(vec![Ok(addresses), Ok(vec![at("10.0.1.1:9000"), at("10.0.1.2:9000")])]);
+        assert_eq!((targets.endpoints.len(), targets.over_limit), (256, 2));
+        assert!(targets.shards[1].problem.as_ref().unwrap().ends_with("there is room for 256 addresses"));
     }
 
     #[test]

@@ -155,6 +155,9 @@ impl Watch {
                 None => tracing::info!(shard = url.id.0, addresses = ?target.addresses, "watched"),
             }
         }
+        for _ in 0..targets.over_limit {
+            self.probe.metrics.lost(Lost::AddressOverLimit);
+        }
         self.targets.clone_from(&targets);
         *self.probe.targets.lock() = targets;
     }

@@ -7,6 +7,7 @@
 //! - `http`: the probe's HTTP interface over counters from a list
 //! - `latency`: latencies against the clocks of a server and a client
 //! - `connections`: connections against those that were made
+//! - `stats`: the probe on itself
 //! - `process`: the probe's binary from start to stop
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
@@ -19,3 +20,4 @@ mod live;
 mod process;
 mod program;
 mod shard;
+mod stats;

@@ -13,35 +13,35 @@ use crate::shard::Shard;
 /// A user without any privilege (`nobody`).
 const NOBODY: u32 = 65_534;
 
-fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_probe"));
     command.args(arguments).env_clear().stdin(Stdio::null());
     command
 }
 
-fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }
 
-fn error_line(output: &Output) -> String {
+pub(crate) fn error_line(output: &Output) -> String {
     let text = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(text.lines().count(), 1, "{text}");
     text
 }
 
 /// A running probe of one shard.
-struct Running {
-    child: Child,
-    base: String,
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    pub(crate) base: String,
     log: BufReader<std::process::ChildStderr>,
 }
 
 impl Running {
-    fn start(shard: &Shard) -> Self {
+    pub(crate) fn start(shard: &Shard) -> Self {
         Self::follow(&mut command(&["run", "--port", "0", "--shard-urls", &shard.url()]))
     }
 
-    fn follow(command: &mut Command) -> Self {
+    pub(crate) fn follow(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut seen = String::new();
@@ -56,12 +56,16 @@ impl Running {
         Self { child, base, log }
     }
 
-    fn json(&self, path: &str) -> Value {
+    pub(crate) fn json(&self, path: &str) -> Value {
         ureq::get(format!("{}{path}", self.base)).call().unwrap().body_mut().read_json().unwrap()
     }
 
+    pub(crate) fn text(&self, path: &str) -> String {
+        ureq::get(format!("{}{path}", self.base)).call().unwrap().body_mut().read_to_string().unwrap()
+    }
+
     /// Stops it; gives the exit code and the rest of its log.
-    fn stop(mut self) -> (Option<i32>, String) {
+    pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let mut rest = String::new();
@@ -78,7 +82,7 @@ impl Drop for Running {
     }
 }
 
-fn ask(shard: &Shard, requests: u32) {
+pub(crate) fn ask(shard: &Shard, requests: u32) {
     let agent = ureq::Agent::new_with_defaults();
     for n in 0..requests {
         agent
@@ -156,7 +160,7 @@ fn without_privileges_there_is_one_line_and_exit_code_1() {
 }
 
 /// The probe as a user with these capabilities and no others, from a place that user can reach.
-fn with_capabilities(copy: &std::path::Path, capabilities: &str, arguments: &[&str]) -> Command {
+pub(crate) fn with_capabilities(copy: &std::path::Path, capabilities: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
     let user = NOBODY.to_string();
     command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
@@ -300,7 +304,7 @@ fn a_killed_probe_leaves_nothing_attached() {
 }
 
 /// The ids of the programs a process holds, from its file descriptors.
-fn own_programs(pid: u32) -> Vec<u32> {
+pub(crate) fn own_programs(pid: u32) -> Vec<u32> {
     let fds = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
     let ids = fds.filter_map(|fd| {
         let text = std::fs::read_to_string(fd.ok()?.path()).ok()?;
