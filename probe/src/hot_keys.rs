@@ -1,0 +1,262 @@
+//! Which keys each witness calls hot, and how far the two agree: pure, readings in, lists and overlap out.
+//!
+//! Both witnesses give counts that only grow. A [`KeyWindow`] keeps their growth over the last ten seconds, slot by
+//! slot, each as long as two readings were apart; the same slots for both, so that the same time is compared. A key is
+//! hot by the shard's own rule ([`hotspot::window::hot`]); the kernel's list is made here, the application's is its own.
+//!
+//! ```text
+//! overlap = Σ min(kernel, app) / Σ max(kernel, app)        over the keys that either calls hot
+//! ```
+//!
+//! The kernel knows the keys of reads alone (a write's key is in its body), so a key that is hot by its writes lowers
+//! the overlap.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use hotspot::counter::{Count, largest};
+use hotspot::window::{HOT_MOST, SLOT, SLOTS, hot};
+use serde::Serialize;
+
+/// Keys kept of one slot: one with more than a 64th of a slot's requests is surely there.
+const KEYS_A_SLOT: usize = 64;
+
+/// Two readings nearer than this are one: the loop reads once a second, and more often when it is asked.
+const NEAREST: Duration = Duration::from_millis(900);
+
+/// Below this the window is not full, and there is no overlap: the application's own is ten seconds long.
+const FULL: Duration = Duration::from_secs(9);
+
+/// A slot longer than this tells of another time than the application's list.
+const LONGEST: Duration = Duration::from_secs(3);
+
+/// Keys as one witness counts them at a moment.
+#[derive(Clone, Debug, Default)]
+pub struct KeyReading {
+    /// All requests, those without a key in the list too.
+    pub total: u64,
+    /// The largest keys with their counts.
+    pub keys: Vec<(String, u64)>,
+}
+
+/// The application's keys, as `/stats` has them.
+#[derive(Clone, Debug, Default)]
+pub struct AppKeys {
+    /// `requests_received` and `top_keys`, counted since the last reset.
+    pub top: KeyReading,
+    /// `hot_keys`: what it calls hot itself.
+    pub hot: Vec<HotKey>,
+}
+
+/// A hot key.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HotKey {
+    /// The key.
+    pub key: String,
+    /// Its requests in the window.
+    pub count: u64,
+    /// Their share of the shard's, 0 … 1.
+    pub ratio: f64,
+}
+
+/// Both witnesses' hot keys of one shard.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct HotKeys {
+    /// How long the window is, by the clock.
+    pub window_seconds: f64,
+    /// What the kernel's counts make hot, hottest first.
+    pub kernel: Vec<HotKey>,
+    /// What the application calls hot, hottest first.
+    pub app: Vec<HotKey>,
+    /// Σ min / Σ max over the keys of both lists; `None` where both are empty or the window is not full.
+    pub overlap_ratio: Option<f64>,
+}
+
+/// One shard's windows.
+#[derive(Debug)]
+pub struct HotKeysLedger {
+    last: Option<Duration>,
+    kernel: KeyWindow,
+    app: KeyWindow,
+    shown: HotKeys,
+}
+
+impl Default for HotKeysLedger {
+    fn default() -> Self {
+        let (kernel, app) = (KeyWindow::new(Unlisted::Nothing), KeyWindow::new(Unlisted::Unknown));
+        Self { last: None, kernel, app, shown: HotKeys::default() }
+    }
+}
+
+impl HotKeysLedger {
+    /// Forgets all: one of the witnesses counts something else now.
+    pub fn start_over(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether a reading now would tell more than the last one did.
+    #[must_use]
+    pub fn is_due(&self, now: Duration) -> bool {
+        self.last.is_none_or(|last| now >= last + NEAREST)
+    }
+
+    /// Takes both readings in, taken one right after the other at `now` (since any fixed start).
+    pub fn observe(&mut self, now: Duration, kernel: KeyReading, app: AppKeys) -> &HotKeys {
+        if !self.is_due(now) {
+            return &self.shown;
+        }
+        if self.last.is_some_and(|last| now > last + LONGEST) {
+            self.start_over();
+        }
+        self.last = Some(now);
+        self.kernel.observe(now, kernel);
+        self.app.observe(now, app.top);
+        let hot = self.kernel.hot();
+        let overlap_ratio =
+            if self.kernel.span() < FULL { None } else { overlap(&self.kernel, &self.app, &hot, &app.hot) };
+        let window_seconds = self.kernel.span().as_secs_f64();
+        self.shown = HotKeys { window_seconds, kernel: hot, app: app.hot, overlap_ratio };
+        &self.shown
+    }
+
+    /// What the last reading gave.
+    #[must_use]
+    pub fn shown(&self) -> &HotKeys {
+        &self.shown
+    }
+}
+
+fn overlap(kernel: &KeyWindow, app: &KeyWindow, mine: &[HotKey], its: &[HotKey]) -> Option<f64> {
+    let keys: BTreeSet<&str> = mine.iter().chain(its).map(|hot| hot.key.as_str()).collect();
+    let (mut least, mut most) = (0, 0);
+    for key in keys {
+        let kernel = kernel.count(key).number();
+        let app = match app.count(key) {
+            Grown::By(count) => count,
+            // Its own count of its own ten seconds is the next best.
+            Grown::AtLeast(count) => its.iter().find(|hot| hot.key == key).map_or(count, |hot| hot.count),
+        };
+        least += kernel.min(app);
+        most += kernel.max(app);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds are far below 2^53")]
+    (most > 0).then(|| least as f64 / most as f64)
+}
+
+/// What it means that a key is not in a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unlisted {
+    /// It has not been counted: a count that appears has grown from 0.
+    Nothing,
+    /// It may have any count that is too small for the list.
+    Unknown,
+}
+
+/// How much a key's count has grown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grown {
+    /// Exactly so much.
+    By(u64),
+    /// A part of the window is not known.
+    AtLeast(u64),
+}
+
+impl Grown {
+    const fn number(self) -> u64 {
+        match self {
+            Self::By(count) | Self::AtLeast(count) => count,
+        }
+    }
+}
+
+/// The growth of one witness's counts over the last ten seconds; bounded.
+#[derive(Debug)]
+struct KeyWindow {
+    unlisted: Unlisted,
+    previous: Option<Previous>,
+    slots: VecDeque<Slot>,
+}
+
+#[derive(Debug)]
+struct Previous {
+    at: Duration,
+    total: u64,
+    keys: HashMap<String, u64>,
+}
+
+/// What happened between two readings.
+#[derive(Debug)]
+struct Slot {
+    from: Duration,
+    to: Duration,
+    total: u64,
+    /// The largest growths, 0 among them, so that what is not here is not known.
+    keys: HashMap<String, u64>,
+}
+
+impl KeyWindow {
+    const fn new(unlisted: Unlisted) -> Self {
+        Self { unlisted, previous: None, slots: VecDeque::new() }
+    }
+
+    fn observe(&mut self, now: Duration, reading: KeyReading) {
+        let mut keys = HashMap::with_capacity(reading.keys.len());
+        // Two spellings of one key are one key.
+        for (key, count) in reading.keys {
+            *keys.entry(key).or_default() += count;
+        }
+        if let Some(previous) = &self.previous {
+            let grown = keys.iter().filter_map(|(key, count)| {
+                let before = match (previous.keys.get(key), self.unlisted) {
+                    // A count that fell began anew.
+                    (Some(before), _) if before <= count => *before,
+                    (None, Unlisted::Unknown) => return None,
+                    _ => 0,
+                };
+                Some(Count { key: key.clone(), count: count - before, error: 0 })
+            });
+            let kept = largest(grown.collect(), KEYS_A_SLOT);
+            self.slots.push_back(Slot {
+                from: previous.at,
+                to: now,
+                total: reading.total.checked_sub(previous.total).unwrap_or(reading.total),
+                keys: kept.into_iter().map(|count| (count.key, count.count)).collect(),
+            });
+        }
+        self.previous = Some(Previous { at: now, total: reading.total, keys });
+        // As in the shards' own windows, whole slots leave.
+        let longest = SLOT.saturating_mul(u32::try_from(SLOTS).unwrap_or(u32::MAX));
+        while self.slots.front().is_some_and(|slot| slot.from + longest < now) {
+            self.slots.pop_front();
+        }
+    }
+
+    /// How long the slots are together.
+    fn span(&self) -> Duration {
+        self.slots.iter().map(|slot| slot.to.saturating_sub(slot.from)).sum()
+    }
+
+    fn count(&self, key: &str) -> Grown {
+        let known = |slot: &Slot| slot.keys.get(key).copied();
+        let sum = self.slots.iter().filter_map(known).sum();
+        let whole = self.slots.iter().all(|slot| known(slot).is_some());
+        if whole { Grown::By(sum) } else { Grown::AtLeast(sum) }
+    }
+
+    fn hot(&self) -> Vec<HotKey> {
+        let total = self.slots.iter().map(|slot| slot.total).sum();
+        let keys: BTreeSet<&String> = self.slots.iter().flat_map(|slot| slot.keys.keys()).collect();
+        let counts = keys.into_iter().map(|key| Count {
+            key: key.clone(),
+            count: self.count(key).number(),
+            error: 0,
+        });
+        hot(total, largest(counts.collect(), HOT_MOST))
+            .into_iter()
+            .map(|hot| HotKey { key: hot.key, count: hot.count, ratio: hot.ratio })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! Two witnesses of one shard, replayed second by second.
+
+use super::*;
+
+/// Counts since the start, of kernel and application.
+#[derive(Default)]
+struct World {
+    now: Duration,
+    kernel: HashMap<String, u64>,
+    kernel_total: u64,
+    app: HashMap<String, u64>,
+    app_total: u64,
+    app_hot: Vec<HotKey>,
+    ledger: HotKeysLedger,
+}
+
+impl World {
+    /// Both witnesses count these.
+    fn request(&mut self, key: &str, count: u64) {
+        self.seen_by_kernel(key, count);
+        *self.app.entry(key.to_owned()).or_default() += count;
+        self.app_total += count;
+    }
+
+    fn seen_by_kernel(&mut self, key: &str, count: u64) {
+        *self.kernel.entry(key.to_owned()).or_default() += count;
+        self.kernel_total += count;
+    }
+
+    /// A second passes, and both are read; the application lists its ten largest.
+    fn second(&mut self) -> HotKeys {
+        self.now += Duration::from_millis(1_003);
+        let list = |counts: &HashMap<String, u64>| -> Vec<(String, u64)> {
+            counts.iter().map(|(key, count)| (key.clone(), *count)).collect()
+        };
+        let mut top = list(&self.app);
+        top.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        top.truncate(10);
+        let kernel = KeyReading { total: self.kernel_total, keys: list(&self.kernel) };
+        let app =
+            AppKeys { top: KeyReading { total: self.app_total, keys: top }, hot: self.app_hot.clone() };
+        self.ledger.observe(self.now, kernel, app).clone()
+    }
+}
+
+fn named(keys: &[HotKey]) -> Vec<(&str, u64)> {
+    keys.iter().map(|hot| (hot.key.as_str(), hot.count)).collect()
+}
+
+#[test]
+fn the_same_hot_key_on_both_sides_overlaps_wholly() {
+    let mut world = World { app_hot: vec![HotKey { key: "star".into(), count: 95, ratio: 0.5 }], ..World::default() };
+    // What came before the window counts for nobody.
+    world.request("old", 5_000);
+    world.second();
+    let mut last = HotKeys::default();
+    for second in 0..12 {
+        world.request("star", 10);
+        (0..10).for_each(|n| world.request(&format!("user-{}", second * 10 + n), 1));
+        last = world.second();
+        assert_eq!(last.overlap_ratio.is_some(), second >= 8, "not before the window is full: {second}");
+    }
+    // Nine slots of 1.003 s are within ten seconds.
+    assert_eq!(named(&last.kernel), [("star", 90)]);
+    assert!((last.kernel[0].ratio - 0.5).abs() < 1e-9 && (9.0..10.0).contains(&last.window_seconds));
+    // The application's list is its own; the overlap takes both counts of the same time.
+    assert_eq!(named(&last.app), [("star", 95)]);
+    assert_eq!(last.overlap_ratio, Some(1.0));
+}
+
+#[test]
+fn keys_that_only_one_calls_hot_lower_the_overlap() {
+    let mut world = World::default();
+    world.request("app-only", 1);
+    world.second();
+    let mut last = HotKeys::default();
+    for _ in 0..10 {
+        world.request("both", 40);
+        // A third of the kernel's is not the application's.
+        world.seen_by_kernel("kernel-only", 40);
+        *world.app.entry("app-only".to_owned()).or_default() += 40;
+        world.app_total += 40;
+        world.app_hot = ["both", "app-only"].map(|key| HotKey { key: key.into(), count: 400, ratio: 0.5 }).into();
+        last = world.second();
+    }
+    assert_eq!(named(&last.kernel), [("both", 360), ("kernel-only", 360)]);
+    // 360 of (360 + 360 + 360).
+    assert!(last.overlap_ratio.is_some_and(|ratio| (ratio - 1.0 / 3.0).abs() < 1e-9), "{last:?}");
+}
+
+#[test]
+fn without_a_hot_key_there_is_no_overlap() {
+    let mut world = World::default();
+    let mut last = HotKeys::default();
+    for _ in 0..12 {
+        (0..10).for_each(|n| world.request(&format!("user-{n}"), 3));
+        last = world.second();
+    }
+    assert_eq!((last.kernel.len(), last.app.len(), last.overlap_ratio), (0, 0, None));
+}
+
+#[test]
+fn a_key_the_application_does_not_list_has_the_count_of_its_own_window() {
+    let mut world = World::default();
+    // Ten keys with a long past fill its list.
+    (0..10).for_each(|n| world.request(&format!("past-{n}"), 1_000_000));
+    world.second();
+    let mut last = HotKeys::default();
+    for _ in 0..10 {
+        world.request("new", 10);
+        world.app_hot = vec![HotKey { key: "new".into(), count: 81, ratio: 0.9 }];
+        last = world.second();
+    }
+    assert_eq!(named(&last.kernel), [("new", 90)]);
+    assert!(last.overlap_ratio.is_some_and(|ratio| (ratio - 0.9).abs() < 1e-9), "{last:?}");
+}
+
+#[test]
+fn a_reset_and_a_key_admitted_anew_are_no_negative_growth() {
+    let mut window = KeyWindow::new(Unlisted::Nothing);
+    let read = |total, count| KeyReading { total, keys: vec![("k".into(), count)] };
+    window.observe(Duration::from_secs(1), read(100, 100));
+    window.observe(Duration::from_secs(2), read(7, 7));
+    assert_eq!((window.count("k"), window.slots[0].total), (Grown::By(7), 7));
+}
+
+#[test]
+fn spellings_of_one_key_are_added_up() {
+    let mut window = KeyWindow::new(Unlisted::Nothing);
+    window.observe(Duration::from_secs(1), KeyReading::default());
+    let keys = vec![("a/b".into(), 6), ("a/b".into(), 7)];
+    window.observe(Duration::from_secs(2), KeyReading { total: 13, keys });
+    assert_eq!(named(&window.hot()), [("a/b", 13)]);
+}
+
+#[test]
+fn readings_that_are_near_are_one_and_a_long_gap_starts_over() {
+    let mut ledger = HotKeysLedger::default();
+    let at = Duration::from_millis;
+    let read = |count| KeyReading { total: count, keys: vec![("k".into(), count)] };
+    ledger.observe(at(0), read(0), AppKeys::default());
+    ledger.observe(at(50), read(5), AppKeys::default());
+    assert!(ledger.kernel.slots.is_empty() && !ledger.is_due(at(899)) && ledger.is_due(at(900)));
+    let seen = ledger.observe(at(1_000), read(20), AppKeys::default());
+    assert_eq!(named(&seen.kernel), [("k", 20)]);
+    ledger.observe(at(9_000), read(5_000), AppKeys::default());
+    assert!(ledger.kernel.slots.is_empty() && ledger.shown().kernel.is_empty());
+}
+
+#[test]
+fn a_window_is_bounded_in_keys_and_slots() {
+    let mut window = KeyWindow::new(Unlisted::Nothing);
+    for second in 0..100_u64 {
+        let keys = (0..2_000_u64).map(|n| (format!("{n}"), second * n)).collect();
+        window.observe(Duration::from_secs(second), KeyReading { total: second * 2_000_000, keys });
+    }
+    assert_eq!(window.slots.len(), 10);
+    assert!(window.slots.iter().all(|slot| slot.keys.len() == KEYS_A_SLOT));
+    assert_eq!(window.count("1999"), Grown::By(19_990));
+}
