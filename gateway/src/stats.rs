@@ -121,9 +121,15 @@ impl Stats {
     /// The body of `/stats`.
     pub(crate) fn report(&self, cache: Settings, cache_size: u64) -> GatewayStats {
         // The lock keeps a reset from falling between the two readings.
-        let figures = {
+        let (figures, sent) = {
             let at_reset = self.at_reset.lock();
-            self.figures().since(&at_reset)
+            let figures = self.figures();
+            let sent = figures.sent.clone();
+            (figures.since(&at_reset), sent)
+        };
+        let by_shard = |counts: Vec<u64>| {
+            let shards = (0..).map(ShardId).zip(counts);
+            shards.map(|(shard_id, requests)| ShardRequests { shard_id, requests }).collect()
         };
         let gets = figures.hits + figures.misses + figures.coalesced;
         GatewayStats {
@@ -137,10 +143,8 @@ impl Stats {
             cache_hit_ratio: if gets == 0 { 0.0 } else { figures.hits as f64 / gets as f64 },
             total_requests: gets + figures.sets,
             started_at: self.started_at,
-            shard_requests: (0..)
-                .zip(figures.sent)
-                .map(|(id, requests)| ShardRequests { shard_id: ShardId(id), requests })
-                .collect(),
+            shard_requests: by_shard(figures.sent),
+            shard_requests_total: by_shard(sent),
             top_keys: self
                 .keys
                 .top(GATEWAY_TOP_KEYS)

@@ -120,7 +120,7 @@ pub struct ShardStats {
 pub struct ShardRequests {
     /// The shard.
     pub shard_id: ShardId,
-    /// Requests sent to it since the last reset.
+    /// Requests sent to it.
     pub requests: u64,
 }
 
@@ -149,6 +149,8 @@ pub struct GatewayStats {
     pub started_at: f64,
     /// Requests really sent, per shard.
     pub shard_requests: Vec<ShardRequests>,
+    /// The same since this process started; no reset lowers it.
+    pub shard_requests_total: Vec<ShardRequests>,
     /// The most accessed keys since the last reset, most first.
     pub top_keys: Vec<TopKey>,
 }

@@ -75,6 +75,7 @@ async fn stats() {
         "num_shards": 1, "cache_enabled": true, "cache_ttl_seconds": 60, "cache_size": 1,
         "cache_hits": 2, "cache_misses": 2, "cache_coalesced": 0, "cache_hit_ratio": 0.5, "total_requests": 5,
         "started_at": stats["started_at"], "shard_requests": [{"shard_id": 0, "requests": 3}],
+        "shard_requests_total": [{"shard_id": 0, "requests": 3}],
         "top_keys": [{"key": "a", "count": 3, "error": 0}, {"key": "b", "count": 2, "error": 0}],
     });
     assert_eq!(stats, expected);
