@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use protocol::shard_urls::ShardUrl;
 use service::metrics::Metrics;
 use service::process::StartError;
 use service::server::{Server, Started};
@@ -26,6 +27,7 @@ pub struct App {
     server: Server,
     metrics: Arc<Metrics>,
     probe: Arc<Probe>,
+    gateway: Option<ShardUrl>,
     kernel_log: Option<KernelLog>,
 }
 
@@ -54,7 +56,7 @@ impl Config {
         for feature in api::features(&probe) {
             probe.metrics.feature(feature.feature, feature.enabled, feature.reason);
         }
-        Ok(App { server, metrics, probe: Arc::new(probe), kernel_log })
+        Ok(App { server, metrics, probe: Arc::new(probe), gateway: self.gateway, kernel_log })
     }
 
     fn attach(&self) -> Result<Attachment, ProbeError> {
@@ -76,10 +78,10 @@ impl App {
     /// # Errors
     /// When a thread, runtime or client cannot be had.
     pub fn start(self) -> Result<Started, StartError> {
-        let Self { server, metrics, probe, kernel_log } = self;
+        let Self { server, metrics, probe, gateway, kernel_log } = self;
         let shown = Arc::clone(&probe);
         metrics.before_exposition(move || shown.export());
-        let (watch, asker) = first_look(&probe)?;
+        let (watch, asker) = first_look(&probe, gateway)?;
         let (health, tasks) = (server.health(), server.tasks());
         // Worker 0 takes them with it.
         let background = Mutex::new(Some((watch, kernel_log)));
@@ -98,10 +100,11 @@ impl App {
 }
 
 /// Baselines before anybody is told that the probe is ready, as far as the shards are there.
-fn first_look(probe: &Arc<Probe>) -> Result<(Watch, Asker), StartError> {
+fn first_look(probe: &Arc<Probe>, gateway: Option<ShardUrl>) -> Result<(Watch, Asker), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = || ShardStats::new().map_err(ProbeError::from);
-    let (mut watch, asker) = Watch::new(Arc::clone(probe), probe.shards.clone(), client()?);
+    let (watch, asker) = Watch::new(Arc::clone(probe), probe.shards.clone(), client()?);
+    let mut watch = watch.with_gateway(gateway);
     runtime.block_on(watch.first_look());
     // The client's connections belong to that runtime.
     watch.renew_client(client()?);

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use protocol::shard_urls::ShardUrls;
+use protocol::shard_urls::{ShardUrl, ShardUrls};
 use service::args::{ProcessArgs, SettingError};
 
 use crate::targets;
@@ -34,6 +34,9 @@ pub struct RunArgs {
     /// The shards, http://host:port separated by commas; the position in the list is the shard's id
     #[arg(long, env = "SHARD_URLS", value_name = "URLS")]
     pub shard_urls: String,
+    /// The gateway, http://host:port: requests that reach a shard without it are then named
+    #[arg(long, env = "GATEWAY_URL", value_name = "URL")]
+    pub gateway_url: Option<String>,
     /// Port to listen on; 0 takes any free one
     #[arg(long, env = "PORT", default_value_t = 9010, value_name = "PORT")]
     pub port: u16,
@@ -82,6 +85,8 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// The shards.
     pub shards: ShardUrls,
+    /// The gateway, where it is to be asked too.
+    pub gateway: Option<ShardUrl>,
     /// The cgroup to attach to; `None` asks the mount table.
     pub cgroup: Option<PathBuf>,
     /// What the kernel programs are told to do.
@@ -101,11 +106,19 @@ impl TryFrom<RunArgs> for Config {
             addr: SocketAddr::new(args.process.bind_address, args.port),
             workers: args.process.workers.unwrap_or(NonZeroUsize::MIN),
             shards,
+            gateway: args.gateway_url.as_deref().map(gateway).transpose()?,
             cgroup: args.cgroup,
             switches: Switches { kernel_log: args.kernel_log == Switch::On, rtt: args.rtt == Switch::On },
             program_stats: args.program_stats == Switch::On,
         })
     }
+}
+
+fn gateway(url: &str) -> Result<ShardUrl, SettingError> {
+    let parsed = ShardUrls::parse(url).ok().filter(|urls| urls.count().get() == 1);
+    parsed
+        .and_then(|urls| urls.iter().next().cloned())
+        .ok_or_else(|| SettingError::new("GATEWAY_URL", url, "give one http://host:port, without a path"))
 }
 
 #[cfg(test)]
@@ -125,6 +138,16 @@ mod tests {
         assert_eq!((config.workers.get(), config.shards.count().get()), (1, 2));
         assert_eq!(config.switches, Switches { kernel_log: false, rtt: true });
         assert!(config.cgroup.is_none());
+    }
+
+    #[test]
+    fn a_gateway_is_one_plain_url() {
+        let with = |url| config(&["--shard-urls", "http://a", "--gateway-url", url]);
+        assert_eq!(with("http://g:8000").unwrap().gateway.unwrap().to_string(), "http://g:8000");
+        for url in ["", "g:8000", "http://g,http://h", "http://g/stats"] {
+            let error = with(url).unwrap_err().to_string();
+            assert!(error.starts_with("GATEWAY_URL=") && error.lines().count() == 1, "{error}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use hotspot::counter::{Count, largest};
 use hotspot::window::{HOT_MOST, SLOT, SLOTS, hot};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Keys kept of one slot: one with more than a 64th of a slot's requests is surely there.
 const KEYS_A_SLOT: usize = 64;
@@ -49,7 +49,7 @@ pub struct AppKeys {
 }
 
 /// A hot key.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct HotKey {
     /// The key.
     pub key: String,
@@ -246,11 +246,8 @@ impl KeyWindow {
     fn hot(&self) -> Vec<HotKey> {
         let total = self.slots.iter().map(|slot| slot.total).sum();
         let keys: BTreeSet<&String> = self.slots.iter().flat_map(|slot| slot.keys.keys()).collect();
-        let counts = keys.into_iter().map(|key| Count {
-            key: key.clone(),
-            count: self.count(key).number(),
-            error: 0,
-        });
+        let counts =
+            keys.into_iter().map(|key| Count { key: key.clone(), count: self.count(key).number(), error: 0 });
         hot(total, largest(counts.collect(), HOT_MOST))
             .into_iter()
             .map(|hot| HotKey { key: hot.key, count: hot.count, ratio: hot.ratio })

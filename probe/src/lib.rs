@@ -9,6 +9,7 @@ pub mod app;
 pub mod attach;
 pub mod config;
 pub mod error;
+pub mod gateway;
 pub mod hot_keys;
 pub mod kernel_log;
 pub mod metrics;

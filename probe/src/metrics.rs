@@ -65,6 +65,8 @@ pub struct ProbeMetrics {
     difference: IntGaugeVec,
     bound: IntGaugeVec,
     agrees: IntGaugeVec,
+    bypassed: IntGaugeVec,
+    overlap: GaugeVec,
     feature_enabled: GaugeVec,
     events_lost: IntCounterVec,
     /// What the probe costs and how full its maps are.
@@ -139,6 +141,16 @@ impl ProbeMetrics {
                 "1 if kernel and shard agree, 0 if not, absent where there is no verdict.",
                 shard,
             )?,
+            bypassed: metrics.gauges(
+                "reconciliation_bypassed_requests",
+                "Data requests that surely reached the shard without the gateway; absent where none is asked.",
+                shard,
+            )?,
+            overlap: metrics.fractions(
+                "reconciliation_hot_keys_overlap_ratio",
+                "How far kernel and shard count the same for the keys that either calls hot; absent without any.",
+                shard,
+            )?,
             feature_enabled: metrics.fractions(
                 "probe_feature_enabled",
                 "1 if a feature of the probe works, 0 with the reason if not.",
@@ -189,6 +201,21 @@ impl ProbeMetrics {
             set(&self.difference, &id, comparison.difference);
             set(&self.bound, &id, bound);
             set(&self.agrees, &id, comparison.agrees.map(i64::from));
+            set(
+                &self.bypassed,
+                &id,
+                comparison.bypassed.map(|count| i64::try_from(count).unwrap_or(i64::MAX)),
+            );
+        }
+    }
+
+    /// The hot keys of a shard have been compared.
+    pub fn overlapped(&self, shard: u32, ratio: Option<f64>) {
+        let id = shard.to_string();
+        match ratio {
+            Some(ratio) => self.overlap.with_label_values(&[&id]).set(ratio),
+            // An error says the series was not there, which is as well.
+            None => drop(self.overlap.remove_label_values(&[&id])),
         }
     }
 

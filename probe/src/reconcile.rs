@@ -21,8 +21,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use probe_common::requests::{REASONS, Reason};
+use probe_common::requests::REASONS;
 use serde::Serialize;
+
+use self::cause::{Cause, Evidence};
+
+pub mod cause;
+
+pub use self::cause::CauseKind;
 
 /// The longest usual time between the kernel's count of a request and the application's: what is older counts as a
 /// difference.
@@ -58,7 +64,11 @@ pub struct Bracket {
     pub kernel_after: u64,
     /// Data requests whose client left before an answer, at `to`.
     pub aborted: u64,
-    /// Segments not parsed, at `to`, by [`Reason`].
+    /// Data requests whose answer was seen to begin, soon after `to`.
+    pub answered: u64,
+    /// Segments towards the shard that brought nothing new, at `to`.
+    pub repeated: u64,
+    /// Segments not parsed, at `to`, by [`Reason`](probe_common::requests::Reason).
     pub unparsed: [u64; REASONS],
     /// The application in between, or why it could not be read.
     pub app: Result<AppReading, String>,
@@ -79,10 +89,36 @@ pub struct Comparison {
     pub bound: Option<u64>,
     /// The verdict; absent where there can be none.
     pub agrees: Option<bool>,
-    /// Why there is a difference, or no verdict.
+    /// Why there is a difference, or no verdict, in one word that stays.
+    pub cause_kind: Option<CauseKind>,
+    /// The same in a sentence.
     pub cause: Option<String>,
     /// When the baseline was taken, in unix seconds.
     pub since: Option<f64>,
+    /// What the gateway sent by its own count, since `gateway_since`; absent where no gateway is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<u64>,
+    /// When the baseline with the gateway was taken, in unix seconds: that of a gateway started later is later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_since: Option<f64>,
+    /// Requests since then that surely reached the shard without the gateway; exactly so many while nothing is on its
+    /// way. Absent where no gateway is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bypassed: Option<u64>,
+}
+
+impl Comparison {
+    /// Says what another witness adds. It names the kind where kernel and application agree.
+    pub(crate) fn add_cause(&mut self, cause: Cause) {
+        if self.agrees == Some(true) {
+            self.cause_kind = Some(cause.kind);
+        }
+        self.cause = Some(match self.cause.take() {
+            Some(old) if self.agrees == Some(true) => format!("{}; {old}", cause.sentence),
+            Some(old) => format!("{old}; {}", cause.sentence),
+            None => cause.sentence,
+        });
+    }
 }
 
 /// Everything known of one shard.
@@ -99,8 +135,8 @@ struct Generation {
     started_at: f64,
     since: f64,
     kernel_at_baseline: u64,
-    aborted_at_baseline: u64,
-    unparsed_at_baseline: [u64; REASONS],
+    /// What was counted besides requests, at the baseline.
+    evidence: Evidence,
     /// `base` is at least this,
     low: i64,
     /// and at most this, once known.
@@ -137,10 +173,7 @@ impl Ledger {
                 if let Some(generation) = &mut self.generation {
                     generation.still = None;
                 }
-                return Comparison {
-                    cause: Some(format!("the shard cannot be read: {problem}")),
-                    ..Comparison::default()
-                };
+                return Cause::shard_unreadable(problem).alone();
             }
         };
         let seen = Seen {
@@ -193,8 +226,7 @@ impl Generation {
             started_at: app.started_at,
             since: bracket.unix_seconds,
             kernel_at_baseline: bracket.kernel_after,
-            aborted_at_baseline: bracket.aborted,
-            unparsed_at_baseline: bracket.unparsed,
+            evidence: Evidence::at(bracket),
             low: seen.count - seen.after,
             high: None,
             still: None,
@@ -205,7 +237,7 @@ impl Generation {
     fn observe(&mut self, bracket: &Bracket, app: AppReading, seen: &Seen) -> Comparison {
         let quiet = self.is_quiet(bracket, app);
         self.quiet = quiet;
-        let aborted = bracket.aborted.saturating_sub(self.aborted_at_baseline);
+        let aborted = bracket.aborted.saturating_sub(self.evidence.aborted);
         // The bracket's own interval.
         let low = seen.count - seen.after;
         let high = if quiet { Some(low) } else { seen.high }.map(|high| high + signed(aborted));
@@ -215,13 +247,16 @@ impl Generation {
             (mine, its) => mine.or(its),
         };
         if narrowed_high.is_none_or(|high| narrowed_low <= high) {
+            if quiet && self.high != Some(self.low) {
+                // By now nothing is on its way, so what has no answer never gets one.
+                self.evidence.unanswered = cause::unanswered(bracket);
+            }
             (self.low, self.high) = (narrowed_low, narrowed_high);
         }
         let kernel = bracket.kernel_after.saturating_sub(self.kernel_at_baseline);
         let since = Some(self.since);
         let Some(high) = self.high else {
-            let cause = Some("the baseline is being taken".to_owned());
-            return Comparison { kernel: Some(kernel), cause, since, ..Comparison::default() };
+            return Comparison { kernel: Some(kernel), since, ..Cause::baseline().alone() };
         };
         // Kernel − application for either end of what the baseline may be.
         let (least, most) = (seen.after - seen.count + self.low, seen.after - seen.count + high);
@@ -233,14 +268,22 @@ impl Generation {
         let on_their_way = if quiet { 0 } else { seen.moved };
         let bound = if equal { 0 } else { on_their_way.saturating_add(width).saturating_add(aborted) };
         let agrees = difference >= 0 && difference.unsigned_abs() <= bound;
+        let cause = if agrees {
+            Cause::within(bound.saturating_sub(aborted), aborted)
+        } else {
+            Some(Cause::beyond(difference, &self.evidence.since(bracket)))
+        };
+        let (cause_kind, cause) = Cause::split(cause);
         Comparison {
             kernel: Some(kernel),
             app: Some(u64::try_from(signed(kernel) - difference).unwrap_or(0)),
             difference: Some(difference),
             bound: Some(bound),
             agrees: Some(agrees),
-            cause: self.cause(difference, bound, aborted, agrees, &bracket.unparsed),
+            cause_kind,
+            cause,
             since,
+            ..Comparison::default()
         }
     }
 
@@ -260,48 +303,6 @@ impl Generation {
                 false
             }
         }
-    }
-
-    fn cause(
-        &self,
-        difference: i64,
-        bound: u64,
-        aborted: u64,
-        agrees: bool,
-        unparsed: &[u64; REASONS],
-    ) -> Option<String> {
-        if agrees && bound == 0 {
-            return None;
-        }
-        if agrees {
-            let moving = bound.saturating_sub(aborted);
-            let parts =
-                [(moving, "are on their way"), (aborted, "came from clients that left before an answer")];
-            let parts = parts.iter().filter(|(count, _)| *count > 0);
-            let parts: Vec<String> =
-                parts.map(|(count, what)| format!("up to {count} requests {what}")).collect();
-            return Some(parts.join(", "));
-        }
-        if difference > 0 {
-            return Some(format!(
-                "{difference} requests reached the shard's socket and are not in its count"
-            ));
-        }
-        let reasons: Vec<String> = Reason::ALL
-            .iter()
-            .zip(unparsed.iter().zip(self.unparsed_at_baseline))
-            .map(|(reason, (now, then))| (reason.name(), now.saturating_sub(then)))
-            .filter(|(_, count)| *count > 0)
-            .map(|(name, count)| format!("{name} {count}"))
-            .collect();
-        let missing = difference.unsigned_abs();
-        Some(if reasons.is_empty() {
-            format!(
-                "the shard counted {missing} requests the kernel did not see; do they reach it at another address?"
-            )
-        } else {
-            format!("the shard counted {missing} more; segments not parsed: {}", reasons.join(", "))
-        })
     }
 }
 

@@ -7,11 +7,13 @@ use protocol::shard_urls::{ShardUrl, ShardUrls};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::gateway::Gateway;
 use crate::metrics::Lost;
 use crate::probe::Probe;
+use crate::reconcile::cause::Cause;
 use crate::reconcile::{Bracket, Comparison, Ledger};
 use crate::shard_stats::ShardStats;
-use crate::source::Counters;
+use crate::source::{Counters, SourceError};
 use crate::targets::{self, Targets};
 
 /// How often the shards are looked up and compared without being asked.
@@ -51,6 +53,7 @@ pub struct Watch {
     shards: ShardUrls,
     stats: ShardStats,
     ledgers: Vec<Ledger>,
+    gateway: Option<Gateway>,
     targets: Targets,
     questions: mpsc::Receiver<oneshot::Sender<Snapshot>>,
     start: Instant,
@@ -66,7 +69,15 @@ impl Watch {
         let (sender, questions) = mpsc::channel(QUESTIONS);
         let ledgers = shards.iter().map(|_| Ledger::default()).collect();
         let targets = Targets::default();
-        (Self { probe, shards, stats, ledgers, targets, questions, start: Instant::now() }, Asker(sender))
+        let (gateway, start) = (None, Instant::now());
+        (Self { probe, shards, stats, ledgers, gateway, targets, questions, start }, Asker(sender))
+    }
+
+    /// Asks the gateway at this URL too.
+    #[must_use]
+    pub fn with_gateway(self, url: Option<ShardUrl>) -> Self {
+        let gateway = url.map(|url| Gateway::new(url, self.ledgers.len()));
+        Self { gateway, ..self }
     }
 
     /// The first look: watches what can be found and waits for the baselines that can be had quickly.
@@ -122,7 +133,8 @@ impl Watch {
         loop {
             let snapshot = self.compare().await;
             let settling =
-                self.ledgers.iter().zip(&snapshot.shards).any(|(ledger, shard)| ledger.is_settling(shard));
+                self.ledgers.iter().zip(&snapshot.shards).any(|(ledger, shard)| ledger.is_settling(shard))
+                    || self.gateway.as_ref().is_some_and(Gateway::is_settling);
             if !settling || Instant::now() >= deadline {
                 return snapshot;
             }
@@ -143,9 +155,13 @@ impl Watch {
                 return;
             }
             let old = self.targets.shards.iter().map(Some).chain(std::iter::repeat(None));
-            for ((ledger, new), old) in self.ledgers.iter_mut().zip(&targets.shards).zip(old) {
+            let ledgers = self.ledgers.iter_mut().zip(&targets.shards).zip(old);
+            for (shard, ((ledger, new), old)) in ledgers.enumerate() {
                 if old.is_none_or(|old| old.addresses != new.addresses) {
                     ledger.start_over();
+                    if let Some(gateway) = &mut self.gateway {
+                        gateway.start_over(shard);
+                    }
                 }
             }
         }
@@ -168,18 +184,19 @@ impl Watch {
         let brackets =
             futures_util::future::join_all(self.shards.iter().map(|url| bracket(probe, stats, url, start)))
                 .await;
-        let shards: Vec<Comparison> = self
+        let mut shards: Vec<Comparison> = self
             .ledgers
             .iter_mut()
-            .zip(brackets)
+            .zip(&brackets)
             .map(|(ledger, bracket)| match bracket {
-                Some(bracket) => ledger.observe(&bracket),
-                None => Comparison {
-                    cause: Some("the kernel's counters cannot be read".to_owned()),
-                    ..Comparison::default()
-                },
+                Some(bracket) => ledger.observe(bracket),
+                None => Cause::kernel_unreadable().alone(),
             })
             .collect();
+        if let Some(gateway) = &mut self.gateway {
+            let read = |shard| counters(probe, shard);
+            gateway.compare(stats, &brackets, read, || start.elapsed(), &mut shards).await;
+        }
         let snapshot = Snapshot { taken_at: unix_seconds(), shards };
         self.probe.metrics.compared(&snapshot.shards);
         snapshot
@@ -187,11 +204,13 @@ impl Watch {
 }
 
 async fn bracket(probe: &Probe, stats: &ShardStats, url: &ShardUrl, start: Instant) -> Option<Bracket> {
-    let before = counters(probe, url)?;
+    let shard = url.id.0;
+    let before = counters(probe, shard)?;
     let from = start.elapsed();
-    let app = stats.read(url).await;
-    let after = counters(probe, url)?;
+    let app = stats.read(url).await.map(|(reading, _)| reading);
+    let after = counters(probe, shard)?;
     let to = start.elapsed();
+    let answered = answered(probe, shard)?;
     if app.is_err() {
         probe.metrics.lost(Lost::ShardUnreadable);
     }
@@ -201,17 +220,28 @@ async fn bracket(probe: &Probe, stats: &ShardStats, url: &ShardUrl, start: Insta
         kernel_before: before.requests.data(),
         kernel_after: after.requests.data(),
         aborted: after.requests.aborted,
+        answered,
+        repeated: after.requests.repeats,
         unparsed: after.requests.unparsed,
         app,
         unix_seconds: unix_seconds(),
     })
 }
 
-fn counters(probe: &Probe, url: &ShardUrl) -> Option<Counters> {
-    match probe.read(url.id.0) {
-        Ok(counters) => Some(counters),
+fn counters(probe: &Probe, shard: u32) -> Option<Counters> {
+    readable(probe, shard, probe.read(shard))
+}
+
+/// Data requests of a shard whose answer was seen.
+fn answered(probe: &Probe, shard: u32) -> Option<u64> {
+    readable(probe, shard, probe.latency(shard)).map(|latency| latency.count())
+}
+
+fn readable<T>(probe: &Probe, shard: u32, read: Result<T, SourceError>) -> Option<T> {
+    match read {
+        Ok(read) => Some(read),
         Err(error) => {
-            tracing::error!(shard = url.id.0, %error, "no reading");
+            tracing::error!(shard, %error, "no reading");
             probe.metrics.lost(Lost::CountersUnreadable);
             None
         }

@@ -78,7 +78,11 @@ impl Lab {
 
     /// Starts a probe, on top of any that runs.
     pub async fn start_probe(&mut self) {
-        let settings = [("PORT", "0".to_owned()), ("SHARD_URLS", urls(&self.shard_addrs))];
+        let settings = [
+            ("PORT", "0".to_owned()),
+            ("SHARD_URLS", urls(&self.shard_addrs)),
+            ("GATEWAY_URL", self.at_gateway("")),
+        ];
         let mut probe = Process::start("probe", &["run"], &settings);
         let addr = probe.ready().await;
         self.probe = Some((probe, addr));

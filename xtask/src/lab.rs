@@ -219,12 +219,14 @@ fn probe(tree: &Tree, options: &Options) -> Result<Option<Command>> {
     };
     // Options, not variables: sudo passes no environment on.
     command.args(["guard", "--"]).arg(tree.release_binary("probe"));
-    let arguments: [OsString; 5] = [
+    let arguments: [OsString; 7] = [
         "run".into(),
         "--port".into(),
         options.ports.probe().to_string().into(),
         "--shard-urls".into(),
         options.ports.shard_urls().into(),
+        "--gateway-url".into(),
+        url(options.ports.gateway()).into(),
     ];
     command.args(arguments);
     Ok(Some(program(options, command)))

@@ -37,8 +37,7 @@ impl World {
         top.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         top.truncate(10);
         let kernel = KeyReading { total: self.kernel_total, keys: list(&self.kernel) };
-        let app =
-            AppKeys { top: KeyReading { total: self.app_total, keys: top }, hot: self.app_hot.clone() };
+        let app = AppKeys { top: KeyReading { total: self.app_total, keys: top }, hot: self.app_hot.clone() };
         self.ledger.observe(self.now, kernel, app).clone()
     }
 }
@@ -49,7 +48,8 @@ fn named(keys: &[HotKey]) -> Vec<(&str, u64)> {
 
 #[test]
 fn the_same_hot_key_on_both_sides_overlaps_wholly() {
-    let mut world = World { app_hot: vec![HotKey { key: "star".into(), count: 95, ratio: 0.5 }], ..World::default() };
+    let mut world =
+        World { app_hot: vec![HotKey { key: "star".into(), count: 95, ratio: 0.5 }], ..World::default() };
     // What came before the window counts for nobody.
     world.request("old", 5_000);
     world.second();
@@ -80,7 +80,8 @@ fn keys_that_only_one_calls_hot_lower_the_overlap() {
         world.seen_by_kernel("kernel-only", 40);
         *world.app.entry("app-only".to_owned()).or_default() += 40;
         world.app_total += 40;
-        world.app_hot = ["both", "app-only"].map(|key| HotKey { key: key.into(), count: 400, ratio: 0.5 }).into();
+        world.app_hot =
+            ["both", "app-only"].map(|key| HotKey { key: key.into(), count: 400, ratio: 0.5 }).into();
         last = world.second();
     }
     assert_eq!(named(&last.kernel), [("both", 360), ("kernel-only", 360)]);

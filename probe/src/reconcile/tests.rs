@@ -1,5 +1,7 @@
 //! A shard, its load and a clock, all made up: the ledger must say what is true of them.
 
+use probe_common::requests::Reason;
+
 use super::*;
 
 /// Requests reach the socket, and the application `delay` later.
@@ -11,6 +13,9 @@ struct World {
     active: u64,
     on_their_way: VecDeque<(Duration, u64)>,
     aborted: u64,
+    /// Requests that were answered though the application did not count them.
+    answered_uncounted: u64,
+    repeated: u64,
     unparsed: [u64; REASONS],
     ledger: Ledger,
 }
@@ -26,6 +31,8 @@ impl World {
             active: 0,
             on_their_way: VecDeque::new(),
             aborted: 0,
+            answered_uncounted: 0,
+            repeated: 0,
             unparsed: [0; REASONS],
             ledger: Ledger::default(),
         }
@@ -59,6 +66,9 @@ impl World {
             kernel_before,
             kernel_after: self.kernel,
             aborted: self.aborted,
+            // The shards answer what they count.
+            answered: self.app + self.answered_uncounted,
+            repeated: self.repeated,
             unparsed: self.unparsed,
             app: Ok(app),
             unix_seconds: self.now.as_secs_f64(),
@@ -239,12 +249,15 @@ fn an_unreadable_shard_has_no_verdict_and_gets_it_back() {
         kernel_before: 0,
         kernel_after: 0,
         aborted: 0,
+        answered: 0,
+        repeated: 0,
         unparsed: [0; REASONS],
         app: Err("no connection".to_owned()),
         unix_seconds: 0.0,
     });
     assert_eq!((lost.agrees, lost.difference, lost.bound), (None, None, None));
     assert_eq!(lost.cause.as_deref(), Some("the shard cannot be read: no connection"));
+    assert_eq!(lost.cause_kind, Some(CauseKind::ShardUnreadable));
     assert!(!world.ledger.is_settling(&lost));
     world.load(3, 1_000);
     assert_firm(&world.settle(), 0);
@@ -285,4 +298,34 @@ fn leaving_clients_under_load_do_not_spoil_a_baseline() {
     assert_eq!(rest.agrees, Some(true), "{rest:?}");
     world.app += 1_000;
     assert_eq!(world.settle().agrees, Some(false));
+}
+
+#[test]
+fn every_cause_has_its_kind() {
+    use CauseKind::{
+        Aborted, Baseline, InFlight, Retransmitted, Shed, Unanswered, Uncounted, Unparsed, Unseen,
+    };
+    type Change = fn(&mut World);
+    let cases: [(Change, Option<CauseKind>); 8] = [
+        (|_| {}, None),
+        (|world| (world.kernel, world.aborted) = (world.kernel + 2, world.aborted + 2), Some(Aborted)),
+        (|world| world.kernel += 2, Some(Unanswered)),
+        (|world| (world.kernel, world.repeated) = (world.kernel + 2, 2), Some(Retransmitted)),
+        (|world| (world.kernel, world.answered_uncounted) = (world.kernel + 2, 2), Some(Shed)),
+        (|world| (world.kernel, world.answered_uncounted) = (world.kernel + 2, 1), Some(Uncounted)),
+        (|world| world.app += 2, Some(Unseen)),
+        (|world| (world.app, world.unparsed[Reason::Budget as usize]) = (world.app + 2, 1), Some(Unparsed)),
+    ];
+    for (change, expected) in cases {
+        // Under load, so that the first baseline has requests on their way.
+        let mut world = World::new(30);
+        assert_eq!(world.look(0).cause_kind, Some(Baseline));
+        assert_eq!(world.load(8, 1_000)[7].cause_kind, Some(InFlight));
+        world.settle();
+        world.load(3, 1_000);
+        change(&mut world);
+        let rest = world.settle();
+        assert_eq!((rest.cause_kind, rest.cause.is_some()), (expected, expected.is_some()), "{rest:?}");
+        assert_eq!(rest.agrees, Some(matches!(expected, None | Some(Aborted))), "{rest:?}");
+    }
 }

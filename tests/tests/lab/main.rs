@@ -1,6 +1,7 @@
 //! The whole lab end to end.
 //!
 //! - `exactness`: generator = application = kernel, in every scenario and at saturation
+//! - `bypass`: what reaches a shard without the gateway is named
 //! - `baselines`: the same through resets, a shard's restart and a probe's restart
 //! - `stampede`: any number of readers of one absent key cause one request at the shard
 //! - `bytes`: the kernel's bytes beside those of nftables counters
@@ -19,6 +20,7 @@
 
 mod bad_input;
 mod baselines;
+mod bypass;
 mod bytes;
 mod capacity;
 mod exactness;

@@ -1,0 +1,183 @@
+//! What a difference is, as far as the kernel's other counters tell.
+//!
+//! The shard counts a request before any check, so nothing is shed ahead of its counter; what can stand between the
+//! socket and that counter is a shard that does not read (stopped, stuck, or with a full accept queue), and another
+//! server than this shard, which may answer without counting. The two are told apart by whether answers were seen.
+
+use probe_common::requests::{REASONS, Reason};
+use serde::Serialize;
+
+use super::{Bracket, Comparison, signed};
+
+/// What a difference, or the lack of a verdict, comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CauseKind {
+    /// No verdict: the kernel's counters cannot be read.
+    KernelUnreadable,
+    /// No verdict: the shard's `/stats` cannot be read.
+    ShardUnreadable,
+    /// No verdict: the baseline does not stand yet.
+    Baseline,
+    /// They agree: the requests are on their way.
+    InFlight,
+    /// They agree: clients left before an answer, and the shard need not have read what they sent.
+    Aborted,
+    /// They agree, but the gateway did not send all of it.
+    Bypassed,
+    /// They agree, but the gateway, which is to be asked too, cannot be read.
+    GatewayUnreadable,
+    /// The shard did not count requests, and no answer to them was seen: it has not read them.
+    Unanswered,
+    /// The same, and segments were sent again: a repeated request may have been counted twice.
+    Retransmitted,
+    /// The shard did not count requests, though all were answered: they are shed ahead of its counter.
+    Shed,
+    /// The shard did not count requests, and it cannot be told why.
+    Uncounted,
+    /// The kernel did not count requests, and there were segments it could not parse.
+    Unparsed,
+    /// The kernel did not see requests at all.
+    Unseen,
+}
+
+/// A kind with its sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cause {
+    pub(crate) kind: CauseKind,
+    pub(crate) sentence: String,
+}
+
+/// What the kernel counted besides requests: at the baseline, or since.
+#[derive(Clone, Debug)]
+pub(super) struct Evidence {
+    pub(super) aborted: u64,
+    /// Requests without a timed answer whose client is still there; maps are not read at one instant, so it may fall.
+    pub(super) unanswered: i64,
+    repeated: u64,
+    unparsed: [u64; REASONS],
+}
+
+/// Requests that had no timed answer by the bracket's end, their client being there.
+pub(super) fn unanswered(bracket: &Bracket) -> i64 {
+    signed(bracket.kernel_after) - signed(bracket.answered) - signed(bracket.aborted)
+}
+
+impl Evidence {
+    pub(super) fn at(bracket: &Bracket) -> Self {
+        Self {
+            aborted: bracket.aborted,
+            unanswered: unanswered(bracket),
+            repeated: bracket.repeated,
+            unparsed: bracket.unparsed,
+        }
+    }
+
+    /// What has come since.
+    pub(super) fn since(&self, bracket: &Bracket) -> Self {
+        let now = Self::at(bracket);
+        let mut unparsed = now.unparsed;
+        for (now, then) in unparsed.iter_mut().zip(self.unparsed) {
+            *now = now.saturating_sub(then);
+        }
+        Self {
+            aborted: now.aborted.saturating_sub(self.aborted),
+            unanswered: now.unanswered - self.unanswered,
+            repeated: now.repeated.saturating_sub(self.repeated),
+            unparsed,
+        }
+    }
+}
+
+impl Cause {
+    fn new(kind: CauseKind, sentence: impl Into<String>) -> Self {
+        Self { kind, sentence: sentence.into() }
+    }
+
+    pub(crate) fn kernel_unreadable() -> Self {
+        Self::new(CauseKind::KernelUnreadable, "the kernel's counters cannot be read")
+    }
+
+    pub(super) fn shard_unreadable(problem: &str) -> Self {
+        Self::new(CauseKind::ShardUnreadable, format!("the shard cannot be read: {problem}"))
+    }
+
+    pub(super) fn baseline() -> Self {
+        Self::new(CauseKind::Baseline, "the baseline is being taken")
+    }
+
+    pub(crate) fn bypassed(count: u64) -> Self {
+        let sentence = format!("{count} requests reached the shard without the gateway");
+        Self::new(CauseKind::Bypassed, sentence)
+    }
+
+    pub(crate) fn gateway_unreadable(problem: &str) -> Self {
+        Self::new(CauseKind::GatewayUnreadable, format!("the gateway cannot be read: {problem}"))
+    }
+
+    /// A comparison that says only this.
+    pub(crate) fn alone(self) -> Comparison {
+        let (cause_kind, cause) = Self::split(Some(self));
+        Comparison { cause_kind, cause, ..Comparison::default() }
+    }
+
+    pub(crate) fn split(cause: Option<Self>) -> (Option<CauseKind>, Option<String>) {
+        cause.map(|cause| (cause.kind, cause.sentence)).unzip()
+    }
+
+    /// What makes the bound of a difference that lies within it; nothing where the bound is 0.
+    pub(super) fn within(moving: u64, aborted: u64) -> Option<Self> {
+        let kind = if moving > 0 { CauseKind::InFlight } else { CauseKind::Aborted };
+        let parts = [(moving, "are on their way"), (aborted, "came from clients that left before an answer")];
+        let parts: Vec<String> = parts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("up to {count} requests {what}"))
+            .collect();
+        (!parts.is_empty()).then(|| Self::new(kind, parts.join(", ")))
+    }
+
+    /// What a difference is that lies beyond its bound.
+    pub(super) fn beyond(difference: i64, since: &Evidence) -> Self {
+        if difference > 0 { Self::uncounted(difference, since) } else { Self::missed(difference, since) }
+    }
+
+    /// The shard counted fewer than the kernel.
+    fn uncounted(difference: i64, since: &Evidence) -> Self {
+        let (kind, why) = if since.unanswered <= 0 {
+            (CauseKind::Shed, "; all were answered, so they are answered ahead of the count".to_owned())
+        } else if since.unanswered < difference {
+            (CauseKind::Uncounted, String::new())
+        } else if signed(since.repeated) >= difference {
+            let repeated = since.repeated;
+            (
+                CauseKind::Retransmitted,
+                format!("; {repeated} segments were sent again, and one of them may have counted twice"),
+            )
+        } else {
+            (CauseKind::Unanswered, "; no answer to them was seen: has the shard read them?".to_owned())
+        };
+        Self::new(
+            kind,
+            format!("{difference} requests reached the shard's socket and are not in its count{why}"),
+        )
+    }
+
+    /// The kernel counted fewer than the shard.
+    fn missed(difference: i64, since: &Evidence) -> Self {
+        let missing = difference.unsigned_abs();
+        let reasons: Vec<String> = Reason::ALL
+            .iter()
+            .zip(since.unparsed)
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| format!("{} {count}", reason.name()))
+            .collect();
+        if reasons.is_empty() {
+            let what = "requests the kernel did not see; do they reach it at another address?";
+            return Self::new(CauseKind::Unseen, format!("the shard counted {missing} {what}"));
+        }
+        let reasons = reasons.join(", ");
+        let sentence = format!("the shard counted {missing} more; segments not parsed: {reasons}");
+        Self::new(CauseKind::Unparsed, sentence)
+    }
+}
