@@ -9,13 +9,14 @@ use protocol::Key;
 const STRIPES: usize = 16;
 /// Exact while there are at most 50,000 keys: a sixteenth of those is 3,125, and six standard deviations of how unevenly
 /// keys fall on the stripes are 325 more.
-const LIMITS: Limits = Limits { exact_keys: 3_500, sketch_keys: 256 };
+const LIMITS: Limits = Limits { exact_keys: 3_500, sketch_keys: 96 };
 
-/// Counts accesses by key. Exact up to 50,000 keys; beyond, each count carries its error, at most a 256th of the
+/// Counts accesses by key. Exact up to 50,000 keys; beyond, each count carries its error, at most a 96th of the
 /// accesses of its stripe.
 ///
 /// Memory: at most 56,000 keys of 512 bytes with about 100 bytes of bookkeeping each, 35 MB; with the keys of the lab's
-/// scenarios, 5 MB. Once a stripe's exact counting ends it keeps 256 keys, all stripes together 4,096: 2.5 MB.
+/// scenarios, 5 MB. Once a stripe's exact counting ends it keeps 96 keys, all stripes together 1,536:
+/// 250 KiB with keys like the lab's, 1 MB with the longest.
 pub(crate) struct KeyCounts(Striped<Mutex<KeyCounter<Key>>>);
 
 impl KeyCounts {

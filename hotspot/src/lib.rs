@@ -5,7 +5,11 @@
 //! placement must produce; [`striped`] holds counts apart for several cores. Nothing here reads a clock: time is an argument. Nothing here does I/O.
 
 pub mod counter;
+pub mod hot_keys;
 pub mod predict;
 pub mod promotion;
+pub mod skew;
+mod special;
 pub mod striped;
 pub mod window;
+pub mod zipf_fit;

@@ -1,117 +1,163 @@
-//! What happened in the last ten seconds: ten one-second slots in a ring, each a bounded counter.
+//! What happened in the last ten seconds: one-second slots in a ring, reads and writes apart, each a bounded counter.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::hash::Hash;
 use std::time::Duration;
 
-use crate::counter::{Count, KeyCounter, Limits};
+use crate::counter::{Count, KeyCounter, Limits, merged};
 
-/// Slots in the ring; one is still filling, so a full window spans 9 to 10 s.
+/// Slots of a window.
 pub const SLOTS: u64 = 10;
 /// Length of one slot.
 pub const SLOT: Duration = Duration::from_secs(1);
 
-/// A sliding window over key accesses. Time is given as the duration since any fixed start and must not go back.
-#[derive(Clone, Debug)]
-pub struct Window<K> {
-    limits: Limits,
-    /// Slot number (time / [`SLOT`]) with its counter, oldest first; slots without accesses are absent.
-    slots: std::collections::VecDeque<(u64, KeyCounter<K>)>,
+/// What an access does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Asks for a value, whether it exists or not.
+    Read,
+    /// Stores a value.
+    Write,
 }
 
-impl<K: Clone + Eq + Hash> Window<K> {
-    /// An empty window whose slots each keep to `limits`.
+/// A sliding window over key accesses. Time is given as the duration since any fixed start; should it go back, what
+/// comes late counts in the newest slot.
+#[derive(Clone, Debug)]
+pub struct Window<K: Clone + Eq + Hash> {
+    limits: Limits,
+    since: Duration,
+    /// Oldest first; slots without accesses are absent. [`SLOTS`] full ones and the one that is filling.
+    slots: VecDeque<Slot<K>>,
+}
+
+#[derive(Clone, Debug)]
+struct Slot<K: Clone + Eq + Hash> {
+    /// Its start in units of [`SLOT`].
+    number: u64,
+    reads: KeyCounter<K>,
+    writes: KeyCounter<K>,
+}
+
+impl<K: Clone + Eq + Hash + Ord> Window<K> {
+    /// An empty window that counts from `since` on and whose slots each keep to `limits`, for reads and for writes.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, slots: std::collections::VecDeque::new() }
+    pub fn new(limits: Limits, since: Duration) -> Self {
+        Self { limits, since, slots: VecDeque::new() }
     }
 
     /// Counts one access at `now`.
-    pub fn add(&mut self, key: &K, now: Duration) {
-        let slot = self.advance(now);
-        if self.slots.back().is_none_or(|(last, _)| *last < slot) {
-            self.slots.push_back((slot, KeyCounter::new(self.limits)));
+    pub fn add(&mut self, key: &K, access: Access, now: Duration) {
+        self.add_many(key, access, 1, now);
+    }
+
+    /// Counts `n` accesses at `now`.
+    pub fn add_many(&mut self, key: &K, access: Access, n: u64, now: Duration) {
+        let number = self.advance(now);
+        if self.slots.back().is_none_or(|last| last.number < number) {
+            let counter = || KeyCounter::new(self.limits);
+            self.slots.push_back(Slot { number, reads: counter(), writes: counter() });
         }
-        if let Some((_, counter)) = self.slots.back_mut() {
-            counter.add(key);
+        if let Some(slot) = self.slots.back_mut() {
+            let counter = if access == Access::Read { &mut slot.reads } else { &mut slot.writes };
+            counter.add_many(key, n);
         }
     }
 
-    /// Accesses in the window that ends at `now`.
-    pub fn total(&mut self, now: Duration) -> u64 {
-        self.advance(now);
-        self.slots.iter().map(|(_, counter)| counter.total()).sum()
+    /// The window that ends at `now`: the slot that is filling and the nine before it.
+    pub fn sliding(&mut self, now: Duration) -> View<'_, K> {
+        let number = self.advance(now);
+        self.view(number.saturating_sub(SLOTS - 1), number + 1, now)
     }
 
-    /// The `n` largest keys of the window that ends at `now`, by lower bound. A key's count is at least its sum over the
-    /// slots that hold it; where a slot's sketch does not hold it, what it may have had there is not counted.
-    pub fn top(&mut self, n: usize, now: Duration) -> Vec<Count<K>> {
-        self.advance(now);
-        let mut sums: HashMap<K, (u64, u64)> = HashMap::new();
-        for (_, counter) in &self.slots {
-            for c in counter.top(self.limits.sketch_keys.max(n)) {
-                let sum = sums.entry(c.key).or_default();
-                sum.0 += c.count;
-                sum.1 += c.error;
-            }
-        }
-        let mut all: Vec<_> =
-            sums.into_iter().map(|(key, (count, error))| Count { key, count, error }).collect();
-        all.sort_unstable_by_key(|c| std::cmp::Reverse(c.sure()));
-        all.truncate(n);
-        all
+    /// The last `seconds` full slots at `now`, at most [`SLOTS`].
+    pub fn full(&mut self, seconds: u64, now: Duration) -> View<'_, K> {
+        let number = self.advance(now);
+        let first = number.saturating_sub(seconds.min(SLOTS));
+        self.view(first, number, start_of(number))
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
+    /// Forgets everything and counts from `since` on.
+    pub fn clear(&mut self, since: Duration) {
         self.slots.clear();
+        self.since = since;
     }
 
-    /// Drops what has left the window; gives the slot number of `now`.
+    /// Slots `first .. after`, which end at `end`.
+    fn view(&self, first: u64, after: u64, end: Duration) -> View<'_, K> {
+        let slots = self.slots.iter().filter(|slot| (first..after).contains(&slot.number)).collect();
+        View { slots, span: end.saturating_sub(self.since.max(start_of(first))) }
+    }
+
+    /// Drops what no view can show; gives the slot number of `now`.
     fn advance(&mut self, now: Duration) -> u64 {
-        let slot = now.as_secs() / SLOT.as_secs();
-        while self.slots.front().is_some_and(|(first, _)| first + SLOTS <= slot) {
+        let number = now.as_secs() / SLOT.as_secs();
+        while self.slots.front().is_some_and(|first| first.number + SLOTS < number) {
             self.slots.pop_front();
         }
-        slot
+        number
     }
 }
 
-/// A key over the shard's own threshold: more than 30 % of the window's accesses, of at least 10.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Hot<K> {
-    /// The key.
-    pub key: K,
-    /// Its share of the window, 0 … 1, by its lower bound.
-    pub ratio: f64,
-    /// Its accesses in the window (lower bound).
-    pub count: u64,
+fn start_of(slot: u64) -> Duration {
+    Duration::from_secs(slot.saturating_mul(SLOT.as_secs()))
 }
 
-/// Share of a shard's accesses above which a key is hot.
-pub const HOT_SHARE: f64 = 0.3;
-/// Fewest accesses in the window for anything to be called hot.
-pub const HOT_MIN_SAMPLES: u64 = 10;
+/// Some slots of a window, and the time that they measured.
+#[derive(Clone, Debug)]
+pub struct View<'a, K: Clone + Eq + Hash> {
+    slots: Vec<&'a Slot<K>>,
+    span: Duration,
+}
 
-/// More than three keys cannot each have 30 %: so many of the largest are all that [`hot`] needs.
-pub const HOT_MOST: usize = 3;
-
-/// Those of the largest keys `top` (hottest first) that are hot in a window of `total` accesses.
-pub fn hot<K>(total: u64, top: impl IntoIterator<Item = Count<K>>) -> Vec<Hot<K>> {
-    if total < HOT_MIN_SAMPLES {
-        return Vec::new();
+impl<K: Clone + Eq + Hash + Ord> View<'_, K> {
+    /// The time during which these accesses were counted; what a rate divides by.
+    #[must_use]
+    pub fn span(&self) -> Duration {
+        self.span
     }
-    #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds are far below 2^53")]
-    let share = |count: u64| count as f64 / total as f64;
-    top.into_iter()
-        .map(|c| Hot { ratio: share(c.sure()), count: c.sure(), key: c.key })
-        .filter(|hot| hot.ratio > HOT_SHARE)
-        .collect()
+
+    /// Accesses.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.reads() + self.writes()
+    }
+
+    /// Reads among them.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.reads.total()).sum()
+    }
+
+    /// Writes among them.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.writes.total()).sum()
+    }
+
+    /// The `n` largest keys by what they surely got, reads and writes together.
+    #[must_use]
+    pub fn top(&self, n: usize) -> Vec<Count<K>> {
+        let both = self.slots.iter().flat_map(|slot| [&slot.reads, &slot.writes]);
+        merged(&both.collect::<Vec<_>>(), n)
+    }
+
+    /// The `n` most read keys.
+    #[must_use]
+    pub fn top_reads(&self, n: usize) -> Vec<Count<K>> {
+        merged(&self.slots.iter().map(|slot| &slot.reads).collect::<Vec<_>>(), n)
+    }
+
+    /// The `n` most written keys.
+    #[must_use]
+    pub fn top_writes(&self, n: usize) -> Vec<Count<K>> {
+        merged(&self.slots.iter().map(|slot| &slot.writes).collect::<Vec<_>>(), n)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const LIMITS: Limits = Limits { exact_keys: 64, sketch_keys: 32 };
 
@@ -119,53 +165,89 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    fn hot_in<K: Clone + Eq + Hash>(window: &mut Window<K>, now: Duration) -> Vec<Hot<K>> {
-        hot(window.total(now), window.top(HOT_MOST, now))
+    fn window<K: Clone + Eq + Hash + Ord>() -> Window<K> {
+        Window::new(LIMITS, Duration::ZERO)
     }
 
     #[test]
     fn accesses_leave_after_ten_slots() {
-        let mut window = Window::new(LIMITS);
-        window.add(&"a", at(500));
-        window.add(&"b", at(1_500));
-        assert_eq!(window.total(at(9_999)), 2);
-        assert_eq!(window.total(at(10_000)), 1);
-        assert_eq!(window.total(at(11_000)), 0);
-        assert!(window.top(5, at(11_000)).is_empty());
+        let mut window = window();
+        window.add(&"a", Access::Read, at(500));
+        window.add(&"b", Access::Write, at(1_500));
+        assert_eq!(window.sliding(at(9_999)).total(), 2);
+        assert_eq!(window.sliding(at(10_000)).total(), 1);
+        assert_eq!(window.full(10, at(10_000)).total(), 2);
+        assert_eq!(window.full(10, at(11_000)).total(), 1);
+        assert_eq!(window.full(10, at(12_000)).total(), 0);
+        assert!(window.sliding(at(11_000)).top(5).is_empty());
     }
 
     #[test]
-    fn hot_needs_ten_samples_and_more_than_thirty_percent() {
-        let mut window = Window::new(LIMITS);
-        (0..9).for_each(|_| window.add(&"only", at(0)));
-        assert!(hot_in(&mut window, at(1)).is_empty());
-        window.add(&"only", at(2));
-        assert_eq!(hot_in(&mut window, at(3)), [Hot { key: "only", ratio: 1.0, count: 10 }]);
-
-        let mut window = Window::new(LIMITS);
-        for (key, n) in [("at", 30), ("over", 31), ("c", 20), ("d", 19)] {
-            (0..n).for_each(|_| window.add(&key, at(0)));
-        }
-        assert_eq!(hot_in(&mut window, at(1)), [Hot { key: "over", ratio: 0.31, count: 31 }]);
+    fn the_slot_that_is_filling_is_in_no_full_view() {
+        let mut window = window();
+        window.add(&1, Access::Read, at(999));
+        window.add(&2, Access::Read, at(1_000));
+        assert_eq!(window.full(1, at(1_999)).top(9).iter().map(|c| c.key).collect::<Vec<_>>(), [1]);
+        assert_eq!(window.full(1, at(2_000)).top(9).iter().map(|c| c.key).collect::<Vec<_>>(), [2]);
     }
 
     #[test]
-    fn a_key_that_cools_down_is_no_longer_hot() {
-        let mut window = Window::new(LIMITS);
-        (0..100).for_each(|_| window.add(&0u32, at(0)));
-        (0..300).for_each(|i| window.add(&(1 + i), at(5_000 + u64::from(i))));
-        assert!(hot_in(&mut window, at(6_000)).is_empty());
+    fn spans_are_the_time_that_was_measured() {
+        let mut window: Window<u8> = Window::new(LIMITS, at(3_400));
+        assert_eq!(window.sliding(at(3_900)).span(), at(500));
+        assert_eq!(window.full(1, at(3_900)).span(), at(0));
+        assert_eq!(window.full(10, at(4_100)).span(), at(600));
+        assert_eq!(window.full(1, at(5_000)).span(), at(1_000));
+        assert_eq!(window.sliding(at(60_250)).span(), at(9_250));
+        assert_eq!(window.full(10, at(60_250)).span(), at(10_000));
+        window.clear(at(60_500));
+        assert_eq!(window.sliding(at(61_000)).span(), at(500));
     }
 
     #[test]
     fn many_keys_do_not_hide_the_hot_one() {
-        let mut window = Window::new(LIMITS);
+        let mut window = window();
         for i in 0..10_000u32 {
-            window.add(&i, at(u64::from(i)));
-            window.add(&u32::MAX, at(u64::from(i)));
+            window.add(&i, Access::Read, at(u64::from(i)));
+            window.add(&u32::MAX, Access::Write, at(u64::from(i)));
         }
-        let hot = hot_in(&mut window, at(9_999));
-        assert_eq!(hot.len(), 1);
-        assert!(hot[0].key == u32::MAX && hot[0].ratio > 0.45 && hot[0].ratio <= 0.5, "{hot:?}");
+        let view = window.sliding(at(9_999));
+        let top = view.top(2);
+        assert!(top[0].key == u32::MAX && top[0].sure() > 9_000 && top[0].count >= 10_000, "{top:?}");
+        assert!(top[1].sure() < 10, "{top:?}");
+        assert_eq!((view.reads(), view.writes()), (10_000, 10_000));
+        assert_eq!(view.top_writes(9).len(), 1);
+        assert!(view.top_reads(9).iter().all(|c| c.key != u32::MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn a_window_holds_what_a_list_of_accesses_says(
+            steps in prop::collection::vec((0u8..8, any::<bool>(), 0u64..1_500, 1u64..5), 1..200),
+            seconds in 1u64..=10,
+        ) {
+            let mut window = window();
+            let (mut list, mut now) = (Vec::new(), 0);
+            for (key, write, pause, n) in steps {
+                now += pause;
+                let access = if write { Access::Write } else { Access::Read };
+                window.add_many(&key, access, n, at(now));
+                list.push((key, access, now / 1_000, n));
+            }
+            let slot = now / 1_000;
+            let sum = |first: u64, after: u64, access: Access| -> u64 {
+                list.iter().filter(|a| (first..after).contains(&a.2) && a.1 == access).map(|a| a.3).sum()
+            };
+            let (sliding, full) = ((slot.saturating_sub(9), slot + 1), (slot.saturating_sub(seconds), slot));
+            let view = window.sliding(at(now));
+            prop_assert_eq!(view.reads(), sum(sliding.0, sliding.1, Access::Read));
+            prop_assert_eq!(view.writes(), sum(sliding.0, sliding.1, Access::Write));
+            // Few keys: every count is exact, and the top is all there is.
+            prop_assert_eq!(view.top(8).iter().map(|c| c.count).sum::<u64>(), view.total());
+            let view = window.full(seconds, at(now));
+            prop_assert_eq!(view.total(), sum(full.0, full.1, Access::Read) + sum(full.0, full.1, Access::Write));
+            prop_assert_eq!(view.top_reads(8).iter().map(Count::sure).sum::<u64>(), view.reads());
+            prop_assert_eq!(view.top_writes(8).iter().map(Count::sure).sum::<u64>(), view.writes());
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A shard as a whole: built from its settings, then started.
 
+use hotspot::window::Access;
 use protocol::{Key, ShardId};
 use service::key_series::KeySeries;
 use service::metrics::Metrics;
@@ -43,9 +44,14 @@ impl Shard {
     ///
     /// # Errors
     /// When there is no room to wait.
-    pub(crate) async fn serve(&self, request: &mut Request<'_>, key: &Key) -> Result<Turn<'_>, Refusal> {
+    pub(crate) async fn serve(
+        &self,
+        request: &mut Request<'_>,
+        key: &Key,
+        access: Access,
+    ) -> Result<Turn<'_>, Refusal> {
         request.asks_for(key);
-        self.stats.record(key);
+        self.stats.record(key, access);
         let turn = self.capacity.enter().await.ok_or(Refusal::Overloaded)?;
         self.timer.sleep(turn.time()).await;
         Ok(turn)

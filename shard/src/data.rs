@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
+use hotspot::window::Access;
 use protocol::body::STORED;
 use protocol::json::SetRequest;
 use protocol::{ErrorKind, Key, ShardId};
@@ -61,7 +62,7 @@ fn finish(request: Request<'_>, answered: Result<Vec<u8>, Refusal>) -> Response 
 async fn read(shard: &Shard, request: &mut Request<'_>, uri: &Uri) -> Result<Vec<u8>, Refusal> {
     // The route matches nothing that lacks the prefix.
     let key = Key::from_path_segment(uri.path().strip_prefix(PREFIX).unwrap_or_default())?;
-    let _turn = shard.serve(request, &key).await?;
+    let _turn = shard.serve(request, &key, Access::Read).await?;
     // A clock before 1970 is no reason to refuse a read.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     match shard.store.read(&key, now) {
@@ -73,7 +74,7 @@ async fn read(shard: &Shard, request: &mut Request<'_>, uri: &Uri) -> Result<Vec
 async fn write(shard: &Shard, request: &mut Request<'_>, body: Body) -> Result<Vec<u8>, Refusal> {
     let body = service::body::read(body).await.map_err(Refusal::Body)?;
     let SetRequest { key, value } = SetRequest::parse(&body).map_err(|err| Refusal::Body(err.into()))?;
-    let _turn = shard.serve(request, &key).await?;
+    let _turn = shard.serve(request, &key, Access::Write).await?;
     let mut json = Vec::with_capacity(body.len());
     push_json(&mut json, &value);
     let answer = set_answer(&key, shard.id);

@@ -4,11 +4,12 @@
 //! exact up to about [`EXACT_KEYS`] distinct keys and carry their error beyond.
 
 use hotspot::counter::{Count, KeyCounter, Limits, largest};
+use hotspot::hot_keys::{HOT_MOST, Hot, hot};
 use hotspot::striped::Striped;
-use hotspot::window::{HOT_MOST, Hot, Window, hot};
+use hotspot::window::{Access, Window};
 use parking_lot::Mutex;
 use protocol::Key;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Distinct keys since the last reset up to which every count is exact.
 pub const EXACT_KEYS: usize = 50_000;
@@ -16,7 +17,7 @@ pub const EXACT_KEYS: usize = 50_000;
 const STRIPES: usize = 4;
 /// Hashing spreads keys unevenly; with an eighth more room a stripe is not full before all hold [`EXACT_KEYS`] (the
 /// spread is 97 keys, so that is 16 standard deviations).
-const TOTALS: Limits = Limits { exact_keys: EXACT_KEYS / STRIPES * 9 / 8, sketch_keys: 128 };
+const TOTALS: Limits = Limits { exact_keys: EXACT_KEYS / STRIPES * 9 / 8, sketch_keys: 64 };
 /// Per stripe and second; a key with more than 1/64 of a second's accesses is surely seen.
 const SECOND: Limits = Limits { exact_keys: 256, sketch_keys: 64 };
 
@@ -31,25 +32,28 @@ struct Stripe {
     window: Window<Key>,
 }
 
-impl Default for Stripe {
-    fn default() -> Self {
-        Self { totals: KeyCounter::new(TOTALS), window: Window::new(SECOND) }
+impl Stripe {
+    fn new(since: Duration) -> Self {
+        Self { totals: KeyCounter::new(TOTALS), window: Window::new(SECOND, since) }
     }
 }
 
 impl Default for Stats {
     fn default() -> Self {
-        Self { stripes: Striped::new(STRIPES, Mutex::default), start: Instant::now() }
+        Self {
+            stripes: Striped::new(STRIPES, || Mutex::new(Stripe::new(Duration::ZERO))),
+            start: Instant::now(),
+        }
     }
 }
 
 impl Stats {
     /// Counts one access.
-    pub fn record(&self, key: &Key) {
+    pub fn record(&self, key: &Key, access: Access) {
         let mut stripe = self.stripes.of(key).lock();
         stripe.totals.add(key);
         // Read under the lock: a window's time must not go back.
-        stripe.window.add(key, self.start.elapsed());
+        stripe.window.add(key, access, self.start.elapsed());
     }
 
     /// The `n` most accessed keys since the last reset, by what they surely got, most first.
@@ -65,16 +69,19 @@ impl Stats {
         let (mut total, mut keys) = (0, Vec::new());
         for stripe in self.stripes.iter() {
             let mut stripe = stripe.lock();
-            let now = self.start.elapsed();
-            total += stripe.window.total(now);
-            keys.extend(stripe.window.top(HOT_MOST, now));
+            let view = stripe.window.sliding(self.start.elapsed());
+            total += view.total();
+            keys.extend(view.top(HOT_MOST));
         }
         hot(total, largest(keys, HOT_MOST))
     }
 
     /// Forgets totals and window.
     pub fn reset(&self) {
-        self.stripes.iter().for_each(|stripe| *stripe.lock() = Stripe::default());
+        for stripe in self.stripes.iter() {
+            let mut stripe = stripe.lock();
+            *stripe = Stripe::new(self.start.elapsed());
+        }
     }
 }
 
@@ -90,10 +97,10 @@ mod tests {
     fn totals_are_ranked_over_all_stripes_and_exact_to_the_stated_number_of_keys() {
         let stats = Stats::default();
         for n in 0..EXACT_KEYS {
-            stats.record(&key(n));
+            stats.record(&key(n), Access::Read);
         }
         for n in 0..20 {
-            (0..n).for_each(|_| stats.record(&key(n)));
+            (0..n).for_each(|_| stats.record(&key(n), Access::Read));
         }
         let top: Vec<_> = stats.top(3).into_iter().map(|c| (c.key, c.count, c.error)).collect();
         assert_eq!(top, [(key(19), 20, 0), (key(18), 19, 0), (key(17), 18, 0)]);
@@ -105,8 +112,8 @@ mod tests {
     fn beyond_that_the_heavy_keys_stay_and_carry_their_error() {
         let stats = Stats::default();
         for n in 0..3 * EXACT_KEYS {
-            stats.record(&key(n));
-            stats.record(&key(n % 5));
+            stats.record(&key(n), Access::Read);
+            stats.record(&key(n % 5), Access::Read);
         }
         let top = stats.top(5);
         for c in &top {
@@ -121,10 +128,10 @@ mod tests {
     #[test]
     fn hot_is_a_share_of_the_whole_shard() {
         let stats = Stats::default();
-        (0..9).for_each(|_| stats.record(&key(0)));
+        (0..9).for_each(|_| stats.record(&key(0), Access::Read));
         assert!(stats.hot().is_empty(), "nine samples are too few");
-        (0..22).for_each(|_| stats.record(&key(0)));
-        (0..69).for_each(|n| stats.record(&key(1 + n % 3)));
+        (0..22).for_each(|_| stats.record(&key(0), Access::Read));
+        (0..69).for_each(|n| stats.record(&key(1 + n % 3), Access::Read));
         let hot = stats.hot();
         assert_eq!(hot.len(), 1, "{hot:?}");
         assert!(hot[0].key == key(0) && hot[0].count == 31 && (hot[0].ratio - 0.31).abs() < 1e-9, "{hot:?}");
