@@ -1,6 +1,6 @@
 //! Settings: [`Args`] as typed in, [`Config`] as checked.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -9,6 +9,7 @@ use protocol::shard_urls::{ShardUrl, ShardUrls};
 use service::args::{ProcessArgs, SettingError};
 
 use crate::targets;
+use crate::view::args::ReconcileArgs;
 
 /// The kernel's witness: counts what reaches the shards' sockets, and compares it with what the shards say
 #[derive(Clone, Debug, Parser)]
@@ -26,9 +27,11 @@ pub enum Command {
     Run(RunArgs),
     /// Say whether the probe can run here, and what to do if not; exit code 0 or 1
     Check(RunArgs),
+    /// Print kernel and shards side by side, with difference, bound and verdict
+    Reconcile(ReconcileArgs),
 }
 
-/// The options of both commands.
+/// The options of run and check.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
     /// The shards, http://host:port separated by commas; the position in the list is the shard's id
@@ -99,19 +102,45 @@ impl TryFrom<RunArgs> for Config {
     type Error = SettingError;
 
     fn try_from(args: RunArgs) -> Result<Self, SettingError> {
-        let shards = ShardUrls::parse(&args.shard_urls)
-            .map_err(|error| SettingError::new("SHARD_URLS", &args.shard_urls, error.to_string()))?;
-        targets::check(&args.shard_urls, &shards)?;
         Ok(Self {
             addr: SocketAddr::new(args.process.bind_address, args.port),
             workers: args.process.workers.unwrap_or(NonZeroUsize::MIN),
-            shards,
+            shards: shards(&args.shard_urls)?,
             gateway: args.gateway_url.as_deref().map(gateway).transpose()?,
             cgroup: args.cgroup,
             switches: Switches { kernel_log: args.kernel_log == Switch::On, rtt: args.rtt == Switch::On },
             program_stats: args.program_stats == Switch::On,
         })
     }
+}
+
+impl Config {
+    /// For a probe that one command attaches for itself and asks over a free port.
+    ///
+    /// # Errors
+    /// When a URL cannot be used.
+    pub fn alone(
+        shard_urls: &str,
+        gateway_url: Option<&str>,
+        cgroup: Option<PathBuf>,
+    ) -> Result<Self, SettingError> {
+        Ok(Self {
+            addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            workers: NonZeroUsize::MIN,
+            shards: shards(shard_urls)?,
+            gateway: gateway_url.map(gateway).transpose()?,
+            cgroup,
+            switches: Switches::default(),
+            program_stats: false,
+        })
+    }
+}
+
+fn shards(list: &str) -> Result<ShardUrls, SettingError> {
+    let shards =
+        ShardUrls::parse(list).map_err(|error| SettingError::new("SHARD_URLS", list, error.to_string()))?;
+    targets::check(list, &shards)?;
+    Ok(shards)
 }
 
 fn gateway(url: &str) -> Result<ShardUrl, SettingError> {
@@ -127,8 +156,10 @@ mod tests {
 
     fn config(list: &[&str]) -> Result<Config, SettingError> {
         let args = Args::try_parse_from([&["probe", "run"], list].concat()).unwrap();
-        let (Command::Run(args) | Command::Check(args)) = args.command;
-        Config::try_from(args)
+        match args.command {
+            Command::Run(args) | Command::Check(args) => Config::try_from(args),
+            other => unreachable!("{other:?}"),
+        }
     }
 
     #[test]

@@ -24,4 +24,5 @@ pub mod signal;
 pub mod source;
 pub mod statistics;
 pub mod targets;
+pub mod view;
 pub mod watch;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use probe::config::{Args, Command, Config, RunArgs};
-use probe::preflight;
+use probe::{preflight, view};
 use service::process;
 
 #[global_allocator]
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
             process::run(&args.process.clone(), || Config::try_from(args)?.build()?.start())
         }
         Command::Check(args) => check(args),
+        Command::Reconcile(args) => view::reconcile::run(&args),
     }
 }
 

@@ -24,8 +24,8 @@ use service::server::{Server, Started};
 
 use crate::shard::Shard;
 
-struct Served {
-    base: String,
+pub(crate) struct Served {
+    pub(crate) base: String,
     server: Option<Started>,
 }
 
@@ -50,7 +50,7 @@ impl Drop for Served {
 }
 
 /// A probe of these shards, one list of counters each.
-fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
+pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
     let mut source = ReplaySource::default();
     for (shard, readings) in (0..).zip(readings) {
         readings.into_iter().for_each(|counters| source.push(shard, counters));
@@ -103,7 +103,7 @@ fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
     Served { base, server: Some(server) }
 }
 
-fn counters(get: u64, set: u64) -> Counters {
+pub(crate) fn counters(get: u64, set: u64) -> Counters {
     let mut unparsed = [0; REASONS];
     unparsed[Reason::Gap as usize] = 5;
     Counters {

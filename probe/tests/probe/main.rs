@@ -8,6 +8,7 @@
 //! - `latency`: latencies against the clocks of a server and a client
 //! - `connections`: connections against those that were made
 //! - `stats`: the probe on itself
+//! - `reconcile`: `probe reconcile` over a list of counters and over the kernel's
 //! - `process`: the probe's binary from start to stop
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
@@ -19,5 +20,6 @@ mod latency;
 mod live;
 mod process;
 mod program;
+mod reconcile;
 mod shard;
 mod stats;

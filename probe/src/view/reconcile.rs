@@ -1,0 +1,86 @@
+//! `probe reconcile`: kernel and shards side by side, once with an exit code or again and again.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use service::process::{StartError, complain};
+
+use super::args::ReconcileArgs;
+use super::client::{Client, Compare};
+use super::origin::{Origin, refuse};
+use super::table;
+
+/// Pause between two questions while a verdict is not there yet.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Runs the command; gives its exit code.
+#[must_use]
+pub fn run(args: &ReconcileArgs) -> ExitCode {
+    let origin = match Origin::find(&args.origin) {
+        Ok(origin) => origin,
+        Err(error) => return refuse(&error),
+    };
+    let code = match look(args, &origin) {
+        Ok(code) => code,
+        Err(error) => refuse(&error),
+    };
+    origin.end();
+    code
+}
+
+fn look(args: &ReconcileArgs, origin: &Origin) -> Result<ExitCode, StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = Client::new(origin.base.clone()).map_err(|error| StartError::Other(error.to_string()))?;
+    let mut wait = Duration::from_secs(args.wait);
+    loop {
+        match runtime.block_on(verdicts(&client, wait)) {
+            Ok((body, compare)) => {
+                let text = if args.json { json(body, &compare) } else { table::table(&compare) };
+                let written = std::io::stdout().lock().write_all(text.as_bytes());
+                if args.once {
+                    let agree = table::outcome(&compare).0;
+                    return Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+                }
+                if written.is_err() {
+                    // Whoever read it has left.
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
+            Err(problem) if args.once => return Err(StartError::Other(advice(&problem, args))),
+            Err(problem) => complain(&problem),
+        }
+        // Only the first table waits for a baseline: later ones show what there is.
+        wait = Duration::ZERO;
+        std::thread::sleep(args.interval);
+    }
+}
+
+/// A comparison in which every shard has a verdict, or what there is after `wait`.
+async fn verdicts(client: &Client, wait: Duration) -> Result<(Value, Compare), String> {
+    let deadline = Instant::now() + wait;
+    loop {
+        let seen = client.compare().await?;
+        if seen.1.shards.iter().all(|shard| shard.agrees.is_some()) || Instant::now() >= deadline {
+            return Ok(seen);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn json(mut body: Value, compare: &Compare) -> String {
+    if let Some(object) = body.as_object_mut() {
+        object.insert("result".to_owned(), table::result(compare).into());
+    }
+    format!("{body}\n")
+}
+
+fn advice(problem: &str, args: &ReconcileArgs) -> String {
+    if args.origin.url.is_some() || args.origin.shard_urls.is_some() {
+        return problem.to_owned();
+    }
+    format!(
+        "{problem}; start one (probe run), name another (--url), or give --shard-urls to attach for this command"
+    )
+}

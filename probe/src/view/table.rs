@@ -1,0 +1,125 @@
+//! The comparison as a table of text, and its outcome in a line.
+
+use std::fmt::Write as _;
+
+use super::client::{Compare, ComparedShard};
+
+/// The table, with a closing line.
+pub(super) fn table(compare: &Compare) -> String {
+    let mut text = format!(
+        "{:>5}  {:>13}  {:>13}  {:>10}  {:>9}  {:<10}  cause\n",
+        "shard", "kernel", "app", "difference", "bound", "verdict"
+    );
+    for shard in &compare.shards {
+        let line = format!(
+            "{:>5}  {:>13}  {:>13}  {:>10}  {:>9}  {:<10}  {}",
+            shard.shard_id,
+            figure(shard.kernel),
+            figure(shard.app),
+            figure(shard.difference),
+            figure(shard.bound),
+            verdict(shard),
+            shard.cause.as_deref().unwrap_or_default(),
+        );
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text + &outcome(compare).1 + "\n"
+}
+
+/// Whether all agree, and the same in words.
+pub(super) fn outcome(compare: &Compare) -> (bool, String) {
+    let which = |agrees: Option<bool>, what: [&str; 2]| {
+        let shards: Vec<String> = compare
+            .shards
+            .iter()
+            .filter(|shard| shard.agrees == agrees)
+            .map(|shard| shard.shard_id.to_string())
+            .collect();
+        match shards.as_slice() {
+            [] => None,
+            [one] => Some(format!("shard {one} {}", what[0])),
+            more => Some(format!("shards {} {}", more.join(", "), what[1])),
+        }
+    };
+    let differ = which(Some(false), ["differs", "differ"]);
+    let undecided = which(None, ["has no verdict", "have no verdict"]);
+    let against: Vec<String> = differ.into_iter().chain(undecided).collect();
+    match (against.is_empty(), compare.shards.len()) {
+        (true, 1) => (true, "the shard agrees".to_owned()),
+        (true, count) => (true, format!("all {count} shards agree")),
+        _ => (false, against.join("; ")),
+    }
+}
+
+/// One word, as `result` in JSON.
+pub(super) fn result(compare: &Compare) -> &'static str {
+    if compare.shards.iter().any(|shard| shard.agrees == Some(false)) {
+        "differs"
+    } else if compare.shards.iter().any(|shard| shard.agrees.is_none()) {
+        "no_verdict"
+    } else {
+        "agrees"
+    }
+}
+
+fn verdict(shard: &ComparedShard) -> &'static str {
+    match shard.agrees {
+        Some(true) => "agrees",
+        Some(false) => "differs",
+        None => "no verdict",
+    }
+}
+
+fn figure(number: Option<impl ToString>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(shard_id: u32, agrees: Option<bool>, difference: i64, cause: Option<&str>) -> ComparedShard {
+        ComparedShard {
+            shard_id,
+            kernel: Some(1_000_000),
+            app: agrees.map(|_| 1_000_000),
+            difference: agrees.map(|_| difference),
+            bound: agrees.map(|_| 0),
+            agrees,
+            cause: cause.map(str::to_owned),
+            bypassed: None,
+        }
+    }
+
+    #[test]
+    fn a_table_has_a_row_a_shard_and_says_which_do_not_agree() {
+        let shards = vec![
+            shard(0, Some(true), 0, None),
+            shard(1, Some(false), -3, Some("the shard counted 3 more; segments not parsed: gap 2")),
+            shard(2, None, 0, Some("the baseline is being taken")),
+        ];
+        let compare = Compare { taken_at: 0.0, shards };
+        let expected = "\
+shard         kernel            app  difference      bound  verdict     cause
+    0        1000000        1000000           0          0  agrees
+    1        1000000        1000000          -3          0  differs     the shard counted 3 more; segments not parsed: gap 2
+    2        1000000              -           -          -  no verdict  the baseline is being taken
+shard 1 differs; shard 2 has no verdict
+";
+        assert_eq!(table(&compare), expected);
+        assert_eq!(result(&compare), "differs");
+    }
+
+    #[test]
+    fn only_when_all_agree_is_all_well() {
+        let of = |verdicts: &[Option<bool>]| Compare {
+            taken_at: 0.0,
+            shards: (0..).zip(verdicts).map(|(id, agrees)| shard(id, *agrees, 0, None)).collect(),
+        };
+        assert_eq!(outcome(&of(&[Some(true); 4])), (true, "all 4 shards agree".to_owned()));
+        let undecided = of(&[Some(true), None, None]);
+        assert_eq!(outcome(&undecided), (false, "shards 1, 2 have no verdict".to_owned()));
+        assert_eq!((result(&undecided), result(&of(&[Some(true)]))), ("no_verdict", "agrees"));
+    }
+}

@@ -1,0 +1,107 @@
+//! `probe reconcile`: what it prints, and its exit code.
+
+use std::process::Output;
+use std::sync::atomic::Ordering;
+
+use serde_json::Value;
+
+use crate::harness::privileges;
+use crate::http::{Served, counters, serve};
+use crate::process::{Running, ask, error_line, run};
+use crate::shard::Shard;
+
+fn printed(output: &Output) -> String {
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn once(served: &Served, more: &[&str]) -> Output {
+    run(&[&["reconcile", "--once", "--url", &served.base], more].concat())
+}
+
+/// The table's row of a shard, without the spaces.
+fn row(table: &str, shard: usize) -> Vec<&str> {
+    table.lines().nth(shard + 1).unwrap().split_whitespace().collect()
+}
+
+#[test]
+fn the_exit_code_says_whether_all_agree() {
+    let shards = [Shard::start(0), Shard::start(70)];
+    let served = serve(&shards.each_ref().map(Shard::url), vec![vec![counters(7, 2)]; 2]);
+    let output = once(&served, &[]);
+    let table = printed(&output);
+    assert_eq!(output.status.code(), Some(0), "{table}");
+    assert_eq!(row(&table, 1), ["1", "0", "0", "0", "0", "agrees"], "{table}");
+    assert!(table.ends_with("all 2 shards agree\n"), "{table}");
+
+    // The shard counts three the kernel does not see.
+    shards[1].received.fetch_add(3, Ordering::SeqCst);
+    let output = once(&served, &[]);
+    let table = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{table}");
+    assert_eq!(row(&table, 0)[5], "agrees", "{table}");
+    assert_eq!(row(&table, 1)[..6], ["1", "0", "3", "-3", "0", "differs"], "{table}");
+    assert!(table.ends_with("shard 1 differs\n"), "{table}");
+
+    let output = once(&served, &["--json"]);
+    let body: Value = serde_json::from_str(&printed(&output)).unwrap();
+    assert_eq!((output.status.code(), &body["result"]), (Some(1), &"differs".into()));
+    assert_eq!(body["shards"][1]["cause_kind"], "unseen", "{body}");
+    assert_eq!(body["shards"][0]["cause_kind"], Value::Null, "{body}");
+}
+
+#[test]
+fn no_verdict_is_no_agreement() {
+    let (shard, gone) = (Shard::start(0), Shard::start(0).url());
+    let served = serve(&[shard.url(), gone], vec![vec![counters(7, 2)]; 2]);
+    let output = once(&served, &["--wait", "1"]);
+    let table = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{table}");
+    assert!(row(&table, 1)[..7] == ["1", "-", "-", "-", "-", "no", "verdict"], "{table}");
+    assert!(
+        table.contains("the shard cannot be read") && table.ends_with("shard 1 has no verdict\n"),
+        "{table}"
+    );
+}
+
+#[test]
+fn without_a_probe_there_is_one_line_and_exit_code_1() {
+    let output = run(&["reconcile", "--once", "--url", "http://127.0.0.1:9"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error_line(&output).contains("no answer from the probe at http://127.0.0.1:9: no connection"));
+    for (arguments, expected) in [
+        (&["--url", "127.0.0.1:9010"][..], "--url=\"127.0.0.1:9010\" cannot be used"),
+        (&["--shard-urls", "ftp://a"], "SHARD_URLS=\"ftp://a\" cannot be used"),
+        (&["--interval", "0"], "INTERVAL (--interval)=\"0\" cannot be used"),
+    ] {
+        let output = run(&[&["reconcile", "--once"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(error_line(&output).contains(expected), "{}", error_line(&output));
+    }
+}
+
+#[test]
+fn a_running_probe_and_one_of_its_own_give_the_same_table() {
+    if !privileges("a_running_probe_and_one_of_its_own_give_the_same_table") {
+        return;
+    }
+    let shard = Shard::start(500);
+    let probe = Running::start(&shard);
+    ask(&shard, 50);
+    let output = run(&["reconcile", "--once", "--url", &probe.base]);
+    let table = printed(&output);
+    assert_eq!(output.status.code(), Some(0), "{table}");
+    assert_eq!(row(&table, 0), ["0", "55", "55", "0", "0", "agrees"], "{table}");
+    assert!(table.ends_with("the shard agrees\n"), "{table}");
+
+    let url = shard.url();
+    let own = std::thread::spawn(move || run(&["reconcile", "--once", "--json", "--shard-urls", &url]));
+    // Requests all the while, so that its baseline is one under load.
+    while !own.is_finished() {
+        ask(&shard, 10);
+    }
+    let output = own.join().unwrap();
+    let body: Value = serde_json::from_str(&printed(&output)).unwrap();
+    assert_eq!((output.status.code(), &body["result"]), (Some(0), &"agrees".into()), "{body}");
+    assert!(body["shards"][0]["kernel"].as_u64().unwrap() > 0, "{body}");
+}
