@@ -2,7 +2,7 @@
 //!
 //! Both witnesses give counts that only grow. A [`KeyWindow`] keeps their growth over the last ten seconds, slot by
 //! slot, each as long as two readings were apart; the same slots for both, so that the same time is compared. A key is
-//! hot by the shard's own rule ([`hotspot::window::hot`]); the kernel's list is made here, the application's is its own.
+//! hot by the shard's own rule ([`hotspot::hot_keys::hot`]); the kernel's list is made here, the application's is its own.
 //!
 //! ```text
 //! overlap = Σ min(kernel, app) / Σ max(kernel, app)        over the keys that either calls hot
@@ -15,7 +15,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use hotspot::counter::{Count, largest};
-use hotspot::window::{HOT_MOST, SLOT, SLOTS, hot};
+use hotspot::hot_keys::{HOT_MOST, hot};
+use hotspot::window::{SLOT, SLOTS};
 use serde::{Deserialize, Serialize};
 
 /// Keys kept of one slot: one with more than a 64th of a slot's requests is surely there.
