@@ -1,15 +1,23 @@
-//! The mathematics of a hot shard: counting keys in bounded memory, windows, promotion of keys to metrics, prediction.
+//! The mathematics of a hot shard: counting keys in bounded memory, windows, skew, verdict, prediction.
 //!
-//! An access enters a [`counter::KeyCounter`] (totals since a reset) and a [`window::Window`] (the last 10 s);
-//! [`promotion::Promotion`] decides which keys deserve a metric of their own; [`predict`] says what a key stream and a
-//! placement must produce; [`striped`] holds counts apart for several cores. Nothing here reads a clock: time is an argument. Nothing here does I/O.
+//! An access enters a [`counter::KeyCounter`] (totals since a reset) and a [`window::Window`] (the last 10 s); [`striped`]
+//! holds counts apart for several cores. [`promotion::Promotion`] decides which keys deserve a metric of their own,
+//! [`hot_keys`] which of them are hot on one shard. Once a second a [`detector::Detector`] looks at the windows of all
+//! shards: [`skew`] gives the figures, [`judge`] state and reason, and out comes a [`verdict::Verdict`]. [`predict`] says
+//! what a key stream and a placement must produce, [`zipf_fit`] what stream it was.
+//!
+//! Nothing here reads a clock: time is an argument. Nothing here does I/O.
 
 pub mod counter;
+pub mod detector;
 pub mod hot_keys;
+pub mod judge;
 pub mod predict;
 pub mod promotion;
+mod sentence;
 pub mod skew;
 mod special;
 pub mod striped;
+pub mod verdict;
 pub mod window;
 pub mod zipf_fit;

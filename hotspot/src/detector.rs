@@ -1,0 +1,257 @@
+//! Turns one judgement a second into a verdict that does not flicker.
+//!
+//! Every second two windows are judged, the last full second and the last ten; the higher state counts. `critical` holds
+//! at once; `warm`, `hot` and every way down need three of the last five seconds.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+
+use crate::judge::{Cause, Judgement, Observation};
+use crate::sentence;
+use crate::skew::float;
+use crate::verdict::{State, Verdict};
+
+/// Seconds that are remembered.
+const REMEMBERED: usize = 5;
+/// As many of them must agree.
+const AGREEING: usize = 3;
+
+/// Judges a set of shards, second by second.
+#[derive(Clone, Debug)]
+pub struct Detector<K> {
+    /// The states of the last seconds by themselves, oldest first.
+    seen: VecDeque<State>,
+    held: State,
+    /// Whom the held state blames.
+    cause: Option<Cause<K>>,
+}
+
+impl<K> Default for Detector<K> {
+    fn default() -> Self {
+        Self { seen: VecDeque::new(), held: State::NotEnoughTraffic, cause: None }
+    }
+}
+
+impl<K: Clone + Display + Eq> Detector<K> {
+    /// The verdict after one more second, given the last full second and the last ten. To be called once a second, also
+    /// when there was no request.
+    pub fn observe(&mut self, second: &Observation<K>, ten: &Observation<K>) -> Verdict<K> {
+        let now = choose(second.judge(), ten.judge());
+        self.hold(now.as_ref().map_or(State::NotEnoughTraffic, |now| now.state));
+        let fresh = now.as_ref().and_then(|now| now.cause.clone());
+        if self.held < State::Warm {
+            self.cause = None;
+        } else if fresh.is_some() {
+            self.cause = fresh;
+        }
+        self.tell(now.as_ref(), ten)
+    }
+
+    /// Takes in the state of one second.
+    fn hold(&mut self, state: State) {
+        if state == State::Critical && self.held != State::Critical {
+            // What was before the rise does not speak for a fall.
+            self.seen.clear();
+        }
+        self.seen.push_back(state);
+        if self.seen.len() > REMEMBERED {
+            self.seen.pop_front();
+        }
+        let agree = |test: &dyn Fn(State) -> bool| self.seen.iter().filter(|s| test(**s)).count() >= AGREEING;
+        // What enough of the last seconds reach; never below what needs no persistence.
+        let steady = State::ALL.into_iter().rev().find(|least| agree(&|seen| seen >= *least));
+        let steady = steady.unwrap_or(State::NotEnoughTraffic);
+        let falls = agree(&|seen| seen < self.held);
+        self.held = match state {
+            State::Critical => State::Critical,
+            _ if steady > self.held || falls => steady,
+            // Traffic has begun.
+            _ if self.held == State::NotEnoughTraffic => state.min(State::Balanced),
+            _ => self.held,
+        };
+    }
+
+    fn tell(&self, now: Option<&Judgement<K>>, ten: &Observation<K>) -> Verdict<K> {
+        let (skew, cause) = (now.map(|now| now.skew), self.cause.as_ref());
+        let (requests, seconds) =
+            now.map_or_else(|| (ten.requests.iter().sum(), ten.seconds), |now| (now.requests, now.seconds));
+        let p1 = now.and_then(|now| now.top.as_ref()).map(|(_, share)| *share);
+        Verdict {
+            state: self.held,
+            reason: cause.map(|cause| cause.reason),
+            shard_id: cause.map(|cause| cause.shard),
+            key: cause.and_then(|cause| cause.key.clone()),
+            max_over_mean: skew.map(|skew| skew.max_over_mean),
+            lower_bound: skew.map(|skew| skew.lower_bound),
+            cv: skew.map(|skew| skew.cv),
+            p1,
+            n_p1: p1.map(|p1| float(ten.requests.len() as u64) * p1),
+            chi2: skew.map(|skew| skew.chi2),
+            p: skew.map(|skew| skew.p),
+            requests,
+            window_seconds: seconds,
+            sentence: match now {
+                Some(now) => sentence::sentence(self.held, now, cause),
+                None => sentence::too_few(self.held, requests, seconds),
+            },
+        }
+    }
+}
+
+/// The window with the higher state; of equal ones the long window, which knows more, unless they blame differently: then
+/// the last second, which is newer.
+fn choose<K: Eq>(second: Option<Judgement<K>>, ten: Option<Judgement<K>>) -> Option<Judgement<K>> {
+    match (second, ten) {
+        (Some(second), Some(ten)) => {
+            let newer = second.state > ten.state || (second.state == ten.state && second.cause != ten.cause);
+            Some(if newer { second } else { ten })
+        }
+        (second, ten) => second.or(ten),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::KeyLoad;
+    use crate::verdict::Reason;
+    use proptest::prelude::*;
+
+    const EVEN: [u64; 4] = [250; 4];
+    const WARM: [u64; 4] = [370, 210, 210, 210];
+    const HOT: [u64; 4] = [430, 190, 190, 190];
+    const CRITICAL: [u64; 4] = [820, 60, 60, 60];
+
+    /// One second in which both windows hold `requests`, all of the first shard's from one key.
+    fn second(detector: &mut Detector<&'static str>, requests: [u64; 4]) -> Verdict<&'static str> {
+        let keys = [KeyLoad { key: "user-7", shard: 0, requests: requests[0] }];
+        let observation = Observation { requests: requests.to_vec(), keys: keys.to_vec(), seconds: 1.0 };
+        detector.observe(&observation, &observation)
+    }
+
+    fn states(seconds: &[[u64; 4]]) -> Vec<State> {
+        let mut detector = Detector::default();
+        seconds.iter().map(|requests| second(&mut detector, *requests).state).collect()
+    }
+
+    #[test]
+    fn critical_holds_at_once_and_goes_after_three_seconds() {
+        use State::{Balanced, Critical};
+        let found = states(&[EVEN, EVEN, EVEN, CRITICAL, EVEN, EVEN, EVEN, EVEN]);
+        assert_eq!(found, [Balanced, Balanced, Balanced, Critical, Critical, Critical, Balanced, Balanced]);
+        assert_eq!(states(&[CRITICAL]), [Critical]);
+    }
+
+    #[test]
+    fn warm_and_hot_need_three_of_five() {
+        use State::{Balanced, Hot, Warm};
+        assert_eq!(
+            states(&[EVEN, WARM, EVEN, WARM, EVEN, WARM]),
+            [[Balanced; 5].as_slice(), &[Warm]].concat()
+        );
+        assert_eq!(states(&[EVEN, HOT, EVEN, EVEN, HOT, EVEN, EVEN, HOT]), [Balanced; 8]);
+        let found = states(&[EVEN, HOT, WARM, HOT, HOT, WARM, WARM, WARM]);
+        assert_eq!(found, [Balanced, Balanced, Balanced, Warm, Hot, Hot, Warm, Warm]);
+    }
+
+    #[test]
+    fn silence_is_not_balance() {
+        use State::{Balanced, Critical, NotEnoughTraffic};
+        let found = states(&[[0; 4], EVEN, [0; 4], [0; 4], [0; 4], CRITICAL, [9; 4], [9; 4], [9; 4]]);
+        let quiet = NotEnoughTraffic;
+        assert_eq!(found, [quiet, Balanced, Balanced, quiet, quiet, Critical, Critical, Critical, quiet]);
+        let mut detector = Detector::default();
+        let verdict = second(&mut detector, [9; 4]);
+        assert_eq!((verdict.requests, verdict.max_over_mean, verdict.key), (36, None, None));
+        assert_eq!(verdict.sentence, "Not enough traffic to judge: 36 requests in 1 s, and 100 are needed.");
+    }
+
+    #[test]
+    fn the_newer_window_is_believed_when_both_blame_differently() {
+        let old = vec![
+            KeyLoad { key: "old", shard: 0, requests: 700 },
+            KeyLoad { key: "new", shard: 2, requests: 100 },
+        ];
+        let new = vec![KeyLoad { key: "new", shard: 2, requests: 100 }];
+        let ten = Observation { requests: vec![900, 60, 160, 70], keys: old.clone(), seconds: 10.0 };
+        let last = Observation { requests: vec![7, 8, 107, 8], keys: new.clone(), seconds: 1.0 };
+        let verdict = Detector::default().observe(&last, &ten);
+        assert_eq!((verdict.key, verdict.shard_id, verdict.requests), (Some("new"), Some(2), 130));
+        let same = Observation { requests: vec![107, 7, 8, 8], keys: old.clone(), seconds: 1.0 };
+        assert_eq!(Detector::default().observe(&same, &ten).requests, 1_190, "agreed: the longer one");
+    }
+
+    #[test]
+    fn the_sentences() {
+        let mut detector = Detector::default();
+        let mut say = |requests: [u64; 4]| second(&mut detector, requests).sentence;
+        assert_eq!(
+            say(EVEN),
+            "The load is balanced: the busiest shard, 0, gets 1.00 times its fair share (25.0 % of 1000 requests in 1 s)."
+        );
+        assert_eq!(
+            say(CRITICAL),
+            "Shard 0 is critical: it gets 3.28 times its fair share (82.0 % of 1000 requests in 1 s), for it carries key \
+             \"user-7\" (82.0 % of all requests); no re-hash or split can balance this, at least 4 copies of that key \
+             are needed."
+        );
+        assert!(say(EVEN).starts_with(
+            "Shard 0 was critical and is cooling down: it gets 1.00 times its fair share (25.0 % of"
+        ),);
+        let rising = second(&mut Detector::default(), HOT).sentence;
+        assert!(rising.starts_with(
+            "The load counts as balanced until hot lasts: the busiest shard, 0, gets 1.72 times"
+        ));
+        let down = second(&mut Detector::default(), [0, 500, 500, 500]);
+        assert!(
+            down.state == State::Balanced && down.sentence.contains("until warm lasts"),
+            "{}",
+            down.sentence
+        );
+    }
+
+    #[test]
+    fn json_is_the_contracts() {
+        let verdict = second(&mut Detector::default(), CRITICAL);
+        let json = serde_json::to_value(&verdict).unwrap();
+        assert_eq!(
+            (&json["state"], &json["reason"], &json["shard_id"]),
+            (&"critical".into(), &"hot_key".into(), &0.into())
+        );
+        let names = "chi2 cv key lower_bound max_over_mean n_p1 p p1 reason requests sentence shard_id state window_seconds";
+        let mut found: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        found.sort_unstable();
+        assert_eq!(found.join(" "), names);
+        assert_eq!(serde_json::from_value::<Verdict<String>>(json).unwrap(), verdict.map_key(str::to_owned));
+        let quiet = serde_json::to_value(second(&mut Detector::default(), [0; 4])).unwrap();
+        assert!(quiet["state"] == "not enough traffic" && quiet["p1"].is_null() && quiet["reason"].is_null());
+        for state in State::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+        }
+        for reason in [Reason::HotKey, Reason::Placement, Reason::ShardDown] {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_state_rises_and_falls_only_when_enough_seconds_say_so(
+            seconds in prop::collection::vec(0usize..5, 1..60),
+        ) {
+            let kinds = [[0; 4], EVEN, WARM, HOT, CRITICAL];
+            let held = states(&seconds.iter().map(|kind| kinds[*kind]).collect::<Vec<_>>());
+            for (at, state) in held.iter().enumerate().skip(1) {
+                let last = &seconds[at.saturating_sub(4)..=at];
+                let (now, before) = (*state as usize, held[at - 1] as usize);
+                let as_high = last.iter().filter(|seen| **seen >= now).count();
+                let lower = last.iter().filter(|seen| **seen < before).count();
+                if now > before {
+                    prop_assert!(as_high >= 3 || (now == 4 && seconds[at] == 4) || now == 1, "{seconds:?} {held:?}");
+                } else if now < before {
+                    prop_assert!(lower >= 3, "{seconds:?} {held:?}");
+                }
+                prop_assert!(seconds[at] < 4 || now == 4, "critical holds at once");
+            }
+        }
+    }
+}

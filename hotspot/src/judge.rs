@@ -1,0 +1,203 @@
+//! Judges one window: how hot, and why.
+
+use std::hash::Hash;
+
+use crate::counter::Count;
+use crate::skew::{Skew, Z, float, wilson};
+use crate::verdict::{Reason, State};
+use crate::window::View;
+
+/// Fewest requests in a window that can be judged.
+pub const MIN_REQUESTS: u64 = 100;
+/// L from which a shard is `warm`, `hot`, `critical`.
+pub const THRESHOLDS: [(f64, State); 3] = [(2.0, State::Critical), (1.5, State::Hot), (1.2, State::Warm)];
+/// A shard whose upper bound is below this many fair shares is down.
+pub const DOWN: f64 = 0.5;
+/// The part of the hottest shard's excess that makes its top key the reason.
+pub const BLAME: f64 = 0.5;
+
+/// Keys of a view that an [`Observation`] takes.
+const KEYS: usize = 4;
+
+/// What one window counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation<K> {
+    /// Requests by shard.
+    pub requests: Vec<u64>,
+    /// The largest keys of all shards, in any order; those of the hottest shard must be among them.
+    pub keys: Vec<KeyLoad<K>>,
+    /// Its length in seconds, as measured.
+    pub seconds: f64,
+}
+
+/// One key's requests on one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyLoad<K> {
+    /// The key.
+    pub key: K,
+    /// The shard that got them.
+    pub shard: usize,
+    /// How many it surely got (`count - error`).
+    pub requests: u64,
+}
+
+/// What one window says by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Judgement<K> {
+    pub(crate) state: State,
+    pub(crate) cause: Option<Cause<K>>,
+    pub(crate) skew: Skew,
+    /// The top key and its share of all requests.
+    pub(crate) top: Option<(K, f64)>,
+    pub(crate) shares: Vec<f64>,
+    pub(crate) requests: u64,
+    pub(crate) seconds: f64,
+}
+
+/// Who is to blame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cause<K> {
+    pub(crate) reason: Reason,
+    pub(crate) shard: usize,
+    pub(crate) key: Option<K>,
+}
+
+impl<K: Clone + Eq + Hash + Ord> Observation<K> {
+    /// Nothing yet, of `shards` shards.
+    #[must_use]
+    pub fn new(shards: usize) -> Self {
+        Self { requests: vec![0; shards], keys: Vec::new(), seconds: 0.0 }
+    }
+
+    /// Adds what a view counted on `shard`. Several views of one shard must be of different keys.
+    pub fn add(&mut self, shard: usize, view: &View<'_, K>) {
+        if let Some(requests) = self.requests.get_mut(shard) {
+            *requests += view.total();
+        }
+        let load = |count: Count<K>| KeyLoad { requests: count.sure(), key: count.key, shard };
+        self.keys.extend(view.top(KEYS).into_iter().map(load));
+        self.seconds = self.seconds.max(view.span().as_secs_f64());
+    }
+}
+
+impl<K: Clone + Eq> Observation<K> {
+    /// None when there are too few requests.
+    pub(crate) fn judge(&self) -> Option<Judgement<K>> {
+        let total = self.requests.iter().sum::<u64>();
+        if total < MIN_REQUESTS {
+            return None;
+        }
+        let skew = Skew::of(&self.requests)?;
+        let level = THRESHOLDS.iter().find(|(least, _)| skew.lower_bound >= *least);
+        let level = level.map_or(State::Balanced, |(_, state)| *state);
+        let cause = self.cause(&skew, level, total);
+        let state = if cause.is_some() { level.max(State::Warm) } else { level };
+        let top = self.top().map(|(key, requests)| (key, float(requests) / float(total)));
+        let shares = self.requests.iter().map(|n| float(*n) / float(total)).collect();
+        Some(Judgement { state, cause, skew, top, shares, requests: total, seconds: self.seconds })
+    }
+
+    fn cause(&self, skew: &Skew, level: State, total: u64) -> Option<Cause<K>> {
+        let most = self.requests[skew.largest];
+        let is_hot = level >= State::Warm;
+        let excess = float(most) - float(total) / float(self.requests.len() as u64);
+        let on_largest = self.keys.iter().filter(|load| load.shard == skew.largest);
+        let heaviest = on_largest.max_by_key(|load| load.requests);
+        let to_blame = heaviest.filter(|load| is_hot && float(load.requests) >= BLAME * excess);
+        if let Some(load) = to_blame {
+            let key = Some(load.key.clone());
+            return Some(Cause { reason: Reason::HotKey, shard: skew.largest, key });
+        }
+        if self.is_down(skew, total - most) {
+            return Some(Cause { reason: Reason::ShardDown, shard: skew.smallest, key: None });
+        }
+        is_hot.then_some(Cause { reason: Reason::Placement, shard: skew.largest, key: None })
+    }
+
+    /// Whether the smallest shard gets less than half of its share, and not only because the largest takes so much: it
+    /// must also be below half of an even split of what the largest, with `others` beside it, leaves.
+    fn is_down(&self, skew: &Skew, others: u64) -> bool {
+        let shards = float(self.requests.len() as u64);
+        let of_rest = (shards - 1.0) * wilson(float(self.requests[skew.smallest]), float(others), Z).1;
+        skew.upper_bound < DOWN && (self.requests.len() == 2 || of_rest < DOWN)
+    }
+
+    /// The key with the most requests on all shards together; a replicated key has some on several.
+    fn top(&self) -> Option<(K, u64)> {
+        let sum_of = |key: &K| self.keys.iter().filter(|l| l.key == *key).map(|l| l.requests).sum::<u64>();
+        let sums = self.keys.iter().map(|load| (&load.key, sum_of(&load.key)));
+        sums.max_by_key(|(_, requests)| *requests).map(|(key, requests)| (key.clone(), requests))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// State, reason, shard and key of these requests and keys.
+    fn judged(requests: &[u64], keys: &[(&'static str, usize, u64)]) -> (State, Option<Cause<&'static str>>) {
+        let load = |(key, shard, requests): &(&'static str, usize, u64)| KeyLoad {
+            key: *key,
+            shard: *shard,
+            requests: *requests,
+        };
+        let keys: Vec<_> = keys.iter().map(load).collect();
+        let judgement = Observation { requests: requests.to_vec(), keys, seconds: 1.0 }.judge().unwrap();
+        (judgement.state, judgement.cause)
+    }
+
+    fn cause(reason: Reason, shard: usize, key: Option<&'static str>) -> Option<Cause<&'static str>> {
+        Some(Cause { reason, shard, key })
+    }
+
+    #[test]
+    fn a_hot_key_is_named() {
+        let requests = [821, 56, 66, 57];
+        let expected = (State::Critical, cause(Reason::HotKey, 0, Some("celebrity")));
+        assert_eq!(judged(&requests, &[("celebrity", 0, 769), ("other", 1, 1)]), expected);
+    }
+
+    #[test]
+    fn of_two_celebrities_the_one_on_the_hottest_shard_is_named() {
+        let found = judged(&[4_000, 4_100, 950, 950], &[("a", 0, 3_500), ("b", 1, 3_300)]);
+        assert_eq!(found, (State::Hot, cause(Reason::HotKey, 1, Some("b"))));
+    }
+
+    #[test]
+    fn many_warm_keys_are_placement() {
+        let keys = [("a", 2, 100), ("b", 2, 90), ("c", 2, 80), ("d", 0, 120)];
+        assert_eq!(judged(&[800, 750, 1_700, 750], &keys), (State::Hot, cause(Reason::Placement, 2, None)));
+        // So hot that every other shard is below half of its share: none of them is down for that.
+        assert_eq!(
+            judged(&[60, 70, 800, 70], &[("a", 2, 100)]),
+            (State::Critical, cause(Reason::Placement, 2, None))
+        );
+    }
+
+    #[test]
+    fn a_dead_shard_is_down_however_many_there_are() {
+        assert_eq!(judged(&[333, 333, 333, 0], &[]), (State::Warm, cause(Reason::ShardDown, 3, None)));
+        assert_eq!(judged(&[33, 0, 33, 34], &[]), (State::Warm, cause(Reason::ShardDown, 1, None)));
+        let ten = [111, 111, 111, 111, 0, 111, 111, 111, 111, 112];
+        assert_eq!(judged(&ten, &[("top", 9, 1)]), (State::Warm, cause(Reason::ShardDown, 4, None)));
+        assert_eq!(judged(&[200, 0], &[]).1, cause(Reason::ShardDown, 1, None));
+        // All of it goes to one shard because there is one key.
+        assert_eq!(judged(&[0, 200], &[("only", 1, 200)]).1, cause(Reason::HotKey, 1, Some("only")));
+    }
+
+    #[test]
+    fn even_counts_have_no_cause() {
+        assert_eq!(judged(&[239, 249, 262, 250], &[("user-7", 2, 4)]), (State::Balanced, None));
+        assert_eq!(judged(&[1_000], &[("all", 0, 1_000)]), (State::Balanced, None));
+        let few: Observation<u8> =
+            Observation { requests: vec![99, 0, 0, 0], keys: Vec::new(), seconds: 10.0 };
+        assert_eq!(few.judge(), None);
+    }
+
+    #[test]
+    fn a_replicated_key_counts_whole() {
+        let keys: Vec<_> = (0..4).map(|shard| KeyLoad { key: "c", shard, requests: 190 }).collect();
+        let judgement = Observation { requests: vec![250; 4], keys, seconds: 1.0 }.judge().unwrap();
+        assert_eq!((judgement.state, judgement.top), (State::Balanced, Some(("c", 0.76))));
+    }
+}

@@ -1,0 +1,130 @@
+//! The verdict as it is told: state, reason, figures and one sentence for people.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Is a shard hot? In ascending order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Too few requests to tell.
+    #[serde(rename = "not enough traffic")]
+    NotEnoughTraffic,
+    /// No shard gets significantly more than its share.
+    Balanced,
+    /// Surely at least 1.2 fair shares on one shard, or a shard that is down.
+    Warm,
+    /// Surely at least 1.5.
+    Hot,
+    /// Surely at least 2.
+    Critical,
+}
+
+impl State {
+    /// All states, ascending.
+    pub const ALL: [Self; 5] =
+        [Self::NotEnoughTraffic, Self::Balanced, Self::Warm, Self::Hot, Self::Critical];
+
+    /// The word for it, the same as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotEnoughTraffic => "not enough traffic",
+            Self::Balanced => "balanced",
+            Self::Warm => "warm",
+            Self::Hot => "hot",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why it is so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// One key carries at least half of the shard's excess.
+    HotKey,
+    /// Many warm keys met on one shard.
+    Placement,
+    /// A shard gets less than half of its share.
+    ShardDown,
+}
+
+impl Reason {
+    /// The word for it, the same as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HotKey => "hot_key",
+            Self::Placement => "placement",
+            Self::ShardDown => "shard_down",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What `/stats` carries as `verdict`; figures that cannot be given are absent (null).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict<K> {
+    /// The state, after hysteresis.
+    pub state: State,
+    /// Why, when it is warm or more.
+    pub reason: Option<Reason>,
+    /// The shard that it is about: the hottest one, or the one that is down.
+    pub shard_id: Option<usize>,
+    /// The key to blame, when the reason is a hot key.
+    pub key: Option<K>,
+    /// Largest shard's requests over the mean.
+    pub max_over_mean: Option<f64>,
+    /// L: at least so many fair shares are on the largest shard (99.9 %).
+    pub lower_bound: Option<f64>,
+    /// Coefficient of variation of the shards' requests.
+    pub cv: Option<f64>,
+    /// The top key's share of all requests, by what it surely got.
+    pub p1: Option<f64>,
+    /// Number of shards times `p1`: above 1, no placement can balance the load.
+    pub n_p1: Option<f64>,
+    /// χ² against an even split.
+    pub chi2: Option<f64>,
+    /// Its probability when the split is even.
+    pub p: Option<f64>,
+    /// Requests in the window that was judged.
+    pub requests: u64,
+    /// Its length, as measured.
+    pub window_seconds: f64,
+    /// All that in one sentence.
+    pub sentence: String,
+}
+
+impl<K> Verdict<K> {
+    /// The same about keys of another type.
+    pub fn map_key<L>(self, to: impl FnOnce(K) -> L) -> Verdict<L> {
+        Verdict {
+            key: self.key.map(to),
+            state: self.state,
+            reason: self.reason,
+            shard_id: self.shard_id,
+            max_over_mean: self.max_over_mean,
+            lower_bound: self.lower_bound,
+            cv: self.cv,
+            p1: self.p1,
+            n_p1: self.n_p1,
+            chi2: self.chi2,
+            p: self.p,
+            requests: self.requests,
+            window_seconds: self.window_seconds,
+            sentence: self.sentence,
+        }
+    }
+}
