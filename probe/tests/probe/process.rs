@@ -292,7 +292,7 @@ fn a_killed_probe_leaves_nothing_attached() {
     let shard = Shard::start(0);
     let mut probe = Running::start(&shard);
     let programs = own_programs(probe.child.id());
-    assert_eq!(programs.len(), 3);
+    assert_eq!(programs.len(), 4);
     probe.child.kill().unwrap();
     probe.child.wait().unwrap();
     let deadline = Instant::now() + PATIENCE;
