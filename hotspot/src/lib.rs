@@ -17,6 +17,7 @@ pub mod promotion;
 mod sentence;
 pub mod skew;
 mod special;
+pub mod spread;
 pub mod striped;
 pub mod verdict;
 pub mod window;

@@ -29,6 +29,38 @@ pub fn steady_misses(rate: f64, ttl: f64) -> f64 {
     rate / (1.0 + rate * ttl)
 }
 
+/// As [`steady_misses`], for a key that is also written `writes` times a second, each write dropping the cached copy:
+/// an entry then lives (1 − e^(−w·T))/w on average, arrivals being Poisson.
+#[must_use]
+pub fn steady_misses_between_writes(rate: f64, writes: f64, ttl: f64) -> f64 {
+    let life = if writes > 0.0 { -(-writes * ttl).exp_m1() / writes } else { ttl };
+    rate / (1.0 + rate * life)
+}
+
+/// The steady hit ratio of a cache with entries of `ttl` seconds over keys asked for at `rates` per second: each key's is
+/// λT/(1+λT). 0 without requests.
+#[must_use]
+pub fn hit_ratio(rates: impl IntoIterator<Item = f64>, ttl: f64) -> f64 {
+    let add = |(all, misses), rate| (all + rate, misses + steady_misses(rate, ttl));
+    let (all, misses) = rates.into_iter().fold((0.0, 0.0), add);
+    if all > 0.0 { 1.0 - misses / all } else { 0.0 }
+}
+
+/// Calls to the shard that one expiry of a key causes without single-flight, when a call takes `latency` seconds: all who
+/// ask until the first answer is there. With single-flight it is 1.
+#[must_use]
+pub fn calls_per_expiry(rate: f64, latency: f64) -> f64 {
+    1.0 + rate * latency
+}
+
+/// The largest of the shards' shares over their mean; 0 without load.
+#[must_use]
+pub fn max_over_mean(shares: &[f64]) -> f64 {
+    let sum = shares.iter().sum::<f64>();
+    let largest = shares.iter().copied().fold(0.0, f64::max);
+    if sum > 0.0 { largest * shares.len() as f64 / sum } else { 0.0 }
+}
+
 /// Expected fetches of one key in the first `span` seconds from a cold cache, `span` no longer than the time to live:
 /// one if it is asked for at all. 1 − e^(−λ·span), arrivals being Poisson.
 #[must_use]
@@ -71,6 +103,33 @@ mod tests {
             let cold = cold_misses(100.0, span) + 500.0 * cold_misses(30.0 / 500.0, span);
             assert!((cold / span - expected).abs() < 0.05, "{}", cold / span);
         }
+    }
+
+    #[test]
+    fn hit_ratios_of_the_lab() {
+        // 1,000 requests a second over 1,000 keys.
+        for (ttl, expected) in [(1.0, 0.710), (5.0, 0.877), (60.0, 0.984)] {
+            let found = hit_ratio(zipf(1_000, 0.99).into_iter().map(|p| 1_000.0 * p), ttl);
+            assert!((found - expected).abs() < 0.0005, "{ttl}: {found}");
+        }
+        let background = hit_ratio([30.0 / 500.0; 500], 60.0);
+        assert!((background - 0.783).abs() < 0.0005, "{background}");
+        assert_eq!(hit_ratio([], 60.0), 0.0);
+    }
+
+    #[test]
+    fn a_stampede_is_as_large_as_the_key_is_hot() {
+        assert_eq!(calls_per_expiry(100.0, 0.005), 1.5);
+        assert_eq!(calls_per_expiry(5_000.0, 0.05), 251.0);
+    }
+
+    #[test]
+    fn writes_shorten_the_life_of_entries() {
+        assert_eq!(steady_misses_between_writes(100.0, 0.0, 60.0), steady_misses(100.0, 60.0));
+        // As often written as read: the cache hardly ever helps.
+        let found = steady_misses_between_writes(10.0, 10.0, 60.0);
+        assert!((found - 5.0).abs() < 1e-9, "{found}");
+        assert!(steady_misses_between_writes(10.0, 0.001, 60.0) > steady_misses(10.0, 60.0));
     }
 
     #[test]

@@ -1,0 +1,232 @@
+//! Where load goes when keys are copied, forwarded or placed anew.
+
+/// The load of one key and the shard that owns it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HomeLoad {
+    /// Its home shard.
+    pub shard: usize,
+    /// Its load, in any unit.
+    pub load: f64,
+}
+
+/// The shards that hold a copy of a key: its home and the `copies - 1` after it, in a ring; at most all.
+pub fn replicas(home: usize, copies: usize, shards: usize) -> impl Iterator<Item = usize> {
+    (0..copies.clamp(1, shards.max(1))).map(move |step| (home + step) % shards.max(1))
+}
+
+/// Adds to `base`, the load by shard, these keys' loads when each of a key's `copies` serves the same part of it.
+#[must_use]
+pub fn evenly(base: &[f64], keys: &[HomeLoad], copies: usize) -> Vec<f64> {
+    let mut loads = base.to_vec();
+    for key in keys {
+        let on: Vec<usize> = replicas(key.shard, copies, base.len()).collect();
+        for shard in &on {
+            if let Some(load) = loads.get_mut(*shard) {
+                *load += key.load / on.len() as f64;
+            }
+        }
+    }
+    loads
+}
+
+/// Adds to `base` these keys' loads when each request for one looks at two of its `copies`, drawn at random, and takes
+/// the less loaded.
+///
+/// In the long run two shards that share requests get equal loads unless one of them is above even with none: for every
+/// pair of shards the requests that look at both are split accordingly, pair after pair until nothing moves. (The sum of
+/// squared loads falls with every step and has one minimum.)
+#[must_use]
+pub fn two_choices(base: &[f64], keys: &[HomeLoad], copies: usize) -> Vec<f64> {
+    let shards = base.len();
+    if copies.min(shards) < 2 {
+        return evenly(base, keys, 1);
+    }
+    // (one shard, the other, load that looks at both, its part on the first)
+    let mut pairs: Vec<(usize, usize, f64, f64)> = Vec::new();
+    for key in keys {
+        let on: Vec<usize> = replicas(key.shard, copies, shards).collect();
+        let part = key.load / (on.len() * (on.len() - 1) / 2) as f64;
+        for (at, one) in on.iter().enumerate() {
+            for other in &on[at + 1..] {
+                let (a, b) = (*one.min(other), *one.max(other));
+                match pairs.iter_mut().find(|pair| (pair.0, pair.1) == (a, b)) {
+                    Some(pair) => pair.2 += part,
+                    None => pairs.push((a, b, part, 0.0)),
+                }
+            }
+        }
+    }
+    let mut loads = base.to_vec();
+    for (a, b, load, on_a) in &mut pairs {
+        *on_a = *load / 2.0;
+        loads[*a] += *on_a;
+        loads[*b] += *on_a;
+    }
+    let total = loads.iter().sum::<f64>();
+    for _ in 0..MOST_SWEEPS {
+        let mut moved = 0.0_f64;
+        for (a, b, load, on_a) in &mut pairs {
+            let wanted = (*on_a + (loads[*b] - loads[*a]) / 2.0).clamp(0.0, *load);
+            let step = wanted - *on_a;
+            *on_a = wanted;
+            loads[*a] += step;
+            loads[*b] -= step;
+            moved = moved.max(step.abs());
+        }
+        if moved <= 1e-9 * total {
+            break;
+        }
+    }
+    loads
+}
+
+/// Sweeps over all pairs after which [`two_choices`] is content: a few dozen do for dozens of shards.
+const MOST_SWEEPS: usize = 1_000;
+
+/// What bounded load does at the least.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bounded {
+    /// Load by shard; none above the bound.
+    pub loads: Vec<f64>,
+    /// Load that does not go to its home shard.
+    pub forwarded: f64,
+}
+
+/// Loads when no shard may have more than (1 + `epsilon`) fair shares and what is above goes to those with room, the
+/// emptiest first: the least that must be forwarded. (Mirrokni, Thorup, Zadimoghaddam: "Consistent hashing with bounded
+/// loads", SODA 2018; there the next shard in the ring takes it, and is passed over when full.)
+#[must_use]
+pub fn bounded(loads: &[f64], epsilon: f64) -> Bounded {
+    let total = loads.iter().sum::<f64>();
+    let bound = (1.0 + epsilon.max(0.0)) * total / loads.len().max(1) as f64;
+    let forwarded = loads.iter().map(|load| (load - bound).max(0.0)).sum::<f64>();
+    let capped: Vec<f64> = loads.iter().map(|load| load.min(bound)).collect();
+    Bounded { loads: filled(capped, forwarded), forwarded }
+}
+
+/// Pours `more` over the loads so that the emptiest rise together.
+fn filled(loads: Vec<f64>, more: f64) -> Vec<f64> {
+    let mut ascending = loads.clone();
+    ascending.sort_unstable_by(f64::total_cmp);
+    let (mut sum, mut level) = (0.0, 0.0);
+    for (count, load) in ascending.iter().enumerate() {
+        // The level that the `count` emptiest reach; the next ones are above it.
+        if count > 0 && level <= *load {
+            break;
+        }
+        sum += load;
+        level = (sum + more) / (count + 1) as f64;
+    }
+    loads.into_iter().map(|load| load.max(level)).collect()
+}
+
+/// Largest load of a shard over `placements` random placements of `keys`, ascending; `rest` is the load of all other keys,
+/// so many that they spread evenly. The same for the same arguments.
+///
+/// This is what any hashing does that sends each key to one shard: modulo, jump, rendezvous, Maglev.
+#[must_use]
+pub fn placed_anew(keys: &[f64], rest: f64, shards: usize, placements: usize) -> Vec<f64> {
+    let mut state = 0;
+    let shards = shards.max(1);
+    let mut largest: Vec<f64> = (0..placements)
+        .map(|_| {
+            let mut loads = vec![rest / shards as f64; shards];
+            keys.iter().for_each(|load| loads[draw(&mut state, shards)] += load);
+            loads.into_iter().fold(0.0, f64::max)
+        })
+        .collect();
+    largest.sort_unstable_by(f64::total_cmp);
+    largest
+}
+
+/// The next of a fixed sequence of numbers below `n` (SplitMix64; Steele, Lea, Flood, OOPSLA 2014).
+fn draw(state: &mut u64, n: usize) -> usize {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut bits = *state;
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^= bits >> 31;
+    #[expect(clippy::cast_possible_truncation, reason = "below n, a usize")]
+    let below = ((u128::from(bits) * n as u128) >> 64) as usize;
+    below
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(shard: usize, load: f64) -> HomeLoad {
+        HomeLoad { shard, load }
+    }
+
+    fn near(found: &[f64], expected: &[f64]) {
+        let same = found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6);
+        assert!(same && found.len() == expected.len(), "{found:?} instead of {expected:?}");
+    }
+
+    #[test]
+    fn copies_go_round_the_ring() {
+        assert_eq!(replicas(3, 2, 4).collect::<Vec<_>>(), [3, 0]);
+        assert_eq!(replicas(1, 9, 4).collect::<Vec<_>>(), [1, 2, 3, 0]);
+        assert_eq!(replicas(2, 0, 4).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn two_choices_level_what_an_even_split_leaves() {
+        let base = [10.0, 20.0, 5.0, 5.0];
+        near(&evenly(&base, &[key(0, 40.0)], 4), &[20.0, 30.0, 15.0, 15.0]);
+        near(&two_choices(&base, &[key(0, 40.0)], 4), &[20.0; 4]);
+        // Two copies, on 0 and 1: nobody else gets any.
+        near(&two_choices(&base, &[key(0, 40.0)], 2), &[35.0, 35.0, 5.0, 5.0]);
+        // Too little to level: one pair in three misses both of the empty shards.
+        near(&two_choices(&[30.0, 30.0, 0.0, 0.0], &[key(1, 6.0)], 4), &[30.5, 30.5, 2.5, 2.5]);
+        near(&two_choices(&base, &[key(3, 40.0)], 1), &[10.0, 20.0, 5.0, 45.0]);
+    }
+
+    #[test]
+    fn a_bound_forwards_what_is_above_it() {
+        let found = bounded(&[70.0, 10.0, 20.0, 0.0], 0.25);
+        assert_eq!(found.forwarded, 38.75);
+        near(&found.loads, &[31.25, 22.916_667, 22.916_667, 22.916_667]);
+        assert_eq!(bounded(&[30.0, 25.0, 25.0, 20.0], 0.25).forwarded, 0.0);
+    }
+
+    #[test]
+    fn no_placement_beats_the_hottest_key() {
+        let found = placed_anew(&[0.77], 0.23, 4, 100);
+        near(&found, &[0.77 + 0.23 / 4.0; 100]);
+        let many = placed_anew(&[0.001; 1_000], 0.0, 4, 200);
+        // A shard's count has a standard deviation of 14 keys; the largest of four is about one above.
+        assert!((0.255..0.275).contains(&many[100]) && many[199] < 0.32, "{many:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_and_the_largest_never_grows(
+            base in prop::collection::vec(0.0f64..100.0, 2..12),
+            keys in prop::collection::vec((0usize..12, 0.0f64..500.0), 0..10),
+            copies in 1usize..14,
+            epsilon in 0.0f64..2.0,
+        ) {
+            let shards = base.len();
+            let keys: Vec<_> = keys.into_iter().map(|(at, load)| key(at % shards, load)).collect();
+            let total = base.iter().sum::<f64>() + keys.iter().map(|k| k.load).sum::<f64>();
+            let largest = |loads: &[f64]| loads.iter().copied().fold(0.0, f64::max);
+            let (at_home, even) = (evenly(&base, &keys, 1), evenly(&base, &keys, copies));
+            let chosen = two_choices(&base, &keys, copies);
+            let bound = bounded(&at_home, epsilon);
+            for loads in [&at_home, &even, &chosen, &bound.loads] {
+                prop_assert!((loads.iter().sum::<f64>() - total).abs() < 1e-6 * (1.0 + total));
+            }
+            for (loads, base) in [&even, &chosen].into_iter().flat_map(|loads| loads.iter().zip(&base)) {
+                prop_assert!(*loads >= base - 1e-6, "nothing leaves its shard but the keys");
+            }
+            // Squares measure how uneven loads are; the largest alone may be that of an untouched shard.
+            let squares = |loads: &[f64]| loads.iter().map(|load| load * load).sum::<f64>();
+            prop_assert!(squares(&chosen) <= squares(&even) * (1.0 + 1e-9));
+            prop_assert!(largest(&bound.loads) <= (1.0 + epsilon) * total / shards as f64 * (1.0 + 1e-9));
+            prop_assert!(largest(&bound.loads) <= largest(&at_home) * (1.0 + 1e-9));
+        }
+    }
+}
