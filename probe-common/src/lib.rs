@@ -14,6 +14,7 @@ pub mod connections;
 pub mod endpoint;
 pub mod head;
 pub mod latency;
+pub mod pinned;
 pub mod requests;
 pub mod scan;
 pub mod stream;

@@ -16,6 +16,7 @@ mod connections;
 mod latency;
 mod older;
 mod packet;
+mod pinned;
 mod requests;
 mod rtt;
 mod shard;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use service::problem::Problem;
 
 use crate::attach::ProgramStatus;
+use crate::pin::Counting;
 use crate::preflight::kernel_release;
 use crate::privileges::{self, PrivilegeStatus};
 use crate::probe::Probe;
@@ -161,6 +162,7 @@ pub struct StatusBody {
     features: Vec<Feature>,
     privileges: PrivilegeStatus,
     itself: ItselfStatus,
+    counting: Counting,
     shards: Vec<ShardStatus>,
 }
 
@@ -227,6 +229,11 @@ pub fn features(probe: &Probe) -> Vec<Feature> {
         ),
         switched(probe.switches.kernel_log, ok("kernel_log"), "start the probe with KERNEL_LOG=on"),
         probe.statistics.feature(),
+        switched(
+            probe.counting.pinned.is_some(),
+            ok("pin"),
+            "start the probe with PIN=/sys/fs/bpf/hot-partition",
+        ),
     ]
 }
 
@@ -260,6 +267,7 @@ pub async fn status(State(state): State<ApiState>) -> Result<Json<StatusBody>, P
         features: features(probe),
         privileges,
         itself,
+        counting: probe.counting.clone(),
         shards: shards.collect(),
     }))
 }

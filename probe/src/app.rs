@@ -1,8 +1,9 @@
 //! `Config → build → start`: binds, attaches, gives up privileges, takes baselines, serves.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aya::Ebpf;
 use parking_lot::Mutex;
 use protocol::shard_urls::ShardUrl;
 use service::metrics::Metrics;
@@ -15,12 +16,14 @@ use crate::config::Config;
 use crate::error::ProbeError;
 use crate::kernel_log::KernelLog;
 use crate::metrics::ProbeMetrics;
+use crate::pin::folder::Folder;
+use crate::pin::{Counting, Identity, PinnedSet};
 use crate::probe::Probe;
 use crate::shard_stats::ShardStats;
 use crate::source::KernelSource;
 use crate::statistics::Statistics;
 use crate::watch::{Asker, Watch};
-use crate::{object, preflight, privileges, routes};
+use crate::{attach, object, preflight, privileges, routes};
 
 /// A probe that is attached, bound, and unprivileged.
 pub struct App {
@@ -38,6 +41,7 @@ struct Attachment {
     kernel_log: Option<KernelLog>,
     cgroup: PathBuf,
     statistics: Statistics,
+    counting: Counting,
 }
 
 impl Config {
@@ -50,9 +54,10 @@ impl Config {
         let server = Server::bind(self.addr, self.workers)?;
         let metrics = Arc::new(Metrics::default());
         let probe_metrics = ProbeMetrics::register(&metrics)?;
-        let Attachment { source, programs, kernel_log, cgroup, statistics } = self.attach()?;
+        let Attachment { source, programs, kernel_log, cgroup, statistics, counting } = self.attach()?;
         let probe = Probe::new(self.shards, cgroup, programs, self.switches, probe_metrics, Box::new(source))
-            .with_statistics(statistics);
+            .with_statistics(statistics)
+            .with_counting(counting);
         for feature in api::features(&probe) {
             probe.metrics.feature(feature.feature, feature.enabled, feature.reason);
         }
@@ -62,13 +67,36 @@ impl Config {
     fn attach(&self) -> Result<Attachment, ProbeError> {
         let object = object::embedded()?;
         let cgroup = preflight::cgroup(self.cgroup.as_deref())?;
-        let mut ebpf = object::load(object, self.switches)?;
+        let (mut ebpf, set) = self.load(object, &cgroup)?;
         let kernel_log = if self.switches.kernel_log { Some(KernelLog::take(&mut ebpf)?) } else { None };
-        let (source, programs) = KernelSource::attach(ebpf, &cgroup)?;
+        let (source, programs) = match set {
+            Some(set) => KernelSource::attach_pinned(ebpf, &cgroup, set)?,
+            None => KernelSource::attach(ebpf, &cgroup)?,
+        };
+        let counting = source.counting();
+        if let Some(pinned) = &counting.pinned {
+            let (folder, gap) = (&pinned.directory, pinned.gap_seconds);
+            if pinned.adopted {
+                let since = counting.since;
+                tracing::info!(folder, since, gap, "goes on with the pinned set");
+            } else {
+                tracing::info!(folder, "pinned");
+            }
+        }
         let statistics = Statistics::switch(self.program_stats);
         privileges::drop_all()?;
         tracing::info!(cgroup = %cgroup.display(), "attached; privileges dropped");
-        Ok(Attachment { source, programs, kernel_log, cgroup, statistics })
+        Ok(Attachment { source, programs, kernel_log, cgroup, statistics, counting })
+    }
+
+    /// The maps: new ones, or those of the pinned set.
+    fn load(&self, object: &[u8], cgroup: &Path) -> Result<(Ebpf, Option<PinnedSet>), ProbeError> {
+        let Some(folder) = &self.pin else { return Ok((object::load(object, self.switches)?, None)) };
+        let folder = Folder::open(folder)?;
+        let identity = Identity::new(&self.shards, object, cgroup, attach::required())?;
+        let load = |pins: &[_]| object::load_pinned(object, self.switches, pins);
+        let (ebpf, set) = PinnedSet::begin(folder, &identity, load)?;
+        Ok((ebpf, Some(set)))
     }
 }
 

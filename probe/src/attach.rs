@@ -4,10 +4,12 @@ use std::fs::File;
 use std::path::Path;
 
 use aya::Ebpf;
-use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, ProgramError, SockOps};
+use aya::programs::links::FdLink;
+use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError};
 use serde::Serialize;
 
 use crate::object::ObjectError;
+use crate::pin::PinnedSet;
 use crate::signal::connections::ConnectionsMap;
 
 /// A program, its hook, and whether the probe is any use without it.
@@ -75,11 +77,35 @@ pub struct ProgramStatus {
     pub reason: &'static str,
 }
 
-/// Loads every program and attaches it to the cgroup; the attachments live as long as `ebpf`.
+/// Where links are kept.
+pub enum Links<'a> {
+    /// In this process: they end with what is in the list.
+    Held(Vec<FdLink>),
+    /// In a pinned set.
+    Pinned(&'a mut PinnedSet),
+}
+
+/// The programs whose links a set must have to be of use.
+#[must_use]
+pub fn required() -> Vec<&'static str> {
+    TABLE.iter().filter(|row| row.required).map(|row| row.program).collect()
+}
+
+/// The names of all links.
+#[must_use]
+pub fn all() -> Vec<&'static str> {
+    TABLE.iter().map(|row| row.program).collect()
+}
+
+/// Loads every program and attaches it to the cgroup, or puts it in the place of a pinned link's.
 ///
 /// # Errors
 /// When a required program is refused, or the cgroup cannot be opened.
-pub fn attach(ebpf: &mut Ebpf, cgroup: &Path) -> Result<Vec<ProgramStatus>, ObjectError> {
+pub fn attach(
+    ebpf: &mut Ebpf,
+    cgroup: &Path,
+    links: &mut Links<'_>,
+) -> Result<Vec<ProgramStatus>, ObjectError> {
     let cgroup = File::open(cgroup).map_err(|error| ObjectError::Other {
         what: format!("the cgroup {} cannot be opened", cgroup.display()),
         reason: error.to_string(),
@@ -87,15 +113,21 @@ pub fn attach(ebpf: &mut Ebpf, cgroup: &Path) -> Result<Vec<ProgramStatus>, Obje
     let mut statuses = Vec::with_capacity(TABLE.len());
     for row in &TABLE {
         let mut program = row.program;
-        let mut outcome = attach_one(ebpf, program, row.at, &cgroup);
+        let mut outcome = attach_one(ebpf, program, row, &cgroup, links);
         if let (Err(ObjectError::Refused { .. }), Some(other)) = (&outcome, row.otherwise) {
             program = other;
-            outcome = attach_one(ebpf, program, row.at, &cgroup);
+            outcome = attach_one(ebpf, program, row, &cgroup, links);
         }
         let (why, reason) = match outcome {
             Ok(()) => (None, "ok"),
             Err(error) if row.required => return Err(error),
-            Err(error) => (Some(error.to_string()), error.kind()),
+            Err(error) => {
+                if let Links::Pinned(set) = links {
+                    // The program of a probe before must not go on without this one's knowledge.
+                    set.forget(row.program);
+                }
+                (Some(error.to_string()), error.kind())
+            }
         };
         statuses.push(ProgramStatus {
             program,
@@ -109,23 +141,52 @@ pub fn attach(ebpf: &mut Ebpf, cgroup: &Path) -> Result<Vec<ProgramStatus>, Obje
     Ok(statuses)
 }
 
-fn attach_one(ebpf: &mut Ebpf, name: &'static str, at: Hook, cgroup: &File) -> Result<(), ObjectError> {
+fn attach_one(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    row: &Row,
+    cgroup: &File,
+    links: &mut Links<'_>,
+) -> Result<(), ObjectError> {
     let program = ebpf.program_mut(name).ok_or(ObjectError::Missing { what: name })?;
+    load(program).map_err(|error| ObjectError::of_program(name, error))?;
+    let attach = |program: &mut Program| {
+        link(program, row.at, cgroup).map_err(|error| ObjectError::of_program(name, error))
+    };
+    match links {
+        Links::Held(links) => links.push(attach(program)?),
+        Links::Pinned(set) => set.place(row.program, program, attach)?,
+    }
+    Ok(())
+}
+
+fn load(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::CgroupSkb(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
+        Program::SockOps(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+fn link(program: &mut Program, at: Hook, cgroup: &File) -> Result<FdLink, ProgramError> {
     // The only mode aya attaches with a link; links on a cgroup never displace each other.
     let mode = CgroupAttachMode::Single;
-    let attached = match at {
-        Hook::Packets(at) => <&mut CgroupSkb>::try_from(program).and_then(|program| {
-            program.load()?;
-            program.attach(cgroup, at, mode).map(drop)
-        }),
-        Hook::Released => <&mut CgroupSock>::try_from(program).and_then(|program| {
-            program.load()?;
-            program.attach(cgroup, mode).map(drop)
-        }),
-        Hook::Sockets => <&mut SockOps>::try_from(program).and_then(|program| {
-            program.load()?;
-            program.attach(cgroup, mode).map(drop)
-        }),
+    let link = match (program, at) {
+        (Program::CgroupSkb(program), Hook::Packets(at)) => {
+            let id = program.attach(cgroup, at, mode)?;
+            program.take_link(id)?.try_into()
+        }
+        (Program::CgroupSock(program), Hook::Released) => {
+            let id = program.attach(cgroup, mode)?;
+            program.take_link(id)?.try_into()
+        }
+        (Program::SockOps(program), Hook::Sockets) => {
+            let id = program.attach(cgroup, mode)?;
+            program.take_link(id)?.try_into()
+        }
+        _ => return Err(ProgramError::UnexpectedProgramType),
     };
-    attached.map_err(|error: ProgramError| ObjectError::of_program(name, error))
+    // Kernels before 5.7 have no links; the programs take none of those.
+    link.map_err(|_| ProgramError::UnexpectedProgramType)
 }

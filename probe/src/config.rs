@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use protocol::shard_urls::{ShardUrl, ShardUrls};
 use service::args::{ProcessArgs, SettingError};
 
+use crate::pin::unpin::UnpinArgs;
 use crate::targets;
 use crate::view::args::ReconcileArgs;
 
@@ -29,6 +30,8 @@ pub enum Command {
     Check(RunArgs),
     /// Print kernel and shards side by side, with difference, bound and verdict
     Reconcile(ReconcileArgs),
+    /// Remove what `probe run --pin DIR` left: the kernel stops counting; exit code 0, or 1 if something is left
+    Unpin(UnpinArgs),
 }
 
 /// The options of run and check.
@@ -56,6 +59,11 @@ pub struct RunArgs {
     /// kernel.bpf_stats_enabled=1, and slows every eBPF program of the system a little
     #[arg(long, env = "PROGRAM_STATS", default_value = "on", value_name = "SWITCH")]
     pub program_stats: Switch,
+    /// Folder in a bpffs, such as /sys/fs/bpf/hot-partition, to pin maps and links in: the kernel then goes on counting
+    /// while no probe runs, and the next one with the same PIN and SHARD_URLS goes on from there; `probe unpin` ends
+    /// it [default: nothing stays behind]
+    #[arg(long, env = "PIN", value_name = "DIR")]
+    pub pin: Option<PathBuf>,
     /// What all processes share
     #[command(flatten)]
     pub process: ProcessArgs,
@@ -96,6 +104,8 @@ pub struct Config {
     pub switches: Switches,
     /// Whether the kernel is to count the programs' runs.
     pub program_stats: bool,
+    /// Where to pin maps and links; `None` leaves nothing behind.
+    pub pin: Option<PathBuf>,
 }
 
 impl TryFrom<RunArgs> for Config {
@@ -110,6 +120,7 @@ impl TryFrom<RunArgs> for Config {
             cgroup: args.cgroup,
             switches: Switches { kernel_log: args.kernel_log == Switch::On, rtt: args.rtt == Switch::On },
             program_stats: args.program_stats == Switch::On,
+            pin: args.pin.map(folder).transpose()?,
         })
     }
 }
@@ -132,6 +143,7 @@ impl Config {
             cgroup,
             switches: Switches::default(),
             program_stats: false,
+            pin: None,
         })
     }
 }
@@ -148,6 +160,17 @@ fn gateway(url: &str) -> Result<ShardUrl, SettingError> {
     parsed
         .and_then(|urls| urls.iter().next().cloned())
         .ok_or_else(|| SettingError::new("GATEWAY_URL", url, "give one http://host:port, without a path"))
+}
+
+/// A folder's name as typed in.
+///
+/// # Errors
+/// When it is empty.
+pub fn folder(path: PathBuf) -> Result<PathBuf, SettingError> {
+    if path.as_os_str().is_empty() {
+        return Err(SettingError::new("PIN", "", "a folder in a bpffs, such as /sys/fs/bpf/hot-partition"));
+    }
+    Ok(path)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use service::process::StartError;
 
 use crate::object::ObjectError;
+use crate::pin::BeginError;
+use crate::pin::folder::PinError;
 use crate::preflight::CgroupError;
 use crate::privileges::PrivilegeError;
 
@@ -12,6 +14,12 @@ pub enum ProbeError {
     /// The kernel programs could not be had.
     #[error(transparent)]
     Object(#[from] ObjectError),
+    /// The folder to pin in cannot be used.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// A pinned set cannot be begun with.
+    #[error(transparent)]
+    Begin(#[from] BeginError),
     /// There is nothing to attach them to.
     #[error("cgroup v2: {0}")]
     Cgroup(#[from] CgroupError),

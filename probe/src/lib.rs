@@ -14,6 +14,7 @@ pub mod hot_keys;
 pub mod kernel_log;
 pub mod metrics;
 pub mod object;
+pub mod pin;
 pub mod preflight;
 pub mod privileges;
 pub mod probe;

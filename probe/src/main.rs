@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use probe::config::{Args, Command, Config, RunArgs};
-use probe::{preflight, view};
+use probe::{pin, preflight, view};
 use service::process;
 
 #[global_allocator]
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         }
         Command::Check(args) => check(args),
         Command::Reconcile(args) => view::reconcile::run(&args),
+        Command::Unpin(args) => pin::unpin::run(args),
     }
 }
 
@@ -32,7 +33,8 @@ fn check(args: RunArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let findings = preflight::check(config.cgroup.as_deref());
+    let mut findings = preflight::check(config.cgroup.as_deref());
+    findings.extend(config.pin.as_deref().map(preflight::pin_finding));
     for finding in &findings {
         println!("{} {}", if finding.passed { "ok  " } else { "FAIL" }, finding.line());
     }

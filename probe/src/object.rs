@@ -1,5 +1,7 @@
 //! The kernel object: embedded at build time, checked, loaded.
 
+use std::path::PathBuf;
+
 use aya::{Ebpf, EbpfError, EbpfLoader, programs::ProgramError};
 use probe_common::{LAYOUT, LAYOUT_MARK, LAYOUT_MARK_PREFIX};
 
@@ -133,10 +135,25 @@ fn check(object: &[u8]) -> Result<(), ObjectError> {
 /// # Errors
 /// When the kernel refuses, or the object cannot be read.
 pub fn load(object: &[u8], switches: Switches) -> Result<Ebpf, ObjectError> {
+    load_pinned(object, switches, &[])
+}
+
+/// The same, with the maps of `pins` (name and path) taken from where they are pinned.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_pinned(
+    object: &[u8],
+    switches: Switches,
+    pins: &[(String, PathBuf)],
+) -> Result<Ebpf, ObjectError> {
     let log_level = kernel_log::level(switches.kernel_log);
     let rtt = u8::from(switches.rtt);
     let mut loader = EbpfLoader::new();
     loader.override_global(aya_log::LEVEL, &log_level, true).override_global("RTT_WANTED", &rtt, true);
+    for (name, path) in pins {
+        loader.map_pin_path(name, path.as_path());
+    }
     loader.load(object).map_err(|error| {
         let reason = chain(&error);
         match io_error(error) {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::object;
+use crate::pin::folder;
 use crate::privileges::{self, Capability};
 
 /// The oldest kernel with everything the programs use (`bpf_loop`).
@@ -76,6 +77,15 @@ fn cgroup_finding(option: Option<&Path>) -> Finding {
             let CgroupError { found, remedy } = error;
             Finding::failed("cgroup v2", found, remedy)
         }
+    }
+}
+
+/// Whether the folder to pin in could be used.
+#[must_use]
+pub fn pin_finding(path: &Path) -> Finding {
+    match folder::check(path) {
+        Ok(_) => Finding::passed("pin", path.display().to_string()),
+        Err(error) => Finding { what: "pin", passed: false, found: error.to_string(), remedy: None },
     }
 }
 

@@ -11,6 +11,7 @@ use protocol::shard_urls::ShardUrls;
 use crate::attach::ProgramStatus;
 use crate::config::Switches;
 use crate::metrics::{Lost, ProbeMetrics};
+use crate::pin::Counting;
 use crate::signal::connections::{ConnectionReading, ConnectionsMap};
 use crate::signal::itself::{MapFill, ProgramRuns};
 use crate::source::{Counters, Source, SourceError};
@@ -33,6 +34,8 @@ pub struct Probe {
     pub metrics: ProbeMetrics,
     /// Whether the kernel counts the programs' runs.
     pub statistics: Statistics,
+    /// Since when is counted, and whether that ends with this probe.
+    pub counting: Counting,
     /// `None` once detached.
     source: Mutex<Option<Box<dyn Source>>>,
 }
@@ -48,15 +51,22 @@ impl Probe {
         metrics: ProbeMetrics,
         source: Box<dyn Source>,
     ) -> Self {
-        let (targets, statistics) = (Mutex::default(), Statistics::default());
+        let (targets, statistics, counting) = (Mutex::default(), Statistics::default(), Counting::from_now());
         let source = Mutex::new(Some(source));
-        Self { shards, cgroup, programs, switches, targets, metrics, statistics, source }
+        Self { shards, cgroup, programs, switches, targets, metrics, statistics, counting, source }
     }
 
     /// The same, with these statistics of its programs.
     #[must_use]
     pub fn with_statistics(self, statistics: Statistics) -> Self {
         Self { statistics, ..self }
+    }
+
+    /// The same, with counters that are older or live longer than it.
+    #[must_use]
+    pub fn with_counting(self, counting: Counting) -> Self {
+        self.metrics.itself.counting(&counting);
+        Self { counting, ..self }
     }
 
     /// One shard's counters now.
@@ -183,8 +193,13 @@ impl Probe {
                 Err(error) => tracing::error!(shard = url.id.0, %error, "no last reading"),
             }
         }
-        // Dropping the programs' links detaches them.
+        // Links that are not pinned end here, and their programs with them.
         *self.source.lock() = None;
-        tracing::info!("detached");
+        match &self.counting.pinned {
+            Some(pinned) => {
+                tracing::info!("the kernel goes on counting; `probe unpin {}` ends that", pinned.directory);
+            }
+            None => tracing::info!("detached"),
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
+use aya::programs::links::FdLink;
 use probe_common::MAX_ENDPOINTS;
 use probe_common::connections::Connections;
 use probe_common::endpoint::Endpoint;
@@ -13,9 +14,10 @@ use probe_common::latency::Latency;
 use probe_common::requests::Requests;
 use probe_common::traffic::Traffic;
 
-use crate::attach::{self, ProgramStatus};
+use crate::attach::{self, Links, ProgramStatus};
 use crate::config::Switches;
 use crate::object::{self, ObjectError};
+use crate::pin::{Counting, PinnedSet};
 use crate::signal::connections::ConnectionsMap;
 use crate::signal::itself::{MapFill, ProgramRuns};
 use crate::signal::latency::LatencyMap;
@@ -101,8 +103,12 @@ pub struct KernelSource {
     connections: Option<ConnectionsMap>,
     watched: BTreeMap<Endpoint, u32>,
     programs: Vec<&'static str>,
-    // Holds programs and links: dropped last.
+    // Holds the programs.
     ebpf: Ebpf,
+    // Of these, those that are not pinned end with this.
+    _links: Vec<FdLink>,
+    // Keeps other probes off the set.
+    set: Option<PinnedSet>,
 }
 
 impl KernelSource {
@@ -110,10 +116,49 @@ impl KernelSource {
     ///
     /// # Errors
     /// When the kernel refuses or the object is not what this probe was built for.
-    pub fn attach(mut ebpf: Ebpf, cgroup: &Path) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
-        let statuses = attach::attach(&mut ebpf, cgroup)?;
+    pub fn attach(ebpf: Ebpf, cgroup: &Path) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
+        let mut links = Links::Held(Vec::new());
+        Self::attach_with(ebpf, cgroup, &mut links).map(|(source, statuses)| {
+            let Links::Held(links) = links else { return (source, statuses) };
+            (Self { _links: links, ..source }, statuses)
+        })
+    }
+
+    /// The same with the links and maps of a pinned set.
+    ///
+    /// # Errors
+    /// As for [`attach`](Self::attach).
+    pub fn attach_pinned(
+        ebpf: Ebpf,
+        cgroup: &Path,
+        mut set: PinnedSet,
+    ) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
+        let attached = Self::attach_with(ebpf, cgroup, &mut Links::Pinned(&mut set));
+        let attached = attached.and_then(|attached| set.complete(&attach::all()).map(|()| attached));
+        match attached {
+            Ok((source, statuses)) => Ok((Self { set: Some(set), ..source }, statuses)),
+            Err(error) => {
+                set.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    /// Since when is counted, and whether that ends with this.
+    #[must_use]
+    pub fn counting(&self) -> Counting {
+        self.set.as_ref().map_or_else(Counting::from_now, PinnedSet::counting)
+    }
+
+    fn attach_with(
+        mut ebpf: Ebpf,
+        cgroup: &Path,
+        links: &mut Links<'_>,
+    ) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
+        let statuses = attach::attach(&mut ebpf, cgroup, links)?;
         let mut take = |what| ebpf.take_map(what).ok_or(ObjectError::Missing { what });
-        let shards = HashMap::try_from(take(SHARDS)?).map_err(|_| ObjectError::Missing { what: SHARDS })?;
+        let shards: HashMap<_, Endpoint, u32> =
+            HashMap::try_from(take(SHARDS)?).map_err(|_| ObjectError::Missing { what: SHARDS })?;
         let traffic = TrafficMap::new(take(TrafficMap::NAME)?)?;
         let requests = RequestsMap::new(take(RequestsMap::NAME)?)?;
         let latency = LatencyMap::new(take(LatencyMap::NAME)?, LatencyMap::NAME)?;
@@ -122,11 +167,23 @@ impl KernelSource {
         let attached =
             statuses.iter().any(|status| status.program == ConnectionsMap::PROGRAM && status.attached);
         let connections = attached.then_some(connections);
-        let watched = BTreeMap::new();
+        // What a probe before has left in a pinned map.
+        let watched = shards.iter().flatten().collect();
         let programs =
             statuses.iter().filter(|status| status.attached).map(|status| status.program).collect();
-        let source =
-            Self { shards, traffic, requests, latency, round_trips, connections, watched, programs, ebpf };
+        let source = Self {
+            shards,
+            traffic,
+            requests,
+            latency,
+            round_trips,
+            connections,
+            watched,
+            programs,
+            ebpf,
+            _links: Vec::new(),
+            set: None,
+        };
         Ok((source, statuses))
     }
 

@@ -1,8 +1,10 @@
 //! Signal `itself`: what the kernel programs cost, and how full their maps are.
 
-use prometheus::{CounterVec, IntCounterVec, IntGaugeVec, Opts};
+use prometheus::{CounterVec, Gauge, GaugeVec, IntCounterVec, IntGaugeVec, Opts};
 use serde::Serialize;
 use service::metrics::Metrics;
+
+use crate::pin::Counting;
 
 /// How often a program ran, and how long in all.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -32,6 +34,8 @@ pub struct ItselfMetrics {
     run_seconds: CounterVec,
     entries: IntGaugeVec,
     max_entries: IntGaugeVec,
+    since: Gauge,
+    gap: GaugeVec,
 }
 
 impl ItselfMetrics {
@@ -45,6 +49,11 @@ impl ItselfMetrics {
             &["program"],
         )?;
         metrics.collector(Box::new(run_seconds.clone()))?;
+        let since = Gauge::new(
+            "probe_counting_start_time_seconds",
+            "When the kernel began to count, in Unix time; with PIN that may be before this probe started.",
+        )?;
+        metrics.collector(Box::new(since.clone()))?;
         Ok(Self {
             runs: metrics.counters(
                 "probe_program_runs_total",
@@ -58,6 +67,13 @@ impl ItselfMetrics {
                 "Entries a kernel map has room for.",
                 &["map"],
             )?,
+            since,
+            // A vector, as without a pinned set there is no such series.
+            gap: metrics.fractions(
+                "probe_restart_gap_seconds",
+                "How long nothing was counted while this probe replaced the programs of the one before.",
+                &[],
+            )?,
         })
     }
 
@@ -68,6 +84,14 @@ impl ItselfMetrics {
             counter.inc_by(runs.saturating_sub(counter.get()));
             let counter = self.run_seconds.with_label_values(&[program]);
             counter.inc_by((run_seconds - counter.get()).max(0.0));
+        }
+    }
+
+    /// It is known since when is counted.
+    pub fn counting(&self, counting: &Counting) {
+        self.since.set(counting.since);
+        if let Some(pinned) = counting.pinned.as_ref().filter(|pinned| pinned.adopted) {
+            self.gap.with_label_values::<&str>(&[]).set(pinned.gap_seconds);
         }
     }
 

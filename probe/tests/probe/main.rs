@@ -7,6 +7,7 @@
 //! - `http`: the probe's HTTP interface over counters from a list
 //! - `latency`: latencies against the clocks of a server and a client
 //! - `connections`: connections against those that were made
+//! - `pin`: probes that come and go while the kernel counts on
 //! - `stats`: the probe on itself
 //! - `reconcile`: `probe reconcile` over a list of counters and over the kernel's
 //! - `process`: the probe's binary from start to stop
@@ -18,6 +19,7 @@ mod harness;
 mod http;
 mod latency;
 mod live;
+mod pin;
 mod process;
 mod program;
 mod reconcile;

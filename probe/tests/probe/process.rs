@@ -34,6 +34,8 @@ pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) base: String,
     log: BufReader<std::process::ChildStderr>,
+    /// Its log until it was ready.
+    pub(crate) started: String,
 }
 
 impl Running {
@@ -53,7 +55,7 @@ impl Running {
             }
             seen += &line;
         };
-        Self { child, base, log }
+        Self { child, base, log, started: seen }
     }
 
     pub(crate) fn json(&self, path: &str) -> Value {

@@ -1,0 +1,246 @@
+//! The folder of a pinned set: in a bpffs, locked by the probe that uses it.
+//!
+//! `DIR/probe-maps/NAME` are the maps, `DIR/probe-links/NAME` the links. Nothing else in it is touched.
+
+use std::fs::{File, TryLockError};
+use std::io::{Error, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::link::Link;
+
+const MAPS: &str = "probe-maps";
+const LINKS: &str = "probe-links";
+
+/// Why a folder cannot be used: one line each, with what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    /// It is on another file system.
+    #[error(
+        "the folder {0} to pin in is on no bpffs: mount one (sudo mount -t bpf bpf /sys/fs/bpf) and name a folder in \
+         it, such as /sys/fs/bpf/hot-partition"
+    )]
+    NoBpffs(String),
+    /// It is where the file system is mounted.
+    #[error(
+        "the folder {0} is the root of a bpffs, which is everybody's: name a folder in it, such as {0}/hot-partition"
+    )]
+    Root(String),
+    /// The kernel does not take its name.
+    #[error("the folder {0} to pin in cannot be: names in a bpffs have no dots")]
+    Name(String),
+    /// Another probe has it.
+    #[error("the folder {0} is in use by another probe: stop that one first, or name another folder")]
+    InUse(String),
+    /// Anything else.
+    #[error("{what}: {source}")]
+    Other {
+        /// What was tried.
+        what: String,
+        /// What the kernel said.
+        source: Error,
+    },
+}
+
+/// What was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Links: each detached a program.
+    pub links: Vec<String>,
+    /// Maps.
+    pub maps: Vec<String>,
+}
+
+/// A folder this probe has to itself for as long as this lives.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder if need be, and locks it.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn open(path: &Path) -> Result<Self, PinError> {
+        if !check(path)? {
+            std::fs::create_dir(path).map_err(|error| failed("cannot be made", path, error))?;
+        }
+        Self::lock(path)
+    }
+
+    /// Locks the folder if it is there.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn existing(path: &Path) -> Result<Option<Self>, PinError> {
+        if check(path)? { Self::lock(path).map(Some) } else { Ok(None) }
+    }
+
+    fn lock(path: &Path) -> Result<Self, PinError> {
+        let lock = File::open(path).map_err(|error| failed("cannot be opened", path, error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(PinError::InUse(path.display().to_string())),
+            Err(TryLockError::Error(error)) => Err(failed("cannot be locked", path, error)),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the map of this name is pinned.
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.path.join(MAPS).join(name)
+    }
+
+    /// Where the link of this name is pinned.
+    #[must_use]
+    pub fn link(&self, name: &str) -> PathBuf {
+        self.path.join(LINKS).join(name)
+    }
+
+    /// The names of the maps.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn maps(&self) -> Result<Vec<String>, PinError> {
+        names(&self.path.join(MAPS))
+    }
+
+    /// The names of the links.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn links(&self) -> Result<Vec<String>, PinError> {
+        names(&self.path.join(LINKS))
+    }
+
+    /// Whether nothing is pinned here.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub fn is_empty(&self) -> Result<bool, PinError> {
+        Ok(self.maps()?.is_empty() && self.links()?.is_empty())
+    }
+
+    /// Makes room for maps and links.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn prepare(&self) -> Result<(), PinError> {
+        for part in [MAPS, LINKS] {
+            let path = self.path.join(part);
+            match std::fs::create_dir(&path) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    return Err(failed("cannot be made", &path, error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Detaches a link and removes its pin.
+    ///
+    /// # Errors
+    /// When the pin cannot be removed.
+    pub fn remove_link(&self, name: &str) -> Result<(), Error> {
+        let path = self.link(name);
+        // At once, where the kernel can; the pin's removal does it a moment later.
+        drop(Link::at(&path).map(|link| link.detach()));
+        std::fs::remove_file(path)
+    }
+
+    /// Removes all links, then all maps: whatever there is of them.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn remove_all(&self) -> Result<Removed, PinError> {
+        let removed = Removed { links: self.links()?, maps: self.maps()? };
+        for name in &removed.links {
+            self.remove_link(name).map_err(|error| failed("cannot be removed", &self.link(name), error))?;
+        }
+        for name in &removed.maps {
+            let path = self.map(name);
+            std::fs::remove_file(&path).map_err(|error| failed("cannot be removed", &path, error))?;
+        }
+        for part in [LINKS, MAPS] {
+            let path = self.path.join(part);
+            match std::fs::remove_dir(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(failed("cannot be removed", &path, error));
+                }
+                _ => {}
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes the folder itself, which must be empty.
+    ///
+    /// # Errors
+    /// When it is not, or the kernel refuses.
+    pub fn remove(&self) -> Result<(), PinError> {
+        std::fs::remove_dir(&self.path).map_err(|error| failed("cannot be removed", &self.path, error))
+    }
+}
+
+/// Whether the folder is there, and could be used.
+///
+/// # Errors
+/// When it could not.
+pub fn check(path: &Path) -> Result<bool, PinError> {
+    let shown = || path.display().to_string();
+    if path.file_name().is_some_and(|name| name.as_bytes().contains(&b'.')) {
+        return Err(PinError::Name(shown()));
+    }
+    let there = path.is_dir();
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    };
+    if !is_bpffs(if there { path } else { parent }) {
+        return Err(PinError::NoBpffs(shown()));
+    }
+    let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    if there && device(path) != device(parent) {
+        return Err(PinError::Root(shown()));
+    }
+    Ok(there)
+}
+
+#[expect(unsafe_code, reason = "the standard library does not tell a path's file system")]
+fn is_bpffs(path: &Path) -> bool {
+    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return false };
+    let mut about = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: a path that ends with a zero, and room for the answer.
+    if unsafe { libc::statfs(path.as_ptr(), about.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: zeroed integers, then filled by the kernel.
+    unsafe { about.assume_init() }.f_type == libc::BPF_FS_MAGIC
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, PinError> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| failed("cannot be listed", folder, error))?,
+    };
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+    let mut names: Vec<String> =
+        names.collect::<Result<_, _>>().map_err(|error| failed("cannot be listed", folder, error))?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn failed(what: &str, path: &Path, source: Error) -> PinError {
+    PinError::Other { what: format!("{} {what}", path.display()), source }
+}

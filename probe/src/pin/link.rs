@@ -1,0 +1,115 @@
+//! A pinned link: what aya does not do with one.
+
+use std::ffi::{CString, c_long};
+use std::io::{Error, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Commands of `bpf(2)`.
+const OBJ_GET: c_long = 7;
+const OBJ_GET_INFO_BY_FD: c_long = 15;
+const LINK_UPDATE: c_long = 29;
+const LINK_DETACH: c_long = 34;
+
+/// `BPF_LINK_TYPE_CGROUP`.
+const CGROUP: u32 = 3;
+
+/// A link held open.
+#[derive(Debug)]
+pub(super) struct Link(OwnedFd);
+
+/// `bpf_attr` of the commands about a pin.
+#[repr(C)]
+#[derive(Default)]
+struct ByPath {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// `bpf_attr` of the commands about a link.
+#[repr(C)]
+#[derive(Default)]
+struct OfLink {
+    link: u32,
+    program: u32,
+    flags: u32,
+    old_program: u32,
+}
+
+/// `bpf_attr` of the question about an object.
+#[repr(C)]
+#[derive(Default)]
+struct Question {
+    fd: u32,
+    length: u32,
+    answer: u64,
+}
+
+/// The head of `bpf_link_info`, as for a link to a cgroup.
+#[repr(C)]
+#[derive(Default)]
+struct About {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    cgroup: u64,
+    attach_type: u32,
+    more_padding: u32,
+}
+
+impl Link {
+    /// Opens the link pinned at `path`.
+    pub(super) fn at(path: &Path) -> Result<Self, Error> {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let request = ByPath { path: path.as_ptr().expose_provenance() as u64, ..ByPath::default() };
+        let fd = bpf(OBJ_GET, &request)?;
+        let fd = RawFd::try_from(fd).map_err(Error::other)?;
+        #[expect(unsafe_code, reason = "the kernel gives a descriptor as a number")]
+        // SAFETY: a new descriptor, which nobody else owns.
+        let link = Self(unsafe { OwnedFd::from_raw_fd(fd) });
+        // A pin may be of anything.
+        link.cgroup().map(|_| link)
+    }
+
+    /// The number of the cgroup it is attached to; 0 when that is gone.
+    pub(super) fn cgroup(&self) -> Result<u64, Error> {
+        let mut about = About::default();
+        let question = Question {
+            fd: number(&self.0),
+            length: u32::try_from(size_of::<About>()).map_err(Error::other)?,
+            answer: (&raw mut about).expose_provenance() as u64,
+        };
+        bpf(OBJ_GET_INFO_BY_FD, &question)?;
+        if about.kind != CGROUP {
+            return Err(Error::new(ErrorKind::InvalidData, "it is no link to a cgroup"));
+        }
+        Ok(about.cgroup)
+    }
+
+    /// Puts another program in the place of the link's, without a moment in between.
+    pub(super) fn update(&self, program: impl AsFd) -> Result<(), Error> {
+        let request = OfLink { link: number(&self.0), program: number(&program), ..OfLink::default() };
+        bpf(LINK_UPDATE, &request).map(drop)
+    }
+
+    /// Detaches its program.
+    pub(super) fn detach(&self) -> Result<(), Error> {
+        bpf(LINK_DETACH, &OfLink { link: number(&self.0), ..OfLink::default() }).map(drop)
+    }
+}
+
+fn number(fd: &impl AsFd) -> u32 {
+    fd.as_fd().as_raw_fd().unsigned_abs()
+}
+
+#[expect(unsafe_code, reason = "aya has no call for these commands")]
+fn bpf<T>(command: c_long, request: &T) -> Result<c_long, Error> {
+    // SAFETY: `request` is one of the structures above, of the size that is told; the addresses in it are of a path that
+    // ends with a zero, or of room for an answer, and live as long as the call.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(request), size_of::<T>()) };
+    if result < 0 { Err(Error::last_os_error()) } else { Ok(result) }
+}

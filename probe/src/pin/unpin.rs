@@ -1,0 +1,58 @@
+//! `probe unpin DIR`: removes a pinned set, whole or not.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use service::process::complain;
+
+use super::folder::{Folder, PinError, Removed};
+use crate::config;
+
+/// What the command needs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct UnpinArgs {
+    /// The folder, as given to run --pin
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+}
+
+/// Says what was removed; 1 if something is left, 2 for a folder that is none.
+#[must_use]
+pub fn run(args: UnpinArgs) -> ExitCode {
+    let folder = match config::folder(args.folder) {
+        Ok(folder) => folder,
+        Err(error) => {
+            complain(&error.to_string());
+            return ExitCode::from(2);
+        }
+    };
+    match unpin(&folder) {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Removes all that is pinned under `path`, and the folder; says in one line what that was.
+///
+/// # Errors
+/// When the folder cannot be used, or something is left.
+pub fn unpin(path: &Path) -> Result<String, PinError> {
+    let shown = path.display();
+    let Some(folder) = Folder::existing(path)? else {
+        return Ok(format!("nothing is pinned under {shown}: there is no such folder"));
+    };
+    let Removed { links, maps } = folder.remove_all()?;
+    folder.remove()?;
+    let list = |what: &str, names: &[String]| match names {
+        [] => format!("no {what}s"),
+        [name] => format!("1 {what} ({name})"),
+        names => format!("{} {what}s ({})", names.len(), names.join(", ")),
+    };
+    Ok(format!("removed {shown}: {}, {}", list("link", &links), list("map", &maps)))
+}

@@ -1,0 +1,400 @@
+//! Probes that come and go while the kernel counts on: pinned sets, and what ends them.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use aya::maps::{Array, Map, MapData};
+use probe_common::pinned::Mark;
+use serde_json::Value;
+
+use crate::harness::{PATIENCE, privileges};
+use crate::process::{Running, ask, command, error_line, own_programs, run, with_capabilities};
+use crate::shard::Shard;
+
+/// A bpffs of a test's own.
+struct Bpffs(PathBuf);
+
+impl Bpffs {
+    fn mount() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+        let path = std::env::temp_dir().join(format!("probe-bpffs-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        let mounted = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&path).status().unwrap();
+        assert!(mounted.success());
+        Self(path)
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.0.join("set")
+    }
+}
+
+impl Drop for Bpffs {
+    fn drop(&mut self) {
+        // What is pinned in it goes with it.
+        let _ = Command::new("umount").arg(&self.0).status();
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+fn arguments<'a>(urls: &'a str, folder: &'a Path) -> [&'a str; 7] {
+    ["run", "--port", "0", "--shard-urls", urls, "--pin", folder.to_str().unwrap()]
+}
+
+fn start(shard: &Shard, folder: &Path) -> Running {
+    Running::follow(&mut command(&arguments(&shard.url(), folder)))
+}
+
+fn unpin(folder: &Path) -> Output {
+    run(&["unpin", folder.to_str().unwrap()])
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn first_shard(probe: &Running) -> Value {
+    probe.json("/api/shards")["shards"][0].clone()
+}
+
+fn requests(probe: &Running) -> (u64, u64) {
+    let shard = first_shard(probe);
+    assert!(shard["unparsed"].as_object().unwrap().values().all(|count| count == 0), "{shard}");
+    (shard["requests"]["get"].as_u64().unwrap(), shard["requests"]["set"].as_u64().unwrap())
+}
+
+fn pinned(probe: &Running) -> Value {
+    probe.json("/status")["counting"]["pinned"].clone()
+}
+
+/// Waits until none of these programs is loaded.
+fn await_unloaded(programs: &[u32]) {
+    let deadline = Instant::now() + PATIENCE;
+    while aya::programs::loaded_programs().flatten().any(|program| programs.contains(&program.id())) {
+        assert!(Instant::now() < deadline, "programs {programs:?} are still loaded");
+        std::thread::yield_now();
+    }
+}
+
+/// A connection that stays open whatever probe runs.
+struct Lasting(TcpStream);
+
+impl Lasting {
+    fn to(shard: &Shard) -> Self {
+        Self(TcpStream::connect(shard.addr).unwrap())
+    }
+
+    fn send(&mut self, part: &str) {
+        self.0.write_all(part.as_bytes()).unwrap();
+    }
+
+    fn answer(&mut self) {
+        let mut answer = BufReader::new(&self.0);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            assert!(answer.read_line(&mut line).unwrap() > 0);
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        answer.read_exact(&mut vec![0; length]).unwrap();
+    }
+
+    fn ask(&mut self) {
+        self.send("GET /data/lasting HTTP/1.1\r\nhost: shard\r\n\r\n");
+        self.answer();
+    }
+}
+
+#[test]
+fn the_kernel_counts_on_while_no_probe_runs() {
+    if !privileges("the_kernel_counts_on_while_no_probe_runs") {
+        return;
+    }
+    let (bpffs, shard) = (Bpffs::mount(), Shard::start(0));
+    let folder = bpffs.folder();
+    let mut probe = start(&shard, &folder);
+    let mut lasting = Lasting::to(&shard);
+    ask(&shard, 10);
+    lasting.ask();
+    // A head under way when the probe goes.
+    lasting.send("GET /data/lasting HT");
+    assert_eq!(requests(&probe), (11, 1));
+    let fresh = pinned(&probe);
+    assert_eq!((&fresh["adopted"], &fresh["removed_because"]), (&false.into(), &Value::Null), "{fresh}");
+    let since = probe.json("/status")["counting"]["since"].as_f64().unwrap();
+    let (code, log) = probe.stop();
+    assert!(code == Some(0) && log.contains("the kernel goes on counting"), "{log}");
+
+    ask(&shard, 20);
+    lasting.send("TP/1.1\r\nhost: shard\r\n\r\n");
+    lasting.answer();
+    lasting.ask();
+
+    probe = start(&shard, &folder);
+    assert_eq!(requests(&probe), (11 + 22, 1 + 2));
+    ask(&shard, 30);
+    lasting.ask();
+    assert_eq!(requests(&probe), (33 + 31, 3 + 3));
+    let status = probe.json("/status");
+    let adopted = &status["counting"]["pinned"];
+    assert_eq!((&adopted["adopted"], &adopted["adoptions"]), (&true.into(), &1.into()), "{adopted}");
+    assert_eq!(
+        (&adopted["gap_seconds"], &adopted["programs_changed"]),
+        (&0.0.into(), &false.into()),
+        "{adopted}"
+    );
+    assert_eq!(status["counting"]["since"].as_f64().unwrap().to_bits(), since.to_bits());
+    assert_eq!(status["privileges"]["effective"], "0000000000000000");
+    // The baseline is this probe's own.
+    let compare = &probe.json("/api/compare")["shards"][0];
+    assert_eq!((&compare["difference"], &compare["agrees"]), (&0.into(), &true.into()), "{compare}");
+    let metrics = probe.text("/metrics");
+    for line in [
+        "kernel_shard_requests_total{operation=\"get\",shard_id=\"0\"} 64",
+        "probe_restart_gap_seconds 0",
+        "probe_feature_enabled{feature=\"pin\",reason=\"ok\"} 1",
+    ] {
+        assert!(metrics.lines().any(|have| have == line), "{line} is not in\n{metrics}");
+    }
+
+    // One that is killed leaves no less.
+    probe.child.kill().unwrap();
+    probe.child.wait().unwrap();
+    ask(&shard, 5);
+    let probe = start(&shard, &folder);
+    assert_eq!(requests(&probe), (64 + 5, 6 + 1));
+    assert_eq!(pinned(&probe)["adoptions"], 2);
+}
+
+#[test]
+fn two_capabilities_are_enough_to_pin() {
+    if !privileges("two_capabilities_are_enough_to_pin") {
+        return;
+    }
+    let copy = std::env::temp_dir().join(format!("probe-pin-{}", std::process::id()));
+    std::fs::copy(env!("CARGO_BIN_EXE_probe"), &copy).unwrap();
+    let (bpffs, shard) = (Bpffs::mount(), Shard::start(0));
+    let (url, folder) = (shard.url(), bpffs.folder());
+    let start =
+        || Running::follow(&mut with_capabilities(&copy, "+bpf,+net_admin", &arguments(&url, &folder)));
+    let probe = start();
+    ask(&shard, 10);
+    assert_eq!(probe.stop().0, Some(0));
+    ask(&shard, 10);
+    let probe = start();
+    std::fs::remove_file(&copy).unwrap();
+    assert_eq!(requests(&probe), (20, 2));
+    assert_eq!(pinned(&probe)["gap_seconds"], 0.0);
+}
+
+/// Changes the mark that a probe has left.
+fn change_mark(folder: &Path, change: impl FnOnce(&mut Mark)) {
+    let data = MapData::from_pin(folder.join("probe-maps/PINNED")).unwrap();
+    let mut map = Array::<_, Mark>::try_from(Map::from_map_data(data).unwrap()).unwrap();
+    let mut mark = map.get(&0, 0).unwrap();
+    change(&mut mark);
+    map.set(0, mark, 0).unwrap();
+}
+
+fn swap(folder: &Path, one: &str, other: &str) {
+    let (one, other, third) = (folder.join(one), folder.join(other), folder.join("third"));
+    std::fs::rename(&one, &third).unwrap();
+    std::fs::rename(&other, &one).unwrap();
+    std::fs::rename(&third, &other).unwrap();
+}
+
+#[test]
+fn a_set_that_does_not_fit_is_removed_and_said_in_one_line() {
+    if !privileges("a_set_that_does_not_fit_is_removed_and_said_in_one_line") {
+        return;
+    }
+    let (bpffs, shard) = (Bpffs::mount(), Shard::start(0));
+    let folder = bpffs.folder();
+    type Tampering = fn(&Path);
+    let cases: [(Tampering, &str); 7] = [
+        (|folder| change_mark(folder, |mark| mark.layout = 5), "it has layout 5, this probe has "),
+        (|folder| change_mark(folder, |mark| mark.complete = 0), "it is not whole"),
+        (|folder| change_mark(folder, |mark| mark.shards += 1), "it counts for another list of shards"),
+        (|folder| std::fs::remove_file(folder.join("probe-maps/PINNED")).unwrap(), "it has no mark"),
+        (|folder| swap(folder, "probe-maps/TRAFFIC", "probe-maps/SHARDS"), "its map "),
+        (
+            |folder| std::fs::rename(folder.join("probe-maps/SCAN"), folder.join("probe-maps/OLD")).unwrap(),
+            "its map SCAN is None",
+        ),
+        (
+            |folder| std::fs::remove_file(folder.join("probe-links/egress")).unwrap(),
+            "its link egress is missing",
+        ),
+    ];
+    let mut before = Vec::new();
+    for (tampering, why) in cases {
+        let probe = start(&shard, &folder);
+        await_unloaded(&before);
+        ask(&shard, 10);
+        assert_eq!(requests(&probe), (10, 1), "{why}");
+        before = own_programs(probe.child.id());
+        assert_eq!(probe.stop().0, Some(0));
+        tampering(&folder);
+        let probe = start(&shard, &folder);
+        await_unloaded(&before);
+        let pinned = pinned(&probe);
+        assert!(pinned["removed_because"].as_str().unwrap().starts_with(why), "{why}: {pinned}");
+        assert_eq!(pinned["adopted"], false);
+        assert_eq!(requests(&probe), (0, 0), "{why}");
+        before = own_programs(probe.child.id());
+        assert!(
+            probe.started.lines().any(|line| line.contains(why) && line.contains("starts anew")),
+            "{why}"
+        );
+        assert_eq!(probe.stop().0, Some(0));
+        assert!(unpin(&folder).status.success());
+    }
+}
+
+#[test]
+fn programs_of_other_shards_are_not_gone_on_with() {
+    if !privileges("programs_of_other_shards_are_not_gone_on_with") {
+        return;
+    }
+    let (bpffs, one, other) = (Bpffs::mount(), Shard::start(0), Shard::start(0));
+    let folder = bpffs.folder();
+    let probe = start(&one, &folder);
+    ask(&one, 10);
+    assert_eq!(probe.stop().0, Some(0));
+    let probe = start(&other, &folder);
+    ask(&one, 10);
+    ask(&other, 30);
+    assert_eq!(requests(&probe), (30, 3));
+    assert_eq!(pinned(&probe)["removed_because"], "it counts for another list of shards");
+}
+
+#[test]
+fn where_a_program_cannot_be_replaced_in_place_the_gap_is_measured() {
+    if !privileges("where_a_program_cannot_be_replaced_in_place_the_gap_is_measured") {
+        return;
+    }
+    let (bpffs, shard) = (Bpffs::mount(), Shard::start(0));
+    let folder = bpffs.folder();
+    let probe = start(&shard, &folder);
+    ask(&shard, 10);
+    assert_eq!(probe.stop().0, Some(0));
+    // The kernel puts no program of another type in a link's place.
+    swap(&folder, "probe-links/ingress", "probe-links/socket_events");
+    let probe = start(&shard, &folder);
+    let pinned = pinned(&probe);
+    let gap = pinned["gap_seconds"].as_f64().unwrap();
+    assert!(pinned["adopted"] == true && gap > 0.0 && gap < PATIENCE.as_secs_f64(), "{pinned}");
+    assert!(probe.text("/metrics").contains(&format!("probe_restart_gap_seconds {gap}")));
+    assert!(probe.started.contains("the kernel does not replace it in place"), "{}", probe.started);
+    ask(&shard, 10);
+    assert_eq!(requests(&probe), (20, 2));
+    assert_eq!(probe.stop().0, Some(0));
+    ask(&shard, 10);
+    let probe = start(&shard, &folder);
+    assert_eq!(requests(&probe), (30, 3));
+    assert_eq!(self::pinned(&probe)["gap_seconds"], 0.0);
+}
+
+#[test]
+fn unpin_ends_the_counting_and_removes_everything() {
+    if !privileges("unpin_ends_the_counting_and_removes_everything") {
+        return;
+    }
+    let (bpffs, shard) = (Bpffs::mount(), Shard::start(0));
+    let folder = bpffs.folder();
+    let probe = start(&shard, &folder);
+    let programs = own_programs(probe.child.id());
+    assert!(programs.len() >= 3, "{programs:?}");
+
+    // Not while it is in use, neither by `unpin` nor by another probe.
+    let refused = unpin(&folder);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(error_line(&refused).contains("is in use by another probe: stop that one first"));
+    let second = run(&arguments(&shard.url(), &folder));
+    assert_eq!(second.status.code(), Some(1));
+    assert!(error_line(&second).contains("is in use by another probe"));
+    ask(&shard, 10);
+    assert_eq!(requests(&probe), (10, 1));
+
+    assert_eq!(probe.stop().0, Some(0));
+    assert!(aya::programs::loaded_programs().flatten().any(|program| program.id() == programs[0]));
+    let links = std::fs::read_dir(folder.join("probe-links")).unwrap().count();
+    let maps = std::fs::read_dir(folder.join("probe-maps")).unwrap().count();
+    let removed = unpin(&folder);
+    assert_eq!(removed.status.code(), Some(0));
+    let line = stdout(&removed);
+    assert!(
+        line.starts_with(&format!("removed {}: {links} links (egress, ingress, ", folder.display()))
+            && line.contains(&format!(", {maps} maps (")),
+        "{line}"
+    );
+    assert!(!folder.exists());
+    await_unloaded(&programs);
+
+    // Once more, there is nothing; half a set is removed as well as a whole one.
+    let nothing = unpin(&folder);
+    assert_eq!(nothing.status.code(), Some(0));
+    assert!(stdout(&nothing).contains("there is no such folder"));
+    let probe = start(&shard, &folder);
+    let programs = own_programs(probe.child.id());
+    assert_eq!(probe.stop().0, Some(0));
+    for gone in ["probe-maps/PINNED", "probe-maps/SHARDS", "probe-links/ingress"] {
+        std::fs::remove_file(folder.join(gone)).unwrap();
+    }
+    assert!(stdout(&unpin(&folder)).contains(&format!(": {} links (egress, ", links - 1)));
+    assert!(!folder.exists());
+    await_unloaded(&programs);
+
+    // What is not the probe's stays, and is said.
+    let probe = start(&shard, &folder);
+    assert_eq!(probe.stop().0, Some(0));
+    std::fs::create_dir(folder.join("foreign")).unwrap();
+    let left = unpin(&folder);
+    assert_eq!(left.status.code(), Some(1));
+    assert!(error_line(&left).contains("cannot be removed"), "{}", error_line(&left));
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+}
+
+#[test]
+fn a_folder_that_cannot_be_pinned_in_is_one_line() {
+    if !privileges("a_folder_that_cannot_be_pinned_in_is_one_line") {
+        return;
+    }
+    let bpffs = Bpffs::mount();
+    let root = bpffs.0.to_str().unwrap();
+    for (folder, code, expected) in [
+        ("/tmp", 1, "is on no bpffs: mount one (sudo mount -t bpf bpf /sys/fs/bpf)"),
+        ("/no/such/folder", 1, "is on no bpffs"),
+        (root, 1, "is the root of a bpffs, which is everybody's"),
+        (&format!("{root}/v1.2"), 1, "names in a bpffs have no dots"),
+        (&format!("{root}/not/there"), 1, "is on no bpffs"),
+        ("", 2, "PIN"),
+    ] {
+        let urls = "http://127.0.0.1:9";
+        for arguments in
+            [&["run", "--port", "0", "--shard-urls", urls, "--pin", folder][..], &["unpin", folder]]
+        {
+            let output = run(arguments);
+            assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+            let line = error_line(&output);
+            assert!(line.contains(expected) || arguments[0] == "unpin" && code == 2, "{arguments:?}: {line}");
+        }
+    }
+    let check = run(&["check", "--shard-urls", "http://127.0.0.1:9", "--pin", "/tmp"]);
+    assert_eq!(check.status.code(), Some(1));
+    assert!(stdout(&check).contains("FAIL pin: the folder /tmp to pin in is on no bpffs"));
+    let check = run(&["check", "--shard-urls", "http://127.0.0.1:9", "--pin", &format!("{root}/set")]);
+    assert_eq!(check.status.code(), Some(0), "{}", stdout(&check));
+    // Looking made nothing.
+    assert!(!bpffs.folder().exists());
+}
