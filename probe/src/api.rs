@@ -19,6 +19,7 @@ use crate::preflight::kernel_release;
 use crate::privileges::{self, PrivilegeStatus};
 use crate::probe::Probe;
 use crate::reconcile::Comparison;
+use crate::shard_stats::ShardStats;
 use crate::signal::connections::{ConnectionCounts, ConnectionReading, ConnectionsMap};
 use crate::signal::itself::{MapFill, ProgramRuns};
 use crate::signal::latency::Quantiles;
@@ -32,6 +33,8 @@ pub struct ApiState {
     pub probe: Arc<Probe>,
     /// The way to a fresh comparison.
     pub asker: Asker,
+    /// The way to the shards' own metrics.
+    pub stats: ShardStats,
 }
 
 /// One line for a browser, until there is a page.

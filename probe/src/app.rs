@@ -110,6 +110,7 @@ impl App {
         let shown = Arc::clone(&probe);
         metrics.before_exposition(move || shown.export());
         let (watch, asker) = first_look(&probe, gateway)?;
+        let stats = ShardStats::new().map_err(ProbeError::from)?;
         let (health, tasks) = (server.health(), server.tasks());
         // Worker 0 takes them with it.
         let background = Mutex::new(Some((watch, kernel_log)));
@@ -120,7 +121,7 @@ impl App {
                     drop(worker.tasks.spawn("kernel-log", kernel_log.run(tasks.stopping())));
                 }
             }
-            let state = ApiState { probe: Arc::clone(&probe), asker: asker.clone() };
+            let state = ApiState { probe: Arc::clone(&probe), asker: asker.clone(), stats: stats.clone() };
             routes::router(state, health.clone(), Arc::clone(&metrics))
         })?;
         Ok(started)

@@ -10,7 +10,7 @@ use service::args::{ProcessArgs, SettingError};
 
 use crate::pin::unpin::UnpinArgs;
 use crate::targets;
-use crate::view::args::ReconcileArgs;
+use crate::view::args::{ReconcileArgs, TopArgs};
 
 /// The kernel's witness: counts what reaches the shards' sockets, and compares it with what the shards say
 #[derive(Clone, Debug, Parser)]
@@ -32,6 +32,8 @@ pub enum Command {
     Reconcile(ReconcileArgs),
     /// Remove what `probe run --pin DIR` left: the kernel stops counting; exit code 0, or 1 if something is left
     Unpin(UnpinArgs),
+    /// Show the shards live, sorted by load: rates, latencies, connections, verdicts, top keys
+    Top(TopArgs),
 }
 
 /// The options of run and check.

@@ -6,12 +6,14 @@
 
 pub mod api;
 pub mod app;
+pub mod app_metrics;
 pub mod attach;
 pub mod config;
 pub mod error;
 pub mod gateway;
 pub mod hot_keys;
 pub mod kernel_log;
+pub mod latency_api;
 pub mod metrics;
 pub mod object;
 pub mod pin;

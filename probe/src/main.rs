@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check(args),
         Command::Reconcile(args) => view::reconcile::run(&args),
         Command::Unpin(args) => pin::unpin::run(args),
+        Command::Top(args) => view::top::run(&args),
     }
 }
 

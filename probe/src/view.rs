@@ -5,3 +5,4 @@ pub mod client;
 pub mod origin;
 pub mod reconcile;
 mod table;
+pub mod top;

@@ -40,6 +40,20 @@ pub struct ReconcileArgs {
     pub interval: Duration,
 }
 
+/// The options of `probe top`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TopArgs {
+    /// Where the figures come from
+    #[command(flatten)]
+    pub origin: OriginArgs,
+    /// Print one frame as plain text and end; so does a standard output that is no terminal
+    #[arg(long)]
+    pub once: bool,
+    /// Seconds between two readings, over which rates and quantiles are taken
+    #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
+    pub interval: Duration,
+}
+
 /// 0.1 to 3,600 seconds.
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "allowed: seconds from 0.1 to 3600".to_owned())?;

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::app_metrics::Bucket;
+
 /// How long an answer may take: a fresh comparison waits for verdicts that are about to stand.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -56,6 +58,89 @@ pub struct CountedShard {
     pub shard_id: u32,
     /// `host:port`.
     pub address: String,
+    /// Data requests.
+    pub requests: ByOperation,
+    /// TCP payload.
+    pub payload_bytes: ByDirection,
+    /// Absent where the probe does not see them.
+    #[serde(default)]
+    pub connections: Option<Connections>,
+    /// Absent where the probe does not count keys.
+    #[serde(default)]
+    pub top_keys: Option<Vec<TopKey>>,
+}
+
+/// Data requests by operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct ByOperation {
+    pub get: u64,
+    pub set: u64,
+}
+
+/// Bytes by direction, as the shard's socket sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct ByDirection {
+    pub receive: u64,
+    pub transmit: u64,
+}
+
+/// A shard's connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+pub struct Connections {
+    /// Open now, of those opened while the probe watched.
+    pub open: u64,
+    /// Segments sent again.
+    pub retransmitted_segments: u64,
+    /// Those older than the probe.
+    #[serde(default)]
+    pub older: Older,
+}
+
+/// Connections older than the probe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+pub struct Older {
+    /// Open now, as far as they are known.
+    pub open: u64,
+}
+
+/// A key and its requests, as the kernel counts them.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct TopKey {
+    /// The key.
+    pub key: String,
+    /// Its requests since the probe attached.
+    pub requests: u64,
+}
+
+/// `/api/latency`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Latencies {
+    /// In order of id.
+    pub shards: Vec<TimedShard>,
+}
+
+/// One shard's latencies, as both witnesses have them.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct TimedShard {
+    /// Its position in `SHARD_URLS`.
+    pub shard_id: u32,
+    /// Since the probe attached.
+    pub kernel: Vec<Bucket>,
+    /// Since the shard's start; absent where it cannot be read.
+    pub app: Option<AppLatency>,
+}
+
+/// What a shard says of its requests.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct AppLatency {
+    /// Unix seconds at which it was read.
+    pub taken_at: f64,
+    /// Data requests received.
+    pub requests: u64,
+    /// Their durations.
+    pub latency: Vec<Bucket>,
 }
 
 impl Client {
@@ -84,6 +169,14 @@ impl Client {
     /// Why there are none, in a few words.
     pub async fn shards(&self) -> Result<Shards, String> {
         self.get("/api/shards").await
+    }
+
+    /// Both witnesses' latencies.
+    ///
+    /// # Errors
+    /// Why there are none, in a few words.
+    pub async fn latency(&self) -> Result<Latencies, String> {
+        self.get("/api/latency").await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {

@@ -87,6 +87,7 @@ pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
     let server = Server::bind("127.0.0.1:0".parse().unwrap(), NonZeroUsize::MIN).unwrap();
     let base = format!("http://{}", server.local_addr());
     let (watch, asker) = Watch::new(Arc::clone(&probe), urls, ShardStats::new().unwrap());
+    let stats = ShardStats::new().unwrap();
     let (health, tasks) = (server.health(), server.tasks());
     let background = parking_lot::Mutex::new(Some(watch));
     let shown = Arc::clone(&probe);
@@ -96,7 +97,7 @@ pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
             if let Some(watch) = background.lock().take() {
                 drop(worker.tasks.spawn("watch", watch.run(tasks.stopping())));
             }
-            let state = ApiState { probe: Arc::clone(&probe), asker: asker.clone() };
+            let state = ApiState { probe: Arc::clone(&probe), asker: asker.clone(), stats: stats.clone() };
             routes::router(state, health.clone(), Arc::clone(&metrics))
         })
         .unwrap();

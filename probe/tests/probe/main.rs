@@ -11,6 +11,7 @@
 //! - `stats`: the probe on itself
 //! - `reconcile`: `probe reconcile` over a list of counters and over the kernel's
 //! - `process`: the probe's binary from start to stop
+//! - `top`: `probe top` in a pipe and in a terminal
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
@@ -25,3 +26,4 @@ mod program;
 mod reconcile;
 mod shard;
 mod stats;
+mod top;

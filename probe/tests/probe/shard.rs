@@ -51,10 +51,25 @@ fn router(received: Arc<AtomicU64>, started_at: f64) -> Router {
     let (reads, writes) = (Arc::clone(&received), Arc::clone(&received));
     let count =
         |counter: Arc<AtomicU64>| async move { format!("{}\n", counter.fetch_add(1, Ordering::SeqCst)) };
+    let metrics = Arc::clone(&received);
     Router::new()
         .route("/data/{key}", get(move || count(reads)))
         // The body is read, as a server that leaves it closes the connection.
         .route("/data", post(move |_: String| count(writes)))
+        .route(
+            "/metrics",
+            get(move || async move {
+                let count = metrics.load(Ordering::SeqCst);
+                // All took between 1 and 2 ms.
+                format!(
+                    "# TYPE shard_requests_total counter\n\
+                     shard_requests_total{{operation=\"get\",shard_id=\"0\"}} {count}\n\
+                     shard_request_duration_seconds_bucket{{operation=\"get\",shard_id=\"0\",le=\"0.001\"}} 0\n\
+                     shard_request_duration_seconds_bucket{{operation=\"get\",shard_id=\"0\",le=\"0.002\"}} {count}\n\
+                     shard_request_duration_seconds_bucket{{operation=\"get\",shard_id=\"0\",le=\"+Inf\"}} {count}\n"
+                )
+            }),
+        )
         .route(
             "/stats",
             get(move || async move {

@@ -1,0 +1,215 @@
+//! The lines of a frame: pure, from the model, for 80 columns and 24 rows or more.
+
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+
+use super::model::{Model, Row, Verdict};
+
+/// Title, problem, two rows of headings, and the sum.
+const FIXED: usize = 5;
+
+/// The widest a key is shown.
+const KEY_WIDTH: usize = 32;
+
+const HEADINGS: [&str; 2] = [
+    "           requests/s                p50 ms        p99 ms   conns   segs",
+    "shard  kernel     app bytes/s kernel    app kernel    app   open resent  verdict",
+];
+
+/// A frame for a terminal of this size.
+pub(super) fn lines(model: &Model, width: u16, height: u16) -> Vec<Line<'static>> {
+    let (width, height) = (usize::from(width), usize::from(height));
+    let mut lines = vec![title(model, "q quits", width)];
+    lines.extend(body(model, width, height));
+    lines
+}
+
+/// A frame as text, as long as it needs to be.
+pub(super) fn plain(model: &Model, width: u16) -> String {
+    let width = usize::from(width);
+    let mut lines = vec![title(model, "", width)];
+    lines.extend(body(model, width, usize::MAX));
+    let text = lines.iter().map(|line| {
+        let line: String = line.spans.iter().map(|span| span.content.as_ref()).collect();
+        line.trim_end().to_owned() + "\n"
+    });
+    text.collect()
+}
+
+fn title(model: &Model, right: &str, width: usize) -> Line<'static> {
+    let over = model.span.map(|span| format!("   over {span:.1} s")).unwrap_or_default();
+    let left = format!("probe top   {}{over}", model.origin);
+    let gap = width.saturating_sub(left.chars().count() + right.len()).max(1);
+    Line::styled(format!("{left}{:gap$}{right}", ""), Modifier::BOLD)
+}
+
+fn body(model: &Model, width: usize, height: usize) -> Vec<Line<'static>> {
+    let free = height.saturating_sub(FIXED);
+    let problem = model.problem.as_ref().map(|problem| format!("{problem}; trying again"));
+    let waiting = model.span.is_none().then(|| "measuring …".to_owned());
+    let mut lines = vec![match (problem, waiting) {
+        (Some(problem), _) => Line::styled(clip(&problem, width), Color::Red),
+        (None, Some(waiting)) => Line::styled(waiting, Color::Yellow),
+        (None, None) => Line::default(),
+    }];
+    lines.extend(HEADINGS.map(|heading| Line::styled(heading, Modifier::DIM)));
+    let shown = model.rows.len().min((free / 2).max(1));
+    let (top, rest) = model.rows.split_at(shown);
+    lines.extend(top.iter().map(shard_line));
+    if !rest.is_empty() {
+        lines.push(Line::raw(format!("      and {} less loaded shards", rest.len())));
+    }
+    lines.push(sum_line(&model.rows));
+
+    let mut left = height.saturating_sub(lines.len() + 1);
+    let notes: Vec<_> = model.rows.iter().flat_map(|row| notes(row, width)).collect();
+    if !notes.is_empty() && left > 1 {
+        lines.push(Line::default());
+        lines.extend(notes.into_iter().take((left / 2).max(1)));
+    }
+    left = height.saturating_sub(lines.len() + 1);
+    if left > 2 {
+        lines.push(Line::default());
+        lines.push(Line::styled("shard  top keys, requests/s", Modifier::DIM));
+        lines.extend(top.iter().map(|row| keys_line(row, width)).take(left - 2));
+    }
+    lines
+}
+
+fn shard_line(row: &Row) -> Line<'static> {
+    let figures = format!(
+        "{:>5} {:>7} {:>7} {:>7} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}  ",
+        row.shard_id,
+        count(row.kernel_rate),
+        count(row.app_rate),
+        bytes(row.bytes_rate),
+        milliseconds(row.kernel_ms.p50),
+        milliseconds(row.app_ms.p50),
+        milliseconds(row.kernel_ms.p99),
+        milliseconds(row.app_ms.p99),
+        row.open.map_or_else(nothing, |open| open.to_string()),
+        count(row.resent_rate),
+    );
+    let (word, style) = verdict(row.verdict);
+    Line::from(vec![Span::raw(figures), Span::styled(word, style)])
+}
+
+fn sum_line(rows: &[Row]) -> Line<'static> {
+    let sum = |of: fn(&Row) -> Option<f64>| rows.iter().map(of).sum::<Option<f64>>();
+    let open: Option<u64> = rows.iter().map(|row| row.open).sum();
+    let some = |number: String| if rows.is_empty() { nothing() } else { number };
+    let line = format!(
+        "{:>5} {:>7} {:>7} {:>7} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}",
+        "all",
+        some(count(sum(|row| row.kernel_rate))),
+        some(count(sum(|row| row.app_rate))),
+        some(bytes(sum(|row| row.bytes_rate))),
+        "",
+        "",
+        "",
+        "",
+        some(open.map_or_else(nothing, |open| open.to_string())),
+        some(count(sum(|row| row.resent_rate))),
+    );
+    Line::styled(line, Modifier::BOLD)
+}
+
+/// What is wrong with a shard, in as many lines as it takes.
+fn notes(row: &Row, width: usize) -> Vec<Line<'static>> {
+    if row.verdict == Verdict::Agrees {
+        return Vec::new();
+    }
+    let Some(cause) = &row.cause else { return Vec::new() };
+    let style = verdict(row.verdict).1;
+    let mut lines: Vec<String> = Vec::new();
+    for word in format!("shard {}: {cause}", row.shard_id).split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) => lines.push(format!("    {word}")),
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines.into_iter().map(|line| Line::styled(line, style)).collect()
+}
+
+fn keys_line(row: &Row, width: usize) -> Line<'static> {
+    let mut line = format!("{:>5} ", row.shard_id);
+    match &row.keys {
+        None => line += " this probe does not count keys",
+        Some(keys) if keys.is_empty() => line += " -",
+        Some(keys) => {
+            for (key, rate) in keys {
+                let next = format!(" {} {} ", clip(key, KEY_WIDTH), count(Some(*rate)));
+                if Span::raw(line.as_str()).width() + Span::raw(next.as_str()).width() > width {
+                    break;
+                }
+                line += &next;
+            }
+        }
+    }
+    Line::raw(line)
+}
+
+fn verdict(verdict: Verdict) -> (&'static str, Style) {
+    match verdict {
+        Verdict::Agrees => ("agrees", Color::Green.into()),
+        Verdict::Differs => ("DIFFERS", Style::from(Color::Red).add_modifier(Modifier::BOLD)),
+        Verdict::Bypassed => ("bypass", Color::Yellow.into()),
+        Verdict::None => ("none", Color::Yellow.into()),
+    }
+}
+
+/// At most so many columns, without control characters; what is cut ends in `…`.
+fn clip(text: &str, width: usize) -> String {
+    let mut clipped: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    if Span::raw(clipped.as_str()).width() <= width {
+        return clipped;
+    }
+    while Span::raw(clipped.as_str()).width() >= width && clipped.pop().is_some() {}
+    clipped + "…"
+}
+
+fn nothing() -> String {
+    "-".to_owned()
+}
+
+/// At most six characters up to 99,999 thousand.
+fn count(number: Option<f64>) -> String {
+    match number {
+        None => nothing(),
+        Some(0.0) => "0".to_owned(),
+        Some(number) if number < 9.95 => format!("{number:.1}"),
+        Some(number) if number < 99_999.5 => format!("{number:.0}"),
+        Some(number) => format!("{:.0}k", number / 1e3),
+    }
+}
+
+/// In units of 1,000.
+fn bytes(number: Option<f64>) -> String {
+    let Some(mut number) = number else { return nothing() };
+    for unit in ["", "k", "M"] {
+        if number < 9.95 && !unit.is_empty() {
+            return format!("{number:.1}{unit}");
+        }
+        if number < 999.5 {
+            return format!("{number:.0}{unit}");
+        }
+        number /= 1e3;
+    }
+    format!("{number:.1}G")
+}
+
+fn milliseconds(number: Option<f64>) -> String {
+    match number {
+        None => nothing(),
+        Some(number) if number < 9.995 => format!("{number:.2}"),
+        Some(number) if number < 99.95 => format!("{number:.1}"),
+        Some(number) => format!("{number:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

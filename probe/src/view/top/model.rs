@@ -1,0 +1,169 @@
+//! What a frame shows: rates and quantiles from the difference of two readings, over the time measured between them.
+
+use std::collections::HashMap;
+
+use super::quantile::{between, quantile};
+use crate::app_metrics::Bucket;
+use crate::view::client::{
+    AppLatency, Compare, ComparedShard, CountedShard, Latencies, Shards, TimedShard, TopKey,
+};
+
+/// All that a probe says at a moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reading {
+    pub(super) shards: Shards,
+    pub(super) latencies: Latencies,
+    pub(super) compare: Compare,
+}
+
+/// What is shown.
+#[derive(Debug)]
+pub(super) struct Model {
+    /// Which probe.
+    pub(super) origin: String,
+    /// Why there is no newer reading.
+    pub(super) problem: Option<String>,
+    /// The seconds between the two readings; `None` before there are two.
+    pub(super) span: Option<f64>,
+    /// The most loaded first.
+    pub(super) rows: Vec<Row>,
+    previous: Option<Reading>,
+}
+
+/// One shard. Rates are per second, times in milliseconds; `None` is what is not known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Row {
+    pub(super) shard_id: u32,
+    pub(super) kernel_rate: Option<f64>,
+    pub(super) app_rate: Option<f64>,
+    pub(super) bytes_rate: Option<f64>,
+    pub(super) kernel_ms: Quantiles,
+    pub(super) app_ms: Quantiles,
+    pub(super) open: Option<u64>,
+    pub(super) resent_rate: Option<f64>,
+    pub(super) verdict: Verdict,
+    pub(super) cause: Option<String>,
+    /// The most asked for first; `None` where the probe does not count keys.
+    pub(super) keys: Option<Vec<(String, f64)>>,
+}
+
+/// Of one witness.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Quantiles {
+    pub(super) p50: Option<f64>,
+    pub(super) p99: Option<f64>,
+}
+
+/// What the comparison says of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Verdict {
+    #[default]
+    None,
+    Agrees,
+    Bypassed,
+    Differs,
+}
+
+impl Model {
+    pub(super) fn new(origin: String) -> Self {
+        Self { origin, problem: None, span: None, rows: Vec::new(), previous: None }
+    }
+
+    /// Takes a reading in.
+    pub(super) fn observe(&mut self, now: Reading) {
+        self.problem = None;
+        let before = self.previous.take();
+        let span = before.as_ref().map(|before| now.shards.taken_at - before.shards.taken_at);
+        self.span = span.filter(|span| *span > 0.0);
+        let mut rows: Vec<Row> =
+            now.shards.shards.iter().map(|shard| row(shard, &now, before.as_ref(), self.span)).collect();
+        rows.sort_by(|a, b| {
+            let (load_a, load_b) = (a.kernel_rate.unwrap_or(-1.0), b.kernel_rate.unwrap_or(-1.0));
+            load_b.total_cmp(&load_a).then(a.shard_id.cmp(&b.shard_id))
+        });
+        self.rows = rows;
+        self.previous = Some(now);
+    }
+
+    /// There is no reading; the last one stays on show.
+    pub(super) fn lost(&mut self, problem: String) {
+        self.problem = Some(problem);
+    }
+}
+
+fn row(shard: &CountedShard, now: &Reading, before: Option<&Reading>, span: Option<f64>) -> Row {
+    let id = shard.shard_id;
+    let counted = before.and_then(|before| before.shards.shards.iter().find(|shard| shard.shard_id == id));
+    let timed_before = before.and_then(|before| timed(&before.latencies, id));
+    let timed = timed(&now.latencies, id);
+    let rate = |count: fn(&CountedShard) -> Option<u64>| rate(count(counted?)?, count(shard)?, span?);
+    let compared = now.compare.shards.iter().find(|shard| shard.shard_id == id);
+    Row {
+        shard_id: id,
+        kernel_rate: rate(|shard| Some(shard.requests.get + shard.requests.set)),
+        app_rate: app_rate(timed_before, timed),
+        bytes_rate: rate(|shard| Some(shard.payload_bytes.receive + shard.payload_bytes.transmit)),
+        kernel_ms: quantiles(timed_before.map(|timed| &timed.kernel), timed.map(|timed| &timed.kernel)),
+        app_ms: quantiles(
+            timed_before.and_then(|timed| timed.app.as_ref()).map(|app| &app.latency),
+            timed.and_then(|timed| timed.app.as_ref()).map(|app| &app.latency),
+        ),
+        open: shard.connections.map(|connections| connections.open + connections.older.open),
+        resent_rate: rate(|shard| shard.connections.map(|connections| connections.retransmitted_segments)),
+        verdict: compared.map(verdict).unwrap_or_default(),
+        cause: compared.and_then(|shard| shard.cause.clone()),
+        keys: shard.top_keys.as_ref().map(|keys| {
+            keys_by_rate(counted.and_then(|shard| shard.top_keys.as_deref()).unwrap_or_default(), keys, span)
+        }),
+    }
+}
+
+fn timed(latencies: &Latencies, shard: u32) -> Option<&TimedShard> {
+    latencies.shards.iter().find(|timed| timed.shard_id == shard)
+}
+
+/// The growth per second; `None` when counting began anew in between.
+fn rate(before: u64, now: u64, span: f64) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "what grows in seconds is far below 2^53")]
+    now.checked_sub(before).map(|growth| growth as f64 / span)
+}
+
+/// By the shard's own count, over the time between its own readings.
+fn app_rate(before: Option<&TimedShard>, now: Option<&TimedShard>) -> Option<f64> {
+    let app = |timed: Option<&TimedShard>| -> Option<AppLatency> { timed?.app.clone() };
+    let (before, now) = (app(before)?, app(now)?);
+    let span = now.taken_at - before.taken_at;
+    if span > 0.0 { rate(before.requests, now.requests, span) } else { None }
+}
+
+fn quantiles(before: Option<&Vec<Bucket>>, now: Option<&Vec<Bucket>>) -> Quantiles {
+    let Some(grown) = before.zip(now).and_then(|(before, now)| between(before, now)) else {
+        return Quantiles::default();
+    };
+    Quantiles { p50: quantile(&grown, 50), p99: quantile(&grown, 99) }
+}
+
+fn verdict(shard: &ComparedShard) -> Verdict {
+    match (shard.agrees, shard.bypassed) {
+        (None, _) => Verdict::None,
+        (Some(false), _) => Verdict::Differs,
+        (Some(true), Some(1..)) => Verdict::Bypassed,
+        (Some(true), _) => Verdict::Agrees,
+    }
+}
+
+/// Keys that were asked for in the meantime. One that is new in the list is left out: what it had before is not known.
+fn keys_by_rate(before: &[TopKey], now: &[TopKey], span: Option<f64>) -> Vec<(String, f64)> {
+    let Some(span) = span else { return Vec::new() };
+    let before: HashMap<&str, u64> = before.iter().map(|key| (key.key.as_str(), key.requests)).collect();
+    let rates = now.iter().filter_map(|key| {
+        let rate = rate(*before.get(key.key.as_str())?, key.requests, span)?;
+        (rate > 0.0).then(|| (key.key.clone(), rate))
+    });
+    let mut rates: Vec<(String, f64)> = rates.collect();
+    rates.sort_by(|(key_a, a), (key_b, b)| b.total_cmp(a).then_with(|| key_a.cmp(key_b)));
+    rates
+}
+
+#[cfg(test)]
+mod tests;

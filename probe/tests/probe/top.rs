@@ -1,0 +1,129 @@
+//! `probe top` in a pipe, and in a terminal that must be left as it was.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::harness::{PATIENCE, privileges};
+use crate::http::{counters, serve};
+use crate::process::{Running, ask, command, error_line, run};
+use crate::shard::Shard;
+
+/// What stands in a row of the frame.
+fn row(frame: &str, shard: &str) -> Vec<String> {
+    let row = frame.lines().find(|line| line.split_whitespace().next() == Some(shard));
+    assert!(row.is_some(), "{frame}");
+    row.into_iter().flat_map(str::split_whitespace).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_pipe_gets_one_frame_of_text() {
+    let shard = Shard::start(0);
+    let served = serve(&[shard.url()], vec![vec![counters(7, 2)]]);
+    for more in [&["--once"][..], &[]] {
+        let output = run(&[&["top", "--url", &served.base, "--interval", "0.1"], more].concat());
+        let frame = String::from_utf8(output.stdout.clone()).unwrap();
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{frame}");
+        assert!(frame.starts_with(&format!("probe top   {}   over 0.", served.base)), "{frame}");
+        assert_eq!(row(&frame, "0"), ["0", "0", "0", "0", "-", "-", "-", "-", "6", "0", "agrees"], "{frame}");
+        assert!(!frame.contains('\u{1b}'), "{frame}");
+    }
+}
+
+#[test]
+fn a_frame_in_a_pipe_needs_a_probe() {
+    let output = run(&["top", "--once", "--url", "http://127.0.0.1:9"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error_line(&output).contains("no answer from the probe at http://127.0.0.1:9: no connection"));
+}
+
+#[test]
+fn both_witnesses_rates_and_latencies_are_shown_of_a_running_probe_and_of_its_own() {
+    if !privileges("both_witnesses_rates_and_latencies_are_shown_of_a_running_probe_and_of_its_own") {
+        return;
+    }
+    let shard = Shard::start(0);
+    let probe = Running::start(&shard);
+    for origin in [["--url", &probe.base], ["--shard-urls", &shard.url()]] {
+        let arguments = [&["top", "--once", "--interval", "0.5"][..], &origin].concat().join(" ");
+        let top = std::thread::spawn(move || run(&arguments.split(' ').collect::<Vec<_>>()));
+        while !top.is_finished() {
+            ask(&shard, 10);
+        }
+        let output = top.join().unwrap();
+        let frame = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{frame}{}", String::from_utf8_lossy(&output.stderr));
+        let row = row(&frame, "0");
+        for (column, what) in
+            [(1, "kernel's rate"), (2, "shard's rate"), (4, "kernel's p50"), (6, "kernel's p99")]
+        {
+            assert!(row[column].parse::<f64>().unwrap() > 0.0, "{what}: {frame}");
+        }
+        // The stand-in says so of all its requests.
+        assert_eq!((row[5].as_str(), row[7].as_str()), ("2.00", "2.00"), "{frame}");
+        // The kernel's count of its own baseline may still be under way.
+        assert!(["agrees", "none"].contains(&row[10].as_str()), "{frame}");
+    }
+}
+
+/// A terminal of 80 × 24: the side a person sits at, and the program's.
+fn terminal() -> (File, OwnedFd) {
+    let size = libc::winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    let (mut person, mut program) = (0, 0);
+    // SAFETY: all pointers are valid or null, as openpty(3) allows.
+    #[expect(unsafe_code, reason = "the standard library has no terminals")]
+    let made = unsafe {
+        libc::openpty(&mut person, &mut program, std::ptr::null_mut(), std::ptr::null(), &raw const size)
+    };
+    assert_eq!(made, 0);
+    // SAFETY: both were just made and belong to nobody else.
+    #[expect(unsafe_code, reason = "a descriptor from C")]
+    unsafe {
+        use std::os::fd::FromRawFd;
+        (File::from_raw_fd(person), OwnedFd::from_raw_fd(program))
+    }
+}
+
+fn mode(terminal: &OwnedFd) -> String {
+    let output = Command::new("stty").arg("-a").stdin(terminal.try_clone().unwrap()).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_terminal_is_left_as_it_was() {
+    let shard = Shard::start(0);
+    let served = serve(&[shard.url()], vec![vec![counters(7, 2)]]);
+    for end in ["q", "\u{3}", "TERM"] {
+        let (mut person, program) = terminal();
+        let before = mode(&program);
+        let mut top = command(&["top", "--url", &served.base, "--interval", "0.1"]);
+        top.env("TERM", "xterm").stdin(program.try_clone().unwrap()).stdout(program.try_clone().unwrap());
+        let mut child = top.stderr(Stdio::inherit()).spawn().unwrap();
+        let mut seen = String::new();
+        let deadline = Instant::now() + PATIENCE;
+        // Escape sequences stand between words, never within one.
+        while !seen.contains("agrees") {
+            let mut bytes = [0; 4_096];
+            let length = person.read(&mut bytes).unwrap();
+            seen += &String::from_utf8_lossy(&bytes[..length]);
+            assert!(Instant::now() < deadline, "{seen:?}");
+        }
+        assert!(seen.contains("\u{1b}[?1049h") && mode(&program) != before, "{seen:?}");
+        if end == "TERM" {
+            assert!(
+                Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success()
+            );
+        } else {
+            person.write_all(end.as_bytes()).unwrap();
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{end:?}");
+        assert_eq!(mode(&program), before, "{end:?}");
+        drop((program, top));
+        // Nobody is left to write: the rest, and then an error.
+        let mut rest = Vec::new();
+        let _ = person.read_to_end(&mut rest);
+        assert!(String::from_utf8_lossy(&rest).contains("\u{1b}[?1049l"), "{end:?}");
+    }
+}
