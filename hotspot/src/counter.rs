@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
+use std::ops::RangeInclusive;
 use topk::FilteredSpaceSaving;
 
 /// How many keys a [`KeyCounter`] may hold; its memory is bounded by the larger of the two.
@@ -61,7 +62,7 @@ pub fn merged<K: Clone + Eq + Hash + Ord>(counters: &[&KeyCounter<K>], n: usize)
     }
     let lower: Vec<_> = sure.into_iter().map(|(key, count)| Count { key, count, error: 0 }).collect();
     let bounded = |c: Count<&K>| {
-        let count = counters.iter().map(|counter| counter.at_most(c.key)).sum::<u64>();
+        let count = counters.iter().map(|counter| *counter.bounds(c.key).end()).sum::<u64>();
         Count { key: c.key.clone(), count, error: count - c.count }
     };
     let positive = lower.into_iter().filter(|c| c.count > 0).collect();
@@ -143,13 +144,17 @@ impl<K: Clone + Eq + Hash> KeyCounter<K> {
         matches!(self.mode, Mode::Exact(_))
     }
 
-    /// The most accesses that `key` may have had, whether it is held or not.
+    /// What `key` has had, whether it is held or not: at least and at most so many accesses.
     #[must_use]
-    pub fn at_most(&self, key: &K) -> u64 {
-        match &self.mode {
-            Mode::Exact(counts) => counts.get(key).copied().unwrap_or(0),
-            Mode::Sketch(sketch) => sketch.estimate(key).estimated_count(),
-        }
+    pub fn bounds(&self, key: &K) -> RangeInclusive<u64> {
+        let (count, error) = match &self.mode {
+            Mode::Exact(counts) => (counts.get(key).copied().unwrap_or(0), 0),
+            Mode::Sketch(sketch) => {
+                let counter = sketch.estimate(key);
+                (counter.estimated_count(), counter.associated_error())
+            }
+        };
+        count - error..=count
     }
 
     /// The `n` largest by lower bound (`count - error`), largest first; keys with a lower bound of 0 are left out.
@@ -218,7 +223,7 @@ mod tests {
         let top: Vec<_> = counter.top(2).iter().map(|c| (c.key, c.count, c.error)).collect();
         assert_eq!(top, [(3, 3, 0), (2, 2, 0)]);
         assert_eq!((counter.total(), counter.len(), counter.is_empty()), (6, 3, false));
-        assert!(counter.is_exact() && counter.at_most(&9) == 0);
+        assert!(counter.is_exact() && counter.bounds(&9) == (0..=0));
     }
 
     #[test]
@@ -256,7 +261,7 @@ mod tests {
             }
             for key in 0..60 {
                 let truth = times(&stream, key);
-                prop_assert!(truth <= counter.at_most(&key));
+                prop_assert!(counter.bounds(&key).contains(&truth));
                 // A key above total / sketch_keys is always held.
                 prop_assert!(truth <= share || counter.held().any(|c| *c.key == key), "{key} with {truth}");
             }

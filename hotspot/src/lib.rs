@@ -4,7 +4,8 @@
 //! holds counts apart for several cores. [`promotion::Promotion`] decides which keys deserve a metric of their own,
 //! [`hot_keys`] which of them are hot on one shard. Once a second a [`detector::Detector`] looks at the windows of all
 //! shards: [`skew`] gives the figures, [`judge`] state and reason, and out comes a [`verdict::Verdict`]. [`predict`] says
-//! what a key stream and a placement must produce, [`zipf_fit`] what stream it was.
+//! what a key stream and a placement must produce, [`zipf_fit`] what stream it was, [`spread`] where load goes that is
+//! copied, forwarded or placed anew, and [`what_if`] ranks the mitigations for the load there is.
 //!
 //! Nothing here reads a clock: time is an argument. Nothing here does I/O.
 
@@ -20,5 +21,6 @@ mod special;
 pub mod spread;
 pub mod striped;
 pub mod verdict;
+pub mod what_if;
 pub mod window;
 pub mod zipf_fit;

@@ -141,6 +141,19 @@ impl<K: Clone + Eq + Hash + Ord> View<'_, K> {
         merged(&both.collect::<Vec<_>>(), n)
     }
 
+    /// The `n` largest keys, each with the reads and the writes that it surely got.
+    #[must_use]
+    pub fn top_apart(&self, n: usize) -> Vec<(K, u64, u64)> {
+        let apart = |count: Count<K>| {
+            let sum = |of: fn(&Slot<K>) -> &KeyCounter<K>| {
+                self.slots.iter().map(|slot| *of(slot).bounds(&count.key).start()).sum::<u64>()
+            };
+            let (reads, writes) = (sum(|slot| &slot.reads), sum(|slot| &slot.writes));
+            (count.key, reads, writes)
+        };
+        self.top(n).into_iter().map(apart).collect()
+    }
+
     /// The `n` most read keys.
     #[must_use]
     pub fn top_reads(&self, n: usize) -> Vec<Count<K>> {
@@ -244,6 +257,8 @@ mod tests {
             prop_assert_eq!(view.writes(), sum(sliding.0, sliding.1, Access::Write));
             // Few keys: every count is exact, and the top is all there is.
             prop_assert_eq!(view.top(8).iter().map(|c| c.count).sum::<u64>(), view.total());
+            prop_assert_eq!(view.top_apart(8).iter().map(|k| k.1).sum::<u64>(), view.reads());
+            prop_assert_eq!(view.top_apart(8).iter().map(|k| k.2).sum::<u64>(), view.writes());
             let view = window.full(seconds, at(now));
             prop_assert_eq!(view.total(), sum(full.0, full.1, Access::Read) + sum(full.0, full.1, Access::Write));
             prop_assert_eq!(view.top_reads(8).iter().map(Count::sure).sum::<u64>(), view.reads());

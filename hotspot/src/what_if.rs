@@ -1,0 +1,261 @@
+//! What each mitigation would do to the load that there is now, before any is applied.
+
+use serde::{Deserialize, Serialize};
+use std::hash::Hash;
+
+use crate::predict::{max_over_mean, steady_misses_between_writes};
+use crate::skew::float;
+use crate::spread::{HomeLoad, bounded, evenly, placed_anew, two_choices};
+use crate::window::View;
+
+/// Something that can be done about a hot shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mitigation {
+    /// As it is.
+    Nothing,
+    /// A cache for all keys.
+    Cache,
+    /// A cache for the hottest keys only.
+    HotOnlyCache,
+    /// Copies of the hottest keys on several shards; a read goes to the less loaded of two.
+    Replication,
+    /// Another placement: modulo, jump, rendezvous, Maglev.
+    Placement,
+    /// No shard gets more than its bound; what is above goes elsewhere.
+    BoundedLoad,
+}
+
+/// The settings of all mitigations.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Life of a cached entry in seconds; the cache has single-flight.
+    pub ttl: f64,
+    /// Entries of the hot-only cache.
+    pub hot_entries: usize,
+    /// Keys that get copies.
+    pub replicated_keys: usize,
+    /// Shards that hold each of them.
+    pub copies: usize,
+    /// Bounded load: how far above its fair share a shard may be.
+    pub epsilon: f64,
+}
+
+impl Settings {
+    /// The usual ones for `shards` shards: 60 s, n·ln n entries, eight keys on all shards, a quarter above.
+    #[must_use]
+    pub fn usual(shards: usize) -> Self {
+        Self {
+            ttl: 60.0,
+            hot_entries: hot_entries(shards),
+            replicated_keys: 8,
+            copies: shards,
+            epsilon: 0.25,
+        }
+    }
+}
+
+/// Entries that a cache in front of `shards` shards needs, however skewed the keys: n·ln n, at least 1.
+///
+/// Fan, Lim, Andersen, Kaminsky: "Small cache, big effect", SoCC 2011.
+#[must_use]
+pub fn hot_entries(shards: usize) -> usize {
+    let n = float(shards as u64);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
+    let entries = (n * n.ln().max(0.0)).ceil() as usize;
+    entries.max(1)
+}
+
+/// One key's requests per second.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyRate<K> {
+    /// The key.
+    pub key: K,
+    /// Its home shard.
+    pub shard: usize,
+    /// Reads per second.
+    pub reads: f64,
+    /// Writes per second.
+    pub writes: f64,
+}
+
+/// The load there is, per second.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Traffic<K> {
+    /// The largest keys.
+    pub keys: Vec<KeyRate<K>>,
+    /// Requests for all other keys, by home shard. Nothing is known of them, so no cache is credited with them.
+    pub rest: Vec<f64>,
+}
+
+/// What a mitigation would do. Shares are of all requests that clients send, so that they compare.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Which one.
+    pub mitigation: Mitigation,
+    /// The hottest shard's share.
+    pub hottest_share: f64,
+    /// Which shard that is; absent when it cannot be known.
+    pub shard_id: Option<usize>,
+    /// That share over the mean of the shards.
+    pub max_over_mean: f64,
+    /// Requests that reach a shard per request of a client: below 1 with a cache, above when writes go to copies.
+    pub shard_load: f64,
+    /// Share of requests that a shard other than the key's home serves.
+    pub elsewhere: f64,
+    /// What is to be known about it.
+    pub note: String,
+}
+
+/// Placements that are tried for [`Mitigation::Placement`].
+const PLACEMENTS: usize = 400;
+
+impl<K: Clone + Eq + Hash + Ord> Traffic<K> {
+    /// Nothing yet, of `shards` shards.
+    #[must_use]
+    pub fn new(shards: usize) -> Self {
+        Self { keys: Vec::new(), rest: vec![0.0; shards] }
+    }
+
+    /// Adds what a view counted of the keys of `shard`, the `n` largest one by one. Views must be of different keys.
+    pub fn add(&mut self, shard: usize, view: &View<'_, K>, n: usize) {
+        let seconds = view.span().as_secs_f64();
+        if seconds <= 0.0 {
+            return;
+        }
+        let mut rest = float(view.total()) / seconds;
+        for (key, reads, writes) in view.top_apart(n) {
+            let rate = KeyRate { key, shard, reads: float(reads) / seconds, writes: float(writes) / seconds };
+            rest -= rate.reads + rate.writes;
+            self.keys.push(rate);
+        }
+        if let Some(total) = self.rest.get_mut(shard) {
+            *total += rest.max(0.0);
+        }
+    }
+}
+
+impl<K> Traffic<K> {
+    /// What each mitigation would do, the coolest hottest shard first; of equals the one that loads the shards least, then
+    /// the one that does least. Empty without load or shards.
+    #[must_use]
+    pub fn what_if(&self, settings: &Settings) -> Vec<Outcome> {
+        let mut keys: Vec<&KeyRate<K>> = self.keys.iter().filter(|key| key.shard < self.rest.len()).collect();
+        keys.sort_by(|a, b| (b.reads + b.writes).total_cmp(&(a.reads + a.writes)));
+        let offered = self.rest.iter().sum::<f64>() + keys.iter().map(|k| k.reads + k.writes).sum::<f64>();
+        if offered <= 0.0 {
+            return Vec::new();
+        }
+        let model = Model { keys, rest: &self.rest, offered, settings };
+        let mut outcomes = vec![
+            model.outcome(Mitigation::Nothing, &model.loads(0, 0.0), 0.0, String::new()),
+            model.cache(Mitigation::Cache, usize::MAX),
+            model.cache(Mitigation::HotOnlyCache, settings.hot_entries),
+            model.replication(),
+            model.placement(),
+            model.bounded_load(),
+        ];
+        let rounded = |share: f64| (share * 1e9).round();
+        outcomes.sort_by(|a, b| {
+            let load = rounded(a.shard_load).total_cmp(&rounded(b.shard_load));
+            rounded(a.hottest_share).total_cmp(&rounded(b.hottest_share)).then(load)
+        });
+        outcomes
+    }
+}
+
+/// The load with its keys in order, the largest first.
+struct Model<'a, K> {
+    keys: Vec<&'a KeyRate<K>>,
+    rest: &'a [f64],
+    offered: f64,
+    settings: &'a Settings,
+}
+
+impl<K> Model<'_, K> {
+    /// Loads by home shard when a cache of `ttl` seconds holds the `cached` largest keys.
+    fn loads(&self, cached: usize, ttl: f64) -> Vec<f64> {
+        let mut loads = self.rest.to_vec();
+        for (rank, key) in self.keys.iter().enumerate() {
+            let reads = if rank < cached {
+                steady_misses_between_writes(key.reads, key.writes, ttl)
+            } else {
+                key.reads
+            };
+            loads[key.shard] += reads + key.writes;
+        }
+        loads
+    }
+
+    fn outcome(&self, mitigation: Mitigation, loads: &[f64], elsewhere: f64, note: String) -> Outcome {
+        let by_load = loads.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
+        let (hottest, load) = by_load.unwrap_or_default();
+        Outcome {
+            mitigation,
+            hottest_share: load / self.offered,
+            shard_id: Some(hottest),
+            max_over_mean: max_over_mean(loads),
+            shard_load: loads.iter().sum::<f64>() / self.offered,
+            elsewhere: elsewhere / self.offered,
+            note,
+        }
+    }
+
+    fn cache(&self, mitigation: Mitigation, entries: usize) -> Outcome {
+        let loads = self.loads(entries, self.settings.ttl);
+        let held = entries.min(self.keys.len());
+        let note = format!("once steady, after 5 times {} s, with {held} keys seen", self.settings.ttl);
+        self.outcome(mitigation, &loads, 0.0, note)
+    }
+
+    fn replication(&self) -> Outcome {
+        let copies = self.settings.copies.clamp(1, self.rest.len());
+        let (copied, others) = self.keys.split_at(self.settings.replicated_keys.min(self.keys.len()));
+        let mut base = self.rest.to_vec();
+        others.iter().for_each(|key| base[key.shard] += key.reads + key.writes);
+        // A write goes to every copy.
+        let all_copies = float(copies as u64);
+        let writes = copied.iter().map(|key| HomeLoad { shard: key.shard, load: all_copies * key.writes });
+        let base = evenly(&base, &writes.collect::<Vec<_>>(), copies);
+        let reads: Vec<_> = copied.iter().map(|key| HomeLoad { shard: key.shard, load: key.reads }).collect();
+        let away = reads.iter().map(|key| key.load).sum::<f64>() * (1.0 - 1.0 / all_copies);
+        let note = format!("{} keys on {copies} shards; writes go to all of them", copied.len());
+        self.outcome(Mitigation::Replication, &two_choices(&base, &reads, copies), away, note)
+    }
+
+    fn placement(&self) -> Outcome {
+        let loads: Vec<f64> = self.keys.iter().map(|key| key.reads + key.writes).collect();
+        let shards = self.rest.len();
+        let sorted = placed_anew(&loads, self.rest.iter().sum(), shards, PLACEMENTS);
+        let at =
+            |percent: usize| sorted.get(PLACEMENTS * percent / 100).copied().unwrap_or(0.0) / self.offered;
+        let p1 = loads.first().copied().unwrap_or(0.0) / self.offered;
+        let reach = if float(shards as u64) * p1 > 1.0 {
+            "no placement can balance this"
+        } else {
+            "it depends on luck"
+        };
+        let note = format!(
+            "the median of {PLACEMENTS} placements, nine in ten are between {:.1} % and {:.1} %; {reach}: the hottest key \
+             alone has {:.1} %",
+            100.0 * at(5),
+            100.0 * at(95),
+            100.0 * p1
+        );
+        Outcome {
+            mitigation: Mitigation::Placement,
+            hottest_share: at(50),
+            shard_id: None,
+            max_over_mean: at(50) * float(shards as u64),
+            shard_load: 1.0,
+            elsewhere: 0.0,
+            note,
+        }
+    }
+
+    fn bounded_load(&self) -> Outcome {
+        let found = bounded(&self.loads(0, 0.0), self.settings.epsilon);
+        let note = format!("at least {:.1} % are forwarded", 100.0 * found.forwarded / self.offered);
+        self.outcome(Mitigation::BoundedLoad, &found.loads, found.forwarded, note)
+    }
+}
