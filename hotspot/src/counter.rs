@@ -8,7 +8,6 @@
 //! and `error` is at most `total / sketch_keys`.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::hash::Hash;
 use std::ops::RangeInclusive;
 use topk::FilteredSpaceSaving;
@@ -182,14 +181,6 @@ impl<K: Clone + Eq + Hash> KeyCounter<K> {
             error: counter.associated_error(),
         });
         exact.chain(sketch)
-    }
-}
-
-impl<K: Clone + Eq + Hash> fmt::Debug for KeyCounter<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut fields = f.debug_struct("KeyCounter");
-        fields.field("limits", &self.limits).field("total", &self.total).field("keys", &self.len());
-        fields.field("exact", &self.is_exact()).finish()
     }
 }
 

@@ -22,7 +22,7 @@ pub enum Access {
 
 /// A sliding window over key accesses. Time is given as the duration since any fixed start; should it go back, what
 /// comes late counts in the newest slot.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Window<K: Clone + Eq + Hash> {
     limits: Limits,
     since: Duration,
@@ -30,7 +30,7 @@ pub struct Window<K: Clone + Eq + Hash> {
     slots: VecDeque<Slot<K>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Slot<K: Clone + Eq + Hash> {
     /// Its start in units of [`SLOT`].
     number: u64,
@@ -103,7 +103,7 @@ fn start_of(slot: u64) -> Duration {
 }
 
 /// Some slots of a window, and the time that they measured.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct View<'a, K: Clone + Eq + Hash> {
     slots: Vec<&'a Slot<K>>,
     span: Duration,
