@@ -1,12 +1,14 @@
 //! Starts the real lab for a test: four shard processes, a gateway and a probe on free ports, stopped with the test.
 //!
 //! [`lab::Lab`] is one running lab; [`process::Process`] one of its processes; [`kernel::available`] decides whether a test that
-//! needs eBPF runs, is named as skipped, or (with `CI=true`) fails. [`accuracy`] is the accuracy suite, a program of its own.
+//! needs eBPF runs, is named as skipped, or (with `CI=true`) fails. [`accuracy`] is the accuracy suite, [`churn`] the run of
+//! a million connections: programs of their own.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot start its lab ends there")]
 
 pub mod accuracy;
 pub mod build;
+pub mod churn;
 pub mod kernel;
 pub mod lab;
 pub mod nft;

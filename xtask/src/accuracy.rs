@@ -1,15 +1,15 @@
 //! `cargo xtask accuracy`: builds the probe with its kernel object and the accuracy suite, and runs the suite.
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 
-use crate::packages::{self, Part, Root};
+use crate::packages::Part;
 use crate::process::{self, cargo};
 use crate::tree::Tree;
-use crate::{build_ebpf, setup, terminal};
+use crate::{build_ebpf, setup, suite};
 
 /// What is handed on to the suite.
 #[derive(Debug, Args)]
@@ -38,22 +38,8 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<ExitCode> {
     let mut build = cargo(tree);
     build.args(["build", "--quiet", "--release", "-p", "probe", "-p", "lab-tests", "--bin", "probe"]);
     process::run(build.args(["--bin", "accuracy"]), "cargo build")?;
-    let status = process::status(suite(tree)?.args(arguments(request)))?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
-}
-
-/// The suite as a command: network namespaces are for root.
-fn suite(tree: &Tree) -> Result<Command> {
-    let program = tree.release_binary("accuracy");
-    match packages::root(terminal::is_interactive()) {
-        Root::Already => Ok(Command::new(program)),
-        Root::Sudo => {
-            let mut command = Command::new("sudo");
-            command.args(["-n", "--"]).arg(program);
-            Ok(command)
-        }
-        Root::No => bail!("the accuracy suite needs root, for its network namespaces: run it with sudo"),
-    }
+    let mut accuracy = suite::as_root(tree, "accuracy", "makes network namespaces")?;
+    suite::run(accuracy.args(arguments(request)))
 }
 
 fn arguments(request: &Request) -> Vec<std::ffi::OsString> {

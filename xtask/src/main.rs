@@ -3,6 +3,7 @@
 //! One file a subcommand. It depends on no crate of the workspace, so that it compiles in seconds.
 
 mod accuracy;
+mod bench;
 mod build_ebpf;
 mod child;
 mod ci;
@@ -19,6 +20,7 @@ mod ports;
 mod process;
 mod setup;
 mod signals;
+mod suite;
 mod table;
 mod terminal;
 mod test;
@@ -84,6 +86,9 @@ enum Action {
     },
     /// Compare the probe's counts with the truth, row by row, on traffic of every kind
     Accuracy(accuracy::Request),
+    /// Measure: what a number in the documentation rests on
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Check the house rules alone: directions of dependencies, sizes, lints, names of machines
     Tidy,
     /// Run the load generator: `cargo xtask load run celebrity --duration 30`
@@ -179,6 +184,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Ci { full, no_test, ports } => ci::run(&tree, full, !no_test, ports.ports()).map(verdict),
         Action::Kernels { kernel, json } => kernels::run(&tree, &kernel, json.as_deref()).map(verdict),
         Action::Accuracy(request) => accuracy::run(&tree, &request),
+        Action::Bench(bench) => bench::run(&tree, &bench),
         Action::Tidy => tidy::run(&tree).map(done),
         Action::Load { arguments } => load::run(&tree, &arguments),
         Action::Guard { program } => guard::run(&program),

@@ -45,17 +45,25 @@ impl Stage {
                 Err(reason) if Instant::now() >= deadline => {
                     return Err(format!("after {limit:?}: {reason}"));
                 }
-                Err(_) => {
-                    self.runtime.block_on(pause());
-                }
+                Err(_) => self.pause(),
             }
         }
+    }
+
+    /// Lets a moment pass.
+    pub fn pause(&self) {
+        self.runtime.block_on(pause());
     }
 
     /// Starts a probe that watches `servers`, in this order, and waits until it is ready.
     #[must_use]
     pub fn start_probe(&self, servers: &[&Server]) -> Probe<'_> {
-        let urls = servers.iter().map(|server| server.url()).collect::<Vec<_>>().join(",");
+        self.start_probe_at(servers.iter().map(|server| server.url()).collect::<Vec<_>>().join(","))
+    }
+
+    /// The same for shards at these addresses (`SHARD_URLS`).
+    #[must_use]
+    pub fn start_probe_at(&self, urls: String) -> Probe<'_> {
         let settings = [("PORT", "0".to_owned()), ("SHARD_URLS", urls)];
         let mut process = Process::start_program(&self.program, &["run"], &settings);
         let addr = self.runtime.block_on(process.ready());
@@ -91,6 +99,14 @@ pub struct Counted {
     pub unparsed: BTreeMap<String, u64>,
     /// Segments whose bytes had all been seen.
     pub repeats: u64,
+    /// Connections opened since it attached.
+    pub opened: u64,
+    /// Of those, closed since.
+    pub closed: u64,
+    /// Of those, open.
+    pub open: u64,
+    /// Segments sent again by the server.
+    pub sent_again: u64,
 }
 
 impl Counted {
@@ -140,6 +156,10 @@ impl Counted {
             sent_packets: number("/packets/transmit"),
             unparsed: unparsed.map(|(reason, n)| (reason.clone(), n.as_u64().unwrap_or_default())).collect(),
             repeats: number("/repeated_requests"),
+            opened: number("/connections/opened"),
+            closed: number("/connections/closed"),
+            open: number("/connections/open"),
+            sent_again: number("/connections/retransmitted_segments"),
         }
     }
 }
@@ -156,6 +176,30 @@ impl Probe<'_> {
     /// When the probe does not answer.
     pub fn counted(&self) -> Result<Vec<Counted>> {
         Ok(self.list("/api/shards")?.iter().map(Counted::read).collect())
+    }
+
+    /// Its resident memory in bytes.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        self.process.resident_bytes()
+    }
+
+    /// Memory that the kernel holds for its maps, in bytes.
+    ///
+    /// # Errors
+    /// When its file descriptors cannot be looked at.
+    pub fn map_bytes(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for descriptor in std::fs::read_dir(format!("/proc/{}/fdinfo", self.process.pid()))? {
+            // One that has been closed meanwhile is no map.
+            let Ok(info) = std::fs::read_to_string(descriptor?.path()) else { continue };
+            let value = |name| info.lines().find_map(|line| line.strip_prefix(name));
+            if value("map_type:").is_some() {
+                bytes +=
+                    value("memlock:").and_then(|bytes| bytes.trim().parse::<u64>().ok()).unwrap_or_default();
+            }
+        }
+        Ok(bytes)
     }
 
     /// The probe's own comparison of every server, in order: whether it agrees, absent where there is no verdict.

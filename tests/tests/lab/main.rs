@@ -7,6 +7,7 @@
 //! - `bytes`: the kernel's bytes beside those of nftables counters
 //! - `capacity`: the hot shard hurts and the cache heals it
 //! - `bad_input`: what is refused, by status and body, through gateway and shard, and that nothing is lost by it
+//! - `churn`: connections that come and go are counted exactly and leave nothing
 //! - `memory`: distinct keys without end in bounded memory
 //! - `probe_death`: killing the probe disturbs nobody and leaves nothing behind
 //! - `operations`: the quick reference's calls as they stand, start errors, drain
@@ -23,6 +24,7 @@ mod baselines;
 mod bypass;
 mod bytes;
 mod capacity;
+mod churn;
 mod exactness;
 mod memory;
 mod operations;

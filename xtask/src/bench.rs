@@ -1,0 +1,45 @@
+//! `cargo xtask bench …`: builds what a measurement needs, optimised, and runs it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::packages::Part;
+use crate::process::{self, cargo};
+use crate::tree::Tree;
+use crate::{build_ebpf, setup, suite};
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// A long day's connections in minutes: opened and closed under a probe that must count them all and not grow
+    Churn {
+        /// How many connections to open and close
+        #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+        connections: u64,
+        /// Write all figures as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+}
+
+/// Builds and runs it; gives its exit code.
+///
+/// # Errors
+/// When something cannot be built, or there is no way to become root.
+pub(crate) fn run(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
+    let Bench::Churn { connections, json } = bench;
+    setup::ensure(&[Part::Build, Part::Kernel])?;
+    build_ebpf::run(tree)?;
+    let mut build = cargo(tree);
+    build.args(["build", "--quiet", "--release", "-p", "probe", "-p", "lab-tests", "--bin", "probe"]);
+    process::run(build.args(["--bin", "churn"]), "cargo build")?;
+    let mut churn = suite::as_root(tree, "churn", "loads the probe's programs")?;
+    churn.args(["--connections", &connections.to_string()]);
+    if let Some(file) = json {
+        churn.arg("--json").arg(file);
+    }
+    suite::run(&mut churn)
+}

@@ -1,0 +1,35 @@
+//! Programs of the package `lab-tests` that need root.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+
+use crate::packages::{self, Root};
+use crate::tree::Tree;
+use crate::{process, terminal};
+
+/// The release build of `program` as a command that runs as root; `why` completes "it …".
+///
+/// # Errors
+/// When there is no way to become root.
+pub(crate) fn as_root(tree: &Tree, program: &str, why: &str) -> Result<Command> {
+    let path = tree.release_binary(program);
+    match packages::root(terminal::is_interactive()) {
+        Root::Already => Ok(Command::new(path)),
+        Root::Sudo => {
+            let mut command = Command::new("sudo");
+            command.args(["-n", "--"]).arg(path);
+            Ok(command)
+        }
+        Root::No => bail!("{program} needs root, as it {why}: run it with sudo"),
+    }
+}
+
+/// Runs it to its end; gives its exit code.
+///
+/// # Errors
+/// When it cannot be started.
+pub(crate) fn run(command: &mut Command) -> Result<ExitCode> {
+    let status = process::status(command)?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
