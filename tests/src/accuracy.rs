@@ -5,6 +5,7 @@
 //! process watches all servers ([`probe`]); what it says of a row's server is compared with the truth by the row's
 //! rule ([`rule`]). Rows are in [`rows`], the run in [`suite`], its presentation in [`report`].
 
+pub mod bpffs;
 pub mod case;
 pub mod client;
 pub mod heads;

@@ -58,17 +58,32 @@ impl Stage {
     /// Starts a probe that watches `servers`, in this order, and waits until it is ready.
     #[must_use]
     pub fn start_probe(&self, servers: &[&Server]) -> Probe<'_> {
-        self.start_probe_at(servers.iter().map(|server| server.url()).collect::<Vec<_>>().join(","))
+        self.start_probe_at(urls(servers))
     }
 
     /// The same for shards at these addresses (`SHARD_URLS`).
     #[must_use]
     pub fn start_probe_at(&self, urls: String) -> Probe<'_> {
-        let settings = [("PORT", "0".to_owned()), ("SHARD_URLS", urls)];
+        self.start(urls, None)
+    }
+
+    /// A probe that watches `servers`, with maps and links pinned in `folder`.
+    #[must_use]
+    pub fn start_pinned(&self, servers: &[&Server], folder: &Path) -> Probe<'_> {
+        self.start(urls(servers), Some(folder))
+    }
+
+    fn start(&self, urls: String, folder: Option<&Path>) -> Probe<'_> {
+        let mut settings = vec![("PORT", "0".to_owned()), ("SHARD_URLS", urls)];
+        settings.extend(folder.map(|folder| ("PIN", folder.display().to_string())));
         let mut process = Process::start_program(&self.program, &["run"], &settings);
         let addr = self.runtime.block_on(process.ready());
         Probe { stage: self, process, base: format!("http://{addr}") }
     }
+}
+
+fn urls(servers: &[&Server]) -> String {
+    servers.iter().map(|server| server.url()).collect::<Vec<_>>().join(",")
 }
 
 /// A running probe; dropping it ends it.
@@ -210,6 +225,14 @@ impl Probe<'_> {
         Ok(self.list("/api/compare")?.iter().map(|shard| shard["agrees"].as_bool()).collect())
     }
 
+    /// What the probe says of itself.
+    ///
+    /// # Errors
+    /// When the probe does not answer.
+    pub fn status(&self) -> Result<Value> {
+        self.ask("/status")
+    }
+
     /// Stops it in order.
     pub fn stop(mut self) {
         self.process.signal(libc::SIGTERM);
@@ -218,9 +241,13 @@ impl Probe<'_> {
     }
 
     fn list(&self, path: &str) -> Result<Vec<Value>> {
+        let answer = self.ask(path)?;
+        answer["shards"].as_array().cloned().with_context(|| format!("{path} has no shards"))
+    }
+
+    fn ask(&self, path: &str) -> Result<Value> {
         let url = format!("{}{path}", self.base);
         let answer = async { self.stage.client.get(&url).send().await?.json::<Value>().await };
-        let answer = self.stage.runtime.block_on(answer).with_context(|| format!("no answer to {path}"))?;
-        answer["shards"].as_array().cloned().with_context(|| format!("{path} has no shards"))
+        self.stage.runtime.block_on(answer).with_context(|| format!("no answer to {path}"))
     }
 }

@@ -9,11 +9,13 @@ pub mod large;
 pub mod older;
 pub mod pipelined;
 pub mod restart;
+pub mod restart_pinned;
 pub mod splits;
 
 use super::case::Row;
 
-/// All rows that share one probe, in the table's order. The restart of a probe ([`restart`]) needs its own.
+/// All rows that share one probe, in the table's order. The restarts of a probe ([`restart`],
+/// [`restart_pinned`]) need their own.
 #[must_use]
 pub fn all() -> Vec<Row> {
     [

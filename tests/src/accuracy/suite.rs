@@ -23,6 +23,9 @@ pub struct Options<'a> {
     pub probe: &'a Path,
 }
 
+/// A row that starts its probes itself.
+type Alone = fn(&Stage, Size) -> Result<Line>;
+
 /// How long the probe's counts may take to be those of a server that has come to rest.
 const SETTLES: Duration = Duration::from_millis(500);
 
@@ -65,19 +68,22 @@ pub fn run(options: &Options<'_>, progress: impl Fn(&str, f64)) -> Result<Report
             Err(error) => lines.push(Line::not_run(&name, &error)),
         }
     }
-    let restart = wanted(rows::restart::NAME);
-    if ready.is_empty() && lines.is_empty() && !restart {
+    // Rows with probes of their own.
+    let alone: [(&str, Alone); 2] =
+        [(rows::restart::NAME, rows::restart::run), (rows::restart_pinned::NAME, rows::restart_pinned::run)];
+    let alone: Vec<_> = alone.into_iter().filter(|(name, _)| wanted(name)).collect();
+    if ready.is_empty() && lines.is_empty() && alone.is_empty() {
         bail!("there is no row {:?}", options.row.unwrap_or_default());
     }
     let stage = Stage::new(options.probe)?;
     if !ready.is_empty() {
         lines.extend(under_one_probe(&stage, ready, &progress)?);
     }
-    if restart {
+    for (name, run) in alone {
         let start = Instant::now();
-        let outcome = rows::restart::run(&stage, options.size);
-        progress(rows::restart::NAME, start.elapsed().as_secs_f64());
-        lines.push(outcome.unwrap_or_else(|error| Line::not_run(rows::restart::NAME, &error)));
+        let outcome = run(&stage, options.size);
+        progress(name, start.elapsed().as_secs_f64());
+        lines.push(outcome.unwrap_or_else(|error| Line::not_run(name, &error)));
     }
     Ok(Report { lines, quick: options.size.quick, seconds: start.elapsed().as_secs_f64() })
 }

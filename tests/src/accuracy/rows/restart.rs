@@ -14,7 +14,7 @@ use crate::accuracy::server::Server;
 /// The row's name.
 pub const NAME: &str = "probe restarted under load";
 
-const CLIENTS: u64 = 4;
+pub(super) const CLIENTS: u64 = 4;
 
 /// What the two probes and the server said at the moments that matter.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub fn run(stage: &Stage, size: Size) -> Result<Line> {
     })
 }
 
-fn ask_until(server: &Server, enough: &AtomicBool) -> Result<Sent> {
+pub(super) fn ask_until(server: &Server, enough: &AtomicBool) -> Result<Sent> {
     let mut connection = Client::connect(server.addr)?;
     let mut sent = Sent::default();
     while !enough.load(Ordering::SeqCst) {
@@ -100,7 +100,7 @@ fn observe(stage: &Stage, server: &Server, wanted: u64, enough: impl Fn()) -> Re
     Ok(Moments { at_start, first, at_first, at_second, second, end, agrees: agrees.ok() })
 }
 
-fn only(probe: &Probe<'_>) -> Result<Counted> {
+pub(super) fn only(probe: &Probe<'_>) -> Result<Counted> {
     probe.counted()?.into_iter().next().context("the probe knows no server")
 }
 

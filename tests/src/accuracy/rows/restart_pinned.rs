@@ -1,0 +1,138 @@
+//! Probes come and go under load, and the kernel counts on in between: what the last one says is all there was.
+
+use anyhow::{Context, Result, bail};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::restart::{CLIENTS, ask_until, only};
+use crate::accuracy::bpffs::Bpffs;
+use crate::accuracy::case::{Size, together};
+use crate::accuracy::probe::{Counted, Stage};
+use crate::accuracy::report::Line;
+use crate::accuracy::rule::Verdict;
+use crate::accuracy::server::Server;
+
+/// The row's name.
+pub const NAME: &str = "probe restarted under load, pinned";
+
+/// What the probes said.
+#[derive(Debug)]
+struct Seen {
+    /// The last probe's count at the end.
+    last: Counted,
+    /// The server's count at the end.
+    end: u64,
+    /// What the server counted in all while no probe ran.
+    between: u64,
+    /// The longest time that nothing was counted while programs were replaced, in seconds.
+    gap: f64,
+    /// Whether every probe but the first went on with what was there.
+    adopted: bool,
+    /// Whether the last probe's own comparison agrees at the end.
+    agrees: Option<bool>,
+}
+
+/// Runs the row.
+///
+/// # Errors
+/// When a client or a probe fails.
+pub fn run(stage: &Stage, size: Size) -> Result<Line> {
+    let bpffs = Bpffs::mount()?;
+    let server = Server::on_loopback()?;
+    let (enough, begun) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (restarts, wanted) = (size.of(3, 20), size.of(1_000, 5_000));
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            while !begun.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            together(CLIENTS, |_| ask_until(&server, &enough))
+        });
+        let begin = || begun.store(true, Ordering::SeqCst);
+        let end = || enough.store(true, Ordering::SeqCst);
+        let seen = observe(stage, &server, &bpffs, (restarts, wanted), (&begin, &end));
+        end();
+        begin();
+        let Ok(sent) = load.join() else { bail!("a client panicked") };
+        let (seen, sent) = (seen?, sent?);
+        if sent.get != seen.end {
+            bail!("the suite itself is wrong: its clients sent {sent:?}, its server has {}", seen.end);
+        }
+        Ok(line(&seen, restarts))
+    })
+}
+
+fn observe(
+    stage: &Stage,
+    server: &Server,
+    bpffs: &Bpffs,
+    (restarts, wanted): (u64, u64),
+    (begin, end): (&dyn Fn(), &dyn Fn()),
+) -> Result<Seen> {
+    let grown = |by: u64| {
+        let target = server.counts().get + by;
+        let reached = stage.until(Duration::from_secs(60), || {
+            let now = server.counts().get;
+            if now >= target { Ok(()) } else { Err(format!("{now} of {target} requests")) }
+        });
+        reached.map_err(anyhow::Error::msg)
+    };
+    let folder = bpffs.folder();
+    let mut probe = stage.start_pinned(&[server], &folder);
+    begin();
+    grown(wanted)?;
+    let (mut between, mut gap, mut adopted) = (0, 0.0_f64, true);
+    for restart in 0..restarts {
+        // In order, and killed.
+        if restart % 2 == 0 {
+            probe.stop();
+        } else {
+            drop(probe);
+        }
+        let stopped = server.counts().get;
+        grown(wanted)?;
+        between += server.counts().get - stopped;
+        probe = stage.start_pinned(&[server], &folder);
+        let pinned = probe.status()?["counting"]["pinned"].clone();
+        adopted &= pinned["adopted"] == true;
+        gap = gap.max(pinned["gap_seconds"].as_f64().context("no gap is told")?);
+        grown(wanted)?;
+    }
+    end();
+    let agrees = stage.until(Duration::from_secs(10), || {
+        let agrees = probe.agrees().map_err(|error| error.to_string())?;
+        agrees.first().copied().flatten().ok_or_else(|| "no verdict".to_owned())
+    });
+    let last = only(&probe)?;
+    let end = server.counts().get;
+    probe.stop();
+    Ok(Seen { last, end, between, gap, adopted, agrees: agrees.ok() })
+}
+
+fn line(seen: &Seen, restarts: u64) -> Line {
+    let Seen { last, end, between, gap, adopted, agrees } = seen;
+    let verdict = if !adopted {
+        Verdict::Wrong("a probe did not go on with the pinned set".to_owned())
+    } else if last.data() != *end {
+        Verdict::Wrong(format!("the last probe says {}, not {end}", last.data()))
+    } else if last.unparsed_segments() > 0 {
+        Verdict::Wrong(format!("unparsed: {}", last.unparsed_words()))
+    } else if *agrees != Some(true) {
+        Verdict::Wrong("the last probe does not agree with the server at rest".to_owned())
+    } else {
+        Verdict::Exact
+    };
+    Line {
+        name: NAME.to_owned(),
+        truth: Some(*end),
+        counted: Some(last.data()),
+        unparsed: last.unparsed_segments(),
+        repeats: last.repeats,
+        agrees: *agrees,
+        verdict,
+        note: format!(
+            "{restarts} restarts, every other one by a kill; {between} requests came while no probe ran; \
+             gap while programs were replaced: {gap} s"
+        ),
+    }
+}
