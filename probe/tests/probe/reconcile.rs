@@ -1,13 +1,16 @@
 //! `probe reconcile`: what it prints, and its exit code.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Output;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::harness::privileges;
+use crate::harness::{Client, PATIENCE, get, privileges};
 use crate::http::{Served, counters, serve};
-use crate::process::{Running, ask, error_line, run};
+use crate::process::{Running, ask, command, error_line, run};
 use crate::shard::Shard;
 
 fn printed(output: &Output) -> String {
@@ -104,4 +107,87 @@ fn a_running_probe_and_one_of_its_own_give_the_same_table() {
     let body: Value = serde_json::from_str(&printed(&output)).unwrap();
     assert_eq!((output.status.code(), &body["result"]), (Some(0), &"agrees".into()), "{body}");
     assert!(body["shards"][0]["kernel"].as_u64().unwrap() > 0, "{body}");
+}
+
+/// The comparison once it is a disagreement.
+fn disagreement(probe: &Running) -> Value {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let one = probe.json("/api/compare")["shards"][0].clone();
+        if one["agrees"] == false {
+            return one;
+        }
+        assert!(Instant::now() < deadline, "{one}");
+    }
+}
+
+#[test]
+fn requests_that_are_answered_and_not_counted_were_shed() {
+    if !privileges("requests_that_are_answered_and_not_counted_were_shed") {
+        return;
+    }
+    let shard = Shard::start(500);
+    let probe = Running::start(&shard);
+    ask(&shard, 20);
+    assert_eq!(probe.json("/api/compare")["shards"][0]["agrees"], true);
+    ask(&shard, 10);
+    shard.received.fetch_sub(4, Ordering::SeqCst);
+    let one = disagreement(&probe);
+    assert_eq!((&one["difference"], &one["cause_kind"]), (&4.into(), &"shed".into()), "{one}");
+}
+
+/// A server that says it received nothing, and leaves data requests unanswered.
+fn deaf() -> String {
+    fn serve(mut stream: TcpStream) {
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while stream.read_exact(&mut byte).is_ok() {
+            head.push(byte[0]);
+            if head.ends_with(b"\r\n\r\n") {
+                if head.starts_with(b"GET /stats ") {
+                    let body = r#"{"requests_received":0,"started_at":5.5,"active_requests":0}"#;
+                    let length = body.len();
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+                    stream.write_all(answer.as_bytes()).unwrap();
+                }
+                head.clear();
+            }
+        }
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+    url
+}
+
+#[test]
+fn requests_that_nobody_reads_are_unanswered() {
+    if !privileges("requests_that_nobody_reads_are_unanswered") {
+        return;
+    }
+    let url = deaf();
+    let probe = Running::follow(&mut command(&["run", "--port", "0", "--shard-urls", &url]));
+    let deadline = Instant::now() + PATIENCE;
+    while probe.json("/api/compare")["shards"][0]["bound"] != 0 {
+        assert!(Instant::now() < deadline);
+    }
+    let port = url.rsplit(':').next().unwrap().parse().unwrap();
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::connect("127.0.0.1", port)).collect();
+    clients.iter_mut().for_each(|client| client.send(&get("user-1")));
+    let one = disagreement(&probe);
+    assert_eq!((&one["difference"], &one["cause_kind"]), (&3.into(), &"unanswered".into()), "{one}");
+    // Clients that leave take their requests back.
+    clients.into_iter().for_each(Client::reset);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let one = probe.json("/api/compare")["shards"][0].clone();
+        if one["agrees"] == true {
+            assert_eq!((&one["bound"], &one["cause_kind"]), (&3.into(), &"aborted".into()), "{one}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "{one}");
+    }
 }
