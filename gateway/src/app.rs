@@ -24,6 +24,8 @@ use crate::upstream::{Target, Upstream};
 
 /// How often it is decided which keys have a series of their own.
 const PROMOTION_PERIOD: Duration = Duration::from_secs(1);
+/// How often it is looked whether a second has passed that can be judged.
+const JUDGE_PERIOD: Duration = Duration::from_millis(200);
 
 /// A gateway that has its port and everything else it needs, and does not serve yet.
 pub struct Gateway {
@@ -72,7 +74,10 @@ impl Config {
             .map(|(url, sent)| Target { base: url.to_string(), sent })
             .collect();
         let upstreams = (0..self.workers.get())
-            .map(|_| Upstream::new(Arc::clone(&targets), self.connect_timeout, self.upstream_timeout))
+            .map(|_| {
+                let (targets, loads) = (Arc::clone(&targets), Arc::clone(stats.loads()));
+                Upstream::new(targets, loads, self.connect_timeout, self.upstream_timeout)
+            })
             .collect();
         let settings = Settings { enabled: self.cache_enabled, ttl_seconds: self.cache_ttl_seconds };
         let shared = Arc::new(Shared {
@@ -122,6 +127,8 @@ impl Cores {
         if worker.index == 0 {
             let shared = Arc::clone(&self.shared);
             worker.tasks.every("key series", PROMOTION_PERIOD, move || shared.stats.promote());
+            let shared = Arc::clone(&self.shared);
+            worker.tasks.every("verdict", JUDGE_PERIOD, move || shared.stats.judge());
         }
         let upstream = self.upstreams[worker.index % self.upstreams.len()].clone();
         let core = Core { shared: Arc::clone(&self.shared), upstream, tasks: worker.tasks.clone() };

@@ -1,6 +1,7 @@
 //! Every metric of the gateway: name, help, labels.
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use service::hot_partition::HotPartition;
 use service::key_series::KeySeries;
 use service::metrics::Metrics;
 use std::num::NonZeroU32;
@@ -14,6 +15,7 @@ pub(crate) struct GatewayMetrics {
     pub(crate) cache_size: IntGauge,
     pub(crate) keys: KeySeries,
     pub(crate) errors: IntCounterVec,
+    pub(crate) hot_partition: HotPartition,
 }
 
 /// The series of one shard.
@@ -47,6 +49,7 @@ impl GatewayMetrics {
             "Requests really sent to a shard: neither cache hits nor failed connections.",
             &["shard_id"],
         )?;
+        let hot_partition = HotPartition::register(metrics, "", shards.get())?;
         let shards = (0..shards.get())
             .map(|id| {
                 let id = id.to_string();
@@ -81,6 +84,7 @@ impl GatewayMetrics {
                 "Reads that waited for the fetch of another read of the same key.",
             )?,
             cache_size: metrics.gauge("gateway_cache_size", "Entries in the cache; may include some that expired within the last second.")?,
+            hot_partition,
             keys: KeySeries::new(key_family, &[], untracked),
             errors: metrics.counters(
                 "gateway_errors_total",

@@ -4,11 +4,23 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use hotspot::verdict::Verdict;
+use protocol::Key;
+use protocol::body::GatewayStats;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 use crate::app::Core;
 use crate::error::Error;
+
+/// The body of `/stats`.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    stats: GatewayStats,
+    verdict: Verdict<Key>,
+}
 
 pub(crate) async fn health() -> Json<Value> {
     Json(json!({"status": "ok", "service": "api-gateway"}))
@@ -19,7 +31,8 @@ pub(crate) async fn stats(State(core): State<Arc<Core>>) -> Response {
     let shared = Arc::clone(&core.shared);
     let report = tokio::task::spawn_blocking(move || {
         let cache = &shared.cache;
-        shared.stats.report(cache.settings(), cache.size())
+        let stats = shared.stats.report(cache.settings(), cache.size());
+        Report { stats, verdict: shared.stats.loads().verdict() }
     });
     match report.await {
         Ok(report) => Json(report).into_response(),

@@ -5,11 +5,13 @@ use prometheus::IntCounter;
 use protocol::body::{GatewayStats, ShardRequests, TopKey};
 use protocol::limits::GATEWAY_TOP_KEYS;
 use protocol::{Key, ShardId};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cache::Settings;
 use crate::error::Error;
 use crate::key_counts::KeyCounts;
+use crate::loads::Loads;
 use crate::metrics::{GatewayMetrics, ShardMetrics};
 
 /// Keys that are ranked when it is decided which get a series. More than get one, so that a key which has one and is
@@ -32,6 +34,7 @@ pub(crate) enum Served {
 pub(crate) struct Stats {
     metrics: GatewayMetrics,
     keys: KeyCounts,
+    loads: Arc<Loads>,
     at_reset: Mutex<Figures>,
     started: Instant,
     started_at: f64,
@@ -50,8 +53,9 @@ struct Figures {
 impl Stats {
     pub(crate) fn new(metrics: GatewayMetrics) -> Self {
         let at_reset = Mutex::new(Figures { sent: vec![0; metrics.shards.len()], ..Figures::default() });
+        let loads = Arc::new(Loads::new(metrics.shards.len()));
         let (started, started_at) = (Instant::now(), service::clock::unix_seconds());
-        Self { metrics, keys: KeyCounts::new(), at_reset, started, started_at }
+        Self { metrics, keys: KeyCounts::new(), loads, at_reset, started, started_at }
     }
 
     /// Counts a read at the moment it is known how it is served; a client that goes away is counted too.
@@ -111,11 +115,24 @@ impl Stats {
         self.metrics.keys.update(&top, self.started.elapsed());
     }
 
+    /// Judges the shards' loads, once a second however often it is called.
+    pub(crate) fn judge(&self) {
+        if let Some(verdict) = self.loads.judge() {
+            self.metrics.hot_partition.show(&verdict);
+        }
+    }
+
+    /// What the shards were sent.
+    pub(crate) fn loads(&self) -> &Arc<Loads> {
+        &self.loads
+    }
+
     /// Takes the figures of `/stats` back to 0; metrics stay.
     pub(crate) fn reset(&self) {
         let mut at_reset = self.at_reset.lock();
         *at_reset = self.figures();
         self.keys.clear();
+        self.loads.clear();
     }
 
     /// The body of `/stats`.

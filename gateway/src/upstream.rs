@@ -5,6 +5,7 @@
 
 use axum::http::{Method, Request, header};
 use bytes::Bytes;
+use hotspot::window::Access;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
@@ -20,6 +21,7 @@ use std::time::Duration;
 use crate::answer::Answer;
 use crate::error::Error;
 use crate::flight::Fetched;
+use crate::loads::Loads;
 use crate::wire::{Connector, Witness};
 
 /// How long a kept connection may be idle. Shorter than what the shards allow, so that the gateway is the one to close.
@@ -32,6 +34,7 @@ const IDLE_MAX: usize = 1_024;
 pub(crate) struct Upstream {
     client: Client<Connector, Full<Bytes>>,
     targets: Arc<[Target]>,
+    loads: Arc<Loads>,
     deadline: Duration,
 }
 
@@ -56,13 +59,18 @@ enum Failure {
 
 impl Upstream {
     /// A client for one core; connections are made when they are needed, on the runtime that needs them.
-    pub(crate) fn new(targets: Arc<[Target]>, connect: Duration, deadline: Duration) -> Self {
+    pub(crate) fn new(
+        targets: Arc<[Target]>,
+        loads: Arc<Loads>,
+        connect: Duration,
+        deadline: Duration,
+    ) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_MAX)
             .build(Connector::new(connect));
-        Self { client, targets, deadline }
+        Self { client, targets, loads, deadline }
     }
 
     /// Reads `key` from `shard`.
@@ -73,7 +81,7 @@ impl Upstream {
         let path = key.to_path_segment();
         let request =
             |target: &Target| Request::get(format!("{}/data/{path}", target.base)).body(Full::default());
-        self.call(shard, request).await?.value(key)
+        self.call(shard, key, request).await?.value(key)
     }
 
     /// Writes to `shard`; `body` is the client's own, already checked, so the shard sees what the client sent.
@@ -85,12 +93,13 @@ impl Upstream {
             let post = Request::post(format!("{}/data", target.base));
             post.header(header::CONTENT_TYPE, "application/json").body(Full::new(body.clone()))
         };
-        self.call(shard, request).await?.stored(key)
+        self.call(shard, key, request).await?.stored(key)
     }
 
     async fn call(
         &self,
         shard: ShardId,
+        key: &Key,
         request: impl Fn(&Target) -> axum::http::Result<Request<Full<Bytes>>>,
     ) -> Result<Answer, Error> {
         let Some(target) = self.targets.get(shard.index()) else {
@@ -101,8 +110,10 @@ impl Upstream {
         };
         let again = (request.method() == Method::GET).then(|| request.clone());
         let exchange = async {
-            match (self.exchange(shard, target, request).await, again) {
-                (Err(Failure::BeforeAnswer(_)), Some(again)) => self.exchange(shard, target, again).await,
+            match (self.exchange(shard, target, key, request).await, again) {
+                (Err(Failure::BeforeAnswer(_)), Some(again)) => {
+                    self.exchange(shard, target, key, again).await
+                }
                 (outcome, _) => outcome,
             }
         };
@@ -122,9 +133,12 @@ impl Upstream {
         &self,
         shard: ShardId,
         target: &Target,
+        key: &Key,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Answer, Failure> {
-        let sent = Sent { counter: &target.sent, connection: capture_connection(&mut request) };
+        let access = if request.method() == Method::GET { Access::Read } else { Access::Write };
+        let connection = capture_connection(&mut request);
+        let sent = Sent { counter: &target.sent, loads: &self.loads, shard, key, access, connection };
         let response =
             self.client.request(request).await.map_err(|err| Failure::of(&err, sent.witness().as_ref()))?;
         drop(sent);
@@ -148,6 +162,10 @@ async fn body(body: Incoming) -> Result<Bytes, Failure> {
 /// Counts one request when dropped, also when nobody waits for the answer any more, if it went out.
 struct Sent<'a> {
     counter: &'a IntCounter,
+    loads: &'a Loads,
+    shard: ShardId,
+    key: &'a Key,
+    access: Access,
     connection: CaptureConnection,
 }
 
@@ -164,6 +182,7 @@ impl Drop for Sent<'_> {
     fn drop(&mut self) {
         if self.witness().is_some_and(|witness| witness.was_sent()) {
             self.counter.inc();
+            self.loads.sent(self.shard, self.key, self.access);
         }
     }
 }
@@ -199,7 +218,8 @@ mod tests {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let sent = IntCounter::new("sent_total", "h").unwrap();
         let targets = Arc::new([Target { base, sent: sent.clone() }]);
-        let upstream = Upstream::new(targets, Duration::from_secs(10), Duration::from_secs(20));
+        let loads = Arc::new(Loads::new(1));
+        let upstream = Upstream::new(targets, loads, Duration::from_secs(10), Duration::from_secs(20));
         let key = Key::new("k").unwrap();
         {
             let mut call = pin!(upstream.get(ShardId(0), &key));

@@ -228,7 +228,7 @@ mod tests {
         for state in State::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.name());
         }
-        for reason in [Reason::HotKey, Reason::Placement, Reason::ShardDown] {
+        for reason in Reason::ALL {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
         }
     }

@@ -57,6 +57,9 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All reasons.
+    pub const ALL: [Self; 3] = [Self::HotKey, Self::Placement, Self::ShardDown];
+
     /// The word for it, the same as in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {

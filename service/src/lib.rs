@@ -9,6 +9,7 @@ pub mod args;
 pub mod body;
 pub mod clock;
 pub mod health;
+pub mod hot_partition;
 pub mod key_series;
 pub mod logs;
 pub mod metrics;

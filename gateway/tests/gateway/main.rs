@@ -11,6 +11,7 @@
 //! | `refusing` | bad input: status and kind, nothing sent, nothing counted |
 //! | `origins` | what pages of other origins may do |
 //! | `measuring` | names, labels and sums of the metrics |
+//! | `judging` | the verdict: balanced, a celebrity, a shard that is down |
 //! | `living` | start, drain, exit codes |
 //!
 //! `bench` starts a gateway and speaks to it, `stub` is the shard.
@@ -19,6 +20,7 @@
 mod bench;
 mod caching;
 mod failing;
+mod judging;
 mod living;
 mod measuring;
 mod origins;

@@ -27,9 +27,17 @@ async fn the_families_that_dashboards_rely_on_are_there_with_their_labels() {
     ]
     .map(str::to_owned)
     .into();
+    // The verdict's figures come with the first hundred requests.
+    for state in ["not_enough_traffic", "balanced", "warm", "hot", "critical"] {
+        expected.insert(format!(r#"hot_partition_state{{state="{state}"}}"#));
+    }
+    for reason in ["hot_key", "placement", "shard_down"] {
+        expected.insert(format!(r#"hot_partition_reason{{reason="{reason}"}}"#));
+    }
     // Every shard has its series from the start, so that a rate can be taken of the first request.
     for id in 0..2 {
         expected.insert(format!(r#"gateway_shard_distribution_total{{shard_id="{id}"}}"#));
+        expected.insert(format!(r#"hot_partition_shard{{shard_id="{id}"}}"#));
         for (operation, hit) in [("get", "true"), ("get", "false"), ("set", "false")] {
             expected.insert(format!(
                 r#"gateway_requests_total{{cache_hit="{hit}",operation="{operation}",shard_id="{id}"}}"#

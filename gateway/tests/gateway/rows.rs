@@ -77,8 +77,10 @@ async fn stats() {
         "started_at": stats["started_at"], "shard_requests": [{"shard_id": 0, "requests": 3}],
         "shard_requests_total": [{"shard_id": 0, "requests": 3}],
         "top_keys": [{"key": "a", "count": 3, "error": 0}, {"key": "b", "count": 2, "error": 0}],
+        "verdict": stats["verdict"],
     });
     assert_eq!(stats, expected);
+    assert_eq!(stats["verdict"]["state"], "not enough traffic");
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
     let started = stats["started_at"].as_f64().unwrap();
     assert!(started <= now && now - started < 60.0, "{started} {now}");

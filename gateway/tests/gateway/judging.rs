@@ -1,0 +1,112 @@
+//! The verdict in `/stats` and in the metrics, from what the shards were really sent.
+
+use serde_json::Value;
+use std::net::SocketAddr;
+
+use crate::bench::{Bench, until};
+use crate::stub::Stub;
+
+const CELEBRITY: &str = "celebrity-user-kardashian";
+
+async fn four() -> Vec<SocketAddr> {
+    let mut shards = Vec::new();
+    for id in 0..4 {
+        shards.push(Stub::honest(id).await.addr);
+    }
+    shards
+}
+
+/// Reads these keys in turn, again and again, until the verdict is as wanted; gives it. Answers of shards that are down are
+/// errors, which is fine.
+async fn read_until(
+    bench: &Bench,
+    what: &str,
+    keys: &[String],
+    mut wanted: impl FnMut(&Value) -> bool,
+) -> Value {
+    let (mut at, mut verdict) = (0, Value::Null);
+    until(what, async || {
+        for _ in 0..50 {
+            bench.get(&format!("/data/{}", keys[at % keys.len()])).await;
+            at += 1;
+        }
+        verdict = bench.stats().await["verdict"].clone();
+        wanted(&verdict)
+    })
+    .await;
+    verdict
+}
+
+fn users(n: usize) -> Vec<String> {
+    (0..n).map(|n| format!("user-{n}")).collect()
+}
+
+#[tokio::test]
+async fn the_celebrity_is_named_and_a_reset_forgets_it() {
+    let bench = Bench::at(&four().await, &[]);
+    let quiet = &bench.stats().await["verdict"];
+    assert_eq!(quiet["state"], "not enough traffic");
+    assert!(quiet["key"].is_null() && quiet["p1"].is_null(), "{quiet}");
+
+    // One read in four is for anybody else.
+    let keys: Vec<String> = users(30)
+        .into_iter()
+        .flat_map(|user| [CELEBRITY, CELEBRITY, &user, CELEBRITY].map(str::to_owned))
+        .collect();
+    let verdict = read_until(&bench, "critical", &keys, |verdict| verdict["state"] == "critical").await;
+    assert_eq!(
+        (&verdict["reason"], &verdict["key"], &verdict["shard_id"]),
+        (&"hot_key".into(), &CELEBRITY.into(), &0.into()),
+        "{verdict}"
+    );
+    assert!(
+        verdict["n_p1"].as_f64().unwrap() > 2.0 && verdict["requests"].as_u64().unwrap() >= 100,
+        "{verdict}"
+    );
+    assert!(
+        verdict["sentence"].as_str().unwrap().contains("no re-hash or split can balance this"),
+        "{verdict}"
+    );
+
+    let metrics = bench.metrics().await;
+    assert_eq!(metrics[r#"hot_partition_state{state="critical"}"#], 1.0);
+    assert_eq!(metrics[r#"hot_partition_shard{shard_id="0"}"#], 1.0);
+    assert!(metrics["hot_partition_lower_bound"] >= 2.0);
+
+    assert_eq!(bench.post("/admin/reset", "").await.status, 200);
+    let verdict = &bench.stats().await["verdict"];
+    assert_eq!((&verdict["state"], &verdict["requests"]), (&"not enough traffic".into(), &0.into()));
+}
+
+#[tokio::test]
+async fn even_load_is_balanced() {
+    let bench = Bench::at(&four().await, &[]);
+    let balanced = |verdict: &Value| verdict["state"] == "balanced";
+    let verdict = read_until(&bench, "balanced", &users(1_000), balanced).await;
+    assert!(verdict["reason"].is_null() && verdict["max_over_mean"].as_f64().unwrap() < 1.6, "{verdict}");
+}
+
+#[tokio::test]
+async fn what_the_cache_answers_loads_no_shard() {
+    let bench = Bench::at(&four().await, &["--cache-enabled"]);
+    let celebrity = [CELEBRITY.to_owned()];
+    let mut seen = 0;
+    // 400 reads and several judgements later nothing has changed: one request went to a shard.
+    read_until(&bench, "400 reads", &celebrity, |verdict| {
+        seen += 50;
+        assert_eq!(verdict["state"], "not enough traffic", "{verdict}");
+        seen >= 400 && verdict["requests"] == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_shard_that_refuses_is_down() {
+    let mut shards = four().await;
+    // Nobody listens where somebody did.
+    shards[2] = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let bench = Bench::at(&shards, &[]);
+    let verdict =
+        read_until(&bench, "down", &users(1_000), |verdict| verdict["reason"] == "shard_down").await;
+    assert_eq!((&verdict["state"], &verdict["shard_id"]), (&"warm".into(), &2.into()), "{verdict}");
+}

@@ -1,0 +1,125 @@
+//! The verdict as metrics.
+
+use hotspot::verdict::{Reason, State, Verdict};
+use prometheus::{GaugeVec, IntGauge, IntGaugeVec};
+
+use crate::metrics::Metrics;
+
+/// The families that show one verdict; series whose figure is absent are absent.
+pub struct HotPartition {
+    states: Vec<(State, IntGauge)>,
+    reasons: Vec<(Reason, IntGauge)>,
+    shards: Vec<IntGauge>,
+    max_over_mean: GaugeVec,
+    lower_bound: GaugeVec,
+    top_key_share: GaugeVec,
+}
+
+impl HotPartition {
+    /// Registers them, their names beginning with `prefix`, for a verdict on `shards` shards.
+    ///
+    /// # Errors
+    /// When one is registered already.
+    pub fn register(metrics: &Metrics, prefix: &str, shards: u32) -> Result<Self, prometheus::Error> {
+        let gauges = |name: &str, help: &str, label: &str| -> Result<IntGaugeVec, prometheus::Error> {
+            metrics.gauges(&format!("{prefix}hot_partition_{name}"), help, &[label])
+        };
+        let figure =
+            |name: &str, help: &str| metrics.fractions(&format!("{prefix}hot_partition_{name}"), help, &[]);
+        let states = gauges("state", "1 for the state of the verdict, 0 for the others", "state")?;
+        let reasons = gauges("reason", "1 for the reason of the verdict, 0 for the others", "reason")?;
+        let blamed =
+            gauges("shard", "1 for the shard that the verdict is about, 0 for the others", "shard_id")?;
+        let reason = |reason: Reason| (reason, reasons.with_label_values(&[reason.name()]));
+        let shown = Self {
+            states: State::ALL.map(|state| (state, states.with_label_values(&[label(state)]))).into(),
+            reasons: Reason::ALL.map(reason).into(),
+            shards: (0..shards).map(|id| blamed.with_label_values(&[&id.to_string()])).collect(),
+            max_over_mean: figure(
+                "max_over_mean",
+                "Requests of the largest shard over the mean of all, in the window that was judged",
+            )?,
+            lower_bound: figure(
+                "lower_bound",
+                "Fair shares that the largest shard has at the least (99.9 %); 1.2 is warm, 1.5 hot, 2 critical",
+            )?,
+            top_key_share: figure(
+                "top_key_share",
+                "Share of all requests that the top key has at the least",
+            )?,
+        };
+        shown.show_state(State::NotEnoughTraffic);
+        Ok(shown)
+    }
+
+    /// Shows `verdict`.
+    pub fn show<K>(&self, verdict: &Verdict<K>) {
+        self.show_state(verdict.state);
+        for (reason, gauge) in &self.reasons {
+            gauge.set(i64::from(verdict.reason == Some(*reason)));
+        }
+        for (shard, gauge) in self.shards.iter().enumerate() {
+            gauge.set(i64::from(verdict.shard_id == Some(shard)));
+        }
+        for (figure, value) in [
+            (&self.max_over_mean, verdict.max_over_mean),
+            (&self.lower_bound, verdict.lower_bound),
+            (&self.top_key_share, verdict.p1),
+        ] {
+            match value {
+                Some(value) => figure.with_label_values::<&str>(&[]).set(value),
+                None => figure.reset(),
+            }
+        }
+    }
+
+    fn show_state(&self, present: State) {
+        for (state, gauge) in &self.states {
+            gauge.set(i64::from(*state == present));
+        }
+    }
+}
+
+/// Label values have no spaces.
+fn label(state: State) -> &'static str {
+    if state == State::NotEnoughTraffic { "not_enough_traffic" } else { state.name() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hotspot::detector::Detector;
+    use hotspot::judge::{KeyLoad, Observation};
+
+    /// The lines of the families after a second with these requests, all of shard 1's from one key.
+    fn lines(requests: [u64; 3]) -> Vec<String> {
+        let metrics = Metrics::default();
+        let shown = HotPartition::register(&metrics, "kernel_", 3).unwrap();
+        let keys = vec![KeyLoad { key: "k", shard: 1, requests: requests[1] }];
+        let observation = Observation { requests: requests.to_vec(), keys, seconds: 1.0 };
+        shown.show(&Detector::default().observe(&observation, &observation));
+        let text = metrics.encode().unwrap();
+        let shown = text.lines().filter(|line| !line.starts_with('#') && !line.ends_with(" 0"));
+        shown.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_verdict_is_one_state_one_reason_one_shard_and_its_figures() {
+        let found = lines([100, 800, 100]);
+        assert_eq!(found.len(), 6, "{found:?}");
+        for expected in [
+            "kernel_hot_partition_state{state=\"critical\"} 1",
+            "kernel_hot_partition_reason{reason=\"hot_key\"} 1",
+            "kernel_hot_partition_shard{shard_id=\"1\"} 1",
+            "kernel_hot_partition_max_over_mean 2.4000000000000004",
+            "kernel_hot_partition_top_key_share 0.8",
+        ] {
+            assert!(found.iter().any(|line| line == expected), "{expected}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn without_traffic_there_are_no_figures() {
+        assert_eq!(lines([1, 2, 3]), ["kernel_hot_partition_state{state=\"not_enough_traffic\"} 1"]);
+    }
+}
