@@ -225,11 +225,11 @@ fn everything_else_is_refused_as_the_contract_says() {
     assert_eq!(served.json("/status")["shards"][0]["addresses"][0], shard.addr.to_string());
 }
 
-#[test]
-fn without_the_program_for_connections_the_rest_works() {
+/// A probe whose program of that name was refused; with its metrics.
+fn lacking(program: &'static str) -> (Probe, Metrics) {
     let refused = ProgramStatus {
-        program: "socket_events",
-        hook: "sock_ops",
+        program,
+        hook: "of no matter here",
         required: false,
         attached: false,
         why: Some("the kernel refuses it".into()),
@@ -240,6 +240,9 @@ fn without_the_program_for_connections_the_rest_works() {
     let probe_metrics = ProbeMetrics::register(&metrics).unwrap();
     let mut source = ReplaySource::default();
     source.push(0, counters(7, 2));
+    if program != "socket_events" {
+        source.connections.insert(0, Connections { opened: 4, older_seen: 3, ..Connections::default() });
+    }
     let probe = Probe::new(
         urls,
         "/cgroup".into(),
@@ -248,12 +251,32 @@ fn without_the_program_for_connections_the_rest_works() {
         probe_metrics,
         Box::new(source),
     );
+    (probe, metrics)
+}
+
+#[test]
+fn without_the_program_for_connections_the_rest_works() {
+    let (probe, metrics) = lacking("socket_events");
     let features = features(&probe);
     let named = |name| features.iter().find(|feature| feature.feature == name).unwrap();
     assert_eq!((named("connections").enabled, named("connections").reason), (false, "refused"));
+    assert_eq!((named("rtt").enabled, named("rtt").reason), (false, "switched_off"));
     assert!(["traffic", "requests", "latency", "reconciliation"].iter().all(|name| named(name).enabled));
     probe.export();
     let text = metrics.encode().unwrap();
     assert!(text.contains(r#"operation="get",shard_id="0"} 7"#), "{text}");
-    assert!(!text.contains("kernel_shard_connections"), "{text}");
+    assert!(!text.contains("kernel_shard_connections") && !text.contains("kernel_shard_rtt"), "{text}");
+}
+
+#[test]
+fn without_the_program_for_older_connections_new_ones_count() {
+    let (probe, metrics) = lacking("socket_released");
+    let features = features(&probe);
+    let named = |name| features.iter().find(|feature| feature.feature == name).unwrap();
+    assert_eq!((named("older_connections").enabled, named("older_connections").reason), (false, "refused"));
+    assert!(["connections", "requests"].iter().all(|name| named(name).enabled));
+    probe.export();
+    let text = metrics.encode().unwrap();
+    assert!(text.contains(r#"kernel_shard_connections_opened_total{shard_id="0"} 4"#), "{text}");
+    assert!(!text.contains("kernel_shard_older_connections"), "{text}");
 }
