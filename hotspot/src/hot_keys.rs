@@ -1,6 +1,12 @@
 //! One shard's own hot keys: more than 30 % of the window's accesses, of at least 10.
 
+use std::fmt::Display;
+
 use crate::counter::Count;
+use crate::judge::MIN_REQUESTS;
+use crate::sentence::{percent, quoted, window};
+use crate::skew::float;
+use crate::verdict::{Reason, State, Verdict};
 
 /// A key over the shard's own threshold.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,12 +32,52 @@ pub fn hot<K>(total: u64, top: impl IntoIterator<Item = Count<K>>) -> Vec<Hot<K>
     if total < HOT_MIN_SAMPLES {
         return Vec::new();
     }
-    #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds are far below 2^53")]
-    let share = |count: u64| count as f64 / total as f64;
+    let share = |count: u64| float(count) / float(total);
     top.into_iter()
         .map(|c| Hot { ratio: share(c.sure()), count: c.sure(), key: c.key })
         .filter(|hot| hot.ratio > HOT_SHARE)
         .collect()
+}
+
+/// What shard `shard` can say by itself of its last `seconds` with `total` accesses, `top` being its largest keys, hottest
+/// first. It does not see the other shards: it is `warm` when one of its keys is hot, never more, and the figures that
+/// compare shards are absent.
+#[must_use]
+pub fn verdict<K: Clone + Display>(shard: usize, total: u64, seconds: f64, top: &[Count<K>]) -> Verdict<K> {
+    let hottest = hot(total, top.iter().cloned()).into_iter().next().filter(|_| total >= MIN_REQUESTS);
+    let p1 = top.first().filter(|_| total >= MIN_REQUESTS).map(|top| float(top.sure()) / float(total));
+    let window = window(total, seconds);
+    let (state, sentence) = match &hottest {
+        Some(hot) => (
+            State::Warm,
+            format!(
+                "Key {} has {} of this shard's {window}; whether the shard is hot, only who sees all shards can say.",
+                quoted(&hot.key),
+                percent(hot.ratio)
+            ),
+        ),
+        None if total < MIN_REQUESTS => (
+            State::NotEnoughTraffic,
+            format!("Not enough traffic to judge: {window}, and {MIN_REQUESTS} are needed."),
+        ),
+        None => (State::Balanced, format!("No key has more than 30 % of this shard's {window}.")),
+    };
+    Verdict {
+        state,
+        reason: hottest.as_ref().map(|_| Reason::HotKey),
+        shard_id: hottest.as_ref().map(|_| shard),
+        key: hottest.map(|hot| hot.key),
+        max_over_mean: None,
+        lower_bound: None,
+        cv: None,
+        p1,
+        n_p1: None,
+        chi2: None,
+        p: None,
+        requests: total,
+        window_seconds: seconds,
+        sentence,
+    }
 }
 
 #[cfg(test)]
@@ -68,5 +114,19 @@ mod tests {
         assert!(hot_after(&accesses).is_empty());
         accesses.truncate(150);
         assert_eq!(hot_after(&accesses).len(), 1);
+    }
+
+    #[test]
+    fn a_shard_speaks_only_of_its_own_keys() {
+        let top = |sure: u64| [Count { key: "k", count: sure + 5, error: 5 }];
+        let warm = verdict(2, 200, 9.5, &top(80));
+        assert_eq!((warm.state, warm.reason, warm.key), (State::Warm, Some(Reason::HotKey), Some("k")));
+        assert_eq!((warm.shard_id, warm.p1, warm.max_over_mean), (Some(2), Some(0.4), None));
+        let expected = "Key \"k\" has 40.0 % of this shard's 200 requests in 10 s; ";
+        assert!(warm.sentence.starts_with(expected), "{}", warm.sentence);
+        let even = verdict(2, 200, 9.5, &top(60));
+        assert_eq!((even.state, even.key, even.p1), (State::Balanced, None, Some(0.3)));
+        let few = verdict(2, 99, 9.5, &top(90));
+        assert_eq!((few.state, few.key, few.p1), (State::NotEnoughTraffic, None, None));
     }
 }

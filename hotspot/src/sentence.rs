@@ -89,15 +89,15 @@ fn share_of<K>(now: &Judgement<K>, shard: usize) -> String {
     )
 }
 
-fn window(requests: u64, seconds: f64) -> String {
+pub(crate) fn window(requests: u64, seconds: f64) -> String {
     format!("{requests} requests in {seconds:.0} s")
 }
 
-fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
 /// In quotes and with control characters escaped: keys are any text.
-fn quoted(key: &impl Display) -> String {
+pub(crate) fn quoted(key: &impl Display) -> String {
     format!("{:?}", key.to_string())
 }

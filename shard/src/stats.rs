@@ -32,6 +32,17 @@ struct Stripe {
     window: Window<Key>,
 }
 
+/// What happened in the last ten seconds.
+#[derive(Clone, Debug)]
+pub struct Recent {
+    /// Accesses.
+    pub total: u64,
+    /// How long they were counted.
+    pub span: Duration,
+    /// The largest keys, hottest first; all that can be hot are among them.
+    pub top: Vec<Count<Key>>,
+}
+
 impl Stripe {
     fn new(since: Duration) -> Self {
         Self { totals: KeyCounter::new(TOTALS), window: Window::new(SECOND, since) }
@@ -66,14 +77,22 @@ impl Stats {
     /// The keys with more than 30 % of the last ten seconds' accesses, of at least ten; hottest first.
     #[must_use]
     pub fn hot(&self) -> Vec<Hot<Key>> {
-        let (mut total, mut keys) = (0, Vec::new());
+        let recent = self.recent();
+        hot(recent.total, recent.top)
+    }
+
+    /// The last ten seconds.
+    #[must_use]
+    pub fn recent(&self) -> Recent {
+        let (mut total, mut span, mut keys) = (0, Duration::ZERO, Vec::new());
         for stripe in self.stripes.iter() {
             let mut stripe = stripe.lock();
             let view = stripe.window.sliding(self.start.elapsed());
             total += view.total();
+            span = span.max(view.span());
             keys.extend(view.top(HOT_MOST));
         }
-        hot(total, largest(keys, HOT_MOST))
+        Recent { total, span, top: largest(keys, HOT_MOST) }
     }
 
     /// Forgets totals and window.

@@ -50,6 +50,25 @@ fn a_write_is_read_back_whatever_its_content_type() {
 }
 
 #[test]
+fn the_verdict_speaks_of_this_shards_keys_alone() {
+    let lab = Lab::start(&[]);
+    let verdict = || lab.get("/stats").json()["verdict"].clone();
+    assert_eq!(verdict()["state"], "not enough traffic");
+    for n in 0..120 {
+        let key = if n % 2 == 0 { "hot".to_owned() } else { n.to_string() };
+        assert_eq!(lab.get(&format!("/data/{key}")).status, 200);
+    }
+    let found = verdict();
+    assert_eq!((&found["state"], &found["reason"]), (&"warm".into(), &"hot_key".into()), "{found}");
+    assert_eq!(
+        (&found["key"], &found["shard_id"], &found["p1"]),
+        (&"hot".into(), &2.into(), &0.5.into()),
+        "{found}"
+    );
+    assert!(found["max_over_mean"].is_null() && found["requests"] == 120, "{found}");
+}
+
+#[test]
 fn stats_rank_keys_and_count_both_operations() {
     let lab = Lab::start(&[]);
     for (key, times) in [("a", 3), ("b", 5), ("c", 1)] {
