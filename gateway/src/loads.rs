@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// Windows that are locked apart, so that cores seldom wait for one another.
 const STRIPES: usize = 8;
-/// Per stripe, shard and second. Every key with more than a 128th of a shard's requests is surely seen.
+/// Per stripe, shard and second. A key with more than about a hundredth of a shard's requests is surely seen.
 ///
 /// Memory: at most 64 keys in each of 11 slots of 8 stripes for every shard, 5,632 keys: 280 KiB a shard with keys like the
 /// lab's, 3 MiB with the longest.

@@ -38,11 +38,11 @@ impl<K: Clone + Display + Eq> Detector<K> {
     pub fn observe(&mut self, second: &Observation<K>, ten: &Observation<K>) -> Verdict<K> {
         let now = choose(second.judge(), ten.judge());
         self.hold(now.as_ref().map_or(State::NotEnoughTraffic, |now| now.state));
-        let fresh = now.as_ref().and_then(|now| now.cause.clone());
         if self.held < State::Warm {
             self.cause = None;
-        } else if fresh.is_some() {
-            self.cause = fresh;
+        } else if let Some(now) = now.as_ref().filter(|now| now.state >= self.held || self.cause.is_none()) {
+            // Something lesser elsewhere does not take over the blame.
+            self.cause.clone_from(&now.cause);
         }
         self.tell(now.as_ref(), ten)
     }
@@ -179,6 +179,22 @@ mod tests {
         assert_eq!((verdict.key, verdict.shard_id, verdict.requests), (Some("new"), Some(2), 130));
         let same = Observation { requests: vec![107, 7, 8, 8], keys: old.clone(), seconds: 1.0 };
         assert_eq!(Detector::default().observe(&same, &ten).requests, 1_190, "agreed: the longer one");
+    }
+
+    #[test]
+    fn something_lesser_elsewhere_is_not_blamed_for_what_lasts() {
+        let mut detector = Detector::default();
+        second(&mut detector, CRITICAL);
+        let warm = Observation { requests: vec![210, 210, 210, 370], keys: Vec::new(), seconds: 1.0 };
+        let verdict = detector.observe(&warm, &warm);
+        assert_eq!(
+            (verdict.state, verdict.shard_id, verdict.key),
+            (State::Critical, Some(0), Some("user-7"))
+        );
+        assert!(verdict.sentence.starts_with("Shard 0 was critical"), "{}", verdict.sentence);
+        (0..2).for_each(|_| drop(detector.observe(&warm, &warm)));
+        let verdict = detector.observe(&warm, &warm);
+        assert_eq!((verdict.state, verdict.shard_id, verdict.key), (State::Warm, Some(3), None));
     }
 
     #[test]

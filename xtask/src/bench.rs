@@ -1,6 +1,6 @@
 //! `cargo xtask bench …`: builds what a measurement needs, optimised, and runs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -23,6 +23,8 @@ pub(crate) enum Bench {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Counting, windows, verdict and what-if: the sketches side by side, and what each part costs
+    Hotspot,
 }
 
 /// Builds and runs it; gives its exit code.
@@ -30,7 +32,20 @@ pub(crate) enum Bench {
 /// # Errors
 /// When something cannot be built, or there is no way to become root.
 pub(crate) fn run(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
-    let Bench::Churn { connections, json } = bench;
+    match bench {
+        Bench::Churn { connections, json } => churn(tree, *connections, json.as_deref()),
+        Bench::Hotspot => {
+            process::run(
+                cargo(tree)
+                    .args(["bench", "--quiet", "-p", "hotspot", "--bench", "cost", "--bench", "sketch"]),
+                "cargo bench",
+            )?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn churn(tree: &Tree, connections: u64, json: Option<&Path>) -> Result<ExitCode> {
     setup::ensure(&[Part::Build, Part::Kernel])?;
     build_ebpf::run(tree)?;
     let mut build = cargo(tree);
