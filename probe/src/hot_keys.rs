@@ -43,6 +43,8 @@ pub struct KeyReading {
 /// The application's keys, as `/stats` has them.
 #[derive(Clone, Debug, Default)]
 pub struct AppKeys {
+    /// When the process started, in unix seconds; another process has another, and counts anew.
+    pub started_at: f64,
     /// `requests_received` and `top_keys`, counted since the last reset.
     pub top: KeyReading,
     /// `hot_keys`: what it calls hot itself.
@@ -77,6 +79,7 @@ pub struct HotKeys {
 #[derive(Debug)]
 pub struct HotKeysLedger {
     last: Option<Duration>,
+    started_at: f64,
     kernel: KeyWindow,
     app: KeyWindow,
     shown: HotKeys,
@@ -85,7 +88,7 @@ pub struct HotKeysLedger {
 impl Default for HotKeysLedger {
     fn default() -> Self {
         let (kernel, app) = (KeyWindow::new(Unlisted::Nothing), KeyWindow::new(Unlisted::Unknown));
-        Self { last: None, kernel, app, shown: HotKeys::default() }
+        Self { last: None, started_at: 0.0, kernel, app, shown: HotKeys::default() }
     }
 }
 
@@ -106,8 +109,10 @@ impl HotKeysLedger {
         if !self.is_due(now) {
             return &self.shown;
         }
-        if self.last.is_some_and(|last| now > last + LONGEST) {
+        let other = app.started_at.to_bits() != self.started_at.to_bits();
+        if other || self.last.is_some_and(|last| now > last + LONGEST) {
             self.start_over();
+            self.started_at = app.started_at;
         }
         self.last = Some(now);
         self.kernel.observe(now, kernel);

@@ -71,8 +71,8 @@ impl ShardStats {
             active_requests: body.active_requests,
         };
         let keys = body.top_keys.into_iter().map(|key| (key.key, key.count)).collect();
-        let hot = body.hot_keys;
-        Ok((reading, AppKeys { top: KeyReading { total: body.requests_received, keys }, hot }))
+        let top = KeyReading { total: body.requests_received, keys };
+        Ok((reading, AppKeys { started_at: body.started_at, top, hot: body.hot_keys }))
     }
 
     /// What the gateway at `url` has sent.

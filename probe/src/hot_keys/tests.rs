@@ -11,6 +11,7 @@ struct World {
     app: HashMap<String, u64>,
     app_total: u64,
     app_hot: Vec<HotKey>,
+    started_at: f64,
     ledger: HotKeysLedger,
 }
 
@@ -37,7 +38,8 @@ impl World {
         top.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         top.truncate(10);
         let kernel = KeyReading { total: self.kernel_total, keys: list(&self.kernel) };
-        let app = AppKeys { top: KeyReading { total: self.app_total, keys: top }, hot: self.app_hot.clone() };
+        let top = KeyReading { total: self.app_total, keys: top };
+        let app = AppKeys { started_at: self.started_at, top, hot: self.app_hot.clone() };
         self.ledger.observe(self.now, kernel, app).clone()
     }
 }
@@ -158,4 +160,18 @@ fn a_window_is_bounded_in_keys_and_slots() {
     assert_eq!(window.slots.len(), 10);
     assert!(window.slots.iter().all(|slot| slot.keys.len() == KEYS_A_SLOT));
     assert_eq!(window.count("1999"), Grown::By(19_990));
+}
+
+#[test]
+fn a_shard_started_anew_begins_a_new_window() {
+    let mut world = World::default();
+    for _ in 0..11 {
+        world.request("star", 10);
+        world.app_hot = vec![HotKey { key: "star".into(), count: 90, ratio: 1.0 }];
+        world.second();
+    }
+    assert_eq!(world.ledger.shown().overlap_ratio, Some(1.0));
+    (world.started_at, world.app_total) = (2.0, 0);
+    world.app.clear();
+    assert_eq!(world.second().overlap_ratio, None);
 }

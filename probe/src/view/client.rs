@@ -25,6 +25,26 @@ pub struct Compare {
     pub taken_at: f64,
     /// In order of id.
     pub shards: Vec<ComparedShard>,
+    /// How far the hot keys are the same.
+    #[serde(default)]
+    pub hot_keys: ComparedKeys,
+}
+
+/// The hot keys of `/api/compare`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct ComparedKeys {
+    /// In order of id.
+    #[serde(default)]
+    pub shards: Vec<ShardKeys>,
+}
+
+/// One shard's hot keys.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct ShardKeys {
+    /// Its position in `SHARD_URLS`.
+    pub shard_id: u32,
+    /// Absent where neither witness has any.
+    pub overlap_ratio: Option<f64>,
 }
 
 /// One shard of `/api/compare`; see [`Comparison`](crate::reconcile::Comparison).

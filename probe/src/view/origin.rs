@@ -80,3 +80,13 @@ pub(super) fn refuse(error: &StartError) -> ExitCode {
     complain(&error.to_string());
     if matches!(error, StartError::Setting(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
+
+/// Why there is no answer, and what to do where no probe was named.
+pub(super) fn advice(problem: &str, args: &OriginArgs) -> String {
+    if args.url.is_some() || args.shard_urls.is_some() {
+        return problem.to_owned();
+    }
+    format!(
+        "{problem}; start one (probe run), name another (--url), or give --shard-urls to attach for this command"
+    )
+}

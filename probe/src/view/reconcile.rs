@@ -9,7 +9,7 @@ use service::process::{StartError, complain};
 
 use super::args::ReconcileArgs;
 use super::client::{Client, Compare};
-use super::origin::{Origin, refuse};
+use super::origin::{Origin, advice, refuse};
 use super::table;
 
 /// Pause between two questions while a verdict is not there yet.
@@ -48,7 +48,7 @@ fn look(args: &ReconcileArgs, origin: &Origin) -> Result<ExitCode, StartError> {
                     return Ok(ExitCode::SUCCESS);
                 }
             }
-            Err(problem) if args.once => return Err(StartError::Other(advice(&problem, args))),
+            Err(problem) if args.once => return Err(StartError::Other(advice(&problem, &args.origin))),
             Err(problem) => complain(&problem),
         }
         // Only the first table waits for a baseline: later ones show what there is.
@@ -74,13 +74,4 @@ fn json(mut body: Value, compare: &Compare) -> String {
         object.insert("result".to_owned(), table::result(compare).into());
     }
     format!("{body}\n")
-}
-
-fn advice(problem: &str, args: &ReconcileArgs) -> String {
-    if args.origin.url.is_some() || args.origin.shard_urls.is_some() {
-        return problem.to_owned();
-    }
-    format!(
-        "{problem}; start one (probe run), name another (--url), or give --shard-urls to attach for this command"
-    )
 }

@@ -7,17 +7,18 @@ use super::client::{Compare, ComparedShard};
 /// The table, with a closing line.
 pub(super) fn table(compare: &Compare) -> String {
     let mut text = format!(
-        "{:>5}  {:>13}  {:>13}  {:>10}  {:>9}  {:<10}  cause\n",
-        "shard", "kernel", "app", "difference", "bound", "verdict"
+        "{:>5}  {:>13}  {:>13}  {:>10}  {:>9}  {:>8}  {:<10}  cause\n",
+        "shard", "kernel", "app", "difference", "bound", "hot keys", "verdict"
     );
     for shard in &compare.shards {
         let line = format!(
-            "{:>5}  {:>13}  {:>13}  {:>10}  {:>9}  {:<10}  {}",
+            "{:>5}  {:>13}  {:>13}  {:>10}  {:>9}  {:>8}  {:<10}  {}",
             shard.shard_id,
             figure(shard.kernel),
             figure(shard.app),
             figure(shard.difference),
             figure(shard.bound),
+            overlap(compare, shard.shard_id),
             verdict(shard),
             shard.cause.as_deref().unwrap_or_default(),
         );
@@ -71,6 +72,12 @@ fn verdict(shard: &ComparedShard) -> &'static str {
     }
 }
 
+/// How far both call the same keys hot.
+fn overlap(compare: &Compare, shard: u32) -> String {
+    let keys = compare.hot_keys.shards.iter().find(|keys| keys.shard_id == shard);
+    figure(keys.and_then(|keys| keys.overlap_ratio).map(|ratio| format!("{:.0} %", ratio * 100.0)))
+}
+
 fn figure(number: Option<impl ToString>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
@@ -78,6 +85,7 @@ fn figure(number: Option<impl ToString>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::client::{ComparedKeys, ShardKeys};
 
     fn shard(shard_id: u32, agrees: Option<bool>, difference: i64, cause: Option<&str>) -> ComparedShard {
         ComparedShard {
@@ -99,12 +107,13 @@ mod tests {
             shard(1, Some(false), -3, Some("the shard counted 3 more; segments not parsed: gap 2")),
             shard(2, None, 0, Some("the baseline is being taken")),
         ];
-        let compare = Compare { taken_at: 0.0, shards };
+        let hot_keys = ComparedKeys { shards: vec![ShardKeys { shard_id: 1, overlap_ratio: Some(0.987) }] };
+        let compare = Compare { taken_at: 0.0, shards, hot_keys };
         let expected = "\
-shard         kernel            app  difference      bound  verdict     cause
-    0        1000000        1000000           0          0  agrees
-    1        1000000        1000000          -3          0  differs     the shard counted 3 more; segments not parsed: gap 2
-    2        1000000              -           -          -  no verdict  the baseline is being taken
+shard         kernel            app  difference      bound  hot keys  verdict     cause
+    0        1000000        1000000           0          0         -  agrees
+    1        1000000        1000000          -3          0      99 %  differs     the shard counted 3 more; segments not parsed: gap 2
+    2        1000000              -           -          -         -  no verdict  the baseline is being taken
 shard 1 differs; shard 2 has no verdict
 ";
         assert_eq!(table(&compare), expected);
@@ -116,6 +125,7 @@ shard 1 differs; shard 2 has no verdict
         let of = |verdicts: &[Option<bool>]| Compare {
             taken_at: 0.0,
             shards: (0..).zip(verdicts).map(|(id, agrees)| shard(id, *agrees, 0, None)).collect(),
+            hot_keys: ComparedKeys::default(),
         };
         assert_eq!(outcome(&of(&[Some(true); 4])), (true, "all 4 shards agree".to_owned()));
         let undecided = of(&[Some(true), None, None]);

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use self::model::{Model, Reading};
 use super::args::TopArgs;
 use super::client::Client;
-use super::origin::{Origin, refuse};
+use super::origin::{Origin, advice, refuse};
 
 mod frame;
 mod model;
@@ -59,7 +59,9 @@ fn once(args: &TopArgs, origin: &Origin, mut model: Model) -> Result<(), StartEr
         tokio::time::sleep(args.interval).await;
         Ok((first, read(&client).await?))
     };
-    let (first, second) = runtime.block_on(readings).map_err(StartError::Other)?;
+    let (first, second) = runtime
+        .block_on(readings)
+        .map_err(|problem: String| StartError::Other(advice(&problem, &args.origin)))?;
     model.observe(first);
     model.observe(second);
     // Whoever was to read it may have left.

@@ -34,7 +34,7 @@ fn the_exit_code_says_whether_all_agree() {
     let output = once(&served, &[]);
     let table = printed(&output);
     assert_eq!(output.status.code(), Some(0), "{table}");
-    assert_eq!(row(&table, 1), ["1", "0", "0", "0", "0", "agrees"], "{table}");
+    assert_eq!(row(&table, 1), ["1", "0", "0", "0", "0", "-", "agrees"], "{table}");
     assert!(table.ends_with("all 2 shards agree\n"), "{table}");
 
     // The shard counts three the kernel does not see.
@@ -42,8 +42,8 @@ fn the_exit_code_says_whether_all_agree() {
     let output = once(&served, &[]);
     let table = printed(&output);
     assert_eq!(output.status.code(), Some(1), "{table}");
-    assert_eq!(row(&table, 0)[5], "agrees", "{table}");
-    assert_eq!(row(&table, 1)[..6], ["1", "0", "3", "-3", "0", "differs"], "{table}");
+    assert_eq!(row(&table, 0)[6], "agrees", "{table}");
+    assert_eq!(row(&table, 1)[..7], ["1", "0", "3", "-3", "0", "-", "differs"], "{table}");
     assert!(table.ends_with("shard 1 differs\n"), "{table}");
 
     let output = once(&served, &["--json"]);
@@ -60,7 +60,7 @@ fn no_verdict_is_no_agreement() {
     let output = once(&served, &["--wait", "1"]);
     let table = printed(&output);
     assert_eq!(output.status.code(), Some(1), "{table}");
-    assert!(row(&table, 1)[..7] == ["1", "-", "-", "-", "-", "no", "verdict"], "{table}");
+    assert!(row(&table, 1)[..8] == ["1", "-", "-", "-", "-", "-", "no", "verdict"], "{table}");
     assert!(
         table.contains("the shard cannot be read") && table.ends_with("shard 1 has no verdict\n"),
         "{table}"
@@ -94,7 +94,7 @@ fn a_running_probe_and_one_of_its_own_give_the_same_table() {
     let output = run(&["reconcile", "--once", "--url", &probe.base]);
     let table = printed(&output);
     assert_eq!(output.status.code(), Some(0), "{table}");
-    assert_eq!(row(&table, 0), ["0", "55", "55", "0", "0", "agrees"], "{table}");
+    assert_eq!(row(&table, 0), ["0", "55", "55", "0", "0", "-", "agrees"], "{table}");
     assert!(table.ends_with("the shard agrees\n"), "{table}");
 
     let url = shard.url();

@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use crate::harness::{PATIENCE, privileges};
 use crate::http::{counters, serve};
-use crate::process::{Running, ask, command, error_line, run};
+use crate::process::{Running, ask, command, error_line, own_programs, run};
 use crate::shard::Shard;
 
 /// What stands in a row of the frame.
@@ -91,39 +91,100 @@ fn mode(terminal: &OwnedFd) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// `probe top` in a terminal of its own.
+struct Live {
+    child: Child,
+    person: File,
+    program: OwnedFd,
+    before: String,
+    seen: String,
+}
+
+impl Live {
+    fn start(arguments: &[&str]) -> Self {
+        let (person, program) = terminal();
+        let before = mode(&program);
+        let mut top = command(&[&["top", "--interval", "0.1"], arguments].concat());
+        top.env("TERM", "xterm").stdin(program.try_clone().unwrap()).stdout(program.try_clone().unwrap());
+        let child = top.stderr(Stdio::inherit()).spawn().unwrap();
+        Self { child, person, program, before, seen: String::new() }
+    }
+
+    /// Waits until a word is drawn. Escape sequences stand between words, never within one.
+    fn until(&mut self, word: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.seen.contains(word) {
+            let mut bytes = [0; 4_096];
+            let length = self.person.read(&mut bytes).unwrap();
+            self.seen += &String::from_utf8_lossy(&bytes[..length]);
+            assert!(Instant::now() < deadline, "{word:?} is not in {:?}", self.seen);
+        }
+    }
+
+    fn press(&mut self, key: &str) {
+        self.person.write_all(key.as_bytes()).unwrap();
+    }
+
+    /// Waits for its end: the terminal must be as it was.
+    fn ended(mut self) {
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{:?}", self.seen);
+        assert_eq!(mode(&self.program), self.before, "{:?}", self.seen);
+        drop(self.program);
+        // Nobody is left to write: the rest, and then an error.
+        let mut rest = Vec::new();
+        let _ = self.person.read_to_end(&mut rest);
+        let all = self.seen + &String::from_utf8_lossy(&rest);
+        let last = |sequence| all.rfind(sequence);
+        assert!(last("\u{1b}[?1049l") > last("\u{1b}[?1049h"), "the other screen is left: {all:?}");
+    }
+}
+
 #[test]
 fn a_terminal_is_left_as_it_was() {
     let shard = Shard::start(0);
     let served = serve(&[shard.url()], vec![vec![counters(7, 2)]]);
     for end in ["q", "\u{3}", "TERM"] {
-        let (mut person, program) = terminal();
-        let before = mode(&program);
-        let mut top = command(&["top", "--url", &served.base, "--interval", "0.1"]);
-        top.env("TERM", "xterm").stdin(program.try_clone().unwrap()).stdout(program.try_clone().unwrap());
-        let mut child = top.stderr(Stdio::inherit()).spawn().unwrap();
-        let mut seen = String::new();
-        let deadline = Instant::now() + PATIENCE;
-        // Escape sequences stand between words, never within one.
-        while !seen.contains("agrees") {
-            let mut bytes = [0; 4_096];
-            let length = person.read(&mut bytes).unwrap();
-            seen += &String::from_utf8_lossy(&bytes[..length]);
-            assert!(Instant::now() < deadline, "{seen:?}");
-        }
-        assert!(seen.contains("\u{1b}[?1049h") && mode(&program) != before, "{seen:?}");
+        let mut top = Live::start(&["--url", &served.base]);
+        top.until("agrees");
+        assert_ne!(mode(&top.program), top.before);
         if end == "TERM" {
-            assert!(
-                Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success()
-            );
+            let pid = top.child.id().to_string();
+            assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         } else {
-            person.write_all(end.as_bytes()).unwrap();
+            top.press(end);
         }
-        assert_eq!(child.wait().unwrap().code(), Some(0), "{end:?}");
-        assert_eq!(mode(&program), before, "{end:?}");
-        drop((program, top));
-        // Nobody is left to write: the rest, and then an error.
-        let mut rest = Vec::new();
-        let _ = person.read_to_end(&mut rest);
-        assert!(String::from_utf8_lossy(&rest).contains("\u{1b}[?1049l"), "{end:?}");
+        top.ended();
+    }
+}
+
+#[test]
+fn a_probe_that_goes_is_named_and_asked_again() {
+    let shard = Shard::start(0);
+    let served = serve(&[shard.url()], vec![vec![counters(7, 2)]]);
+    let mut top = Live::start(&["--url", &served.base]);
+    top.until("agrees");
+    drop(served);
+    top.until("trying");
+    top.press("q");
+    top.ended();
+}
+
+#[test]
+fn its_own_probe_goes_with_it() {
+    if !privileges("its_own_probe_goes_with_it") {
+        return;
+    }
+    let shard = Shard::start(0);
+    let mut top = Live::start(&["--shard-urls", &shard.url()]);
+    top.until("attached");
+    top.until("agrees");
+    let programs = own_programs(top.child.id());
+    assert!(!programs.is_empty());
+    top.press("q");
+    top.ended();
+    let deadline = Instant::now() + PATIENCE;
+    while aya::programs::loaded_programs().flatten().any(|program| programs.contains(&program.id())) {
+        assert!(Instant::now() < deadline, "programs {programs:?} are still loaded");
+        std::thread::yield_now();
     }
 }
