@@ -16,7 +16,7 @@ use crate::signals;
 use crate::terminal::{self, Progress};
 
 /// How long one kernel may take in all. Emulated on two busy cores it needs a third of that.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(480);
 
 /// Processors of a guest: more than one, so that the counters of each are added up.
 const PROCESSORS: &str = "2";
