@@ -12,7 +12,7 @@ mod request_line;
 mod target;
 mod word;
 
-use crate::requests::Reason;
+use crate::{key::KeyText, requests::Reason};
 
 /// Header lines a head may have: hyper refuses more (`hyper::server::conn::http1::Builder::max_headers`).
 pub const MAX_HEADERS: u8 = 100;
@@ -57,7 +57,11 @@ pub struct Head {
     headers: u8,
     /// What the list being read holds, as `list_value` writes it.
     found: u8,
-    padding: [u8; 4],
+    /// 1 when the head of a read is complete and its key not taken yet.
+    has_key: u8,
+    padding: [u8; 3],
+    /// The key of the read at hand.
+    pub key: KeyText,
 }
 
 const KIND_CONTROL: u8 = 0;
@@ -175,6 +179,19 @@ impl Head {
         }
     }
 
+    /// Whether a read has just been completed whose key was not [taken](Self::key_taken) yet.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_key(&self) -> bool {
+        self.has_key != 0
+    }
+
+    /// The key has been counted.
+    #[inline(always)]
+    pub const fn key_taken(&mut self) {
+        self.has_key = 0;
+    }
+
     /// Whether the next byte is the first of a request (or of an empty line before it).
     #[must_use]
     #[inline(always)]
@@ -260,7 +277,10 @@ impl Head {
             return;
         }
         match self.kind {
-            KIND_GET => tally.get += 1,
+            KIND_GET => {
+                tally.get += 1;
+                self.has_key = 1;
+            }
             KIND_SET => tally.set += 1,
             _ => tally.control += 1,
         }

@@ -5,14 +5,16 @@
 //! kernel's verifier cannot bound.
 //!
 //! A payload segment's way: [`endpoint`] says which shard it is for, [`stream`] whether its bytes come in order,
-//! [`scan`] feeds them to [`head`], which counts complete request heads; [`requests`], [`traffic`],
-//! [`latency`] and [`connections`] are what the probe reads.
+//! [`scan`] feeds them to [`head`], which counts complete request heads and picks out the [`key`]; [`requests`],
+//! [`keys`], [`traffic`], [`latency`] and [`connections`] are what the probe reads.
 
 #![no_std]
 
 pub mod connections;
 pub mod endpoint;
 pub mod head;
+pub mod key;
+pub mod keys;
 pub mod latency;
 pub mod pinned;
 pub mod requests;

@@ -19,6 +19,8 @@ pub enum Next {
     /// Copy up to [`Scan::wanted`] bytes from payload offset [`Scan::at`] to [`Scan::words`], call
     /// [`Scan::loaded`], then step again.
     Load,
+    /// A read's head is complete: count its key, [`Head::key`], call [`Head::key_taken`], then step again.
+    Get,
     /// The segment has been read, or the parser has stopped.
     Done,
 }
@@ -41,6 +43,8 @@ pub struct Scan {
     window_length: u32,
     /// 1 once there is nothing more to do.
     done: u32,
+    /// The driver's own: whose payload it is.
+    pub shard: u32,
 }
 
 impl Scan {
@@ -53,6 +57,7 @@ impl Scan {
         window_at: 0,
         window_length: 0,
         done: 0,
+        shard: 0,
     };
 
     /// Starts on a segment of `end` payload bytes, of which the first `skip` are old.
@@ -93,6 +98,9 @@ impl Scan {
     /// Reads on by one step of the connection's parser.
     #[inline(always)]
     pub fn step(&mut self, head: &mut Head) -> Next {
+        if head.has_key() {
+            return Next::Get;
+        }
         if self.at >= self.end || head.stopped().is_some() {
             self.done = 1;
             return Next::Done;
@@ -117,6 +125,7 @@ impl Scan {
         for _ in 0..steps {
             match self.step(head) {
                 Next::Step => {}
+                Next::Get => head.key_taken(),
                 Next::Done => return,
                 Next::Load => {
                     let length = self.wanted();

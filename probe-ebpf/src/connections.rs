@@ -20,7 +20,7 @@ use probe_common::{
     endpoint::Endpoint,
 };
 
-use crate::{atomic, rtt, shard};
+use crate::{atomic, handshake, rtt, shard};
 
 #[map]
 static CONNECTIONS: PerCpuArray<Connections> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
@@ -101,6 +101,7 @@ fn opened(context: &SockOpsContext) -> Option<()> {
     let _ = context.set_cb_flags((context.cb_flags() | wanted) as i32);
     // SAFETY: a counter of the map's value for this CPU.
     unsafe { atomic::add(&raw mut (*counters).opened, 1) };
+    handshake::adopt(context, shard, remote(context));
     Some(())
 }
 
@@ -149,8 +150,25 @@ fn local(context: &SockOpsContext) -> Endpoint {
         return Endpoint::v4(context.local_ip4().to_ne_bytes(), port);
     }
     // SAFETY: as in `argument`.
+    v6(unsafe { (&raw const (*context.ops).local_ip6).cast::<u32>() }, port)
+}
+
+/// The peer's address and port.
+#[inline(always)]
+fn remote(context: &SockOpsContext) -> Endpoint {
+    // In network order, in the upper half.
+    let port = u16::from_be((context.remote_port() >> 16) as u16);
+    if context.family() == AF_INET {
+        return Endpoint::v4(context.remote_ip4().to_ne_bytes(), port);
+    }
+    // SAFETY: as in `argument`.
+    v6(unsafe { (&raw const (*context.ops).remote_ip6).cast::<u32>() }, port)
+}
+
+#[inline(always)]
+fn v6(address: *const u32, port: u16) -> Endpoint {
+    // SAFETY: four words of the context. Volatile, as in `argument`.
     let [a, b, c, d] = unsafe {
-        let address = (&raw const (*context.ops).local_ip6).cast::<u32>();
         [
             address.read_volatile(),
             address.add(1).read_volatile(),

@@ -2,8 +2,8 @@
 //!
 //! Two programs on the root of cgroup v2 see every packet of every socket: `ingress` on its way to a socket, `egress`
 //! on its way from one. Both find out whether the socket is a shard's ([`shard`]), and hand the packet to the signals
-//! ([`traffic`], [`requests`], [`latency`]), which count in per-CPU arrays. Both always return 1, "pass": the probe never changes
-//! traffic. A third, `socket_events`, hears of sockets that open, close or send again ([`connections`]).
+//! ([`traffic`], [`requests`], [`latency`], [`keys`]), which count in arrays. Both always return 1, "pass": the probe never
+//! changes traffic. A third, `socket_events`, hears of sockets that open, close or send again ([`connections`]).
 //! A fourth, `socket_released`, hears of sockets that their process has closed ([`older`]).
 
 #![no_std]
@@ -13,6 +13,8 @@
 
 mod atomic;
 mod connections;
+mod handshake;
+mod keys;
 mod latency;
 mod older;
 mod packet;

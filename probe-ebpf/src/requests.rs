@@ -1,7 +1,7 @@
 //! Signal `requests`: complete request heads of each shard, read out of the payload.
 //!
-//! Hook: `cgroup_skb`. Unit: requests; segments for what was repeated or not parsed. Cannot see: bytes that reach a
-//! socket before its handshake ended, chunked bodies (both counted as unparsed). Minimum kernel: 5.17 (`bpf_loop`).
+//! Hook: `cgroup_skb`. Unit: requests; segments for what was repeated or not parsed. Cannot see: chunked bodies (counted
+//! as unparsed). Minimum kernel: 5.17 (`bpf_loop`). What comes before the handshake's end: [`handshake`].
 
 use core::ffi::c_void;
 
@@ -17,16 +17,16 @@ use aya_ebpf::{
 use aya_log_ebpf::warn;
 use probe_common::{
     MAX_SHARDS,
-    head::Head,
+    head::{Head, Tally},
     requests::{Reason, Requests},
     scan::{Next, Scan, WINDOW},
     stream::{Admission, Stream, begins_request},
 };
 
-use crate::{atomic, latency, packet::Packet};
+use crate::{atomic, handshake, keys, latency, packet::Packet};
 
 #[map]
-static REQUESTS: PerCpuArray<Requests> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
+pub static REQUESTS: PerCpuArray<Requests> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
 
 /// Where ingress reads payload. Ingress runs in softirq and is never nested, so one per CPU is enough.
 #[map]
@@ -43,7 +43,7 @@ const STEPS: u32 = 1 << 17;
 const LISTEN: u32 = 10;
 
 /// `BPF_SK_STORAGE_GET_F_CREATE`.
-const CREATE: u64 = 1;
+pub const CREATE: u64 = 1;
 
 /// Follows the payload of a packet towards a shard, and its client's leaving. The parser takes `STEPS_A_CALL` steps for
 /// each call of `bpf_loop`'s callback.
@@ -53,7 +53,7 @@ pub fn received<const STEPS_A_CALL: u32>(context: &SkBuffContext, shard: u32, pa
     // SAFETY: the map's value for this CPU; ingress runs in softirq, where nothing else on this CPU gets at it.
     let requests = unsafe { &mut *requests };
     if packet.payload_length > 0
-        && let Err(reason) = follow::<STEPS_A_CALL>(context, requests, packet)
+        && let Err(reason) = follow::<STEPS_A_CALL>(context, shard, requests, packet)
     {
         count_unparsed(requests, reason);
         // Not in the careful variant: without CAP_PERFMON verifiers up to 6.12 refuse how a record is written.
@@ -94,13 +94,14 @@ pub fn answered(context: &SkBuffContext, shard: u32) {
 #[inline(always)]
 fn follow<const STEPS_A_CALL: u32>(
     context: &SkBuffContext,
+    shard: u32,
     requests: &mut Requests,
     packet: &Packet,
 ) -> Result<(), Reason> {
     let socket = socket(context).ok_or(Reason::Unreadable)?;
     // SAFETY: `bpf_sk_fullsock` gave it, not null.
     if unsafe { (*socket).state } == LISTEN {
-        return Err(Reason::Handshake);
+        return handshake::hold::<STEPS_A_CALL>(context, packet);
     }
     let stream = stream(socket, CREATE).ok_or(Reason::Unreadable)?;
     // SAFETY: as in `answered`.
@@ -110,7 +111,8 @@ fn follow<const STEPS_A_CALL: u32>(
         return Err(Reason::Concurrent);
     }
     // SAFETY: `busy` keeps other CPUs away from all but `answered`.
-    let outcome = follow_alone::<STEPS_A_CALL>(context, requests, packet, socket, unsafe { &mut *stream });
+    let outcome =
+        follow_alone::<STEPS_A_CALL>(context, shard, requests, packet, socket, unsafe { &mut *stream });
     // SAFETY: as above.
     unsafe { atomic::exchange(busy, 0) };
     outcome
@@ -119,6 +121,7 @@ fn follow<const STEPS_A_CALL: u32>(
 #[inline(always)]
 fn follow_alone<const STEPS_A_CALL: u32>(
     context: &SkBuffContext,
+    shard: u32,
     requests: &mut Requests,
     packet: &Packet,
     socket: *mut bpf_sock,
@@ -139,10 +142,26 @@ fn follow_alone<const STEPS_A_CALL: u32>(
         }
         Admission::Unparsed(reason) => return Err(reason),
     };
-    let scan = SCAN.get_ptr_mut(0).ok_or(Reason::Unreadable)?;
+    let (tally, outcome) = parse::<STEPS_A_CALL>(context, shard, packet, skip, stream);
+    credit(requests, tally);
+    outcome
+}
+
+/// Reads a segment that has been admitted, from its offset `skip` on. Reads' keys are counted for `shard`, unless that
+/// is [`keys::NO_SHARD`].
+#[inline(always)]
+pub fn parse<const STEPS_A_CALL: u32>(
+    context: &SkBuffContext,
+    shard: u32,
+    packet: &Packet,
+    skip: u32,
+    stream: &mut Stream,
+) -> (Tally, Result<(), Reason>) {
+    let Some(scan) = SCAN.get_ptr_mut(0) else { return (Tally::default(), Err(Reason::Unreadable)) };
     // SAFETY: the map's value for this CPU.
     let scan = unsafe { &mut *scan };
     scan.begin(skip, packet.payload_length);
+    scan.shard = shard;
     let mut reader = Reader {
         context: context.as_ptr().cast(),
         scan,
@@ -155,16 +174,22 @@ fn follow_alone<const STEPS_A_CALL: u32>(
     };
     // SAFETY: the same value as above; the callback has returned.
     let scan = unsafe { &*reader.scan };
-    requests.get += u64::from(scan.tally.get);
-    requests.set += u64::from(scan.tally.set);
-    requests.control += u64::from(scan.tally.control);
     if stream.is_timed(scan) {
         latency::asked(stream);
     }
-    match stream.finish(scan, packet.sequence.wrapping_add(packet.payload_length)) {
+    let outcome = match stream.finish(scan, packet.sequence.wrapping_add(packet.payload_length)) {
         Some(reason) => Err(reason),
         None => Ok(()),
-    }
+    };
+    (scan.tally, outcome)
+}
+
+/// Adds one segment's requests.
+#[inline(always)]
+pub fn credit(requests: &mut Requests, tally: Tally) {
+    requests.get += u64::from(tally.get);
+    requests.set += u64::from(tally.set);
+    requests.control += u64::from(tally.control);
 }
 
 /// What the callback of `bpf_loop` works with.
@@ -184,11 +209,18 @@ unsafe extern "C" fn read_on<const STEPS_A_CALL: u32>(_: u32, reader: *mut Reade
     let scan = unsafe { &mut *reader.scan };
     // SAFETY: in the socket's storage, which `busy` keeps for this CPU.
     let head = unsafe { &mut *reader.head };
+    // Before the steps, not where they say so: the verifier would follow the call from each of them.
+    if head.has_key() {
+        keys::read(scan.shard, &head.key);
+        head.key_taken();
+        return 0;
+    }
     for _ in 0..STEPS_A_CALL {
         match scan.step(head) {
             Next::Step => {}
             Next::Done => return 1,
             Next::Load => return load(reader, scan),
+            Next::Get => return 0,
         }
     }
     0
@@ -240,9 +272,9 @@ fn socket(context: &SkBuffContext) -> Option<*mut bpf_sock> {
     (!socket.is_null()).then_some(socket)
 }
 
-/// The socket's storage.
+/// The storage of a full socket.
 #[inline(always)]
-fn stream(socket: *mut bpf_sock, flags: u64) -> Option<*mut Stream> {
+pub fn stream(socket: *mut bpf_sock, flags: u64) -> Option<*mut Stream> {
     let map = core::ptr::from_ref(&STREAMS).cast_mut().cast();
     // SAFETY: a map of this object and a full socket.
     let stream: *mut Stream =
@@ -251,7 +283,7 @@ fn stream(socket: *mut bpf_sock, flags: u64) -> Option<*mut Stream> {
 }
 
 #[inline(always)]
-fn count_unparsed(requests: &mut Requests, reason: Reason) {
+pub fn count_unparsed(requests: &mut Requests, reason: Reason) {
     let last = &raw mut requests.last_reason;
     // SAFETY: a field of the map's value. By way of memory, as an index the verifier knows on one path and not on
     // another is refused to processes without CAP_PERFMON.

@@ -9,18 +9,21 @@ static SHARDS: HashMap<Endpoint, u32> = HashMap::with_max_entries(MAX_ENDPOINTS,
 /// The number of the shard that listens there, if one does.
 #[inline(always)]
 pub fn find(endpoint: Endpoint) -> Option<u32> {
-    let key = Key::of(endpoint);
+    let key = Words::of(endpoint);
     // SAFETY: entries are replaced by user space only, as a whole; a stale number is still a number.
     SHARDS.get_ptr(key.endpoint()).map(|shard| unsafe { *shard })
 }
 
-/// An endpoint on the stack, written in whole words: without `CAP_PERFMON` the verifier of 6.1 refuses a map key that
-/// was put there byte by byte.
-struct Key([u64; 3]);
+/// An endpoint in whole words: without `CAP_PERFMON` the verifier of 6.1 refuses a map key that was put on the stack
+/// byte by byte.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Words([u64; 3]);
 
-impl Key {
+impl Words {
+    /// The words of an endpoint.
     #[inline(always)]
-    fn of(endpoint: Endpoint) -> Self {
+    pub fn of(endpoint: Endpoint) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = endpoint.address;
         let words = [
             u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
@@ -34,6 +37,13 @@ impl Key {
             unsafe { core::ptr::write_volatile(place, word) };
         }
         key
+    }
+
+    /// Whether both are one endpoint.
+    #[inline(always)]
+    pub fn are(&self, other: &Self) -> bool {
+        let ([a, b, c], [x, y, z]) = (self.0, other.0);
+        (a ^ x) | (b ^ y) | (c ^ z) == 0
     }
 
     #[inline(always)]

@@ -22,9 +22,13 @@ use crate::reconcile::Comparison;
 use crate::shard_stats::ShardStats;
 use crate::signal::connections::{ConnectionCounts, ConnectionReading, ConnectionsMap};
 use crate::signal::itself::{MapFill, ProgramRuns};
+use crate::signal::keys::{KernelKey, KeyTable};
 use crate::signal::latency::Quantiles;
 use crate::source::{Counters, SourceError};
 use crate::watch::{Asker, unix_seconds};
+
+/// Keys a shard's list has.
+const TOP_KEYS: usize = 10;
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -92,6 +96,8 @@ struct ShardCounters {
     unparsed: BTreeMap<&'static str, u64>,
     repeated_requests: u64,
     aborted_requests: u64,
+    /// The most read keys.
+    top_keys: Vec<KernelKey>,
     latency_ms: Quantiles,
     /// Absent where round trips are switched off.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,8 +123,10 @@ impl ShardCounters {
     fn new(
         shard_id: u32,
         address: String,
+        mut keys: KeyTable,
         (counters, latency, connections): (Counters, Latency, Option<ConnectionReading>),
     ) -> Self {
+        keys.keys.truncate(TOP_KEYS);
         let Counters { requests, traffic: Traffic { receive, transmit } } = counters;
         let both = |receive, transmit| ByDirection { receive, transmit };
         Self {
@@ -132,6 +140,7 @@ impl ShardCounters {
             unparsed: Reason::ALL.iter().map(|reason| reason.name()).zip(requests.unparsed).collect(),
             repeated_requests: requests.repeats,
             aborted_requests: requests.aborted,
+            top_keys: keys.keys,
             latency_ms: Quantiles::of(&latency),
             rtt_ms: connections.and_then(|reading| reading.round_trips).as_ref().map(Quantiles::of),
             connections: connections.as_ref().map(ConnectionCounts::from),
@@ -147,9 +156,9 @@ pub async fn shards(State(state): State<ApiState>) -> Result<Json<ShardsBody>, P
     let probe = &state.probe;
     let shards = probe.shards.iter().map(|url| {
         let shard = url.id.0;
-        let all =
-            probe.read_all(shard).map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))?;
-        Ok(ShardCounters::new(shard, format!("{}:{}", url.host, url.port), all))
+        let both = probe.keys(shard).and_then(|keys| Ok((keys, probe.read_all(shard)?)));
+        let (keys, all) = both.map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))?;
+        Ok(ShardCounters::new(shard, format!("{}:{}", url.host, url.port), keys, all))
     });
     let shards = shards.collect::<Result<_, Problem>>()?;
     Ok(Json(ShardsBody { taken_at: unix_seconds(), shards }))

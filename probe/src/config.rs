@@ -80,13 +80,15 @@ pub enum Switch {
     On,
 }
 
-/// What the kernel programs do only if told to.
+/// What the kernel programs are told before they are loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Switches {
     /// They log.
     pub kernel_log: bool,
     /// They keep the distribution of round-trip times.
     pub rtt: bool,
+    /// They have room for the keys of so many shards; of one at least.
+    pub shards: u32,
 }
 
 /// The probe's settings, all usable.
@@ -114,13 +116,18 @@ impl TryFrom<RunArgs> for Config {
     type Error = SettingError;
 
     fn try_from(args: RunArgs) -> Result<Self, SettingError> {
+        let shards = shards(&args.shard_urls)?;
         Ok(Self {
             addr: SocketAddr::new(args.process.bind_address, args.port),
             workers: args.process.workers.unwrap_or(NonZeroUsize::MIN),
-            shards: shards(&args.shard_urls)?,
             gateway: args.gateway_url.as_deref().map(gateway).transpose()?,
             cgroup: args.cgroup,
-            switches: Switches { kernel_log: args.kernel_log == Switch::On, rtt: args.rtt == Switch::On },
+            switches: Switches {
+                kernel_log: args.kernel_log == Switch::On,
+                rtt: args.rtt == Switch::On,
+                shards: shards.count().get(),
+            },
+            shards,
             program_stats: args.program_stats == Switch::On,
             pin: args.pin.map(folder).transpose()?,
         })
@@ -137,13 +144,14 @@ impl Config {
         gateway_url: Option<&str>,
         cgroup: Option<PathBuf>,
     ) -> Result<Self, SettingError> {
+        let shards = shards(shard_urls)?;
         Ok(Self {
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             workers: NonZeroUsize::MIN,
-            shards: shards(shard_urls)?,
             gateway: gateway_url.map(gateway).transpose()?,
             cgroup,
-            switches: Switches::default(),
+            switches: Switches { shards: shards.count().get(), ..Switches::default() },
+            shards,
             program_stats: false,
             pin: None,
         })
@@ -192,7 +200,7 @@ mod tests {
         let config = config(&["--shard-urls", "http://127.0.0.1:9000,http://127.0.0.1:9001"]).unwrap();
         assert_eq!(config.addr, "127.0.0.1:9010".parse().unwrap());
         assert_eq!((config.workers.get(), config.shards.count().get()), (1, 2));
-        assert_eq!(config.switches, Switches::default());
+        assert_eq!(config.switches, Switches { shards: 2, ..Switches::default() });
         assert!(config.cgroup.is_none());
     }
 

@@ -11,6 +11,7 @@ use service::metrics::Metrics;
 use crate::reconcile::Comparison;
 use crate::signal::connections::ConnectionMetrics;
 use crate::signal::itself::ItselfMetrics;
+use crate::signal::key_metrics::KeyMetrics;
 use crate::signal::latency::{DurationMetric, Shared};
 use crate::source::Counters;
 
@@ -71,6 +72,8 @@ pub struct ProbeMetrics {
     events_lost: IntCounterVec,
     /// What the probe costs and how full its maps are.
     pub itself: ItselfMetrics,
+    /// The reads by key.
+    pub keys: KeyMetrics,
 }
 
 impl ProbeMetrics {
@@ -162,6 +165,7 @@ impl ProbeMetrics {
                 &["reason"],
             )?,
             itself: ItselfMetrics::register(metrics)?,
+            keys: KeyMetrics::register(metrics)?,
         };
         for lost in Lost::ALL {
             registered.events_lost.with_label_values(&[lost.name()]).reset();

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use aya::{Ebpf, EbpfError, EbpfLoader, programs::ProgramError};
-use probe_common::{LAYOUT, LAYOUT_MARK, LAYOUT_MARK_PREFIX};
+use probe_common::keys::SETS;
+use probe_common::{LAYOUT, LAYOUT_MARK, LAYOUT_MARK_PREFIX, MAX_SHARDS};
 
 use crate::config::Switches;
 use crate::kernel_log;
+use crate::signal::keys::KeysMap;
 
 static EMBEDDED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probe-ebpf"));
 
@@ -151,6 +153,7 @@ pub fn load_pinned(
     let rtt = u8::from(switches.rtt);
     let mut loader = EbpfLoader::new();
     loader.override_global(aya_log::LEVEL, &log_level, true).override_global("RTT_WANTED", &rtt, true);
+    loader.map_max_entries(KeysMap::NAME, switches.shards.clamp(1, MAX_SHARDS) * SETS);
     for (name, path) in pins {
         loader.map_pin_path(name, path.as_path());
     }

@@ -14,6 +14,7 @@ use crate::metrics::{Lost, ProbeMetrics};
 use crate::pin::Counting;
 use crate::signal::connections::{ConnectionReading, ConnectionsMap};
 use crate::signal::itself::{MapFill, ProgramRuns};
+use crate::signal::keys::KeyTable;
 use crate::source::{Counters, Source, SourceError};
 use crate::statistics::Statistics;
 use crate::targets::Targets;
@@ -101,7 +102,15 @@ impl Probe {
         Ok(Some(ConnectionReading { counted, follows_older, round_trips }))
     }
 
-    /// All that is known of one shard.
+    /// The reads of one shard by key.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn keys(&self, shard: u32) -> Result<KeyTable, SourceError> {
+        self.source.lock().as_mut().ok_or(SourceError::detached())?.keys(shard)
+    }
+
+    /// All that is known of one shard, but for its keys.
     ///
     /// # Errors
     /// As for [`read`](Self::read).
@@ -143,8 +152,11 @@ impl Probe {
     pub fn export(&self) {
         for url in self.shards.iter() {
             let shard = url.id.0;
-            match self.read_all(shard) {
-                Ok((counters, latency, connections)) => {
+            // Keys before reads, so that there are no more of those than of these.
+            let keys = self.keys(shard);
+            match keys.and_then(|keys| Ok((keys, self.read_all(shard)?))) {
+                Ok((keys, (counters, latency, connections))) => {
+                    self.metrics.keys.counted(shard, &keys, counters.requests.get);
                     if let Some(connections) = connections {
                         self.metrics.connections.read(shard, &connections);
                     }

@@ -9,7 +9,7 @@ use service::metrics::Metrics;
 use service::problem;
 
 use crate::api::{self, ApiState};
-use crate::latency_api;
+use crate::{keys_api, latency_api};
 
 /// All routes.
 pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router {
@@ -18,6 +18,7 @@ pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router 
         .route("/status", get(api::status))
         .route("/api/compare", get(api::compare))
         .route("/api/shards", get(api::shards))
+        .route("/api/keys", get(keys_api::keys))
         .route("/api/latency", get(latency_api::latency))
         .with_state(state)
         .merge(health::routes(health, metrics))

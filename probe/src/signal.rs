@@ -2,6 +2,8 @@
 
 pub mod connections;
 pub mod itself;
+pub mod key_metrics;
+pub mod keys;
 pub mod latency;
 pub mod requests;
 pub mod traffic;

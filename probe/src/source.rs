@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use aya::Ebpf;
-use aya::maps::{HashMap, MapData};
+use aya::maps::{Array, HashMap, MapData};
 use aya::programs::links::FdLink;
 use probe_common::MAX_ENDPOINTS;
 use probe_common::connections::Connections;
@@ -20,11 +20,15 @@ use crate::object::{self, ObjectError};
 use crate::pin::{Counting, PinnedSet};
 use crate::signal::connections::ConnectionsMap;
 use crate::signal::itself::{MapFill, ProgramRuns};
+use crate::signal::keys::{CAPACITY, KeyTable, KeysMap};
 use crate::signal::latency::LatencyMap;
 use crate::signal::requests::RequestsMap;
 use crate::signal::traffic::TrafficMap;
 
 const SHARDS: &str = "SHARDS";
+
+/// Says to `ingress` that `socket_events` is attached.
+const ADOPTS: &str = "ADOPTS";
 
 /// Everything counted for one shard, since attach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +78,12 @@ pub trait Source: Send {
     /// When they cannot be read.
     fn round_trips(&mut self, shard: u32) -> Result<Latency, SourceError>;
 
+    /// The reads of one shard by key. Much more to read again: 792 KiB.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn keys(&mut self, shard: u32) -> Result<KeyTable, SourceError>;
+
     /// How often each attached program ran, if the kernel counts that.
     ///
     /// # Errors
@@ -100,6 +110,7 @@ pub struct KernelSource {
     requests: RequestsMap,
     latency: LatencyMap,
     round_trips: LatencyMap,
+    keys: KeysMap,
     connections: Option<ConnectionsMap>,
     watched: BTreeMap<Endpoint, u32>,
     programs: Vec<&'static str>,
@@ -163,10 +174,16 @@ impl KernelSource {
         let requests = RequestsMap::new(take(RequestsMap::NAME)?)?;
         let latency = LatencyMap::new(take(LatencyMap::NAME)?, LatencyMap::NAME)?;
         let round_trips = LatencyMap::new(take(LatencyMap::RTT)?, LatencyMap::RTT)?;
+        let keys = KeysMap::new(take(KeysMap::NAME)?)?;
         let connections = ConnectionsMap::new(take(ConnectionsMap::NAME)?)?;
         let attached =
             statuses.iter().any(|status| status.program == ConnectionsMap::PROGRAM && status.attached);
         let connections = attached.then_some(connections);
+        let mut adopts = Array::try_from(take(ADOPTS)?).map_err(|_| ObjectError::Missing { what: ADOPTS })?;
+        adopts.set(0, u32::from(attached), 0).map_err(|error| ObjectError::Other {
+            what: format!("the map {ADOPTS} cannot be written"),
+            reason: error.to_string(),
+        })?;
         // What a probe before has left in a pinned map.
         let watched = shards.iter().flatten().collect();
         let programs =
@@ -177,6 +194,7 @@ impl KernelSource {
             requests,
             latency,
             round_trips,
+            keys,
             connections,
             watched,
             programs,
@@ -218,6 +236,10 @@ impl Source for KernelSource {
         self.round_trips.read(shard).map_err(|error| SourceError(error.to_string()))
     }
 
+    fn keys(&mut self, shard: u32) -> Result<KeyTable, SourceError> {
+        self.keys.read(shard).map_err(|error| SourceError(error.to_string()))
+    }
+
     fn runs(&mut self) -> Result<Vec<ProgramRuns>, SourceError> {
         let runs = self.programs.iter().filter_map(|name| {
             let info = self.ebpf.program(name)?.info();
@@ -237,7 +259,12 @@ impl Source for KernelSource {
             entries: self.watched.len() as u64,
             max_entries: u64::from(MAX_ENDPOINTS),
         };
-        Ok(vec![shards])
+        let keys = MapFill {
+            map: KeysMap::NAME,
+            entries: self.keys.used(),
+            max_entries: CAPACITY as u64 * self.keys.shards(),
+        };
+        Ok(vec![shards, keys])
     }
 
     fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
@@ -271,6 +298,8 @@ pub struct ReplaySource {
     pub fills: Vec<MapFill>,
     /// Whether no endpoints are taken.
     pub refuses_endpoints: bool,
+    /// The keys of each shard; none for those not in it.
+    pub keys: BTreeMap<u32, KeyTable>,
     /// What was last asked to be watched.
     pub watched: BTreeMap<Endpoint, u32>,
 }
@@ -299,6 +328,10 @@ impl Source for ReplaySource {
 
     fn round_trips(&mut self, shard: u32) -> Result<Latency, SourceError> {
         Ok(self.round_trips.get(&shard).copied().unwrap_or_default())
+    }
+
+    fn keys(&mut self, shard: u32) -> Result<KeyTable, SourceError> {
+        Ok(self.keys.get(&shard).cloned().unwrap_or_default())
     }
 
     fn runs(&mut self) -> Result<Vec<ProgramRuns>, SourceError> {

@@ -68,29 +68,35 @@ impl Head {
             return 1;
         }
         self.state = KEY;
+        self.key.begin();
         self.key(word, byte, available)
     }
 
     #[inline(always)]
     pub(super) fn key(&mut self, word: u64, byte: u8, available: u32) -> u32 {
         let plain = first(path_stops(word) | equal(word, b'/'));
-        if plain >= available {
-            return available;
-        }
-        // The commonest end in one go with what is before it.
-        if byte_at(word, plain) == b' ' {
-            self.kind = KIND_GET;
-            self.target_ends();
-            return plain + 1;
-        }
+        let plain = if plain < available { plain } else { available };
+        let byte_behind = byte_at(word, plain);
         if plain > 0 {
+            self.key.append(word, plain);
+            // The commonest end in one go with what is before it.
+            if plain < available && byte_behind == b' ' {
+                self.kind = KIND_GET;
+                self.key.end();
+                self.target_ends();
+                return plain + 1;
+            }
             return plain;
         }
         match byte {
-            0x80.. => self.character_begins(byte, KEY),
+            0x80.. => {
+                self.key.append(word, 1);
+                self.character_begins(byte, KEY);
+            }
             b'/' => self.state = PATH,
             _ => {
                 self.kind = KIND_GET;
+                self.key.end();
                 self.path_byte(byte);
             }
         }
@@ -159,6 +165,9 @@ impl Head {
 
     #[inline(always)]
     pub(super) fn character(&mut self, byte: u8) {
+        if self.matched == KEY {
+            self.key.append(byte as u64, 1);
+        }
         let (low, high, more) = (self.number as u8, (self.number >> 8) as u8, self.number >> 16);
         if byte < low || byte > high {
             self.state = MALFORMED;

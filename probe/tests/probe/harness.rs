@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use probe::config::Switches;
 use probe::preflight;
+use probe::signal::keys::KeyTable;
 use probe::source::{Counters, KernelSource, Source};
 use probe_common::endpoint::Endpoint;
 
@@ -27,7 +28,7 @@ pub(crate) fn privileges(test: &str) -> bool {
 
 /// A probe of one shard, number 0, at a server of the test's own.
 pub(crate) struct Watched {
-    source: KernelSource,
+    pub(crate) source: KernelSource,
     pub(crate) server: Server,
 }
 
@@ -65,6 +66,12 @@ impl Watched {
         self.source.watch(&endpoints).unwrap();
     }
 
+    /// The keys once the server has read everything that was sent.
+    pub(crate) fn keys(&mut self, sent: u64) -> KeyTable {
+        self.server.wait_for(sent);
+        self.source.keys(0).unwrap()
+    }
+
     /// The counters once the server has read everything that was sent.
     pub(crate) fn counters(&mut self, sent: u64) -> Counters {
         self.server.wait_for(sent);
@@ -73,7 +80,7 @@ impl Watched {
 }
 
 pub(crate) fn attached() -> KernelSource {
-    attached_with(Switches { kernel_log: false, rtt: true })
+    attached_with(Switches { rtt: true, ..Switches::default() })
 }
 
 pub(crate) fn attached_with(switches: Switches) -> KernelSource {
@@ -136,7 +143,11 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn connect(address: &str, port: u16) -> Self {
         let address = SocketAddr::new(address.parse().unwrap(), port);
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE).unwrap())
+    }
+
+    /// Over a connection that is there.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { stream, sent: 0, received: 0 }

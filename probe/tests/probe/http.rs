@@ -11,6 +11,7 @@ use probe::metrics::ProbeMetrics;
 use probe::probe::Probe;
 use probe::routes;
 use probe::shard_stats::ShardStats;
+use probe::signal::keys::{KernelKey, KeyTable};
 use probe::source::{Counters, ReplaySource};
 use probe::watch::Watch;
 use probe_common::connections::Connections;
@@ -72,6 +73,9 @@ pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
             older_closed: 6,
         };
         source.connections.insert(shard, connections);
+        let key = |key: &str, requests, error| KernelKey { key: key.to_owned(), requests, error };
+        let keys = vec![key("hot", 4, 0), key("warm", 2, 1)];
+        source.keys.insert(shard, KeyTable { keys, used: 2, evictions: 3 });
     }
     let urls = ShardUrls::parse(&shards.join(",")).unwrap();
     let metrics = Arc::new(Metrics::default());
@@ -80,7 +84,7 @@ pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
         urls.clone(),
         "/cgroup".into(),
         Vec::new(),
-        Switches { kernel_log: false, rtt: true },
+        Switches { rtt: true, ..Switches::default() },
         probe_metrics,
         Box::new(source),
     ));
@@ -117,6 +121,20 @@ pub(crate) fn counters(get: u64, set: u64) -> Counters {
 }
 
 #[test]
+fn keys_are_listed_as_many_as_asked_for() {
+    let shard = Shard::start(0);
+    let served = serve(&[shard.url()], vec![vec![counters(7, 2)]]);
+    let expected = serde_json::json!({
+        "shard_id": 0, "capacity": 8192, "used": 2, "evictions": 3, "keys": [{"key": "hot", "requests": 4, "error": 0}],
+    });
+    assert_eq!(served.json("/api/keys?limit=1")["shards"][0], expected);
+    assert_eq!(served.json("/api/keys")["shards"][0]["keys"].as_array().unwrap().len(), 2);
+    let (status, body) = served.get("/api/keys?limit=-1");
+    assert_eq!(status, 400);
+    assert!(body.contains("bad_request") && body.contains("limit=N"), "{body}");
+}
+
+#[test]
 fn counters_are_shown_as_json_and_as_metrics() {
     let shard = Shard::start(0);
     let served = serve(&[shard.url()], vec![vec![counters(7, 2)]]);
@@ -131,6 +149,7 @@ fn counters_are_shown_as_json_and_as_metrics() {
         "connections": {"opened": 9, "closed": 5, "cut": 2, "open": 4, "retransmitted_segments": 7,
                         "resets": {"receive": 3, "transmit": 1}, "older": {"seen": 8, "closed": 6, "open": 2}},
         "rtt_ms": {"p50": 0.032, "p95": 0.032, "p99": 0.032, "count": 10},
+        "top_keys": [{"key": "hot", "requests": 4, "error": 0}, {"key": "warm", "requests": 2, "error": 1}],
     });
     assert_eq!(shards["shards"][0], expected);
     assert!(shards["taken_at"].as_f64().unwrap() > 1e9);

@@ -16,8 +16,10 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod connections;
+mod handshake;
 mod harness;
 mod http;
+mod keys;
 mod latency;
 mod live;
 mod pin;

@@ -8,8 +8,7 @@ use super::server::Counts;
 pub enum Rule {
     /// Everything arrives in order: every count equals the truth, nothing is unparsed.
     Exact,
-    /// On a bad network, one request at a time: every count equals the truth, but for the first request of a
-    /// connection that comes before the handshake's end, which must be said. Body segments may be unparsed.
+    /// On a bad network, one request at a time: every count equals the truth. Body segments may be unparsed.
     OneAtATime,
     /// Every count equals the truth, and there are unparsed segments of this reason, or the probe does not say what it
     /// cannot see.
@@ -112,7 +111,6 @@ impl Rule {
         };
         // Heads of all kinds that are missing; absent if there is one too many of any kind.
         let missing = counted.missing_from(truth);
-        let early = counted.unparsed.get("handshake").copied().unwrap_or_default();
         let said = |why: &str| {
             Verdict::Explained(format!("{why} (unparsed segments: {})", counted.unparsed_words()))
         };
@@ -121,11 +119,6 @@ impl Rule {
             Self::OneAtATime if all => {
                 said("exact; body bytes ahead of a gap were not parsed, and need not be")
             }
-            Self::OneAtATime if missing.is_some_and(|missing| missing <= early) => said(&format!(
-                "{} not counted: it came before the handshake's last packet, so the kernel handed it to the \
-                 listener, not to the connection",
-                missing.unwrap_or_default()
-            )),
             Self::ExactSaying { reason, why }
                 if all && counted.unparsed.get(reason).is_some_and(|n| *n > 0) =>
             {
@@ -188,12 +181,6 @@ mod tests {
         assert_eq!(judge(Rule::Exact, (5, 5), 1, None), "WRONG");
         assert_eq!(judge(Rule::OneAtATime, (5, 5), 1, None), "explained");
         assert_eq!(judge(Rule::OneAtATime, (5, 4), 1, None), "WRONG");
-        let counted =
-            Counted { get: 4, unparsed: [("handshake".to_owned(), 1)].into(), ..Counted::default() };
-        let truth = Counts { get: 5, ..Counts::default() };
-        assert_eq!(Rule::OneAtATime.judge(&truth, &counted, Some(false)).word(), "explained");
-        let truth = Counts { get: 4, set: 2, ..Counts::default() };
-        assert_eq!(Rule::OneAtATime.judge(&truth, &counted, Some(false)).word(), "WRONG");
     }
 
     #[test]

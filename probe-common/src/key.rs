@@ -1,0 +1,121 @@
+//! A request's key as it goes by: its bytes word by word, and a hash over all of them.
+//!
+//! The bytes are those of the request target, percent-encoding included: two spellings of a key are two keys here, and
+//! user space adds them up.
+
+/// The longest key that is kept whole, in bytes. Of longer ones only the end is; hash and length tell them apart.
+pub const KEY_BYTES: usize = 64;
+
+/// [`KEY_BYTES`] in words.
+pub const KEY_WORDS: usize = KEY_BYTES / 8;
+
+/// A key that is being read, or has been. All zeros is none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyText {
+    /// The last words, the last one first; each eight bytes of the key, lowest first, the last one maybe fewer.
+    pub words: [u64; KEY_WORDS],
+    /// Over all bytes and the length, once [`end`](Self::end) has been called.
+    pub hash: u64,
+    /// The bytes that do not make a whole word yet.
+    partial: u64,
+    /// All its bytes, kept or not.
+    pub length: u32,
+    padding: u32,
+}
+
+impl KeyText {
+    /// Forgets what was there.
+    #[inline(always)]
+    pub fn begin(&mut self) {
+        let mut at = 0;
+        while at < KEY_WORDS {
+            // `black_box`, as several zeros in a row would become a call, which the verifier refuses in places.
+            self.words[at] = core::hint::black_box(0);
+            at += 1;
+        }
+        self.hash = core::hint::black_box(0);
+        self.partial = core::hint::black_box(0);
+        self.length = 0;
+    }
+
+    /// Takes the lowest `count` bytes of `word` (1 to 8). How the bytes are cut into calls makes no difference.
+    #[inline(always)]
+    pub fn append(&mut self, word: u64, count: u32) {
+        let unused = (8_u32.wrapping_sub(count) & 7) * 8;
+        let bytes = (word << unused) >> unused;
+        let within = self.length & 7;
+        self.partial |= bytes << (within * 8);
+        if within + count >= 8 {
+            self.put();
+            // In two shifts, as one by 64 has no meaning.
+            self.partial = (bytes >> 1) >> (63 - within * 8);
+        }
+        self.length = self.length.wrapping_add(count);
+    }
+
+    /// The key ends here.
+    #[inline(always)]
+    pub fn end(&mut self) {
+        if self.length & 7 != 0 {
+            self.put();
+        }
+        self.hash = finish(self.hash ^ self.length as u64);
+    }
+
+    /// The word being made is complete. All move on by one: no place in memory depends on the length, which the verifier
+    /// would refuse to processes without CAP_PERFMON.
+    #[inline(always)]
+    fn put(&mut self) {
+        self.hash = mix(self.hash, self.partial);
+        let [a, b, c, d, e, f, g, _] = self.words;
+        self.words = [self.partial, a, b, c, d, e, f, g];
+    }
+}
+
+/// The kept bytes of a key with these words and this length: all of it, or its end.
+pub fn kept(words: &[u64; KEY_WORDS], length: u32) -> impl Iterator<Item = u8> + '_ {
+    let (whole, rest) = (length as usize / 8, length as usize % 8);
+    let count = if rest > 0 { whole + 1 } else { whole };
+    let bytes = words.iter().take(count).rev().flat_map(|word| word.to_le_bytes());
+    let unused = if rest > 0 { 8 - rest } else { 0 };
+    bytes.take(count.min(KEY_WORDS) * 8 - unused)
+}
+
+// What follows hides its bits from the compiler, which would make branches of them. They are bits, not masks: verifiers
+// of late follow `-1 & constant` and `0 & constant` apart.
+
+/// 1 if `number` (below 2^63) is not 0, else 0.
+#[inline(always)]
+pub(crate) fn is_not_zero(number: u64) -> u64 {
+    is_negative(number.wrapping_neg())
+}
+
+/// The lesser of two numbers below 2^63.
+#[inline(always)]
+pub(crate) fn at_most(number: u64, limit: u64) -> u64 {
+    let over = number.wrapping_sub(limit);
+    limit.wrapping_add(over.wrapping_mul(is_negative(over)))
+}
+
+/// 1 if the highest bit is set, else 0.
+#[inline(always)]
+fn is_negative(number: u64) -> u64 {
+    core::hint::black_box(core::hint::black_box(number) >> 63)
+}
+
+/// One step of Firefox's hash (FxHash): fast, good enough before [`finish`].
+#[inline(always)]
+const fn mix(hash: u64, word: u64) -> u64 {
+    (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
+}
+
+/// The finalizer of MurmurHash3: every bit of the result depends on every bit of `hash`.
+#[inline(always)]
+const fn finish(mut hash: u64) -> u64 {
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
+}

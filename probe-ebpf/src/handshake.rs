@@ -1,0 +1,141 @@
+//! Requests that come with, or before, the last packet of their connection's handshake.
+//!
+//! The kernel hands such a packet to the listening socket, so that there is no connection to count for yet; and whether
+//! there will be one is not known: the listener may be full. If there is, it is made from this very packet, on this CPU,
+//! before any other: so what was read is held here until `sock_ops` hears of the new connection.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, PerCpuArray},
+    programs::{SkBuffContext, SockOpsContext},
+};
+use probe_common::{
+    endpoint::Endpoint,
+    head::Tally,
+    requests::Reason,
+    stream::{Admission, Stream},
+};
+
+use crate::{
+    keys,
+    packet::Packet,
+    requests::{self, CREATE, REQUESTS},
+    shard::Words,
+};
+
+/// 1 once `socket_events` is attached: without it nobody would take what is held.
+#[map]
+static ADOPTS: Array<u32> = Array::with_max_entries(1, 0);
+
+/// What is held: one packet at most.
+#[map]
+static HELD: PerCpuArray<Held> = PerCpuArray::with_max_entries(1, 0);
+
+#[repr(C)]
+struct Held {
+    stream: Stream,
+    client: Words,
+    tally: Tally,
+    /// Sequence number of the packet's first payload byte.
+    sequence: u32,
+    length: u32,
+    /// 0, or 1 + the [`Reason`] why some of it was not parsed.
+    unparsed: u32,
+    /// 1 while something is held.
+    full: u32,
+    padding: u32,
+}
+
+/// Reads a packet's payload and holds the outcome.
+#[inline(always)]
+pub fn hold<const STEPS_A_CALL: u32>(context: &SkBuffContext, packet: &Packet) -> Result<(), Reason> {
+    // SAFETY: written by user space only, as a whole.
+    let adopts = ADOPTS.get_ptr(0).is_some_and(|adopts| unsafe { *adopts } != 0);
+    let held = HELD.get_ptr_mut(0).filter(|_| adopts).ok_or(Reason::Handshake)?;
+    // SAFETY: the map's value for this CPU. Ingress and the `sock_ops` call that follows it run in one softirq.
+    let held = unsafe { &mut *held };
+    held.client = Words::of(packet.source(context).ok_or(Reason::Unreadable)?);
+    held.sequence = packet.sequence;
+    held.length = packet.payload_length;
+    zero(&mut held.stream);
+    held.stream.open(Some(packet.sequence), packet.sequence);
+    // From the first byte on; hidden from the compiler, which would make a call of the zeros in a row.
+    let skip = core::hint::black_box(0);
+    let (tally, outcome) =
+        requests::parse::<STEPS_A_CALL>(context, keys::NO_SHARD, packet, skip, &mut held.stream);
+    held.tally = tally;
+    held.unparsed = outcome.err().map_or(0, |reason| 1 + reason as u32);
+    // Of several only the last one's key is still known.
+    held.full = u32::from(tally.get.wrapping_add(tally.set).wrapping_add(tally.control) <= 1);
+    if held.full == 0 { Err(Reason::Handshake) } else { Ok(()) }
+}
+
+/// A connection to a shard has been set up: if what is held is its, it is counted now.
+#[inline(always)]
+pub fn adopt(context: &SockOpsContext, shard: u32, client: Endpoint) -> Option<()> {
+    let held = HELD.get_ptr_mut(0)?;
+    // SAFETY: as in `hold`.
+    let held = unsafe { &mut *held };
+    if held.full == 0 {
+        return None;
+    }
+    held.full = 0;
+    if !held.client.are(&Words::of(client)) {
+        return None;
+    }
+    let counters = REQUESTS.get_ptr_mut(shard)?;
+    // SAFETY: the map's value for this CPU; this call comes in softirq, as ingress does.
+    let counters = unsafe { &mut *counters };
+    // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
+    let socket = unsafe { (*context.ops).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return None;
+    }
+    let stream = requests::stream(socket, CREATE)?;
+    // SAFETY: as above.
+    let first = unsafe { (*context.ops).rcv_nxt };
+    if first == held.sequence {
+        // SAFETY: the new socket's storage: nobody else has it yet.
+        copy(&held.stream, unsafe { &mut *stream });
+        requests::credit(counters, held.tally);
+        if held.tally.get > 0 {
+            keys::read(shard, &held.stream.head.key);
+        }
+        if held.unparsed > 0 {
+            requests::count_unparsed(counters, Reason::from_number((held.unparsed - 1) as u8));
+        }
+        return Some(());
+    }
+    // Bytes before these are missing: they were read from a wrong place on.
+    // SAFETY: as above.
+    let stream = unsafe { &mut *stream };
+    stream.open(Some(first), first);
+    if let Admission::Unparsed(reason) = stream.admit(held.sequence, held.length, false) {
+        requests::count_unparsed(counters, reason);
+    }
+    Some(())
+}
+
+const STREAM_WORDS: usize = size_of::<Stream>() / 8;
+const _: () = assert!(size_of::<Stream>() % 8 == 0);
+
+/// Makes a stream new. Word by word, as an assignment would be a call with a loop over bytes, which the verifier refuses
+/// to processes without CAP_PERFMON.
+#[inline(always)]
+fn zero(stream: &mut Stream) {
+    let words = core::ptr::from_mut(stream).cast::<u64>();
+    for at in 0..STREAM_WORDS {
+        // SAFETY: a word of the stream, which is integers only: all zeros is a new one.
+        unsafe { words.add(at).write_volatile(0) };
+    }
+}
+
+/// Copies a stream, word by word for the same reason.
+#[inline(always)]
+fn copy(from: &Stream, to: &mut Stream) {
+    let (from, to) = (core::ptr::from_ref(from).cast::<u64>(), core::ptr::from_mut(to).cast::<u64>());
+    for at in 0..STREAM_WORDS {
+        // SAFETY: a word of either stream.
+        unsafe { to.add(at).write_volatile(from.add(at).read_volatile()) };
+    }
+}

@@ -1,0 +1,80 @@
+//! Many entries of an array map in one call (`BPF_MAP_LOOKUP_BATCH`, Linux 5.6), which aya does not offer.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use aya::Pod;
+
+/// `BPF_MAP_LOOKUP_BATCH` of `enum bpf_cmd`.
+const LOOKUP_BATCH: libc::c_long = 24;
+
+/// `BPF_F_LOCK`: each entry is copied with its lock held.
+const WITH_LOCK: u64 = 4;
+
+/// The member `batch` of `union bpf_attr`.
+#[repr(C)]
+struct Attributes {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Entries of one kind, copied again and again into the same memory.
+pub(crate) struct Batch<T> {
+    values: Vec<T>,
+    keys: Vec<u32>,
+}
+
+impl<T: Pod + Default> Batch<T> {
+    /// Room for so many entries.
+    #[must_use]
+    pub(crate) fn new(entries: u32) -> Self {
+        Self { values: vec![T::default(); entries as usize], keys: vec![0; entries as usize] }
+    }
+
+    /// Reads as many entries as there is room for, from index `first` on. `map` is an array whose values are `T`s with
+    /// a lock.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or has fewer.
+    pub(crate) fn read_locked(&mut self, map: BorrowedFd<'_>, first: u32) -> io::Result<&[T]> {
+        let count = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+        // The kernel begins behind this one.
+        let before = first.wrapping_sub(1);
+        let mut last = 0_u32;
+        let mut attributes = Attributes {
+            in_batch: if first == 0 { 0 } else { address(&raw const before) },
+            out_batch: address(&raw mut last),
+            keys: address(self.keys.as_mut_ptr()),
+            values: address(self.values.as_mut_ptr()),
+            count,
+            map: u32::try_from(map.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?,
+            elem_flags: WITH_LOCK,
+            flags: 0,
+        };
+        // SAFETY: all addresses are of live memory, of the lengths the kernel will write: `count` keys and values.
+        #[expect(unsafe_code, reason = "a system call the C library has no function for")]
+        let result = unsafe {
+            libc::syscall(libc::SYS_bpf, LOOKUP_BATCH, &raw mut attributes, size_of::<Attributes>())
+        };
+        // The kernel says so when it has reached the map's end, and has filled what it could.
+        let error = io::Error::last_os_error();
+        if result < 0 && error.raw_os_error() != Some(libc::ENOENT) {
+            return Err(error);
+        }
+        if attributes.count != count {
+            return Err(io::Error::other(format!("{} of {count} entries", attributes.count)));
+        }
+        Ok(&self.values)
+    }
+}
+
+fn address<T>(pointer: *const T) -> u64 {
+    pointer.addr() as u64
+}

@@ -1,0 +1,75 @@
+//! `/api/keys`: each shard's keys, as the kernel counted them.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use protocol::ErrorKind;
+use serde::{Deserialize, Serialize};
+use service::problem::Problem;
+
+use crate::api::ApiState;
+use crate::signal::keys::{CAPACITY, KernelKey};
+use crate::watch::unix_seconds;
+
+/// Keys a shard's list has unless asked for another number.
+const USUAL: usize = 20;
+
+/// What is asked for.
+#[derive(Debug, Deserialize)]
+pub struct Wanted {
+    /// Keys a shard, at most.
+    limit: Option<usize>,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub struct KeysBody {
+    taken_at: f64,
+    shards: Vec<ShardKeys>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShardKeys {
+    shard_id: u32,
+    /// Keys the kernel has room for.
+    capacity: usize,
+    /// Those it has.
+    used: usize,
+    /// How often one had to make room.
+    evictions: u64,
+    /// Most reads first.
+    keys: Vec<KernelKey>,
+}
+
+/// The tables, read for this request.
+///
+/// # Errors
+/// 400 when the query cannot be used; 503 when the tables cannot be read.
+pub async fn keys(
+    State(state): State<ApiState>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Json<KeysBody>, Problem> {
+    let Query(wanted) = wanted.map_err(|_| {
+        Problem::new(
+            ErrorKind::BadRequest,
+            "the query cannot be used; allowed: limit=N, keys a shard at most",
+        )
+    })?;
+    let limit = wanted.limit.unwrap_or(USUAL);
+    let shards = state.probe.shards.iter().map(|url| {
+        let shard_id = url.id.0;
+        let mut table = state
+            .probe
+            .keys(shard_id)
+            .map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))?;
+        table.keys.truncate(limit);
+        Ok(ShardKeys {
+            shard_id,
+            capacity: CAPACITY,
+            used: table.used,
+            evictions: table.evictions,
+            keys: table.keys,
+        })
+    });
+    Ok(Json(KeysBody { taken_at: unix_seconds(), shards: shards.collect::<Result<_, Problem>>()? }))
+}

@@ -1,0 +1,65 @@
+//! Requests that come with the last packet of their connection's handshake.
+
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+
+use probe::source::Source as _;
+use probe_common::requests::REASONS;
+use socket2::{Domain, Socket, Type};
+
+use crate::harness::{Client, Watched, get, privileges};
+
+/// A client that ends the handshake with its first bytes. Linux does so where `TCP_DEFER_ACCEPT` is set on the side that
+/// connects.
+fn lazy(address: &str, port: u16) -> Client {
+    let address = SocketAddr::new(address.parse().unwrap(), port);
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    let seconds: libc::c_int = 1;
+    // SAFETY: the socket lives, and the option's value is an int that lives.
+    #[expect(unsafe_code, reason = "socket2 does not offer this option")]
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            size_of_val(&seconds) as libc::socklen_t,
+        )
+    };
+    assert_eq!(result, 0);
+    socket.connect(&address.into()).unwrap();
+    Client::over(socket.into())
+}
+
+#[test]
+fn a_request_with_the_handshakes_last_packet_is_counted() {
+    if !privileges("a_request_with_the_handshakes_last_packet_is_counted") {
+        return;
+    }
+    for (bind, address) in [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1")] {
+        let mut watched = Watched::at(bind, address);
+        let (mut sent, mut clients) = (0, Vec::new());
+        for round in 0..50 {
+            let mut client = lazy(address, watched.server.port);
+            let request = get(&format!("user-{}", round % 5));
+            if round % 2 == 0 {
+                client.ask(&request);
+            } else {
+                // Split: the connection has to go on where the listener's packet ended.
+                let (one, other) = request.split_at(1 + round);
+                client.send(one);
+                watched.server.wait_for(sent + client.sent);
+                client.send(other);
+            }
+            client.ask(&get("second"));
+            sent += client.sent;
+            clients.push(client);
+        }
+        let requests = watched.counters(sent).requests;
+        assert_eq!((requests.get, requests.unparsed), (100, [0; REASONS]), "{address}");
+        let keys = watched.keys(sent).keys;
+        let counts: Vec<u64> = keys.iter().map(|key| key.requests).collect();
+        assert_eq!(counts, [50, 10, 10, 10, 10, 10], "{keys:?}");
+        assert!(watched.source.latency(0).unwrap().count() >= 75);
+    }
+}
