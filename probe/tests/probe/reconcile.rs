@@ -1,6 +1,6 @@
 //! `probe reconcile`: what it prints, and its exit code.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Output;
 use std::sync::atomic::Ordering;
@@ -190,4 +190,16 @@ fn requests_that_nobody_reads_are_unanswered() {
         }
         assert!(Instant::now() < deadline, "{one}");
     }
+}
+
+#[test]
+fn without_once_there_is_a_table_an_interval() {
+    let shard = Shard::start(0);
+    let served = serve(&[shard.url()], vec![vec![counters(7, 2)]]);
+    let arguments = ["reconcile", "--interval", "0.1", "--url", &served.base];
+    let mut child = command(&arguments).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let tables = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(tables.filter(|line| line == "the shard agrees").take(3).count(), 3);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
