@@ -53,7 +53,7 @@ fn look(args: &ReconcileArgs, origin: &Origin) -> Result<ExitCode, StartError> {
         }
         // Only the first table waits for a baseline: later ones show what there is.
         wait = Duration::ZERO;
-        runtime.block_on(tokio::time::sleep(args.interval));
+        runtime.block_on(async { tokio::time::sleep(args.interval).await });
     }
 }
 
