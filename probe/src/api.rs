@@ -14,6 +14,7 @@ use serde::Serialize;
 use service::problem::Problem;
 
 use crate::attach::ProgramStatus;
+use crate::hot_keys::HotKeys;
 use crate::pin::Counting;
 use crate::preflight::kernel_release;
 use crate::privileges::{self, PrivilegeStatus};
@@ -51,7 +52,20 @@ pub async fn index() -> &'static str {
 pub struct CompareBody {
     taken_at: f64,
     shards: Vec<CompareShard>,
-    hot_keys: BTreeMap<String, f64>,
+    hot_keys: HotKeysBody,
+}
+
+/// The hot keys of `/api/compare`.
+#[derive(Debug, Serialize)]
+struct HotKeysBody {
+    shards: Vec<ShardHotKeys>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShardHotKeys {
+    shard_id: usize,
+    #[serde(flatten)]
+    hot_keys: HotKeys,
 }
 
 /// One shard of `/api/compare`.
@@ -70,10 +84,12 @@ pub async fn compare(State(state): State<ApiState>) -> Result<Json<CompareBody>,
     let stopping = || Problem::new(ErrorKind::NotReady, "the probe is stopping");
     let snapshot = state.asker.fresh().await.ok_or_else(stopping)?;
     let shards = snapshot.shards.into_iter().enumerate();
+    let hot_keys = snapshot.hot_keys.into_iter().enumerate();
+    let hot_keys = hot_keys.map(|(shard_id, hot_keys)| ShardHotKeys { shard_id, hot_keys });
     Ok(Json(CompareBody {
         taken_at: snapshot.taken_at,
         shards: shards.map(|(shard_id, comparison)| CompareShard { shard_id, comparison }).collect(),
-        hot_keys: BTreeMap::new(),
+        hot_keys: HotKeysBody { shards: hot_keys.collect() },
     }))
 }
 

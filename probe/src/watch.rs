@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::Gateway;
+use crate::hot_keys::{AppKeys, HotKeys, HotKeysLedger, KeyReading};
 use crate::metrics::Lost;
 use crate::probe::Probe;
 use crate::reconcile::cause::Cause;
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub taken_at: f64,
     /// Per shard, in order of id.
     pub shards: Vec<Comparison>,
+    /// Per shard, in order of id; empty where one of the witnesses cannot be read.
+    pub hot_keys: Vec<HotKeys>,
 }
 
 /// Asks for comparisons. Cheap to clone.
@@ -53,6 +56,7 @@ pub struct Watch {
     shards: ShardUrls,
     stats: ShardStats,
     ledgers: Vec<Ledger>,
+    hot_keys: Vec<HotKeysLedger>,
     gateway: Option<Gateway>,
     targets: Targets,
     questions: mpsc::Receiver<oneshot::Sender<Snapshot>>,
@@ -68,9 +72,10 @@ impl Watch {
     pub fn new(probe: Arc<Probe>, shards: ShardUrls, stats: ShardStats) -> (Self, Asker) {
         let (sender, questions) = mpsc::channel(QUESTIONS);
         let ledgers = shards.iter().map(|_| Ledger::default()).collect();
+        let hot_keys = shards.iter().map(|_| HotKeysLedger::default()).collect();
         let targets = Targets::default();
         let (gateway, start) = (None, Instant::now());
-        (Self { probe, shards, stats, ledgers, gateway, targets, questions, start }, Asker(sender))
+        (Self { probe, shards, stats, ledgers, hot_keys, gateway, targets, questions, start }, Asker(sender))
     }
 
     /// Asks the gateway at this URL too.
@@ -155,10 +160,11 @@ impl Watch {
                 return;
             }
             let old = self.targets.shards.iter().map(Some).chain(std::iter::repeat(None));
-            let ledgers = self.ledgers.iter_mut().zip(&targets.shards).zip(old);
-            for (shard, ((ledger, new), old)) in ledgers.enumerate() {
+            let ledgers = self.ledgers.iter_mut().zip(&mut self.hot_keys).zip(&targets.shards).zip(old);
+            for (shard, (((ledger, hot_keys), new), old)) in ledgers.enumerate() {
                 if old.is_none_or(|old| old.addresses != new.addresses) {
                     ledger.start_over();
+                    hot_keys.start_over();
                     if let Some(gateway) = &mut self.gateway {
                         gateway.start_over(shard);
                     }
@@ -181,9 +187,10 @@ impl Watch {
     /// One bracket of every shard, all at once.
     async fn compare(&mut self) -> Snapshot {
         let (probe, stats, start) = (&self.probe, &self.stats, self.start);
-        let brackets =
+        let looks =
             futures_util::future::join_all(self.shards.iter().map(|url| bracket(probe, stats, url, start)))
                 .await;
+        let (brackets, keys): (Vec<_>, Vec<_>) = looks.into_iter().map(Option::unzip).unzip();
         let mut shards: Vec<Comparison> = self
             .ledgers
             .iter_mut()
@@ -197,24 +204,58 @@ impl Watch {
             let read = |shard| counters(probe, shard);
             gateway.compare(stats, &brackets, read, || start.elapsed(), &mut shards).await;
         }
-        let snapshot = Snapshot { taken_at: unix_seconds(), shards };
-        self.probe.metrics.compared(&snapshot.shards);
+        let ledgers = (0..).zip(&mut self.hot_keys).zip(keys);
+        let hot_keys = ledgers.map(|((shard, ledger), app)| {
+            let compared = app.flatten().and_then(|app| hot_keys(probe, shard, ledger, app, start.elapsed()));
+            let compared = compared.unwrap_or_else(|| {
+                ledger.start_over();
+                HotKeys::default()
+            });
+            probe.metrics.overlapped(shard, compared.overlap_ratio);
+            compared
+        });
+        let hot_keys = hot_keys.collect();
+        let snapshot = Snapshot { taken_at: unix_seconds(), shards, hot_keys };
+        probe.metrics.compared(&snapshot.shards);
         snapshot
     }
 }
 
-async fn bracket(probe: &Probe, stats: &ShardStats, url: &ShardUrl, start: Instant) -> Option<Bracket> {
+/// One shard's hot keys, read anew if that is due; `None` when the kernel's cannot be read.
+fn hot_keys(
+    probe: &Probe,
+    shard: u32,
+    ledger: &mut HotKeysLedger,
+    app: AppKeys,
+    now: Duration,
+) -> Option<HotKeys> {
+    if !ledger.is_due(now) {
+        return Some(ledger.shown().clone());
+    }
+    let keys = readable(probe, shard, probe.keys(shard))?.keys;
+    let keys = keys.into_iter().map(|key| (key.key, key.requests)).collect();
+    let kernel = KeyReading { total: counters(probe, shard)?.requests.data(), keys };
+    Some(ledger.observe(now, kernel, app).clone())
+}
+
+/// One shard's bracket, and the application's keys where it could be read.
+type Look = (Bracket, Option<AppKeys>);
+
+async fn bracket(probe: &Probe, stats: &ShardStats, url: &ShardUrl, start: Instant) -> Option<Look> {
     let shard = url.id.0;
     let before = counters(probe, shard)?;
     let from = start.elapsed();
-    let app = stats.read(url).await.map(|(reading, _)| reading);
+    let (app, keys) = match stats.read(url).await {
+        Ok((reading, keys)) => (Ok(reading), Some(keys)),
+        Err(problem) => (Err(problem), None),
+    };
     let after = counters(probe, shard)?;
     let to = start.elapsed();
     let answered = answered(probe, shard)?;
     if app.is_err() {
         probe.metrics.lost(Lost::ShardUnreadable);
     }
-    Some(Bracket {
+    let bracket = Bracket {
         from,
         to,
         kernel_before: before.requests.data(),
@@ -225,7 +266,8 @@ async fn bracket(probe: &Probe, stats: &ShardStats, url: &ShardUrl, start: Insta
         unparsed: after.requests.unparsed,
         app,
         unix_seconds: unix_seconds(),
-    })
+    };
+    Some((bracket, keys))
 }
 
 fn counters(probe: &Probe, shard: u32) -> Option<Counters> {

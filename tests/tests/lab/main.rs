@@ -2,6 +2,7 @@
 //!
 //! - `exactness`: generator = application = kernel, in every scenario and at saturation
 //! - `bypass`: what reaches a shard without the gateway is named
+//! - `hot_keys`: kernel and application call the same keys hot
 //! - `baselines`: the same through resets, a shard's restart and a probe's restart
 //! - `stampede`: any number of readers of one absent key cause one request at the shard
 //! - `bytes`: the kernel's bytes beside those of nftables counters
@@ -26,6 +27,7 @@ mod bytes;
 mod capacity;
 mod churn;
 mod exactness;
+mod hot_keys;
 mod memory;
 mod operations;
 mod probe_death;
