@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use protocol::Key;
 use protocol::shard_urls::ShardUrl;
 use serde::Deserialize;
 
 use crate::gateway::GatewayReading;
 use crate::hot_keys::{AppKeys, HotKey, KeyReading};
 use crate::reconcile::AppReading;
+use crate::signal::keys;
 
 /// How long one of them may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -25,13 +27,13 @@ struct Body {
     started_at: f64,
     active_requests: u64,
     #[serde(default)]
-    top_keys: Vec<Key>,
+    top_keys: Vec<CountedKey>,
     #[serde(default)]
     hot_keys: Vec<HotKey>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Key {
+struct CountedKey {
     key: String,
     count: u64,
 }
@@ -70,9 +72,10 @@ impl ShardStats {
             started_at: body.started_at,
             active_requests: body.active_requests,
         };
-        let keys = body.top_keys.into_iter().map(|key| (key.key, key.count)).collect();
+        let keys = body.top_keys.into_iter().map(|key| (as_in_kernel(key.key), key.count)).collect();
+        let hot = body.hot_keys.into_iter().map(|hot| HotKey { key: as_in_kernel(hot.key), ..hot }).collect();
         let top = KeyReading { total: body.requests_received, keys };
-        Ok((reading, AppKeys { started_at: body.started_at, top, hot: body.hot_keys }))
+        Ok((reading, AppKeys { started_at: body.started_at, top, hot }))
     }
 
     /// What the gateway at `url` has sent.
@@ -102,6 +105,11 @@ impl ShardStats {
             Err(format!("{path} answers {}", answer.status()))
         }
     }
+}
+
+/// A key under the name it has in the kernel's table: long ones are not kept whole there.
+fn as_in_kernel(key: String) -> String {
+    Key::new(&key).map_or(key, |key| keys::name_of(&key))
 }
 
 fn short(error: &reqwest::Error) -> String {

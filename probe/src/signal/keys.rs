@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::AsFd;
 
 use aya::maps::{Map, MapData, MapError};
-use probe_common::key::{self, KEY_BYTES};
-use probe_common::keys::{Entry, KeySet, SETS, WAYS};
+use probe_common::key::{self, KEY_BYTES, KEY_WORDS, KeyText};
+use probe_common::keys::{KeySet, SETS, WAYS};
 use protocol::Key;
 use serde::Serialize;
 
@@ -97,7 +97,7 @@ impl KeyTable {
             table.evictions += set.evictions;
             for entry in set.entries.iter().filter(|entry| entry.length > 0) {
                 table.used += 1;
-                let (requests, error) = sums.entry(name(entry)).or_default();
+                let (requests, error) = sums.entry(name(&entry.words, entry.hash, entry.length)).or_default();
                 *requests += entry.count;
                 *error += entry.error;
             }
@@ -109,13 +109,28 @@ impl KeyTable {
     }
 }
 
+/// The name that a key has in a table when it is sent in its canonical spelling.
+#[must_use]
+pub fn name_of(key: &Key) -> String {
+    let mut read = KeyText::default();
+    for bytes in key.to_path_segment().as_bytes().chunks(8) {
+        let mut word = [0; 8];
+        for (to, from) in word.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        read.append(u64::from_le_bytes(word), bytes.len() as u32);
+    }
+    read.end();
+    name(&read.words, read.hash, read.length)
+}
+
 /// A key as people read it: of one that was not kept whole the hash, an ellipsis, and its end.
-fn name(entry: &Entry) -> String {
-    let kept: Vec<u8> = key::kept(&entry.words, entry.length).collect();
+fn name(words: &[u64; KEY_WORDS], hash: u64, length: u32) -> String {
+    let kept: Vec<u8> = key::kept(words, length).collect();
     let text = String::from_utf8_lossy(&kept);
-    if entry.length as usize > KEY_BYTES {
+    if length as usize > KEY_BYTES {
         // Cut in the midst of a character, perhaps.
-        return format!("#{:016x}…{}", entry.hash, text.trim_start_matches('\u{fffd}'));
+        return format!("#{hash:016x}…{}", text.trim_start_matches('\u{fffd}'));
     }
     match Key::from_path_segment(&text) {
         Ok(key) => key.as_str().to_owned(),

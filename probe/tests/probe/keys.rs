@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use probe::signal::keys::CAPACITY;
+use probe::signal::keys::{CAPACITY, name_of};
+use protocol::Key;
 
 use crate::harness::{Client, Watched, get, post, privileges};
 
@@ -45,6 +46,9 @@ fn each_read_counts_for_its_key_however_it_is_sent() {
         long_name.starts_with('#') && long_name.ends_with(&format!("…{}", "b".repeat(64))),
         "{long_name}"
     );
+    for (key, name) in [(long.as_str(), long_name.as_str()), ("café", "café"), (&sixty_four, &sixty_four)] {
+        assert_eq!(name_of(&Key::new(key).unwrap()), name, "a key's name can be told without the kernel");
+    }
     let expected = BTreeMap::from([
         ("x", 9),
         ("user_1", 5),
