@@ -175,6 +175,12 @@ fn the_kernel_counts_on_while_no_probe_runs() {
     change_mark(&folder, |mark| mark.object += 1);
     let probe = start(&shard, &folder);
     assert_eq!(requests(&probe), (64 + 5, 6 + 1));
+    // `user-0` in each of four rounds, the lasting connection's four times.
+    let keys = probe.json("/api/keys?limit=100")["shards"][0]["keys"].clone();
+    for key in ["user-0", "lasting"] {
+        let row = keys.as_array().unwrap().iter().find(|row| row["key"] == key).unwrap();
+        assert_eq!((&row["requests"], &row["error"]), (&4.into(), &0.into()), "{keys}");
+    }
     let pinned = pinned(&probe);
     assert_eq!((&pinned["adoptions"], &pinned["programs_changed"]), (&2.into(), &true.into()), "{pinned}");
 }
