@@ -3,12 +3,13 @@
 //! Each row has an exact server of its own ([`server`]), which stands in for a shard and counts heads and bytes with a
 //! reader written for this purpose ([`heads`]), and raw clients ([`client`]), which know what they have sent. One probe
 //! process watches all servers ([`probe`]); what it says of a row's server is compared with the truth by the row's
-//! rule ([`rule`]). Rows are in [`rows`], the run in [`suite`], its presentation in [`report`].
+//! rule ([`rule`]), and the reads by key too ([`keys`]). Rows are in [`rows`], the run in [`suite`], its presentation in [`report`].
 
 pub mod bpffs;
 pub mod case;
 pub mod client;
 pub mod heads;
+pub mod keys;
 pub mod namespace;
 pub mod probe;
 pub mod relay;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
+use super::keys::KeyTable;
 use super::server::{Counts, Server};
 use crate::process::Process;
 
@@ -191,6 +192,27 @@ impl Probe<'_> {
     /// When the probe does not answer.
     pub fn counted(&self) -> Result<Vec<Counted>> {
         Ok(self.list("/api/shards")?.iter().map(Counted::read).collect())
+    }
+
+    /// The kernel's table of keys for the server of this place in the list.
+    ///
+    /// # Errors
+    /// When the probe does not answer, or does not know the server.
+    pub fn keys(&self, index: usize) -> Result<KeyTable> {
+        let shards = self.list("/api/keys?limit=1000000")?;
+        let shard = shards.get(index).context("the probe does not know the server")?;
+        let number = |value: &Value| value.as_u64().unwrap_or_default();
+        let keys = shard["keys"].as_array().into_iter().flatten();
+        Ok(KeyTable {
+            capacity: number(&shard["capacity"]),
+            evictions: number(&shard["evictions"]),
+            keys: keys
+                .map(|key| {
+                    let name = key["key"].as_str().unwrap_or_default().to_owned();
+                    (name, (number(&key["requests"]), number(&key["error"])))
+                })
+                .collect(),
+        })
     }
 
     /// Its resident memory in bytes.

@@ -3,6 +3,7 @@
 //! One thread a connection, so that nothing is shared but counters. It runs until the process ends.
 
 use anyhow::{Context, Result};
+use parking_lot::Mutex;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::heads::{Event, Kind, Message, Reader};
+use super::keys::{self, KeyCounts};
 use super::namespace::Namespace;
 use super::tcp_info;
 
@@ -64,6 +66,7 @@ struct Shared {
     repeated: AtomicU64,
     ended: AtomicU64,
     in_flight: AtomicU64,
+    keys: Mutex<KeyCounts>,
     started_at: f64,
     answer_bytes: usize,
     acknowledges_at_once: bool,
@@ -138,6 +141,12 @@ impl Server {
         format!("http://{}", self.addr)
     }
 
+    /// The reads so far, by key.
+    #[must_use]
+    pub fn keys(&self) -> KeyCounts {
+        self.shared.keys.lock().clone()
+    }
+
     /// What it has seen so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -178,7 +187,10 @@ fn converse(stream: &mut TcpStream, shared: &Shared) -> std::io::Result<()> {
         let mut requests = Vec::new();
         reader.feed(&buffer[..length], |event| match event {
             Event::Head(kind) => shared.count(kind),
-            Event::Complete(message) => requests.push(message),
+            Event::Complete(message) => {
+                shared.count_key(&message);
+                requests.push(message);
+            }
         });
         // Last, so that whoever waits for bytes finds the heads in them counted.
         shared.read.fetch_add(length as u64, Ordering::SeqCst);
@@ -201,6 +213,14 @@ impl Shared {
             self.in_flight.fetch_add(1, Ordering::SeqCst);
         }
         counter.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn count_key(&self, request: &Message) {
+        if request.kind == Kind::Get
+            && let Some(key) = keys::of_target(&request.target)
+        {
+            *self.keys.lock().entry(key.to_owned()).or_default() += 1;
+        }
     }
 
     /// Answers to all of `requests`; small ones together, as a shard answers what was pipelined.

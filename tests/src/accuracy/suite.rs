@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::case::{Case, Driven, Row, Size};
+use super::keys::{self, KeyCounts};
 use super::namespace::Pairs;
 use super::probe::{Counted, Probe, Stage};
 use super::report::{Line, Report};
@@ -35,6 +36,8 @@ struct Ready {
     case: Case,
     /// The server's counts before the probe came.
     before: Counts,
+    /// The same by key.
+    keys_before: KeyCounts,
 }
 
 /// A row that has been driven.
@@ -50,6 +53,37 @@ struct Measured {
     driven: Driven,
     truth: Counts,
     counted: Counted,
+    /// What is wrong with the reads by key.
+    keys: Option<String>,
+}
+
+impl Measured {
+    /// Compares the reads by key. A read too many for a key is wrong where the rule lets none be too many at all.
+    fn with_keys(
+        mut self,
+        probe: &Probe<'_>,
+        index: usize,
+        server: &Server,
+        before: &KeyCounts,
+    ) -> Result<Self> {
+        let mut truth = server.keys();
+        for (key, count) in before {
+            if let Some(all) = truth.get_mut(key) {
+                *all -= count;
+            }
+        }
+        truth.retain(|_, count| *count > 0);
+        if self.counted.get > self.truth.get {
+            return Ok(self);
+        }
+        match keys::compare(&truth, &probe.keys(index)?, self.counted.get == self.truth.get) {
+            Ok(None) => {}
+            Ok(Some(note)) if self.driven.note.is_empty() => self.driven.note = note,
+            Ok(Some(note)) => self.driven.note = format!("{}; {note}", self.driven.note),
+            Err(wrong) => self.keys = Some(wrong),
+        }
+        Ok(self)
+    }
 }
 
 /// Runs the rows; tells `progress` the name of each as it ends, with the seconds it took.
@@ -64,7 +98,10 @@ pub fn run(options: &Options<'_>, progress: impl Fn(&str, f64)) -> Result<Report
     let mut ready = Vec::new();
     for Row { name, prepare } in rows::all().into_iter().filter(|row| wanted(&row.name)) {
         match prepare(options.size) {
-            Ok(case) => ready.push(Ready { name, before: case.server.counts(), case }),
+            Ok(case) => {
+                let (before, keys_before) = (case.server.counts(), case.server.keys());
+                ready.push(Ready { name, case, before, keys_before });
+            }
             Err(error) => lines.push(Line::not_run(&name, &error)),
         }
     }
@@ -92,11 +129,12 @@ fn under_one_probe(stage: &Stage, ready: Vec<Ready>, progress: &impl Fn(&str, f6
     let servers: Vec<Server> = ready.iter().map(|row| row.case.server.clone()).collect();
     let probe = stage.start_probe(&servers.iter().collect::<Vec<_>>());
     let mut runs = Vec::new();
-    for (index, Ready { name, case, before }) in ready.into_iter().enumerate() {
+    for (index, Ready { name, case, before, keys_before }) in ready.into_iter().enumerate() {
         let start = Instant::now();
         let Case { server, rule, bytes, drive } = case;
         let outcome = drive(&server)
-            .and_then(|driven| measure(stage, &probe, (index, bytes), &server, &before, driven));
+            .and_then(|driven| measure(stage, &probe, (index, bytes), &server, &before, driven))
+            .and_then(|measured| measured.with_keys(&probe, index, &server, &keys_before));
         progress(&name, start.elapsed().as_secs_f64());
         runs.push(Run { name, server, rule, outcome, bytes });
     }
@@ -144,16 +182,17 @@ fn measure(
     if (sent.get, sent.set) != (truth.get, truth.set) {
         bail!("the suite itself is wrong: its clients sent {sent:?}, its server has {truth:?}");
     }
-    Ok(Measured { driven, truth, counted })
+    Ok(Measured { driven, truth, counted, keys: None })
 }
 
 fn judge(run: Run, agrees: Option<bool>) -> Vec<Line> {
     let Run { name, server, rule, outcome, bytes } = run;
-    let Measured { driven, truth, counted } = match outcome.with_context(|| format!("at {}", server.addr)) {
-        Ok(measured) => measured,
-        Err(error) => return vec![Line::not_run(&name, &error)],
-    };
-    let verdict = rule.judge(&truth, &counted, agrees);
+    let Measured { driven, truth, counted, keys } =
+        match outcome.with_context(|| format!("at {}", server.addr)) {
+            Ok(measured) => measured,
+            Err(error) => return vec![Line::not_run(&name, &error)],
+        };
+    let verdict = keys.map_or_else(|| rule.judge(&truth, &counted, agrees), Verdict::Wrong);
     let line = |name: String, truth: u64, seen: u64, verdict: Verdict, note: String| Line {
         name,
         truth: Some(truth),

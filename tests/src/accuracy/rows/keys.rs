@@ -10,7 +10,25 @@ pub(super) fn rows() -> Vec<Row> {
     let plain =
         |length: usize| Row::new(&format!("keys of {length} bytes"), move |size| prepare(size, length, "k"));
     let encoded = Row::new("keys of 512 bytes, 1,536 encoded", |size| prepare(size, 512, "%C3"));
-    vec![plain(64), plain(128), plain(512), encoded]
+    let full = Row::new("table of keys full", full);
+    vec![plain(64), plain(128), plain(512), encoded, full]
+}
+
+/// Many more keys than the kernel's table has room for, and one hot key among them.
+fn full(size: Size) -> Result<Case> {
+    const IN_A_SEGMENT: u64 = 10;
+    let segments = size.of(4_000, 20_000);
+    Case::plain(move |server| {
+        let mut connection = Client::connect(server.addr)?;
+        for segment in 0..segments {
+            let cold =
+                (1..IN_A_SEGMENT).flat_map(|place| get(&format!("key-{}", segment * IN_A_SEGMENT + place)));
+            let requests: Vec<u8> = cold.chain(get("hot")).collect();
+            connection.send(&requests)?;
+            connection.answers(IN_A_SEGMENT)?;
+        }
+        Ok(Sent { get: segments * IN_A_SEGMENT, set: 0 }.into())
+    })
 }
 
 /// Distinct keys of `length` bytes, filled up with `filler`, which stands for one byte.
@@ -20,7 +38,8 @@ fn prepare(size: Size, length: usize, filler: &str) -> Result<Case> {
     Case::plain(move |server| {
         let mut connection = Client::connect(server.addr)?;
         for index in 0..number {
-            connection.ask(&get(&format!("{index:08}{filler}")))?;
+            // The number last: of long keys the end is shown.
+            connection.ask(&get(&format!("{filler}{index:08}")))?;
         }
         Ok(Sent { get: number, set: 0 }.into())
     })

@@ -1,0 +1,107 @@
+//! Reads by key: the server's own count of them against the kernel's table.
+
+use std::collections::HashMap;
+
+/// Reads by key, as the path had it.
+pub type KeyCounts = HashMap<String, u64>;
+
+/// The kernel's table for one server.
+#[derive(Clone, Debug, Default)]
+pub struct KeyTable {
+    /// Entries it has room for.
+    pub capacity: u64,
+    /// How often a key had to make room.
+    pub evictions: u64,
+    /// Reads since the key came into the table, and at most so many before, by key as the probe shows it.
+    pub keys: HashMap<String, (u64, u64)>,
+}
+
+/// Longest key, as sent, that the kernel keeps whole.
+const WHOLE: usize = 64;
+
+/// Compares; `lossless` says that every read was counted. Gives a note where the table was too small for all keys.
+///
+/// # Errors
+/// Says which key is wrong, and how.
+pub fn compare(truth: &KeyCounts, table: &KeyTable, lossless: bool) -> Result<Option<String>, String> {
+    let mut expected: HashMap<String, u64> = HashMap::new();
+    for (sent, count) in truth {
+        *expected.entry(shown(sent, table)).or_default() += count;
+    }
+    for (key, (requests, error)) in &table.keys {
+        let count = expected.get(key).copied().unwrap_or_default();
+        if *requests > count || (lossless && requests + error < count) {
+            return Err(format!("key {key:?}: {requests} counted, error {error}, {count} sent"));
+        }
+    }
+    if lossless && table.evictions == 0 {
+        let missing = expected.iter().find(|(key, _)| !table.keys.contains_key(*key));
+        return missing
+            .map_or(Ok(None), |(key, count)| Err(format!("key {key:?}: sent {count} times, not there")));
+    }
+    if table.evictions == 0 {
+        return Ok(None);
+    }
+    let (hottest, sent) = expected.iter().max_by_key(|(_, count)| **count).ok_or("no key was sent")?;
+    let counted = table.keys.get(hottest).copied();
+    if counted != Some((*sent, 0)) {
+        return Err(format!("the hottest key {hottest:?}: {sent} sent, counted as {counted:?}"));
+    }
+    let largest = table.keys.values().map(|(_, error)| error).max().copied().unwrap_or_default();
+    Ok(Some(format!(
+        "{} of {} keys are in the table; the hottest is exact ({sent}); each of the others lies between its count and \
+         that plus its error ({largest} at most)",
+        table.keys.len(),
+        expected.len()
+    )))
+}
+
+/// A key as the probe shows it.
+fn shown(sent: &str, table: &KeyTable) -> String {
+    if sent.len() > WHOLE {
+        // A hash and the end: the end decides, as rows with long keys have different ones.
+        let is_its = |name: &&String| {
+            name.split_once('…').is_some_and(|(hash, end)| hash.starts_with('#') && sent.ends_with(end))
+        };
+        return table.keys.keys().find(is_its).cloned().unwrap_or_else(|| sent.to_owned());
+    }
+    protocol::Key::from_path_segment(sent).map_or_else(|_| sent.to_owned(), |key| key.as_str().to_owned())
+}
+
+/// The key in a request's target.
+#[must_use]
+pub fn of_target(target: &str) -> Option<&str> {
+    target.strip_prefix("/data/")?.split(['?', '#']).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(evictions: u64, keys: &[(&str, u64, u64)]) -> KeyTable {
+        let keys = keys.iter().map(|(key, requests, error)| ((*key).to_owned(), (*requests, *error)));
+        KeyTable { capacity: 8, evictions, keys: keys.collect() }
+    }
+
+    fn sent(keys: &[(&str, u64)]) -> KeyCounts {
+        keys.iter().map(|(key, count)| ((*key).to_owned(), *count)).collect()
+    }
+
+    #[test]
+    fn a_whole_table_must_be_equal() {
+        let truth = sent(&[("a", 2), ("%61", 1), ("b", 1)]);
+        assert_eq!(compare(&truth, &table(0, &[("a", 3, 0), ("b", 1, 0)]), true), Ok(None));
+        assert!(compare(&truth, &table(0, &[("a", 3, 0)]), true).is_err());
+        assert!(compare(&truth, &table(0, &[("a", 2, 0), ("b", 1, 0)]), true).is_err());
+        assert!(compare(&truth, &table(0, &[("a", 3, 0), ("b", 2, 0)]), false).is_err());
+        assert_eq!(compare(&truth, &table(0, &[("a", 2, 0)]), false), Ok(None));
+    }
+
+    #[test]
+    fn a_full_table_must_hold_the_hottest_and_bound_the_others() {
+        let truth = sent(&[("hot", 9), ("a", 2), ("b", 1)]);
+        assert!(compare(&truth, &table(1, &[("hot", 9, 0), ("a", 1, 1)]), true).unwrap().is_some());
+        assert!(compare(&truth, &table(1, &[("hot", 8, 1), ("a", 1, 1)]), true).is_err());
+        assert!(compare(&truth, &table(1, &[("hot", 9, 0), ("a", 1, 0)]), true).is_err());
+    }
+}
