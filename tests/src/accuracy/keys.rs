@@ -16,6 +16,9 @@ pub struct KeyTable {
     pub keys: HashMap<String, (u64, u64)>,
 }
 
+/// A key with this part of all reads has more than an eighth of its set's: it must be there, and exact if it came early.
+const HOT_PART: u64 = 100;
+
 /// Longest key, as sent, that the kernel keeps whole.
 const WHOLE: usize = 64;
 
@@ -43,14 +46,17 @@ pub fn compare(truth: &KeyCounts, table: &KeyTable, lossless: bool) -> Result<Op
         return Ok(None);
     }
     let (hottest, sent) = expected.iter().max_by_key(|(_, count)| **count).ok_or("no key was sent")?;
+    let all: u64 = expected.values().sum();
     let counted = table.keys.get(hottest).copied();
-    if counted != Some((*sent, 0)) {
+    let is_hot = *sent >= all / HOT_PART;
+    if is_hot && counted != Some((*sent, 0)) {
         return Err(format!("the hottest key {hottest:?}: {sent} sent, counted as {counted:?}"));
     }
     let largest = table.keys.values().map(|(_, error)| error).max().copied().unwrap_or_default();
+    let hot = if is_hot { format!("the hottest is exact ({sent}); ") } else { String::new() };
     Ok(Some(format!(
-        "{} of {} keys are in the table; the hottest is exact ({sent}); each of the others lies between its count and \
-         that plus its error ({largest} at most)",
+        "{} of {} keys are in the table; {hot}the others lie between their counts and those plus their errors \
+         ({largest} at most)",
         table.keys.len(),
         expected.len()
     )))

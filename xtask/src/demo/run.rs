@@ -1,5 +1,6 @@
 //! One scenario against the running lab: reset, load, wait for quiet, read all witnesses.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -34,6 +35,12 @@ const COMPARED_WITHIN: Duration = Duration::from_secs(10);
 /// How much longer than planned a load run may take: its start, its last answers, its arithmetic.
 const LOAD_AIR: Duration = Duration::from_secs(60);
 
+/// The kernel's reads by key.
+type KeyReadsByName = HashMap<String, u64>;
+
+/// Keys a shard that are asked for: more than the scenarios have.
+const KEYS: u32 = 10_000;
+
 /// How often a scenario is tried whose generator could not keep its rate.
 const ATTEMPTS: u32 = 3;
 /// What the generator says then.
@@ -62,19 +69,32 @@ impl Stage<'_> {
     /// # Errors
     /// When the lab fails, the generator refuses to report, or the counters do not come to rest.
     pub(crate) fn run(&self, lab: &mut Lab, scenario: &Scenario) -> Result<Outcome> {
-        let (before, load) = self.loaded(lab, scenario)?;
+        let (before, keys_before, load) = self.loaded(lab, scenario)?;
         let after = self.settle(lab)?.first;
         let compare = if self.with_probe { Some(self.compare(lab)?) } else { None };
-        Ok(Outcome::new(scenario.name, load, &before, &after, compare))
+        let mut outcome = Outcome::new(scenario.name, load, &before, &after, compare);
+        if let (Some(before), Some(after)) = (keys_before, self.keys()?) {
+            outcome.kernel_hottest = outcome.load.hottest_key.as_ref().map(|hottest| {
+                let reads = |keys: &KeyReadsByName| keys.get(&hottest.key).copied().unwrap_or(0);
+                reads(&after).saturating_sub(reads(&before))
+            });
+        }
+        Ok(outcome)
     }
 
-    /// The counters before the load, and the load's report; once more, from a reset, when the machine was too busy.
-    fn loaded(&self, lab: &mut Lab, scenario: &Scenario) -> Result<(Reading, LoadReport)> {
+    /// The counters and the kernel's reads by key before the load, and the load's report; once more, from a reset, when
+    /// the machine was too busy.
+    fn loaded(
+        &self,
+        lab: &mut Lab,
+        scenario: &Scenario,
+    ) -> Result<(Reading, Option<KeyReadsByName>, LoadReport)> {
         for attempt in 1.. {
             self.reset()?;
             let before = self.settle(lab)?.last;
+            let keys = self.keys()?;
             match self.load(lab, scenario) {
-                Ok(load) => return Ok((before, load)),
+                Ok(load) => return Ok((before, keys, load)),
                 Err(error) if attempt < ATTEMPTS && error.to_string().contains(TOO_BUSY) => {
                     println!("  {}: the machine was too busy for the load's rate; once more", scenario.name);
                 }
@@ -129,6 +149,20 @@ impl Stage<'_> {
             None
         };
         Ok((Reading { app, kernel }, active))
+    }
+
+    /// The kernel's reads by key, of all shards together; absent without the probe.
+    fn keys(&self) -> Result<Option<KeyReadsByName>> {
+        if !self.with_probe {
+            return Ok(None);
+        }
+        let answer: ProbeKeys =
+            self.client.get(&format!("{}/api/keys?limit={KEYS}", url(self.ports.probe())))?;
+        let mut reads = HashMap::new();
+        for key in answer.shards.into_iter().flat_map(|shard| shard.keys) {
+            *reads.entry(key.key).or_default() += key.requests;
+        }
+        Ok(Some(reads))
     }
 
     fn load(&self, lab: &mut Lab, scenario: &Scenario) -> Result<LoadReport> {
@@ -210,6 +244,23 @@ struct Stats {
 #[derive(Deserialize)]
 struct Comparison {
     shards: Vec<Compared>,
+}
+
+/// The probe's `/api/keys`.
+#[derive(Deserialize)]
+struct ProbeKeys {
+    shards: Vec<ShardKeys>,
+}
+
+#[derive(Deserialize)]
+struct ShardKeys {
+    keys: Vec<KeyReads>,
+}
+
+#[derive(Deserialize)]
+struct KeyReads {
+    key: String,
+    requests: u64,
 }
 
 /// The probe's `/api/shards`.

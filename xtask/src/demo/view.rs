@@ -140,6 +140,17 @@ fn checks(outcome: &Outcome) -> Vec<(bool, String)> {
             ),
         ),
     ];
+    if let Some((hottest, kernel)) = load.hottest_key.as_ref().zip(outcome.kernel_hottest) {
+        checks.push((
+            outcome.hottest_key_agrees(),
+            format!(
+                "hottest key: `{}` sent {} times, {} of them seen by the kernel at a shard's socket",
+                hottest.key,
+                thousands(hottest.sent),
+                thousands(kernel)
+            ),
+        ));
+    }
     if let Some(reached) = &outcome.reached {
         let expected = reached.predicted.cold_start * load.duration_seconds;
         checks.push((

@@ -117,6 +117,8 @@ pub(crate) struct Outcome {
     pub(crate) reached: Option<Reached>,
     /// Absent without the probe.
     pub(crate) compare: Option<Vec<Compared>>,
+    /// Reads of the hottest key that the kernel saw at a shard's socket; absent without the probe.
+    pub(crate) kernel_hottest: Option<u64>,
 }
 
 impl Outcome {
@@ -159,7 +161,7 @@ impl Outcome {
             predicted,
             z: poisson_z(requests, predicted.cold_start * load.duration_seconds),
         });
-        Self { scenario, load, shards, reached, compare }
+        Self { scenario, load, shards, reached, compare, kernel_hottest: None }
     }
 
     /// Generator, application and kernel have equal integers for every shard, and no answer is unaccounted for.
@@ -183,9 +185,18 @@ impl Outcome {
         })
     }
 
+    /// Every request for the hottest key reached a shard, by the kernel's count; true where no kernel was asked, or a
+    /// cache stood between.
+    pub(crate) fn hottest_key_agrees(&self) -> bool {
+        let Some((hottest, kernel)) = self.load.hottest_key.as_ref().zip(self.kernel_hottest) else {
+            return true;
+        };
+        self.reached.is_some() || kernel == hottest.sent
+    }
+
     /// Everybody who was asked agrees.
     pub(crate) fn agrees(&self) -> bool {
-        self.counts_agree() && self.theory_agrees() && self.compare_agrees()
+        self.counts_agree() && self.theory_agrees() && self.compare_agrees() && self.hottest_key_agrees()
     }
 
     /// Requests that reached a shard, by the generator's answers.

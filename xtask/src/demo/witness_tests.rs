@@ -95,3 +95,16 @@ fn the_hot_shards_p95_is_set_against_the_others_median() {
     silent.shards[1].p95_ms = None;
     assert_eq!(agreeing("celebrity", silent).p95_over_others(0), None);
 }
+
+#[test]
+fn the_kernel_must_have_seen_every_read_of_the_hottest_key_but_for_a_cache() {
+    let mut outcome = agreeing("celebrity", celebrity_report());
+    assert!(outcome.hottest_key_agrees(), "the kernel is not missed");
+    outcome.kernel_hottest = Some(1_500);
+    assert!(outcome.agrees());
+    outcome.kernel_hottest = Some(1_499);
+    assert!(!outcome.agrees() && outcome.counts_agree());
+    let mut cached = agreeing("with-caching", caching_report());
+    cached.kernel_hottest = Some(1);
+    assert!(cached.agrees());
+}
