@@ -7,6 +7,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use probe_common::head::Tally;
+use probe_common::key::KeyText;
 use probe_common::scan::Scan;
 use probe_common::stream::{Admission, Stream, begins_request};
 
@@ -21,12 +22,14 @@ const FIRST: u32 = u32::MAX - 40;
 
 fuzz_target!(|input: &[u8]| {
     let Some((cuts, stream)) = split(input) else { return };
-    let whole = count(stream, &[], false);
-    assert_eq!(count(stream, &cuts, false), whole, "cut at {cuts:?}");
-    assert_eq!(count(stream, &cuts, true), whole, "cut at {cuts:?}, with repeats");
+    let (whole, keys) = count(stream, &[], false);
+    assert_eq!(count(stream, &cuts, false), (whole, keys.clone()), "cut at {cuts:?}");
+    assert_eq!(count(stream, &cuts, true), (whole, keys.clone()), "cut at {cuts:?}, with repeats");
     let expected = oracle::judge(stream);
     let counts = (whole.get, whole.set, whole.control);
     assert_eq!(counts, expected.counts, "{:?}: {}", expected.end, stream.escape_ascii());
+    let equal = keys.iter().zip(&expected.keys).all(|(key, sent)| oracle::is(key, sent));
+    assert!(equal && keys.len() == expected.keys.len(), "{keys:?}: {}", stream.escape_ascii());
 });
 
 fn split(input: &[u8]) -> Option<(Vec<usize>, &[u8])> {
@@ -40,11 +43,11 @@ fn split(input: &[u8]) -> Option<(Vec<usize>, &[u8])> {
     Some((cuts, stream))
 }
 
-fn count(stream: &[u8], cuts: &[usize], repeats: bool) -> Tally {
+fn count(stream: &[u8], cuts: &[usize], repeats: bool) -> (Tally, Vec<KeyText>) {
     let mut connection = Stream::default();
     connection.open(Some(FIRST), FIRST);
     let mut scan = Scan::EMPTY;
-    let mut total = Tally::default();
+    let mut total = (Tally::default(), Vec::new());
     let mut from = 0;
     for to in cuts.iter().copied().chain([stream.len()]) {
         segment(&mut connection, &mut scan, &mut total, stream, from, to);
@@ -59,7 +62,7 @@ fn count(stream: &[u8], cuts: &[usize], repeats: bool) -> Tally {
 fn segment(
     connection: &mut Stream,
     scan: &mut Scan,
-    total: &mut Tally,
+    (total, keys): &mut (Tally, Vec<KeyText>),
     stream: &[u8],
     from: usize,
     to: usize,
@@ -73,7 +76,7 @@ fn segment(
     let begins = connection.wants_first_bytes() && begins;
     if let Admission::Parse(skip) = connection.admit(sequence, length, begins) {
         scan.begin(skip, length);
-        scan.read(&mut connection.head, payload, STEPS);
+        scan.read(&mut connection.head, payload, STEPS, |key| keys.push(*key));
         assert!(scan.is_done() && scan.at <= scan.end, "{} of {} bytes", scan.at, scan.end);
         total.get += scan.tally.get;
         total.set += scan.tally.set;

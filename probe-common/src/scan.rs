@@ -5,6 +5,8 @@
 //! verifier would tell its values apart and never finish.
 
 use crate::head::{Head, Tally};
+#[cfg(not(target_arch = "bpf"))]
+use crate::key::KeyText;
 
 /// Bytes of payload looked at between two copies. A usual request head fits into one.
 pub const WINDOW: usize = 256;
@@ -120,12 +122,16 @@ impl Scan {
     }
 
     /// Reads a whole segment as the kernel program does, in at most `steps` steps, with [`begin`](Self::begin) before.
+    /// Hands `on_key` the key of each read.
     #[cfg(not(target_arch = "bpf"))]
-    pub fn read(&mut self, head: &mut Head, payload: &[u8], steps: u32) {
+    pub fn read(&mut self, head: &mut Head, payload: &[u8], steps: u32, mut on_key: impl FnMut(&KeyText)) {
         for _ in 0..steps {
             match self.step(head) {
                 Next::Step => {}
-                Next::Get => head.key_taken(),
+                Next::Get => {
+                    on_key(&head.key);
+                    head.key_taken();
+                }
                 Next::Done => return,
                 Next::Load => {
                     let length = self.wanted();

@@ -1,9 +1,12 @@
 //! One connection as the kernel program keeps it, fed segment by segment.
 
 use probe_common::head::Tally;
+use probe_common::key::KeyText;
 use probe_common::requests::Reason;
 use probe_common::scan::Scan;
 use probe_common::stream::{Admission, Stream, begins_request};
+
+use crate::oracle;
 
 /// As many steps for a segment as the kernel program has.
 pub(crate) const STEPS: u32 = 1 << 17;
@@ -12,6 +15,8 @@ pub(crate) struct Connection {
     pub(crate) stream: Stream,
     scan: Scan,
     pub(crate) tally: Tally,
+    /// Of each read.
+    keys: Vec<KeyText>,
     pub(crate) repeats: u32,
     /// Requests that are timed.
     pub(crate) timed: u32,
@@ -41,7 +46,17 @@ impl Connection {
         let mut scan = Scan::EMPTY;
         scan.words.fill(0x0a0d_0a0d_2f54_4547);
         let (stream, tally) = (Stream::default(), Tally::default());
-        Self { stream, scan, tally, repeats: 0, timed: 0, unparsed: Vec::new(), next, steps: STEPS }
+        Self {
+            stream,
+            scan,
+            tally,
+            keys: Vec::new(),
+            repeats: 0,
+            timed: 0,
+            unparsed: Vec::new(),
+            next,
+            steps: STEPS,
+        }
     }
 
     pub(crate) fn with_steps(mut self, steps: u32) -> Self {
@@ -69,7 +84,8 @@ impl Connection {
             Admission::Unparsed(reason) => self.unparsed.push(reason),
             Admission::Parse(skip) => {
                 self.scan.begin(skip, length);
-                self.scan.read(&mut self.stream.head, payload, self.steps);
+                let keys = &mut self.keys;
+                self.scan.read(&mut self.stream.head, payload, self.steps, |key| keys.push(*key));
                 self.tally.get += self.scan.tally.get;
                 self.tally.set += self.scan.tally.set;
                 self.tally.control += self.scan.tally.control;
@@ -82,6 +98,12 @@ impl Connection {
     /// An answer's bytes go out.
     pub(crate) fn answer(&mut self) {
         self.stream.answered = 1;
+    }
+
+    /// Whether these, in this order, are the keys of the reads.
+    pub(crate) fn has_keys(&self, expected: &[Vec<u8>]) -> bool {
+        self.keys.len() == expected.len()
+            && self.keys.iter().zip(expected).all(|(key, sent)| oracle::is(key, sent))
     }
 
     pub(crate) fn counts(&self) -> (u32, u32, u32) {

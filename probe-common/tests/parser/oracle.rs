@@ -1,12 +1,28 @@
 //! What `httparse`, `http` and hyper's rules for bodies and connections make of a byte stream.
 
 use probe_common::head::{MAX_HEAD, MAX_HEADERS};
+use probe_common::key::{self, KeyText};
 
 /// Counts of complete heads, and how the stream ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) counts: (u32, u32, u32),
+    /// The keys of the reads, as sent.
+    pub(crate) keys: Vec<Vec<u8>>,
     pub(crate) end: End,
+}
+
+/// Whether the parser's key is this one.
+pub(crate) fn is(key: &KeyText, sent: &[u8]) -> bool {
+    let mut whole = KeyText::default();
+    for bytes in sent.chunks(8) {
+        let mut word = [0; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        whole.append(u64::from_le_bytes(word), bytes.len() as u32);
+    }
+    whole.end();
+    let kept: Vec<u8> = key::kept(&key.words, key.length).collect();
+    key.length as usize == sent.len() && sent.ends_with(&kept) && key.hash == whole.hash
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +42,7 @@ pub(crate) enum End {
 }
 
 pub(crate) fn judge(mut bytes: &[u8]) -> Verdict {
-    let mut counts = (0, 0, 0);
+    let (mut counts, mut keys) = ((0, 0, 0), Vec::new());
     loop {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS as usize];
         let mut request = httparse::Request::new(&mut headers);
@@ -35,47 +51,50 @@ pub(crate) fn judge(mut bytes: &[u8]) -> Verdict {
             Ok(httparse::Status::Partial) => {
                 // Empty lines before a request are not a request yet.
                 let empty = bytes.is_empty() || bytes.ends_with(b"\n") && request.method.is_none();
-                return Verdict { counts, end: if empty { End::Idle } else { End::Inside } };
+                return Verdict { counts, keys, end: if empty { End::Idle } else { End::Inside } };
             }
-            Err(_) => return Verdict { counts, end: End::Malformed },
+            Err(_) => return Verdict { counts, keys, end: End::Malformed },
         };
         let target = request.path.unwrap_or_default();
         if length > MAX_HEAD as usize || http::Uri::try_from(target).is_err() && target.starts_with('/') {
-            return Verdict { counts, end: End::Malformed };
+            return Verdict { counts, keys, end: End::Malformed };
         }
         if !target.starts_with('/') && target != "*" {
-            return Verdict { counts, end: End::Target };
+            return Verdict { counts, keys, end: End::Target };
         }
         let Some(body) = body(request.version, request.headers) else {
-            return Verdict { counts, end: End::Malformed };
+            return Verdict { counts, keys, end: End::Malformed };
         };
         match kind(request.method.unwrap_or_default(), target) {
-            Kind::Get => counts.0 += 1,
+            Kind::Get(key) => {
+                counts.0 += 1;
+                keys.push(key.as_bytes().to_vec());
+            }
             Kind::Set => counts.1 += 1,
             Kind::Control => counts.2 += 1,
         }
-        let Body::Length(body) = body else { return Verdict { counts, end: End::Chunked } };
+        let Body::Length(body) = body else { return Verdict { counts, keys, end: End::Chunked } };
         if closes(request.version, request.headers) {
-            return Verdict { counts, end: End::Closed };
+            return Verdict { counts, keys, end: End::Closed };
         }
         let rest = &bytes[length..];
         if (rest.len() as u64) < body {
-            return Verdict { counts, end: End::Inside };
+            return Verdict { counts, keys, end: End::Inside };
         }
         bytes = &rest[body as usize..];
     }
 }
 
-enum Kind {
-    Get,
+enum Kind<'a> {
+    Get(&'a str),
     Set,
     Control,
 }
 
-fn kind(method: &str, target: &str) -> Kind {
+fn kind<'a>(method: &str, target: &'a str) -> Kind<'a> {
     let path = &target[..target.find(['?', '#']).unwrap_or(target.len())];
     match (method, path.strip_prefix("/data/")) {
-        ("GET", Some(key)) if !key.is_empty() && !key.contains('/') => Kind::Get,
+        ("GET", Some(key)) if !key.is_empty() && !key.contains('/') => Kind::Get(key),
         ("POST", None) if path == "/data" => Kind::Set,
         _ => Kind::Control,
     }

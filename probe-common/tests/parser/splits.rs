@@ -15,6 +15,7 @@ fn line_end() -> impl Strategy<Value = &'static str> {
 fn target() -> impl Strategy<Value = String> {
     prop_oneof![
         6 => "/data/[a-zA-Z0-9%._~-]{1,24}".prop_map(String::from),
+        1 => "/data/[a-zü]{1,100}".prop_map(String::from),
         1 => "/data/[a-z]{0,4}[?#/][a-z/?#]{0,6}",
         1 => "/dat[a-z/]{0,6}",
         2 => select(vec!["/data", "/data?x=/", "/stats", "/", "*", "/data/", "/data/ü", "/data/\u{1f600}?ü#\u{20ac}"]).prop_map(String::from),
@@ -99,6 +100,7 @@ proptest! {
             connection.append(&stream[from..to]);
         }
         prop_assert_eq!(connection.counts(), expected.counts);
+        prop_assert!(connection.has_keys(&expected.keys));
         prop_assert!(connection.unparsed.is_empty());
         prop_assert!(connection.stream.head.between_requests());
     }
@@ -114,6 +116,7 @@ proptest! {
             connection.append(&stream[from..to]);
         }
         prop_assert_eq!(connection.counts(), expected.counts);
+        prop_assert!(connection.has_keys(&expected.keys));
         match expected.end {
             // A target that is not judged may have come before.
             End::Malformed => prop_assert!(
@@ -147,6 +150,7 @@ proptest! {
             connection.segment(first.wrapping_add(old as u32), &stream[old..to]);
         }
         prop_assert_eq!(connection.counts(), expected.counts);
+        prop_assert!(connection.has_keys(&expected.keys));
         prop_assert!(connection.unparsed.is_empty());
     }
 

@@ -81,6 +81,8 @@ fn a_full_table_bounds_what_it_does_not_know() {
             .chain(get("hot"))
             .collect();
         client.send(&requests);
+        // One segment at a time: this thread may change CPUs, and segments overtake one another.
+        watched.server.wait_for(client.sent);
     }
     let table = watched.keys(client.sent);
     assert_eq!(table.used, CAPACITY);
