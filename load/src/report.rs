@@ -66,6 +66,15 @@ pub struct HottestKey {
     pub sent: u64,
 }
 
+/// A key and how often it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentKey {
+    /// Which.
+    pub key: String,
+    /// Requests for it.
+    pub sent: u64,
+}
+
 /// One stream in the report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamReport {
@@ -166,6 +175,8 @@ pub struct Report {
     pub shards: Vec<ShardReport>,
     /// The hottest key.
     pub hottest_key: Option<HottestKey>,
+    /// The keys asked for most, most first, counted one by one; empty in an open loop.
+    pub keys: Vec<SentKey>,
     /// Latency of right answers, from when they were due.
     pub latency_ms: Quantiles,
     /// By stream; empty in a closed loop.
@@ -226,6 +237,7 @@ impl Report {
                 predicted_share: *share,
                 sent: tally.hottest_sent,
             }),
+            keys: Vec::new(),
             latency_ms: Quantiles::of(&tally.latencies),
             streams: Vec::new(),
             thresholds: Vec::new(),

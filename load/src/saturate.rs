@@ -16,7 +16,7 @@ use crate::control::{self, Gateway, LoadError};
 use crate::keys::{Draws, KeySpace};
 use crate::predict;
 use crate::progress::Progress;
-use crate::report::Report;
+use crate::report::{Report, SentKey};
 use crate::scenario::Stream;
 use crate::tally::Tally;
 
@@ -24,6 +24,9 @@ use crate::tally::Tally;
 const POINTLESS: u64 = 1_000;
 /// The share of errors that a report must stay below.
 const ERROR_SHARE: f64 = 0.01;
+
+/// So many keys are in the report.
+const KEYS_SHOWN: usize = 100;
 
 /// The places requests go to: the gateway alone, or every shard.
 struct Targets {
@@ -40,6 +43,8 @@ struct Shared {
     draws: Draws,
     left: u64,
     tally: Tally,
+    /// Requests of each key.
+    by_key: Vec<u64>,
     stopped: bool,
 }
 
@@ -80,6 +85,7 @@ pub async fn run(args: &SaturateArgs) -> Result<Report, LoadError> {
         draws: targets.keys.draws(args.seed),
         left: args.requests.get(),
         tally: Tally::new(shards.get() as usize),
+        by_key: vec![0; args.keys.get()],
         stopped: false,
     }));
     let start = Instant::now();
@@ -107,8 +113,17 @@ pub async fn run(args: &SaturateArgs) -> Result<Report, LoadError> {
     #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
     let per_second = shared.tally.sent as f64 / elapsed.as_secs_f64();
     report.achieved_per_second = per_second;
+    report.keys = most_sent(&targets.keys, &shared.by_key);
     report.judge_errors(ERROR_SHARE);
     Ok(report)
+}
+
+/// The keys with the most requests; equal ones in their order in the key space.
+fn most_sent(keys: &KeySpace, by_key: &[u64]) -> Vec<SentKey> {
+    let mut order: Vec<usize> = (0..by_key.len()).filter(|key| by_key[*key] > 0).collect();
+    order.sort_by_key(|key| std::cmp::Reverse(by_key[*key]));
+    let shown = order.into_iter().take(KEYS_SHOWN);
+    shown.map(|key| SentKey { key: keys.keys()[key].as_str().to_owned(), sent: by_key[key] }).collect()
 }
 
 /// One connection (one to each target): asks until no request is left.
@@ -131,6 +146,7 @@ async fn ask_on(shared: &RefCell<Shared>, targets: &Targets, progress: &Progress
         progress.sent.fetch_add(1, Ordering::Relaxed);
 
         let mut shared = shared.borrow_mut();
+        shared.by_key[key] += 1;
         shared.tally.sent(key, Duration::ZERO, sent - start);
         shared.tally.ended(owner, result, latency);
         if let Err(fault) = result {

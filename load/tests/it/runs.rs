@@ -1,6 +1,7 @@
 //! Scenarios and saturation, their reports equal to the stub's books to the request.
 
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::stub::{Behaviour, Stub, said};
@@ -94,6 +95,10 @@ fn saturation_sends_exactly_its_number_and_counts_each() {
         "zipf:1.1",
     ]);
     agree(&report, &stub);
+    let (books, keys) = (stub.books(), report["keys"].as_array().unwrap());
+    let counted = keys.iter().map(|key| (key["key"].as_str().unwrap(), key["sent"].as_u64().unwrap()));
+    assert_eq!(counted.collect::<HashMap<_, _>>(), books.keys.iter().map(|(k, n)| (&**k, *n)).collect());
+    assert!(keys.is_sorted_by_key(|key| std::cmp::Reverse(key["sent"].as_u64())));
     assert_eq!((&report["sent"], &report["errors"]), (&json!(20_000), &json!(0)));
     assert_eq!(report["offered_per_second"], Value::Null);
     assert!(report["achieved_per_second"].as_f64().unwrap() > 0.0);
