@@ -2,12 +2,13 @@
 //!
 //! [`lab::Lab`] is one running lab; [`process::Process`] one of its processes; [`kernel::available`] decides whether a test that
 //! needs eBPF runs, is named as skipped, or (with `CI=true`) fails. [`accuracy`] is the accuracy suite, [`churn`] the run of
-//! a million connections: programs of their own.
+//! a million connections, [`candidates`] the comparison of ways to count keys: programs of their own.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot start its lab ends there")]
 
 pub mod accuracy;
 pub mod build;
+pub mod candidates;
 pub mod churn;
 pub mod kernel;
 pub mod lab;

@@ -23,6 +23,15 @@ pub(crate) enum Bench {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Ways to count keys in the kernel, side by side: what each finds of a million keys, how right its counts are, its cost
+    Keys {
+        /// Draws a stream
+        #[arg(long, value_name = "N", default_value_t = 5_000_000)]
+        draws: u64,
+        /// Write the tables as Markdown
+        #[arg(long, value_name = "FILE")]
+        markdown: Option<PathBuf>,
+    },
     /// Counting, windows, verdict and what-if: the sketches side by side, and what each part costs
     Hotspot,
 }
@@ -34,6 +43,7 @@ pub(crate) enum Bench {
 pub(crate) fn run(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Churn { connections, json } => churn(tree, *connections, json.as_deref()),
+        Bench::Keys { draws, markdown } => keys(tree, *draws, markdown.as_deref()),
         Bench::Hotspot => {
             process::run(
                 cargo(tree)
@@ -57,4 +67,18 @@ fn churn(tree: &Tree, connections: u64, json: Option<&Path>) -> Result<ExitCode>
         churn.arg("--json").arg(file);
     }
     suite::run(&mut churn)
+}
+
+fn keys(tree: &Tree, draws: u64, markdown: Option<&Path>) -> Result<ExitCode> {
+    setup::ensure(&[Part::Build, Part::Kernel])?;
+    let object = build_ebpf::candidates(tree)?;
+    let mut build = cargo(tree);
+    build.args(["build", "--quiet", "--release", "-p", "lab-tests", "--bin", "key_candidates"]);
+    process::run(&mut build, "cargo build")?;
+    let mut keys = suite::as_root(tree, "key_candidates", "loads kernel programs")?;
+    keys.arg("--object").arg(object).args(["--draws", &draws.to_string()]);
+    if let Some(file) = markdown {
+        keys.arg("--markdown").arg(file);
+    }
+    suite::run(&mut keys)
 }

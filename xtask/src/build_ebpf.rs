@@ -16,6 +16,12 @@ use crate::{setup, signals};
 /// The linker for the kernel's target. Later releases drop the LLVM that distributions' compilers use.
 const LINKER: (&str, &str) = ("bpf-linker", "0.13.0");
 
+/// The probe's kernel programs, by their name in `probe-ebpf`.
+const PROBE: &str = "probe-ebpf";
+
+/// Other ways to count keys, for a comparison.
+const CANDIDATES: &str = "key-candidates";
+
 const TARGET: &str = "bpfel-unknown-none";
 
 /// Flags without which the kernel refuses maps described by BTF.
@@ -45,11 +51,20 @@ pub(crate) fn run_if_possible(tree: &Tree) -> Result<Option<anyhow::Error>> {
         }
     };
     println!("Kernel programs: built with {}.", compiler.shown());
-    let built = compile(tree, &compiler, &linker)?;
+    let built = compile(tree, &compiler, &linker, PROBE)?;
     let object = tree.kernel_object();
     let news = if install(&built, &object)? { "new" } else { "unchanged" };
     println!("Kernel object: {} ({news}).", tree.shown(&object));
     Ok(None)
+}
+
+/// Builds the programs that compare ways to count keys; gives the object, which nothing embeds.
+///
+/// # Errors
+/// As for [`run`].
+pub(crate) fn candidates(tree: &Tree) -> Result<PathBuf> {
+    let (compiler, linker) = linker(tree)?;
+    compile(tree, &compiler, &linker, CANDIDATES)
 }
 
 /// A compiler for the kernel and a linker that goes with it, installed if need be.
@@ -105,18 +120,18 @@ fn with_folder(folder: &Path) -> OsString {
     std::env::join_paths(folders).unwrap_or(path)
 }
 
-fn compile(tree: &Tree, compiler: &Compiler, linker: &Path) -> Result<PathBuf> {
+fn compile(tree: &Tree, compiler: &Compiler, linker: &Path, programs: &str) -> Result<PathBuf> {
     let folder = tree.target.join("bpf").join("build");
     let mut command = kernel_cargo(tree, compiler)?;
     command
-        .arg("build")
+        .args(["build", "--bin", programs])
         .args(["--release", "-Z", "build-std=core", "--target", TARGET, "--target-dir"])
         .arg(&folder)
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
         // This variable replaces every other source of flags, so a caller's host flags cannot leak in.
         .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"));
     process::run(&mut command, "building the kernel programs")?;
-    Ok(folder.join(TARGET).join("release").join("probe-ebpf"))
+    Ok(folder.join(TARGET).join("release").join(programs))
 }
 
 /// Lints the kernel programs with the clippy `driver` that belongs to `compiler`.
