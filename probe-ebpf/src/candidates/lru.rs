@@ -26,12 +26,13 @@ pub fn read(key: &KeyText) {
 pub unsafe extern "C" fn count_recent(key: *const KeyText) -> u64 {
     // SAFETY: the caller's promise.
     let Some(key) = (unsafe { key.as_ref() }) else { return 0 };
-    match LRU.get_ptr_mut(&key.words) {
+    let words = &key.words;
+    match LRU.get_ptr_mut(words) {
         // SAFETY: the entry of this key or, since a moment, of another; one CPU counts here.
         Some(count) => unsafe { *count += 1 },
         None => {
             // Refused only when all entries are in other CPUs' hands: then the read is lost.
-            let _ = LRU.insert(&key.words, &1, BPF_ANY as u64);
+            let _ = LRU.insert(words, 1, BPF_ANY as u64);
         }
     }
     1

@@ -1,6 +1,7 @@
 //! The whole lab end to end.
 //!
 //! - `exactness`: generator = application = kernel, in every scenario and at saturation
+//! - `keys`: the same key by key, and the hottest of a million keys found in fixed memory
 //! - `bypass`: what reaches a shard without the gateway is named
 //! - `hot_keys`: kernel and application call the same keys hot
 //! - `baselines`: the same through resets, a shard's restart and a probe's restart
@@ -28,6 +29,7 @@ mod capacity;
 mod churn;
 mod exactness;
 mod hot_keys;
+mod keys;
 mod memory;
 mod operations;
 mod probe_death;
