@@ -117,7 +117,7 @@ pub fn adopt(context: &SockOpsContext, shard: u32, client: Endpoint) -> Option<(
 }
 
 const STREAM_WORDS: usize = size_of::<Stream>() / 8;
-const _: () = assert!(size_of::<Stream>() % 8 == 0);
+const _: () = assert!(size_of::<Stream>().is_multiple_of(8));
 
 /// Makes a stream new. Word by word, as an assignment would be a call with a loop over bytes, which the verifier refuses
 /// to processes without CAP_PERFMON.
