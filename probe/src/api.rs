@@ -246,6 +246,7 @@ pub fn features(probe: &Probe) -> Vec<Feature> {
     vec![
         signal("traffic", None),
         signal("requests", None),
+        signal("keys", None),
         signal("latency", None),
         signal("reconciliation", None),
         signal("connections", Some(ConnectionsMap::PROGRAM)),

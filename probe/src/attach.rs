@@ -141,6 +141,37 @@ pub fn attach(
     Ok(statuses)
 }
 
+/// What the kernel takes of the programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rehearsal {
+    /// The programs that it takes.
+    pub taken: Vec<&'static str>,
+    /// Why it does not take others, which the probe can do without.
+    pub refused: Vec<String>,
+}
+
+/// Loads every program as [`attach`] does, and attaches none.
+///
+/// # Errors
+/// When a required program is refused.
+pub fn rehearse(ebpf: &mut Ebpf) -> Result<Rehearsal, ObjectError> {
+    let mut rehearsal = Rehearsal::default();
+    for row in &TABLE {
+        let mut name = row.program;
+        let mut outcome = load_one(ebpf, name).map(drop);
+        if let (Err(ObjectError::Refused { .. }), Some(other)) = (&outcome, row.otherwise) {
+            name = other;
+            outcome = load_one(ebpf, name).map(drop);
+        }
+        match outcome {
+            Ok(()) => rehearsal.taken.push(name),
+            Err(error) if row.required => return Err(error),
+            Err(error) => rehearsal.refused.push(error.to_string()),
+        }
+    }
+    Ok(rehearsal)
+}
+
 fn attach_one(
     ebpf: &mut Ebpf,
     name: &'static str,
@@ -148,8 +179,7 @@ fn attach_one(
     cgroup: &File,
     links: &mut Links<'_>,
 ) -> Result<(), ObjectError> {
-    let program = ebpf.program_mut(name).ok_or(ObjectError::Missing { what: name })?;
-    load(program).map_err(|error| ObjectError::of_program(name, error))?;
+    let program = load_one(ebpf, name)?;
     let attach = |program: &mut Program| {
         link(program, row.at, cgroup).map_err(|error| ObjectError::of_program(name, error))
     };
@@ -158,6 +188,12 @@ fn attach_one(
         Links::Pinned(set) => set.place(row.program, program, attach)?,
     }
     Ok(())
+}
+
+fn load_one<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Program, ObjectError> {
+    let program = ebpf.program_mut(name).ok_or(ObjectError::Missing { what: name })?;
+    load(program).map_err(|error| ObjectError::of_program(name, error))?;
+    Ok(program)
 }
 
 fn load(program: &mut Program) -> Result<(), ProgramError> {

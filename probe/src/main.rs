@@ -36,6 +36,10 @@ fn check(args: RunArgs) -> ExitCode {
     };
     let mut findings = preflight::check(config.cgroup.as_deref());
     findings.extend(config.pin.as_deref().map(preflight::pin_finding));
+    // Pointless where something is missing that it takes.
+    if findings.iter().all(|finding| finding.passed) {
+        findings.push(preflight::programs_finding(config.switches));
+    }
     for finding in &findings {
         println!("{} {}", if finding.passed { "ok  " } else { "FAIL" }, finding.line());
     }

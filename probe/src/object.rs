@@ -45,14 +45,16 @@ pub enum ObjectError {
     },
     /// The kernel refused a program for another reason: most often it is too old.
     #[error(
-        "the kernel refuses the program {program} ({source}): kernels from 6.1 on are known to take it (`uname -r` \
-         names yours); LOG_LEVEL=debug shows the verifier's last lines"
+        "the kernel refuses the program {program} ({source}; {verifier}): kernels from 6.1 on are known to take it \
+         (`uname -r` names yours); LOG_LEVEL=debug shows the verifier's last lines"
     )]
     Refused {
         /// The program's name.
         program: String,
         /// What the kernel said.
         source: std::io::Error,
+        /// The verifier's own reason, in one line.
+        verifier: String,
     },
     /// Something of the object that must be there is not.
     #[error("the kernel object has no {what}: run \"cargo xtask build-ebpf\", then build the probe again")]
@@ -98,7 +100,8 @@ impl ObjectError {
                 if io_error.raw_os_error() == Some(libc::EPERM) {
                     return Self::NotPermitted { what: format!("loading {program}"), source: io_error };
                 }
-                Self::Refused { program: program.to_owned(), source: io_error }
+                let verifier = reason_in(&verifier_log.to_string());
+                Self::Refused { program: program.to_owned(), source: io_error, verifier }
             }
             ProgramError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::EPERM) => {
                 Self::NotPermitted { what: format!("attaching {program}"), source: error.io_error }
@@ -196,9 +199,27 @@ fn last_lines(text: &str) -> String {
     lines[lines.len().saturating_sub(VERIFIER_LINES)..].join("\n")
 }
 
+/// The verifier's reason: the last line that is not one of its counts.
+fn reason_in(log: &str) -> String {
+    let mut lines = log.lines().rev().map(str::trim);
+    let is_reason = |line: &&str| {
+        let counts = ["processed ", "verification time", "stack depth", "insns "];
+        !line.is_empty() && !counts.iter().any(|count| line.starts_with(count))
+    };
+    lines.find(is_reason).map_or_else(|| "the verifier says nothing".to_owned(), |line| format!("{line:?}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_verifiers_reason_is_the_line_above_its_counts() {
+        let log = "12: (85) call bpf_loop#181\nR1 type=scalar expected=fp\n\nverification time 7 usec\n\
+                   stack depth 8\nprocessed 13 insns (limit 1000000) max_states_per_insn 0\n";
+        assert_eq!(reason_in(log), "\"R1 type=scalar expected=fp\"");
+        assert_eq!(reason_in("processed 1 insns"), "the verifier says nothing");
+    }
 
     #[test]
     fn an_object_of_another_layout_is_refused_by_name() {

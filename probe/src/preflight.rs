@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::object;
+use crate::attach::{self, Rehearsal};
+use crate::config::Switches;
+use crate::object::{self, ObjectError};
 use crate::pin::folder;
 use crate::privileges::{self, Capability};
 
@@ -41,7 +43,7 @@ impl Finding {
     }
 }
 
-/// All findings; `cgroup` is the path given by option, if one was.
+/// What can be told at a glance; `cgroup` is the path given by option, if one was.
 #[must_use]
 pub fn check(cgroup: Option<&Path>) -> Vec<Finding> {
     vec![object_finding(), kernel_finding(), cgroup_finding(cgroup), privileges_finding()]
@@ -86,6 +88,32 @@ pub fn pin_finding(path: &Path) -> Finding {
     match folder::check(path) {
         Ok(_) => Finding::passed("pin", path.display().to_string()),
         Err(error) => Finding { what: "pin", passed: false, found: error.to_string(), remedy: None },
+    }
+}
+
+/// Whether the kernel takes the programs: they are loaded, attached nowhere, and let go.
+#[must_use]
+pub fn programs_finding(switches: Switches) -> Finding {
+    let what = "programs";
+    let rehearse = || {
+        let mut ebpf = object::load(object::embedded()?, switches)?;
+        attach::rehearse(&mut ebpf)
+    };
+    match rehearse() {
+        Ok(Rehearsal { taken, refused }) => {
+            let without = refused.iter().map(|why| format!("; without another: {why}")).collect::<String>();
+            Finding::passed(what, format!("the kernel takes {}{without}", taken.join(", ")))
+        }
+        Err(ObjectError::NotPermitted { what: step, source }) => Finding::failed(
+            what,
+            format!(
+                "the kernel refuses eBPF to this process ({step}: {source}), although it has the capabilities"
+            ),
+            "start the probe outside of user namespaces (rootless containers), and without a seccomp profile that \
+             forbids bpf",
+        ),
+        // Each says what to do.
+        Err(error) => Finding { what, passed: false, found: error.to_string(), remedy: None },
     }
 }
 

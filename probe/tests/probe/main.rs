@@ -11,6 +11,7 @@
 //! - `stats`: the probe on itself
 //! - `reconcile`: `probe reconcile` over a list of counters and over the kernel's
 //! - `process`: the probe's binary from start to stop
+//! - `privileges`: what works with which capabilities, against the table in docs/limits.md
 //! - `top`: `probe top` in a pipe and in a terminal
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
@@ -23,6 +24,7 @@ mod keys;
 mod latency;
 mod live;
 mod pin;
+mod privileges;
 mod process;
 mod program;
 mod reconcile;

@@ -211,9 +211,37 @@ fn check_passes_where_the_probe_runs() {
     let findings = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{findings}");
     assert!(
-        findings.lines().count() == 4 && findings.lines().all(|line| line.starts_with("ok")),
+        findings.lines().count() == 5 && findings.lines().all(|line| line.starts_with("ok")),
         "{findings}"
     );
+    assert!(
+        findings.contains("ok   programs: the kernel takes ingress, egress, socket_events"),
+        "{findings}"
+    );
+}
+
+#[test]
+fn check_fails_where_only_the_load_itself_is_refused() {
+    let test = "check_fails_where_only_the_load_itself_is_refused";
+    if !privileges(test) {
+        return;
+    }
+    // Root of a user namespace has every capability there, and none where the kernel asks for it.
+    let inside = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", program]).args(arguments).stdin(Stdio::null());
+        command.output()
+    };
+    if !inside("true", &[]).is_ok_and(|output| output.status.success()) {
+        return println!("SKIPPED {test}: no user namespaces here");
+    }
+    let output =
+        inside(env!("CARGO_BIN_EXE_probe"), &["check", "--shard-urls", "http://127.0.0.1:9"]).unwrap();
+    let findings = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{findings}");
+    assert!(findings.contains("ok   privileges: "), "{findings}");
+    let refusal = "FAIL programs: the kernel refuses eBPF to this process (making maps: ";
+    assert!(findings.contains(refusal) && findings.contains("outside of user namespaces"), "{findings}");
 }
 
 #[test]

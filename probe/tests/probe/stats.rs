@@ -1,6 +1,6 @@
 //! The probe on itself: what its programs cost, how full its maps are, what it lost.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use probe::config::Switches;
 use probe::metrics::ProbeMetrics;
@@ -85,21 +85,28 @@ fn switched_off_the_families_are_absent() {
     );
 }
 
+/// Tests that set the system's switch run one after the other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// Sets the system's switch; puts back what was there.
-struct Setting(String);
+pub(crate) struct Setting {
+    before: String,
+    _turn: MutexGuard<'static, ()>,
+}
 
 impl Setting {
-    fn set(value: &str) -> Self {
+    pub(crate) fn set(value: &str) -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::fs::read_to_string(SETTING).unwrap();
         std::fs::write(SETTING, value).unwrap();
-        Self(before)
+        Self { before, _turn: turn }
     }
 }
 
 impl Drop for Setting {
     fn drop(&mut self) {
         // In a test that fails there is nothing else to be done.
-        let _ = std::fs::write(SETTING, &self.0);
+        let _ = std::fs::write(SETTING, &self.before);
     }
 }
 

@@ -1,0 +1,177 @@
+//! Which capability gives what: every cell of the table in docs/limits.md, from what the probe says and from counts made.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::{PATIENCE, get, privileges};
+use crate::process::{Running, ask, command, error_line, with_capabilities};
+use crate::shard::Shard;
+use crate::stats::Setting;
+
+const LIMITS: &str = include_str!("../../../docs/limits.md");
+
+/// The features of the table's columns, in their order.
+const FEATURES: [&str; 9] = [
+    "traffic",
+    "requests",
+    "keys",
+    "latency",
+    "reconciliation",
+    "connections",
+    "older_connections",
+    "rtt",
+    "program_stats",
+];
+
+/// New requests of every row: 20 reads, and a write for every tenth.
+const READS: u32 = 20;
+const WRITES: u64 = 2;
+
+/// Who starts the probe.
+struct Row {
+    name: &'static str,
+    /// As `setpriv` wants them, for a user without any privilege; root keeps all it has.
+    capabilities: Option<&'static str>,
+}
+
+const ROWS: [Row; 6] = [
+    Row { name: "none", capabilities: Some("-all") },
+    Row { name: "BPF", capabilities: Some("+bpf") },
+    Row { name: "BPF, NET_ADMIN", capabilities: Some("+bpf,+net_admin") },
+    Row { name: "BPF, NET_ADMIN, PERFMON", capabilities: Some("+bpf,+net_admin,+perfmon") },
+    Row { name: "SYS_ADMIN, NET_ADMIN", capabilities: Some("+sys_admin,+net_admin") },
+    Row { name: "root", capabilities: None },
+];
+
+#[test]
+fn every_cell_of_the_privileges_table_is_true() {
+    if !privileges("every_cell_of_the_privileges_table_is_true") {
+        return;
+    }
+    let copy = std::env::temp_dir().join(format!("probe-privileges-{}", std::process::id()));
+    std::fs::copy(env!("CARGO_BIN_EXE_probe"), &copy).unwrap();
+    // The system's own switch would count for all.
+    let setting = Setting::set("0");
+    let rows: Vec<String> = ROWS.iter().map(|row| row.line(&copy)).collect();
+    drop(setting);
+    std::fs::remove_file(&copy).unwrap();
+    println!("{}", rows.join("\n"));
+    let documented: Vec<&str> = LIMITS
+        .lines()
+        .skip_while(|line| !line.starts_with("| capabilities | starts |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    assert_eq!(documented, rows, "docs/limits.md says otherwise");
+}
+
+impl Row {
+    fn command(&self, copy: &Path, url: &str) -> Command {
+        let arguments = ["run", "--port", "0", "--shard-urls", url, "--rtt", "on"];
+        match self.capabilities {
+            Some(capabilities) => with_capabilities(copy, capabilities, &arguments),
+            None => command(&arguments),
+        }
+    }
+
+    /// Starts the probe, makes traffic, and gives what the table should say.
+    fn line(&self, copy: &Path) -> String {
+        let shard = Shard::start(0);
+        if self.lacks_any() {
+            let output = self.command(copy, &shard.url()).output().unwrap();
+            assert_eq!(output.status.code(), Some(1), "{}", self.name);
+            let line = error_line(&output);
+            assert!(line.contains("CAP_BPF and CAP_NET_ADMIN"), "{}: {line}", self.name);
+            return format!("| {} | no |{} – | – |", self.name, " – |".repeat(FEATURES.len()));
+        }
+        // Older than the probe.
+        let mut older = TcpStream::connect(shard.addr).unwrap();
+        older.set_read_timeout(Some(PATIENCE)).unwrap();
+        let bounding = capability_sets(std::process::id()).remove(3);
+        let probe = Running::follow(&mut self.command(copy, &shard.url()));
+        ask(&shard, READS);
+        older.write_all(&get("of-an-older-connection")).unwrap();
+        assert!(older.read(&mut [0; 1024]).unwrap() > 0);
+        let (status, counts) = (probe.json("/status"), probe.json("/api/shards")["shards"][0].clone());
+        let compare = probe.json("/api/compare")["shards"][0].clone();
+        let mut line = format!("| {} | yes |", self.name);
+        for feature in FEATURES {
+            let features = status["features"].as_array().unwrap();
+            let said = features.iter().find(|row| row["feature"] == feature).unwrap();
+            let works = works(feature, &counts, &compare, &status);
+            assert_eq!(said["enabled"], works, "{}: {said}, {counts}, {compare}", self.name);
+            line += if works { " yes |" } else { " – |" };
+        }
+        line += &format!(" `{}` |", status["programs"][0]["program"].as_str().unwrap());
+        line += &format!(" {} |", self.left(probe.child.id(), &status, &bounding));
+        assert_eq!(probe.stop().0, Some(0), "{}", self.name);
+        line
+    }
+
+    /// Whether the kernel cannot but refuse.
+    fn lacks_any(&self) -> bool {
+        self.capabilities.is_some_and(|capabilities| !capabilities.contains("net_admin"))
+    }
+
+    /// Which sets of capabilities are not empty in any thread of the running probe.
+    fn left(&self, pid: u32, status: &Value, bounding: &str) -> String {
+        let mut left = String::new();
+        for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+            let task = task.unwrap().file_name().into_string().unwrap().parse().unwrap();
+            let sets = capability_sets(task);
+            assert_eq!(sets[..3], ["0000000000000000"; 3], "{}: inherited, permitted, effective", self.name);
+            assert_eq!(sets[4], "0000000000000000", "{}: ambient", self.name);
+            let text = std::fs::read_to_string(format!("/proc/{task}/status")).unwrap();
+            assert!(text.contains("NoNewPrivs:\t1"), "{}: {text}", self.name);
+            left = if sets[3] == "0000000000000000" {
+                "none".to_owned()
+            } else {
+                assert_eq!(sets[3], bounding, "{}: the bounding set is as it was, or empty", self.name);
+                "bounding set".to_owned()
+            };
+        }
+        assert_eq!(status["privileges"]["dropped"], true, "{}: {status}", self.name);
+        left
+    }
+}
+
+/// CapInh, CapPrm, CapEff, CapBnd, CapAmb of a thread.
+fn capability_sets(task: u32) -> Vec<String> {
+    let text = std::fs::read_to_string(format!("/proc/{task}/status")).unwrap();
+    let sets = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+    let value = |set| text.lines().find_map(|line| line.strip_prefix(set)?.strip_prefix(":\t")).unwrap();
+    sets.map(|set| value(set).to_owned()).to_vec()
+}
+
+/// Whether the counts of the row's traffic are there, and right.
+fn works(feature: &str, counts: &Value, compare: &Value, status: &Value) -> bool {
+    let number = |place: &str| counts.pointer(place).and_then(Value::as_u64);
+    // The reads of `ask`, and that of the older connection.
+    let reads = u64::from(READS) + 1;
+    match feature {
+        "traffic" => {
+            let all = ["/payload_bytes/receive", "/payload_bytes/transmit", "/packets/receive"];
+            all.iter().all(|place| number(place).is_some_and(|count| count > reads))
+        }
+        "requests" => (number("/requests/get"), number("/requests/set")) == (Some(reads), Some(WRITES)),
+        "keys" => {
+            let keys = counts["top_keys"].as_array().unwrap();
+            let read = |key: &str| keys.iter().any(|row| row["key"] == key && row["requests"] == 1);
+            keys.len() == 10 && read("of-an-older-connection")
+        }
+        "latency" => counts["latency_ms"]["p50"].as_f64().is_some_and(|latency| latency > 0.0),
+        "reconciliation" => compare["agrees"] == true && compare["kernel"] == reads + WRITES,
+        "connections" => number("/connections/opened").is_some_and(|opened| opened >= 1),
+        "older_connections" => number("/connections/older/seen") == Some(1),
+        "rtt" => counts["rtt_ms"]["p50"].as_f64().is_some_and(|time| time > 0.0),
+        "program_stats" => {
+            let runs = status["itself"]["runs"].as_array();
+            runs.is_some_and(|runs| runs.iter().any(|row| row["runs"].as_u64() > Some(reads)))
+        }
+        other => unreachable!("{other}"),
+    }
+}
