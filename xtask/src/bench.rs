@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::packages::Part;
 use crate::process::{self, cargo};
@@ -32,8 +32,30 @@ pub(crate) enum Bench {
         #[arg(long, value_name = "FILE")]
         markdown: Option<PathBuf>,
     },
+    /// What the probe costs: ns by program, packet and request; throughput with and without it, beside other tools
+    Cost(Cost),
     /// Counting, windows, verdict and what-if: the sketches side by side, and what each part costs
     Hotspot,
+}
+
+/// What is handed on to the measurement of the probe's cost.
+#[derive(Debug, Args)]
+pub(crate) struct Cost {
+    /// Pairs of runs, with and without, for each tool
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pairs: u32,
+    /// Requests of each run
+    #[arg(long, value_name = "N", default_value_t = 400_000)]
+    requests: u64,
+    /// Determines the order of runs
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+    /// Write all figures as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the whole experiment as Markdown, as docs/experiments/ keeps it
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
 }
 
 /// Builds and runs it; gives its exit code.
@@ -44,6 +66,7 @@ pub(crate) fn run(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Churn { connections, json } => churn(tree, *connections, json.as_deref()),
         Bench::Keys { draws, markdown } => keys(tree, *draws, markdown.as_deref()),
+        Bench::Cost(request) => cost(tree, request),
         Bench::Hotspot => {
             process::run(
                 cargo(tree)
@@ -81,4 +104,29 @@ fn keys(tree: &Tree, draws: u64, markdown: Option<&Path>) -> Result<ExitCode> {
         keys.arg("--markdown").arg(file);
     }
     suite::run(&mut keys)
+}
+
+fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
+    setup::ensure(&[Part::Build, Part::Kernel, Part::Tests])?;
+    build_ebpf::run(tree)?;
+    let mut build = cargo(tree);
+    build.args(["build", "--quiet", "--release"]);
+    for (package, program) in
+        [("probe", "probe"), ("shard", "shard"), ("load", "load"), ("lab-tests", "cost")]
+    {
+        build.args(["-p", package, "--bin", program]);
+    }
+    process::run(&mut build, "cargo build")?;
+    let mut cost = suite::as_root(tree, "cost", "loads the probe's programs")?;
+    for (option, number) in
+        [("--pairs", u64::from(request.pairs)), ("--requests", request.requests), ("--seed", request.seed)]
+    {
+        cost.arg(option).arg(number.to_string());
+    }
+    for (option, file) in [("--json", &request.json), ("--markdown", &request.markdown)] {
+        if let Some(file) = file {
+            cost.arg(option).arg(file);
+        }
+    }
+    suite::run(&mut cost)
 }

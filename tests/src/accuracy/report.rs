@@ -184,13 +184,13 @@ fn is_number(column: usize) -> bool {
 }
 
 /// The date, in the format of `date(1)`.
-fn date(format: &str) -> String {
+pub(crate) fn date(format: &str) -> String {
     let output = Command::new("date").args(["-u", format]).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }
 
 /// Kernel, processor, date.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
     let models: Vec<&str> = cpus
@@ -207,7 +207,7 @@ fn machine() -> String {
     )
 }
 
-fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -27,6 +27,7 @@ mod bypass;
 mod bytes;
 mod capacity;
 mod churn;
+mod cost;
 mod exactness;
 mod hot_keys;
 mod keys;

@@ -1,0 +1,56 @@
+//! `cost`: what the probe costs. `cargo xtask bench cost` builds what it needs and runs it.
+
+use clap::Parser;
+use lab_tests::cost::{self, Options};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Nanoseconds by program, and throughput with and without the probe. Exit code 1 if it could not be measured
+#[derive(Debug, Parser)]
+struct Args {
+    /// Pairs of runs for each watcher
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pairs: u32,
+    /// Requests of each run
+    #[arg(long, value_name = "N", default_value_t = 400_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
+    requests: u64,
+    /// Determines the order of runs
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+    /// Write all figures as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the whole experiment as Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cost: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    let programs = std::env::current_exe()?.parent().map(Path::to_path_buf).unwrap_or_default();
+    let options = Options { programs, pairs: args.pairs, requests: args.requests, seed: args.seed };
+    let report = cost::run(&options, |what| eprintln!("  {what}"))?;
+    if let Some(path) = &args.markdown {
+        let (pairs, requests, seed) = (args.pairs, args.requests, args.seed);
+        let command = format!("cargo xtask bench cost --pairs {pairs} --requests {requests} --seed {seed}");
+        write(path, &report.markdown(&command))?;
+    }
+    if let Some(path) = &args.json {
+        write(path, &format!("{:#}\n", report.json()))?;
+    }
+    print!("{}", report.text());
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).map_err(|error| anyhow::anyhow!("cannot write {}: {error}", path.display()))
+}

@@ -1,0 +1,106 @@
+//! What the probe costs: nanoseconds by program and packet ([`packets`]) and by request ([`runs`]), and throughput with and
+//! without it, beside what else one might take ([`watcher`]), in alternating [`pairs`].
+
+pub mod packets;
+pub mod pairs;
+pub mod report;
+pub mod runs;
+pub mod stand;
+pub mod watcher;
+
+use anyhow::Result;
+use std::path::PathBuf;
+
+use self::pairs::{Pair, Shuffle};
+use self::report::{Report, Row};
+use self::stand::Stand;
+use self::watcher::{NOT_THE_PROBE, Watcher};
+
+/// What is measured, and how long.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where `shard`, `load` and `probe` are.
+    pub programs: PathBuf,
+    /// Pairs of runs for each watcher.
+    pub pairs: u32,
+    /// Requests of each run.
+    pub requests: u64,
+    /// Determines the order of runs.
+    pub seed: u64,
+}
+
+/// Measures all of it, and says by `progress` how far it is.
+///
+/// # Errors
+/// When the shards, the load generator or the probe cannot be had.
+pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
+    let load_before = report::load_average();
+    progress("single packets through the programs");
+    let packets = packets::measure()?;
+    progress("shards start and warm up");
+    let stand = Stand::start(&options.programs)?;
+    stand.warm_up(options.requests)?;
+    progress("the programs' runs under load");
+    let runs = runs::measure(&stand, options.requests)?;
+    let rows = all_pairs(&stand, options, &progress)?;
+    Ok(Report {
+        packets,
+        runs,
+        rows,
+        pairs: options.pairs,
+        requests: options.requests,
+        seed: options.seed,
+        load_average: [load_before, report::load_average()],
+    })
+}
+
+/// Every round has one pair of each watcher, in an order of its own, so that a disturbance meets all of them.
+fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Result<Vec<Row>> {
+    let mut rows: Vec<Row> = Watcher::ALL.into_iter().map(Row::new).collect();
+    let mut shuffle = Shuffle::new(options.seed);
+    for round in 0..options.pairs {
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        shuffle.shuffle(&mut order);
+        for at in order {
+            let Some(row) = rows.get_mut(at).filter(|row| row.absent.is_none()) else { continue };
+            let watched_first = shuffle.coin();
+            match pair(stand, row, options.requests, watched_first) {
+                Ok(pair) => {
+                    progress(&format!(
+                        "pair {} of {}, {}: {:+.1} %",
+                        round + 1,
+                        options.pairs,
+                        row.watcher.name(),
+                        -100.0 * pair.loss()
+                    ));
+                    row.pairs.push(pair);
+                }
+                // What is not the probe may be missing, and then its row says so.
+                Err(error) if row.pairs.is_empty() && NOT_THE_PROBE.contains(&row.watcher) => {
+                    progress(&format!("{}: {error:#}", row.watcher.name()));
+                    row.absent = Some(format!("{error:#}"));
+                }
+                Err(error) => return Err(error.context(row.watcher.name())),
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// One run with the watcher and one without, in this order or the other.
+fn pair(stand: &Stand, row: &mut Row, requests: u64, watched_first: bool) -> Result<Pair> {
+    let mut watched = || {
+        let watching = row.watcher.start(stand)?;
+        let per_second = stand.saturate(requests)?;
+        row.counted.push(watching.stop()?);
+        anyhow::Ok(per_second)
+    };
+    let (with, without) = if watched_first {
+        let with = watched()?;
+        (with, stand.saturate(requests)?)
+    } else {
+        let without = stand.saturate(requests)?;
+        (watched()?, without)
+    };
+    Ok(Pair { without, with, watched_first })
+}

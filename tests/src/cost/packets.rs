@@ -1,0 +1,161 @@
+//! Single packets through the real programs, by `BPF_PROG_TEST_RUN`: nothing is attached, no traffic is needed.
+//!
+//! The kernel takes the time once around all repetitions. All repetitions of one call have one socket, so the same
+//! request comes only once on it: requests are measured one a call, each on a new socket, the clock and a cold cache
+//! included.
+
+use anyhow::{Context, Result, bail};
+use aya::Ebpf;
+use aya::programs::{CgroupSkb, TestRun, TestRunOptions};
+use aya::sys::{Stats, enable_stats};
+use probe::config::Switches;
+use probe::object;
+use probe_common::endpoint::Endpoint;
+use serde::Serialize;
+
+use super::pairs::Spread;
+
+/// Where the one shard is.
+const SHARD: ([u8; 4], u16) = ([10, 1, 2, 3], 9_000);
+const CLIENT: ([u8; 4], u16) = ([10, 9, 9, 9], 40_000);
+const ELSEWHERE: ([u8; 4], u16) = ([10, 1, 2, 3], 443);
+
+/// Repetitions of one call, and calls, for packets that may repeat.
+const REPEATED: (u32, usize) = (200_000, 9);
+
+/// The same for those that may not.
+const ALONE: (u32, usize) = (1, 2_000);
+
+/// Requests in the long segment, besides the first.
+const FURTHER: u16 = 20;
+
+/// An answer as a shard gives it, in bytes.
+const ANSWER: usize = 250;
+
+/// What a packet costs one program.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cost {
+    /// The program.
+    pub program: &'static str,
+    /// The packet.
+    pub packet: &'static str,
+    /// Repetitions in one measurement.
+    pub repetitions: u32,
+    /// Nanoseconds a run, over all measurements.
+    pub nanoseconds: Spread,
+    /// The same while the kernel keeps its statistics of programs.
+    pub with_statistics: Option<Spread>,
+}
+
+/// All single packets.
+#[derive(Clone, Debug, Serialize)]
+pub struct Packets {
+    /// One row for each program and packet.
+    pub costs: Vec<Cost>,
+    /// Whether another process had the statistics on, so that no row is without them.
+    pub never_without_statistics: bool,
+}
+
+impl Packets {
+    /// What each further request in one segment costs `program`, in nanoseconds: a difference of two medians.
+    #[must_use]
+    pub fn further_request(&self, program: &str) -> Option<f64> {
+        let median = |packet| {
+            let cost = self.costs.iter().find(|cost| cost.program == program && cost.packet == packet);
+            cost.map(|cost| cost.nanoseconds.median)
+        };
+        Some((median(LONG)? - median(FIRST)?) / f64::from(FURTHER))
+    }
+}
+
+const FIRST: &str = "first request of a connection";
+const LONG: &str = "first 21 requests of a connection, in one segment";
+
+/// Runs every program on its typical packets.
+///
+/// # Errors
+/// When the kernel refuses a program, or drops a packet.
+pub fn measure() -> Result<Packets> {
+    let mut ebpf = object::load(object::embedded()?, Switches::default())?;
+    let mut shards: aya::maps::HashMap<_, Endpoint, u32> =
+        ebpf.take_map("SHARDS").context("no map SHARDS")?.try_into()?;
+    shards.insert(Endpoint::v4(SHARD.0, SHARD.1), 0, 0)?;
+    let long: Vec<u8> = (0..=FURTHER).flat_map(request).collect();
+    let table = [
+        ("ingress", "to another port", packet(CLIENT, ELSEWHERE, b""), REPEATED),
+        ("ingress", "bare acknowledgement to a shard", packet(CLIENT, SHARD, b""), REPEATED),
+        ("ingress", FIRST, packet(CLIENT, SHARD, &request(0)), ALONE),
+        ("ingress", LONG, packet(CLIENT, SHARD, &long), ALONE),
+        ("ingress_careful", FIRST, packet(CLIENT, SHARD, &request(0)), ALONE),
+        ("ingress_careful", LONG, packet(CLIENT, SHARD, &long), ALONE),
+        ("egress", "from another port", packet(ELSEWHERE, CLIENT, b""), REPEATED),
+        ("egress", "bare acknowledgement from a shard", packet(SHARD, CLIENT, b""), REPEATED),
+        ("egress", "answer, no request on its socket", packet(SHARD, CLIENT, &[b'x'; ANSWER]), REPEATED),
+    ];
+    for name in ["ingress", "ingress_careful", "egress"] {
+        program(&mut ebpf, name)?.load().with_context(|| format!("loading {name}"))?;
+    }
+    let mut costs = Vec::new();
+    for (name, what, packet, how) in &table {
+        let nanoseconds = spread(program(&mut ebpf, name)?, packet, *how)?;
+        costs.push(Cost {
+            program: name,
+            packet: what,
+            repetitions: how.0,
+            nanoseconds,
+            with_statistics: None,
+        });
+    }
+    let mut never_without_statistics = false;
+    for name in ["ingress", "ingress_careful", "egress"] {
+        never_without_statistics |= program(&mut ebpf, name)?.info()?.run_count() > 0;
+    }
+    // As long as this lives. Without the privilege the column stays empty.
+    if let Ok(_statistics) = enable_stats(Stats::RunTime) {
+        for (cost, (name, _, packet, how)) in costs.iter_mut().zip(&table) {
+            cost.with_statistics = Some(spread(program(&mut ebpf, name)?, packet, *how)?);
+        }
+    }
+    Ok(Packets { costs, never_without_statistics })
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSkb> {
+    Ok(ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nanoseconds of one run are far below 2^53")]
+fn spread(program: &CgroupSkb, packet: &[u8], (repeat, calls): (u32, usize)) -> Result<Spread> {
+    let mut all = Vec::with_capacity(calls);
+    // The first warms up.
+    for call in 0..=calls {
+        let options = TestRunOptions { data_in: Some(packet), repeat, ..TestRunOptions::default() };
+        let result = program.test_run(options)?;
+        if result.return_value != 1 {
+            bail!("a packet was dropped");
+        }
+        if call > 0 {
+            all.push(result.duration.as_nanos() as f64);
+        }
+    }
+    Spread::of(all).context("no measurement")
+}
+
+/// A request as the load generator makes it.
+fn request(user: u16) -> Vec<u8> {
+    format!("GET /data/user-{user} HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n\r\n").into_bytes()
+}
+
+/// An IPv4 packet with the Ethernet header that the kernel wants in front and takes off.
+fn packet(from: ([u8; 4], u16), to: ([u8; 4], u16), payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0; 12];
+    packet.extend([8, 0, 0x45, 0]);
+    packet.extend((40 + payload.len() as u16).to_be_bytes());
+    packet.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
+    packet.extend(from.0);
+    packet.extend(to.0);
+    packet.extend(from.1.to_be_bytes());
+    packet.extend(to.1.to_be_bytes());
+    packet.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
+    packet.extend(payload);
+    packet
+}

@@ -1,0 +1,307 @@
+//! What the run gave: tables and a verdict for a terminal, Markdown for `docs/experiments/`, JSON.
+
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+use super::packets::Packets;
+use super::pairs::{Pair, Spread};
+use super::runs::Runs;
+use super::stand::{CONNECTIONS, KEYS};
+use super::watcher::Watcher;
+use crate::accuracy::report::{date, machine, thousands};
+
+/// The largest loss of throughput that is asked for.
+const ASKED_FOR: f64 = 0.02;
+
+/// All figures.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// By program and packet.
+    pub packets: Packets,
+    /// By program and request.
+    pub runs: Runs,
+    /// By watcher.
+    pub rows: Vec<Row>,
+    /// Pairs asked for.
+    pub pairs: u32,
+    /// Requests of each run.
+    pub requests: u64,
+    /// Of the order of runs.
+    pub seed: u64,
+    /// Load of the machine before and after, over a minute.
+    pub load_average: [String; 2],
+}
+
+/// One watcher.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Which.
+    pub watcher: Watcher,
+    /// Its pairs.
+    pub pairs: Vec<Pair>,
+    /// What it said it had counted in each run.
+    pub counted: Vec<String>,
+    /// Why there are none.
+    pub absent: Option<String>,
+}
+
+impl Row {
+    /// Without pairs yet.
+    #[must_use]
+    pub const fn new(watcher: Watcher) -> Self {
+        Self { watcher, pairs: Vec::new(), counted: Vec::new(), absent: None }
+    }
+
+    /// Of the losses.
+    #[must_use]
+    pub fn loss(&self) -> Option<Spread> {
+        Spread::of(self.pairs.iter().map(Pair::loss).collect())
+    }
+
+    fn cells(&self) -> [String; 6] {
+        let name = self.watcher.name().to_owned();
+        let Some(loss) = self.loss() else {
+            let why = self.absent.as_deref().unwrap_or("not measured");
+            return [name, "–".into(), "–".into(), "–".into(), "–".into(), format!("not measured: {why}")];
+        };
+        let without = Spread::of(self.pairs.iter().map(|pair| pair.without).collect());
+        [
+            name,
+            percent(loss.median),
+            format!("{} … {}", percent(loss.lower), percent(loss.upper)),
+            format!("{} … {}", percent(loss.least), percent(loss.most)),
+            without.map_or_else(|| "–".to_owned(), |spread| thousands(spread.median as u64)),
+            self.counted.last().cloned().unwrap_or_default(),
+        ]
+    }
+}
+
+const PAIR_HEADINGS: [&str; 6] =
+    ["watcher", "median loss", "quartiles", "extremes", "req/s without", "counted in its last run"];
+const RUN_HEADINGS: [&str; 4] = ["program", "runs a request", "ns a run", "ns a request"];
+const PACKET_HEADINGS: [&str; 5] = ["program", "packet", "runs a call", "ns a run", "with statistics"];
+
+impl Report {
+    /// The probe's own line: whether it costs as little as is asked for.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let loss = |watcher| self.rows.iter().find(|row| row.watcher == watcher).and_then(Row::loss);
+        let Some(probe) = loss(Watcher::Probe) else { return "probe: not measured".to_owned() };
+        let verdict = if probe.median <= ASKED_FOR { "holds" } else { "DOES NOT HOLD" };
+        let mut text = format!(
+            "probe: median loss of throughput {} over {} pairs (quartiles {} … {}); asked for: at most {}: {verdict}",
+            percent(probe.median),
+            self.pairs,
+            percent(probe.lower),
+            percent(probe.upper),
+            percent(ASKED_FOR),
+        );
+        if let Some(nothing) = loss(Watcher::Nothing) {
+            let _ = write!(
+                text,
+                "; two equal runs differ by {} (quartiles {} … {})",
+                percent(nothing.median),
+                percent(nothing.lower),
+                percent(nothing.upper)
+            );
+        }
+        text
+    }
+
+    /// For a terminal.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!("Single packets (BPF_PROG_TEST_RUN), medians{}\n", self.statistics_remark());
+        text += &plain(&PACKET_HEADINGS, &self.packet_rows());
+        let _ = writeln!(text, "\nUnder load, with the kernel's statistics and what they cost");
+        text += &plain(&RUN_HEADINGS, &self.run_rows());
+        let _ = writeln!(text, "{}\n", self.packets_sentence());
+        text += &plain(&PAIR_HEADINGS, &self.pair_rows());
+        let _ = writeln!(text, "load of the machine {} … {}", self.load_average[0], self.load_average[1]);
+        text + &self.verdict() + "\n"
+    }
+
+    /// For `docs/experiments/`.
+    #[must_use]
+    pub fn markdown(&self, command: &str) -> String {
+        let mut text = format!("# {}: what the probe costs\n\n", date("+%F"));
+        let _ = writeln!(
+            text,
+            "{}; load average {} before, {} after. `{command}`\n\n\
+             **Question.** What does the probe take from a shard that runs as fast as it can, and what would the nearest\n\
+             other tools take? At most 2 % of the throughput is asked for.\n\n**Answer.** {}.\n\n## Throughput\n",
+            machine(),
+            self.load_average[0],
+            self.load_average[1],
+            self.verdict()
+        );
+        let _ = writeln!(
+            text,
+            "`load saturate` straight on one shard with its capacity model off, {CONNECTIONS} connections, one request at a\n\
+             time each, {} requests a run over {KEYS} keys. {} pairs of runs for each watcher, with and without, in an order\n\
+             that the seed {} determines; each round has a pair of every watcher. Loss = 1 − with ⁄ without, by pair; no pair\n\
+             is left out. Less than 0 is more throughput with than without.\n",
+            thousands(self.requests),
+            self.pairs,
+            self.seed
+        );
+        text += &table(&PAIR_HEADINGS, 1..5, &self.pair_rows());
+        text.push('\n');
+        for row in &self.rows {
+            let _ = writeln!(text, "- **{}**: {}", row.watcher.name(), row.watcher.what());
+        }
+        let _ = writeln!(
+            text,
+            "\nA round of the probe counts {} requests. `nftables` and `tcpdump` count packets, `bpftrace` received\n\
+             segments; none of them knows a request, a key or a latency. Where `bpftrace` finds no tracefs mounted it gets one\n\
+             in a mount namespace of its own.\n\n## Nanoseconds by request\n",
+            thousands(self.requests)
+        );
+        text += &table(&RUN_HEADINGS, 1..4, &self.run_rows());
+        let _ = writeln!(
+            text,
+            "\n`probe_program_runs_total` and `…_run_seconds_total` over {} requests of the same load. {}. The programs see\n\
+             every packet of the machine: on loopback each one twice, and the generator's side too. The kernel's statistics\n\
+             measure themselves along with each run; nothing is taken off.\n\n## Nanoseconds by packet\n",
+            thousands(self.runs.requests),
+            self.packets_sentence()
+        );
+        text += &table(&PACKET_HEADINGS, 2..5, &self.packet_rows());
+        let _ = writeln!(
+            text,
+            "\n`BPF_PROG_TEST_RUN`, programs not attached{}: medians over 9 calls of 200,000 runs, or over 2,000 calls of one\n\
+             run. All runs of a call have one socket, on which a request is new only once: hence one run a call for requests,\n\
+             with a new socket, its storage to be made, a cold cache and the clock's own cost included.",
+            self.statistics_remark()
+        );
+        for program in ["ingress", "ingress_careful"] {
+            if let Some(further) = self.packets.further_request(program) {
+                let _ = writeln!(
+                    text,
+                    "Each of the further 20 requests takes `{program}` {further:.0} ns (difference of the two rows, by 20)."
+                );
+            }
+        }
+        let _ = writeln!(
+            text,
+            "`ingress_careful` is what the probe takes without CAP_PERFMON. An answer's row is without the latency's\n\
+             reckoning, as no request came on its socket."
+        );
+        text
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let rows = self.rows.iter().map(|row| {
+            json!({
+                "watcher": row.watcher.name(),
+                "what": row.watcher.what(),
+                "loss": row.loss(),
+                "pairs": row.pairs,
+                "counted": row.counted,
+                "absent": row.absent,
+            })
+        });
+        json!({
+            "machine": machine(),
+            "load_average": self.load_average,
+            "requests": self.requests,
+            "seed": self.seed,
+            "verdict": self.verdict(),
+            "throughput": rows.collect::<Vec<_>>(),
+            "under_load": self.runs,
+            "packets": self.packets,
+        })
+    }
+
+    fn pair_rows(&self) -> Vec<Vec<String>> {
+        self.rows.iter().map(|row| row.cells().to_vec()).collect()
+    }
+
+    fn run_rows(&self) -> Vec<Vec<String>> {
+        let runs = &self.runs;
+        let programs = runs.programs.iter().map(|program| {
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+            let often = runs.per_request(program.runs as f64);
+            let (a_run, a_request) = (program.per_run(), runs.per_request(program.nanoseconds));
+            vec![
+                program.program.clone(),
+                format!("{often:.3}"),
+                format!("{a_run:.0}"),
+                format!("{a_request:.0}"),
+            ]
+        });
+        let all = format!("{:.0}", runs.nanoseconds_a_request());
+        programs.chain([vec!["all".into(), String::new(), String::new(), all]]).collect()
+    }
+
+    fn packet_rows(&self) -> Vec<Vec<String>> {
+        let costs = self.packets.costs.iter().map(|cost| {
+            let with =
+                cost.with_statistics.map_or_else(|| "–".to_owned(), |with| format!("{:.0}", with.median));
+            vec![
+                cost.program.to_owned(),
+                cost.packet.to_owned(),
+                thousands(u64::from(cost.repetitions)),
+                format!("{:.0}", cost.nanoseconds.median),
+                with,
+            ]
+        });
+        costs.collect()
+    }
+
+    fn packets_sentence(&self) -> String {
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let a_request = |packets: u64| self.runs.per_request(packets as f64);
+        format!(
+            "A request is {:.2} packets to the shard and {:.2} from it",
+            a_request(self.runs.packets_to_shard),
+            a_request(self.runs.packets_from_shard)
+        )
+    }
+
+    fn statistics_remark(&self) -> &'static str {
+        if self.packets.never_without_statistics {
+            " (another process had the kernel's statistics on meanwhile: no column is without them)"
+        } else {
+            ""
+        }
+    }
+}
+
+/// The machine's load over the last minute.
+#[must_use]
+pub fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+fn percent(share: f64) -> String {
+    // No "-0.0".
+    let tenths = (share * 1_000.0).round() / 10.0 + 0.0;
+    format!("{tenths:.1} %")
+}
+
+fn plain(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = std::iter::once(headings.iter().map(|&text| text.to_owned()).collect())
+        .chain(rows.to_vec())
+        .collect();
+    let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..headings.len()).filter_map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+fn table(headings: &[&str], numbers: std::ops::Range<usize>, rows: &[Vec<String>]) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let mut text = format!("| {} |\n|", headings.join(" | "));
+    for at in 0..headings.len() {
+        text += if numbers.contains(&at) { "--:|" } else { "---|" };
+    }
+    text.push('\n');
+    text + &rows.iter().map(|row| line(row)).collect::<String>()
+}

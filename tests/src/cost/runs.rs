@@ -1,0 +1,113 @@
+//! The kernel's own statistics of the programs' runs, over a known number of requests.
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::stand::Stand;
+
+/// The programs under load.
+#[derive(Clone, Debug, Serialize)]
+pub struct Runs {
+    /// One row a program.
+    pub programs: Vec<Program>,
+    /// Requests that were sent, and that the probe has counted.
+    pub requests: u64,
+    /// Packets to the shard.
+    pub packets_to_shard: u64,
+    /// Packets from the shard.
+    pub packets_from_shard: u64,
+    /// Connections that were opened.
+    pub connections: u64,
+}
+
+/// One program.
+#[derive(Clone, Debug, Serialize)]
+pub struct Program {
+    /// Its name.
+    pub program: String,
+    /// How often it ran meanwhile, for whatever packet or event of the machine.
+    pub runs: u64,
+    /// How long, in nanoseconds, with the clock's own cost.
+    pub nanoseconds: f64,
+}
+
+impl Program {
+    /// Nanoseconds a run.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    pub fn per_run(&self) -> f64 {
+        self.nanoseconds / self.runs.max(1) as f64
+    }
+}
+
+impl Runs {
+    /// A number of anything for each request.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    pub fn per_request(&self, number: f64) -> f64 {
+        number / self.requests as f64
+    }
+
+    /// Nanoseconds that all programs take for a request.
+    #[must_use]
+    pub fn nanoseconds_a_request(&self) -> f64 {
+        self.per_request(self.programs.iter().map(|program| program.nanoseconds).sum())
+    }
+}
+
+/// Sends the requests under a probe that has the runs counted.
+///
+/// # Errors
+/// When the statistics cannot be had, or the probe counts other requests than were sent.
+pub fn measure(stand: &Stand, requests: u64) -> Result<Runs> {
+    let (mut probe, addr) = stand.start_probe(&[("PROGRAM_STATS", "on")])?;
+    let before = look(stand, addr)?;
+    stand.saturate(requests)?;
+    let after = look(stand, addr)?;
+    stand.end(&mut probe, libc::SIGTERM);
+    let grown = |name: &str| {
+        let count = |look: &Look| look.shard.pointer(name).and_then(Value::as_u64);
+        anyhow::Ok(count(&after).context("a counter")?.saturating_sub(count(&before).context("a counter")?))
+    };
+    let counted = grown("/requests/get")?;
+    if counted != requests {
+        bail!("{requests} requests were sent, and the probe has counted {counted}");
+    }
+    let mut programs = Vec::new();
+    for (program, (runs, seconds)) in &after.runs {
+        let (runs_before, seconds_before) = before.runs.get(program).copied().unwrap_or_default();
+        let nanoseconds = (seconds - seconds_before) * 1e9;
+        programs.push(Program { program: program.clone(), runs: runs - runs_before, nanoseconds });
+    }
+    Ok(Runs {
+        programs,
+        requests,
+        packets_to_shard: grown("/packets/receive")?,
+        packets_from_shard: grown("/packets/transmit")?,
+        connections: grown("/connections/opened")?,
+    })
+}
+
+/// What the probe says at one moment.
+struct Look {
+    /// Of each program, how often and how many seconds it ran.
+    runs: BTreeMap<String, (u64, f64)>,
+    /// The first shard.
+    shard: Value,
+}
+
+fn look(stand: &Stand, addr: SocketAddr) -> Result<Look> {
+    let status = stand.json(addr, "/status")?;
+    let Some(runs) = status.pointer("/itself/runs").and_then(Value::as_array) else {
+        bail!("the kernel does not count the programs' runs: {}", status["features"]);
+    };
+    let runs = runs.iter().filter_map(|row| {
+        Some((row["program"].as_str()?.to_owned(), (row["runs"].as_u64()?, row["run_seconds"].as_f64()?)))
+    });
+    let runs = runs.collect();
+    let shard = stand.json(addr, "/api/shards")?["shards"][0].clone();
+    Ok(Look { runs, shard })
+}

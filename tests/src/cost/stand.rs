@@ -1,0 +1,148 @@
+//! Four shards without a capacity model, and the load generator on the first of them, without a gateway: it would only
+//! hide what is measured.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+use crate::lab::{self, SHARDS};
+use crate::process::Process;
+
+/// Connections of the generator, each with one request at a time.
+pub const CONNECTIONS: u32 = 64;
+
+/// Keys that are asked for.
+pub const KEYS: u32 = 20_000;
+
+/// How long a process may take to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Running shards.
+pub struct Stand {
+    /// Waits and HTTP calls run on it.
+    pub runtime: Runtime,
+    programs: PathBuf,
+    client: reqwest::Client,
+    addrs: Vec<SocketAddr>,
+    // They end with it.
+    _shards: Vec<Process>,
+}
+
+impl Stand {
+    /// Starts the shards.
+    ///
+    /// # Errors
+    /// When a program is not there, or no runtime can be had.
+    pub fn start(programs: &Path) -> Result<Self> {
+        for program in ["shard", "load", "probe"] {
+            let path = programs.join(program);
+            if !path.is_file() {
+                bail!("{} is not there: `cargo xtask bench cost` builds it", path.display());
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut shards: Vec<Process> = (0..SHARDS).map(|id| shard(programs, id)).collect();
+        let addrs = shards.iter_mut().map(|shard| runtime.block_on(shard.ready())).collect();
+        Ok(Self { runtime, programs: programs.to_path_buf(), client: lab::client(), addrs, _shards: shards })
+    }
+
+    /// The path of a program of the lab.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
+    /// The shards' ports, by id.
+    #[must_use]
+    pub fn ports(&self) -> Vec<u16> {
+        self.addrs.iter().map(SocketAddr::port).collect()
+    }
+
+    /// The shards' addresses, as `SHARD_URLS` wants them.
+    #[must_use]
+    pub fn urls(&self) -> String {
+        self.addrs.iter().map(|addr| format!("http://{addr}")).collect::<Vec<_>>().join(",")
+    }
+
+    /// Asks until every key has been asked for and the processor is awake.
+    ///
+    /// # Errors
+    /// As for [`saturate`](Self::saturate).
+    pub fn warm_up(&self, requests: u64) -> Result<()> {
+        for _ in 0..3 {
+            self.saturate(requests.max(u64::from(KEYS) * 5))?;
+        }
+        Ok(())
+    }
+
+    /// Sends so many requests to the first shard as fast as it answers; gives how many a second.
+    ///
+    /// # Errors
+    /// When the generator fails, or one request does.
+    pub fn saturate(&self, requests: u64) -> Result<f64> {
+        let Some(first) = self.addrs.first() else { bail!("no shard") };
+        let output = Command::new(self.program("load"))
+            .args(["saturate", "--json", "-", "--shard-urls", &format!("http://{first}")])
+            .args(["--connections", &CONNECTIONS.to_string(), "--keys", &KEYS.to_string()])
+            .args(["--requests", &requests.to_string()])
+            .stdin(Stdio::null())
+            .output()
+            .context("the load generator cannot be run")?;
+        if !output.status.success() {
+            bail!("the load generator: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        let report: Value = serde_json::from_slice(&output.stdout)?;
+        if report["errors"] != 0 || report["answered"] != requests {
+            bail!("of {requests} requests {} were answered, {} failed", report["answered"], report["errors"]);
+        }
+        report["achieved_per_second"].as_f64().context("no rate in the generator's report")
+    }
+
+    /// Starts a probe of all four shards; gives it and its address.
+    ///
+    /// # Errors
+    /// When it cannot run here; the text is what it finds.
+    pub fn start_probe(&self, settings: &[(&'static str, &str)]) -> Result<(Process, SocketAddr)> {
+        let program = self.program("probe");
+        let check = Command::new(&program).args(["check", "--shard-urls", &self.urls()]).output()?;
+        if !check.status.success() {
+            bail!("the probe cannot run here: {}", String::from_utf8_lossy(&check.stdout).trim());
+        }
+        let mut all = vec![("PORT", "0".to_owned()), ("SHARD_URLS", self.urls())];
+        all.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let mut probe = Process::start_program(&program, &["run"], &all);
+        let addr = self.runtime.block_on(probe.ready());
+        Ok((probe, addr))
+    }
+
+    /// A JSON answer.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn json(&self, addr: SocketAddr, path: &str) -> Result<Value> {
+        let url = format!("http://{addr}{path}");
+        let answer = async { self.client.get(&url).send().await?.json().await };
+        self.runtime.block_on(answer).with_context(|| format!("no answer to {path}"))
+    }
+
+    /// Ends a process by a signal, and waits for it.
+    pub fn end(&self, process: &mut Process, signal: libc::c_int) {
+        process.signal(signal);
+        self.runtime.block_on(process.ended(PATIENCE));
+    }
+}
+
+fn shard(programs: &Path, id: usize) -> Process {
+    let settings = [
+        ("SHARD_ID", id.to_string()),
+        ("PORT", "0".to_owned()),
+        ("BASE_LATENCY_MS", "0".to_owned()),
+        ("LOAD_LATENCY_FACTOR_MS", "0".to_owned()),
+        ("SHARD_CONCURRENCY", "0".to_owned()),
+    ];
+    Process::start_program(&programs.join("shard"), &[], &settings)
+}

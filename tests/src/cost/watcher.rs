@@ -1,0 +1,214 @@
+//! What counts at the shards' ports: the probe, and the nearest things to take instead.
+
+use anyhow::{Context, Result, anyhow, bail};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::stand::Stand;
+use crate::nft::Counters;
+use crate::poll;
+use crate::process::Process;
+
+/// How long a tool may take to begin, or to say its counts at its end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where tools that trace look for the kernel's events.
+const TRACEFS: &str = "/sys/kernel/tracing";
+
+/// One thing to compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watcher {
+    /// Nothing: how far two equal runs differ here.
+    Nothing,
+    /// The probe as it starts for root.
+    Probe,
+    /// The probe without the kernel's statistics of its programs.
+    ProbeWithoutStatistics,
+    /// A counter for each port and direction.
+    Nftables,
+    /// Segments by port.
+    Bpftrace,
+    /// Every packet, to nowhere.
+    Tcpdump,
+}
+
+/// What a user would take instead.
+pub const NOT_THE_PROBE: [Watcher; 3] = [Watcher::Nftables, Watcher::Bpftrace, Watcher::Tcpdump];
+
+/// A watcher at work.
+pub struct Watching<'a> {
+    stand: &'a Stand,
+    tool: Tool,
+}
+
+enum Tool {
+    Nothing,
+    Probe(Process, SocketAddr),
+    Nftables(Counters),
+    Bpftrace(Process),
+    Tcpdump(Process),
+}
+
+impl Watcher {
+    /// All, in the order of the table.
+    pub const ALL: [Self; 6] = [
+        Self::Nothing,
+        Self::Probe,
+        Self::ProbeWithoutStatistics,
+        Self::Nftables,
+        Self::Bpftrace,
+        Self::Tcpdump,
+    ];
+
+    /// Its name in the table.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing (two equal runs)",
+            Self::Probe => "probe",
+            Self::ProbeWithoutStatistics => "probe, PROGRAM_STATS=off",
+            Self::Nftables => "nftables",
+            Self::Bpftrace => "bpftrace",
+            Self::Tcpdump => "tcpdump",
+        }
+    }
+
+    /// How it is started.
+    #[must_use]
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::Nothing => "how far this machine's runs differ by themselves",
+            Self::Probe => "`probe run` as root on the four shards: requests, keys, latencies, connections",
+            Self::ProbeWithoutStatistics => "the same without the kernel's statistics of its programs",
+            Self::Nftables => "`tcp dport P counter` and `tcp sport P counter` for each of the four ports",
+            Self::Bpftrace => {
+                "`tracepoint:tcp:tcp_probe /args->sport == P || …/ { @[args->sport] = count(); }`: received segments"
+            }
+            Self::Tcpdump => "`tcpdump -i lo -w /dev/null 'tcp and (port P or …)'`",
+        }
+    }
+
+    /// Starts it, and waits until it counts.
+    ///
+    /// # Errors
+    /// When it is not installed or does not run here; the text says why.
+    pub fn start(self, stand: &Stand) -> Result<Watching<'_>> {
+        let probe = |settings| stand.start_probe(settings).map(|(probe, addr)| Tool::Probe(probe, addr));
+        let tool = match self {
+            Self::Nothing => Tool::Nothing,
+            Self::Probe => probe(&[])?,
+            Self::ProbeWithoutStatistics => probe(&[("PROGRAM_STATS", "off")])?,
+            Self::Nftables => Tool::Nftables(Counters::start(&stand.ports()).map_err(|why| anyhow!(why))?),
+            Self::Bpftrace => Tool::Bpftrace(bpftrace(stand)?),
+            Self::Tcpdump => Tool::Tcpdump(tcpdump(stand)?),
+        };
+        Ok(Watching { stand, tool })
+    }
+}
+
+impl Watching<'_> {
+    /// Ends it; gives what it says it has counted.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub fn stop(self) -> Result<String> {
+        let Self { stand, tool } = self;
+        match tool {
+            Tool::Nothing => Ok("–".to_owned()),
+            Tool::Probe(mut probe, addr) => {
+                let shards = stand.json(addr, "/api/shards")?;
+                stand.end(&mut probe, libc::SIGTERM);
+                let reads =
+                    shards["shards"][0]["requests"]["get"].as_u64().context("the probe counts reads")?;
+                Ok(format!("{reads} requests"))
+            }
+            Tool::Nftables(counters) => {
+                let first = *stand.ports().first().context("a shard")?;
+                let (received, sent) = counters.read(first).map_err(|why| anyhow!(why))?;
+                Ok(format!("{} packets", received.packets + sent.packets))
+            }
+            Tool::Bpftrace(mut bpftrace) => {
+                stand.end(&mut bpftrace, libc::SIGINT);
+                let segments = said(stand, &bpftrace, |log| {
+                    let counts = log.lines().filter_map(|line| line.strip_prefix("@[")?.split_once("]: "));
+                    let counts: Vec<u64> = counts.filter_map(|(_, count)| count.parse().ok()).collect();
+                    (!counts.is_empty()).then(|| counts.iter().sum::<u64>())
+                })?;
+                Ok(format!("{segments} segments"))
+            }
+            Tool::Tcpdump(mut tcpdump) => {
+                stand.end(&mut tcpdump, libc::SIGINT);
+                let number = |log: &str, what: &str| {
+                    log.lines().find_map(|line| line.strip_suffix(what)?.trim().parse::<u64>().ok())
+                };
+                let (captured, dropped) = said(stand, &tcpdump, |log| {
+                    Some((number(log, "packets captured")?, number(log, "packets dropped by kernel")?))
+                })?;
+                Ok(format!("{captured} packets, {dropped} lost"))
+            }
+        }
+    }
+}
+
+fn tcpdump(stand: &Stand) -> Result<Process> {
+    installed("tcpdump")?;
+    let ports = stand.ports().iter().map(|port| format!("port {port}")).collect::<Vec<_>>().join(" or ");
+    let filter = format!("tcp and ({ports})");
+    let args = ["-i", "lo", "-n", "-w", "/dev/null", &filter];
+    begun(stand, Process::start_program(Path::new("tcpdump"), &args, &[]), |log| log.contains("listening on"))
+}
+
+fn bpftrace(stand: &Stand) -> Result<Process> {
+    installed("bpftrace")?;
+    let ports = stand.ports().iter().map(|port| format!("args->sport == {port}")).collect::<Vec<_>>();
+    // The second probe is attached no later than the first, and says so.
+    let program = format!(
+        "tracepoint:tcp:tcp_probe /{}/ {{ @[args->sport] = count(); }} interval:s:1 {{ printf(\"counting\\n\"); }}",
+        ports.join(" || ")
+    );
+    let attached = |log: &str| log.lines().any(|line| line == "counting");
+    if Path::new(TRACEFS).join("events").is_dir() {
+        let args = ["-e", &program];
+        return begun(stand, Process::start_program(Path::new("bpftrace"), &args, &[]), attached);
+    }
+    // In a mount namespace of its own, so that nothing stays mounted.
+    let script = format!("mount -t tracefs none {TRACEFS} && exec bpftrace -e \"$0\"");
+    let args = ["--mount", "sh", "-c", &script, &program];
+    begun(stand, Process::start_program(Path::new("unshare"), &args, &[]), attached)
+}
+
+fn installed(program: &str) -> Result<()> {
+    match Command::new(program).arg("--version").output() {
+        Ok(_) => Ok(()),
+        Err(error) => bail!("{program} cannot be run here ({error}): apt-get install {program}"),
+    }
+}
+
+/// Waits until the tool has begun; if it ends instead, its last line says why.
+fn begun(stand: &Stand, process: Process, has_begun: impl Fn(&str) -> bool) -> Result<Process> {
+    let process = parking_lot::Mutex::new(process);
+    let waited = stand.runtime.block_on(poll::until(PATIENCE, || async {
+        let mut process = process.lock();
+        if has_begun(&process.log()) {
+            return Ok(true);
+        }
+        if process.is_running() { Err("it does not begin".to_owned()) } else { Ok(false) }
+    }));
+    let process = process.into_inner();
+    match waited {
+        Ok(true) => Ok(process),
+        Ok(false) | Err(_) => {
+            let log = process.log();
+            let last = log.lines().rev().find(|line| line.contains("rror")).or_else(|| log.lines().last());
+            bail!("it does not run here: {}", last.unwrap_or("it says nothing"))
+        }
+    }
+}
+
+/// What the tool says at its end. The pipe is read by a thread of its own, so it may come a moment later.
+fn said<T>(stand: &Stand, process: &Process, find: impl Fn(&str) -> Option<T>) -> Result<T> {
+    let found = poll::until(PATIENCE, || async { find(&process.log()).ok_or_else(|| process.log()) });
+    stand.runtime.block_on(found).map_err(|log| anyhow!("it does not say what it counted: {log}"))
+}
