@@ -199,6 +199,13 @@ impl Head {
         self.state == START && self.body == 0
     }
 
+    /// Whether some of a head's bytes have been read and others are to come.
+    #[must_use]
+    #[inline(always)]
+    pub const fn inside_head(&self) -> bool {
+        !matches!(self.state, START | START_LF | MALFORMED | CHUNKED | CLOSED | UNJUDGED)
+    }
+
     /// Skips as much of the current body as there is, at most `available` bytes; returns how many.
     #[inline(always)]
     pub const fn skip_body(&mut self, available: u32) -> u32 {

@@ -76,7 +76,8 @@ impl KeySet {
     /// Counts a read of `key`, in the epoch of now. With the lock held, and hence without a call.
     #[inline(always)]
     pub fn count(&mut self, key: &KeyText, epoch: u32) {
-        if self.epoch != epoch {
+        // Not backwards: another CPU may have read the clock before this one and got the lock after it.
+        if epoch.wrapping_sub(self.epoch).cast_signed() > 0 {
             self.age(epoch);
         }
         let (there, found) = self.find(key);

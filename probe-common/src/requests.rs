@@ -18,7 +18,7 @@ pub enum Reason {
     Budget = 5,
     /// The bytes came before the connection was set up, and belong to no connection yet.
     Handshake = 6,
-    /// Two CPUs had bytes of one connection at the same time.
+    /// Two CPUs had bytes of one connection at the same time, and one did not get its turn.
     Concurrent = 7,
     /// The request's target is neither a path nor `*`: what the shard makes of it is not judged. Parsing goes on when
     /// the connection is idle again.

@@ -104,6 +104,15 @@ impl Stream {
         }
     }
 
+    /// Begins with a connection whose first byte has the sequence number `first`, and of whose bytes up to `end` nothing
+    /// is known.
+    #[inline(always)]
+    pub fn open_lost(&mut self, first: u32, end: u32, reason: Reason) {
+        self.open(Some(first), first);
+        self.next = end;
+        self.lose(reason);
+    }
+
     /// Whether [`admit`](Self::admit) wants to know the segment's first bytes.
     #[must_use]
     #[inline(always)]

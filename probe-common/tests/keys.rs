@@ -62,14 +62,15 @@ proptest! {
     /// Whatever comes, in whatever order and epoch: `count ≤ true ≤ count + error`, and the table's own sums hold.
     #[test]
     fn the_truth_lies_between_count_and_count_plus_error(
-        reads in prop::collection::vec((0_u64..30, 0_u32..3), 1..600)
+        reads in prop::collection::vec((0_u64..30, 0_u32..8), 1..600)
     ) {
         let mut set = KeySet::default();
         let mut truth: HashMap<u64, u64> = HashMap::new();
         let mut epoch = 0;
         for (number, later) in reads {
-            epoch += later / 2;
-            set.count(&key(number), epoch);
+            epoch += later / 6;
+            // A CPU may be late with its clock.
+            set.count(&key(number), if later == 5 { epoch.wrapping_sub(1) } else { epoch });
             *truth.entry(number).or_default() += 1;
             for (number, count) in &truth {
                 let wanted = key(*number);
@@ -87,17 +88,35 @@ proptest! {
 }
 
 #[test]
-fn a_key_with_more_than_an_eighth_of_its_set_is_always_there() {
+fn a_key_with_more_than_an_eighth_of_its_set_stays() {
     let mut set = KeySet::default();
+    set.count(&key(7), 1);
     for round in 0..1_000 {
-        // Of nine reads, one is of the key, and eight of others that come once each.
-        for other in 0..WAYS as u64 - 1 {
-            set.count(&key(1_000 + round * 8 + other), 1);
+        // One read in seven is of the key, the others are of keys that come once each.
+        for other in 0..6 {
+            set.count(&key(1_000 + round * 6 + other), 1);
         }
         set.count(&key(7), 1);
     }
     let entry = set.entries.iter().find(|entry| entry.words == key(7).words).unwrap();
-    assert!(entry.count + entry.error >= 1_000 && entry.error <= 1_000, "{entry:?}");
+    assert_eq!((entry.count, entry.error), (1_001, 0));
+}
+
+#[test]
+fn a_late_clock_does_not_wipe_the_ranks() {
+    let mut set = KeySet::default();
+    for number in 0..WAYS as u64 {
+        for _ in 0..=number {
+            set.count(&key(number), 9);
+        }
+    }
+    // Were all ranks gone, the next newcomers would take the places in their order, and the last key's with them.
+    for newcomer in 100..107 {
+        set.count(&key(newcomer), 8);
+    }
+    let last = key(WAYS as u64 - 1);
+    let entry = set.entries.iter().find(|entry| entry.words == last.words).unwrap();
+    assert_eq!((entry.count, entry.error), (WAYS as u64, 0));
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn opened(context: &SockOpsContext) -> Option<()> {
     let _ = context.set_cb_flags((context.cb_flags() | wanted) as i32);
     // SAFETY: a counter of the map's value for this CPU.
     unsafe { atomic::add(&raw mut (*counters).opened, 1) };
-    handshake::adopt(context, shard, remote(context));
+    handshake::adopt(context, shard, remote(context), local(context));
     Some(())
 }
 

@@ -35,16 +35,26 @@ static HELD: PerCpuArray<Held> = PerCpuArray::with_max_entries(1, 0);
 struct Held {
     stream: Stream,
     client: Words,
+    server: Words,
     tally: Tally,
     /// Sequence number of the packet's first payload byte.
     sequence: u32,
     length: u32,
     /// 0, or 1 + the [`Reason`] why some of it was not parsed.
     unparsed: u32,
-    /// 1 while something is held.
-    full: u32,
+    /// One of the three below.
+    kind: u32,
     padding: u32,
 }
+
+const NOTHING: u32 = 0;
+/// What was read, to be counted.
+const READ: u32 = 1;
+/// More than one head: of several keys only the last one's bytes are there. Counted as unparsed already.
+const SEVERAL: u32 = 2;
+
+/// Farther ahead of a connection's first byte no packet can be at its handshake's end: beyond its first window.
+const AHEAD_MOST: u32 = 1 << 20;
 
 /// Reads a packet's payload and holds the outcome.
 #[inline(always)]
@@ -54,7 +64,9 @@ pub fn hold<const STEPS_A_CALL: u32>(context: &SkBuffContext, packet: &Packet) -
     let held = HELD.get_ptr_mut(0).filter(|_| adopts).ok_or(Reason::Handshake)?;
     // SAFETY: the map's value for this CPU. Ingress and the `sock_ops` call that follows it run in one softirq.
     let held = unsafe { &mut *held };
+    held.kind = NOTHING;
     held.client = Words::of(packet.source(context).ok_or(Reason::Unreadable)?);
+    held.server = Words::of(packet.destination(context).ok_or(Reason::Unreadable)?);
     held.sequence = packet.sequence;
     held.length = packet.payload_length;
     zero(&mut held.stream);
@@ -65,41 +77,47 @@ pub fn hold<const STEPS_A_CALL: u32>(context: &SkBuffContext, packet: &Packet) -
         requests::parse::<STEPS_A_CALL>(context, keys::NO_SHARD, packet, skip, &mut held.stream);
     held.tally = tally;
     held.unparsed = outcome.err().map_or(0, |reason| 1 + reason as u32);
-    // Of several only the last one's key is still known.
-    held.full = u32::from(tally.get.wrapping_add(tally.set).wrapping_add(tally.control) <= 1);
-    if held.full == 0 { Err(Reason::Handshake) } else { Ok(()) }
+    let heads = tally.get.wrapping_add(tally.set).wrapping_add(tally.control);
+    if heads > 1 || heads == 1 && held.stream.head.inside_head() {
+        held.kind = SEVERAL;
+        return Err(Reason::Handshake);
+    }
+    held.kind = READ;
+    Ok(())
 }
 
 /// A connection to a shard has been set up: if what is held is its, it is counted now.
 #[inline(always)]
-pub fn adopt(context: &SockOpsContext, shard: u32, client: Endpoint) -> Option<()> {
+pub fn adopt(context: &SockOpsContext, shard: u32, client: Endpoint, server: Endpoint) -> Option<()> {
     let held = HELD.get_ptr_mut(0)?;
     // SAFETY: as in `hold`.
     let held = unsafe { &mut *held };
-    if held.full == 0 {
+    let kind = held.kind;
+    held.kind = NOTHING;
+    if kind == NOTHING || !held.client.are(&Words::of(client)) || !held.server.are(&Words::of(server)) {
         return None;
     }
-    held.full = 0;
-    if !held.client.are(&Words::of(client)) {
+    // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
+    let (socket, first) = unsafe { ((*context.ops).__bindgen_anon_2.sk, (*context.ops).rcv_nxt) };
+    let ahead = held.sequence.wrapping_sub(first);
+    if socket.is_null() || ahead > AHEAD_MOST {
         return None;
     }
     let counters = REQUESTS.get_ptr_mut(shard)?;
     // SAFETY: the map's value for this CPU; this call comes in softirq, as ingress does.
     let counters = unsafe { &mut *counters };
-    // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
-    let socket = unsafe { (*context.ops).__bindgen_anon_2.sk };
-    if socket.is_null() {
-        return None;
+    // SAFETY: the new socket's storage: nobody else has it yet.
+    let stream = unsafe { &mut *requests::stream(socket, CREATE)? };
+    if kind == SEVERAL {
+        stream.open_lost(first, held.sequence.wrapping_add(held.length), Reason::Handshake);
+        return Some(());
     }
-    let stream = requests::stream(socket, CREATE)?;
-    // SAFETY: as above.
-    let first = unsafe { (*context.ops).rcv_nxt };
-    if first == held.sequence {
-        // SAFETY: the new socket's storage: nobody else has it yet.
-        copy(&held.stream, unsafe { &mut *stream });
+    if ahead == 0 {
+        copy(&held.stream, stream);
         requests::credit(counters, held.tally);
         if held.tally.get > 0 {
             keys::read(shard, &held.stream.head.key);
+            stream.head.key_taken();
         }
         if held.unparsed > 0 {
             requests::count_unparsed(counters, Reason::from_number((held.unparsed - 1) as u8));
@@ -107,8 +125,6 @@ pub fn adopt(context: &SockOpsContext, shard: u32, client: Endpoint) -> Option<(
         return Some(());
     }
     // Bytes before these are missing: they were read from a wrong place on.
-    // SAFETY: as above.
-    let stream = unsafe { &mut *stream };
     stream.open(Some(first), first);
     if let Admission::Unparsed(reason) = stream.admit(held.sequence, held.length, false) {
         requests::count_unparsed(counters, reason);

@@ -48,7 +48,9 @@ impl Packet {
             ip,
             source_port: u16::from_be_bytes([tcp[0], tcp[1]]),
             destination_port: u16::from_be_bytes([tcp[2], tcp[3]]),
-            sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
+            // A SYN, which may carry payload (TCP Fast Open), takes a number of its own.
+            sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]])
+                .wrapping_add(u32::from(tcp[13] >> 1 & 1)),
             is_last: tcp[13] & (FLAG_FIN | FLAG_RESET) != 0,
             is_reset: tcp[13] & FLAG_RESET != 0,
             payload_at,

@@ -39,6 +39,9 @@ static STREAMS: SkStorage<Stream> = SkStorage::new();
 /// Parser steps for one segment: one for each byte of the longest, which is more than any head needs.
 const STEPS: u32 = 1 << 17;
 
+/// How often a CPU tries to take a connection that another one works on: some microseconds.
+const SPINS: u32 = 256;
+
 /// `sk_state` of a listening socket (`TCP_LISTEN`).
 const LISTEN: u32 = 10;
 
@@ -106,8 +109,7 @@ fn follow<const STEPS_A_CALL: u32>(
     let stream = stream(socket, CREATE).ok_or(Reason::Unreadable)?;
     // SAFETY: as in `answered`.
     let busy = unsafe { &raw mut (*stream).busy };
-    // SAFETY: `busy` points into that storage.
-    if unsafe { atomic::exchange(busy, 1) } != 0 {
+    if !take::<STEPS_A_CALL>(busy) {
         return Err(Reason::Concurrent);
     }
     // SAFETY: `busy` keeps other CPUs away from all but `answered`.
@@ -116,6 +118,21 @@ fn follow<const STEPS_A_CALL: u32>(
     // SAFETY: as above.
     unsafe { atomic::exchange(busy, 0) };
     outcome
+}
+
+/// Takes a connection for this CPU. Another that has it is done in microseconds: it is waited for, as a spin lock would,
+/// which must not be held where helpers are called.
+#[inline(always)]
+fn take<const STEPS_A_CALL: u32>(busy: *mut u64) -> bool {
+    // Not in the careful variant: for it the verifier takes no loop here.
+    let spins = if STEPS_A_CALL > 1 { SPINS } else { 1 };
+    for _ in 0..spins {
+        // SAFETY: `busy` points into a socket's storage.
+        if unsafe { atomic::exchange(busy, 1) } == 0 {
+            return true;
+        }
+    }
+    false
 }
 
 #[inline(always)]
