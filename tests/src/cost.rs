@@ -1,6 +1,7 @@
 //! What the probe costs: nanoseconds by program and packet ([`packets`]) and by request ([`runs`]), and throughput with and
 //! without it, beside what else one might take ([`watcher`]), in alternating [`pairs`].
 
+pub mod empty;
 pub mod packets;
 pub mod pairs;
 pub mod report;
@@ -91,9 +92,9 @@ fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Resu
 fn pair(stand: &Stand, row: &mut Row, requests: u64, watched_first: bool) -> Result<Pair> {
     let mut watched = || {
         let watching = row.watcher.start(stand)?;
-        let per_second = stand.saturate(requests)?;
+        let speed = stand.saturate_beside(requests, watching.process())?;
         row.counted.push(watching.stop()?);
-        anyhow::Ok(per_second)
+        anyhow::Ok(speed)
     };
     let (with, without) = if watched_first {
         let with = watched()?;

@@ -13,6 +13,7 @@ use probe::object;
 use probe_common::endpoint::Endpoint;
 use serde::Serialize;
 
+use super::empty::Empty;
 use super::pairs::Spread;
 
 /// Where the one shard is.
@@ -95,7 +96,7 @@ pub fn measure() -> Result<Packets> {
     for name in ["ingress", "ingress_careful", "egress"] {
         program(&mut ebpf, name)?.load().with_context(|| format!("loading {name}"))?;
     }
-    let mut costs = Vec::new();
+    let mut costs = vec![empty(&packet(CLIENT, SHARD, b""))?];
     for (name, what, packet, how) in &table {
         let nanoseconds = spread(program(&mut ebpf, name)?, packet, *how)?;
         costs.push(Cost {
@@ -112,11 +113,20 @@ pub fn measure() -> Result<Packets> {
     }
     // As long as this lives. Without the privilege the column stays empty.
     if let Ok(_statistics) = enable_stats(Stats::RunTime) {
-        for (cost, (name, _, packet, how)) in costs.iter_mut().zip(&table) {
+        for (cost, (name, _, packet, how)) in costs.iter_mut().skip(1).zip(&table) {
             cost.with_statistics = Some(spread(program(&mut ebpf, name)?, packet, *how)?);
         }
     }
     Ok(Packets { costs, never_without_statistics })
+}
+
+/// What is in every figure: the kernel's loop around the program.
+fn empty(packet: &[u8]) -> Result<Cost> {
+    let program = Empty::load()?;
+    let (repetitions, calls) = REPEATED;
+    let all = (0..calls).map(|_| program.run(packet, repetitions).map(f64::from)).collect::<Result<_>>()?;
+    let nanoseconds = Spread::of(all).context("no measurement")?;
+    Ok(Cost { program: "(empty)", packet: "any", repetitions, nanoseconds, with_statistics: None })
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSkb> {

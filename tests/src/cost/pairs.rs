@@ -2,13 +2,22 @@
 
 use serde::Serialize;
 
-/// Two runs, one after the other, in requests a second.
+/// One run.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Speed {
+    /// Requests a second.
+    pub per_second: f64,
+    /// Processor time of generator, shards and watcher together, in microseconds a request.
+    pub cpu_microseconds: f64,
+}
+
+/// Two runs, one after the other.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Pair {
     /// Without the watcher.
-    pub without: f64,
+    pub without: Speed,
     /// With it.
-    pub with: f64,
+    pub with: Speed,
     /// Whether the run with it was the first.
     pub watched_first: bool,
 }
@@ -17,7 +26,13 @@ impl Pair {
     /// The share of the throughput that the watcher took; less than 0 if there was more with it.
     #[must_use]
     pub fn loss(&self) -> f64 {
-        1.0 - self.with / self.without
+        1.0 - self.with.per_second / self.without.per_second
+    }
+
+    /// The processor time that the watcher took, as a share of what there was without it.
+    #[must_use]
+    pub fn more_cpu(&self) -> f64 {
+        self.with.cpu_microseconds / self.without.cpu_microseconds - 1.0
     }
 }
 
@@ -100,9 +115,11 @@ mod tests {
 
     #[test]
     fn a_loss_is_a_share_of_what_there_was_without() {
-        let pair = |with| Pair { without: 200.0, with, watched_first: false };
+        let speed = |per_second| Speed { per_second, cpu_microseconds: 2_000.0 / per_second };
+        let pair = |with| Pair { without: speed(200.0), with: speed(with), watched_first: false };
         assert!((pair(190.0).loss() - 0.05).abs() < 1e-9);
-        assert!(pair(210.0).loss() < 0.0);
+        assert!(pair(210.0).loss() < 0.0 && pair(210.0).more_cpu() < 0.0);
+        assert!((pair(160.0).more_cpu() - 0.25).abs() < 1e-9);
     }
 
     #[test]

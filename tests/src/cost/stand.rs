@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
+use super::pairs::Speed;
 use crate::lab::{self, SHARDS};
 use crate::process::Process;
 
@@ -29,7 +30,7 @@ pub struct Stand {
     client: reqwest::Client,
     addrs: Vec<SocketAddr>,
     // They end with it.
-    _shards: Vec<Process>,
+    shards: Vec<Process>,
 }
 
 impl Stand {
@@ -47,7 +48,7 @@ impl Stand {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut shards: Vec<Process> = (0..SHARDS).map(|id| shard(programs, id)).collect();
         let addrs = shards.iter_mut().map(|shard| runtime.block_on(shard.ready())).collect();
-        Ok(Self { runtime, programs: programs.to_path_buf(), client: lab::client(), addrs, _shards: shards })
+        Ok(Self { runtime, programs: programs.to_path_buf(), client: lab::client(), addrs, shards })
     }
 
     /// The path of a program of the lab.
@@ -79,11 +80,33 @@ impl Stand {
         Ok(())
     }
 
-    /// Sends so many requests to the first shard as fast as it answers; gives how many a second.
+    /// Sends so many requests to the first shard as fast as it answers.
     ///
     /// # Errors
     /// When the generator fails, or one request does.
-    pub fn saturate(&self, requests: u64) -> Result<f64> {
+    pub fn saturate(&self, requests: u64) -> Result<Speed> {
+        self.saturate_beside(requests, None)
+    }
+
+    /// The same beside a process whose processor time counts too.
+    ///
+    /// # Errors
+    /// As for [`saturate`](Self::saturate).
+    pub fn saturate_beside(&self, requests: u64, other: Option<u32>) -> Result<Speed> {
+        let cpu = || {
+            let processes = self.shards.iter().map(Process::pid).chain(other);
+            // The generator has been waited for, and counts among this process's children.
+            processes.map(|pid| cpu_seconds(pid, OWN)).sum::<f64>()
+                + cpu_seconds(std::process::id(), CHILDREN)
+        };
+        let before = cpu();
+        let per_second = self.generate(requests)?;
+        #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+        let cpu_microseconds = (cpu() - before) * 1e6 / requests as f64;
+        Ok(Speed { per_second, cpu_microseconds })
+    }
+
+    fn generate(&self, requests: u64) -> Result<f64> {
         let Some(first) = self.addrs.first() else { bail!("no shard") };
         let output = Command::new(self.program("load"))
             .args(["saturate", "--json", "-", "--shard-urls", &format!("http://{first}")])
@@ -134,6 +157,21 @@ impl Stand {
         process.signal(signal);
         self.runtime.block_on(process.ended(PATIENCE));
     }
+}
+
+/// Places of user and system time in `/proc/PID/stat`, counted after the name: its own, its children's that have ended.
+const OWN: [usize; 2] = [11, 12];
+const CHILDREN: [usize; 2] = [13, 14];
+
+/// Processor time in seconds, in steps of 10 ms; 0 of a process that is gone (`proc_pid_stat(5)`).
+fn cpu_seconds(pid: u32, places: [usize; 2]) -> f64 {
+    /// `USER_HZ`, the same on every architecture of today.
+    const TICKS_A_SECOND: f64 = 100.0;
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> =
+        text.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+    let ticks = places.iter().filter_map(|place| fields.get(*place)?.parse::<f64>().ok());
+    ticks.sum::<f64>() / TICKS_A_SECOND
 }
 
 fn shard(programs: &Path, id: usize) -> Process {

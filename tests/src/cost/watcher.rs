@@ -109,6 +109,15 @@ impl Watcher {
 }
 
 impl Watching<'_> {
+    /// Its process, if it is one.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        match &self.tool {
+            Tool::Nothing | Tool::Nftables(_) => None,
+            Tool::Probe(process, _) | Tool::Bpftrace(process) | Tool::Tcpdump(process) => Some(process.pid()),
+        }
+    }
+
     /// Ends it; gives what it says it has counted.
     ///
     /// # Errors

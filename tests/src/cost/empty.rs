@@ -1,0 +1,97 @@
+//! An empty program in `BPF_PROG_TEST_RUN`: what that measurement itself costs, in every figure of [`super::packets`].
+
+use anyhow::{Result, bail};
+use std::ffi::{c_int, c_long};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// `BPF_PROG_LOAD`, `BPF_PROG_TEST_RUN` and `BPF_PROG_TYPE_CGROUP_SKB` of `linux/bpf.h`.
+const LOAD: c_int = 5;
+const TEST_RUN: c_int = 10;
+const CGROUP_SKB: u32 = 8;
+
+/// `r0 = 1; exit`.
+const PROGRAM: [u64; 2] = [0x0000_0001_0000_00b7, 0x95];
+
+/// The beginning of `bpf_attr` for a load; what is left out is 0.
+#[repr(C)]
+#[derive(Default)]
+struct LoadAttributes {
+    kind: u32,
+    instructions: u32,
+    program: u64,
+    license: u64,
+    log: [u32; 2],
+    log_buffer: u64,
+    version_and_flags: [u32; 2],
+}
+
+/// The same for a test run.
+#[repr(C)]
+#[derive(Default)]
+struct RunAttributes {
+    program: u32,
+    return_value: u32,
+    size_in: u32,
+    size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    context: [u64; 3],
+}
+
+/// The empty program, loaded.
+pub struct Empty(OwnedFd);
+
+impl Empty {
+    /// Loads it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn load() -> Result<Self> {
+        let license = c"GPL";
+        let mut attributes = LoadAttributes {
+            kind: CGROUP_SKB,
+            instructions: PROGRAM.len() as u32,
+            program: PROGRAM.as_ptr().addr() as u64,
+            license: license.as_ptr().addr() as u64,
+            ..LoadAttributes::default()
+        };
+        let fd = bpf(LOAD, &mut attributes)?;
+        // SAFETY: the kernel has just given this descriptor to nobody else.
+        #[expect(unsafe_code, reason = "a descriptor from a system call without a wrapper")]
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(c_int::try_from(fd)?) }))
+    }
+
+    /// Nanoseconds a run, over `repeat` runs on a packet.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn run(&self, packet: &[u8], repeat: u32) -> Result<u32> {
+        let mut attributes = RunAttributes {
+            program: u32::try_from(self.0.as_raw_fd())?,
+            size_in: u32::try_from(packet.len())?,
+            data_in: packet.as_ptr().addr() as u64,
+            repeat,
+            ..RunAttributes::default()
+        };
+        bpf(TEST_RUN, &mut attributes)?;
+        if attributes.return_value != 1 {
+            bail!("the empty program returned {}", attributes.return_value);
+        }
+        Ok(attributes.duration)
+    }
+}
+
+fn bpf<T>(command: c_int, attributes: &mut T) -> Result<c_long> {
+    // SAFETY: the attributes are a prefix of `bpf_attr` for that command, as long as is said, and what they point to
+    // outlives the call; the kernel writes to no other place than these.
+    #[expect(unsafe_code, reason = "aya loads no program that is not in an object file")]
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
+    if result < 0 {
+        bail!("bpf({command}): {}", io::Error::last_os_error());
+    }
+    Ok(result)
+}
