@@ -144,7 +144,7 @@ impl Report {
         let mut text = format!("# {}: what the probe costs\n\n", date("+%F"));
         let _ = writeln!(
             text,
-            "{}; load average {} before, {} after. `{command}`\n\n\
+            "{}; load average {} before, {} after.\n\n`{command}`\n\n\
              **Question.** What does the probe take from a shard that runs as fast as it can, and what would the nearest\n\
              other tools take? At most 2 % of the throughput is asked for.\n\n**Answer.** {}.\n\n## Throughput\n",
             machine(),
@@ -155,11 +155,12 @@ impl Report {
         let _ = writeln!(
             text,
             "`load saturate` straight on one shard with its capacity model off, {CONNECTIONS} connections, one request at a\n\
-             time each, {} requests a run over {KEYS} keys. {} pairs of runs for each watcher, with and without, in an order\n\
+             time each, {} requests a run over {} keys. {} pairs of runs for each watcher, with and without, in an order\n\
              that the seed {} determines; each round has a pair of every watcher. Loss = 1 − with ⁄ without, by pair; no pair\n\
              is left out. Less than 0 is more throughput with than without. Processor time is that of generator, shards and\n\
              watcher for a request: less of it is left to others, and other work on the machine disturbs it less.\n",
             thousands(self.requests),
+            thousands(u64::from(KEYS)),
             self.pairs,
             self.seed
         );
@@ -170,17 +171,17 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "\nA round of the probe counts {} requests. `nftables` and `tcpdump` count packets, `bpftrace` received\n\
-             segments; none of them knows a request, a key or a latency. Where `bpftrace` finds no tracefs mounted it gets one\n\
-             in a mount namespace of its own.\n\n## Nanoseconds by request\n",
-            thousands(self.requests)
+            "\nThe probe counts requests; `nftables` and `tcpdump` count packets, `bpftrace` received segments: none of them knows\n\
+             a request, a key or a latency. Where `bpftrace` finds no tracefs mounted it gets one in a mount namespace of its\n\
+             own.\n\n## Nanoseconds by request\n"
         );
         text += &table(&RUN_HEADINGS, 1..4, &self.run_rows());
         let _ = writeln!(
             text,
-            "\n`probe_program_runs_total` and `…_run_seconds_total` over {} requests of the same load. {}. The programs see\n\
-             every packet of the machine: on loopback each one twice, and the generator's side too. The kernel's statistics\n\
-             measure themselves along with each run; nothing is taken off.\n\n## Nanoseconds by packet\n",
+            "\n`probe_program_runs_total` and `…_run_seconds_total` over {} requests of the same load.\n\
+             {}. The programs see every packet\n\
+             of the machine: on loopback each one twice, on the shard's side and on the generator's. The kernel's statistics\n\
+             measure their own clock along with each run; nothing is taken off.\n\n## Nanoseconds by packet\n",
             thousands(self.runs.requests),
             self.packets_sentence()
         );
@@ -188,15 +189,16 @@ impl Report {
         let _ = writeln!(
             text,
             "\n`BPF_PROG_TEST_RUN`, programs not attached{}: medians over 9 calls of 200,000 runs, or over 2,000 calls of one\n\
-             run. `(empty)` does nothing: so much of the other figures is the measurement's own. All runs of a call have one socket, on which a request is new only once: hence one run a call for requests,\n\
-             with a new socket, its storage to be made, a cold cache and the clock's own cost included.",
+             run. `(empty)` does nothing: so much of the other figures is the measurement's own. All runs of a call have one\n\
+             socket, on which a request is new only once: hence one run a call for requests, with a new socket, its storage to\n\
+             be made, a cold cache and the clock's own cost included.\n",
             self.statistics_remark()
         );
         for program in ["ingress", "ingress_careful"] {
             if let Some(further) = self.packets.further_request(program) {
                 let _ = writeln!(
                     text,
-                    "Each of the further 20 requests takes `{program}` {further:.0} ns (difference of the two rows, by 20)."
+                    "Each of the further 20 requests takes `{program}` {further:.0} ns (difference of the two rows, by 20).\n"
                 );
             }
         }

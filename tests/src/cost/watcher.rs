@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::stand::Stand;
+use crate::accuracy::report::thousands;
 use crate::nft::Counters;
 use crate::poll;
 use crate::process::Process;
@@ -131,12 +132,12 @@ impl Watching<'_> {
                 stand.end(&mut probe, libc::SIGTERM);
                 let reads =
                     shards["shards"][0]["requests"]["get"].as_u64().context("the probe counts reads")?;
-                Ok(format!("{reads} requests"))
+                Ok(format!("{} requests", thousands(reads)))
             }
             Tool::Nftables(counters) => {
                 let first = *stand.ports().first().context("a shard")?;
                 let (received, sent) = counters.read(first).map_err(|why| anyhow!(why))?;
-                Ok(format!("{} packets", received.packets + sent.packets))
+                Ok(format!("{} packets", thousands(received.packets + sent.packets)))
             }
             Tool::Bpftrace(mut bpftrace) => {
                 stand.end(&mut bpftrace, libc::SIGINT);
@@ -145,7 +146,7 @@ impl Watching<'_> {
                     let counts: Vec<u64> = counts.filter_map(|(_, count)| count.parse().ok()).collect();
                     (!counts.is_empty()).then(|| counts.iter().sum::<u64>())
                 })?;
-                Ok(format!("{segments} segments"))
+                Ok(format!("{} segments", thousands(segments)))
             }
             Tool::Tcpdump(mut tcpdump) => {
                 stand.end(&mut tcpdump, libc::SIGINT);
@@ -155,7 +156,7 @@ impl Watching<'_> {
                 let (captured, dropped) = said(stand, &tcpdump, |log| {
                     Some((number(log, "packets captured")?, number(log, "packets dropped by kernel")?))
                 })?;
-                Ok(format!("{captured} packets, {dropped} lost"))
+                Ok(format!("{} packets, {} lost", thousands(captured), thousands(dropped)))
             }
         }
     }
