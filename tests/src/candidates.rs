@@ -13,11 +13,24 @@ pub mod report;
 use judge::Figures;
 use programs::{BATCH, Candidate, Counted, Programs};
 
-/// The laws keys are drawn by.
-const LAWS: [(&str, Distribution); 3] = [
-    ("uniform", Distribution::Uniform),
-    ("Zipf 0.99", Distribution::Zipf(0.99)),
-    ("Zipf 1.5", Distribution::Zipf(1.5)),
+/// A stream's law.
+#[derive(Clone, Copy, Debug)]
+struct Law {
+    name: &'static str,
+    distribution: Distribution,
+    /// Whether nine of ten draws are a crawler's, who asks for one key after the other.
+    crawled: bool,
+}
+
+const LAWS: [Law; 4] = [
+    Law { name: "uniform", distribution: Distribution::Uniform, crawled: false },
+    Law { name: "Zipf 0.99", distribution: Distribution::Zipf(0.99), crawled: false },
+    Law { name: "Zipf 1.5", distribution: Distribution::Zipf(1.5), crawled: false },
+    Law {
+        name: "Zipf 0.99, nine of ten draws a crawler's",
+        distribution: Distribution::Zipf(0.99),
+        crawled: true,
+    },
 ];
 
 /// The law of the stream whose hot keys change.
@@ -94,25 +107,26 @@ pub struct Outcome {
 /// When the object cannot be loaded or its tables not be read.
 pub fn run(options: &Options<'_>, progress: impl Fn(&str)) -> Result<Outcome> {
     let mut streams = Vec::new();
-    for (name, law) in LAWS {
-        progress(name);
-        streams.push(stream(options, name, law)?);
+    for law in LAWS {
+        progress(law.name);
+        streams.push(stream(options, law)?);
     }
     progress("hot keys that change");
     Ok(Outcome { streams, moving: moving(options)? })
 }
 
-fn stream(options: &Options<'_>, law: &'static str, distribution: Distribution) -> Result<Stream> {
-    let space = KeySpace::numbered("", options.keys, distribution)?;
+fn stream(options: &Options<'_>, law: Law) -> Result<Stream> {
+    let space = KeySpace::numbered("", options.keys, law.distribution)?;
+    let source = || Source::new(&space, law.crawled, options.seed);
     let mut programs = Programs::load(options.object)?;
     let mut truth = vec![0_u64; options.keys];
-    let nothing = feed(&space, options, |batch| {
+    let nothing = feed(source(), options, |batch| {
         batch.iter().for_each(|key| truth[*key as usize] += 1);
         programs.feed_nothing(batch)
     })?;
     let mut rows = Vec::new();
     for candidate in Candidate::ALL {
-        let cost = feed(&space, options, |batch| programs.feed(candidate, batch))?;
+        let cost = feed(source(), options, |batch| programs.feed(candidate, batch))?;
         let table = programs.table(candidate)?;
         rows.push(Row {
             candidate,
@@ -123,20 +137,19 @@ fn stream(options: &Options<'_>, law: &'static str, distribution: Distribution) 
         });
     }
     let distinct = truth.iter().filter(|count| **count > 0).count();
-    Ok(Stream { law, distinct, hundredth: judge::nth_largest(&truth, 100), rows })
+    Ok(Stream { law: law.name, distinct, hundredth: judge::nth_largest(&truth, 100), rows })
 }
 
 /// All draws of a stream in batches; gives the median time of a draw in nanoseconds.
 fn feed(
-    space: &KeySpace,
+    mut source: Source,
     options: &Options<'_>,
     mut batch: impl FnMut(&[u32]) -> Result<Duration>,
 ) -> Result<f64> {
-    let mut draws = space.draws(options.seed);
     let mut left = options.draws;
     let mut times = Vec::new();
     while left > 0 {
-        let keys = next(&mut draws, left);
+        let keys = source.next(left);
         left -= keys.len() as u64;
         #[expect(clippy::cast_precision_loss, reason = "a batch has few draws")]
         times.push(batch(&keys)?.as_secs_f64() * 1e9 / keys.len() as f64);
@@ -145,23 +158,50 @@ fn feed(
     Ok(times.get(times.len() / 2).copied().unwrap_or_default())
 }
 
-/// The next draws: a batch, or what is left.
-fn next(draws: &mut Draws, left: u64) -> Vec<u32> {
-    let count = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
-    (0..count).map(|_| u32::try_from(draws.draw()).unwrap_or(u32::MAX)).collect()
+/// A sequence of keys.
+struct Source {
+    draws: Draws,
+    /// Keys in the key space, if a crawler walks through it.
+    crawled: Option<usize>,
+    drawn: usize,
+    crawler_at: usize,
+}
+
+impl Source {
+    fn new(space: &KeySpace, crawled: bool, seed: u64) -> Self {
+        let crawled = crawled.then(|| space.keys().len());
+        Self { draws: space.draws(seed), crawled, drawn: 0, crawler_at: 0 }
+    }
+
+    /// The next keys: a batch, or what is left.
+    fn next(&mut self, left: u64) -> Vec<u32> {
+        let count = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
+        (0..count).map(|_| u32::try_from(self.draw()).unwrap_or(u32::MAX)).collect()
+    }
+
+    fn draw(&mut self) -> usize {
+        self.drawn += 1;
+        match self.crawled {
+            Some(keys) if !self.drawn.is_multiple_of(10) => {
+                self.crawler_at = (self.crawler_at + 1) % keys;
+                self.crawler_at
+            }
+            _ => self.draws.draw(),
+        }
+    }
 }
 
 /// Draws at a steady rate; after the change each key stands for the one half the key space further.
 fn moving(options: &Options<'_>) -> Result<Vec<Look>> {
     let space = KeySpace::numbered("", options.keys, MOVING)?;
     let mut programs = Programs::load(options.object)?;
-    let mut draws = space.draws(options.seed);
+    let mut source = Source::new(&space, false, options.seed);
     let start = Instant::now();
     let mut fed = 0;
     let mut feed = |programs: &mut Programs, count: u64, change: &dyn Fn(&mut u32)| -> Result<Vec<u32>> {
         let mut all = Vec::new();
         while (all.len() as u64) < count {
-            let mut keys = next(&mut draws, count - all.len() as u64);
+            let mut keys = source.next(count - all.len() as u64);
             keys.iter_mut().for_each(change);
             fed += keys.len() as u64;
             let due = Duration::from_secs_f64(fed as f64 / f64::from(MOVING_RATE));
