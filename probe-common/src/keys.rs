@@ -1,8 +1,10 @@
 //! Signal `keys`: how often each key was read, in a table of fixed size.
 //!
 //! A key's hash picks one of its shard's sets; a set has eight entries. A key that has none takes the entry of least
-//! rank and inherits the rank, as in Space-Saving (Metwally, Agrawal, El Abbadi 2005), so a key with more than an eighth
-//! of its set's requests is always there. Ranks are halved every [`EPOCH_SHIFT`] so that yesterday's keys give way.
+//! rank and inherits the rank, as in Space-Saving (Metwally, Agrawal, El Abbadi 2005); but a read of a key that is there
+//! raises its rank by [`RETURN`], not by one, so that those who come back stay and those who come once, however many,
+//! pass through. Ranks are halved every [`EPOCH_SHIFT`] so that yesterday's keys give way. Why this and no other way:
+//! `docs/experiments/2026-11-23-keys.md`.
 //!
 //! What is reported does not depend on ranks: `count` is exact since the key came into the table, and `error` bounds
 //! what it may have had before. For while a key was out of the table its requests went through other entries, and each
@@ -16,6 +18,9 @@ pub const WAYS: usize = 8;
 
 /// Sets of a shard: together [`WAYS`] · 1,024 keys in 792 KiB.
 pub const SETS: u32 = 1024;
+
+/// What a read of a key that is in the table counts for its staying; a newcomer's counts one.
+pub const RETURN: u32 = 16;
 
 /// An epoch is 2^33 ns: 8.6 s.
 pub const EPOCH_SHIFT: u32 = 33;
@@ -99,7 +104,7 @@ impl KeySet {
             entry.error = self.evicted;
         }
         entry.count += 1;
-        entry.rank = entry.rank.wrapping_add(1);
+        entry.rank = entry.rank.wrapping_add(1).wrapping_add(there as u32 * (RETURN - 1));
     }
 
     /// 1 and the place of the entry with the key's hash and length, if there is one; else 0 and 0.
