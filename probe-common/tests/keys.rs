@@ -103,6 +103,21 @@ fn a_key_with_more_than_an_eighth_of_its_set_stays() {
 }
 
 #[test]
+fn a_key_that_comes_back_stays_among_those_that_come_once() {
+    let mut set = KeySet::default();
+    set.count(&key(7), 1);
+    set.count(&key(7), 1);
+    for round in 0..1_000 {
+        for other in 0..14 {
+            set.count(&key(1_000 + round * 14 + other), 1);
+        }
+        set.count(&key(7), 1);
+    }
+    let entry = set.entries.iter().find(|entry| entry.words == key(7).words).unwrap();
+    assert_eq!((entry.count, entry.error), (1_002, 0));
+}
+
+#[test]
 fn a_late_clock_does_not_wipe_the_ranks() {
     let mut set = KeySet::default();
     for number in 0..WAYS as u64 {
