@@ -29,6 +29,33 @@ pub fn evenly(base: &[f64], keys: &[HomeLoad], copies: usize) -> Vec<f64> {
     loads
 }
 
+/// What the better of two copies does in the long run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// Load by shard.
+    pub loads: Vec<f64>,
+    /// Load of the keys that another shard than their home serves.
+    pub elsewhere: f64,
+}
+
+/// Load that looks at the same two shards.
+struct Pair {
+    shards: [usize; 2],
+    load: f64,
+    /// The part of it whose home is that shard.
+    at_home: [f64; 2],
+    /// The part of it that the first one gets.
+    on_first: f64,
+}
+
+impl Pair {
+    /// A request goes where there is less load, whichever key it is for: each key's part is split alike.
+    fn elsewhere(&self) -> f64 {
+        let first = if self.load > 0.0 { self.on_first / self.load } else { 0.0 };
+        self.load - self.at_home[0] * first - self.at_home[1] * (1.0 - first)
+    }
+}
+
 /// Adds to `base` these keys' loads when each request for one looks at two of its `copies`, drawn at random, and takes
 /// the less loaded.
 ///
@@ -36,39 +63,25 @@ pub fn evenly(base: &[f64], keys: &[HomeLoad], copies: usize) -> Vec<f64> {
 /// pair of shards the requests that look at both are split accordingly, pair after pair until nothing moves. (The sum of
 /// squared loads falls with every step and has one minimum.)
 #[must_use]
-pub fn two_choices(base: &[f64], keys: &[HomeLoad], copies: usize) -> Vec<f64> {
+pub fn two_choices(base: &[f64], keys: &[HomeLoad], copies: usize) -> Chosen {
     let shards = base.len();
     if copies.min(shards) < 2 {
-        return evenly(base, keys, 1);
+        return Chosen { loads: evenly(base, keys, 1), elsewhere: 0.0 };
     }
-    // (one shard, the other, load that looks at both, its part on the first)
-    let mut pairs: Vec<(usize, usize, f64, f64)> = Vec::new();
-    for key in keys {
-        let on: Vec<usize> = replicas(key.shard, copies, shards).collect();
-        let part = key.load / (on.len() * (on.len() - 1) / 2) as f64;
-        for (at, one) in on.iter().enumerate() {
-            for other in &on[at + 1..] {
-                let (a, b) = (*one.min(other), *one.max(other));
-                match pairs.iter_mut().find(|pair| (pair.0, pair.1) == (a, b)) {
-                    Some(pair) => pair.2 += part,
-                    None => pairs.push((a, b, part, 0.0)),
-                }
-            }
-        }
-    }
+    let mut pairs = pairs(keys, copies, shards);
     let mut loads = base.to_vec();
-    for (a, b, load, on_a) in &mut pairs {
-        *on_a = *load / 2.0;
-        loads[*a] += *on_a;
-        loads[*b] += *on_a;
+    for Pair { shards: [a, b], load, on_first, .. } in &mut pairs {
+        *on_first = *load / 2.0;
+        loads[*a] += *on_first;
+        loads[*b] += *on_first;
     }
     let total = loads.iter().sum::<f64>();
     for _ in 0..MOST_SWEEPS {
         let mut moved = 0.0_f64;
-        for (a, b, load, on_a) in &mut pairs {
-            let wanted = (*on_a + (loads[*b] - loads[*a]) / 2.0).clamp(0.0, *load);
-            let step = wanted - *on_a;
-            *on_a = wanted;
+        for Pair { shards: [a, b], load, on_first, .. } in &mut pairs {
+            let wanted = (*on_first + (loads[*b] - loads[*a]) / 2.0).clamp(0.0, *load);
+            let step = wanted - *on_first;
+            *on_first = wanted;
             loads[*a] += step;
             loads[*b] -= step;
             moved = moved.max(step.abs());
@@ -77,7 +90,31 @@ pub fn two_choices(base: &[f64], keys: &[HomeLoad], copies: usize) -> Vec<f64> {
             break;
         }
     }
-    loads
+    Chosen { loads, elsewhere: pairs.iter().map(Pair::elsewhere).sum() }
+}
+
+/// The pairs of shards that requests look at, when any two of a key's `copies` are as likely.
+fn pairs(keys: &[HomeLoad], copies: usize, shards: usize) -> Vec<Pair> {
+    let mut pairs: Vec<Pair> = Vec::new();
+    for key in keys {
+        let on: Vec<usize> = replicas(key.shard, copies, shards).collect();
+        let part = key.load / (on.len() * (on.len() - 1) / 2) as f64;
+        for (at, one) in on.iter().enumerate() {
+            for other in &on[at + 1..] {
+                let both = [*one.min(other), *one.max(other)];
+                let home = both.map(|shard| if shard == key.shard { part } else { 0.0 });
+                match pairs.iter_mut().find(|pair| pair.shards == both) {
+                    Some(pair) => {
+                        pair.load += part;
+                        pair.at_home[0] += home[0];
+                        pair.at_home[1] += home[1];
+                    }
+                    None => pairs.push(Pair { shards: both, load: part, at_home: home, on_first: 0.0 }),
+                }
+            }
+        }
+    }
+    pairs
 }
 
 /// Sweeps over all pairs after which [`two_choices`] is content: a few dozen do for dozens of shards.
@@ -176,12 +213,23 @@ mod tests {
     fn two_choices_level_what_an_even_split_leaves() {
         let base = [10.0, 20.0, 5.0, 5.0];
         near(&evenly(&base, &[key(0, 40.0)], 4), &[20.0, 30.0, 15.0, 15.0]);
-        near(&two_choices(&base, &[key(0, 40.0)], 4), &[20.0; 4]);
+        near(&two_choices(&base, &[key(0, 40.0)], 4).loads, &[20.0; 4]);
         // Two copies, on 0 and 1: nobody else gets any.
-        near(&two_choices(&base, &[key(0, 40.0)], 2), &[35.0, 35.0, 5.0, 5.0]);
+        near(&two_choices(&base, &[key(0, 40.0)], 2).loads, &[35.0, 35.0, 5.0, 5.0]);
         // Too little to level: one pair in three misses both of the empty shards.
-        near(&two_choices(&[30.0, 30.0, 0.0, 0.0], &[key(1, 6.0)], 4), &[30.5, 30.5, 2.5, 2.5]);
-        near(&two_choices(&base, &[key(3, 40.0)], 1), &[10.0, 20.0, 5.0, 45.0]);
+        near(&two_choices(&[30.0, 30.0, 0.0, 0.0], &[key(1, 6.0)], 4).loads, &[30.5, 30.5, 2.5, 2.5]);
+        near(&two_choices(&base, &[key(3, 40.0)], 1).loads, &[10.0, 20.0, 5.0, 45.0]);
+    }
+
+    #[test]
+    fn elsewhere_is_what_the_loads_leave_away_from_home() {
+        // The home serves 25 of 40, the other shard 15.
+        near(&[two_choices(&[10.0, 20.0], &[key(0, 40.0)], 2).elsewhere], &[15.0]);
+        // Of two keys on the same two shards each one's part is split alike: 30 and 30 of 60 in all.
+        near(&[two_choices(&[0.0, 0.0], &[key(0, 40.0), key(1, 20.0)], 2).elsewhere], &[30.0]);
+        // The home is so full that it serves only what looks at nothing emptier: nothing.
+        near(&[two_choices(&[90.0, 0.0, 0.0], &[key(0, 12.0)], 3).elsewhere], &[12.0]);
+        near(&[two_choices(&[10.0, 20.0], &[key(0, 40.0)], 1).elsewhere], &[0.0]);
     }
 
     #[test]
@@ -214,7 +262,9 @@ mod tests {
             let total = base.iter().sum::<f64>() + keys.iter().map(|k| k.load).sum::<f64>();
             let largest = |loads: &[f64]| loads.iter().copied().fold(0.0, f64::max);
             let (at_home, even) = (evenly(&base, &keys, 1), evenly(&base, &keys, copies));
-            let chosen = two_choices(&base, &keys, copies);
+            let Chosen { loads: chosen, elsewhere } = two_choices(&base, &keys, copies);
+            let copied = keys.iter().map(|k| k.load).sum::<f64>();
+            prop_assert!((-1e-6..=copied + 1e-6).contains(&elsewhere));
             let bound = bounded(&at_home, epsilon);
             for loads in [&at_home, &even, &chosen, &bound.loads] {
                 prop_assert!((loads.iter().sum::<f64>() - total).abs() < 1e-6 * (1.0 + total));

@@ -218,9 +218,9 @@ impl<K> Model<'_, K> {
         let writes = copied.iter().map(|key| HomeLoad { shard: key.shard, load: all_copies * key.writes });
         let base = evenly(&base, &writes.collect::<Vec<_>>(), copies);
         let reads: Vec<_> = copied.iter().map(|key| HomeLoad { shard: key.shard, load: key.reads }).collect();
-        let away = reads.iter().map(|key| key.load).sum::<f64>() * (1.0 - 1.0 / all_copies);
+        let chosen = two_choices(&base, &reads, copies);
         let note = format!("{} keys on {copies} shards; writes go to all of them", copied.len());
-        self.outcome(Mitigation::Replication, &two_choices(&base, &reads, copies), away, note)
+        self.outcome(Mitigation::Replication, &chosen.loads, chosen.elsewhere, note)
     }
 
     fn placement(&self) -> Outcome {

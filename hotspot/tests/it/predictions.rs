@@ -74,8 +74,8 @@ fn eight_replicated_keys() {
         assert_near(max_over_mean(&evenly(&base, &top, 1)), before, 0.005);
         assert_near(max_over_mean(&evenly(&base, &top, SHARDS)), after, 0.005);
         // The copies level everything, and even two copies a key do better than one.
-        assert_near(max_over_mean(&two_choices(&base, &top, SHARDS)), 1.0, 1e-6);
-        assert!(max_over_mean(&two_choices(&base, &top, 2)) < before);
+        assert_near(max_over_mean(&two_choices(&base, &top, SHARDS).loads), 1.0, 1e-6);
+        assert!(max_over_mean(&two_choices(&base, &top, 2).loads) < before);
     }
 }
 
@@ -85,7 +85,7 @@ fn two_choices_come_out_as_predicted_request_by_request() {
     let owners = users();
     let law = rand_distr::weighted::WeightedAliasIndex::new(zipf(1_000, 1.5)).unwrap();
     for copies in [2, 3, 4] {
-        let mut counts = [0u32; SHARDS];
+        let (mut counts, mut elsewhere) = ([0u32; SHARDS], 0u32);
         for _ in 0..100_000 {
             let key = rand_distr::Distribution::sample(&law, &mut rng);
             let mut shard = owners[key];
@@ -95,10 +95,13 @@ fn two_choices_come_out_as_predicted_request_by_request() {
                 shard = if (counts[b], b) < (counts[a], a) { b } else { a };
             }
             counts[shard] += 1;
+            elsewhere += u32::from(shard != owners[key]);
         }
-        for (count, predicted) in counts.iter().zip(two_choices(&base, &top, copies)) {
+        let predicted = two_choices(&base, &top, copies);
+        for (count, predicted) in counts.iter().zip(predicted.loads) {
             assert_near(f64::from(*count) / 100_000.0, predicted, 0.006);
         }
+        assert_near(f64::from(elsewhere) / 100_000.0, predicted.elsewhere, 0.006);
     }
 }
 

@@ -82,6 +82,14 @@ fn no_cache_helps_a_key_that_is_written() {
 }
 
 #[test]
+fn replication_says_how_much_its_copies_serve() {
+    let key = KeyRate { key: "hot".to_owned(), shard: 0, reads: 40.0, writes: 0.0 };
+    let found = Traffic { keys: vec![key], rest: vec![10.0, 20.0] }.what_if(&Settings::usual(2));
+    // 35 requests on each shard: 25 of the key's 40 stay at home, 15 of all 70 go to the copy.
+    assert_near(of(&found, Mitigation::Replication).elsewhere, 15.0 / 70.0, 1e-9);
+}
+
+#[test]
 fn entries_of_the_hot_only_cache() {
     assert_eq!([1, 2, 4, 10].map(hot_entries), [1, 2, 6, 24]);
 }
