@@ -85,6 +85,8 @@ pub struct PinnedSet {
     programs_changed: bool,
     gap: Duration,
     removed_because: Option<String>,
+    /// Whether it can be gone on with; a set that is dropped before is removed.
+    whole: bool,
 }
 
 impl PinnedSet {
@@ -102,7 +104,9 @@ impl PinnedSet {
             let programs_changed = mark.object != identity.object;
             let mark = Mark { object: identity.object, adoptions: mark.adoptions + 1, ..mark };
             let gap = Duration::ZERO;
-            let set = Self { folder, mark, adopted: true, programs_changed, gap, removed_because: None };
+            let removed_because = None;
+            let set =
+                Self { folder, mark, adopted: true, programs_changed, gap, removed_because, whole: false };
             return Ok((load(&pins)?, set));
         }
         let removed_because = found.and_then(Result::err);
@@ -113,7 +117,6 @@ impl PinnedSet {
                 folder.path().display()
             );
         }
-        folder.prepare()?;
         let set = Self {
             mark: Mark {
                 complete: 0,
@@ -128,10 +131,11 @@ impl PinnedSet {
             programs_changed: false,
             gap: Duration::ZERO,
             removed_because,
+            whole: false,
         };
+        set.folder.prepare()?;
         for (name, map) in pinned_maps(&new) {
-            let pinned = map.pin(set.folder.map(name)).map_err(|error| pin_error(name, error));
-            pinned.inspect_err(|_| set.abandon())?;
+            map.pin(set.folder.map(name)).map_err(|error| pin_error(name, error))?;
         }
         Ok((new, set))
     }
@@ -198,17 +202,9 @@ impl PinnedSet {
         written.map_err(|error| ObjectError::Other {
             what: "the pinned set cannot be marked".to_owned(),
             reason: error.to_string(),
-        })
-    }
-
-    /// Removes what this probe has pinned, if it did not find it there: the probe does not start.
-    pub fn abandon(&self) {
-        if self.adopted {
-            return;
-        }
-        if let Err(error) = self.folder.remove_all().and_then(|_| self.folder.remove()) {
-            tracing::error!(%error, "what was pinned cannot be removed");
-        }
+        })?;
+        self.whole = true;
+        Ok(())
     }
 
     /// As `/status` shows it.
@@ -223,6 +219,18 @@ impl PinnedSet {
             removed_because: self.removed_because.clone(),
         };
         Counting { since: seconds(self.mark.since), pinned: Some(pinned) }
+    }
+}
+
+/// The probe does not start: what it has pinned goes, if it did not find it there.
+impl Drop for PinnedSet {
+    fn drop(&mut self) {
+        if self.whole || self.adopted {
+            return;
+        }
+        if let Err(error) = self.folder.remove_all().and_then(|_| self.folder.remove()) {
+            tracing::error!(%error, "what was pinned cannot be removed");
+        }
     }
 }
 

@@ -144,15 +144,9 @@ impl KernelSource {
         cgroup: &Path,
         mut set: PinnedSet,
     ) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
-        let attached = Self::attach_with(ebpf, cgroup, &mut Links::Pinned(&mut set));
-        let attached = attached.and_then(|attached| set.complete(&attach::all()).map(|()| attached));
-        match attached {
-            Ok((source, statuses)) => Ok((Self { set: Some(set), ..source }, statuses)),
-            Err(error) => {
-                set.abandon();
-                Err(error)
-            }
-        }
+        let (source, statuses) = Self::attach_with(ebpf, cgroup, &mut Links::Pinned(&mut set))?;
+        set.complete(&attach::all())?;
+        Ok((Self { set: Some(set), ..source }, statuses))
     }
 
     /// Since when is counted, and whether that ends with this.
@@ -269,15 +263,18 @@ impl Source for KernelSource {
 
     fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
         let failed = |error: aya::maps::MapError| SourceError(error.to_string());
-        for gone in self.watched.keys().filter(|endpoint| !endpoints.contains_key(endpoint)) {
-            self.shards.remove(gone).map_err(failed)?;
+        let gone = self.watched.keys().filter(|endpoint| !endpoints.contains_key(endpoint));
+        // One after the other, so that `watched` is true of the map even when the kernel refuses one.
+        for gone in gone.copied().collect::<Vec<_>>() {
+            self.shards.remove(&gone).map_err(failed)?;
+            self.watched.remove(&gone);
         }
         for (endpoint, shard) in endpoints {
             if self.watched.get(endpoint) != Some(shard) {
                 self.shards.insert(endpoint, shard, 0).map_err(failed)?;
+                self.watched.insert(*endpoint, *shard);
             }
         }
-        self.watched.clone_from(endpoints);
         Ok(())
     }
 }

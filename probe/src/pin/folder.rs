@@ -2,16 +2,19 @@
 //!
 //! `DIR/probe-maps/NAME` are the maps, `DIR/probe-links/NAME` the links. Nothing else in it is touched.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{Error, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::link::Link;
 
 const MAPS: &str = "probe-maps";
 const LINKS: &str = "probe-links";
+
+/// Nobody else may open the folder: whoever can, can hold its lock.
+const MODE: u32 = 0o700;
 
 /// Why a folder cannot be used: one line each, with what to do.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +33,17 @@ pub enum PinError {
     /// The kernel does not take its name.
     #[error("the folder {0} to pin in cannot be: names in a bpffs have no dots")]
     Name(String),
+    /// Somebody else made it.
+    #[error(
+        "the folder {path} belongs to user {owner}, who could keep it locked or change what is pinned: name a folder \
+         that is not there yet"
+    )]
+    Owner {
+        /// The folder.
+        path: String,
+        /// Its owner's number.
+        owner: u32,
+    },
     /// Another probe has it.
     #[error("the folder {0} is in use by another probe: stop that one first, or name another folder")]
     InUse(String),
@@ -65,8 +79,10 @@ impl Folder {
     /// # Errors
     /// When it cannot be used.
     pub fn open(path: &Path) -> Result<Self, PinError> {
+        let path = &resolved(path)?;
         if !check(path)? {
-            std::fs::create_dir(path).map_err(|error| failed("cannot be made", path, error))?;
+            let made = DirBuilder::new().mode(MODE).create(path);
+            made.map_err(|error| failed("cannot be made", path, error))?;
         }
         Self::lock(path)
     }
@@ -76,11 +92,20 @@ impl Folder {
     /// # Errors
     /// When it cannot be used.
     pub fn existing(path: &Path) -> Result<Option<Self>, PinError> {
+        let path = &resolved(path)?;
         if check(path)? { Self::lock(path).map(Some) } else { Ok(None) }
     }
 
     fn lock(path: &Path) -> Result<Self, PinError> {
         let lock = File::open(path).map_err(|error| failed("cannot be opened", path, error))?;
+        let about = lock.metadata().map_err(|error| failed("cannot be looked at", path, error))?;
+        if about.uid() != user() {
+            return Err(PinError::Owner { path: path.display().to_string(), owner: about.uid() });
+        }
+        if about.mode() & 0o777 != MODE {
+            let closed = lock.set_permissions(Permissions::from_mode(MODE));
+            closed.map_err(|error| failed("cannot be closed to others", path, error))?;
+        }
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(PinError::InUse(path.display().to_string())),
@@ -197,10 +222,8 @@ impl Folder {
 /// # Errors
 /// When it could not.
 pub fn check(path: &Path) -> Result<bool, PinError> {
+    let path = &resolved(path)?;
     let shown = || path.display().to_string();
-    if path.file_name().is_some_and(|name| name.as_bytes().contains(&b'.')) {
-        return Err(PinError::Name(shown()));
-    }
     let there = path.is_dir();
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
@@ -215,6 +238,30 @@ pub fn check(path: &Path) -> Result<bool, PinError> {
         return Err(PinError::Root(shown()));
     }
     Ok(there)
+}
+
+/// The path without `.`, `..` and symbolic links; its last part need not be there.
+fn resolved(path: &Path) -> Result<PathBuf, PinError> {
+    if path.file_name().is_some_and(|name| name.as_bytes().contains(&b'.')) {
+        return Err(PinError::Name(path.display().to_string()));
+    }
+    let whole = std::fs::canonicalize(path);
+    match (&whole, path.file_name()) {
+        (Err(error), Some(name)) if error.kind() == ErrorKind::NotFound => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            // Without a parent there is nothing to resolve, and the check says what is wrong.
+            Ok(std::fs::canonicalize(parent.unwrap_or(Path::new(".")))
+                .map_or(path.to_owned(), |at| at.join(name)))
+        }
+        _ => whole.map_err(|error| failed("cannot be resolved", path, error)),
+    }
+}
+
+/// Whose the process is.
+#[expect(unsafe_code, reason = "the standard library does not tell the user")]
+fn user() -> u32 {
+    // SAFETY: it takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
 }
 
 #[expect(unsafe_code, reason = "the standard library does not tell a path's file system")]

@@ -64,8 +64,8 @@ impl Link {
     /// Opens the link pinned at `path`.
     pub(super) fn at(path: &Path) -> Result<Self, Error> {
         let path = CString::new(path.as_os_str().as_bytes())?;
-        let request = ByPath { path: path.as_ptr().expose_provenance() as u64, ..ByPath::default() };
-        let fd = bpf(OBJ_GET, &request)?;
+        let mut request = ByPath { path: path.as_ptr().expose_provenance() as u64, ..ByPath::default() };
+        let fd = bpf(OBJ_GET, &mut request)?;
         let fd = RawFd::try_from(fd).map_err(Error::other)?;
         #[expect(unsafe_code, reason = "the kernel gives a descriptor as a number")]
         // SAFETY: a new descriptor, which nobody else owns.
@@ -77,12 +77,12 @@ impl Link {
     /// The number of the cgroup it is attached to; 0 when that is gone.
     pub(super) fn cgroup(&self) -> Result<u64, Error> {
         let mut about = About::default();
-        let question = Question {
+        let mut question = Question {
             fd: number(&self.0),
             length: u32::try_from(size_of::<About>()).map_err(Error::other)?,
             answer: (&raw mut about).expose_provenance() as u64,
         };
-        bpf(OBJ_GET_INFO_BY_FD, &question)?;
+        bpf(OBJ_GET_INFO_BY_FD, &mut question)?;
         if about.kind != CGROUP {
             return Err(Error::new(ErrorKind::InvalidData, "it is no link to a cgroup"));
         }
@@ -91,13 +91,13 @@ impl Link {
 
     /// Puts another program in the place of the link's, without a moment in between.
     pub(super) fn update(&self, program: impl AsFd) -> Result<(), Error> {
-        let request = OfLink { link: number(&self.0), program: number(&program), ..OfLink::default() };
-        bpf(LINK_UPDATE, &request).map(drop)
+        let mut request = OfLink { link: number(&self.0), program: number(&program), ..OfLink::default() };
+        bpf(LINK_UPDATE, &mut request).map(drop)
     }
 
     /// Detaches its program.
     pub(super) fn detach(&self) -> Result<(), Error> {
-        bpf(LINK_DETACH, &OfLink { link: number(&self.0), ..OfLink::default() }).map(drop)
+        bpf(LINK_DETACH, &mut OfLink { link: number(&self.0), ..OfLink::default() }).map(drop)
     }
 }
 
@@ -106,10 +106,11 @@ fn number(fd: &impl AsFd) -> u32 {
 }
 
 #[expect(unsafe_code, reason = "aya has no call for these commands")]
-fn bpf<T>(command: c_long, request: &T) -> Result<c_long, Error> {
-    // SAFETY: `request` is one of the structures above, of the size that is told; the addresses in it are of a path that
-    // ends with a zero, or of room for an answer, and live as long as the call.
+fn bpf<T>(command: c_long, request: &mut T) -> Result<c_long, Error> {
+    // SAFETY: `request` is one of the structures above, of the size that is told; nobody else has it, and the kernel may
+    // write to it (the length of an answer), any bytes of its integers being valid. The addresses in it are of a path that
+    // ends with a zero, or of room for an answer of the length that is told; both live as long as the call.
     let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(request), size_of::<T>()) };
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(request), size_of::<T>()) };
     if result < 0 { Err(Error::last_os_error()) } else { Ok(result) }
 }

@@ -8,6 +8,7 @@
 //! - `latency`: latencies against the clocks of a server and a client
 //! - `connections`: connections against those that were made
 //! - `pin`: probes that come and go while the kernel counts on
+//! - `folder`: whose the folder of a pinned set is
 //! - `stats`: the probe on itself
 //! - `reconcile`: `probe reconcile` over a list of counters and over the kernel's
 //! - `process`: the probe's binary from start to stop
@@ -17,6 +18,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod connections;
+mod folder;
 mod handshake;
 mod harness;
 mod http;
