@@ -57,13 +57,14 @@ fn look(args: &ReconcileArgs, origin: &Origin) -> Result<ExitCode, StartError> {
     }
 }
 
-/// A comparison in which every shard has a verdict, or what there is after `wait`.
+/// A comparison in which every shard has a verdict, or what there is after `wait`: the last answer, or why there is none.
 async fn verdicts(client: &Client, wait: Duration) -> Result<(Value, Compare), String> {
     let deadline = Instant::now() + wait;
     loop {
-        let seen = client.compare().await?;
-        if seen.1.shards.iter().all(|shard| shard.agrees.is_some()) || Instant::now() >= deadline {
-            return Ok(seen);
+        let seen = client.compare().await;
+        let whole = |seen: &(Value, Compare)| seen.1.shards.iter().all(|shard| shard.agrees.is_some());
+        if seen.as_ref().is_ok_and(whole) || Instant::now() >= deadline {
+            return seen;
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -69,7 +69,7 @@ fn no_verdict_is_no_agreement() {
 
 #[test]
 fn without_a_probe_there_is_one_line_and_exit_code_1() {
-    let output = run(&["reconcile", "--once", "--url", "http://127.0.0.1:9"]);
+    let output = run(&["reconcile", "--once", "--wait", "0", "--url", "http://127.0.0.1:9"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(error_line(&output).contains("no answer from the probe at http://127.0.0.1:9: no connection"));
     for (arguments, expected) in [
@@ -81,6 +81,30 @@ fn without_a_probe_there_is_one_line_and_exit_code_1() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(error_line(&output).contains(expected), "{}", error_line(&output));
     }
+}
+
+#[test]
+fn a_probe_that_answers_late_is_waited_for() {
+    let shard = Shard::start(0);
+    let served = serve(&[shard.url()], vec![vec![counters(7, 2)]]);
+    let probe = served.base.strip_prefix("http://").unwrap().to_owned();
+    // The first connection is closed without an answer, later ones lead to the probe.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        drop(listener.accept().unwrap());
+        for mut client in listener.incoming().flatten() {
+            let mut server = TcpStream::connect(&probe).unwrap();
+            let (mut there, mut back) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut there, &mut back));
+            std::thread::spawn(move || std::io::copy(&mut server, &mut client));
+        }
+    });
+    let impatient = run(&["reconcile", "--once", "--wait", "0", "--url", "http://127.0.0.1:9"]);
+    assert_eq!(impatient.status.code(), Some(1));
+    let output = run(&["reconcile", "--once", "--wait", "20", "--url", &url]);
+    assert!(printed(&output).ends_with("the shard agrees\n"));
+    assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]
