@@ -4,13 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use probe_common::latency::{BUCKETS, Latency, upper_bound};
 use protocol::ErrorKind;
-use protocol::shard_urls::ShardUrl;
 use serde::Serialize;
 use service::problem::Problem;
 
 use crate::api::ApiState;
 use crate::app_metrics::{AppMetrics, Bucket};
-use crate::shard_stats::ShardStats;
 use crate::watch::unix_seconds;
 
 /// The body.
@@ -44,26 +42,20 @@ struct App {
 /// # Errors
 /// 503 when the kernel's cannot be read.
 pub async fn latency(State(state): State<ApiState>) -> Result<Json<LatencyBody>, Problem> {
-    let apps = state.probe.shards.iter().map(|url| app(&state.stats, url));
+    let apps = state.probe.shards.iter().map(|url| state.stats.metrics(url));
     let apps = futures_util::future::join_all(apps).await;
     let shards = state.probe.shards.iter().zip(apps).map(|(url, app)| {
         let shard_id = url.id.0;
         let latency = state.probe.latency(shard_id);
         let latency = latency.map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))?;
         let (app, problem) = match app {
-            Ok(app) => (Some(app), None),
+            Ok((taken_at, metrics)) => (Some(App { taken_at, metrics }), None),
             Err(problem) => (None, Some(problem)),
         };
         Ok(ShardLatency { shard_id, kernel: buckets(&latency), app, problem })
     });
     let shards = shards.collect::<Result<_, Problem>>()?;
     Ok(Json(LatencyBody { taken_at: unix_seconds(), shards }))
-}
-
-async fn app(stats: &ShardStats, url: &ShardUrl) -> Result<App, String> {
-    let text = stats.text(url, "/metrics").await?;
-    let metrics = AppMetrics::parse(&text).ok_or("its /metrics are not those of a shard")?;
-    Ok(App { taken_at: unix_seconds(), metrics })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days")]

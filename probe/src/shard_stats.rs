@@ -1,24 +1,40 @@
 //! The application's side: `/stats` of the shards and of the gateway.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use protocol::Key;
 use protocol::shard_urls::ShardUrl;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
+use crate::app_metrics::AppMetrics;
 use crate::gateway::GatewayReading;
 use crate::hot_keys::{AppKeys, HotKey, KeyReading};
 use crate::reconcile::AppReading;
 use crate::signal::keys;
+use crate::watch::unix_seconds;
 
 /// How long one of them may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The longest answer that is read, as at the gateway: 1 MiB.
+const MOST_BYTES: usize = 1 << 20;
 
 /// A client that keeps its connections.
 #[derive(Clone, Debug)]
 pub struct ShardStats {
     client: reqwest::Client,
+    /// By shard, the newest answer of its `/metrics`.
+    newest: Arc<parking_lot::Mutex<HashMap<u32, Newest>>>,
 }
+
+/// What a shard's `/metrics` said at a moment (unix seconds), or why there is nothing.
+type MetricsReading = Result<(f64, AppMetrics), String>;
+
+/// The newest one, and when it was asked for.
+type Newest = Arc<tokio::sync::Mutex<Option<(Instant, MetricsReading)>>>;
 
 /// The fields of `/stats` that are compared.
 #[derive(Debug, Deserialize)]
@@ -58,7 +74,7 @@ impl ShardStats {
     /// When the client cannot be set up.
     pub fn new() -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
-        Ok(Self { client })
+        Ok(Self { client, newest: Arc::default() })
     }
 
     /// Reads one shard: its counts and its keys.
@@ -66,7 +82,7 @@ impl ShardStats {
     /// # Errors
     /// Why there is no reading, in a few words.
     pub async fn read(&self, shard: &ShardUrl) -> Result<(AppReading, AppKeys), String> {
-        let body: Body = self.get(shard, "/stats").await?.json().await.map_err(|error| short(&error))?;
+        let body: Body = self.json(shard, "/stats").await?;
         let reading = AppReading {
             requests_received: body.requests_received,
             started_at: body.started_at,
@@ -83,27 +99,57 @@ impl ShardStats {
     /// # Errors
     /// Why there is no reading, in a few words.
     pub async fn gateway(&self, url: &ShardUrl) -> Result<GatewayReading, String> {
-        let body: GatewayBody = self.get(url, "/stats").await?.json().await.map_err(|error| short(&error))?;
+        let body: GatewayBody = self.json(url, "/stats").await?;
         let sent =
             body.shard_requests_total.into_iter().map(|shard| (shard.shard_id, shard.requests)).collect();
         Ok(GatewayReading { started_at: body.started_at, sent })
     }
 
-    /// A page of text.
+    /// A shard's own metrics, with the moment they came. A shard is asked once at a time: all who wait meanwhile share
+    /// the next answer.
     ///
     /// # Errors
     /// Why there is none, in a few words.
-    pub async fn text(&self, shard: &ShardUrl, path: &str) -> Result<String, String> {
-        self.get(shard, path).await?.text().await.map_err(|error| short(&error))
+    pub async fn metrics(&self, shard: &ShardUrl) -> MetricsReading {
+        let asked = Instant::now();
+        let newest = Arc::clone(self.newest.lock().entry(shard.id.0).or_default());
+        let mut newest = newest.lock().await;
+        if let Some((begun, reading)) = &*newest
+            && *begun >= asked
+        {
+            return reading.clone();
+        }
+        let begun = Instant::now();
+        let reading = self.read_metrics(shard).await;
+        *newest = Some((begun, reading.clone()));
+        reading
     }
 
-    async fn get(&self, shard: &ShardUrl, path: &str) -> Result<reqwest::Response, String> {
-        let answer = self.client.get(format!("{shard}{path}")).send().await.map_err(|error| short(&error))?;
-        if answer.status().is_success() {
-            Ok(answer)
-        } else {
-            Err(format!("{path} answers {}", answer.status()))
+    async fn read_metrics(&self, shard: &ShardUrl) -> MetricsReading {
+        let body = self.get(shard, "/metrics").await?;
+        let metrics = std::str::from_utf8(&body).ok().and_then(AppMetrics::parse);
+        Ok((unix_seconds(), metrics.ok_or("its /metrics are not those of a shard")?))
+    }
+
+    async fn json<T: DeserializeOwned>(&self, url: &ShardUrl, path: &str) -> Result<T, String> {
+        let body = self.get(url, path).await?;
+        serde_json::from_slice(&body).map_err(|_| format!("{path} has not the fields it must have"))
+    }
+
+    async fn get(&self, shard: &ShardUrl, path: &str) -> Result<Vec<u8>, String> {
+        let failed = |error| short(&error);
+        let mut answer = self.client.get(format!("{shard}{path}")).send().await.map_err(failed)?;
+        if !answer.status().is_success() {
+            return Err(format!("{path} answers {}", answer.status()));
         }
+        let mut body = Vec::new();
+        while let Some(bytes) = answer.chunk().await.map_err(failed)? {
+            if body.len() + bytes.len() > MOST_BYTES {
+                return Err(format!("{path} is longer than 1 MiB"));
+            }
+            body.extend_from_slice(&bytes);
+        }
+        Ok(body)
     }
 }
 
@@ -119,8 +165,8 @@ fn short(error: &reqwest::Error) -> String {
     if error.is_connect() {
         return "no connection".to_owned();
     }
-    if error.is_decode() {
-        return "/stats has not the fields it must have".to_owned();
-    }
     error.to_string()
 }
+
+#[cfg(test)]
+mod tests;

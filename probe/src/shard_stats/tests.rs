@@ -1,0 +1,71 @@
+//! What answers at a shard's address, and need be no shard.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+
+use protocol::shard_urls::ShardUrls;
+
+use super::*;
+
+/// Gives this answer, each time once it is allowed to; counts the requests.
+fn serve(answer: Vec<u8>) -> (ShardUrl, Arc<AtomicUsize>, Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let urls = ShardUrls::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (count, (allow, allowed)) = (Arc::clone(&asked), channel());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4_096]);
+            count.fetch_add(1, Ordering::SeqCst);
+            if allowed.recv().is_err() {
+                break;
+            }
+            // The reader may have had enough.
+            let _ = stream.write_all(&answer);
+        }
+    });
+    (urls.iter().next().unwrap().clone(), asked, allow)
+}
+
+#[tokio::test]
+async fn an_answer_longer_than_a_mebibyte_is_refused() {
+    let stats = ShardStats::new().unwrap();
+    let rest = r#"{"requests_received":1,"started_at":1.5,"active_requests":0}"#;
+    for (length, fits) in [(MOST_BYTES, true), (MOST_BYTES + 1, false)] {
+        // Without a length, as one who means no good would.
+        let mut answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
+        answer.extend(std::iter::repeat_n(b' ', length - rest.len()));
+        answer.extend_from_slice(rest.as_bytes());
+        let (url, _, allow) = serve(answer);
+        allow.send(()).unwrap();
+        let read = stats.read(&url).await;
+        assert_eq!(read.is_ok(), fits, "{length}: {read:?}");
+        if let Err(problem) = read {
+            assert_eq!(problem, "/stats is longer than 1 MiB");
+        }
+    }
+}
+
+#[tokio::test]
+async fn those_who_wait_for_a_shards_metrics_share_an_answer() {
+    let body = "shard_requests_total{operation=\"get\"} 3\n\
+                shard_request_duration_seconds_bucket{le=\"+Inf\"} 3\n";
+    let answer =
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    let (url, asked, allow) = serve(answer.into_bytes());
+    let stats = ShardStats::new().unwrap();
+    let all = futures_util::future::join_all((0..50).map(|_| stats.metrics(&url)));
+    let (all, ()) = tokio::join!(all, async { (0..100).for_each(|_| allow.send(()).unwrap()) });
+    assert!(
+        all.iter().all(|reading| reading.as_ref().is_ok_and(|(_, metrics)| metrics.requests == 3)),
+        "{all:?}"
+    );
+    // The first one's, and one for all that came meanwhile.
+    assert!(asked.load(Ordering::SeqCst) <= 2, "{asked:?}");
+    // Later ones get no old answer.
+    let before = asked.load(Ordering::SeqCst);
+    stats.metrics(&url).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), before + 1);
+}
