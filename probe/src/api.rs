@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -15,6 +16,7 @@ use service::problem::Problem;
 
 use crate::attach::ProgramStatus;
 use crate::hot_keys::HotKeys;
+use crate::keys_api;
 use crate::pin::Counting;
 use crate::preflight::kernel_release;
 use crate::privileges::{self, PrivilegeStatus};
@@ -30,6 +32,9 @@ use crate::watch::{Asker, unix_seconds};
 
 /// Keys a shard's list has.
 const TOP_KEYS: usize = 10;
+
+/// How old the table they are of may be: no older than the pause between two frames of `probe top`.
+const TOP_KEYS_AGE: Duration = Duration::from_millis(100);
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -139,10 +144,9 @@ impl ShardCounters {
     fn new(
         shard_id: u32,
         address: String,
-        mut keys: KeyTable,
+        keys: &KeyTable,
         (counters, latency, connections): (Counters, Latency, Option<ConnectionReading>),
     ) -> Self {
-        keys.keys.truncate(TOP_KEYS);
         let Counters { requests, traffic: Traffic { receive, transmit } } = counters;
         let both = |receive, transmit| ByDirection { receive, transmit };
         Self {
@@ -156,7 +160,7 @@ impl ShardCounters {
             unparsed: Reason::ALL.iter().map(|reason| reason.name()).zip(requests.unparsed).collect(),
             repeated_requests: requests.repeats,
             aborted_requests: requests.aborted,
-            top_keys: keys.keys,
+            top_keys: keys.keys.iter().take(TOP_KEYS).cloned().collect(),
             latency_ms: Quantiles::of(&latency),
             rtt_ms: connections.and_then(|reading| reading.round_trips).as_ref().map(Quantiles::of),
             connections: connections.as_ref().map(ConnectionCounts::from),
@@ -164,16 +168,18 @@ impl ShardCounters {
     }
 }
 
-/// All counters, read for this request.
+/// All counters, read for this request; the keys at most [`TOP_KEYS_AGE`] before it.
 ///
 /// # Errors
 /// 503 when the kernel's counters cannot be read.
 pub async fn shards(State(state): State<ApiState>) -> Result<Json<ShardsBody>, Problem> {
     let probe = &state.probe;
-    let shards = probe.shards.iter().map(|url| {
-        let shard = url.id.0;
-        let both = probe.keys(shard).and_then(|keys| Ok((keys, probe.read_all(shard)?)));
-        let (keys, all) = both.map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))?;
+    let now = Instant::now();
+    let tables = keys_api::tables(probe, now.checked_sub(TOP_KEYS_AGE).unwrap_or(now)).await?;
+    let shards = probe.shards.iter().zip(&tables).map(|(url, (shard, keys))| {
+        let shard = *shard;
+        let all = probe.read_all(shard);
+        let all = all.map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))?;
         Ok(ShardCounters::new(shard, format!("{}:{}", url.host, url.port), keys, all))
     });
     let shards = shards.collect::<Result<_, Problem>>()?;

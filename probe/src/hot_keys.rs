@@ -19,6 +19,8 @@ use hotspot::hot_keys::{HOT_MOST, hot};
 use hotspot::window::{SLOT, SLOTS};
 use serde::{Deserialize, Serialize};
 
+use crate::signal::keys::KeyTable;
+
 /// Keys kept of one slot: one with more than a 64th of a slot's requests is surely there.
 const KEYS_A_SLOT: usize = 64;
 
@@ -38,6 +40,14 @@ pub struct KeyReading {
     pub total: u64,
     /// The largest keys with their counts.
     pub keys: Vec<(String, u64)>,
+}
+
+impl KeyReading {
+    /// The kernel's table, of so many requests in all.
+    #[must_use]
+    pub fn of(table: &KeyTable, total: u64) -> Self {
+        Self { total, keys: table.keys.iter().map(|key| (key.key.clone(), key.requests)).collect() }
+    }
 }
 
 /// The application's keys, as `/stats` has them.
@@ -98,13 +108,18 @@ impl HotKeysLedger {
         *self = Self::default();
     }
 
+    /// Forgets all: one of the witnesses could not be read at `now`.
+    pub fn interrupted(&mut self, now: Duration) {
+        *self = Self { last: Some(now), ..Self::default() };
+    }
+
     /// Whether a reading now would tell more than the last one did.
     #[must_use]
     pub fn is_due(&self, now: Duration) -> bool {
         self.last.is_none_or(|last| now >= last + NEAREST)
     }
 
-    /// Takes both readings in, taken one right after the other at `now` (since any fixed start).
+    /// Takes both readings in, taken one right after the other, the kernel's at `now` (since any fixed start).
     pub fn observe(&mut self, now: Duration, kernel: KeyReading, app: AppKeys) -> &HotKeys {
         if !self.is_due(now) {
             return &self.shown;
@@ -151,7 +166,7 @@ fn overlap(kernel: &KeyWindow, app: &KeyWindow, mine: &[HotKey], its: &[HotKey])
 
 /// What it means that a key is not in a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unlisted {
+pub(crate) enum Unlisted {
     /// It has not been counted: a count that appears has grown from 0.
     Nothing,
     /// It may have any count that is too small for the list.
@@ -177,7 +192,7 @@ impl Grown {
 
 /// The growth of one witness's counts over the last ten seconds; bounded.
 #[derive(Debug)]
-struct KeyWindow {
+pub(crate) struct KeyWindow {
     unlisted: Unlisted,
     previous: Option<Previous>,
     slots: VecDeque<Slot>,
@@ -201,11 +216,13 @@ struct Slot {
 }
 
 impl KeyWindow {
-    const fn new(unlisted: Unlisted) -> Self {
+    pub(crate) const fn new(unlisted: Unlisted) -> Self {
         Self { unlisted, previous: None, slots: VecDeque::new() }
     }
 
-    fn observe(&mut self, now: Duration, reading: KeyReading) {
+    /// Takes a reading in; gives the growth of every key since the one before, nothing for the first.
+    pub(crate) fn observe(&mut self, now: Duration, reading: KeyReading) -> Vec<Count<String>> {
+        let mut all = Vec::new();
         let mut keys = HashMap::with_capacity(reading.keys.len());
         // Two spellings of one key are one key.
         for (key, count) in reading.keys {
@@ -221,7 +238,8 @@ impl KeyWindow {
                 };
                 Some(Count { key: key.clone(), count: count - before, error: 0 })
             });
-            let kept = largest(grown.collect(), KEYS_A_SLOT);
+            all = grown.collect();
+            let kept = largest(all.clone(), KEYS_A_SLOT);
             self.slots.push_back(Slot {
                 from: previous.at,
                 to: now,
@@ -235,6 +253,7 @@ impl KeyWindow {
         while self.slots.front().is_some_and(|slot| slot.from + longest < now) {
             self.slots.pop_front();
         }
+        all
     }
 
     /// How long the slots are together.
@@ -249,12 +268,17 @@ impl KeyWindow {
         if whole { Grown::By(sum) } else { Grown::AtLeast(sum) }
     }
 
+    /// What is known to be in the window, by key.
+    pub(crate) fn counts(&self) -> Vec<Count<String>> {
+        let keys: BTreeSet<&String> = self.slots.iter().flat_map(|slot| slot.keys.keys()).collect();
+        keys.into_iter()
+            .map(|key| Count { key: key.clone(), count: self.count(key).number(), error: 0 })
+            .collect()
+    }
+
     fn hot(&self) -> Vec<HotKey> {
         let total = self.slots.iter().map(|slot| slot.total).sum();
-        let keys: BTreeSet<&String> = self.slots.iter().flat_map(|slot| slot.keys.keys()).collect();
-        let counts =
-            keys.into_iter().map(|key| Count { key: key.clone(), count: self.count(key).number(), error: 0 });
-        hot(total, largest(counts.collect(), HOT_MOST))
+        hot(total, largest(self.counts(), HOT_MOST))
             .into_iter()
             .map(|hot| HotKey { key: hot.key, count: hot.count, ratio: hot.ratio })
             .collect()

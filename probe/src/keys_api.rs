@@ -1,5 +1,8 @@
 //! `/api/keys`: each shard's keys, as the kernel counted them.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -8,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use service::problem::Problem;
 
 use crate::api::ApiState;
-use crate::signal::keys::{CAPACITY, KernelKey};
+use crate::probe::Probe;
+use crate::signal::keys::{CAPACITY, KernelKey, KeyTable};
+use crate::source::SourceError;
 use crate::watch::unix_seconds;
 
 /// Keys a shard's list has unless asked for another number.
@@ -56,20 +61,27 @@ pub async fn keys(
         )
     })?;
     let limit = wanted.limit.unwrap_or(USUAL);
-    let shards = state.probe.shards.iter().map(|url| {
-        let shard_id = url.id.0;
-        let mut table = state
-            .probe
-            .keys(shard_id)
-            .map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))?;
-        table.keys.truncate(limit);
-        Ok(ShardKeys {
-            shard_id,
-            capacity: CAPACITY,
-            used: table.used,
-            evictions: table.evictions,
-            keys: table.keys,
-        })
+    let tables = tables(&state.probe, Instant::now()).await?;
+    let shards = tables.into_iter().map(|(shard_id, table)| ShardKeys {
+        shard_id,
+        capacity: CAPACITY,
+        used: table.used,
+        evictions: table.evictions,
+        keys: table.keys.iter().take(limit).cloned().collect(),
     });
-    Ok(Json(KeysBody { taken_at: unix_seconds(), shards: shards.collect::<Result<_, Problem>>()? }))
+    Ok(Json(KeysBody { taken_at: unix_seconds(), shards: shards.collect() }))
+}
+
+/// Every shard's table, its reading begun at `since` or later, read where nobody else has to wait.
+///
+/// # Errors
+/// 503 when one cannot be read.
+pub async fn tables(probe: &Arc<Probe>, since: Instant) -> Result<Vec<(u32, Arc<KeyTable>)>, Problem> {
+    let probe = Arc::clone(probe);
+    let all = move || -> Result<Vec<_>, SourceError> {
+        probe.shards.iter().map(|url| Ok((url.id.0, probe.keys(url.id.0, since)?))).collect()
+    };
+    let read = tokio::task::spawn_blocking(all).await;
+    let read = read.map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?;
+    read.map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))
 }

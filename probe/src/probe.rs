@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use probe_common::endpoint::Endpoint;
@@ -39,6 +41,8 @@ pub struct Probe {
     pub counting: Counting,
     /// `None` once detached.
     source: Mutex<Option<Box<dyn Source>>>,
+    /// The newest table of keys by shard, and when its reading began.
+    tables: Mutex<BTreeMap<u32, (Instant, Arc<KeyTable>)>>,
 }
 
 impl Probe {
@@ -53,8 +57,8 @@ impl Probe {
         source: Box<dyn Source>,
     ) -> Self {
         let (targets, statistics, counting) = (Mutex::default(), Statistics::default(), Counting::from_now());
-        let source = Mutex::new(Some(source));
-        Self { shards, cgroup, programs, switches, targets, metrics, statistics, counting, source }
+        let (source, tables) = (Mutex::new(Some(source)), Mutex::default());
+        Self { shards, cgroup, programs, switches, targets, metrics, statistics, counting, source, tables }
     }
 
     /// The same, with these statistics of its programs.
@@ -67,6 +71,9 @@ impl Probe {
     #[must_use]
     pub fn with_counting(self, counting: Counting) -> Self {
         self.metrics.itself.counting(&counting);
+        if counting.pinned.as_ref().is_some_and(|pinned| pinned.adopted) {
+            self.metrics.keys.adopted();
+        }
         Self { counting, ..self }
     }
 
@@ -102,12 +109,21 @@ impl Probe {
         Ok(Some(ConnectionReading { counted, follows_older, round_trips }))
     }
 
-    /// The reads of one shard by key.
+    /// The reads of one shard by key: a table whose reading began at `since` or later. All who wait for one together
+    /// share it. It is much to read, so not for a thread that serves.
     ///
     /// # Errors
     /// As for [`read`](Self::read).
-    pub fn keys(&self, shard: u32) -> Result<KeyTable, SourceError> {
-        self.source.lock().as_mut().ok_or(SourceError::detached())?.keys(shard)
+    pub fn keys(&self, shard: u32, since: Instant) -> Result<Arc<KeyTable>, SourceError> {
+        let mut tables = self.tables.lock();
+        if let Some((_, table)) = tables.get(&shard).filter(|(begun, _)| *begun >= since) {
+            return Ok(Arc::clone(table));
+        }
+        let begun = Instant::now();
+        let table = self.source.lock().as_mut().ok_or(SourceError::detached())?.keys(shard)?;
+        let table = Arc::new(table);
+        tables.insert(shard, (begun, Arc::clone(&table)));
+        Ok(table)
     }
 
     /// All that is known of one shard, but for its keys.
@@ -148,15 +164,12 @@ impl Probe {
         self.source.lock().as_mut().ok_or(SourceError::detached())?.watch(endpoints)
     }
 
-    /// Brings the metrics of every shard to the kernel's counters.
+    /// Brings the metrics of every shard to the kernel's counters; those of its keys the watch loop brings.
     pub fn export(&self) {
         for url in self.shards.iter() {
             let shard = url.id.0;
-            // Keys before reads, so that there are no more of those than of these.
-            let keys = self.keys(shard);
-            match keys.and_then(|keys| Ok((keys, self.read_all(shard)?))) {
-                Ok((keys, (counters, latency, connections))) => {
-                    self.metrics.keys.counted(shard, &keys, counters.requests.get);
+            match self.read_all(shard) {
+                Ok((counters, latency, connections)) => {
                     if let Some(connections) = connections {
                         self.metrics.connections.read(shard, &connections);
                     }

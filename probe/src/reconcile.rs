@@ -247,9 +247,10 @@ impl Generation {
             (mine, its) => mine.or(its),
         };
         if narrowed_high.is_none_or(|high| narrowed_low <= high) {
-            if quiet && self.high != Some(self.low) {
+            if quiet && !self.evidence.rested {
                 // By now nothing is on its way, so what has no answer never gets one.
                 self.evidence.unanswered = cause::unanswered(bracket);
+                self.evidence.rested = true;
             }
             (self.low, self.high) = (narrowed_low, narrowed_high);
         }

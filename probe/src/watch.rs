@@ -8,14 +8,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::Gateway;
-use crate::hot_keys::{AppKeys, HotKeys, HotKeysLedger, KeyReading};
+use crate::hot_keys::{HotKeys, HotKeysLedger};
 use crate::metrics::Lost;
 use crate::probe::Probe;
 use crate::reconcile::cause::Cause;
 use crate::reconcile::{Bracket, Comparison, Ledger};
 use crate::shard_stats::ShardStats;
 use crate::source::{Counters, SourceError};
-use crate::targets::{self, Targets};
+use crate::targets::{self, Target, Targets};
+
+mod keys;
+
+use self::keys::{KernelKeys, KeyLook};
 
 /// How often the shards are looked up and compared without being asked.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -58,7 +62,10 @@ pub struct Watch {
     ledgers: Vec<Ledger>,
     hot_keys: Vec<HotKeysLedger>,
     gateway: Option<Gateway>,
+    /// What the kernel has taken.
     targets: Targets,
+    /// Per shard, why some of its addresses are not watched.
+    blind: Vec<Option<String>>,
     questions: mpsc::Receiver<oneshot::Sender<Snapshot>>,
     start: Instant,
 }
@@ -73,9 +80,11 @@ impl Watch {
         let (sender, questions) = mpsc::channel(QUESTIONS);
         let ledgers = shards.iter().map(|_| Ledger::default()).collect();
         let hot_keys = shards.iter().map(|_| HotKeysLedger::default()).collect();
-        let targets = Targets::default();
+        let (targets, blind) = (Targets::default(), shards.iter().map(|_| None).collect());
         let (gateway, start) = (None, Instant::now());
-        (Self { probe, shards, stats, ledgers, hot_keys, gateway, targets, questions, start }, Asker(sender))
+        let watch =
+            Self { probe, shards, stats, ledgers, hot_keys, gateway, targets, blind, questions, start };
+        (watch, Asker(sender))
     }
 
     /// Asks the gateway at this URL too.
@@ -154,23 +163,15 @@ impl Watch {
             return;
         }
         if targets.endpoints != self.targets.endpoints {
+            let changed = self.start_over_changed(&targets);
             if let Err(error) = self.probe.watch(&targets.endpoints) {
                 tracing::error!(%error, "the shards' new addresses are not watched");
                 self.probe.metrics.lost(Lost::WatchFailed);
+                self.not_taken(targets, &changed, &error);
                 return;
             }
-            let old = self.targets.shards.iter().map(Some).chain(std::iter::repeat(None));
-            let ledgers = self.ledgers.iter_mut().zip(&mut self.hot_keys).zip(&targets.shards).zip(old);
-            for (shard, (((ledger, hot_keys), new), old)) in ledgers.enumerate() {
-                if old.is_none_or(|old| old.addresses != new.addresses) {
-                    ledger.start_over();
-                    hot_keys.start_over();
-                    if let Some(gateway) = &mut self.gateway {
-                        gateway.start_over(shard);
-                    }
-                }
-            }
         }
+        self.blind = targets.shards.iter().map(|target| target.problem.clone()).collect();
         for (url, target) in self.shards.iter().zip(&targets.shards) {
             match &target.problem {
                 Some(problem) => tracing::warn!(shard = url.id.0, problem, "not watched"),
@@ -184,74 +185,96 @@ impl Watch {
         *self.probe.targets.lock() = targets;
     }
 
+    /// Forgets what is known of shards whose addresses are others now; says of each shard whether they are.
+    fn start_over_changed(&mut self, targets: &Targets) -> Vec<bool> {
+        let old = self.targets.shards.iter().map(Some).chain(std::iter::repeat(None));
+        let changed = targets.shards.iter().zip(old);
+        let changed: Vec<bool> =
+            changed.map(|(new, old)| old.is_none_or(|old| old.addresses != new.addresses)).collect();
+        let ledgers = self.ledgers.iter_mut().zip(&mut self.hot_keys).zip(&changed);
+        for (shard, ((ledger, hot_keys), _)) in ledgers.enumerate().filter(|(_, (_, changed))| **changed) {
+            ledger.start_over();
+            hot_keys.start_over();
+            if let Some(gateway) = &mut self.gateway {
+                gateway.start_over(shard);
+            }
+        }
+        changed
+    }
+
+    /// The kernel did not take these addresses: it may watch none of the `changed` shards' old or new ones.
+    fn not_taken(&mut self, mut targets: Targets, changed: &[bool], error: &SourceError) {
+        for (shard, _) in changed.iter().enumerate().filter(|(_, changed)| **changed) {
+            let why = format!("the kernel does not take its addresses: {error}");
+            if let Some(target) = targets.shards.get_mut(shard) {
+                target.problem = Some(why.clone());
+            }
+            if let Some(blind) = self.blind.get_mut(shard) {
+                *blind = Some(why);
+            }
+            if let Some(taken) = self.targets.shards.get_mut(shard) {
+                // As no target of a lookup is, so that the next one is taken for a change.
+                *taken = Target { addresses: Vec::new(), problem: Some(String::new()) };
+            }
+        }
+        self.targets.endpoints.clear();
+        *self.probe.targets.lock() = targets;
+    }
+
     /// One bracket of every shard, all at once.
     async fn compare(&mut self) -> Snapshot {
         let (probe, stats, start) = (&self.probe, &self.stats, self.start);
-        let looks =
-            futures_util::future::join_all(self.shards.iter().map(|url| bracket(probe, stats, url, start)))
-                .await;
-        let (brackets, keys): (Vec<_>, Vec<_>) = looks.into_iter().map(Option::unzip).unzip();
+        let looks = self
+            .shards
+            .iter()
+            .zip(&self.hot_keys)
+            .map(|(url, hot_keys)| bracket(probe, stats, url, start, |now| hot_keys.is_due(now)));
+        let looks = futures_util::future::join_all(looks).await;
+        // Of a shard that is not wholly watched the kernel's counts tell nothing.
+        let looks = looks.into_iter().zip(&self.blind).map(|(look, blind)| look.filter(|_| blind.is_none()));
+        let (brackets, keys): (Vec<_>, Vec<_>) = looks.map(Option::unzip).unzip();
+        // Before anything else is waited for: both witnesses were read at one moment.
+        let hot_keys = keys::compare(probe, &mut self.hot_keys, keys, start.elapsed());
         let mut shards: Vec<Comparison> = self
             .ledgers
             .iter_mut()
             .zip(&brackets)
-            .map(|(ledger, bracket)| match bracket {
-                Some(bracket) => ledger.observe(bracket),
-                None => Cause::kernel_unreadable().alone(),
+            .zip(&self.blind)
+            .map(|((ledger, bracket), blind)| match (blind, bracket) {
+                (Some(why), _) => Cause::unwatched(why).alone(),
+                (None, Some(bracket)) => ledger.observe(bracket),
+                (None, None) => Cause::kernel_unreadable().alone(),
             })
             .collect();
         if let Some(gateway) = &mut self.gateway {
             let read = |shard| counters(probe, shard);
             gateway.compare(stats, &brackets, read, || start.elapsed(), &mut shards).await;
         }
-        let ledgers = (0..).zip(&mut self.hot_keys).zip(keys);
-        let hot_keys = ledgers.map(|((shard, ledger), app)| {
-            let compared = app.flatten().and_then(|app| hot_keys(probe, shard, ledger, app, start.elapsed()));
-            let compared = compared.unwrap_or_else(|| {
-                ledger.start_over();
-                HotKeys::default()
-            });
-            probe.metrics.overlapped(shard, compared.overlap_ratio);
-            compared
-        });
-        let hot_keys = hot_keys.collect();
         let snapshot = Snapshot { taken_at: unix_seconds(), shards, hot_keys };
         probe.metrics.compared(&snapshot.shards);
         snapshot
     }
 }
 
-/// One shard's hot keys, read anew if that is due; `None` when the kernel's cannot be read.
-fn hot_keys(
-    probe: &Probe,
-    shard: u32,
-    ledger: &mut HotKeysLedger,
-    app: AppKeys,
-    now: Duration,
-) -> Option<HotKeys> {
-    if !ledger.is_due(now) {
-        return Some(ledger.shown().clone());
-    }
-    let keys = readable(probe, shard, probe.keys(shard))?.keys;
-    let keys = keys.into_iter().map(|key| (key.key, key.requests)).collect();
-    let kernel = KeyReading { total: counters(probe, shard)?.requests.data(), keys };
-    Some(ledger.observe(now, kernel, app).clone())
-}
-
-/// One shard's bracket, and the application's keys where it could be read.
-type Look = (Bracket, Option<AppKeys>);
-
-async fn bracket(probe: &Probe, stats: &ShardStats, url: &ShardUrl, start: Instant) -> Option<Look> {
+/// One shard's bracket, and its keys where that is due.
+async fn bracket(
+    probe: &Arc<Probe>,
+    stats: &ShardStats,
+    url: &ShardUrl,
+    start: Instant,
+    is_due: impl Fn(Duration) -> bool,
+) -> Option<(Bracket, KeyLook)> {
     let shard = url.id.0;
     let before = counters(probe, shard)?;
     let from = start.elapsed();
-    let (app, keys) = match stats.read(url).await {
+    let (app, app_keys) = match stats.read(url).await {
         Ok((reading, keys)) => (Ok(reading), Some(keys)),
         Err(problem) => (Err(problem), None),
     };
     let after = counters(probe, shard)?;
     let to = start.elapsed();
     let answered = answered(probe, shard)?;
+    let kernel = if is_due(to) { KernelKeys::read(probe, shard, to).await } else { KernelKeys::NotDue };
     if app.is_err() {
         probe.metrics.lost(Lost::ShardUnreadable);
     }
@@ -267,7 +290,7 @@ async fn bracket(probe: &Probe, stats: &ShardStats, url: &ShardUrl, start: Insta
         app,
         unix_seconds: unix_seconds(),
     };
-    Some((bracket, keys))
+    Some((bracket, KeyLook { kernel, app: app_keys }))
 }
 
 fn counters(probe: &Probe, shard: u32) -> Option<Counters> {
@@ -295,3 +318,6 @@ fn readable<T>(probe: &Probe, shard: u32, read: Result<T, SourceError>) -> Optio
 pub fn unix_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,8 @@ use super::{Bracket, Comparison, signed};
 pub enum CauseKind {
     /// No verdict: the kernel's counters cannot be read.
     KernelUnreadable,
+    /// No verdict: the kernel does not watch all addresses of the shard.
+    Unwatched,
     /// No verdict: the shard's `/stats` cannot be read.
     ShardUnreadable,
     /// No verdict: the baseline does not stand yet.
@@ -54,6 +56,8 @@ pub(super) struct Evidence {
     pub(super) aborted: u64,
     /// Requests without a timed answer whose client is still there; maps are not read at one instant, so it may fall.
     pub(super) unanswered: i64,
+    /// Whether `unanswered` was taken while nothing was on its way; before that it tells nothing.
+    pub(super) rested: bool,
     repeated: u64,
     unparsed: [u64; REASONS],
 }
@@ -68,6 +72,7 @@ impl Evidence {
         Self {
             aborted: bracket.aborted,
             unanswered: unanswered(bracket),
+            rested: false,
             repeated: bracket.repeated,
             unparsed: bracket.unparsed,
         }
@@ -83,6 +88,7 @@ impl Evidence {
         Self {
             aborted: now.aborted.saturating_sub(self.aborted),
             unanswered: now.unanswered - self.unanswered,
+            rested: self.rested,
             repeated: now.repeated.saturating_sub(self.repeated),
             unparsed,
         }
@@ -96,6 +102,10 @@ impl Cause {
 
     pub(crate) fn kernel_unreadable() -> Self {
         Self::new(CauseKind::KernelUnreadable, "the kernel's counters cannot be read")
+    }
+
+    pub(crate) fn unwatched(why: &str) -> Self {
+        Self::new(CauseKind::Unwatched, format!("the shard is not watched, or not everywhere: {why}"))
     }
 
     pub(super) fn shard_unreadable(problem: &str) -> Self {
@@ -144,10 +154,10 @@ impl Cause {
 
     /// The shard counted fewer than the kernel.
     fn uncounted(difference: i64, since: &Evidence) -> Self {
-        let (kind, why) = if since.unanswered <= 0 {
-            (CauseKind::Shed, "; all were answered, so they are answered ahead of the count".to_owned())
-        } else if since.unanswered < difference {
+        let (kind, why) = if !since.rested || (1..difference).contains(&since.unanswered) {
             (CauseKind::Uncounted, String::new())
+        } else if since.unanswered <= 0 {
+            (CauseKind::Shed, "; all were answered, so they are answered ahead of the count".to_owned())
         } else if signed(since.repeated) >= difference {
             let repeated = since.repeated;
             (

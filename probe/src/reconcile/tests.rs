@@ -329,3 +329,15 @@ fn every_cause_has_its_kind() {
         assert_eq!(rest.agrees, Some(matches!(expected, None | Some(Aborted))), "{rest:?}");
     }
 }
+
+#[test]
+fn before_the_first_rest_nobody_says_why_requests_are_not_counted() {
+    let mut world = World::new(30);
+    world.load(8, 1_000);
+    world.kernel += 100_000;
+    // Answers of requests that were on their way at the baseline, or never timed, are in this count too.
+    world.answered_uncounted += 100_000;
+    let under_load = world.load(3, 1_000).remove(2);
+    assert_eq!((under_load.agrees, under_load.cause_kind), (Some(false), Some(CauseKind::Uncounted)));
+    assert_eq!(world.settle().cause_kind, Some(CauseKind::Uncounted));
+}

@@ -1,29 +1,47 @@
 //! Metrics of the signal `keys`: a series for each of the few hottest keys, and one for all other reads.
+//!
+//! The watch loop counts here once a second; a scrape only shows, so that who scrapes how often changes nothing.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
+use std::time::Duration;
 
+use hotspot::promotion::{Change, Promotion};
 use parking_lot::Mutex;
-use prometheus::IntCounterVec;
+use prometheus::{IntCounter, IntCounterVec};
 use protocol::Key;
-use service::key_series::KeySeries;
 use service::metrics::Metrics;
 
 use super::keys::KeyTable;
+use crate::hot_keys::{KeyReading, KeyWindow, Unlisted};
 
 /// The two families.
 pub struct KeyMetrics {
     tracked: IntCounterVec,
     untracked: IntCounterVec,
-    shards: Mutex<BTreeMap<u32, Shard>>,
-    start: Instant,
+    known: Mutex<Known>,
 }
+
+/// What is known of all shards.
+#[derive(Default)]
+struct Known {
+    /// Whether the first reading of a shard holds what was counted for a probe before.
+    adopted: bool,
+    shards: BTreeMap<u32, Shard>,
+    /// The keys that count, by shard, with their series.
+    series: HashMap<ShardKey, IntCounter>,
+    /// One for the whole process, so that the bounds hold however many shards there are.
+    promotion: Promotion<ShardKey>,
+}
+
+type ShardKey = (u32, String);
 
 /// What was last seen of a shard.
 struct Shard {
-    series: KeySeries,
-    counts: HashMap<String, u64>,
-    reads: u64,
+    window: KeyWindow,
+    /// Reads that are in no series, because they came before the first reading of an adopted set.
+    before: u64,
+    /// Reads that are in a series.
+    counted: u64,
 }
 
 impl KeyMetrics {
@@ -43,40 +61,61 @@ impl KeyMetrics {
                 "Reads that reached the shard's socket and are in no key's series.",
                 &["shard_id"],
             )?,
-            shards: Mutex::default(),
-            start: Instant::now(),
+            known: Mutex::default(),
         })
     }
 
-    /// A shard's table has been read, and after it the count of all its reads.
-    pub fn counted(&self, shard: u32, table: &KeyTable, reads: u64) {
-        let id = shard.to_string();
-        let mut shards = self.shards.lock();
-        let untracked = self.untracked.with_label_values(&[&id]);
+    /// The kernel goes on with the counts of a probe before: each shard's first reading counts for nothing.
+    pub fn adopted(&self) {
+        self.known.lock().adopted = true;
+    }
+
+    /// A shard's table has been read at `now` (since any fixed start), and after it the count of all its reads.
+    pub fn counted(&self, shard: u32, now: Duration, table: &KeyTable, reads: u64) {
+        let Known { adopted, shards, series, .. } = &mut *self.known.lock();
+        let before = if *adopted { reads } else { 0 };
         let seen = shards.entry(shard).or_insert_with(|| Shard {
-            series: KeySeries::new(self.tracked.clone(), &[&id], untracked.clone()),
-            counts: HashMap::new(),
-            reads: 0,
+            window: KeyWindow::new(Unlisted::Nothing),
+            before,
+            counted: 0,
         });
-        let mut new: Vec<(Key, u64)> = Vec::new();
-        for key in &table.keys {
-            let before = seen.counts.get(&key.key).copied().unwrap_or_default();
-            // One that left the table and came back has begun anew.
-            let more = key.requests.checked_sub(before).unwrap_or(key.requests);
-            if let Some(name) = Key::new(&key.key).ok().filter(|_| more > 0) {
-                new.push((name, more));
+        for grown in seen.window.observe(now, KeyReading::of(table, reads)) {
+            if let Some(series) = series.get(&(shard, grown.key)) {
+                series.inc_by(grown.count);
+                seen.counted += grown.count;
             }
         }
-        new.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        seen.series.update(&new, self.start.elapsed());
-        let mut known = 0;
-        for (key, more) in &new {
-            seen.series.count_by(key, *more);
-            known += more;
+        // A request may be in the table's count before it is in this one: then it is not counted a second time.
+        let rest = reads.saturating_sub(seen.before).saturating_sub(seen.counted);
+        seen.counted += rest;
+        self.untracked.with_label_values(&[&shard.to_string()]).inc_by(rest);
+    }
+
+    /// All tables have been read: decides by the last ten seconds which keys have a series from now on.
+    pub fn decide(&self, now: Duration) {
+        let Known { shards, series, promotion, .. } = &mut *self.known.lock();
+        let counts = shards
+            .iter()
+            .flat_map(|(shard, seen)| seen.window.counts().into_iter().map(|count| (*shard, count)));
+        // A key the shards refuse is no key.
+        let mut top: Vec<(ShardKey, u64)> = counts
+            .filter(|(_, count)| Key::new(&count.key).is_ok())
+            .map(|(shard, count)| ((shard, count.key), count.count))
+            .collect();
+        top.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        for change in promotion.update(&top, now) {
+            match change {
+                Change::Promote(key) => {
+                    let of_key = self.tracked.with_label_values(&[&key.0.to_string(), &key.1]);
+                    series.insert(key, of_key);
+                }
+                Change::Retire(key) => drop(series.remove(&key)),
+                // Gone already only if the family was reset from outside, which nobody does.
+                Change::Remove(key) => {
+                    drop(self.tracked.remove_label_values(&[&key.0.to_string(), &key.1]));
+                }
+            }
         }
-        untracked.inc_by(reads.saturating_sub(seen.reads).saturating_sub(known));
-        seen.counts = table.keys.iter().map(|key| (key.key.clone(), key.requests)).collect();
-        seen.reads = reads;
     }
 }
 
@@ -94,16 +133,92 @@ mod tests {
         KeyTable { keys: keys.collect(), ..KeyTable::default() }
     }
 
-    #[test]
-    fn series_and_remainder_add_up_to_all_reads() {
+    fn registered() -> (Metrics, KeyMetrics) {
         let metrics = Metrics::default();
         let keys = KeyMetrics::register(&metrics).unwrap();
-        keys.counted(3, &table(&[("hot", 100), ("cold", 2)]), 110);
-        // `cold` left the table and came back; `hot` went on; 5 reads were of keys that are gone again.
-        keys.counted(3, &table(&[("hot", 160), ("cold", 1)]), 176);
+        (metrics, keys)
+    }
+
+    fn second(keys: &KeyMetrics, second: u64, shard: u32, counts: &[(&str, u64)], reads: u64) {
+        keys.counted(shard, Duration::from_secs(second), &table(counts), reads);
+        keys.decide(Duration::from_secs(second));
+    }
+
+    /// The value of a line of the metrics.
+    fn value(metrics: &Metrics, name: &str) -> Option<u64> {
         let text = metrics.encode().unwrap();
-        assert!(text.contains("kernel_shard_key_requests_total{key=\"hot\",shard_id=\"3\"} 160"), "{text}");
-        assert!(text.contains("kernel_shard_key_requests_untracked_total{shard_id=\"3\"} 16"), "{text}");
-        assert!(!text.contains("cold"), "{text}");
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    const HOT: &str = r#"kernel_shard_key_requests_total{key="hot",shard_id="3"}"#;
+    const REST: &str = r#"kernel_shard_key_requests_untracked_total{shard_id="3"}"#;
+
+    #[test]
+    fn series_start_at_0_and_with_the_remainder_add_up_to_all_reads() {
+        let (metrics, keys) = registered();
+        second(&keys, 1, 3, &[("hot", 100), ("cold", 2)], 110);
+        assert_eq!((value(&metrics, HOT), value(&metrics, REST)), (None, Some(110)));
+        second(&keys, 2, 3, &[("hot", 150), ("cold", 2)], 160);
+        assert_eq!((value(&metrics, HOT), value(&metrics, REST)), (Some(0), Some(160)));
+        // `cold` left the table and came back; `hot` went on; 5 reads were of keys that are gone again.
+        second(&keys, 3, 3, &[("hot", 210), ("cold", 1)], 226);
+        assert_eq!((value(&metrics, HOT), value(&metrics, REST)), (Some(60), Some(166)));
+        // Counted between the table and the reads, and in the table only next time.
+        second(&keys, 4, 3, &[("hot", 210)], 230);
+        second(&keys, 5, 3, &[("hot", 214)], 230);
+        second(&keys, 6, 3, &[("hot", 220)], 240);
+        assert_eq!((value(&metrics, HOT), value(&metrics, REST)), (Some(70), Some(170)));
+        assert!(!metrics.encode().unwrap().contains("cold"));
+    }
+
+    #[test]
+    fn the_past_of_an_adopted_set_counts_for_nothing() {
+        let (metrics, keys) = registered();
+        keys.adopted();
+        second(&keys, 1, 3, &[("hot", 1_000_000)], 2_000_000);
+        assert_eq!(value(&metrics, REST), Some(0));
+        second(&keys, 2, 3, &[("hot", 1_000_020)], 2_000_030);
+        second(&keys, 3, 3, &[("hot", 1_000_025)], 2_000_036);
+        assert_eq!((value(&metrics, HOT), value(&metrics, REST)), (Some(5), Some(31)));
+    }
+
+    #[test]
+    fn a_key_keeps_its_series_through_seconds_without_a_read_of_it() {
+        let (metrics, keys) = registered();
+        let hot: Vec<(String, u64)> = (0..16).map(|n| (format!("hot-{n}"), 1_000)).collect();
+        let with = |more: &[(&str, u64)]| -> Vec<KernelKey> {
+            let old = hot.iter().map(|(key, count)| (key.as_str(), *count)).chain(more.iter().copied());
+            table(&old.collect::<Vec<_>>()).keys
+        };
+        let read = |at: u64, more: &[(&str, u64)]| {
+            let table = KeyTable { keys: with(more), ..KeyTable::default() };
+            keys.counted(0, Duration::from_secs(at), &table, 100_000 + at);
+            keys.decide(Duration::from_secs(at));
+        };
+        keys.counted(0, Duration::ZERO, &KeyTable::default(), 0);
+        read(1, &[]);
+        // For a second only the newcomer is read, far less than the others in ten.
+        read(2, &[("newcomer", 50)]);
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("hot-0") && !text.contains("newcomer"), "{text}");
+    }
+
+    #[test]
+    fn the_bounds_hold_for_all_shards_together() {
+        let (metrics, keys) = registered();
+        for at in 0..300_u64 {
+            for shard in 0..8 {
+                // Other keys every ten seconds, ever more of them.
+                let name = |n| format!("{}-{n}", at / 10);
+                let list: Vec<(String, u64)> =
+                    (0..10).map(|n| (name(n), at % 10 * 100 * (at / 10 + 1))).collect();
+                let list: Vec<(&str, u64)> = list.iter().map(|(key, count)| (key.as_str(), *count)).collect();
+                keys.counted(shard, Duration::from_secs(at), &table(&list), at * 100_000);
+            }
+            keys.decide(Duration::from_secs(at));
+            let text = metrics.encode().unwrap();
+            let series = text.lines().filter(|line| line.starts_with("kernel_shard_key_requests_total{"));
+            assert!(series.count() <= hotspot::promotion::MAX_KEYS);
+        }
     }
 }
