@@ -99,8 +99,14 @@ fn opened(context: &SockOpsContext) -> Option<()> {
     let wanted = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG | rtt::flag();
     // Added to what others have asked for. It fails for flags unknown to the kernel alone, which these are not.
     let _ = context.set_cb_flags((context.cb_flags() | wanted) as i32);
-    // SAFETY: a counter of the map's value for this CPU.
-    unsafe { atomic::add(&raw mut (*counters).opened, 1) };
+    // What the handshake sent again, which TCP counts for the connection, and no call told of.
+    // SAFETY: the context's own structure. Volatile, as in `argument`.
+    let again = unsafe { (&raw const (*context.ops).total_retrans).read_volatile() };
+    // SAFETY: counters of the map's value for this CPU.
+    unsafe {
+        atomic::add(&raw mut (*counters).opened, 1);
+        atomic::add(&raw mut (*counters).retransmitted, u64::from(again));
+    }
     handshake::adopt(context, shard, remote(context), local(context));
     Some(())
 }

@@ -12,7 +12,7 @@ use probe_common::pinned::Mark;
 use serde_json::Value;
 
 use crate::harness::{PATIENCE, privileges};
-use crate::process::{Running, ask, command, error_line, own_programs, run, with_capabilities};
+use crate::process::{Reachable, Running, ask, command, error_line, own_programs, run, with_capabilities};
 use crate::shard::Shard;
 
 /// A bpffs of a test's own.
@@ -190,18 +190,16 @@ fn two_capabilities_are_enough_to_pin() {
     if !privileges("two_capabilities_are_enough_to_pin") {
         return;
     }
-    let copy = std::env::temp_dir().join(format!("probe-pin-{}", std::process::id()));
-    std::fs::copy(env!("CARGO_BIN_EXE_probe"), &copy).unwrap();
+    let copy = Reachable::new("pin");
     let (bpffs, shard) = (Bpffs::mount(), Shard::start(0));
     let (url, folder) = (shard.url(), bpffs.folder());
     let start =
-        || Running::follow(&mut with_capabilities(&copy, "+bpf,+net_admin", &arguments(&url, &folder)));
+        || Running::follow(&mut with_capabilities(copy.path(), "+bpf,+net_admin", &arguments(&url, &folder)));
     let probe = start();
     ask(&shard, 10);
     assert_eq!(probe.stop().0, Some(0));
     ask(&shard, 10);
     let probe = start();
-    std::fs::remove_file(&copy).unwrap();
     assert_eq!(requests(&probe), (20, 2));
     assert_eq!(pinned(&probe)["gap_seconds"], 0.0);
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::harness::{PATIENCE, get, privileges};
-use crate::process::{Running, ask, command, error_line, with_capabilities};
+use crate::process::{Reachable, Running, ask, command, error_line, with_capabilities};
 use crate::shard::Shard;
 use crate::stats::Setting;
 
@@ -52,13 +52,11 @@ fn every_cell_of_the_privileges_table_is_true() {
     if !privileges("every_cell_of_the_privileges_table_is_true") {
         return;
     }
-    let copy = std::env::temp_dir().join(format!("probe-privileges-{}", std::process::id()));
-    std::fs::copy(env!("CARGO_BIN_EXE_probe"), &copy).unwrap();
+    let copy = Reachable::new("privileges");
     // The system's own switch would count for all.
     let setting = Setting::set("0");
-    let rows: Vec<String> = ROWS.iter().map(|row| row.line(&copy)).collect();
+    let rows: Vec<String> = ROWS.iter().map(|row| row.line(copy.path())).collect();
     drop(setting);
-    std::fs::remove_file(&copy).unwrap();
     println!("{}", rows.join("\n"));
     let documented: Vec<&str> = LIMITS
         .lines()

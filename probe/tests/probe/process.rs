@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
@@ -17,6 +18,32 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_probe"));
     command.args(arguments).env_clear().stdin(Stdio::null());
     command
+}
+
+/// A copy of the binary where every user can reach it; removed at the end.
+pub(crate) struct Reachable(PathBuf);
+
+impl Reachable {
+    /// `name` is the test's own. Another process writes the copy: with a descriptor of this one, a child that some other
+    /// test starts meanwhile could inherit it, and a file that is open for writing cannot be run.
+    pub(crate) fn new(name: &str) -> Self {
+        let copy = std::env::temp_dir().join(format!("probe-{name}-{}", std::process::id()));
+        let mut install = Command::new("install");
+        install.args(["-m", "755", env!("CARGO_BIN_EXE_probe")]).arg(&copy);
+        assert!(install.status().unwrap().success());
+        Self(copy)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Reachable {
+    fn drop(&mut self) {
+        // Left behind at worst.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 pub(crate) fn run(arguments: &[&str]) -> Output {
@@ -137,10 +164,9 @@ fn without_privileges_there_is_one_line_and_exit_code_1() {
         return;
     }
     // The test's binaries may lie where another user cannot reach them.
-    let copy = std::env::temp_dir().join(format!("probe-unprivileged-{}", std::process::id()));
-    std::fs::copy(env!("CARGO_BIN_EXE_probe"), &copy).unwrap();
+    let copy = Reachable::new("unprivileged");
     let nobody = |verb| {
-        let mut command = Command::new(&copy);
+        let mut command = Command::new(copy.path());
         command
             .args([verb, "--port", "0", "--shard-urls", "http://127.0.0.1:9"])
             .env_clear()
@@ -148,7 +174,6 @@ fn without_privileges_there_is_one_line_and_exit_code_1() {
         command.uid(NOBODY).gid(NOBODY).current_dir("/").output().unwrap()
     };
     let (ran, checked) = (nobody("run"), nobody("check"));
-    std::fs::remove_file(&copy).unwrap();
     assert_eq!(ran.status.code(), Some(1));
     let line = error_line(&ran);
     assert!(line.contains("CAP_BPF and CAP_NET_ADMIN") && line.contains("root"), "{line}");
@@ -162,7 +187,7 @@ fn without_privileges_there_is_one_line_and_exit_code_1() {
 }
 
 /// The probe as a user with these capabilities and no others, from a place that user can reach.
-pub(crate) fn with_capabilities(copy: &std::path::Path, capabilities: &str, arguments: &[&str]) -> Command {
+pub(crate) fn with_capabilities(copy: &Path, capabilities: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
     let user = NOBODY.to_string();
     command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
@@ -176,17 +201,15 @@ fn two_capabilities_are_enough_and_one_is_not() {
     if !privileges("two_capabilities_are_enough_and_one_is_not") {
         return;
     }
-    let copy = std::env::temp_dir().join(format!("probe-two-capabilities-{}", std::process::id()));
-    std::fs::copy(env!("CARGO_BIN_EXE_probe"), &copy).unwrap();
+    let copy = Reachable::new("two-capabilities");
     let shard = Shard::start(0);
     let arguments = ["run", "--port", "0", "--shard-urls", &shard.url()];
     for one in ["+bpf", "+net_admin"] {
-        let output = with_capabilities(&copy, one, &arguments).output().unwrap();
+        let output = with_capabilities(copy.path(), one, &arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{one}");
         assert!(error_line(&output).contains("CAP_BPF and CAP_NET_ADMIN"), "{one}: {}", error_line(&output));
     }
-    let probe = Running::follow(&mut with_capabilities(&copy, "+bpf,+net_admin", &arguments));
-    std::fs::remove_file(&copy).unwrap();
+    let probe = Running::follow(&mut with_capabilities(copy.path(), "+bpf,+net_admin", &arguments));
     let status = probe.json("/status");
     assert_eq!(status["programs"][0]["program"], "ingress_careful", "{status}");
     assert!(

@@ -14,7 +14,7 @@ use serde_json::Value;
 use service::metrics::Metrics;
 
 use crate::harness::privileges;
-use crate::process::{Running, ask, command, with_capabilities};
+use crate::process::{Reachable, Running, ask, command, with_capabilities};
 use crate::shard::Shard;
 
 const SETTING: &str = "/proc/sys/kernel/bpf_stats_enabled";
@@ -115,13 +115,12 @@ fn without_the_privilege_the_systems_switch_decides() {
     if !privileges("without_the_privilege_the_systems_switch_decides") {
         return;
     }
-    let copy = std::env::temp_dir().join(format!("probe-statistics-{}", std::process::id()));
-    std::fs::copy(env!("CARGO_BIN_EXE_probe"), &copy).unwrap();
+    let copy = Reachable::new("statistics");
     let shard = Shard::start(0);
     let url = shard.url();
     let start = || {
         let arguments = ["run", "--port", "0", "--shard-urls", &url];
-        Running::follow(&mut with_capabilities(&copy, "+bpf,+net_admin", &arguments))
+        Running::follow(&mut with_capabilities(copy.path(), "+bpf,+net_admin", &arguments))
     };
     {
         let _off = Setting::set("0");
@@ -135,7 +134,6 @@ fn without_the_privilege_the_systems_switch_decides() {
     }
     let _on = Setting::set("1");
     let probe = start();
-    std::fs::remove_file(&copy).unwrap();
     ask(&shard, 20);
     let status = probe.json("/status");
     assert_eq!(feature(&status)["reason"], "ok", "{status}");
