@@ -11,6 +11,7 @@ pub mod client;
 pub mod heads;
 pub mod keys;
 pub mod namespace;
+pub mod one_cpu;
 pub mod probe;
 pub mod relay;
 pub mod report;

@@ -12,6 +12,8 @@ use axum::routing::{get, post};
 use serde_json::json;
 use service::server::{Server, Started};
 
+use crate::harness::PATIENCE;
+
 pub(crate) struct Shard {
     pub(crate) addr: SocketAddr,
     /// What `/stats` says.
@@ -38,6 +40,14 @@ impl Shard {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+}
+
+impl Shard {
+    /// Stops it, and waits until nobody listens any more.
+    pub(crate) fn stop(mut self) {
+        let left = self.server.take().map(|server| server.stop(PATIENCE));
+        assert_eq!(left, Some(vec![]));
     }
 }
 

@@ -89,6 +89,8 @@ pub struct Driven {
     pub sent: Sent,
     /// Payload bytes that the clients' TCP sent again.
     pub repeated_bytes: u64,
+    /// Packets that the interface they came by dropped, in either direction: nobody behind it saw them.
+    pub dropped_packets: u64,
     /// What else a reader should know: proofs that the row is what it says.
     pub note: String,
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::heads::{Event, Reader};
 use super::namespace::Namespace;
@@ -66,13 +66,7 @@ impl Client {
         for part in parts {
             let wanted = server.counts().read + part.len() as u64;
             self.send(part)?;
-            let deadline = Instant::now() + PATIENCE;
-            while server.counts().read < wanted {
-                if Instant::now() > deadline {
-                    bail!("the server does not read");
-                }
-                std::thread::yield_now();
-            }
+            server.until(|counts| counts.read >= wanted)?;
         }
         Ok(())
     }

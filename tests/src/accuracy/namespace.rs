@@ -77,6 +77,21 @@ impl Namespace {
         Ok(value.parse()?)
     }
 
+    /// Packets that came by this interface and were dropped, a full queue of the processor's (`netdev_max_backlog`)
+    /// included.
+    ///
+    /// # Errors
+    /// When there is no such interface.
+    pub fn dropped(&self, interface: &str) -> Result<u64> {
+        let text = self.run(|| std::fs::read_to_string("/proc/thread-self/net/dev"))??;
+        let mut lines = text.lines().filter_map(|line| line.trim().split_once(':'));
+        let (_, figures) = lines
+            .find(|(name, _)| *name == interface)
+            .with_context(|| format!("no interface {interface}"))?;
+        // Received: bytes, packets, errors, dropped.
+        Ok(figures.split_whitespace().nth(3).context("no figures")?.parse()?)
+    }
+
     /// Joins the namespace to the one of this process by a veth pair; gives the address it has on its end.
     ///
     /// # Errors

@@ -3,6 +3,9 @@
 use super::probe::Counted;
 use super::server::Counts;
 
+/// The most bytes of a packet, a bundle included.
+const LARGEST_PACKET: u64 = 65_535;
+
 /// The rule of a row.
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
@@ -146,6 +149,20 @@ impl Rule {
         }
     }
 
+    /// Judges payload bytes that came in: those the server read, and those that TCP sent again. Of the latter some are
+    /// seen once only where the packets before them were dropped ahead of the socket.
+    #[must_use]
+    pub fn judge_received(read: u64, repeated: u64, dropped_packets: u64, counted: u64) -> Verdict {
+        let unseen = (read + repeated).saturating_sub(counted);
+        if unseen == 0 || unseen > repeated.min(dropped_packets * LARGEST_PACKET) {
+            return Self::judge_bytes(read + repeated, counted);
+        }
+        Verdict::Explained(format!(
+            "{unseen} of {repeated} bytes that TCP sent again were seen once: the interface had dropped \
+             {dropped_packets} packets ahead of the socket"
+        ))
+    }
+
     /// Judges payload bytes, which must be exact whatever happens to the requests in them.
     #[must_use]
     pub fn judge_bytes(truth: u64, counted: u64) -> Verdict {
@@ -201,6 +218,16 @@ mod tests {
         assert_eq!(judge(rule, (9, 10), 0, Some(false)), "explained");
         assert_eq!(judge(rule, (9, 11), 0, None), "WRONG");
         assert_eq!(judge(rule, (9, 8), 3, None), "WRONG");
+    }
+
+    #[test]
+    fn a_repeat_of_what_was_dropped_is_seen_once() {
+        let word = |dropped, counted| Rule::judge_received(100, 30, dropped, counted).word();
+        assert_eq!((word(0, 130), word(2, 130)), ("exact", "exact"));
+        assert_eq!((word(1, 129), word(1, 100)), ("explained", "explained"));
+        assert_eq!((word(0, 129), word(1, 99), word(1, 131)), ("WRONG", "WRONG", "WRONG"));
+        assert_eq!(Rule::judge_received(0, 100_000, 1, 34_465).word(), "explained");
+        assert_eq!(Rule::judge_received(0, 100_000, 1, 34_464).word(), "WRONG");
     }
 
     #[test]

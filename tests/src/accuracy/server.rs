@@ -2,13 +2,13 @@
 //!
 //! One thread a connection, so that nothing is shared but counters. It runs until the process ends.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::heads::{Event, Kind, Message, Reader};
 use super::keys::{self, KeyCounts};
@@ -28,9 +28,9 @@ pub struct Counts {
     pub read: u64,
     /// Bytes written to sockets.
     pub written: u64,
-    /// Bytes that TCP sent again, on connections that have ended.
+    /// Bytes that TCP sent again, on connections that asked for data and have ended.
     pub repeated: u64,
-    /// Connections that have ended.
+    /// Those connections.
     pub ended: u64,
 }
 
@@ -88,6 +88,9 @@ pub struct Manner {
     /// Whether it has every segment acknowledged at once.
     pub acknowledges_at_once: bool,
 }
+
+/// Nothing that is waited for here takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bodies are made of this.
 static BODY: [u8; 1 << 16] = [b'x'; 1 << 16];
@@ -147,6 +150,21 @@ impl Server {
         self.shared.keys.lock().clone()
     }
 
+    /// Waits until its counts are as wanted.
+    ///
+    /// # Errors
+    /// When they are not within a minute.
+    pub fn until(&self, wanted: impl Fn(&Counts) -> bool) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !wanted(&self.counts()) {
+            if Instant::now() > deadline {
+                bail!("the server does not get there: {:?}", self.counts());
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
     /// What it has seen so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -165,14 +183,19 @@ impl Server {
 }
 
 fn serve(mut stream: TcpStream, shared: &Shared) {
-    let outcome = converse(&mut stream, shared);
+    let mut asked = false;
+    let outcome = converse(&mut stream, shared, &mut asked);
     // Client and server are of one process: an error is the client's hanging up, which some rows want.
     drop(outcome);
-    shared.repeated.fetch_add(tcp_info::of(&stream).repeated_bytes, Ordering::SeqCst);
-    shared.ended.fetch_add(1, Ordering::SeqCst);
+    // The probe's own connections come and go as it likes.
+    if asked {
+        shared.repeated.fetch_add(tcp_info::of(&stream).repeated_bytes, Ordering::SeqCst);
+        shared.ended.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
-fn converse(stream: &mut TcpStream, shared: &Shared) -> std::io::Result<()> {
+/// `asked` becomes true when data is asked for.
+fn converse(stream: &mut TcpStream, shared: &Shared, asked: &mut bool) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = Reader::default();
     let mut buffer = vec![0; 1 << 16];
@@ -186,7 +209,10 @@ fn converse(stream: &mut TcpStream, shared: &Shared) -> std::io::Result<()> {
         }
         let mut requests = Vec::new();
         reader.feed(&buffer[..length], |event| match event {
-            Event::Head(kind) => shared.count(kind),
+            Event::Head(kind) => {
+                *asked |= kind != Kind::Control;
+                shared.count(kind);
+            }
             Event::Complete(message) => {
                 shared.count_key(&message);
                 requests.push(message);

@@ -27,7 +27,9 @@ pub struct Options<'a> {
 /// A row that starts its probes itself.
 type Alone = fn(&Stage, Size) -> Result<Line>;
 
-/// How long the probe's counts may take to be those of a server that has come to rest.
+/// How long a reading at rest may take that the row's rule lets pass.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the probe's counts may take to be those of a server at rest, where the rule lets them differ.
 const SETTLES: Duration = Duration::from_millis(500);
 
 /// A row that is ready to be driven.
@@ -133,7 +135,7 @@ fn under_one_probe(stage: &Stage, ready: Vec<Ready>, progress: &impl Fn(&str, f6
         let start = Instant::now();
         let Case { server, rule, bytes, drive } = case;
         let outcome = drive(&server)
-            .and_then(|driven| measure(stage, &probe, (index, bytes), &server, &before, driven))
+            .and_then(|driven| measure(stage, &probe, (index, bytes), (&server, rule), &before, driven))
             .and_then(|measured| measured.with_keys(&probe, index, &server, &keys_before));
         progress(&name, start.elapsed().as_secs_f64());
         runs.push(Run { name, server, rule, outcome, bytes });
@@ -152,14 +154,15 @@ fn measure(
     stage: &Stage,
     probe: &Probe<'_>,
     (index, bytes): (usize, bool),
-    server: &Server,
+    (server, rule): (&Server, Rule),
     before: &Counts,
     driven: Driven,
 ) -> Result<Measured> {
     let mut last = None;
+    let start = Instant::now();
     // The probe's own /stats calls go on, so a reading counts only if the server's counts are the same before and
     // after it. Whether the counts agree decides only how long this waits.
-    let settled = stage.until(SETTLES, || {
+    let settled = stage.until(PATIENCE, || {
         let then = server.counts();
         let all = probe.counted().map_err(|error| error.to_string())?;
         let counted = all.into_iter().nth(index).ok_or("the probe does not know the server")?;
@@ -167,12 +170,19 @@ fn measure(
             return Err("the server is not at rest".to_owned());
         }
         let truth = then.since(before);
-        let equal = (truth.get, truth.set, truth.control) == (counted.get, counted.set, counted.control)
+        let equal = (truth.get, truth.set, truth.control) == (counted.get, counted.set, counted.control);
+        let passes = (truth.get, truth.set) == (driven.sent.get, driven.sent.set)
+            && rule.judge(&truth, &counted, None).passes()
             && (!bytes
-                || (truth.read + driven.repeated_bytes == counted.received_bytes
-                    && truth.written + truth.repeated == counted.sent_bytes));
+                || [bytes_in(&truth, &driven, &counted), bytes_out(&truth, &counted)]
+                    .iter()
+                    .all(Verdict::passes));
         last = Some((truth, counted));
-        if equal { Ok(()) } else { Err("not equal".to_owned()) }
+        if passes && (equal || start.elapsed() >= SETTLES) {
+            Ok(())
+        } else {
+            Err("not as the rule says".to_owned())
+        }
     });
     let (truth, counted) = match (last, settled) {
         (Some(last), _) => last,
@@ -183,6 +193,14 @@ fn measure(
         bail!("the suite itself is wrong: its clients sent {sent:?}, its server has {truth:?}");
     }
     Ok(Measured { driven, truth, counted, keys: None })
+}
+
+fn bytes_in(truth: &Counts, driven: &Driven, counted: &Counted) -> Verdict {
+    Rule::judge_received(truth.read, driven.repeated_bytes, driven.dropped_packets, counted.received_bytes)
+}
+
+fn bytes_out(truth: &Counts, counted: &Counted) -> Verdict {
+    Rule::judge_bytes(truth.written + truth.repeated, counted.sent_bytes)
 }
 
 fn judge(run: Run, agrees: Option<bool>) -> Vec<Line> {
@@ -207,6 +225,7 @@ fn judge(run: Run, agrees: Option<bool>) -> Vec<Line> {
         return vec![line(name, truth.data(), counted.data(), verdict, driven.note)];
     }
     let received = truth.read + driven.repeated_bytes;
+    let came_in = bytes_in(&truth, &driven, &counted);
     let sent = truth.written + truth.repeated;
     let overhead = counted.sent_ip_bytes.saturating_sub(counted.sent_bytes);
     // IPv4 and TCP headers with timestamps, without SACK: what nearly all packets of such a connection have.
@@ -217,19 +236,7 @@ fn judge(run: Run, agrees: Option<bool>) -> Vec<Line> {
     );
     vec![
         line(format!("{name}: requests"), truth.data(), counted.data(), verdict, driven.note),
-        line(
-            format!("{name}: bytes in"),
-            received,
-            counted.received_bytes,
-            Rule::judge_bytes(received, counted.received_bytes),
-            String::new(),
-        ),
-        line(
-            format!("{name}: bytes out"),
-            sent,
-            counted.sent_bytes,
-            Rule::judge_bytes(sent, counted.sent_bytes),
-            sent_note,
-        ),
+        line(format!("{name}: bytes in"), received, counted.received_bytes, came_in, String::new()),
+        line(format!("{name}: bytes out"), sent, counted.sent_bytes, bytes_out(&truth, &counted), sent_note),
     ]
 }

@@ -81,7 +81,7 @@ fn prepare(weather: Weather, seed: u64, size: Size, load: Load) -> Result<Case> 
             "{}; at the server TCPOFOQueue {out_of_order}, TCPDSACKOldSent + OfoSent {doubled}",
             network.words()
         );
-        Ok(Driven { sent, note, repeated_bytes: 0 })
+        Ok(Driven { sent, note, ..Driven::default() })
     }))
 }
 

@@ -73,9 +73,7 @@ pub(super) fn rows() -> Vec<Row> {
                     let mut connection = Client::connect(server.addr)?;
                     connection.send(&get("gone"))?;
                     drop(connection);
-                    while server.counts().get == before {
-                        std::thread::yield_now();
-                    }
+                    server.until(|counts| counts.get > before)?;
                 }
                 Ok(Sent { get: number, set: 0 }.into())
             })

@@ -50,10 +50,9 @@ fn prepare(size: Size, bundles: bool) -> Result<Case> {
         let repeated_bytes = client.info().repeated_bytes;
         drop(client);
         // The server adds up what it sent again when the connection has ended.
-        while server.counts().ended == 0 {
-            std::thread::yield_now();
-        }
-        Ok(Driven { sent: Sent { get: rounds, set: rounds }, repeated_bytes, note: String::new() })
+        server.until(|counts| counts.ended > 0)?;
+        let sent = Sent { get: rounds, set: rounds };
+        Ok(Driven { sent, repeated_bytes, dropped_packets: namespace.dropped("lo")?, note: String::new() })
     });
     Ok(Case { bytes: true, ..case })
 }

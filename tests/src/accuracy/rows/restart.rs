@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use crate::accuracy::case::{Sent, Size, together};
@@ -44,18 +45,36 @@ pub fn run(stage: &Stage, size: Size) -> Result<Line> {
     let enough = AtomicBool::new(false);
     let wanted = size.of(2_000, 20_000);
     std::thread::scope(|scope| {
+        // Whatever happens here, the clients end.
+        let _ends = Ends(&enough);
         let load = scope.spawn(|| together(CLIENTS, |_| ask_until(&server, &enough)));
-        let moments = observe(stage, &server, wanted, || {
-            enough.store(true, Ordering::SeqCst);
-        });
-        enough.store(true, Ordering::SeqCst);
-        let Ok(sent) = load.join() else { bail!("a client panicked") };
-        let (moments, sent) = (moments?, sent?);
-        if sent.get != moments.end {
-            bail!("the suite itself is wrong: its clients sent {sent:?}, its server has {}", moments.end);
-        }
+        let moments = observe(stage, &server, wanted, || all_sent(&enough, load, &server))?;
         Ok(line(&moments))
     })
+}
+
+/// Tells the clients to end when it goes.
+pub(super) struct Ends<'a>(pub(super) &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Ends the clients and waits for them: from then on nothing moves. Gives the server's count.
+pub(super) fn all_sent(
+    enough: &AtomicBool,
+    load: ScopedJoinHandle<'_, Result<Sent>>,
+    server: &Server,
+) -> Result<u64> {
+    enough.store(true, Ordering::SeqCst);
+    let Ok(sent) = load.join() else { bail!("a client panicked") };
+    let (sent, end) = (sent?, server.counts().get);
+    if sent.get != end {
+        bail!("the suite itself is wrong: its clients sent {sent:?}, its server has {end}");
+    }
+    Ok(end)
 }
 
 pub(super) fn ask_until(server: &Server, enough: &AtomicBool) -> Result<Sent> {
@@ -68,7 +87,12 @@ pub(super) fn ask_until(server: &Server, enough: &AtomicBool) -> Result<Sent> {
     Ok(sent)
 }
 
-fn observe(stage: &Stage, server: &Server, wanted: u64, enough: impl Fn()) -> Result<Moments> {
+fn observe(
+    stage: &Stage,
+    server: &Server,
+    wanted: u64,
+    all_sent: impl FnOnce() -> Result<u64>,
+) -> Result<Moments> {
     let grown = |by: u64| {
         let target = server.counts().get + by;
         let reached = stage.until(Duration::from_secs(60), || {
@@ -89,13 +113,12 @@ fn observe(stage: &Stage, server: &Server, wanted: u64, enough: impl Fn()) -> Re
     let probe = stage.start_probe(&[server]);
     let at_second = server.counts().get;
     grown(wanted)?;
-    enough();
+    let end = all_sent()?;
     let agrees = stage.until(Duration::from_secs(10), || {
         let agrees = probe.agrees().map_err(|error| error.to_string())?;
         agrees.first().copied().flatten().ok_or_else(|| "no verdict".to_owned())
     });
     let second = only(&probe)?;
-    let end = server.counts().get;
     probe.stop();
     Ok(Moments { at_start, first, at_first, at_second, second, end, agrees: agrees.ok() })
 }

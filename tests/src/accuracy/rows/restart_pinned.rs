@@ -1,10 +1,10 @@
 //! Probes come and go under load, and the kernel counts on in between: what the last one says is all there was.
 
-use anyhow::{Context, Result, bail};
-use std::sync::atomic::{AtomicBool, Ordering};
+use anyhow::{Context, Result};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::restart::{CLIENTS, ask_until, only};
+use super::restart::{CLIENTS, Ends, all_sent, ask_until, only};
 use crate::accuracy::bpffs::Bpffs;
 use crate::accuracy::case::{Size, together};
 use crate::accuracy::probe::{Counted, Stage};
@@ -39,35 +39,29 @@ struct Seen {
 pub fn run(stage: &Stage, size: Size) -> Result<Line> {
     let bpffs = Bpffs::mount()?;
     let server = Server::on_loopback()?;
-    let (enough, begun) = (AtomicBool::new(false), AtomicBool::new(false));
+    let enough = AtomicBool::new(false);
     let (restarts, wanted) = (size.of(3, 20), size.of(1_000, 5_000));
     std::thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            while !begun.load(Ordering::SeqCst) {
-                std::thread::yield_now();
-            }
-            together(CLIENTS, |_| ask_until(&server, &enough))
-        });
-        let begin = || begun.store(true, Ordering::SeqCst);
-        let end = || enough.store(true, Ordering::SeqCst);
-        let seen = observe(stage, &server, &bpffs, (restarts, wanted), (&begin, &end));
-        end();
-        begin();
-        let Ok(sent) = load.join() else { bail!("a client panicked") };
-        let (seen, sent) = (seen?, sent?);
-        if sent.get != seen.end {
-            bail!("the suite itself is wrong: its clients sent {sent:?}, its server has {}", seen.end);
-        }
+        // Whatever happens here, the clients end.
+        let _ends = Ends(&enough);
+        let begin = || scope.spawn(|| together(CLIENTS, |_| ask_until(&server, &enough)));
+        let seen = observe(
+            stage,
+            &server,
+            &bpffs,
+            (restarts, wanted),
+            (begin, |load| all_sent(&enough, load, &server)),
+        )?;
         Ok(line(&seen, restarts))
     })
 }
 
-fn observe(
+fn observe<L>(
     stage: &Stage,
     server: &Server,
     bpffs: &Bpffs,
     (restarts, wanted): (u64, u64),
-    (begin, end): (&dyn Fn(), &dyn Fn()),
+    (begin, all_sent): (impl FnOnce() -> L, impl FnOnce(L) -> Result<u64>),
 ) -> Result<Seen> {
     let grown = |by: u64| {
         let target = server.counts().get + by;
@@ -79,7 +73,7 @@ fn observe(
     };
     let folder = bpffs.folder();
     let mut probe = stage.start_pinned(&[server], &folder);
-    begin();
+    let load = begin();
     grown(wanted)?;
     let (mut between, mut gap, mut adopted) = (0, 0.0_f64, true);
     for restart in 0..restarts {
@@ -98,13 +92,12 @@ fn observe(
         gap = gap.max(pinned["gap_seconds"].as_f64().context("no gap is told")?);
         grown(wanted)?;
     }
-    end();
+    let end = all_sent(load)?;
     let agrees = stage.until(Duration::from_secs(10), || {
         let agrees = probe.agrees().map_err(|error| error.to_string())?;
         agrees.first().copied().flatten().ok_or_else(|| "no verdict".to_owned())
     });
     let last = only(&probe)?;
-    let end = server.counts().get;
     probe.stop();
     Ok(Seen { last, end, between, gap, adopted, agrees: agrees.ok() })
 }

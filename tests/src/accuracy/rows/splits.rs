@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::accuracy::case::{Case, Driven, Row, Sent};
 use crate::accuracy::client::{Client, get, post};
+use crate::accuracy::one_cpu::OneCpu;
 use crate::accuracy::rule::Rule;
 use crate::accuracy::server::{Manner, Server};
 
@@ -54,6 +55,8 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("heads of 6,000 bytes", |size| {
             let rounds = size.of(200, 2_000);
             Case::plain(move |server| {
+                // Where they do not fit into a segment, these come in order.
+                let _in_order = OneCpu::stay()?;
                 let mut connection = Client::connect(server.addr)?;
                 let mut request = b"GET /data/a HTTP/1.1\r\nHost: shard\r\n".to_vec();
                 for name in ["Cookie", "X-One", "Content-Lengthy"] {
@@ -114,6 +117,6 @@ impl Tally {
         }
         let requests = self.sent.get + self.sent.set;
         let note = format!("{} segments for {requests} requests (tcpi_data_segs_out)", self.seen);
-        Ok(Driven { sent: self.sent, repeated_bytes: self.repeated_bytes, note })
+        Ok(Driven { sent: self.sent, repeated_bytes: self.repeated_bytes, note, ..Driven::default() })
     }
 }
