@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use probe::config::Switches;
@@ -185,6 +186,44 @@ fn resets_of_the_shard_are_counted_by_direction() {
     drop(hub);
     TcpStream::connect(addr).unwrap_err();
     wait_for(&mut source, Connections { resets_sent: 4, ..expected });
+}
+
+/// What TCP itself says of segments sent again.
+fn sent_again(stream: &TcpStream) -> u64 {
+    let mut total = [0_u32; 26];
+    let mut length = libc::socklen_t::try_from(size_of_val(&total)).unwrap();
+    let info = total.as_mut_ptr().cast();
+    // SAFETY: the kernel writes at most `length` bytes of `struct tcp_info` there, which `tcpi_total_retrans` ends.
+    #[expect(unsafe_code, reason = "the standard library does not give TCP_INFO")]
+    let outcome = unsafe {
+        libc::getsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info, &raw mut length)
+    };
+    assert_eq!((outcome, length), (0, 104));
+    total[25].into()
+}
+
+#[test]
+fn a_handshakes_segments_sent_again_are_counted_as_tcp_counts_them() {
+    if !privileges("a_handshakes_segments_sent_again_are_counted_as_tcp_counts_them") {
+        return;
+    }
+    let hub = Hub::new();
+    let mut source = attached();
+    hub.watch(&mut source);
+    // Has the shard pass over the end of the handshake as if it had been lost, and say its part again after a second.
+    let seconds: libc::c_int = 1;
+    let (value, length) =
+        ((&raw const seconds).cast(), libc::socklen_t::try_from(size_of_val(&seconds)).unwrap());
+    // SAFETY: the kernel reads one int.
+    #[expect(unsafe_code, reason = "the standard library does not set TCP_DEFER_ACCEPT")]
+    let outcome = unsafe {
+        libc::setsockopt(hub.0.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, value, length)
+    };
+    assert_eq!(outcome, 0);
+    let (_client, server) = hub.connect();
+    let total = sent_again(&server);
+    assert!(total > 0);
+    assert_eq!(source.connections(0).unwrap().unwrap().retransmitted, total);
 }
 
 #[test]
