@@ -82,28 +82,6 @@ pub fn kept(words: &[u64; KEY_WORDS], length: u32) -> impl Iterator<Item = u8> +
     bytes.take(count.min(KEY_WORDS) * 8 - unused)
 }
 
-// What follows hides its bits from the compiler, which would make branches of them. They are bits, not masks: verifiers
-// of late follow `-1 & constant` and `0 & constant` apart.
-
-/// 1 if `number` (below 2^63) is not 0, else 0.
-#[inline(always)]
-pub(crate) fn is_not_zero(number: u64) -> u64 {
-    is_negative(number.wrapping_neg())
-}
-
-/// The lesser of two numbers below 2^63.
-#[inline(always)]
-pub(crate) fn at_most(number: u64, limit: u64) -> u64 {
-    let over = number.wrapping_sub(limit);
-    limit.wrapping_add(over.wrapping_mul(is_negative(over)))
-}
-
-/// 1 if the highest bit is set, else 0.
-#[inline(always)]
-fn is_negative(number: u64) -> u64 {
-    core::hint::black_box(core::hint::black_box(number) >> 63)
-}
-
 /// One step of Firefox's hash (FxHash): fast, good enough before [`finish`].
 #[inline(always)]
 const fn mix(hash: u64, word: u64) -> u64 {

@@ -11,7 +11,7 @@
 //! time it left, `count + error` of that moment went into the set's `evicted`, which newcomers take as their error.
 //! A key that came before its set was ever full has an error of 0: its count is exact since attach.
 
-use crate::key::{KEY_WORDS, KeyText, at_most, is_not_zero};
+use crate::key::{KEY_WORDS, KeyText};
 
 /// Entries of a set.
 pub const WAYS: usize = 8;
@@ -166,6 +166,28 @@ impl Entry {
     fn standing(&self, place: u64) -> u64 {
         (self.rank as u64 + is_not_zero(self.length as u64)) * WAYS as u64 + place
     }
+}
+
+// What follows hides its bits from the compiler, which would make branches of them. They are bits, not masks: verifiers
+// of late follow `-1 & constant` and `0 & constant` apart.
+
+/// 1 if `number` (below 2^63) is not 0, else 0.
+#[inline(always)]
+fn is_not_zero(number: u64) -> u64 {
+    is_negative(number.wrapping_neg())
+}
+
+/// The lesser of two numbers below 2^63.
+#[inline(always)]
+fn at_most(number: u64, limit: u64) -> u64 {
+    let over = number.wrapping_sub(limit);
+    limit.wrapping_add(over.wrapping_mul(is_negative(over)))
+}
+
+/// 1 if the highest bit is set, else 0.
+#[inline(always)]
+fn is_negative(number: u64) -> u64 {
+    core::hint::black_box(core::hint::black_box(number) >> 63)
 }
 
 #[cfg(feature = "user")]

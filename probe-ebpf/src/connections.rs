@@ -9,7 +9,6 @@ use aya_ebpf::{
         BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock,
     },
     btf_maps::SkStorage,
-    helpers::generated::bpf_sk_storage_get,
     macros::{btf_map, map},
     maps::PerCpuArray,
     programs::SockOpsContext,
@@ -20,7 +19,10 @@ use probe_common::{
     endpoint::Endpoint,
 };
 
-use crate::{atomic, handshake, rtt, shard};
+use crate::{
+    atomic, handshake, rtt, shard,
+    socket::{self, CLOSE, CLOSE_WAIT, CREATE, ESTABLISHED},
+};
 
 #[map]
 static CONNECTIONS: PerCpuArray<Connections> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
@@ -31,14 +33,6 @@ static CONNECTIONS: PerCpuArray<Connections> = PerCpuArray::with_max_entries(MAX
 static MARKS: SkStorage<Mark> = SkStorage::new();
 
 const AF_INET: u32 = 2;
-
-/// States of `sk_state`.
-pub const ESTABLISHED: u32 = 1;
-pub const CLOSE: u32 = 7;
-pub const CLOSE_WAIT: u32 = 8;
-
-/// `BPF_SK_STORAGE_GET_F_CREATE`.
-pub const CREATE: u64 = 1;
 
 /// A shard's counters on this CPU.
 #[inline(always)]
@@ -57,7 +51,7 @@ pub fn happened(context: &SockOpsContext) -> Option<()> {
         return None;
     }
     // Only of marked ones: another probe may have asked for the same calls for others.
-    let mark = mark(socket(context)?, 0)?;
+    let mark = mark(of_call(context)?, 0)?;
     // SAFETY: a socket's storage lives as long as the program runs; `shard` is written before anybody reads it.
     let shard = unsafe { (*mark).shard };
     if event == BPF_SOCK_OPS_RTT_CB {
@@ -88,9 +82,10 @@ pub fn happened(context: &SockOpsContext) -> Option<()> {
 /// A handshake has ended.
 #[inline(always)]
 fn opened(context: &SockOpsContext) -> Option<()> {
-    let shard = shard::find(local(context))?;
+    let server = local(context);
+    let shard = shard::find(server)?;
     let counters = counters(shard)?;
-    let mark = mark(socket(context)?, CREATE)?;
+    let mark = mark(of_call(context)?, CREATE)?;
     // SAFETY: the socket's storage; the connection is not established yet, so nobody else writes it.
     unsafe {
         (*mark).shard = shard;
@@ -107,7 +102,7 @@ fn opened(context: &SockOpsContext) -> Option<()> {
         atomic::add(&raw mut (*counters).opened, 1);
         atomic::add(&raw mut (*counters).retransmitted, u64::from(again));
     }
-    handshake::adopt(context, shard, remote(context), local(context));
+    handshake::adopt(context, shard, server);
     Some(())
 }
 
@@ -125,20 +120,16 @@ pub fn reset(shard: u32, from_shard: bool) {
 
 /// The socket the call is about.
 #[inline(always)]
-fn socket(context: &SockOpsContext) -> Option<*mut bpf_sock> {
+pub fn of_call(context: &SockOpsContext) -> Option<*mut bpf_sock> {
     // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
     let socket = unsafe { (*context.ops).__bindgen_anon_2.sk };
     (!socket.is_null()).then_some(socket)
 }
 
-/// A socket's mark, if it has one; with `CREATE` it does.
+/// A socket's mark, if it has one; with [`CREATE`] it does.
 #[inline(always)]
 pub fn mark(socket: *mut bpf_sock, flags: u64) -> Option<*mut Mark> {
-    let map = core::ptr::from_ref(&MARKS).cast_mut().cast();
-    // SAFETY: a map of this object and a socket that is not null.
-    let mark: *mut Mark =
-        unsafe { bpf_sk_storage_get(map, socket.cast(), core::ptr::null_mut(), flags) }.cast();
-    (!mark.is_null()).then_some(mark)
+    socket::storage(&MARKS, socket, flags)
 }
 
 /// An argument of the call. Volatile, as the verifier takes reads of 4 bytes only, and the compiler would join them.
@@ -161,7 +152,7 @@ fn local(context: &SockOpsContext) -> Endpoint {
 
 /// The peer's address and port.
 #[inline(always)]
-fn remote(context: &SockOpsContext) -> Endpoint {
+pub fn remote(context: &SockOpsContext) -> Endpoint {
     // In network order, in the upper half.
     let port = u16::from_be((context.remote_port() >> 16) as u16);
     if context.family() == AF_INET {

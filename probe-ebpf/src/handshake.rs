@@ -17,10 +17,12 @@ use probe_common::{
 };
 
 use crate::{
+    connections::{of_call, remote},
     keys,
     packet::Packet,
-    requests::{self, CREATE, REQUESTS},
+    requests::{self, REQUESTS},
     shard::Words,
+    socket::CREATE,
 };
 
 /// 1 once `socket_events` is attached: without it nobody would take what is held.
@@ -88,19 +90,23 @@ pub fn hold<const STEPS_A_CALL: u32>(context: &SkBuffContext, packet: &Packet) -
 
 /// A connection to a shard has been set up: if what is held is its, it is counted now.
 #[inline(always)]
-pub fn adopt(context: &SockOpsContext, shard: u32, client: Endpoint, server: Endpoint) -> Option<()> {
+pub fn adopt(context: &SockOpsContext, shard: u32, server: Endpoint) -> Option<()> {
     let held = HELD.get_ptr_mut(0)?;
     // SAFETY: as in `hold`.
     let held = unsafe { &mut *held };
     let kind = held.kind;
     held.kind = NOTHING;
-    if kind == NOTHING || !held.client.are(&Words::of(client)) || !held.server.are(&Words::of(server)) {
+    if kind == NOTHING
+        || !held.server.are(&Words::of(server))
+        || !held.client.are(&Words::of(remote(context)))
+    {
         return None;
     }
+    let socket = of_call(context)?;
     // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
-    let (socket, first) = unsafe { ((*context.ops).__bindgen_anon_2.sk, (*context.ops).rcv_nxt) };
+    let first = unsafe { (*context.ops).rcv_nxt };
     let ahead = held.sequence.wrapping_sub(first);
-    if socket.is_null() || ahead > AHEAD_MOST {
+    if ahead > AHEAD_MOST {
         return None;
     }
     let counters = REQUESTS.get_ptr_mut(shard)?;
@@ -117,7 +123,6 @@ pub fn adopt(context: &SockOpsContext, shard: u32, client: Endpoint, server: End
         requests::credit(counters, held.tally);
         if held.tally.get > 0 {
             keys::read(shard, &held.stream.head.key);
-            stream.head.key_taken();
         }
         if held.unparsed > 0 {
             requests::count_unparsed(counters, Reason::from_number((held.unparsed - 1) as u8));

@@ -22,6 +22,7 @@ mod pinned;
 mod requests;
 mod rtt;
 mod shard;
+mod socket;
 mod traffic;
 
 use aya_ebpf::{

@@ -6,26 +6,24 @@
 
 use aya_ebpf::{
     bindings::bpf_sock,
-    helpers::generated::{bpf_sk_fullsock, bpf_tcp_sock},
+    helpers::generated::bpf_tcp_sock,
     programs::{SkBuffContext, SockContext},
 };
 use probe_common::connections::{Connections, Mark};
 
 use crate::{
     atomic,
-    connections::{CLOSE_WAIT, CREATE, ESTABLISHED, counters, mark},
+    connections::{counters, mark},
+    socket::{CLOSE_WAIT, CREATE, ESTABLISHED, LISTEN, full, of_packet},
 };
 
 /// `SOCK_STREAM`. The kernel's own socket, by which TCP answers packets that belong to no connection, is another.
 const STREAM: u32 = 1;
 
-/// `sk_state` of a listening socket.
-const LISTEN: u32 = 10;
-
 /// Payload, or the client's last packet, comes in.
 #[inline(always)]
 pub fn received(context: &SkBuffContext, shard: u32) -> Option<()> {
-    let socket = socket(context)?;
+    let socket = of_packet(context)?;
     if let Some(mark) = mark(socket, 0) {
         // SAFETY: the socket's storage lives as long as the program runs.
         if unsafe { (*mark).kind } == Mark::OLDER {
@@ -47,7 +45,7 @@ pub fn received(context: &SkBuffContext, shard: u32) -> Option<()> {
 /// The shard's last packet goes out.
 #[inline(always)]
 pub fn ended(context: &SkBuffContext, shard: u32) -> Option<()> {
-    let socket = full(socket(context)?)?;
+    let socket = full(of_packet(context)?)?;
     // SAFETY: a full socket.
     if unsafe { (*socket).type_ != STREAM || (*socket).state == LISTEN } {
         return None;
@@ -122,19 +120,4 @@ fn total_sent_again(socket: *mut bpf_sock) -> Option<u64> {
     let tcp = unsafe { bpf_tcp_sock(socket) };
     // SAFETY: not null where it is read.
     (!tcp.is_null()).then(|| u64::from(unsafe { (*tcp).total_retrans }))
-}
-
-/// The packet's socket, full or not.
-#[inline(always)]
-fn socket(context: &SkBuffContext) -> Option<*mut bpf_sock> {
-    // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
-    let socket = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
-    (!socket.is_null()).then_some(socket)
-}
-
-#[inline(always)]
-fn full(socket: *mut bpf_sock) -> Option<*mut bpf_sock> {
-    // SAFETY: not null.
-    let socket = unsafe { bpf_sk_fullsock(socket) };
-    (!socket.is_null()).then_some(socket)
 }

@@ -9,7 +9,7 @@ use aya_ebpf::{
     EbpfContext,
     bindings::{__sk_buff, bpf_sock},
     btf_maps::SkStorage,
-    helpers::generated::{bpf_loop, bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_load_bytes, bpf_tcp_sock},
+    helpers::generated::{bpf_loop, bpf_skb_load_bytes, bpf_tcp_sock},
     macros::{btf_map, map},
     maps::PerCpuArray,
     programs::SkBuffContext,
@@ -23,7 +23,11 @@ use probe_common::{
     stream::{Admission, Stream, begins_request},
 };
 
-use crate::{atomic, handshake, keys, latency, packet::Packet};
+use crate::{
+    atomic, handshake, keys, latency,
+    packet::Packet,
+    socket::{self, CREATE, LISTEN},
+};
 
 #[map]
 pub static REQUESTS: PerCpuArray<Requests> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
@@ -41,12 +45,6 @@ const STEPS: u32 = 1 << 17;
 
 /// How often a CPU tries to take a connection that another one works on: some microseconds.
 const SPINS: u32 = 256;
-
-/// `sk_state` of a listening socket (`TCP_LISTEN`).
-const LISTEN: u32 = 10;
-
-/// `BPF_SK_STORAGE_GET_F_CREATE`.
-pub const CREATE: u64 = 1;
 
 /// Follows the payload of a packet towards a shard, and its client's leaving. The parser takes `STEPS_A_CALL` steps for
 /// each call of `bpf_loop`'s callback.
@@ -75,7 +73,7 @@ pub fn received<const STEPS_A_CALL: u32>(context: &SkBuffContext, shard: u32, pa
 /// Counts the requests whose client has left before an answer: the shard may never read them.
 #[inline(always)]
 fn client_left(context: &SkBuffContext, requests: &mut Requests) {
-    if let Some(stream) = socket(context).and_then(|socket| stream(socket, 0)) {
+    if let Some(stream) = full_socket(context).and_then(|socket| stream(socket, 0)) {
         // SAFETY: the socket's storage. Behind a client's last packet no payload follows that another CPU could be at.
         requests.aborted += u64::from(unsafe { (*stream).aborted() });
     }
@@ -84,7 +82,7 @@ fn client_left(context: &SkBuffContext, requests: &mut Requests) {
 /// Remembers that an answer's bytes went out.
 #[inline(always)]
 pub fn answered(context: &SkBuffContext, shard: u32) {
-    let Some(socket) = socket(context) else { return };
+    let Some(socket) = full_socket(context) else { return };
     if let Some(stream) = stream(socket, 0) {
         // SAFETY: a socket's storage lives as long as the program runs. One aligned word, written by egress alone but
         // for the reset in `Stream`, which may come a packet early or late without harm.
@@ -101,8 +99,8 @@ fn follow<const STEPS_A_CALL: u32>(
     requests: &mut Requests,
     packet: &Packet,
 ) -> Result<(), Reason> {
-    let socket = socket(context).ok_or(Reason::Unreadable)?;
-    // SAFETY: `bpf_sk_fullsock` gave it, not null.
+    let socket = full_socket(context).ok_or(Reason::Unreadable)?;
+    // SAFETY: a full socket, not null.
     if unsafe { (*socket).state } == LISTEN {
         return handshake::hold::<STEPS_A_CALL>(context, packet);
     }
@@ -278,25 +276,14 @@ fn first_byte(socket: *mut bpf_sock) -> Option<u32> {
 
 /// The packet's socket, if it is a full one.
 #[inline(always)]
-fn socket(context: &SkBuffContext) -> Option<*mut bpf_sock> {
-    // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
-    let socket = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
-    if socket.is_null() {
-        return None;
-    }
-    // SAFETY: not null.
-    let socket = unsafe { bpf_sk_fullsock(socket) };
-    (!socket.is_null()).then_some(socket)
+fn full_socket(context: &SkBuffContext) -> Option<*mut bpf_sock> {
+    socket::full(socket::of_packet(context)?)
 }
 
-/// The storage of a full socket.
+/// The parser of a full socket's connection.
 #[inline(always)]
 pub fn stream(socket: *mut bpf_sock, flags: u64) -> Option<*mut Stream> {
-    let map = core::ptr::from_ref(&STREAMS).cast_mut().cast();
-    // SAFETY: a map of this object and a full socket.
-    let stream: *mut Stream =
-        unsafe { bpf_sk_storage_get(map, socket.cast(), core::ptr::null_mut(), flags) }.cast();
-    (!stream.is_null()).then_some(stream)
+    socket::storage(&STREAMS, socket, flags)
 }
 
 #[inline(always)]
