@@ -1,5 +1,7 @@
 //! Signal `connections`: those that were set up since the probe attached, and apart from them those that are older.
 
+use core::ops::AddAssign;
+
 /// Value of the per-CPU array `CONNECTIONS`; the index is the shard. Monotonic since attach.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,9 +37,11 @@ impl Connections {
     pub const fn older_open(&self) -> u64 {
         self.older_seen.saturating_sub(self.older_closed)
     }
+}
 
-    /// Adds another CPU's share.
-    pub fn add(&mut self, other: &Self) {
+/// Adds another CPU's share.
+impl AddAssign<&Self> for Connections {
+    fn add_assign(&mut self, other: &Self) {
         for (mine, theirs) in [
             (&mut self.opened, other.opened),
             (&mut self.closed, other.closed),

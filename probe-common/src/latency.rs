@@ -4,6 +4,8 @@
 //! bound. Octaves begin at whole powers of two of microseconds, from 1 µs to 2^26 µs (67 s); one more bucket lies below
 //! them and one above. The same idea as in HdrHistogram.
 
+use core::ops::AddAssign;
+
 /// Buckets of an octave.
 const BUCKETS_AN_OCTAVE: usize = 8;
 
@@ -62,14 +64,6 @@ pub const fn upper_bound(bucket: usize) -> Option<u64> {
 }
 
 impl Latency {
-    /// Adds another CPU's share.
-    pub fn add(&mut self, other: &Self) {
-        for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets) {
-            *mine = mine.wrapping_add(theirs);
-        }
-        self.sum = self.sum.wrapping_add(other.sum);
-    }
-
     /// How many were timed.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -85,6 +79,16 @@ impl Latency {
             below += count;
             place > 0 && below >= place
         })
+    }
+}
+
+/// Adds another CPU's share.
+impl AddAssign<&Self> for Latency {
+    fn add_assign(&mut self, other: &Self) {
+        for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets) {
+            *mine = mine.wrapping_add(theirs);
+        }
+        self.sum = self.sum.wrapping_add(other.sum);
     }
 }
 

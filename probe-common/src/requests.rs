@@ -1,5 +1,7 @@
 //! Signal `requests`: complete request heads that reached a shard, and what could not be read as such.
 
+use core::ops::AddAssign;
+
 /// Why payload was not parsed. The number is the index into [`Requests::unparsed`].
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,9 +109,11 @@ impl Requests {
     pub const fn data(&self) -> u64 {
         self.get.wrapping_add(self.set)
     }
+}
 
-    /// Adds another CPU's share.
-    pub fn add(&mut self, other: &Self) {
+/// Adds another CPU's share.
+impl AddAssign<&Self> for Requests {
+    fn add_assign(&mut self, other: &Self) {
         self.get = self.get.wrapping_add(other.get);
         self.set = self.set.wrapping_add(other.set);
         self.control = self.control.wrapping_add(other.control);

@@ -1,5 +1,7 @@
 //! Signal `traffic`: bytes and packets of a shard's sockets.
 
+use core::ops::AddAssign;
+
 /// One direction of one shard's traffic, as the shard's socket sees it. Monotonic since attach.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,20 +24,20 @@ pub struct Traffic {
     pub transmit: Flow,
 }
 
-impl Flow {
-    /// Adds another CPU's share.
-    pub fn add(&mut self, other: &Self) {
+/// Adds another CPU's share.
+impl AddAssign<&Self> for Flow {
+    fn add_assign(&mut self, other: &Self) {
         self.payload_bytes = self.payload_bytes.wrapping_add(other.payload_bytes);
         self.ip_bytes = self.ip_bytes.wrapping_add(other.ip_bytes);
         self.packets = self.packets.wrapping_add(other.packets);
     }
 }
 
-impl Traffic {
-    /// Adds another CPU's share.
-    pub fn add(&mut self, other: &Self) {
-        self.receive.add(&other.receive);
-        self.transmit.add(&other.transmit);
+/// Adds another CPU's share.
+impl AddAssign<&Self> for Traffic {
+    fn add_assign(&mut self, other: &Self) {
+        self.receive += &other.receive;
+        self.transmit += &other.transmit;
     }
 }
 

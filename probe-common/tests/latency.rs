@@ -47,7 +47,7 @@ fn the_bucket_at_a_place_is_found() {
     latency.buckets[3] = 2;
     latency.buckets[7] = 1;
     let mut twice = latency;
-    twice.add(&latency);
+    twice += &latency;
     assert_eq!((latency.count(), twice.count()), (3, 6));
     let places = [0, 1, 2, 3, 4].map(|place| latency.bucket_of(place));
     assert_eq!(places, [None, Some(3), Some(3), Some(7), None]);

@@ -5,5 +5,6 @@ pub mod itself;
 pub mod key_metrics;
 pub mod keys;
 pub mod latency;
+pub mod per_shard;
 pub mod requests;
 pub mod traffic;

@@ -164,12 +164,12 @@ impl KernelSource {
         let mut take = |what| ebpf.take_map(what).ok_or(ObjectError::Missing { what });
         let shards: HashMap<_, Endpoint, u32> =
             HashMap::try_from(take(SHARDS)?).map_err(|_| ObjectError::Missing { what: SHARDS })?;
-        let traffic = TrafficMap::new(take(TrafficMap::NAME)?)?;
-        let requests = RequestsMap::new(take(RequestsMap::NAME)?)?;
+        let traffic = TrafficMap::new(take(TrafficMap::NAME)?, TrafficMap::NAME)?;
+        let requests = RequestsMap::new(take(RequestsMap::NAME)?, RequestsMap::NAME)?;
         let latency = LatencyMap::new(take(LatencyMap::NAME)?, LatencyMap::NAME)?;
         let round_trips = LatencyMap::new(take(LatencyMap::RTT)?, LatencyMap::RTT)?;
         let keys = KeysMap::new(take(KeysMap::NAME)?)?;
-        let connections = ConnectionsMap::new(take(ConnectionsMap::NAME)?)?;
+        let connections = ConnectionsMap::new(take(ConnectionsMap::NAME)?, ConnectionsMap::NAME)?;
         let attached =
             statuses.iter().any(|status| status.program == ConnectionsMap::PROGRAM && status.attached);
         let connections = attached.then_some(connections);

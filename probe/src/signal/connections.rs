@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use probe_common::connections::Connections;
 use probe_common::latency::Latency;
 use prometheus::{IntCounterVec, IntGaugeVec};
@@ -10,11 +9,11 @@ use serde::Serialize;
 use service::metrics::Metrics;
 
 use crate::metrics::{raise, set};
-use crate::object::ObjectError;
 use crate::signal::latency::{DurationMetric, Shared};
+use crate::signal::per_shard::PerShard;
 
 /// The map `CONNECTIONS`.
-pub struct ConnectionsMap(PerCpuArray<MapData, Connections>);
+pub type ConnectionsMap = PerShard<Connections>;
 
 impl ConnectionsMap {
     /// The map's name in the object.
@@ -25,26 +24,6 @@ impl ConnectionsMap {
 
     /// The program that tells when older connections end.
     pub const PROGRAM_FOR_OLDER: &str = "socket_released";
-
-    /// Takes the map.
-    ///
-    /// # Errors
-    /// When it is of another type.
-    pub fn new(map: Map) -> Result<Self, ObjectError> {
-        PerCpuArray::try_from(map).map(Self).map_err(|_| ObjectError::Missing { what: Self::NAME })
-    }
-
-    /// One shard's counters, all CPUs together.
-    ///
-    /// # Errors
-    /// When the kernel does not give them.
-    pub fn read(&self, shard: u32) -> Result<Connections, MapError> {
-        let mut sum = Connections::default();
-        for share in self.0.get(&shard, 0)?.iter() {
-            sum.add(share);
-        }
-        Ok(sum)
-    }
 }
 
 /// All that is known of one shard's connections.

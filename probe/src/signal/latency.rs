@@ -2,17 +2,16 @@
 
 use std::collections::HashMap;
 
-use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use parking_lot::Mutex;
 use probe_common::latency::{self, BUCKETS, Latency};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use serde::Serialize;
 
-use crate::object::ObjectError;
+use crate::signal::per_shard::PerShard;
 
 /// One of the maps of buckets.
-pub struct LatencyMap(PerCpuArray<MapData, Latency>);
+pub type LatencyMap = PerShard<Latency>;
 
 impl LatencyMap {
     /// The name of the map of request durations.
@@ -20,26 +19,6 @@ impl LatencyMap {
 
     /// The name of the map of round trips.
     pub const RTT: &str = "RTT";
-
-    /// Takes the map of that name.
-    ///
-    /// # Errors
-    /// When it is of another type.
-    pub fn new(map: Map, name: &'static str) -> Result<Self, ObjectError> {
-        PerCpuArray::try_from(map).map(Self).map_err(|_| ObjectError::Missing { what: name })
-    }
-
-    /// One shard's buckets, all CPUs together.
-    ///
-    /// # Errors
-    /// When the kernel does not give them.
-    pub fn read(&self, shard: u32) -> Result<Latency, MapError> {
-        let mut sum = Latency::default();
-        for share in self.0.get(&shard, 0)?.iter() {
-            sum.add(share);
-        }
-        Ok(sum)
-    }
 }
 
 /// Quantiles in milliseconds: each the upper bound of the kernel's bucket, at most an eighth above the truth.

@@ -41,8 +41,9 @@ impl Programs {
         for (endpoint, shard) in endpoints {
             shards.insert(endpoint, shard, 0).unwrap();
         }
-        let requests = RequestsMap::new(ebpf.take_map(RequestsMap::NAME).unwrap()).unwrap();
-        let traffic = TrafficMap::new(ebpf.take_map(TrafficMap::NAME).unwrap()).unwrap();
+        let requests =
+            RequestsMap::new(ebpf.take_map(RequestsMap::NAME).unwrap(), RequestsMap::NAME).unwrap();
+        let traffic = TrafficMap::new(ebpf.take_map(TrafficMap::NAME).unwrap(), TrafficMap::NAME).unwrap();
         Self { ebpf, requests, traffic }
     }
 
