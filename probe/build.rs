@@ -2,7 +2,7 @@
 
 use std::env::var_os;
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=PROBE_EBPF_OBJECT");
@@ -29,7 +29,8 @@ fn object_path() -> PathBuf {
     if let Some(path) = var_os("PROBE_EBPF_OBJECT") {
         return PathBuf::from(path);
     }
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // Asked now, not when this script was compiled: the folder may have been moved since.
+    let workspace = PathBuf::from(var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("..");
     let target = match var_os("CARGO_TARGET_DIR") {
         // A relative one is meant from where cargo was started, which is the workspace.
         Some(target) => workspace.join(target),
