@@ -17,3 +17,4 @@ pub mod lab;
 pub mod nft;
 pub mod poll;
 pub mod process;
+pub mod program;

@@ -1,46 +1,20 @@
 //! The folder of a pinned set: who may use it, what it may be called, and what is left of a set that was not finished.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::PathBuf;
-use std::process::Command;
 
 use probe::object;
 use probe::pin::PinnedSet;
 use probe::pin::folder::{Folder, PinError};
 
+use crate::bpffs::Bpffs;
 use crate::harness::privileges;
-
-/// A bpffs of a test's own.
-struct Bpffs(PathBuf);
-
-impl Bpffs {
-    fn mount(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("probe-folder-{}-{name}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        let mounted = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&path).status().unwrap();
-        assert!(mounted.success());
-        Self(path)
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.0.join("set")
-    }
-}
-
-impl Drop for Bpffs {
-    fn drop(&mut self) {
-        // What is pinned in it goes with it.
-        let _ = Command::new("umount").arg(&self.0).status();
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
 
 #[test]
 fn nobody_else_can_open_the_folder() {
     if !privileges("nobody_else_can_open_the_folder") {
         return;
     }
-    let bpffs = Bpffs::mount("others");
+    let bpffs = Bpffs::mount();
     let mode = || std::fs::metadata(bpffs.folder()).unwrap().mode() & 0o777;
     drop(Folder::open(&bpffs.folder()).unwrap());
     assert_eq!(mode(), 0o700);
@@ -59,7 +33,7 @@ fn a_folder_is_what_its_path_leads_to() {
     if !privileges("a_folder_is_what_its_path_leads_to") {
         return;
     }
-    let bpffs = Bpffs::mount("path");
+    let bpffs = Bpffs::mount();
     drop(Folder::open(&bpffs.folder()).unwrap());
     let inner = bpffs.folder().join("inner");
     std::fs::create_dir(&inner).unwrap();
@@ -77,7 +51,7 @@ fn a_set_that_is_not_finished_leaves_nothing() {
     if !privileges("a_set_that_is_not_finished_leaves_nothing") {
         return;
     }
-    let bpffs = Bpffs::mount("unfinished");
+    let bpffs = Bpffs::mount();
     let urls = protocol::shard_urls::ShardUrls::parse("http://127.0.0.1:9").unwrap();
     let cgroup = probe::preflight::cgroup(None).unwrap();
     let bytes = object::embedded().unwrap();

@@ -17,6 +17,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
+mod bpffs;
 mod connections;
 mod folder;
 mod handshake;

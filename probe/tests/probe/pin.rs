@@ -2,45 +2,18 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
+use std::process::Output;
 use std::time::Instant;
 
 use aya::maps::{Array, Map, MapData};
 use probe_common::pinned::Mark;
 use serde_json::Value;
 
+use crate::bpffs::Bpffs;
 use crate::harness::{PATIENCE, privileges};
 use crate::process::{Reachable, Running, ask, command, error_line, own_programs, run, with_capabilities};
 use crate::shard::Shard;
-
-/// A bpffs of a test's own.
-struct Bpffs(PathBuf);
-
-impl Bpffs {
-    fn mount() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
-        let path = std::env::temp_dir().join(format!("probe-bpffs-{}-{number}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        let mounted = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&path).status().unwrap();
-        assert!(mounted.success());
-        Self(path)
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.0.join("set")
-    }
-}
-
-impl Drop for Bpffs {
-    fn drop(&mut self) {
-        // What is pinned in it goes with it.
-        let _ = Command::new("umount").arg(&self.0).status();
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
 
 fn arguments<'a>(urls: &'a str, folder: &'a Path) -> [&'a str; 7] {
     ["run", "--port", "0", "--shard-urls", urls, "--pin", folder.to_str().unwrap()]

@@ -3,7 +3,8 @@
 use clap::Parser;
 use lab_tests::accuracy::case::Size;
 use lab_tests::accuracy::suite::{self, Options};
-use std::path::{Path, PathBuf};
+use lab_tests::program;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The probe's counts against the truth: exit code 0 if every line is exact or explained by its row's rule
@@ -27,14 +28,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("accuracy: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end("accuracy", run(&Args::parse()))
 }
 
 fn run(args: &Args) -> anyhow::Result<bool> {
@@ -46,17 +40,13 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     };
     let report = suite::run(&options, |row, seconds| eprintln!("  {row} ({seconds:.1} s)"))?;
     if let Some(path) = &args.markdown {
-        write(path, &report.markdown(&command(args)))?;
+        program::write(path, &report.markdown(&command(args)))?;
     }
     if let Some(path) = &args.json {
-        write(path, &format!("{:#}\n", report.json()))?;
+        program::write(path, &format!("{:#}\n", report.json()))?;
     }
     print!("{}", report.text());
     Ok(report.passes())
-}
-
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    std::fs::write(path, text).map_err(|error| anyhow::anyhow!("cannot write {}: {error}", path.display()))
 }
 
 /// The command line that gives the same again.

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use lab_tests::churn;
+use lab_tests::program;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,14 +21,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("churn: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end("churn", run(&Args::parse()))
 }
 
 fn run(args: &Args) -> anyhow::Result<bool> {
@@ -46,7 +40,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         );
     })?;
     if let Some(file) = &args.json {
-        std::fs::write(file, serde_json::to_string_pretty(&outcome)?)?;
+        program::write(file, &serde_json::to_string_pretty(&outcome)?)?;
     }
     if outcome.broken.is_empty() {
         println!(

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use lab_tests::cost::{self, Options};
+use lab_tests::program;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -26,31 +27,21 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cost: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end("cost", run(&Args::parse()))
 }
 
-fn run(args: &Args) -> anyhow::Result<()> {
+fn run(args: &Args) -> anyhow::Result<bool> {
     let programs = std::env::current_exe()?.parent().map(Path::to_path_buf).unwrap_or_default();
     let options = Options { programs, pairs: args.pairs, requests: args.requests, seed: args.seed };
     let report = cost::run(&options, |what| eprintln!("  {what}"))?;
     if let Some(path) = &args.markdown {
         let (pairs, requests, seed) = (args.pairs, args.requests, args.seed);
         let command = format!("cargo xtask bench cost --pairs {pairs} --requests {requests} --seed {seed}");
-        write(path, &report.markdown(&command))?;
+        program::write(path, &report.markdown(&command))?;
     }
     if let Some(path) = &args.json {
-        write(path, &format!("{:#}\n", report.json()))?;
+        program::write(path, &format!("{:#}\n", report.json()))?;
     }
     print!("{}", report.text());
-    Ok(())
-}
-
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    std::fs::write(path, text).map_err(|error| anyhow::anyhow!("cannot write {}: {error}", path.display()))
+    Ok(true)
 }

@@ -1,8 +1,8 @@
 //! `key_candidates`: compares ways to count keys in the kernel. `cargo xtask bench keys` builds what it needs and runs it.
 
-use anyhow::Context;
 use clap::Parser;
 use lab_tests::candidates::{self, Options, report};
+use lab_tests::program;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,22 +21,16 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("key_candidates: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end("key_candidates", run(&Args::parse()))
 }
 
-fn run(args: &Args) -> anyhow::Result<()> {
+fn run(args: &Args) -> anyhow::Result<bool> {
     let options = Options { object: &args.object, keys: 1_000_000, draws: args.draws, seed: 39 };
     let outcome = candidates::run(&options, |next| eprintln!("  {next}"))?;
     let text = report::markdown(&outcome, &options);
     print!("{text}");
     if let Some(file) = &args.markdown {
-        std::fs::write(file, &text).with_context(|| format!("cannot write {}", file.display()))?;
+        program::write(file, &text)?;
     }
-    Ok(())
+    Ok(true)
 }

@@ -93,14 +93,7 @@ fn observe(
     wanted: u64,
     all_sent: impl FnOnce() -> Result<u64>,
 ) -> Result<Moments> {
-    let grown = |by: u64| {
-        let target = server.counts().get + by;
-        let reached = stage.until(Duration::from_secs(60), || {
-            let now = server.counts().get;
-            if now >= target { Ok(()) } else { Err(format!("{now} of {target} requests")) }
-        });
-        reached.map_err(anyhow::Error::msg)
-    };
+    let grown = |by: u64| grown(stage, server, by);
     grown(1)?;
     let before = server.counts().get;
     let probe = stage.start_probe(&[server]);
@@ -114,13 +107,29 @@ fn observe(
     let at_second = server.counts().get;
     grown(wanted)?;
     let end = all_sent()?;
+    let agrees = verdict(stage, &probe);
+    let second = only(&probe)?;
+    probe.stop();
+    Ok(Moments { at_start, first, at_first, at_second, second, end, agrees })
+}
+
+/// Waits until the server has answered so many requests more.
+pub(super) fn grown(stage: &Stage, server: &Server, by: u64) -> Result<()> {
+    let target = server.counts().get + by;
+    let reached = stage.until(Duration::from_secs(60), || {
+        let now = server.counts().get;
+        if now >= target { Ok(()) } else { Err(format!("{now} of {target} requests")) }
+    });
+    reached.map_err(anyhow::Error::msg)
+}
+
+/// Whether the probe agrees with its only server; absent if it does not say so within 10 s.
+pub(super) fn verdict(stage: &Stage, probe: &Probe<'_>) -> Option<bool> {
     let agrees = stage.until(Duration::from_secs(10), || {
         let agrees = probe.agrees().map_err(|error| error.to_string())?;
         agrees.first().copied().flatten().ok_or_else(|| "no verdict".to_owned())
     });
-    let second = only(&probe)?;
-    probe.stop();
-    Ok(Moments { at_start, first, at_first, at_second, second, end, agrees: agrees.ok() })
+    agrees.ok()
 }
 
 pub(super) fn only(probe: &Probe<'_>) -> Result<Counted> {

@@ -2,9 +2,8 @@
 
 use anyhow::{Context, Result};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
-use super::restart::{CLIENTS, Ends, all_sent, ask_until, only};
+use super::restart::{CLIENTS, Ends, all_sent, ask_until, grown, only, verdict};
 use crate::accuracy::bpffs::Bpffs;
 use crate::accuracy::case::{Size, together};
 use crate::accuracy::probe::{Counted, Stage};
@@ -63,14 +62,7 @@ fn observe<L>(
     (restarts, wanted): (u64, u64),
     (begin, all_sent): (impl FnOnce() -> L, impl FnOnce(L) -> Result<u64>),
 ) -> Result<Seen> {
-    let grown = |by: u64| {
-        let target = server.counts().get + by;
-        let reached = stage.until(Duration::from_secs(60), || {
-            let now = server.counts().get;
-            if now >= target { Ok(()) } else { Err(format!("{now} of {target} requests")) }
-        });
-        reached.map_err(anyhow::Error::msg)
-    };
+    let grown = |by: u64| grown(stage, server, by);
     let folder = bpffs.folder();
     let mut probe = stage.start_pinned(&[server], &folder);
     let load = begin();
@@ -93,13 +85,10 @@ fn observe<L>(
         grown(wanted)?;
     }
     let end = all_sent(load)?;
-    let agrees = stage.until(Duration::from_secs(10), || {
-        let agrees = probe.agrees().map_err(|error| error.to_string())?;
-        agrees.first().copied().flatten().ok_or_else(|| "no verdict".to_owned())
-    });
+    let agrees = verdict(stage, &probe);
     let last = only(&probe)?;
     probe.stop();
-    Ok(Seen { last, end, between, gap, adopted, agrees: agrees.ok() })
+    Ok(Seen { last, end, between, gap, adopted, agrees })
 }
 
 fn line(seen: &Seen, restarts: u64) -> Line {
