@@ -53,7 +53,7 @@ impl Config {
     pub fn build(self) -> Result<App, StartError> {
         let server = Server::bind(self.addr, self.workers)?;
         let metrics = Arc::new(Metrics::default());
-        let probe_metrics = ProbeMetrics::register(&metrics)?;
+        let probe_metrics = ProbeMetrics::register(&metrics, self.shards.count().get())?;
         let Attachment { source, programs, kernel_log, cgroup, statistics, counting } = self.attach()?;
         let probe = Probe::new(self.shards, cgroup, programs, self.switches, probe_metrics, Box::new(source))
             .with_statistics(statistics)

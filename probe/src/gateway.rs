@@ -14,6 +14,7 @@ use crate::reconcile::cause::Cause;
 use crate::reconcile::{AppReading, Bracket, Comparison, Ledger};
 use crate::shard_stats::ShardStats;
 use crate::source::Counters;
+use crate::verdict::Verdict;
 
 /// What the gateway says of itself in `/stats`.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +23,8 @@ pub struct GatewayReading {
     pub started_at: f64,
     /// Data requests it really sent since then: shard and count.
     pub sent: Vec<(usize, u64)>,
+    /// Its verdict on the shards; absent where it gives none.
+    pub verdict: Option<Verdict>,
 }
 
 /// The gateway and what is known of each shard's requests from it.
@@ -29,13 +32,23 @@ pub struct GatewayReading {
 pub struct Gateway {
     url: ShardUrl,
     shards: Vec<SentLedger>,
+    verdict: Result<Verdict, String>,
 }
 
 impl Gateway {
     /// A gateway in front of so many shards.
     #[must_use]
     pub fn new(url: ShardUrl, shards: usize) -> Self {
-        Self { url, shards: (0..shards).map(|_| SentLedger::default()).collect() }
+        let shards = (0..shards).map(|_| SentLedger::default()).collect();
+        Self { url, shards, verdict: Err("it has not been asked yet".to_owned()) }
+    }
+
+    /// Its verdict as last read, or why there is none.
+    ///
+    /// # Errors
+    /// In a few words.
+    pub fn verdict(&self) -> Result<Verdict, String> {
+        self.verdict.clone()
     }
 
     /// Forgets all of one shard: the kernel counts something else for it now.
@@ -69,6 +82,8 @@ impl Gateway {
             let wider = Bracket { to: now(), kernel_after: after.requests.data(), ..bracket.clone() };
             ledger.observe(&wider, &of_shard(&reading, id), comparison);
         }
+        self.verdict =
+            reading.and_then(|reading| reading.verdict.ok_or_else(|| "its /stats have none".to_owned()));
     }
 }
 

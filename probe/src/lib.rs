@@ -2,7 +2,8 @@
 //!
 //! A request's way through here: the kernel programs (`probe-ebpf`, embedded by [`object`], attached by [`attach`])
 //! count it in per-CPU maps; a [`source`] reads them, one [`signal`] each; [`watch`] brackets them with the shards' own
-//! `/stats` ([`shard_stats`]) and [`reconcile`] says whether the two agree; [`api`] and [`metrics`] show it.
+//! `/stats` ([`shard_stats`]), [`reconcile`] says whether the two agree, and [`verdict`] whether a shard is hot by the kernel's
+//! counts alone; [`api`] and [`metrics`] show it.
 
 pub mod api;
 pub mod app;
@@ -29,5 +30,7 @@ pub mod signal;
 pub mod source;
 pub mod statistics;
 pub mod targets;
+pub mod verdict;
+pub mod verdict_api;
 pub mod view;
 pub mod watch;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use probe_common::latency::Latency;
 use probe_common::requests::Reason;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
+use service::hot_partition::HotPartition;
 use service::metrics::Metrics;
 
 use crate::reconcile::Comparison;
@@ -14,6 +15,7 @@ use crate::signal::itself::ItselfMetrics;
 use crate::signal::key_metrics::KeyMetrics;
 use crate::signal::latency::{DurationMetric, Shared};
 use crate::source::Counters;
+use crate::verdict::agreement::Verdicts;
 
 /// Ways in which the probe can lose a sample.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +70,8 @@ pub struct ProbeMetrics {
     agrees: IntGaugeVec,
     bypassed: IntGaugeVec,
     overlap: GaugeVec,
+    hot_partition: HotPartition,
+    verdicts_agree: IntGaugeVec,
     feature_enabled: GaugeVec,
     events_lost: IntCounterVec,
     /// What the probe costs and how full its maps are.
@@ -77,11 +81,11 @@ pub struct ProbeMetrics {
 }
 
 impl ProbeMetrics {
-    /// Registers all.
+    /// Registers all, for so many shards.
     ///
     /// # Errors
     /// When a name is taken.
-    pub fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+    pub fn register(metrics: &Metrics, shards: u32) -> Result<Self, prometheus::Error> {
         let shard: &[&str] = &["shard_id"];
         let flow: &[&str] = &["shard_id", "direction"];
         let duration = Arc::new(DurationMetric::of_requests()?);
@@ -154,6 +158,12 @@ impl ProbeMetrics {
                 "How far kernel and shard count the same for the keys that either calls hot; absent without any.",
                 shard,
             )?,
+            hot_partition: HotPartition::register(metrics, "kernel_", shards)?,
+            verdicts_agree: metrics.gauges(
+                "reconciliation_verdicts_agree",
+                "1 if the verdict from kernel counts is the gateway's, 0 if not, absent where it cannot be told.",
+                &[],
+            )?,
             feature_enabled: metrics.fractions(
                 "probe_feature_enabled",
                 "1 if a feature of the probe works, 0 with the reason if not.",
@@ -220,6 +230,18 @@ impl ProbeMetrics {
             Some(ratio) => self.overlap.with_label_values(&[&id]).set(ratio),
             // An error says the series was not there, which is as well.
             None => drop(self.overlap.remove_label_values(&[&id])),
+        }
+    }
+
+    /// The shards have been judged.
+    pub fn judged(&self, verdicts: &Verdicts) {
+        match &verdicts.kernel {
+            Some(verdict) => self.hot_partition.show(verdict),
+            None => self.hot_partition.show_nothing(),
+        }
+        match verdicts.agree {
+            Some(agree) => self.verdicts_agree.with_label_values::<&str>(&[]).set(i64::from(agree)),
+            None => self.verdicts_agree.reset(),
         }
     }
 

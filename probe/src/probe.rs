@@ -20,6 +20,7 @@ use crate::signal::keys::KeyTable;
 use crate::source::{Counters, Source, SourceError};
 use crate::statistics::Statistics;
 use crate::targets::Targets;
+use crate::verdict::agreement::Verdicts;
 
 /// Everything about a running probe.
 pub struct Probe {
@@ -39,6 +40,8 @@ pub struct Probe {
     pub statistics: Statistics,
     /// Since when is counted, and whether that ends with this probe.
     pub counting: Counting,
+    /// The kernel's verdict and the gateway's, as of the last second.
+    pub verdicts: Mutex<Arc<Verdicts>>,
     /// `None` once detached.
     source: Mutex<Option<Box<dyn Source>>>,
     /// The newest table of keys by shard, and when its reading began.
@@ -57,8 +60,20 @@ impl Probe {
         source: Box<dyn Source>,
     ) -> Self {
         let (targets, statistics, counting) = (Mutex::default(), Statistics::default(), Counting::from_now());
-        let (source, tables) = (Mutex::new(Some(source)), Mutex::default());
-        Self { shards, cgroup, programs, switches, targets, metrics, statistics, counting, source, tables }
+        let (source, tables, verdicts) = (Mutex::new(Some(source)), Mutex::default(), Mutex::default());
+        Self {
+            shards,
+            cgroup,
+            programs,
+            switches,
+            targets,
+            metrics,
+            statistics,
+            counting,
+            verdicts,
+            source,
+            tables,
+        }
     }
 
     /// The same, with these statistics of its programs.

@@ -9,7 +9,7 @@ use service::metrics::Metrics;
 use service::problem;
 
 use crate::api::{self, ApiState};
-use crate::{keys_api, latency_api};
+use crate::{keys_api, latency_api, verdict_api};
 
 /// All routes.
 pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router {
@@ -20,6 +20,7 @@ pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router 
         .route("/api/shards", get(api::shards))
         .route("/api/keys", get(keys_api::keys))
         .route("/api/latency", get(latency_api::latency))
+        .route("/api/verdict", get(verdict_api::verdict))
         .with_state(state)
         .merge(health::routes(health, metrics))
         .fallback(problem::no_such_route)

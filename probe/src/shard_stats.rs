@@ -8,12 +8,14 @@ use protocol::Key;
 use protocol::shard_urls::ShardUrl;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::app_metrics::AppMetrics;
 use crate::gateway::GatewayReading;
 use crate::hot_keys::{AppKeys, HotKey, KeyReading};
 use crate::reconcile::AppReading;
 use crate::signal::keys;
+use crate::verdict::Verdict;
 use crate::watch::unix_seconds;
 
 /// How long one of them may take to answer.
@@ -59,6 +61,9 @@ struct CountedKey {
 struct GatewayBody {
     started_at: f64,
     shard_requests_total: Vec<Sent>,
+    /// Read apart: one that is not as it must be leaves the counts as they are.
+    #[serde(default)]
+    verdict: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,7 +107,9 @@ impl ShardStats {
         let body: GatewayBody = self.json(url, "/stats").await?;
         let sent =
             body.shard_requests_total.into_iter().map(|shard| (shard.shard_id, shard.requests)).collect();
-        Ok(GatewayReading { started_at: body.started_at, sent })
+        let verdict = Verdict::deserialize(body.verdict).ok();
+        let verdict = verdict.map(|verdict| verdict.map_key(as_in_kernel));
+        Ok(GatewayReading { started_at: body.started_at, sent, verdict })
     }
 
     /// A shard's own metrics, with the moment they came. A shard is asked once at a time: all who wait meanwhile share

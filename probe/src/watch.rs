@@ -18,8 +18,10 @@ use crate::source::{Counters, SourceError};
 use crate::targets::{self, Target, Targets};
 
 mod keys;
+mod verdict;
 
 use self::keys::{KernelKeys, KeyLook};
+use self::verdict::Judge;
 
 /// How often the shards are looked up and compared without being asked.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -62,6 +64,7 @@ pub struct Watch {
     ledgers: Vec<Ledger>,
     hot_keys: Vec<HotKeysLedger>,
     gateway: Option<Gateway>,
+    judge: Judge,
     /// What the kernel has taken.
     targets: Targets,
     /// Per shard, why some of its addresses are not watched.
@@ -81,9 +84,20 @@ impl Watch {
         let ledgers = shards.iter().map(|_| Ledger::default()).collect();
         let hot_keys = shards.iter().map(|_| HotKeysLedger::default()).collect();
         let (targets, blind) = (Targets::default(), shards.iter().map(|_| None).collect());
-        let (gateway, start) = (None, Instant::now());
-        let watch =
-            Self { probe, shards, stats, ledgers, hot_keys, gateway, targets, blind, questions, start };
+        let (gateway, judge, start) = (None, Judge::default(), Instant::now());
+        let watch = Self {
+            probe,
+            shards,
+            stats,
+            ledgers,
+            hot_keys,
+            gateway,
+            judge,
+            targets,
+            blind,
+            questions,
+            start,
+        };
         (watch, Asker(sender))
     }
 
@@ -246,9 +260,20 @@ impl Watch {
                 (None, None) => Cause::kernel_unreadable().alone(),
             })
             .collect();
+        let judged = if self.judge.is_due(start.elapsed()) {
+            let blind = self.blind.iter().enumerate().find_map(|(shard, why)| Some((shard, why.as_ref()?)));
+            let problem = blind.map(|(shard, why)| format!("shard {shard} is not wholly watched: {why}"));
+            Some(self.judge.kernel(probe, start, problem).await)
+        } else {
+            None
+        };
         if let Some(gateway) = &mut self.gateway {
             let read = |shard| counters(probe, shard);
             gateway.compare(stats, &brackets, read, || start.elapsed(), &mut shards).await;
+        }
+        if let Some(kernel) = judged {
+            let gateway = self.gateway.as_ref().map(Gateway::verdict);
+            self.judge.compare(probe, start.elapsed(), kernel, gateway);
         }
         let snapshot = Snapshot { taken_at: unix_seconds(), shards, hot_keys };
         probe.metrics.compared(&snapshot.shards);

@@ -73,6 +73,16 @@ impl HotPartition {
         }
     }
 
+    /// Shows that there is no verdict: every series 0, the figures absent.
+    pub fn show_nothing(&self) {
+        let states = self.states.iter().map(|(_, gauge)| gauge);
+        let all = states.chain(self.reasons.iter().map(|(_, gauge)| gauge)).chain(&self.shards);
+        all.for_each(|gauge| gauge.set(0));
+        for figure in [&self.max_over_mean, &self.lower_bound, &self.top_key_share] {
+            figure.reset();
+        }
+    }
+
     fn show_state(&self, present: State) {
         for (state, gauge) in &self.states {
             gauge.set(i64::from(*state == present));
@@ -116,6 +126,19 @@ mod tests {
         ] {
             assert!(found.iter().any(|line| line == expected), "{expected}: {found:?}");
         }
+    }
+
+    #[test]
+    fn no_verdict_is_no_state() {
+        let metrics = Metrics::default();
+        let shown = HotPartition::register(&metrics, "kernel_", 2).unwrap();
+        let observation =
+            Observation { requests: vec![900, 100], keys: Vec::<KeyLoad<&str>>::new(), seconds: 1.0 };
+        shown.show(&Detector::default().observe(&observation, &observation));
+        shown.show_nothing();
+        let text = metrics.encode().unwrap();
+        let mut values = text.lines().filter(|line| !line.starts_with('#'));
+        assert!(values.all(|line| line.ends_with(" 0")), "{text}");
     }
 
     #[test]

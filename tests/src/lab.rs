@@ -145,6 +145,16 @@ impl Lab {
         self.json(&format!("http://{addr}{path}")).await
     }
 
+    /// A path of the probe, as text.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn probe_text(&self, path: &str) -> String {
+        let (_, addr) = self.probe.as_ref().expect("the lab has a probe");
+        let answer = async { self.client.get(format!("http://{addr}{path}")).send().await?.text().await };
+        answer.await.unwrap_or_else(|err: reqwest::Error| panic!("{path}: {err:?}"))
+    }
+
     /// Data requests per shard by the kernel's count, since the probe attached.
     pub async fn kernel_requests(&self) -> Vec<u64> {
         let shards = self.probe_json("/api/shards").await;

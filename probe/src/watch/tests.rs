@@ -43,7 +43,7 @@ const GATEWAY: &str = r#"{"started_at":6.5,"shard_requests_total":[{"shard_id":0
 fn watch(urls: &str, source: Box<dyn Source>) -> (Watch, Metrics) {
     let urls = ShardUrls::parse(urls).unwrap();
     let metrics = Metrics::default();
-    let registered = ProbeMetrics::register(&metrics).unwrap();
+    let registered = ProbeMetrics::register(&metrics, urls.count().get()).unwrap();
     let probe =
         Probe::new(urls.clone(), "/cgroup".into(), Vec::new(), Switches::default(), registered, source);
     (Watch::new(Arc::new(probe), urls, ShardStats::new().unwrap()).0, metrics)

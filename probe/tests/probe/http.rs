@@ -79,7 +79,7 @@ pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
     }
     let urls = ShardUrls::parse(&shards.join(",")).unwrap();
     let metrics = Arc::new(Metrics::default());
-    let probe_metrics = ProbeMetrics::register(&metrics).unwrap();
+    let probe_metrics = ProbeMetrics::register(&metrics, urls.count().get()).unwrap();
     let probe = Arc::new(Probe::new(
         urls.clone(),
         "/cgroup".into(),
@@ -256,7 +256,7 @@ fn lacking(program: &'static str) -> (Probe, Metrics) {
     };
     let urls = ShardUrls::parse("http://127.0.0.1:9000").unwrap();
     let metrics = Metrics::default();
-    let probe_metrics = ProbeMetrics::register(&metrics).unwrap();
+    let probe_metrics = ProbeMetrics::register(&metrics, urls.count().get()).unwrap();
     let mut source = ReplaySource::default();
     source.push(0, counters(7, 2));
     if program != "socket_events" {

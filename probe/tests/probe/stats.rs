@@ -145,7 +145,7 @@ fn without_the_privilege_the_systems_switch_decides() {
 fn probe_of(source: ReplaySource) -> (Arc<Probe>, ShardUrls, Metrics) {
     let urls = ShardUrls::parse(&Shard::start(0).url()).unwrap();
     let metrics = Metrics::default();
-    let probe_metrics = ProbeMetrics::register(&metrics).unwrap();
+    let probe_metrics = ProbeMetrics::register(&metrics, urls.count().get()).unwrap();
     let probe = Probe::new(
         urls.clone(),
         "/cgroup".into(),

@@ -12,6 +12,7 @@
 //! - `churn`: connections that come and go are counted exactly and leave nothing
 //! - `memory`: distinct keys without end in bounded memory
 //! - `probe_death`: killing the probe disturbs nobody and leaves nothing behind
+//! - `verdicts`: kernel and gateway judge the shards alike, and say why where they do not
 //! - `operations`: the quick reference's calls as they stand, start errors, drain
 
 #![expect(
@@ -35,3 +36,4 @@ mod memory;
 mod operations;
 mod probe_death;
 mod stampede;
+mod verdicts;

@@ -1,0 +1,162 @@
+//! The verdict from kernel counts alone: pure, readings in, verdict out.
+//!
+//! The kernel's counts only grow. Between two readings lies a slot, as long as they were apart by the clock: about a
+//! second, longer when the loop was late. The last slot and the last ten go to the same [`Detector`] as the gateway's
+//! counts do. Of a key only what it surely got is judged: the growth of its count, or all of it when the key came into
+//! the table in between. What it may have had before, its error, could only add to that.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hotspot::counter::{Count, largest};
+use hotspot::detector::Detector;
+use hotspot::judge::{KeyLoad, Observation};
+use hotspot::window::SLOTS;
+
+use crate::signal::keys::KeyTable;
+
+pub mod agreement;
+
+/// The verdict as the probe tells it; keys have their names in the kernel's table.
+pub type Verdict = hotspot::verdict::Verdict<String>;
+
+/// Two readings nearer than this are one: the loop reads once a second, and more often when it is asked.
+const NEAREST: Duration = Duration::from_millis(900);
+
+/// All slots together are no longer than this: ten seconds, each a little late.
+const LONGEST: Duration = Duration::from_secs(11);
+
+/// Keys kept of one slot and shard: one with more than a 64th of a slot's requests is surely there.
+const KEYS_A_SLOT: usize = 64;
+
+/// Keys of one shard that are judged.
+const JUDGED_KEYS: usize = 4;
+
+/// All shards at a moment.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// When, since any fixed start.
+    pub at: Duration,
+    /// In order of id.
+    pub shards: Vec<ShardReading>,
+}
+
+/// One shard's counts.
+#[derive(Clone, Debug, Default)]
+pub struct ShardReading {
+    /// Data requests.
+    pub requests: u64,
+    /// Reads by key.
+    pub table: Arc<KeyTable>,
+}
+
+/// Judges the shards by readings about a second apart.
+#[derive(Debug, Default)]
+pub struct KernelJudge {
+    previous: Option<Reading>,
+    slots: VecDeque<Slot>,
+    detector: Detector<String>,
+}
+
+/// What was counted between two readings.
+#[derive(Debug)]
+struct Slot {
+    span: Duration,
+    /// By shard.
+    requests: Vec<u64>,
+    /// By shard, the largest.
+    keys: Vec<Vec<Count<String>>>,
+}
+
+impl KernelJudge {
+    /// Whether a reading at `now` would tell more than the last one did.
+    #[must_use]
+    pub fn is_due(&self, now: Duration) -> bool {
+        self.previous.as_ref().is_none_or(|previous| now >= previous.at + NEAREST)
+    }
+
+    /// Forgets all: the kernel counts something else now, or could not be trusted for a while.
+    pub fn start_over(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Takes a reading in; gives the verdict on the time up to it.
+    pub fn observe(&mut self, reading: Reading) -> Verdict {
+        let shards = reading.shards.len();
+        match self.previous.as_ref().and_then(|previous| Slot::between(previous, &reading)) {
+            Some(slot) => self.slots.push_back(slot),
+            None => self.start_over(),
+        }
+        self.previous = Some(reading);
+        let most = usize::try_from(SLOTS).unwrap_or(usize::MAX);
+        while self.slots.len() > most || (self.slots.len() > 1 && self.span() > LONGEST) {
+            self.slots.pop_front();
+        }
+        let second = observation(self.slots.iter().rev().take(1), shards);
+        let ten = observation(self.slots.iter(), shards);
+        self.detector.observe(&second, &ten)
+    }
+
+    fn span(&self) -> Duration {
+        self.slots.iter().map(|slot| slot.span).sum()
+    }
+}
+
+impl Slot {
+    /// `None` when the readings cannot be compared: a count fell, or they are too far apart.
+    fn between(before: &Reading, now: &Reading) -> Option<Self> {
+        let span = now.at.checked_sub(before.at)?;
+        if span > LONGEST || before.shards.len() != now.shards.len() {
+            return None;
+        }
+        let shards = || before.shards.iter().zip(&now.shards);
+        Some(Self {
+            span,
+            requests: shards()
+                .map(|(before, now)| now.requests.checked_sub(before.requests))
+                .collect::<Option<_>>()?,
+            keys: shards().map(|(before, now)| grown(&before.table, &now.table)).collect(),
+        })
+    }
+}
+
+/// The keys that grew most, each by what it surely got.
+fn grown(before: &KeyTable, now: &KeyTable) -> Vec<Count<String>> {
+    let before: HashMap<&str, u64> = before.keys.iter().map(|key| (key.key.as_str(), key.requests)).collect();
+    let growths = now.keys.iter().filter_map(|key| {
+        // A count that fell began anew: the key gave way and came back.
+        let had = before.get(key.key.as_str()).copied().filter(|had| *had <= key.requests);
+        let count = key.requests - had.unwrap_or(0);
+        (count > 0).then(|| Count { key: key.key.clone(), count, error: 0 })
+    });
+    largest(growths.collect(), KEYS_A_SLOT)
+}
+
+/// These slots as one window.
+fn observation<'a>(slots: impl Iterator<Item = &'a Slot>, shards: usize) -> Observation<String> {
+    let mut sum = Observation::new(shards);
+    let mut span = Duration::ZERO;
+    let mut keys: BTreeMap<(usize, &str), u64> = BTreeMap::new();
+    for slot in slots {
+        span += slot.span;
+        for (shard, (requests, counts)) in slot.requests.iter().zip(&slot.keys).enumerate() {
+            sum.requests[shard] += requests;
+            for count in counts {
+                *keys.entry((shard, count.key.as_str())).or_default() += count.count;
+            }
+        }
+    }
+    for shard in 0..shards {
+        let of_shard = keys.range((shard, "")..(shard + 1, ""));
+        let counts =
+            of_shard.map(|((_, key), count)| Count { key: (*key).to_owned(), count: *count, error: 0 });
+        let load = |count: Count<String>| KeyLoad { requests: count.sure(), key: count.key, shard };
+        sum.keys.extend(largest(counts.collect(), JUDGED_KEYS).into_iter().map(load));
+    }
+    sum.seconds = span.as_secs_f64();
+    sum
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! Whether the kernel's verdict and the gateway's are the same, and why not: pure.
+//!
+//! Both judge what reaches the shards, but not at one moment: their seconds begin up to one second apart, and a request
+//! is counted by the kernel when it arrives and by the gateway when it is answered. So a change shows in one before the
+//! other, and near a threshold the two may stand on either side of it. Neither is a disagreement.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hotspot::verdict::{Reason, State};
+use serde::{Deserialize, Serialize};
+
+use super::Verdict;
+
+/// How long one may be ahead of the other: the seconds that a verdict remembers.
+const CHANGE: Duration = Duration::from_secs(5);
+
+/// Lower bounds that are nearer than this are one figure.
+const BOUND_SLACK: f64 = 0.1;
+
+/// Rates of requests that differ by less than this part are one figure.
+const RATE_SLACK: f64 = 0.1;
+
+/// Why the two differ, or why that cannot be told, in one word that stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DifferenceKind {
+    /// A change is on its way from one to the other.
+    Changing,
+    /// The figure is at a threshold.
+    Threshold,
+    /// The kernel sees more requests than the gateway sent.
+    Bypassed,
+    /// The gateway sent more than the kernel sees.
+    Unseen,
+    /// The hot key is one that is written.
+    Writes,
+    /// Nothing of that.
+    Unexplained,
+    /// No gateway is asked.
+    NoGateway,
+    /// The gateway was asked and gave no verdict.
+    GatewayUnreadable,
+    /// The kernel's counts are not those of all shards.
+    KernelBlind,
+}
+
+/// Both verdicts of one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Verdicts {
+    /// Unix seconds; 0 before there is any.
+    pub taken_at: f64,
+    /// From kernel counts alone.
+    pub kernel: Option<Verdict>,
+    /// The gateway's own.
+    pub gateway: Option<Verdict>,
+    /// Whether they are the same; absent where that cannot be told.
+    pub agree: Option<bool>,
+    /// Why there is a difference, or no comparison, in one word that stays.
+    pub cause_kind: Option<DifferenceKind>,
+    /// The same in a sentence.
+    pub cause: Option<String>,
+}
+
+/// Why there is no verdict of one of them, in a few words.
+pub type Missing = String;
+
+/// What the two said lately.
+#[derive(Debug, Default)]
+pub struct Agreement {
+    kernel: Said,
+    gateway: Said,
+    differ_since: Option<Duration>,
+}
+
+/// Whom a verdict blames, for what.
+type Opinion = (State, Option<Reason>, Option<usize>, Option<String>);
+
+/// One witness's opinions of the last [`CHANGE`], oldest first.
+#[derive(Debug, Default)]
+struct Said(VecDeque<(Duration, Opinion)>);
+
+impl Agreement {
+    /// Takes both verdicts of the moment `now` in (since any fixed start). The gateway's is `None` where none is asked.
+    pub fn observe(
+        &mut self,
+        now: Duration,
+        taken_at: f64,
+        kernel: Result<Verdict, Missing>,
+        gateway: Option<Result<Verdict, Missing>>,
+    ) -> Verdicts {
+        let (agree, cause) = match (&kernel, &gateway) {
+            (Ok(kernel), Some(Ok(gateway))) => self.compare(now, kernel, gateway),
+            (Err(why), _) => {
+                self.missing(DifferenceKind::KernelBlind, format!("no verdict by the kernel: {why}"))
+            }
+            (_, None) => self.missing(
+                DifferenceKind::NoGateway,
+                "no gateway is asked: start the probe with GATEWAY_URL".to_owned(),
+            ),
+            (_, Some(Err(why))) => {
+                self.missing(DifferenceKind::GatewayUnreadable, format!("no verdict of the gateway: {why}"))
+            }
+        };
+        let (cause_kind, cause) = cause.unzip();
+        Verdicts {
+            taken_at,
+            kernel: kernel.ok(),
+            gateway: gateway.and_then(Result::ok),
+            agree,
+            cause_kind,
+            cause,
+        }
+    }
+
+    fn missing(
+        &mut self,
+        kind: DifferenceKind,
+        why: String,
+    ) -> (Option<bool>, Option<(DifferenceKind, String)>) {
+        *self = Self::default();
+        (None, Some((kind, why)))
+    }
+
+    fn compare(
+        &mut self,
+        now: Duration,
+        kernel: &Verdict,
+        gateway: &Verdict,
+    ) -> (Option<bool>, Option<(DifferenceKind, String)>) {
+        let (by_kernel, by_gateway) = (opinion(kernel), opinion(gateway));
+        let ahead = self.gateway.said(&by_kernel, now).map(|ago| ("kernel", "gateway", ago));
+        let ahead =
+            ahead.or_else(|| self.kernel.said(&by_gateway, now).map(|ago| ("gateway", "kernel", ago)));
+        let same = by_kernel == by_gateway;
+        self.kernel.say(now, by_kernel);
+        self.gateway.say(now, by_gateway);
+        if same {
+            self.differ_since = None;
+            return (Some(true), None);
+        }
+        let both = format!("the kernel says {}, the gateway {}", in_words(kernel), in_words(gateway));
+        let since = *self.differ_since.get_or_insert(now);
+        if let Some((behind, ahead, ago)) = ahead {
+            let why = format!(
+                "{both}; the {behind} says what the {ahead} said {:.0} s ago: a change is on its way",
+                ago.as_secs_f64()
+            );
+            return (Some(true), Some((DifferenceKind::Changing, why)));
+        }
+        if is_at_threshold(kernel, gateway) {
+            self.differ_since = None;
+            let why = format!("{both}: the same figure, at the threshold between the two");
+            return (Some(true), Some((DifferenceKind::Threshold, why)));
+        }
+        if now < since + CHANGE {
+            return (None, Some((DifferenceKind::Changing, format!("{both}, and have for less than 5 s"))));
+        }
+        let (kind, why) = why(kernel, gateway);
+        (Some(false), Some((kind, format!("{both}: {why}"))))
+    }
+}
+
+impl Said {
+    /// How long ago this was said, if it was.
+    fn said(&self, opinion: &Opinion, now: Duration) -> Option<Duration> {
+        let (at, _) = self.0.iter().rev().find(|(_, said)| said == opinion)?;
+        now.checked_sub(*at).filter(|ago| *ago <= CHANGE)
+    }
+
+    fn say(&mut self, now: Duration, opinion: Opinion) {
+        self.0.push_back((now, opinion));
+        while self.0.front().is_some_and(|(at, _)| *at + CHANGE < now) {
+            self.0.pop_front();
+        }
+    }
+}
+
+fn opinion(verdict: &Verdict) -> Opinion {
+    (verdict.state, verdict.reason, verdict.shard_id, verdict.key.clone())
+}
+
+fn in_words(verdict: &Verdict) -> String {
+    let mut words = verdict.state.name().to_owned();
+    if let Some(shard) = verdict.shard_id {
+        words += &format!(" (shard {shard}");
+        match (&verdict.key, verdict.reason) {
+            (Some(key), _) => words += &format!(", key {key:?})"),
+            (None, Some(reason)) => words += &format!(", {reason})"),
+            (None, None) => words += ")",
+        }
+    }
+    words
+}
+
+/// Neighbouring states about the same shard, if both name one, and the same figure.
+fn is_at_threshold(kernel: &Verdict, gateway: &Verdict) -> bool {
+    let place = |state| State::ALL.iter().position(|one| *one == state).unwrap_or_default();
+    let blames = kernel.shard_id.zip(gateway.shard_id).is_none_or(|(a, b)| a == b)
+        && kernel.key.as_ref().zip(gateway.key.as_ref()).is_none_or(|(a, b)| a == b);
+    if place(kernel.state).abs_diff(place(gateway.state)) != 1 || !blames {
+        return false;
+    }
+    if kernel.state.min(gateway.state) == State::NotEnoughTraffic {
+        return share_more(kernel, gateway).abs() <= RATE_SLACK;
+    }
+    let bounds = kernel.lower_bound.zip(gateway.lower_bound);
+    bounds.is_some_and(|(a, b)| (a - b).abs() <= BOUND_SLACK)
+}
+
+/// By what part the kernel's rate of requests is larger than the gateway's; negative when it is smaller.
+#[expect(clippy::cast_precision_loss, reason = "requests of ten seconds are far below 2^53")]
+fn share_more(kernel: &Verdict, gateway: &Verdict) -> f64 {
+    let rate = |verdict: &Verdict| verdict.requests as f64 / verdict.window_seconds.max(f64::MIN_POSITIVE);
+    let (kernel, gateway) = (rate(kernel), rate(gateway));
+    (kernel - gateway) / kernel.max(gateway).max(f64::MIN_POSITIVE)
+}
+
+fn why(kernel: &Verdict, gateway: &Verdict) -> (DifferenceKind, &'static str) {
+    let more = share_more(kernel, gateway);
+    if more > RATE_SLACK {
+        let why = "the kernel counts more requests than the gateway sent; some reach the shards without it, or it was reset";
+        return (DifferenceKind::Bypassed, why);
+    }
+    if more < -RATE_SLACK {
+        return (DifferenceKind::Unseen, "the gateway sent more requests than the kernel counts");
+    }
+    let by_key = gateway.reason == Some(Reason::HotKey) && kernel.reason != Some(Reason::HotKey);
+    if by_key && kernel.shard_id == gateway.shard_id {
+        return (DifferenceKind::Writes, "that key is written, and the kernel reads the keys of reads alone");
+    }
+    (DifferenceKind::Unexplained, "it cannot be told why")
+}
+
+#[cfg(test)]
+mod tests;
