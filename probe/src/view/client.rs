@@ -163,6 +163,26 @@ pub struct AppLatency {
     pub latency: Vec<Bucket>,
 }
 
+/// `/api/verdict`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Verdicts {
+    /// From kernel counts alone.
+    pub kernel: Option<Sentence>,
+    /// The gateway's own.
+    pub gateway: Option<Sentence>,
+    /// Whether they are the same.
+    pub agree: Option<bool>,
+    /// Why not, or why there is a difference all the same.
+    pub cause: Option<String>,
+}
+
+/// A verdict in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Sentence {
+    /// All of it.
+    pub sentence: String,
+}
+
 impl Client {
     /// For the probe at `base`, `http://host:port`.
     ///
@@ -197,6 +217,14 @@ impl Client {
     /// Why there are none, in a few words.
     pub async fn latency(&self) -> Result<Latencies, String> {
         self.get("/api/latency").await
+    }
+
+    /// Both verdicts on all shards.
+    ///
+    /// # Errors
+    /// Why there are none, in a few words.
+    pub async fn verdicts(&self) -> Result<Verdicts, String> {
+        self.get("/api/verdict").await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {

@@ -73,7 +73,9 @@ async fn read(client: &Client) -> Result<Reading, String> {
     // The comparison last: it waits until nothing moves, if that is soon.
     let (shards, latencies) = tokio::try_join!(client.shards(), client.latency())?;
     let (_, compare) = client.compare().await?;
-    Ok(Reading { shards, latencies, compare })
+    // An older probe has none.
+    let verdicts = client.verdicts().await.unwrap_or_default();
+    Ok(Reading { shards, latencies, compare, verdicts })
 }
 
 /// What the reading thread has to say.

@@ -4,6 +4,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::model::{Model, Row, Verdict};
+use crate::view::client::{Sentence, Verdicts};
 
 /// Title, problem, two rows of headings, and the sum.
 const FIXED: usize = 5;
@@ -62,6 +63,12 @@ fn body(model: &Model, width: usize, height: usize) -> Vec<Line<'static>> {
     lines.push(sum_line(&model.rows));
 
     let mut left = height.saturating_sub(lines.len() + 1);
+    let verdicts = verdicts(model, width);
+    if !verdicts.is_empty() && left > 1 {
+        lines.push(Line::default());
+        lines.extend(verdicts.into_iter().take((left * 2 / 3).max(1)));
+    }
+    left = height.saturating_sub(lines.len() + 1);
     let notes: Vec<_> = model.rows.iter().flat_map(|row| notes(row, width)).collect();
     if !notes.is_empty() && left > 1 {
         lines.push(Line::default());
@@ -120,9 +127,29 @@ fn notes(row: &Row, width: usize) -> Vec<Line<'static>> {
         return Vec::new();
     }
     let Some(cause) = &row.cause else { return Vec::new() };
-    let style = verdict(row.verdict).1;
+    wrapped(&format!("shard {}: {cause}", row.shard_id), verdict(row.verdict).1, width)
+}
+
+/// Whether a shard is hot, by both witnesses, and whether they agree.
+fn verdicts(model: &Model, width: usize) -> Vec<Line<'static>> {
+    let Verdicts { kernel, gateway, agree, cause } = &model.verdicts;
+    let said = |by: &str, told: &Option<Sentence>| {
+        let told =
+            told.as_ref().map(|told| wrapped(&format!("{by}: {}", told.sentence), Style::default(), width));
+        told.unwrap_or_default()
+    };
+    let mut lines = said("kernel", kernel);
+    lines.extend(said("gateway", gateway));
+    if let (Some(false), Some(cause)) = (agree, cause) {
+        lines.extend(wrapped(&format!("verdicts differ: {cause}"), verdict(Verdict::Differs).1, width));
+    }
+    lines
+}
+
+/// A text in as many lines as it takes.
+fn wrapped(text: &str, style: Style, width: usize) -> Vec<Line<'static>> {
     let mut lines: Vec<String> = Vec::new();
-    for word in format!("shard {}: {cause}", row.shard_id).split_whitespace() {
+    for word in text.split_whitespace() {
         match lines.last_mut() {
             Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
                 line.push(' ');

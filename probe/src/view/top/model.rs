@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::quantile::{between, quantile};
 use crate::app_metrics::Bucket;
 use crate::view::client::{
-    AppLatency, Compare, ComparedShard, CountedShard, Latencies, Shards, TimedShard, TopKey,
+    AppLatency, Compare, ComparedShard, CountedShard, Latencies, Shards, TimedShard, TopKey, Verdicts,
 };
 
 /// All that a probe says at a moment.
@@ -14,6 +14,7 @@ pub(super) struct Reading {
     pub(super) shards: Shards,
     pub(super) latencies: Latencies,
     pub(super) compare: Compare,
+    pub(super) verdicts: Verdicts,
 }
 
 /// What is shown.
@@ -27,6 +28,8 @@ pub(super) struct Model {
     pub(super) span: Option<f64>,
     /// The most loaded first.
     pub(super) rows: Vec<Row>,
+    /// Whether a shard is hot.
+    pub(super) verdicts: Verdicts,
     previous: Option<Reading>,
 }
 
@@ -66,7 +69,8 @@ pub(super) enum Verdict {
 
 impl Model {
     pub(super) fn new(origin: String) -> Self {
-        Self { origin, problem: None, span: None, rows: Vec::new(), previous: None }
+        let verdicts = Verdicts::default();
+        Self { origin, problem: None, span: None, rows: Vec::new(), verdicts, previous: None }
     }
 
     /// Takes a reading in.
@@ -82,6 +86,7 @@ impl Model {
             load_b.total_cmp(&load_a).then(a.shard_id.cmp(&b.shard_id))
         });
         self.rows = rows;
+        self.verdicts = now.verdicts.clone();
         self.previous = Some(now);
     }
 

@@ -116,6 +116,31 @@ fn a_probe_that_does_not_answer_is_named_over_the_last_figures() {
 }
 
 #[test]
+fn both_verdicts_are_told_in_words() {
+    let mut model = model();
+    let told = |sentence: &str| Some(Sentence { sentence: sentence.to_owned() });
+    let long = "Shard 0 is critical: it gets 3.28 times its fair share (82.1 % of 1300 requests in 10 s).";
+    model.verdicts =
+        Verdicts { kernel: told(long), gateway: told("The load is balanced."), ..Verdicts::default() };
+    let found = text(&drawn(&model, 80, 24));
+    assert_eq!(
+        found[10..13],
+        [
+            "kernel: Shard 0 is critical: it gets 3.28 times its fair share (82.1 % of 1300",
+            "    requests in 10 s).",
+            "gateway: The load is balanced.",
+        ]
+    );
+    // What follows has its room still.
+    assert!(found.iter().any(|line| line.starts_with("shard 1: 37 requests")), "{found:?}");
+    model.verdicts.agree = Some(false);
+    model.verdicts.cause = Some("it cannot be told why".to_owned());
+    let terminal = drawn(&model, 80, 24);
+    assert_eq!(text(&terminal)[13], "verdicts differ: it cannot be told why");
+    assert_eq!(terminal.backend().buffer()[(0, 13)].fg, Color::Red);
+}
+
+#[test]
 fn before_two_readings_there_are_no_figures() {
     let mut model = Model::new("attached for this command".to_owned());
     assert_eq!(

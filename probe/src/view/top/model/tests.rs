@@ -39,6 +39,7 @@ fn reading(taken_at: f64, requests: [u64; 2]) -> Reading {
         shards: Shards { taken_at, shards: shards.collect() },
         latencies: Latencies { shards: timed.collect() },
         compare: Compare { taken_at, shards: compared.collect(), ..Compare::default() },
+        verdicts: Verdicts::default(),
     }
 }
 
