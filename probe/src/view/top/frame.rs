@@ -66,7 +66,7 @@ fn body(model: &Model, width: usize, height: usize) -> Vec<Line<'static>> {
     let verdicts = verdicts(model, width);
     if !verdicts.is_empty() && left > 1 {
         lines.push(Line::default());
-        lines.extend(verdicts.into_iter().take((left * 2 / 3).max(1)));
+        lines.extend(verdicts.into_iter().take((left - left / 3).max(1)));
     }
     left = height.saturating_sub(lines.len() + 1);
     let notes: Vec<_> = model.rows.iter().flat_map(|row| notes(row, width)).collect();

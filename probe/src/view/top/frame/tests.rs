@@ -138,6 +138,7 @@ fn both_verdicts_are_told_in_words() {
     let terminal = drawn(&model, 80, 24);
     assert_eq!(text(&terminal)[13], "verdicts differ: it cannot be told why");
     assert_eq!(terminal.backend().buffer()[(0, 13)].fg, Color::Red);
+    assert!(plain(&model, 80).contains("\ngateway: The load is balanced.\n"));
 }
 
 #[test]
