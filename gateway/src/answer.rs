@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::flight::Fetched;
+use crate::flight::{Fetched, Found};
 
 /// A whole answer of a shard.
 pub(crate) struct Answer {
@@ -43,7 +43,7 @@ impl Answer {
         if !got.value.get().starts_with('{') {
             return Err(self.bad("its value is not an object"));
         }
-        Ok(Arc::from(got.value.to_owned()))
+        Ok(Found { value: Arc::from(got.value.to_owned()), shard: self.shard })
     }
 
     /// Whether `key` was stored.
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_value_is_passed_on_as_the_shard_wrote_it() {
         let body = r#"{"key":"k\"1","value":{"b":1.50,"a":[1, 2]},"shard_id":2,"found":true}"#;
-        assert_eq!(answer(200, body).value(&key()).unwrap().get(), r#"{"b":1.50,"a":[1, 2]}"#);
+        assert_eq!(answer(200, body).value(&key()).unwrap().value.get(), r#"{"b":1.50,"a":[1, 2]}"#);
     }
 
     #[test]

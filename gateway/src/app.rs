@@ -13,10 +13,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::{Cache, Settings};
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::error::{Blame, Error};
 use crate::metrics::GatewayMetrics;
+use crate::mitigation::{MitigationMetrics, Mitigations, Settings};
 use crate::placement::Placement;
 use crate::routes;
 use crate::stats::Stats;
@@ -44,6 +45,7 @@ pub struct Core {
 pub(crate) struct Shared {
     pub(crate) placement: Placement,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) mitigations: Mitigations,
     pub(crate) stats: Stats,
     pub(crate) page_url: Option<HeaderValue>,
     pub(crate) admin_origins: Vec<HeaderValue>,
@@ -79,10 +81,14 @@ impl Config {
                 Upstream::new(targets, loads, self.connect_timeout, self.upstream_timeout)
             })
             .collect();
-        let settings = Settings { enabled: self.cache_enabled, ttl_seconds: self.cache_ttl_seconds };
+        let settings = Settings::at_start(self.cache_enabled, self.cache_ttl_seconds);
+        let cache = Arc::new(Cache::new(settings.of_cache(), self.cache_max_bytes));
+        let shards = self.shards.count().get() as usize;
+        let switched = MitigationMetrics::register(&metrics)?;
         let shared = Arc::new(Shared {
             placement,
-            cache: Arc::new(Cache::new(settings, self.cache_max_bytes)),
+            mitigations: Mitigations::new(settings, Arc::clone(&cache), shards, switched),
+            cache,
             stats,
             page_url: self.page_url,
             admin_origins: self.admin_origins,
@@ -129,6 +135,10 @@ impl Cores {
             worker.tasks.every("key series", PROMOTION_PERIOD, move || shared.stats.promote());
             let shared = Arc::clone(&self.shared);
             worker.tasks.every("verdict", JUDGE_PERIOD, move || shared.stats.judge());
+            let shared = Arc::clone(&self.shared);
+            worker
+                .tasks
+                .every("hot keys", JUDGE_PERIOD, move || shared.mitigations.tick(shared.stats.keys()));
         }
         let upstream = self.upstreams[worker.index % self.upstreams.len()].clone();
         let core = Core { shared: Arc::clone(&self.shared), upstream, tasks: worker.tasks.clone() };

@@ -2,23 +2,27 @@
 //!
 //! The shard's value of a key is a version that each write raises. A fetch reads the version at some moment of its life
 //! and ends later; a write raises it and later makes the cache forget. A read that begins after a write has ended may
-//! not see an older version, and there is no second fetch while one is out that a read might join.
+//! not see an older version, and there is no second fetch while one is out that a read might join. That holds for copies
+//! that are refreshed ahead, or served past their time to live, as well; and the mode `hot_only` holds hot keys alone.
 
 use proptest::prelude::*;
 use serde_json::value::RawValue;
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use protocol::Key;
+use protocol::{Key, ShardId};
 
-use crate::cache::{Cache, Fetch, Lookup, Settings};
+use crate::cache::{Cache, Ended, Fetch, Lookup, Mode, Settings};
 use crate::error::Error;
-use crate::flight::Flight;
+use crate::flight::{Flight, Found};
 
 const KEYS: usize = 2;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Read(usize),
+    /// A read of this key, as many seconds from now: copies live for 60 s, and 10 s more while they are refreshed.
+    Read(usize, u64),
     /// A fetch that is out gets its answer from the shard.
     FetchReads(usize),
     FetchEnds(usize),
@@ -29,11 +33,14 @@ enum Step {
     WriteEnds(usize),
     Reset,
     OffAndOn,
+    /// These keys are hot from now on, one bit each.
+    Hot(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..KEYS).prop_map(Step::Read),
+        6 => (0..KEYS, prop_oneof![4 => Just(0u64), 2 => Just(55), 2 => Just(65), 1 => Just(71)])
+            .prop_map(|(at, age)| Step::Read(at, age)),
         4 => (0usize..8).prop_map(Step::FetchReads),
         4 => (0usize..8).prop_map(Step::FetchEnds),
         1 => (0usize..8).prop_map(Step::FetchFails),
@@ -41,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..KEYS).prop_map(Step::WriteEnds),
         1 => Just(Step::Reset),
         1 => Just(Step::OffAndOn),
+        1 => (0usize..1 << KEYS).prop_map(Step::Hot),
     ]
 }
 
@@ -55,45 +63,72 @@ struct Out {
     joinable: bool,
 }
 
-fn raw(version: u64) -> Arc<RawValue> {
-    Arc::from(RawValue::from_string(version.to_string()).unwrap())
+fn raw(version: u64) -> Found {
+    let value = Arc::from(RawValue::from_string(version.to_string()).unwrap());
+    Found { value, shard: ShardId(0) }
 }
 
-fn version(value: &RawValue) -> u64 {
-    value.get().parse().unwrap()
+fn version(found: &Found) -> u64 {
+    found.value.get().parse().unwrap()
 }
 
-fn landed(flight: &Flight) -> Result<Arc<RawValue>, Error> {
+fn landed(flight: &Flight) -> Result<Found, Error> {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(flight.landed())
 }
 
-fn cache() -> Arc<Cache> {
-    Arc::new(Cache::new(Settings { enabled: true, ttl_seconds: 60 }, 1 << 20))
+fn settings(mode: Mode) -> Settings {
+    Settings { mode, ttl: Duration::from_secs(60), stale: Some(Duration::from_secs(10)) }
+}
+
+fn cache(mode: Mode) -> Arc<Cache> {
+    Arc::new(Cache::new(settings(mode), 1 << 20))
+}
+
+fn key(at: usize) -> Key {
+    Key::new(&format!("k{at}")).unwrap()
 }
 
 proptest! {
     #[test]
-    fn no_read_sees_less_than_the_writes_that_ended_before_it(steps in prop::collection::vec(step(), 1..80)) {
-        let cache = cache();
-        let key = |at: usize| Key::new(&format!("k{at}")).unwrap();
+    fn no_read_sees_less_than_the_writes_that_ended_before_it(
+        hot_only in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..80),
+    ) {
+        let mode = if hot_only { Mode::HotOnly } else { Mode::All };
+        let cache = cache(mode);
+        let mut hot = 0usize;
+        let is_hot = |hot: usize, at: usize| hot & (1 << at) != 0;
         let (mut landed_writes, mut ended_writes) = ([0u64; KEYS], [0u64; KEYS]);
         let mut out: Vec<Out> = Vec::new();
         for step in steps {
             match step {
-                Step::Read(at) => match cache.look_up(&key(at)) {
-                    Lookup::Hit(value) => prop_assert!(version(&value) >= ended_writes[at]),
-                    Lookup::Joined(flight) => {
-                        let joined = out.iter_mut().find(|out| Arc::ptr_eq(&out.fetch.flight(), &flight));
-                        let joined = joined.expect("a flight that is out");
-                        prop_assert!(joined.joinable && joined.key == at);
-                        joined.least = joined.least.max(ended_writes[at]);
-                    }
-                    Lookup::Absent(fetch) => {
+                Step::Read(at, age) => {
+                    let mut begin = |fetch, least| {
                         prop_assert!(!out.iter().any(|out| out.key == at && out.joinable), "a second fetch");
-                        out.push(Out { key: at, fetch, read: None, least: ended_writes[at], joinable: true });
+                        out.push(Out { key: at, fetch, read: None, least, joinable: true });
+                        Ok(())
+                    };
+                    match cache.look_up(&key(at), Instant::now() + Duration::from_secs(age)) {
+                        Lookup::Hit(found, stale) => {
+                            prop_assert!(version(&found) >= ended_writes[at]);
+                            prop_assert!(stale == (age == 65) && age < 71);
+                        }
+                        Lookup::Refresh(found, stale, fetch) => {
+                            prop_assert!(version(&found) >= ended_writes[at]);
+                            prop_assert!((55..71).contains(&age) && stale == (age == 65));
+                            // Nobody waits for it, but a read may come that does.
+                            begin(fetch, 0)?;
+                        }
+                        Lookup::Joined(flight) => {
+                            let joined = out.iter_mut().find(|out| Arc::ptr_eq(&out.fetch.flight(), &flight));
+                            let joined = joined.expect("a flight that is out");
+                            prop_assert!(joined.joinable && joined.key == at);
+                            joined.least = joined.least.max(ended_writes[at]);
+                        }
+                        Lookup::Absent(fetch) => begin(fetch, ended_writes[at])?,
+                        Lookup::Off => prop_assert!(hot_only && !is_hot(hot, at), "the cache is on"),
                     }
-                    Lookup::Off => prop_assert!(false, "the cache is on"),
-                },
+                }
                 Step::FetchReads(n) => {
                     if let Some(out) = out.get_mut(n) {
                         out.read = out.read.or(Some(landed_writes[out.key]));
@@ -125,23 +160,92 @@ proptest! {
                     out.iter_mut().for_each(|out| out.joinable = false);
                 }
                 Step::OffAndOn => {
-                    cache.change(Some(false), None);
-                    prop_assert!(matches!(cache.look_up(&key(0)), Lookup::Off));
-                    cache.change(Some(true), None);
+                    cache.set(settings(Mode::Off));
+                    prop_assert!(matches!(cache.look_up(&key(0), Instant::now()), Lookup::Off));
+                    cache.set(settings(mode));
                     out.iter_mut().for_each(|out| out.joinable = false);
                 }
+                Step::Hot(keys) => {
+                    hot = keys;
+                    let hot_keys = (0..KEYS).filter(|at| is_hot(hot, *at)).map(key);
+                    cache.admit_only(hot_keys.collect::<HashSet<_>>());
+                }
             }
-            prop_assert!(cache.size() <= KEYS as u64);
+            let most = if hot_only { hot.count_ones() as u64 } else { KEYS as u64 };
+            prop_assert!(cache.size() <= most && cache.held() <= most);
         }
+    }
+}
+
+fn begin(cache: &Arc<Cache>, now: Instant) -> Fetch {
+    match cache.look_up(&key(0), now) {
+        Lookup::Absent(fetch) | Lookup::Refresh(_, _, fetch) => fetch,
+        _ => panic!("there is nothing to fetch"),
+    }
+}
+
+fn hit(cache: &Arc<Cache>, now: Instant) -> (u64, bool) {
+    match cache.look_up(&key(0), now) {
+        Lookup::Hit(found, stale) => (version(&found), stale),
+        _ => panic!("no hit"),
     }
 }
 
 #[test]
 fn an_entry_that_no_write_overtook_is_kept() {
-    let cache = cache();
-    let key = Key::new("k").unwrap();
-    let Lookup::Absent(fetch) = cache.look_up(&key) else { panic!("a new cache has no entry") };
-    fetch.end(Ok(raw(7)));
-    assert!(matches!(cache.look_up(&key), Lookup::Hit(value) if version(&value) == 7));
+    let cache = cache(Mode::All);
+    assert_eq!(begin(&cache, Instant::now()).end(Ok(raw(7))), Ended::Stored);
+    assert_eq!(hit(&cache, Instant::now()), (7, false));
     assert_eq!((cache.size(), cache.held()), (1, 1));
+}
+
+#[test]
+fn a_copy_is_refreshed_ahead_once_and_read_meanwhile() {
+    let cache = cache(Mode::All);
+    let at = |seconds| Instant::now() + Duration::from_secs(seconds);
+    begin(&cache, at(0)).end(Ok(raw(1)));
+    assert_eq!(hit(&cache, at(50)), (1, false));
+    let refresh = begin(&cache, at(55));
+    assert_eq!((hit(&cache, at(55)), hit(&cache, at(65))), ((1, false), (1, true)));
+    assert!(matches!(cache.look_up(&key(0), at(71)), Lookup::Joined(_)), "past its bound nobody gets it");
+    assert_eq!(refresh.end(Ok(raw(2))), Ended::Stored);
+    assert_eq!(hit(&cache, at(50)), (2, false));
+}
+
+#[test]
+fn a_failed_refresh_keeps_the_copy_and_the_next_one_waits_a_second() {
+    let cache = cache(Mode::All);
+    let now = Instant::now();
+    let at = |ms| now + Duration::from_millis(ms);
+    begin(&cache, now).end(Ok(raw(1)));
+    let failed = begin(&cache, at(60_500));
+    let broken = Error::ShardUnavailable { shard: ShardId(0), cause: String::new() };
+    assert_eq!(failed.end(Err(broken)), Ended::Failed);
+    // A second from the failure, which was now.
+    assert_eq!(hit(&cache, at(500)), (1, false));
+    let again = begin(&cache, at(60_500));
+    let gone = protocol::ErrorBody { detail: String::new(), kind: protocol::ErrorKind::NotFound };
+    assert_eq!(again.end(Err(Error::ShardFull { answer: gone })), Ended::Failed);
+    assert!(matches!(cache.look_up(&key(0), now), Lookup::Absent(_)), "the shard has no such key");
+}
+
+#[test]
+fn a_write_overtakes_a_refresh() {
+    let cache = cache(Mode::All);
+    let at = |seconds| Instant::now() + Duration::from_secs(seconds);
+    begin(&cache, at(0)).end(Ok(raw(1)));
+    let refresh = begin(&cache, at(65));
+    cache.forget(&key(0));
+    assert_eq!(refresh.end(Ok(raw(1))), Ended::Overtaken);
+    assert!(matches!(cache.look_up(&key(0), at(0)), Lookup::Absent(_)));
+}
+
+#[test]
+fn without_stale_while_revalidate_a_copy_ends_with_its_time_to_live() {
+    let cache = cache(Mode::All);
+    let at = |seconds| Instant::now() + Duration::from_secs(seconds);
+    begin(&cache, at(0)).end(Ok(raw(1)));
+    cache.set(Settings { stale: None, ..settings(Mode::All) });
+    assert_eq!(hit(&cache, at(59)), (1, false));
+    assert!(matches!(cache.look_up(&key(0), at(61)), Lookup::Absent(_)));
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::app::Core;
 use crate::cache::Lookup;
 use crate::error::Error;
-use crate::flight::Fetched;
+use crate::flight::{Fetched, Found};
 use crate::stats::Served;
 
 /// The answer to a read; the value is passed through as text.
@@ -29,6 +29,21 @@ struct Got<'a> {
     latency_ms: f64,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     coalesced: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stale: bool,
+}
+
+/// How a read was answered.
+struct Answered {
+    served: Served,
+    stale: bool,
+    fetched: Fetched,
+}
+
+impl Answered {
+    fn with(served: Served, fetched: Fetched) -> Self {
+        Self { served, stale: false, fetched }
+    }
 }
 
 /// The answer to a write.
@@ -46,18 +61,19 @@ pub(crate) async fn get(State(core): State<Arc<Core>>, uri: Uri) -> Response {
         Ok(key) => key,
         Err(err) => return core.refuse(err),
     };
-    let shard = core.shared.placement.owner(&key);
-    let (served, fetched) = read(&core, &key, shard).await;
+    let home = core.shared.placement.owner(&key);
+    let Answered { served, stale, fetched } = read(&core, &key, home, began).await;
     let took = began.elapsed();
-    core.shared.stats.read_took(shard, took);
+    core.shared.stats.read_took(home, took);
     match fetched {
-        Ok(value) => json(&Got {
+        Ok(found) => json(&Got {
             key: &key,
-            value: &value,
-            shard_id: shard,
+            value: &found.value,
+            shard_id: found.shard,
             cache_hit: served == Served::Hit,
             latency_ms: milliseconds(took),
             coalesced: served == Served::Coalesced,
+            stale,
         }),
         Err(err) => core.refuse(err),
     }
@@ -69,30 +85,46 @@ pub(crate) fn key_of(uri: &Uri, prefix: &str) -> Result<Key, Error> {
     Ok(Key::from_path_segment(segment)?)
 }
 
-async fn read(core: &Arc<Core>, key: &Key, shard: ShardId) -> (Served, Fetched) {
+async fn read(core: &Arc<Core>, key: &Key, home: ShardId, began: Instant) -> Answered {
     let stats = &core.shared.stats;
-    match core.shared.cache.look_up(key) {
-        Lookup::Hit(value) => {
-            stats.read(key, shard, Served::Hit);
-            (Served::Hit, Ok(value))
+    match core.shared.cache.look_up(key, began) {
+        Lookup::Hit(found, stale) => {
+            stats.read(key, home, Served::Hit, began);
+            hit(core, found, stale)
+        }
+        Lookup::Refresh(found, stale, fetch) => {
+            stats.read(key, home, Served::Hit, began);
+            let (refreshing, key) = (Arc::clone(core), key.clone());
+            drop(core.tasks.spawn("cache refresh", async move {
+                let ended = fetch.end(refreshing.upstream.get(home, &key).await);
+                refreshing.shared.stats.refreshed(ended);
+            }));
+            hit(core, found, stale)
         }
         Lookup::Joined(flight) => {
-            stats.read(key, shard, Served::Coalesced);
-            (Served::Coalesced, flight.landed().await)
+            stats.read(key, home, Served::Coalesced, began);
+            Answered::with(Served::Coalesced, flight.landed().await)
         }
         Lookup::Absent(fetch) => {
-            stats.read(key, shard, Served::Miss);
+            stats.read(key, home, Served::Miss, began);
             let flight = fetch.flight();
             let (upstream, key) = (core.upstream.clone(), key.clone());
             // A task of its own: a client that goes away neither ends it nor makes another read fetch again.
-            drop(core.tasks.spawn("cache fetch", async move { fetch.end(upstream.get(shard, &key).await) }));
-            (Served::Miss, flight.landed().await)
+            drop(core.tasks.spawn("cache fetch", async move { fetch.end(upstream.get(home, &key).await) }));
+            Answered::with(Served::Miss, flight.landed().await)
         }
         Lookup::Off => {
-            stats.read(key, shard, Served::Miss);
-            (Served::Miss, core.upstream.get(shard, key).await)
+            stats.read(key, home, Served::Miss, began);
+            Answered::with(Served::Miss, core.upstream.get(home, key).await)
         }
     }
+}
+
+fn hit(core: &Core, found: Found, stale: bool) -> Answered {
+    if stale {
+        core.shared.stats.stale();
+    }
+    Answered { served: Served::Hit, stale, fetched: Ok(found) }
 }
 
 pub(crate) async fn set(State(core): State<Arc<Core>>, body: Body) -> Response {
@@ -107,7 +139,7 @@ async fn write(core: &Arc<Core>, body: Body, began: Instant) -> Result<Response,
     let body = service::body::read(body).await?;
     let key = SetRequest::parse(&body).map_err(Problem::from)?.key;
     let shard = core.shared.placement.owner(&key);
-    core.shared.stats.write(&key, shard);
+    core.shared.stats.write(&key, shard, began);
     let (upstream, cache, written) = (core.upstream.clone(), Arc::clone(&core.shared.cache), key.clone());
     // A task of its own: when the client goes away, the cached copy must still go once the write has ended.
     let writing = core.tasks.spawn("write", async move {

@@ -1,13 +1,23 @@
 //! One fetch that any number of requests wait for, on whichever runtime they are.
 
+use protocol::ShardId;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::error::Error;
 
-/// What a fetch ends with: the value as the shard wrote it, or why there is none.
-pub(crate) type Fetched = Result<Arc<RawValue>, Error>;
+/// A value, and who gave it.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// As the shard wrote it.
+    pub(crate) value: Arc<RawValue>,
+    /// The shard that holds it.
+    pub(crate) shard: ShardId,
+}
+
+/// What a fetch ends with: a value, or why there is none.
+pub(crate) type Fetched = Result<Found, Error>;
 
 /// A fetch under way. Its result reaches everybody who waits, also those who come after it.
 pub(crate) struct Flight {

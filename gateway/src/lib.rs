@@ -3,7 +3,7 @@
 //! The path of one read: [`routes`] → `data` (takes the key from the raw path) → `placement` (which shard) → `cache` (a
 //! copy, or a `flight` to join or to begin) → `upstream` (the call to the shard, over `wire`) → `answer` (what the shard said) → back
 //! through `flight` to everybody who waits. A write goes `data` → `upstream` and then makes the `cache` forget.
-//! `stats` counts on the way, `loads` what the shards were sent, with the verdict on it; `admin` and `overview` answer the rest.
+//! `mitigation` has the switches. `stats` counts on the way, `loads` what the shards were sent, with the verdict on it; `admin` and `overview` answer the rest.
 //!
 //! One runtime a core serves its own connections with its own client to the shards; cache and statistics are shared.
 
@@ -18,10 +18,12 @@ mod cache;
 #[cfg(test)]
 mod cache_model;
 mod data;
+mod entries;
 mod flight;
 mod key_counts;
 mod loads;
 mod metrics;
+mod mitigation;
 mod origin;
 mod overview;
 mod placement;

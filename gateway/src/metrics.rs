@@ -6,6 +6,8 @@ use service::key_series::KeySeries;
 use service::metrics::Metrics;
 use std::num::NonZeroU32;
 
+use crate::cache::Ended;
+
 /// The gateway's metrics. Counters never fall, whatever is reset.
 pub(crate) struct GatewayMetrics {
     pub(crate) shards: Vec<ShardMetrics>,
@@ -16,6 +18,8 @@ pub(crate) struct GatewayMetrics {
     pub(crate) keys: KeySeries,
     pub(crate) errors: IntCounterVec,
     pub(crate) hot_partition: HotPartition,
+    pub(crate) stale: IntCounter,
+    refreshes: [(Ended, IntCounter); 3],
 }
 
 /// The series of one shard.
@@ -63,6 +67,16 @@ impl GatewayMetrics {
                 })
             })
             .collect::<Result<_, prometheus::Error>>()?;
+        let refreshes = metrics.counters(
+            "gateway_cache_refreshes_total",
+            "Fetches in the background for a copy that is still served, by result: stored, failed (the copy stays) or overtaken.",
+            &["result"],
+        )?;
+        let refreshes = [
+            (Ended::Stored, refreshes.get_metric_with_label_values(&["stored"])?),
+            (Ended::Failed, refreshes.get_metric_with_label_values(&["failed"])?),
+            (Ended::Overtaken, refreshes.get_metric_with_label_values(&["overtaken"])?),
+        ];
         let key_family = metrics.counters(
             "gateway_key_access_total",
             "Reads and writes of the most accessed keys, each counted from the moment its key got a series.",
@@ -85,6 +99,11 @@ impl GatewayMetrics {
             )?,
             cache_size: metrics.gauge("gateway_cache_size", "Entries in the cache; may include some that expired within the last second.")?,
             hot_partition,
+            stale: metrics.counter(
+                "gateway_cache_stale_total",
+                "Reads answered with a copy past its time to live, while a fetch brings a new one.",
+            )?,
+            refreshes,
             keys: KeySeries::new(key_family, &[], untracked),
             errors: metrics.counters(
                 "gateway_errors_total",
@@ -92,5 +111,11 @@ impl GatewayMetrics {
                 &["blame", "kind"],
             )?,
         })
+    }
+
+    /// The counter of refreshes that ended so.
+    pub(crate) fn refreshes(&self, ended: Ended) -> &IntCounter {
+        let [(_, first), ..] = &self.refreshes;
+        self.refreshes.iter().find(|(other, _)| *other == ended).map_or(first, |(_, counter)| counter)
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::app::Core;
 use crate::error::Error;
+use crate::mitigation;
 
 /// The body of `/stats`.
 #[derive(Serialize)]
@@ -20,6 +21,7 @@ struct Report {
     #[serde(flatten)]
     stats: GatewayStats,
     verdict: Verdict<Key>,
+    mitigation: mitigation::Report,
 }
 
 pub(crate) async fn health() -> Json<Value> {
@@ -30,9 +32,9 @@ pub(crate) async fn stats(State(core): State<Arc<Core>>) -> Response {
     // Counting a large cache and ranking the keys takes milliseconds, which requests on this core shall not wait for.
     let shared = Arc::clone(&core.shared);
     let report = tokio::task::spawn_blocking(move || {
-        let cache = &shared.cache;
-        let stats = shared.stats.report(cache.settings(), cache.size());
-        Report { stats, verdict: shared.stats.loads().verdict() }
+        let stats = shared.stats.report(&shared.mitigations.settings(), shared.cache.size());
+        let (verdict, mitigation) = (shared.stats.loads().verdict(), shared.mitigations.report());
+        Report { stats, verdict, mitigation }
     });
     match report.await {
         Ok(report) => Json(report).into_response(),

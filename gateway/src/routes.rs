@@ -8,12 +8,13 @@ use service::problem::{method_not_allowed, no_such_route};
 use std::sync::Arc;
 
 use crate::app::Core;
-use crate::{admin, data, origin, overview};
+use crate::{admin, data, mitigation, origin, overview};
 
 /// All routes, for the core they run on.
 pub fn router(core: Arc<Core>) -> Router {
     let admin = Router::new()
-        .route("/admin/cache", post(admin::cache))
+        .route("/admin/cache", post(mitigation::api::cache))
+        .route("/admin/mitigation", get(mitigation::api::show).post(mitigation::api::change))
         .route("/admin/reset", post(admin::reset))
         .route("/admin/shard-mapping/{key}", get(admin::shard_mapping))
         .method_not_allowed_fallback(method_not_allowed)

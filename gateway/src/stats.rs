@@ -1,5 +1,6 @@
 //! What the gateway counts: metrics that never fall, and the figures of `/stats`, which a reset takes back to 0.
 
+use hotspot::window::Access;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use protocol::body::{GatewayStats, ShardRequests, TopKey};
@@ -8,11 +9,12 @@ use protocol::{Key, ShardId};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cache::Settings;
+use crate::cache::Ended;
 use crate::error::Error;
 use crate::key_counts::KeyCounts;
 use crate::loads::Loads;
 use crate::metrics::{GatewayMetrics, ShardMetrics};
+use crate::mitigation::{CacheMode, Settings};
 
 /// Keys that are ranked when it is decided which get a series. More than get one, so that a key which has one and is
 /// overtaken by a little is still seen with its count.
@@ -53,13 +55,14 @@ struct Figures {
 impl Stats {
     pub(crate) fn new(metrics: GatewayMetrics) -> Self {
         let at_reset = Mutex::new(Figures { sent: vec![0; metrics.shards.len()], ..Figures::default() });
-        let loads = Arc::new(Loads::new(metrics.shards.len()));
+        let (loads, keys) =
+            (Arc::new(Loads::new(metrics.shards.len())), KeyCounts::new(metrics.shards.len()));
         let (started, started_at) = (Instant::now(), service::clock::unix_seconds());
-        Self { metrics, keys: KeyCounts::new(), loads, at_reset, started, started_at }
+        Self { metrics, keys, loads, at_reset, started, started_at }
     }
 
     /// Counts a read at the moment it is known how it is served; a client that goes away is counted too.
-    pub(crate) fn read(&self, key: &Key, shard: ShardId, served: Served) {
+    pub(crate) fn read(&self, key: &Key, shard: ShardId, served: Served, now: Instant) {
         let total = match served {
             Served::Hit => &self.metrics.hits,
             Served::Miss => &self.metrics.misses,
@@ -69,15 +72,15 @@ impl Stats {
         if let Some(metrics) = self.shard(shard) {
             if served == Served::Hit { metrics.gets_from_cache.inc() } else { metrics.gets.inc() }
         }
-        self.access(key);
+        self.access(key, shard, Access::Read, now);
     }
 
     /// Counts a write.
-    pub(crate) fn write(&self, key: &Key, shard: ShardId) {
+    pub(crate) fn write(&self, key: &Key, shard: ShardId, now: Instant) {
         if let Some(metrics) = self.shard(shard) {
             metrics.sets.inc();
         }
-        self.access(key);
+        self.access(key, shard, Access::Write, now);
     }
 
     /// Notes how long an answered read took.
@@ -122,6 +125,21 @@ impl Stats {
         }
     }
 
+    /// Counts an answer with a copy past its time to live.
+    pub(crate) fn stale(&self) {
+        self.metrics.stale.inc();
+    }
+
+    /// Counts a refresh in the background by what became of it.
+    pub(crate) fn refreshed(&self, ended: Ended) {
+        self.metrics.refreshes(ended).inc();
+    }
+
+    /// What clients asked for, by key.
+    pub(crate) fn keys(&self) -> &KeyCounts {
+        &self.keys
+    }
+
     /// What the shards were sent.
     pub(crate) fn loads(&self) -> &Arc<Loads> {
         &self.loads
@@ -136,7 +154,7 @@ impl Stats {
     }
 
     /// The body of `/stats`.
-    pub(crate) fn report(&self, cache: Settings, cache_size: u64) -> GatewayStats {
+    pub(crate) fn report(&self, settings: &Settings, cache_size: u64) -> GatewayStats {
         // The lock keeps a reset from falling between the two readings.
         let (figures, sent) = {
             let at_reset = self.at_reset.lock();
@@ -151,8 +169,8 @@ impl Stats {
         let gets = figures.hits + figures.misses + figures.coalesced;
         GatewayStats {
             num_shards: u32::try_from(self.metrics.shards.len()).unwrap_or(u32::MAX),
-            cache_enabled: cache.enabled,
-            cache_ttl_seconds: cache.ttl_seconds,
+            cache_enabled: settings.cache != CacheMode::Off,
+            cache_ttl_seconds: settings.ttl_seconds,
             cache_size,
             cache_hits: figures.hits,
             cache_misses: figures.misses,
@@ -176,8 +194,8 @@ impl Stats {
         self.metrics.shards.iter().map(|shard| shard.sent.clone())
     }
 
-    fn access(&self, key: &Key) {
-        self.keys.add(key);
+    fn access(&self, key: &Key, home: ShardId, access: Access, now: Instant) {
+        self.keys.add(key, home, access, now);
         self.metrics.keys.count(key);
     }
 

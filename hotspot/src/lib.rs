@@ -2,16 +2,18 @@
 //!
 //! An access enters a [`counter::KeyCounter`] (totals since a reset) and a [`window::Window`] (the last 10 s); [`striped`]
 //! holds counts apart for several cores. [`promotion::Promotion`] decides which keys deserve a metric of their own,
-//! [`hot_keys`] which of them are hot on one shard. Once a second a [`detector::Detector`] looks at the windows of all
-//! shards: [`skew`] gives the figures, [`judge`] state and reason, and out comes a [`verdict::Verdict`]. [`predict`] says
-//! what a key stream and a placement must produce, [`zipf_fit`] what stream it was, [`spread`] where load goes that is
-//! copied, forwarded or placed anew, and [`what_if`] ranks the mitigations for the load there is.
+//! [`hot_keys`] which of them are hot on one shard, [`hot_set`] which of all. Once a second a [`detector::Detector`] looks
+//! at the windows of all shards: [`skew`] gives the figures, [`judge`] state and reason, and out comes a
+//! [`verdict::Verdict`]. [`predict`] says what a key stream and a placement must produce, [`zipf_fit`] what stream it was,
+//! [`spread`] where load goes that is copied, forwarded or placed anew, and [`what_if`] ranks the mitigations for the load
+//! there is.
 //!
 //! Nothing here reads a clock: time is an argument. Nothing here does I/O.
 
 pub mod counter;
 pub mod detector;
 pub mod hot_keys;
+pub mod hot_set;
 pub mod judge;
 pub mod predict;
 pub mod promotion;

@@ -39,7 +39,7 @@ pub struct GatewayGet {
     pub key: Key,
     /// What the shard holds, or held when the cached copy was made.
     pub value: Map<String, Value>,
-    /// The shard that owns the key.
+    /// The shard that gave the value.
     pub shard_id: ShardId,
     /// Whether the answer came from the cache.
     pub cache_hit: bool,
@@ -48,6 +48,9 @@ pub struct GatewayGet {
     /// Present and true for a request that waited for another's fetch.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub coalesced: bool,
+    /// Present and true for a copy past its time to live.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 /// The gateway's answer to `POST /data`.

@@ -7,6 +7,7 @@
 //! | `caching` | hits and misses, time to live, switch, reset, bound |
 //! | `stampede` | one fetch for any number of readers, whatever happens to it |
 //! | `writing` | a write leaves no older copy behind |
+//! | `mitigating` | the switches, and the cache for hot keys alone |
 //! | `failing` | what a shard can do wrong, and which calls are repeated |
 //! | `refusing` | bad input: status and kind, nothing sent, nothing counted |
 //! | `origins` | what pages of other origins may do |
@@ -23,6 +24,7 @@ mod failing;
 mod judging;
 mod living;
 mod measuring;
+mod mitigating;
 mod origins;
 mod placing;
 mod refusing;

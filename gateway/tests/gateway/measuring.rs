@@ -24,6 +24,7 @@ async fn the_families_that_dashboards_rely_on_are_there_with_their_labels() {
         "gateway_cache_misses_total",
         "gateway_cache_coalesced_total",
         "gateway_key_access_untracked_total",
+        "gateway_cache_stale_total",
     ]
     .map(str::to_owned)
     .into();
@@ -33,6 +34,15 @@ async fn the_families_that_dashboards_rely_on_are_there_with_their_labels() {
     }
     for reason in ["hot_key", "placement", "shard_down"] {
         expected.insert(format!(r#"hot_partition_reason{{reason="{reason}"}}"#));
+    }
+    for result in ["stored", "failed", "overtaken"] {
+        expected.insert(format!(r#"gateway_cache_refreshes_total{{result="{result}"}}"#));
+    }
+    for mitigation in ["cache", "hot_only_cache", "stale_while_revalidate"] {
+        expected.insert(format!(r#"gateway_mitigation_enabled{{mitigation="{mitigation}"}}"#));
+        expected.insert(format!(
+            r#"gateway_mitigation_changes_total{{mitigation="{mitigation}",reason="request"}}"#
+        ));
     }
     // Every shard has its series from the start, so that a rate can be taken of the first request.
     for id in 0..2 {

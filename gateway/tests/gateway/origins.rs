@@ -22,7 +22,9 @@ async fn post(bench: &Bench, path: &str, origin: &str, content_type: &str) -> An
 async fn a_page_of_a_listed_origin_may_call_with_json() {
     let bench = bench().await;
     for content_type in ["application/json", "application/json; charset=utf-8", "Application/JSON"] {
-        for (path, origin) in [("/admin/cache", PAGE), ("/admin/reset", "http://127.0.0.1:9010")] {
+        for (path, origin) in
+            [("/admin/cache", PAGE), ("/admin/mitigation", PAGE), ("/admin/reset", "http://127.0.0.1:9010")]
+        {
             let answer = post(&bench, path, origin, content_type).await;
             assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, Some(origin)));
             assert_eq!(answer.header("vary"), Some("origin"));
@@ -34,7 +36,7 @@ async fn a_page_of_a_listed_origin_may_call_with_json() {
 #[tokio::test]
 async fn anything_else_from_a_page_is_refused_and_changes_nothing() {
     let bench = bench().await;
-    for path in ["/admin/cache", "/admin/reset"] {
+    for path in ["/admin/cache", "/admin/mitigation", "/admin/reset"] {
         for origin in ["http://evil.example", "null", "http://localhost:9011", "https://localhost:9010", ""] {
             let answer = post(&bench, path, origin, "application/json").await;
             answer.assert_error(403, "origin_not_allowed");

@@ -77,7 +77,7 @@ async fn stats() {
         "started_at": stats["started_at"], "shard_requests": [{"shard_id": 0, "requests": 3}],
         "shard_requests_total": [{"shard_id": 0, "requests": 3}],
         "top_keys": [{"key": "a", "count": 3, "error": 0}, {"key": "b", "count": 2, "error": 0}],
-        "verdict": stats["verdict"],
+        "verdict": stats["verdict"], "mitigation": bench.get("/admin/mitigation").await.json(),
     });
     assert_eq!(stats, expected);
     assert_eq!(stats["verdict"]["state"], "not enough traffic");
@@ -108,8 +108,8 @@ async fn shard_mapping() {
     let answer = bench.get("/admin/shard-mapping/user%2F0").await;
     let body = answer.json();
     let shard = usize::try_from(body["shard_id"].as_u64().unwrap()).unwrap();
-    let expected =
-        json!({"key": "user/0", "shard_id": shard, "shard_url": format!("http://{}", stubs[shard].addr)});
+    let expected = json!({"key": "user/0", "shard_id": shard, "shard_url": format!("http://{}", stubs[shard].addr),
+               "replicas": [shard]});
     assert_eq!((answer.status, body), (200, expected));
 }
 

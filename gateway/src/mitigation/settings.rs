@@ -1,0 +1,245 @@
+//! The switches of `/admin/mitigation`: their values, and the body that changes them.
+
+use protocol::ErrorKind;
+use protocol::limits::TTL_SECONDS;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use service::problem::Problem;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::cache;
+
+/// How long a copy may be served past its time to live, in seconds.
+const STALE_SECONDS: RangeInclusive<u64> = 1..=3_600;
+
+/// For which keys there is a cache, as the wire names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CacheMode {
+    Off,
+    All,
+    HotOnly,
+}
+
+/// Every switch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Settings {
+    pub(crate) cache: CacheMode,
+    pub(crate) ttl_seconds: u64,
+    pub(crate) stale_while_revalidate: bool,
+    pub(crate) stale_seconds: u64,
+}
+
+impl Settings {
+    /// Those of a gateway that starts.
+    pub(crate) fn at_start(cache_enabled: bool, ttl_seconds: u64) -> Self {
+        Self {
+            cache: if cache_enabled { CacheMode::All } else { CacheMode::Off },
+            ttl_seconds,
+            stale_while_revalidate: false,
+            stale_seconds: 10,
+        }
+    }
+
+    /// Those of the cache among them.
+    pub(crate) fn of_cache(&self) -> cache::Settings {
+        cache::Settings {
+            mode: match self.cache {
+                CacheMode::Off => cache::Mode::Off,
+                CacheMode::All => cache::Mode::All,
+                CacheMode::HotOnly => cache::Mode::HotOnly,
+            },
+            ttl: Duration::from_secs(self.ttl_seconds),
+            stale: self.stale_while_revalidate.then(|| Duration::from_secs(self.stale_seconds)),
+        }
+    }
+}
+
+/// What a body asks for; what is missing keeps its value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) cache: Option<CacheMode>,
+    pub(crate) ttl_seconds: Option<u64>,
+    pub(crate) stale_while_revalidate: Option<bool>,
+    pub(crate) stale_seconds: Option<u64>,
+}
+
+impl Change {
+    /// Reads the body of `POST /admin/mitigation`; fields it does not know are ignored.
+    ///
+    /// # Errors
+    /// 400 that names the field, its value and what is allowed.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Problem> {
+        let fields = object(body, r#"{"cache":"hot_only","ttl_seconds":60}"#)?;
+        Ok(Self {
+            cache: fields.word("cache", "off, all or hot_only")?,
+            ttl_seconds: fields.integer("ttl_seconds", TTL_SECONDS)?,
+            stale_while_revalidate: fields.switch("stale_while_revalidate")?,
+            stale_seconds: fields.integer("stale_seconds", STALE_SECONDS)?,
+        })
+    }
+
+    /// Reads the body of `POST /admin/cache`, which knows `enabled` and `ttl_seconds` alone.
+    ///
+    /// # Errors
+    /// As [`Change::parse`].
+    pub(crate) fn parse_cache(body: &[u8]) -> Result<Self, Problem> {
+        let fields = object(body, r#"{"enabled":true,"ttl_seconds":60}"#)?;
+        let mode = |enabled| if enabled { CacheMode::All } else { CacheMode::Off };
+        Ok(Self {
+            cache: fields.switch("enabled")?.map(mode),
+            ttl_seconds: fields.integer("ttl_seconds", TTL_SECONDS)?,
+            ..Self::default()
+        })
+    }
+
+    /// `settings` with this change.
+    pub(crate) fn apply(&self, settings: &mut Settings) {
+        fn set<T: Clone>(to: &mut T, from: Option<&T>) {
+            if let Some(value) = from {
+                to.clone_from(value);
+            }
+        }
+        set(&mut settings.cache, self.cache.as_ref());
+        set(&mut settings.ttl_seconds, self.ttl_seconds.as_ref());
+        set(&mut settings.stale_while_revalidate, self.stale_while_revalidate.as_ref());
+        set(&mut settings.stale_seconds, self.stale_seconds.as_ref());
+    }
+}
+
+/// The fields of a body.
+struct Fields(Map<String, Value>);
+
+fn object(body: &[u8], example: &str) -> Result<Fields, Problem> {
+    let fields = serde_json::from_slice(body);
+    fields.map(Fields).map_err(|err| bad(format!("the body must be an object such as {example}: {err}")))
+}
+
+impl Fields {
+    fn field<T>(
+        &self,
+        name: &str,
+        allowed: &str,
+        read: fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        match read(value) {
+            Some(read) => Ok(Some(read)),
+            None => Err(refused(name, value, allowed)),
+        }
+    }
+
+    fn word<T: for<'a> Deserialize<'a>>(&self, name: &str, allowed: &str) -> Result<Option<T>, Problem> {
+        self.field(name, allowed, |value| T::deserialize(value).ok())
+    }
+
+    fn switch(&self, name: &str) -> Result<Option<bool>, Problem> {
+        self.field(name, "true or false", Value::as_bool)
+    }
+
+    fn integer(&self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, Problem> {
+        let allowed = format!("an integer from {} to {}", range.start(), range.end());
+        match self.field(name, &allowed, Value::as_u64)? {
+            Some(number) if !range.contains(&number) => Err(refused(name, &number.into(), &allowed)),
+            number => Ok(number),
+        }
+    }
+}
+
+/// The longest value that is repeated to who sent it, in characters.
+const SHOWN: usize = 40;
+
+fn refused(name: &str, value: &Value, allowed: &str) -> Problem {
+    let text = value.to_string();
+    let shown: String = text.chars().take(SHOWN).collect();
+    let cut = if shown.len() < text.len() { "…" } else { "" };
+    bad(format!("`{name}` must be {allowed}, and is {shown}{cut}"))
+}
+
+fn bad(detail: String) -> Problem {
+    Problem::new(ErrorKind::BadBody, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_fields_keep_their_values_and_unknown_ones_are_ignored() {
+        let before = Settings::at_start(true, 60);
+        let after = |body: &str| {
+            let mut settings = before.clone();
+            Change::parse(body.as_bytes()).unwrap().apply(&mut settings);
+            settings
+        };
+        assert_eq!(after("{}"), before);
+        assert_eq!(after(r#"{"more":[1],"hot_keys":["k"]}"#), before);
+        assert_eq!(after(r#"{"cache":"off"}"#), Settings { cache: CacheMode::Off, ..before.clone() });
+        let changed = after(
+            r#"{"cache":"hot_only","ttl_seconds":1,"stale_while_revalidate":true,"stale_seconds":3600}"#,
+        );
+        assert_eq!(
+            changed,
+            Settings {
+                cache: CacheMode::HotOnly,
+                ttl_seconds: 1,
+                stale_while_revalidate: true,
+                stale_seconds: 3_600,
+            }
+        );
+    }
+
+    #[test]
+    fn the_old_switch_is_the_same_one() {
+        let parsed = |body: &str| {
+            let change = Change::parse_cache(body.as_bytes()).unwrap();
+            (change.cache, change.ttl_seconds)
+        };
+        assert_eq!(parsed("{}"), (None, None));
+        assert_eq!(parsed(r#"{"enabled":false,"cache":"all"}"#), (Some(CacheMode::Off), None));
+        assert_eq!(parsed(r#"{"ttl_seconds":86400}"#), (None, Some(86_400)));
+        let both = r#"{"enabled":true,"ttl_seconds":1,"more":[]}"#;
+        assert_eq!(parsed(both), (Some(CacheMode::All), Some(1)));
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_field_value_and_what_is_allowed() {
+        let old = |body: &str| Change::parse_cache(body.as_bytes()).unwrap_err().body;
+        let new = |body: &str| Change::parse(body.as_bytes()).unwrap_err().body;
+        for refuse in [old, new] {
+            for (body, says) in [
+                ("", "must be an object"),
+                ("[]", "must be an object"),
+                ("null", "must be an object"),
+                ("true", "must be an object"),
+                ("{", "must be an object"),
+                (r#"{"ttl_seconds":0}"#, "`ttl_seconds` must be an integer from 1 to 86400, and is 0"),
+                (r#"{"ttl_seconds":86401}"#, "from 1 to 86400, and is 86401"),
+                (r#"{"ttl_seconds":-1}"#, "from 1 to 86400, and is -1"),
+                (r#"{"ttl_seconds":2.0}"#, "an integer"),
+                (r#"{"ttl_seconds":1e3}"#, "an integer"),
+                (r#"{"ttl_seconds":"60"}"#, "and is \"60\""),
+                (r#"{"ttl_seconds":null}"#, "and is null"),
+            ] {
+                let problem = refuse(body);
+                let told = problem.kind == ErrorKind::BadBody && problem.detail.contains(says);
+                assert!(told, "{body}: {problem:?}");
+            }
+        }
+        for body in [r#"{"enabled":"true"}"#, r#"{"enabled":1}"#, r#"{"enabled":null}"#] {
+            assert!(old(body).detail.contains("`enabled` must be true or false, and is"), "{body}");
+        }
+        for (body, says) in [
+            (r#"{"cache":"on"}"#, "`cache` must be off, all or hot_only, and is \"on\""),
+            (r#"{"cache":true}"#, "and is true"),
+            (r#"{"cache":null}"#, "and is null"),
+            (r#"{"stale_while_revalidate":"yes"}"#, "`stale_while_revalidate` must be true or false"),
+            (r#"{"stale_seconds":0}"#, "`stale_seconds` must be an integer from 1 to 3600, and is 0"),
+        ] {
+            assert!(new(body).detail.contains(says), "{body}: {:?}", new(body));
+        }
+        let long = new(&format!(r#"{{"cache":"{}"}}"#, "ü".repeat(500)));
+        assert!(long.detail.chars().count() < 100, "{long:?}");
+    }
+}

@@ -1,0 +1,150 @@
+//! The switches of `/admin/mitigation`, and the cache for hot keys alone.
+
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+
+use crate::bench::{Bench, until};
+use crate::stub::Stub;
+
+pub(crate) async fn four() -> (Vec<Stub>, Vec<SocketAddr>) {
+    let mut stubs = Vec::new();
+    for id in 0..4 {
+        stubs.push(Stub::honest(id).await);
+    }
+    let addrs = stubs.iter().map(|stub| stub.addr).collect();
+    (stubs, addrs)
+}
+
+impl Bench {
+    /// Changes switches, which must be taken; gives the state.
+    pub(crate) async fn mitigate(&self, change: Value) -> Value {
+        let answer = self.post("/admin/mitigation", change.to_string()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    }
+
+    /// The keys that are hot now.
+    pub(crate) async fn hot_keys(&self) -> Vec<String> {
+        let state = self.get("/admin/mitigation").await.json();
+        serde_json::from_value(state["hot_keys"].clone()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_state_is_the_same_wherever_it_is_shown() {
+    let bench = Bench::at(&four().await.1, &["--cache-ttl-seconds", "9"]);
+    let at_start = bench.get("/admin/mitigation").await.json();
+    assert_eq!((&at_start["cache"], &at_start["ttl_seconds"]), (&json!("off"), &json!(9)));
+    assert_eq!((&at_start["hot_entries"], &at_start["hot_keys"]), (&json!(6), &json!([])));
+    let changed = bench.mitigate(json!({"cache": "hot_only", "stale_while_revalidate": true})).await;
+    let mut expected = at_start;
+    expected["cache"] = json!("hot_only");
+    expected["stale_while_revalidate"] = json!(true);
+    assert_eq!(changed, expected);
+    assert_eq!(bench.mitigate(json!({})).await, expected);
+    let stats = bench.stats().await;
+    assert_eq!((&stats["mitigation"], &stats["cache_enabled"]), (&expected, &json!(true)));
+    let metrics = bench.metrics().await;
+    let named = |name: &str| metrics[name];
+    assert_eq!(named(r#"gateway_mitigation_enabled{mitigation="hot_only_cache"}"#), 1.0);
+    assert_eq!(named(r#"gateway_mitigation_enabled{mitigation="cache"}"#), 0.0);
+    let changes = r#"gateway_mitigation_changes_total{mitigation="hot_only_cache",reason="request"}"#;
+    assert_eq!(named(changes), 1.0);
+}
+
+#[tokio::test]
+async fn the_old_switch_is_the_same_switch() {
+    let bench = Bench::over(&Stub::honest(0).await, &[]);
+    let mode = async || bench.get("/admin/mitigation").await.json()["cache"].clone();
+    assert_eq!(
+        bench.cache(r#"{"enabled":true,"ttl_seconds":5}"#).await,
+        json!({"cache_enabled": true, "cache_ttl_seconds": 5})
+    );
+    assert_eq!(mode().await, "all");
+    bench.read("k").await;
+    assert_eq!(bench.mitigate(json!({"cache": "all"})).await["ttl_seconds"], 5);
+    assert_eq!(bench.read("k").await["cache_hit"], true);
+    bench.mitigate(json!({"cache": "hot_only"})).await;
+    assert_eq!(bench.stat("cache_size").await, 0, "another mode empties it");
+    // Only the time to live is asked for.
+    assert_eq!(bench.cache(r#"{"ttl_seconds":7}"#).await["cache_enabled"], true);
+    assert_eq!(mode().await, "hot_only");
+    bench.cache(r#"{"enabled":false}"#).await;
+    assert_eq!(mode().await, "off");
+}
+
+#[tokio::test]
+async fn a_bad_value_is_named_and_changes_nothing() {
+    let bench = Bench::at(&four().await.1, &[]);
+    let before = bench.get("/admin/mitigation").await.json();
+    for (body, says) in [
+        (r#"{"cache":"hot"}"#, "`cache` must be off, all or hot_only, and is \"hot\""),
+        (r#"{"cache":"all","ttl_seconds":0}"#, "`ttl_seconds` must be an integer from 1 to 86400, and is 0"),
+        (r#"{"stale_while_revalidate":1}"#, "must be true or false, and is 1"),
+        ("[]", "must be an object"),
+    ] {
+        let answer = bench.post("/admin/mitigation", body).await;
+        answer.assert_error(400, "bad_body");
+        assert!(answer.text.contains(&says.replace('"', "\\\"")), "{body}: {answer:?}");
+    }
+    assert_eq!(bench.get("/admin/mitigation").await.json(), before);
+}
+
+/// Reads six keys fifty times each, beside a hundred others.
+async fn read_six_hot(bench: &Bench, tail: usize) {
+    for n in 0..60 {
+        for hot in 0..6 {
+            bench.read(&format!("hot-{hot}")).await;
+        }
+        bench.read(&format!("cold-{}", (tail * 60 + n) % 300)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_cache_for_hot_keys_holds_the_hot_ones_and_nothing_else() {
+    let (stubs, addrs) = four().await;
+    let bench = Bench::at(&addrs, &[]);
+    bench.mitigate(json!({"cache": "hot_only"})).await;
+    let mut round = 0;
+    until("six keys are hot", async || {
+        read_six_hot(&bench, round).await;
+        round += 1;
+        bench.hot_keys().await.len() == 6
+    })
+    .await;
+    let mut hot = bench.hot_keys().await;
+    hot.sort();
+    assert_eq!(hot, (0..6).map(|n| format!("hot-{n}")).collect::<Vec<_>>());
+    read_six_hot(&bench, round).await;
+    let sent: usize = stubs.iter().map(Stub::count).sum();
+    for n in 0..6 {
+        assert_eq!(bench.read(&format!("hot-{n}")).await["cache_hit"], true, "hot-{n}");
+    }
+    assert_eq!(stubs.iter().map(Stub::count).sum::<usize>(), sent);
+    for n in 0..20 {
+        for _ in 0..2 {
+            assert_eq!(bench.read(&format!("cold-{n}")).await["cache_hit"], false, "cold-{n}");
+        }
+    }
+    assert_eq!(bench.stat("cache_size").await, 6);
+
+    // Others become hot: the old ones give way, and there are never more than six.
+    until("the newcomers are hot", async || {
+        for _ in 0..200 {
+            for n in 0..3 {
+                bench.read(&format!("new-{n}")).await;
+            }
+        }
+        assert!(bench.stat("cache_size").await <= 6);
+        let hot = bench.hot_keys().await;
+        (0..3).all(|n| hot.contains(&format!("new-{n}")))
+    })
+    .await;
+    bench.read("new-0").await;
+    assert_eq!(bench.read("new-0").await["cache_hit"], true);
+    assert!(bench.stat("cache_size").await <= 6);
+
+    bench.post("/admin/reset", "").await;
+    assert_eq!((bench.hot_keys().await.len(), bench.stat("cache_size").await), (0, 0));
+    assert_eq!(bench.read("new-0").await["cache_hit"], false);
+}
