@@ -10,6 +10,7 @@
 pub mod app;
 pub mod config;
 pub mod error;
+pub mod metrics;
 pub mod routes;
 
 mod admin;
@@ -22,7 +23,6 @@ mod entries;
 mod flight;
 mod key_counts;
 mod loads;
-mod metrics;
 mod mitigation;
 mod origin;
 mod overview;

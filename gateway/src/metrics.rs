@@ -3,10 +3,20 @@
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use service::hot_partition::HotPartition;
 use service::key_series::KeySeries;
-use service::metrics::Metrics;
+use service::metrics::{Family, Metrics};
 use std::num::NonZeroU32;
 
 use crate::cache::Ended;
+
+/// The families of a gateway in front of `shards` shards, for their documentation.
+///
+/// # Errors
+/// When two have one name.
+pub fn families(shards: NonZeroU32) -> Result<Vec<Family>, prometheus::Error> {
+    let metrics = Metrics::default();
+    GatewayMetrics::register(&metrics, shards)?;
+    Ok(metrics.families())
+}
 
 /// The gateway's metrics. Counters never fall, whatever is reset.
 pub(crate) struct GatewayMetrics {

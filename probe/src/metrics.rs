@@ -33,7 +33,8 @@ pub enum Lost {
 }
 
 impl Lost {
-    const ALL: [Self; 5] = [
+    /// All of them.
+    pub const ALL: [Self; 5] = [
         Self::CountersUnreadable,
         Self::ShardUnreadable,
         Self::WatchFailed,
@@ -41,7 +42,9 @@ impl Lost {
         Self::RunsUnreadable,
     ];
 
-    const fn name(self) -> &'static str {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::CountersUnreadable => "counters_unreadable",
             Self::ShardUnreadable => "shard_unreadable",

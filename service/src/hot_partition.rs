@@ -90,8 +90,9 @@ impl HotPartition {
     }
 }
 
-/// Label values have no spaces.
-fn label(state: State) -> &'static str {
+/// A state as a label's value, which has no spaces.
+#[must_use]
+pub fn label(state: State) -> &'static str {
     if state == State::NotEnoughTraffic { "not_enough_traffic" } else { state.name() }
 }
 

@@ -1,6 +1,7 @@
 //! One metrics registry for a process, built in `App::build` and passed down.
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{MetricFamily, MetricType};
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -10,8 +11,42 @@ use prometheus::{
 #[derive(Default)]
 pub struct Metrics {
     registry: Registry,
+    families: parking_lot::Mutex<Vec<Family>>,
     /// Run before every exposition, for gauges that are read rather than kept.
     refresh: parking_lot::Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
+}
+
+/// A family as it was registered: known before it has a series, which the exposition leaves out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// The name, without the suffixes of a histogram's series.
+    pub name: String,
+    /// The word of its `# TYPE` line.
+    pub kind: &'static str,
+    /// What it counts or shows.
+    pub help: String,
+    /// The names of its labels.
+    pub labels: Vec<String>,
+}
+
+impl Family {
+    /// What a collector says of itself.
+    fn of(collector: &dyn Collector) -> Vec<Self> {
+        let described = collector.desc().into_iter().zip(collector.collect());
+        let family = |(desc, family): (&Desc, MetricFamily)| Self {
+            name: desc.fq_name.clone(),
+            kind: match family.get_field_type() {
+                MetricType::COUNTER => "counter",
+                MetricType::GAUGE => "gauge",
+                MetricType::HISTOGRAM => "histogram",
+                MetricType::SUMMARY => "summary",
+                MetricType::UNTYPED => "untyped",
+            },
+            help: desc.help.clone(),
+            labels: desc.variable_labels.clone(),
+        };
+        described.map(family).collect()
+    }
 }
 
 /// Upper bounds, in seconds, of a request duration histogram: 100 µs to 10 s, fine enough for shards that answer in less
@@ -23,7 +58,7 @@ pub const DURATION_BUCKETS: [f64; 22] = [
 
 impl Metrics {
     fn register<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C, prometheus::Error> {
-        self.registry.register(Box::new(collector.clone()))?;
+        self.collector(Box::new(collector.clone()))?;
         Ok(collector)
     }
 
@@ -32,7 +67,16 @@ impl Metrics {
     /// # Errors
     /// When a metric of that name exists or its description is malformed.
     pub fn collector(&self, collector: Box<dyn Collector>) -> Result<(), prometheus::Error> {
-        self.registry.register(collector)
+        let families = Family::of(&*collector);
+        self.registry.register(collector)?;
+        self.families.lock().extend(families);
+        Ok(())
+    }
+
+    /// All families, in the order of their registration.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        self.families.lock().clone()
     }
 
     /// A counter without labels.
@@ -106,5 +150,39 @@ impl Metrics {
     pub fn encode(&self) -> Result<String, prometheus::Error> {
         self.refresh.lock().iter().for_each(|refresh| refresh());
         TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_are_known_before_they_have_series() {
+        let metrics = Metrics::default();
+        metrics.gauges("empty", "Nothing yet.", &["shard_id", "key"]).unwrap();
+        metrics.durations("time_seconds", "How long.", &[]).unwrap();
+        let family = |name: &str, kind, help: &str, labels: &[&str]| Family {
+            name: name.to_owned(),
+            kind,
+            help: help.to_owned(),
+            labels: labels.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(
+            metrics.families(),
+            [
+                family("empty", "gauge", "Nothing yet.", &["shard_id", "key"]),
+                family("time_seconds", "histogram", "How long.", &[])
+            ]
+        );
+        assert_eq!(metrics.encode().unwrap(), "");
+    }
+
+    #[test]
+    fn a_name_is_registered_once() {
+        let metrics = Metrics::default();
+        metrics.counter("twice_total", "h").unwrap();
+        assert!(metrics.counter("twice_total", "h").is_err());
+        assert_eq!(metrics.families().len(), 1);
     }
 }

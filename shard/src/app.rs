@@ -89,6 +89,9 @@ impl Config {
             store: Store::new(self.store),
             stats: Stats::default(),
         });
+        if let Some(limit) = shard.capacity.limit() {
+            shard_metrics.active_limit.with_label_values(&[&shard.id.to_string()]).set(gauge(limit as u64));
+        }
         let (gauges, read) = (Arc::clone(&shard_metrics), Arc::clone(&shard));
         metrics.before_exposition(move || {
             gauges.active.set(gauge(read.capacity.active() as u64));

@@ -80,6 +80,12 @@ impl Capacity {
         self.active.load(Ordering::Relaxed)
     }
 
+    /// Most requests in service plus waiting; none without a limit.
+    #[must_use]
+    pub fn limit(&self) -> Option<usize> {
+        self.places.as_ref().map(|_| self.most)
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "requests in service are far below 2^53")]
     fn time(&self, in_service: usize) -> Duration {
         let ServiceTime { base, per_request } = self.service_time;

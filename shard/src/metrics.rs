@@ -60,6 +60,8 @@ pub struct ShardMetrics {
     pub shed: IntCounter,
     /// `shard_active_requests{shard_id}`: in service plus waiting.
     pub active: IntGauge,
+    /// `shard_active_requests_limit{shard_id}`: how many may be; without a limit there is no series.
+    pub active_limit: IntGaugeVec,
     /// `shard_stored_keys{shard_id}`.
     pub stored_keys: IntGauge,
     /// `shard_stored_bytes{shard_id}`.
@@ -108,6 +110,11 @@ impl ShardMetrics {
             )?,
             shed: counter("shard_requests_shed_total", "Data requests answered with 503: no room to wait")?,
             active: gauge("shard_active_requests", "Requests in service plus waiting")?,
+            active_limit: metrics.gauges(
+                "shard_active_requests_limit",
+                "Requests there is room for, in service plus waiting; what comes beyond is shed",
+                &["shard_id"],
+            )?,
             stored_keys: gauge("shard_stored_keys", "Keys in the store")?,
             stored_bytes: gauge("shard_stored_bytes", "Bytes in the store, as its limit counts them")?,
             hot_key: metrics.gauges(

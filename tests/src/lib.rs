@@ -2,14 +2,15 @@
 //!
 //! [`lab::Lab`] is one running lab; [`process::Process`] one of its processes; [`kernel::available`] decides whether a test that
 //! needs eBPF runs, is named as skipped, or (with `CI=true`) fails. [`accuracy`] is the accuracy suite, [`churn`] the run of
-//! a million connections, [`candidates`] the comparison of ways to count keys, [`cost`] what the probe costs: programs of
-//! their own.
+//! a million connections, [`candidates`] the comparison of ways to count keys, [`cost`] what the probe costs,
+//! [`catalogue`] every metric there is: programs of their own.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot start its lab ends there")]
 
 pub mod accuracy;
 pub mod build;
 pub mod candidates;
+pub mod catalogue;
 pub mod churn;
 pub mod cost;
 pub mod kernel;
@@ -18,3 +19,5 @@ pub mod nft;
 pub mod poll;
 pub mod process;
 pub mod program;
+pub mod prometheus;
+pub mod repository;

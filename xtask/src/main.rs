@@ -15,6 +15,7 @@ mod kernels;
 mod lab;
 mod load;
 mod load_report;
+mod metrics;
 mod packages;
 mod ports;
 mod process;
@@ -89,6 +90,12 @@ enum Action {
     /// Measure: what a number in the documentation rests on
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Print every metric of the services, as docs/metrics.md has it
+    Metrics {
+        /// Write docs/metrics.md instead
+        #[arg(long)]
+        write: bool,
+    },
     /// Check the house rules alone: directions of dependencies, sizes, lints, names of machines
     Tidy,
     /// Run the load generator: `cargo xtask load run celebrity --duration 30`
@@ -185,6 +192,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Kernels { kernel, json } => kernels::run(&tree, &kernel, json.as_deref()).map(verdict),
         Action::Accuracy(request) => accuracy::run(&tree, &request),
         Action::Bench(bench) => bench::run(&tree, &bench),
+        Action::Metrics { write } => metrics::run(&tree, write).map(done),
         Action::Tidy => tidy::run(&tree).map(done),
         Action::Load { arguments } => load::run(&tree, &arguments),
         Action::Guard { program } => guard::run(&program),

@@ -42,7 +42,7 @@ enum Brings {
     KernelClippy,
 }
 
-const TABLE: [Package; 15] = [
+const TABLE: [Package; 16] = [
     Package {
         name: "gcc",
         part: Part::Build,
@@ -111,6 +111,12 @@ const TABLE: [Package; 15] = [
         part: Part::Tests,
         brings: Brings::Program("kill"),
         why: "sends the signals that end a process",
+    },
+    Package {
+        name: "prometheus",
+        part: Part::Tests,
+        brings: Brings::Program("prometheus"),
+        why: "checks and runs the lab's rules and every dashboard's queries",
     },
     Package {
         name: "rust-web-clippy",

@@ -1,0 +1,134 @@
+//! Every metric of the lab, as the services register it: what `docs/metrics.md` says, and what a running lab must keep to.
+
+mod labels;
+mod readers;
+
+use anyhow::{Context, Result};
+use probe::metrics::ProbeMetrics;
+use protocol::ShardId;
+use service::metrics::{Family, Metrics};
+use shard::metrics::ShardMetrics;
+use std::fmt::Write as _;
+use std::num::NonZeroU32;
+use std::path::Path;
+
+pub use labels::Label;
+pub use readers::Readers;
+
+/// Shards the bounds are given for: those of the lab.
+const SHARDS: u32 = 4;
+
+/// Where the text belongs, from the repository's root.
+pub const FILE: &str = "docs/metrics.md";
+
+/// What gives the text anew.
+pub const COMMAND: &str = "cargo xtask metrics --write";
+
+const INTRODUCTION: &str = "\
+# Metrics
+
+What gateway, shards and probe expose at `GET /metrics`, in the Prometheus text format. Written by
+`cargo xtask metrics --write` from what the services register, from the dashboards and from the alert rules; a test fails when
+it is out of date, and another compares it with a running lab.
+
+- A label has no other values than those given. `key` is only ever one of the few keys that are tracked
+  ([which](limits.md)), so no client can make series without end.
+- *Series* is the most there can be in a lab of 4 shards. A histogram has one more for each of its buckets (at most 30), and
+  two for sum and count.
+- A family without series is not exposed. Counters never fall while their process lives, whatever is reset.
+- *Shown* says where it is looked at: a dashboard's panel, a recording rule, an alert. Raw counters of kernel and application are never
+  subtracted (two scrapes are not of one instant): the difference is `reconciliation_requests_difference`.
+";
+
+/// One service's families.
+pub struct Service {
+    /// What it is called in the text.
+    pub title: &'static str,
+    /// The names of its jobs in Prometheus begin with this.
+    pub job: &'static str,
+    /// In the order of their registration.
+    pub families: Vec<Family>,
+}
+
+/// All families of all services.
+///
+/// # Errors
+/// When a service's metrics cannot be registered.
+pub fn services() -> Result<[Service; 3]> {
+    let of_shard = Metrics::default();
+    ShardMetrics::register(&of_shard, ShardId(0))?;
+    let of_probe = Metrics::default();
+    ProbeMetrics::register(&of_probe, SHARDS)?;
+    let shards = NonZeroU32::new(SHARDS).context("a lab has shards")?;
+    Ok([
+        Service {
+            title: "Gateway, port 8000",
+            job: "api-gateway",
+            families: gateway::metrics::families(shards)?,
+        },
+        Service { title: "Shard, port 9000 + id", job: "shard-", families: of_shard.families() },
+        Service { title: "Probe, port 9010", job: "probe", families: of_probe.families() },
+    ])
+}
+
+/// The most series a family may have in the lab, a histogram's buckets apart.
+///
+/// # Errors
+/// For a label that nothing is known of.
+pub fn bound(family: &Family) -> Result<usize> {
+    // One key series of a process is one shard's too.
+    let of_keys = family.labels.iter().any(|label| label == "key") && !family.name.starts_with("shard_");
+    let labels = family.labels.iter().filter(|label| !of_keys || *label != "shard_id");
+    labels.map(|label| Ok(Label::of(family, label)?.most)).product()
+}
+
+/// The text of [`FILE`] for the repository at `root`.
+///
+/// # Errors
+/// When the dashboards or rules cannot be read, or a label is unknown.
+pub fn markdown(root: &Path) -> Result<String> {
+    let readers = Readers::of(root)?;
+    let mut text = INTRODUCTION.to_owned();
+    for service in services()? {
+        write!(
+            text,
+            "\n## {}\n\n| metric | labels | unit | what it is | series | shown |\n|---|---|---|---|---|---|\n",
+            service.title
+        )?;
+        for family in &service.families {
+            let labels = family
+                .labels
+                .iter()
+                .map(|label| Ok(Label::of(family, label)?.text()))
+                .collect::<Result<Vec<_>>>()?;
+            let Family { name, kind, help, .. } = family;
+            let (unit, help) = (unit(family), help.trim_end_matches('.'));
+            let (labels, series, shown) =
+                (labels.join("; "), bound(family)?, readers.of_family(family).join(", "));
+            writeln!(text, "| `{name}` {kind} | {labels} | {unit} | {help} | {series} | {shown} |")?;
+        }
+    }
+    text += "\n## Values of labels\n\n| label | values |\n|---|---|\n";
+    for (label, values) in Label::long_lists(&services()?.map(|service| service.families).concat())? {
+        writeln!(text, "| {label} | {values} |")?;
+    }
+    Ok(text)
+}
+
+/// By Prometheus's rule the name says it; for ratios and flags the help does.
+fn unit(family: &Family) -> &'static str {
+    let name = family.name.trim_end_matches("_total");
+    if name.ends_with("_seconds") {
+        "seconds"
+    } else if name.ends_with("_bytes") {
+        "bytes"
+    } else if name.ends_with("_ratio") || name.ends_with("_share") {
+        "0 to 1"
+    } else if name.ends_with("_over_mean") || name.ends_with("hot_partition_lower_bound") {
+        "fair shares"
+    } else if family.help.starts_with("1 ") {
+        "0 or 1"
+    } else {
+        "count"
+    }
+}

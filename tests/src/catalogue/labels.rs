@@ -1,0 +1,157 @@
+//! Which values a label may have.
+
+use anyhow::{Result, bail};
+use hotspot::promotion::MAX_KEYS;
+use hotspot::verdict;
+use probe_common::requests;
+use service::metrics::Family;
+
+use super::SHARDS;
+
+/// Longer lists stand in a table of their own.
+const SHORT: usize = 4;
+
+/// A label of one family.
+pub struct Label {
+    name: String,
+    /// All values, where they can be listed.
+    values: Option<Vec<&'static str>>,
+    /// What the values are, where they cannot.
+    about: &'static str,
+    /// The most values it has at one time in the lab.
+    pub most: usize,
+}
+
+impl Label {
+    /// The label `name` of `family`.
+    ///
+    /// # Errors
+    /// When nobody has written down here what its values are.
+    pub fn of(family: &Family, name: &str) -> Result<Self> {
+        let listed = |values: &[&'static str]| Self {
+            name: name.to_owned(),
+            most: values.len(),
+            values: Some(values.to_vec()),
+            about: "",
+        };
+        let open = |about, most| Self { name: name.to_owned(), values: None, about, most };
+        Ok(match (name, family.name.as_str()) {
+            ("shard_id", _) => open("the shard's number", SHARDS as usize),
+            // Each of them has more than 30 % of the shard's accesses.
+            ("key", "shard_hot_key_detected") => open("a hot key", 3),
+            ("key", _) => open("a tracked key", MAX_KEYS),
+            ("operation", _) => listed(&["get", "set"]),
+            ("cache_hit", _) => listed(&["true", "false"]),
+            ("direction", _) => listed(&["receive", "transmit"]),
+            // The kind decides it.
+            ("blame", _) => Self { most: 1, ..listed(&["client", "shard", "gateway"]) },
+            ("kind", "gateway_errors_total") => listed(&ERROR_KINDS),
+            ("state", _) => listed(&verdict::State::ALL.map(service::hot_partition::label)),
+            ("reason", "gateway_mitigation_changes_total") => listed(&["request", "auto"]),
+            ("reason", "kernel_shard_unparsed_total") => {
+                listed(&requests::Reason::ALL.map(requests::Reason::name))
+            }
+            ("reason", "probe_events_lost_total") => {
+                listed(&probe::metrics::Lost::ALL.map(probe::metrics::Lost::name))
+            }
+            ("reason", "probe_feature_enabled") => {
+                // A feature has one reason at a time.
+                Self { most: 1, ..open("`ok`, `switched_off`, or a short word why it does not work", 1) }
+            }
+            ("reason", _) => listed(&verdict::Reason::ALL.map(verdict::Reason::name)),
+            ("feature", _) => listed(&FEATURES),
+            ("mitigation", _) => listed(&MITIGATIONS),
+            ("result", "gateway_cache_refreshes_total") => listed(&["stored", "failed", "overtaken"]),
+            ("program", _) => {
+                listed(&["ingress", "ingress_careful", "egress", "socket_events", "socket_released"])
+            }
+            ("map", _) => listed(&["SHARDS", "KEYS"]),
+            (label, family) => bail!(
+                "{family} has a label {label} whose values nobody has written down: add them in tests/src/catalogue/labels.rs"
+            ),
+        })
+    }
+
+    /// Whether the label may have this value.
+    #[must_use]
+    pub fn allows(&self, value: &str) -> bool {
+        match &self.values {
+            Some(values) => values.contains(&value),
+            None if self.name == "shard_id" => value.parse::<u32>().is_ok_and(|id| id < SHARDS),
+            None => !value.is_empty(),
+        }
+    }
+
+    /// The label with its values, as a table's cell has it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match &self.values {
+            Some(values) if values.len() <= SHORT => format!("`{}`: {}", self.name, list(values)),
+            Some(_) => format!("`{}`: [listed](#values-of-labels)", self.name),
+            None => format!("`{}`: {}", self.name, self.about),
+        }
+    }
+
+    /// The labels of `families` whose lists are long, each with its values.
+    ///
+    /// # Errors
+    /// As for [`Label::of`].
+    pub fn long_lists(families: &[Family]) -> Result<Vec<(String, String)>> {
+        let mut found: Vec<(Vec<&'static str>, String, Vec<String>)> = Vec::new();
+        for family in families {
+            for label in &family.labels {
+                let Some(values) = Self::of(family, label)?.values.filter(|values| values.len() > SHORT)
+                else {
+                    continue;
+                };
+                match found.iter_mut().find(|(other, name, _)| *other == values && name == label) {
+                    Some((_, _, families)) => families.push(family.name.clone()),
+                    None => found.push((values, label.clone(), vec![family.name.clone()])),
+                }
+            }
+        }
+        let row = |(values, label, families): (Vec<_>, String, Vec<String>)| {
+            let families: Vec<String> = families.iter().map(|family| format!("`{family}`")).collect();
+            (format!("`{label}` of {}", families.join(", ")), list(&values))
+        };
+        Ok(found.into_iter().map(row).collect())
+    }
+}
+
+fn list(values: &[&str]) -> String {
+    values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// As [`protocol::ErrorKind`] is written, those the gateway counts.
+const ERROR_KINDS: [&str; 11] = [
+    "bad_key",
+    "bad_body",
+    "bad_request",
+    "body_too_large",
+    "origin_not_allowed",
+    "not_json",
+    "shard_unavailable",
+    "bad_shard_answer",
+    "store_full",
+    "not_found",
+    "internal",
+];
+
+/// As `/status` of the probe lists them.
+const FEATURES: [&str; 11] = [
+    "traffic",
+    "requests",
+    "keys",
+    "latency",
+    "reconciliation",
+    "connections",
+    "older_connections",
+    "rtt",
+    "kernel_log",
+    "program_stats",
+    "pin",
+];
+
+/// The switches of `/admin/mitigation`.
+const MITIGATIONS: [&str; 6] =
+    ["cache", "hot_only_cache", "stale_while_revalidate", "negative_caching", "replication", "auto"];
