@@ -15,6 +15,7 @@ pub(crate) async fn reset(State(core): State<Arc<Core>>) -> Response {
     core.shared.stats.reset();
     core.shared.mitigations.reset();
     core.shared.cache.clear();
+    core.shared.negatives.clear();
     Json(json!({"status": "reset"})).into_response()
 }
 

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::error::{Blame, Error};
 use crate::metrics::GatewayMetrics;
 use crate::mitigation::{MitigationMetrics, Mitigations, Settings};
+use crate::negative::Negatives;
 use crate::placement::Placement;
 use crate::routes;
 use crate::stats::Stats;
@@ -45,6 +46,7 @@ pub struct Core {
 pub(crate) struct Shared {
     pub(crate) placement: Placement,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) negatives: Arc<Negatives>,
     pub(crate) mitigations: Mitigations,
     pub(crate) stats: Stats,
     pub(crate) page_url: Option<HeaderValue>,
@@ -83,12 +85,20 @@ impl Config {
             .collect();
         let settings = Settings::at_start(self.cache_enabled, self.cache_ttl_seconds);
         let cache = Arc::new(Cache::new(settings.of_cache(), self.cache_max_bytes));
+        let negatives = Arc::new(Negatives::default());
         let shards = self.shards.count().get() as usize;
         let switched = MitigationMetrics::register(&metrics)?;
         let shared = Arc::new(Shared {
             placement,
-            mitigations: Mitigations::new(settings, Arc::clone(&cache), shards, switched),
+            mitigations: Mitigations::new(
+                settings,
+                Arc::clone(&cache),
+                Arc::clone(&negatives),
+                shards,
+                switched,
+            ),
             cache,
+            negatives,
             stats,
             page_url: self.page_url,
             admin_origins: self.admin_origins,

@@ -17,6 +17,7 @@ use crate::app::Core;
 use crate::cache::Lookup;
 use crate::error::Error;
 use crate::flight::{Fetched, Found};
+use crate::negative::Known;
 use crate::stats::Served;
 
 /// The answer to a read; the value is passed through as text.
@@ -105,19 +106,40 @@ async fn read(core: &Arc<Core>, key: &Key, home: ShardId, began: Instant) -> Ans
             stats.read(key, home, Served::Coalesced, began);
             Answered::with(Served::Coalesced, flight.landed().await)
         }
-        Lookup::Absent(fetch) => {
-            stats.read(key, home, Served::Miss, began);
-            let flight = fetch.flight();
-            let (upstream, key) = (core.upstream.clone(), key.clone());
-            // A task of its own: a client that goes away neither ends it nor makes another read fetch again.
-            drop(core.tasks.spawn("cache fetch", async move { fetch.end(upstream.get(home, &key).await) }));
-            Answered::with(Served::Miss, flight.landed().await)
-        }
-        Lookup::Off => {
-            stats.read(key, home, Served::Miss, began);
-            Answered::with(Served::Miss, core.upstream.get(home, key).await)
-        }
+        Lookup::Absent(fetch) => match core.shared.negatives.look_up(key) {
+            Known::Failed(err) => {
+                fetch.end(Err(err.clone()));
+                remembered(core, key, home, began, err)
+            }
+            Known::Nothing(ticket) => {
+                stats.read(key, home, Served::Miss, began);
+                let flight = fetch.flight();
+                let (upstream, key) = (core.upstream.clone(), key.clone());
+                // A task of its own: a client that goes away neither ends it nor makes another read fetch again.
+                drop(core.tasks.spawn("cache fetch", async move {
+                    let fetched = upstream.get(home, &key).await;
+                    ticket.end(&key, &fetched);
+                    fetch.end(fetched)
+                }));
+                Answered::with(Served::Miss, flight.landed().await)
+            }
+        },
+        Lookup::Off => match core.shared.negatives.look_up(key) {
+            Known::Failed(err) => remembered(core, key, home, began, err),
+            Known::Nothing(ticket) => {
+                stats.read(key, home, Served::Miss, began);
+                let fetched = core.upstream.get(home, key).await;
+                ticket.end(key, &fetched);
+                Answered::with(Served::Miss, fetched)
+            }
+        },
     }
+}
+
+fn remembered(core: &Core, key: &Key, home: ShardId, began: Instant, err: Error) -> Answered {
+    core.shared.stats.read(key, home, Served::Coalesced, began);
+    core.shared.stats.remembered();
+    Answered::with(Served::Coalesced, Err(err))
 }
 
 fn hit(core: &Core, found: Found, stale: bool) -> Answered {
@@ -140,11 +162,14 @@ async fn write(core: &Arc<Core>, body: Body, began: Instant) -> Result<Response,
     let key = SetRequest::parse(&body).map_err(Problem::from)?.key;
     let shard = core.shared.placement.owner(&key);
     core.shared.stats.write(&key, shard, began);
-    let (upstream, cache, written) = (core.upstream.clone(), Arc::clone(&core.shared.cache), key.clone());
+    let (writer, written) = (Arc::clone(core), key.clone());
     // A task of its own: when the client goes away, the cached copy must still go once the write has ended.
     let writing = core.tasks.spawn("write", async move {
-        let _forget = cache.forget_after(written.clone());
-        upstream.set(shard, &written, body).await
+        let shared = &writer.shared;
+        let _forget = shared.cache.forget_after(written.clone());
+        let outcome = writer.upstream.set(shard, &written, body).await;
+        shared.negatives.forget(&written);
+        outcome
     });
     let outcome = writing.await.unwrap_or(Err(Error::Internal { what: "a write broke off" }));
     let took = began.elapsed();

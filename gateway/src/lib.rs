@@ -24,6 +24,7 @@ mod flight;
 mod key_counts;
 mod loads;
 mod mitigation;
+mod negative;
 mod origin;
 mod overview;
 mod placement;

@@ -29,6 +29,7 @@ pub(crate) struct GatewayMetrics {
     pub(crate) errors: IntCounterVec,
     pub(crate) hot_partition: HotPartition,
     pub(crate) stale: IntCounter,
+    pub(crate) negative_hits: IntCounter,
     refreshes: [(Ended, IntCounter); 3],
 }
 
@@ -112,6 +113,10 @@ impl GatewayMetrics {
             stale: metrics.counter(
                 "gateway_cache_stale_total",
                 "Reads answered with a copy past its time to live, while a fetch brings a new one.",
+            )?,
+            negative_hits: metrics.counter(
+                "gateway_negative_cache_hits_total",
+                "Reads answered at once with the error that the key's shard gave a moment before.",
             )?,
             refreshes,
             keys: KeySeries::new(key_family, &[], untracked),

@@ -20,6 +20,7 @@ pub(crate) use settings::{CacheMode, Change, Settings};
 
 use crate::cache::Cache;
 use crate::key_counts::KeyCounts;
+use crate::negative::Negatives;
 
 /// Keys of each part of the counts that are ranked; more than may be hot of one.
 const RANKED: usize = 24;
@@ -29,6 +30,7 @@ const WINDOW: u64 = 10;
 /// The switches and what they are about.
 pub(crate) struct Mitigations {
     cache: Arc<Cache>,
+    negatives: Arc<Negatives>,
     metrics: MitigationMetrics,
     /// Most entries of the hot-only cache.
     hot_entries: usize,
@@ -55,12 +57,13 @@ impl Mitigations {
     pub(crate) fn new(
         settings: Settings,
         cache: Arc<Cache>,
+        negatives: Arc<Negatives>,
         shards: usize,
         metrics: MitigationMetrics,
     ) -> Self {
         metrics.show(&settings, None);
         let state = State { settings, hot: HotSet::default(), second: 0 };
-        Self { cache, metrics, hot_entries: hot_entries(shards), state: Mutex::new(state) }
+        Self { cache, negatives, metrics, hot_entries: hot_entries(shards), state: Mutex::new(state) }
     }
 
     /// The switches.
@@ -81,6 +84,7 @@ impl Mitigations {
     fn set(&self, state: &mut State, settings: Settings, reason: Reason) {
         // Also when nothing changes: turning off what is off empties it.
         self.cache.set(settings.of_cache());
+        self.negatives.set(settings.of_negatives());
         self.metrics.show(&settings, Some(reason));
         if settings != state.settings {
             tracing::info!(reason = reason.label(), before = ?state.settings, now = ?settings, "mitigation changed");

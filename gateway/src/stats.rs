@@ -28,7 +28,7 @@ pub(crate) enum Served {
     Hit,
     /// By a fetch of its own; with the cache off, every read.
     Miss,
-    /// By waiting for another read's fetch.
+    /// By waiting for another read's fetch, or by what is remembered of one that failed.
     Coalesced,
 }
 
@@ -128,6 +128,11 @@ impl Stats {
     /// Counts an answer with a copy past its time to live.
     pub(crate) fn stale(&self) {
         self.metrics.stale.inc();
+    }
+
+    /// Counts a read answered with an error that was remembered.
+    pub(crate) fn remembered(&self) {
+        self.metrics.negative_hits.inc();
     }
 
     /// Counts a refresh in the background by what became of it.

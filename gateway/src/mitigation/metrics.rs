@@ -6,7 +6,7 @@ use service::metrics::Metrics;
 use super::settings::{CacheMode, Settings};
 
 /// Everything that can be on, by its label value.
-const NAMES: [&str; 3] = ["cache", "hot_only_cache", "stale_while_revalidate"];
+const NAMES: [&str; 4] = ["cache", "hot_only_cache", "stale_while_revalidate", "negative_caching"];
 
 /// Who changed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,11 @@ impl MitigationMetrics {
 }
 
 /// What is on, in the order of [`NAMES`].
-fn switches(settings: &Settings) -> [bool; 3] {
-    [settings.cache == CacheMode::All, settings.cache == CacheMode::HotOnly, settings.stale_while_revalidate]
+fn switches(settings: &Settings) -> [bool; 4] {
+    [
+        settings.cache == CacheMode::All,
+        settings.cache == CacheMode::HotOnly,
+        settings.stale_while_revalidate,
+        settings.negative_caching,
+    ]
 }

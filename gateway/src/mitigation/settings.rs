@@ -12,6 +12,8 @@ use crate::cache;
 
 /// How long a copy may be served past its time to live, in seconds.
 const STALE_SECONDS: RangeInclusive<u64> = 1..=3_600;
+/// How long a shard's error may be remembered, in milliseconds.
+const NEGATIVE_TTL_MS: RangeInclusive<u64> = 10..=60_000;
 
 /// For which keys there is a cache, as the wire names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) ttl_seconds: u64,
     pub(crate) stale_while_revalidate: bool,
     pub(crate) stale_seconds: u64,
+    pub(crate) negative_caching: bool,
+    pub(crate) negative_ttl_ms: u64,
 }
 
 impl Settings {
@@ -39,7 +43,14 @@ impl Settings {
             ttl_seconds,
             stale_while_revalidate: false,
             stale_seconds: 10,
+            negative_caching: false,
+            negative_ttl_ms: 500,
         }
+    }
+
+    /// How long errors are remembered, if at all.
+    pub(crate) fn of_negatives(&self) -> Option<Duration> {
+        self.negative_caching.then(|| Duration::from_millis(self.negative_ttl_ms))
     }
 
     /// Those of the cache among them.
@@ -63,6 +74,8 @@ pub(crate) struct Change {
     pub(crate) ttl_seconds: Option<u64>,
     pub(crate) stale_while_revalidate: Option<bool>,
     pub(crate) stale_seconds: Option<u64>,
+    pub(crate) negative_caching: Option<bool>,
+    pub(crate) negative_ttl_ms: Option<u64>,
 }
 
 impl Change {
@@ -77,6 +90,8 @@ impl Change {
             ttl_seconds: fields.integer("ttl_seconds", TTL_SECONDS)?,
             stale_while_revalidate: fields.switch("stale_while_revalidate")?,
             stale_seconds: fields.integer("stale_seconds", STALE_SECONDS)?,
+            negative_caching: fields.switch("negative_caching")?,
+            negative_ttl_ms: fields.integer("negative_ttl_ms", NEGATIVE_TTL_MS)?,
         })
     }
 
@@ -105,6 +120,8 @@ impl Change {
         set(&mut settings.ttl_seconds, self.ttl_seconds.as_ref());
         set(&mut settings.stale_while_revalidate, self.stale_while_revalidate.as_ref());
         set(&mut settings.stale_seconds, self.stale_seconds.as_ref());
+        set(&mut settings.negative_caching, self.negative_caching.as_ref());
+        set(&mut settings.negative_ttl_ms, self.negative_ttl_ms.as_ref());
     }
 }
 
@@ -177,7 +194,8 @@ mod tests {
         assert_eq!(after(r#"{"more":[1],"hot_keys":["k"]}"#), before);
         assert_eq!(after(r#"{"cache":"off"}"#), Settings { cache: CacheMode::Off, ..before.clone() });
         let changed = after(
-            r#"{"cache":"hot_only","ttl_seconds":1,"stale_while_revalidate":true,"stale_seconds":3600}"#,
+            r#"{"cache":"hot_only","ttl_seconds":1,"stale_while_revalidate":true,"stale_seconds":3600,
+                "negative_caching":true,"negative_ttl_ms":10}"#,
         );
         assert_eq!(
             changed,
@@ -186,6 +204,8 @@ mod tests {
                 ttl_seconds: 1,
                 stale_while_revalidate: true,
                 stale_seconds: 3_600,
+                negative_caching: true,
+                negative_ttl_ms: 10,
             }
         );
     }
@@ -235,6 +255,8 @@ mod tests {
             (r#"{"cache":true}"#, "and is true"),
             (r#"{"cache":null}"#, "and is null"),
             (r#"{"stale_while_revalidate":"yes"}"#, "`stale_while_revalidate` must be true or false"),
+            (r#"{"negative_caching":0}"#, "`negative_caching` must be true or false, and is 0"),
+            (r#"{"negative_ttl_ms":9}"#, "`negative_ttl_ms` must be an integer from 10 to 60000, and is 9"),
             (r#"{"stale_seconds":0}"#, "`stale_seconds` must be an integer from 1 to 3600, and is 0"),
         ] {
             assert!(new(body).detail.contains(says), "{body}: {:?}", new(body));

@@ -1,6 +1,8 @@
 //! What a shard can do wrong, what the client hears, and which calls are repeated.
 
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::bench::{Answer, Bench, until};
@@ -206,4 +208,55 @@ async fn connections_to_a_shard_are_kept_and_a_restarted_shard_is_found_again() 
         bench.read(&format!("k{n}")).await;
     }
     assert_eq!(stub.count(), 8);
+}
+
+#[tokio::test]
+async fn a_failure_is_remembered_for_its_key_until_a_write_or_its_time() {
+    for cache in ["off", "all"] {
+        let down = Arc::new(AtomicBool::new(true));
+        let is_down = Arc::clone(&down);
+        let stub = Stub::start(move |asked, _| match asked.method.as_str() {
+            "POST" => stub::stored(asked, 0),
+            _ if is_down.load(Ordering::SeqCst) => Reply::Answer(503, String::new()),
+            _ => stub::value(asked, 0, "{}"),
+        })
+        .await;
+        let bench = Bench::over(&stub, &[]);
+        bench.mitigate(json!({"cache": cache, "negative_caching": true, "negative_ttl_ms": 60_000})).await;
+        for _ in 0..5 {
+            let answer = bench.get("/data/k").await;
+            answer.assert_error(503, "shard_unavailable");
+            assert_eq!(answer.header("retry-after"), Some("1"));
+        }
+        bench.get("/data/other").await.assert_error(503, "shard_unavailable");
+        assert_eq!(stub.count(), 2, "one for each key");
+        let stats = bench.stats().await;
+        let figures = ["cache_misses", "cache_coalesced", "cache_hits", "cache_size"];
+        assert_eq!(figures.map(|name| stats[name].as_u64().unwrap()), [2, 4, 0, 0]);
+        assert_eq!(bench.metrics().await["gateway_negative_cache_hits_total"], 4.0);
+
+        down.store(false, Ordering::SeqCst);
+        bench.get("/data/k").await.assert_error(503, "shard_unavailable");
+        bench.write("k", json!({})).await;
+        bench.read("k").await;
+        bench.get("/data/other").await.assert_error(503, "shard_unavailable");
+        bench.mitigate(json!({"negative_ttl_ms": 100})).await;
+        bench.read("other").await;
+
+        down.store(true, Ordering::SeqCst);
+        bench.get("/data/third").await.assert_error(503, "shard_unavailable");
+        down.store(false, Ordering::SeqCst);
+        until("its time is over", async || bench.get("/data/third").await.status == 200).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_full_shard_says_is_never_remembered() {
+    let stub = Stub::start(|_, _| Reply::Answer(404, r#"{"detail":"full","kind":"not_found"}"#.into())).await;
+    let bench = Bench::over(&stub, &[]);
+    bench.mitigate(json!({"negative_caching": true, "negative_ttl_ms": 60_000})).await;
+    for n in 1..=3 {
+        bench.get("/data/k").await.assert_error(404, "not_found");
+        assert_eq!(stub.count(), n);
+    }
 }

@@ -25,6 +25,7 @@ async fn the_families_that_dashboards_rely_on_are_there_with_their_labels() {
         "gateway_cache_coalesced_total",
         "gateway_key_access_untracked_total",
         "gateway_cache_stale_total",
+        "gateway_negative_cache_hits_total",
     ]
     .map(str::to_owned)
     .into();
@@ -38,7 +39,7 @@ async fn the_families_that_dashboards_rely_on_are_there_with_their_labels() {
     for result in ["stored", "failed", "overtaken"] {
         expected.insert(format!(r#"gateway_cache_refreshes_total{{result="{result}"}}"#));
     }
-    for mitigation in ["cache", "hot_only_cache", "stale_while_revalidate"] {
+    for mitigation in ["cache", "hot_only_cache", "stale_while_revalidate", "negative_caching"] {
         expected.insert(format!(r#"gateway_mitigation_enabled{{mitigation="{mitigation}"}}"#));
         expected.insert(format!(
             r#"gateway_mitigation_changes_total{{mitigation="{mitigation}",reason="request"}}"#

@@ -139,3 +139,83 @@ async fn a_failure_reaches_all_readers_and_the_next_one_tries_again() {
         assert_eq!(stub.count(), 2);
     }
 }
+
+/// A gateway that refreshes copies of one second while it serves them, in front of a stub whose second and later answers
+/// wait for the gate.
+async fn refreshing(gate: &Gate, failure: Option<MakeReply>) -> (Stub, Bench) {
+    let held = gate.clone();
+    let stub = Stub::start(move |asked, nth| match (nth, failure) {
+        (0, _) => stub::value(asked, 0, r#"{"v":0}"#),
+        (1, Some(failure)) => failure(),
+        _ => held.hold(stub::value(asked, 0, &json!({"v": nth}).to_string())),
+    })
+    .await;
+    let bench = Bench::over(&stub, &["--cache-enabled", "--cache-ttl-seconds=1"]);
+    bench.mitigate(json!({"stale_while_revalidate": true, "stale_seconds": 3_600})).await;
+    (stub, bench)
+}
+
+#[tokio::test]
+async fn with_stale_while_revalidate_nobody_waits_for_the_one_refresh() {
+    let gate = Gate::closed();
+    let (stub, bench) = refreshing(&gate, None).await;
+    assert_eq!(bench.read("hot").await["value"]["v"], 0);
+    until("the copy is past its time", async || bench.read("hot").await["stale"] == true).await;
+    // The refresh is held: whoever waited for it would never get an answer.
+    for _ in 0..5 {
+        let reads = (0..200).map(|_| {
+            let request = bench.client.get(bench.url("/data/hot"));
+            async move { request.send().await.unwrap().json::<Value>().await.unwrap() }
+        });
+        for read in all(reads).await {
+            assert_eq!((&read["value"]["v"], &read["cache_hit"]), (&json!(0), &json!(true)));
+            assert_eq!((&read["stale"], read.get("coalesced")), (&json!(true), None));
+        }
+    }
+    assert_eq!(stub.count(), 2);
+    gate.open();
+    until("the new value", async || bench.read("hot").await["value"]["v"] != 0).await;
+    let metrics = bench.metrics().await;
+    assert!(metrics["gateway_cache_stale_total"] >= 1_000.0, "{metrics:?}");
+    assert!(metrics[r#"gateway_cache_refreshes_total{result="stored"}"#] >= 1.0);
+    let stats = bench.stats().await;
+    assert_eq!((&stats["cache_misses"], &stats["cache_coalesced"]), (&json!(1), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_copy_whose_refresh_fails_stays() {
+    let failures: [MakeReply; 2] = [|| Reply::Answer(503, String::new()), || Reply::Answer(200, "?".into())];
+    for failure in failures {
+        let (stub, bench) = refreshing(&Gate::closed(), Some(failure)).await;
+        bench.read("hot").await;
+        let failed = r#"gateway_cache_refreshes_total{result="failed"}"#;
+        until("the refresh fails", async || {
+            assert_eq!(bench.read("hot").await["value"]["v"], 0);
+            bench.metrics().await[failed] == 1.0
+        })
+        .await;
+        // The next one comes a second later; meanwhile, and while it is held, the copy is served.
+        until("the next refresh", async || {
+            assert_eq!(bench.read("hot").await["value"]["v"], 0);
+            stub.count() == 3
+        })
+        .await;
+        assert_eq!(bench.read("hot").await["stale"], true);
+    }
+}
+
+#[tokio::test]
+async fn a_copy_is_served_no_longer_than_its_bound() {
+    let gate = Gate::closed();
+    let (_, bench) = refreshing(&gate, None).await;
+    bench.mitigate(json!({"stale_seconds": 1})).await;
+    bench.read("hot").await;
+    until("somebody waits for the refresh", async || {
+        let request = bench.client.get(bench.url("/data/hot"));
+        drop(tokio::spawn(request.send()));
+        bench.stat("cache_coalesced").await > 0
+    })
+    .await;
+    gate.open();
+    until("the new value", async || bench.read("hot").await["value"]["v"] != 0).await;
+}
