@@ -47,11 +47,6 @@ pub struct ApiState {
     pub stats: ShardStats,
 }
 
-/// One line for a browser, until there is a page.
-pub async fn index() -> &'static str {
-    "Hot Partition Lab probe: /api/compare /api/shards /status /metrics\n"
-}
-
 /// `/api/compare`.
 #[derive(Debug, Serialize)]
 pub struct CompareBody {

@@ -57,7 +57,8 @@ impl Config {
         let Attachment { source, programs, kernel_log, cgroup, statistics, counting } = self.attach()?;
         let probe = Probe::new(self.shards, cgroup, programs, self.switches, probe_metrics, Box::new(source))
             .with_statistics(statistics)
-            .with_counting(counting);
+            .with_counting(counting)
+            .with_links(self.links);
         for feature in api::features(&probe) {
             probe.metrics.feature(feature.feature, feature.enabled, feature.reason);
         }

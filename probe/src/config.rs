@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use protocol::shard_urls::{ShardUrl, ShardUrls};
 use service::args::{ProcessArgs, SettingError};
 
+use crate::feed::Links;
 use crate::pin::unpin::UnpinArgs;
 use crate::targets;
 use crate::view::args::{ReconcileArgs, TopArgs};
@@ -45,6 +46,12 @@ pub struct RunArgs {
     /// The gateway, http://host:port: requests that reach a shard without it are then named
     #[arg(long, env = "GATEWAY_URL", value_name = "URL")]
     pub gateway_url: Option<String>,
+    /// The gateway as a browser finds it, for the live page's switches [default: GATEWAY_URL]
+    #[arg(long, env = "PAGE_GATEWAY_URL", value_name = "URL")]
+    pub page_gateway_url: Option<String>,
+    /// The scenario starter (`load serve`) as a browser finds it [default: the live page starts none]
+    #[arg(long, env = "PAGE_SCENARIOS_URL", value_name = "URL")]
+    pub page_scenarios_url: Option<String>,
     /// Port to listen on; 0 takes any free one
     #[arg(long, env = "PORT", default_value_t = 9010, value_name = "PORT")]
     pub port: u16,
@@ -102,6 +109,8 @@ pub struct Config {
     pub shards: ShardUrls,
     /// The gateway, where it is to be asked too.
     pub gateway: Option<ShardUrl>,
+    /// What the live page calls.
+    pub links: Links,
     /// The cgroup to attach to; `None` asks the mount table.
     pub cgroup: Option<PathBuf>,
     /// What the kernel programs are told to do.
@@ -117,10 +126,17 @@ impl TryFrom<RunArgs> for Config {
 
     fn try_from(args: RunArgs) -> Result<Self, SettingError> {
         let shards = shards(&args.shard_urls)?;
+        let gateway_url = args.gateway_url.as_deref().map(|url| one_url("GATEWAY_URL", url)).transpose()?;
+        let links = Links {
+            gateway: link("PAGE_GATEWAY_URL", args.page_gateway_url)?
+                .or_else(|| gateway_url.as_ref().map(ToString::to_string)),
+            scenarios: link("PAGE_SCENARIOS_URL", args.page_scenarios_url)?,
+        };
         Ok(Self {
             addr: SocketAddr::new(args.process.bind_address, args.port),
             workers: args.process.workers.unwrap_or(NonZeroUsize::MIN),
-            gateway: args.gateway_url.as_deref().map(gateway).transpose()?,
+            gateway: gateway_url,
+            links,
             cgroup: args.cgroup,
             switches: Switches {
                 kernel_log: args.kernel_log == Switch::On,
@@ -148,7 +164,8 @@ impl Config {
         Ok(Self {
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             workers: NonZeroUsize::MIN,
-            gateway: gateway_url.map(gateway).transpose()?,
+            gateway: gateway_url.map(|url| one_url("GATEWAY_URL", url)).transpose()?,
+            links: Links::default(),
             cgroup,
             switches: Switches { shards: shards.count().get(), ..Switches::default() },
             shards,
@@ -165,11 +182,17 @@ fn shards(list: &str) -> Result<ShardUrls, SettingError> {
     Ok(shards)
 }
 
-fn gateway(url: &str) -> Result<ShardUrl, SettingError> {
+/// An address for browsers, without a slash at its end. An empty text is none: compose files pass `${NAME:-}` on as that.
+fn link(name: &'static str, url: Option<String>) -> Result<Option<String>, SettingError> {
+    let url = url.filter(|url| !url.is_empty());
+    url.map(|url| one_url(name, &url).map(|url| url.to_string())).transpose()
+}
+
+fn one_url(name: &'static str, url: &str) -> Result<ShardUrl, SettingError> {
     let parsed = ShardUrls::parse(url).ok().filter(|urls| urls.count().get() == 1);
     parsed
         .and_then(|urls| urls.iter().next().cloned())
-        .ok_or_else(|| SettingError::new("GATEWAY_URL", url, "give one http://host:port, without a path"))
+        .ok_or_else(|| SettingError::new(name, url, "give one http://host:port, without a path"))
 }
 
 /// A folder's name as typed in.
@@ -212,6 +235,20 @@ mod tests {
             let error = with(url).unwrap_err().to_string();
             assert!(error.starts_with("GATEWAY_URL=") && error.lines().count() == 1, "{error}");
         }
+    }
+
+    #[test]
+    fn the_page_calls_the_gateway_that_is_asked_unless_told_otherwise() {
+        let links = |more: &[&str]| {
+            let all = [&["--shard-urls", "http://a", "--gateway-url", "http://g:8000"], more].concat();
+            config(&all).map(|config| (config.links.gateway, config.links.scenarios))
+        };
+        assert_eq!(links(&[]).unwrap(), (Some("http://g:8000".to_owned()), None));
+        let found = links(&["--page-gateway-url", "http://localhost:8000", "--page-scenarios-url", ""]);
+        assert_eq!(found.unwrap(), (Some("http://localhost:8000".to_owned()), None));
+        // It goes into a header: nothing but a URL may.
+        let error = links(&["--page-scenarios-url", "http://x; script-src *"]).unwrap_err().to_string();
+        assert!(error.starts_with("PAGE_SCENARIOS_URL=") && error.lines().count() == 1, "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use probe_common::latency::Latency;
 use probe_common::requests::Reason;
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
+use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
 use service::hot_partition::HotPartition;
 use service::metrics::Metrics;
 
@@ -75,6 +75,7 @@ pub struct ProbeMetrics {
     overlap: GaugeVec,
     hot_partition: HotPartition,
     verdicts_agree: IntGaugeVec,
+    page_listeners: IntGauge,
     feature_enabled: GaugeVec,
     events_lost: IntCounterVec,
     /// What the probe costs and how full its maps are.
@@ -167,6 +168,8 @@ impl ProbeMetrics {
                 "1 if the verdict from kernel counts is the gateway's, 0 if not, absent where it cannot be told.",
                 &[],
             )?,
+            page_listeners: metrics
+                .gauge("probe_page_listeners", "Live pages that listen to the probe's events.")?,
             feature_enabled: metrics.fractions(
                 "probe_feature_enabled",
                 "1 if a feature of the probe works, 0 with the reason if not.",
@@ -246,6 +249,11 @@ impl ProbeMetrics {
             Some(agree) => self.verdicts_agree.with_label_values::<&str>(&[]).set(i64::from(agree)),
             None => self.verdicts_agree.reset(),
         }
+    }
+
+    /// So many live pages listen.
+    pub fn listened(&self, listeners: usize) {
+        self.page_listeners.set(i64::try_from(listeners).unwrap_or(i64::MAX));
     }
 
     /// Whether a feature works, and a short word why not ("ok" if it does).

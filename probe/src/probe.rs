@@ -12,6 +12,7 @@ use protocol::shard_urls::ShardUrls;
 
 use crate::attach::ProgramStatus;
 use crate::config::Switches;
+use crate::feed::{Feed, Links};
 use crate::metrics::{Lost, ProbeMetrics};
 use crate::pin::Counting;
 use crate::signal::connections::{ConnectionReading, ConnectionsMap};
@@ -42,6 +43,8 @@ pub struct Probe {
     pub counting: Counting,
     /// The kernel's verdict and the gateway's, as of the last second.
     pub verdicts: Mutex<Arc<Verdicts>>,
+    /// What happens second by second, for the live page.
+    pub feed: Feed,
     /// `None` once detached.
     source: Mutex<Option<Box<dyn Source>>>,
     /// The newest table of keys by shard, and when its reading began.
@@ -71,6 +74,7 @@ impl Probe {
             statistics,
             counting,
             verdicts,
+            feed: Feed::default(),
             source,
             tables,
         }
@@ -90,6 +94,12 @@ impl Probe {
             self.metrics.keys.adopted();
         }
         Self { counting, ..self }
+    }
+
+    /// The same, with a page that knows these addresses.
+    #[must_use]
+    pub fn with_links(self, links: Links) -> Self {
+        Self { feed: Feed::new(links), ..self }
     }
 
     /// One shard's counters now.
@@ -201,6 +211,7 @@ impl Probe {
     }
 
     fn export_itself(&self) {
+        self.metrics.listened(self.feed.listeners());
         match self.fills() {
             Ok(fills) => self.metrics.itself.filled(&fills),
             Err(error) => {

@@ -9,12 +9,24 @@ use service::metrics::Metrics;
 use service::problem;
 
 use crate::api::{self, ApiState};
-use crate::{keys_api, latency_api, verdict_api};
+use crate::events_api::{self, EventsState};
+use crate::{keys_api, latency_api, page, verdict_api};
 
 /// All routes.
 pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router {
+    let events = EventsState::new(Arc::clone(&state.probe), health.clone());
     Router::new()
-        .route("/", get(api::index))
+        .route("/api/events", get(events_api::events))
+        .with_state(events)
+        .merge(page::routes(state.probe.feed.links()))
+        .merge(api(state))
+        .merge(health::routes(health, metrics))
+        .fallback(problem::no_such_route)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+}
+
+fn api(state: ApiState) -> Router {
+    Router::new()
         .route("/status", get(api::status))
         .route("/api/compare", get(api::compare))
         .route("/api/shards", get(api::shards))
@@ -22,7 +34,4 @@ pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router 
         .route("/api/latency", get(latency_api::latency))
         .route("/api/verdict", get(verdict_api::verdict))
         .with_state(state)
-        .merge(health::routes(health, metrics))
-        .fallback(problem::no_such_route)
-        .method_not_allowed_fallback(problem::method_not_allowed)
 }

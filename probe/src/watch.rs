@@ -7,20 +7,22 @@ use protocol::shard_urls::{ShardUrl, ShardUrls};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::feed::Seen;
 use crate::gateway::Gateway;
 use crate::hot_keys::{HotKeys, HotKeysLedger};
 use crate::metrics::Lost;
 use crate::probe::Probe;
 use crate::reconcile::cause::Cause;
-use crate::reconcile::{Bracket, Comparison, Ledger};
+use crate::reconcile::{Comparison, Ledger};
 use crate::shard_stats::ShardStats;
-use crate::source::{Counters, SourceError};
+use crate::source::SourceError;
 use crate::targets::{self, Target, Targets};
 
+mod bracket;
 mod keys;
 mod verdict;
 
-use self::keys::{KernelKeys, KeyLook};
+use self::bracket::{bracket, counters};
 use self::verdict::Judge;
 
 /// How often the shards are looked up and compared without being asked.
@@ -65,6 +67,8 @@ pub struct Watch {
     hot_keys: Vec<HotKeysLedger>,
     gateway: Option<Gateway>,
     judge: Judge,
+    /// What the last comparison read, for the feed.
+    seen: Vec<Option<Seen>>,
     /// What the kernel has taken.
     targets: Targets,
     /// Per shard, why some of its addresses are not watched.
@@ -84,19 +88,19 @@ impl Watch {
         let ledgers = shards.iter().map(|_| Ledger::default()).collect();
         let hot_keys = shards.iter().map(|_| HotKeysLedger::default()).collect();
         let (targets, blind) = (Targets::default(), shards.iter().map(|_| None).collect());
-        let (gateway, judge, start) = (None, Judge::default(), Instant::now());
         let watch = Self {
             probe,
             shards,
             stats,
             ledgers,
             hot_keys,
-            gateway,
-            judge,
+            gateway: None,
+            judge: Judge::default(),
+            seen: Vec::new(),
             targets,
             blind,
             questions,
-            start,
+            start: Instant::now(),
         };
         (watch, Asker(sender))
     }
@@ -135,7 +139,8 @@ impl Watch {
                 }
                 _ = ticks.tick() => {
                     self.look_up().await;
-                    self.compare().await;
+                    let snapshot = self.compare().await;
+                    self.probe.feed.publish(&snapshot, std::mem::take(&mut self.seen), &self.probe.verdicts.lock());
                 }
             }
         }
@@ -246,7 +251,13 @@ impl Watch {
         let looks = futures_util::future::join_all(looks).await;
         // Of a shard that is not wholly watched the kernel's counts tell nothing.
         let looks = looks.into_iter().zip(&self.blind).map(|(look, blind)| look.filter(|_| blind.is_none()));
-        let (brackets, keys): (Vec<_>, Vec<_>) = looks.map(Option::unzip).unzip();
+        let (mut brackets, mut keys, mut seen) = (Vec::new(), Vec::new(), Vec::new());
+        for look in looks {
+            seen.push(look.as_ref().map(|look| Seen::of(&look.bracket, look.latency)));
+            let (bracket, of_keys) = look.map(|look| (look.bracket, look.keys)).unzip();
+            brackets.push(bracket);
+            keys.push(of_keys);
+        }
         // Before anything else is waited for: both witnesses were read at one moment.
         let hot_keys = keys::compare(probe, &mut self.hot_keys, keys, start.elapsed());
         let mut shards: Vec<Comparison> = self
@@ -275,66 +286,10 @@ impl Watch {
             let gateway = self.gateway.as_ref().map(Gateway::verdict);
             self.judge.compare(probe, start.elapsed(), kernel, gateway);
         }
+        self.seen = seen;
         let snapshot = Snapshot { taken_at: unix_seconds(), shards, hot_keys };
         probe.metrics.compared(&snapshot.shards);
         snapshot
-    }
-}
-
-/// One shard's bracket, and its keys where that is due.
-async fn bracket(
-    probe: &Arc<Probe>,
-    stats: &ShardStats,
-    url: &ShardUrl,
-    start: Instant,
-    is_due: impl Fn(Duration) -> bool,
-) -> Option<(Bracket, KeyLook)> {
-    let shard = url.id.0;
-    let before = counters(probe, shard)?;
-    let from = start.elapsed();
-    let (app, app_keys) = match stats.read(url).await {
-        Ok((reading, keys)) => (Ok(reading), Some(keys)),
-        Err(problem) => (Err(problem), None),
-    };
-    let after = counters(probe, shard)?;
-    let to = start.elapsed();
-    let answered = answered(probe, shard)?;
-    let kernel = if is_due(to) { KernelKeys::read(probe, shard, to).await } else { KernelKeys::NotDue };
-    if app.is_err() {
-        probe.metrics.lost(Lost::ShardUnreadable);
-    }
-    let bracket = Bracket {
-        from,
-        to,
-        kernel_before: before.requests.data(),
-        kernel_after: after.requests.data(),
-        aborted: after.requests.aborted,
-        answered,
-        repeated: after.requests.repeats,
-        unparsed: after.requests.unparsed,
-        app,
-        unix_seconds: unix_seconds(),
-    };
-    Some((bracket, KeyLook { kernel, app: app_keys }))
-}
-
-fn counters(probe: &Probe, shard: u32) -> Option<Counters> {
-    readable(probe, shard, probe.read(shard))
-}
-
-/// Data requests of a shard whose answer was seen.
-fn answered(probe: &Probe, shard: u32) -> Option<u64> {
-    readable(probe, shard, probe.latency(shard)).map(|latency| latency.count())
-}
-
-fn readable<T>(probe: &Probe, shard: u32, read: Result<T, SourceError>) -> Option<T> {
-    match read {
-        Ok(read) => Some(read),
-        Err(error) => {
-            tracing::error!(shard, %error, "no reading");
-            probe.metrics.lost(Lost::CountersUnreadable);
-            None
-        }
     }
 }
 

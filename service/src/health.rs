@@ -29,6 +29,12 @@ impl Health {
         self.0.store(DRAINING, Ordering::Relaxed);
     }
 
+    /// Whether what goes on without end must end now.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == DRAINING
+    }
+
     fn answer(&self) -> Response {
         match self.0.load(Ordering::Relaxed) {
             READY => (StatusCode::OK, "ready\n").into_response(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{counters, readable};
+use super::bracket::{counters, readable};
 use crate::hot_keys::{AppKeys, HotKeys, HotKeysLedger, KeyReading};
 use crate::probe::Probe;
 use crate::signal::keys::KeyTable;

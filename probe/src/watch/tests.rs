@@ -16,7 +16,7 @@ use crate::metrics::ProbeMetrics;
 use crate::reconcile::CauseKind;
 use crate::signal::itself::{MapFill, ProgramRuns};
 use crate::signal::keys::{KernelKey, KeyTable};
-use crate::source::{ReplaySource, Source};
+use crate::source::{Counters, ReplaySource, Source};
 
 /// Answers every request with this body, and counts them.
 fn stub(body: &'static str) -> (String, Arc<AtomicU64>) {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{counters, readable, unix_seconds};
+use super::bracket::{counters, readable};
+use super::unix_seconds;
 use crate::probe::Probe;
 use crate::verdict::agreement::{Agreement, Verdicts};
 use crate::verdict::{KernelJudge, Reading, ShardReading, Verdict};
