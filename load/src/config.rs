@@ -17,11 +17,13 @@ pub struct Args {
     pub command: Command,
 }
 
-/// The two ways to load.
+/// The ways to load.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run a scenario at its own rate, whatever the answers (open loop)
     Run(RunArgs),
+    /// Send one stream of reads at a constant rate, whatever the answers (open loop)
+    Stream(StreamArgs),
     /// Send a number of requests as fast as they are answered (closed loop)
     Saturate(SaturateArgs),
 }
@@ -59,6 +61,35 @@ pub struct RunArgs {
     /// Multiplies the scenario's rates and its limits of requests in flight
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = rate_factor)]
     pub rate_factor: f64,
+    /// Determines the sequence of keys
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub seed: u64,
+    /// Report
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// One stream of one's own.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct StreamArgs {
+    /// Where to
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Requests a second
+    #[arg(long, value_name = "NUMBER", value_parser = rate)]
+    pub rate: f64,
+    /// Seconds of load
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS", value_parser = duration)]
+    pub duration: f64,
+    /// Most requests in flight; one more is dropped, and then there is no report
+    #[arg(long, default_value = "1000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub in_flight: u32,
+    /// Keys `user-0`, `user-1`, …
+    #[arg(long, default_value = "1000", value_name = "COUNT", value_parser = key_count)]
+    pub keys: NonZeroUsize,
+    /// How the keys are drawn: `uniform`, `in-turn` or `zipf:EXPONENT`
+    #[arg(long, default_value = "uniform", value_name = "LAW")]
+    pub distribution: Distribution,
     /// Determines the sequence of keys
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
@@ -118,6 +149,10 @@ fn rate_factor(text: &str) -> Result<f64, String> {
     number_in(text, 0.01, 1_000.0, "")
 }
 
+fn rate(text: &str) -> Result<f64, String> {
+    number_in(text, 0.01, 1_000_000.0, " requests a second")
+}
+
 fn key_count(text: &str) -> Result<NonZeroUsize, String> {
     let count = text.parse::<NonZeroUsize>().ok().filter(|count| count.get() <= 1_000_000);
     count.ok_or_else(|| "allowed: 1 to 1000000".into())
@@ -135,10 +170,14 @@ mod tests {
     #[test]
     fn bad_options_are_one_line_with_what_is_allowed() {
         for (args, says) in [
-            (&["run", "nonsense"][..], "uniform, zipfian, celebrity, with-caching"),
+            (
+                &["run", "nonsense"][..],
+                "uniform, zipfian, celebrity, with-caching, moving-celebrity, two-celebrities, flash-crowd, scan, write-hot, celebrity-404",
+            ),
             (&["run", "uniform", "--duration", "0"], "allowed: 1 to 86400 seconds"),
             (&["run", "uniform", "--duration", "nan"], "allowed: 1 to 86400 seconds"),
             (&["run", "uniform", "--rate-factor", "0"], "allowed: 0.01 to 1000"),
+            (&["stream", "--rate", "0"], "allowed: 0.01 to 1000000 requests a second"),
             (&["run", "uniform", "--gateway", "https://x"], "is not http://host:port"),
             (&["run", "uniform", "--gateway", "http://a,http://b"], "give one URL"),
             (&["saturate", "--distribution", "normal"], "`uniform`, `in-turn` or `zipf:EXPONENT`"),

@@ -1,6 +1,7 @@
-//! What a run asks of the gateway beside its load: how many shards there are, and to switch the cache on.
+//! What a run asks of the gateway beside its load: how many shards there are, to switch the cache on, to fill a shard.
 
 use protocol::shard_urls::ShardUrl;
+use protocol::{Key, placement};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -35,6 +36,14 @@ pub enum LoadError {
         /// Status and body.
         why: String,
     },
+    /// The shard of a key that is to be absent makes it all the same.
+    #[error("{key} cannot be made absent: {why}; start the lab anew with SHARD_MAX_KEYS=200")]
+    NotAbsent {
+        /// Which key.
+        key: String,
+        /// What the gateway answers.
+        why: String,
+    },
     /// So many requests fail that going on is pointless.
     #[error("stopped after {failed} failed requests of {sent}: is the lab running, and up to this load?")]
     Failing {
@@ -61,13 +70,47 @@ pub enum LoadError {
 }
 
 /// What the gateway says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct State {
     /// Shards that keys are placed on.
     pub num_shards: NonZeroU32,
     /// Entries in its cache.
     pub cache_size: u64,
+    /// What it does about hot keys.
+    #[serde(default)]
+    pub mitigation: Mitigation,
 }
+
+/// What of the gateway's mitigations moves reads to another shard; one that knows none does nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Mitigation {
+    /// Shards that hold each hot key.
+    pub replication: u32,
+    /// Whether the gateway chooses by itself.
+    pub auto: Auto,
+}
+
+/// See [`Mitigation::auto`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Auto {
+    /// Whether it is on.
+    pub enabled: bool,
+}
+
+impl State {
+    /// Whether a copy on another shard than a key's own may answer.
+    #[must_use]
+    pub fn any_shard(&self) -> bool {
+        self.mitigation.replication > 1 || self.mitigation.auto.enabled
+    }
+}
+
+/// Keys read on one shard, at most, to fill it.
+const FILLERS: usize = 1_000;
+/// Keys whose places tell another placement from modulo: all agree by chance once in 4^16.
+const ASKED_PLACES: usize = 16;
 
 /// A gateway that answers.
 pub struct Gateway {
@@ -134,6 +177,82 @@ impl Gateway {
         } else {
             Err(refused(&String::from_utf8_lossy(&body)))
         }
+    }
+
+    /// Fills the shard of `absent` with those of `others` that it holds, and then with more keys, until it answers 404 to
+    /// a new one: from then on it makes none.
+    ///
+    /// # Errors
+    /// When it takes more than a thousand keys, or `absent` is there already.
+    pub async fn fill_shard_of<'a>(
+        &mut self,
+        absent: &str,
+        others: impl Iterator<Item = &'a Key>,
+    ) -> Result<(), LoadError> {
+        let not_absent = |why: String| LoadError::NotAbsent { key: absent.to_owned(), why };
+        let absent_key = Key::new(absent)?;
+        let home = self.home_of(&absent_key).await?;
+        for key in others.filter(|key| **key != absent_key) {
+            if self.home_of(key).await? == home {
+                self.read(key).await?;
+            }
+        }
+        let (mut full, mut read) = (false, 0);
+        for n in 0u64.. {
+            let key = Key::new(&format!("filler-{n}"))?;
+            if full || read == FILLERS {
+                break;
+            }
+            if self.home_of(&key).await? == home {
+                full = self.read(&key).await? == 404;
+                read += 1;
+            }
+        }
+        if !full {
+            return Err(not_absent(format!("shard {home} takes more than {FILLERS} keys")));
+        }
+        match self.read(&absent_key).await? {
+            404 => Ok(()),
+            status => Err(not_absent(format!("a read of it is {status}"))),
+        }
+    }
+
+    /// Whether the gateway places keys by the modulo rule, told by a few of these.
+    ///
+    /// # Errors
+    /// When it does not answer as a gateway does.
+    pub async fn places_by_modulo<'a>(
+        &mut self,
+        keys: impl Iterator<Item = &'a Key>,
+        shards: NonZeroU32,
+    ) -> Result<bool, LoadError> {
+        for key in keys.take(ASKED_PLACES) {
+            if self.home_of(key).await? != u64::from(placement::modulo(key, shards).0) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn home_of(&mut self, key: &Key) -> Result<u64, LoadError> {
+        #[derive(Deserialize)]
+        struct Mapping {
+            shard_id: u64,
+        }
+        let path = format!("/admin/shard-mapping/{}", key.to_path_segment());
+        let body = self.ask(&client::get(&self.host, &path)).await?;
+        let mapping: Mapping = serde_json::from_slice(&body).map_err(|err| self.no_gateway(&err))?;
+        Ok(mapping.shard_id)
+    }
+
+    /// The status of a read.
+    async fn read(&mut self, key: &Key) -> Result<u16, LoadError> {
+        let request = client::get(&self.host, &format!("/data/{}", key.to_path_segment()));
+        let why = match self.connection.ask(&request).await {
+            Ok(answer) => return Ok(answer.status),
+            Err(err) => err.to_string(),
+        };
+        Err(self.no_gateway(&why))
     }
 
     async fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>, LoadError> {

@@ -16,6 +16,8 @@ pub enum Distribution {
     Zipf(f64),
     /// No draw: one key after the other, from the first again after the last.
     InTurn,
+    /// No draw: each key for an equal part of the run.
+    InPhases,
 }
 
 impl FromStr for Distribution {
@@ -60,6 +62,21 @@ impl KeySpace {
         Ok(Self { keys: vec![Key::new(name)?], law: Distribution::Uniform })
     }
 
+    /// These keys, each for an equal part of the run.
+    ///
+    /// # Errors
+    /// When a name is no key.
+    pub fn in_phases(names: &[&str]) -> Result<Self, protocol::KeyError> {
+        let keys = names.iter().map(|name| Key::new(name)).collect::<Result<_, _>>()?;
+        Ok(Self { keys, law: Distribution::InPhases })
+    }
+
+    /// The law they are drawn by.
+    #[must_use]
+    pub fn law(&self) -> Distribution {
+        self.law
+    }
+
     /// The keys; the first is the hottest, if any is.
     #[must_use]
     pub fn keys(&self) -> &[Key] {
@@ -70,7 +87,7 @@ impl KeySpace {
     #[must_use]
     pub fn probabilities(&self) -> Vec<f64> {
         let exponent = match self.law {
-            Distribution::Uniform | Distribution::InTurn => 0.0,
+            Distribution::Uniform | Distribution::InTurn | Distribution::InPhases => 0.0,
             Distribution::Zipf(exponent) => exponent,
         };
         hotspot::predict::zipf(self.keys.len(), exponent)
@@ -90,6 +107,7 @@ impl KeySpace {
         let law = match self.law {
             Distribution::Uniform => Law::Uniform,
             Distribution::InTurn => Law::InTurn { next: 0 },
+            Distribution::InPhases => Law::InPhases { drawn: 0, requests: 0 },
             // Refused only for a negative exponent or no keys, which no `KeySpace` has.
             Distribution::Zipf(exponent) => Zipf::new(count as f64, exponent).map_or(Law::Uniform, Law::Zipf),
         };
@@ -108,9 +126,19 @@ enum Law {
     Uniform,
     Zipf(Zipf<f64>),
     InTurn { next: usize },
+    InPhases { drawn: u64, requests: u64 },
 }
 
 impl Draws {
+    /// Phases are equal parts of so many draws.
+    #[must_use]
+    pub fn over(mut self, draws: u64) -> Self {
+        if let Law::InPhases { requests, .. } = &mut self.law {
+            *requests = draws;
+        }
+        self
+    }
+
     /// The next index.
     pub fn draw(&mut self) -> usize {
         match &mut self.law {
@@ -126,6 +154,11 @@ impl Draws {
                 *next = (drawn + 1) % self.count;
                 drawn
             }
+            Law::InPhases { drawn, requests } => {
+                let phase = u128::from(*drawn) * self.count as u128 / u128::from((*requests).max(1));
+                *drawn += 1;
+                usize::try_from(phase).unwrap_or(usize::MAX).min(self.count - 1)
+            }
         }
     }
 }
@@ -139,6 +172,13 @@ mod tests {
         let space = KeySpace::numbered("user-", 3, "in-turn".parse().unwrap()).unwrap();
         let mut draws = space.draws(1);
         assert_eq!([(); 5].map(|()| draws.draw()), [0, 1, 2, 0, 1]);
+    }
+
+    #[test]
+    fn in_phases_each_key_has_an_equal_part_of_the_run() {
+        let space = KeySpace::in_phases(&["a", "b", "c"]).unwrap();
+        let mut draws = space.draws(1).over(7);
+        assert_eq!([(); 8].map(|()| draws.draw()), [0, 0, 0, 1, 1, 2, 2, 2]);
     }
 
     fn counted(space: &KeySpace, seed: u64, n: usize) -> Vec<u32> {

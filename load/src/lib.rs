@@ -19,4 +19,5 @@ pub mod run;
 pub mod saturate;
 pub mod scenario;
 pub mod schedule;
+pub mod stream_report;
 pub mod tally;

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     };
     let (done, output) = match args.command {
         Command::Run(plan) => (runtime.block_on(run::run(&plan)), plan.output),
+        Command::Stream(plan) => (runtime.block_on(run::stream(&plan)), plan.output),
         Command::Saturate(plan) => (runtime.block_on(saturate::run(&plan)), plan.output),
     };
     let report: Report = match done {

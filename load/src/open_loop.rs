@@ -1,6 +1,6 @@
 //! Sends each request of a stream when it is due, whether or not earlier ones are answered.
 
-use protocol::ShardId;
+use protocol::{Key, ShardId};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 
-use crate::answer::{self, Fault, Origin};
+use crate::answer::{self, Expected, Fault, Right};
 use crate::client::{self, Connection};
 use crate::progress::Progress;
-use crate::scenario::Stream;
+use crate::scenario::{Operation, Stream};
 use crate::schedule::Schedule;
 use crate::tally::Tally;
 
@@ -25,6 +25,8 @@ pub struct Target {
     pub host: String,
     /// How many shards keys are placed on.
     pub shards: NonZeroU32,
+    /// Whether another shard than a key's own may answer.
+    pub any_shard: bool,
     /// When the first requests are due.
     pub start: Instant,
     /// What has been done.
@@ -36,6 +38,7 @@ struct Requests {
     stream: Stream,
     bytes: Vec<Vec<u8>>,
     owners: Vec<ShardId>,
+    target: Target,
 }
 
 /// What came of one request.
@@ -45,7 +48,7 @@ struct Done {
     lag: Duration,
     since_start: Duration,
     latency: Duration,
-    result: Result<Origin, Fault>,
+    result: Result<Right, Fault>,
 }
 
 /// Runs one stream to its end; gives its books.
@@ -54,12 +57,12 @@ struct Done {
 /// When the system gives no thread.
 pub async fn run(stream: Stream, schedule: Schedule, seed: u64, target: Target) -> std::io::Result<Tally> {
     let shards = target.shards;
-    let mut draws = stream.keys.draws(seed);
+    let mut draws = stream.keys.draws(seed).over(schedule.count());
     let mut idle: Vec<_> = (0..stream.max_in_flight).map(|_| Connection::new(target.addr)).collect();
     let keys = stream.keys.keys().iter();
-    let bytes =
-        keys.map(|key| client::get(&target.host, &format!("/data/{}", key.to_path_segment()))).collect();
-    let requests = Arc::new(Requests { owners: stream.keys.owners(shards), bytes, stream });
+    let bytes = keys.map(|key| request(&target.host, stream.operation, key)).collect();
+    let owners = stream.keys.owners(shards);
+    let requests = Arc::new(Requests { owners, bytes, stream, target: target.clone() });
 
     let (sender, mut due) = unbounded_channel();
     schedule.release(target.start, sender)?;
@@ -69,14 +72,14 @@ pub async fn run(stream: Stream, schedule: Schedule, seed: u64, target: Target) 
         tokio::select! {
             biased;
             // A place that has become free is free before the next request looks for one.
-            Some(done) = in_flight.join_next() => count(done, &mut tally, &mut idle, &requests, &target),
+            Some(done) = in_flight.join_next() => count(done, &mut tally, &mut idle, &target),
             next = due.recv() => {
                 let Some(due) = next else { break };
                 // Drawn also for a dropped request: the sequence of keys is that of the seed whatever happens.
                 let key = draws.draw();
                 match idle.pop() {
                     Some(connection) => {
-                        drop(in_flight.spawn(ask(connection, key, due, Arc::clone(&requests), target.start)));
+                        drop(in_flight.spawn(ask(connection, key, due, Arc::clone(&requests))));
                     }
                     None => tally.dropped += 1,
                 }
@@ -84,38 +87,51 @@ pub async fn run(stream: Stream, schedule: Schedule, seed: u64, target: Target) 
         }
     }
     while let Some(done) = in_flight.join_next().await {
-        count(done, &mut tally, &mut idle, &requests, &target);
+        count(done, &mut tally, &mut idle, &target);
     }
     Ok(tally)
 }
 
-async fn ask(
-    mut connection: Connection,
-    key: usize,
-    due: Instant,
-    requests: Arc<Requests>,
-    start: Instant,
-) -> Done {
+/// The request of a stream for a key, ready to be sent.
+fn request(host: &str, operation: Operation, key: &Key) -> Vec<u8> {
+    match operation {
+        Operation::Read | Operation::ReadAbsent => {
+            client::get(host, &format!("/data/{}", key.to_path_segment()))
+        }
+        Operation::Write => {
+            let body = serde_json::json!({"key": key.as_str(), "value": {"written": true}});
+            client::post(host, "/data", &body.to_string())
+        }
+    }
+}
+
+async fn ask(mut connection: Connection, key: usize, due: Instant, requests: Arc<Requests>) -> Done {
     let sent = Instant::now();
-    let name = requests.stream.keys.keys()[key].as_str();
+    let (stream, target) = (&requests.stream, &requests.target);
+    let expected = Expected {
+        operation: stream.operation,
+        key: stream.keys.keys()[key].as_str(),
+        owner: requests.owners[key],
+        shards: target.shards.get(),
+        any_shard: target.any_shard,
+    };
     let answer = connection.ask(&requests.bytes[key]).await;
     let latency = due.elapsed();
-    let result = answer::check(answer, name, requests.owners[key]);
-    Done { key, lag: sent - due, since_start: sent - start, latency, result, connection }
+    let result = answer::check(answer, &expected);
+    Done { key, lag: sent - due, since_start: sent - target.start, latency, result, connection }
 }
 
 fn count(
     done: Result<Done, tokio::task::JoinError>,
     tally: &mut Tally,
     idle: &mut Vec<Connection>,
-    requests: &Requests,
     target: &Target,
 ) {
     target.progress.sent.fetch_add(1, Ordering::Relaxed);
     let failed = match done {
         Ok(done) => {
             tally.sent(done.key, done.lag, done.since_start);
-            tally.ended(requests.owners[done.key], done.result, done.latency);
+            tally.ended(done.result, done.latency);
             idle.push(done.connection);
             done.result.is_err()
         }

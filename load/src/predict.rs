@@ -3,6 +3,7 @@
 use hotspot::predict;
 use protocol::Key;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 
 use crate::scenario::Stream;
@@ -28,18 +29,22 @@ pub struct Upstream {
     pub steady: f64,
 }
 
-/// Weighs each stream by its rate.
+/// Weighs each stream by its requests.
 #[must_use]
 pub fn shares(streams: &[Stream], shards: NonZeroU32) -> Prediction {
-    let all: f64 = streams.iter().map(|stream| stream.rate).sum();
+    let all: f64 = streams.iter().map(Stream::mean_rate).sum();
     let (mut probabilities, mut owners) = (Vec::new(), Vec::new());
+    // Two streams may ask for one key.
+    let mut by_key: HashMap<&Key, f64> = HashMap::new();
     let mut hottest: Option<(Key, f64)> = None;
     for stream in streams {
-        let weight = stream.rate / all;
+        let weight = stream.mean_rate() / all;
         for (key, p) in stream.keys.keys().iter().zip(stream.keys.probabilities()) {
             let p = weight * p;
-            if hottest.as_ref().is_none_or(|(_, most)| p > *most) {
-                hottest = Some((key.clone(), p));
+            let all_of_key = by_key.entry(key).or_default();
+            *all_of_key += p;
+            if hottest.as_ref().is_none_or(|(_, most)| *all_of_key > *most) {
+                hottest = Some((key.clone(), *all_of_key));
             }
             probabilities.push(p);
         }
@@ -48,7 +53,7 @@ pub fn shares(streams: &[Stream], shards: NonZeroU32) -> Prediction {
     Prediction { shares: predict::shard_shares(&probabilities, &owners, shards.get() as usize), hottest }
 }
 
-/// What a cache with entries of `ttl` seconds lets through of these streams in `seconds`.
+/// What a cache with entries of `ttl` seconds lets through of these streams in `seconds`; all read throughout the run.
 ///
 /// A stream of one key asks at fixed times, so its fetches are certain: the first, and one each time an entry has expired,
 /// an arrival later. Any other key is asked for by chance: it has been fetched k + 1 times when, not counting the k times
@@ -120,7 +125,6 @@ fn at_least(least: u32, draws: f64, p: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::scenario::Scenario;
-    use std::collections::HashMap;
 
     fn predicted(scenario: Scenario) -> Prediction {
         shares(&scenario.streams(1.0).unwrap(), NonZeroU32::new(4).unwrap())
@@ -132,6 +136,12 @@ mod tests {
             (Scenario::Uniform, [0.239, 0.249, 0.262, 0.250], "user-0", 0.001),
             (Scenario::Zipfian, [0.228, 0.4875, 0.1365, 0.148], "user-0", 0.392),
             (Scenario::Celebrity, [0.8209, 0.0563, 0.0655, 0.0572], "celebrity-user-kardashian", 0.769),
+            (Scenario::MovingCelebrity, [0.2440, 0.2486, 0.2578, 0.2495], "celebrity-user-ada", 0.192),
+            (Scenario::TwoCelebrities, [0.4363, 0.0563, 0.4502, 0.0572], "celebrity-user-kardashian", 0.385),
+            (Scenario::FlashCrowd, [0.6324, 0.1156, 0.1345, 0.1175], "celebrity-user-kardashian", 0.526),
+            (Scenario::Scan, [0.2451, 0.3001, 0.2262, 0.2286], "user-0", 0.0905),
+            (Scenario::WriteHot, [0.8209, 0.0563, 0.0655, 0.0572], "celebrity-user-kardashian", 0.769),
+            (Scenario::Celebrity404, [0.0517, 0.0563, 0.8348, 0.0572], "celebrity-user-nobody", 0.769),
         ] {
             let prediction = predicted(scenario);
             for (share, expected) in prediction.shares.iter().zip(expected) {

@@ -10,7 +10,8 @@ use crate::answer::Fault;
 use crate::config::OutputArgs;
 use crate::control::LoadError;
 use crate::predict::{Prediction, Upstream};
-use crate::scenario::{CACHE_TTL_SECONDS, Stream, Thresholds};
+use crate::scenario::{CACHE_TTL_SECONDS, Thresholds};
+use crate::stream_report::StreamReport;
 use crate::tally::{Latencies, Tally};
 
 /// Times to live after which a cache is steady.
@@ -30,7 +31,9 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
-    fn of(latencies: &Latencies) -> Self {
+    /// Of these.
+    #[must_use]
+    pub fn of(latencies: &Latencies) -> Self {
         let [p50, p95, p99, max] = [0.5, 0.95, 0.99, 1.0].map(|q| latencies.quantile_ms(q));
         Self { p50, p95, p99, max }
     }
@@ -73,38 +76,6 @@ pub struct SentKey {
     pub key: String,
     /// Requests for it.
     pub sent: u64,
-}
-
-/// One stream in the report.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StreamReport {
-    /// Which.
-    pub name: String,
-    /// Requests a second asked for.
-    pub offered_per_second: f64,
-    /// Requests sent.
-    pub sent: u64,
-    /// Right answers.
-    pub answered: u64,
-    /// The others.
-    pub errors: u64,
-    /// Latency of right answers.
-    pub latency_ms: Quantiles,
-}
-
-impl StreamReport {
-    /// A stream and its books.
-    #[must_use]
-    pub fn new(stream: &Stream, tally: &Tally) -> Self {
-        Self {
-            name: stream.name.to_owned(),
-            offered_per_second: stream.rate,
-            sent: tally.sent,
-            answered: tally.answered,
-            errors: tally.errors(),
-            latency_ms: Quantiles::of(&tally.latencies),
-        }
-    }
 }
 
 /// Something the run had to keep to.
@@ -399,7 +370,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Origin;
+    use crate::answer::{Origin, Right};
     use protocol::{Key, ShardId};
     use std::time::Duration;
 
@@ -408,8 +379,9 @@ mod tests {
         for n in 0..100 {
             let ms = Duration::from_millis(n + 1);
             tally.sent(usize::from(n % 2 == 1), Duration::ZERO, ms);
-            let result = if n < faults { Err(Fault::WrongShard) } else { Ok(Origin::Shard) };
-            tally.ended(ShardId(u32::from(n % 4 == 0)), result, ms);
+            let shard = ShardId(u32::from(n % 4 == 0));
+            let right = Right { shard, origin: Origin::Shard };
+            tally.ended(if n < faults { Err(Fault::WrongShard) } else { Ok(right) }, ms);
         }
         let theory = Prediction { shares: vec![0.75, 0.25], hottest: Some((Key::new("k").unwrap(), 0.5)) };
         let mut report = Report::new("s", "http://g:1".into(), 7, &tally, &theory);

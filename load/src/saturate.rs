@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::task::LocalSet;
 
-use crate::answer::{self, Fault};
+use crate::answer::{self, Expected, Fault};
 use crate::client::{self, Connection};
 use crate::config::SaturateArgs;
 use crate::control::{self, Gateway, LoadError};
@@ -17,7 +17,7 @@ use crate::keys::{Draws, KeySpace};
 use crate::predict;
 use crate::progress::Progress;
 use crate::report::{Report, SentKey};
-use crate::scenario::Stream;
+use crate::scenario::{Operation, Stream};
 use crate::tally::Tally;
 
 /// After so many failed requests, if they are at least a tenth of all, the rest is not sent.
@@ -35,7 +35,21 @@ struct Targets {
     of_key: Vec<usize>,
     requests: Vec<Vec<u8>>,
     owners: Vec<ShardId>,
+    shards: u32,
+    any_shard: bool,
     keys: KeySpace,
+}
+
+impl Targets {
+    fn expected(&self, key: usize) -> Expected<'_> {
+        Expected {
+            operation: Operation::Read,
+            key: self.keys.keys()[key].as_str(),
+            owner: self.owners[key],
+            shards: self.shards,
+            any_shard: self.any_shard,
+        }
+    }
 }
 
 /// What all connections share.
@@ -54,18 +68,20 @@ struct Shared {
 /// When nothing answers, or so much fails that going on is pointless.
 pub async fn run(args: &SaturateArgs) -> Result<Report, LoadError> {
     let keys = KeySpace::numbered("user-", args.keys.get(), args.distribution)?;
-    let (addrs, hosts, shards): (Vec<_>, Vec<_>, NonZeroU32) = match &args.shard_urls {
+    let (addrs, hosts, shards, any_shard): (Vec<_>, Vec<_>, NonZeroU32, bool) = match &args.shard_urls {
         None => {
             let mut gateway = Gateway::find(&args.target.gateway).await?;
-            let shards = gateway.state().await?.num_shards;
-            (vec![gateway.addr], vec![gateway.host], shards)
+            let state = gateway.state().await?;
+            let by_modulo = gateway.places_by_modulo(keys.keys().iter(), state.num_shards).await?;
+            let any_shard = state.any_shard() || !by_modulo;
+            (vec![gateway.addr], vec![gateway.host], state.num_shards, any_shard)
         }
         Some(urls) => {
             let mut addrs = Vec::new();
             for url in urls.iter() {
                 addrs.push(control::resolve(url).await?);
             }
-            (addrs, urls.iter().map(control::host_of).collect(), urls.count())
+            (addrs, urls.iter().map(control::host_of).collect(), urls.count(), false)
         }
     };
     let owners = keys.owners(shards);
@@ -77,7 +93,7 @@ pub async fn run(args: &SaturateArgs) -> Result<Report, LoadError> {
         .zip(&of_key)
         .map(|(key, place)| client::get(&hosts[*place], &format!("/data/{}", key.to_path_segment())));
     let requests = requests.collect();
-    let targets = Rc::new(Targets { addrs, of_key, requests, owners, keys });
+    let targets = Rc::new(Targets { addrs, of_key, requests, owners, shards: shards.get(), any_shard, keys });
 
     let progress = Arc::new(Progress::default());
     let printer = progress.print(args.output.progress, format!("{} requests", args.requests));
@@ -102,7 +118,7 @@ pub async fn run(args: &SaturateArgs) -> Result<Report, LoadError> {
     if shared.stopped {
         return Err(LoadError::Failing { failed: shared.tally.errors(), sent: shared.tally.sent });
     }
-    let stream = Stream { name: "all", rate: 1.0, max_in_flight: 0, keys: targets.keys.clone() };
+    let stream = Stream::reads("all", 1.0, 0, targets.keys.clone());
     let prediction = predict::shares(&[stream], shards);
     let url = match &args.shard_urls {
         None => args.target.gateway.to_string(),
@@ -139,16 +155,15 @@ async fn ask_on(shared: &RefCell<Shared>, targets: &Targets, progress: &Progress
             shared.draws.draw()
         };
         let sent = Instant::now();
-        let owner = targets.owners[key];
         let answer = connections[targets.of_key[key]].ask(&targets.requests[key]).await;
         let latency = sent.elapsed();
-        let result = answer::check(answer, targets.keys.keys()[key].as_str(), owner);
+        let result = answer::check(answer, &targets.expected(key));
         progress.sent.fetch_add(1, Ordering::Relaxed);
 
         let mut shared = shared.borrow_mut();
         shared.by_key[key] += 1;
         shared.tally.sent(key, Duration::ZERO, sent - start);
-        shared.tally.ended(owner, result, latency);
+        shared.tally.ended(result, latency);
         if let Err(fault) = result {
             progress.errors.fetch_add(1, Ordering::Relaxed);
             let failed = shared.tally.errors();

@@ -1,4 +1,4 @@
-//! The four scenarios: streams, rates, keys, limits and thresholds, as the k6 scripts have them.
+//! The scenarios: streams, rates, keys, limits and thresholds, as the k6 scripts have them.
 
 use protocol::KeyError;
 
@@ -6,6 +6,13 @@ use crate::keys::{Distribution, KeySpace};
 
 /// The key that everybody asks for.
 pub const CELEBRITY: &str = "celebrity-user-kardashian";
+/// Another one, on another of four shards.
+pub const SECOND_CELEBRITY: &str = "celebrity-user-carol";
+/// On the shards 0, 1, 2 and 3 of four.
+pub const MOVING_CELEBRITIES: [&str; 4] =
+    ["celebrity-user-ada", "celebrity-user-anna", "celebrity-user-carol", "celebrity-user-bea"];
+/// A key that is never there.
+pub const ABSENT_CELEBRITY: &str = "celebrity-user-nobody";
 /// Time to live that the caching scenario sets, in seconds.
 pub const CACHE_TTL_SECONDS: u32 = 60;
 
@@ -20,6 +27,30 @@ pub enum Scenario {
     Celebrity,
     /// The same with the gateway's cache on
     WithCaching,
+    /// The same with another key on another shard in each quarter of the run
+    MovingCelebrity,
+    /// 50/s on each of two keys on two shards and 30/s over 500 others
+    TwoCelebrities,
+    /// 30/s over 500 keys, and in the middle third 100/s on one key more
+    FlashCrowd,
+    /// 100/s over 12,000 keys one after the other and 30/s by Zipf's law
+    Scan,
+    /// 90/s reads and 10/s writes of one key and 30/s over 500 others
+    WriteHot,
+    /// 100/s on one key that is not there and 30/s over 500 others; needs shards with SHARD_MAX_KEYS=200
+    #[value(name = "celebrity-404")]
+    Celebrity404,
+}
+
+/// What a stream's requests do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// `GET /data/{key}`, to be answered with a value.
+    Read,
+    /// The same, to be answered 404.
+    ReadAbsent,
+    /// `POST /data`.
+    Write,
 }
 
 /// One stream of requests at a constant rate.
@@ -31,8 +62,39 @@ pub struct Stream {
     pub rate: f64,
     /// Most requests in flight; one more is dropped.
     pub max_in_flight: usize,
+    /// When it sends: from and to, as parts of the run.
+    pub window: (f64, f64),
+    /// What its requests do.
+    pub operation: Operation,
     /// What it asks for.
     pub keys: KeySpace,
+}
+
+impl Stream {
+    /// A stream that reads throughout the run.
+    #[must_use]
+    pub fn reads(name: &'static str, rate: f64, max_in_flight: usize, keys: KeySpace) -> Self {
+        Self { name, rate, max_in_flight, window: (0.0, 1.0), operation: Operation::Read, keys }
+    }
+
+    /// Requests a second, averaged over the whole run.
+    #[must_use]
+    pub fn mean_rate(&self) -> f64 {
+        self.rate * (self.window.1 - self.window.0)
+    }
+
+    /// With rate and limit multiplied by `factor`.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "at most 100 times the largest factor, 1,000"
+    )]
+    fn times(mut self, factor: f64) -> Self {
+        self.rate *= factor;
+        self.max_in_flight = ((self.max_in_flight as f64 * factor).ceil() as usize).max(1);
+        self
+    }
 }
 
 /// What a run must keep to.
@@ -53,6 +115,12 @@ impl Scenario {
             Self::Zipfian => "zipfian_distribution",
             Self::Celebrity => "celebrity_user_hot_key",
             Self::WithCaching => "celebrity_user_with_caching_mitigation",
+            Self::MovingCelebrity => "moving_celebrity",
+            Self::TwoCelebrities => "two_celebrities",
+            Self::FlashCrowd => "flash_crowd",
+            Self::Scan => "scan",
+            Self::WriteHot => "write_hot_key",
+            Self::Celebrity404 => "celebrity_not_found",
         }
     }
 
@@ -62,13 +130,24 @@ impl Scenario {
         self == Self::WithCaching
     }
 
+    /// The key whose shard is filled with the others before, so that it is not there.
+    #[must_use]
+    pub fn absent_key(self) -> Option<&'static str> {
+        (self == Self::Celebrity404).then_some(ABSENT_CELEBRITY)
+    }
+
     /// What it must keep to.
     #[must_use]
     pub fn thresholds(self) -> Thresholds {
         let (p95_ms, error_share) = match self {
             Self::Uniform | Self::WithCaching => (500.0, 0.1),
-            Self::Zipfian => (1_000.0, 0.1),
-            Self::Celebrity => (2_000.0, 0.2),
+            Self::Zipfian | Self::Scan => (1_000.0, 0.1),
+            Self::Celebrity
+            | Self::MovingCelebrity
+            | Self::TwoCelebrities
+            | Self::FlashCrowd
+            | Self::WriteHot
+            | Self::Celebrity404 => (2_000.0, 0.2),
         };
         Thresholds { p95_ms, error_share }
     }
@@ -79,35 +158,51 @@ impl Scenario {
     /// Never for the names in this table.
     pub fn streams(self, factor: f64) -> Result<Vec<Stream>, KeyError> {
         let users = |law| KeySpace::numbered("user-", 1_000, law);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "at most 100 times the largest factor, 1,000"
-        )]
-        let stream = |name, rate: f64, in_flight: usize, keys| Stream {
-            name,
-            rate: rate * factor,
-            max_in_flight: ((in_flight as f64 * factor).ceil() as usize).max(1),
-            keys,
+        let celebrity =
+            |name| KeySpace::single(name).map(|keys| Stream::reads("celebrity", 100.0, 100, keys));
+        let normal = || {
+            let keys = KeySpace::numbered("normal-user-", 500, Distribution::Uniform)?;
+            Ok::<_, KeyError>(Stream::reads("normal", 30.0, 30, keys))
         };
-        Ok(match self {
-            Self::Uniform => vec![stream("user", 50.0, 50, users(Distribution::Uniform)?)],
-            Self::Zipfian => vec![stream("user", 50.0, 50, users(Distribution::Zipf(1.5))?)],
-            Self::Celebrity | Self::WithCaching => {
-                let normal = KeySpace::numbered("normal-user-", 500, Distribution::Uniform)?;
-                vec![
-                    stream("celebrity", 100.0, 100, KeySpace::single(CELEBRITY)?),
-                    stream("normal", 30.0, 30, normal),
-                ]
+        let streams = match self {
+            Self::Uniform => vec![Stream::reads("user", 50.0, 50, users(Distribution::Uniform)?)],
+            Self::Zipfian => vec![Stream::reads("user", 50.0, 50, users(Distribution::Zipf(1.5))?)],
+            Self::Celebrity | Self::WithCaching => vec![celebrity(CELEBRITY)?, normal()?],
+            Self::MovingCelebrity => {
+                let keys = KeySpace::in_phases(&MOVING_CELEBRITIES)?;
+                vec![Stream { keys, ..celebrity(CELEBRITY)? }, normal()?]
             }
-        })
+            Self::TwoCelebrities => {
+                let one = |name, key| Ok::<_, KeyError>(Stream { name, ..celebrity(key)?.times(0.5) });
+                vec![one("celebrity", CELEBRITY)?, one("second", SECOND_CELEBRITY)?, normal()?]
+            }
+            Self::FlashCrowd => {
+                let window = (1.0 / 3.0, 2.0 / 3.0);
+                vec![Stream { name: "crowd", window, ..celebrity(CELEBRITY)? }, normal()?]
+            }
+            Self::Scan => {
+                let items = KeySpace::numbered("item-", 12_000, Distribution::InTurn)?;
+                let users = users(Distribution::Zipf(1.5))?;
+                vec![Stream::reads("crawler", 100.0, 100, items), Stream::reads("user", 30.0, 30, users)]
+            }
+            Self::WriteHot => {
+                let writer = Stream { name: "writer", operation: Operation::Write, ..celebrity(CELEBRITY)? };
+                vec![celebrity(CELEBRITY)?.times(0.9), writer.times(0.1), normal()?]
+            }
+            Self::Celebrity404 => {
+                vec![Stream { operation: Operation::ReadAbsent, ..celebrity(ABSENT_CELEBRITY)? }, normal()?]
+            }
+        };
+        Ok(streams.into_iter().map(|stream| stream.times(factor)).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::ValueEnum as _;
+    use protocol::{ShardId, placement};
+    use std::num::NonZeroU32;
 
     #[test]
     fn the_table_of_the_contract() {
@@ -128,11 +223,29 @@ mod tests {
     }
 
     #[test]
+    fn every_other_scenario_offers_130_requests_a_second_while_all_its_streams_send() {
+        for scenario in Scenario::value_variants() {
+            let all: f64 = scenario.streams(1.0).unwrap().iter().map(|stream| stream.rate).sum();
+            let expected =
+                if matches!(scenario, Scenario::Uniform | Scenario::Zipfian) { 50.0 } else { 130.0 };
+            assert!((all - expected).abs() < 1e-9, "{scenario:?}: {all}");
+        }
+    }
+
+    #[test]
     fn hot_keys_come_first() {
         let first = |s: Scenario| s.streams(1.0).unwrap()[0].keys.keys()[0].to_string();
         assert_eq!(
             (first(Scenario::Zipfian), first(Scenario::Celebrity)),
             ("user-0".into(), CELEBRITY.into())
         );
+    }
+
+    #[test]
+    fn celebrities_live_where_the_scenarios_want_them() {
+        let four = NonZeroU32::new(4).unwrap();
+        let home = |name: &str| placement::modulo(&protocol::Key::new(name).unwrap(), four);
+        assert_eq!(MOVING_CELEBRITIES.map(home), [0, 1, 2, 3].map(ShardId));
+        assert_ne!(home(CELEBRITY), home(SECOND_CELEBRITY));
     }
 }

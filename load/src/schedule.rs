@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 pub struct Schedule {
     rate: f64,
     count: u64,
+    first: f64,
 }
 
 impl Schedule {
@@ -21,7 +22,13 @@ impl Schedule {
         )]
         // A hair less, so that 0.1 × 30 is 3 and not 4.
         let count = (rate * seconds - 1e-9).ceil().max(0.0) as u64;
-        Self { rate, count }
+        Self { rate, count, first: 0.0 }
+    }
+
+    /// The same, all `seconds` later.
+    #[must_use]
+    pub fn later(self, seconds: f64) -> Self {
+        Self { first: seconds, ..self }
     }
 
     /// How many requests there are.
@@ -35,7 +42,7 @@ impl Schedule {
     pub fn due(&self, i: u64) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
         let i = i as f64;
-        Duration::from_secs_f64(i / self.rate)
+        Duration::from_secs_f64(self.first + i / self.rate)
     }
 
     /// Starts a thread that sends each due time when it has come. It ends after the last one or when nobody listens.
@@ -70,6 +77,7 @@ mod tests {
         assert_eq!(schedule.due(0), Duration::ZERO);
         assert_eq!(schedule.due(1), Duration::from_millis(20));
         assert_eq!(schedule.due(99), Duration::from_millis(1_980));
+        assert_eq!(schedule.later(3.0).due(99), Duration::from_millis(4_980));
         // No rounding adds up: the last of a long run is where it belongs.
         let long = Schedule::new(30.0, 86_400.0);
         assert_eq!(long.count(), 2_592_000);

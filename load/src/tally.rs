@@ -1,11 +1,10 @@
 //! What a stream sent and what came back, in bounded memory.
 
 use hdrhistogram::Histogram;
-use protocol::ShardId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::answer::{Fault, Origin};
+use crate::answer::{Fault, Origin, Right};
 
 /// Longest latency told apart, in µs; a longer one counts as this.
 const LONGEST: u64 = 60_000_000;
@@ -103,10 +102,10 @@ impl Tally {
         self.last_sent = self.last_sent.max(since_start);
     }
 
-    /// Counts what came of a request for a key of `owner`.
-    pub fn ended(&mut self, owner: ShardId, result: Result<Origin, Fault>, latency: Duration) {
-        let origin = match result {
-            Ok(origin) => origin,
+    /// Counts what came of a request.
+    pub fn ended(&mut self, result: Result<Right, Fault>, latency: Duration) {
+        let Right { shard, origin } = match result {
+            Ok(right) => right,
             Err(fault) => {
                 *self.faults.entry(fault).or_default() += 1;
                 return;
@@ -116,7 +115,7 @@ impl Tally {
         self.cache_hits += u64::from(origin == Origin::Cache);
         self.coalesced += u64::from(origin == Origin::Coalesced);
         self.latencies.record(latency);
-        if let Some(shard) = self.shards.get_mut(owner.index()) {
+        if let Some(shard) = self.shards.get_mut(shard.index()) {
             shard.answered += 1;
             shard.upstream += u64::from(origin == Origin::Shard);
             shard.latencies.record(latency);
@@ -154,20 +153,25 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::ShardId;
+
+    fn from(shard: u32, origin: Origin) -> Result<Right, Fault> {
+        Ok(Right { shard: ShardId(shard), origin })
+    }
 
     #[test]
     fn sent_is_answered_plus_errors_and_merging_adds() {
         let ms = Duration::from_millis;
         let mut one = Tally::new(2);
         one.sent(0, ms(1), ms(10));
-        one.ended(ShardId(1), Ok(Origin::Shard), ms(5));
+        one.ended(from(1, Origin::Shard), ms(5));
         one.sent(3, ms(80), ms(20));
-        one.ended(ShardId(1), Ok(Origin::Cache), ms(1));
+        one.ended(from(1, Origin::Cache), ms(1));
         let mut two = Tally::new(2);
         two.sent(0, ms(2), ms(30));
-        two.ended(ShardId(0), Err(Fault::WrongShard), ms(9));
+        two.ended(Err(Fault::WrongShard), ms(9));
         two.sent(1, ms(0), ms(5));
-        two.ended(ShardId(0), Ok(Origin::Coalesced), ms(7));
+        two.ended(from(0, Origin::Coalesced), ms(7));
         one.merge(&two);
         assert_eq!((one.sent, one.answered, one.errors()), (4, 3, 1));
         assert_eq!((one.cache_hits, one.coalesced, one.hottest_sent), (1, 1, 1));

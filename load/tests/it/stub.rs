@@ -54,6 +54,7 @@ impl Stub {
         let app = Router::new()
             .route("/stats", get(|| async { axum::Json(json!({"num_shards": 4, "cache_size": 0})) }))
             .route("/admin/cache", post(switch))
+            .route("/admin/shard-mapping/{key}", get(mapping))
             .route("/data/{key}", get(data))
             .with_state(stub.clone());
         std::thread::spawn(move || {
@@ -114,6 +115,11 @@ async fn switch(State(stub): State<Stub>, body: String) -> Response {
     let answer = json!({"cache_enabled": wish["enabled"], "cache_ttl_seconds": wish["ttl_seconds"]});
     stub.books().cache = Some(wish);
     axum::Json(answer).into_response()
+}
+
+async fn mapping(Path(key): Path<String>) -> Response {
+    let owner = placement::modulo(&Key::new(&key).unwrap(), SHARDS);
+    axum::Json(json!({"key": key, "shard_id": owner.0})).into_response()
 }
 
 async fn data(State(stub): State<Stub>, Path(key): Path<String>) -> Response {
