@@ -48,7 +48,8 @@ fn build() -> PathBuf {
 }
 
 /// The target folder this test binary was built in: `<target>/<profile>/deps/<binary>`.
-fn target_folder() -> PathBuf {
+#[must_use]
+pub(crate) fn target_folder() -> PathBuf {
     let me = std::env::current_exe().unwrap_or_default();
     me.ancestors().nth(3).unwrap_or(Path::new("target")).to_path_buf()
 }

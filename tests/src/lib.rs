@@ -13,6 +13,7 @@ pub mod candidates;
 pub mod catalogue;
 pub mod churn;
 pub mod cost;
+pub mod k6;
 pub mod kernel;
 pub mod lab;
 pub mod nft;

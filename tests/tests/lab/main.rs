@@ -2,6 +2,7 @@
 //!
 //! - `exactness`: generator = application = kernel, in every scenario and at saturation
 //! - `keys`: the same key by key, and the hottest of a million keys found in fixed memory
+//! - `k6`: every k6 script runs, has the load generator's facts, and is counted alike by k6, gateway and shards
 //! - `bypass`: what reaches a shard without the gateway is named
 //! - `hot_keys`: kernel and application call the same keys hot
 //! - `baselines`: the same through resets, a shard's restart and a probe's restart
@@ -31,6 +32,7 @@ mod churn;
 mod cost;
 mod exactness;
 mod hot_keys;
+mod k6;
 mod keys;
 mod memory;
 mod operations;

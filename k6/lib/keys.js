@@ -1,0 +1,45 @@
+// Which key request i of a stream asks for. `pick(u, i, total)`: u is chance in [0, 1), total the stream's requests.
+// `law`, `first` and `count` say the same in words; the native generator's table is compared with them.
+
+// PREFIX0 … PREFIX(count-1), all alike.
+export function uniform(prefix, count) {
+  return { law: 'uniform', first: `${prefix}0`, count, pick: (u) => prefix + Math.floor(u * count) };
+}
+
+// The same by Zipf's law: key r (from 0) has a probability in proportion to 1 / (r + 1)^exponent.
+export function zipf(prefix, count, exponent) {
+  const below = new Float64Array(count);
+  let sum = 0;
+  for (let r = 0; r < count; r += 1) {
+    sum += Math.pow(r + 1, -exponent);
+    below[r] = sum;
+  }
+  const pick = (u) => {
+    let [low, high] = [0, count - 1];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (below[middle] > u * sum) {
+        high = middle;
+      } else {
+        low = middle + 1;
+      }
+    }
+    return prefix + low;
+  };
+  return { law: `zipf:${exponent}`, first: `${prefix}0`, count, hottest: `${prefix}0`, pick };
+}
+
+// One after the other, from the first again after the last.
+export function inTurn(prefix, count) {
+  return { law: 'in-turn', first: `${prefix}0`, count, pick: (u, i) => prefix + (i % count) };
+}
+
+export function single(name) {
+  return { law: 'uniform', first: name, count: 1, hottest: name, pick: () => name };
+}
+
+// Each name for an equal part of the run.
+export function inPhases(names) {
+  const pick = (u, i, total) => names[Math.min(Math.floor((i * names.length) / total), names.length - 1)];
+  return { law: 'in-phases', first: names[0], count: names.length, pick };
+}
