@@ -10,6 +10,7 @@ mod ci;
 mod demo;
 mod guard;
 mod http;
+mod k6;
 mod kernel;
 mod kernels;
 mod lab;
@@ -105,6 +106,8 @@ enum Action {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Run a script of k6/ against the running lab: `cargo xtask k6 celebrity --duration 30`
+    K6(k6::Request),
     /// Run a program for as long as standard input is open
     #[command(hide = true)]
     Guard {
@@ -195,6 +198,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Metrics { write } => metrics::run(&tree, write).map(done),
         Action::Tidy => tidy::run(&tree).map(done),
         Action::Load { arguments } => load::run(&tree, &arguments),
+        Action::K6(request) => k6::run(&tree, &request),
         Action::Guard { program } => guard::run(&program),
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum Part {
     Kernel,
     /// Tools that tests call.
     Tests,
+    /// What k6 is installed with.
+    LoadTool,
     /// Checking the kernel programs' style.
     Lints,
 }
@@ -38,11 +40,13 @@ enum Brings {
     KernelCompiler,
     /// The LLVM of that compiler.
     Llvm,
+    /// A k6, or a Python that makes environments, to install one in.
+    PythonVenv,
     /// The clippy of that compiler.
     KernelClippy,
 }
 
-const TABLE: [Package; 16] = [
+const TABLE: [Package; 17] = [
     Package {
         name: "gcc",
         part: Part::Build,
@@ -119,6 +123,12 @@ const TABLE: [Package; 16] = [
         why: "checks and runs the lab's rules and every dashboard's queries",
     },
     Package {
+        name: "python3-venv",
+        part: Part::LoadTool,
+        brings: Brings::PythonVenv,
+        why: "k6 comes as a Python package",
+    },
+    Package {
         name: "rust-web-clippy",
         part: Part::Lints,
         brings: Brings::KernelClippy,
@@ -141,7 +151,19 @@ pub(crate) struct Missing {
 pub(crate) fn missing(parts: &[Part]) -> Vec<Missing> {
     let asks = parts.contains(&Part::Kernel) || parts.contains(&Part::Lints);
     let compilers = if asks { toolchain::candidates() } else { Vec::new() };
-    missing_given(parts, &compilers, |program| find_program(program).is_some())
+    missing_given(parts, &compilers, |program| match program {
+        PYTHON_VENV => find_program("k6").is_some() || makes_environments(),
+        program => find_program(program).is_some(),
+    })
+}
+
+/// Stands for a Python with its own installer: Debian packages them apart.
+const PYTHON_VENV: &str = "python3 -m venv";
+
+fn makes_environments() -> bool {
+    let mut python = Command::new("python3");
+    python.args(["-c", "import ensurepip, venv"]).stdin(Stdio::null()).stderr(Stdio::null());
+    python.status().is_ok_and(|status| status.success())
 }
 
 fn missing_given(parts: &[Part], compilers: &[Compiler], has: impl Fn(&str) -> bool) -> Vec<Missing> {
@@ -158,6 +180,7 @@ fn missing_given(parts: &[Part], compilers: &[Compiler], has: impl Fn(&str) -> b
         .filter(|package| parts.contains(&package.part))
         .filter(|package| match package.brings {
             Brings::Program(program) => !has(program),
+            Brings::PythonVenv => !has(PYTHON_VENV),
             Brings::KernelCompiler => !complete && sound.is_none(),
             Brings::Llvm => !complete,
             // A package adds nothing to rustup's toolchains.
@@ -291,7 +314,7 @@ mod tests {
     use super::{LLVM_OF_TABLE, Part, missing_given, without_candidate};
     use crate::toolchain::{Compiler, Origin};
 
-    const ALL: [Part; 4] = [Part::Build, Part::Kernel, Part::Tests, Part::Lints];
+    const ALL: [Part; 5] = [Part::Build, Part::Kernel, Part::Tests, Part::LoadTool, Part::Lints];
 
     fn distribution(llvm: u32, prefix: Option<&str>) -> Compiler {
         Compiler {

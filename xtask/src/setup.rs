@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::build_ebpf;
+use crate::k6;
 use crate::packages::{self, Missing, Part};
 use crate::process::find_program;
 use crate::terminal;
@@ -14,8 +15,9 @@ use crate::tree::Tree;
 /// # Errors
 /// When something that building or the kernel object needs can not be had; with the commands to give.
 pub(crate) fn run(tree: &Tree) -> Result<()> {
-    ensure(&[Part::Build, Part::Kernel, Part::Tests])?;
+    ensure(&[Part::Build, Part::Kernel, Part::Tests, Part::LoadTool])?;
     build_ebpf::linker(tree)?;
+    k6::ensure_if_possible(tree)?;
     println!("Everything the lab needs is here.");
     Ok(())
 }
@@ -58,7 +60,7 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<()> {
 
 /// Whether the lab can be built and run in the absence of `need`.
 fn can_do_without(need: &Missing) -> bool {
-    matches!(need.part, Part::Tests | Part::Lints)
+    matches!(need.part, Part::Tests | Part::LoadTool | Part::Lints)
 }
 
 /// What a person must do where this program cannot.
@@ -67,7 +69,9 @@ fn by_hand(missing: &[Missing]) -> String {
     let of = |part: Part| {
         missing.iter().filter(|need| need.part == part).map(|need| need.package.clone()).collect::<Vec<_>>()
     };
-    for (part, what) in [(Part::Build, "a C compiler"), (Part::Tests, "tools the tests use")] {
+    for (part, what) in
+        [(Part::Build, "a C compiler"), (Part::Tests, "tools the tests use"), (Part::LoadTool, "k6")]
+    {
         if !of(part).is_empty() {
             text.push_str(&format!("\n  {what}; on Debian: {}", packages::shown(&of(part))));
         }

@@ -12,7 +12,7 @@ use crate::packages::{self, Part, Root};
 use crate::process::{self, cargo};
 use crate::test_output::{Reader, Tally};
 use crate::tree::Tree;
-use crate::{build_ebpf, setup, signals, terminal};
+use crate::{build_ebpf, k6, setup, signals, terminal};
 
 /// Runs all tests of the host's crates; true when none failed. `full` adds the million-sized ones. Without a
 /// kernel object the tests of the kernel say that they are skipped; in CI that is a failure.
@@ -21,7 +21,8 @@ use crate::{build_ebpf, setup, signals, terminal};
 /// When something the tests need cannot be had or built.
 pub(crate) fn run(tree: &Tree, full: bool) -> Result<bool> {
     terminal::heading("Tools and kernel object");
-    setup::ensure(&[Part::Build, Part::Tests])?;
+    setup::ensure(&[Part::Build, Part::Tests, Part::LoadTool])?;
+    k6::ensure_if_possible(tree)?;
     if let Some(lacking) = build_ebpf::run_if_possible(tree)? {
         if env::var_os("CI").is_some_and(|ci| ci == "true") {
             return Err(lacking);

