@@ -1,8 +1,9 @@
 //! `POST /admin/reset`, `GET /admin/shard-mapping/{key}`.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::Uri;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use protocol::ShardId;
 use serde_json::json;
@@ -10,6 +11,16 @@ use std::sync::Arc;
 
 use crate::app::Core;
 use crate::data::key_of;
+
+/// Serves a change within a span of this name; what is logged of it becomes the span's event.
+pub(crate) async fn traced(
+    State((core, name)): State<(Arc<Core>, &'static str)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (uri, headers) = (request.uri().clone(), request.headers().clone());
+    core.shared.traces.serve(name, &uri, &headers, next.run(request)).await
+}
 
 pub(crate) async fn reset(State(core): State<Arc<Core>>) -> Response {
     core.shared.stats.reset();

@@ -9,6 +9,7 @@ use service::problem::Problem;
 use service::process::StartError;
 use service::server::{Server, Started, Worker};
 use service::tasks::Tasks;
+use service::traces::Traces;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) admin_origins: Vec<HeaderValue>,
     pub(crate) health: Health,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) traces: Traces,
 }
 
 /// Everything a core's router is made of: what is shared, and one client to the shards a core.
@@ -67,9 +69,10 @@ impl Config {
     /// # Errors
     /// When the port cannot be had, or a metric cannot be made.
     pub fn build(self) -> Result<Gateway, StartError> {
-        let server = Server::bind(self.listen, self.workers)?;
+        let mut server = Server::bind(self.listen, self.workers)?;
         let placement = Placement::new(self.shards.clone());
         let metrics = Arc::new(Metrics::default());
+        let traces = Traces::start(self.traces, &metrics, &mut server)?;
         let stats = Stats::new(GatewayMetrics::register(&metrics, placement.count())?);
         let targets: Arc<[Target]> = self
             .shards
@@ -80,7 +83,7 @@ impl Config {
         let upstreams = (0..self.workers.get())
             .map(|_| {
                 let (targets, loads) = (Arc::clone(&targets), Arc::clone(stats.loads()));
-                Upstream::new(targets, loads, self.connect_timeout, self.upstream_timeout)
+                Upstream::new(targets, loads, traces.clone(), self.connect_timeout, self.upstream_timeout)
             })
             .collect();
         let settings = Settings::at_start(self.cache_enabled, self.cache_ttl_seconds);
@@ -104,6 +107,7 @@ impl Config {
             admin_origins: self.admin_origins,
             health: server.health(),
             metrics: Arc::clone(&metrics),
+            traces,
         });
         // The registry outlives no request and must not keep itself alive.
         let seen = Arc::downgrade(&shared);

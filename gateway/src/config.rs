@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, Uri};
 use protocol::limits::TTL_SECONDS;
 use protocol::shard_urls::ShardUrls;
 use service::args::{ProcessArgs, SettingError};
+use service::traces::settings::{TraceArgs, TraceSettings};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -56,6 +57,9 @@ pub struct Args {
     /// The settings all processes share.
     #[command(flatten)]
     pub process: ProcessArgs,
+    /// Where spans go.
+    #[command(flatten)]
+    pub traces: TraceArgs,
 }
 
 /// The gateway's settings, checked.
@@ -71,6 +75,7 @@ pub struct Config {
     pub(crate) upstream_timeout: Duration,
     pub(crate) page_url: Option<HeaderValue>,
     pub(crate) admin_origins: Vec<HeaderValue>,
+    pub(crate) traces: Option<TraceSettings>,
 }
 
 impl TryFrom<Args> for Config {
@@ -105,6 +110,7 @@ impl TryFrom<Args> for Config {
             upstream_timeout: Duration::from_millis(args.upstream_timeout_ms),
             page_url: page_url(&args.probe_page_url)?,
             admin_origins: admin_origins(&args.admin_origins)?,
+            traces: args.traces.checked("api-gateway")?,
         })
     }
 }

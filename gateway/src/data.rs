@@ -1,7 +1,7 @@
 //! `GET /data/{key}` and `POST /data`.
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use protocol::body::STORED;
@@ -10,6 +10,7 @@ use protocol::{Key, ShardId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use service::problem::Problem;
+use service::traces::span::{CACHE_HIT, COALESCED, KeyValue, ServerSpan, asked};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use crate::cache::Lookup;
 use crate::error::Error;
 use crate::flight::{Fetched, Found};
 use crate::negative::Known;
+use crate::routes::{GET_DATA, POST_DATA};
 use crate::stats::Served;
 
 /// The answer to a read; the value is passed through as text.
@@ -56,19 +58,35 @@ struct Set<'a> {
     latency_ms: f64,
 }
 
-pub(crate) async fn get(State(core): State<Arc<Core>>, uri: Uri) -> Response {
+pub(crate) async fn get(State(core): State<Arc<Core>>, request: Request) -> Response {
     let began = Instant::now();
-    let key = match key_of(&uri, "/data/") {
-        Ok(key) => key,
-        Err(err) => return core.refuse(err),
+    let (head, _) = request.into_parts();
+    let mut span = core.shared.traces.server(GET_DATA, &head.uri, &head.headers);
+    let response = match key_of(&head.uri, "/data/") {
+        Ok(key) => {
+            drop(head);
+            got(&core, &key, began, &mut span).await
+        }
+        Err(err) => core.refuse(err),
     };
-    let home = core.shared.placement.owner(&key);
-    let Answered { served, stale, fetched } = read(&core, &key, home, began).await;
+    span.end(&response);
+    response
+}
+
+async fn got(core: &Arc<Core>, key: &Key, began: Instant, span: &mut ServerSpan) -> Response {
+    let home = core.shared.placement.owner(key);
+    let Answered { served, stale, fetched } = read(core, key, home, began, span).await;
     let took = began.elapsed();
     core.shared.stats.read_took(home, took);
+    span.describe(|| {
+        let shard = fetched.as_ref().map_or(home, |found| found.shard);
+        let coalesced = (served == Served::Coalesced).then(|| KeyValue::new(COALESCED, true));
+        let hit = KeyValue::new(CACHE_HIT, served == Served::Hit);
+        asked(key, shard).into_iter().chain([hit]).chain(coalesced)
+    });
     match fetched {
         Ok(found) => json(&Got {
-            key: &key,
+            key,
             value: &found.value,
             shard_id: found.shard,
             cache_hit: served == Served::Hit,
@@ -86,7 +104,7 @@ pub(crate) fn key_of(uri: &Uri, prefix: &str) -> Result<Key, Error> {
     Ok(Key::from_path_segment(segment)?)
 }
 
-async fn read(core: &Arc<Core>, key: &Key, home: ShardId, began: Instant) -> Answered {
+async fn read(core: &Arc<Core>, key: &Key, home: ShardId, began: Instant, span: &mut ServerSpan) -> Answered {
     let stats = &core.shared.stats;
     match core.shared.cache.look_up(key, began) {
         Lookup::Hit(found, stale) => {
@@ -95,16 +113,19 @@ async fn read(core: &Arc<Core>, key: &Key, home: ShardId, began: Instant) -> Ans
         }
         Lookup::Refresh(found, stale, fetch) => {
             stats.read(key, home, Served::Hit, began);
-            let (refreshing, key) = (Arc::clone(core), key.clone());
+            let (refreshing, key, cause) = (Arc::clone(core), key.clone(), span.at());
+            fetch.flight().made_for(cause.clone());
             drop(core.tasks.spawn("cache refresh", async move {
-                let ended = fetch.end(refreshing.upstream.get(home, &key).await);
+                let ended = fetch.end(refreshing.upstream.get(home, &key, &cause).await);
                 refreshing.shared.stats.refreshed(ended);
             }));
             hit(core, found, stale)
         }
         Lookup::Joined(flight) => {
             stats.read(key, home, Served::Coalesced, began);
-            Answered::with(Served::Coalesced, flight.landed().await)
+            let fetched = flight.landed().await;
+            span.link(&flight.cause());
+            Answered::with(Served::Coalesced, fetched)
         }
         Lookup::Absent(fetch) => match core.shared.negatives.look_up(key) {
             Known::Failed(err) => {
@@ -114,10 +135,11 @@ async fn read(core: &Arc<Core>, key: &Key, home: ShardId, began: Instant) -> Ans
             Known::Nothing(ticket) => {
                 stats.read(key, home, Served::Miss, began);
                 let flight = fetch.flight();
-                let (upstream, key) = (core.upstream.clone(), key.clone());
+                let (upstream, key, cause) = (core.upstream.clone(), key.clone(), span.at());
+                flight.made_for(cause.clone());
                 // A task of its own: a client that goes away neither ends it nor makes another read fetch again.
                 drop(core.tasks.spawn("cache fetch", async move {
-                    let fetched = upstream.get(home, &key).await;
+                    let fetched = upstream.get(home, &key, &cause).await;
                     ticket.end(&key, &fetched);
                     fetch.end(fetched)
                 }));
@@ -128,7 +150,7 @@ async fn read(core: &Arc<Core>, key: &Key, home: ShardId, began: Instant) -> Ans
             Known::Failed(err) => remembered(core, key, home, began, err),
             Known::Nothing(ticket) => {
                 stats.read(key, home, Served::Miss, began);
-                let fetched = core.upstream.get(home, key).await;
+                let fetched = core.upstream.get(home, key, &span.at()).await;
                 ticket.end(key, &fetched);
                 Answered::with(Served::Miss, fetched)
             }
@@ -149,25 +171,35 @@ fn hit(core: &Core, found: Found, stale: bool) -> Answered {
     Answered { served: Served::Hit, stale, fetched: Ok(found) }
 }
 
-pub(crate) async fn set(State(core): State<Arc<Core>>, body: Body) -> Response {
+pub(crate) async fn set(State(core): State<Arc<Core>>, request: Request) -> Response {
     let began = Instant::now();
-    match write(&core, body, began).await {
-        Ok(response) => response,
-        Err(err) => core.refuse(err),
-    }
+    let (head, body) = request.into_parts();
+    let mut span = core.shared.traces.server(POST_DATA, &head.uri, &head.headers);
+    drop(head);
+    let written = write(&core, body, began, &mut span).await;
+    let response = written.unwrap_or_else(|err| core.refuse(err));
+    span.end(&response);
+    response
 }
 
-async fn write(core: &Arc<Core>, body: Body, began: Instant) -> Result<Response, Error> {
+async fn write(
+    core: &Arc<Core>,
+    body: Body,
+    began: Instant,
+    span: &mut ServerSpan,
+) -> Result<Response, Error> {
     let body = service::body::read(body).await?;
     let key = SetRequest::parse(&body).map_err(Problem::from)?.key;
     let shard = core.shared.placement.owner(&key);
+    span.describe(|| asked(&key, shard));
     core.shared.stats.write(&key, shard, began);
     let (writer, written) = (Arc::clone(core), key.clone());
+    let cause = span.at();
     // A task of its own: when the client goes away, the cached copy must still go once the write has ended.
     let writing = core.tasks.spawn("write", async move {
         let shared = &writer.shared;
         let _forget = shared.cache.forget_after(written.clone());
-        let outcome = writer.upstream.set(shard, &written, body).await;
+        let outcome = writer.upstream.set(shard, &written, &cause, body).await;
         shared.negatives.forget(&written);
         outcome
     });

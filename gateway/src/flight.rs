@@ -2,7 +2,8 @@
 
 use protocol::ShardId;
 use serde_json::value::RawValue;
-use std::sync::Arc;
+use service::traces::span::SpanRef;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 use crate::error::Error;
@@ -22,11 +23,23 @@ pub(crate) type Fetched = Result<Found, Error>;
 /// A fetch under way. Its result reaches everybody who waits, also those who come after it.
 pub(crate) struct Flight {
     result: watch::Sender<Option<Fetched>>,
+    cause: OnceLock<SpanRef>,
 }
 
 impl Flight {
     pub(crate) fn new() -> Self {
-        Self { result: watch::Sender::new(None) }
+        Self { result: watch::Sender::new(None), cause: OnceLock::new() }
+    }
+
+    /// Notes the span of the request that the fetch is made for; to be called before the fetch begins.
+    pub(crate) fn made_for(&self, cause: SpanRef) {
+        // Called once, by who has begun the flight.
+        let _ = self.cause.set(cause);
+    }
+
+    /// The span of the request that the fetch was made for; there once it has landed.
+    pub(crate) fn cause(&self) -> SpanRef {
+        self.cause.get().cloned().unwrap_or_default()
     }
 
     /// Ends the flight.

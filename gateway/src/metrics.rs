@@ -15,6 +15,7 @@ use crate::cache::Ended;
 pub fn families(shards: NonZeroU32) -> Result<Vec<Family>, prometheus::Error> {
     let metrics = Metrics::default();
     GatewayMetrics::register(&metrics, shards)?;
+    service::traces::register(&metrics)?;
     Ok(metrics.families())
 }
 

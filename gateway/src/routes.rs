@@ -10,12 +10,21 @@ use std::sync::Arc;
 use crate::app::Core;
 use crate::{admin, data, mitigation, origin, overview};
 
+/// What spans of reads are called.
+pub(crate) const GET_DATA: &str = "GET /data/{key}";
+/// What spans of writes are called.
+pub(crate) const POST_DATA: &str = "POST /data";
+
 /// All routes, for the core they run on.
 pub fn router(core: Arc<Core>) -> Router {
+    let traced = |name| from_fn_with_state((Arc::clone(&core), name), admin::traced);
     let admin = Router::new()
-        .route("/admin/cache", post(mitigation::api::cache))
-        .route("/admin/mitigation", get(mitigation::api::show).post(mitigation::api::change))
-        .route("/admin/reset", post(admin::reset))
+        .route("/admin/cache", post(mitigation::api::cache).layer(traced("POST /admin/cache")))
+        .route(
+            "/admin/mitigation",
+            post(mitigation::api::change).layer(traced("POST /admin/mitigation")).get(mitigation::api::show),
+        )
+        .route("/admin/reset", post(admin::reset).layer(traced("POST /admin/reset")))
         .route("/admin/shard-mapping/{key}", get(admin::shard_mapping))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&core), origin::guard));

@@ -14,6 +14,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use prometheus::IntCounter;
 use protocol::limits::ANSWER_MAX_BYTES;
 use protocol::{Key, ShardId};
+use service::traces::Traces;
+use service::traces::span::{KeyValue, SpanRef, asked};
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use crate::answer::Answer;
 use crate::error::Error;
 use crate::flight::Fetched;
 use crate::loads::Loads;
+use crate::routes::{GET_DATA, POST_DATA};
 use crate::wire::{Connector, Witness};
 
 /// How long a kept connection may be idle. Shorter than what the shards allow, so that the gateway is the one to close.
@@ -35,6 +38,7 @@ pub(crate) struct Upstream {
     client: Client<Connector, Full<Bytes>>,
     targets: Arc<[Target]>,
     loads: Arc<Loads>,
+    traces: Traces,
     deadline: Duration,
 }
 
@@ -62,6 +66,7 @@ impl Upstream {
     pub(crate) fn new(
         targets: Arc<[Target]>,
         loads: Arc<Loads>,
+        traces: Traces,
         connect: Duration,
         deadline: Duration,
     ) -> Self {
@@ -70,36 +75,43 @@ impl Upstream {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_MAX)
             .build(Connector::new(connect));
-        Self { client, targets, loads, deadline }
+        Self { client, targets, loads, traces, deadline }
     }
 
-    /// Reads `key` from `shard`.
+    /// Reads `key` from `shard`, for the request whose span is `parent`.
     ///
     /// # Errors
     /// See [`Answer::value`]; and 503 when the shard cannot be reached or is late, 502 when its answer is unreadable.
-    pub(crate) async fn get(&self, shard: ShardId, key: &Key) -> Fetched {
+    pub(crate) async fn get(&self, shard: ShardId, key: &Key, parent: &SpanRef) -> Fetched {
         let path = key.to_path_segment();
         let request =
             |target: &Target| Request::get(format!("{}/data/{path}", target.base)).body(Full::default());
-        self.call(shard, key, request).await?.value(key)
+        self.call(shard, key, parent, request).await?.value(key)
     }
 
     /// Writes to `shard`; `body` is the client's own, already checked, so the shard sees what the client sent.
     ///
     /// # Errors
     /// See [`Answer::stored`]; and as for [`Upstream::get`]. The outcome is then unknown unless the shard refused.
-    pub(crate) async fn set(&self, shard: ShardId, key: &Key, body: Bytes) -> Result<(), Error> {
+    pub(crate) async fn set(
+        &self,
+        shard: ShardId,
+        key: &Key,
+        parent: &SpanRef,
+        body: Bytes,
+    ) -> Result<(), Error> {
         let request = |target: &Target| {
             let post = Request::post(format!("{}/data", target.base));
             post.header(header::CONTENT_TYPE, "application/json").body(Full::new(body.clone()))
         };
-        self.call(shard, key, request).await?.stored(key)
+        self.call(shard, key, parent, request).await?.stored(key)
     }
 
     async fn call(
         &self,
         shard: ShardId,
         key: &Key,
+        parent: &SpanRef,
         request: impl Fn(&Target) -> axum::http::Result<Request<Full<Bytes>>>,
     ) -> Result<Answer, Error> {
         let Some(target) = self.targets.get(shard.index()) else {
@@ -110,9 +122,9 @@ impl Upstream {
         };
         let again = (request.method() == Method::GET).then(|| request.clone());
         let exchange = async {
-            match (self.exchange(shard, target, key, request).await, again) {
+            match (self.traced(shard, target, key, parent, 0, request).await, again) {
                 (Err(Failure::BeforeAnswer(_)), Some(again)) => {
-                    self.exchange(shard, target, key, again).await
+                    self.traced(shard, target, key, parent, 1, again).await
                 }
                 (outcome, _) => outcome,
             }
@@ -127,6 +139,30 @@ impl Upstream {
                 Failure::Unreadable(reason) => Error::BadShardAnswer { shard, reason },
             }
         })
+    }
+
+    /// One attempt with a span of its own; `resent` attempts came before it.
+    async fn traced(
+        &self,
+        shard: ShardId,
+        target: &Target,
+        key: &Key,
+        parent: &SpanRef,
+        resent: i64,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Answer, Failure> {
+        let name = if request.method() == Method::GET { GET_DATA } else { POST_DATA };
+        let mut span = self.traces.client(name, parent, self.deadline, &mut request);
+        span.describe(|| {
+            let again = (resent > 0).then(|| KeyValue::new("http.request.resend_count", resent));
+            asked(key, shard).into_iter().chain(again)
+        });
+        let outcome = self.exchange(shard, target, key, request).await;
+        match &outcome {
+            Ok(answer) => span.answered(answer.status),
+            Err(failure) => span.failed(failure.name()),
+        }
+        outcome
     }
 
     async fn exchange(
@@ -188,6 +224,15 @@ impl Drop for Sent<'_> {
 }
 
 impl Failure {
+    /// As spans call it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::BeforeAnswer(_) => "connection_lost",
+            Self::Unavailable(_) => "unavailable",
+            Self::Unreadable(_) => "unreadable_answer",
+        }
+    }
+
     fn of(err: &ClientError, witness: Option<&Witness>) -> Self {
         let cause = root_cause(err);
         match witness {
@@ -219,10 +264,16 @@ mod tests {
         let sent = IntCounter::new("sent_total", "h").unwrap();
         let targets = Arc::new([Target { base, sent: sent.clone() }]);
         let loads = Arc::new(Loads::new(1));
-        let upstream = Upstream::new(targets, loads, Duration::from_secs(10), Duration::from_secs(20));
-        let key = Key::new("k").unwrap();
+        let upstream = Upstream::new(
+            targets,
+            loads,
+            Traces::default(),
+            Duration::from_secs(10),
+            Duration::from_secs(20),
+        );
+        let (key, nobody) = (Key::new("k").unwrap(), SpanRef::default());
         {
-            let mut call = pin!(upstream.get(ShardId(0), &key));
+            let mut call = pin!(upstream.get(ShardId(0), &key, &nobody));
             // The runtime has had no turn in which the connection could have come about.
             assert!(matches!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
         }

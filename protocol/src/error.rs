@@ -49,6 +49,28 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The name as it stands in an error body.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BadKey => "bad_key",
+            Self::BadBody => "bad_body",
+            Self::BadRequest => "bad_request",
+            Self::OriginNotAllowed => "origin_not_allowed",
+            Self::NotFound => "not_found",
+            Self::NoSuchRoute => "no_such_route",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::BodyTooLarge => "body_too_large",
+            Self::NotJson => "not_json",
+            Self::Internal => "internal",
+            Self::BadShardAnswer => "bad_shard_answer",
+            Self::ShardUnavailable => "shard_unavailable",
+            Self::Overloaded => "overloaded",
+            Self::NotReady => "not_ready",
+            Self::StoreFull => "store_full",
+        }
+    }
+
     /// The status that goes with this kind.
     #[must_use]
     pub fn status(self) -> StatusCode {
@@ -63,6 +85,19 @@ impl ErrorKind {
             Self::BadShardAnswer => StatusCode::BAD_GATEWAY,
             Self::ShardUnavailable | Self::Overloaded | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             Self::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kinds_name_is_what_stands_in_an_error_body() {
+        for name in ["bad_key", "no_such_route", "shard_unavailable", "store_full"] {
+            let kind: ErrorKind = serde_json::from_value(name.into()).unwrap();
+            assert_eq!(kind.name(), name);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`args::ProcessArgs`] as the settings all have in common, [`logs`] and one [`metrics::Metrics`] registry passed down.
 //! A [`server::Server`] answers HTTP/1.1 on one single-threaded runtime a core; [`health`] gives `/live`, `/ready` and
 //! `/metrics`; every task goes through [`tasks::Tasks`], so that a drain can wait for it and name what was left.
+//! [`traces`] tells an OpenTelemetry collector of requests.
 
 pub mod args;
 pub mod body;
@@ -17,6 +18,7 @@ pub mod problem;
 pub mod process;
 pub mod server;
 pub mod tasks;
+pub mod traces;
 
 mod accept;
 mod listen;

@@ -6,6 +6,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{ProcessArgs, SettingError};
+use crate::traces::events::SpanEvents;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -22,7 +23,7 @@ pub enum LogFormat {
 /// When the filter cannot be read.
 pub fn init(args: &ProcessArgs) -> Result<(), SettingError> {
     let filter = filter(&args.log_level)?;
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(SpanEvents);
     let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second logger in one process (two labs in one test binary) keeps the first one's choice.
     let _ = match args.log_format {

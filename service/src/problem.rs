@@ -42,7 +42,10 @@ impl From<protocol::KeyError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.body.kind.status(), Json(self.body)).into_response();
+        let kind = self.body.kind;
+        let mut response = (kind.status(), Json(self.body)).into_response();
+        // For whoever looks at the answer on its way out.
+        response.extensions_mut().insert(kind);
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -24,7 +24,11 @@ pub struct Server {
     addr: SocketAddr,
     health: Health,
     tasks: Tasks,
+    flush: Option<Flush>,
 }
+
+/// What is done last, within a time.
+type Flush = Box<dyn FnOnce(Duration) + Send>;
 
 /// What one runtime's router is built with. The builder runs inside that runtime.
 pub struct Worker {
@@ -42,7 +46,7 @@ impl Server {
     pub fn bind(addr: SocketAddr, workers: NonZeroUsize) -> Result<Self, BindError> {
         let listeners = listen::listeners(addr, workers)?;
         let addr = listeners.first().and_then(|l| l.local_addr().ok()).unwrap_or(addr);
-        Ok(Self { listeners, addr, health: Health::default(), tasks: Tasks::default() })
+        Ok(Self { listeners, addr, health: Health::default(), tasks: Tasks::default(), flush: None })
     }
 
     /// Where it listens; tells the port when 0 was asked for.
@@ -61,6 +65,11 @@ impl Server {
     #[must_use]
     pub fn tasks(&self) -> Tasks {
         self.tasks.clone()
+    }
+
+    /// Has this done last in a drain, when all tasks have ended; it gets what is left of the grace.
+    pub fn flush_last(&mut self, flush: impl FnOnce(Duration) + Send + 'static) {
+        self.flush = Some(Box::new(flush));
     }
 
     /// Starts one thread and runtime a worker and returns once all accept.
@@ -100,8 +109,8 @@ impl Server {
             })?;
             threads.push(thread);
         }
-        let started =
-            Started { addr: self.addr, health: self.health, tasks: self.tasks, drain, received, threads };
+        let Self { addr, health, tasks, flush, .. } = self;
+        let started = Started { addr, health, tasks, drain, received, threads, flush };
         started.await_events(Event::Up, None);
         started.health.set_ready();
         Ok(started)
@@ -122,6 +131,7 @@ pub struct Started {
     drain: CancellationToken,
     received: mpsc::Receiver<Event>,
     threads: Vec<JoinHandle<()>>,
+    flush: Option<Flush>,
 }
 
 impl Started {
@@ -132,9 +142,9 @@ impl Started {
     }
 
     /// Stops in order: not ready; accept until the queues are empty and close them; let requests in flight end; let
-    /// background tasks end. Blocks for at most `grace`. Gives the names of what had not ended by then.
+    /// background tasks end; flush. Blocks for at most `grace`. Gives the names of what had not ended by then.
     #[must_use]
-    pub fn stop(self, grace: Duration) -> Vec<String> {
+    pub fn stop(mut self, grace: Duration) -> Vec<String> {
         let deadline = Instant::now() + grace;
         self.health.set_draining();
         self.drain.cancel();
@@ -148,6 +158,9 @@ impl Started {
             std::thread::park_timeout(Duration::from_millis(2));
         }
         left.extend(self.tasks.left());
+        if let Some(flush) = self.flush.take() {
+            flush(deadline.saturating_duration_since(Instant::now()));
+        }
         left
     }
 

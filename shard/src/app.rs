@@ -6,6 +6,7 @@ use service::key_series::KeySeries;
 use service::metrics::Metrics;
 use service::process::StartError;
 use service::server::{Server, Started};
+use service::traces::Traces;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub struct Shard {
     pub(crate) timer: Timer,
     pub(crate) store: Store,
     pub(crate) stats: Stats,
+    pub(crate) traces: Traces,
 }
 
 impl Shard {
@@ -72,7 +74,7 @@ impl Config {
     /// # Errors
     /// When the port or a thread cannot be had.
     pub fn build(self) -> Result<App, StartError> {
-        let server = Server::bind(self.addr, self.workers)?;
+        let mut server = Server::bind(self.addr, self.workers)?;
         let metrics = Arc::new(Metrics::default());
         let shard_metrics = Arc::new(ShardMetrics::register(&metrics, self.shard_id)?);
         let key_series = KeySeries::new(
@@ -88,6 +90,7 @@ impl Config {
             timer: Timer::start()?,
             store: Store::new(self.store),
             stats: Stats::default(),
+            traces: Traces::start(self.traces, &metrics, &mut server)?,
         });
         if let Some(limit) = shard.capacity.limit() {
             shard_metrics.active_limit.with_label_values(&[&shard.id.to_string()]).set(gauge(limit as u64));

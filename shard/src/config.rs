@@ -3,6 +3,7 @@
 use clap::Parser;
 use protocol::ShardId;
 use service::args::{ProcessArgs, SettingError};
+use service::traces::settings::{TraceArgs, TraceSettings};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -53,6 +54,9 @@ pub struct Args {
     /// What all processes share
     #[command(flatten)]
     pub process: ProcessArgs,
+    /// Where spans go
+    #[command(flatten)]
+    pub traces: TraceArgs,
 }
 
 fn latency(text: &str) -> Result<f64, String> {
@@ -78,6 +82,8 @@ pub struct Config {
     pub store: StoreLimits,
     /// Seed of the jitter.
     pub seed: u64,
+    /// Where spans go; nowhere without a collector.
+    pub traces: Option<TraceSettings>,
 }
 
 impl TryFrom<Args> for Config {
@@ -103,6 +109,7 @@ impl TryFrom<Args> for Config {
                 queue: args.shard_queue as usize,
             },
             store: StoreLimits { keys: args.shard_max_keys, bytes: args.shard_max_bytes },
+            traces: args.traces.checked(&format!("shard-{}", args.shard_id))?,
             // The standard library's source of entropy: each RandomState has keys of its own.
             seed: args.seed.unwrap_or_else(|| {
                 std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), args.shard_id)

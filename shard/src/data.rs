@@ -1,7 +1,7 @@
 //! `GET /data/{key}` and `POST /data`: the data requests.
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request as HttpRequest, State};
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use hotspot::window::Access;
@@ -9,6 +9,7 @@ use protocol::body::STORED;
 use protocol::json::SetRequest;
 use protocol::{ErrorKind, Key, ShardId};
 use service::problem::Problem;
+use service::traces::span::{ServerSpan, asked};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,27 +17,35 @@ use crate::accounts::{Outcome, Request};
 use crate::app::Shard;
 use crate::error::Refusal;
 use crate::metrics::Operation;
+use crate::routes::{GET_DATA, POST_DATA};
 use crate::store::Value;
 
 /// What every path of a read begins with.
 const PREFIX: &str = "/data/";
 
-pub(crate) async fn get(State(shard): State<Arc<Shard>>, uri: Uri) -> Response {
+pub(crate) async fn get(State(shard): State<Arc<Shard>>, request: HttpRequest) -> Response {
+    let (head, _) = request.into_parts();
+    let (uri, headers) = (head.uri, head.headers);
     if let Some(problem) = absolute_form(&uri) {
         return problem.into_response();
     }
     let mut request = shard.accounts.receive(Operation::Get);
-    let answered = read(&shard, &mut request, &uri).await;
-    finish(request, answered)
+    let mut span = shard.traces.server(GET_DATA, &uri, &headers);
+    drop(headers);
+    let answered = read(&shard, &mut request, &uri, &mut span).await;
+    finish(request, answered, span)
 }
 
-pub(crate) async fn set(State(shard): State<Arc<Shard>>, uri: Uri, body: Body) -> Response {
-    if let Some(problem) = absolute_form(&uri) {
+pub(crate) async fn set(State(shard): State<Arc<Shard>>, request: HttpRequest) -> Response {
+    let (head, body) = request.into_parts();
+    if let Some(problem) = absolute_form(&head.uri) {
         return problem.into_response();
     }
     let mut request = shard.accounts.receive(Operation::Set);
-    let answered = write(&shard, &mut request, body).await;
-    finish(request, answered)
+    let mut span = shard.traces.server(POST_DATA, &head.uri, &head.headers);
+    drop(head);
+    let answered = write(&shard, &mut request, body, &mut span).await;
+    finish(request, answered, span)
 }
 
 /// Data requests are origin-form only, because that is what the kernel's parser recognises: one way to ask, counted alike.
@@ -45,8 +54,8 @@ fn absolute_form(uri: &Uri) -> Option<Problem> {
     uri.authority().is_some().then(|| Problem::new(ErrorKind::BadRequest, detail))
 }
 
-fn finish(request: Request<'_>, answered: Result<Vec<u8>, Refusal>) -> Response {
-    match answered {
+fn finish(request: Request<'_>, answered: Result<Vec<u8>, Refusal>, span: ServerSpan) -> Response {
+    let response = match answered {
         Ok(json) => {
             request.end(Outcome::Served);
             const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -56,12 +65,20 @@ fn finish(request: Request<'_>, answered: Result<Vec<u8>, Refusal>) -> Response 
             request.end(refusal.outcome());
             Problem::from(refusal).into_response()
         }
-    }
+    };
+    span.end(&response);
+    response
 }
 
-async fn read(shard: &Shard, request: &mut Request<'_>, uri: &Uri) -> Result<Vec<u8>, Refusal> {
+async fn read(
+    shard: &Shard,
+    request: &mut Request<'_>,
+    uri: &Uri,
+    span: &mut ServerSpan,
+) -> Result<Vec<u8>, Refusal> {
     // The route matches nothing that lacks the prefix.
     let key = Key::from_path_segment(uri.path().strip_prefix(PREFIX).unwrap_or_default())?;
+    span.describe(|| asked(&key, shard.id));
     let _turn = shard.serve(request, &key, Access::Read).await?;
     // A clock before 1970 is no reason to refuse a read.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -71,9 +88,15 @@ async fn read(shard: &Shard, request: &mut Request<'_>, uri: &Uri) -> Result<Vec
     }
 }
 
-async fn write(shard: &Shard, request: &mut Request<'_>, body: Body) -> Result<Vec<u8>, Refusal> {
+async fn write(
+    shard: &Shard,
+    request: &mut Request<'_>,
+    body: Body,
+    span: &mut ServerSpan,
+) -> Result<Vec<u8>, Refusal> {
     let body = service::body::read(body).await.map_err(Refusal::Body)?;
     let SetRequest { key, value } = SetRequest::parse(&body).map_err(|err| Refusal::Body(err.into()))?;
+    span.describe(|| asked(&key, shard.id));
     let _turn = shard.serve(request, &key, Access::Write).await?;
     let mut json = Vec::with_capacity(body.len());
     push_json(&mut json, &value);

@@ -11,6 +11,11 @@ use std::sync::Arc;
 use crate::app::Shard;
 use crate::{admin, data, status};
 
+/// What spans of reads are called.
+pub(crate) const GET_DATA: &str = "GET /data/{key}";
+/// What spans of writes are called.
+pub(crate) const POST_DATA: &str = "POST /data";
+
 /// Every path a shard serves.
 pub fn router(shard: Arc<Shard>, health: Health, metrics: Arc<Metrics>) -> Router {
     let admin = Router::new()

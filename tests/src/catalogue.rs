@@ -57,6 +57,7 @@ pub struct Service {
 pub fn services() -> Result<[Service; 3]> {
     let of_shard = Metrics::default();
     ShardMetrics::register(&of_shard, ShardId(0))?;
+    service::traces::register(&of_shard)?;
     let of_probe = Metrics::default();
     ProbeMetrics::register(&of_probe, SHARDS)?;
     let shards = NonZeroU32::new(SHARDS).context("a lab has shards")?;

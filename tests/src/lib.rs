@@ -2,8 +2,8 @@
 //!
 //! [`lab::Lab`] is one running lab; [`process::Process`] one of its processes; [`kernel::available`] decides whether a test that
 //! needs eBPF runs, is named as skipped, or (with `CI=true`) fails. [`accuracy`] is the accuracy suite, [`churn`] the run of
-//! a million connections, [`candidates`] the comparison of ways to count keys, [`cost`] what the probe costs,
-//! [`catalogue`] every metric there is: programs of their own.
+//! a million connections, [`collector`] receives spans, [`candidates`] the comparison of ways to count keys, [`cost`] what
+//! the probe costs, [`catalogue`] every metric there is: programs of their own.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot start its lab ends there")]
 
@@ -12,6 +12,7 @@ pub mod build;
 pub mod candidates;
 pub mod catalogue;
 pub mod churn;
+pub mod collector;
 pub mod cost;
 pub mod k6;
 pub mod kernel;

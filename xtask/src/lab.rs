@@ -21,7 +21,7 @@ use crate::tree::Tree;
 const PROFILE: [(&str, &str); 2] = [("BASE_LATENCY_MS", "15"), ("SHARD_CONCURRENCY", "2")];
 
 /// Settings of the lab's programs that a caller's environment may hold; a measured run must not inherit them.
-const SETTINGS: [&str; 20] = [
+const SETTINGS: [&str; 29] = [
     "ADMIN_ORIGINS",
     "BIND_ADDRESS",
     "CACHE_ENABLED",
@@ -35,6 +35,15 @@ const SETTINGS: [&str; 20] = [
     "LOG_FORMAT",
     "LOG_LEVEL",
     "NUM_SHARDS",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+    "OTEL_BSP_MAX_QUEUE_SIZE",
+    "OTEL_BSP_SCHEDULE_DELAY",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_SERVICE_NAME",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
     "PORT",
     "SEED",
     "SHARD_MAX_BYTES",

@@ -62,6 +62,7 @@ impl Label {
             ("feature", _) => listed(&FEATURES),
             ("mitigation", _) => listed(&MITIGATIONS),
             ("result", "gateway_cache_refreshes_total") => listed(&["stored", "failed", "overtaken"]),
+            ("outcome", "service_spans_total") => listed(&["exported", "failed", "dropped"]),
             ("program", _) => {
                 listed(&["ingress", "ingress_careful", "egress", "socket_events", "socket_released"])
             }

@@ -13,6 +13,7 @@
 //! - `churn`: connections that come and go are counted exactly and leave nothing
 //! - `memory`: distinct keys without end in bounded memory
 //! - `probe_death`: killing the probe disturbs nobody and leaves nothing behind
+//! - `traces`: one request is one trace; what is lost on the way to a collector is counted and hurts nobody
 //! - `verdicts`: kernel and gateway judge the shards alike, and say why where they do not
 //! - `operations`: the quick reference's calls as they stand, start errors, drain
 
@@ -38,4 +39,5 @@ mod memory;
 mod operations;
 mod probe_death;
 mod stampede;
+mod traces;
 mod verdicts;

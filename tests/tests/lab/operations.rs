@@ -46,9 +46,12 @@ async fn a_port_in_use_and_a_bad_setting_are_one_line_and_their_exit_code() {
     let mut second = Process::start("shard", &[], &[("SHARD_ID", "0".into()), ("PORT", port.clone())]);
     assert_eq!(second.ended(Duration::from_secs(10)).await.code(), Some(1));
     assert!(second.log().contains(&port) && second.log().lines().count() == 1, "{}", second.log());
-    for (name, value) in
-        [("SHARD_URLS", "http://a:1,http://a:1"), ("CACHE_TTL_SECONDS", "0"), ("NUM_SHARDS", "7")]
-    {
+    for (name, value) in [
+        ("SHARD_URLS", "http://a:1,http://a:1"),
+        ("CACHE_TTL_SECONDS", "0"),
+        ("NUM_SHARDS", "7"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+    ] {
         let mut settings = vec![("PORT", "0".to_owned()), ("SHARD_URLS", "http://127.0.0.1:1".to_owned())];
         settings.retain(|(other, _)| *other != name);
         settings.push((name, value.to_owned()));

@@ -1,0 +1,132 @@
+//! Spans of the requests a process serves and sends, on their way to an OpenTelemetry collector by OTLP.
+//!
+//! [`settings`] reads the standard `OTEL_…` variables, [`span`] has the two kinds of spans, `export` sends them from
+//! threads of its own through a bounded queue, [`events`] puts what is logged while a request is served on its span.
+//! Without a collector there is nothing of it: no thread, no span, one branch a request.
+
+pub mod events;
+pub mod settings;
+pub mod span;
+
+mod export;
+mod headers;
+
+use axum::http::{HeaderMap, Request, Uri};
+use axum::response::Response;
+use opentelemetry::Context;
+use opentelemetry::context::FutureExt;
+use opentelemetry::trace::{SpanKind, TraceContextExt, Tracer};
+use opentelemetry_sdk::trace::{SdkTracer, Span};
+use prometheus::IntCounterVec;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::metrics::Metrics;
+use crate::process::StartError;
+use crate::server::Server;
+use export::Pipeline;
+use settings::TraceSettings;
+use span::{ClientSpan, ServerSpan, SpanRef};
+
+/// Makes spans, or nothing where tracing is off. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Traces(Option<Arc<Tracing>>);
+
+#[derive(Debug)]
+struct Tracing {
+    tracer: SdkTracer,
+    pipeline: Pipeline,
+}
+
+impl Traces {
+    /// Registers the counts of spans and, with settings, starts what sends them; `server` flushes them at its end.
+    ///
+    /// # Errors
+    /// When a metric, a thread or an exporter cannot be made.
+    pub fn start(
+        settings: Option<TraceSettings>,
+        metrics: &Metrics,
+        server: &mut Server,
+    ) -> Result<Self, StartError> {
+        let spans = register(metrics)?;
+        let Some(settings) = settings else { return Ok(Self::default()) };
+        let pipeline = Pipeline::start(settings, &spans)?;
+        let traces = Self(Some(Arc::new(Tracing { tracer: pipeline.tracer(), pipeline })));
+        let flushed = traces.clone();
+        server.flush_last(move |left| flushed.flush(left));
+        Ok(traces)
+    }
+
+    /// Begins the span of a request that is served. `name` is its method and route, such as `GET /data/{key}`.
+    pub fn server(&self, name: &'static str, uri: &Uri, headers: &HeaderMap) -> ServerSpan {
+        ServerSpan::new(self.0.as_ref().map(|on| on.served(name, uri, headers)))
+    }
+
+    /// Begins the span of one attempt at a request to another process, and names it in the request's head. `name` is as
+    /// for [`Traces::server`], `deadline` how long the attempt may take.
+    pub fn client<B>(
+        &self,
+        name: &'static str,
+        parent: &SpanRef,
+        deadline: Duration,
+        request: &mut Request<B>,
+    ) -> ClientSpan {
+        let Some(on) = &self.0 else { return ClientSpan::default() };
+        let parent = Context::new().with_remote_span_context(parent.context().clone());
+        let span = on.begin(name, SpanKind::Client, &parent);
+        let span = ClientSpan::new(span, name, request.uri(), deadline);
+        headers::inject(span.at().context(), request.headers_mut());
+        span
+    }
+
+    /// Serves a request that is rare enough to pay for it: what is logged meanwhile becomes an event of its span.
+    pub async fn serve(
+        &self,
+        name: &'static str,
+        uri: &Uri,
+        headers: &HeaderMap,
+        handler: impl Future<Output = Response>,
+    ) -> Response {
+        let Some(on) = &self.0 else { return handler.await };
+        let context = Context::new().with_span(on.served(name, uri, headers));
+        let response = handler.with_context(context.clone()).await;
+        let span = context.span();
+        span.set_attributes(span::outcome(&response));
+        if response.status().is_server_error() {
+            span.set_status(opentelemetry::trace::Status::error(""));
+        }
+        span.end();
+        response
+    }
+
+    fn flush(&self, within: Duration) {
+        if let Some(on) = &self.0 {
+            on.pipeline.flush(within);
+        }
+    }
+}
+
+impl Tracing {
+    fn served(&self, name: &'static str, uri: &Uri, headers: &HeaderMap) -> Span {
+        let mut span = self.begin(name, SpanKind::Server, &headers::extract(headers));
+        span::describe(&mut span, || span::request(name, uri));
+        span
+    }
+
+    fn begin(&self, name: &'static str, kind: SpanKind, parent: &Context) -> Span {
+        self.tracer.build_with_context(self.tracer.span_builder(name).with_kind(kind), parent)
+    }
+}
+
+/// The counts of spans; without tracing they have no series.
+///
+/// # Errors
+/// When the name is taken.
+pub fn register(metrics: &Metrics) -> Result<IntCounterVec, prometheus::Error> {
+    metrics.counters(
+        "service_spans_total",
+        "Spans that went to the collector, could not be sent, or had no room in the queue.",
+        &["outcome"],
+    )
+}

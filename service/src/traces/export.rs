@@ -1,0 +1,268 @@
+//! From ended spans to the collector: a bounded queue, batches, and every span's fate counted.
+//!
+//! Two threads: the SDK's batch processor forms the batches, and one runtime of its own sends them, so that nothing of
+//! it runs where requests are served. A batch that cannot be sent is lost and counted; nothing is sent twice.
+
+use opentelemetry::Context;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_http::hyper::HyperClient;
+use opentelemetry_otlp::{
+    ExporterBuildError, Protocol as Otlp, RetryPolicy, SpanExporter as OtlpExporter, WithExportConfig,
+    WithHttpConfig, WithTonicConfig,
+};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter,
+    SpanProcessor,
+};
+use parking_lot::Mutex;
+use prometheus::{IntCounter, IntCounterVec};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::settings::{Protocol, TraceSettings};
+use crate::args::SettingError;
+use crate::process::StartError;
+
+/// How often it is said that spans are lost.
+const WARNING_PERIOD: Duration = Duration::from_secs(60);
+
+/// Everything behind the spans. Its threads end when it is dropped.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    provider: SdkTracerProvider,
+    books: Arc<Books>,
+    /// Dropped, it ends the runtime that sends.
+    _running: oneshot::Sender<()>,
+}
+
+impl Pipeline {
+    /// Starts both threads; whether the collector is there shows when the first batch is sent.
+    pub(super) fn start(settings: TraceSettings, spans: &IntCounterVec) -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (running, stopped) = oneshot::channel::<()>();
+        std::thread::Builder::new().name("traces".into()).spawn(move || {
+            // Both ends of the channel mean the same: the pipeline is gone.
+            let _ = runtime.block_on(stopped);
+            runtime.shutdown_background();
+        })?;
+        let exporter = {
+            let _inside = handle.enter();
+            exporter(&settings).map_err(|err| {
+                SettingError::new("OTEL_EXPORTER_OTLP_ENDPOINT", settings.endpoint.as_str(), err.to_string())
+            })?
+        };
+        let books = Arc::new(Books::new(settings.queue, spans));
+        let sender = Sender {
+            otlp: Arc::new(exporter),
+            runtime: handle,
+            timeout: settings.timeout,
+            books: Arc::clone(&books),
+        };
+        let batches = BatchConfigBuilder::default()
+            .with_max_queue_size(settings.queue)
+            .with_max_export_batch_size(settings.batch)
+            .with_scheduled_delay(settings.delay)
+            .build();
+        let queue = Queue { batches: BatchSpanProcessor::new(sender, batches), books: Arc::clone(&books) };
+        let provider = SdkTracerProvider::builder()
+            .with_sampler(settings.sampler)
+            .with_resource(Resource::builder().with_service_name(settings.service_name).build())
+            .with_span_processor(queue)
+            .build();
+        Ok(Self { provider, books, _running: running })
+    }
+
+    pub(super) fn tracer(&self) -> SdkTracer {
+        self.provider.tracer("hot-partition-lab")
+    }
+
+    /// Sends what waits; what is not sent `within` this is lost.
+    pub(super) fn flush(&self, within: Duration) {
+        if self.provider.shutdown_with_timeout(within).is_err() {
+            let left = self.books.waiting.load(Ordering::Relaxed);
+            tracing::warn!(left, "the grace ran out before all spans were sent");
+        }
+    }
+}
+
+fn exporter(settings: &TraceSettings) -> Result<OtlpExporter, ExporterBuildError> {
+    let builder = OtlpExporter::builder();
+    match settings.protocol {
+        Protocol::Grpc => builder
+            .with_tonic()
+            .with_endpoint(&settings.endpoint)
+            .with_timeout(settings.timeout)
+            // A batch is tried once: while one is tried again and again, the queue runs over.
+            .with_retry_policy(RetryPolicy::disabled())
+            .build(),
+        Protocol::Http => builder
+            .with_http()
+            .with_http_client(HyperClient::with_default_connector(settings.timeout, None))
+            .with_protocol(Otlp::HttpBinary)
+            .with_endpoint(&settings.endpoint)
+            .with_timeout(settings.timeout)
+            .with_retry_policy(RetryPolicy::disabled())
+            .build(),
+    }
+}
+
+/// What has become of the spans.
+#[derive(Debug)]
+struct Books {
+    room: usize,
+    waiting: AtomicUsize,
+    exported: IntCounter,
+    failed: IntCounter,
+    dropped: IntCounter,
+    said: Mutex<Said>,
+}
+
+/// What was last said of lost spans.
+#[derive(Debug, Default)]
+struct Said {
+    at: Option<Instant>,
+    lost: u64,
+}
+
+impl Books {
+    fn new(room: usize, spans: &IntCounterVec) -> Self {
+        let [exported, failed, dropped] =
+            ["exported", "failed", "dropped"].map(|outcome| spans.with_label_values(&[outcome]));
+        Self { room, waiting: AtomicUsize::new(0), exported, failed, dropped, said: Mutex::default() }
+    }
+
+    /// Takes a place in the queue; without room the span counts as dropped.
+    fn enter(&self) -> bool {
+        let fits = self.waiting.fetch_add(1, Ordering::Relaxed) < self.room;
+        if !fits {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.dropped.inc();
+        }
+        fits
+    }
+
+    fn leave(&self, spans: usize) {
+        self.waiting.fetch_sub(spans, Ordering::Relaxed);
+    }
+
+    fn sent(&self, spans: usize, result: &OTelSdkResult) {
+        let counter = if result.is_ok() { &self.exported } else { &self.failed };
+        counter.inc_by(spans as u64);
+        self.warn(result.as_ref().err(), Instant::now());
+    }
+
+    /// Says once a period how many spans are lost, and why.
+    fn warn(&self, err: Option<&OTelSdkError>, now: Instant) {
+        let lost = self.failed.get() + self.dropped.get();
+        let mut said = self.said.lock();
+        let due = said.at.is_none_or(|at| now.duration_since(at) >= WARNING_PERIOD);
+        if lost > said.lost && due {
+            let more = lost - said.lost;
+            *said = Said { at: Some(now), lost };
+            let why = err.map_or_else(|| "the queue was full".to_owned(), ToString::to_string);
+            tracing::warn!(why, lost = more, "spans are lost; requests are not affected");
+        }
+    }
+}
+
+/// The SDK's batches behind a count of who waits: the SDK drops what does not fit without a metric.
+#[derive(Debug)]
+struct Queue {
+    batches: BatchSpanProcessor,
+    books: Arc<Books>,
+}
+
+impl SpanProcessor for Queue {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        // A span leaves the SDK's queue before it leaves the books, so there is room in it whenever there is room here.
+        if span.span_context.is_sampled() && self.books.enter() {
+            self.batches.on_end(span);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.batches.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.batches.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.batches.set_resource(resource);
+    }
+}
+
+/// Sends each batch on the runtime of the traces, in bounded time.
+#[derive(Debug)]
+struct Sender {
+    otlp: Arc<OtlpExporter>,
+    runtime: Handle,
+    timeout: Duration,
+    books: Arc<Books>,
+}
+
+impl SpanExporter for Sender {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        self.books.leave(spans);
+        let (otlp, timeout) = (Arc::clone(&self.otlp), self.timeout);
+        // The batch processor's thread waits here and has no runtime of its own.
+        let sending = self.runtime.spawn(async move {
+            let late = |_| Err(OTelSdkError::Timeout(timeout));
+            tokio::time::timeout(timeout, otlp.export(batch)).await.unwrap_or_else(late)
+        });
+        let result = sending.await.unwrap_or_else(|err| Err(OTelSdkError::InternalFailure(err.to_string())));
+        self.books.sent(spans, &result);
+        result
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        // The provider sets it before the first batch, so nobody else holds the exporter yet.
+        if let Some(otlp) = Arc::get_mut(&mut self.otlp) {
+            otlp.set_resource(resource);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    fn books(room: usize) -> Books {
+        Books::new(room, &super::super::register(&Metrics::default()).unwrap())
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_as_dropped() {
+        let books = books(2);
+        assert_eq!([books.enter(), books.enter(), books.enter()], [true, true, false]);
+        assert_eq!(books.dropped.get(), 1);
+        books.leave(2);
+        assert!(books.enter());
+        books.sent(2, &Ok(()));
+        books.sent(1, &Err(OTelSdkError::AlreadyShutdown));
+        assert_eq!((books.exported.get(), books.failed.get(), books.dropped.get()), (2, 1, 1));
+    }
+
+    #[test]
+    fn a_loss_is_said_once_a_minute() {
+        let books = books(1);
+        let begin = Instant::now();
+        let said = |seconds| {
+            books.failed.inc();
+            books.warn(Some(&OTelSdkError::AlreadyShutdown), begin + Duration::from_secs(seconds));
+            books.said.lock().lost
+        };
+        assert_eq!([said(0), said(1), said(59), said(60), said(119), said(120)], [1, 1, 1, 4, 4, 6]);
+    }
+}

@@ -1,0 +1,202 @@
+//! The span of a request that is served, and of one that is sent; both nothing where tracing is off.
+//!
+//! Names of attributes are those of OpenTelemetry's semantic conventions for HTTP, and the lab's own few below.
+
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+pub use opentelemetry::KeyValue;
+use opentelemetry::trace::{Span as _, SpanContext, Status};
+use opentelemetry_sdk::trace::Span;
+use protocol::{ErrorKind, Key, ShardId};
+use std::time::{Duration, Instant};
+
+/// Whether a read was answered from the cache.
+pub const CACHE_HIT: &str = "cache_hit";
+/// True where a read waited for another's fetch.
+pub const COALESCED: &str = "cache.coalesced";
+
+const STATUS_CODE: &str = "http.response.status_code";
+const ERROR_TYPE: &str = "error.type";
+/// Whoever waited for the answer has gone, and nobody will see one.
+const CANCELLED: &str = "cancelled";
+
+/// Where a span stands in its trace; nowhere where there is none.
+#[derive(Clone, Debug)]
+pub struct SpanRef(SpanContext);
+
+impl Default for SpanRef {
+    fn default() -> Self {
+        Self(SpanContext::NONE)
+    }
+}
+
+impl SpanRef {
+    pub(super) fn context(&self) -> &SpanContext {
+        &self.0
+    }
+}
+
+/// The key of a request, and the shard that has it.
+#[must_use]
+pub fn asked(key: &Key, shard: ShardId) -> [KeyValue; 2] {
+    [KeyValue::new("shard.id", i64::from(shard.0)), KeyValue::new("key", key.to_string())]
+}
+
+/// A request that is served. Dropped without an end, it was cancelled: its client has gone.
+#[derive(Debug, Default)]
+#[must_use = "a span measures until it is dropped"]
+pub struct ServerSpan(Option<Box<Open>>);
+
+impl ServerSpan {
+    pub(super) fn new(span: Option<Span>) -> Self {
+        Self(span.map(|span| Box::new(Open { span, ended: false, until: None })))
+    }
+
+    /// Where it stands, for the spans below it.
+    #[must_use]
+    pub fn at(&self) -> SpanRef {
+        at(&self.0)
+    }
+
+    /// Adds attributes; they are made only for a span that is recorded.
+    pub fn describe<I: IntoIterator<Item = KeyValue>>(&mut self, attributes: impl FnOnce() -> I) {
+        if let Some(open) = &mut self.0 {
+            describe(&mut open.span, attributes);
+        }
+    }
+
+    /// Points to another trace in which a part of this request's work was done.
+    pub fn link(&mut self, other: &SpanRef) {
+        if let Some(open) = &mut self.0
+            && other.0.is_sampled()
+        {
+            open.span.add_link(other.0.clone(), Vec::new());
+        }
+    }
+
+    /// Ends it with the answer that goes out.
+    pub fn end(mut self, response: &Response) {
+        if let Some(open) = &mut self.0 {
+            describe(&mut open.span, || outcome(response));
+            open.end(response.status().is_server_error());
+        }
+    }
+}
+
+/// One attempt at a request to another process. Dropped without an end, nobody waits for its answer any more.
+#[derive(Debug, Default)]
+#[must_use = "a span measures until it is dropped"]
+pub struct ClientSpan(Option<Box<Open>>);
+
+impl ClientSpan {
+    pub(super) fn new(mut span: Span, name: &'static str, uri: &Uri, deadline: Duration) -> Self {
+        describe(&mut span, || {
+            let [method, template] = method_and_route(name);
+            let mut list = vec![
+                KeyValue::new("http.request.method", method),
+                KeyValue::new("url.full", uri.to_string()),
+                KeyValue::new("url.template", template),
+                KeyValue::new("server.address", uri.host().unwrap_or_default().to_owned()),
+            ];
+            list.extend(uri.port_u16().map(|port| KeyValue::new("server.port", i64::from(port))));
+            list
+        });
+        Self(Some(Box::new(Open { span, ended: false, until: Some(Instant::now() + deadline) })))
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn at(&self) -> SpanRef {
+        at(&self.0)
+    }
+
+    /// As [`ServerSpan::describe`].
+    pub fn describe<I: IntoIterator<Item = KeyValue>>(&mut self, attributes: impl FnOnce() -> I) {
+        if let Some(open) = &mut self.0 {
+            describe(&mut open.span, attributes);
+        }
+    }
+
+    /// Ends it with an answer.
+    pub fn answered(mut self, status: StatusCode) {
+        if let Some(open) = &mut self.0 {
+            let failed = status.is_client_error() || status.is_server_error();
+            describe(&mut open.span, || {
+                let code = KeyValue::new(STATUS_CODE, i64::from(status.as_u16()));
+                let error = failed.then(|| KeyValue::new(ERROR_TYPE, status.as_str().to_owned()));
+                std::iter::once(code).chain(error)
+            });
+            open.end(failed);
+        }
+    }
+
+    /// Ends it without one; `why` is one of a few words.
+    pub fn failed(mut self, why: &'static str) {
+        if let Some(open) = &mut self.0 {
+            describe(&mut open.span, || [KeyValue::new(ERROR_TYPE, why)]);
+            open.end(true);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Open {
+    span: Span,
+    ended: bool,
+    /// Until when an answer is waited for, where that is bounded.
+    until: Option<Instant>,
+}
+
+impl Open {
+    fn end(&mut self, failed: bool) {
+        if failed {
+            self.span.set_status(Status::error(""));
+        }
+        self.ended = true;
+        self.span.end();
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.ended {
+            let late = self.until.is_some_and(|until| Instant::now() >= until);
+            let why = if late { "timeout" } else { CANCELLED };
+            describe(&mut self.span, || [KeyValue::new(ERROR_TYPE, why)]);
+            self.end(late);
+        }
+    }
+}
+
+fn at(open: &Option<Box<Open>>) -> SpanRef {
+    open.as_ref().map(|open| SpanRef(open.span.span_context().clone())).unwrap_or_default()
+}
+
+/// Adds attributes to a span that is recorded.
+pub(super) fn describe<I: IntoIterator<Item = KeyValue>>(span: &mut Span, attributes: impl FnOnce() -> I) {
+    if span.is_recording() {
+        span.set_attributes(attributes());
+    }
+}
+
+/// What is known of a served request when it begins.
+pub(super) fn request(name: &'static str, uri: &Uri) -> [KeyValue; 4] {
+    let [method, route] = method_and_route(name);
+    [
+        KeyValue::new("http.request.method", method),
+        KeyValue::new("http.route", route),
+        KeyValue::new("url.path", uri.path().to_owned()),
+        KeyValue::new("url.scheme", "http"),
+    ]
+}
+
+/// What is known of it when it ends.
+pub(super) fn outcome(response: &Response) -> impl Iterator<Item = KeyValue> + use<> {
+    let kind = response.extensions().get::<ErrorKind>();
+    let code = KeyValue::new(STATUS_CODE, i64::from(response.status().as_u16()));
+    std::iter::once(code).chain(kind.map(|kind| KeyValue::new(ERROR_TYPE, kind.name())))
+}
+
+fn method_and_route(name: &'static str) -> [&'static str; 2] {
+    name.split_once(' ').map_or([name, ""], |(method, route)| [method, route])
+}
