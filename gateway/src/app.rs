@@ -5,6 +5,7 @@ use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use service::health::Health;
 use service::metrics::Metrics;
+use service::origin::Origins;
 use service::problem::Problem;
 use service::process::StartError;
 use service::server::{Server, Started, Worker};
@@ -51,7 +52,7 @@ pub(crate) struct Shared {
     pub(crate) mitigations: Mitigations,
     pub(crate) stats: Stats,
     pub(crate) page_url: Option<HeaderValue>,
-    pub(crate) admin_origins: Vec<HeaderValue>,
+    pub(crate) admin_origins: Origins,
     pub(crate) health: Health,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) traces: Traces,

@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, Uri};
 use protocol::limits::TTL_SECONDS;
 use protocol::shard_urls::ShardUrls;
 use service::args::{ProcessArgs, SettingError};
+use service::origin::{Origins, is_http};
 use service::traces::settings::{TraceArgs, TraceSettings};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -74,7 +75,7 @@ pub struct Config {
     pub(crate) connect_timeout: Duration,
     pub(crate) upstream_timeout: Duration,
     pub(crate) page_url: Option<HeaderValue>,
-    pub(crate) admin_origins: Vec<HeaderValue>,
+    pub(crate) admin_origins: Origins,
     pub(crate) traces: Option<TraceSettings>,
 }
 
@@ -109,7 +110,7 @@ impl TryFrom<Args> for Config {
             connect_timeout: Duration::from_millis(args.connect_timeout_ms),
             upstream_timeout: Duration::from_millis(args.upstream_timeout_ms),
             page_url: page_url(&args.probe_page_url)?,
-            admin_origins: admin_origins(&args.admin_origins)?,
+            admin_origins: Origins::parse(&args.admin_origins)?,
             traces: args.traces.checked("api-gateway")?,
         })
     }
@@ -134,32 +135,6 @@ fn page_url(text: &str) -> Result<Option<HeaderValue>, SettingError> {
         Ok(value) if is_web_url => Ok(Some(value)),
         _ => Err(SettingError::new("PROBE_PAGE_URL", text, "an http:// or https:// URL")),
     }
-}
-
-fn admin_origins(list: &str) -> Result<Vec<HeaderValue>, SettingError> {
-    if list.is_empty() {
-        return Ok(Vec::new());
-    }
-    list.split(',').map(str::trim).map(origin).collect()
-}
-
-fn origin(text: &str) -> Result<HeaderValue, SettingError> {
-    let is_origin = text.parse::<Uri>().is_ok_and(|uri| is_http(&uri) && uri.path() == "/")
-        && !text.ends_with('/')
-        && !text.contains(['?', '#', '@'])
-        // Browsers write origins in lower case, and they are compared byte by byte.
-        && !text.bytes().any(|byte| byte.is_ascii_uppercase());
-    match HeaderValue::from_str(text) {
-        Ok(value) if is_origin => Ok(value),
-        _ => {
-            let allowed = "origins as browsers send them, such as http://localhost:9010 (lower case, no path), separated by commas";
-            Err(SettingError::new("ADMIN_ORIGINS", text, allowed))
-        }
-    }
-}
-
-fn is_http(uri: &Uri) -> bool {
-    matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
 }
 
 #[cfg(test)]

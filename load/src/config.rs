@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::keys::Distribution;
 use crate::scenario::Scenario;
+use crate::serve::ServeArgs;
 
 /// The load generator of the hot partition lab
 #[derive(Clone, Debug, Parser)]
@@ -26,6 +27,8 @@ pub enum Command {
     Stream(StreamArgs),
     /// Send a number of requests as fast as they are answered (closed loop)
     Saturate(SaturateArgs),
+    /// Start scenarios when asked to over HTTP, one at a time: for the lab's live page
+    Serve(ServeArgs),
 }
 
 /// Where the load goes.

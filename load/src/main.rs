@@ -14,6 +14,9 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(code) => return code,
     };
+    if let Command::Serve(serve) = args.command {
+        return process::run(&serve.process.clone(), || serve.start());
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(err) => {
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
         Command::Run(plan) => (runtime.block_on(run::run(&plan)), plan.output),
         Command::Stream(plan) => (runtime.block_on(run::stream(&plan)), plan.output),
         Command::Saturate(plan) => (runtime.block_on(saturate::run(&plan)), plan.output),
+        Command::Serve(_) => return ExitCode::SUCCESS,
     };
     let report: Report = match done {
         Ok(report) => report,

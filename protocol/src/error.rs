@@ -30,6 +30,8 @@ pub enum ErrorKind {
     NoSuchRoute,
     /// 405: the path has other methods.
     MethodNotAllowed,
+    /// 409: there is one of it already, and may be no two.
+    AlreadyRunning,
     /// 413: the body is over 64 KiB.
     BodyTooLarge,
     /// 415: a browser page sent something that is not declared as JSON.
@@ -60,6 +62,7 @@ impl ErrorKind {
             Self::NotFound => "not_found",
             Self::NoSuchRoute => "no_such_route",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::AlreadyRunning => "already_running",
             Self::BodyTooLarge => "body_too_large",
             Self::NotJson => "not_json",
             Self::Internal => "internal",
@@ -79,6 +82,7 @@ impl ErrorKind {
             Self::OriginNotAllowed => StatusCode::FORBIDDEN,
             Self::NotFound | Self::NoSuchRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::AlreadyRunning => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,

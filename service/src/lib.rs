@@ -14,6 +14,7 @@ pub mod hot_partition;
 pub mod key_series;
 pub mod logs;
 pub mod metrics;
+pub mod origin;
 pub mod problem;
 pub mod process;
 pub mod server;

@@ -84,7 +84,8 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
 
     heading("Starting the lab");
     let client = Client::new();
-    let options = Options { ports: request.ports, access: access.clone(), inherit_settings: false };
+    let options =
+        Options { ports: request.ports, access: access.clone(), inherit_settings: false, scenarios: false };
     let mut lab = Lab::start(tree, &options)?;
     lab.wait_ready(&client)?;
     let with_probe = !matches!(access, Access::None(_));

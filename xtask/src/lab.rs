@@ -66,13 +66,15 @@ pub(crate) struct Options {
     pub(crate) access: Access,
     /// Whether settings in the caller's environment reach the lab's programs.
     pub(crate) inherit_settings: bool,
+    /// Whether the live page can start scenarios.
+    pub(crate) scenarios: bool,
 }
 
 /// A running lab; dropping it kills what is left of it.
 #[derive(Debug)]
 pub(crate) struct Lab {
     ports: Ports,
-    /// In the order in which they are stopped: gateway, shards, probe.
+    /// In the order in which they are stopped: scenario starter, gateway, shards, probe.
     children: Vec<Child>,
 }
 
@@ -99,12 +101,13 @@ impl Lab {
         ports.check(!matches!(options.access, Access::None(_)))?;
         let logs = logs(tree, ports);
         let mut lab = Self { ports, children: Vec::new() };
+        let origins = format!("http://localhost:{0},http://127.0.0.1:{0}", ports.probe());
         let mut gateway = program(options, Command::new(tree.release_binary("gateway")));
         gateway
             .env("PORT", ports.gateway().to_string())
             .env("SHARD_URLS", ports.shard_urls())
             .env("PROBE_PAGE_URL", format!("{}/", url(ports.probe())))
-            .env("ADMIN_ORIGINS", format!("http://localhost:{0},http://127.0.0.1:{0}", ports.probe()));
+            .env("ADMIN_ORIGINS", &origins);
         lab.children.push(Child::start("gateway", gateway, logs.join("gateway.log"))?);
         for id in 0..SHARDS {
             let mut shard = program(options, Command::new(tree.release_binary("shard")));
@@ -114,6 +117,15 @@ impl Lab {
         }
         if let Some(probe) = probe(tree, options)? {
             lab.children.push(Child::start_guarded("probe", probe, logs.join("probe.log"))?);
+            if options.scenarios {
+                let mut starter = program(options, Command::new(tree.release_binary("load")));
+                starter
+                    .arg("serve")
+                    .env("PORT", ports.scenarios().to_string())
+                    .env("GATEWAY", url(ports.gateway()))
+                    .env("ADMIN_ORIGINS", &origins);
+                lab.children.push(Child::start("scenarios", starter, logs.join("scenarios.log"))?);
+            }
         }
         Ok(lab)
     }
@@ -159,12 +171,12 @@ impl Lab {
         Ok(())
     }
 
-    /// Stops gateway, shards and probe in this order, each given time to drain; a signal that arrives meanwhile
+    /// Stops scenario starter, gateway, shards and probe in this order, each given time to drain; a signal that arrives meanwhile
     /// ends what is left at once. Gives the names of those that had to be killed.
     pub(crate) fn stop(mut self) -> Vec<String> {
         let signals_before = signals::received();
         let mut killed = Vec::new();
-        for stage in ["gateway", "shard", "probe"] {
+        for stage in ["scenarios", "gateway", "shard", "probe"] {
             let mut members: Vec<&mut Child> =
                 self.children.iter_mut().filter(|child| child.name().starts_with(stage)).collect();
             for child in &mut members {
@@ -194,6 +206,7 @@ impl Lab {
         match name.strip_prefix("shard-").and_then(|id| id.parse().ok()) {
             Some(id) => self.ports.shard(id),
             None if name == "probe" => self.ports.probe(),
+            None if name == "scenarios" => self.ports.scenarios(),
             None => self.ports.gateway(),
         }
     }
@@ -238,5 +251,8 @@ fn probe(tree: &Tree, options: &Options) -> Result<Option<Command>> {
         url(options.ports.gateway()).into(),
     ];
     command.args(arguments);
+    if options.scenarios {
+        command.arg("--page-scenarios-url").arg(url(options.ports.scenarios()));
+    }
     Ok(Some(program(options, command)))
 }

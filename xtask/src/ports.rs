@@ -18,8 +18,8 @@ pub(crate) struct Ports {
 impl Ports {
     /// The ports that the contract names: gateway 8000, shards 9000 … 9003, probe 9010.
     pub(crate) const DEFAULT_BASE: u16 = 8000;
-    /// The highest base whose probe still has a port.
-    pub(crate) const HIGHEST_BASE: u16 = u16::MAX - 1010;
+    /// The highest base whose scenario starter still has a port.
+    pub(crate) const HIGHEST_BASE: u16 = u16::MAX - 1011;
 
     /// `base` is at most [`Ports::HIGHEST_BASE`]; the command line sees to that.
     pub(crate) const fn new(base: u16) -> Self {
@@ -47,6 +47,11 @@ impl Ports {
         self.base + 1010
     }
 
+    /// The scenario starter of the live page.
+    pub(crate) const fn scenarios(self) -> u16 {
+        self.base + 1011
+    }
+
     /// The shards' addresses in the order of their ids, as gateway and probe want them.
     pub(crate) fn shard_urls(self) -> String {
         (0..SHARDS).map(|id| url(self.shard(id))).collect::<Vec<_>>().join(",")
@@ -61,6 +66,7 @@ impl Ports {
         wanted.extend((0..SHARDS).map(|id| (self.shard(id), format!("shard {id}"))));
         if with_probe {
             wanted.push((self.probe(), "the probe".to_owned()));
+            wanted.push((self.scenarios(), "the scenario starter".to_owned()));
         }
         for (port, whose) in wanted {
             if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
@@ -127,7 +133,7 @@ mod tests {
             (ports.gateway(), ports.shard(0), ports.shard(3), ports.probe()),
             (8000, 9000, 9003, 9010)
         );
-        assert_eq!(Ports::new(Ports::HIGHEST_BASE).probe(), u16::MAX);
+        assert_eq!(Ports::new(Ports::HIGHEST_BASE).scenarios(), u16::MAX);
         assert!(ports.shard_urls().starts_with("http://127.0.0.1:9000,http://127.0.0.1:9001,"));
     }
 

@@ -25,7 +25,7 @@ pub(crate) fn run(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<()> {
     {
         println!("{}", lacking.banner());
     }
-    let mut lab = Lab::start(tree, &Options { ports, access, inherit_settings: true })?;
+    let mut lab = Lab::start(tree, &Options { ports, access, inherit_settings: true, scenarios: true })?;
     lab.wait_ready(&Client::new())?;
     print_addresses(tree, ports, &lab);
     let ended = wait(&mut lab);
@@ -71,6 +71,7 @@ fn print_addresses(tree: &Tree, ports: Ports, lab: &Lab) {
         println!("  shard {id}   {}   {}/stats", url(ports.shard(id)), url(ports.shard(id)));
     }
     if lab.children().iter().any(|child| child.name() == "probe") {
+        println!("  live page {}/", url(ports.probe()));
         println!("  probe     {}   {}/api/compare", url(ports.probe()), url(ports.probe()));
     } else {
         println!("  probe     not running");

@@ -2,6 +2,7 @@
 //!
 //! - [`runs`]: scenarios and saturation, their reports equal to the stub's books to the request
 //! - [`refusals`]: when there is no report, and what is said instead
+//! - [`serving`]: scenarios started over HTTP
 //! - [`stub`]: the gateway
 
 #![expect(
@@ -11,4 +12,5 @@
 
 mod refusals;
 mod runs;
+mod serving;
 mod stub;
