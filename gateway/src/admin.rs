@@ -33,7 +33,7 @@ pub(crate) async fn reset(State(core): State<Arc<Core>>) -> Response {
 pub(crate) async fn shard_mapping(State(core): State<Arc<Core>>, uri: Uri) -> Response {
     let mapping = key_of(&uri, "/admin/shard-mapping/").map(|key| {
         let shard: ShardId = core.shared.placement.owner(&key);
-        json!({"key": key, "shard_id": shard, "shard_url": core.shared.placement.url(shard), "replicas": [shard]})
+        json!({"key": key, "shard_id": shard, "shard_url": core.shared.placement.url(shard), "replicas": core.shared.replicas.of(&key, shard)})
     });
     match mapping {
         Ok(mapping) => Json(mapping).into_response(),

@@ -18,10 +18,12 @@ use std::time::Duration;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::error::{Blame, Error};
+use crate::in_flight::InFlight;
 use crate::metrics::GatewayMetrics;
 use crate::mitigation::{MitigationMetrics, Mitigations, Settings};
 use crate::negative::Negatives;
 use crate::placement::Placement;
+use crate::replicas::Replicas;
 use crate::routes;
 use crate::stats::Stats;
 use crate::upstream::{Target, Upstream};
@@ -49,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) placement: Placement,
     pub(crate) cache: Arc<Cache>,
     pub(crate) negatives: Arc<Negatives>,
+    pub(crate) replicas: Arc<Replicas>,
     pub(crate) mitigations: Mitigations,
     pub(crate) stats: Stats,
     pub(crate) page_url: Option<HeaderValue>,
@@ -81,16 +84,25 @@ impl Config {
             .zip(stats.sent_counters())
             .map(|(url, sent)| Target { base: url.to_string(), sent })
             .collect();
+        let in_flight = Arc::new(InFlight::new(targets.len()));
         let upstreams = (0..self.workers.get())
             .map(|_| {
                 let (targets, loads) = (Arc::clone(&targets), Arc::clone(stats.loads()));
-                Upstream::new(targets, loads, traces.clone(), self.connect_timeout, self.upstream_timeout)
+                Upstream::new(
+                    targets,
+                    loads,
+                    traces.clone(),
+                    Arc::clone(&in_flight),
+                    self.connect_timeout,
+                    self.upstream_timeout,
+                )
             })
             .collect();
         let settings = Settings::at_start(self.cache_enabled, self.cache_ttl_seconds);
         let cache = Arc::new(Cache::new(settings.of_cache(), self.cache_max_bytes));
         let negatives = Arc::new(Negatives::default());
-        let shards = self.shards.count().get() as usize;
+        let shards = targets.len();
+        let replicas = Arc::new(Replicas::new(shards, Arc::clone(&in_flight), self.upstream_timeout));
         let switched = MitigationMetrics::register(&metrics)?;
         let shared = Arc::new(Shared {
             placement,
@@ -98,11 +110,13 @@ impl Config {
                 settings,
                 Arc::clone(&cache),
                 Arc::clone(&negatives),
+                Arc::clone(&replicas),
                 shards,
                 switched,
             ),
             cache,
             negatives,
+            replicas,
             stats,
             page_url: self.page_url,
             admin_origins: self.admin_origins,
@@ -145,19 +159,17 @@ impl Gateway {
 
 impl Cores {
     fn router(&self, worker: &Worker) -> Router {
+        let upstream = self.upstreams[worker.index % self.upstreams.len()].clone();
+        let core = Arc::new(Core { shared: Arc::clone(&self.shared), upstream, tasks: worker.tasks.clone() });
         if worker.index == 0 {
             let shared = Arc::clone(&self.shared);
             worker.tasks.every("key series", PROMOTION_PERIOD, move || shared.stats.promote());
             let shared = Arc::clone(&self.shared);
             worker.tasks.every("verdict", JUDGE_PERIOD, move || shared.stats.judge());
-            let shared = Arc::clone(&self.shared);
-            worker
-                .tasks
-                .every("hot keys", JUDGE_PERIOD, move || shared.mitigations.tick(shared.stats.keys()));
+            let first = Arc::clone(&core);
+            worker.tasks.every("mitigations", JUDGE_PERIOD, move || first.shared.mitigations.tick(&first));
         }
-        let upstream = self.upstreams[worker.index % self.upstreams.len()].clone();
-        let core = Core { shared: Arc::clone(&self.shared), upstream, tasks: worker.tasks.clone() };
-        routes::router(Arc::new(core))
+        routes::router(core)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::cache::Lookup;
 use crate::error::Error;
 use crate::flight::{Fetched, Found};
 use crate::negative::Known;
+use crate::replicas;
 use crate::routes::{GET_DATA, POST_DATA};
 use crate::stats::Served;
 
@@ -116,7 +117,7 @@ async fn read(core: &Arc<Core>, key: &Key, home: ShardId, began: Instant, span: 
             let (refreshing, key, cause) = (Arc::clone(core), key.clone(), span.at());
             fetch.flight().made_for(cause.clone());
             drop(core.tasks.spawn("cache refresh", async move {
-                let ended = fetch.end(refreshing.upstream.get(home, &key, &cause).await);
+                let ended = fetch.end(replicas::fetch(&refreshing, &key, home, &cause).await);
                 refreshing.shared.stats.refreshed(ended);
             }));
             hit(core, found, stale)
@@ -135,11 +136,11 @@ async fn read(core: &Arc<Core>, key: &Key, home: ShardId, began: Instant, span: 
             Known::Nothing(ticket) => {
                 stats.read(key, home, Served::Miss, began);
                 let flight = fetch.flight();
-                let (upstream, key, cause) = (core.upstream.clone(), key.clone(), span.at());
+                let (fetching, key, cause) = (Arc::clone(core), key.clone(), span.at());
                 flight.made_for(cause.clone());
                 // A task of its own: a client that goes away neither ends it nor makes another read fetch again.
                 drop(core.tasks.spawn("cache fetch", async move {
-                    let fetched = upstream.get(home, &key, &cause).await;
+                    let fetched = replicas::fetch(&fetching, &key, home, &cause).await;
                     ticket.end(&key, &fetched);
                     fetch.end(fetched)
                 }));
@@ -150,7 +151,7 @@ async fn read(core: &Arc<Core>, key: &Key, home: ShardId, began: Instant, span: 
             Known::Failed(err) => remembered(core, key, home, began, err),
             Known::Nothing(ticket) => {
                 stats.read(key, home, Served::Miss, began);
-                let fetched = core.upstream.get(home, key, &span.at()).await;
+                let fetched = replicas::fetch(core, key, home, &span.at()).await;
                 ticket.end(key, &fetched);
                 Answered::with(Served::Miss, fetched)
             }
@@ -189,7 +190,7 @@ async fn write(
     span: &mut ServerSpan,
 ) -> Result<Response, Error> {
     let body = service::body::read(body).await?;
-    let key = SetRequest::parse(&body).map_err(Problem::from)?.key;
+    let SetRequest { key, value } = SetRequest::parse(&body).map_err(Problem::from)?;
     let shard = core.shared.placement.owner(&key);
     span.describe(|| asked(&key, shard));
     core.shared.stats.write(&key, shard, began);
@@ -199,8 +200,14 @@ async fn write(
     let writing = core.tasks.spawn("write", async move {
         let shared = &writer.shared;
         let _forget = shared.cache.forget_after(written.clone());
-        let outcome = writer.upstream.set(shard, &written, &cause, body).await;
+        let writing = shared.replicas.begin_write(&written);
+        let outcome = writer.upstream.set(shard, &written, &cause, body.clone()).await;
         shared.negatives.forget(&written);
+        let at_home = outcome.is_ok() && writing.has_copies();
+        let known = at_home.then(|| shared.replicas.known(&body, value));
+        if let Some(copies) = writing.end(known) {
+            replicas::synchronise(&writer, &written, copies);
+        }
         outcome
     });
     let outcome = writing.await.unwrap_or(Err(Error::Internal { what: "a write broke off" }));

@@ -31,6 +31,9 @@ pub(crate) struct GatewayMetrics {
     pub(crate) hot_partition: HotPartition,
     pub(crate) stale: IntCounter,
     pub(crate) negative_hits: IntCounter,
+    /// Those that had no good end, and those that had.
+    pub(crate) copy_reads: [IntCounter; 2],
+    pub(crate) copied: [IntCounter; 2],
     refreshes: [(Ended, IntCounter); 3],
 }
 
@@ -89,6 +92,16 @@ impl GatewayMetrics {
             (Ended::Failed, refreshes.get_metric_with_label_values(&["failed"])?),
             (Ended::Overtaken, refreshes.get_metric_with_label_values(&["overtaken"])?),
         ];
+        let copy_reads = metrics.counters(
+            "gateway_replica_reads_total",
+            "Reads of a replicated key that went to a copy, by result: served, or lost (the copy was not there as it had been made, and home was asked).",
+            &["result"],
+        )?;
+        let copied = metrics.counters(
+            "gateway_replica_writes_total",
+            "Values sent to shards that are to hold a copy of a replicated key, by result: stored or failed.",
+            &["result"],
+        )?;
         let key_family = metrics.counters(
             "gateway_key_access_total",
             "Reads and writes of the most accessed keys, each counted from the moment its key got a series.",
@@ -115,6 +128,8 @@ impl GatewayMetrics {
                 "gateway_cache_stale_total",
                 "Reads answered with a copy past its time to live, while a fetch brings a new one.",
             )?,
+            copy_reads: [copy_reads.get_metric_with_label_values(&["lost"])?, copy_reads.get_metric_with_label_values(&["served"])?],
+            copied: [copied.get_metric_with_label_values(&["failed"])?, copied.get_metric_with_label_values(&["stored"])?],
             negative_hits: metrics.counter(
                 "gateway_negative_cache_hits_total",
                 "Reads answered at once with the error that the key's shard gave a moment before.",

@@ -33,7 +33,8 @@ pub(crate) async fn stats(State(core): State<Arc<Core>>) -> Response {
     let shared = Arc::clone(&core.shared);
     let report = tokio::task::spawn_blocking(move || {
         let stats = shared.stats.report(&shared.mitigations.settings(), shared.cache.size());
-        let (verdict, mitigation) = (shared.stats.loads().verdict(), shared.mitigations.report());
+        let (verdict, mitigation) =
+            (shared.stats.loads().verdict(), shared.mitigations.report(&shared.placement));
         Report { stats, verdict, mitigation }
     });
     match report.await {

@@ -135,6 +135,16 @@ impl Stats {
         self.metrics.negative_hits.inc();
     }
 
+    /// Counts a read that went to a copy, and whether that answered with its value.
+    pub(crate) fn copy_read(&self, served: bool) {
+        self.metrics.copy_reads[usize::from(served)].inc();
+    }
+
+    /// Counts a value sent to a shard that is to hold a copy, and whether that took it.
+    pub(crate) fn copied(&self, taken: bool) {
+        self.metrics.copied[usize::from(taken)].inc();
+    }
+
     /// Counts a refresh in the background by what became of it.
     pub(crate) fn refreshed(&self, ended: Ended) {
         self.metrics.refreshes(ended).inc();

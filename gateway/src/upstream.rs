@@ -23,6 +23,7 @@ use std::time::Duration;
 use crate::answer::Answer;
 use crate::error::Error;
 use crate::flight::Fetched;
+use crate::in_flight::InFlight;
 use crate::loads::Loads;
 use crate::routes::{GET_DATA, POST_DATA};
 use crate::wire::{Connector, Witness};
@@ -39,6 +40,7 @@ pub(crate) struct Upstream {
     targets: Arc<[Target]>,
     loads: Arc<Loads>,
     traces: Traces,
+    in_flight: Arc<InFlight>,
     deadline: Duration,
 }
 
@@ -67,6 +69,7 @@ impl Upstream {
         targets: Arc<[Target]>,
         loads: Arc<Loads>,
         traces: Traces,
+        in_flight: Arc<InFlight>,
         connect: Duration,
         deadline: Duration,
     ) -> Self {
@@ -75,7 +78,12 @@ impl Upstream {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_MAX)
             .build(Connector::new(connect));
-        Self { client, targets, loads, traces, deadline }
+        Self { client, targets, loads, traces, in_flight, deadline }
+    }
+
+    /// In which a shard's whole answer must be there.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     /// Reads `key` from `shard`, for the request whose span is `parent`.
@@ -120,6 +128,7 @@ impl Upstream {
         let Ok(request) = request(target) else {
             return Err(Error::Internal { what: "a request to a shard cannot be written" });
         };
+        let _flying = self.in_flight.enter(shard.index());
         let again = (request.method() == Method::GET).then(|| request.clone());
         let exchange = async {
             match (self.traced(shard, target, key, parent, 0, request).await, again) {
@@ -263,11 +272,11 @@ mod tests {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let sent = IntCounter::new("sent_total", "h").unwrap();
         let targets = Arc::new([Target { base, sent: sent.clone() }]);
-        let loads = Arc::new(Loads::new(1));
         let upstream = Upstream::new(
             targets,
-            loads,
+            Arc::new(Loads::new(1)),
             Traces::default(),
+            Arc::new(InFlight::new(1)),
             Duration::from_secs(10),
             Duration::from_secs(20),
         );

@@ -12,11 +12,12 @@ use super::settings::{CacheMode, Change};
 use crate::app::Core;
 
 pub(crate) async fn show(State(core): State<Arc<Core>>) -> Response {
-    Json(core.shared.mitigations.report()).into_response()
+    Json(core.shared.mitigations.report(&core.shared.placement)).into_response()
 }
 
 pub(crate) async fn change(State(core): State<Arc<Core>>, body: Body) -> Response {
-    match read(body, Change::parse).await {
+    let shards = u64::from(core.shared.placement.count().get());
+    match read(body, |body| Change::parse(body, shards)).await {
         Ok(change) => {
             core.shared.mitigations.change(&change);
             show(State(core)).await
@@ -37,6 +38,6 @@ pub(crate) async fn cache(State(core): State<Arc<Core>>, body: Body) -> Response
     }
 }
 
-async fn read(body: Body, parse: fn(&[u8]) -> Result<Change, Problem>) -> Result<Change, Problem> {
+async fn read(body: Body, parse: impl Fn(&[u8]) -> Result<Change, Problem>) -> Result<Change, Problem> {
     parse(&service::body::read(body).await?)
 }

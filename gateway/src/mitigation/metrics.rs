@@ -6,7 +6,8 @@ use service::metrics::Metrics;
 use super::settings::{CacheMode, Settings};
 
 /// Everything that can be on, by its label value.
-const NAMES: [&str; 4] = ["cache", "hot_only_cache", "stale_while_revalidate", "negative_caching"];
+const NAMES: [&str; 5] =
+    ["cache", "hot_only_cache", "stale_while_revalidate", "negative_caching", "replication"];
 
 /// Who changed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +74,12 @@ impl MitigationMetrics {
 }
 
 /// What is on, in the order of [`NAMES`].
-fn switches(settings: &Settings) -> [bool; 4] {
+fn switches(settings: &Settings) -> [bool; 5] {
     [
         settings.cache == CacheMode::All,
         settings.cache == CacheMode::HotOnly,
         settings.stale_while_revalidate,
         settings.negative_caching,
+        settings.replication > 1,
     ]
 }

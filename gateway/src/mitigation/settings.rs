@@ -12,6 +12,8 @@ use crate::cache;
 
 /// How long a copy may be served past its time to live, in seconds.
 const STALE_SECONDS: RangeInclusive<u64> = 1..=3_600;
+/// Keys that may be replicated.
+const REPLICATED_KEYS: RangeInclusive<u64> = 1..=64;
 /// How long a shard's error may be remembered, in milliseconds.
 const NEGATIVE_TTL_MS: RangeInclusive<u64> = 10..=60_000;
 
@@ -33,6 +35,9 @@ pub(crate) struct Settings {
     pub(crate) stale_seconds: u64,
     pub(crate) negative_caching: bool,
     pub(crate) negative_ttl_ms: u64,
+    /// Shards that hold each hot key.
+    pub(crate) replication: u64,
+    pub(crate) replicated_keys: u64,
 }
 
 impl Settings {
@@ -45,6 +50,8 @@ impl Settings {
             stale_seconds: 10,
             negative_caching: false,
             negative_ttl_ms: 500,
+            replication: 1,
+            replicated_keys: 8,
         }
     }
 
@@ -76,14 +83,16 @@ pub(crate) struct Change {
     pub(crate) stale_seconds: Option<u64>,
     pub(crate) negative_caching: Option<bool>,
     pub(crate) negative_ttl_ms: Option<u64>,
+    pub(crate) replication: Option<u64>,
+    pub(crate) replicated_keys: Option<u64>,
 }
 
 impl Change {
-    /// Reads the body of `POST /admin/mitigation`; fields it does not know are ignored.
+    /// Reads the body of `POST /admin/mitigation` in front of `shards` shards; fields it does not know are ignored.
     ///
     /// # Errors
     /// 400 that names the field, its value and what is allowed.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, Problem> {
+    pub(crate) fn parse(body: &[u8], shards: u64) -> Result<Self, Problem> {
         let fields = object(body, r#"{"cache":"hot_only","ttl_seconds":60}"#)?;
         Ok(Self {
             cache: fields.word("cache", "off, all or hot_only")?,
@@ -92,6 +101,8 @@ impl Change {
             stale_seconds: fields.integer("stale_seconds", STALE_SECONDS)?,
             negative_caching: fields.switch("negative_caching")?,
             negative_ttl_ms: fields.integer("negative_ttl_ms", NEGATIVE_TTL_MS)?,
+            replication: fields.integer("replication", 1..=shards)?,
+            replicated_keys: fields.integer("replicated_keys", REPLICATED_KEYS)?,
         })
     }
 
@@ -122,6 +133,8 @@ impl Change {
         set(&mut settings.stale_seconds, self.stale_seconds.as_ref());
         set(&mut settings.negative_caching, self.negative_caching.as_ref());
         set(&mut settings.negative_ttl_ms, self.negative_ttl_ms.as_ref());
+        set(&mut settings.replication, self.replication.as_ref());
+        set(&mut settings.replicated_keys, self.replicated_keys.as_ref());
     }
 }
 
@@ -187,7 +200,7 @@ mod tests {
         let before = Settings::at_start(true, 60);
         let after = |body: &str| {
             let mut settings = before.clone();
-            Change::parse(body.as_bytes()).unwrap().apply(&mut settings);
+            Change::parse(body.as_bytes(), 4).unwrap().apply(&mut settings);
             settings
         };
         assert_eq!(after("{}"), before);
@@ -195,7 +208,7 @@ mod tests {
         assert_eq!(after(r#"{"cache":"off"}"#), Settings { cache: CacheMode::Off, ..before.clone() });
         let changed = after(
             r#"{"cache":"hot_only","ttl_seconds":1,"stale_while_revalidate":true,"stale_seconds":3600,
-                "negative_caching":true,"negative_ttl_ms":10}"#,
+                "negative_caching":true,"negative_ttl_ms":10,"replication":4,"replicated_keys":64}"#,
         );
         assert_eq!(
             changed,
@@ -206,6 +219,8 @@ mod tests {
                 stale_seconds: 3_600,
                 negative_caching: true,
                 negative_ttl_ms: 10,
+                replication: 4,
+                replicated_keys: 64,
             }
         );
     }
@@ -226,7 +241,7 @@ mod tests {
     #[test]
     fn anything_else_is_refused_with_field_value_and_what_is_allowed() {
         let old = |body: &str| Change::parse_cache(body.as_bytes()).unwrap_err().body;
-        let new = |body: &str| Change::parse(body.as_bytes()).unwrap_err().body;
+        let new = |body: &str| Change::parse(body.as_bytes(), 4).unwrap_err().body;
         for refuse in [old, new] {
             for (body, says) in [
                 ("", "must be an object"),
@@ -257,6 +272,9 @@ mod tests {
             (r#"{"stale_while_revalidate":"yes"}"#, "`stale_while_revalidate` must be true or false"),
             (r#"{"negative_caching":0}"#, "`negative_caching` must be true or false, and is 0"),
             (r#"{"negative_ttl_ms":9}"#, "`negative_ttl_ms` must be an integer from 10 to 60000, and is 9"),
+            (r#"{"replication":5}"#, "`replication` must be an integer from 1 to 4, and is 5"),
+            (r#"{"replication":0}"#, "from 1 to 4, and is 0"),
+            (r#"{"replicated_keys":65}"#, "`replicated_keys` must be an integer from 1 to 64, and is 65"),
             (r#"{"stale_seconds":0}"#, "`stale_seconds` must be an integer from 1 to 3600, and is 0"),
         ] {
             assert!(new(body).detail.contains(says), "{body}: {:?}", new(body));

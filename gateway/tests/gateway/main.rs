@@ -8,6 +8,7 @@
 //! | `stampede` | one fetch for any number of readers, whatever happens to it |
 //! | `writing` | a write leaves no older copy behind |
 //! | `mitigating` | the switches, and the cache for hot keys alone |
+//! | `replicating` | copies of hot keys: where reads go, and that no copy answers with an older value |
 //! | `failing` | what a shard can do wrong, and which calls are repeated |
 //! | `refusing` | bad input: status and kind, nothing sent, nothing counted |
 //! | `origins` | what pages of other origins may do |
@@ -28,6 +29,7 @@ mod mitigating;
 mod origins;
 mod placing;
 mod refusing;
+mod replicating;
 mod rows;
 mod stampede;
 mod stub;

@@ -36,10 +36,17 @@ async fn the_families_that_dashboards_rely_on_are_there_with_their_labels() {
     for reason in ["hot_key", "placement", "shard_down"] {
         expected.insert(format!(r#"hot_partition_reason{{reason="{reason}"}}"#));
     }
+    for result in ["served", "lost"] {
+        expected.insert(format!(r#"gateway_replica_reads_total{{result="{result}"}}"#));
+    }
+    for result in ["stored", "failed"] {
+        expected.insert(format!(r#"gateway_replica_writes_total{{result="{result}"}}"#));
+    }
     for result in ["stored", "failed", "overtaken"] {
         expected.insert(format!(r#"gateway_cache_refreshes_total{{result="{result}"}}"#));
     }
-    for mitigation in ["cache", "hot_only_cache", "stale_while_revalidate", "negative_caching"] {
+    for mitigation in ["cache", "hot_only_cache", "stale_while_revalidate", "negative_caching", "replication"]
+    {
         expected.insert(format!(r#"gateway_mitigation_enabled{{mitigation="{mitigation}"}}"#));
         expected.insert(format!(
             r#"gateway_mitigation_changes_total{{mitigation="{mitigation}",reason="request"}}"#
