@@ -74,7 +74,7 @@ impl Config {
     /// When the port cannot be had, or a metric cannot be made.
     pub fn build(self) -> Result<Gateway, StartError> {
         let mut server = Server::bind(self.listen, self.workers)?;
-        let placement = Placement::new(self.shards.clone());
+        let placement = Placement::new(self.shards.clone(), self.placement, self.bounded_load_epsilon);
         let metrics = Arc::new(Metrics::default());
         let traces = Traces::start(self.traces, &metrics, &mut server)?;
         let stats = Stats::new(GatewayMetrics::register(&metrics, placement.count())?);

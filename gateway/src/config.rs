@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use crate::placement::Scheme;
+
 /// The gateway of the Hot Partition Lab: places keys on shards, caches hot keys, keeps statistics.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "gateway", version)]
@@ -35,6 +37,12 @@ pub struct Args {
     #[arg(long, env = "CACHE_MAX_BYTES", default_value_t = 64 * 1024 * 1024, value_name = "BYTES",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub cache_max_bytes: u64,
+    /// How keys are placed on shards
+    #[arg(long, env = "PLACEMENT", default_value = "modulo", value_name = "SCHEME")]
+    pub placement: Scheme,
+    /// With PLACEMENT=bounded: how far above its fair share of the requests in flight a shard may be
+    #[arg(long, env = "BOUNDED_LOAD_EPSILON", default_value_t = 0.25, value_name = "PART", value_parser = epsilon)]
+    pub bounded_load_epsilon: f64,
     /// Milliseconds in which a connection to a shard must stand; less than UPSTREAM_TIMEOUT_MS
     #[arg(long, env = "CONNECT_TIMEOUT_MS", default_value_t = 1_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(1..=60_000))]
@@ -72,6 +80,8 @@ pub struct Config {
     pub(crate) cache_enabled: bool,
     pub(crate) cache_ttl_seconds: u64,
     pub(crate) cache_max_bytes: u64,
+    pub(crate) placement: Scheme,
+    pub(crate) bounded_load_epsilon: f64,
     pub(crate) connect_timeout: Duration,
     pub(crate) upstream_timeout: Duration,
     pub(crate) page_url: Option<HeaderValue>,
@@ -107,6 +117,8 @@ impl TryFrom<Args> for Config {
             cache_enabled: args.cache_enabled,
             cache_ttl_seconds: args.cache_ttl_seconds,
             cache_max_bytes: args.cache_max_bytes,
+            placement: args.placement,
+            bounded_load_epsilon: args.bounded_load_epsilon,
             connect_timeout: Duration::from_millis(args.connect_timeout_ms),
             upstream_timeout: Duration::from_millis(args.upstream_timeout_ms),
             page_url: page_url(&args.probe_page_url)?,
@@ -123,6 +135,11 @@ fn switch(text: &str) -> Result<bool, String> {
         "false" | "f" | "no" | "n" | "off" | "0" => Ok(false),
         _ => Err("allowed: true or false".into()),
     }
+}
+
+fn epsilon(text: &str) -> Result<f64, String> {
+    let part = text.parse::<f64>().ok().filter(|part| (0.0..=100.0).contains(part));
+    part.ok_or_else(|| "allowed: a number from 0 to 100".into())
 }
 
 /// An empty text is no page: a compose file passes `${PROBE_PAGE_URL:-}` on as that.
@@ -154,6 +171,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
         assert!(!config.cache_enabled && config.page_url.is_none() && config.admin_origins.is_empty());
         assert_eq!((config.cache_ttl_seconds, config.cache_max_bytes), (60, 64 << 20));
+        assert_eq!((config.placement, config.bounded_load_epsilon), (Scheme::Modulo, 0.25));
         assert_eq!((config.connect_timeout.as_millis(), config.upstream_timeout.as_millis()), (1_000, 5_000));
     }
 
@@ -203,6 +221,9 @@ mod tests {
             "--cache-ttl-seconds=1.5",
             "--cache-enabled=maybe",
             "--cache-max-bytes=0",
+            "--placement=maglev",
+            "--bounded-load-epsilon=-1",
+            "--bounded-load-epsilon=NaN",
             "--connect-timeout-ms=0",
             "--port=65536",
             "--port=abc",

@@ -62,6 +62,11 @@ impl KeyCounts {
         largest(self.stripes.iter().flat_map(|stripe| stripe.lock().totals.top(n)).collect(), n)
     }
 
+    /// How many shards keys have their homes on.
+    pub(crate) fn shards(&self) -> usize {
+        self.shards
+    }
+
     /// The present second, which is not full yet.
     pub(crate) fn second(&self) -> u64 {
         self.start.elapsed().as_secs()

@@ -31,8 +31,10 @@ pub(crate) struct GatewayMetrics {
     pub(crate) hot_partition: HotPartition,
     pub(crate) stale: IntCounter,
     pub(crate) negative_hits: IntCounter,
-    /// Those that had no good end, and those that had.
-    pub(crate) copy_reads: [IntCounter; 2],
+    pub(crate) forwarded: IntCounter,
+    /// In the order of [`crate::stats::CopyRead`].
+    pub(crate) copy_reads: [IntCounter; 3],
+    /// Those that failed, and those that were stored.
     pub(crate) copied: [IntCounter; 2],
     refreshes: [(Ended, IntCounter); 3],
 }
@@ -94,7 +96,7 @@ impl GatewayMetrics {
         ];
         let copy_reads = metrics.counters(
             "gateway_replica_reads_total",
-            "Reads of a replicated key that went to a copy, by result: served, or lost (the copy was not there as it had been made, and home was asked).",
+            "Reads of a replicated key that went to a copy, by result: served, overtaken (by a write; home was asked), lost (the copy was not as it had been made; home was asked).",
             &["result"],
         )?;
         let copied = metrics.counters(
@@ -128,8 +130,16 @@ impl GatewayMetrics {
                 "gateway_cache_stale_total",
                 "Reads answered with a copy past its time to live, while a fetch brings a new one.",
             )?,
-            copy_reads: [copy_reads.get_metric_with_label_values(&["lost"])?, copy_reads.get_metric_with_label_values(&["served"])?],
+            copy_reads: [
+                copy_reads.get_metric_with_label_values(&["served"])?,
+                copy_reads.get_metric_with_label_values(&["overtaken"])?,
+                copy_reads.get_metric_with_label_values(&["lost"])?,
+            ],
             copied: [copied.get_metric_with_label_values(&["failed"])?, copied.get_metric_with_label_values(&["stored"])?],
+            forwarded: metrics.counter(
+                "gateway_bounded_load_forwarded_total",
+                "Reads sent to another shard than the key's home, because that had too much in flight (PLACEMENT=bounded).",
+            )?,
             negative_hits: metrics.counter(
                 "gateway_negative_cache_hits_total",
                 "Reads answered at once with the error that the key's shard gave a moment before.",

@@ -4,8 +4,10 @@
 //! changes them, on request, and once a second by which keys are hot.
 
 pub(crate) mod api;
+mod auto;
 mod metrics;
 mod settings;
+pub(crate) mod what_if;
 
 use hotspot::counter::{Count, largest};
 use hotspot::hot_set::HotSet;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 pub(crate) use metrics::{MitigationMetrics, Reason};
 pub(crate) use settings::{CacheMode, Change, Settings};
 
+use self::auto::Auto;
 use crate::app::Core;
 use crate::cache::Cache;
 use crate::key_counts::KeyCounts;
@@ -50,6 +53,7 @@ struct State {
     cached: HotSet<Key>,
     /// The keys that are replicated.
     replicated: HotSet<Key>,
+    auto: Auto,
     /// The second in which the hot keys were looked for last.
     second: u64,
 }
@@ -62,6 +66,7 @@ pub(crate) struct Report {
     hot_entries: usize,
     hot_keys: Vec<Key>,
     replicated: Vec<Replicated>,
+    auto: auto::Report,
 }
 
 /// A replicated key and the shards that reads of it may go to now.
@@ -81,7 +86,13 @@ impl Mitigations {
         metrics: MitigationMetrics,
     ) -> Self {
         metrics.show(&settings, None);
-        let state = State { settings, cached: HotSet::default(), replicated: HotSet::default(), second: 0 };
+        let state = State {
+            settings,
+            cached: HotSet::default(),
+            replicated: HotSet::default(),
+            auto: Auto::default(),
+            second: 0,
+        };
         let hot_entries = hot_entries(shards);
         Self { cache, negatives, replicas, metrics, hot_entries, state: Mutex::new(state) }
     }
@@ -95,6 +106,9 @@ impl Mitigations {
     pub(crate) fn change(&self, change: &Change) -> Settings {
         let mut state = self.state.lock();
         let mut settings = state.settings.clone();
+        if change.ends_auto() {
+            state.auto.stop(&mut settings);
+        }
         change.apply(&mut settings);
         self.set(&mut state, settings, Reason::Request);
         state.settings.clone()
@@ -126,6 +140,14 @@ impl Mitigations {
         let second = shared.stats.keys().second();
         if second != state.second {
             state.second = second;
+            if state.settings.auto {
+                let State { settings, auto, .. } = &mut *state;
+                let decided = auto.decide(second, shared.stats.keys(), settings, shared.placement.scheme());
+                if let Some(settings) = decided {
+                    self.set(&mut state, settings, Reason::Auto);
+                    state.second = second;
+                }
+            }
             self.look_for_hot_keys(&mut state, shared.stats.keys());
         }
         let copies = usize::try_from(state.settings.replication).unwrap_or(1);
@@ -155,6 +177,7 @@ impl Mitigations {
         let mut state = self.state.lock();
         state.cached.clear();
         state.replicated.clear();
+        state.auto.forget();
         self.cache.admit_only(HashSet::new());
         self.replicas.want(&[], 1);
     }
@@ -174,6 +197,7 @@ impl Mitigations {
             hot_entries: self.hot_entries,
             hot_keys,
             replicated: replicated.collect(),
+            auto: state.auto.report(state.settings.auto),
         }
     }
 }

@@ -1,25 +1,88 @@
 //! Which shard owns a key, and where that shard is.
 
-use protocol::placement::modulo;
+use protocol::placement::{jump, modulo, rendezvous};
 use protocol::shard_urls::{ShardUrl, ShardUrls};
 use protocol::{Key, ShardId};
 use std::num::NonZeroU32;
 
-/// Modulo placement over a fixed list of shards.
+use crate::in_flight::InFlight;
+
+/// How keys are placed on shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scheme {
+    /// md5(key) modulo the number of shards
+    Modulo,
+    /// Jump consistent hashing
+    Jump,
+    /// Rendezvous (highest random weight) hashing
+    Rendezvous,
+    /// Modulo; a read whose shard has too much in flight goes to the next one, which does not hold its key
+    Bounded,
+}
+
+impl Scheme {
+    /// As it is given and shown.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Modulo => "modulo",
+            Self::Jump => "jump",
+            Self::Rendezvous => "rendezvous",
+            Self::Bounded => "bounded",
+        }
+    }
+
+    /// The scheme that gives a key its home.
+    pub(crate) fn home_of(self) -> Self {
+        if self == Self::Bounded { Self::Modulo } else { self }
+    }
+
+    /// The home of `key` among `shards`.
+    pub(crate) fn home(self, key: &Key, shards: NonZeroU32) -> ShardId {
+        match self {
+            Self::Modulo | Self::Bounded => modulo(key, shards),
+            Self::Jump => jump(key, shards),
+            Self::Rendezvous => rendezvous(key, shards),
+        }
+    }
+}
+
+/// A placement over a fixed list of shards.
 pub(crate) struct Placement {
     shards: ShardUrls,
     count: NonZeroU32,
+    scheme: Scheme,
+    /// Bounded load: how far above its fair share of what is in flight a shard may be.
+    epsilon: f64,
 }
 
 impl Placement {
-    pub(crate) fn new(shards: ShardUrls) -> Self {
+    pub(crate) fn new(shards: ShardUrls, scheme: Scheme, epsilon: f64) -> Self {
         let count = shards.count();
-        Self { shards, count }
+        Self { shards, count, scheme, epsilon }
+    }
+
+    pub(crate) fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The shard that a read is sent to whose key has its home on `home`: that one, but with bounded load the first from
+    /// there on, in the ring of ids, that has less than ⌈(1 + ε) · (requests in flight + 1) / shards⌉ in flight (Mirrokni,
+    /// Thorup, Zadimoghaddam: "Consistent hashing with bounded loads", SODA 2018). One always has.
+    pub(crate) fn for_read(&self, home: ShardId, in_flight: &InFlight) -> ShardId {
+        if self.scheme != Scheme::Bounded {
+            return home;
+        }
+        let shards = self.count.get();
+        let all: u32 = (0..shards as usize).map(|shard| in_flight.of(shard)).sum();
+        let bound = ((1.0 + self.epsilon) * f64::from(all + 1) / f64::from(shards)).ceil();
+        let mut from_home = (0..shards).map(|step| ShardId((home.0 + step) % shards));
+        from_home.find(|shard| f64::from(in_flight.of(shard.index())) < bound).unwrap_or(home)
     }
 
     /// The shard that owns `key`; below [`Placement::count`].
     pub(crate) fn owner(&self, key: &Key) -> ShardId {
-        modulo(key, self.count)
+        self.scheme.home(key, self.count)
     }
 
     pub(crate) fn count(&self) -> NonZeroU32 {
@@ -39,7 +102,7 @@ mod tests {
     #[test]
     fn the_examples_of_the_contract_hold() {
         let urls = "http://h:9000,http://h:9001,http://h:9002,http://h:9003";
-        let placement = Placement::new(ShardUrls::parse(urls).unwrap());
+        let placement = Placement::new(ShardUrls::parse(urls).unwrap(), Scheme::Modulo, 0.25);
         for (key, shard) in [
             ("user-0", 1),
             ("user-1", 0),
@@ -52,5 +115,27 @@ mod tests {
             assert_eq!(placement.owner(&Key::new(key).unwrap()), ShardId(shard), "{key}");
             assert_eq!(placement.url(ShardId(shard)), format!("http://h:900{shard}"));
         }
+    }
+
+    #[test]
+    fn bounded_load_goes_on_to_the_next_with_room() {
+        let urls = ShardUrls::parse("http://h:1,http://h:2,http://h:3,http://h:4").unwrap();
+        let bounded = Placement::new(urls.clone(), Scheme::Bounded, 0.25);
+        let in_flight = InFlight::new(4);
+        let mut flying = Vec::new();
+        let mut fly = |shard: ShardId| flying.push(in_flight.enter(shard.index()).unwrap());
+        // All of one key: it fills its home up to the bound, then the next, and the bound rises.
+        let mut went = Vec::new();
+        for _ in 0..16 {
+            let shard = bounded.for_read(ShardId(2), &in_flight);
+            went.push(shard.0);
+            fly(shard);
+        }
+        assert_eq!(went[..5], [2, 3, 0, 2, 3], "1 each of 3, then ⌈1.25 · 4 / 4⌉ = 2");
+        for shard in 0..4 {
+            assert!(in_flight.of(shard) <= 5, "⌈1.25 · 16 / 4⌉: {went:?}");
+        }
+        let plain = Placement::new(urls, Scheme::Modulo, 0.25);
+        assert_eq!(plain.for_read(ShardId(2), &in_flight), ShardId(2));
     }
 }

@@ -24,6 +24,7 @@ pub fn router(core: Arc<Core>) -> Router {
             "/admin/mitigation",
             post(mitigation::api::change).layer(traced("POST /admin/mitigation")).get(mitigation::api::show),
         )
+        .route("/admin/what-if", get(mitigation::what_if::show))
         .route("/admin/reset", post(admin::reset).layer(traced("POST /admin/reset")))
         .route("/admin/shard-mapping/{key}", get(admin::shard_mapping))
         .method_not_allowed_fallback(method_not_allowed)

@@ -32,6 +32,17 @@ pub(crate) enum Served {
     Coalesced,
 }
 
+/// What became of a read that went to a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CopyRead {
+    /// It was answered with it.
+    Served,
+    /// A write came between, and home was asked.
+    Overtaken,
+    /// The copy was not as it had been made, and home was asked.
+    Lost,
+}
+
 /// The gateway's counts, shared by all cores.
 pub(crate) struct Stats {
     metrics: GatewayMetrics,
@@ -135,9 +146,14 @@ impl Stats {
         self.metrics.negative_hits.inc();
     }
 
-    /// Counts a read that went to a copy, and whether that answered with its value.
-    pub(crate) fn copy_read(&self, served: bool) {
-        self.metrics.copy_reads[usize::from(served)].inc();
+    /// Counts a read that bounded load sent to another shard than its key's.
+    pub(crate) fn forwarded(&self) {
+        self.metrics.forwarded.inc();
+    }
+
+    /// Counts a read that went to a copy.
+    pub(crate) fn copy_read(&self, ended: CopyRead) {
+        self.metrics.copy_reads[ended as usize].inc();
     }
 
     /// Counts a value sent to a shard that is to hold a copy, and whether that took it.

@@ -81,6 +81,11 @@ impl Upstream {
         Self { client, targets, loads, traces, in_flight, deadline }
     }
 
+    /// What is on its way to the shards, from all cores.
+    pub(crate) fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
     /// In which a shard's whole answer must be there.
     pub(crate) fn deadline(&self) -> Duration {
         self.deadline

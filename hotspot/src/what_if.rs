@@ -1,6 +1,7 @@
 //! What each mitigation would do to the load that there is now, before any is applied.
 
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::hash::Hash;
 
 use crate::predict::{max_over_mean, steady_misses_between_writes};
@@ -95,6 +96,8 @@ pub struct Outcome {
     pub mitigation: Mitigation,
     /// The hottest shard's share.
     pub hottest_share: f64,
+    /// Every shard's share; empty when it cannot be known.
+    pub shares: Vec<f64>,
     /// Which shard that is; absent when it cannot be known.
     pub shard_id: Option<usize>,
     /// That share over the mean of the shards.
@@ -105,6 +108,16 @@ pub struct Outcome {
     pub elsewhere: f64,
     /// What is to be known about it.
     pub note: String,
+}
+
+impl Outcome {
+    /// The coolest hottest shard first; of equals the one that loads the shards least.
+    #[must_use]
+    pub fn order(&self, other: &Self) -> Ordering {
+        let rounded = |share: f64| (share * 1e9).round();
+        let load = rounded(self.shard_load).total_cmp(&rounded(other.shard_load));
+        rounded(self.hottest_share).total_cmp(&rounded(other.hottest_share)).then(load)
+    }
 }
 
 /// Placements that are tried for [`Mitigation::Placement`].
@@ -140,27 +153,38 @@ impl<K> Traffic<K> {
     /// the one that does least. Empty without load or shards.
     #[must_use]
     pub fn what_if(&self, settings: &Settings) -> Vec<Outcome> {
+        let all = [
+            Mitigation::Nothing,
+            Mitigation::Cache,
+            Mitigation::HotOnlyCache,
+            Mitigation::Replication,
+            Mitigation::Placement,
+            Mitigation::BoundedLoad,
+        ];
+        let mut outcomes: Vec<_> =
+            all.into_iter().filter_map(|mitigation| self.outcome(mitigation, settings)).collect();
+        outcomes.sort_by(Outcome::order);
+        outcomes
+    }
+
+    /// What one mitigation would do; nothing without load or shards.
+    #[must_use]
+    pub fn outcome(&self, mitigation: Mitigation, settings: &Settings) -> Option<Outcome> {
         let mut keys: Vec<&KeyRate<K>> = self.keys.iter().filter(|key| key.shard < self.rest.len()).collect();
         keys.sort_by(|a, b| (b.reads + b.writes).total_cmp(&(a.reads + a.writes)));
         let offered = self.rest.iter().sum::<f64>() + keys.iter().map(|k| k.reads + k.writes).sum::<f64>();
         if offered <= 0.0 {
-            return Vec::new();
+            return None;
         }
         let model = Model { keys, rest: &self.rest, offered, settings };
-        let mut outcomes = vec![
-            model.outcome(Mitigation::Nothing, &model.loads(0, 0.0), 0.0, String::new()),
-            model.cache(Mitigation::Cache, usize::MAX),
-            model.cache(Mitigation::HotOnlyCache, settings.hot_entries),
-            model.replication(),
-            model.placement(),
-            model.bounded_load(),
-        ];
-        let rounded = |share: f64| (share * 1e9).round();
-        outcomes.sort_by(|a, b| {
-            let load = rounded(a.shard_load).total_cmp(&rounded(b.shard_load));
-            rounded(a.hottest_share).total_cmp(&rounded(b.hottest_share)).then(load)
-        });
-        outcomes
+        Some(match mitigation {
+            Mitigation::Nothing => model.outcome(mitigation, &model.loads(0, 0.0), 0.0, String::new()),
+            Mitigation::Cache => model.cache(mitigation, usize::MAX),
+            Mitigation::HotOnlyCache => model.cache(mitigation, settings.hot_entries),
+            Mitigation::Replication => model.replication(),
+            Mitigation::Placement => model.placement(),
+            Mitigation::BoundedLoad => model.bounded_load(),
+        })
     }
 }
 
@@ -193,6 +217,7 @@ impl<K> Model<'_, K> {
         Outcome {
             mitigation,
             hottest_share: load / self.offered,
+            shares: loads.iter().map(|load| load / self.offered).collect(),
             shard_id: Some(hottest),
             max_over_mean: max_over_mean(loads),
             shard_load: loads.iter().sum::<f64>() / self.offered,
@@ -245,6 +270,7 @@ impl<K> Model<'_, K> {
         Outcome {
             mitigation: Mitigation::Placement,
             hottest_share: at(50),
+            shares: Vec::new(),
             shard_id: None,
             max_over_mean: at(50) * float(shards as u64),
             shard_load: 1.0,

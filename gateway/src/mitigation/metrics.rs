@@ -6,23 +6,26 @@ use service::metrics::Metrics;
 use super::settings::{CacheMode, Settings};
 
 /// Everything that can be on, by its label value.
-const NAMES: [&str; 5] =
-    ["cache", "hot_only_cache", "stale_while_revalidate", "negative_caching", "replication"];
+const NAMES: [&str; 6] =
+    ["cache", "hot_only_cache", "stale_while_revalidate", "negative_caching", "replication", "auto"];
 
 /// Who changed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// A call of `/admin/mitigation` or `/admin/cache`.
     Request,
+    /// The gateway itself.
+    Auto,
 }
 
 impl Reason {
-    const ALL: [Self; 1] = [Self::Request];
+    const ALL: [Self; 2] = [Self::Request, Self::Auto];
 
     /// As a label value.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Request => "request",
+            Self::Auto => "auto",
         }
     }
 }
@@ -74,12 +77,13 @@ impl MitigationMetrics {
 }
 
 /// What is on, in the order of [`NAMES`].
-fn switches(settings: &Settings) -> [bool; 5] {
+fn switches(settings: &Settings) -> [bool; 6] {
     [
         settings.cache == CacheMode::All,
         settings.cache == CacheMode::HotOnly,
         settings.stale_while_revalidate,
         settings.negative_caching,
         settings.replication > 1,
+        settings.auto,
     ]
 }

@@ -38,6 +38,9 @@ pub(crate) struct Settings {
     /// Shards that hold each hot key.
     pub(crate) replication: u64,
     pub(crate) replicated_keys: u64,
+    /// Whether the gateway switches `cache` and `replication` itself; shown with what it chose.
+    #[serde(skip)]
+    pub(crate) auto: bool,
 }
 
 impl Settings {
@@ -52,6 +55,7 @@ impl Settings {
             negative_ttl_ms: 500,
             replication: 1,
             replicated_keys: 8,
+            auto: false,
         }
     }
 
@@ -85,6 +89,7 @@ pub(crate) struct Change {
     pub(crate) negative_ttl_ms: Option<u64>,
     pub(crate) replication: Option<u64>,
     pub(crate) replicated_keys: Option<u64>,
+    pub(crate) auto: Option<bool>,
 }
 
 impl Change {
@@ -103,6 +108,7 @@ impl Change {
             negative_ttl_ms: fields.integer("negative_ttl_ms", NEGATIVE_TTL_MS)?,
             replication: fields.integer("replication", 1..=shards)?,
             replicated_keys: fields.integer("replicated_keys", REPLICATED_KEYS)?,
+            auto: fields.switch("auto")?,
         })
     }
 
@@ -120,6 +126,12 @@ impl Change {
         })
     }
 
+    /// Whether `auto` ends with this: who sets what it would set means that.
+    pub(crate) fn ends_auto(&self) -> bool {
+        let by_hand = self.cache.is_some() || self.replication.is_some();
+        self.auto == Some(false) || (by_hand && self.auto.is_none())
+    }
+
     /// `settings` with this change.
     pub(crate) fn apply(&self, settings: &mut Settings) {
         fn set<T: Clone>(to: &mut T, from: Option<&T>) {
@@ -135,6 +147,7 @@ impl Change {
         set(&mut settings.negative_ttl_ms, self.negative_ttl_ms.as_ref());
         set(&mut settings.replication, self.replication.as_ref());
         set(&mut settings.replicated_keys, self.replicated_keys.as_ref());
+        settings.auto = !self.ends_auto() && self.auto.unwrap_or(settings.auto);
     }
 }
 
@@ -208,7 +221,7 @@ mod tests {
         assert_eq!(after(r#"{"cache":"off"}"#), Settings { cache: CacheMode::Off, ..before.clone() });
         let changed = after(
             r#"{"cache":"hot_only","ttl_seconds":1,"stale_while_revalidate":true,"stale_seconds":3600,
-                "negative_caching":true,"negative_ttl_ms":10,"replication":4,"replicated_keys":64}"#,
+                "negative_caching":true,"negative_ttl_ms":10,"replication":4,"replicated_keys":64,"auto":true}"#,
         );
         assert_eq!(
             changed,
@@ -221,6 +234,7 @@ mod tests {
                 negative_ttl_ms: 10,
                 replication: 4,
                 replicated_keys: 64,
+                auto: true,
             }
         );
     }
@@ -275,6 +289,7 @@ mod tests {
             (r#"{"replication":5}"#, "`replication` must be an integer from 1 to 4, and is 5"),
             (r#"{"replication":0}"#, "from 1 to 4, and is 0"),
             (r#"{"replicated_keys":65}"#, "`replicated_keys` must be an integer from 1 to 64, and is 65"),
+            (r#"{"auto":{"enabled":true}}"#, "`auto` must be true or false, and is {\"enabled\":true}"),
             (r#"{"stale_seconds":0}"#, "`stale_seconds` must be an integer from 1 to 3600, and is 0"),
         ] {
             assert!(new(body).detail.contains(says), "{body}: {:?}", new(body));

@@ -203,16 +203,16 @@ impl Copies {
     }
 
     /// Says that the copy on `shard`, one of `synced`, did not answer with its value: it is read no more and made anew
-    /// later.
-    pub(crate) fn lost(&self, synced: &Arc<Synced>, shard: ShardId, now: Instant) {
+    /// later. False when a write has overtaken the read, which says nothing of the copy.
+    pub(crate) fn lost(&self, synced: &Arc<Synced>, shard: ShardId, now: Instant) -> bool {
         let mut state = self.state.lock();
         let Some(present) = self.readable.load_full().filter(|present| Arc::ptr_eq(present, synced)) else {
-            // What was read is gone anyway.
-            return;
+            return false;
         };
         let on: Vec<_> = present.on.iter().filter(|copy| copy.shard != shard).map(Readable::again).collect();
         self.readable.store((!on.is_empty()).then(|| Arc::new(Synced { value: present.value, on })));
         state.paused.push((shard, now + self.pause));
+        true
     }
 }
 

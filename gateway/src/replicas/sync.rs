@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::copies::{Copies, Done, Job, Known};
 use crate::app::Core;
 use crate::flight::Fetched;
+use crate::stats::CopyRead;
 
 /// Reads `key` from one of the shards that hold it, for the request whose span is `parent`. When a copy fails, home is
 /// asked.
@@ -18,17 +19,25 @@ use crate::flight::Fetched;
 pub(crate) async fn fetch(core: &Core, key: &Key, home: ShardId, parent: &SpanRef) -> Fetched {
     let replicas = &core.shared.replicas;
     let Some(route) = replicas.choose(key) else {
-        return core.upstream.get(home, key, parent).await;
+        let shard = core.shared.placement.for_read(home, core.upstream.in_flight());
+        if shard != home {
+            core.shared.stats.forwarded();
+        }
+        return core.upstream.get(shard, key, parent).await;
     };
     let began = Instant::now();
     let fetched = core.upstream.get(route.shard, key, parent).await;
     let is_copy = fetched.as_ref().is_ok_and(|found| replicas.is_copy(&route, &found.value));
-    core.shared.stats.copy_read(is_copy);
     if is_copy {
+        core.shared.stats.copy_read(CopyRead::Served);
         return fetched;
     }
-    tracing::info!(%key, shard = %route.shard, "a copy did not answer with its value; it is made anew later");
-    route.copies.lost(&route.synced, route.shard, Instant::now());
+    if route.copies.lost(&route.synced, route.shard, Instant::now()) {
+        core.shared.stats.copy_read(CopyRead::Lost);
+        tracing::info!(%key, shard = %route.shard, "a copy did not answer with its value; it is made anew later");
+    } else {
+        core.shared.stats.copy_read(CopyRead::Overtaken);
+    }
     if fetched.is_err() && 2 * began.elapsed() > core.upstream.deadline() {
         return fetched;
     }

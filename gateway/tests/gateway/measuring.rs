@@ -26,6 +26,7 @@ async fn the_families_that_dashboards_rely_on_are_there_with_their_labels() {
         "gateway_key_access_untracked_total",
         "gateway_cache_stale_total",
         "gateway_negative_cache_hits_total",
+        "gateway_bounded_load_forwarded_total",
     ]
     .map(str::to_owned)
     .into();
@@ -36,7 +37,7 @@ async fn the_families_that_dashboards_rely_on_are_there_with_their_labels() {
     for reason in ["hot_key", "placement", "shard_down"] {
         expected.insert(format!(r#"hot_partition_reason{{reason="{reason}"}}"#));
     }
-    for result in ["served", "lost"] {
+    for result in ["served", "overtaken", "lost"] {
         expected.insert(format!(r#"gateway_replica_reads_total{{result="{result}"}}"#));
     }
     for result in ["stored", "failed"] {
@@ -45,12 +46,15 @@ async fn the_families_that_dashboards_rely_on_are_there_with_their_labels() {
     for result in ["stored", "failed", "overtaken"] {
         expected.insert(format!(r#"gateway_cache_refreshes_total{{result="{result}"}}"#));
     }
-    for mitigation in ["cache", "hot_only_cache", "stale_while_revalidate", "negative_caching", "replication"]
+    for mitigation in
+        ["cache", "hot_only_cache", "stale_while_revalidate", "negative_caching", "replication", "auto"]
     {
         expected.insert(format!(r#"gateway_mitigation_enabled{{mitigation="{mitigation}"}}"#));
-        expected.insert(format!(
-            r#"gateway_mitigation_changes_total{{mitigation="{mitigation}",reason="request"}}"#
-        ));
+        for reason in ["request", "auto"] {
+            expected.insert(format!(
+                r#"gateway_mitigation_changes_total{{mitigation="{mitigation}",reason="{reason}"}}"#
+            ));
+        }
     }
     // Every shard has its series from the start, so that a rate can be taken of the first request.
     for id in 0..2 {

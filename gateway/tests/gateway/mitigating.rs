@@ -148,3 +148,143 @@ async fn the_cache_for_hot_keys_holds_the_hot_ones_and_nothing_else() {
     assert_eq!((bench.hot_keys().await.len(), bench.stat("cache_size").await), (0, 0));
     assert_eq!(bench.read("new-0").await["cache_hit"], false);
 }
+
+const CELEBRITY: &str = "celebrity-user-kardashian";
+
+/// Three of four requests are for the celebrity: reads, or writes.
+async fn celebrity(bench: &Bench, round: usize, writes: bool) {
+    for n in 0..25 {
+        for _ in 0..3 {
+            if writes {
+                bench.write(CELEBRITY, json!({"n": n})).await;
+            } else {
+                bench.read(CELEBRITY).await;
+            }
+        }
+        bench.read(&format!("user-{}", (round * 25 + n) % 200)).await;
+    }
+}
+
+#[tokio::test]
+async fn auto_caches_a_celebrity_and_keeps_it_though_the_shards_are_cool() {
+    let bench = Bench::at(&four().await.1, &[]);
+    let off = bench.get("/admin/mitigation").await.json()["auto"].clone();
+    assert_eq!(off, json!({"enabled": false, "chosen": null, "reason": null, "since": null}));
+    bench.mitigate(json!({"auto": true})).await;
+    let (mut round, mut auto) = (0, Value::Null);
+    until("it chooses", async || {
+        celebrity(&bench, round, false).await;
+        round += 1;
+        auto = bench.stats().await["mitigation"]["auto"].clone();
+        !auto["chosen"].is_null()
+    })
+    .await;
+    assert_eq!((&auto["enabled"], &auto["chosen"]), (&json!(true), &json!("hot_only_cache")));
+    let reason = auto["reason"].as_str().unwrap();
+    assert!(reason.contains(CELEBRITY) && reason.ends_with("a cache of the hot keys."), "{reason}");
+    assert!(auto["since"].as_f64().unwrap() > 1.6e9);
+    // The cache hides the heat from the shards, and is kept for what clients ask for.
+    until("the shards are cool", async || {
+        celebrity(&bench, round, false).await;
+        round += 1;
+        let stats = bench.stats().await;
+        assert_eq!(stats["mitigation"]["auto"], auto);
+        assert_eq!(stats["mitigation"]["cache"], "hot_only");
+        let verdict = stats["verdict"]["state"].as_str().unwrap();
+        verdict == "balanced" || verdict == "not enough traffic"
+    })
+    .await;
+    let metrics = bench.metrics().await;
+    assert_eq!(
+        metrics[r#"gateway_mitigation_changes_total{mitigation="hot_only_cache",reason="auto"}"#],
+        1.0
+    );
+    assert_eq!(metrics[r#"gateway_mitigation_enabled{mitigation="auto"}"#], 1.0);
+
+    // Who sets what it sets, ends it; and it takes back what it chose.
+    let state = bench.mitigate(json!({"ttl_seconds": 30})).await;
+    assert_eq!((&state["auto"]["enabled"], &state["cache"]), (&json!(true), &json!("hot_only")));
+    let state = bench.mitigate(json!({"replication": 2})).await;
+    assert_eq!((&state["auto"], &state["cache"], &state["replication"]), (&off, &json!("off"), &json!(2)));
+    let state = bench.mitigate(json!({"cache": "all", "auto": true})).await;
+    assert_eq!((&state["auto"]["enabled"], &state["cache"]), (&json!(true), &json!("all")));
+    assert_eq!(bench.cache(r#"{"enabled":false}"#).await["cache_enabled"], false);
+    assert_eq!(bench.get("/admin/mitigation").await.json()["auto"], off);
+}
+
+#[tokio::test]
+async fn auto_does_nothing_about_a_key_that_is_only_written() {
+    let bench = Bench::at(&four().await.1, &[]);
+    bench.mitigate(json!({"auto": true})).await;
+    let (mut round, mut auto) = (0, Value::Null);
+    until("it has judged", async || {
+        celebrity(&bench, round, true).await;
+        round += 1;
+        auto = bench.stats().await["mitigation"]["auto"].clone();
+        !auto["reason"].is_null()
+    })
+    .await;
+    assert!(auto["chosen"].is_null(), "{auto}");
+    assert!(auto["reason"].as_str().unwrap().contains("neither a cache nor copies help"), "{auto}");
+    let state = bench.get("/admin/mitigation").await.json();
+    assert_eq!((&state["cache"], &state["replication"]), (&json!("off"), &json!(1)));
+}
+
+async fn what_if(bench: &Bench) -> Value {
+    let answer = bench.get("/admin/what-if").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+#[tokio::test]
+async fn what_if_ranks_before_anything_is_applied_and_by_what_is_offered() {
+    for cache in ["off", "all"] {
+        let (stubs, addrs) = four().await;
+        let bench = Bench::at(&addrs, &[]);
+        bench.mitigate(json!({"cache": cache})).await;
+        let quiet = what_if(&bench).await;
+        assert_eq!(quiet["options"], json!([]));
+        assert!(quiet["note"].as_str().unwrap().starts_with("not enough traffic: 0 requests"), "{quiet}");
+        let (mut round, mut found) = (0, Value::Null);
+        until("a thousand requests are seen", async || {
+            celebrity(&bench, round, false).await;
+            round += 1;
+            found = what_if(&bench).await;
+            found["offered"]["requests"].as_u64().unwrap() >= 1_000
+        })
+        .await;
+        let offered = &found["offered"];
+        assert_eq!((&offered["top_key"], &offered["writes"]), (&json!(CELEBRITY), &json!(0)));
+        let near = |value: &Value, wanted: f64, by: f64| {
+            let value = value.as_f64().unwrap();
+            assert!((value - wanted).abs() <= by, "{value} instead of {wanted}: {found}");
+        };
+        near(&offered["top_key_share"], 0.75, 0.01);
+        let options = found["options"].as_array().unwrap();
+        let shares: Vec<f64> = options.iter().map(|o| o["hottest_shard_share"].as_f64().unwrap()).collect();
+        assert!(shares.is_sorted(), "{shares:?}");
+        let mut names: Vec<&str> = options.iter().map(|o| o["mitigation"].as_str().unwrap()).collect();
+        assert!(["cache", "hot_only_cache"].contains(&names[0]), "{names:?}");
+        names.sort_unstable();
+        let expected = "bounded_load cache hot_only_cache jump nothing placement rendezvous replication replication replication";
+        assert_eq!(names.join(" "), expected);
+        let of = |name: &str| options.iter().find(|o| o["mitigation"] == name).unwrap();
+        assert_eq!(of("nothing")["settings"], json!({"placement": "modulo"}));
+        assert_eq!(of("nothing")["shares"], offered["shares"], "as it is");
+        near(&of("nothing")["hottest_shard_share"], 0.75 + 0.25 * 0.25, 0.05);
+        near(&of("bounded_load")["hottest_shard_share"], 0.3125, 1e-6);
+        for name in ["jump", "rendezvous", "placement"] {
+            assert!(of(name)["hottest_shard_share"].as_f64().unwrap() > 0.75, "{name} cannot help");
+        }
+        let on_all = options.iter().find(|o| o["settings"]["copies"] == 4).unwrap();
+        near(&on_all["hottest_shard_share"], 0.25, 0.005);
+        // And nothing was applied.
+        assert_eq!(bench.get("/admin/mitigation").await.json()["replication"], 1);
+        let sent: usize = stubs.iter().map(Stub::count).sum();
+        assert_eq!(
+            sent as u64 == 100 * round as u64,
+            cache == "off",
+            "the load is what is offered, not what is sent"
+        );
+    }
+}

@@ -1,15 +1,22 @@
 //! Which shard is asked for a key, and how the key is spelled on the wire.
 
-use crate::bench::Bench;
-use crate::stub::Stub;
+use protocol::{Key, ShardId};
+use std::num::NonZeroU32;
+
+use crate::bench::{Bench, until};
+use crate::stub::{self, Gate, Stub};
 
 async fn four() -> (Vec<Stub>, Bench) {
+    four_with(&["--num-shards", "4"]).await
+}
+
+async fn four_with(options: &[&str]) -> (Vec<Stub>, Bench) {
     let mut stubs = Vec::new();
     for id in 0..4 {
         stubs.push(Stub::honest(id).await);
     }
     let addrs: Vec<_> = stubs.iter().map(|stub| stub.addr).collect();
-    let bench = Bench::at(&addrs, &["--num-shards", "4"]);
+    let bench = Bench::at(&addrs, options);
     (stubs, bench)
 }
 
@@ -55,4 +62,52 @@ async fn keys_are_spelled_canonically_whatever_the_client_wrote() {
     }
     // A query is no part of the key.
     assert_eq!(bench.ask("GET", "/data/q?x=1", "").await.json()["key"], "q");
+}
+
+#[tokio::test]
+async fn other_placements_send_keys_where_they_say() {
+    for (name, place) in [
+        ("jump", protocol::placement::jump as fn(&Key, NonZeroU32) -> ShardId),
+        ("rendezvous", protocol::placement::rendezvous),
+        ("bounded", protocol::placement::modulo),
+    ] {
+        let (stubs, bench) = four_with(&["--placement", name]).await;
+        for n in 0..40 {
+            let key = Key::new(&format!("user-{n}")).unwrap();
+            let shard = place(&key, NonZeroU32::new(4).unwrap());
+            assert_eq!(bench.read(key.as_str()).await["shard_id"], shard.0, "{name} {key}");
+            let mapping = bench.get(&format!("/admin/shard-mapping/{key}")).await.json();
+            assert_eq!(mapping["shard_id"], shard.0);
+            bench.write(key.as_str(), serde_json::json!({})).await;
+            assert_eq!(stubs[shard.index()].asked().last().unwrap().key(), key.as_str());
+        }
+    }
+}
+
+/// It spreads a hot key's reads, and that is what is wrong with it: the others do not hold the key.
+#[tokio::test]
+async fn bounded_load_forwards_reads_to_shards_that_do_not_hold_the_key() {
+    let gate = Gate::closed();
+    let mut stubs = Vec::new();
+    for id in 0..4 {
+        let held = gate.clone();
+        stubs.push(Stub::start(move |asked, _| held.hold(stub::value(asked, id, "{}"))).await);
+    }
+    let addrs: Vec<_> = stubs.iter().map(|stub| stub.addr).collect();
+    let bench = Bench::at(&addrs, &["--placement=bounded"]);
+    let reads: Vec<_> = (0..40)
+        .map(|_| tokio::spawn(bench.client.get(bench.url("/data/celebrity-user-kardashian")).send()))
+        .collect();
+    until("all are under way", async || stubs.iter().map(Stub::count).sum::<usize>() == 40).await;
+    // ⌈1.25 · 40 / 4⌉ = 13, and one more of those that met while they were counted.
+    for stub in &stubs {
+        assert!(stub.count() <= 14, "{}", stub.count());
+    }
+    let elsewhere: usize = stubs[1..].iter().map(Stub::count).sum();
+    let forwarded = bench.metrics().await["gateway_bounded_load_forwarded_total"];
+    assert!(elsewhere >= 26 && forwarded == elsewhere as f64, "{elsewhere} {forwarded}");
+    gate.open();
+    for read in reads {
+        assert_eq!(read.await.unwrap().unwrap().status(), 200);
+    }
 }

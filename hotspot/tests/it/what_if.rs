@@ -132,6 +132,11 @@ proptest! {
         prop_assert!(found.is_sorted_by(|a, b| a.hottest_share <= b.hottest_share + 1e-9));
         for outcome in &found {
             let mean = outcome.shard_load / 4.0;
+            if outcome.mitigation != Mitigation::Placement {
+                let most = outcome.shares.iter().copied().fold(0.0, f64::max);
+                prop_assert!((outcome.shares.iter().sum::<f64>() - outcome.shard_load).abs() < 1e-9);
+                prop_assert!((most - outcome.hottest_share).abs() < 1e-12, "{outcome:?}");
+            }
             prop_assert!((outcome.hottest_share - mean * outcome.max_over_mean).abs() < 1e-6, "{outcome:?}");
             prop_assert!(outcome.max_over_mean >= 1.0 - 1e-9 && outcome.max_over_mean <= 4.0 + 1e-9, "{outcome:?}");
         }

@@ -1,0 +1,290 @@
+//! Chooses a mitigation by what clients ask for, and takes it back when it is no longer needed.
+//!
+//! It is judged by the load that is offered, which no mitigation changes: what reaches the shards looks balanced as soon as
+//! one works, and whoever went by that would switch it off again. Time is an argument.
+
+use hotspot::detector::Detector;
+use hotspot::judge::Observation;
+use hotspot::verdict::{Reason, State, Verdict};
+use protocol::Key;
+use serde::Serialize;
+
+use super::WINDOW;
+use super::settings::{CacheMode, Settings};
+use super::what_if::{Choice, Load};
+use crate::key_counts::KeyCounts;
+use crate::placement::Scheme;
+
+/// Seconds without need after which a choice is taken back.
+const HOLD_SECONDS: u64 = 60;
+/// Reads for every write from which a cache is chosen.
+const READS_PER_WRITE: f64 = 4.0;
+/// The part of its present load that the hottest shard may have at the most for copies to be worth it.
+const WORTH_IT: f64 = 0.9;
+
+/// What was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Chosen {
+    HotOnlyCache,
+    Replication,
+}
+
+/// Decides once a second.
+#[derive(Default)]
+pub(super) struct Auto {
+    detector: Detector<Key>,
+    chosen: Option<Chosen>,
+    /// The two switches as they were before.
+    before: Option<(CacheMode, u64)>,
+    reason: Option<String>,
+    since: Option<f64>,
+    /// The second in which a hot key was blamed last.
+    needed: u64,
+}
+
+/// `auto` of `/admin/mitigation`.
+#[derive(Serialize)]
+pub(super) struct Report {
+    enabled: bool,
+    chosen: Option<Chosen>,
+    reason: Option<String>,
+    since: Option<f64>,
+}
+
+impl Auto {
+    pub(super) fn report(&self, enabled: bool) -> Report {
+        let (chosen, since) = (self.chosen.filter(|_| enabled), self.since.filter(|_| enabled));
+        Report { enabled, chosen, reason: self.reason.clone().filter(|_| enabled), since }
+    }
+
+    /// Takes back what was chosen and begins anew.
+    pub(super) fn stop(&mut self, settings: &mut Settings) {
+        self.restore(settings);
+        *self = Self::default();
+    }
+
+    /// Forgets the load, not the choice.
+    pub(super) fn forget(&mut self) {
+        self.detector = Detector::default();
+    }
+
+    /// Decides at `second`, a number that rises by one every second; gives the settings that this changes.
+    pub(super) fn decide(
+        &mut self,
+        second: u64,
+        keys: &KeyCounts,
+        settings: &Settings,
+        scheme: Scheme,
+    ) -> Option<Settings> {
+        let shards = keys.shards();
+        let (mut last, mut ten) = (Observation::new(shards), Observation::new(shards));
+        keys.look(|shard, window, now| {
+            last.add(shard, &window.full(1, now));
+            ten.add(shard, &window.full(WINDOW, now));
+        });
+        let verdict = self.detector.observe(&last, &ten);
+        let choose = |verdict: &Verdict<Key>| {
+            let load = Load::of(keys, shards);
+            let (reads, writes) = load.of_key(verdict.key.as_ref()?)?;
+            Some(choose(reads, writes, settings, &load.choices(settings, scheme)))
+        };
+        self.next(second, &verdict, settings, choose)
+    }
+
+    fn next(
+        &mut self,
+        second: u64,
+        verdict: &Verdict<Key>,
+        settings: &Settings,
+        choose: impl FnOnce(&Verdict<Key>) -> Option<Decision>,
+    ) -> Option<Settings> {
+        let blames_key = verdict.reason == Some(Reason::HotKey);
+        if self.chosen.is_some() {
+            if blames_key && verdict.state >= State::Warm {
+                self.needed = second;
+            }
+            if second < self.needed + HOLD_SECONDS {
+                return None;
+            }
+            let mut changed = settings.clone();
+            self.restore(&mut changed);
+            self.say(None, format!("no hot key was to blame for {HOLD_SECONDS} s; {}", verdict.sentence));
+            return Some(changed);
+        }
+        if !blames_key || verdict.state < State::Hot {
+            return None;
+        }
+        let Decision { chosen, copies, why } = choose(verdict)?;
+        let reason = format!("{} {why}", verdict.sentence);
+        let Some(chosen) = chosen else {
+            // Said once, not every second.
+            if self.reason.as_ref().is_none_or(|said| !said.ends_with(why)) {
+                self.say(None, reason);
+            }
+            return None;
+        };
+        let mut changed = settings.clone();
+        self.before = Some((settings.cache, settings.replication));
+        match chosen {
+            Chosen::HotOnlyCache => changed.cache = CacheMode::HotOnly,
+            Chosen::Replication => changed.replication = copies,
+        }
+        self.needed = second;
+        self.say(Some(chosen), reason);
+        Some(changed)
+    }
+
+    fn restore(&mut self, settings: &mut Settings) {
+        if let Some((cache, replication)) = self.before.take() {
+            settings.cache = cache;
+            settings.replication = replication;
+        }
+        self.chosen = None;
+    }
+
+    fn say(&mut self, chosen: Option<Chosen>, reason: String) {
+        let mitigation = match chosen {
+            Some(Chosen::HotOnlyCache) => "hot_only_cache",
+            Some(Chosen::Replication) => "replication",
+            None => "none",
+        };
+        tracing::info!(mitigation, reason, "mitigation chosen");
+        (self.chosen, self.reason, self.since) = (chosen, Some(reason), Some(service::clock::unix_seconds()));
+    }
+}
+
+/// What to do, and why.
+#[derive(Debug, PartialEq)]
+struct Decision {
+    chosen: Option<Chosen>,
+    copies: u64,
+    why: &'static str,
+}
+
+/// What to do about a key with these reads and writes a second, `choices` being ranked.
+fn choose(reads: f64, writes: f64, settings: &Settings, choices: &[Choice]) -> Decision {
+    let share = |choice: &Choice| choice.hottest_shard_share;
+    let now = choices.iter().find(|choice| choice.mitigation == "nothing").map_or(1.0, share);
+    let copies = choices.iter().find(|choice| choice.mitigation == "replication");
+    let (chosen, copies, why) = if reads >= READS_PER_WRITE * writes {
+        if settings.cache == CacheMode::Off {
+            (Some(Chosen::HotOnlyCache), 1, "It is mostly read: a cache of the hot keys.")
+        } else {
+            (None, 1, "It is mostly read, and the cache is on already.")
+        }
+    } else {
+        match copies {
+            Some(_) if settings.replication > 1 => {
+                (None, 1, "It is written too often for a cache, and hot keys are replicated already.")
+            }
+            Some(best) if share(best) <= WORTH_IT * now => (
+                Some(Chosen::Replication),
+                best.copies as u64,
+                "It is written too often for a cache: copies.",
+            ),
+            _ => (None, 1, "It is mostly written: neither a cache nor copies help."),
+        }
+    };
+    Decision { chosen, copies, why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hotspot::judge::KeyLoad;
+
+    fn hot_key() -> Key {
+        Key::new("k").unwrap()
+    }
+
+    /// A second with this many requests on shard 0, all for one key, and ten on each of three others.
+    fn verdict(auto: &mut Auto, hot: u64) -> Verdict<Key> {
+        let keys = vec![KeyLoad { key: hot_key(), shard: 0, requests: hot }];
+        let observation = Observation { requests: vec![hot, 100, 100, 100], keys, seconds: 1.0 };
+        auto.detector.observe(&observation, &observation)
+    }
+
+    fn off() -> Settings {
+        Settings::at_start(false, 60)
+    }
+
+    fn cache(_: &Verdict<Key>) -> Option<Decision> {
+        Some(Decision { chosen: Some(Chosen::HotOnlyCache), copies: 1, why: "w" })
+    }
+
+    /// One second.
+    fn step(auto: &mut Auto, second: u64, hot: u64, settings: &Settings) -> Option<Settings> {
+        let verdict = verdict(auto, hot);
+        auto.next(second, &verdict, settings, cache)
+    }
+
+    #[test]
+    fn it_acts_at_once_and_lets_go_a_minute_after_the_need() {
+        let mut auto = Auto::default();
+        assert_eq!(step(&mut auto, 1, 100, &off()), None);
+        let on = step(&mut auto, 2, 900, &off()).unwrap();
+        assert_eq!(on, Settings { cache: CacheMode::HotOnly, ..off() });
+        let told = auto.report(true);
+        assert!(told.chosen == Some(Chosen::HotOnlyCache) && told.reason.unwrap().contains("\"k\""));
+        // The heat comes and goes: as long as a minute does not pass between, it stays on.
+        for second in 3..200 {
+            let hot = if second % 50 < 3 { 900 } else { 100 };
+            assert_eq!(step(&mut auto, second, hot, &on), None, "{second}");
+        }
+        let mut second = 200;
+        let released = loop {
+            match step(&mut auto, second, 100, &on) {
+                Some(settings) => break settings,
+                None => second += 1,
+            }
+        };
+        assert_eq!(released, off());
+        // The last heat was in seconds 150 to 152, and a verdict takes up to three more to fall.
+        assert!((212..=216).contains(&second), "{second}");
+        assert_eq!(auto.report(true).chosen, None);
+        assert!(step(&mut auto, second + 1, 900, &off()).is_some(), "and it may be needed again");
+    }
+
+    #[test]
+    fn stopping_it_takes_its_choice_back() {
+        let mut auto = Auto::default();
+        let mut on = step(&mut auto, 1, 900, &off()).unwrap();
+        auto.stop(&mut on);
+        assert_eq!(on, off());
+    }
+
+    #[test]
+    fn placement_and_down_shards_are_left_alone() {
+        let mut auto = Auto::default();
+        for (requests, reason) in
+            [(vec![900, 100, 100, 100], Reason::Placement), (vec![0, 400, 400, 400], Reason::ShardDown)]
+        {
+            for second in 0..10 {
+                let observation = Observation { requests: requests.clone(), keys: Vec::new(), seconds: 1.0 };
+                let verdict = auto.detector.observe(&observation, &observation);
+                assert!(second < 5 || verdict.reason == Some(reason), "{verdict:?}");
+                assert_eq!(auto.next(second, &verdict, &off(), cache), None);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_chosen_for_reads_and_writes() {
+        let choice = |mitigation, copies, share| Choice::plain(mitigation, copies, share);
+        let helps = [choice("replication", 3, 0.3), choice("replication", 2, 0.4), choice("nothing", 1, 0.8)];
+        let does_not = [choice("nothing", 1, 0.8), choice("replication", 2, 0.8)];
+        let chosen = |reads, writes, settings: &Settings, choices: &[Choice]| {
+            let decision = choose(reads, writes, settings, choices);
+            (decision.chosen, decision.copies)
+        };
+        assert_eq!(chosen(100.0, 0.0, &off(), &helps), (Some(Chosen::HotOnlyCache), 1));
+        assert_eq!(chosen(80.0, 20.0, &off(), &helps), (Some(Chosen::HotOnlyCache), 1));
+        assert_eq!(chosen(70.0, 30.0, &off(), &helps), (Some(Chosen::Replication), 3));
+        assert_eq!(chosen(0.0, 100.0, &off(), &does_not), (None, 1));
+        let cached = Settings { cache: CacheMode::All, ..off() };
+        assert_eq!(chosen(100.0, 0.0, &cached, &helps), (None, 1));
+        let replicated = Settings { replication: 2, ..off() };
+        assert_eq!(chosen(50.0, 50.0, &replicated, &helps), (None, 1));
+    }
+}
