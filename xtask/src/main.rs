@@ -20,6 +20,7 @@ mod metrics;
 mod packages;
 mod ports;
 mod process;
+mod prometheus;
 mod setup;
 mod signals;
 mod suite;
@@ -118,7 +119,7 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct PortBase {
-    /// The gateway's port; shards are at N + 1000 …, the probe at N + 1010
+    /// The gateway's port; shards are at N + 1000 …, the probe at N + 1010, Prometheus at N + 1090
     #[arg(long, value_name = "N", default_value_t = Ports::DEFAULT_BASE,
           value_parser = clap::value_parser!(u16).range(1..=i64::from(Ports::HIGHEST_BASE)))]
     port_base: u16,

@@ -16,10 +16,10 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// The ports that the contract names: gateway 8000, shards 9000 … 9003, probe 9010.
+    /// The ports that the contract names: gateway 8000, shards 9000 … 9003, probe 9010, Prometheus 9090.
     pub(crate) const DEFAULT_BASE: u16 = 8000;
-    /// The highest base whose scenario starter still has a port.
-    pub(crate) const HIGHEST_BASE: u16 = u16::MAX - 1011;
+    /// The highest base whose Prometheus still has a port.
+    pub(crate) const HIGHEST_BASE: u16 = u16::MAX - 1090;
 
     /// `base` is at most [`Ports::HIGHEST_BASE`]; the command line sees to that.
     pub(crate) const fn new(base: u16) -> Self {
@@ -52,6 +52,10 @@ impl Ports {
         self.base + 1011
     }
 
+    pub(crate) const fn prometheus(self) -> u16 {
+        self.base + 1090
+    }
+
     /// The shards' addresses in the order of their ids, as gateway and probe want them.
     pub(crate) fn shard_urls(self) -> String {
         (0..SHARDS).map(|id| url(self.shard(id))).collect::<Vec<_>>().join(",")
@@ -69,15 +73,20 @@ impl Ports {
             wanted.push((self.scenarios(), "the scenario starter".to_owned()));
         }
         for (port, whose) in wanted {
-            if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-                let why = match holder(port) {
-                    Some(holder) => format!("is in use by {holder}"),
-                    None => format!("can not be used: {error}"),
-                };
+            if let Err(why) = Self::free(port) {
                 bail!("port {port} ({whose}) {why}; stop that, or choose other ports with --port-base N");
             }
         }
         Ok(())
+    }
+
+    /// Whether `port` can be had; if not, why, with its holder where that can be told.
+    pub(crate) fn free(port: u16) -> std::result::Result<(), String> {
+        let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) else { return Ok(()) };
+        Err(match holder(port) {
+            Some(holder) => format!("is in use by {holder}"),
+            None => format!("can not be used: {error}"),
+        })
     }
 }
 
@@ -133,7 +142,8 @@ mod tests {
             (ports.gateway(), ports.shard(0), ports.shard(3), ports.probe()),
             (8000, 9000, 9003, 9010)
         );
-        assert_eq!(Ports::new(Ports::HIGHEST_BASE).scenarios(), u16::MAX);
+        assert_eq!(Ports::new(Ports::DEFAULT_BASE).prometheus(), 9090);
+        assert_eq!(Ports::new(Ports::HIGHEST_BASE).prometheus(), u16::MAX);
         assert!(ports.shard_urls().starts_with("http://127.0.0.1:9000,http://127.0.0.1:9001,"));
     }
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::build_ebpf;
+use crate::child::Child;
 use crate::http::Client;
 use crate::kernel::{self, Access, Lacking};
 use crate::lab::{self, Lab, Options};
 use crate::packages::Part;
 use crate::ports::{Ports, SHARDS, url};
 use crate::tree::Tree;
-use crate::{setup, signals, terminal};
+use crate::{prometheus, setup, signals, terminal};
 
 /// Builds and runs the lab until a signal or until one of its parts dies.
 ///
@@ -27,8 +28,12 @@ pub(crate) fn run(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<()> {
     }
     let mut lab = Lab::start(tree, &Options { ports, access, inherit_settings: true, scenarios: true })?;
     lab.wait_ready(&Client::new())?;
-    print_addresses(tree, ports, &lab);
-    let ended = wait(&mut lab);
+    let with_probe = lab.children().iter().any(|child| child.name() == "probe");
+    let mut prometheus = prometheus::start(tree, ports, with_probe)?;
+    print_addresses(tree, ports, with_probe, prometheus.as_ref().err());
+    let ended = wait(&mut lab, prometheus.as_mut().ok());
+    // Nothing of it outlives the lab that must be saved.
+    drop(prometheus);
     match ended {
         Ok(()) => println!("\nStopping: gateway, shards, probe (Ctrl-C again ends them at once)."),
         Err(error) => {
@@ -64,17 +69,21 @@ pub(crate) fn prepare(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<Ac
     kernel::access(tree, ports)
 }
 
-fn print_addresses(tree: &Tree, ports: Ports, lab: &Lab) {
+fn print_addresses(tree: &Tree, ports: Ports, with_probe: bool, no_prometheus: Option<&String>) {
     println!("\n{}\n", terminal::bold("The lab is running."));
     println!("  gateway   {}   try {}/data/user-1", url(ports.gateway()), url(ports.gateway()));
     for id in 0..SHARDS {
         println!("  shard {id}   {}   {}/stats", url(ports.shard(id)), url(ports.shard(id)));
     }
-    if lab.children().iter().any(|child| child.name() == "probe") {
+    if with_probe {
         println!("  live page {}/", url(ports.probe()));
         println!("  probe     {}   {}/api/compare", url(ports.probe()), url(ports.probe()));
     } else {
         println!("  probe     not running");
+    }
+    match no_prometheus {
+        None => println!("  prometheus {}  try {0}/alerts", url(ports.prometheus())),
+        Some(why) => println!("  prometheus not running: {why}"),
     }
     println!("  logs      {}/", tree.shown(&lab::logs(tree, ports)));
     let base =
@@ -83,9 +92,12 @@ fn print_addresses(tree: &Tree, ports: Ports, lab: &Lab) {
     println!("  Ctrl-C stops everything.");
 }
 
-fn wait(lab: &mut Lab) -> Result<()> {
+fn wait(lab: &mut Lab, mut prometheus: Option<&mut Child>) -> Result<()> {
     while signals::received() == 0 {
         lab.check()?;
+        if let Some(ended) = prometheus.take_if(|child| child.ended().is_some()) {
+            println!("  Prometheus ended, the lab goes on; {}", ended.last_words());
+        }
         signals::pause(Duration::from_millis(100));
     }
     Ok(())
