@@ -7,6 +7,7 @@ use service::metrics::{Family, Metrics};
 use std::num::NonZeroU32;
 
 use crate::cache::Ended;
+use crate::mitigation::MitigationMetrics;
 
 /// The families of a gateway in front of `shards` shards, for their documentation.
 ///
@@ -15,6 +16,7 @@ use crate::cache::Ended;
 pub fn families(shards: NonZeroU32) -> Result<Vec<Family>, prometheus::Error> {
     let metrics = Metrics::default();
     GatewayMetrics::register(&metrics, shards)?;
+    MitigationMetrics::register(&metrics)?;
     service::traces::register(&metrics)?;
     Ok(metrics.families())
 }

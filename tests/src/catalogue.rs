@@ -3,11 +3,12 @@
 mod labels;
 mod readers;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use probe::metrics::ProbeMetrics;
 use protocol::ShardId;
 use service::metrics::{Family, Metrics};
 use shard::metrics::ShardMetrics;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -83,6 +84,49 @@ pub fn bound(family: &Family) -> Result<usize> {
     labels.map(|label| Ok(Label::of(family, label)?.most)).product()
 }
 
+/// Compares an exposition with what is documented: every family, its type, its labels' values, its number of series. Gives
+/// the number of series.
+///
+/// # Errors
+/// What is not as documented.
+pub fn exposed(text: &str, families: &[Family]) -> Result<usize> {
+    let mut series: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut family = None;
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').context("a TYPE line has a name and a type")?;
+            let found = families.iter().find(|family| family.name == name);
+            let found = found.with_context(|| format!("{name} is not in {FILE}; run {COMMAND}"))?;
+            ensure!(found.kind == kind, "{name} is a {kind}, and in {FILE} a {}", found.kind);
+            family = Some(found);
+        } else if !line.starts_with('#') {
+            let family = family.with_context(|| format!("{line} belongs to no family"))?;
+            let labels = labels::in_line(line)?;
+            for (label, value) in labels.iter().filter(|(label, _)| *label != "le") {
+                ensure!(
+                    family.labels.iter().any(|known| known == label),
+                    "{} has no label {label}",
+                    family.name
+                );
+                ensure!(
+                    Label::of(family, label)?.allows(value),
+                    "{}: {label} may not be {value:?}",
+                    family.name
+                );
+            }
+            // Of a histogram the count stands for all.
+            if family.kind != "histogram" || line.starts_with(&format!("{}_count", family.name)) {
+                *series.entry(&family.name).or_default() += 1;
+            }
+        }
+    }
+    for family in families {
+        let (most, found) = (bound(family)?, series.get(&*family.name).copied().unwrap_or_default());
+        ensure!(found <= most, "{} has {found} series, at most {most} are documented", family.name);
+    }
+    Ok(series.values().sum())
+}
+
 /// The text of [`FILE`] for the repository at `root`.
 ///
 /// # Errors
@@ -104,8 +148,7 @@ pub fn markdown(root: &Path) -> Result<String> {
                 .collect::<Result<Vec<_>>>()?;
             let Family { name, kind, help, .. } = family;
             let (unit, help) = (unit(family), help.trim_end_matches('.'));
-            let (labels, series, shown) =
-                (labels.join("; "), bound(family)?, readers.of_family(family).join(", "));
+            let (labels, series, shown) = (labels.join("; "), bound(family)?, readers.of_family(family));
             writeln!(text, "| `{name}` {kind} | {labels} | {unit} | {help} | {series} | {shown} |")?;
         }
     }

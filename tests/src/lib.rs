@@ -14,6 +14,7 @@ pub mod catalogue;
 pub mod churn;
 pub mod collector;
 pub mod cost;
+pub mod dashboards;
 pub mod k6;
 pub mod kernel;
 pub mod lab;

@@ -1,6 +1,16 @@
-//! Prometheus and its tool: whether they are here, and how a test runs them.
+//! A real Prometheus for a lab: the compose file's configuration with the lab's addresses, and the questions a test asks it.
 
-use std::process::Command;
+use serde_json::Value;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::lab::Lab;
+use crate::poll;
+use crate::process::Process;
+use crate::repository;
 
 /// Whether `program` of the package `prometheus` is here. When it is not, the test `name` is reported as skipped.
 ///
@@ -16,4 +26,141 @@ pub fn available(name: &str, program: &str) -> bool {
     assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{name}: {why}");
     println!("SKIPPED {name}: {why}");
     false
+}
+
+/// A running Prometheus; dropping it ends it and removes what it stored.
+pub struct Prometheus {
+    process: Process,
+    folder: PathBuf,
+    addr: SocketAddr,
+    client: reqwest::Client,
+}
+
+impl Prometheus {
+    /// Starts one that scrapes every part of `lab`, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start(lab: &Lab) -> Self {
+        let name = format!("lab-prometheus-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+        let file = folder.join("prometheus.yml");
+        std::fs::write(&file, configuration(lab)).expect("the temporary folder is writable");
+        // It cannot tell which port it got, so it gets one that was free a moment ago.
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let addr = free.expect("a free port");
+        let arguments = [
+            format!("--config.file={}", file.display()),
+            format!("--storage.tsdb.path={}", folder.join("data").display()),
+            format!("--web.listen-address={addr}"),
+        ];
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let process = Process::start_program(Path::new("prometheus"), &arguments, &[]);
+        let prometheus = Self { process, folder, addr, client: lab.client.clone() };
+        let ready = poll::until(Duration::from_secs(30), || async {
+            let answer = prometheus.client.get(format!("http://{addr}/-/ready")).send().await;
+            if answer.is_ok_and(|answer| answer.status() == 200) {
+                Ok(())
+            } else {
+                Err("not ready".to_owned())
+            }
+        });
+        ready.await.unwrap_or_else(|why| panic!("Prometheus: {why}\n{}", prometheus.process.log()));
+        prometheus
+    }
+
+    /// The `data` of an answer of its API, or its error.
+    ///
+    /// # Errors
+    /// What it says is wrong.
+    pub async fn api(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
+        let url = format!("http://{}/api/v1/{path}", self.addr);
+        let url = reqwest::Url::parse_with_params(&url, parameters).map_err(|err| err.to_string())?;
+        let answer = async { self.client.get(url).send().await?.json::<Value>().await };
+        let answer = answer.await.map_err(|err| err.to_string())?;
+        if answer["status"] == "success" {
+            Ok(answer["data"].clone())
+        } else {
+            Err(answer["error"].to_string())
+        }
+    }
+
+    /// The series that an expression gives: now, or over the last half minute.
+    ///
+    /// # Errors
+    /// What it says is wrong.
+    pub async fn series(&self, expr: &str, instant: bool) -> Result<Vec<Value>, String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        let (start, end) = ((now - 30.0).to_string(), now.to_string());
+        let data = if instant {
+            self.api("query", &[("query", expr)]).await?
+        } else {
+            let range = [("query", expr), ("start", &start), ("end", &end), ("step", "5")];
+            self.api("query_range", &range).await?
+        };
+        Ok(data["result"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// The alerts of that name that fire.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn firing(&self, name: &str) -> Result<Vec<Value>, String> {
+        let mut alerts = self.api("alerts", &[]).await?["alerts"].as_array().cloned().unwrap_or_default();
+        alerts.retain(|alert| alert["labels"]["alertname"] == name && alert["state"] == "firing");
+        Ok(alerts)
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        // Before its folder goes, so that it writes nothing anew.
+        self.process.signal(libc::SIGKILL);
+        // What is left is the system's temporary folder's own business.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The numbers of a series, now or over time.
+#[must_use]
+pub fn numbers(series: &Value) -> Vec<f64> {
+    let values = series["values"].as_array().cloned().unwrap_or_else(|| vec![series["value"].clone()]);
+    let number = |value: &Value| value[1].as_str()?.parse().ok();
+    values.iter().filter_map(number).filter(|number: &f64| !number.is_nan()).collect()
+}
+
+/// Whether `promtool check metrics` is content with an exposition.
+///
+/// # Errors
+/// What it says.
+pub fn check_metrics(text: &str) -> Result<(), String> {
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut run = || {
+        let mut child = promtool.spawn()?;
+        // Taken, so that it is closed once all is written. An early end of promtool shows in its status.
+        if let Some(mut input) = child.stdin.take() {
+            let _ = input.write_all(text.as_bytes());
+        }
+        child.wait_with_output()
+    };
+    let output = run().map_err(|err: std::io::Error| err.to_string())?;
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    if output.status.success() && said.trim().is_empty() { Ok(()) } else { Err(said) }
+}
+
+/// The file of compose with the lab's addresses in place of its hosts.
+fn configuration(lab: &Lab) -> String {
+    let folder = repository::root().join("deploy/prometheus");
+    let template = std::fs::read_to_string(folder.join("prometheus.yml")).expect("the configuration");
+    let (_, probe) = lab.probe.as_ref().expect("the lab has a probe");
+    let mut text = template
+        .replace("rules/*.yml", &folder.join("rules/*.yml").display().to_string())
+        .replace("lab39-api-gateway:8000", &lab.gateway_addr.to_string())
+        .replace("lab39-probe:9010", &probe.to_string());
+    for (id, addr) in lab.shard_addrs.iter().enumerate() {
+        text = text.replace(&format!("lab39-shard-{id}:900{id}"), &addr.to_string());
+    }
+    text
 }

@@ -10,7 +10,7 @@ use crate::process::{self, cargo};
 use crate::terminal::{heading, mark};
 use crate::toolchain;
 use crate::tree::Tree;
-use crate::{build_ebpf, demo, setup, signals, test, tidy};
+use crate::{build_ebpf, dashboards, demo, setup, signals, test, tidy};
 
 type Step<'a> = (&'static str, Box<dyn Fn() -> Result<bool> + 'a>);
 
@@ -26,6 +26,7 @@ pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: Ports) -> Re
         ),
         ("format", Box::new(|| format(tree).map(|()| true))),
         ("house rules", Box::new(|| tidy::run(tree).map(|()| true))),
+        ("dashboards", Box::new(|| dashboards_of_their_source(tree).map(|()| true))),
         ("lints", Box::new(|| lints(tree).map(|()| true))),
         ("lints of the kernel programs", Box::new(|| kernel_lints(tree).map(|()| true))),
     ];
@@ -65,6 +66,15 @@ fn lints(tree: &Tree) -> Result<()> {
     let mut command = cargo(tree);
     command.args(["clippy", "--all-targets", "--", "-D", "warnings"]);
     process::run(&mut command, "cargo clippy")
+}
+
+/// The dashboards built anew and compared, where Node is; their checksums are tested everywhere.
+fn dashboards_of_their_source(tree: &Tree) -> Result<()> {
+    if dashboards::possible() {
+        return dashboards::run(tree, false);
+    }
+    println!("not run: there is no Node here; the tests compare the checksums of source and dashboards");
+    Ok(())
 }
 
 /// Clippy for the kernel programs, where the compiler that builds them has one.

@@ -7,6 +7,7 @@ mod bench;
 mod build_ebpf;
 mod child;
 mod ci;
+mod dashboards;
 mod demo;
 mod guard;
 mod http;
@@ -95,6 +96,12 @@ enum Action {
     /// Print every metric of the services, as docs/metrics.md has it
     Metrics {
         /// Write docs/metrics.md instead
+        #[arg(long)]
+        write: bool,
+    },
+    /// Check that the dashboards are what grafana/source gives; needs Node and npm
+    Dashboards {
+        /// Write them instead
         #[arg(long)]
         write: bool,
     },
@@ -196,6 +203,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Kernels { kernel, json } => kernels::run(&tree, &kernel, json.as_deref()).map(verdict),
         Action::Accuracy(request) => accuracy::run(&tree, &request),
         Action::Bench(bench) => bench::run(&tree, &bench),
+        Action::Dashboards { write } => dashboards::run(&tree, write).map(done),
         Action::Metrics { write } => metrics::run(&tree, write).map(done),
         Action::Tidy => tidy::run(&tree).map(done),
         Action::Load { arguments } => load::run(&tree, &arguments),

@@ -119,6 +119,30 @@ impl Label {
     }
 }
 
+/// The labels of a line of an exposition.
+///
+/// # Errors
+/// When the line is not one of a series.
+pub(super) fn in_line(line: &str) -> Result<Vec<(&str, String)>> {
+    let Some((_, mut rest)) = line.split_once('{') else { return Ok(Vec::new()) };
+    let mut labels = Vec::new();
+    while let Some((name, more)) = rest.split_once("=\"") {
+        let mut value = String::new();
+        let mut characters = more.char_indices();
+        let end = loop {
+            match characters.next() {
+                Some((at, '"')) => break at,
+                Some((_, '\\')) => value.extend(characters.next().map(|(_, escaped)| escaped)),
+                Some((_, character)) => value.push(character),
+                None => bail!("a label without an end: {line}"),
+            }
+        };
+        labels.push((name.trim_start_matches(','), value));
+        rest = &more[end + 1..];
+    }
+    Ok(labels)
+}
+
 fn list(values: &[&str]) -> String {
     values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
 }
