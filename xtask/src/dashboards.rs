@@ -13,7 +13,9 @@ use crate::tree::Tree;
 /// When there is no Node, a package cannot be had, or the dashboards are out of date.
 pub(crate) fn run(tree: &Tree, write: bool) -> Result<()> {
     if !possible() {
-        bail!("needs Node 18 or newer and npm; on Debian: apt-get install --no-install-recommends nodejs npm");
+        bail!(
+            "needs Node 18 or newer and npm; on Debian: apt-get install --no-install-recommends nodejs npm"
+        );
     }
     let source = tree.root.join("grafana/source");
     process::run(Command::new("npm").args(["ci", "--silent"]).current_dir(&source), "npm ci")?;
