@@ -372,6 +372,23 @@ const cache = ['What is done about it', [
       next: '*failed*, or remembered failures: a shard does not answer; see *Errors by Kind*.',
     },
   }),
+  lines({
+    title: 'Copies of Replicated Keys, and Reads Forwarded',
+    width: 24,
+    height: 6,
+    unit: 'reqps',
+    min: 0,
+    queries: [
+      ask(`sum by (result) (rate(gateway_replica_reads_total${RATE}))`, 'read {{result}}'),
+      ask(`sum by (result) (rate(gateway_replica_writes_total${RATE}))`, 'write {{result}}'),
+      ask(`sum(rate(gateway_bounded_load_forwarded_total${RATE}))`, 'forwarded by bounded load'),
+    ],
+    about: {
+      shows: "With replication on: reads of hot keys that went to a copy, and values sent to shards that are to hold one. With PLACEMENT=bounded: reads sent to another shard than the key's home, because that had too much in flight.",
+      normal: '0 unless it is on. Then most are *served*; home keeps its own part of the reads, which is none of these.',
+      next: '*overtaken*: the key is written, and copies are of little use. *lost* or *failed*: a shard was restarted or does not answer.',
+    },
+  }),
 ]];
 
 const store = ['The store, and traces', [

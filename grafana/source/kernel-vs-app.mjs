@@ -78,6 +78,70 @@ const agreement = ['Do they agree?', [
       next: 'Kernel hot and gateway balanced: the load does not come through the gateway. The other way round: the kernel misses some.',
     },
   }),
+  value({
+    title: 'Hot Shard: Gateway and Kernel',
+    width: 6,
+    height: 8,
+    names: true,
+    noValue: 'none',
+    queries: [
+      now('hot_partition_shard == 1', 'gateway: shard {{shard_id}}'),
+      now('kernel_hot_partition_shard == 1', 'kernel: shard {{shard_id}}'),
+    ],
+    about: {
+      shows: 'The shard that each verdict is about.',
+      normal: '*none*, or the same for both.',
+      next: 'Different shards: requests reach one of them without the gateway.',
+    },
+  }),
+  value({
+    title: 'Because: Gateway and Kernel',
+    width: 6,
+    height: 8,
+    names: true,
+    noValue: '–',
+    queries: [
+      now('hot_partition_reason == 1', 'gateway: {{reason}}'),
+      now('kernel_hot_partition_reason == 1', 'kernel: {{reason}}'),
+    ],
+    about: {
+      shows: 'Why, by each verdict: *hot_key*, *placement* or *shard_down*.',
+      normal: 'Nothing, or the same for both.',
+      next: '*hot_key* by the gateway and *placement* by the kernel: the key is written, and the kernel reads keys of reads alone.',
+    },
+  }),
+  lines({
+    title: 'Load of the Largest Shard: Gateway and Kernel',
+    width: 6,
+    unit: 'suffix: fair shares',
+    decimals: 2,
+    min: 0,
+    dashed: '.*at least',
+    queries: [
+      ask('hot_partition_max_over_mean', 'gateway'),
+      ask('kernel_hot_partition_max_over_mean', 'kernel'),
+      ask('hot_partition_lower_bound', 'gateway, at least'),
+      ask('kernel_hot_partition_lower_bound', 'kernel, at least'),
+    ],
+    about: {
+      shows: 'How many fair shares the largest shard gets by either, and at the least.',
+      normal: 'Kernel on gateway; their seconds begin up to one second apart.',
+      next: 'The kernel higher: the rest of the load bypasses the gateway.',
+    },
+  }),
+  lines({
+    title: "Top Key's Share: Gateway and Kernel",
+    width: 6,
+    unit: 'percentunit',
+    min: 0,
+    max: 1,
+    queries: [ask('hot_partition_top_key_share', 'gateway'), ask('kernel_hot_partition_top_key_share', 'kernel')],
+    about: {
+      shows: 'The part of all requests to shards that asks for one key, at the least, by either.',
+      normal: 'Kernel on gateway.',
+      next: 'The kernel lower: the key is written, or many connections begin in the midst of requests (*Not Parsed*).',
+    },
+  }),
 ]];
 
 const requests = ['Requests', [

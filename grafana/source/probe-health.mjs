@@ -173,6 +173,18 @@ const cost = ['What does it cost?', [
       next: 'Near 4 s scrapes fail and lines have holes: the machine is too busy.',
     },
   }),
+  lines({
+    title: 'Live Pages Listening',
+    unit: 'short',
+    decimals: 0,
+    min: 0,
+    queries: [ask('probe_page_listeners', 'pages')],
+    about: {
+      shows: "Browsers that follow the probe's live page.",
+      normal: 'As many as are open; each costs a reading a second, shared by all.',
+      next: 'More than you know of: who has the address?',
+    },
+  }),
 ]];
 
 export const probeHealth = () => dashboard({

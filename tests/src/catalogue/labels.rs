@@ -61,6 +61,8 @@ impl Label {
             ("reason", _) => listed(&verdict::Reason::ALL.map(verdict::Reason::name)),
             ("feature", _) => listed(&FEATURES),
             ("mitigation", _) => listed(&MITIGATIONS),
+            ("result", "gateway_replica_reads_total") => listed(&["served", "overtaken", "lost"]),
+            ("result", "gateway_replica_writes_total") => listed(&["stored", "failed"]),
             ("result", "gateway_cache_refreshes_total") => listed(&["stored", "failed", "overtaken"]),
             ("outcome", "service_spans_total") => listed(&["exported", "failed", "dropped"]),
             ("program", _) => {
