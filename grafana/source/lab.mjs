@@ -230,6 +230,161 @@ export const heat = (options) => {
 };
 
 // Marks on the time axis while an alert fires.
+const marks = (name, alerts, color) =>
+  new dash.AnnotationQueryBuilder()
+    .name(name)
+    .datasource(PROMETHEUS)
+    .enable(true)
+    .hide(false)
+    .iconColor(color)
+    .expr(`ALERTS{alertname=~"${alerts}",alertstate="firing"}`)
+    .titleFormat('{{alertname}}')
+    .textFormat('{{shard_id}}')
+    .tagKeys('shard_id')
+    .step('5s')
+    .useValueForTime(false);
+
+const link = { title: 'Traces of shard ${__field.labels.shard_id}', url, targetBlank: true };
+  return {
+    build() {
+      const built = builder.build();
+      built.fieldConfig.defaults.links = [link];
+      return built;
+    },
+  };
+};
+
+const coloured = (id) => new dash.FieldColorBuilder().mode(id);
+const lastValue = () => new common.ReduceDataOptionsBuilder().calcs(['lastNotNull']).values(false).fields('');
+
+// Lines over time. `dashed` is a pattern of names to draw dashed, `stacked` piles them up.
+export const lines = (options) => {
+  const { dashed, stacked, limits } = options;
+  const builder = new timeseries.PanelBuilder()
+    .colorScheme(coloured(dash.FieldColorModeId.PaletteClassicByName))
+    .lineWidth(2)
+    .fillOpacity(stacked ? 30 : 0)
+    .showPoints(common.VisibilityMode.Never)
+    .spanNulls(false)
+    .legend(new common.VizLegendOptionsBuilder()
+      .displayMode(common.LegendDisplayMode.Table)
+      .placement(common.LegendPlacement.Bottom)
+      .showLegend(true)
+      .calcs(['lastNotNull', 'max']))
+    .tooltip(new common.VizTooltipOptionsBuilder().mode(common.TooltipDisplayMode.Multi).sort(common.SortOrder.Descending));
+  if (stacked) builder.stacking(new common.StackingConfigBuilder().mode(common.StackingMode.Normal).group('A'));
+  if (limits) builder.thresholdsStyle(new common.GraphThresholdsStyleConfigBuilder().mode(common.GraphThresholdsStyleMode.Dashed));
+  const dash_ = dashed && [[dashed, [{ id: 'custom.lineStyle', value: { fill: 'dash', dash: [10, 10] } }, { id: 'custom.lineWidth', value: 1 }]]];
+  return panel(builder, { width: 8, height: 8, ...options, overrides: [...(dash_ ?? []), ...(options.overrides ?? [])] });
+};
+
+// One big value, or a name (`names: true`) for each series.
+export const value = (options) => {
+  const builder = new stat.PanelBuilder()
+    .reduceOptions(lastValue())
+    .colorMode(options.names ? common.BigValueColorMode.None : common.BigValueColorMode.Background)
+    .graphMode(common.BigValueGraphMode.None)
+    .textMode(options.names ? common.BigValueTextMode.Name : options.named ? common.BigValueTextMode.ValueAndName : common.BigValueTextMode.Value)
+    .justifyMode(common.BigValueJustifyMode.Center)
+    .orientation(common.VizOrientation.Auto)
+    .colorScheme(coloured(dash.FieldColorModeId.Thresholds));
+  return panel(builder, { width: 4, height: 4, ...options });
+};
+
+// A bar for each series.
+export const bars = (options) => {
+  const builder = new bargauge.PanelBuilder()
+    .reduceOptions(lastValue())
+    .displayMode(common.BarGaugeDisplayMode.Basic)
+    .orientation(common.VizOrientation.Horizontal)
+    .valueMode(common.BarGaugeValueMode.Color)
+    .showUnfilled(true)
+    .colorScheme(coloured(dash.FieldColorModeId.Thresholds));
+  return panel(builder, { width: 8, height: 8, ...options });
+};
+
+// Parts of a whole.
+export const pie = (options) => {
+  const builder = new piechart.PanelBuilder()
+    .reduceOptions(lastValue())
+    .pieType(piechart.PieChartType.Donut)
+    .displayLabels([piechart.PieChartLabels.Percent])
+    .legend(new piechart.PieChartLegendOptionsBuilder()
+      .displayMode(common.LegendDisplayMode.Table)
+      .placement(common.LegendPlacement.Right)
+      .showLegend(true)
+      .values([piechart.PieChartLegendValues.Percent, piechart.PieChartLegendValues.Value]))
+    .tooltip(new common.VizTooltipOptionsBuilder().mode(common.TooltipDisplayMode.Single).sort(common.SortOrder.None))
+    .colorScheme(coloured(dash.FieldColorModeId.PaletteClassicByName));
+  return panel(builder, { width: 8, height: 8, ...options });
+};
+
+// A table of instant queries. `columns` gives label or value its heading, in order; others are left out.
+export const rows = (options) => {
+  const { columns, queries, units } = options;
+  const names = Object.keys(columns);
+  const unwanted = ['Time', '__name__', 'instance', 'job', ...(options.without ?? [])];
+  const builder = new table.PanelBuilder()
+    .showHeader(true)
+    .cellHeight(common.TableCellHeight.Sm)
+    .colorScheme(coloured(dash.FieldColorModeId.Thresholds));
+  const overrides = Object.entries(units ?? {}).map(([heading, unit]) => [`^${heading}$`, [{ id: 'unit', value: unit }]]);
+  if (queries.length > 1) builder.withTransformation({ id: 'merge', options: {} });
+  builder.withTransformation({
+    id: 'organize',
+    options: {
+      excludeByName: Object.fromEntries(unwanted.map((name) => [name, true])),
+      indexByName: Object.fromEntries(names.map((name, index) => [name, index])),
+      renameByName: columns,
+    },
+  });
+  const asTables = queries.map((query) => ({ ...query, instant: true, table: true }));
+  return panel(builder, { width: 8, height: 8, ...options, queries: asTables, overrides: [...overrides, ...(options.overrides ?? [])] });
+};
+
+// A band a series, coloured by `mappings`.
+export const timeline = (options) => {
+  const builder = new statetimeline.PanelBuilder()
+    .mergeValues(true)
+    .showValue(common.VisibilityMode.Auto)
+    .alignValue(common.TimelineValueAlignment.Left)
+    .rowHeight(0.9)
+    .fillOpacity(80)
+    .lineWidth(0)
+    .legend(new common.VizLegendOptionsBuilder()
+      .displayMode(common.LegendDisplayMode.List)
+      .placement(common.LegendPlacement.Bottom)
+      .showLegend(true))
+    .tooltip(new common.VizTooltipOptionsBuilder().mode(common.TooltipDisplayMode.Single).sort(common.SortOrder.None))
+    .colorScheme(coloured(dash.FieldColorModeId.Thresholds));
+  return panel(builder, { width: 24, height: 5, ...options });
+};
+
+// A row of cells a series, the darker the more.
+export const heat = (options) => {
+  const builder = new heatmap.PanelBuilder()
+    .calculate(false)
+    .color(new heatmap.HeatmapColorOptionsBuilder()
+      .mode(heatmap.HeatmapColorMode.Scheme)
+      .scheme('Oranges')
+      .fill('dark-orange')
+      .scale(heatmap.HeatmapColorScale.Exponential)
+      .exponent(0.5)
+      .steps(64)
+      .reverse(false))
+    .rowsFrame(new heatmap.RowsHeatmapOptionsBuilder().layout(common.HeatmapCellLayout.Auto))
+    .cellGap(1)
+    .cellValues(new heatmap.CellValuesBuilder().unit(options.unit))
+    .showValue(common.VisibilityMode.Never)
+    .filterValues(new heatmap.FilterValueRangeBuilder().le(1e-9))
+    .yAxis(new heatmap.YAxisConfigBuilder().axisPlacement(common.AxisPlacement.Left).reverse(false))
+    .showLegend()
+    .tooltip(new heatmap.HeatmapTooltipBuilder().mode(common.TooltipDisplayMode.Single).yHistogram(false).showColorScale(true))
+    .scaleDistribution(new common.ScaleDistributionConfigBuilder().type(common.ScaleDistribution.Linear));
+  return panel(builder, { width: 12, height: 8, ...options });
+};
+
+// Marks on the time axis while an alert fires.
 const marks = (name, alerts, color) => ({
   build: () => ({
     name,
