@@ -57,7 +57,8 @@ impl AddAssign<&Self> for Connections {
     }
 }
 
-/// What the kernel programs keep in a socket (`MARKS`): which connection it is.
+/// In each socket that was counted: as which kind of connection, so that each is counted as one kind only, and for the
+/// shard its end counts for even if the shard has moved meanwhile.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {

@@ -12,6 +12,9 @@ mod request_line;
 mod target;
 mod word;
 
+pub(crate) use request_line::begins_read;
+pub(crate) use target::is_plain_key;
+
 use crate::{key::KeyText, requests::Reason};
 
 /// Header lines a head may have: hyper refuses more (`hyper::server::conn::http1::Builder::max_headers`).
@@ -197,6 +200,20 @@ impl Head {
     #[inline(always)]
     pub const fn between_requests(&self) -> bool {
         self.state == START && self.body == 0
+    }
+
+    /// Whether the next byte is a request's first, with nothing before it, not even an empty line.
+    #[must_use]
+    #[inline(always)]
+    pub(crate) const fn is_at_first_byte(&self) -> bool {
+        self.state == START && self.body == 0 && self.size == 0
+    }
+
+    /// A read has been completed, its key is in place, and this is again at a request's first byte.
+    #[inline(always)]
+    pub(crate) const fn read_completed(&mut self, tally: &mut Tally) {
+        tally.get += 1;
+        self.has_key = 1;
     }
 
     /// Whether some of a head's bytes have been read and others are to come.

@@ -16,7 +16,7 @@ use crate::key::{KEY_WORDS, KeyText};
 /// Entries of a set.
 pub const WAYS: usize = 8;
 
-/// Sets of a shard: together [`WAYS`] · 1,024 keys in 792 KiB.
+/// Sets of a shard: together [`WAYS`] · 1,024 keys in 776 KiB.
 pub const SETS: u32 = 1024;
 
 /// What a read of a key that is in the table counts for its staying; a newcomer's counts one.
@@ -25,22 +25,16 @@ pub const RETURN: u32 = 16;
 /// An epoch is 2^33 ns: 8.6 s.
 pub const EPOCH_SHIFT: u32 = 33;
 
-/// A key in the table.
+/// A key in the table: what is looked at once it is known which.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// Its last bytes, as [`KeyText::words`].
-    pub words: [u64; KEY_WORDS],
-    /// As [`KeyText::hash`].
-    pub hash: u64,
     /// Reads since it came into the table.
     pub count: u64,
     /// Reads before that, at most.
     pub error: u64,
-    /// Bytes of the key; 0 when the entry is free.
-    pub length: u32,
-    /// Reads that count for staying.
-    rank: u32,
+    /// Its last bytes, as [`KeyText::words`].
+    pub words: [u64; KEY_WORDS],
 }
 
 /// The kernel's lock, by the name that it looks for in the map's BTF. Only its helpers touch it.
@@ -51,6 +45,8 @@ pub struct bpf_spin_lock {
 }
 
 /// Value of the array `KEYS`; set `s` of shard `n` has the index `n · SETS + s`.
+///
+/// What every read looks at stands together: a set is seldom in a cache, and each of its lines is waited for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeySet {
@@ -61,10 +57,16 @@ pub struct KeySet {
     epoch: u32,
     /// The largest `count + error` of a key that had to leave.
     pub evicted: u64,
-    /// How many had to.
-    pub evictions: u64,
+    /// Reads that count for staying, by entry.
+    ranks: [u32; WAYS],
+    /// Bytes of the keys, of which a head has fewer than 2^16; 0 where an entry is free.
+    pub lengths: [u16; WAYS],
+    /// As [`KeyText::hash`].
+    pub hashes: [u64; WAYS],
     /// The keys.
     pub entries: [Entry; WAYS],
+    /// How many had to leave.
+    pub evictions: u64,
 }
 
 /// The set of a shard that a key belongs to.
@@ -85,34 +87,37 @@ impl KeySet {
         if epoch.wrapping_sub(self.epoch).cast_signed() > 0 {
             self.age(epoch);
         }
-        let (there, found) = self.find(key);
+        let (there, found) = self.find(key.hash);
         let least = self.least();
-        let slot = least.wrapping_add(there.wrapping_mul(found.wrapping_sub(least)));
-        // `black_box`, so that the way to an entry does not begin at the lock.
-        let entry = &mut core::hint::black_box(&mut self.entries)[slot as usize & (WAYS - 1)];
-        // Two keys of one hash and length take turns in one entry; that is as rare as it is harmless.
-        if (1 - there) | entry.differs(key) != 0 {
-            let used = is_not_zero(entry.length as u64);
+        let slot = least.wrapping_add(there.wrapping_mul(found.wrapping_sub(least))) as usize & (WAYS - 1);
+        // `black_box`, so that the ways to them do not begin at the lock.
+        let entry = &mut core::hint::black_box(&mut self.entries)[slot];
+        let rank = &mut core::hint::black_box(&mut self.ranks)[slot];
+        let length = &mut core::hint::black_box(&mut self.lengths)[slot];
+        // Two keys of one hash take turns in one entry; that is as rare as it is harmless.
+        if (1 - there) | (*length as u64 ^ key.length as u64) | entry.differs(key) != 0 {
+            let used = is_not_zero(*length as u64);
             let most = entry.count.wrapping_add(entry.error);
             // The greater of both.
             self.evicted = most.wrapping_add(self.evicted).wrapping_sub(at_most(most, self.evicted));
             self.evictions += used;
             entry.words = key.words;
-            entry.hash = key.hash;
-            entry.length = key.length;
+            core::hint::black_box(&mut self.hashes)[slot] = key.hash;
+            *length = key.length as u16;
             entry.count = 0;
             entry.error = self.evicted;
         }
         entry.count += 1;
-        entry.rank = entry.rank.wrapping_add(1).wrapping_add(there as u32 * (RETURN - 1));
+        *rank = rank.wrapping_add(1).wrapping_add(there as u32 * (RETURN - 1));
     }
 
-    /// 1 and the place of the entry with the key's hash and length, if there is one; else 0 and 0.
+    /// 1 and the place of the entry with this hash, if there is one; else 0 and 0.
     #[inline(always)]
-    fn find(&self, key: &KeyText) -> (u64, u64) {
-        let [a, b, c, d, e, f, g, h] = &self.entries;
-        let (a, b, c, d) = (a.matches(key), b.matches(key), c.matches(key), d.matches(key));
-        let (e, f, g, h) = (e.matches(key), f.matches(key), g.matches(key), h.matches(key));
+    fn find(&self, hash: u64) -> (u64, u64) {
+        let [a, b, c, d, e, f, g, h] = self.hashes;
+        let (a, b, c, d) = (is_equal(a, hash), is_equal(b, hash), is_equal(c, hash), is_equal(d, hash));
+        let (e, f, g, h) = (is_equal(e, hash), is_equal(f, hash), is_equal(g, hash), is_equal(h, hash));
+        // The first, if there were several: 0 is the hash of free entries too, and may be a key's.
         let place = b + 2 * c + 3 * d + 4 * e + 5 * f + 6 * g + 7 * h;
         (a | b | c | d | e | f | g | h, place)
     }
@@ -120,56 +125,63 @@ impl KeySet {
     /// The place to give away: that of a free entry, else of one of least rank.
     #[inline(always)]
     fn least(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h] = &self.entries;
-        let ab = at_most(a.standing(0), b.standing(1));
-        let cd = at_most(c.standing(2), d.standing(3));
-        let ef = at_most(e.standing(4), f.standing(5));
-        let gh = at_most(g.standing(6), h.standing(7));
+        let ab = at_most(self.standing::<0>(), self.standing::<1>());
+        let cd = at_most(self.standing::<2>(), self.standing::<3>());
+        let ef = at_most(self.standing::<4>(), self.standing::<5>());
+        let gh = at_most(self.standing::<6>(), self.standing::<7>());
         at_most(at_most(ab, cd), at_most(ef, gh)) & (WAYS as u64 - 1)
+    }
+
+    /// What an entry has to say for staying, a free one nothing; and its place, in the lowest bits.
+    #[inline(always)]
+    fn standing<const PLACE: usize>(&self) -> u64 {
+        (self.ranks[PLACE] as u64 + is_not_zero(self.lengths[PLACE] as u64)) * WAYS as u64 + PLACE as u64
     }
 
     /// Halves all ranks, once for each epoch that has passed.
     #[inline(always)]
     fn age(&mut self, epoch: u32) {
         let halvings = at_most(epoch.wrapping_sub(self.epoch) as u64, 31) as u32;
-        let [a, b, c, d, e, f, g, h] = &mut self.entries;
-        a.rank >>= halvings;
-        b.rank >>= halvings;
-        c.rank >>= halvings;
-        d.rank >>= halvings;
-        e.rank >>= halvings;
-        f.rank >>= halvings;
-        g.rank >>= halvings;
-        h.rank >>= halvings;
+        let [a, b, c, d, e, f, g, h] = &mut self.ranks;
+        *a >>= halvings;
+        *b >>= halvings;
+        *c >>= halvings;
+        *d >>= halvings;
+        *e >>= halvings;
+        *f >>= halvings;
+        *g >>= halvings;
+        *h >>= halvings;
         self.epoch = epoch;
     }
 }
 
-impl Entry {
-    /// 1 if hash and length are the key's, else 0.
-    #[inline(always)]
-    fn matches(&self, key: &KeyText) -> u64 {
-        let difference = (self.hash ^ key.hash) | (self.length ^ key.length) as u64;
-        // Both halves, as `is_not_zero` takes no number of 64 bits.
-        1 - is_not_zero((difference >> 1) | (difference & 1))
+impl KeySet {
+    /// Every key in the set, with its hash and length.
+    pub fn keys(&self) -> impl Iterator<Item = (&Entry, u64, u32)> {
+        let all = self.entries.iter().zip(self.hashes).zip(self.lengths);
+        all.filter(|(_, length)| *length > 0).map(|((entry, hash), length)| (entry, hash, u32::from(length)))
     }
+}
 
+impl Entry {
     /// Not 0 if a kept byte is another.
     #[inline(always)]
     const fn differs(&self, key: &KeyText) -> u64 {
         let ([a, b, c, d, e, f, g, h], [s, t, u, v, w, x, y, z]) = (self.words, key.words);
         (a ^ s) | (b ^ t) | (c ^ u) | (d ^ v) | (e ^ w) | (f ^ x) | (g ^ y) | (h ^ z)
     }
-
-    /// What it has to say for staying, a free entry nothing; and its place, in the lowest bits.
-    #[inline(always)]
-    fn standing(&self, place: u64) -> u64 {
-        (self.rank as u64 + is_not_zero(self.length as u64)) * WAYS as u64 + place
-    }
 }
 
 // What follows hides its bits from the compiler, which would make branches of them. They are bits, not masks: verifiers
 // of late follow `-1 & constant` and `0 & constant` apart.
+
+/// 1 if both are the same, else 0.
+#[inline(always)]
+fn is_equal(a: u64, b: u64) -> u64 {
+    let difference = a ^ b;
+    // Both halves, as `is_not_zero` takes no number of 64 bits.
+    1 - is_not_zero((difference >> 1) | (difference & 1))
+}
 
 /// 1 if `number` (below 2^63) is not 0, else 0.
 #[inline(always)]

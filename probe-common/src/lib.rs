@@ -5,8 +5,8 @@
 //! kernel's verifier cannot bound.
 //!
 //! A payload segment's way: [`endpoint`] says which shard it is for, [`stream`] whether its bytes come in order,
-//! [`scan`] feeds them to [`head`], which counts complete request heads and picks out the [`key`]; [`requests`],
-//! [`keys`], [`traffic`], [`latency`] and [`connections`] are what the probe reads.
+//! [`scan`] feeds them to [`head`], which counts complete request heads and picks out the [`key`], unless the segment is
+//! [`ordinary`]; [`requests`], [`keys`], [`traffic`], [`latency`] and [`connections`] are what the probe reads.
 
 #![no_std]
 
@@ -16,9 +16,12 @@ pub mod head;
 pub mod key;
 pub mod keys;
 pub mod latency;
+pub mod ordinary;
 pub mod pinned;
+pub mod ports;
 pub mod requests;
 pub mod scan;
+pub mod socket;
 pub mod stream;
 pub mod traffic;
 
@@ -29,7 +32,7 @@ pub const MAX_SHARDS: u32 = 64;
 pub const MAX_ENDPOINTS: u32 = 256;
 
 /// Version of every type in this crate that crosses the kernel boundary. Raise it with each change to one of them.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = 7;
 
 /// Bytes that stand in the kernel object as `LAYOUT_MARK`, so that the probe refuses an object of another layout.
 pub const LAYOUT_MARK: [u8; 20] = layout_mark(LAYOUT);

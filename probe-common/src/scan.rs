@@ -7,6 +7,7 @@
 use crate::head::{Head, Tally};
 #[cfg(not(target_arch = "bpf"))]
 use crate::key::KeyText;
+use crate::ordinary::Ending;
 
 /// Bytes of payload looked at between two copies. A usual request head fits into one.
 pub const WINDOW: usize = 256;
@@ -47,6 +48,10 @@ pub struct Scan {
     done: u32,
     /// The driver's own: whose payload it is.
     pub shard: u32,
+    /// The driver's own: when it came, in nanoseconds of the kernel's monotonic clock.
+    pub came_at: u64,
+    /// How the last ordinary read ended; kept from segment to segment.
+    pub(crate) ending: Ending,
 }
 
 impl Scan {
@@ -60,6 +65,8 @@ impl Scan {
         window_length: 0,
         done: 0,
         shard: 0,
+        came_at: 0,
+        ending: Ending::EMPTY,
     };
 
     /// Starts on a segment of `end` payload bytes, of which the first `skip` are old.
@@ -88,6 +95,25 @@ impl Scan {
     pub const fn loaded(&mut self, length: u32) {
         self.window_at = self.at;
         self.window_length = length;
+    }
+
+    /// Whether all that is left fits into the window.
+    #[inline(always)]
+    pub(crate) const fn fits_window(&self) -> bool {
+        self.end.wrapping_sub(self.at) <= WINDOW as u32
+    }
+
+    /// Bytes in the window.
+    #[inline(always)]
+    pub(crate) const fn window_length(&self) -> u32 {
+        self.window_length
+    }
+
+    /// The segment has been read.
+    #[inline(always)]
+    pub(crate) const fn ends(&mut self) {
+        self.at = self.end;
+        self.done = 1;
     }
 
     /// Whether everything that can be read has been.
@@ -125,6 +151,30 @@ impl Scan {
     /// Hands `on_key` the key of each read.
     #[cfg(not(target_arch = "bpf"))]
     pub fn read(&mut self, head: &mut Head, payload: &[u8], steps: u32, mut on_key: impl FnMut(&KeyText)) {
+        let may_be_ordinary = self.may_be_ordinary(head);
+        if may_be_ordinary {
+            self.load(payload);
+            if self.ordinary(head) {
+                on_key(&head.key);
+                head.key_taken();
+                return;
+            }
+        }
+        self.read_by_steps(head, payload, steps, on_key);
+        if may_be_ordinary {
+            self.remember(head);
+        }
+    }
+
+    /// The same step by step, whatever is in the segment.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn read_by_steps(
+        &mut self,
+        head: &mut Head,
+        payload: &[u8],
+        steps: u32,
+        mut on_key: impl FnMut(&KeyText),
+    ) {
         for _ in 0..steps {
             match self.step(head) {
                 Next::Step => {}
@@ -133,22 +183,25 @@ impl Scan {
                     head.key_taken();
                 }
                 Next::Done => return,
-                Next::Load => {
-                    let length = self.wanted();
-                    let from = payload.get(self.at as usize..).unwrap_or_default();
-                    let window = from.get(..length as usize).unwrap_or(from);
-                    for (word, bytes) in self.words.iter_mut().zip(window.chunks(8)) {
-                        // What is behind the window's end stays as it was: the parser must not look at it.
-                        let mut memory = word.to_ne_bytes();
-                        for (old, new) in memory.iter_mut().zip(bytes) {
-                            *old = *new;
-                        }
-                        *word = u64::from_ne_bytes(memory);
-                    }
-                    self.loaded(length);
-                }
+                Next::Load => self.load(payload),
             }
         }
+    }
+
+    #[cfg(not(target_arch = "bpf"))]
+    fn load(&mut self, payload: &[u8]) {
+        let length = self.wanted();
+        let from = payload.get(self.at as usize..).unwrap_or_default();
+        let window = from.get(..length as usize).unwrap_or(from);
+        for (word, bytes) in self.words.iter_mut().zip(window.chunks(8)) {
+            // What is behind the window's end stays as it was: the parser must not look at it.
+            let mut memory = word.to_ne_bytes();
+            for (old, new) in memory.iter_mut().zip(bytes) {
+                *old = *new;
+            }
+            *word = u64::from_ne_bytes(memory);
+        }
+        self.loaded(length);
     }
 
     /// The eight bytes at `offset` of the window, lowest first. Two aligned reads: the kernel's instruction set has

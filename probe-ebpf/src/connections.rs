@@ -8,8 +8,7 @@ use aya_ebpf::{
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RETRANS_CB, BPF_SOCK_OPS_RETRANS_CB_FLAG,
         BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, bpf_sock,
     },
-    btf_maps::SkStorage,
-    macros::{btf_map, map},
+    macros::map,
     maps::PerCpuArray,
     programs::SockOpsContext,
 };
@@ -17,20 +16,17 @@ use probe_common::{
     MAX_SHARDS,
     connections::{Connections, Mark},
     endpoint::Endpoint,
+    socket::Socket,
 };
 
 use crate::{
-    atomic, handshake, rtt, shard,
+    atomic, handshake, rtt,
+    shard::{self, Words},
     socket::{self, CLOSE, CLOSE_WAIT, CREATE, ESTABLISHED},
 };
 
 #[map]
 static CONNECTIONS: PerCpuArray<Connections> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
-
-/// In each socket that was counted, and freed with it: it says as which kind of connection, so that each is counted
-/// as one kind only, and for the shard its end counts for even if the shard has moved meanwhile.
-#[btf_map]
-static MARKS: SkStorage<Mark> = SkStorage::new();
 
 const AF_INET: u32 = 2;
 
@@ -51,8 +47,8 @@ pub fn happened(context: &SockOpsContext) -> Option<()> {
         return None;
     }
     // Only of marked ones: another probe may have asked for the same calls for others.
-    let mark = mark(of_call(context)?, 0)?;
-    // SAFETY: a socket's storage lives as long as the program runs; `shard` is written before anybody reads it.
+    let mark = mark(socket::storage(of_call(context)?, 0)?)?;
+    // SAFETY: a socket's storage lives as long as the program runs; `shard` is written before `kind`.
     let shard = unsafe { (*mark).shard };
     if event == BPF_SOCK_OPS_RTT_CB {
         return rtt::measured(context, shard, mark);
@@ -82,14 +78,14 @@ pub fn happened(context: &SockOpsContext) -> Option<()> {
 /// A handshake has ended.
 #[inline(always)]
 fn opened(context: &SockOpsContext) -> Option<()> {
-    let server = local(context);
-    let shard = shard::find(server)?;
+    let server = Words::of(local(context));
+    let shard = shard::find(&server)?;
     let counters = counters(shard)?;
-    let mark = mark(of_call(context)?, CREATE)?;
+    let socket = socket::storage(of_call(context)?, CREATE)?;
     // SAFETY: the socket's storage; the connection is not established yet, so nobody else writes it.
     unsafe {
-        (*mark).shard = shard;
-        (*mark).kind = Mark::NEW;
+        (*socket).mark.shard = shard;
+        (*socket).mark.kind = Mark::NEW;
     }
     let wanted = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG | rtt::flag();
     // Added to what others have asked for. It fails for flags unknown to the kernel alone, which these are not.
@@ -102,7 +98,7 @@ fn opened(context: &SockOpsContext) -> Option<()> {
         atomic::add(&raw mut (*counters).opened, 1);
         atomic::add(&raw mut (*counters).retransmitted, u64::from(again));
     }
-    handshake::adopt(context, shard, server);
+    handshake::adopt(context, socket, shard, &server);
     Some(())
 }
 
@@ -126,10 +122,13 @@ pub fn of_call(context: &SockOpsContext) -> Option<*mut bpf_sock> {
     (!socket.is_null()).then_some(socket)
 }
 
-/// A socket's mark, if it has one; with [`CREATE`] it does.
+/// A socket's mark, if it was counted.
 #[inline(always)]
-pub fn mark(socket: *mut bpf_sock, flags: u64) -> Option<*mut Mark> {
-    socket::storage(&MARKS, socket, flags)
+pub fn mark(socket: *mut Socket) -> Option<*mut Mark> {
+    // SAFETY: a socket's storage.
+    let mark = unsafe { &raw mut (*socket).mark };
+    // SAFETY: the same.
+    (unsafe { (*mark).kind } != 0).then_some(mark)
 }
 
 /// An argument of the call. Volatile, as the verifier takes reads of 4 bytes only, and the compiler would join them.

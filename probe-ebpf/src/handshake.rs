@@ -5,24 +5,24 @@
 //! before any other: so what was read is held here until `sock_ops` hears of the new connection.
 
 use aya_ebpf::{
+    helpers::generated::bpf_ktime_get_ns,
     macros::map,
     maps::{Array, PerCpuArray},
     programs::{SkBuffContext, SockOpsContext},
 };
 use probe_common::{
-    endpoint::Endpoint,
     head::Tally,
     requests::Reason,
+    socket::Socket,
     stream::{Admission, Stream},
 };
 
 use crate::{
-    connections::{of_call, remote},
+    connections::remote,
     keys,
     packet::Packet,
     requests::{self, REQUESTS},
     shard::Words,
-    socket::CREATE,
 };
 
 /// 1 once `socket_events` is attached: without it nobody would take what is held.
@@ -60,7 +60,11 @@ const AHEAD_MOST: u32 = 1 << 20;
 
 /// Reads a packet's payload and holds the outcome.
 #[inline(always)]
-pub fn hold<const STEPS_A_CALL: u32>(context: &SkBuffContext, packet: &Packet) -> Result<(), Reason> {
+pub fn hold<const STEPS_A_CALL: u32>(
+    context: &SkBuffContext,
+    shard: u32,
+    packet: &Packet,
+) -> Result<(), Reason> {
     // SAFETY: written by user space only, as a whole.
     let adopts = ADOPTS.get_ptr(0).is_some_and(|adopts| unsafe { *adopts } != 0);
     let held = HELD.get_ptr_mut(0).filter(|_| adopts).ok_or(Reason::Handshake)?;
@@ -68,15 +72,21 @@ pub fn hold<const STEPS_A_CALL: u32>(context: &SkBuffContext, packet: &Packet) -
     let held = unsafe { &mut *held };
     held.kind = NOTHING;
     held.client = Words::of(packet.source(context).ok_or(Reason::Unreadable)?);
-    held.server = Words::of(packet.destination(context).ok_or(Reason::Unreadable)?);
+    held.server = packet.own;
     held.sequence = packet.sequence;
     held.length = packet.payload_length;
     zero(&mut held.stream);
     held.stream.open(Some(packet.sequence), packet.sequence);
     // From the first byte on; hidden from the compiler, which would make a call of the zeros in a row.
     let skip = core::hint::black_box(0);
-    let (tally, outcome) =
-        requests::parse::<STEPS_A_CALL>(context, keys::NO_SHARD, packet, skip, &mut held.stream);
+    let (tally, outcome) = requests::parse::<STEPS_A_CALL, false>(
+        context,
+        shard,
+        keys::NO_SHARD,
+        packet,
+        skip,
+        &mut held.stream,
+    );
     held.tally = tally;
     held.unparsed = outcome.err().map_or(0, |reason| 1 + reason as u32);
     let heads = tally.get.wrapping_add(tally.set).wrapping_add(tally.control);
@@ -90,19 +100,15 @@ pub fn hold<const STEPS_A_CALL: u32>(context: &SkBuffContext, packet: &Packet) -
 
 /// A connection to a shard has been set up: if what is held is its, it is counted now.
 #[inline(always)]
-pub fn adopt(context: &SockOpsContext, shard: u32, server: Endpoint) -> Option<()> {
+pub fn adopt(context: &SockOpsContext, socket: *mut Socket, shard: u32, server: &Words) -> Option<()> {
     let held = HELD.get_ptr_mut(0)?;
     // SAFETY: as in `hold`.
     let held = unsafe { &mut *held };
     let kind = held.kind;
     held.kind = NOTHING;
-    if kind == NOTHING
-        || !held.server.are(&Words::of(server))
-        || !held.client.are(&Words::of(remote(context)))
-    {
+    if kind == NOTHING || !held.server.are(server) || !held.client.are(&Words::of(remote(context))) {
         return None;
     }
-    let socket = of_call(context)?;
     // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
     let first = unsafe { (*context.ops).rcv_nxt };
     let ahead = held.sequence.wrapping_sub(first);
@@ -113,7 +119,7 @@ pub fn adopt(context: &SockOpsContext, shard: u32, server: Endpoint) -> Option<(
     // SAFETY: the map's value for this CPU; this call comes in softirq, as ingress does.
     let counters = unsafe { &mut *counters };
     // SAFETY: the new socket's storage: nobody else has it yet.
-    let stream = unsafe { &mut *requests::stream(socket, CREATE)? };
+    let stream = unsafe { &mut (*socket).stream };
     if kind == SEVERAL {
         stream.open_lost(first, held.sequence.wrapping_add(held.length), Reason::Handshake);
         return Some(());
@@ -122,7 +128,8 @@ pub fn adopt(context: &SockOpsContext, shard: u32, server: Endpoint) -> Option<(
         copy(&held.stream, stream);
         requests::credit(counters, held.tally);
         if held.tally.get > 0 {
-            keys::read(shard, &held.stream.head.key);
+            // SAFETY: the helper takes nothing.
+            keys::read(shard, unsafe { bpf_ktime_get_ns() }, &held.stream.head.key);
         }
         if held.unparsed > 0 {
             requests::count_unparsed(counters, Reason::from_number((held.unparsed - 1) as u8));

@@ -18,11 +18,9 @@ static LATENCY: PerCpuArray<Latency> = PerCpuArray::with_max_entries(MAX_SHARDS,
 
 /// The request that is to be timed has come.
 #[inline(always)]
-pub fn asked(stream: &mut Stream) {
-    // SAFETY: the helper takes nothing.
-    let now = unsafe { bpf_ktime_get_ns() };
+pub fn asked(stream: &mut Stream, came_at: u64) {
     // SAFETY: an aligned word of the socket's storage; egress takes it by an exchange.
-    unsafe { (&raw mut stream.asked_at).write_volatile(now) };
+    unsafe { (&raw mut stream.asked_at).write_volatile(came_at) };
 }
 
 /// Bytes of an answer go out.

@@ -19,6 +19,7 @@ mod latency;
 mod older;
 mod packet;
 mod pinned;
+mod ports;
 mod requests;
 mod rtt;
 mod shard;
@@ -31,7 +32,7 @@ use aya_ebpf::{
 };
 use probe_common::LAYOUT_MARK;
 
-use crate::packet::Packet;
+use crate::packet::{End, Packet};
 
 /// What a cgroup program returns to let a packet through.
 const PASS: i32 = 1;
@@ -75,14 +76,13 @@ pub fn socket_released(context: SockContext) -> i32 {
 
 #[inline(always)]
 fn try_ingress<const STEPS_A_CALL: u32>(context: &SkBuffContext) -> Option<()> {
-    let packet = Packet::read(context)?;
-    let shard = shard::find(packet.destination(context)?)?;
+    let packet = Packet::read(context, End::Destination)?;
+    let shard = shard::find(&packet.own)?;
     traffic::received(context, shard, &packet);
     if packet.is_reset {
         connections::reset(shard, false);
     }
     if packet.payload_length > 0 || packet.is_last {
-        older::received(context, shard);
         requests::received::<STEPS_A_CALL>(context, shard, &packet);
     }
     Some(())
@@ -90,8 +90,8 @@ fn try_ingress<const STEPS_A_CALL: u32>(context: &SkBuffContext) -> Option<()> {
 
 #[inline(always)]
 fn try_egress(context: &SkBuffContext) -> Option<()> {
-    let packet = Packet::read(context)?;
-    let shard = shard::find(packet.source(context)?)?;
+    let packet = Packet::read(context, End::Source)?;
+    let shard = shard::find(&packet.own)?;
     traffic::sent(context, shard, &packet);
     if packet.payload_length > 0 {
         requests::answered(context, shard);

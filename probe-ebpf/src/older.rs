@@ -9,12 +9,15 @@ use aya_ebpf::{
     helpers::generated::bpf_tcp_sock,
     programs::{SkBuffContext, SockContext},
 };
-use probe_common::connections::{Connections, Mark};
+use probe_common::{
+    connections::{Connections, Mark},
+    socket::Socket,
+};
 
 use crate::{
     atomic,
     connections::{counters, mark},
-    socket::{CLOSE_WAIT, CREATE, ESTABLISHED, LISTEN, full, of_packet},
+    socket::{CLOSE_WAIT, CREATE, ESTABLISHED, LISTEN, full, of_packet, storage},
 };
 
 /// `SOCK_STREAM`. The kernel's own socket, by which TCP answers packets that belong to no connection, is another.
@@ -22,24 +25,22 @@ const STREAM: u32 = 1;
 
 /// Payload, or the client's last packet, comes in.
 #[inline(always)]
-pub fn received(context: &SkBuffContext, shard: u32) -> Option<()> {
-    let socket = of_packet(context)?;
-    if let Some(mark) = mark(socket, 0) {
+pub fn received(socket: *mut bpf_sock, storage: *mut Socket, shard: u32) -> Option<()> {
+    if let Some(mark) = mark(storage) {
         // SAFETY: the socket's storage lives as long as the program runs.
         if unsafe { (*mark).kind } == Mark::OLDER {
             sent_again(socket, mark, counters(shard)?);
         }
         return Some(());
     }
-    let socket = full(socket)?;
-    // SAFETY: a full socket.
+    // SAFETY: not null.
     let state = unsafe { (*socket).state };
     // Any state before is one of a connection that is just being set up, which `sock_ops` counts; in any state behind
     // them the shard was done with it before anything was seen.
     if state != ESTABLISHED && state != CLOSE_WAIT {
         return None;
     }
-    adopt(socket, shard).map(drop)
+    adopt(socket, storage, shard)
 }
 
 /// The shard's last packet goes out.
@@ -50,9 +51,14 @@ pub fn ended(context: &SkBuffContext, shard: u32) -> Option<()> {
     if unsafe { (*socket).type_ != STREAM || (*socket).state == LISTEN } {
         return None;
     }
-    let mark = match mark(socket, 0) {
+    let storage = storage(socket, CREATE)?;
+    let mark = match mark(storage) {
         Some(mark) => mark,
-        None => adopt(socket, shard)?,
+        None => {
+            adopt(socket, storage, shard)?;
+            // SAFETY: the socket's storage.
+            unsafe { &raw mut (*storage).mark }
+        }
     };
     // SAFETY: the socket's storage.
     if unsafe { (*mark).kind } == Mark::OLDER {
@@ -64,17 +70,17 @@ pub fn ended(context: &SkBuffContext, shard: u32) -> Option<()> {
 /// A process has closed a socket.
 #[inline(always)]
 pub fn released(context: &SockContext) -> Option<()> {
-    close(mark(context.sock, 0)?)
+    close(mark(storage(context.sock, 0)?)?)
 }
 
 /// Counts a socket as an older connection.
 #[inline(always)]
-fn adopt(socket: *mut bpf_sock, shard: u32) -> Option<*mut Mark> {
+fn adopt(socket: *mut bpf_sock, storage: *mut Socket, shard: u32) -> Option<()> {
     let counters = counters(shard)?;
     let total = total_sent_again(socket)?;
-    let mark = mark(socket, CREATE)?;
     // SAFETY: the socket's storage, and a counter of the map's value for this CPU.
     unsafe {
+        let mark = &raw mut (*storage).mark;
         (*mark).shard = shard;
         (*mark).retransmitted = total;
         // Two CPUs may have packets of one connection: one of them counts.
@@ -82,7 +88,7 @@ fn adopt(socket: *mut bpf_sock, shard: u32) -> Option<*mut Mark> {
             atomic::add(&raw mut (*counters).older_seen, 1);
         }
     }
-    Some(mark)
+    Some(())
 }
 
 /// Counts the end of an older connection, once.

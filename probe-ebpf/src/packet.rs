@@ -1,24 +1,42 @@
 //! A TCP packet's headers. IPv6 extension headers are not followed: such packets are not seen as TCP.
+//!
+//! Usual headers are read where they lie: a helper's call takes longer than all that is done for a packet of another
+//! port. They are read by halves of words, as an IP header's address is even, and no more is known of it.
 
 use aya_ebpf::programs::SkBuffContext;
 use probe_common::endpoint::Endpoint;
 
+use crate::{ports, shard::Words};
+
 const PROTOCOL_TCP: u8 = 6;
-const FLAG_FIN: u8 = 1;
-const FLAG_RESET: u8 = 4;
-const IPV6_SOURCE: usize = 8;
-const IPV6_DESTINATION: usize = 24;
-const IPV6_HEADER: u32 = 40;
+const FLAG_FIN: u16 = 1;
+const FLAG_SYN: u16 = 2;
+const FLAG_RESET: u16 = 4;
+
+/// Bytes of the headers without options.
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+const TCP_HEADER: usize = 20;
+
+/// The first byte of an IPv4 header without options.
+const PLAIN_IPV4: u8 = 0x45;
 
 /// No packet is longer, batches of segments included; the verifier wants a bound.
 const LENGTH_MAX: u32 = 1 << 20;
 
+/// The end of a packet's way that may be a shard.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Where it comes from.
+    Source,
+    /// Where it goes to.
+    Destination,
+}
+
 /// What the signals need of one packet. Offsets count from the IP header.
 pub struct Packet {
-    /// The first bytes of the IP header: as many as IPv4's has without options.
-    ip: [u8; 20],
-    source_port: u16,
-    destination_port: u16,
+    /// Address and port of the end that may be a shard.
+    pub own: Words,
     /// TCP sequence number of the first payload byte.
     pub sequence: u32,
     /// Whether its sender has nothing more to say (FIN, RST).
@@ -29,61 +47,156 @@ pub struct Packet {
     pub payload_at: u32,
     /// Bytes of payload.
     pub payload_length: u32,
+    is_ipv4: bool,
+    /// Bytes of the IP header.
+    ip_header: u32,
 }
 
 impl Packet {
-    /// Reads the headers; `None` for anything but TCP.
+    /// Reads the headers; `None` for anything but TCP, and for ports no shard has.
     #[inline(always)]
-    pub fn read(context: &SkBuffContext) -> Option<Self> {
-        let ip: [u8; 20] = context.load(0).ok()?;
-        let (protocol, tcp_at) =
-            if is_ipv4(&ip) { (ip[9], u32::from(ip[0] & 15) * 4) } else { (ip[6], IPV6_HEADER) };
+    pub fn read(context: &SkBuffContext, end: End) -> Option<Self> {
+        if let Some(header) = Header::<{ IPV4_HEADER + TCP_HEADER }>::of(context)
+            && header.byte(0) == PLAIN_IPV4
+        {
+            return if header.byte(9) == PROTOCOL_TCP { header.ipv4(context, end) } else { None };
+        }
+        if let Some(header) = Header::<{ IPV6_HEADER + TCP_HEADER }>::of(context)
+            && header.byte(0) >> 4 == 6
+        {
+            return if header.byte(6) == PROTOCOL_TCP { header.ipv6(context, end) } else { None };
+        }
+        Self::copied(context, end)
+    }
+
+    /// The same for headers with options, and for those that are not where they can be read.
+    #[inline(always)]
+    fn copied(context: &SkBuffContext, end: End) -> Option<Self> {
+        let first: u8 = context.load(0).ok()?;
+        // The version nibble decides: the socket family of a v4-mapped connection says IPv6.
+        let is_ipv4 = first >> 4 == 4;
+        let protocol: u8 = context.load(if is_ipv4 { 9 } else { 6 }).ok()?;
         if protocol != PROTOCOL_TCP {
             return None;
         }
-        let tcp: [u8; 14] = context.load(tcp_at as usize).ok()?;
-        let payload_at = tcp_at + u32::from(tcp[12] >> 4) * 4;
+        let ip_header = if is_ipv4 { usize::from(first & 15) * 4 } else { IPV6_HEADER };
+        let port = u16::from_be(context.load(ip_header + port_at(end)).ok()?);
+        if !ports::may_be_shard(port) {
+            return None;
+        }
+        let own = endpoint(context, is_ipv4, end, port)?;
+        let sequence = u32::from_be(context.load(ip_header + 4).ok()?);
+        let flags = u16::from_be(context.load(ip_header + 12).ok()?);
+        Self::of(context, Words::of(own), sequence, flags, is_ipv4, ip_header)
+    }
+
+    #[inline(always)]
+    fn of(
+        context: &SkBuffContext,
+        own: Words,
+        sequence: u32,
+        flags: u16,
+        is_ipv4: bool,
+        ip_header: usize,
+    ) -> Option<Self> {
+        let payload_at = ip_header as u32 + u32::from(flags >> 12) * 4;
         let payload_length = context.len().checked_sub(payload_at).filter(|length| *length < LENGTH_MAX)?;
         Some(Self {
-            ip,
-            source_port: u16::from_be_bytes([tcp[0], tcp[1]]),
-            destination_port: u16::from_be_bytes([tcp[2], tcp[3]]),
+            own,
             // A SYN, which may carry payload (TCP Fast Open), takes a number of its own.
-            sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]])
-                .wrapping_add(u32::from(tcp[13] >> 1 & 1)),
-            is_last: tcp[13] & (FLAG_FIN | FLAG_RESET) != 0,
-            is_reset: tcp[13] & FLAG_RESET != 0,
+            sequence: sequence.wrapping_add(u32::from((flags / FLAG_SYN) & 1)),
+            is_last: flags & (FLAG_FIN | FLAG_RESET) != 0,
+            is_reset: flags & FLAG_RESET != 0,
             payload_at,
             payload_length,
+            is_ipv4,
+            ip_header: ip_header as u32,
         })
     }
 
     /// Where the packet comes from.
     #[inline(always)]
     pub fn source(&self, context: &SkBuffContext) -> Option<Endpoint> {
-        let [.., a, b, c, d, _, _, _, _] = self.ip;
-        self.endpoint(context, [a, b, c, d], IPV6_SOURCE, self.source_port)
-    }
-
-    /// Where the packet goes to.
-    #[inline(always)]
-    pub fn destination(&self, context: &SkBuffContext) -> Option<Endpoint> {
-        let [.., a, b, c, d] = self.ip;
-        self.endpoint(context, [a, b, c, d], IPV6_DESTINATION, self.destination_port)
-    }
-
-    #[inline(always)]
-    fn endpoint(&self, context: &SkBuffContext, v4: [u8; 4], v6_at: usize, port: u16) -> Option<Endpoint> {
-        if is_ipv4(&self.ip) {
-            Some(Endpoint::v4(v4, port))
-        } else {
-            Some(Endpoint::v6(context.load(v6_at).ok()?, port))
-        }
+        let port = u16::from_be(context.load(self.ip_header as usize).ok()?);
+        endpoint(context, self.is_ipv4, End::Source, port)
     }
 }
 
-/// The version nibble decides: the socket family of a v4-mapped connection says IPv6.
+/// The first `LENGTH` bytes of a packet, where they lie.
+struct Header<const LENGTH: usize>(*const u8);
+
+impl<const LENGTH: usize> Header<LENGTH> {
+    /// `None` if not all of them lie there.
+    #[inline(always)]
+    fn of(context: &SkBuffContext) -> Option<Self> {
+        // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
+        let (data, end) = unsafe { ((*context.skb.skb).data as usize, (*context.skb.skb).data_end as usize) };
+        (data + LENGTH <= end).then_some(Self(data as *const u8))
+    }
+
+    #[inline(always)]
+    fn byte(&self, at: usize) -> u8 {
+        // SAFETY: all callers stay below `LENGTH`, and the verifier sees to it.
+        unsafe { *self.0.add(at) }
+    }
+
+    #[inline(always)]
+    fn half(&self, at: usize) -> u16 {
+        // SAFETY: as above; the address is even.
+        unsafe { *self.0.add(at).cast::<u16>() }
+    }
+
+    #[inline(always)]
+    fn word(&self, at: usize) -> u32 {
+        u32::from(self.half(at)) | u32::from(self.half(at + 2)) << 16
+    }
+
+    #[inline(always)]
+    fn ipv4(&self, context: &SkBuffContext, end: End) -> Option<Packet> {
+        let port = self.port::<IPV4_HEADER>(end)?;
+        let address = self.word(if end == End::Source { 12 } else { 16 });
+        self.tcp::<IPV4_HEADER>(context, Words::v4(address, port))
+    }
+
+    #[inline(always)]
+    fn ipv6(&self, context: &SkBuffContext, end: End) -> Option<Packet> {
+        let port = self.port::<IPV6_HEADER>(end)?;
+        let at = if end == End::Source { 8 } else { 24 };
+        let long = |at| u64::from(self.word(at)) | u64::from(self.word(at + 4)) << 32;
+        self.tcp::<IPV6_HEADER>(context, Words::v6([long(at), long(at + 8)], port))
+    }
+
+    /// The port of that end, if a shard may have it.
+    #[inline(always)]
+    fn port<const IP_HEADER: usize>(&self, end: End) -> Option<u16> {
+        let port = u16::from_be(self.half(IP_HEADER + port_at(end)));
+        ports::may_be_shard(port).then_some(port)
+    }
+
+    #[inline(always)]
+    fn tcp<const IP_HEADER: usize>(&self, context: &SkBuffContext, own: Words) -> Option<Packet> {
+        let sequence = u32::from_be(self.word(IP_HEADER + 4));
+        let flags = u16::from_be(self.half(IP_HEADER + 12));
+        Packet::of(context, own, sequence, flags, IP_HEADER == IPV4_HEADER, IP_HEADER)
+    }
+}
+
+/// Where a port is in the TCP header.
 #[inline(always)]
-fn is_ipv4(ip: &[u8; 20]) -> bool {
-    ip[0] >> 4 == 4
+const fn port_at(end: End) -> usize {
+    match end {
+        End::Source => 0,
+        End::Destination => 2,
+    }
+}
+
+/// An end's address and port, copied out.
+#[inline(always)]
+fn endpoint(context: &SkBuffContext, is_ipv4: bool, end: End, port: u16) -> Option<Endpoint> {
+    let second = end == End::Destination;
+    Some(if is_ipv4 {
+        Endpoint::v4(context.load(if second { 16 } else { 12 }).ok()?, port)
+    } else {
+        Endpoint::v6(context.load(if second { 24 } else { 8 }).ok()?, port)
+    })
 }

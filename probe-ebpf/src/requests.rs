@@ -8,9 +8,8 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext,
     bindings::{__sk_buff, bpf_sock},
-    btf_maps::SkStorage,
-    helpers::generated::{bpf_loop, bpf_skb_load_bytes, bpf_tcp_sock},
-    macros::{btf_map, map},
+    helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_skb_load_bytes, bpf_tcp_sock},
+    macros::map,
     maps::PerCpuArray,
     programs::SkBuffContext,
 };
@@ -24,7 +23,7 @@ use probe_common::{
 };
 
 use crate::{
-    atomic, handshake, keys, latency,
+    atomic, handshake, keys, latency, older,
     packet::Packet,
     socket::{self, CREATE, LISTEN},
 };
@@ -32,13 +31,10 @@ use crate::{
 #[map]
 pub static REQUESTS: PerCpuArray<Requests> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
 
-/// Where ingress reads payload. Ingress runs in softirq and is never nested, so one per CPU is enough.
+/// Where ingress reads payload. Ingress runs in softirq and is never nested, so one per CPU is enough; one for each shard,
+/// as each is asked in its own way.
 #[map]
-static SCAN: PerCpuArray<Scan> = PerCpuArray::with_max_entries(1, 0);
-
-/// Every connection's parser, in the socket itself: freed with it.
-#[btf_map]
-static STREAMS: SkStorage<Stream> = SkStorage::new();
+static SCAN: PerCpuArray<Scan> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
 
 /// Parser steps for one segment: one for each byte of the longest, which is more than any head needs.
 const STEPS: u32 = 1 << 17;
@@ -53,8 +49,8 @@ pub fn received<const STEPS_A_CALL: u32>(context: &SkBuffContext, shard: u32, pa
     let Some(requests) = REQUESTS.get_ptr_mut(shard) else { return };
     // SAFETY: the map's value for this CPU; ingress runs in softirq, where nothing else on this CPU gets at it.
     let requests = unsafe { &mut *requests };
-    if packet.payload_length > 0
-        && let Err(reason) = follow::<STEPS_A_CALL>(context, shard, requests, packet)
+    if let Err(reason) = of_socket::<STEPS_A_CALL>(context, shard, requests, packet)
+        && packet.payload_length > 0
     {
         count_unparsed(requests, reason);
         // Not in the careful variant: without CAP_PERFMON verifiers up to 6.12 refuse how a record is written.
@@ -65,27 +61,50 @@ pub fn received<const STEPS_A_CALL: u32>(context: &SkBuffContext, shard: u32, pa
             );
         }
     }
-    if packet.is_last {
-        client_left(context, requests);
-    }
 }
 
-/// Counts the requests whose client has left before an answer: the shard may never read them.
 #[inline(always)]
-fn client_left(context: &SkBuffContext, requests: &mut Requests) {
-    if let Some(stream) = full_socket(context).and_then(|socket| stream(socket, 0)) {
-        // SAFETY: the socket's storage. Behind a client's last packet no payload follows that another CPU could be at.
+fn of_socket<const STEPS_A_CALL: u32>(
+    context: &SkBuffContext,
+    shard: u32,
+    requests: &mut Requests,
+    packet: &Packet,
+) -> Result<(), Reason> {
+    let socket = socket::of_packet(context).ok_or(Reason::Unreadable)?;
+    // SAFETY: not null; all sockets have a state.
+    if unsafe { (*socket).state } == LISTEN {
+        return if packet.payload_length > 0 {
+            handshake::hold::<STEPS_A_CALL>(context, shard, packet)
+        } else {
+            Ok(())
+        };
+    }
+    let storage = socket::storage(socket, CREATE).ok_or(Reason::Unreadable)?;
+    older::received(socket, storage, shard);
+    // SAFETY: a socket's storage lives as long as the program runs.
+    let stream = unsafe { &raw mut (*storage).stream };
+    let outcome = if packet.payload_length > 0 {
+        follow::<STEPS_A_CALL>(context, shard, requests, packet, socket, stream)
+    } else {
+        Ok(())
+    };
+    if packet.is_last {
+        // The shard may never read what is without an answer.
+        // SAFETY: as above. Behind a client's last packet no payload follows that another CPU could be at.
         requests.aborted += u64::from(unsafe { (*stream).aborted() });
     }
+    outcome
 }
 
 /// Remembers that an answer's bytes went out.
 #[inline(always)]
 pub fn answered(context: &SkBuffContext, shard: u32) {
-    let Some(socket) = full_socket(context) else { return };
-    if let Some(stream) = stream(socket, 0) {
-        // SAFETY: a socket's storage lives as long as the program runs. One aligned word, written by egress alone but
-        // for the reset in `Stream`, which may come a packet early or late without harm.
+    let Some(socket) = socket::of_packet(context) else { return };
+    if let Some(storage) = socket::storage(socket, 0) {
+        // SAFETY: a socket's storage lives as long as the program runs.
+        let stream = unsafe { &raw mut (*storage).stream };
+        // SAFETY: the same storage. One aligned word, written by egress alone but for the reset in `Stream`, which may
+        // come a packet early or late without harm.
         unsafe { (&raw mut (*stream).answered).write_volatile(1) };
         // SAFETY: the same storage.
         unsafe { latency::answered(shard, stream) };
@@ -98,13 +117,9 @@ fn follow<const STEPS_A_CALL: u32>(
     shard: u32,
     requests: &mut Requests,
     packet: &Packet,
+    socket: *mut bpf_sock,
+    stream: *mut Stream,
 ) -> Result<(), Reason> {
-    let socket = full_socket(context).ok_or(Reason::Unreadable)?;
-    // SAFETY: a full socket, not null.
-    if unsafe { (*socket).state } == LISTEN {
-        return handshake::hold::<STEPS_A_CALL>(context, packet);
-    }
-    let stream = stream(socket, CREATE).ok_or(Reason::Unreadable)?;
     // SAFETY: as in `answered`.
     let busy = unsafe { &raw mut (*stream).busy };
     if !take::<STEPS_A_CALL>(busy) {
@@ -157,46 +172,75 @@ fn follow_alone<const STEPS_A_CALL: u32>(
         }
         Admission::Unparsed(reason) => return Err(reason),
     };
-    let (tally, outcome) = parse::<STEPS_A_CALL>(context, shard, packet, skip, stream);
+    let (tally, outcome) = parse::<STEPS_A_CALL, true>(context, shard, shard, packet, skip, stream);
     credit(requests, tally);
     outcome
 }
 
-/// Reads a segment that has been admitted, from its offset `skip` on. Reads' keys are counted for `shard`, unless that
-/// is [`keys::NO_SHARD`].
+/// Reads a segment to `shard` that has been admitted, from its offset `skip` on. Reads' keys are counted for the shard
+/// `keys_of`, unless that is [`keys::NO_SHARD`]. Without `ORDINARY` all is read step by step, which spares the verifier
+/// one more way.
 #[inline(always)]
-pub fn parse<const STEPS_A_CALL: u32>(
+pub fn parse<const STEPS_A_CALL: u32, const ORDINARY: bool>(
     context: &SkBuffContext,
     shard: u32,
+    keys_of: u32,
     packet: &Packet,
     skip: u32,
     stream: &mut Stream,
 ) -> (Tally, Result<(), Reason>) {
-    let Some(scan) = SCAN.get_ptr_mut(0) else { return (Tally::default(), Err(Reason::Unreadable)) };
+    let Some(scan) = SCAN.get_ptr_mut(shard) else { return (Tally::default(), Err(Reason::Unreadable)) };
     // SAFETY: the map's value for this CPU.
     let scan = unsafe { &mut *scan };
     scan.begin(skip, packet.payload_length);
-    scan.shard = shard;
+    scan.shard = keys_of;
+    // SAFETY: the helper takes nothing.
+    scan.came_at = unsafe { bpf_ktime_get_ns() };
     let mut reader = Reader {
         context: context.as_ptr().cast(),
         scan,
         head: &raw mut stream.head,
         payload_at: packet.payload_at,
     };
-    // SAFETY: the callback has the signature `bpf_loop` asks for, and `reader` outlives the call.
-    unsafe {
-        bpf_loop(STEPS / STEPS_A_CALL, read_on::<STEPS_A_CALL> as *mut c_void, (&raw mut reader).cast(), 0)
-    };
+    read::<STEPS_A_CALL, ORDINARY>(&mut reader);
     // SAFETY: the same value as above; the callback has returned.
     let scan = unsafe { &*reader.scan };
     if stream.is_timed(scan) {
-        latency::asked(stream);
+        latency::asked(stream, scan.came_at);
     }
     let outcome = match stream.finish(scan, packet.sequence.wrapping_add(packet.payload_length)) {
         Some(reason) => Err(reason),
         None => Ok(()),
     };
     (scan.tally, outcome)
+}
+
+/// Reads the segment: at a glance if it is an ordinary one, else step by step.
+#[inline(always)]
+fn read<const STEPS_A_CALL: u32, const ORDINARY: bool>(reader: &mut Reader) {
+    // SAFETY: the map's value for this CPU.
+    let scan = unsafe { &mut *reader.scan };
+    // SAFETY: in a socket's storage that is kept for this CPU, or in this CPU's own.
+    let head = unsafe { &mut *reader.head };
+    let may_be_ordinary = ORDINARY && scan.may_be_ordinary(head);
+    if may_be_ordinary && load(reader, scan) == 0 && scan.ordinary(head) {
+        keys::read(scan.shard, scan.came_at, &head.key);
+        head.key_taken();
+        return;
+    }
+    // SAFETY: the callback has the signature `bpf_loop` asks for, and `reader` outlives the call.
+    unsafe {
+        bpf_loop(
+            STEPS / STEPS_A_CALL,
+            read_on::<STEPS_A_CALL> as *mut c_void,
+            core::ptr::from_mut(reader).cast(),
+            0,
+        )
+    };
+    if may_be_ordinary {
+        // SAFETY: as above; the callback has returned.
+        unsafe { (*reader.scan).remember(&*reader.head) };
+    }
 }
 
 /// Adds one segment's requests.
@@ -226,7 +270,7 @@ unsafe extern "C" fn read_on<const STEPS_A_CALL: u32>(_: u32, reader: *mut Reade
     let head = unsafe { &mut *reader.head };
     // Before the steps, not where they say so: the verifier would follow the call from each of them.
     if head.has_key() {
-        keys::read(scan.shard, &head.key);
+        keys::read(scan.shard, scan.came_at, &head.key);
         head.key_taken();
         return 0;
     }
@@ -264,7 +308,7 @@ fn load(reader: &Reader, scan: &mut Scan) -> i64 {
 /// The sequence number of a connection's first byte, if that is still to come.
 #[inline(always)]
 fn first_byte(socket: *mut bpf_sock) -> Option<u32> {
-    // SAFETY: `socket` is a full socket.
+    // SAFETY: `socket` is not null.
     let tcp = unsafe { bpf_tcp_sock(socket) };
     if tcp.is_null() {
         return None;
@@ -272,18 +316,6 @@ fn first_byte(socket: *mut bpf_sock) -> Option<u32> {
     // SAFETY: not null.
     let (received, next) = unsafe { ((*tcp).bytes_received, (*tcp).rcv_nxt) };
     (received == 0).then_some(next)
-}
-
-/// The packet's socket, if it is a full one.
-#[inline(always)]
-fn full_socket(context: &SkBuffContext) -> Option<*mut bpf_sock> {
-    socket::full(socket::of_packet(context)?)
-}
-
-/// The parser of a full socket's connection.
-#[inline(always)]
-pub fn stream(socket: *mut bpf_sock, flags: u64) -> Option<*mut Stream> {
-    socket::storage(&STREAMS, socket, flags)
 }
 
 #[inline(always)]

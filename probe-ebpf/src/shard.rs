@@ -8,8 +8,7 @@ static SHARDS: HashMap<Endpoint, u32> = HashMap::with_max_entries(MAX_ENDPOINTS,
 
 /// The number of the shard that listens there, if one does.
 #[inline(always)]
-pub fn find(endpoint: Endpoint) -> Option<u32> {
-    let key = Words::of(endpoint);
+pub fn find(key: &Words) -> Option<u32> {
     // SAFETY: entries are replaced by user space only, as a whole; a stale number is still a number.
     SHARDS.get_ptr(key.endpoint()).map(|shard| unsafe { *shard })
 }
@@ -25,14 +24,23 @@ impl Words {
     #[inline(always)]
     pub fn of(endpoint: Endpoint) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = endpoint.address;
-        let words = [
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-            // The kernel programs are little-endian: the port comes first, then the padding.
-            u64::from(endpoint.port),
-        ];
+        let words =
+            [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])];
+        Self::v6(words, endpoint.port)
+    }
+
+    /// The words of an IPv4 address in network order, v4-mapped.
+    #[inline(always)]
+    pub fn v4(address: u32, port: u16) -> Self {
+        Self::v6([0, 0xffff_0000 | u64::from(address) << 32], port)
+    }
+
+    /// The words of an IPv6 address in network order.
+    #[inline(always)]
+    pub fn v6([first, second]: [u64; 2], port: u16) -> Self {
         let mut key = Self([0; 3]);
-        for (place, word) in key.0.iter_mut().zip(words) {
+        // The kernel programs are little-endian: the port comes first, then the padding.
+        for (place, word) in key.0.iter_mut().zip([first, second, u64::from(port)]) {
             // SAFETY: a live `u64`; volatile, so that the compiler does not go back to bytes.
             unsafe { core::ptr::write_volatile(place, word) };
         }

@@ -4,8 +4,14 @@ use aya_ebpf::{
     bindings::bpf_sock,
     btf_maps::SkStorage,
     helpers::generated::{bpf_sk_fullsock, bpf_sk_storage_get},
+    macros::btf_map,
     programs::SkBuffContext,
 };
+use probe_common::socket::Socket;
+
+/// One for each socket that is or was a shard's, so that one look tells all that is known of it.
+#[btf_map]
+static SOCKETS: SkStorage<Socket> = SkStorage::new();
 
 /// States of `sk_state`.
 pub const ESTABLISHED: u32 = 1;
@@ -16,7 +22,7 @@ pub const LISTEN: u32 = 10;
 /// `BPF_SK_STORAGE_GET_F_CREATE`.
 pub const CREATE: u64 = 1;
 
-/// A packet's socket, full or not.
+/// A packet's socket, full or not: who only wants to know its state or what is kept in it need not ask which.
 #[inline(always)]
 pub fn of_packet(context: &SkBuffContext) -> Option<*mut bpf_sock> {
     // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
@@ -32,12 +38,12 @@ pub fn full(socket: *mut bpf_sock) -> Option<*mut bpf_sock> {
     (!socket.is_null()).then_some(socket)
 }
 
-/// What `map` keeps in a socket that is not null, if it keeps something there; with [`CREATE`] it does.
+/// What is kept in a socket that is not null, if something is; with [`CREATE`] it is, if the socket is a full one.
 #[inline(always)]
-pub fn storage<T>(map: &SkStorage<T>, socket: *mut bpf_sock, flags: u64) -> Option<*mut T> {
-    let map = core::ptr::from_ref(map).cast_mut().cast();
+pub fn storage(socket: *mut bpf_sock, flags: u64) -> Option<*mut Socket> {
+    let map = core::ptr::from_ref(&SOCKETS).cast_mut().cast();
     // SAFETY: a map of this object and a socket.
-    let value: *mut T =
+    let value: *mut Socket =
         unsafe { bpf_sk_storage_get(map, socket.cast(), core::ptr::null_mut(), flags) }.cast();
     (!value.is_null()).then_some(value)
 }

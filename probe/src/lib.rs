@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod object;
 pub mod page;
 pub mod pin;
+pub mod ports;
 pub mod preflight;
 pub mod privileges;
 pub mod probe;

@@ -18,6 +18,7 @@ use crate::attach::{self, Links, ProgramStatus};
 use crate::config::Switches;
 use crate::object::{self, ObjectError};
 use crate::pin::{Counting, PinnedSet};
+use crate::ports::PortsMap;
 use crate::signal::connections::ConnectionsMap;
 use crate::signal::itself::{MapFill, ProgramRuns};
 use crate::signal::keys::{CAPACITY, KeyTable, KeysMap};
@@ -78,7 +79,7 @@ pub trait Source: Send {
     /// When they cannot be read.
     fn round_trips(&mut self, shard: u32) -> Result<Latency, SourceError>;
 
-    /// The reads of one shard by key. Much more to read again: 792 KiB.
+    /// The reads of one shard by key. Much more to read again: 776 KiB.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -106,6 +107,7 @@ pub trait Source: Send {
 /// The kernel's maps. The programs stay attached as long as this lives.
 pub struct KernelSource {
     shards: HashMap<MapData, Endpoint, u32>,
+    ports: PortsMap,
     traffic: TrafficMap,
     requests: RequestsMap,
     latency: LatencyMap,
@@ -164,6 +166,7 @@ impl KernelSource {
         let mut take = |what| ebpf.take_map(what).ok_or(ObjectError::Missing { what });
         let shards: HashMap<_, Endpoint, u32> =
             HashMap::try_from(take(SHARDS)?).map_err(|_| ObjectError::Missing { what: SHARDS })?;
+        let ports = PortsMap::new(take(PortsMap::NAME)?)?;
         let traffic = TrafficMap::new(take(TrafficMap::NAME)?, TrafficMap::NAME)?;
         let requests = RequestsMap::new(take(RequestsMap::NAME)?, RequestsMap::NAME)?;
         let latency = LatencyMap::new(take(LatencyMap::NAME)?, LatencyMap::NAME)?;
@@ -184,6 +187,7 @@ impl KernelSource {
             statuses.iter().filter(|status| status.attached).map(|status| status.program).collect();
         let source = Self {
             shards,
+            ports,
             traffic,
             requests,
             latency,
@@ -263,6 +267,8 @@ impl Source for KernelSource {
 
     fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
         let failed = |error: aya::maps::MapError| SourceError(error.to_string());
+        // Open before a shard is there, and until it is gone.
+        self.ports.set(endpoints.keys().chain(self.watched.keys())).map_err(failed)?;
         let gone = self.watched.keys().filter(|endpoint| !endpoints.contains_key(endpoint));
         // One after the other, so that `watched` is true of the map even when the kernel refuses one.
         for gone in gone.copied().collect::<Vec<_>>() {
@@ -275,7 +281,7 @@ impl Source for KernelSource {
                 self.watched.insert(*endpoint, *shard);
             }
         }
-        Ok(())
+        self.ports.set(self.watched.keys()).map_err(failed)
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use self::pairs::{Pair, Shuffle};
 use self::report::{Report, Row};
-use self::stand::Stand;
+use self::stand::{Stand, Way};
 use self::watcher::{NOT_THE_PROBE, Watcher};
 
 /// What is measured, and how long.
@@ -42,7 +42,8 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
     let stand = Stand::start(&options.programs)?;
     stand.warm_up(options.requests)?;
     progress("the programs' runs under load");
-    let runs = runs::measure(&stand, options.requests)?;
+    let measured = Way::ALL.into_iter().map(|way| runs::measure(&stand, way, options.requests));
+    let runs = measured.collect::<Result<_>>()?;
     let rows = all_pairs(&stand, options, &progress)?;
     Ok(Report {
         packets,
@@ -57,7 +58,9 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
 
 /// Every round has one pair of each watcher, in an order of its own, so that a disturbance meets all of them.
 fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Result<Vec<Row>> {
-    let mut rows: Vec<Row> = Watcher::ALL.into_iter().map(Row::new).collect();
+    let straight = Watcher::ALL.into_iter().map(|watcher| Row::new(watcher, Way::Straight));
+    let gateway = [Watcher::Nothing, Watcher::Probe].map(|watcher| Row::new(watcher, Way::Gateway));
+    let mut rows: Vec<Row> = straight.chain(gateway).collect();
     let mut shuffle = Shuffle::new(options.seed);
     for round in 0..options.pairs {
         let mut order: Vec<usize> = (0..rows.len()).collect();
@@ -68,10 +71,11 @@ fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Resu
             match pair(stand, row, options.requests, watched_first) {
                 Ok(pair) => {
                     progress(&format!(
-                        "pair {} of {}, {}: {:+.1} %",
+                        "pair {} of {}, {}, {}: {:+.1} %",
                         round + 1,
                         options.pairs,
                         row.watcher.name(),
+                        row.way.name(),
                         -100.0 * pair.loss()
                     ));
                     row.pairs.push(pair);
@@ -92,15 +96,15 @@ fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Resu
 fn pair(stand: &Stand, row: &mut Row, requests: u64, watched_first: bool) -> Result<Pair> {
     let mut watched = || {
         let watching = row.watcher.start(stand)?;
-        let speed = stand.saturate_beside(requests, watching.process())?;
+        let speed = stand.saturate_beside(row.way, requests, watching.process())?;
         row.counted.push(watching.stop()?);
         anyhow::Ok(speed)
     };
     let (with, without) = if watched_first {
         let with = watched()?;
-        (with, stand.saturate(requests)?)
+        (with, stand.saturate(row.way, requests)?)
     } else {
-        let without = stand.saturate(requests)?;
+        let without = stand.saturate(row.way, requests)?;
         (watched()?, without)
     };
     Ok(Pair { without, with, watched_first })

@@ -111,9 +111,13 @@ fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
     build_ebpf::run(tree)?;
     let mut build = cargo(tree);
     build.args(["build", "--quiet", "--release"]);
-    for (package, program) in
-        [("probe", "probe"), ("shard", "shard"), ("load", "load"), ("lab-tests", "cost")]
-    {
+    for (package, program) in [
+        ("probe", "probe"),
+        ("shard", "shard"),
+        ("gateway", "gateway"),
+        ("load", "load"),
+        ("lab-tests", "cost"),
+    ] {
         build.args(["-p", package, "--bin", program]);
     }
     process::run(&mut build, "cargo build")?;

@@ -13,6 +13,12 @@ const POST_HIGH: u64 = word(*b"ta\0\0\0\0\0\0");
 const PATTERN_LENGTH: u8 = 10;
 const VERSION_1_1: u64 = word(*b"HTTP/1.1");
 
+/// Whether two words begin with `GET /data/`.
+#[inline(always)]
+pub(crate) const fn begins_read(first: u64, second: u64) -> bool {
+    first == GET_LOW && second as u16 == GET_HIGH as u16
+}
+
 impl Head {
     #[inline(always)]
     pub(super) fn start(&mut self, word: u64, byte: u8, available: u32) -> u32 {

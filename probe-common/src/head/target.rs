@@ -74,7 +74,7 @@ impl Head {
 
     #[inline(always)]
     pub(super) fn key(&mut self, word: u64, byte: u8, available: u32) -> u32 {
-        let plain = first(path_stops(word) | equal(word, b'/'));
+        let plain = first(key_stops(word));
         let plain = if plain < available { plain } else { available };
         let byte_behind = byte_at(word, plain);
         if plain > 0 {
@@ -177,6 +177,18 @@ impl Head {
             self.number = 0x80 | 0xbf << 8 | (more - 1) << 16;
         }
     }
+}
+
+/// Whether none of the lowest `count` bytes (1 to 8) ends a key, cannot be in one, or is not ASCII.
+#[inline(always)]
+pub(crate) const fn is_plain_key(word: u64, count: u32) -> bool {
+    // Up to the lowest mark they are exact, and behind the last byte they do not matter.
+    key_stops(word) << ((8_u32.wrapping_sub(count) & 7) * 8) == 0
+}
+
+#[inline(always)]
+const fn key_stops(word: u64) -> u64 {
+    path_stops(word) | equal(word, b'/')
 }
 
 /// `<` and `>` differ by this bit alone.

@@ -1,5 +1,6 @@
 //! The request parser against its specification.
 //!
+//! - `ordinary`: reads that are told at a glance are read as all others are
 //! - `oracle`: what `httparse` and hyper's rules for bodies make of the same bytes
 //! - `cases`: heads and streams with the count each must give
 //! - `hyper_itself`: a server of hyper's over the same bytes
@@ -13,6 +14,7 @@ mod cases;
 mod connection;
 mod hyper_itself;
 mod oracle;
+mod ordinary;
 mod sequence;
 mod splits;
 mod timing;

@@ -14,7 +14,7 @@ mod lru;
 
 use core::hint::black_box;
 
-use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};
+use aya_ebpf::{helpers::generated::bpf_ktime_get_coarse_ns, macros::cgroup_skb, programs::SkBuffContext};
 use probe_common::key::KeyText;
 
 /// Keys in a packet, at most. With its headers the kernel's test packet is no longer than a page.
@@ -35,7 +35,8 @@ pub fn count_nothing(context: SkBuffContext) -> i32 {
 /// Sets of eight, as the probe counts.
 #[cgroup_skb]
 pub fn count_in_sets(context: SkBuffContext) -> i32 {
-    each(&context, |key| keys::read(0, key))
+    // SAFETY: the helper takes nothing.
+    each(&context, |key| keys::read(0, unsafe { bpf_ktime_get_coarse_ns() }, key))
 }
 
 /// The kernel's own map that forgets what was not used lately.

@@ -95,9 +95,9 @@ impl KeyTable {
         let mut sums: HashMap<String, (u64, u64)> = HashMap::new();
         for set in sets {
             table.evictions += set.evictions;
-            for entry in set.entries.iter().filter(|entry| entry.length > 0) {
+            for (entry, hash, length) in set.keys() {
                 table.used += 1;
-                let (requests, error) = sums.entry(name(&entry.words, entry.hash, entry.length)).or_default();
+                let (requests, error) = sums.entry(name(&entry.words, hash, length)).or_default();
                 *requests += entry.count;
                 *error += entry.error;
             }

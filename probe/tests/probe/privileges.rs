@@ -69,7 +69,7 @@ fn every_cell_of_the_privileges_table_is_true() {
 
 impl Row {
     fn command(&self, copy: &Path, url: &str) -> Command {
-        let arguments = ["run", "--port", "0", "--shard-urls", url, "--rtt", "on"];
+        let arguments = ["run", "--port", "0", "--shard-urls", url, "--rtt", "on", "--program-stats", "on"];
         match self.capabilities {
             Some(capabilities) => with_capabilities(copy, capabilities, &arguments),
             None => command(&arguments),

@@ -6,6 +6,7 @@ use aya::Ebpf;
 use aya::programs::{CgroupSkb, TestRun, TestRunOptions};
 use probe::config::Switches;
 use probe::object;
+use probe::ports::PortsMap;
 use probe::signal::requests::RequestsMap;
 use probe::signal::traffic::TrafficMap;
 use probe_common::endpoint::Endpoint;
@@ -38,6 +39,8 @@ impl Programs {
         let mut shards: aya::maps::HashMap<_, Endpoint, u32> =
             ebpf.take_map("SHARDS").unwrap().try_into().unwrap();
         let endpoints = BTreeMap::from([(Endpoint::v4(V4, PORT), SHARD), (Endpoint::v6(V6, PORT), SHARD)]);
+        let mut ports = PortsMap::new(ebpf.take_map(PortsMap::NAME).unwrap()).unwrap();
+        ports.set(endpoints.keys()).unwrap();
         for (endpoint, shard) in endpoints {
             shards.insert(endpoint, shard, 0).unwrap();
         }
@@ -126,6 +129,29 @@ fn packets_of_a_shard_are_counted_in_bytes_and_packets() {
         (traffic.transmit.payload_bytes, traffic.transmit.ip_bytes, traffic.transmit.packets),
         (1000, 1040, 1)
     );
+}
+
+#[test]
+fn headers_with_options_are_followed() {
+    if !privileges("headers_with_options_are_followed") {
+        return;
+    }
+    let mut programs = Programs::load();
+    let with_options = |packet: &[u8]| {
+        let (head, tail) = packet.split_at(ETHERNET + 20);
+        let mut packet = [head, &[1; 8], tail].concat();
+        packet[ETHERNET] = 0x47;
+        packet
+    };
+    programs.run("ingress", &with_options(&to_shard(&get("abc"))));
+    programs.run("egress", &with_options(&from_shard(&[7; 1000])));
+    // To another port of the shard's address.
+    let elsewhere = packet((v4([10, 9, 9, 9]), 40_000), (v4(V4), PORT + 1), &get("abc"));
+    programs.run("ingress", &with_options(&elsewhere));
+    let (requests, traffic) = programs.counts();
+    assert_eq!((requests.get, traffic.receive.packets, traffic.transmit.packets), (1, 1, 1));
+    let length = get("abc").len() as u64;
+    assert_eq!((traffic.receive.payload_bytes, traffic.transmit.payload_bytes), (length, 1000));
 }
 
 #[test]

@@ -35,7 +35,9 @@ fn runs_and_their_time_are_shown_after_all_privileges_are_gone() {
         return;
     }
     let shard = Shard::start(0);
-    let probe = Running::start(&shard);
+    let url = shard.url();
+    let arguments = ["run", "--port", "0", "--shard-urls", &url, "--program-stats", "on"];
+    let probe = Running::follow(&mut command(&arguments));
     ask(&shard, 100);
     let packets = probe.json("/api/shards")["shards"][0]["packets"]["receive"].as_u64().unwrap();
     let status = probe.json("/status");
@@ -65,17 +67,16 @@ fn runs_and_their_time_are_shown_after_all_privileges_are_gone() {
 }
 
 #[test]
-fn switched_off_the_families_are_absent() {
-    if !privileges("switched_off_the_families_are_absent") {
+fn unless_they_are_asked_for_the_families_are_absent() {
+    if !privileges("unless_they_are_asked_for_the_families_are_absent") {
         return;
     }
     let shard = Shard::start(0);
-    let url = shard.url();
-    let arguments = ["run", "--port", "0", "--shard-urls", &url, "--program-stats", "off"];
-    let probe = Running::follow(&mut command(&arguments));
+    let probe = Running::start(&shard);
     let status = probe.json("/status");
     let feature = feature(&status);
     assert_eq!((&feature["enabled"], &feature["reason"]), (&false.into(), &"switched_off".into()));
+    assert_eq!(feature["remedy"], "start the probe with PROGRAM_STATS=on", "{status}");
     assert_eq!(status["itself"].get("runs"), None, "{status}");
     let metrics = probe.text("/metrics");
     assert!(!metrics.contains("probe_program_run"), "{metrics}");
@@ -119,7 +120,7 @@ fn without_the_privilege_the_systems_switch_decides() {
     let shard = Shard::start(0);
     let url = shard.url();
     let start = || {
-        let arguments = ["run", "--port", "0", "--shard-urls", &url];
+        let arguments = ["run", "--port", "0", "--shard-urls", &url, "--program-stats", "on"];
         Running::follow(&mut with_capabilities(copy.path(), "+bpf,+net_admin", &arguments))
     };
     {

@@ -147,9 +147,9 @@ impl Programs {
     fn sets(&self) -> Result<Vec<Counted>> {
         let map: Array<&MapData, KeySet> = self.map("KEYS")?.try_into()?;
         let sets = map.iter().collect::<Result<Vec<_>, _>>()?;
-        let entries = sets.iter().flat_map(|set| &set.entries).filter(|entry| entry.length > 0);
+        let entries = sets.iter().flat_map(KeySet::keys);
         entries
-            .map(|entry| {
+            .map(|(entry, ..)| {
                 Ok(Counted { key: number(entry.words[0])?, count: entry.count, error: Some(entry.error) })
             })
             .collect()

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::packets::Packets;
 use super::pairs::{Pair, Spread};
 use super::runs::Runs;
-use super::stand::{CONNECTIONS, KEYS};
+use super::stand::{CONNECTIONS, KEYS, Way};
 use super::watcher::Watcher;
 use crate::accuracy::report::{date, machine, thousands};
 
@@ -18,8 +18,8 @@ const ASKED_FOR: f64 = 0.02;
 pub struct Report {
     /// By program and packet.
     pub packets: Packets,
-    /// By program and request.
-    pub runs: Runs,
+    /// By program and request, one for each way.
+    pub runs: Vec<Runs>,
     /// By watcher.
     pub rows: Vec<Row>,
     /// Pairs asked for.
@@ -37,6 +37,8 @@ pub struct Report {
 pub struct Row {
     /// Which.
     pub watcher: Watcher,
+    /// Where the requests went.
+    pub way: Way,
     /// Its pairs.
     pub pairs: Vec<Pair>,
     /// What it said it had counted in each run.
@@ -48,8 +50,8 @@ pub struct Row {
 impl Row {
     /// Without pairs yet.
     #[must_use]
-    pub const fn new(watcher: Watcher) -> Self {
-        Self { watcher, pairs: Vec::new(), counted: Vec::new(), absent: None }
+    pub const fn new(watcher: Watcher, way: Way) -> Self {
+        Self { watcher, way, pairs: Vec::new(), counted: Vec::new(), absent: None }
     }
 
     /// Of the losses.
@@ -62,6 +64,11 @@ impl Row {
     #[must_use]
     pub fn more_cpu(&self) -> Option<Spread> {
         Spread::of(self.pairs.iter().map(Pair::more_cpu).collect())
+    }
+
+    /// Microseconds of processor time for a request, without the watcher.
+    fn cpu_without(&self) -> Option<f64> {
+        Some(Spread::of(self.pairs.iter().map(|pair| pair.without.cpu_microseconds).collect())?.median)
     }
 
     fn cells(&self) -> [String; 7] {
@@ -99,21 +106,28 @@ const RUN_HEADINGS: [&str; 4] = ["program", "runs a request", "ns a run", "ns a 
 const PACKET_HEADINGS: [&str; 5] = ["program", "packet", "runs a call", "ns a run", "with statistics"];
 
 impl Report {
-    /// The probe's own line: whether it costs as little as is asked for.
+    /// The probe's own lines, one for each way: whether it costs as little as is asked for.
     #[must_use]
-    pub fn verdict(&self) -> String {
-        let loss = |watcher| self.rows.iter().find(|row| row.watcher == watcher).and_then(Row::loss);
-        let Some(probe) = loss(Watcher::Probe) else { return "probe: not measured".to_owned() };
-        let verdict = if probe.median <= ASKED_FOR { "holds" } else { "DOES NOT HOLD" };
+    pub fn verdicts(&self) -> Vec<String> {
+        Way::ALL.into_iter().map(|way| self.verdict(way)).collect()
+    }
+
+    fn verdict(&self, way: Way) -> String {
+        let row = |watcher| self.rows.iter().find(|row| row.watcher == watcher && row.way == way);
+        let Some(probe) = row(Watcher::Probe).and_then(Row::loss) else {
+            return format!("{}: not measured", way.name());
+        };
+        let verdict = if probe.median <= ASKED_FOR { "HOLDS" } else { "DOES NOT HOLD" };
         let mut text = format!(
-            "probe: median loss of throughput {} over {} pairs (quartiles {} … {}); asked for: at most {}: {verdict}",
+            "{}: median loss of throughput {} over {} pairs (quartiles {} … {}); asked for: at most {}: {verdict}",
+            way.name(),
             percent(probe.median),
             self.pairs,
             percent(probe.lower),
             percent(probe.upper),
             percent(ASKED_FOR),
         );
-        if let Some(nothing) = loss(Watcher::Nothing) {
+        if let Some(nothing) = row(Watcher::Nothing).and_then(Row::loss) {
             let _ = write!(
                 text,
                 "; two equal runs differ by {} (quartiles {} … {})",
@@ -122,7 +136,31 @@ impl Report {
                 percent(nothing.upper)
             );
         }
+        if let Some(share) = self.share(way) {
+            let _ = write!(text, "; {share}");
+        }
         text
+    }
+
+    /// What the programs take of a request's processor time.
+    fn share(&self, way: Way) -> Option<String> {
+        let runs = self.runs.iter().find(|runs| runs.way == way)?;
+        let row = self.rows.iter().find(|row| row.watcher == Watcher::Probe && row.way == way)?;
+        let (all, cpu) = (runs.nanoseconds_a_request(), row.cpu_without()?);
+        let of_cpu = |nanoseconds: f64| percent(nanoseconds / (cpu * 1_000.0));
+        let Some(statistics) = self.packets.statistics() else {
+            return Some(format!(
+                "the programs take {all:.0} ns a request, the kernel's statistics included: {} of its {cpu:.1} µs of \
+                 processor time",
+                of_cpu(all)
+            ));
+        };
+        let own = all - statistics * runs.runs_a_request();
+        Some(format!(
+            "the programs take {own:.0} ns a request, without the kernel's statistics of {statistics:.0} ns a run: {} of its \
+             {cpu:.1} µs of processor time",
+            of_cpu(own)
+        ))
     }
 
     /// For a terminal.
@@ -130,12 +168,18 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = format!("Single packets (BPF_PROG_TEST_RUN), medians{}\n", self.statistics_remark());
         text += &plain(&PACKET_HEADINGS, &self.packet_rows());
-        let _ = writeln!(text, "\nUnder load, with the kernel's statistics and what they cost");
-        text += &plain(&RUN_HEADINGS, &self.run_rows());
-        let _ = writeln!(text, "{}\n", self.packets_sentence());
-        text += &plain(&PAIR_HEADINGS, &self.pair_rows());
+        for runs in &self.runs {
+            let way = runs.way.name();
+            let _ = writeln!(text, "\nUnder load, {way}, with the kernel's statistics and what they cost");
+            text += &plain(&RUN_HEADINGS, &run_rows(runs));
+            let _ = writeln!(text, "{}", packets_sentence(runs));
+        }
+        for way in Way::ALL {
+            let _ = writeln!(text, "\nThroughput, {}", way.name());
+            text += &plain(&PAIR_HEADINGS, &self.pair_rows(way));
+        }
         let _ = writeln!(text, "load of the machine {} … {}", self.load_average[0], self.load_average[1]);
-        text + &self.verdict() + "\n"
+        text + &self.verdicts().join("\n") + "\n"
     }
 
     /// For `docs/experiments/`.
@@ -145,12 +189,13 @@ impl Report {
         let _ = writeln!(
             text,
             "{}; load average {} before, {} after.\n\n`{command}`\n\n\
-             **Question.** What does the probe take from a shard that runs as fast as it can, and what would the nearest\n\
-             other tools take? At most 2 % of the throughput is asked for.\n\n**Answer.** {}.\n\n## Throughput\n",
+             **Question.** What does the probe take from a shard that runs as fast as it can, and from the lab as it is used; and\n\
+             what would the nearest other tools take? At most 2 % of the throughput is asked for.\n\n**Answer.**\n\n- {}\n\n\
+             ## Throughput straight on one shard\n",
             machine(),
             self.load_average[0],
             self.load_average[1],
-            self.verdict()
+            self.verdicts().join("\n- ")
         );
         let _ = writeln!(
             text,
@@ -164,26 +209,31 @@ impl Report {
             self.pairs,
             self.seed
         );
-        text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows());
+        text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::Straight));
         text.push('\n');
-        for row in &self.rows {
+        for row in self.rows.iter().filter(|row| row.way == Way::Straight) {
             let _ = writeln!(text, "- **{}**: {}", row.watcher.name(), row.watcher.what());
         }
         let _ = writeln!(
             text,
             "\nThe probe counts requests; `nftables` and `tcpdump` count packets, `bpftrace` received segments: none of them knows\n\
              a request, a key or a latency. Where `bpftrace` finds no tracefs mounted it gets one in a mount namespace of its\n\
-             own.\n\n## Nanoseconds by request\n"
+             own. A server that does nothing but answer is the worst case: all that a request takes is the kernel's own way.\n\n\
+             ## Throughput through the gateway\n\nThe same, from the generator to the gateway and from there to four shards, whose capacity \
+             model is off too.\n"
         );
-        text += &table(&RUN_HEADINGS, 1..4, &self.run_rows());
-        let _ = writeln!(
-            text,
-            "\n`probe_program_runs_total` and `…_run_seconds_total` over {} requests of the same load.\n\
-             {}. The programs see every packet\n\
-             of the machine: on loopback each one twice, on the shard's side and on the generator's. The kernel's statistics\n\
-             measure their own clock along with each run; nothing is taken off.\n\n## Nanoseconds by packet\n",
-            thousands(self.runs.requests),
-            self.packets_sentence()
+        text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::Gateway));
+        text.push_str("\n## Nanoseconds by request\n");
+        for runs in &self.runs {
+            let _ = writeln!(text, "\n{}, {} requests:\n", runs.way.name(), thousands(runs.requests));
+            text += &table(&RUN_HEADINGS, 1..4, &run_rows(runs));
+            let _ = writeln!(text, "\n{}.", packets_sentence(runs));
+        }
+        text.push_str(
+            "\n`probe_program_runs_total` and `…_run_seconds_total` with `PROGRAM_STATS=on`. The programs see every packet of the\n\
+             machine: on loopback each one twice, on the shard's side and on its client's. The kernel's statistics measure their\n\
+             own clock along with each run: in these tables nothing is taken off. Above, each run's share is: what the statistics\n\
+             add to a packet of another port, in the table below.\n\n## Nanoseconds by packet\n\n",
         );
         text += &table(&PACKET_HEADINGS, 2..5, &self.packet_rows());
         let _ = writeln!(
@@ -216,6 +266,7 @@ impl Report {
         let rows = self.rows.iter().map(|row| {
             json!({
                 "watcher": row.watcher.name(),
+                "way": row.way,
                 "what": row.watcher.what(),
                 "loss": row.loss(),
                 "pairs": row.pairs,
@@ -228,32 +279,15 @@ impl Report {
             "load_average": self.load_average,
             "requests": self.requests,
             "seed": self.seed,
-            "verdict": self.verdict(),
+            "verdicts": self.verdicts(),
             "throughput": rows.collect::<Vec<_>>(),
             "under_load": self.runs,
             "packets": self.packets,
         })
     }
 
-    fn pair_rows(&self) -> Vec<Vec<String>> {
-        self.rows.iter().map(|row| row.cells().to_vec()).collect()
-    }
-
-    fn run_rows(&self) -> Vec<Vec<String>> {
-        let runs = &self.runs;
-        let programs = runs.programs.iter().map(|program| {
-            #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-            let often = runs.per_request(program.runs as f64);
-            let (a_run, a_request) = (program.per_run(), runs.per_request(program.nanoseconds));
-            vec![
-                program.program.clone(),
-                format!("{often:.3}"),
-                format!("{a_run:.0}"),
-                format!("{a_request:.0}"),
-            ]
-        });
-        let all = format!("{:.0}", runs.nanoseconds_a_request());
-        programs.chain([vec!["all".into(), String::new(), String::new(), all]]).collect()
+    fn pair_rows(&self, way: Way) -> Vec<Vec<String>> {
+        self.rows.iter().filter(|row| row.way == way).map(|row| row.cells().to_vec()).collect()
     }
 
     fn packet_rows(&self) -> Vec<Vec<String>> {
@@ -271,16 +305,6 @@ impl Report {
         costs.collect()
     }
 
-    fn packets_sentence(&self) -> String {
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-        let a_request = |packets: u64| self.runs.per_request(packets as f64);
-        format!(
-            "A request is {:.2} packets to the shard and {:.2} from it",
-            a_request(self.runs.packets_to_shard),
-            a_request(self.runs.packets_from_shard)
-        )
-    }
-
     fn statistics_remark(&self) -> &'static str {
         if self.packets.never_without_statistics {
             " (another process had the kernel's statistics on meanwhile: no column is without them)"
@@ -288,6 +312,27 @@ impl Report {
             ""
         }
     }
+}
+
+fn run_rows(runs: &Runs) -> Vec<Vec<String>> {
+    let programs = runs.programs.iter().map(|program| {
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let often = runs.per_request(program.runs as f64);
+        let (a_run, a_request) = (program.per_run(), runs.per_request(program.nanoseconds));
+        vec![program.program.clone(), format!("{often:.3}"), format!("{a_run:.0}"), format!("{a_request:.0}")]
+    });
+    let all = format!("{:.0}", runs.nanoseconds_a_request());
+    programs.chain([vec!["all".into(), String::new(), String::new(), all]]).collect()
+}
+
+fn packets_sentence(runs: &Runs) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let a_request = |packets: u64| runs.per_request(packets as f64);
+    format!(
+        "A request is {:.2} packets to a shard and {:.2} from it",
+        a_request(runs.packets_to_shard),
+        a_request(runs.packets_from_shard)
+    )
 }
 
 /// The machine's load over the last minute.

@@ -6,18 +6,20 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::stand::Stand;
+use super::stand::{Stand, Way};
 
 /// The programs under load.
 #[derive(Clone, Debug, Serialize)]
 pub struct Runs {
+    /// Where the requests went.
+    pub way: Way,
     /// One row a program.
     pub programs: Vec<Program>,
     /// Requests that were sent, and that the probe has counted.
     pub requests: u64,
-    /// Packets to the shard.
+    /// Packets to the shards.
     pub packets_to_shard: u64,
-    /// Packets from the shard.
+    /// Packets from the shards.
     pub packets_from_shard: u64,
     /// Connections that were opened.
     pub connections: u64,
@@ -51,6 +53,13 @@ impl Runs {
         number / self.requests as f64
     }
 
+    /// How often any program runs for a request.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    pub fn runs_a_request(&self) -> f64 {
+        self.per_request(self.programs.iter().map(|program| program.runs as f64).sum())
+    }
+
     /// Nanoseconds that all programs take for a request.
     #[must_use]
     pub fn nanoseconds_a_request(&self) -> f64 {
@@ -62,14 +71,17 @@ impl Runs {
 ///
 /// # Errors
 /// When the statistics cannot be had, or the probe counts other requests than were sent.
-pub fn measure(stand: &Stand, requests: u64) -> Result<Runs> {
+pub fn measure(stand: &Stand, way: Way, requests: u64) -> Result<Runs> {
     let (mut probe, addr) = stand.start_probe(&[("PROGRAM_STATS", "on")])?;
     let before = look(stand, addr)?;
-    stand.saturate(requests)?;
+    stand.saturate(way, requests)?;
     let after = look(stand, addr)?;
     stand.end(&mut probe, libc::SIGTERM);
     let grown = |name: &str| {
-        let count = |look: &Look| look.shard.pointer(name).and_then(Value::as_u64);
+        let count = |look: &Look| {
+            let counts = look.shards.iter().map(|shard| shard.pointer(name).and_then(Value::as_u64));
+            counts.sum::<Option<u64>>()
+        };
         anyhow::Ok(count(&after).context("a counter")?.saturating_sub(count(&before).context("a counter")?))
     };
     let counted = grown("/requests/get")?;
@@ -83,6 +95,7 @@ pub fn measure(stand: &Stand, requests: u64) -> Result<Runs> {
         programs.push(Program { program: program.clone(), runs: runs - runs_before, nanoseconds });
     }
     Ok(Runs {
+        way,
         programs,
         requests,
         packets_to_shard: grown("/packets/receive")?,
@@ -95,8 +108,7 @@ pub fn measure(stand: &Stand, requests: u64) -> Result<Runs> {
 struct Look {
     /// Of each program, how often and how many seconds it ran.
     runs: BTreeMap<String, (u64, f64)>,
-    /// The first shard.
-    shard: Value,
+    shards: Vec<Value>,
 }
 
 fn look(stand: &Stand, addr: SocketAddr) -> Result<Look> {
@@ -108,6 +120,6 @@ fn look(stand: &Stand, addr: SocketAddr) -> Result<Look> {
         Some((row["program"].as_str()?.to_owned(), (row["runs"].as_u64()?, row["run_seconds"].as_f64()?)))
     });
     let runs = runs.collect();
-    let shard = stand.json(addr, "/api/shards")?["shards"][0].clone();
-    Ok(Look { runs, shard })
+    let shards = stand.json(addr, "/api/shards")?["shards"].as_array().cloned().unwrap_or_default();
+    Ok(Look { runs, shards })
 }

@@ -1,7 +1,8 @@
-//! Four shards without a capacity model, and the load generator on the first of them, without a gateway: it would only
-//! hide what is measured.
+//! Four shards without a capacity model and a gateway, and the load generator: straight on the first shard, where nothing
+//! hides what is measured, or on the gateway, as the lab is used.
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,33 +23,64 @@ pub const KEYS: u32 = 20_000;
 /// How long a process may take to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Running shards.
+/// Where requests go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// To the first shard.
+    Straight,
+    /// To the gateway, and from there to all four.
+    Gateway,
+}
+
+impl Way {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Straight, Self::Gateway];
+
+    /// As tables say it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Straight => "straight on one shard",
+            Self::Gateway => "through the gateway",
+        }
+    }
+}
+
+/// Running shards, and their gateway.
 pub struct Stand {
     /// Waits and HTTP calls run on it.
     pub runtime: Runtime,
     programs: PathBuf,
     client: reqwest::Client,
     addrs: Vec<SocketAddr>,
+    gateway_addr: SocketAddr,
     // They end with it.
-    shards: Vec<Process>,
+    servers: Vec<Process>,
 }
 
 impl Stand {
-    /// Starts the shards.
+    /// Starts the shards and the gateway.
     ///
     /// # Errors
     /// When a program is not there, or no runtime can be had.
     pub fn start(programs: &Path) -> Result<Self> {
-        for program in ["shard", "load", "probe"] {
+        for program in ["shard", "gateway", "load", "probe"] {
             let path = programs.join(program);
             if !path.is_file() {
                 bail!("{} is not there: `cargo xtask bench cost` builds it", path.display());
             }
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut shards: Vec<Process> = (0..SHARDS).map(|id| shard(programs, id)).collect();
-        let addrs = shards.iter_mut().map(|shard| runtime.block_on(shard.ready())).collect();
-        Ok(Self { runtime, programs: programs.to_path_buf(), client: lab::client(), addrs, shards })
+        let mut servers: Vec<Process> = (0..SHARDS).map(|id| shard(programs, id)).collect();
+        let addrs: Vec<SocketAddr> =
+            servers.iter_mut().map(|shard| runtime.block_on(shard.ready())).collect();
+        let settings = [("PORT", "0".to_owned()), ("SHARD_URLS", urls(&addrs))];
+        let mut gateway = Process::start_program(&programs.join("gateway"), &[], &settings);
+        let gateway_addr = runtime.block_on(gateway.ready());
+        servers.push(gateway);
+        let programs = programs.to_path_buf();
+        Ok(Self { runtime, programs, client: lab::client(), addrs, gateway_addr, servers })
     }
 
     /// The path of a program of the lab.
@@ -66,50 +98,56 @@ impl Stand {
     /// The shards' addresses, as `SHARD_URLS` wants them.
     #[must_use]
     pub fn urls(&self) -> String {
-        self.addrs.iter().map(|addr| format!("http://{addr}")).collect::<Vec<_>>().join(",")
+        urls(&self.addrs)
     }
 
-    /// Three runs, so that the keys are known to the shard and the processor is awake.
+    /// Three runs each way, so that the keys are known to the shard and the processor is awake.
     ///
     /// # Errors
     /// As for [`saturate`](Self::saturate).
     pub fn warm_up(&self, requests: u64) -> Result<()> {
-        for _ in 0..3 {
-            self.saturate(requests)?;
+        for way in Way::ALL {
+            for _ in 0..3 {
+                self.saturate(way, requests)?;
+            }
         }
         Ok(())
     }
 
-    /// Sends so many requests to the first shard as fast as it answers.
+    /// Sends so many requests as fast as they are answered.
     ///
     /// # Errors
     /// When the generator fails, or one request does.
-    pub fn saturate(&self, requests: u64) -> Result<Speed> {
-        self.saturate_beside(requests, None)
+    pub fn saturate(&self, way: Way, requests: u64) -> Result<Speed> {
+        self.saturate_beside(way, requests, None)
     }
 
     /// The same beside a process whose processor time counts too.
     ///
     /// # Errors
     /// As for [`saturate`](Self::saturate).
-    pub fn saturate_beside(&self, requests: u64, other: Option<u32>) -> Result<Speed> {
+    pub fn saturate_beside(&self, way: Way, requests: u64, other: Option<u32>) -> Result<Speed> {
         let cpu = || {
-            let processes = self.shards.iter().map(Process::pid).chain(other);
+            let processes = self.servers.iter().map(Process::pid).chain(other);
             // The generator has been waited for, and counts among this process's children.
             processes.map(|pid| cpu_seconds(pid, OWN)).sum::<f64>()
                 + cpu_seconds(std::process::id(), CHILDREN)
         };
         let before = cpu();
-        let per_second = self.generate(requests)?;
+        let per_second = self.generate(way, requests)?;
         #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
         let cpu_microseconds = (cpu() - before) * 1e6 / requests as f64;
         Ok(Speed { per_second, cpu_microseconds })
     }
 
-    fn generate(&self, requests: u64) -> Result<f64> {
-        let Some(first) = self.addrs.first() else { bail!("no shard") };
+    fn generate(&self, way: Way, requests: u64) -> Result<f64> {
+        let first = self.addrs.first().context("no shard")?;
+        let (option, addr) = match way {
+            Way::Straight => ("--shard-urls", first),
+            Way::Gateway => ("--gateway", &self.gateway_addr),
+        };
         let output = Command::new(self.program("load"))
-            .args(["saturate", "--json", "-", "--shard-urls", &format!("http://{first}")])
+            .args(["saturate", "--json", "-", option, &format!("http://{addr}")])
             .args(["--connections", &CONNECTIONS.to_string(), "--keys", &KEYS.to_string()])
             .args(["--requests", &requests.to_string()])
             .stdin(Stdio::null())
@@ -172,6 +210,10 @@ fn cpu_seconds(pid: u32, places: [usize; 2]) -> f64 {
         text.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
     let ticks = places.iter().filter_map(|place| fields.get(*place)?.parse::<f64>().ok());
     ticks.sum::<f64>() / TICKS_A_SECOND
+}
+
+fn urls(addrs: &[SocketAddr]) -> String {
+    addrs.iter().map(|addr| format!("http://{addr}")).collect::<Vec<_>>().join(",")
 }
 
 fn shard(programs: &Path, id: usize) -> Process {

@@ -25,8 +25,8 @@ pub enum Watcher {
     Nothing,
     /// The probe as it starts for root.
     Probe,
-    /// The probe without the kernel's statistics of its programs.
-    ProbeWithoutStatistics,
+    /// The probe with the kernel's statistics of its programs.
+    ProbeWithStatistics,
     /// A counter for each port and direction.
     Nftables,
     /// Segments by port.
@@ -57,7 +57,7 @@ impl Watcher {
     pub const ALL: [Self; 6] = [
         Self::Nothing,
         Self::Probe,
-        Self::ProbeWithoutStatistics,
+        Self::ProbeWithStatistics,
         Self::Nftables,
         Self::Bpftrace,
         Self::Tcpdump,
@@ -69,7 +69,7 @@ impl Watcher {
         match self {
             Self::Nothing => "nothing (two equal runs)",
             Self::Probe => "probe",
-            Self::ProbeWithoutStatistics => "probe, PROGRAM_STATS=off",
+            Self::ProbeWithStatistics => "probe, PROGRAM_STATS=on",
             Self::Nftables => "nftables",
             Self::Bpftrace => "bpftrace",
             Self::Tcpdump => "tcpdump",
@@ -82,7 +82,7 @@ impl Watcher {
         match self {
             Self::Nothing => "how far this machine's runs differ by themselves",
             Self::Probe => "`probe run` as root on the four shards: requests, keys, latencies, connections",
-            Self::ProbeWithoutStatistics => "the same without the kernel's statistics of its programs",
+            Self::ProbeWithStatistics => "the same with the kernel's statistics of its programs",
             Self::Nftables => "`tcp dport P counter` and `tcp sport P counter` for each of the four ports",
             Self::Bpftrace => {
                 "`tracepoint:tcp:tcp_probe /args->sport == P || …/ { @[args->sport] = count(); }`: received segments"
@@ -100,7 +100,7 @@ impl Watcher {
         let tool = match self {
             Self::Nothing => Tool::Nothing,
             Self::Probe => probe(&[])?,
-            Self::ProbeWithoutStatistics => probe(&[("PROGRAM_STATS", "off")])?,
+            Self::ProbeWithStatistics => probe(&[("PROGRAM_STATS", "on")])?,
             Self::Nftables => Tool::Nftables(Counters::start(&stand.ports()).map_err(|why| anyhow!(why))?),
             Self::Bpftrace => Tool::Bpftrace(bpftrace(stand)?),
             Self::Tcpdump => Tool::Tcpdump(tcpdump(stand)?),
@@ -130,9 +130,9 @@ impl Watching<'_> {
             Tool::Probe(mut probe, addr) => {
                 let shards = stand.json(addr, "/api/shards")?;
                 stand.end(&mut probe, libc::SIGTERM);
-                let reads =
-                    shards["shards"][0]["requests"]["get"].as_u64().context("the probe counts reads")?;
-                Ok(format!("{} requests", thousands(reads)))
+                let shards = shards["shards"].as_array().context("the probe shows shards")?;
+                let reads = shards.iter().filter_map(|shard| shard["requests"]["get"].as_u64());
+                Ok(format!("{} requests", thousands(reads.sum())))
             }
             Tool::Nftables(counters) => {
                 let first = *stand.ports().first().context("a shard")?;

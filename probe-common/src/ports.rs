@@ -1,0 +1,18 @@
+//! The ports of all endpoints, a bit each, so that packets of other ports are known at once.
+
+/// Words of the array `PORTS`: 65,536 bits.
+pub const WORDS: u32 = 1 << 10;
+
+/// The word that holds a port's bit.
+#[must_use]
+#[inline(always)]
+pub const fn word(port: u16) -> u32 {
+    port as u32 / 64
+}
+
+/// A port's bit in its [`word`].
+#[must_use]
+#[inline(always)]
+pub const fn bit(port: u16) -> u64 {
+    1 << (port % 64)
+}
