@@ -1,5 +1,6 @@
 //! The measurement of the probe's cost runs, and says all it should. How much it is, is for an optimised build to say.
 
+use lab_tests::cost::stand::Way;
 use lab_tests::cost::watcher::NOT_THE_PROBE;
 use lab_tests::cost::{self, Options};
 use lab_tests::{build, kernel};
@@ -20,8 +21,12 @@ fn what_the_probe_costs_is_measured_or_said_to_be_missing() {
         }
     }
     assert!(report.packets.costs.iter().all(|cost| cost.nanoseconds.median > 0.0), "{:?}", report.packets);
-    assert!(report.runs.nanoseconds_a_request() > 0.0, "{:?}", report.runs);
-    assert!(report.verdict().starts_with("probe: median loss of throughput "), "{}", report.verdict());
+    assert_eq!(report.runs.len(), Way::ALL.len());
+    assert!(report.runs.iter().all(|runs| runs.nanoseconds_a_request() > 0.0), "{:?}", report.runs);
+    for (verdict, way) in report.verdicts().iter().zip(Way::ALL) {
+        let begin = format!("{}: median loss of throughput ", way.name());
+        assert!(verdict.starts_with(&begin) && verdict.contains("HOLD"), "{verdict}");
+    }
     let (text, markdown) = (report.text(), report.markdown("command"));
     for row in &report.rows {
         assert!(text.contains(row.watcher.name()) && markdown.contains(row.watcher.name()), "{row:?}");
