@@ -60,6 +60,7 @@ pub fn attribute(attributes: &[KeyValue], key: &str) -> String {
 #[derive(Clone, Default)]
 pub struct Collector {
     spans: Arc<Mutex<Vec<Received>>>,
+    forgets: bool,
 }
 
 impl Collector {
@@ -68,7 +69,20 @@ impl Collector {
     /// # Panics
     /// When no port can be had.
     pub async fn grpc() -> (Self, String) {
-        let (collector, listener, endpoint) = Self::listen().await;
+        Self::default().serve_grpc().await
+    }
+
+    /// Starts one that forgets what comes, for as many spans as one likes.
+    ///
+    /// # Panics
+    /// When no port can be had.
+    pub async fn sink() -> String {
+        Self { forgets: true, ..Self::default() }.serve_grpc().await.1
+    }
+
+    async fn serve_grpc(self) -> (Self, String) {
+        let (listener, endpoint) = listen().await;
+        let collector = self;
         let service = TraceServiceServer::new(collector.clone());
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
@@ -80,16 +94,10 @@ impl Collector {
     /// # Panics
     /// When no port can be had.
     pub async fn http() -> (Self, String) {
-        let (collector, listener, endpoint) = Self::listen().await;
+        let (collector, (listener, endpoint)) = (Self::default(), listen().await);
         let router = Router::new().route("/v1/traces", post(take)).with_state(collector.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         (collector, endpoint)
-    }
-
-    async fn listen() -> (Self, TcpListener, String) {
-        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
-        let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
-        (Self::default(), listener, endpoint)
     }
 
     /// All that has come so far.
@@ -117,6 +125,9 @@ impl Collector {
     }
 
     fn keep(&self, request: ExportTraceServiceRequest) {
+        if self.forgets {
+            return;
+        }
         let mut kept = self.spans.lock();
         for group in request.resource_spans {
             let service = attribute(
@@ -127,6 +138,12 @@ impl Collector {
             kept.extend(spans.map(|span| Received { service: service.clone(), span }));
         }
     }
+}
+
+async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
+    (listener, endpoint)
 }
 
 #[tonic::async_trait]

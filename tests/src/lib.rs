@@ -3,7 +3,8 @@
 //! [`lab::Lab`] is one running lab; [`process::Process`] one of its processes; [`kernel::available`] decides whether a test that
 //! needs eBPF runs, is named as skipped, or (with `CI=true`) fails. [`accuracy`] is the accuracy suite, [`churn`] the run of
 //! a million connections, [`collector`] receives spans, [`candidates`] the comparison of ways to count keys, [`cost`] what
-//! the probe costs, [`catalogue`] every metric there is: programs of their own.
+//! the probe costs, [`trace_cost`] what tracing costs, [`catalogue`] every metric
+//! there is: programs of their own.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot start its lab ends there")]
 
@@ -24,3 +25,4 @@ pub mod process;
 pub mod program;
 pub mod prometheus;
 pub mod repository;
+pub mod trace_cost;

@@ -1,7 +1,7 @@
 //! `cargo xtask bench …`: builds what a measurement needs, optimised, and runs it.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -34,6 +34,15 @@ pub(crate) enum Bench {
     },
     /// What the probe costs: ns by program, packet and request; throughput with and without it, beside other tools
     Cost(Cost),
+    /// What tracing costs: the gateway's throughput with it off, at 1 % and at 100 %, in alternating pairs
+    Traces {
+        /// Pairs of runs for each row
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        pairs: u32,
+        /// Requests of each run
+        #[arg(long, value_name = "N", default_value_t = 100_000)]
+        requests: u64,
+    },
     /// Counting, windows, verdict and what-if: the sketches side by side, and what each part costs
     Hotspot,
 }
@@ -67,6 +76,7 @@ pub(crate) fn run(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
         Bench::Churn { connections, json } => churn(tree, *connections, json.as_deref()),
         Bench::Keys { draws, markdown } => keys(tree, *draws, markdown.as_deref()),
         Bench::Cost(request) => cost(tree, request),
+        Bench::Traces { pairs, requests } => traces(tree, *pairs, *requests),
         Bench::Hotspot => {
             process::run(
                 cargo(tree)
@@ -133,4 +143,18 @@ fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
         }
     }
     suite::run(&mut cost)
+}
+
+fn traces(tree: &Tree, pairs: u32, requests: u64) -> Result<ExitCode> {
+    setup::ensure(&[Part::Build])?;
+    let mut build = cargo(tree);
+    build.args(["build", "--quiet", "--release"]);
+    for (package, program) in
+        [("gateway", "gateway"), ("shard", "shard"), ("load", "load"), ("lab-tests", "traces")]
+    {
+        build.args(["-p", package, "--bin", program]);
+    }
+    process::run(&mut build, "cargo build")?;
+    let mut traces = Command::new(tree.release_binary("traces"));
+    suite::run(traces.args(["--pairs", &pairs.to_string(), "--requests", &requests.to_string()]))
 }

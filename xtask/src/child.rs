@@ -77,6 +77,11 @@ impl Child {
         &self.name
     }
 
+    /// Its process id; of one behind a guard the guard's.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// How the process ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<&End> {
         if self.end.is_none() {

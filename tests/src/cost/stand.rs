@@ -198,11 +198,11 @@ impl Stand {
 }
 
 /// Places of user and system time in `/proc/PID/stat`, counted after the name: its own, its children's that have ended.
-const OWN: [usize; 2] = [11, 12];
+pub(crate) const OWN: [usize; 2] = [11, 12];
 const CHILDREN: [usize; 2] = [13, 14];
 
 /// Processor time in seconds, in steps of 10 ms; 0 of a process that is gone (`proc_pid_stat(5)`).
-fn cpu_seconds(pid: u32, places: [usize; 2]) -> f64 {
+pub(crate) fn cpu_seconds(pid: u32, places: [usize; 2]) -> f64 {
     /// `USER_HZ`, the same on every architecture of today.
     const TICKS_A_SECOND: f64 = 100.0;
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -1,0 +1,29 @@
+//! `traces`: what tracing costs. `cargo xtask bench traces` builds what it needs and runs it.
+
+use clap::Parser;
+use lab_tests::program;
+use lab_tests::trace_cost::{self, Options};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Throughput of the gateway with tracing off, at 1 % and at 100 %. Exit code 1 if it could not be measured
+#[derive(Debug, Parser)]
+struct Args {
+    /// Pairs of runs for each row
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pairs: u32,
+    /// Requests of each run
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    requests: u64,
+}
+
+fn main() -> ExitCode {
+    program::end("traces", run(&Args::parse()))
+}
+
+fn run(args: &Args) -> anyhow::Result<bool> {
+    let programs = std::env::current_exe()?.parent().map(Path::to_path_buf).unwrap_or_default();
+    let options = Options { programs, pairs: args.pairs, requests: args.requests };
+    print!("{}", trace_cost::run(&options, |what| eprintln!("  {what}"))?);
+    Ok(true)
+}

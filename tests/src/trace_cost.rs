@@ -1,0 +1,182 @@
+//! What tracing costs: a lab without it beside labs with it, the same load on both in alternating pairs.
+//!
+//! All labs run at once; the one that is not asked costs next to nothing. The collector shares the machine.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tokio::runtime::Runtime;
+
+use crate::collector::Collector;
+use crate::cost::pairs::{Pair, Shuffle, Speed, Spread};
+use crate::cost::report::load_average;
+use crate::cost::stand::{OWN, cpu_seconds};
+use crate::lab;
+use crate::process::Process;
+
+/// Shards of each lab.
+const SHARDS: usize = 2;
+
+/// The rows: a name, and the sampler's share where there is tracing. The first says how far two equal labs differ.
+const ROWS: [(&str, Option<&str>); 3] =
+    [("off", None), ("1 % sampled", Some("0.01")), ("100 % sampled", Some("1"))];
+
+/// What is measured, and how long.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where `gateway`, `shard` and `load` are.
+    pub programs: PathBuf,
+    /// Pairs of runs for each row.
+    pub pairs: u32,
+    /// Requests of each run.
+    pub requests: u64,
+}
+
+/// Measures all rows; gives the table, and says by `progress` how far it is.
+///
+/// # Errors
+/// When a lab or the load generator cannot be had, or a request fails.
+pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
+    // The collector works while the pairs run.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let endpoint = runtime.block_on(Collector::sink());
+    let start = |share| Stand::start(&options.programs, &runtime, share, &endpoint);
+    let plain = start(None)?;
+    let mut rows = Vec::new();
+    for (name, share) in ROWS {
+        rows.push((name, start(share)?, Vec::new()));
+    }
+    progress("warming up");
+    for stand in std::iter::once(&plain).chain(rows.iter().map(|(_, stand, _)| stand)) {
+        stand.saturate(options.requests)?;
+    }
+    let before = load_average();
+    let mut shuffle = Shuffle::new(1);
+    for round in 1..=options.pairs {
+        shuffle.shuffle(&mut rows);
+        for (name, stand, pairs) in &mut rows {
+            let pair = pair(&plain, stand, options.requests, shuffle.coin())?;
+            progress(&format!("pair {round} of {}, {name}: {:+.1} %", options.pairs, -100.0 * pair.loss()));
+            pairs.push(pair);
+        }
+    }
+    rows.sort_by_key(|(name, _, _)| ROWS.iter().position(|(other, _)| other == name));
+    let mut text = format!(
+        "{} pairs of {} requests through the gateway; load average {before} before, {} after.\n\
+         | tracing | requests/s | throughput lost: quarter, median, three quarters | CPU a request, more | spans sent, lost |\n\
+         |---|---|---|---|---|\n",
+        options.pairs,
+        options.requests,
+        load_average()
+    );
+    for (name, stand, pairs) in &rows {
+        let spread =
+            |figure: fn(&Pair) -> f64| Spread::of(pairs.iter().map(figure).collect()).context("no pairs");
+        let (loss, cpu) = (spread(Pair::loss)?, spread(Pair::more_cpu)?);
+        let speed = spread(|pair| pair.with.per_second)?;
+        let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+        let [sent, lost] = stand.spans()?;
+        writeln!(
+            text,
+            "| {name} | {:.0} | {} {} {} | {} | {sent}, {lost} |",
+            speed.median,
+            percent(loss.lower),
+            percent(loss.median),
+            percent(loss.upper),
+            percent(cpu.median)
+        )?;
+    }
+    Ok(text)
+}
+
+fn pair(plain: &Stand, traced: &Stand, requests: u64, watched_first: bool) -> Result<Pair> {
+    let (with, without) = if watched_first {
+        let with = traced.saturate(requests)?;
+        (with, plain.saturate(requests)?)
+    } else {
+        let without = plain.saturate(requests)?;
+        (traced.saturate(requests)?, without)
+    };
+    Ok(Pair { without, with, watched_first })
+}
+
+/// A gateway, its shards without a capacity model, and the load generator.
+struct Stand<'a> {
+    runtime: &'a Runtime,
+    load: PathBuf,
+    gateway: SocketAddr,
+    /// The gateway last; they end with it.
+    processes: Vec<Process>,
+}
+
+impl<'a> Stand<'a> {
+    fn start(programs: &Path, runtime: &'a Runtime, share: Option<&str>, endpoint: &str) -> Result<Self> {
+        let mut traced = Vec::new();
+        if let Some(share) = share {
+            traced.push(("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.to_owned()));
+            traced.push(("OTEL_TRACES_SAMPLER", "parentbased_traceidratio".to_owned()));
+            traced.push(("OTEL_TRACES_SAMPLER_ARG", share.to_owned()));
+        }
+        let start = |program: &str, settings: &[(&'static str, &str)]| {
+            let path = programs.join(program);
+            if !path.is_file() {
+                bail!("{} is not there: `cargo xtask bench traces` builds it", path.display());
+            }
+            let own = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
+            let settings: Vec<_> = own.chain(traced.iter().cloned()).collect();
+            let mut process = Process::start_program(&path, &[], &settings);
+            let addr = runtime.block_on(process.ready());
+            Ok((process, addr))
+        };
+        let (mut processes, mut urls) = (Vec::new(), Vec::new());
+        for id in 0..SHARDS {
+            let id = id.to_string();
+            let fast =
+                [("BASE_LATENCY_MS", "0"), ("LOAD_LATENCY_FACTOR_MS", "0"), ("SHARD_CONCURRENCY", "0")];
+            let (process, addr) =
+                start("shard", &[&fast[..], &[("SHARD_ID", id.as_str()), ("PORT", "0")]].concat())?;
+            processes.push(process);
+            urls.push(format!("http://{addr}"));
+        }
+        let (process, gateway) = start("gateway", &[("PORT", "0"), ("SHARD_URLS", &urls.join(","))])?;
+        processes.push(process);
+        Ok(Self { runtime, load: programs.join("load"), gateway, processes })
+    }
+
+    fn saturate(&self, requests: u64) -> Result<Speed> {
+        let cpu = || self.processes.iter().map(|process| cpu_seconds(process.pid(), OWN)).sum::<f64>();
+        let before = cpu();
+        let output = Command::new(&self.load)
+            .args(["saturate", "--json", "-", "--gateway", &format!("http://{}", self.gateway)])
+            .args(["--connections", "64", "--requests", &requests.to_string()])
+            .stdin(Stdio::null())
+            .output()
+            .context("the load generator cannot be run")?;
+        if !output.status.success() {
+            bail!("the load generator: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        let report: Value = serde_json::from_slice(&output.stdout)?;
+        if report["errors"] != 0 {
+            bail!("{} of {requests} requests failed", report["errors"]);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+        let cpu_microseconds = (cpu() - before) * 1e6 / requests as f64;
+        let per_second = report["achieved_per_second"].as_f64().context("no rate in the report")?;
+        Ok(Speed { per_second, cpu_microseconds })
+    }
+
+    /// Spans of the gateway that were sent, and that were lost.
+    fn spans(&self) -> Result<[u64; 2]> {
+        let url = format!("http://{}/metrics", self.gateway);
+        let ask = async { lab::client().get(url).send().await?.text().await };
+        let text = self.runtime.block_on(ask)?;
+        let of = |outcome: &str| {
+            let name = format!("service_spans_total{{outcome=\"{outcome}\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok()).unwrap_or_default()
+        };
+        Ok([of("exported"), of("failed") + of("dropped")])
+    }
+}

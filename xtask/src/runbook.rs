@@ -1,0 +1,226 @@
+//! `cargo xtask runbook`: every block of docs/runbook.md, in order, against a lab that it starts without containers.
+//!
+//! A line that begins with `docker compose` is done by its native twin ([`twin`]); everything else is given to bash as it
+//! stands. A block in the background runs beside the one block after it. What a block must print stands in a comment
+//! after it ([`page`]).
+
+mod page;
+mod prints;
+mod script;
+mod twin;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::http::Client;
+use crate::kernel::Access;
+use crate::packages::Part;
+use crate::ports::Ports;
+use crate::terminal::{faint, mark};
+use crate::tree::Tree;
+use crate::{PortBase, setup, signals, terminal, up};
+use page::{Block, Need};
+use script::{Piece, Running};
+use twin::Native;
+
+/// How long a block beside a load may take to print what it must.
+const BESIDE_WITHIN: Duration = Duration::from_secs(20);
+
+/// What is run, and where.
+#[derive(Debug, Args)]
+pub(crate) struct Request {
+    #[command(flatten)]
+    ports: PortBase,
+    /// Seconds of each load instead of two minutes
+    #[arg(long, value_name = "SECONDS", default_value_t = 6, value_parser = clap::value_parser!(u32).range(3..=600))]
+    seconds: u32,
+    /// Show what every block prints
+    #[arg(long)]
+    show: bool,
+    /// Leave the kernel out; its blocks are skipped
+    #[arg(long)]
+    no_kernel: bool,
+    /// Fail when the kernel cannot be asked
+    #[arg(long, conflicts_with = "no_kernel")]
+    require_kernel: bool,
+}
+
+impl Request {
+    /// As `cargo xtask ci` runs it.
+    pub(crate) fn of_ci(ports: PortBase) -> Self {
+        Self { ports, seconds: 6, show: false, no_kernel: false, require_kernel: true }
+    }
+}
+
+/// Runs all blocks; tells whether each that was run printed what it must.
+///
+/// # Errors
+/// When the runbook cannot be read, the lab not be built or started, or a signal arrives.
+pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
+    let ports = request.ports.ports();
+    if !ports.base().is_multiple_of(10) {
+        bail!("--port-base must end with 0 here: the runbook writes `900$shard`");
+    }
+    let text = fs::read_to_string(tree.root.join("docs/runbook.md")).context("docs/runbook.md")?;
+    let blocks = page::blocks(&text)?;
+    setup::ensure(&[Part::Build, Part::Tests])?;
+    let access = up::prepare(tree, ports, !request.no_kernel)?;
+    if let Access::None(lacking) = &access
+        && !request.no_kernel
+    {
+        println!("{}", lacking.banner());
+        if request.require_kernel {
+            return Ok(false);
+        }
+    }
+    let native = Native::new(tree, ports, access, request.seconds)?;
+    Book { tree, ports, native, show: request.show, beside: None, counts: Counts::default() }.run(&blocks)
+}
+
+#[derive(Default)]
+struct Counts {
+    held: usize,
+    failed: usize,
+    skipped: Vec<String>,
+}
+
+struct Book<'a> {
+    tree: &'a Tree,
+    ports: Ports,
+    native: Native<'a>,
+    show: bool,
+    /// The block in the background.
+    beside: Option<(&'a Block, Running)>,
+    counts: Counts,
+}
+
+impl<'a> Book<'a> {
+    fn run(mut self, blocks: &'a [Block]) -> Result<bool> {
+        println!("\n{}\n", terminal::bold(&format!("docs/runbook.md, loads by {}", self.native.generator())));
+        let started = Instant::now();
+        for block in blocks {
+            let beside = self.beside.take();
+            self.block(block, beside.is_some())?;
+            if let Some((loud, running)) = beside {
+                let output = running.finish()?;
+                self.judge(loud, Instant::now(), &output);
+            }
+        }
+        if let Some((loud, running)) = self.beside.take() {
+            let output = running.finish()?;
+            self.judge(loud, Instant::now(), &output);
+        }
+        self.native.down();
+        let Counts { held, failed, skipped } = &self.counts;
+        let seconds = started.elapsed().as_secs();
+        println!(
+            "\n{} {held} of {} blocks did what they say, in {seconds} s.",
+            mark(*failed == 0),
+            blocks.len()
+        );
+        for reason in skipped {
+            println!("  skipped: {reason}");
+        }
+        Ok(*failed == 0)
+    }
+
+    fn block(&mut self, block: &'a Block, beside: bool) -> Result<()> {
+        signals::check()?;
+        if let Some(why) = self.lacks(block) {
+            println!("– {} skipped: {why}", block.name);
+            self.counts.skipped.push(format!("{}: {why}", block.name));
+            return Ok(());
+        }
+        let started = Instant::now();
+        if block.background {
+            let running = self.begin(block)?;
+            self.beside = Some((block, running));
+            return Ok(());
+        }
+        let mut output = self.pieces(block)?;
+        // A load takes its time to get going.
+        while beside && !self.holds(block, &output) && started.elapsed() < BESIDE_WITHIN {
+            signals::pause(Duration::from_millis(500));
+            signals::check()?;
+            output = self.pieces(block)?;
+        }
+        self.judge(block, started, &output);
+        Ok(())
+    }
+
+    fn lacks(&self, block: &Block) -> Option<&'static str> {
+        let client = Client::new();
+        block.needs.iter().find_map(|need| match need {
+            Need::Probe if self.native.has_probe() => None,
+            Need::Probe => Some("no probe runs"),
+            Need::Prometheus if client.is_ok("http://localhost:9090/-/ready") => None,
+            Need::Prometheus => Some("no Prometheus at http://localhost:9090"),
+        })
+    }
+
+    /// Runs all pieces to their end.
+    fn pieces(&mut self, block: &Block) -> Result<script::Output> {
+        let mut whole = script::Output::default();
+        for piece in script::pieces(&block.script) {
+            let output = match piece {
+                Piece::Bash(text) => script::bash(self.tree, &page::on_ports(&text, self.ports))?,
+                Piece::Docker(line) => self.native.run(&line)?,
+            };
+            whole.add(output);
+            if !whole.success {
+                break;
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Runs the pieces before the last, and starts that.
+    fn begin(&mut self, block: &Block) -> Result<Running> {
+        let pieces = script::pieces(&block.script);
+        let Some((Piece::Docker(load), before)) = pieces.split_last() else {
+            bail!("{}: a block in the background must end with its docker line", block.name);
+        };
+        for piece in before {
+            let Piece::Bash(text) = piece else { bail!("{}: one docker line is enough", block.name) };
+            let output = script::bash(self.tree, &page::on_ports(text, self.ports))?;
+            if !output.success {
+                bail!("{}: {}", block.name, output.text);
+            }
+        }
+        self.native.start(load, &block.name)
+    }
+
+    fn holds(&self, block: &Block, output: &script::Output) -> bool {
+        output.success && prints::first_missing(&self.expected(block), &output.text).is_none()
+    }
+
+    fn expected(&self, block: &Block) -> Vec<String> {
+        block.prints.iter().map(|line| page::on_ports(line, self.ports)).collect()
+    }
+
+    fn judge(&mut self, block: &Block, started: Instant, output: &script::Output) {
+        let expected = self.expected(block);
+        let missing = prints::first_missing(&expected, &output.text);
+        let holds = output.success && missing.is_none();
+        let took = started.elapsed().as_secs_f64();
+        let took = if block.background { String::new() } else { faint(&format!(" {took:.1} s")) };
+        println!("{} {}{took}", mark(holds), block.name);
+        if holds {
+            self.counts.held += 1;
+        } else {
+            self.counts.failed += 1;
+            match missing {
+                Some(line) => println!("    this line is missing, or stands before another: {line}"),
+                None => println!("    it failed: {}", output.how),
+            }
+        }
+        if self.show || !holds {
+            for line in output.text.lines() {
+                println!("    │ {line}");
+            }
+        }
+    }
+}

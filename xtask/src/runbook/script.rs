@@ -1,0 +1,152 @@
+//! A block's script: what bash does, what docker would, and how either ended.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process;
+use crate::signals;
+use crate::tree::Tree;
+
+/// Every line of bash must be done within this.
+const SECONDS: &str = "90";
+/// A load must have ended so long after its start.
+const LOAD_WITHIN: Duration = Duration::from_secs(900);
+
+/// A part of a script.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    Bash(String),
+    /// Begins with `docker compose` or `docker stats`.
+    Docker(String),
+}
+
+/// The parts of a script in order.
+pub(super) fn pieces(script: &str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    for line in script.lines() {
+        if line.starts_with("docker compose ") || line.starts_with("docker stats ") {
+            pieces.push(Piece::Docker(line.to_owned()));
+        } else if let Some(Piece::Bash(text)) = pieces.last_mut() {
+            text.push('\n');
+            text.push_str(line);
+        } else {
+            pieces.push(Piece::Bash(line.to_owned()));
+        }
+    }
+    pieces.retain(|piece| !matches!(piece, Piece::Bash(text) if text.trim().is_empty()));
+    pieces
+}
+
+/// What something printed, and how it ended.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) text: String,
+    pub(super) success: bool,
+    /// In words.
+    pub(super) how: String,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self::said(String::new())
+    }
+}
+
+impl Output {
+    /// Of something that was done.
+    pub(super) fn said(text: String) -> Self {
+        Self { text, success: true, how: String::new() }
+    }
+
+    pub(super) fn add(&mut self, next: Self) {
+        self.text.push_str(&next.text);
+        (self.success, self.how) = (next.success, next.how);
+    }
+}
+
+/// Runs `text` to its end; a command that fails ends it.
+///
+/// # Errors
+/// When bash cannot be started, or a signal arrives.
+pub(super) fn bash(tree: &Tree, text: &str) -> Result<Output> {
+    let log = tree.target.join("runbook").join("bash.log");
+    let mut command = Command::new("timeout");
+    command.args([SECONDS, "bash", "-e", "-u", "-o", "pipefail", "-c", text]);
+    let status = process::status(quiet(&mut command, &log)?)?;
+    output(&log, status, |_| false)
+}
+
+/// A load in the background.
+pub(super) struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub(super) fn start(mut command: Command, log: PathBuf) -> Result<Self> {
+        quiet(&mut command, &log)?;
+        process::die_with_parent(&mut command, libc::SIGKILL);
+        let child = command.spawn().with_context(|| process::shown(&command))?;
+        Ok(Self { child, log })
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end, or a signal arrives.
+    pub(super) fn finish(mut self) -> Result<Output> {
+        let ended = signals::poll(LOAD_WITHIN, Duration::from_millis(50), || Ok(self.child.try_wait()?));
+        let Ok(Some(status)) = ended else {
+            // Fails only for one that has just ended by itself.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            signals::check()?;
+            bail!("the load did not end within {} s", LOAD_WITHIN.as_secs());
+        };
+        // A threshold that a busy machine missed says nothing about the runbook.
+        output(&self.log, status, |code| code == 99)
+    }
+}
+
+fn quiet<'a>(command: &'a mut Command, log: &Path) -> Result<&'a mut Command> {
+    if let Some(folder) = log.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let errors = file.try_clone()?;
+    Ok(command.stdin(Stdio::null()).stdout(file).stderr(errors))
+}
+
+fn output(log: &Path, status: ExitStatus, forgiven: impl Fn(i32) -> bool) -> Result<Output> {
+    let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
+    let success = status.success() || status.code().is_some_and(forgiven);
+    Ok(Output { text, success, how: process::ended(status) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Piece, pieces};
+
+    #[test]
+    fn docker_lines_stand_alone_and_bash_stays_together() {
+        let script = "docker compose ps\nfor x in 1 2; do\n  echo $x\ndone\n\ndocker info > /dev/null\ndocker stats --no-stream";
+        let bash = "for x in 1 2; do\n  echo $x\ndone\n\ndocker info > /dev/null";
+        assert_eq!(
+            pieces(script),
+            [
+                Piece::Docker("docker compose ps".into()),
+                Piece::Bash(bash.into()),
+                Piece::Docker("docker stats --no-stream".into())
+            ]
+        );
+        assert!(pieces("\n\n").is_empty());
+    }
+}
