@@ -29,6 +29,9 @@ use twin::Native;
 /// How long a block beside a load may take to print what it must.
 const BESIDE_WITHIN: Duration = Duration::from_secs(20);
 
+/// What the load generator says where it gives no report, before the reason: the machine was too busy for the rate.
+const REFUSAL: &str = "no report: ";
+
 /// What is run, and where.
 #[derive(Debug, Args)]
 pub(crate) struct Request {
@@ -115,14 +118,13 @@ impl<'a> Book<'a> {
         }
         self.native.down();
         let Counts { held, failed, skipped } = &self.counts;
-        let seconds = started.elapsed().as_secs();
-        println!(
-            "\n{} {held} of {} blocks did what they say, in {seconds} s.",
-            mark(*failed == 0),
-            blocks.len()
-        );
+        let (seconds, run) = (started.elapsed().as_secs(), held + failed);
+        println!("\n{} {held} of {run} blocks did what they say, in {seconds} s.", mark(*failed == 0));
+        if !skipped.is_empty() {
+            println!("– {} were skipped:", skipped.len());
+        }
         for reason in skipped {
-            println!("  skipped: {reason}");
+            println!("    {reason}");
         }
         Ok(*failed == 0)
     }
@@ -130,8 +132,7 @@ impl<'a> Book<'a> {
     fn block(&mut self, block: &'a Block, beside: bool) -> Result<()> {
         signals::check()?;
         if let Some(why) = self.lacks(block) {
-            println!("– {} skipped: {why}", block.name);
-            self.counts.skipped.push(format!("{}: {why}", block.name));
+            self.skip(&block.name, why);
             return Ok(());
         }
         let started = Instant::now();
@@ -149,6 +150,11 @@ impl<'a> Book<'a> {
         }
         self.judge(block, started, &output);
         Ok(())
+    }
+
+    fn skip(&mut self, name: &str, why: &str) {
+        println!("– {name} skipped: {why}");
+        self.counts.skipped.push(format!("{name}: {why}"));
     }
 
     fn lacks(&self, block: &Block) -> Option<&'static str> {
@@ -202,6 +208,11 @@ impl<'a> Book<'a> {
     }
 
     fn judge(&mut self, block: &Block, started: Instant, output: &script::Output) {
+        if block.background
+            && let Some((_, why)) = output.text.split_once(REFUSAL)
+        {
+            return self.skip(&block.name, why.lines().next().unwrap_or_default());
+        }
         let expected = self.expected(block);
         let missing = prints::first_missing(&expected, &output.text);
         let holds = output.success && missing.is_none();
