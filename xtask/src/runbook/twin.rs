@@ -76,7 +76,7 @@ impl<'a> Native<'a> {
     /// When a port is taken.
     pub(super) fn new(tree: &'a Tree, ports: Ports, access: Access, seconds: u32) -> Result<Self> {
         ports.check(!matches!(access, Access::None(_)))?;
-        let options = Options { ports, access, inherit_settings: false };
+        let options = Options { ports, access, inherit_settings: false, scenarios: false };
         Ok(Self { tree, options, lab: None, k6: k6::find(tree), seconds })
     }
 
