@@ -1,1 +1,241 @@
+//! The copies of a key against a model of what readers may see: chance orders of reads, writes, copying, shards that lose
+//! what they hold, and requests that are carried out though nobody waits for them any more.
+//!
+//! A write lands at home at some moment between its beginning and its end or, if its outcome is not known, later. Values are
+//! told apart, and ordered by when they landed. A read of a copy that began after a write was answered may not get a value
+//! that landed before that write's, nor one that a shard made up.
 
+use bytes::Bytes;
+use proptest::prelude::*;
+use protocol::ShardId;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::copies::{Copies, Done, Job, Known, Synced};
+
+const PAUSE: Duration = Duration::from_secs(10);
+/// The shards beside home.
+const SHARDS: usize = 3;
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Want(usize),
+    Begin,
+    Lands(usize),
+    /// Whether its outcome is known.
+    Ends(usize, bool),
+    /// Work is looked for.
+    Claim,
+    /// The job asks home, if it must.
+    AsksHome,
+    /// A shard carries out what the job sends it.
+    Copies(usize),
+    /// The job ends; a shard that has not carried out its part has failed, and may do it later.
+    Concludes,
+    /// What a shard was sent and nobody waits for.
+    Late(usize),
+    /// A shard starts anew and makes up a value.
+    Loses(usize),
+    /// A read of a copy begins.
+    Read(usize),
+    /// It reaches its shard.
+    Arrives(usize),
+    /// It is answered.
+    Answered(usize),
+    /// Seconds pass.
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => (0..=SHARDS).prop_map(Step::Want),
+        2 => Just(Step::Begin),
+        3 => (0usize..4).prop_map(Step::Lands),
+        3 => (0usize..4, prop::bool::weighted(0.8)).prop_map(|(at, known)| Step::Ends(at, known)),
+        4 => Just(Step::Claim),
+        3 => Just(Step::AsksHome),
+        6 => (0..SHARDS).prop_map(Step::Copies),
+        4 => Just(Step::Concludes),
+        1 => (0..SHARDS).prop_map(Step::Late),
+        1 => (0..SHARDS).prop_map(Step::Loses),
+        6 => (0usize..4).prop_map(Step::Read),
+        6 => (0usize..4).prop_map(Step::Arrives),
+        6 => (0usize..4).prop_map(Step::Answered),
+        1 => prop_oneof![Just(1u64), Just(11), Just(61)].prop_map(Step::Wait),
+    ]
+}
+
+struct Write {
+    began: u64,
+    value: u64,
+    landed: bool,
+}
+
+/// What home holds, and when each value landed there.
+struct Home {
+    value: u64,
+    order: HashMap<u64, usize>,
+}
+
+impl Home {
+    fn take(&mut self, value: u64) {
+        self.value = value;
+        self.order.insert(value, self.order.len());
+    }
+}
+
+struct Read {
+    synced: Arc<Synced>,
+    shard: ShardId,
+    least: usize,
+    got: Option<u64>,
+}
+
+struct Working {
+    job: Job,
+    known: Option<Known>,
+    done: Vec<ShardId>,
+}
+
+fn known(value: u64) -> Known {
+    Known { body: Bytes::from(value.to_string()), value }
+}
+
+fn shard(at: usize) -> ShardId {
+    ShardId(u32::try_from(at).unwrap() + 1)
+}
+
+proptest! {
+    #[test]
+    fn no_copy_answers_with_less_than_was_written(steps in prop::collection::vec(step(), 1..200)) {
+        let (start, mut passed) = (Instant::now(), Duration::ZERO);
+        let copies = Copies::new(ShardId(0), PAUSE);
+        copies.open();
+        copies.want(&[shard(0), shard(1), shard(2)]);
+        let mut home = Home { value: 1, order: HashMap::from([(1, 0)]) };
+        // What a shard makes up is none that was ever written.
+        let (mut newest, mut answered, mut made_up) = (1u64, 0usize, 1_000_000u64);
+        let mut held = [0u64; SHARDS];
+        let mut late: [Option<u64>; SHARDS] = [None; SHARDS];
+        let (mut writes, mut orphans) = (Vec::<Write>::new(), Vec::<u64>::new());
+        let mut reads = Vec::<Read>::new();
+        let mut working: Option<Working> = None;
+        for step in steps {
+            let now = start + passed;
+            match step {
+                Step::Want(n) => copies.want(&(0..n).map(shard).collect::<Vec<_>>()),
+                Step::Begin if writes.len() < 3 => {
+                    newest += 1;
+                    writes.push(Write { began: copies.begin_write(), value: newest, landed: false });
+                }
+                Step::Lands(at) if at < writes.len() => {
+                    let landed_before = std::mem::replace(&mut writes[at].landed, true);
+                    if !landed_before {
+                        home.take(writes[at].value);
+                    }
+                }
+                // Somebody's write that no answer came for is carried out.
+                Step::Lands(_) => {
+                    if let Some(value) = orphans.pop() {
+                        home.take(value);
+                    }
+                }
+                Step::Ends(at, is_known) if at < writes.len() => {
+                    let write = writes.remove(at);
+                    if is_known && write.landed {
+                        copies.end_write(write.began, Some(known(write.value)), now);
+                        answered = answered.max(home.order[&write.value]);
+                    } else {
+                        copies.end_write(write.began, None, now);
+                        if !write.landed {
+                            orphans.push(write.value);
+                        }
+                    }
+                }
+                Step::Claim if working.is_none() => {
+                    if let Some(job) = copies.claim(now) {
+                        prop_assert!(writes.is_empty(), "no copying while a write is under way");
+                        let known = job.known.clone();
+                        working = Some(Working { job, known, done: Vec::new() });
+                    }
+                }
+                Step::AsksHome => {
+                    if let Some(working) = &mut working
+                        && working.known.is_none()
+                    {
+                        working.known = Some(known(home.value));
+                    }
+                }
+                Step::Copies(at) => {
+                    if let Some(Working { job, known: Some(known), done }) = &mut working
+                        && job.targets.contains(&shard(at))
+                        && !done.contains(&shard(at))
+                    {
+                        if job.synced.as_ref().is_none_or(|synced| synced.value != known.value) {
+                            copies.rewrite();
+                        }
+                        held[at] = known.value;
+                        done.push(shard(at));
+                    }
+                }
+                Step::Concludes => {
+                    if let Some(Working { job, known, done }) = working.take() {
+                        let Some(known) = known else {
+                            copies.conclude(&job, Done::HomeFailed, now);
+                            continue;
+                        };
+                        let has = |on: ShardId| {
+                            job.synced.as_ref().filter(|s| s.value == known.value).is_some_and(|s| s.find(on).is_some())
+                        };
+                        let sent: Vec<_> = job.targets.iter().copied().filter(|on| !has(*on) || done.contains(on)).collect();
+                        if job.synced.as_ref().is_none_or(|synced| synced.value != known.value) {
+                            copies.rewrite();
+                        }
+                        for on in sent.iter().filter(|on| !done.contains(on)) {
+                            late[on.index() - 1] = Some(known.value);
+                        }
+                        let written = sent.into_iter().map(|on| (on, done.contains(&on))).collect();
+                        copies.conclude(&job, Done::Written(known.value, written), now);
+                    }
+                }
+                Step::Late(at) => {
+                    if let Some(value) = late[at].take() {
+                        held[at] = value;
+                    }
+                }
+                Step::Loses(at) => {
+                    made_up += 1;
+                    held[at] = made_up;
+                }
+                Step::Read(at) if reads.len() < 4 => {
+                    if let Some(synced) = copies.readable() {
+                        prop_assert!(writes.is_empty(), "no copy is read while a write is under way");
+                        let on = synced.on[at % synced.on.len()].shard;
+                        reads.push(Read { synced, shard: on, least: answered, got: None });
+                    }
+                }
+                Step::Arrives(at) => {
+                    if let Some(read) = reads.get_mut(at) {
+                        read.got = read.got.or(Some(held[read.shard.index() - 1]));
+                    }
+                }
+                Step::Answered(at) if at < reads.len() => {
+                    let read = reads.swap_remove(at);
+                    match read.got {
+                        Some(got) if got == read.synced.value => {
+                            prop_assert!(got < 1_000_000, "a shard made it up");
+                            let order = home.order[&got];
+                            prop_assert!(order >= read.least, "{got} landed before what was answered");
+                        }
+                        _ => {
+                            copies.lost(&read.synced, read.shard, now);
+                        }
+                    }
+                }
+                Step::Wait(seconds) => passed += Duration::from_secs(seconds),
+                _ => {}
+            }
+        }
+    }
+}

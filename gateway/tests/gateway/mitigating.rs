@@ -270,7 +270,9 @@ async fn what_if_ranks_before_anything_is_applied_and_by_what_is_offered() {
         assert_eq!(names.join(" "), expected);
         let of = |name: &str| options.iter().find(|o| o["mitigation"] == name).unwrap();
         assert_eq!(of("nothing")["settings"], json!({"placement": "modulo"}));
-        assert_eq!(of("nothing")["shares"], offered["shares"], "as it is");
+        for shard in 0..4 {
+            near(&of("nothing")["shares"][shard], offered["shares"][shard].as_f64().unwrap(), 1e-9);
+        }
         near(&of("nothing")["hottest_shard_share"], 0.75 + 0.25 * 0.25, 0.05);
         near(&of("bounded_load")["hottest_shard_share"], 0.3125, 1e-6);
         for name in ["jump", "rendezvous", "placement"] {

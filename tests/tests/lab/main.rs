@@ -6,6 +6,7 @@
 //! - `bypass`: what reaches a shard without the gateway is named
 //! - `hot_keys`: kernel and application call the same keys hot
 //! - `baselines`: the same through resets, a shard's restart and a probe's restart
+//! - `replication`: copies, and what is sent for them, are counted alike by gateway, shards and kernel
 //! - `stampede`: any number of readers of one absent key cause one request at the shard
 //! - `bytes`: the kernel's bytes beside those of nftables counters
 //! - `capacity`: the hot shard hurts and the cache heals it
@@ -38,6 +39,7 @@ mod keys;
 mod memory;
 mod operations;
 mod probe_death;
+mod replication;
 mod stampede;
 mod traces;
 mod verdicts;
