@@ -287,7 +287,7 @@ export const dashboard = ({ uid, title, about, sections, shards }) => {
   built.panels.forEach((one, index) => { one.id = index + 1; });
   // What the library sets on its own and an export does not have: links belong under the title, not into a menu, and
   // only variables of type interval have steps.
-  built.links.forEach((one) => { delete one.placement; });
+  [...built.links, ...built.annotations.list].forEach((one) => { delete one.placement; });
   built.templating?.list?.forEach((one) => ['auto', 'auto_min', 'auto_count'].forEach((field) => { delete one[field]; }));
   return built;
 };
