@@ -124,12 +124,17 @@ async fn the_rules_are_sound(prometheus: &Prometheus) {
         assert_eq!(rule["health"], "ok", "{rule}");
         let query = rule["query"].as_str().unwrap();
         let name = rule["name"].as_str().unwrap();
-        let series = prometheus.series(query, true).await.unwrap();
         if rule["type"] == "recording" || name == "HotPartition" {
+            let series = prometheus.series(query, true).await.unwrap();
             assert!(series.iter().any(|series| !numbers(series).is_empty()), "{name} gives nothing");
             continue;
         }
-        assert!(series.is_empty(), "{name} has no reason to fire: {series:?}");
+        // On a busy machine a sample may be lost, which is news for a minute.
+        let quiet = poll::until(Duration::from_secs(70), || async {
+            let series = prometheus.series(query, true).await?;
+            if series.is_empty() { Ok(()) } else { Err(format!("{name} has no reason to fire: {series:?}")) }
+        });
+        quiet.await.unwrap();
         let words = query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         for word in words.filter(|word| *word == "up" || families.iter().any(|family| family.name == *word)) {
             assert!(
