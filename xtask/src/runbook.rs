@@ -121,7 +121,7 @@ impl<'a> Book<'a> {
         let (seconds, run) = (started.elapsed().as_secs(), held + failed);
         println!("\n{} {held} of {run} blocks did what they say, in {seconds} s.", mark(*failed == 0));
         if !skipped.is_empty() {
-            println!("– {} were skipped:", skipped.len());
+            println!("– {} skipped:", skipped.len());
         }
         for reason in skipped {
             println!("    {reason}");
