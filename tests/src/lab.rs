@@ -31,6 +31,8 @@ pub struct Options {
     pub shard: Vec<(&'static str, String)>,
     /// Settings of the gateway.
     pub gateway: Vec<(&'static str, String)>,
+    /// Settings of the probe.
+    pub probe_settings: Vec<(&'static str, String)>,
 }
 
 /// A running lab. Dropping it ends every process.
@@ -78,14 +80,22 @@ impl Lab {
 
     /// Starts a probe, on top of any that runs.
     pub async fn start_probe(&mut self) {
-        let settings = [
+        let mut settings = vec![
             ("PORT", "0".to_owned()),
             ("SHARD_URLS", urls(&self.shard_addrs)),
             ("GATEWAY_URL", self.at_gateway("")),
         ];
+        // Of two values the later one holds.
+        settings.extend(self.options.probe_settings.clone());
         let mut probe = Process::start("probe", &["run"], &settings);
         let addr = probe.ready().await;
         self.probe = Some((probe, addr));
+    }
+
+    /// Starts a probe with these settings, which any later one has too.
+    pub async fn start_probe_with(&mut self, settings: &[(&'static str, String)]) {
+        self.options.probe_settings = settings.to_vec();
+        self.start_probe().await;
     }
 
     /// Ends a shard by `signal` and starts it again on the same port.

@@ -20,6 +20,7 @@ pub mod k6;
 pub mod kernel;
 pub mod lab;
 pub mod nft;
+pub mod page;
 pub mod poll;
 pub mod process;
 pub mod program;

@@ -10,7 +10,7 @@ use crate::process::{self, cargo};
 use crate::terminal::{heading, mark};
 use crate::toolchain;
 use crate::tree::Tree;
-use crate::{PortBase, build_ebpf, dashboards, demo, runbook, setup, signals, test, tidy};
+use crate::{PortBase, build_ebpf, dashboards, demo, page, runbook, setup, signals, test, tidy};
 
 type Step<'a> = (&'static str, Box<dyn Fn() -> Result<bool> + 'a>);
 
@@ -32,6 +32,9 @@ pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: PortBase) ->
     ];
     if with_tests {
         steps.push((if full { "all tests" } else { "tests" }, Box::new(|| test::run(tree, full))));
+    }
+    if full {
+        steps.push(("live page", Box::new(|| page::run(tree))));
     }
     steps.push(("demo", Box::new(|| demo::run(tree, &demo_request(ports.ports())))));
     steps.push(("runbook", Box::new(|| runbook::run(tree, &runbook::Request::of_ci(ports)))));

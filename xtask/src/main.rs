@@ -19,6 +19,7 @@ mod load;
 mod load_report;
 mod metrics;
 mod packages;
+mod page;
 mod ports;
 mod process;
 mod prometheus;
@@ -69,6 +70,8 @@ enum Action {
         #[arg(long)]
         full: bool,
     },
+    /// Run the tests of the live page in headless Chromium; pictures of it go to target/page
+    PageTest,
     /// Format, lints, house rules, tests, a quick demo with the kernel and the runbook: what must hold before a change goes in
     Ci {
         /// Run the million-sized tests too
@@ -202,6 +205,7 @@ fn run(action: Action) -> Result<ExitCode> {
         )
         .map(verdict),
         Action::Test { full } => test::run(&tree, full).map(verdict),
+        Action::PageTest => page::run(&tree).map(verdict),
         Action::Ci { full, no_test, ports } => ci::run(&tree, full, !no_test, ports).map(verdict),
         Action::Kernels { kernel, json } => kernels::run(&tree, &kernel, json.as_deref()).map(verdict),
         Action::Accuracy(request) => accuracy::run(&tree, &request),

@@ -18,6 +18,8 @@ pub(crate) enum Part {
     Tests,
     /// What k6 is installed with.
     LoadTool,
+    /// Tests of the live page in a browser.
+    Page,
     /// Checking the kernel programs' style.
     Lints,
 }
@@ -46,7 +48,7 @@ enum Brings {
     KernelClippy,
 }
 
-const TABLE: [Package; 18] = [
+const TABLE: [Package; 21] = [
     Package {
         name: "gcc",
         part: Part::Build,
@@ -133,6 +135,24 @@ const TABLE: [Package; 18] = [
         part: Part::LoadTool,
         brings: Brings::PythonVenv,
         why: "k6 comes as a Python package",
+    },
+    Package {
+        name: "chromium",
+        part: Part::Page,
+        brings: Brings::Program("chromium"),
+        why: "shows the live page to its tests",
+    },
+    Package {
+        name: "nodejs",
+        part: Part::Page,
+        brings: Brings::Program("node"),
+        why: "runs the scripts that drive the browser",
+    },
+    Package {
+        name: "npm",
+        part: Part::Page,
+        brings: Brings::Program("npm"),
+        why: "brings Playwright for them",
     },
     Package {
         name: "rust-web-clippy",

@@ -12,7 +12,7 @@ use crate::packages::{self, Part, Root};
 use crate::process::{self, cargo};
 use crate::test_output::{Reader, Tally};
 use crate::tree::Tree;
-use crate::{build_ebpf, k6, setup, signals, terminal};
+use crate::{build_ebpf, k6, page, setup, signals, terminal};
 
 /// Runs all tests of the host's crates; true when none failed. `full` adds the million-sized ones. Without a
 /// kernel object the tests of the kernel say that they are skipped; in CI that is a failure.
@@ -23,17 +23,38 @@ pub(crate) fn run(tree: &Tree, full: bool) -> Result<bool> {
     terminal::heading("Tools and kernel object");
     setup::ensure(&[Part::Build, Part::Tests, Part::LoadTool])?;
     k6::ensure_if_possible(tree)?;
+    page::ensure_if_at_hand(tree)?;
+    build_kernel_object(tree)?;
+    terminal::heading("Programs that the tests start");
+    build_programs(tree, full)?;
+    terminal::heading(if full { "Tests, the million-sized ones too" } else { "Tests" });
+    let settings: &[_] = if full { &[("LAB_TEST_FULL", "1")] } else { &[] };
+    run_and_close(tree, &[], settings)
+}
+
+/// Runs the tests that these arguments of `cargo test` choose, with these variables; true when none failed.
+///
+/// # Errors
+/// When something the tests need cannot be had or built.
+pub(crate) fn run_only(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)]) -> Result<bool> {
+    build_kernel_object(tree)?;
+    build_programs(tree, false)?;
+    run_and_close(tree, chosen, settings)
+}
+
+fn build_kernel_object(tree: &Tree) -> Result<()> {
     if let Some(lacking) = build_ebpf::run_if_possible(tree)? {
         if env::var_os("CI").is_some_and(|ci| ci == "true") {
             return Err(lacking);
         }
         println!("{}", Lacking::not_built(&lacking).banner());
     }
-    terminal::heading("Programs that the tests start");
-    build_programs(tree, full)?;
-    terminal::heading(if full { "Tests, the million-sized ones too" } else { "Tests" });
+    Ok(())
+}
+
+fn run_and_close(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)]) -> Result<bool> {
     let mut reader = Reader::default();
-    let clean = stream(tree, full, &mut reader)?;
+    let clean = stream(tree, chosen, settings, &mut reader)?;
     let tally = reader.tally();
     close(&tally, clean);
     Ok(clean && tally.failed == 0)
@@ -50,16 +71,14 @@ fn build_programs(tree: &Tree, full: bool) -> Result<()> {
 }
 
 /// Runs `cargo test` and feeds its output to `reader`; whether cargo was content.
-fn stream(tree: &Tree, full: bool, reader: &mut Reader) -> Result<bool> {
+fn stream(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)], reader: &mut Reader) -> Result<bool> {
     let mut command = cargo(tree);
-    command.args(["test", "--no-fail-fast"]);
+    command.args(["test", "--no-fail-fast"]).args(chosen);
     if let Some(runner) = root_runner() {
         println!("Tests of the kernel run as root through sudo.");
         command.env(runner_variable(), runner);
     }
-    if full {
-        command.env("LAB_TEST_FULL", "1");
-    }
+    command.envs(settings.iter().copied());
     // nft, ip and bpftool are there, and a plain `su` leaves it out.
     let path = std::env::var_os("PATH").unwrap_or_default();
     let with_sbin = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);

@@ -1,0 +1,19 @@
+// A probe that ends and comes back: the page says so, keeps what it has, and goes on. Whoever runs this ends the probe when
+// it prints `live`, and starts it again when it prints `lost`.
+
+import assert from "node:assert/strict";
+import { PROBE, json, until, withPage } from "./harness.mjs";
+
+// The browser itself tells of the broken connection.
+await withPage({ expected: /ERR_(CONNECTION_REFUSED|CONNECTION_RESET|INCOMPLETE_CHUNKED_ENCODING|EMPTY_RESPONSE)/ }, async (page) => {
+  await until("the table is there", () => page.locator("#shards tbody tr").count());
+  console.log("live");
+  await page.locator("#live", { hasText: /^probe not reachable since \d\d:\d\d:\d\d; trying again$/ }).waitFor();
+  assert.equal(await page.locator("#shards tbody tr").count(), 4);
+  console.log("lost");
+  await page.locator('#live[data-state="live"]', { hasText: /^live, / }).waitFor();
+  const since = (await json(`${PROBE}/api/compare`)).shards[0].since;
+  assert.ok(since > 0);
+  const first = await page.locator("#live").textContent();
+  await until("seconds go on", () => page.locator("#live").textContent(), (text) => text !== first && text.startsWith("live, "));
+});

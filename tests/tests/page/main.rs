@@ -1,0 +1,113 @@
+//! The live page in headless Chromium, over a whole lab; the scripts are in `tests/page/`.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test ends where it cannot go on")]
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use lab_tests::kernel;
+use lab_tests::lab::{Lab, Load, Options};
+use lab_tests::page::{self, Tools};
+use lab_tests::poll;
+use lab_tests::process::Process;
+
+/// How long a script may take.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A lab with a page that has everything.
+struct Bench {
+    tools: Tools,
+    lab: Lab,
+    _starter: Process,
+    settings: Vec<(&'static str, String)>,
+}
+
+impl Bench {
+    /// `None`, and said so, where a tool or the kernel is missing.
+    async fn start(test: &str) -> Option<Self> {
+        let tools = Tools::available(test)?;
+        if !kernel::available(test) {
+            return None;
+        }
+        // The gateway must be told of the page before there is one.
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+        let origins = ("ADMIN_ORIGINS", format!("http://127.0.0.1:{port}"));
+        let mut lab = Lab::start(Options { gateway: vec![origins.clone()], ..Options::default() }).await;
+        let gateway = lab.at_gateway("");
+        let settings = [("PORT", "0".to_owned()), ("GATEWAY", gateway.clone()), origins];
+        let mut starter = Process::start("load", &["serve"], &settings);
+        let scenarios = format!("http://{}", starter.ready().await);
+        lab.start_probe_with(&[("PORT", port.to_string()), ("PAGE_SCENARIOS_URL", scenarios.clone())]).await;
+        let settings = vec![
+            ("PROBE_URL", format!("http://127.0.0.1:{port}")),
+            ("GATEWAY_URL", gateway),
+            ("SCENARIOS_URL", scenarios),
+            ("PICTURES", page::pictures().display().to_string()),
+        ];
+        Some(Self { tools, lab, _starter: starter, settings })
+    }
+
+    fn script(&self, name: &str) -> Process {
+        self.tools.start(name, &self.settings)
+    }
+
+    fn celebrity(&self, seconds: &str) -> Load {
+        self.lab.load_started(&["run", "celebrity", "--duration", seconds])
+    }
+}
+
+/// Waits for a script's end.
+async fn done(mut script: Process) {
+    let status = script.ended(PATIENCE).await;
+    assert!(status.success(), "{status}");
+}
+
+/// Waits for a line of a script that still runs.
+async fn says(script: &mut Process, line: &str) {
+    let said = poll::until(PATIENCE, || {
+        let (found, running) = (script.log().lines().any(|said| said == line), script.is_running());
+        async move { if found || !running { Ok(found) } else { Err(format!("never said {line}")) } }
+    });
+    assert_eq!(said.await, Ok(true), "before it said {line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_numbers_on_the_page_are_the_apis() {
+    let Some(bench) = Bench::start("the_numbers_on_the_page_are_the_apis").await else { return };
+    let load = bench.celebrity("120");
+    let mut script = bench.script("numbers");
+    says(&mut script, "under load").await;
+    drop(load);
+    done(script).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_switches_really_switch() {
+    let Some(bench) = Bench::start("the_switches_really_switch").await else { return };
+    done(bench.script("switches")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scenarios_are_started_and_stopped() {
+    let Some(bench) = Bench::start("scenarios_are_started_and_stopped").await else { return };
+    done(bench.script("scenarios")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_survives_a_probe_restart() {
+    let Some(mut bench) = Bench::start("the_page_survives_a_probe_restart").await else { return };
+    let mut script = bench.script("restart");
+    says(&mut script, "live").await;
+    bench.lab.probe = None;
+    says(&mut script, "lost").await;
+    bench.lab.start_probe().await;
+    done(script).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_light_and_everybody_can_use_it() {
+    let Some(bench) = Bench::start("it_is_light_and_everybody_can_use_it").await else { return };
+    let _load = bench.celebrity("170");
+    done(bench.script("looks")).await;
+}
