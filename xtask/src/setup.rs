@@ -69,9 +69,12 @@ fn by_hand(missing: &[Missing]) -> String {
     let of = |part: Part| {
         missing.iter().filter(|need| need.part == part).map(|need| need.package.clone()).collect::<Vec<_>>()
     };
-    for (part, what) in
-        [(Part::Build, "a C compiler"), (Part::Tests, "tools the tests use"), (Part::LoadTool, "k6"), (Part::Page, "a browser")]
-    {
+    for (part, what) in [
+        (Part::Build, "a C compiler"),
+        (Part::Tests, "tools the tests use"),
+        (Part::LoadTool, "k6"),
+        (Part::Page, "a browser"),
+    ] {
         if !of(part).is_empty() {
             text.push_str(&format!("\n  {what}; on Debian: {}", packages::shown(&of(part))));
         }

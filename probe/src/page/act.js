@@ -86,14 +86,14 @@ form.addEventListener("change", async ({ target }) => {
 function rank({ options, note, offered }) {
   document.getElementById("what-if").hidden = false;
   document.getElementById("what-if-scroll").hidden = options.length === 0;
-  const basis = options.length ? `Reckoned from the ${offered.requests} requests of the last ${Math.round(offered.window_seconds)} s, before anything is switched.` : `Nothing can be reckoned: ${note ?? "no load"}.`;
+  const basis = options.length ? `Predicted from the ${offered.requests} requests of the last ${Math.round(offered.window_seconds)} s.` : `Nothing can be predicted: ${note ?? "no load"}.`;
   write(document.getElementById("what-if-note"), basis);
   const body = document.querySelector("#options tbody");
   while (body.rows.length > options.length) body.rows[body.rows.length - 1].remove();
   options.forEach((option, index) => {
     const row = body.rows[index] ?? addRow(body);
-    const copies = option.mitigation === "replication" ? ` (${option.settings.replication ?? option.settings.copies ?? "?"})` : "";
-    write(row.cells[0], (NAMES[option.mitigation] ?? option.mitigation) + copies);
+    const copies = option.mitigation === "replication" ? `${option.settings.copies} ` : "";
+    write(row.cells[0], copies + (NAMES[option.mitigation] ?? option.mitigation));
     write(row.cells[1], percent(option.hottest_shard_share));
     row.cells[2].firstElementChild.style.inlineSize = `${Math.min(100, 100 * option.hottest_shard_share)}%`;
     row.toggleAttribute("data-now", option.mitigation === "nothing");

@@ -22,7 +22,7 @@ fn options(endpoint: &str, delay: &str, more: &[(&'static str, &str)]) -> Option
         ("OTEL_BSP_SCHEDULE_DELAY", delay.to_owned()),
     ];
     settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
-    Options { probe: false, shard: settings.clone(), gateway: settings }
+    Options { shard: settings.clone(), gateway: settings, ..Options::default() }
 }
 
 async fn get(lab: &Lab, path: &str) -> (u16, Value) {

@@ -1,6 +1,6 @@
 //! The live page in headless Chromium, over a whole lab; the scripts are in `tests/page/`.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test ends where it cannot go on")]
+#![expect(clippy::expect_used, reason = "a test ends where it cannot go on")]
 
 use std::net::TcpListener;
 use std::time::Duration;
