@@ -18,7 +18,7 @@ const SLOWER: &str = "3000";
 async fn lab(probe: bool, latency: &str) -> Lab {
     let shard = vec![("BASE_LATENCY_MS", latency.to_owned()), ("SHARD_CONCURRENCY", "64".to_owned())];
     let gateway = vec![("CACHE_ENABLED", "true".to_owned())];
-    Lab::start(Options { probe, shard, gateway }).await
+    Lab::start(Options { probe, shard, gateway, ..Options::default() }).await
 }
 
 /// The shard of a key, asked of the gateway.
