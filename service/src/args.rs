@@ -26,6 +26,10 @@ pub struct ProcessArgs {
     /// What is logged: error, warn, info, debug, trace, or a filter such as `info,gateway=debug`
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "FILTER")]
     pub log_level: String,
+    /// Ask this URL once instead of serving, and end with exit code 0 for a 2xx answer, else 1; for the health checks
+    /// of containers
+    #[arg(long, value_name = "URL")]
+    pub healthcheck: Option<String>,
 }
 
 impl ProcessArgs {

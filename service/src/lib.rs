@@ -10,6 +10,7 @@ pub mod args;
 pub mod body;
 pub mod clock;
 pub mod health;
+mod healthcheck;
 pub mod hot_partition;
 pub mod key_series;
 pub mod logs;

@@ -4,6 +4,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 use crate::args::{self, ProcessArgs, SettingError};
+use crate::healthcheck;
 use crate::listen::BindError;
 use crate::logs;
 use crate::server::Started;
@@ -81,6 +82,9 @@ pub fn complain(line: &str) {
 /// Exit code 0 after a whole drain, 1 when something was left (named in the log) or the start failed, 2 for a bad
 /// setting, 130 at a second signal.
 pub fn run(process: &ProcessArgs, start: impl FnOnce() -> Result<Started, StartError>) -> ExitCode {
+    if let Some(url) = &process.healthcheck {
+        return healthcheck::run(url);
+    }
     match run_to_end(process, start) {
         Ok(code) => code,
         Err(err) => {
