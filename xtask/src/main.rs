@@ -57,7 +57,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Find or install what the lab needs on this machine, and say what is done
-    Setup,
+    Setup {
+        /// Only what the kernel programs are built with
+        #[arg(long)]
+        kernel: bool,
+    },
     /// Compile the kernel programs into target/bpf/probe-ebpf
     BuildEbpf,
     /// Run the lab on this machine in the foreground; Ctrl-C stops it in order
@@ -190,7 +194,7 @@ fn run(action: Action) -> Result<ExitCode> {
     let done = |()| ExitCode::SUCCESS;
     let verdict = |holds: bool| if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     match action {
-        Action::Setup => setup::run(&tree).map(done),
+        Action::Setup { kernel } => setup::run(&tree, kernel).map(done),
         Action::BuildEbpf => build_ebpf::run(&tree).map(done),
         Action::Up(lab) => up::run(&tree, lab.ports.ports(), !lab.no_kernel).map(done),
         Action::Demo(demo) => demo::run(

@@ -10,11 +10,17 @@ use crate::terminal;
 use crate::toolchain;
 use crate::tree::Tree;
 
-/// Installs whatever is missing, for building, for the kernel object and for the tests.
+/// Installs whatever is missing, for building, for the kernel object and, unless `kernel_only`, for the tests.
 ///
 /// # Errors
 /// When something that building or the kernel object needs can not be had; with the commands to give.
-pub(crate) fn run(tree: &Tree) -> Result<()> {
+pub(crate) fn run(tree: &Tree, kernel_only: bool) -> Result<()> {
+    if kernel_only {
+        ensure(&[Part::Kernel])?;
+        build_ebpf::linker(tree)?;
+        println!("Everything for the kernel programs is here.");
+        return Ok(());
+    }
     ensure(&[Part::Build, Part::Kernel, Part::Tests, Part::LoadTool])?;
     build_ebpf::linker(tree)?;
     k6::ensure_if_possible(tree)?;
