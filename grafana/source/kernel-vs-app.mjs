@@ -263,7 +263,7 @@ const time = ['Where the time goes', [
     ],
     about: {
       shows: "Three clocks on one request: in the gateway; at the shard's socket (kernel: head in to first byte of the answer out); in the shard's handler (app).",
-      normal: "Three lines together. The kernel's buckets are an eighth of an octave wide, the app's wider: a millisecond between them means nothing.",
+      normal: "Gateway and app together, the kernel within its buckets: they are half an octave wide (16 to 24 ms), so that 20 and 24 ms may be the same. `curl localhost:9010/api/shards` has finer ones.",
       next: "Gateway above kernel: time is lost before the shard's socket (connections, the gateway's own cores), or the cache answers. Kernel above app: the shard does not get to its sockets.",
     },
   }),

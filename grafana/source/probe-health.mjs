@@ -105,19 +105,19 @@ const cost = ['What does it cost?', [
     min: 0,
     decimals: 3,
     stacked: true,
-    noValue: 'not counted',
+    noValue: 'not counted (--program-stats on)',
     queries: [ask(`rate(probe_program_run_seconds_total${RATE})`, '{{program}}')],
     about: {
       shows: 'Time the kernel spends in the programs, as a part of one core.',
       normal: 'Well below 1 % at the lab\'s rates.',
-      next: 'docs/limits.md has the figures at full speed. Counting the time costs time too: `--program-stats off`.',
+      next: 'docs/limits.md has the figures at full speed. Empty unless the probe runs with `--program-stats on`: counting the time costs time too.',
     },
   }),
   lines({
     title: 'Kernel Programs: Runs',
     unit: 'ops',
     min: 0,
-    noValue: 'not counted',
+    noValue: 'not counted (--program-stats on)',
     queries: [ask(`rate(probe_program_runs_total${RATE})`, '{{program}}')],
     about: {
       shows: 'How often each program runs: on every packet of this machine in that direction, shard or not, or on every event of a socket.',
@@ -129,7 +129,7 @@ const cost = ['What does it cost?', [
     title: 'Kernel Programs: Time per Run',
     unit: 's',
     min: 0,
-    noValue: 'not counted',
+    noValue: 'not counted (--program-stats on)',
     queries: [ask(`rate(probe_program_run_seconds_total${RATE}) / (rate(probe_program_runs_total${RATE}) > 0)`, '{{program}}')],
     about: {
       shows: 'The mean time of a run.',
