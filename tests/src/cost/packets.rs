@@ -94,7 +94,9 @@ pub fn measure() -> Result<Packets> {
     let mut shards: aya::maps::HashMap<_, Endpoint, u32> =
         ebpf.take_map("SHARDS").context("no map SHARDS")?.try_into()?;
     let shard = Endpoint::v4(SHARD.0, SHARD.1);
-    PortsMap::new(ebpf.take_map(PortsMap::NAME).context("no map PORTS")?)?.set([&shard].into_iter())?;
+    // Kept until the programs are loaded: a map that nobody holds is closed.
+    let mut ports = PortsMap::new(ebpf.take_map(PortsMap::NAME).context("no map PORTS")?)?;
+    ports.set([&shard].into_iter())?;
     shards.insert(shard, 0, 0)?;
     let long: Vec<u8> = (0..=FURTHER).flat_map(request).collect();
     let table = [
