@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::{build, poll};
@@ -17,6 +18,7 @@ pub struct Process {
     name: String,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -50,18 +52,20 @@ impl Process {
         }
         let mut child = command.spawn().unwrap_or_else(|err| panic!("{binary} cannot be started: {err}"));
         let log = Arc::new(Mutex::new(Vec::new()));
-        for pipe in [
+        let pipes = [
             Box::new(child.stderr.take().expect("piped")) as Box<dyn std::io::Read + Send>,
             Box::new(child.stdout.take().expect("piped")),
-        ] {
+        ];
+        let readers = pipes.into_iter().map(|pipe| {
             let log = Arc::clone(&log);
             std::thread::spawn(move || {
                 for line in BufReader::new(pipe).lines().map_while(Result::ok) {
                     log.lock().push(line);
                 }
-            });
-        }
-        Self { name: binary.into_owned(), child, log }
+            })
+        });
+        let readers = readers.collect();
+        Self { name: binary.into_owned(), child, log, readers }
     }
 
     /// Where the process listens, once it has said that it is ready.
@@ -105,14 +109,17 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits until it has ended.
+    /// Waits until it has ended and all that it wrote is in its log.
     ///
     /// # Panics
     /// When it has not within `limit`.
     pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
-        let child = Mutex::new(&mut self.child);
+        let (child, readers) = (Mutex::new(&mut self.child), &self.readers);
         let ended = poll::until(limit, || async {
-            child.lock().try_wait().ok().flatten().ok_or_else(|| "still running".to_owned())
+            let status = child.lock().try_wait().ok().flatten().ok_or_else(|| "still running".to_owned())?;
+            // It may have ended before the last lines are read from its pipes.
+            let read = readers.iter().all(JoinHandle::is_finished);
+            read.then_some(status).ok_or_else(|| "ended, and another holds its pipes".to_owned())
         });
         match ended.await {
             Ok(status) => status,
