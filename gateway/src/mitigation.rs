@@ -144,7 +144,8 @@ impl Mitigations {
                 let State { settings, auto, .. } = &mut *state;
                 let decided = auto.decide(second, shared.stats.keys(), settings, shared.placement.scheme());
                 if let Some(settings) = decided {
-                    self.set(&mut state, settings, Reason::Auto);
+                    let set = || self.set(&mut state, settings, Reason::Auto);
+                    shared.traces.within("mitigation change", set);
                     state.second = second;
                 }
             }

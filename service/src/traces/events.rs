@@ -1,7 +1,7 @@
 //! What is logged while a request's span is the current one, as an event of that span.
 //!
-//! Only rare requests make their span the current one ([`super::Traces::serve`]), so that this costs a look at a
-//! thread-local a log line, and nothing a data request.
+//! Only what is rare makes its span the current one ([`super::Traces::serve`], [`super::Traces::within`]), so that this
+//! costs a look at a thread-local a log line, and nothing a data request.
 
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context as Current, KeyValue};

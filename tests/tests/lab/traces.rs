@@ -168,6 +168,23 @@ async fn failures_are_named_and_a_change_is_an_event_of_its_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_nobody_asked_for_has_a_span_of_its_own() {
+    let (collector, endpoint) = Collector::grpc().await;
+    let lab = Lab::start(options(&endpoint, AT_ONCE, &[])).await;
+    let auto = lab.client.post(lab.at_gateway("/admin/mitigation")).body(r#"{"auto":true}"#).send().await;
+    assert_eq!(auto.unwrap().status(), 200);
+    // A second of 130 requests is enough; a busy machine gets more.
+    lab.load_started(&["run", "celebrity", "--duration", "8"]).ended().await;
+    let change = poll::until(Duration::from_secs(20), || async {
+        let found = collector.spans().into_iter().find(|one| one.span.name == "mitigation change");
+        found.ok_or_else(|| format!("not among {} spans", collector.spans().len()))
+    });
+    let change = change.await.unwrap();
+    assert_eq!((change.service.as_str(), change.span.parent_span_id.len()), ("api-gateway", 0));
+    assert_eq!(attribute(&change.span.events[0].attributes, "reason"), "auto", "{change:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sampler_of_nothing_sends_nothing() {
     let (collector, endpoint) = Collector::grpc().await;
     let none = [("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0")];
