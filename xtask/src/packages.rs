@@ -340,7 +340,7 @@ mod tests {
     use super::{LLVM_OF_TABLE, Part, missing_given, without_candidate};
     use crate::toolchain::{Compiler, Origin};
 
-    const ALL: [Part; 5] = [Part::Build, Part::Kernel, Part::Tests, Part::LoadTool, Part::Lints];
+    const ALL: [Part; 6] = [Part::Build, Part::Kernel, Part::Tests, Part::LoadTool, Part::Page, Part::Lints];
 
     fn distribution(llvm: u32, prefix: Option<&str>) -> Compiler {
         Compiler {
