@@ -1,5 +1,6 @@
 //! Every query of every panel, rule and alert against a real Prometheus that watches a lab under celebrity load.
 
+use lab_tests::build::sized;
 use lab_tests::dashboards::{Dashboard, Query};
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options};
@@ -37,6 +38,26 @@ async fn every_query_of_dashboards_rules_and_alerts_answers_under_celebrity_load
     the_metrics_are_those_documented(&lab).await;
     the_alert_resolves(&lab, &prometheus).await;
     drop(load);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uniform_load_fires_nothing() {
+    let name = "uniform_load_fires_nothing";
+    if !kernel::available(name) || !prometheus::available(name, "prometheus") {
+        return;
+    }
+    let lab = Lab::start(Options { probe: true, ..Options::default() }).await;
+    let prometheus = Prometheus::start(&lab).await;
+    let mut load = lab.load_started(&["run", "uniform", "--duration", sized("15", "300")]);
+    while load.is_running() {
+        let alerts = prometheus.api("alerts", &[]).await.unwrap();
+        let firing = alerts["alerts"].as_array().unwrap().iter().find(|alert| alert["state"] == "firing");
+        assert_eq!(firing, None);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let balanced =
+        prometheus.series("max_over_time(hot_partition_state{state=\"balanced\"}[10m])", true).await.unwrap();
+    assert!(balanced.iter().any(|series| numbers(series) == [1.0]), "there was a verdict: {balanced:?}");
 }
 
 /// HotPartition fires within half a minute of load, names key and shard, and fires for no other shard.
