@@ -2,6 +2,7 @@
 //! bounded memory, whoever answered.
 
 use hotspot::counter::{Count, KeyCounter, Limits, largest};
+use hotspot::merge::Summary;
 use hotspot::striped::Striped;
 use hotspot::window::{Access, Window};
 use parking_lot::Mutex;
@@ -60,6 +61,11 @@ impl KeyCounts {
     /// The `n` largest by lower bound, largest first.
     pub(crate) fn top(&self, n: usize) -> Vec<Count<Key>> {
         largest(self.stripes.iter().flat_map(|stripe| stripe.lock().totals.top(n)).collect(), n)
+    }
+
+    /// The `n` largest, and a bound for all others.
+    pub(crate) fn summary(&self, n: usize) -> Summary<Key> {
+        Summary::joined(self.stripes.iter().map(|stripe| stripe.lock().totals.summary(n)), n)
     }
 
     /// How many shards keys have their homes on.

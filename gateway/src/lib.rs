@@ -6,7 +6,8 @@
 //! through `flight` to everybody who waits. A write goes `data` → `upstream`, then makes the `cache` forget and has
 //! `replicas` bring the copies up to date. `key_counts` counts what clients ask for, `loads` what the shards were sent, with
 //! the verdict on it; `mitigation` has the switches, finds the hot keys once a second, chooses by itself when asked to,
-//! and ranks what could be done; `admin` and `overview` answer the rest.
+//! and ranks what could be done; `hot_keys_api` tells the counts to whoever merges several gateways; `admin` and `overview`
+//! answer the rest.
 //!
 //! One runtime a core serves its own connections with its own client to the shards; cache and statistics are shared.
 
@@ -24,6 +25,7 @@ mod cache_model;
 mod data;
 mod entries;
 mod flight;
+mod hot_keys_api;
 mod in_flight;
 mod key_counts;
 mod loads;

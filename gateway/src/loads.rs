@@ -18,6 +18,9 @@ const STRIPES: usize = 8;
 /// lab's, 3 MiB with the longest.
 const SECOND: Limits = Limits { exact_keys: 64, sketch_keys: 16 };
 
+/// Keys of a shard that whoever merges several gateways is told of each window.
+const KEYS_TOLD: usize = 8;
+
 /// Counts of all cores, and what was made of them.
 pub(crate) struct Loads {
     /// One window a shard in each stripe.
@@ -30,6 +33,8 @@ pub(crate) struct Loads {
 struct Judge {
     detector: Detector<Key>,
     verdict: Verdict<Key>,
+    /// The last full second and the last ten, as they were judged.
+    judged: [Observation<Key>; 2],
     /// The second in which it was judged last.
     second: u64,
 }
@@ -37,7 +42,12 @@ struct Judge {
 impl Judge {
     fn new(shards: usize, second: u64) -> Self {
         let (mut detector, nothing) = (Detector::default(), Observation::new(shards));
-        Self { verdict: detector.observe(&nothing, &nothing), detector, second }
+        Self {
+            verdict: detector.observe(&nothing, &nothing),
+            detector,
+            judged: [nothing.clone(), nothing],
+            second,
+        }
     }
 }
 
@@ -77,7 +87,13 @@ impl Loads {
         if judge.verdict.state != before {
             tracing::info!(state = %judge.verdict.state, %before, "{}", judge.verdict.sentence);
         }
+        judge.judged = [second, ten].map(|window| window.largest_keys(KEYS_TOLD));
         Some(judge.verdict.clone())
+    }
+
+    /// The last full second and the last ten, as they were judged: of each shard its largest keys.
+    pub(crate) fn judged(&self) -> [Observation<Key>; 2] {
+        self.judge.lock().judged.clone()
     }
 
     /// The newest verdict.

@@ -8,7 +8,7 @@ use service::problem::{method_not_allowed, no_such_route};
 use std::sync::Arc;
 
 use crate::app::Core;
-use crate::{admin, data, mitigation, origin, overview};
+use crate::{admin, data, hot_keys_api, mitigation, origin, overview};
 
 /// What spans of reads are called.
 pub(crate) const GET_DATA: &str = "GET /data/{key}";
@@ -24,6 +24,7 @@ pub fn router(core: Arc<Core>) -> Router {
             "/admin/mitigation",
             post(mitigation::api::change).layer(traced("POST /admin/mitigation")).get(mitigation::api::show),
         )
+        .route("/admin/hot-keys", get(hot_keys_api::show))
         .route("/admin/what-if", get(mitigation::what_if::show))
         .route("/admin/reset", post(admin::reset).layer(traced("POST /admin/reset")))
         .route("/admin/shard-mapping/{key}", get(admin::shard_mapping))

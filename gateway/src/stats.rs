@@ -171,6 +171,13 @@ impl Stats {
         &self.keys
     }
 
+    /// When the process started, in unix seconds, and the requests since the last reset.
+    pub(crate) fn asked(&self) -> (f64, u64) {
+        let at_reset = self.at_reset.lock();
+        let figures = self.figures().since(&at_reset);
+        (self.started_at, figures.hits + figures.misses + figures.coalesced + figures.sets)
+    }
+
     /// What the shards were sent.
     pub(crate) fn loads(&self) -> &Arc<Loads> {
         &self.loads

@@ -7,10 +7,13 @@
 //! that place and inherits what the cell held as its error. A count is then never too low and at most `error` too high,
 //! and `error` is at most `total / sketch_keys`.
 
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::ops::RangeInclusive;
 use topk::FilteredSpaceSaving;
+
+use crate::merge::Summary;
 
 /// How many keys a [`KeyCounter`] may hold; its memory is bounded by the larger of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub struct Limits {
 }
 
 /// One key's count and how much of it may belong to other keys: the truth is in `count - error ..= count`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count<K> {
     /// The key.
     pub key: K,
@@ -166,6 +169,22 @@ impl<K: Clone + Eq + Hash> KeyCounter<K> {
         }
         all.sort_unstable_by_key(|count| std::cmp::Reverse(count.sure()));
         all.into_iter().map(|c| Count { key: c.key.clone(), count: c.count, error: c.error }).collect()
+    }
+
+    /// The `n` largest by lower bound, in no order, and a bound for all others.
+    #[must_use]
+    pub fn summary(&self, n: usize) -> Summary<K> {
+        let mut held: Vec<_> = self.held().collect();
+        // A key that the sketch does not monitor has had no more than the least of those it does.
+        let not_held = if self.is_exact() { None } else { held.iter().map(|count| count.count).min() };
+        if n < held.len() {
+            held.select_nth_unstable_by_key(n, |count| std::cmp::Reverse(count.sure()));
+        }
+        let rest = held.split_off(n.min(held.len()));
+        let others_at_most = rest.iter().map(|count| count.count).chain(not_held).max().unwrap_or(0);
+        let keys = held.into_iter();
+        let keys = keys.map(|c| Count { key: c.key.clone(), count: c.count, error: c.error }).collect();
+        Summary { keys, others_at_most }
     }
 
     /// All keys held, in no order.

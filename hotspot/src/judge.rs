@@ -2,6 +2,8 @@
 
 use std::hash::Hash;
 
+use serde::{Deserialize, Serialize};
+
 use crate::counter::Count;
 use crate::skew::{Skew, Z, float, wilson};
 use crate::verdict::{Reason, State};
@@ -20,7 +22,7 @@ pub const BLAME: f64 = 0.5;
 const KEYS: usize = 4;
 
 /// What one window counted.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation<K> {
     /// Requests by shard.
     pub requests: Vec<u64>,
@@ -31,11 +33,12 @@ pub struct Observation<K> {
 }
 
 /// One key's requests on one shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyLoad<K> {
     /// The key.
     pub key: K,
     /// The shard that got them.
+    #[serde(rename = "shard_id")]
     pub shard: usize,
     /// How many it surely got (`count - error`).
     pub requests: u64,
@@ -77,6 +80,33 @@ impl<K: Clone + Eq + Hash + Ord> Observation<K> {
         let load = |count: Count<K>| KeyLoad { requests: count.sure(), key: count.key, shard };
         self.keys.extend(view.top(KEYS).into_iter().map(load));
         self.seconds = self.seconds.max(view.span().as_secs_f64());
+    }
+
+    /// Only the `n` largest keys of each shard.
+    #[must_use]
+    pub fn largest_keys(mut self, n: usize) -> Self {
+        self.keys.sort_unstable_by(|a, b| {
+            (a.shard, b.requests).cmp(&(b.shard, a.requests)).then_with(|| a.key.cmp(&b.key))
+        });
+        let mut of_shard = (0, 0);
+        self.keys.retain(|load| {
+            of_shard = if load.shard == of_shard.0 { (load.shard, of_shard.1 + 1) } else { (load.shard, 1) };
+            of_shard.1 <= n
+        });
+        self
+    }
+
+    /// Adds what another gateway counted in the same time. A key may be in both.
+    pub fn merge(&mut self, other: &Self) {
+        self.requests.resize(self.requests.len().max(other.requests.len()), 0);
+        self.requests.iter_mut().zip(&other.requests).for_each(|(sum, more)| *sum += more);
+        for load in &other.keys {
+            match self.keys.iter_mut().find(|mine| mine.shard == load.shard && mine.key == load.key) {
+                Some(mine) => mine.requests += load.requests,
+                None => self.keys.push(load.clone()),
+            }
+        }
+        self.seconds = self.seconds.max(other.seconds);
     }
 }
 
@@ -192,6 +222,22 @@ mod tests {
         let few: Observation<u8> =
             Observation { requests: vec![99, 0, 0, 0], keys: Vec::new(), seconds: 10.0 };
         assert_eq!(few.judge(), None);
+    }
+
+    #[test]
+    fn half_of_a_hot_key_at_each_gateway_is_a_hot_key() {
+        let load = |key, shard, requests| KeyLoad { key, shard, requests };
+        let keys = vec![load("c", 0, 300), load("a", 0, 280), load("b", 0, 270), load("d", 1, 90)];
+        let one = Observation { requests: vec![850, 90, 80, 80], keys, seconds: 1.0 };
+        let keys = vec![load("c", 0, 310), load("e", 0, 290), load("d", 1, 1)];
+        let other = Observation { requests: vec![860, 80, 80, 80], keys, seconds: 0.9 };
+        // Half of the excess of 1,160 is 580.
+        let mut both = one.clone().largest_keys(2);
+        assert_eq!(both.keys, [load("c", 0, 300), load("a", 0, 280), load("d", 1, 90)]);
+        both.merge(&other);
+        assert_eq!((both.requests.clone(), both.seconds), (vec![1_710, 170, 160, 160], 1.0));
+        assert!(both.keys.contains(&load("c", 0, 610)) && both.keys.contains(&load("d", 1, 91)));
+        assert_eq!(both.judge().unwrap().cause, cause(Reason::HotKey, 0, Some("c")));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! at the windows of all shards: [`skew`] gives the figures, [`judge`] state and reason, and out comes a
 //! [`verdict::Verdict`]. [`predict`] says what a key stream and a placement must produce, [`zipf_fit`] what stream it was,
 //! [`spread`] where load goes that is copied, forwarded or placed anew, and [`what_if`] ranks the mitigations for the load
-//! there is.
+//! there is. [`merge`] makes one list of what several gateways counted.
 //!
 //! Nothing here reads a clock: time is an argument. Nothing here does I/O.
 
@@ -15,6 +15,7 @@ pub mod detector;
 pub mod hot_keys;
 pub mod hot_set;
 pub mod judge;
+pub mod merge;
 pub mod predict;
 pub mod promotion;
 mod sentence;

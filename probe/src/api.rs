@@ -11,6 +11,7 @@ use probe_common::latency::Latency;
 use probe_common::requests::Reason;
 use probe_common::traffic::Traffic;
 use protocol::ErrorKind;
+use protocol::shard_urls::ShardUrl;
 use serde::Serialize;
 use service::problem::Problem;
 
@@ -43,8 +44,10 @@ pub struct ApiState {
     pub probe: Arc<Probe>,
     /// The way to a fresh comparison.
     pub asker: Asker,
-    /// The way to the shards' own metrics.
+    /// The way to what shards and gateways say themselves.
     pub stats: ShardStats,
+    /// The gateways, where any are to be asked.
+    pub gateways: Arc<[ShardUrl]>,
 }
 
 /// `/api/compare`.

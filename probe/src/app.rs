@@ -30,7 +30,7 @@ pub struct App {
     server: Server,
     metrics: Arc<Metrics>,
     probe: Arc<Probe>,
-    gateway: Option<ShardUrl>,
+    gateways: Vec<ShardUrl>,
     kernel_log: Option<KernelLog>,
 }
 
@@ -62,7 +62,7 @@ impl Config {
         for feature in api::features(&probe) {
             probe.metrics.feature(feature.feature, feature.enabled, feature.reason);
         }
-        Ok(App { server, metrics, probe: Arc::new(probe), gateway: self.gateway, kernel_log })
+        Ok(App { server, metrics, probe: Arc::new(probe), gateways: self.gateways, kernel_log })
     }
 
     fn attach(&self) -> Result<Attachment, ProbeError> {
@@ -107,10 +107,11 @@ impl App {
     /// # Errors
     /// When a thread, runtime or client cannot be had.
     pub fn start(self) -> Result<Started, StartError> {
-        let Self { server, metrics, probe, gateway, kernel_log } = self;
+        let Self { server, metrics, probe, gateways, kernel_log } = self;
         let shown = Arc::clone(&probe);
         metrics.before_exposition(move || shown.export());
-        let (watch, asker) = first_look(&probe, gateway)?;
+        let (watch, asker) = first_look(&probe, gateways.clone())?;
+        let gateways: Arc<[ShardUrl]> = gateways.into();
         let stats = ShardStats::new().map_err(ProbeError::from)?;
         let (health, tasks) = (server.health(), server.tasks());
         // Worker 0 takes them with it.
@@ -122,7 +123,12 @@ impl App {
                     drop(worker.tasks.spawn("kernel-log", kernel_log.run(tasks.stopping())));
                 }
             }
-            let state = ApiState { probe: Arc::clone(&probe), asker: asker.clone(), stats: stats.clone() };
+            let state = ApiState {
+                probe: Arc::clone(&probe),
+                asker: asker.clone(),
+                stats: stats.clone(),
+                gateways: Arc::clone(&gateways),
+            };
             routes::router(state, health.clone(), Arc::clone(&metrics))
         })?;
         Ok(started)
@@ -130,11 +136,11 @@ impl App {
 }
 
 /// Baselines before anybody is told that the probe is ready, as far as the shards are there.
-fn first_look(probe: &Arc<Probe>, gateway: Option<ShardUrl>) -> Result<(Watch, Asker), StartError> {
+fn first_look(probe: &Arc<Probe>, gateways: Vec<ShardUrl>) -> Result<(Watch, Asker), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = || ShardStats::new().map_err(ProbeError::from);
     let (watch, asker) = Watch::new(Arc::clone(probe), probe.shards.clone(), client()?);
-    let mut watch = watch.with_gateway(gateway);
+    let mut watch = watch.with_gateways(gateways);
     runtime.block_on(watch.first_look());
     // The client's connections belong to that runtime.
     watch.renew_client(client()?);

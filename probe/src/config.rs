@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use protocol::shard_urls::{ShardUrl, ShardUrls};
+use protocol::shard_urls::{ShardUrl, ShardUrls, ShardUrlsError};
 use service::args::{ProcessArgs, SettingError};
 
 use crate::feed::Links;
@@ -37,16 +37,20 @@ pub enum Command {
     Top(TopArgs),
 }
 
+/// Most gateways that are asked: each is asked twice a second.
+const MOST_GATEWAYS: usize = 64;
+
 /// The options of run and check.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
     /// The shards, http://host:port separated by commas; the position in the list is the shard's id
     #[arg(long, env = "SHARD_URLS", value_name = "URLS")]
     pub shard_urls: String,
-    /// The gateway, http://host:port: requests that reach a shard without it are then named
-    #[arg(long, env = "GATEWAY_URL", value_name = "URL")]
+    /// The gateway, http://host:port, or several separated by commas, then all there are: requests that reach a shard
+    /// without them are named
+    #[arg(long, env = "GATEWAY_URL", value_name = "URLS")]
     pub gateway_url: Option<String>,
-    /// The gateway as a browser finds it, for the live page's switches [default: GATEWAY_URL]
+    /// The gateway as a browser finds it, for the live page's switches [default: the first of GATEWAY_URL]
     #[arg(long, env = "PAGE_GATEWAY_URL", value_name = "URL")]
     pub page_gateway_url: Option<String>,
     /// The scenario starter (`load serve`) as a browser finds it [default: the live page starts none]
@@ -107,8 +111,8 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// The shards.
     pub shards: ShardUrls,
-    /// The gateway, where it is to be asked too.
-    pub gateway: Option<ShardUrl>,
+    /// The gateways that are to be asked too.
+    pub gateways: Vec<ShardUrl>,
     /// What the live page calls.
     pub links: Links,
     /// The cgroup to attach to; `None` asks the mount table.
@@ -126,16 +130,16 @@ impl TryFrom<RunArgs> for Config {
 
     fn try_from(args: RunArgs) -> Result<Self, SettingError> {
         let shards = shards(&args.shard_urls)?;
-        let gateway_url = args.gateway_url.as_deref().map(|url| one_url("GATEWAY_URL", url)).transpose()?;
+        let gateways = gateways(args.gateway_url.as_deref())?;
         let links = Links {
             gateway: link("PAGE_GATEWAY_URL", args.page_gateway_url)?
-                .or_else(|| gateway_url.as_ref().map(ToString::to_string)),
+                .or_else(|| gateways.first().map(ToString::to_string)),
             scenarios: link("PAGE_SCENARIOS_URL", args.page_scenarios_url)?,
         };
         Ok(Self {
             addr: SocketAddr::new(args.process.bind_address, args.port),
             workers: args.process.workers.unwrap_or(NonZeroUsize::MIN),
-            gateway: gateway_url,
+            gateways,
             links,
             cgroup: args.cgroup,
             switches: Switches {
@@ -164,7 +168,7 @@ impl Config {
         Ok(Self {
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             workers: NonZeroUsize::MIN,
-            gateway: gateway_url.map(|url| one_url("GATEWAY_URL", url)).transpose()?,
+            gateways: gateways(gateway_url)?,
             links: Links::default(),
             cgroup,
             switches: Switches { shards: shards.count().get(), ..Switches::default() },
@@ -180,6 +184,23 @@ fn shards(list: &str) -> Result<ShardUrls, SettingError> {
         ShardUrls::parse(list).map_err(|error| SettingError::new("SHARD_URLS", list, error.to_string()))?;
     targets::check(list, &shards)?;
     Ok(shards)
+}
+
+/// The gateways; none where the setting is not given.
+fn gateways(list: Option<&str>) -> Result<Vec<ShardUrl>, SettingError> {
+    let Some(list) = list else { return Ok(Vec::new()) };
+    let refused = |allowed: String| SettingError::new("GATEWAY_URL", list, allowed);
+    let urls = ShardUrls::parse(list).map_err(|error| {
+        refused(match error {
+            ShardUrlsError::Empty => "http://host:port, several separated by commas".to_owned(),
+            ShardUrlsError::Duplicate { url } => format!("every gateway once; `{url}` stands there twice"),
+            error @ ShardUrlsError::NotAPlainHttpUrl { .. } => error.to_string(),
+        })
+    })?;
+    if urls.iter().len() > MOST_GATEWAYS {
+        return Err(refused(format!("at most {MOST_GATEWAYS} gateways")));
+    }
+    Ok(urls.iter().cloned().collect())
 }
 
 /// An address for browsers, without a slash at its end. An empty text is none: compose files pass `${NAME:-}` on as that.
@@ -228,10 +249,12 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_is_one_plain_url() {
+    fn gateways_are_plain_urls() {
         let with = |url| config(&["--shard-urls", "http://a", "--gateway-url", url]);
-        assert_eq!(with("http://g:8000").unwrap().gateway.unwrap().to_string(), "http://g:8000");
-        for url in ["", "g:8000", "http://g,http://h", "http://g/stats"] {
+        let urls = |url| with(url).unwrap().gateways.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(urls("http://g:8000"), ["http://g:8000"]);
+        assert_eq!(urls("http://g:8000, http://h:8000"), ["http://g:8000", "http://h:8000"]);
+        for url in ["", "g:8000", "http://g,", "http://g,http://g", "http://g/stats"] {
             let error = with(url).unwrap_err().to_string();
             assert!(error.starts_with("GATEWAY_URL=") && error.lines().count() == 1, "{error}");
         }

@@ -16,6 +16,10 @@ use crate::shard_stats::ShardStats;
 use crate::source::Counters;
 use crate::verdict::Verdict;
 
+pub mod several;
+
+use self::several::Several;
+
 /// What the gateway says of itself in `/stats`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatewayReading {
@@ -27,20 +31,21 @@ pub struct GatewayReading {
     pub verdict: Option<Verdict>,
 }
 
-/// The gateway and what is known of each shard's requests from it.
+/// The gateway, or all there are, and what is known of each shard's requests from it.
 #[derive(Debug)]
 pub struct Gateway {
-    url: ShardUrl,
+    several: Several,
     shards: Vec<SentLedger>,
     verdict: Result<Verdict, String>,
 }
 
 impl Gateway {
-    /// A gateway in front of so many shards.
+    /// Gateways in front of so many shards.
     #[must_use]
-    pub fn new(url: ShardUrl, shards: usize) -> Self {
+    pub fn new(urls: Vec<ShardUrl>, shards: usize) -> Self {
+        let several = Several::new(urls, shards);
         let shards = (0..shards).map(|_| SentLedger::default()).collect();
-        Self { url, shards, verdict: Err("it has not been asked yet".to_owned()) }
+        Self { several, shards, verdict: Err("it has not been asked yet".to_owned()) }
     }
 
     /// Its verdict as last read, or why there is none.
@@ -74,7 +79,7 @@ impl Gateway {
         now: impl Fn() -> Duration,
         comparisons: &mut [Comparison],
     ) {
-        let reading = stats.gateway(&self.url).await;
+        let reading = self.several.sent(stats).await;
         let shards = self.shards.iter_mut().zip(brackets).zip(comparisons);
         for (id, ((ledger, bracket), comparison)) in (0..).zip(shards) {
             let Some(bracket) = bracket else { continue };
@@ -82,8 +87,18 @@ impl Gateway {
             let wider = Bracket { to: now(), kernel_after: after.requests.data(), ..bracket.clone() };
             ledger.observe(&wider, &of_shard(&reading, id), comparison);
         }
-        self.verdict =
-            reading.and_then(|reading| reading.verdict.ok_or_else(|| "its /stats have none".to_owned()));
+        if self.several.is_one() {
+            let verdict = |reading: GatewayReading| reading.verdict;
+            self.verdict =
+                reading.map(verdict).and_then(|found| found.ok_or_else(|| "its /stats have none".to_owned()));
+        }
+    }
+
+    /// Judges what several gateways sent together; to be called once a second. One gives its own verdict.
+    pub async fn judge(&mut self, stats: &ShardStats) {
+        if !self.several.is_one() {
+            self.verdict = self.several.judge(stats).await;
+        }
     }
 }
 

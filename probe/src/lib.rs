@@ -15,6 +15,7 @@ pub mod error;
 pub mod events_api;
 pub mod feed;
 pub mod gateway;
+pub mod gateways_api;
 pub mod hot_keys;
 pub mod kernel_log;
 pub mod keys_api;

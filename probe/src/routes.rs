@@ -10,7 +10,7 @@ use service::problem;
 
 use crate::api::{self, ApiState};
 use crate::events_api::{self, EventsState};
-use crate::{keys_api, latency_api, page, verdict_api};
+use crate::{gateways_api, keys_api, latency_api, page, verdict_api};
 
 /// All routes.
 pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router {
@@ -30,6 +30,7 @@ fn api(state: ApiState) -> Router {
         .route("/status", get(api::status))
         .route("/api/compare", get(api::compare))
         .route("/api/shards", get(api::shards))
+        .route("/api/gateways", get(gateways_api::gateways))
         .route("/api/keys", get(keys_api::keys))
         .route("/api/latency", get(latency_api::latency))
         .route("/api/verdict", get(verdict_api::verdict))

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::app_metrics::AppMetrics;
 use crate::gateway::GatewayReading;
+use crate::gateway::several::GatewayKeys;
 use crate::hot_keys::{AppKeys, HotKey, KeyReading};
 use crate::reconcile::AppReading;
 use crate::signal::keys;
@@ -112,6 +113,14 @@ impl ShardStats {
         Ok(GatewayReading { started_at: body.started_at, sent, verdict })
     }
 
+    /// What the gateway at `url` counted by key, for the merge with others.
+    ///
+    /// # Errors
+    /// Why there is no reading, in a few words.
+    pub async fn hot_keys(&self, url: &ShardUrl) -> Result<GatewayKeys, String> {
+        self.json(url, "/admin/hot-keys").await
+    }
+
     /// A shard's own metrics, with the moment they came. A shard is asked once at a time: all who wait meanwhile share
     /// the next answer.
     ///
@@ -161,7 +170,7 @@ impl ShardStats {
 }
 
 /// A key under the name it has in the kernel's table: long ones are not kept whole there.
-fn as_in_kernel(key: String) -> String {
+pub(crate) fn as_in_kernel(key: String) -> String {
     Key::new(&key).map_or(key, |key| keys::name_of(&key))
 }
 

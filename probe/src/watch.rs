@@ -105,10 +105,10 @@ impl Watch {
         (watch, Asker(sender))
     }
 
-    /// Asks the gateway at this URL too.
+    /// Asks these gateways too: all there are, or none.
     #[must_use]
-    pub fn with_gateway(self, url: Option<ShardUrl>) -> Self {
-        let gateway = url.map(|url| Gateway::new(url, self.ledgers.len()));
+    pub fn with_gateways(self, urls: Vec<ShardUrl>) -> Self {
+        let gateway = (!urls.is_empty()).then(|| Gateway::new(urls, self.ledgers.len()));
         Self { gateway, ..self }
     }
 
@@ -281,6 +281,9 @@ impl Watch {
         if let Some(gateway) = &mut self.gateway {
             let read = |shard| counters(probe, shard);
             gateway.compare(stats, &brackets, read, || start.elapsed(), &mut shards).await;
+            if judged.is_some() {
+                gateway.judge(stats).await;
+            }
         }
         if let Some(kernel) = judged {
             let gateway = self.gateway.as_ref().map(Gateway::verdict);

@@ -64,11 +64,7 @@ impl Lab {
         for process in &mut shards {
             shard_addrs.push(process.ready().await);
         }
-        let urls = urls(&shard_addrs);
-        let mut settings = vec![("PORT", "0".to_owned()), ("SHARD_URLS", urls)];
-        settings.extend(options.gateway.clone());
-        let mut gateway = Process::start("gateway", &[], &settings);
-        let gateway_addr = gateway.ready().await;
+        let (gateway, gateway_addr) = gateway(&shard_addrs, &options).await;
         let client = client();
         let mut lab =
             Self { shards, shard_addrs, gateway, gateway_addr, probe: None, client, options, _turn: turn };
@@ -96,6 +92,11 @@ impl Lab {
     pub async fn start_probe_with(&mut self, settings: &[(&'static str, String)]) {
         self.options.probe_settings = settings.to_vec();
         self.start_probe().await;
+    }
+
+    /// Starts another gateway in front of the same shards.
+    pub async fn start_gateway(&self) -> (Process, SocketAddr) {
+        gateway(&self.shard_addrs, &self.options).await
     }
 
     /// Ends a shard by `signal` and starts it again on the same port.
@@ -223,7 +224,13 @@ impl Lab {
     /// Starts the load generator.
     #[must_use]
     pub fn load_started(&self, args: &[&str]) -> Load {
-        let gateway = format!("http://{}", self.gateway_addr);
+        Self::load_at(self.gateway_addr, args)
+    }
+
+    /// Starts one against another gateway.
+    #[must_use]
+    pub fn load_at(gateway: SocketAddr, args: &[&str]) -> Load {
+        let gateway = format!("http://{gateway}");
         let args = [args, &["--gateway", &gateway, "--json", "-"]].concat();
         Load(Process::start("load", &args, &[]))
     }
@@ -282,6 +289,14 @@ fn shard(id: usize, port: u16, options: &Options) -> Process {
     settings.retain(|(name, _)| !options.shard.iter().any(|(other, _)| other == name));
     settings.extend(options.shard.clone());
     Process::start("shard", &[], &settings)
+}
+
+async fn gateway(shards: &[SocketAddr], options: &Options) -> (Process, SocketAddr) {
+    let mut settings = vec![("PORT", "0".to_owned()), ("SHARD_URLS", urls(shards))];
+    settings.extend(options.gateway.clone());
+    let mut gateway = Process::start("gateway", &[], &settings);
+    let addr = gateway.ready().await;
+    (gateway, addr)
 }
 
 fn urls(addrs: &[SocketAddr]) -> String {

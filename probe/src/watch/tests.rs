@@ -131,7 +131,7 @@ async fn a_shard_at_anothers_address_has_no_verdict_of_its_own() {
 async fn the_kernels_keys_are_read_before_the_gateway_is_waited_for() {
     let (shard, _) = stub(SHARD);
     let (gateway, asked) = stub(GATEWAY);
-    let gateway = ShardUrls::parse(&gateway).unwrap().iter().next().cloned();
+    let gateways = ShardUrls::parse(&gateway).unwrap().iter().cloned().collect();
     let mut kernel = Kernel::of(1);
     let (reads, too_late) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (count, late) = (Arc::clone(&reads), Arc::clone(&too_late));
@@ -140,7 +140,7 @@ async fn the_kernels_keys_are_read_before_the_gateway_is_waited_for() {
         late.fetch_add(asked.load(Ordering::SeqCst), Ordering::SeqCst);
     });
     let (watch, _metrics) = watch(&shard, Box::new(kernel));
-    let mut watch = watch.with_gateway(gateway);
+    let mut watch = watch.with_gateways(gateways);
     watch.look_up().await;
     let snapshot = watch.compare().await;
     assert!(snapshot.shards[0].app.is_some() || snapshot.shards[0].cause_kind == Some(CauseKind::Baseline));

@@ -101,7 +101,12 @@ pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
             if let Some(watch) = background.lock().take() {
                 drop(worker.tasks.spawn("watch", watch.run(tasks.stopping())));
             }
-            let state = ApiState { probe: Arc::clone(&probe), asker: asker.clone(), stats: stats.clone() };
+            let state = ApiState {
+                probe: Arc::clone(&probe),
+                asker: asker.clone(),
+                stats: stats.clone(),
+                gateways: Arc::new([]),
+            };
             routes::router(state, health.clone(), Arc::clone(&metrics))
         })
         .unwrap();

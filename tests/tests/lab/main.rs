@@ -4,6 +4,7 @@
 //! - `keys`: the same key by key, and the hottest of a million keys found in fixed memory
 //! - `k6`: every k6 script runs, has the load generator's facts, and is counted alike by k6, gateway and shards
 //! - `bypass`: what reaches a shard without the gateway is named
+//! - `gateways`: two gateways side by side are counted and judged as one
 //! - `hot_keys`: kernel and application call the same keys hot
 //! - `baselines`: the same through resets, a shard's restart and a probe's restart
 //! - `replication`: copies, and what is sent for them, are counted alike by gateway, shards and kernel
@@ -33,6 +34,7 @@ mod capacity;
 mod churn;
 mod cost;
 mod exactness;
+mod gateways;
 mod hot_keys;
 mod k6;
 mod keys;

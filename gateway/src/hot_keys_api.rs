@@ -1,0 +1,41 @@
+//! `GET /admin/hot-keys`: this gateway's counts in the form that whoever sees several gateways can merge.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use hotspot::judge::Observation;
+use hotspot::merge::Summary;
+use protocol::Key;
+use serde::Serialize;
+use std::sync::Arc;
+
+use crate::app::Core;
+use crate::error::Error;
+
+/// Keys that are listed. With the longest keys and the worst escapes these are 0.8 MiB, less than a reader must take.
+const LISTED: usize = 256;
+
+/// The body of the answer.
+#[derive(Serialize)]
+struct HotKeys {
+    started_at: f64,
+    requests: u64,
+    #[serde(flatten)]
+    summary: Summary<Key>,
+    second: Observation<Key>,
+    ten: Observation<Key>,
+}
+
+pub(crate) async fn show(State(core): State<Arc<Core>>) -> Response {
+    // Ranking many keys takes milliseconds, which requests on this core shall not wait for.
+    let shared = Arc::clone(&core.shared);
+    let counted = tokio::task::spawn_blocking(move || {
+        let [second, ten] = shared.stats.loads().judged();
+        let (started_at, requests) = shared.stats.asked();
+        HotKeys { started_at, requests, summary: shared.stats.keys().summary(LISTED), second, ten }
+    });
+    match counted.await {
+        Ok(hot_keys) => Json(hot_keys).into_response(),
+        Err(_) => core.refuse(Error::Internal { what: "the counts cannot be read" }),
+    }
+}
