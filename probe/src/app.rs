@@ -18,6 +18,7 @@ use crate::kernel_log::KernelLog;
 use crate::metrics::ProbeMetrics;
 use crate::pin::folder::Folder;
 use crate::pin::{Counting, Identity, PinnedSet};
+use crate::pods::Pods;
 use crate::probe::Probe;
 use crate::shard_stats::ShardStats;
 use crate::source::KernelSource;
@@ -31,6 +32,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     probe: Arc<Probe>,
     gateways: Vec<ShardUrl>,
+    pods: Option<Pods>,
     kernel_log: Option<KernelLog>,
 }
 
@@ -52,6 +54,8 @@ impl Config {
     /// When the port is taken, or the programs cannot be had.
     pub fn build(self) -> Result<App, StartError> {
         let server = Server::bind(self.addr, self.workers)?;
+        let pods = |settings| Pods::new(settings, self.shards.iter().len());
+        let pods = self.pods.clone().map(pods).transpose().map_err(ProbeError::Pods)?;
         let metrics = Arc::new(Metrics::default());
         let probe_metrics = ProbeMetrics::register(&metrics, self.shards.count().get())?;
         let Attachment { source, programs, kernel_log, cgroup, statistics, counting } = self.attach()?;
@@ -62,7 +66,7 @@ impl Config {
         for feature in api::features(&probe) {
             probe.metrics.feature(feature.feature, feature.enabled, feature.reason);
         }
-        Ok(App { server, metrics, probe: Arc::new(probe), gateways: self.gateways, kernel_log })
+        Ok(App { server, metrics, probe: Arc::new(probe), gateways: self.gateways, pods, kernel_log })
     }
 
     fn attach(&self) -> Result<Attachment, ProbeError> {
@@ -107,18 +111,21 @@ impl App {
     /// # Errors
     /// When a thread, runtime or client cannot be had.
     pub fn start(self) -> Result<Started, StartError> {
-        let Self { server, metrics, probe, gateways, kernel_log } = self;
+        let Self { server, metrics, probe, gateways, mut pods, kernel_log } = self;
         let shown = Arc::clone(&probe);
         metrics.before_exposition(move || shown.export());
-        let (watch, asker) = first_look(&probe, gateways.clone())?;
+        let (watch, asker) = first_look(&probe, gateways.clone(), pods.as_mut())?;
         let gateways: Arc<[ShardUrl]> = gateways.into();
         let stats = ShardStats::new().map_err(ProbeError::from)?;
         let (health, tasks) = (server.health(), server.tasks());
         // Worker 0 takes them with it.
-        let background = Mutex::new(Some((watch, kernel_log)));
+        let background = Mutex::new(Some((watch, pods, kernel_log)));
         let started = server.start(move |worker| {
-            if let Some((watch, kernel_log)) = background.lock().take() {
+            if let Some((watch, pods, kernel_log)) = background.lock().take() {
                 drop(worker.tasks.spawn("watch", watch.run(tasks.stopping())));
+                if let Some(pods) = pods {
+                    drop(worker.tasks.spawn("pods", pods.run(tasks.stopping())));
+                }
                 if let Some(kernel_log) = kernel_log {
                     drop(worker.tasks.spawn("kernel-log", kernel_log.run(tasks.stopping())));
                 }
@@ -136,13 +143,23 @@ impl App {
 }
 
 /// Baselines before anybody is told that the probe is ready, as far as the shards are there.
-fn first_look(probe: &Arc<Probe>, gateways: Vec<ShardUrl>) -> Result<(Watch, Asker), StartError> {
+fn first_look(
+    probe: &Arc<Probe>,
+    gateways: Vec<ShardUrl>,
+    mut pods: Option<&mut Pods>,
+) -> Result<(Watch, Asker), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = || ShardStats::new().map_err(ProbeError::from);
     let (watch, asker) = Watch::new(Arc::clone(probe), probe.shards.clone(), client()?);
-    let mut watch = watch.with_gateways(gateways);
-    runtime.block_on(watch.first_look());
-    // The client's connections belong to that runtime.
+    let mut watch = watch.with_gateways(gateways).with_pods(pods.as_deref().map(Pods::known));
+    runtime.block_on(async {
+        if let Some(pods) = pods.as_deref_mut() {
+            pods.refresh().await;
+        }
+        watch.first_look().await;
+    });
+    // The clients' connections belong to that runtime.
     watch.renew_client(client()?);
+    pods.map_or(Ok(()), Pods::renew_client).map_err(ProbeError::Pods)?;
     Ok((watch, asker))
 }

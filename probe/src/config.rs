@@ -10,6 +10,7 @@ use service::args::{ProcessArgs, SettingError};
 
 use crate::feed::Links;
 use crate::pin::unpin::UnpinArgs;
+use crate::pods::{PodArgs, PodSettings};
 use crate::targets;
 use crate::view::args::{ReconcileArgs, TopArgs};
 
@@ -77,6 +78,9 @@ pub struct RunArgs {
     /// it [default: nothing stays behind]
     #[arg(long, env = "PIN", value_name = "DIR")]
     pub pin: Option<PathBuf>,
+    /// Shards that are pods
+    #[command(flatten)]
+    pub pods: PodArgs,
     /// What all processes share
     #[command(flatten)]
     pub process: ProcessArgs,
@@ -113,6 +117,8 @@ pub struct Config {
     pub shards: ShardUrls,
     /// The gateways that are to be asked too.
     pub gateways: Vec<ShardUrl>,
+    /// Where to find the shards, where they are pods.
+    pub pods: Option<PodSettings>,
     /// What the live page calls.
     pub links: Links,
     /// The cgroup to attach to; `None` asks the mount table.
@@ -140,6 +146,7 @@ impl TryFrom<RunArgs> for Config {
             addr: SocketAddr::new(args.process.bind_address, args.port),
             workers: args.process.workers.unwrap_or(NonZeroUsize::MIN),
             gateways,
+            pods: args.pods.checked()?,
             links,
             cgroup: args.cgroup,
             switches: Switches {
@@ -169,6 +176,7 @@ impl Config {
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             workers: NonZeroUsize::MIN,
             gateways: gateways(gateway_url)?,
+            pods: None,
             links: Links::default(),
             cgroup,
             switches: Switches { shards: shards.count().get(), ..Switches::default() },

@@ -29,6 +29,9 @@ pub enum ProbeError {
     /// The client for the shards' `/stats` could not be set up.
     #[error("the client for the shards' /stats cannot be set up: {0}")]
     Client(#[from] reqwest::Error),
+    /// The client for the Kubernetes API could not be set up.
+    #[error("the client for the Kubernetes API cannot be set up: {0}")]
+    Pods(String),
     /// The kernel's log buffer is not there.
     #[error("KERNEL_LOG=on, but the kernel object has no log: {0}")]
     KernelLog(#[from] aya_log::Error),

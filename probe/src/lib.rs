@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod object;
 pub mod page;
 pub mod pin;
+pub mod pods;
 pub mod ports;
 pub mod preflight;
 pub mod privileges;

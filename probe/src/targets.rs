@@ -1,4 +1,5 @@
-//! Which address and port is which shard: `SHARD_URLS`, resolved again and again, as containers come back elsewhere.
+//! Which address and port is which shard: `SHARD_URLS`, resolved again and again, as containers come back elsewhere; or
+//! what [`pods`](crate::pods) found.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +29,9 @@ pub struct Target {
     pub problem: Option<String>,
 }
 
+/// One shard's addresses as somebody gave them, or why there are none.
+pub type Lookup = Result<Vec<SocketAddr>, String>;
+
 /// Refuses more shards than the kernel's maps have room for.
 ///
 /// # Errors
@@ -49,7 +53,7 @@ pub async fn resolve(urls: &ShardUrls) -> Targets {
     assemble(futures_util::future::join_all(lookups).await)
 }
 
-async fn lookup(url: &ShardUrl) -> Result<Vec<SocketAddr>, String> {
+async fn lookup(url: &ShardUrl) -> Lookup {
     let host = url.host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, url.port)]);
@@ -60,7 +64,9 @@ async fn lookup(url: &ShardUrl) -> Result<Vec<SocketAddr>, String> {
     }
 }
 
-fn assemble(lookups: Vec<Result<Vec<SocketAddr>, String>>) -> Targets {
+/// One target of each, in order of id.
+#[must_use]
+pub fn assemble(lookups: Vec<Lookup>) -> Targets {
     let mut targets = Targets::default();
     for (shard, lookup) in (0..).zip(lookups) {
         let mut target = Target::default();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use protocol::shard_urls::{ShardUrl, ShardUrls};
+use tokio::sync::watch::Receiver;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +17,7 @@ use crate::reconcile::cause::Cause;
 use crate::reconcile::{Comparison, Ledger};
 use crate::shard_stats::ShardStats;
 use crate::source::SourceError;
-use crate::targets::{self, Target, Targets};
+use crate::targets::{self, Lookup, Target, Targets};
 
 mod bracket;
 mod keys;
@@ -69,6 +70,8 @@ pub struct Watch {
     judge: Judge,
     /// What the last comparison read, for the feed.
     seen: Vec<Option<Seen>>,
+    /// Where the shards are, where they are pods.
+    pods: Option<Receiver<Vec<Lookup>>>,
     /// What the kernel has taken.
     targets: Targets,
     /// Per shard, why some of its addresses are not watched.
@@ -97,6 +100,7 @@ impl Watch {
             gateway: None,
             judge: Judge::default(),
             seen: Vec::new(),
+            pods: None,
             targets,
             blind,
             questions,
@@ -110,6 +114,12 @@ impl Watch {
     pub fn with_gateways(self, urls: Vec<ShardUrl>) -> Self {
         let gateway = (!urls.is_empty()).then(|| Gateway::new(urls, self.ledgers.len()));
         Self { gateway, ..self }
+    }
+
+    /// Takes the shards' addresses from here instead of their names.
+    #[must_use]
+    pub fn with_pods(self, pods: Option<Receiver<Vec<Lookup>>>) -> Self {
+        Self { pods, ..self }
     }
 
     /// The first look: watches what can be found and waits for the baselines that can be had quickly.
@@ -177,7 +187,10 @@ impl Watch {
 
     /// Finds the shards' addresses and has the kernel watch them.
     async fn look_up(&mut self) {
-        let targets = targets::resolve(&self.shards).await;
+        let targets = match &self.pods {
+            Some(pods) => targets::assemble(pods.borrow().clone()),
+            None => targets::resolve(&self.shards).await,
+        };
         if targets == self.targets {
             return;
         }
@@ -243,14 +256,16 @@ impl Watch {
     /// One bracket of every shard, all at once.
     async fn compare(&mut self) -> Snapshot {
         let (probe, stats, start) = (&self.probe, &self.stats, self.start);
-        let looks = self
-            .shards
-            .iter()
-            .zip(&self.hot_keys)
-            .map(|(url, hot_keys)| bracket(probe, stats, url, start, |now| hot_keys.is_due(now)));
+        let looks = self.shards.iter().zip(&self.hot_keys).zip(&self.blind);
+        let looks = looks.map(|((url, hot_keys), blind)| async move {
+            // Of a shard that is not wholly watched the kernel's counts tell nothing, so it is not asked either: it may
+            // be one of many nodes' that are all watched.
+            if blind.is_some() {
+                return None;
+            }
+            bracket(probe, stats, url, start, |now| hot_keys.is_due(now)).await
+        });
         let looks = futures_util::future::join_all(looks).await;
-        // Of a shard that is not wholly watched the kernel's counts tell nothing.
-        let looks = looks.into_iter().zip(&self.blind).map(|(look, blind)| look.filter(|_| blind.is_none()));
         let (mut brackets, mut keys, mut seen) = (Vec::new(), Vec::new(), Vec::new());
         for look in looks {
             seen.push(look.as_ref().map(|look| Seen::of(&look.bracket, look.latency)));

@@ -8,6 +8,7 @@
 //! - `latency`: latencies against the clocks of a server and a client
 //! - `connections`: connections against those that were made
 //! - `pin`: probes that come and go while the kernel counts on
+//! - `pods`: shards that are pods, found through the Kubernetes API
 //! - `folder`: whose the folder of a pinned set is
 //! - `stats`: the probe on itself
 //! - `reconcile`: `probe reconcile` over a list of counters and over the kernel's
@@ -27,6 +28,7 @@ mod keys;
 mod latency;
 mod live;
 mod pin;
+mod pods;
 mod privileges;
 mod process;
 mod program;

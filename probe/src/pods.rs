@@ -1,0 +1,208 @@
+//! Shards that are pods: their addresses by label from the Kubernetes API, asked again and again.
+//!
+//! The names in `SHARD_URLS` are asked for statistics all the same. What the kernel is to count are the addresses of the
+//! pods on this node: a pod's packets pass its own node's probe and no other.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hyper::Uri;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use service::args::SettingError;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::targets::Lookup;
+
+mod api;
+mod list;
+
+use self::api::Api;
+
+/// How often the API is asked.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// How often the same trouble is named.
+const COMPLAINT_PERIOD: Duration = Duration::from_secs(60);
+
+/// Where Kubernetes puts what a pod needs to ask it.
+const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The options for shards that are pods.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PodArgs {
+    /// The shards are the pods with these labels, such as app.kubernetes.io/component=shard; their numbers (of a
+    /// StatefulSet) are the shards' ids [default: the addresses of the names in SHARD_URLS]
+    #[arg(long, env = "KUBERNETES_SELECTOR", value_name = "LABELS")]
+    pub kubernetes_selector: Option<String>,
+    /// The namespace of those pods [default: the probe's own]
+    #[arg(long, env = "KUBERNETES_NAMESPACE", value_name = "NAME")]
+    pub kubernetes_namespace: Option<String>,
+    /// Only the pods on this node [default: on any]
+    #[arg(long, env = "NODE_NAME", value_name = "NODE")]
+    pub node_name: Option<String>,
+    /// The Kubernetes API's host; Kubernetes sets this and the next one in every pod
+    #[arg(long, env = "KUBERNETES_SERVICE_HOST", value_name = "HOST")]
+    pub kubernetes_service_host: Option<String>,
+    /// The Kubernetes API's port
+    #[arg(long, env = "KUBERNETES_SERVICE_PORT", default_value_t = 443, value_name = "PORT")]
+    pub kubernetes_service_port: u16,
+    /// Folder with `token`, `ca.crt` and `namespace` of the probe's service account
+    #[arg(long, env = "KUBERNETES_ACCOUNT", default_value = ACCOUNT, value_name = "DIR")]
+    pub kubernetes_account: PathBuf,
+}
+
+/// Which pods, and whom to ask for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodSettings {
+    uri: Uri,
+    account: PathBuf,
+    ca: Vec<u8>,
+    /// Where the pods are, in words.
+    place: String,
+}
+
+impl PodArgs {
+    /// The settings; `None` where the shards are no pods.
+    ///
+    /// # Errors
+    /// When the API cannot be asked: names what is missing.
+    pub fn checked(self) -> Result<Option<PodSettings>, SettingError> {
+        let Some(selector) = self.kubernetes_selector.filter(|selector| !selector.is_empty()) else {
+            return Ok(None);
+        };
+        let Some(host) = self.kubernetes_service_host.filter(|host| !host.is_empty()) else {
+            let allowed =
+                "the API's host; in a pod Kubernetes sets it, elsewhere leave KUBERNETES_SELECTOR out";
+            return Err(SettingError::new("KUBERNETES_SERVICE_HOST", "", allowed));
+        };
+        let account = self.kubernetes_account;
+        let refused =
+            |why: String| SettingError::new("KUBERNETES_ACCOUNT", account.display().to_string(), why);
+        let read = |name: &str| {
+            let allowed = |error| format!("a folder with token, ca.crt and namespace; {name}: {error}");
+            std::fs::read(account.join(name)).map_err(|error| refused(allowed(error)))
+        };
+        let namespace = match self.kubernetes_namespace.filter(|name| !name.is_empty()) {
+            Some(name) => name,
+            None => String::from_utf8_lossy(&read("namespace")?).trim().to_owned(),
+        };
+        let ca = read("ca.crt")?;
+        read("token")?;
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let brackets = host.contains(':') && !host.starts_with('[');
+        let host = if brackets { format!("[{host}]") } else { host };
+        // Version 0: what the API server has in memory will do.
+        let mut uri = format!(
+            "https://{host}:{}/api/v1/namespaces/{}/pods?resourceVersion=0&labelSelector={}",
+            self.kubernetes_service_port,
+            encoded(&namespace),
+            encoded(&selector)
+        );
+        let node = self.node_name.filter(|node| !node.is_empty());
+        if let Some(node) = &node {
+            uri = format!("{uri}&fieldSelector={}", encoded(&format!("spec.nodeName={node}")));
+        }
+        let uri = uri.parse().map_err(|error| {
+            SettingError::new("KUBERNETES_SERVICE_HOST", host, format!("a host name or address; {error}"))
+        })?;
+        let place = node.map_or_else(|| format!("in {namespace}"), |node| format!("on node {node}"));
+        let settings = PodSettings { uri, account: account.clone(), ca, place };
+        settings.api().map_err(|why| refused(format!("a folder whose ca.crt can be used: {why}")))?;
+        Ok(Some(settings))
+    }
+}
+
+impl PodSettings {
+    fn api(&self) -> Result<Api, String> {
+        Api::new(self.uri.clone(), &self.ca, self.account.join("token"))
+    }
+}
+
+/// Keeps the shards' addresses as the API last told them.
+pub struct Pods {
+    settings: PodSettings,
+    api: Api,
+    shards: usize,
+    known: watch::Sender<Vec<Lookup>>,
+    heard: bool,
+    complained: Option<(String, Instant)>,
+}
+
+impl Pods {
+    /// Knows nothing yet.
+    ///
+    /// # Errors
+    /// When there can be no client.
+    pub fn new(settings: PodSettings, shards: usize) -> Result<Self, String> {
+        let api = settings.api()?;
+        let nothing = vec![Err("the Kubernetes API was not asked yet".to_owned()); shards];
+        Ok(Self { settings, api, shards, known: watch::Sender::new(nothing), heard: false, complained: None })
+    }
+
+    /// What is known at any moment.
+    #[must_use]
+    pub fn known(&self) -> watch::Receiver<Vec<Lookup>> {
+        self.known.subscribe()
+    }
+
+    /// The same on another runtime: connections belong to the one they were made on.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn renew_client(&mut self) -> Result<(), String> {
+        self.api = self.settings.api()?;
+        Ok(())
+    }
+
+    /// Asks until `stopping`.
+    pub async fn run(mut self, stopping: CancellationToken) {
+        let mut ticks = tokio::time::interval(PERIOD);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => return,
+                _ = ticks.tick() => self.refresh().await,
+            }
+        }
+    }
+
+    /// Asks once. Without an answer the addresses stay as they were.
+    pub async fn refresh(&mut self) {
+        let list = match self.api.pods().await {
+            Ok(list) => list,
+            Err(why) => {
+                let problem = format!("no list of pods from the Kubernetes API: {why}");
+                if !self.heard {
+                    self.known.send_replace(vec![Err(problem.clone()); self.shards]);
+                }
+                self.complain(problem);
+                return;
+            }
+        };
+        self.heard = true;
+        let strangers = list.strangers(self.shards).join(", ");
+        if strangers.is_empty() {
+            self.complained = None;
+        } else {
+            self.complain(format!("pods that are no shard of SHARD_URLS: {strangers}"));
+        }
+        let found = list.lookups(self.shards, &self.settings.place);
+        self.known.send_if_modified(|known| {
+            let changed = *known != found;
+            *known = found;
+            changed
+        });
+    }
+
+    /// The same trouble once a minute, another one at once.
+    fn complain(&mut self, problem: String) {
+        let lately = self.complained.as_ref();
+        if lately.is_some_and(|(said, at)| *said == problem && at.elapsed() < COMPLAINT_PERIOD) {
+            return;
+        }
+        tracing::warn!("{problem}");
+        self.complained = Some((problem, Instant::now()));
+    }
+}
