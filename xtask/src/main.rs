@@ -17,12 +17,14 @@ mod kernels;
 mod lab;
 mod load;
 mod load_report;
+mod manifests;
 mod metrics;
 mod packages;
 mod page;
 mod ports;
 mod process;
 mod prometheus;
+mod python;
 mod runbook;
 mod setup;
 mod signals;
@@ -104,6 +106,12 @@ enum Action {
     /// Print every metric of the services, as docs/metrics.md has it
     Metrics {
         /// Write docs/metrics.md instead
+        #[arg(long)]
+        write: bool,
+    },
+    /// Check deploy/kubernetes: one source of rules and dashboards, what kustomize makes of it, Kubernetes' schemas
+    Manifests {
+        /// Write the PrometheusRule from deploy/prometheus/rules first
         #[arg(long)]
         write: bool,
     },
@@ -215,6 +223,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Accuracy(request) => accuracy::run(&tree, &request),
         Action::Bench(bench) => bench::run(&tree, &bench),
         Action::Dashboards { write } => dashboards::run(&tree, write).map(done),
+        Action::Manifests { write } => manifests::run(&tree, write).map(done),
         Action::Metrics { write } => metrics::run(&tree, write).map(done),
         Action::Runbook(request) => runbook::run(&tree, &request).map(verdict),
         Action::Tidy => tidy::run(&tree).map(done),

@@ -1,0 +1,181 @@
+//! `cargo xtask manifests`: whether deploy/kubernetes holds together.
+//!
+//! The PrometheusRule is written from deploy/prometheus/rules, so that there is one source; both are compared here. What
+//! kustomize makes of each overlay is checked against Kubernetes' own schemas (strictly: a field that is not in them is
+//! an error). The kinds of the Prometheus operator are in no such schema: of those it is said that they were not checked.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{self, find_program};
+use crate::tree::Tree;
+use crate::{python, signals};
+
+const RULES: [&str; 2] = ["recording.yml", "alerts.yml"];
+const RULE: &str = "deploy/kubernetes/base/prometheus-rule.yaml";
+const OVERLAYS: [&str; 2] = ["kind", "production"];
+
+/// The package with the schemas, and the Kubernetes they are of.
+const VALIDATOR: (&str, &str) = ("kubernetes-validate", "1.34.1");
+const KUBERNETES: &str = "1.34";
+
+/// Kinds of this group are not Kubernetes' own.
+const OPERATOR: &str = "apiVersion: monitoring.coreos.com/";
+
+const HEAD: &str = "\
+# Written by `cargo xtask manifests --write` from deploy/prometheus/rules: change it there.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: hot-partition-lab
+  namespace: hot-partition
+spec:
+  groups:
+";
+
+/// Checks everything that can be checked here; with `write`, writes the PrometheusRule first.
+///
+/// # Errors
+/// Names what is out of date, or what kustomize or the schemas refuse.
+pub(crate) fn run(tree: &Tree, write: bool) -> Result<()> {
+    one_source_of_rules(tree, write)?;
+    every_dashboard(tree)?;
+    as_many_names_as_shards(tree)?;
+    let rendered = match kustomize() {
+        Some(kustomize) => render(tree, &kustomize)?,
+        None => {
+            println!(
+                "not run: neither kubectl nor kustomize is here, so nothing shows what the overlays give"
+            );
+            return Ok(());
+        }
+    };
+    match python::install(tree, VALIDATOR.0, VALIDATOR.1, VALIDATOR.0) {
+        Ok(validator) => {
+            rendered.iter().try_for_each(|(overlay, text)| validate(tree, &validator, overlay, text))
+        }
+        Err(error) => {
+            signals::check()?;
+            println!("not checked against Kubernetes' schemas: {error:#}");
+            Ok(())
+        }
+    }
+}
+
+fn read(tree: &Tree, path: &str) -> Result<String> {
+    fs::read_to_string(tree.root.join(path)).with_context(|| format!("{path} cannot be read"))
+}
+
+fn one_source_of_rules(tree: &Tree, write: bool) -> Result<()> {
+    let files: Result<Vec<String>> =
+        RULES.iter().map(|name| read(tree, &format!("deploy/prometheus/rules/{name}"))).collect();
+    let rule = prometheus_rule(&files?)?;
+    if write {
+        fs::write(tree.root.join(RULE), &rule).with_context(|| format!("{RULE} cannot be written"))?;
+    }
+    if read(tree, RULE)? != rule {
+        bail!("{RULE} is not what deploy/prometheus/rules gives; run cargo xtask manifests --write");
+    }
+    Ok(())
+}
+
+/// The groups of all files, one level deeper.
+fn prometheus_rule(files: &[String]) -> Result<String> {
+    let mut rule = HEAD.to_owned();
+    for file in files {
+        let (_, groups) = file.split_once("groups:\n").context("a file of rules has no groups")?;
+        for line in groups.lines() {
+            if line.is_empty() {
+                rule.push('\n');
+            } else {
+                writeln!(rule, "  {line}")?;
+            }
+        }
+    }
+    Ok(rule)
+}
+
+fn every_dashboard(tree: &Tree) -> Result<()> {
+    let listed = read(tree, "grafana/kustomization.yaml")?;
+    let folder = fs::read_dir(tree.root.join("grafana/dashboards")).context("grafana/dashboards")?;
+    for entry in folder {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".json") && !listed.contains(&format!("dashboards/{name}]")) {
+            bail!("grafana/kustomization.yaml does not name dashboards/{name}");
+        }
+    }
+    Ok(())
+}
+
+fn as_many_names_as_shards(tree: &Tree) -> Result<()> {
+    let names = read(tree, "deploy/kubernetes/base/shards.env")?.matches("http://").count();
+    let shards = read(tree, "deploy/kubernetes/base/shard.yaml")?;
+    let replicas = shards.lines().find_map(|line| line.strip_prefix("  replicas: "));
+    if replicas.and_then(|count| count.parse().ok()) != Some(names) {
+        bail!(
+            "shards.env names {names} shards, and the StatefulSet has {} replicas",
+            replicas.unwrap_or("no")
+        );
+    }
+    Ok(())
+}
+
+/// The command that renders, without the folder.
+fn kustomize() -> Option<Vec<String>> {
+    let found = |name: &str| find_program(name).map(|path| path.to_string_lossy().into_owned());
+    let alone = found("kustomize").map(|path| vec![path, "build".to_owned()]);
+    alone.or_else(|| Some(vec![found("kubectl")?, "kustomize".to_owned()]))
+}
+
+fn render(tree: &Tree, kustomize: &[String]) -> Result<Vec<(&'static str, String)>> {
+    let one = |overlay: &'static str| {
+        let folder = tree.root.join("deploy/kubernetes/overlays").join(overlay);
+        let text = process::capture(Command::new(&kustomize[0]).args(&kustomize[1..]).arg(folder));
+        Ok((overlay, text.with_context(|| format!("the overlay {overlay}"))?))
+    };
+    OVERLAYS.into_iter().map(one).collect()
+}
+
+fn validate(tree: &Tree, validator: &Path, overlay: &str, text: &str) -> Result<()> {
+    let objects = || text.split("\n---\n");
+    let (operators, own): (Vec<_>, Vec<_>) = objects().partition(|object| object.contains(OPERATOR));
+    let folder = tree.target.join("manifests");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join(format!("{overlay}.yaml"));
+    fs::write(&file, own.join("\n---\n"))?;
+    let mut command = Command::new(validator);
+    command.args(["--strict", "-k", KUBERNETES]).arg(&file).stdin(Stdio::null());
+    let output = command.output().context("the validator cannot be started")?;
+    // What it finds is on its standard output.
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("ERROR")).collect();
+    if !output.status.success() || !errors.is_empty() {
+        bail!("the overlay {overlay} is not as in Kubernetes {KUBERNETES}: {}", errors.join("; "));
+    }
+    println!(
+        "{overlay}: {} objects as in the schemas of Kubernetes {KUBERNETES}; not checked: {} of the Prometheus operator",
+        own.len(),
+        operators.len()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::prometheus_rule;
+
+    #[test]
+    fn groups_of_all_files_are_one_list() {
+        let one =
+            "# Why.\ngroups:\n  - name: a\n    rules:\n      - expr: |\n          x\n\n            and y\n";
+        let rule = prometheus_rule(&[one.to_owned(), "groups:\n  - name: b\n".to_owned()]).unwrap();
+        let groups = rule.split_once("spec:\n  groups:\n").unwrap().1;
+        let expected = "    - name: a\n      rules:\n        - expr: |\n            x\n\n              and y\n    - name: b\n";
+        assert_eq!(groups, expected);
+        assert!(prometheus_rule(&["rules: []\n".to_owned()]).is_err());
+    }
+}
