@@ -11,11 +11,11 @@ use probe_common::latency::Latency;
 use probe_common::requests::Reason;
 use probe_common::traffic::Traffic;
 use protocol::ErrorKind;
-use protocol::shard_urls::ShardUrl;
 use serde::Serialize;
 use service::problem::Problem;
 
 use crate::attach::ProgramStatus;
+use crate::gateway::urls::GatewayUrls;
 use crate::hot_keys::HotKeys;
 use crate::keys_api;
 use crate::pin::Counting;
@@ -47,7 +47,7 @@ pub struct ApiState {
     /// The way to what shards and gateways say themselves.
     pub stats: ShardStats,
     /// The gateways, where any are to be asked.
-    pub gateways: Arc<[ShardUrl]>,
+    pub gateways: Arc<GatewayUrls>,
 }
 
 /// `/api/compare`.

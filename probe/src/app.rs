@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use aya::Ebpf;
 use parking_lot::Mutex;
-use protocol::shard_urls::ShardUrl;
 use service::metrics::Metrics;
 use service::process::StartError;
 use service::server::{Server, Started};
@@ -14,6 +13,7 @@ use crate::api::{self, ApiState};
 use crate::attach::ProgramStatus;
 use crate::config::Config;
 use crate::error::ProbeError;
+use crate::gateway::urls::GatewayUrls;
 use crate::kernel_log::KernelLog;
 use crate::metrics::ProbeMetrics;
 use crate::pin::folder::Folder;
@@ -31,7 +31,7 @@ pub struct App {
     server: Server,
     metrics: Arc<Metrics>,
     probe: Arc<Probe>,
-    gateways: Vec<ShardUrl>,
+    gateways: GatewayUrls,
     pods: Option<Pods>,
     kernel_log: Option<KernelLog>,
 }
@@ -115,7 +115,7 @@ impl App {
         let shown = Arc::clone(&probe);
         metrics.before_exposition(move || shown.export());
         let (watch, asker) = first_look(&probe, gateways.clone(), pods.as_mut())?;
-        let gateways: Arc<[ShardUrl]> = gateways.into();
+        let gateways = Arc::new(gateways);
         let stats = ShardStats::new().map_err(ProbeError::from)?;
         let (health, tasks) = (server.health(), server.tasks());
         // Worker 0 takes them with it.
@@ -145,7 +145,7 @@ impl App {
 /// Baselines before anybody is told that the probe is ready, as far as the shards are there.
 fn first_look(
     probe: &Arc<Probe>,
-    gateways: Vec<ShardUrl>,
+    gateways: GatewayUrls,
     mut pods: Option<&mut Pods>,
 ) -> Result<(Watch, Asker), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

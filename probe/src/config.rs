@@ -5,10 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use protocol::shard_urls::{ShardUrl, ShardUrls, ShardUrlsError};
+use protocol::shard_urls::{ShardUrl, ShardUrls};
 use service::args::{ProcessArgs, SettingError};
 
 use crate::feed::Links;
+use crate::gateway::urls::GatewayUrls;
 use crate::pin::unpin::UnpinArgs;
 use crate::pods::{PodArgs, PodSettings};
 use crate::targets;
@@ -38,17 +39,14 @@ pub enum Command {
     Top(TopArgs),
 }
 
-/// Most gateways that are asked: each is asked twice a second.
-const MOST_GATEWAYS: usize = 64;
-
 /// The options of run and check.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
     /// The shards, http://host:port separated by commas; the position in the list is the shard's id
     #[arg(long, env = "SHARD_URLS", value_name = "URLS")]
     pub shard_urls: String,
-    /// The gateway, http://host:port, or several separated by commas, then all there are: requests that reach a shard
-    /// without them are named
+    /// The gateway, http://host:port, or several separated by commas, then all there are; dns+http://host:port is a
+    /// gateway at each address of the name. Requests that reach a shard without them are named
     #[arg(long, env = "GATEWAY_URL", value_name = "URLS")]
     pub gateway_url: Option<String>,
     /// The gateway as a browser finds it, for the live page's switches [default: the first of GATEWAY_URL]
@@ -116,7 +114,7 @@ pub struct Config {
     /// The shards.
     pub shards: ShardUrls,
     /// The gateways that are to be asked too.
-    pub gateways: Vec<ShardUrl>,
+    pub gateways: GatewayUrls,
     /// Where to find the shards, where they are pods.
     pub pods: Option<PodSettings>,
     /// What the live page calls.
@@ -136,7 +134,7 @@ impl TryFrom<RunArgs> for Config {
 
     fn try_from(args: RunArgs) -> Result<Self, SettingError> {
         let shards = shards(&args.shard_urls)?;
-        let gateways = gateways(args.gateway_url.as_deref())?;
+        let gateways = GatewayUrls::parse(args.gateway_url.as_deref())?;
         let links = Links {
             gateway: link("PAGE_GATEWAY_URL", args.page_gateway_url)?
                 .or_else(|| gateways.first().map(ToString::to_string)),
@@ -175,7 +173,7 @@ impl Config {
         Ok(Self {
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             workers: NonZeroUsize::MIN,
-            gateways: gateways(gateway_url)?,
+            gateways: GatewayUrls::parse(gateway_url)?,
             pods: None,
             links: Links::default(),
             cgroup,
@@ -192,23 +190,6 @@ fn shards(list: &str) -> Result<ShardUrls, SettingError> {
         ShardUrls::parse(list).map_err(|error| SettingError::new("SHARD_URLS", list, error.to_string()))?;
     targets::check(list, &shards)?;
     Ok(shards)
-}
-
-/// The gateways; none where the setting is not given.
-fn gateways(list: Option<&str>) -> Result<Vec<ShardUrl>, SettingError> {
-    let Some(list) = list else { return Ok(Vec::new()) };
-    let refused = |allowed: String| SettingError::new("GATEWAY_URL", list, allowed);
-    let urls = ShardUrls::parse(list).map_err(|error| {
-        refused(match error {
-            ShardUrlsError::Empty => "http://host:port, several separated by commas".to_owned(),
-            ShardUrlsError::Duplicate { url } => format!("every gateway once; `{url}` stands there twice"),
-            error @ ShardUrlsError::NotAPlainHttpUrl { .. } => error.to_string(),
-        })
-    })?;
-    if urls.iter().len() > MOST_GATEWAYS {
-        return Err(refused(format!("at most {MOST_GATEWAYS} gateways")));
-    }
-    Ok(urls.iter().cloned().collect())
 }
 
 /// An address for browsers, without a slash at its end. An empty text is none: compose files pass `${NAME:-}` on as that.
@@ -254,18 +235,6 @@ mod tests {
         assert_eq!((config.workers.get(), config.shards.count().get()), (1, 2));
         assert_eq!(config.switches, Switches { shards: 2, ..Switches::default() });
         assert!(config.cgroup.is_none());
-    }
-
-    #[test]
-    fn gateways_are_plain_urls() {
-        let with = |url| config(&["--shard-urls", "http://a", "--gateway-url", url]);
-        let urls = |url| with(url).unwrap().gateways.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(urls("http://g:8000"), ["http://g:8000"]);
-        assert_eq!(urls("http://g:8000, http://h:8000"), ["http://g:8000", "http://h:8000"]);
-        for url in ["", "g:8000", "http://g,", "http://g,http://g", "http://g/stats"] {
-            let error = with(url).unwrap_err().to_string();
-            assert!(error.starts_with("GATEWAY_URL=") && error.lines().count() == 1, "{error}");
-        }
     }
 
     #[test]

@@ -8,7 +8,6 @@
 use std::time::Duration;
 
 use probe_common::requests::REASONS;
-use protocol::shard_urls::ShardUrl;
 
 use crate::reconcile::cause::Cause;
 use crate::reconcile::{AppReading, Bracket, Comparison, Ledger};
@@ -17,8 +16,10 @@ use crate::source::Counters;
 use crate::verdict::Verdict;
 
 pub mod several;
+pub mod urls;
 
 use self::several::Several;
+use self::urls::GatewayUrls;
 
 /// What the gateway says of itself in `/stats`.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +43,7 @@ pub struct Gateway {
 impl Gateway {
     /// Gateways in front of so many shards.
     #[must_use]
-    pub fn new(urls: Vec<ShardUrl>, shards: usize) -> Self {
+    pub fn new(urls: GatewayUrls, shards: usize) -> Self {
         let several = Several::new(urls, shards);
         let shards = (0..shards).map(|_| SentLedger::default()).collect();
         Self { several, shards, verdict: Err("it has not been asked yet".to_owned()) }

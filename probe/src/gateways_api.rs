@@ -5,9 +5,11 @@ use axum::extract::State;
 use futures_util::future::join_all;
 use hotspot::counter::Count;
 use hotspot::merge::Summary;
+use protocol::ErrorKind;
 use protocol::limits::GATEWAY_TOP_KEYS;
 use protocol::shard_urls::ShardUrl;
 use serde::Serialize;
+use service::problem::Problem;
 
 use crate::api::ApiState;
 use crate::gateway::several::GatewayKeys;
@@ -34,10 +36,14 @@ struct OneGateway {
 }
 
 /// Asks all gateways, and merges what they say.
-pub async fn gateways(State(state): State<ApiState>) -> Json<GatewaysBody> {
+///
+/// # Errors
+/// 503 when the gateways' name has no address.
+pub async fn gateways(State(state): State<ApiState>) -> Result<Json<GatewaysBody>, Problem> {
     let taken_at = unix_seconds();
-    let read = join_all(state.gateways.iter().map(|url| state.stats.hot_keys(url))).await;
-    Json(body(taken_at, state.gateways.iter().zip(read)))
+    let urls = state.gateways.resolve().await.map_err(|why| Problem::new(ErrorKind::NotReady, why))?;
+    let read = join_all(urls.iter().map(|url| state.stats.hot_keys(url))).await;
+    Ok(Json(body(taken_at, urls.iter().zip(read))))
 }
 
 fn body<'a>(

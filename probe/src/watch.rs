@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use protocol::shard_urls::{ShardUrl, ShardUrls};
+use protocol::shard_urls::ShardUrls;
 use tokio::sync::watch::Receiver;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::Seen;
 use crate::gateway::Gateway;
+use crate::gateway::urls::GatewayUrls;
 use crate::hot_keys::{HotKeys, HotKeysLedger};
 use crate::metrics::Lost;
 use crate::probe::Probe;
@@ -111,7 +112,7 @@ impl Watch {
 
     /// Asks these gateways too: all there are, or none.
     #[must_use]
-    pub fn with_gateways(self, urls: Vec<ShardUrl>) -> Self {
+    pub fn with_gateways(self, urls: GatewayUrls) -> Self {
         let gateway = (!urls.is_empty()).then(|| Gateway::new(urls, self.ledgers.len()));
         Self { gateway, ..self }
     }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 use super::GatewayReading;
+use super::urls::GatewayUrls;
 use crate::shard_stats::{ShardStats, as_in_kernel};
 use crate::verdict::Verdict;
 
@@ -33,31 +34,35 @@ pub struct GatewayKeys {
 /// All gateways, and the memory of their common verdict.
 #[derive(Debug)]
 pub(super) struct Several {
-    urls: Vec<ShardUrl>,
+    urls: GatewayUrls,
+    /// Those that were found last.
+    found: Vec<ShardUrl>,
     shards: usize,
     detector: Detector<String>,
 }
 
 impl Several {
-    pub(super) fn new(urls: Vec<ShardUrl>, shards: usize) -> Self {
-        Self { urls, shards, detector: Detector::default() }
+    pub(super) fn new(urls: GatewayUrls, shards: usize) -> Self {
+        Self { urls, found: Vec::new(), shards, detector: Detector::default() }
     }
 
     pub(super) fn is_one(&self) -> bool {
-        self.urls.len() == 1
+        self.urls.is_one()
     }
 
-    /// What all of them have sent.
-    pub(super) async fn sent(&self, stats: &ShardStats) -> Result<GatewayReading, String> {
-        let readings = join_all(self.urls.iter().map(|url| stats.gateway(url))).await;
-        sum(readings.into_iter().zip(&self.urls).map(|(reading, url)| self.named(url, reading)))
+    /// Finds all of them, and what they have sent.
+    pub(super) async fn sent(&mut self, stats: &ShardStats) -> Result<GatewayReading, String> {
+        // Without an answer those of the last time are asked for their verdict.
+        self.found = self.urls.resolve().await?;
+        let readings = join_all(self.found.iter().map(|url| stats.gateway(url))).await;
+        sum(readings.into_iter().zip(&self.found).map(|(reading, url)| self.named(url, reading)))
     }
 
     /// The verdict on what all of them sent in the last second and the last ten, each by its own clock.
     pub(super) async fn judge(&mut self, stats: &ShardStats) -> Result<Verdict, String> {
-        let read = join_all(self.urls.iter().map(|url| stats.hot_keys(url))).await;
+        let read = join_all(self.found.iter().map(|url| stats.hot_keys(url))).await;
         let read: Result<Vec<_>, String> =
-            read.into_iter().zip(&self.urls).map(|(keys, url)| self.named(url, keys)).collect();
+            read.into_iter().zip(&self.found).map(|(keys, url)| self.named(url, keys)).collect();
         let read = read.inspect_err(|_| self.detector = Detector::default())?;
         let (mut second, mut ten) = (Observation::new(self.shards), Observation::new(self.shards));
         for keys in &read {

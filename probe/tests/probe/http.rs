@@ -105,7 +105,7 @@ pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
                 probe: Arc::clone(&probe),
                 asker: asker.clone(),
                 stats: stats.clone(),
-                gateways: Arc::new([]),
+                gateways: Arc::default(),
             };
             routes::router(state, health.clone(), Arc::clone(&metrics))
         })
