@@ -110,3 +110,29 @@ async fn a_shard_that_refuses_is_down() {
         read_until(&bench, "down", &users(1_000), |verdict| verdict["reason"] == "shard_down").await;
     assert_eq!((&verdict["state"], &verdict["shard_id"]), (&"warm".into(), &2.into()), "{verdict}");
 }
+
+#[tokio::test]
+async fn its_counts_are_told_in_a_form_that_adds_up() {
+    let bench = Bench::at(&four().await, &["--cache-enabled"]);
+    let mut keys = users(300);
+    keys.extend(["user-7".to_owned(), "user-7".to_owned()]);
+    for key in &keys {
+        bench.get(&format!("/data/{key}")).await;
+    }
+    let mut told = Value::Null;
+    until("the second is over", async || {
+        told = bench.get("/admin/hot-keys").await.json();
+        told["ten"]["requests"].as_array().unwrap().iter().filter_map(Value::as_u64).sum::<u64>() == 300
+    })
+    .await;
+    assert_eq!(told["requests"], 302);
+    let listed = told["keys"].as_array().unwrap();
+    // Of the keys that were asked for once some are not listed, and none of them had more than one.
+    assert_eq!((listed.len(), &told["others_at_most"]), (256, &1.into()));
+    let hot = serde_json::json!({"key": "user-7", "count": 3, "error": 0});
+    assert!(listed.contains(&hot), "{told}");
+    // What was sent, of each shard eight keys: hits of the cache load nobody.
+    let sent = told["ten"]["keys"].as_array().unwrap();
+    assert_eq!(sent.len(), 4 * 8, "{told}");
+    assert!(sent.iter().all(|load| load["requests"] == 1), "{told}");
+}

@@ -13,7 +13,7 @@
 //! | `refusing` | bad input: status and kind, nothing sent, nothing counted |
 //! | `origins` | what pages of other origins may do |
 //! | `measuring` | names, labels and sums of the metrics |
-//! | `judging` | the verdict: balanced, a celebrity, a shard that is down |
+//! | `judging` | the verdict: balanced, a celebrity, a shard that is down; the counts that several gateways add up |
 //! | `living` | start, drain, exit codes |
 //!
 //! `bench` starts a gateway and speaks to it, `stub` is the shard.
