@@ -197,7 +197,15 @@ fn install(built: &Path, object: &Path) -> Result<bool> {
 mod tests {
     use std::fs;
 
-    use super::install;
+    use super::{LINKER, install};
+
+    #[test]
+    fn the_images_are_built_with_the_same_linker() {
+        let (name, version) = LINKER;
+        let file = include_str!("../../deploy/Dockerfile");
+        assert!(file.contains(&format!("cargo install {name} --version {version} ")), "{version}");
+        assert!(file.contains(&format!("--root target/tools/{name}-{version}-llvm-22 ")), "{version}");
+    }
 
     #[test]
     fn an_unchanged_object_keeps_its_time() {

@@ -10,7 +10,10 @@ use crate::process::{self, cargo};
 use crate::terminal::{heading, mark};
 use crate::toolchain;
 use crate::tree::Tree;
-use crate::{PortBase, build_ebpf, dashboards, demo, manifests, page, runbook, setup, signals, test, tidy};
+use crate::{
+    PortBase, build_ebpf, compose_test, dashboards, demo, manifests, page, runbook, setup, signals, test,
+    tidy,
+};
 
 type Step<'a> = (&'static str, Box<dyn Fn() -> Result<bool> + 'a>);
 
@@ -39,6 +42,9 @@ pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: PortBase) ->
     }
     steps.push(("demo", Box::new(|| demo::run(tree, &demo_request(ports.ports())))));
     steps.push(("runbook", Box::new(|| runbook::run(tree, &runbook::Request::of_ci(ports)))));
+    if full {
+        steps.push(("containers", Box::new(|| compose_test::run_if_possible(tree))));
+    }
     let mut outcomes = Vec::new();
     for (name, step) in &steps {
         heading(&format!("── {name}"));

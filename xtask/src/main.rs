@@ -7,6 +7,7 @@ mod bench;
 mod build_ebpf;
 mod child;
 mod ci;
+mod compose_test;
 mod dashboards;
 mod demo;
 mod guard;
@@ -100,6 +101,8 @@ enum Action {
     },
     /// Compare the probe's counts with the truth, row by row, on traffic of every kind
     Accuracy(accuracy::Request),
+    /// Bring compose.yaml up on a container engine, one of its own if need be, check it, and take it down
+    ComposeTest(compose_test::Request),
     /// Measure: what a number in the documentation rests on
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -221,6 +224,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Ci { full, no_test, ports } => ci::run(&tree, full, !no_test, ports).map(verdict),
         Action::Kernels { kernel, json } => kernels::run(&tree, &kernel, json.as_deref()).map(verdict),
         Action::Accuracy(request) => accuracy::run(&tree, &request),
+        Action::ComposeTest(request) => compose_test::run(&tree, &request).map(verdict),
         Action::Bench(bench) => bench::run(&tree, &bench),
         Action::Dashboards { write } => dashboards::run(&tree, write).map(done),
         Action::Manifests { write } => manifests::run(&tree, write).map(done),

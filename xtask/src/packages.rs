@@ -20,6 +20,8 @@ pub(crate) enum Part {
     LoadTool,
     /// Tests of the live page in a browser.
     Page,
+    /// A container engine, and images where none can be pulled.
+    Containers,
     /// Checking the kernel programs' style.
     Lints,
 }
@@ -48,7 +50,7 @@ enum Brings {
     KernelClippy,
 }
 
-const TABLE: [Package; 21] = [
+const TABLE: [Package; 24] = [
     Package {
         name: "gcc",
         part: Part::Build,
@@ -153,6 +155,24 @@ const TABLE: [Package; 21] = [
         part: Part::Page,
         brings: Brings::Program("npm"),
         why: "brings Playwright for them",
+    },
+    Package {
+        name: "docker.io",
+        part: Part::Containers,
+        brings: Brings::Program("dockerd"),
+        why: "runs the containers of compose.yaml",
+    },
+    Package {
+        name: "iptables",
+        part: Part::Containers,
+        brings: Brings::Program("iptables"),
+        why: "gives them their network",
+    },
+    Package {
+        name: "debootstrap",
+        part: Part::Containers,
+        brings: Brings::Program("debootstrap"),
+        why: "makes the base image where it cannot be pulled",
     },
     Package {
         name: "rust-web-clippy",
@@ -340,7 +360,8 @@ mod tests {
     use super::{LLVM_OF_TABLE, Part, missing_given, without_candidate};
     use crate::toolchain::{Compiler, Origin};
 
-    const ALL: [Part; 6] = [Part::Build, Part::Kernel, Part::Tests, Part::LoadTool, Part::Page, Part::Lints];
+    const ALL: [Part; 7] =
+        [Part::Build, Part::Kernel, Part::Tests, Part::LoadTool, Part::Page, Part::Containers, Part::Lints];
 
     fn distribution(llvm: u32, prefix: Option<&str>) -> Compiler {
         Compiler {

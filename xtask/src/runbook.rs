@@ -1,9 +1,10 @@
 //! `cargo xtask runbook`: every block of docs/runbook.md, in order, against a lab that it starts without containers.
 //!
-//! A line that begins with `docker compose` is done by its native twin ([`twin`]); everything else is given to bash as it
-//! stands. A block in the background runs beside the one block after it. What a block must print stands in a comment
+//! A line that begins with `docker compose` is done by its native twin ([`twin`]), or in `cargo xtask compose-test` as it
+//! stands ([`compose`]); everything else is given to bash. A block in the background runs beside the one block after it. What a block must print stands in a comment
 //! after it ([`page`]).
 
+mod compose;
 mod page;
 mod prints;
 mod script;
@@ -22,6 +23,7 @@ use crate::ports::Ports;
 use crate::terminal::{faint, mark};
 use crate::tree::Tree;
 use crate::{PortBase, setup, signals, terminal, up};
+use compose::Compose;
 use page::{Block, Need};
 use script::{Piece, Running};
 use twin::Native;
@@ -80,20 +82,95 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
         }
     }
     let native = Native::new(tree, ports, access, request.seconds)?;
-    Book { tree, ports, native, show: request.show, beside: None, counts: Counts::default() }.run(&blocks)
+    let book = Book {
+        tree,
+        ports,
+        way: Way::Native(native),
+        show: request.show,
+        beside: None,
+        counts: Counts::default(),
+    };
+    book.run(&blocks).map(|counts| counts.failed == 0)
 }
 
-#[derive(Default)]
-struct Counts {
-    held: usize,
-    failed: usize,
-    skipped: Vec<String>,
+/// Runs all blocks with Compose, its lines as they stand, on the contract's ports; `environment` tells the client which
+/// engine, and Compose which files.
+///
+/// # Errors
+/// When the runbook cannot be read, or a signal arrives.
+pub(crate) fn on_compose(tree: &Tree, environment: Vec<(&'static str, String)>) -> Result<Counts> {
+    let text = fs::read_to_string(tree.root.join("docs/runbook.md")).context("docs/runbook.md")?;
+    let blocks = page::blocks(&text)?;
+    let way = Way::Compose(Compose::new(tree, environment));
+    let ports = Ports::new(Ports::DEFAULT_BASE);
+    Book { tree, ports, way, show: false, beside: None, counts: Counts::default() }.run(&blocks)
+}
+
+/// How the blocks came out.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) held: usize,
+    pub(crate) failed: usize,
+    /// With the reasons.
+    pub(crate) skipped: Vec<String>,
+}
+
+/// What does a docker line.
+enum Way<'a> {
+    Native(Native<'a>),
+    Compose(Compose<'a>),
+}
+
+impl Way<'_> {
+    fn generator(&self) -> &'static str {
+        match self {
+            Self::Native(native) => native.generator(),
+            Self::Compose(_) => "k6 in a container",
+        }
+    }
+
+    fn has_probe(&self) -> bool {
+        match self {
+            Self::Native(native) => native.has_probe(),
+            // Its absence is a failure: compose.yaml starts one.
+            Self::Compose(_) => true,
+        }
+    }
+
+    /// What bash must know besides.
+    fn environment(&self) -> &[(&'static str, String)] {
+        match self {
+            Self::Native(_) => &[],
+            Self::Compose(compose) => compose.environment(),
+        }
+    }
+
+    fn run(&mut self, line: &str) -> Result<script::Output> {
+        match self {
+            Self::Native(native) => native.run(line),
+            Self::Compose(compose) => compose.run(line),
+        }
+    }
+
+    fn start(&self, line: &str, name: &str) -> Result<Running> {
+        match self {
+            Self::Native(native) => native.start(line, name),
+            Self::Compose(compose) => compose.start(line, name),
+        }
+    }
+
+    fn down(&mut self) {
+        // Whoever brought the containers up takes them down.
+        if let Self::Native(native) = self {
+            native.down();
+        }
+    }
 }
 
 struct Book<'a> {
     tree: &'a Tree,
     ports: Ports,
-    native: Native<'a>,
+    way: Way<'a>,
     show: bool,
     /// The block in the background.
     beside: Option<(&'a Block, Running)>,
@@ -101,8 +178,8 @@ struct Book<'a> {
 }
 
 impl<'a> Book<'a> {
-    fn run(mut self, blocks: &'a [Block]) -> Result<bool> {
-        println!("\n{}\n", terminal::bold(&format!("docs/runbook.md, loads by {}", self.native.generator())));
+    fn run(mut self, blocks: &'a [Block]) -> Result<Counts> {
+        println!("\n{}\n", terminal::bold(&format!("docs/runbook.md, loads by {}", self.way.generator())));
         let started = Instant::now();
         for block in blocks {
             let beside = self.beside.take();
@@ -116,7 +193,7 @@ impl<'a> Book<'a> {
             let output = running.finish()?;
             self.judge(loud, Instant::now(), &output);
         }
-        self.native.down();
+        self.way.down();
         let Counts { held, failed, skipped } = &self.counts;
         let (seconds, run) = (started.elapsed().as_secs(), held + failed);
         println!("\n{} {held} of {run} blocks did what they say, in {seconds} s.", mark(*failed == 0));
@@ -126,7 +203,7 @@ impl<'a> Book<'a> {
         for reason in skipped {
             println!("    {reason}");
         }
-        Ok(*failed == 0)
+        Ok(self.counts)
     }
 
     fn block(&mut self, block: &'a Block, beside: bool) -> Result<()> {
@@ -160,7 +237,7 @@ impl<'a> Book<'a> {
     fn lacks(&self, block: &Block) -> Option<&'static str> {
         let client = Client::new();
         block.needs.iter().find_map(|need| match need {
-            Need::Probe if self.native.has_probe() => None,
+            Need::Probe if self.way.has_probe() => None,
             Need::Probe => Some("no probe runs"),
             Need::Prometheus if client.is_ok("http://localhost:9090/-/ready") => None,
             Need::Prometheus => Some("no Prometheus at http://localhost:9090"),
@@ -172,8 +249,10 @@ impl<'a> Book<'a> {
         let mut whole = script::Output::default();
         for piece in script::pieces(&block.script) {
             let output = match piece {
-                Piece::Bash(text) => script::bash(self.tree, &page::on_ports(&text, self.ports))?,
-                Piece::Docker(line) => self.native.run(&line)?,
+                Piece::Bash(text) => {
+                    script::bash(self.tree, &page::on_ports(&text, self.ports), self.way.environment())?
+                }
+                Piece::Docker(line) => self.way.run(&line)?,
             };
             whole.add(output);
             if !whole.success {
@@ -191,12 +270,12 @@ impl<'a> Book<'a> {
         };
         for piece in before {
             let Piece::Bash(text) = piece else { bail!("{}: one docker line is enough", block.name) };
-            let output = script::bash(self.tree, &page::on_ports(text, self.ports))?;
+            let output = script::bash(self.tree, &page::on_ports(text, self.ports), self.way.environment())?;
             if !output.success {
                 bail!("{}: {}", block.name, output.text);
             }
         }
-        self.native.start(load, &block.name)
+        self.way.start(load, &block.name)
     }
 
     fn holds(&self, block: &Block, output: &script::Output) -> bool {

@@ -66,7 +66,7 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<()> {
 
 /// Whether the lab can be built and run in the absence of `need`.
 fn can_do_without(need: &Missing) -> bool {
-    matches!(need.part, Part::Tests | Part::LoadTool | Part::Lints)
+    matches!(need.part, Part::Tests | Part::LoadTool | Part::Lints | Part::Containers)
 }
 
 /// What a person must do where this program cannot.
@@ -80,6 +80,7 @@ fn by_hand(missing: &[Missing]) -> String {
         (Part::Tests, "tools the tests use"),
         (Part::LoadTool, "k6"),
         (Part::Page, "a browser"),
+        (Part::Containers, "a container engine"),
     ] {
         if !of(part).is_empty() {
             text.push_str(&format!("\n  {what}; on Debian: {}", packages::shown(&of(part))));

@@ -13,6 +13,8 @@ use crate::tree::Tree;
 
 /// Every line of bash must be done within this.
 const SECONDS: &str = "90";
+/// And every docker line that is done as it stands; `up --build` may have something to build.
+const DOCKER_SECONDS: &str = "900";
 /// A load must have ended so long after its start.
 const LOAD_WITHIN: Duration = Duration::from_secs(900);
 
@@ -72,10 +74,23 @@ impl Output {
 ///
 /// # Errors
 /// When bash cannot be started, or a signal arrives.
-pub(super) fn bash(tree: &Tree, text: &str) -> Result<Output> {
+pub(super) fn bash(tree: &Tree, text: &str, environment: &[(&'static str, String)]) -> Result<Output> {
+    within(tree, SECONDS, text, environment)
+}
+
+/// The same for a docker line.
+///
+/// # Errors
+/// As [`bash`].
+pub(super) fn docker(tree: &Tree, line: &str, environment: &[(&'static str, String)]) -> Result<Output> {
+    within(tree, DOCKER_SECONDS, line, environment)
+}
+
+fn within(tree: &Tree, seconds: &str, text: &str, environment: &[(&'static str, String)]) -> Result<Output> {
     let log = tree.target.join("runbook").join("bash.log");
     let mut command = Command::new("timeout");
-    command.args([SECONDS, "bash", "-e", "-u", "-o", "pipefail", "-c", text]);
+    command.args([seconds, "bash", "-e", "-u", "-o", "pipefail", "-c", text]).current_dir(&tree.root);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     let status = process::status(quiet(&mut command, &log)?)?;
     output(&log, status, |_| false)
 }

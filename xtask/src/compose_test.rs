@@ -1,0 +1,197 @@
+//! `cargo xtask compose-test`: the real compose file on a real engine, checked, and taken down.
+
+mod counts;
+mod engine;
+mod images;
+mod lab;
+mod network;
+mod plugin;
+mod restart;
+mod rights;
+mod stack;
+mod verdicts;
+mod work;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::ports::Ports;
+use crate::tree::Tree;
+use crate::{process, runbook, terminal};
+
+use engine::Engine;
+use lab::{Lab, listed};
+use stack::Stack;
+use verdicts::Verdicts;
+use work::Work;
+
+/// What the names of the lab's own images begin with.
+const OURS: &str = "hot-partition-lab/";
+
+/// How long after `up` has returned all must be healthy: asked for.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(20);
+
+/// Requests of a counting run: asked for.
+const REQUESTS: u64 = 500_000;
+
+/// The runbook's loads, in seconds instead of two minutes.
+const SHORT: &str = "services:\n  lab39-k6: { environment: { DURATION: \"6\" } }\n";
+
+/// What is checked.
+#[derive(Debug, Args)]
+pub(crate) struct Request {
+    /// Requests of each of the two counting runs
+    #[arg(long, value_name = "COUNT", default_value_t = REQUESTS, value_parser = clap::value_parser!(u64).range(1..))]
+    requests: u64,
+    /// Keep the images of an engine that is started for the test in DIR, for the next run (several GB)
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+impl Request {
+    /// As `cargo xtask ci --full` runs it.
+    pub(crate) fn of_ci() -> Self {
+        Self { requests: REQUESTS, keep: None }
+    }
+}
+
+/// Brings the lab up in containers, checks it, takes it down; gives whether everything holds.
+///
+/// # Errors
+/// When there is no engine and none can be started, or a signal arrives.
+pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
+    Ports::new(Ports::DEFAULT_BASE).check(true)?;
+    let work = Work::new()?;
+    let images = match &request.keep {
+        Some(folder) => std::env::current_dir()?.join(folder),
+        None => work.join("images"),
+    };
+    terminal::heading("Engine");
+    let engine = Engine::find(tree, &work, &images)?;
+    println!("  Docker Engine {}", engine.version);
+    let mut verdicts = Verdicts::default();
+    let checked = checked(tree, &engine, &work, request, &mut verdicts);
+    engine.stop();
+    terminal::heading("Result");
+    println!("{}", verdicts.table());
+    checked?;
+    Ok(verdicts.hold())
+}
+
+/// The same for CI: a machine on which no engine can be started is said, and no failure.
+///
+/// # Errors
+/// As for [`run`], once there is an engine.
+pub(crate) fn run_if_possible(tree: &Tree) -> Result<bool> {
+    match run(tree, &Request::of_ci()) {
+        Err(error) if error.is::<engine::NoEngine>() => {
+            println!("not run: {error:#}");
+            Ok(true)
+        }
+        outcome => outcome,
+    }
+}
+
+fn checked(
+    tree: &Tree,
+    engine: &Engine,
+    work: &Work,
+    request: &Request,
+    verdicts: &mut Verdicts,
+) -> Result<()> {
+    let mut stack = Stack::new(tree, engine, work);
+    println!("  docker compose {}", stack.shown());
+    prepare(tree, &mut stack, work, verdicts)?;
+    let checked = on_stack(tree, &mut stack, work, request, verdicts);
+    let down = stack.down();
+    if let Err(error) = checked {
+        crate::signals::check()?;
+        verdicts.could_not("the rest", &error);
+    }
+    match down {
+        Ok(()) => verdicts.say("docker compose down -v", true, "nothing is left of the project"),
+        Err(error) => verdicts.could_not("docker compose down -v", &error),
+    }
+    Ok(())
+}
+
+/// Images of others, and what this machine or its engine cannot do.
+fn prepare(tree: &Tree, stack: &mut Stack<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()> {
+    let provided = images::provide(tree, stack.engine(), work, &stack.foreign_images()?)?;
+    for (image, what) in &provided.substitutes {
+        verdicts.left_out(image, &format!("the image cannot be pulled; in its place {what}"));
+    }
+    for service in stack.leave_out(&provided.missing)? {
+        verdicts.left_out(&service, "its image can be neither pulled nor made here; left out");
+    }
+    if !images::can_raise_memlock(stack.engine()) {
+        stack.add("memlock.yaml", "services:\n  lab39-probe: { ulimits: !reset {} }\n")?;
+        verdicts
+            .left_out("the probe's memlock limit", "this machine does not let the engine raise it; left out");
+    }
+    stack.add("short.yaml", SHORT)
+}
+
+fn on_stack(
+    tree: &Tree,
+    stack: &mut Stack<'_>,
+    work: &Work,
+    request: &Request,
+    verdicts: &mut Verdicts,
+) -> Result<()> {
+    terminal::heading("docker compose up --build -d");
+    let up = stack.up()?;
+    let healthy = stack.wait_healthy()?;
+    let figure =
+        format!("{:.1} s after up returned, which took {:.0} s", healthy.as_secs_f64(), up.as_secs_f64());
+    verdicts.say("all healthy within 20 s", healthy <= HEALTHY_WITHIN, &figure);
+    images::build_load(tree, stack.engine())?;
+    for name in ["gateway", "shard", "probe", "load"] {
+        println!("    image {OURS}{name}: {:.1} MB", images::megabytes(stack.engine(), name)?);
+    }
+    let silent = Lab::new(stack).silent();
+    verdicts.say(
+        "published ports answer",
+        silent.is_empty(),
+        &format!("gateway and four shards{}", listed(&silent)),
+    );
+
+    terminal::heading("The probe's rights");
+    rights::check(stack, verdicts);
+    rights::without(stack, verdicts)?;
+
+    terminal::heading("A restart under load");
+    restart::check(&Lab::new(stack), work, verdicts);
+
+    terminal::heading("The runbook");
+    let counts = runbook::on_compose(tree, stack.environment())?;
+    let skipped = if counts.skipped.is_empty() {
+        String::new()
+    } else {
+        format!("; skipped: {}", counts.skipped.join(", "))
+    };
+    let figure = format!("{} of {} blocks{skipped}", counts.held, counts.held + counts.failed);
+    verdicts.say("the runbook, k6's four scripts in it", counts.failed == 0, &figure);
+
+    terminal::heading("Kernel and application, request by request");
+    stack.add("fast.yaml", &fast())?;
+    process::capture(stack.compose().args(["up", "-d"]))?;
+    stack.wait_healthy()?;
+    counts::check(&Lab::new(stack), request.requests, verdicts);
+    Ok(())
+}
+
+/// Shards that answer as fast as they can: half a million requests at the lab's own service times would take an hour.
+fn fast() -> String {
+    let mut text = "services:\n".to_owned();
+    for id in 0..crate::ports::SHARDS {
+        text.push_str(&format!(
+            "  lab39-shard-{id}:\n    cpus: !reset null\n    environment: {{ BASE_LATENCY_MS: \"0\", LOAD_LATENCY_FACTOR_MS: \
+             \"0\", SHARD_CONCURRENCY: \"64\" }}\n"
+        ));
+    }
+    text
+}

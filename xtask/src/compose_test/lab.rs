@@ -1,0 +1,148 @@
+//! The lab in containers as its witnesses tell of it: what the kernel counted, what the shards say to that.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::stack::Stack;
+use crate::http::Client;
+use crate::ports::{Ports, SHARDS, url};
+use crate::signals;
+
+/// The compose network, by the project's name.
+pub(crate) const NETWORK: &str = "hot-partition-lab_default";
+
+/// How long the witnesses may take to agree once the load has stopped.
+const AGREE_WITHIN: Duration = Duration::from_secs(15);
+
+const STEP: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Deserialize)]
+struct Comparison {
+    shards: Vec<Compared>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Compared {
+    shard_id: u16,
+    difference: Option<i64>,
+    agrees: Option<bool>,
+    cause: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct KernelShards {
+    shards: Vec<KernelShard>,
+}
+
+/// One shard as the kernel counts it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct KernelShard {
+    /// Where the probe watches it.
+    pub(crate) address: String,
+    requests: Operations,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Operations {
+    get: u64,
+    set: u64,
+}
+
+impl KernelShard {
+    /// Data requests whose head reached the shard's socket.
+    pub(crate) const fn requests(&self) -> u64 {
+        self.requests.get + self.requests.set
+    }
+}
+
+/// One lab in containers, and how to ask it.
+pub(crate) struct Lab<'a> {
+    pub(crate) stack: &'a Stack<'a>,
+    client: Client,
+    ports: Ports,
+}
+
+impl<'a> Lab<'a> {
+    pub(crate) fn new(stack: &'a Stack<'a>) -> Self {
+        Self { stack, client: Client::new(), ports: Ports::new(Ports::DEFAULT_BASE) }
+    }
+
+    /// The published addresses of gateway and shards at which nobody answers.
+    pub(crate) fn silent(&self) -> Vec<String> {
+        let mut asked = vec![url(self.ports.gateway())];
+        asked.extend((0..SHARDS).map(|id| url(self.ports.shard(id))));
+        asked.retain(|base| !self.client.is_ok(&format!("{base}/health")));
+        asked
+    }
+
+    /// Whether a read through the gateway is answered.
+    pub(crate) fn reads(&self) -> bool {
+        self.client.is_ok(&format!("{}/data/any-key", url(self.ports.gateway())))
+    }
+
+    /// The gateway's answer.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn of_gateway<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.client.get(&format!("{}{path}", url(self.ports.gateway())))
+    }
+
+    /// All shards as the kernel counts them.
+    ///
+    /// # Errors
+    /// When the probe does not answer.
+    pub(crate) fn kernel(&self) -> Result<Vec<KernelShard>> {
+        let answer: KernelShards = self.client.get(&format!("{}/api/shards", url(self.ports.probe())))?;
+        Ok(answer.shards)
+    }
+
+    /// Shard `id` as the kernel counts it.
+    ///
+    /// # Errors
+    /// When the probe does not answer.
+    pub(crate) fn kernel_shard(&self, id: usize) -> Result<KernelShard> {
+        self.kernel()?.into_iter().nth(id).context("the probe knows too few shards")
+    }
+
+    /// Waits until kernel and shards agree to the request; gives those that do not, with the probe's cause.
+    ///
+    /// # Errors
+    /// When the probe does not answer.
+    pub(crate) fn disagreements(&self) -> Result<Vec<String>> {
+        let mut problems = Vec::new();
+        let agreed = signals::poll(AGREE_WITHIN, STEP, || {
+            let compared: Comparison =
+                self.client.get(&format!("{}/api/compare", url(self.ports.probe())))?;
+            let differ = |row: &&Compared| row.agrees != Some(true) || row.difference != Some(0);
+            problems = compared.shards.iter().filter(differ).map(described).collect();
+            Ok((problems.is_empty() && compared.shards.len() == usize::from(SHARDS)).then_some(()))
+        })?;
+        if agreed.is_none() && problems.is_empty() {
+            bail!("the probe does not compare all shards");
+        }
+        Ok(problems)
+    }
+
+    /// The load generator in a container on `network`.
+    pub(crate) fn load(&self, network: &str) -> Command {
+        let mut command = self.stack.engine().docker();
+        command.args(["run", "--rm", "--network", network, &format!("{}load", super::OURS)]);
+        command
+    }
+}
+
+fn described(row: &Compared) -> String {
+    let difference = row.difference.map_or("not known".to_owned(), |count| count.to_string());
+    let cause = row.cause.as_deref().unwrap_or("no cause given");
+    format!("shard {}: difference {difference}, {cause}", row.shard_id)
+}
+
+/// `; a; b`, or nothing.
+pub(crate) fn listed<T: AsRef<str>>(items: &[T]) -> String {
+    items.iter().map(|item| format!("; {}", item.as_ref())).collect()
+}

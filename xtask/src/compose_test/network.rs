@@ -1,0 +1,95 @@
+//! What an engine changes in this machine's network, and how it is put back: its bridge, rules and forwarding outlive it.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{self, find_program};
+
+const BRIDGE: &str = "docker0";
+
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// Tables an engine writes to, with their chains as they are where nobody has written.
+const EMPTY: [(&str, &[&str]); 2] =
+    [("filter", &["INPUT", "FORWARD", "OUTPUT"]), ("nat", &["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"])];
+
+/// The network as it was.
+#[derive(Debug)]
+pub(crate) struct Before {
+    rules: String,
+    forwarding: String,
+    had_bridge: bool,
+}
+
+impl Before {
+    /// Looks at it now.
+    ///
+    /// # Errors
+    /// When the rules cannot be read.
+    pub(crate) fn look() -> Result<Self> {
+        let rules = process::capture(&mut program("iptables-save")?)?;
+        let forwarding = fs::read_to_string(FORWARDING).with_context(|| FORWARDING.to_owned())?;
+        Ok(Self { rules, forwarding, had_bridge: bridge_is_there() })
+    }
+
+    /// Puts it back.
+    ///
+    /// # Errors
+    /// Naming what is left.
+    pub(crate) fn put_back(&self) -> Result<()> {
+        if !self.had_bridge && bridge_is_there() {
+            process::capture(program("ip")?.args(["link", "delete", BRIDGE]))
+                .context("docker0 is left behind")?;
+        }
+        let mut restore = program("iptables-restore")?.stdin(Stdio::piped()).spawn()?;
+        if let Some(mut input) = restore.stdin.take() {
+            input.write_all(complete(&self.rules).as_bytes())?;
+        }
+        if !restore.wait()?.success() {
+            bail!("the engine's iptables rules are left behind");
+        }
+        fs::write(FORWARDING, &self.forwarding).with_context(|| FORWARDING.to_owned())
+    }
+}
+
+fn bridge_is_there() -> bool {
+    Path::new("/sys/class/net").join(BRIDGE).exists()
+}
+
+fn program(name: &str) -> Result<Command> {
+    Ok(Command::new(find_program(name).with_context(|| format!("there is no {name}"))?))
+}
+
+/// `rules` with an empty table for each that has none: a table that is not mentioned would stay as the engine left it.
+fn complete(rules: &str) -> String {
+    let mut text = rules.to_owned();
+    for (table, chains) in EMPTY {
+        if rules.lines().any(|line| line.strip_prefix('*') == Some(table)) {
+            continue;
+        }
+        text.push_str(&format!("*{table}\n"));
+        for chain in chains {
+            text.push_str(&format!(":{chain} ACCEPT [0:0]\n"));
+        }
+        text.push_str("COMMIT\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::complete;
+
+    #[test]
+    fn a_table_without_rules_is_emptied() {
+        let text = complete("*filter\n:INPUT DROP [0:0]\nCOMMIT\n");
+        assert!(text.starts_with("*filter\n:INPUT DROP"), "{text}");
+        assert_eq!(text.matches("*filter").count(), 1, "{text}");
+        assert!(text.contains("*nat\n:PREROUTING ACCEPT"), "{text}");
+        assert_eq!(text.matches("COMMIT").count(), 2, "{text}");
+    }
+}

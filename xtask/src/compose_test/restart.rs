@@ -1,0 +1,158 @@
+//! A shard that restarts in the middle of a load, and one that comes back at another address.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use super::lab::{Lab, NETWORK, listed};
+use super::verdicts::Verdicts;
+use super::work::Work;
+use crate::{process, signals};
+
+/// Which.
+const SHARD: usize = 2;
+const SERVICE: &str = "lab39-shard-2";
+
+const GATEWAY: &str = "http://lab39-api-gateway:8000";
+
+/// The load: well below what the lab's shards can do, so that nothing is shed.
+const RATE: &str = "200";
+const SECONDS: &str = "20";
+
+/// From the load's start to the restart.
+const LEAD: Duration = Duration::from_secs(6);
+
+/// How long the probe may take to find a shard that came back elsewhere: asked for.
+const FOUND_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long this test waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What of the load's report is needed.
+#[derive(Deserialize)]
+struct Report {
+    shards: Vec<ShardReport>,
+}
+
+#[derive(Deserialize)]
+struct ShardReport {
+    answered: u64,
+}
+
+#[derive(Deserialize)]
+struct Stats {
+    shard_requests_total: std::collections::BTreeMap<String, u64>,
+}
+
+/// Both.
+pub(crate) fn check(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) {
+    if let Err(error) = in_mid_load(lab, work, verdicts) {
+        verdicts.could_not("a restart in mid-load", &error);
+    }
+    match elsewhere(lab) {
+        Ok((holds, figure)) => verdicts.say("a changed address is found within 2 s", holds, &figure),
+        Err(error) => verdicts.could_not("a changed address is found within 2 s", &error),
+    }
+}
+
+fn in_mid_load(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()> {
+    let before = lab.disagreements()?;
+    verdicts.say(
+        "difference 0 before the restart",
+        before.is_empty(),
+        &format!("at rest{}", listed(&before)),
+    );
+    let (kernel_before, sent_before) = (lab.kernel_shard(SHARD)?.requests(), sent(lab)?);
+    let (output, errors) = (work.join("restart-load.json"), work.write("restart-load.log", "")?);
+    let mut load = lab.load(NETWORK);
+    load.args(["stream", "--gateway", GATEWAY, "--rate", RATE, "--duration", SECONDS, "--json", "-"]);
+    load.stdin(Stdio::null()).stdout(File::create(&output)?).stderr(File::create(&errors)?);
+    let mut running = load.spawn().context("cannot start docker")?;
+    signals::pause(LEAD);
+    let restarted = process::capture(lab.stack.compose().args(["restart", SERVICE]));
+    let ended = running.wait();
+    restarted?;
+    // The exit code tells of thresholds, which a shard that is away breaks; the report is there all the same.
+    ended?;
+    let answered = report(&output, &errors)?;
+    let after = lab.disagreements()?;
+    let kernel = lab.kernel_shard(SHARD)?.requests() - kernel_before;
+    let sent = sent(lab)? - sent_before;
+    verdicts.say(
+        "over it kernel − answers in [0, in flight at the cut]",
+        answered <= kernel && kernel <= sent,
+        &format!(
+            "{kernel} requests at shard {SHARD}'s socket, {answered} answered: {}; {} that the gateway had \
+             sent were not answered",
+            i128::from(kernel) - i128::from(answered),
+            i128::from(sent) - i128::from(answered),
+        ),
+    );
+    verdicts.say("difference 0 after the restart", after.is_empty(), &format!("at rest{}", listed(&after)));
+    Ok(())
+}
+
+/// Answers of the shard, by the load's report.
+fn report(output: &Path, errors: &Path) -> Result<u64> {
+    let text = std::fs::read_to_string(output)?;
+    let report: Report = serde_json::from_str(&text).with_context(|| {
+        let said = std::fs::read_to_string(errors).unwrap_or_default();
+        format!("the load gave no report: {}", said.lines().last().unwrap_or("it says nothing"))
+    })?;
+    report.shards.get(SHARD).map(|shard| shard.answered).context("the load knows too few shards")
+}
+
+/// Requests that the gateway has really sent to the shard.
+fn sent(lab: &Lab<'_>) -> Result<u64> {
+    let stats: Stats = lab.of_gateway("/stats")?;
+    stats.shard_requests_total.get(&SHARD.to_string()).copied().context("the gateway knows too few shards")
+}
+
+/// Stops the shard, gives its address to another container, starts it, and waits until the probe watches the new one.
+fn elsewhere(lab: &Lab<'_>) -> Result<(bool, String)> {
+    let old = address(lab)?;
+    process::capture(lab.stack.compose().args(["stop", SERVICE]))?;
+    let mut other = lab.stack.engine().docker();
+    other.args(["run", "--rm", "--detach", "--network", NETWORK, &format!("{}shard", super::OURS)]);
+    let other = process::capture(&mut other)?;
+    let found = comes_back(lab, &old);
+    process::capture(lab.stack.engine().docker().args(["kill", other.trim()]))?;
+    let (new, took) = found?;
+    lab.stack.wait_healthy()?;
+    let problems = lab.disagreements()?;
+    let holds = took <= FOUND_WITHIN && problems.is_empty();
+    let seconds = took.as_secs_f64();
+    Ok((holds, format!("{SERVICE} from {old} to {new}: watched {seconds:.1} s later{}", listed(&problems))))
+}
+
+fn comes_back(lab: &Lab<'_>, old: &str) -> Result<(String, Duration)> {
+    let mut start = lab.stack.compose();
+    let mut starting = start.args(["start", SERVICE]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let new = signals::poll(PATIENCE, Duration::from_millis(20), || {
+        Ok(Some(address(lab)?).filter(|now| !now.is_empty()))
+    });
+    let there = Instant::now();
+    let found = new.and_then(|new| {
+        let Some(new) = new else { bail!("{SERVICE} did not start") };
+        if new == old {
+            bail!("it came back at its old address, {old}");
+        }
+        let found = signals::poll(PATIENCE, Duration::from_millis(20), || {
+            let watched = lab.kernel_shard(SHARD)?.address;
+            Ok(watched.starts_with(&format!("{new}:")).then(|| there.elapsed()))
+        })?;
+        let took = found.with_context(|| format!("the probe did not find {SERVICE} at {new}"))?;
+        Ok((new, took))
+    });
+    starting.wait()?;
+    found
+}
+
+/// The address of the shard's container; empty while it does not run.
+fn address(lab: &Lab<'_>) -> Result<String> {
+    lab.stack.inspect(SERVICE, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+}

@@ -1,0 +1,120 @@
+//! The rights of the probe's container: what it is given, what it keeps, and what it says without them.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::lab::Lab;
+use super::stack::Stack;
+use super::verdicts::Verdicts;
+use crate::{process, signals};
+
+const PROBE: &str = "lab39-probe";
+
+/// The capabilities that either compose file lists, by their number in `linux/capability.h`.
+const NUMBERS: [(&str, u32); 4] = [("NET_ADMIN", 12), ("SYS_ADMIN", 21), ("PERFMON", 38), ("BPF", 39)];
+
+/// The sets of `/proc/PID/status` a process can use or pass on.
+const SETS: [&str; 4] = ["CapInh", "CapPrm", "CapEff", "CapAmb"];
+
+/// How long the probe may take to say what it lacks.
+const SAYS_WITHIN: Duration = Duration::from_secs(20);
+
+/// What the container is given, and that the probe keeps none of it.
+pub(crate) fn check(stack: &Stack<'_>, verdicts: &mut Verdicts) {
+    match given(stack) {
+        Ok((holds, figure)) => verdicts.say("the probe's capabilities as listed", holds, &figure),
+        Err(error) => verdicts.could_not("the probe's capabilities as listed", &error),
+    }
+    match kept(stack) {
+        Ok((holds, figure)) => verdicts.say("none kept once attached", holds, &figure),
+        Err(error) => verdicts.could_not("none kept once attached", &error),
+    }
+}
+
+/// The file's list, the engine's, and the most that any thread of the container can ever have (its bounding set).
+fn given(stack: &Stack<'_>) -> Result<(bool, String)> {
+    let wanted: &[&str] =
+        if stack.engine().is_old() { &["NET_ADMIN", "SYS_ADMIN"] } else { &["BPF", "NET_ADMIN", "PERFMON"] };
+    let listed = stack.inspect(PROBE, "{{range .HostConfig.CapAdd}}{{.}} {{end}}")?;
+    let mut listed: Vec<&str> =
+        listed.split_whitespace().map(|name| name.trim_start_matches("CAP_")).collect();
+    listed.sort_unstable();
+    let dropped = stack.inspect(PROBE, "{{.HostConfig.CapDrop}}")?;
+    let bounding = set(&status(stack)?, "CapBnd")?;
+    let holds = listed == wanted && dropped == "[ALL]" && bounding == mask(wanted);
+    let figure = format!("added {}, dropped {dropped}, bounding set {bounding:#x}", listed.join(" "));
+    Ok((holds, figure))
+}
+
+fn kept(stack: &Stack<'_>) -> Result<(bool, String)> {
+    let status = status(stack)?;
+    let mut left = Vec::new();
+    for name in SETS {
+        let bits = set(&status, name)?;
+        if bits != 0 {
+            left.push(format!("{name} {bits:#x}"));
+        }
+    }
+    let figure = if left.is_empty() { format!("{} are empty", SETS.join(", ")) } else { left.join(", ") };
+    Ok((left.is_empty(), figure))
+}
+
+/// Without any capability the probe says what it lacks, and the lab runs on; puts the probe back.
+///
+/// # Errors
+/// When the probe does not come back.
+pub(crate) fn without(stack: &mut Stack<'_>, verdicts: &mut Verdicts) -> Result<()> {
+    let check = "without capabilities it says so, the rest runs on";
+    stack.add("no-rights.yaml", &format!("services:\n  {PROBE}: {{ cap_add: !override [] }}\n"))?;
+    let outcome = bare(stack);
+    stack.take_back();
+    match outcome {
+        Ok((holds, figure)) => verdicts.say(check, holds, &figure),
+        Err(error) => verdicts.could_not(check, &error),
+    }
+    process::capture(stack.compose().args(["up", "-d", "--no-deps", PROBE]))?;
+    stack.wait_healthy().map(drop)
+}
+
+fn bare(stack: &Stack<'_>) -> Result<(bool, String)> {
+    process::capture(stack.compose().args(["up", "-d", "--no-deps", PROBE]))?;
+    let said = signals::poll(SAYS_WITHIN, Duration::from_millis(500), || {
+        let log = process::capture(stack.compose().args(["logs", "--no-log-prefix", PROBE]))?;
+        Ok(log.lines().find(|line| line.contains("CAP_")).map(|line| line.trim().to_owned()))
+    })?;
+    let reads = Lab::new(stack).reads();
+    let line = said.as_deref().unwrap_or("nothing of capabilities");
+    let rest = if reads { "the gateway answers" } else { "the gateway does not answer" };
+    Ok((said.is_some() && reads, format!("{line} — {rest}")))
+}
+
+/// `/proc/PID/status` of the container's first process.
+fn status(stack: &Stack<'_>) -> Result<String> {
+    let file = format!("/proc/{}/status", stack.inspect(PROBE, "{{.State.Pid}}")?);
+    fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))
+}
+
+fn set(status: &str, name: &str) -> Result<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let text = line.with_context(|| format!("the process has no {name}"))?;
+    u64::from_str_radix(text.trim(), 16).with_context(|| format!("{name} is {text}"))
+}
+
+fn mask(names: &[&str]) -> u64 {
+    NUMBERS.iter().filter(|(name, _)| names.contains(name)).map(|(_, number)| 1_u64 << number).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{mask, set};
+
+    #[test]
+    fn sets_are_read_as_the_kernel_writes_them() {
+        let status = "Name:\tprobe\nCapEff:\t0000000000000000\nCapBnd:\t000000c000001000\n";
+        assert_eq!(set(status, "CapBnd").unwrap(), mask(&["BPF", "NET_ADMIN", "PERFMON"]));
+        assert_eq!(set(status, "CapEff").unwrap(), 0);
+        assert!(set(status, "CapAmb").is_err());
+    }
+}

@@ -1,0 +1,247 @@
+//! The lab's compose file on one engine: up, asked for its health, down.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use super::engine::Engine;
+use super::work::Work;
+use crate::terminal::Progress;
+use crate::tree::Tree;
+use crate::{process, signals};
+
+/// How long all may take to be healthy once `up` has returned, before the test gives up.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(90);
+
+/// The last lines that are shown of an `up` that failed.
+const LAST_LINES: usize = 15;
+
+/// The compose file with the overrides that this engine needs.
+pub(crate) struct Stack<'a> {
+    tree: &'a Tree,
+    engine: &'a Engine,
+    work: &'a Work,
+    files: Vec<PathBuf>,
+}
+
+/// One service as `docker compose ps` tells of it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Service {
+    #[serde(rename = "Service")]
+    name: String,
+    state: String,
+    /// Empty for one without a health check.
+    health: String,
+}
+
+impl<'a> Stack<'a> {
+    pub(crate) fn new(tree: &'a Tree, engine: &'a Engine, work: &'a Work) -> Self {
+        let mut files = vec![PathBuf::from("compose.yaml")];
+        if engine.is_old() {
+            files.push(PathBuf::from("deploy/compose.old-engine.yaml"));
+        }
+        Self { tree, engine, work, files }
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        self.engine
+    }
+
+    /// What tells Compose of the engine and the files; the first file's folder is the project's.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        let files: Vec<String> =
+            self.files.iter().map(|file| self.tree.root.join(file).display().to_string()).collect();
+        let mut set = self.engine.environment();
+        set.push(("COMPOSE_FILE", files.join(":")));
+        set
+    }
+
+    /// The files as a person would give them.
+    pub(crate) fn shown(&self) -> String {
+        self.files.iter().map(|file| format!("-f {}", file.display())).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The images of other people that the services take, once each.
+    ///
+    /// # Errors
+    /// When Compose refuses the files.
+    pub(crate) fn foreign_images(&self) -> Result<Vec<String>> {
+        let mut images: Vec<String> = self
+            .images()?
+            .into_values()
+            .filter(|image| !image.is_empty() && !image.starts_with(super::OURS))
+            .collect();
+        images.sort_unstable();
+        images.dedup();
+        Ok(images)
+    }
+
+    /// Leaves the services out whose image is among `missing`; gives their names.
+    ///
+    /// # Errors
+    /// When Compose refuses the files, or the override cannot be written.
+    pub(crate) fn leave_out(&mut self, missing: &[String]) -> Result<Vec<String>> {
+        let images = self.images()?;
+        let out: Vec<String> =
+            images.into_iter().filter(|(_, image)| missing.contains(image)).map(|(name, _)| name).collect();
+        if !out.is_empty() {
+            let lines: String =
+                out.iter().map(|name| format!("  {name}: {{ profiles: [left-out] }}\n")).collect();
+            self.add("left-out.yaml", &format!("services:\n{lines}"))?;
+        }
+        Ok(out)
+    }
+
+    /// Adds an override, written for this run.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn add(&mut self, name: &str, text: &str) -> Result<()> {
+        self.files.push(self.work.write(name, text)?);
+        Ok(())
+    }
+
+    /// Takes the override that was added last away again.
+    pub(crate) fn take_back(&mut self) {
+        self.files.pop();
+    }
+
+    /// `docker compose` with all files.
+    pub(crate) fn compose(&self) -> Command {
+        let mut command = self.engine.docker();
+        command.current_dir(&self.tree.root).arg("compose").envs(self.environment());
+        command
+    }
+
+    /// Builds the images and starts everything; gives the time from the command to its return.
+    ///
+    /// # Errors
+    /// When it does not succeed, with its last lines.
+    pub(crate) fn up(&self) -> Result<Duration> {
+        let started = Instant::now();
+        let log = self.work.join("up.log");
+        let mut up = self.compose();
+        watched(up.args(["up", "--build", "-d"]), &log).context("docker compose up --build -d")?;
+        Ok(started.elapsed())
+    }
+
+    /// Waits until every service runs, and is healthy where it can tell; gives the time it took.
+    ///
+    /// # Errors
+    /// Naming those that are not in time.
+    pub(crate) fn wait_healthy(&self) -> Result<Duration> {
+        let started = Instant::now();
+        let mut waiting = Vec::new();
+        let found = signals::poll(HEALTHY_WITHIN, Duration::from_millis(250), || {
+            let services = self.services()?;
+            let well = |service: &Service| {
+                service.state == "running" && matches!(service.health.as_str(), "" | "healthy")
+            };
+            waiting = services.iter().filter(|service| !well(service)).map(described).collect();
+            Ok((waiting.is_empty() && !services.is_empty()).then(|| started.elapsed()))
+        })?;
+        match found {
+            Some(took) => Ok(took),
+            None => bail!("not healthy after {} s: {}", HEALTHY_WITHIN.as_secs(), waiting.join(", ")),
+        }
+    }
+
+    /// The id of the container of `service`.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub(crate) fn container(&self, service: &str) -> Result<String> {
+        let id = process::capture(self.compose().args(["ps", "--all", "--quiet", service]))?;
+        let id = id.trim().to_owned();
+        if id.is_empty() { bail!("{service} has no container") } else { Ok(id) }
+    }
+
+    /// What the engine says of the container of `service`, in Go's template language.
+    ///
+    /// # Errors
+    /// When it has none, or the engine does not answer.
+    pub(crate) fn inspect(&self, service: &str, template: &str) -> Result<String> {
+        let id = self.container(service)?;
+        let text = process::capture(self.engine.docker().args(["inspect", "--format", template, &id]))?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// Takes everything down, with its volumes.
+    ///
+    /// # Errors
+    /// When something is left.
+    pub(crate) fn down(&self) -> Result<()> {
+        process::capture(self.compose().args(["--profile", "*", "down", "-v", "--remove-orphans"])).map(drop)
+    }
+
+    fn services(&self) -> Result<Vec<Service>> {
+        let listed = process::capture(self.compose().args(["ps", "--all", "--format", "json"]))?;
+        listed
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| serde_json::from_str(line).context("docker compose ps gave unexpected JSON"))
+            .collect()
+    }
+
+    /// The image of each service; empty for one that is built without a name.
+    fn images(&self) -> Result<BTreeMap<String, String>> {
+        #[derive(Deserialize)]
+        struct Config {
+            services: BTreeMap<String, Image>,
+        }
+        #[derive(Deserialize)]
+        struct Image {
+            #[serde(default)]
+            image: String,
+        }
+        let text = process::capture(self.compose().args(["--profile", "*", "config", "--format", "json"]))?;
+        let config: Config = serde_json::from_str(&text).context("Compose gave unexpected JSON")?;
+        Ok(config.services.into_iter().map(|(name, service)| (name, service.image)).collect())
+    }
+}
+
+fn described(service: &Service) -> String {
+    format!("{} ({} {})", service.name, service.state, service.health)
+}
+
+/// Runs `command` into `log` and shows how far it is.
+fn watched(command: &mut Command, log: &Path) -> Result<()> {
+    let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let errors = file.try_clone()?;
+    command.stdin(Stdio::null()).stdout(file).stderr(errors);
+    process::die_with_parent(command, libc::SIGTERM);
+    let mut child = command.spawn().context("cannot start docker")?;
+    let mut progress = Progress::new();
+    let status = loop {
+        if let Some(status) = child.try_wait().context("lost docker")? {
+            break status;
+        }
+        if signals::received() > 0 {
+            process::send(child.id(), libc::SIGTERM);
+            // It stops the build before it goes.
+            let _ = child.wait();
+            signals::check()?;
+        }
+        let seconds = progress.elapsed().as_secs();
+        progress.show(&format!("{seconds} s: {}", last_lines(log, 1)));
+        signals::pause(Duration::from_millis(500));
+    };
+    if status.success() {
+        return Ok(());
+    }
+    bail!("failed ({}); its last lines:\n{}", process::ended(status), last_lines(log, LAST_LINES))
+}
+
+/// The last lines of `log` that are not empty.
+fn last_lines(log: &Path, count: usize) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.split(['\n', '\r']).map(str::trim).filter(|line| line.len() > 4).collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}

@@ -1,0 +1,102 @@
+//! What was checked, and how it came out: said as it happens, and once more as a table at the end.
+
+use anyhow::Error;
+
+use crate::table::{Column, Table};
+use crate::terminal;
+
+/// A line of the closing table is at most so wide in its last column.
+const WIDTH: usize = 88;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Held,
+    NotHeld,
+    /// Something else went wrong before it could be told.
+    CouldNot,
+    /// This machine lacks what it takes; known beforehand, so no fault of the lab.
+    LeftOut,
+}
+
+impl Outcome {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::NotHeld => "NOT HELD",
+            Self::CouldNot => "COULD NOT",
+            Self::LeftOut => "could not",
+        }
+    }
+}
+
+/// All checks so far.
+#[derive(Debug, Default)]
+pub(crate) struct Verdicts {
+    rows: Vec<(String, Outcome, String)>,
+}
+
+impl Verdicts {
+    /// A check that was made, with its figure.
+    pub(crate) fn say(&mut self, check: &str, holds: bool, figure: &str) {
+        println!("  {} {check}: {figure}", terminal::mark(holds));
+        self.add(check, if holds { Outcome::Held } else { Outcome::NotHeld }, figure);
+    }
+
+    /// A check that an error kept from being made; it counts as failed.
+    pub(crate) fn could_not(&mut self, check: &str, why: &Error) {
+        println!("  {} {check}: could not: {why:#}", terminal::mark(false));
+        self.add(check, Outcome::CouldNot, &format!("{why:#}"));
+    }
+
+    /// What this machine cannot show.
+    pub(crate) fn left_out(&mut self, what: &str, why: &str) {
+        println!("  – {what}: {why}");
+        self.add(what, Outcome::LeftOut, why);
+    }
+
+    /// Whether nothing failed.
+    pub(crate) fn hold(&self) -> bool {
+        self.rows.iter().all(|(_, outcome, _)| matches!(outcome, Outcome::Held | Outcome::LeftOut))
+    }
+
+    /// The closing table.
+    pub(crate) fn table(&self) -> String {
+        let mut table = Table::new(vec![
+            Column::left("check"),
+            Column::left("outcome").group(),
+            Column::left("figure, or why not").group(),
+        ]);
+        for (check, outcome, figure) in &self.rows {
+            for (index, line) in terminal::wrap(figure, WIDTH).into_iter().enumerate() {
+                let (check, word) = if index == 0 { (check.as_str(), outcome.word()) } else { ("", "") };
+                table.row(vec![check.to_owned(), word.to_owned(), line]);
+            }
+        }
+        table.render()
+    }
+
+    fn add(&mut self, check: &str, outcome: Outcome, figure: &str) {
+        self.rows.push((check.to_owned(), outcome, figure.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::Verdicts;
+
+    #[test]
+    fn only_what_failed_makes_the_test_fail() {
+        let mut verdicts = Verdicts::default();
+        verdicts.say("a", true, "1");
+        verdicts.left_out("b", "no image");
+        assert!(verdicts.hold());
+        verdicts.could_not("c", &anyhow!("broken"));
+        assert!(!verdicts.hold());
+        let mut verdicts = Verdicts::default();
+        verdicts.say("a", false, "2");
+        assert!(!verdicts.hold());
+        assert!(verdicts.table().contains("NOT HELD"), "{}", verdicts.table());
+    }
+}
