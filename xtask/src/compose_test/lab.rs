@@ -41,8 +41,6 @@ struct KernelShards {
 /// One shard as the kernel counts it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct KernelShard {
-    /// Where the probe watches it.
-    pub(crate) address: String,
     requests: Operations,
 }
 
@@ -57,6 +55,16 @@ impl KernelShard {
     pub(crate) const fn requests(&self) -> u64 {
         self.requests.get + self.requests.set
     }
+}
+
+#[derive(Debug, Deserialize)]
+struct Status {
+    shards: Vec<Watched>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Watched {
+    addresses: Vec<String>,
 }
 
 /// One lab in containers, and how to ask it.
@@ -107,6 +115,16 @@ impl<'a> Lab<'a> {
     /// When the probe does not answer.
     pub(crate) fn kernel_shard(&self, id: usize) -> Result<KernelShard> {
         self.kernel()?.into_iter().nth(id).context("the probe knows too few shards")
+    }
+
+    /// Whether the probe watches shard `id` at `address`.
+    ///
+    /// # Errors
+    /// When the probe does not answer.
+    pub(crate) fn watches(&self, id: usize, address: &str) -> Result<bool> {
+        let status: Status = self.client.get(&format!("{}/status", url(self.ports.probe())))?;
+        let shard = status.shards.get(id).context("the probe knows too few shards")?;
+        Ok(shard.addresses.iter().any(|watched| watched.starts_with(&format!("{address}:"))))
     }
 
     /// Waits until kernel and shards agree to the request; gives those that do not, with the probe's cause.

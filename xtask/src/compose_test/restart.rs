@@ -19,12 +19,12 @@ const SERVICE: &str = "lab39-shard-2";
 
 const GATEWAY: &str = "http://lab39-api-gateway:8000";
 
-/// The load: well below what the lab's shards can do, so that nothing is shed.
-const RATE: &str = "200";
-const SECONDS: &str = "20";
+/// The load: each connection sends its next request when the last is answered, so that so many are in flight at most.
+const CONNECTIONS: u64 = 16;
+const REQUESTS: &str = "5000";
 
 /// From the load's start to the restart.
-const LEAD: Duration = Duration::from_secs(6);
+const LEAD: Duration = Duration::from_secs(4);
 
 /// How long the probe may take to find a shard that came back elsewhere: asked for.
 const FOUND_WITHIN: Duration = Duration::from_secs(2);
@@ -74,13 +74,18 @@ fn in_mid_load(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()
     let (kernel_before, sent_before) = (lab.kernel_shard(SHARD)?.requests(), sent(lab)?);
     let (output, errors) = (work.join("restart-load.json"), work.write("restart-load.log", "")?);
     let mut load = lab.load(NETWORK);
-    load.args(["stream", "--gateway", GATEWAY, "--rate", RATE, "--duration", SECONDS, "--json", "-"]);
+    load.args(["saturate", "--gateway", GATEWAY, "--connections", &CONNECTIONS.to_string()]);
+    load.args(["--requests", REQUESTS, "--json", "-"]);
     load.stdin(Stdio::null()).stdout(File::create(&output)?).stderr(File::create(&errors)?);
     let mut running = load.spawn().context("cannot start docker")?;
     signals::pause(LEAD);
     let restarted = process::capture(lab.stack.compose().args(["restart", SERVICE]));
+    let was_over = running.try_wait()?.is_some();
     let ended = running.wait();
     restarted?;
+    if was_over {
+        bail!("the load was over before the shard was back");
+    }
     // The exit code tells of thresholds, which a shard that is away breaks; the report is there all the same.
     ended?;
     let answered = report(&output, &errors)?;
@@ -89,7 +94,7 @@ fn in_mid_load(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()
     let sent = sent(lab)? - sent_before;
     verdicts.say(
         "over it kernel − answers in [0, in flight at the cut]",
-        answered <= kernel && kernel <= sent,
+        answered <= kernel && kernel <= sent && kernel - answered <= CONNECTIONS,
         &format!(
             "{kernel} requests at shard {SHARD}'s socket, {answered} answered: {}; {} that the gateway had \
              sent were not answered",
@@ -149,8 +154,7 @@ fn comes_back(lab: &Lab<'_>, old: &str) -> Result<(String, Duration)> {
             bail!("it came back at its old address, {old}");
         }
         let found = signals::poll(PATIENCE, Duration::from_millis(20), || {
-            let watched = lab.kernel_shard(SHARD)?.address;
-            Ok(watched.starts_with(&format!("{new}:")).then(|| there.elapsed()))
+            Ok(lab.watches(SHARD, &new)?.then(|| there.elapsed()))
         })?;
         let took = found.with_context(|| format!("the probe did not find {SERVICE} at {new}"))?;
         Ok((new, took))
