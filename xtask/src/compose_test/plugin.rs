@@ -18,10 +18,7 @@ const PROGRAM: &str = "docker-compose";
 /// # Errors
 /// When it cannot be installed.
 pub(crate) fn install(tree: &Tree) -> Result<PathBuf> {
-    let program = match python::installed(tree, PACKAGE, VERSION, PROGRAM) {
-        Some(program) => program,
-        None => python::install(tree, PACKAGE, VERSION, PROGRAM)?,
-    };
+    let program = python::install(tree, PACKAGE, VERSION, PROGRAM)?;
     let settings = tree.target.join("tools").join("docker");
     let plugins = settings.join("cli-plugins");
     fs::create_dir_all(&plugins).with_context(|| format!("cannot make {}", plugins.display()))?;
