@@ -45,6 +45,9 @@ pub struct OutputArgs {
     /// Write the report as JSON to FILE, or to standard output for `-`, instead of a summary for people
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Add to the JSON, by stream and shard, every latency and how often it was, as [[milliseconds, count], …]
+    #[arg(long, requires = "json")]
+    pub histograms: bool,
     /// Say once a second on standard error how far it is
     #[arg(long)]
     pub progress: bool,

@@ -107,7 +107,7 @@ async fn carry_out(plan: &Plan<'_>) -> Result<Report, LoadError> {
     for (stream, (_, tally)) in streams.iter().zip(ended) {
         let tally =
             tally.map_err(|source| LoadError::Io { what: "a stream could not be started".into(), source })?;
-        reports.push(StreamReport::new(stream, &tally));
+        reports.push(StreamReport::new(stream, &tally, plan.output.histograms));
         if stream.keys.keys().first() == hottest {
             hottest_sent += tally.hottest_sent;
         }

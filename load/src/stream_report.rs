@@ -36,12 +36,15 @@ pub struct StreamShardReport {
     pub upstream_requests: u64,
     /// Their latency.
     pub latency_ms: Quantiles,
+    /// Every latency in ms and how often it was; only when asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub histogram: Vec<(f64, u64)>,
 }
 
 impl StreamReport {
-    /// A stream and its books.
+    /// A stream and its books; with every latency if `histograms`.
     #[must_use]
-    pub fn new(stream: &Stream, tally: &Tally) -> Self {
+    pub fn new(stream: &Stream, tally: &Tally, histograms: bool) -> Self {
         Self {
             name: stream.name.to_owned(),
             offered_per_second: stream.mean_rate(),
@@ -51,19 +54,20 @@ impl StreamReport {
             latency_ms: Quantiles::of(&tally.latencies),
             shards: (0u32..)
                 .zip(&tally.shards)
-                .map(|(id, shard)| StreamShardReport::new(id, shard))
+                .map(|(id, shard)| StreamShardReport::new(id, shard, histograms))
                 .collect(),
         }
     }
 }
 
 impl StreamShardReport {
-    fn new(shard_id: u32, shard: &ShardTally) -> Self {
+    fn new(shard_id: u32, shard: &ShardTally, histograms: bool) -> Self {
         Self {
             shard_id,
             answered: shard.answered,
             upstream_requests: shard.upstream,
             latency_ms: Quantiles::of(&shard.latencies),
+            histogram: if histograms { shard.latencies.counts() } else { Vec::new() },
         }
     }
 }

@@ -36,6 +36,15 @@ impl Latencies {
         }
     }
 
+    /// Every latency in ms, to three digits, and how often it was.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(f64, u64)> {
+        let recorded = self.0.iter().flat_map(Histogram::iter_recorded);
+        #[expect(clippy::cast_precision_loss, reason = "at most 60,000,000")]
+        let counts = recorded.map(|at| (at.value_iterated_to() as f64 / 1_000.0, at.count_at_value()));
+        counts.collect()
+    }
+
     /// A quantile in ms; none without a latency.
     #[must_use]
     pub fn quantile_ms(&self, quantile: f64) -> Option<f64> {
@@ -179,6 +188,7 @@ mod tests {
         let shards: Vec<_> = one.shards.iter().map(|s| (s.answered, s.upstream)).collect();
         assert_eq!(shards, [(1, 0), (2, 1)]);
         assert!((one.latencies.quantile_ms(1.0).unwrap() - 7.0).abs() < 0.01);
+        assert_eq!(one.latencies.counts().iter().map(|(_, count)| count).sum::<u64>(), 3);
         assert_eq!(Latencies::default().quantile_ms(0.5), None);
     }
 }

@@ -10,6 +10,7 @@ mod ci;
 mod compose_test;
 mod dashboards;
 mod demo;
+mod experiment;
 mod guard;
 mod http;
 mod k6;
@@ -126,6 +127,8 @@ enum Action {
     },
     /// Run every block of docs/runbook.md against a lab of its own and check what each prints
     Runbook(runbook::Request),
+    /// Run an experiment on the whole lab, in repeated runs that refuse a number they cannot stand for; `--list` names all
+    Experiment(experiment::Request),
     /// Check the house rules alone: directions of dependencies, sizes, lints, names of machines
     Tidy,
     /// Run the load generator: `cargo xtask load run celebrity --duration 30`
@@ -230,6 +233,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Manifests { write } => manifests::run(&tree, write).map(done),
         Action::Metrics { write } => metrics::run(&tree, write).map(done),
         Action::Runbook(request) => runbook::run(&tree, &request).map(verdict),
+        Action::Experiment(request) => experiment::run(&tree, &request),
         Action::Tidy => tidy::run(&tree).map(done),
         Action::Load { arguments } => load::run(&tree, &arguments),
         Action::K6(request) => k6::run(&tree, &request),

@@ -348,7 +348,7 @@ fn percent(share: f64) -> String {
     format!("{tenths:.1} %")
 }
 
-fn plain(headings: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn plain(headings: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = std::iter::once(headings.iter().map(|&text| text.to_owned()).collect())
         .chain(rows.to_vec())
         .collect();
@@ -361,7 +361,7 @@ fn plain(headings: &[&str], rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-fn table(headings: &[&str], numbers: std::ops::Range<usize>, rows: &[Vec<String>]) -> String {
+pub(crate) fn table(headings: &[&str], numbers: std::ops::Range<usize>, rows: &[Vec<String>]) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut text = format!("| {} |\n|", headings.join(" | "));
     for at in 0..headings.len() {

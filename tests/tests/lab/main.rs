@@ -2,6 +2,7 @@
 //!
 //! - `exactness`: generator = application = kernel, in every scenario and at saturation
 //! - `keys`: the same key by key, and the hottest of a million keys found in fixed memory
+//! - `experiments`: what every experiment rests on
 //! - `k6`: every k6 script runs, has the load generator's facts, and is counted alike by k6, gateway and shards
 //! - `bypass`: what reaches a shard without the gateway is named
 //! - `gateways`: two gateways side by side are counted and judged as one
@@ -34,6 +35,7 @@ mod capacity;
 mod churn;
 mod cost;
 mod exactness;
+mod experiments;
 mod gateways;
 mod hot_keys;
 mod k6;

@@ -1,0 +1,115 @@
+//! Experiments on the whole lab: theory, application and kernel side by side, in repeated runs of paired arms.
+//!
+//! An experiment starts a [`rig`], runs its arms in [`trials`] and gives [`figure`]s, a [`chart`] of them and what was
+//! refused: a run whose generator could not keep its rate, that was too small, or that was not steady gives no number, and
+//! an arm that lacks a run has none. [`report`] writes it down.
+
+pub mod chart;
+pub mod detection;
+pub mod figure;
+pub mod innocents;
+pub mod report;
+pub mod rig;
+pub mod shares;
+pub mod spread;
+pub mod stampede;
+pub mod trials;
+pub mod ttl;
+pub mod window;
+
+use clap::ValueEnum;
+
+use self::chart::Chart;
+use self::figure::Figure;
+use self::trials::Plan;
+
+/// The experiments there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Experiment {
+    /// Shares of keys and shards: uniform, Zipf 1.5 and 0.99, celebrity
+    Shares,
+    /// What a cache with a time to live lets through, once steady
+    Ttl,
+    /// A cache of the six hottest keys
+    HotOnly,
+    /// Copies of the eight hottest keys on all shards
+    Replication,
+    /// Bounded load, 1.25: what it must forward
+    BoundedLoad,
+    /// What one expiry of a very hot key costs, and who waits
+    Stampede,
+    /// Latency of innocent keys on the hot shard and elsewhere, without and with each mitigation
+    Innocents,
+    /// How soon a celebrity is named, and whether even load is left alone
+    Detection,
+}
+
+/// What an experiment gave.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// How it was done, for a stranger.
+    pub method: String,
+    /// What came of it.
+    pub figures: Vec<Figure>,
+    /// What else is to be seen of it, in rows.
+    pub tables: Vec<Table>,
+    /// Pictures of it.
+    pub charts: Vec<Chart>,
+    /// Runs without a number, each with its reason.
+    pub refusals: Vec<String>,
+}
+
+/// Numbers that nothing is asked of.
+#[derive(Debug)]
+pub struct Table {
+    /// What they are.
+    pub title: String,
+    /// Of its columns; the first names the rows.
+    pub headings: Vec<&'static str>,
+    /// Its rows, a cell for each heading.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Experiment {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// What it is about, in one line.
+    #[must_use]
+    pub fn about(self) -> String {
+        let help = self.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
+        help.unwrap_or_default()
+    }
+
+    /// What it asks.
+    #[must_use]
+    pub const fn question(self) -> &'static str {
+        match self {
+            Self::Shares => shares::QUESTION,
+            Self::Ttl => ttl::QUESTION,
+            Self::HotOnly => spread::HOT_ONLY,
+            Self::Replication => spread::REPLICATION,
+            Self::BoundedLoad => spread::BOUNDED,
+            Self::Stampede => stampede::QUESTION,
+            Self::Innocents => innocents::QUESTION,
+            Self::Detection => detection::QUESTION,
+        }
+    }
+
+    /// Runs it, and says by `progress` how far it is.
+    pub async fn run(self, plan: Plan, progress: &impl Fn(&str)) -> Outcome {
+        match self {
+            Self::Shares => shares::run(plan, progress).await,
+            Self::Ttl => ttl::run(plan, progress).await,
+            Self::HotOnly => spread::hot_only(plan, progress).await,
+            Self::Replication => spread::replication(plan, progress).await,
+            Self::BoundedLoad => spread::bounded_load(plan, progress).await,
+            Self::Stampede => stampede::run(plan, progress).await,
+            Self::Innocents => innocents::run(plan, progress).await,
+            Self::Detection => detection::run(plan, progress).await,
+        }
+    }
+}

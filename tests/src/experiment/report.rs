@@ -1,0 +1,190 @@
+//! What an experiment gave, for a terminal and for `docs/experiments/`.
+
+use std::fmt::Write as _;
+
+use super::figure::Verdict;
+use super::trials::Plan;
+use super::{Experiment, Outcome};
+use crate::accuracy::report::{date, machine};
+use crate::cost::report::{load_average, plain, table};
+
+const HEADINGS: [&str; 7] =
+    ["figure", "predicted", "application", "kernel", "residual", "asked for", "holds"];
+
+/// One experiment that has run.
+#[derive(Debug)]
+pub struct Report {
+    /// Which.
+    pub experiment: Experiment,
+    /// How often, and by which seed.
+    pub plan: Plan,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub seconds: f64,
+    /// Load of the machine before, over a minute.
+    pub load_before: String,
+}
+
+/// A file of a report: its name and content.
+pub struct File {
+    /// Within the folder of all experiments.
+    pub name: String,
+    /// Its text.
+    pub content: String,
+}
+
+impl Report {
+    /// Whether every figure is there and as asked.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.outcome
+            .figures
+            .iter()
+            .all(|figure| matches!(figure.verdict(), Verdict::Holds | Verdict::Nothing))
+    }
+
+    /// How many figures are as asked, in one line.
+    #[must_use]
+    pub fn answer(&self) -> String {
+        let count = |verdict: Verdict| {
+            self.outcome.figures.iter().filter(|figure| figure.verdict() == verdict).count()
+        };
+        let (holds, fails, refused) = (count(Verdict::Holds), count(Verdict::Fails), count(Verdict::Refused));
+        let mut text = format!("{holds} of {} figures are as asked", holds + fails + refused);
+        if fails > 0 {
+            let names = self.named(Verdict::Fails);
+            let _ = write!(text, "; {fails} NOT: {names}");
+        }
+        if refused > 0 {
+            let _ = write!(text, "; {refused} refused");
+        }
+        text
+    }
+
+    fn named(&self, verdict: Verdict) -> String {
+        let named = self.outcome.figures.iter().filter(|figure| figure.verdict() == verdict);
+        named.map(|figure| figure.what.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        self.outcome.figures.iter().map(|figure| figure.cells().to_vec()).collect()
+    }
+
+    /// For a terminal.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!("{}: {}\n\n", self.experiment.name(), self.experiment.about());
+        text += &plain(&HEADINGS, &self.rows());
+        for table in &self.outcome.tables {
+            let _ = writeln!(text, "\n{}\n", table.title);
+            text += &plain(&table.headings, &table.rows);
+        }
+        for refusal in &self.outcome.refusals {
+            let _ = writeln!(text, "refused: {refusal}");
+        }
+        let _ = writeln!(text, "{} ({:.0} s)\n", self.answer(), self.seconds);
+        text
+    }
+
+    /// For `docs/experiments/`: the page first, then its pictures.
+    #[must_use]
+    pub fn files(&self) -> Vec<File> {
+        let base = format!("{}-{}", date("+%F"), self.experiment.name());
+        let picture = |number: usize| format!("{base}-{}.svg", number + 1);
+        let mut page = format!("# {}: {}\n\n", date("+%F"), self.experiment.about());
+        let Plan { repetitions, seed, quick } = self.plan;
+        let quick = if quick { " --quick" } else { "" };
+        let _ = writeln!(
+            page,
+            "{}; {:.0} s; load average {} before, {} after.\n\n\
+             `cargo xtask experiment {} --repetitions {repetitions} --seed {seed}{quick}`\n\n\
+             **Question.** {}\n\n**Answer.** {}.\n",
+            machine(),
+            self.seconds,
+            self.load_before,
+            load_average(),
+            self.experiment.name(),
+            self.experiment.question(),
+            self.answer()
+        );
+        for (number, chart) in self.outcome.charts.iter().enumerate() {
+            let _ = writeln!(page, "![{}]({})\n", chart.title, picture(number));
+        }
+        page += &table(&HEADINGS, 1..5, &self.rows());
+        let _ = writeln!(
+            page,
+            "\nWitnesses: the mean of all repetitions (least … most). Residual: witness − prediction. pp: percentage points.\n"
+        );
+        for rows in &self.outcome.tables {
+            let _ = writeln!(page, "## {}\n", rows.title);
+            page += &table(&rows.headings, 1..rows.headings.len(), &rows.rows);
+            page.push('\n');
+        }
+        let _ = writeln!(page, "## Method\n\n{}\n", self.outcome.method);
+        let _ = writeln!(page, "## Refused runs\n");
+        if self.outcome.refusals.is_empty() {
+            let _ = writeln!(page, "None.");
+        }
+        for refusal in &self.outcome.refusals {
+            let _ = writeln!(page, "- {refusal}");
+        }
+        let charts = self.outcome.charts.iter().enumerate();
+        let pictures = charts.map(|(number, chart)| File { name: picture(number), content: chart.svg() });
+        let page = File { name: format!("{base}.md"), content: page };
+        std::iter::once(page).chain(pictures).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Table;
+    use super::super::figure::{Figure, Rule, Unit};
+    use super::*;
+
+    #[test]
+    fn a_page_has_every_figure_its_picture_and_what_was_refused() {
+        let figure = |what: &str, kernel: f64| {
+            Figure::new(what, Unit::Share, Some(0.5), Rule::Within(0.01)).seen(vec![0.5], vec![kernel])
+        };
+        let figures = vec![figure("good", 0.5), figure("bad", 0.6)];
+        let charts = vec![super::super::Chart::of("T", "%", Unit::Share, &figures)];
+        let report = Report {
+            experiment: Experiment::Shares,
+            plan: Plan { repetitions: 5, seed: 1, quick: false },
+            outcome: Outcome {
+                method: "So.".into(),
+                figures,
+                tables: vec![Table {
+                    title: "More".into(),
+                    headings: vec!["a", "b"],
+                    rows: vec![vec!["c".into(), "7".into()]],
+                }],
+                charts,
+                refusals: vec!["x: busy".into()],
+            },
+            seconds: 1.0,
+            load_before: "0.1".into(),
+        };
+        assert!(!report.holds());
+        assert_eq!(report.answer(), "1 of 2 figures are as asked; 1 NOT: bad");
+        let files = report.files();
+        let [page, picture] = &files[..] else { panic!("{} files", files.len()) };
+        assert!(
+            page.name.ends_with("-shares.md") && page.content.contains(&picture.name),
+            "{}",
+            page.content
+        );
+        assert!(
+            page.content.contains("- x: busy") && page.content.contains("| bad | 50.00 % |"),
+            "{}",
+            page.content
+        );
+        assert!(
+            page.content.contains("## More\n\n| a | b |") && page.content.contains("| c | 7 |"),
+            "{}",
+            page.content
+        );
+        assert!(report.text().contains("refused: x: busy"));
+    }
+}

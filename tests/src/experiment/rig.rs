@@ -1,0 +1,273 @@
+//! One lab under an experiment: its witnesses read at a moment, and loads that may refuse.
+
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+use crate::lab::{Lab, Load, Options, SHARDS};
+use crate::poll;
+
+/// How long kernel and application may take to agree once traffic has stopped.
+const REST: Duration = Duration::from_secs(10);
+
+/// The shards of the lab's profile, slow and narrow enough that a hot one hurts.
+pub const PROFILE: [(&str, &str); 2] = [("BASE_LATENCY_MS", "15"), ("SHARD_CONCURRENCY", "2")];
+
+/// A running lab with a probe.
+pub struct Rig {
+    /// The lab.
+    pub lab: Lab,
+}
+
+/// What the witnesses say at one moment, each since it started.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Reads and writes that the gateway got, since its last reset.
+    pub offered: u64,
+    /// Of these reads, answered from the cache.
+    pub hits: u64,
+    /// Of these reads, those that waited for another's fetch.
+    pub coalesced: u64,
+    /// Data requests each shard received.
+    pub app: Vec<u64>,
+    /// Data requests the kernel saw at each shard's socket.
+    pub kernel: Vec<u64>,
+    /// When it was taken.
+    pub at: Instant,
+}
+
+/// What happened between two readings.
+#[derive(Clone, Debug)]
+pub struct Growth {
+    /// Requests that the gateway got.
+    pub offered: u64,
+    /// Of these, from the cache.
+    pub hits: u64,
+    /// Of these, by another's fetch.
+    pub coalesced: u64,
+    /// At each shard, by its own count.
+    pub app: Vec<u64>,
+    /// At each shard, by the kernel's.
+    pub kernel: Vec<u64>,
+    /// Seconds between.
+    pub seconds: f64,
+}
+
+impl Rig {
+    /// Starts one; `beside` another that is already there, or when it is its turn.
+    pub async fn start(
+        shard: &[(&'static str, &str)],
+        gateway: &[(&'static str, &str)],
+        beside: bool,
+    ) -> Self {
+        let owned = |settings: &[(&'static str, &str)]| {
+            settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+        };
+        let options = Options {
+            probe: true,
+            shard: owned(shard),
+            gateway: owned(gateway),
+            beside,
+            ..Options::default()
+        };
+        Self { lab: Lab::start(options).await }
+    }
+
+    /// Starts some that run at the same time.
+    pub async fn several(shard: &[(&'static str, &str)], number: usize) -> Vec<Self> {
+        let mut rigs = Vec::new();
+        for place in 0..number {
+            // The first one waits for its turn; the others are beside it.
+            rigs.push(Self::start(shard, &[], place > 0).await);
+        }
+        rigs
+    }
+
+    /// Forgets statistics, cached entries and verdicts.
+    ///
+    /// # Errors
+    /// When the gateway refuses.
+    pub async fn reset(&self) -> Result<(), String> {
+        self.post("/admin/reset", &Value::Null).await.map(drop)
+    }
+
+    /// Switches mitigations; gives their state.
+    ///
+    /// # Errors
+    /// When the gateway refuses.
+    pub async fn mitigate(&self, wish: &Value) -> Result<Value, String> {
+        self.post("/admin/mitigation", wish).await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
+        let request = self.lab.client.post(self.lab.at_gateway(path)).json(body);
+        let answer = request.send().await.map_err(|err| format!("{path}: {err}"))?;
+        let (status, text) = (answer.status(), answer.text().await.unwrap_or_default());
+        if status != 200 {
+            return Err(format!("{path} is {status}: {text}"));
+        }
+        serde_json::from_str(&text).map_err(|err| format!("{path}: {err}"))
+    }
+
+    /// What the witnesses say now. Under load a few requests pass between one and the next.
+    pub async fn read(&self) -> Reading {
+        let kernel = self.lab.kernel_requests().await;
+        let stats = self.lab.gateway_stats().await;
+        let app = self.lab.received().await;
+        let (hits, coalesced) = (stats.cache_hits, stats.cache_coalesced);
+        Reading { offered: stats.total_requests, hits, coalesced, app, kernel, at: Instant::now() }
+    }
+
+    /// The same once nothing is on its way and kernel and application agree on every shard.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub async fn read_at_rest(&self) -> Result<Reading, String> {
+        let agreed = poll::until(REST, || async {
+            let compare = self.lab.probe_json("/api/compare").await;
+            let shards = compare["shards"].as_array().cloned().unwrap_or_default();
+            let good =
+                |shard: &Value| shard["agrees"] == true && shard["difference"] == 0 && shard["bound"] == 0;
+            if shards.len() == SHARDS && shards.iter().all(good) { Ok(()) } else { Err(compare.to_string()) }
+        });
+        agreed.await.map_err(|last| format!("kernel and application do not agree {last}"))?;
+        Ok(self.read().await)
+    }
+
+    /// Requests for a key by the kernel's tables, since it began to count.
+    pub async fn kernel_reads_of(&self, key: &str) -> u64 {
+        let answer = self.lab.probe_json("/api/keys?limit=100").await;
+        let shards = answer["shards"].as_array().cloned().unwrap_or_default();
+        let keys = shards.iter().flat_map(|shard| shard["keys"].as_array().cloned().unwrap_or_default());
+        keys.filter(|found| found["key"] == key).filter_map(|found| found["requests"].as_u64()).sum()
+    }
+
+    /// Runs the generator to its end; its report.
+    ///
+    /// # Errors
+    /// What it says when it refuses to report.
+    pub async fn load(&self, args: &[&str]) -> Result<Value, String> {
+        report(self.lab.load_started(args)).await
+    }
+}
+
+/// The report of a generator that runs.
+///
+/// # Errors
+/// What it says when it refuses to report, in one line.
+pub async fn report(load: Load) -> Result<Value, String> {
+    let report = load.report().await.map_err(|said| one_line(&said))?;
+    if report["errors"] == 0 { Ok(report) } else { Err(format!("{} requests failed", report["errors"])) }
+}
+
+/// The last line, without the generator's name.
+fn one_line(said: &str) -> String {
+    let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("the generator said nothing");
+    last.trim_start_matches("load: ").to_owned()
+}
+
+impl Reading {
+    /// What happened since an earlier reading.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Growth {
+        let grown = |now: &[u64], before: &[u64]| {
+            now.iter().zip(before).map(|(now, before)| now.saturating_sub(*before)).collect()
+        };
+        Growth {
+            offered: self.offered.saturating_sub(earlier.offered),
+            hits: self.hits.saturating_sub(earlier.hits),
+            coalesced: self.coalesced.saturating_sub(earlier.coalesced),
+            app: grown(&self.app, &earlier.app),
+            kernel: grown(&self.kernel, &earlier.kernel),
+            seconds: (self.at - earlier.at).as_secs_f64(),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+impl Growth {
+    /// A shard's requests as a share of what was offered, by application and kernel.
+    #[must_use]
+    pub fn share(&self, shard: usize) -> [f64; 2] {
+        [&self.app, &self.kernel]
+            .map(|counts| counts.get(shard).copied().unwrap_or(0) as f64 / self.offered.max(1) as f64)
+    }
+
+    /// The hottest shard's share of what was offered.
+    #[must_use]
+    pub fn hottest_share(&self) -> [f64; 2] {
+        (0..SHARDS).map(|shard| self.share(shard)).fold([0.0, 0.0], |a, b| [a[0].max(b[0]), a[1].max(b[1])])
+    }
+
+    /// The hottest shard's load over the mean of what reached the shards.
+    #[must_use]
+    pub fn max_over_mean(&self) -> [f64; 2] {
+        [&self.app, &self.kernel].map(|counts| {
+            let loads: Vec<f64> = counts.iter().map(|count| *count as f64).collect();
+            hotspot::predict::max_over_mean(&loads)
+        })
+    }
+
+    /// The share of what was offered that reached no shard.
+    #[must_use]
+    pub fn hit_ratio(&self) -> [f64; 2] {
+        [&self.app, &self.kernel]
+            .map(|counts| 1.0 - counts.iter().sum::<u64>() as f64 / self.offered.max(1) as f64)
+    }
+
+    /// Whether both halves of a run have the same share at every shard, as far as four standard errors tell.
+    ///
+    /// # Errors
+    /// The shard, and how far the halves are apart.
+    pub fn is_steady(halves: &[Self; 2]) -> Result<(), String> {
+        for shard in 0..SHARDS {
+            let [one, two] = halves.each_ref().map(|half| half.share(shard)[0]);
+            let [n, m] = halves.each_ref().map(|half| half.offered.max(1) as f64);
+            let p = (one * n + two * m) / (n + m);
+            let error = (p * (1.0 - p) * (1.0 / n + 1.0 / m)).sqrt();
+            if (one - two).abs() > 4.0 * error {
+                let (one, two) = (100.0 * one, 100.0 * two);
+                return Err(format!(
+                    "not steady: shard {shard} got {one:.2} % in the first half and {two:.2} % in the second, \
+                     which is more than four standard errors"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Switches every mitigation off.
+#[must_use]
+pub fn nothing() -> Value {
+    json!({"cache": "off", "stale_while_revalidate": false, "negative_caching": false, "replication": 1, "auto": false})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn growth(app: [u64; 4]) -> Growth {
+        let app = app.to_vec();
+        Growth { offered: 1_000, hits: 0, coalesced: 0, kernel: app.clone(), app, seconds: 1.0 }
+    }
+
+    #[test]
+    fn shares_are_of_what_was_offered() {
+        let half = growth([100, 200, 100, 100]);
+        assert_eq!((half.share(1), half.hottest_share(), half.hit_ratio()), ([0.2; 2], [0.2; 2], [0.5; 2]));
+        assert_eq!(half.max_over_mean(), [1.6; 2]);
+    }
+
+    #[test]
+    fn halves_that_differ_by_more_than_chance_are_not_steady() {
+        assert!(Growth::is_steady(&[growth([250; 4]), growth([260, 240, 250, 250])]).is_ok());
+        let why = Growth::is_steady(&[growth([250; 4]), growth([350, 150, 250, 250])]).unwrap_err();
+        assert!(why.starts_with("not steady: shard 0 got 25.00 % in the first half and 35.00 %"), "{why}");
+    }
+
+    #[test]
+    fn a_refusal_is_its_last_line() {
+        let said = "exit status: 1\nload: no report: 3 of 10 requests were late; this machine is too busy\n";
+        assert_eq!(one_line(said), "no report: 3 of 10 requests were late; this machine is too busy");
+    }
+}

@@ -1,0 +1,172 @@
+//! One key, asked for 5,000 times a second, whose shard takes 50 ms: what each expiry of its cached copy costs.
+
+use hotspot::predict::calls_per_expiry;
+use serde_json::json;
+use std::fmt;
+use std::time::Duration;
+
+use super::Outcome;
+use super::chart::Chart;
+use super::figure::{Figure, Rule, Unit};
+use super::rig::{Rig, nothing, report};
+use super::trials::{Order, Plan, Trials};
+
+/// See [`super::Experiment::question`].
+pub const QUESTION: &str = "Does one expiry of a key that is asked for 5,000 times a second cost its shard one call, where it \
+                            would be 251 without single-flight, and does nobody wait with stale-while-revalidate?";
+
+/// Requests a second.
+fn rate(plan: Plan) -> f64 {
+    plan.sized(5_000.0, 500.0)
+}
+
+/// Seconds of load.
+fn seconds(plan: Plan) -> f64 {
+    plan.sized(8.0, 3.5)
+}
+
+/// What a call takes, in seconds, and as the shard's setting.
+const LATENCY: f64 = 0.05;
+const LATENCY_MS: &str = "50";
+/// Time to live, in seconds.
+const TTL: f64 = 1.0;
+/// A copy is refreshed in this last part of its time to live.
+const REFRESH: f64 = 0.1;
+/// From here on the cold start is over.
+const WARM: f64 = 1.5;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Arm {
+    SingleFlight,
+    Stale,
+}
+
+impl fmt::Display for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SingleFlight => "single-flight",
+            Self::Stale => "and stale-while-revalidate",
+        })
+    }
+}
+
+impl Arm {
+    /// Seconds from one fetch's begin to the next one's.
+    const fn cycle(self) -> f64 {
+        match self {
+            Self::SingleFlight => LATENCY + TTL,
+            Self::Stale => LATENCY + (1.0 - REFRESH) * TTL,
+        }
+    }
+
+    /// Fetches of a run from a cold cache.
+    fn fetches(self, plan: Plan) -> f64 {
+        (seconds(plan) / self.cycle()).ceil()
+    }
+}
+
+const ARMS: [Arm; 2] = [Arm::SingleFlight, Arm::Stale];
+
+struct Run {
+    /// Calls by application and kernel.
+    calls: [f64; 2],
+    /// Callers that waited for another's fetch, in all, and once the cold start was over.
+    waited: f64,
+    waited_warm: f64,
+    p99_ms: f64,
+    max_ms: f64,
+}
+
+async fn measure(rig: &Rig, plan: Plan, arm: Arm, seed: u64) -> Result<Run, String> {
+    rig.mitigate(&nothing()).await?;
+    rig.reset().await?;
+    rig.mitigate(&json!({"cache": "all", "ttl_seconds": 1, "stale_while_revalidate": arm == Arm::Stale}))
+        .await?;
+    let start = rig.read_at_rest().await?;
+    let (rate, seconds, seed) = (rate(plan).to_string(), seconds(plan).to_string(), seed.to_string());
+    let args = [
+        "stream",
+        "--rate",
+        &rate,
+        "--keys",
+        "1",
+        "--in-flight",
+        "2000",
+        "--duration",
+        &seconds,
+        "--seed",
+        &seed,
+    ];
+    let load = rig.lab.load_started(&args);
+    tokio::time::sleep(Duration::from_secs_f64(WARM)).await;
+    let warm = rig.read().await;
+    let report = report(load).await?;
+    let end = rig.read_at_rest().await?;
+    let all = end.since(&start);
+    #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+    let count = |number: u64| number as f64;
+    let latency = |name: &str| report["latency_ms"][name].as_f64().unwrap_or(f64::NAN);
+    Ok(Run {
+        calls: [all.app.iter().sum(), all.kernel.iter().sum()].map(count),
+        waited: count(all.coalesced),
+        waited_warm: count(end.since(&warm).coalesced),
+        p99_ms: latency("p99"),
+        max_ms: latency("max"),
+    })
+}
+
+/// Runs it.
+pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
+    let shard = [("BASE_LATENCY_MS", LATENCY_MS), ("LOAD_LATENCY_FACTOR_MS", "0")];
+    let rig = Rig::start(&shard, &[], false).await;
+    let measure = async |arm, seed| measure(&rig, plan, arm, seed).await;
+    let trials = Trials::run(plan, Order::Shuffled, &ARMS, progress, measure).await;
+    let complete = |arm, figure: Figure| figure.refused_if(trials.lacking(arm));
+    let mut figures = Vec::new();
+    for arm in ARMS {
+        // A whole number of fetches fits: half a call too many would be a second call of one expiry.
+        let asked = Figure::new(
+            format!("{arm}: calls of the shard by expiry"),
+            Unit::Count,
+            Some(1.0),
+            Rule::Within(0.5 / arm.fetches(plan)),
+        );
+        let calls = |witness: usize| trials.each(arm, |run| run.calls[witness] / arm.fetches(plan));
+        figures.push(complete(arm, asked.seen(calls(0), calls(1))));
+    }
+    let unmitigated = calls_per_expiry(rate(plan), LATENCY);
+    let arm = Arm::SingleFlight;
+    let asked = Figure::new(
+        format!("{arm}: callers that wait, by expiry"),
+        Unit::Count,
+        Some(unmitigated - 1.0),
+        Rule::Shown,
+    );
+    figures
+        .push(complete(arm, asked.seen(trials.each(arm, |run| run.waited / arm.fetches(plan)), Vec::new())));
+    let arm = Arm::Stale;
+    let asked =
+        Figure::new(format!("{arm}: callers that wait, in all"), Unit::Count, Some(0.0), Rule::AtMost(0.0));
+    figures.push(complete(arm, asked.seen(trials.each(arm, |run| run.waited_warm), Vec::new())));
+    for arm in ARMS {
+        for (name, of) in [("p99", (|run| run.p99_ms) as fn(&Run) -> f64), ("longest", |run| run.max_ms)] {
+            let asked = Figure::new(format!("{arm}: {name} latency"), Unit::Milliseconds, None, Rule::Shown);
+            figures.push(complete(arm, asked.seen(trials.each(arm, of), Vec::new())));
+        }
+    }
+    let chart = Chart::of("Latency of callers", "ms at the load generator", Unit::Milliseconds, &figures);
+    let method = format!(
+        "`load stream --rate {} --keys 1` for {} s from a cold cache with a time to live of {TTL} s; the shard takes \
+         {LATENCY_MS} ± 2 ms, any number at a time. An expiry comes every {:.2} s ({:.2} s with stale-while-revalidate, which \
+         refreshes in the last tenth of the time to live), so that {} ({}) calls are due; without single-flight each expiry would cost \
+         {unmitigated:.0} calls, as many as come within {LATENCY_MS} ms. Waiting callers with stale-while-revalidate are counted from \
+         {WARM} s on: those of the cold start have nothing to be served. p99 and longest include the cold start.",
+        rate(plan),
+        seconds(plan),
+        Arm::SingleFlight.cycle(),
+        Arm::Stale.cycle(),
+        Arm::SingleFlight.fetches(plan),
+        Arm::Stale.fetches(plan),
+    );
+    Outcome { method, figures, charts: vec![chart], refusals: trials.refusals, ..Outcome::default() }
+}

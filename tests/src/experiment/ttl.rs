@@ -1,0 +1,109 @@
+//! What a cache with a time to live and single-flight lets through, once steady.
+
+use hotspot::predict;
+use std::fmt;
+
+use super::Outcome;
+use super::chart::Chart;
+use super::figure::{Figure, Rule, Unit};
+use super::rig::{Growth, Rig};
+use super::trials::{Order, Plan, Trials};
+use super::window::{Stream, enough};
+use crate::accuracy::report::thousands;
+
+/// See [`super::Experiment::question`].
+pub const QUESTION: &str =
+    "Is the hit ratio of a cache that of theory, λT/(1 + λT) for each key, after five times to live?";
+
+/// Times to live before it is measured.
+const WARM_TTLS: f64 = 5.0;
+/// Three repetitions already take three minutes: most of a run is waiting until it is steady.
+const MOST_REPETITIONS: u32 = 3;
+
+/// Requests that all repetitions must have together.
+fn needed(plan: Plan) -> u64 {
+    plan.sized(100_000, 6_000)
+}
+
+/// A time to live in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Ttl(u32);
+
+impl fmt::Display for Ttl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "T = {} s", self.0)
+    }
+}
+
+const ARMS: [Ttl; 2] = [Ttl(1), Ttl(5)];
+
+impl Ttl {
+    fn stream(self, plan: Plan) -> Stream {
+        let warm = WARM_TTLS * f64::from(self.0) + 1.0;
+        Stream { rate: 1_000.0, keys: 1_000, exponent: 0.99, warm, measured: plan.sized(34.0, 6.0) }
+    }
+
+    fn predicted(self, plan: Plan) -> f64 {
+        let stream = self.stream(plan);
+        let rates = stream.probabilities().into_iter().map(|p| stream.rate * p);
+        predict::hit_ratio(rates, f64::from(self.0))
+    }
+}
+
+async fn measure(rig: &Rig, plan: Plan, ttl: Ttl, seed: u64) -> Result<Growth, String> {
+    rig.reset().await?;
+    rig.mitigate(&serde_json::json!({"cache": "all", "ttl_seconds": ttl.0})).await?;
+    let window = ttl.stream(plan).send(rig, seed, async || Ok(())).await?;
+    is_steady(&window.halves())?;
+    Ok(window.all())
+}
+
+/// Whether the hit ratios of both halves are the same, as far as four standard errors tell.
+#[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+fn is_steady(halves: &[Growth; 2]) -> Result<(), String> {
+    let [one, two] = halves.each_ref().map(|half| half.hit_ratio()[0]);
+    let [n, m] = halves.each_ref().map(|half| half.offered.max(1) as f64);
+    let error = predict::share_standard_error(f64::midpoint(one, two), 1.0) * (1.0 / n + 1.0 / m).sqrt();
+    if (one - two).abs() > 4.0 * error {
+        let (one, two) = (100.0 * one, 100.0 * two);
+        return Err(format!("not steady: {one:.2} % of hits in the first half and {two:.2} % in the second"));
+    }
+    Ok(())
+}
+
+/// Runs it.
+pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
+    let plan = Plan { repetitions: plan.repetitions.min(MOST_REPETITIONS), ..plan };
+    let arms = plan.sized(&ARMS[..], &ARMS[..1]);
+    let rigs = Rig::several(&[], arms.len()).await;
+    let measure = async |ttl: Ttl, seed| {
+        let place = arms.iter().position(|other| *other == ttl).unwrap_or_default();
+        measure(&rigs[place], plan, ttl, seed).await
+    };
+    let trials = Trials::run(plan, Order::SideBySide, arms, progress, measure).await;
+    let figures = arms.iter().map(|&ttl| {
+        let requests = enough(trials.of(ttl).map(|run| run.offered).sum(), needed(plan));
+        Figure::new(
+            format!("{ttl}: hit ratio"),
+            Unit::Share,
+            Some(ttl.predicted(plan)),
+            Rule::Within(plan.allowed()),
+        )
+        .seen(trials.each(ttl, |run| run.hit_ratio()[0]), trials.each(ttl, |run| run.hit_ratio()[1]))
+        .refused_if(trials.lacking(ttl))
+        .refused_if(requests.err())
+    });
+    let figures: Vec<Figure> = figures.collect();
+    let chart = Chart::of("Hit ratio of the cache", "reads that reach no shard, %", Unit::Share, &figures);
+    let method = format!(
+        "`{}`, exponent 0.99, the cache on for all keys. The first {WARM_TTLS} times to live and a second are left out, the next \
+         {} s measured, {} times. Both arms at the same time, each in a lab of its own without a capacity model. *Application*: 1 − what the \
+         shards received / what the gateway got; *kernel*: the same by the shards' sockets. Refused: a generator that could not keep \
+         its rate or had an error, halves that differ by more than four standard errors, fewer than {} requests in all.",
+        ARMS[0].stream(plan).command(),
+        ARMS[0].stream(plan).measured,
+        plan.repetitions,
+        thousands(needed(plan))
+    );
+    Outcome { method, figures, charts: vec![chart], refusals: trials.refusals, ..Outcome::default() }
+}
