@@ -19,7 +19,7 @@ pub mod window;
 
 use clap::ValueEnum;
 
-use self::chart::Chart;
+pub use self::chart::Chart;
 use self::figure::Figure;
 use self::trials::Plan;
 

@@ -1,11 +1,19 @@
-//! What every experiment rests on: a window of a stream, read by application and kernel to the request; and refusals.
+//! What every experiment rests on: a window of a stream, read by application and kernel to the request; refusals; and one
+//! experiment from its runs to its page.
 
-use lab_tests::experiment::rig::{Growth, Rig, nothing};
+use lab_tests::experiment::figure::Verdict;
+use lab_tests::experiment::report::Report;
+use lab_tests::experiment::rig::{Growth, PROFILE, Rig, nothing};
+use lab_tests::experiment::trials::{Order, Plan, Trials};
 use lab_tests::experiment::window::Stream;
+use lab_tests::experiment::{Chart, Experiment};
 use lab_tests::kernel;
 use serde_json::json;
 
 const STREAM: Stream = Stream { rate: 200.0, keys: 50, exponent: 0.99, warm: 1.0, measured: 2.0 };
+const QUICK: Plan = Plan { repetitions: 1, seed: 1, quick: true };
+/// How often a run that a busy machine made late is tried.
+const ATTEMPTS: u32 = 5;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_is_read_by_both_witnesses_and_refused_for_a_reason() {
@@ -14,13 +22,16 @@ async fn a_window_is_read_by_both_witnesses_and_refused_for_a_reason() {
     }
     let rig = Rig::start(&[], &[], false).await;
     rig.mitigate(&nothing()).await.unwrap();
-    let before = rig.read_at_rest().await.unwrap();
-    let window = loop {
+    let mut refused = 0;
+    let (before, window) = loop {
+        let before = rig.read_at_rest().await.unwrap();
         match STREAM.send(&rig, 1, async || Ok(())).await {
-            Ok(window) => break window,
+            Ok(window) => break (before, window),
             // The generator of a busy machine refuses, and says so.
             Err(why) => assert!(why.contains("no report: "), "{why}"),
         }
+        refused += 1;
+        assert!(refused < ATTEMPTS, "this machine is too busy for 200 requests/s");
     };
     let (all, whole) = (window.all(), rig.read_at_rest().await.unwrap().since(&before));
     assert_eq!(whole.app, whole.kernel);
@@ -29,7 +40,7 @@ async fn a_window_is_read_by_both_witnesses_and_refused_for_a_reason() {
     assert_eq!(one.offered + two.offered, all.offered);
     assert!(all.offered > 0 && all.offered < window.report["sent"].as_u64().unwrap(), "{all:?}");
     assert!(Growth::is_steady(&[one.clone(), one]).is_ok());
-    assert_eq!(all.hit_ratio()[0], 0.0);
+    assert_eq!(whole.hit_ratio(), [0.0; 2], "no cache");
 
     let why = STREAM.send(&rig, 1, async || Err("not settled".to_owned())).await.unwrap_err();
     assert!(why == "not settled" || why.contains("no report: "), "{why}");
@@ -37,4 +48,49 @@ async fn a_window_is_read_by_both_witnesses_and_refused_for_a_reason() {
     assert!(refused.contains("answers are too few"), "{refused}");
     let refused = rig.mitigate(&json!({"cache": "some"})).await.unwrap_err();
     assert!(refused.starts_with("/admin/mitigation is 400"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lab_that_cannot_keep_up_gives_no_number() {
+    if !kernel::available("a_lab_that_cannot_keep_up_gives_no_number") {
+        return;
+    }
+    let rig = Rig::start(&PROFILE, &[], false).await;
+    // Four shards of the profile answer some 500 requests a second.
+    let too_fast = Stream { rate: 3_000.0, ..STREAM };
+    let run = async |_, seed| too_fast.send(&rig, seed, async || Ok(())).await;
+    let trials = Trials::run(QUICK, Order::Shuffled, &["too fast"], &|_| {}, run).await;
+    assert_eq!(trials.of("too fast").count(), 0);
+    assert_eq!(trials.lacking("too fast").as_deref(), Some("0 of 1 runs stand"));
+    assert_eq!(trials.refusals.len(), 2, "tried once more: {:?}", trials.refusals);
+    let is_reason = |why: &String| why.contains("no report: ") || why.contains("requests failed");
+    assert!(trials.refusals.iter().all(is_reason), "{:?}", trials.refusals);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quick_experiment_gives_each_figure_by_every_witness_or_says_why_not() {
+    if !kernel::available("a_quick_experiment_gives_each_figure_by_every_witness_or_says_why_not") {
+        return;
+    }
+    let experiment = Experiment::Shares;
+    let outcome = experiment.run(QUICK, &|_| {}).await;
+    assert_eq!(outcome.figures.len(), 23, "four shards and max/mean of four loads, and three hottest keys");
+    for figure in &outcome.figures {
+        match figure.verdict() {
+            Verdict::Holds => {
+                assert_eq!((figure.app.len(), &figure.app), (1, &figure.kernel), "{figure:?}");
+                assert!(figure.predicted.is_some(), "{figure:?}");
+            }
+            Verdict::Refused => assert!(!outcome.refusals.is_empty(), "{figure:?}"),
+            other => panic!("{other:?}: {figure:?}"),
+        }
+    }
+    // The closed loop of the first three loads keeps up with any machine.
+    assert!(outcome.figures[..17].iter().all(|figure| figure.refused.is_none()), "{:?}", outcome.refusals);
+    assert!(outcome.charts.iter().all(|chart: &Chart| chart.rows.len() == 19), "{:?}", outcome.charts);
+    let report = Report { experiment, plan: QUICK, outcome, seconds: 1.0, load_before: "0.1".into() };
+    let [page, picture] = &report.files()[..] else { panic!("a page and its picture") };
+    assert!(page.content.contains("cargo xtask experiment shares --repetitions 1 --seed 1 --quick"));
+    assert!(page.content.contains("| Zipf 1.5: user-0 | 39.23 % |"), "{}", page.content);
+    assert!(picture.content.starts_with("<svg ") && picture.content.ends_with("</svg>\n"));
 }
