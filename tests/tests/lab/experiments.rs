@@ -13,7 +13,7 @@ use serde_json::json;
 const STREAM: Stream = Stream { rate: 200.0, keys: 50, exponent: 0.99, warm: 1.0, measured: 2.0 };
 const QUICK: Plan = Plan { repetitions: 1, seed: 1, quick: true };
 /// How often a run that a busy machine made late is tried.
-const ATTEMPTS: u32 = 5;
+const ATTEMPTS: u32 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_is_read_by_both_witnesses_and_refused_for_a_reason() {
