@@ -27,7 +27,7 @@ fn requests(plan: Plan) -> u64 {
 
 /// The celebrity's rates, times this, for these seconds: 52,000 requests in each half.
 fn celebrity(plan: Plan) -> [&'static str; 2] {
-    plan.sized(["80", "5"], ["10", "4"])
+    plan.sized(["40", "10"], ["10", "4"])
 }
 
 /// What is loaded with.
