@@ -142,7 +142,8 @@ fn on_stack(
     request: &Request,
     verdicts: &mut Verdicts,
 ) -> Result<()> {
-    terminal::heading("docker compose up --build -d");
+    terminal::heading("docker compose build, then up --build -d");
+    println!("  built in {:.0} s (less where layers are there already)", stack.build()?.as_secs_f64());
     let up = stack.up()?;
     let healthy = stack.wait_healthy()?;
     let figure =
