@@ -77,7 +77,7 @@ impl Config {
         let placement = Placement::new(self.shards.clone(), self.placement, self.bounded_load_epsilon);
         let metrics = Arc::new(Metrics::default());
         let traces = Traces::start(self.traces, &metrics, &mut server)?;
-        let stats = Stats::new(GatewayMetrics::register(&metrics, placement.count())?);
+        let stats = Stats::new(GatewayMetrics::register(&metrics, placement.count())?, self.key_statistics);
         let targets: Arc<[Target]> = self
             .shards
             .iter()

@@ -43,6 +43,11 @@ pub struct Args {
     /// With PLACEMENT=bounded: how far above its fair share of the requests in flight a shard may be
     #[arg(long, env = "BOUNDED_LOAD_EPSILON", default_value_t = 0.25, value_name = "PART", value_parser = epsilon)]
     pub bounded_load_epsilon: f64,
+    /// Whether keys are counted; without there are no hot keys, no verdict and no mitigation that needs them: to see what
+    /// counting costs
+    #[arg(long, env = "KEY_STATISTICS", default_value = "true", default_missing_value = "true", num_args = 0..=1,
+          action = clap::ArgAction::Set, value_parser = switch, value_name = "BOOL")]
+    pub key_statistics: bool,
     /// Milliseconds in which a connection to a shard must stand; less than UPSTREAM_TIMEOUT_MS
     #[arg(long, env = "CONNECT_TIMEOUT_MS", default_value_t = 1_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(1..=60_000))]
@@ -82,6 +87,7 @@ pub struct Config {
     pub(crate) cache_max_bytes: u64,
     pub(crate) placement: Scheme,
     pub(crate) bounded_load_epsilon: f64,
+    pub(crate) key_statistics: bool,
     pub(crate) connect_timeout: Duration,
     pub(crate) upstream_timeout: Duration,
     pub(crate) page_url: Option<HeaderValue>,
@@ -119,6 +125,7 @@ impl TryFrom<Args> for Config {
             cache_max_bytes: args.cache_max_bytes,
             placement: args.placement,
             bounded_load_epsilon: args.bounded_load_epsilon,
+            key_statistics: args.key_statistics,
             connect_timeout: Duration::from_millis(args.connect_timeout_ms),
             upstream_timeout: Duration::from_millis(args.upstream_timeout_ms),
             page_url: page_url(&args.probe_page_url)?,

@@ -26,6 +26,7 @@ pub(crate) struct Loads {
     /// One window a shard in each stripe.
     stripes: Striped<Mutex<Vec<Window<Key>>>>,
     shards: usize,
+    counts: bool,
     start: Instant,
     judge: Mutex<Judge>,
 }
@@ -52,14 +53,18 @@ impl Judge {
 }
 
 impl Loads {
-    pub(crate) fn new(shards: usize) -> Self {
+    /// Without `counts` it stays empty.
+    pub(crate) fn new(shards: usize, counts: bool) -> Self {
         let windows = || Mutex::new((0..shards).map(|_| Window::new(SECOND, Duration::ZERO)).collect());
         let judge = Mutex::new(Judge::new(shards, 0));
-        Self { stripes: Striped::new(STRIPES, windows), shards, start: Instant::now(), judge }
+        Self { stripes: Striped::new(STRIPES, windows), shards, counts, start: Instant::now(), judge }
     }
 
     /// Counts a request that `shard` was sent.
     pub(crate) fn sent(&self, shard: ShardId, key: &Key, access: Access) {
+        if !self.counts {
+            return;
+        }
         let mut windows = self.stripes.of(key).lock();
         if let Some(window) = windows.get_mut(shard.index()) {
             // Read under the lock: a window's time must not go back.

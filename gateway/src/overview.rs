@@ -20,6 +20,8 @@ use crate::mitigation;
 struct Report {
     #[serde(flatten)]
     stats: GatewayStats,
+    /// How keys are placed on shards.
+    placement: &'static str,
     verdict: Verdict<Key>,
     mitigation: mitigation::Report,
 }
@@ -35,7 +37,7 @@ pub(crate) async fn stats(State(core): State<Arc<Core>>) -> Response {
         let stats = shared.stats.report(&shared.mitigations.settings(), shared.cache.size());
         let (verdict, mitigation) =
             (shared.stats.loads().verdict(), shared.mitigations.report(&shared.placement));
-        Report { stats, verdict, mitigation }
+        Report { stats, placement: shared.placement.scheme().name(), verdict, mitigation }
     });
     match report.await {
         Ok(report) => Json(report).into_response(),

@@ -46,6 +46,7 @@ pub(crate) enum CopyRead {
 /// The gateway's counts, shared by all cores.
 pub(crate) struct Stats {
     metrics: GatewayMetrics,
+    counts_keys: bool,
     keys: KeyCounts,
     loads: Arc<Loads>,
     at_reset: Mutex<Figures>,
@@ -64,12 +65,13 @@ struct Figures {
 }
 
 impl Stats {
-    pub(crate) fn new(metrics: GatewayMetrics) -> Self {
+    /// Without `counts_keys` nothing is known of keys, and no load is judged.
+    pub(crate) fn new(metrics: GatewayMetrics, counts_keys: bool) -> Self {
         let at_reset = Mutex::new(Figures { sent: vec![0; metrics.shards.len()], ..Figures::default() });
         let (loads, keys) =
-            (Arc::new(Loads::new(metrics.shards.len())), KeyCounts::new(metrics.shards.len()));
+            (Arc::new(Loads::new(metrics.shards.len(), counts_keys)), KeyCounts::new(metrics.shards.len()));
         let (started, started_at) = (Instant::now(), service::clock::unix_seconds());
-        Self { metrics, keys, loads, at_reset, started, started_at }
+        Self { metrics, counts_keys, keys, loads, at_reset, started, started_at }
     }
 
     /// Counts a read at the moment it is known how it is served; a client that goes away is counted too.
@@ -233,8 +235,10 @@ impl Stats {
     }
 
     fn access(&self, key: &Key, home: ShardId, access: Access, now: Instant) {
-        self.keys.add(key, home, access, now);
-        self.metrics.keys.count(key);
+        if self.counts_keys {
+            self.keys.add(key, home, access, now);
+            self.metrics.keys.count(key);
+        }
     }
 
     fn shard(&self, shard: ShardId) -> Option<&ShardMetrics> {

@@ -279,7 +279,7 @@ mod tests {
         let targets = Arc::new([Target { base, sent: sent.clone() }]);
         let upstream = Upstream::new(
             targets,
-            Arc::new(Loads::new(1)),
+            Arc::new(Loads::new(1, true)),
             Traces::default(),
             Arc::new(InFlight::new(1)),
             Duration::from_secs(10),

@@ -76,6 +76,9 @@ pub struct State {
     pub num_shards: NonZeroU32,
     /// Entries in its cache.
     pub cache_size: u64,
+    /// How it places keys, if it says so.
+    #[serde(default)]
+    pub placement: String,
     /// What it does about hot keys.
     #[serde(default)]
     pub mitigation: Mitigation,
@@ -100,10 +103,10 @@ pub struct Auto {
 }
 
 impl State {
-    /// Whether a copy on another shard than a key's own may answer.
+    /// Whether another shard than a key's own may answer: one with a copy, or with bounded load any.
     #[must_use]
     pub fn any_shard(&self) -> bool {
-        self.mitigation.replication > 1 || self.mitigation.auto.enabled
+        self.mitigation.replication > 1 || self.mitigation.auto.enabled || self.placement == "bounded"
     }
 }
 

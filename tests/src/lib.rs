@@ -3,7 +3,7 @@
 //! [`lab::Lab`] is one running lab; [`process::Process`] one of its processes; [`kernel::available`] decides whether a test that
 //! needs eBPF runs, is named as skipped, or (with `CI=true`) fails. [`accuracy`] is the accuracy suite, [`churn`] the run of
 //! a million connections, [`collector`] receives spans, [`candidates`] the comparison of ways to count keys, [`cost`] what
-//! the probe costs, [`trace_cost`] what tracing costs, [`experiment`] the experiments, [`catalogue`] every metric
+//! the probe costs, [`gateway_cost`] what tracing and counting keys cost, [`experiment`] the experiments, [`catalogue`] every metric
 //! there is: programs of their own.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot start its lab ends there")]
@@ -17,6 +17,7 @@ pub mod collector;
 pub mod cost;
 pub mod dashboards;
 pub mod experiment;
+pub mod gateway_cost;
 pub mod k6;
 pub mod kernel;
 pub mod lab;
@@ -27,4 +28,3 @@ pub mod process;
 pub mod program;
 pub mod prometheus;
 pub mod repository;
-pub mod trace_cost;

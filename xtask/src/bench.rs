@@ -35,16 +35,22 @@ pub(crate) enum Bench {
     /// What the probe costs: ns by program, packet and request; throughput with and without it, beside other tools
     Cost(Cost),
     /// What tracing costs: the gateway's throughput with it off, at 1 % and at 100 %, in alternating pairs
-    Traces {
-        /// Pairs of runs for each row
-        #[arg(long, value_name = "N", default_value_t = 10)]
-        pairs: u32,
-        /// Requests of each run
-        #[arg(long, value_name = "N", default_value_t = 100_000)]
-        requests: u64,
-    },
+    Traces(Pairs),
+    /// What the detector costs: the gateway's throughput without it and with every request counted, in alternating pairs
+    Detector(Pairs),
     /// Counting, windows, verdict and what-if: the sketches side by side, and what each part costs
     Hotspot,
+}
+
+/// How long a part of the gateway is measured.
+#[derive(Debug, Args)]
+pub(crate) struct Pairs {
+    /// Pairs of runs for each row
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pairs: u32,
+    /// Requests of each run
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    requests: u64,
 }
 
 /// What is handed on to the measurement of the probe's cost.
@@ -76,7 +82,8 @@ pub(crate) fn run(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
         Bench::Churn { connections, json } => churn(tree, *connections, json.as_deref()),
         Bench::Keys { draws, markdown } => keys(tree, *draws, markdown.as_deref()),
         Bench::Cost(request) => cost(tree, request),
-        Bench::Traces { pairs, requests } => traces(tree, *pairs, *requests),
+        Bench::Traces(pairs) => part(tree, "traces", pairs),
+        Bench::Detector(pairs) => part(tree, "detector", pairs),
         Bench::Hotspot => {
             process::run(
                 cargo(tree)
@@ -145,16 +152,17 @@ fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
     suite::run(&mut cost)
 }
 
-fn traces(tree: &Tree, pairs: u32, requests: u64) -> Result<ExitCode> {
+/// What a part of the gateway costs.
+fn part(tree: &Tree, name: &str, Pairs { pairs, requests }: &Pairs) -> Result<ExitCode> {
     setup::ensure(&[Part::Build])?;
     let mut build = cargo(tree);
     build.args(["build", "--quiet", "--release"]);
     for (package, program) in
-        [("gateway", "gateway"), ("shard", "shard"), ("load", "load"), ("lab-tests", "traces")]
+        [("gateway", "gateway"), ("shard", "shard"), ("load", "load"), ("lab-tests", "gateway_cost")]
     {
         build.args(["-p", package, "--bin", program]);
     }
     process::run(&mut build, "cargo build")?;
-    let mut traces = Command::new(tree.release_binary("traces"));
-    suite::run(traces.args(["--pairs", &pairs.to_string(), "--requests", &requests.to_string()]))
+    let mut cost = Command::new(tree.release_binary("gateway_cost"));
+    suite::run(cost.args([name, "--pairs", &pairs.to_string(), "--requests", &requests.to_string()]))
 }

@@ -21,9 +21,10 @@ use crate::tree::Tree;
 const PROFILE: [(&str, &str); 2] = [("BASE_LATENCY_MS", "15"), ("SHARD_CONCURRENCY", "2")];
 
 /// Settings of the lab's programs that a caller's environment may hold; a measured run must not inherit them.
-const SETTINGS: [&str; 29] = [
+const SETTINGS: [&str; 37] = [
     "ADMIN_ORIGINS",
     "BIND_ADDRESS",
+    "BOUNDED_LOAD_EPSILON",
     "CACHE_ENABLED",
     "CACHE_MAX_BYTES",
     "CACHE_TTL_SECONDS",
@@ -31,6 +32,9 @@ const SETTINGS: [&str; 29] = [
     "CONNECT_TIMEOUT_MS",
     "DRAIN_TIMEOUT_SECONDS",
     "KERNEL_LOG",
+    "KEY_STATISTICS",
+    "KUBERNETES_NAMESPACE",
+    "KUBERNETES_SELECTOR",
     "LOAD_LATENCY_FACTOR_MS",
     "LOG_FORMAT",
     "LOG_LEVEL",
@@ -44,7 +48,11 @@ const SETTINGS: [&str; 29] = [
     "OTEL_SERVICE_NAME",
     "OTEL_TRACES_SAMPLER",
     "OTEL_TRACES_SAMPLER_ARG",
+    "PIN",
+    "PLACEMENT",
     "PORT",
+    "PROGRAM_STATS",
+    "RTT",
     "SEED",
     "SHARD_MAX_BYTES",
     "SHARD_MAX_KEYS",

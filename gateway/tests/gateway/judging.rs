@@ -136,3 +136,24 @@ async fn its_counts_are_told_in_a_form_that_adds_up() {
     assert_eq!(sent.len(), 4 * 8, "{told}");
     assert!(sent.iter().all(|load| load["requests"] == 1), "{told}");
 }
+
+#[tokio::test]
+async fn without_key_statistics_requests_are_counted_and_keys_are_not() {
+    let shards = four().await;
+    let (with, without) = (Bench::at(&shards, &[]), Bench::at(&shards, &["--key-statistics", "off"]));
+    let path = format!("/data/{CELEBRITY}");
+    let mut reads = 0;
+    until("one of them judges", async || {
+        for _ in 0..50 {
+            without.get(&path).await;
+            with.get(&path).await;
+            reads += 1;
+        }
+        with.stats().await["verdict"]["state"] == "critical"
+    })
+    .await;
+    let stats = without.stats().await;
+    assert_eq!(stats["total_requests"], reads);
+    assert_eq!(stats["top_keys"], Value::Array(Vec::new()));
+    assert_eq!(stats["verdict"]["state"], "not enough traffic");
+}

@@ -72,6 +72,7 @@ async fn other_placements_send_keys_where_they_say() {
         ("bounded", protocol::placement::modulo),
     ] {
         let (stubs, bench) = four_with(&["--placement", name]).await;
+        assert_eq!(bench.stats().await["placement"], name);
         for n in 0..40 {
             let key = Key::new(&format!("user-{n}")).unwrap();
             let shard = place(&key, NonZeroU32::new(4).unwrap());

@@ -65,6 +65,13 @@ fn too_many_errors_are_reported_and_fail() {
 }
 
 #[test]
+fn a_gateway_with_bounded_load_may_answer_from_any_shard() {
+    let stub = Stub::start(Behaviour { wrong_shard: true, placement: "bounded", ..Behaviour::default() });
+    let report = stub.report(&["saturate", "--requests", "200"]);
+    assert_eq!((&report["sent"], &report["errors"]), (&200.into(), &0.into()), "{report}");
+}
+
+#[test]
 fn saturation_gives_up_on_a_gateway_that_is_gone() {
     let stub = Stub::start(Behaviour::default());
     let (_held, gone) = nobody();

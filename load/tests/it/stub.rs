@@ -27,6 +27,8 @@ pub(crate) struct Behaviour {
     pub(crate) fail_every: Option<u64>,
     /// The cache cannot be switched on.
     pub(crate) no_cache: bool,
+    /// How it says that it places keys.
+    pub(crate) placement: &'static str,
 }
 
 /// What the stub was asked.
@@ -52,7 +54,7 @@ impl Stub {
         listener.set_nonblocking(true).unwrap();
         let stub = Self { addr: listener.local_addr().unwrap(), behaviour, books: Arc::default() };
         let app = Router::new()
-            .route("/stats", get(|| async { axum::Json(json!({"num_shards": 4, "cache_size": 0})) }))
+            .route("/stats", get(stats))
             .route("/admin/cache", post(switch))
             .route("/admin/shard-mapping/{key}", get(mapping))
             .route("/data/{key}", get(data))
@@ -105,6 +107,10 @@ pub(crate) fn load(args: &[&str]) -> Output {
 pub(crate) fn said(output: &Output) -> (String, Option<i32>, bool) {
     let text = String::from_utf8(output.stderr.clone()).unwrap();
     (text, output.status.code(), !output.stdout.is_empty())
+}
+
+async fn stats(State(stub): State<Stub>) -> axum::Json<Value> {
+    axum::Json(json!({"num_shards": 4, "cache_size": 0, "placement": stub.behaviour.placement}))
 }
 
 async fn switch(State(stub): State<Stub>, body: String) -> Response {

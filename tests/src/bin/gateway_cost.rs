@@ -1,14 +1,16 @@
-//! `traces`: what tracing costs. `cargo xtask bench traces` builds what it needs and runs it.
+//! `gateway_cost`: what tracing or the detector costs. `cargo xtask bench traces` and `bench detector` build what it needs and run it.
 
 use clap::Parser;
+use lab_tests::gateway_cost::{self, Options, Part};
 use lab_tests::program;
-use lab_tests::trace_cost::{self, Options};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Throughput of the gateway with tracing off, at 1 % and at 100 %. Exit code 1 if it could not be measured
+/// Throughput of the gateway with and without one of its parts. Exit code 1 if it could not be measured
 #[derive(Debug, Parser)]
 struct Args {
+    /// Which part
+    part: Part,
     /// Pairs of runs for each row
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pairs: u32,
@@ -18,12 +20,12 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    program::end("traces", run(&Args::parse()))
+    program::end("gateway_cost", run(&Args::parse()))
 }
 
 fn run(args: &Args) -> anyhow::Result<bool> {
     let programs = std::env::current_exe()?.parent().map(Path::to_path_buf).unwrap_or_default();
-    let options = Options { programs, pairs: args.pairs, requests: args.requests };
-    print!("{}", trace_cost::run(&options, |what| eprintln!("  {what}"))?);
+    let options = Options { part: args.part, programs, pairs: args.pairs, requests: args.requests };
+    print!("{}", gateway_cost::run(&options, |what| eprintln!("  {what}"))?);
     Ok(true)
 }

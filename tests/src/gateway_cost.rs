@@ -1,6 +1,6 @@
-//! What tracing costs: a lab without it beside labs with it, the same load on both in alternating pairs.
+//! What a part of the gateway costs: a lab without it beside labs with it, the same load on both in alternating pairs.
 //!
-//! All labs run at once; the one that is not asked costs next to nothing. The collector shares the machine.
+//! All labs run at once; the one that is not asked costs next to nothing. The collector of spans shares the machine.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -20,13 +20,56 @@ use crate::process::Process;
 /// Shards of each lab.
 const SHARDS: usize = 2;
 
-/// The rows: a name, and the sampler's share where there is tracing. The first says how far two equal labs differ.
-const ROWS: [(&str, Option<&str>); 3] =
-    [("off", None), ("1 % sampled", Some("0.01")), ("100 % sampled", Some("1"))];
+/// A part that can be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Tracing: 1 % and 100 % of the requests.
+    Traces,
+    /// The detector: hot keys, windows and verdict, of every request.
+    Detector,
+}
+
+/// Settings of all programs of a lab.
+type Settings = Vec<(&'static str, String)>;
+
+impl Part {
+    /// The settings that leave it out.
+    fn without(self) -> Settings {
+        match self {
+            Self::Traces => Vec::new(),
+            Self::Detector => vec![("KEY_STATISTICS", "false".to_owned())],
+        }
+    }
+
+    /// The rows: a name and the settings. The first says how far two equal labs differ.
+    fn rows(self, collector: &str) -> Vec<(&'static str, Settings)> {
+        let sampled = |share: &str| {
+            vec![
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.to_owned()),
+                ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio".to_owned()),
+                ("OTEL_TRACES_SAMPLER_ARG", share.to_owned()),
+            ]
+        };
+        let off = ("off", self.without());
+        match self {
+            Self::Traces => vec![off, ("1 % sampled", sampled("0.01")), ("100 % sampled", sampled("1"))],
+            Self::Detector => vec![off, ("100 % counted", Vec::new())],
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Traces => "tracing",
+            Self::Detector => "detector",
+        }
+    }
+}
 
 /// What is measured, and how long.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Which part.
+    pub part: Part,
     /// Where `gateway`, `shard` and `load` are.
     pub programs: PathBuf,
     /// Pairs of runs for each row.
@@ -43,11 +86,12 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
     // The collector works while the pairs run.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let endpoint = runtime.block_on(Collector::sink());
-    let start = |share| Stand::start(&options.programs, &runtime, share, &endpoint);
-    let plain = start(None)?;
+    let start = |settings: &Settings| Stand::start(&options.programs, &runtime, settings);
+    let plain = start(&options.part.without())?;
+    let wanted = options.part.rows(&endpoint);
     let mut rows = Vec::new();
-    for (name, share) in ROWS {
-        rows.push((name, start(share)?, Vec::new()));
+    for (name, settings) in &wanted {
+        rows.push((*name, start(settings)?, Vec::new()));
     }
     progress("warming up");
     for stand in std::iter::once(&plain).chain(rows.iter().map(|(_, stand, _)| stand)) {
@@ -63,14 +107,15 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
             pairs.push(pair);
         }
     }
-    rows.sort_by_key(|(name, _, _)| ROWS.iter().position(|(other, _)| other == name));
+    rows.sort_by_key(|(name, _, _)| wanted.iter().position(|(other, _)| other == name));
     let mut text = format!(
         "{} pairs of {} requests through the gateway; load average {before} before, {} after.\n\
-         | tracing | requests/s | throughput lost: quarter, median, three quarters | CPU a request, more | spans sent, lost |\n\
+         | {} | requests/s | throughput lost: quarter, median, three quarters | CPU a request, more | spans sent, lost |\n\
          |---|---|---|---|---|\n",
         options.pairs,
         options.requests,
-        load_average()
+        load_average(),
+        options.part.name()
     );
     for (name, stand, pairs) in &rows {
         let spread =
@@ -92,13 +137,13 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
     Ok(text)
 }
 
-fn pair(plain: &Stand, traced: &Stand, requests: u64, watched_first: bool) -> Result<Pair> {
+fn pair(plain: &Stand, other: &Stand, requests: u64, watched_first: bool) -> Result<Pair> {
     let (with, without) = if watched_first {
-        let with = traced.saturate(requests)?;
+        let with = other.saturate(requests)?;
         (with, plain.saturate(requests)?)
     } else {
         let without = plain.saturate(requests)?;
-        (traced.saturate(requests)?, without)
+        (other.saturate(requests)?, without)
     };
     Ok(Pair { without, with, watched_first })
 }
@@ -113,20 +158,14 @@ struct Stand<'a> {
 }
 
 impl<'a> Stand<'a> {
-    fn start(programs: &Path, runtime: &'a Runtime, share: Option<&str>, endpoint: &str) -> Result<Self> {
-        let mut traced = Vec::new();
-        if let Some(share) = share {
-            traced.push(("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.to_owned()));
-            traced.push(("OTEL_TRACES_SAMPLER", "parentbased_traceidratio".to_owned()));
-            traced.push(("OTEL_TRACES_SAMPLER_ARG", share.to_owned()));
-        }
+    fn start(programs: &Path, runtime: &'a Runtime, of_all: &Settings) -> Result<Self> {
         let start = |program: &str, settings: &[(&'static str, &str)]| {
             let path = programs.join(program);
             if !path.is_file() {
-                bail!("{} is not there: `cargo xtask bench traces` builds it", path.display());
+                bail!("{} is not there: `cargo xtask bench` builds it", path.display());
             }
             let own = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
-            let settings: Vec<_> = own.chain(traced.iter().cloned()).collect();
+            let settings: Vec<_> = own.chain(of_all.iter().cloned()).collect();
             let mut process = Process::start_program(&path, &[], &settings);
             let addr = runtime.block_on(process.ready());
             Ok((process, addr))
