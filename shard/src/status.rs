@@ -39,7 +39,7 @@ pub(crate) async fn stats(State(shard): State<Arc<Shard>>) -> Json<StatsAnswer> 
     let stats = ShardStats {
         shard_id: shard.id,
         total_keys: shard.store.keys(),
-        total_accesses: shard.accounts.total_accesses(),
+        total_accesses: totals.accesses,
         requests_received: totals.received,
         started_at: shard.started_at,
         active_requests: shard.capacity.active() as u64,
