@@ -171,7 +171,7 @@ async fn every_loss_is_counted() {
     let lost = probe.metrics.events_lost();
     assert_eq!(lost["watch_failed"], 1, "{lost:?}");
     assert_eq!(lost["runs_unreadable"], 1, "{lost:?}");
-    assert!(lost["counters_unreadable"] >= 2, "{lost:?}");
+    assert!(lost["counters_unreadable"] >= 1, "{lost:?}");
     let text = metrics.encode().unwrap();
     for (reason, count) in lost {
         assert!(value(&text, &format!("probe_events_lost_total{{reason=\"{reason}\"}}")).is_some(), "{text}");
