@@ -177,7 +177,7 @@ impl Stats {
     pub(crate) fn asked(&self) -> (f64, u64) {
         let at_reset = self.at_reset.lock();
         let figures = self.figures().since(&at_reset);
-        (self.started_at, figures.hits + figures.misses + figures.coalesced + figures.sets)
+        (self.started_at, figures.gets() + figures.sets)
     }
 
     /// What the shards were sent.
@@ -206,7 +206,7 @@ impl Stats {
             let shards = (0..).map(ShardId).zip(counts);
             shards.map(|(shard_id, requests)| ShardRequests { shard_id, requests }).collect()
         };
-        let gets = figures.hits + figures.misses + figures.coalesced;
+        let gets = figures.gets();
         GatewayStats {
             num_shards: u32::try_from(self.metrics.shards.len()).unwrap_or(u32::MAX),
             cache_enabled: settings.cache != CacheMode::Off,
@@ -258,6 +258,10 @@ impl Stats {
 }
 
 impl Figures {
+    fn gets(&self) -> u64 {
+        self.hits + self.misses + self.coalesced
+    }
+
     fn since(self, earlier: &Self) -> Self {
         Self {
             hits: self.hits - earlier.hits,

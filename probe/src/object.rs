@@ -7,6 +7,7 @@ use probe_common::keys::SETS;
 use probe_common::{LAYOUT, LAYOUT_MARK, LAYOUT_MARK_PREFIX, MAX_SHARDS};
 
 use crate::config::Switches;
+use crate::error::chain;
 use crate::kernel_log;
 use crate::signal::keys::KeysMap;
 
@@ -178,20 +179,6 @@ fn io_error(error: EbpfError) -> Option<std::io::Error> {
         EbpfError::BtfError(aya::BtfError::LoadError { io_error, .. }) => Some(io_error),
         _ => None,
     }
-}
-
-/// An error and its causes in one line, each said once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text.lines().next().unwrap_or_default().to_owned()
 }
 
 fn last_lines(text: &str) -> String {

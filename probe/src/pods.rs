@@ -157,7 +157,8 @@ impl Pods {
 
     /// Asks until `stopping`.
     pub async fn run(mut self, stopping: CancellationToken) {
-        let mut ticks = tokio::time::interval(PERIOD);
+        // It was asked once before, for the first look.
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + PERIOD, PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {

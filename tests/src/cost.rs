@@ -2,6 +2,7 @@
 //! without it, beside what else one might take ([`watcher`]), in alternating [`pairs`].
 
 pub mod empty;
+pub mod generator;
 pub mod packets;
 pub mod pairs;
 pub mod report;

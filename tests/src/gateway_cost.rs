@@ -3,14 +3,13 @@
 //! All labs run at once; the one that is not asked costs next to nothing. The collector of spans shares the machine.
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use tokio::runtime::Runtime;
 
 use crate::collector::Collector;
+use crate::cost::generator::saturate;
 use crate::cost::pairs::{Pair, Shuffle, Speed, Spread};
 use crate::cost::report::load_average;
 use crate::cost::stand::{OWN, cpu_seconds};
@@ -188,22 +187,9 @@ impl<'a> Stand<'a> {
     fn saturate(&self, requests: u64) -> Result<Speed> {
         let cpu = || self.processes.iter().map(|process| cpu_seconds(process.pid(), OWN)).sum::<f64>();
         let before = cpu();
-        let output = Command::new(&self.load)
-            .args(["saturate", "--json", "-", "--gateway", &format!("http://{}", self.gateway)])
-            .args(["--connections", "64", "--requests", &requests.to_string()])
-            .stdin(Stdio::null())
-            .output()
-            .context("the load generator cannot be run")?;
-        if !output.status.success() {
-            bail!("the load generator: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        let report: Value = serde_json::from_slice(&output.stdout)?;
-        if report["errors"] != 0 {
-            bail!("{} of {requests} requests failed", report["errors"]);
-        }
+        let per_second = saturate(&self.load, ["--gateway", &format!("http://{}", self.gateway)], requests)?;
         #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
         let cpu_microseconds = (cpu() - before) * 1e6 / requests as f64;
-        let per_second = report["achieved_per_second"].as_f64().context("no rate in the report")?;
         Ok(Speed { per_second, cpu_microseconds })
     }
 

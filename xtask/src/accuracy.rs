@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::packages::Part;
-use crate::process::{self, cargo};
+use crate::process;
 use crate::tree::Tree;
 use crate::{build_ebpf, setup, suite};
 
@@ -35,11 +35,9 @@ pub(crate) struct Request {
 pub(crate) fn run(tree: &Tree, request: &Request) -> Result<ExitCode> {
     setup::ensure(&[Part::Build, Part::Kernel, Part::Tests])?;
     build_ebpf::run(tree)?;
-    let mut build = cargo(tree);
-    build.args(["build", "--quiet", "--release", "-p", "probe", "-p", "lab-tests", "--bin", "probe"]);
-    process::run(build.args(["--bin", "accuracy"]), "cargo build")?;
+    process::build_release(tree, &[("probe", "probe"), ("lab-tests", "accuracy")])?;
     let mut accuracy = suite::as_root(tree, "accuracy", "makes network namespaces")?;
-    suite::run(accuracy.args(arguments(request)))
+    process::exit_code(accuracy.args(arguments(request)))
 }
 
 fn arguments(request: &Request) -> Vec<std::ffi::OsString> {

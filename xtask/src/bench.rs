@@ -98,46 +98,38 @@ pub(crate) fn run(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
 fn churn(tree: &Tree, connections: u64, json: Option<&Path>) -> Result<ExitCode> {
     setup::ensure(&[Part::Build, Part::Kernel])?;
     build_ebpf::run(tree)?;
-    let mut build = cargo(tree);
-    build.args(["build", "--quiet", "--release", "-p", "probe", "-p", "lab-tests", "--bin", "probe"]);
-    process::run(build.args(["--bin", "churn"]), "cargo build")?;
+    process::build_release(tree, &[("probe", "probe"), ("lab-tests", "churn")])?;
     let mut churn = suite::as_root(tree, "churn", "loads the probe's programs")?;
     churn.args(["--connections", &connections.to_string()]);
     if let Some(file) = json {
         churn.arg("--json").arg(file);
     }
-    suite::run(&mut churn)
+    process::exit_code(&mut churn)
 }
 
 fn keys(tree: &Tree, draws: u64, markdown: Option<&Path>) -> Result<ExitCode> {
     setup::ensure(&[Part::Build, Part::Kernel])?;
     let object = build_ebpf::candidates(tree)?;
-    let mut build = cargo(tree);
-    build.args(["build", "--quiet", "--release", "-p", "lab-tests", "--bin", "key_candidates"]);
-    process::run(&mut build, "cargo build")?;
+    process::build_release(tree, &[("lab-tests", "key_candidates")])?;
     let mut keys = suite::as_root(tree, "key_candidates", "loads kernel programs")?;
     keys.arg("--object").arg(object).args(["--draws", &draws.to_string()]);
     if let Some(file) = markdown {
         keys.arg("--markdown").arg(file);
     }
-    suite::run(&mut keys)
+    process::exit_code(&mut keys)
 }
 
 fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
     setup::ensure(&[Part::Build, Part::Kernel, Part::Tests])?;
     build_ebpf::run(tree)?;
-    let mut build = cargo(tree);
-    build.args(["build", "--quiet", "--release"]);
-    for (package, program) in [
+    let programs = [
         ("probe", "probe"),
         ("shard", "shard"),
         ("gateway", "gateway"),
         ("load", "load"),
         ("lab-tests", "cost"),
-    ] {
-        build.args(["-p", package, "--bin", program]);
-    }
-    process::run(&mut build, "cargo build")?;
+    ];
+    process::build_release(tree, &programs)?;
     let mut cost = suite::as_root(tree, "cost", "loads the probe's programs")?;
     for (option, number) in
         [("--pairs", u64::from(request.pairs)), ("--requests", request.requests), ("--seed", request.seed)]
@@ -149,20 +141,15 @@ fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
             cost.arg(option).arg(file);
         }
     }
-    suite::run(&mut cost)
+    process::exit_code(&mut cost)
 }
 
 /// What a part of the gateway costs.
 fn part(tree: &Tree, name: &str, Pairs { pairs, requests }: &Pairs) -> Result<ExitCode> {
     setup::ensure(&[Part::Build])?;
-    let mut build = cargo(tree);
-    build.args(["build", "--quiet", "--release"]);
-    for (package, program) in
-        [("gateway", "gateway"), ("shard", "shard"), ("load", "load"), ("lab-tests", "gateway_cost")]
-    {
-        build.args(["-p", package, "--bin", program]);
-    }
-    process::run(&mut build, "cargo build")?;
+    let programs =
+        [("gateway", "gateway"), ("shard", "shard"), ("load", "load"), ("lab-tests", "gateway_cost")];
+    process::build_release(tree, &programs)?;
     let mut cost = Command::new(tree.release_binary("gateway_cost"));
-    suite::run(cost.args([name, "--pairs", &pairs.to_string(), "--requests", &requests.to_string()]))
+    process::exit_code(cost.args([name, "--pairs", &pairs.to_string(), "--requests", &requests.to_string()]))
 }

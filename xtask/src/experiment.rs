@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::packages::Part;
-use crate::process::{self, cargo};
+use crate::process;
 use crate::tree::Tree;
 use crate::{build_ebpf, setup, suite};
 
@@ -40,21 +40,17 @@ pub(crate) struct Request {
 pub(crate) fn run(tree: &Tree, request: &Request) -> Result<ExitCode> {
     setup::ensure(&[Part::Build, Part::Kernel])?;
     build_ebpf::run(tree)?;
-    let mut build = cargo(tree);
-    build.args(["build", "--quiet", "--release"]);
-    for (package, program) in [
+    let programs = [
         ("gateway", "gateway"),
         ("shard", "shard"),
         ("probe", "probe"),
         ("load", "load"),
         ("lab-tests", "experiment"),
-    ] {
-        build.args(["-p", package, "--bin", program]);
-    }
-    process::run(&mut build, "cargo build")?;
+    ];
+    process::build_release(tree, &programs)?;
     let mut experiment = suite::as_root(tree, "experiment", "loads the probe's programs")?;
     if request.list {
-        return suite::run(experiment.arg("--list"));
+        return process::exit_code(experiment.arg("--list"));
     }
     experiment.args(&request.names);
     experiment.args(["--seed", &request.seed.to_string()]);
@@ -67,5 +63,5 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<ExitCode> {
     if request.write {
         experiment.arg("--write").arg(tree.root.join("docs/experiments"));
     }
-    suite::run(&mut experiment)
+    process::exit_code(&mut experiment)
 }

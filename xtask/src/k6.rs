@@ -47,8 +47,7 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<ExitCode> {
         bail!("k6/ has no {}.js; it has {}", request.name, scripts(tree)?.join(", "));
     }
     setup::ensure(&[Part::LoadTool])?;
-    let status = process::status(&mut command(&ensure(tree)?, &script, request))?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+    process::exit_code(&mut command(&ensure(tree)?, &script, request))
 }
 
 fn command(k6: &Path, script: &Path, request: &Request) -> Command {

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 
 use crate::packages::Part;
-use crate::process::{self, cargo};
+use crate::process;
 use crate::setup;
 use crate::tree::Tree;
 
@@ -16,8 +16,6 @@ use crate::tree::Tree;
 /// When it cannot be built or started.
 pub(crate) fn run(tree: &Tree, arguments: &[OsString]) -> Result<ExitCode> {
     setup::ensure(&[Part::Build])?;
-    let mut build = cargo(tree);
-    process::run(build.args(["build", "--quiet", "--release", "-p", "load"]), "cargo build")?;
-    let status = process::status(Command::new(tree.release_binary("load")).args(arguments))?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+    process::build_release(tree, &[("load", "load")])?;
+    process::exit_code(Command::new(tree.release_binary("load")).args(arguments))
 }

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -98,6 +98,28 @@ pub(crate) fn status(command: &mut Command) -> Result<ExitStatus> {
 pub(crate) fn run(command: &mut Command, what: &str) -> Result<()> {
     let status = status(command)?;
     if status.success() { Ok(()) } else { bail!("{what} failed ({})", ended(status)) }
+}
+
+/// Runs `command` with this terminal to its end; gives its exit code.
+///
+/// # Errors
+/// When it cannot be started.
+pub(crate) fn exit_code(command: &mut Command) -> Result<ExitCode> {
+    let status = status(command)?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Builds these programs, optimised; each with its package.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn build_release(tree: &Tree, programs: &[(&str, &str)]) -> Result<()> {
+    let mut build = cargo(tree);
+    build.args(["build", "--quiet", "--release"]);
+    for (package, program) in programs {
+        build.args(["-p", package, "--bin", program]);
+    }
+    run(&mut build, "cargo build")
 }
 
 /// Runs `command` silently and gives its standard output.

@@ -1,12 +1,12 @@
 //! Programs of the package `lab-tests` that need root.
 
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use anyhow::{Result, bail};
 
 use crate::packages::{self, Root};
+use crate::terminal;
 use crate::tree::Tree;
-use crate::{process, terminal};
 
 /// The release build of `program` as a command that runs as root; `why` completes "it …".
 ///
@@ -23,13 +23,4 @@ pub(crate) fn as_root(tree: &Tree, program: &str, why: &str) -> Result<Command> 
         }
         Root::No => bail!("{program} needs root, as it {why}: run it with sudo"),
     }
-}
-
-/// Runs it to its end; gives its exit code.
-///
-/// # Errors
-/// When it cannot be started.
-pub(crate) fn run(command: &mut Command) -> Result<ExitCode> {
-    let status = process::status(command)?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::list::PodList;
+use crate::error::chain;
 
 /// How long one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -89,15 +90,4 @@ impl Api {
             body.map_err(|error| format!("its answer breaks off or is over 4 MiB: {error}"))?.to_bytes();
         serde_json::from_slice(&body).map_err(|error| format!("its answer is no PodList: {error}"))
     }
-}
-
-/// An error with what lies under it: the outer one says no more than that something failed.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(inner) = next {
-        text = format!("{text}: {inner}");
-        next = inner.source();
-    }
-    text
 }

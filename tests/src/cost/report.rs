@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
+use super::generator::{CONNECTIONS, KEYS};
 use super::packets::Packets;
 use super::pairs::{Pair, Spread};
 use super::runs::Runs;
-use super::stand::{CONNECTIONS, KEYS, Way};
+use super::stand::Way;
 use super::watcher::Watcher;
 use crate::accuracy::report::{date, machine, thousands};
 

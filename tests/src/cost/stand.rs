@@ -6,19 +6,14 @@ use serde::Serialize;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
+use super::generator::saturate;
 use super::pairs::Speed;
 use crate::lab::{self, SHARDS};
 use crate::process::Process;
-
-/// Connections of the generator, each with one request at a time.
-pub const CONNECTIONS: u32 = 64;
-
-/// Keys that are asked for.
-pub const KEYS: u32 = 20_000;
 
 /// How long a process may take to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -146,21 +141,7 @@ impl Stand {
             Way::Straight => ("--shard-urls", first),
             Way::Gateway => ("--gateway", &self.gateway_addr),
         };
-        let output = Command::new(self.program("load"))
-            .args(["saturate", "--json", "-", option, &format!("http://{addr}")])
-            .args(["--connections", &CONNECTIONS.to_string(), "--keys", &KEYS.to_string()])
-            .args(["--requests", &requests.to_string()])
-            .stdin(Stdio::null())
-            .output()
-            .context("the load generator cannot be run")?;
-        if !output.status.success() {
-            bail!("the load generator: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        let report: Value = serde_json::from_slice(&output.stdout)?;
-        if report["errors"] != 0 || report["answered"] != requests {
-            bail!("of {requests} requests {} were answered, {} failed", report["answered"], report["errors"]);
-        }
-        report["achieved_per_second"].as_f64().context("no rate in the generator's report")
+        saturate(&self.program("load"), [option, &format!("http://{addr}")], requests)
     }
 
     /// Starts a probe of all four shards; gives it and its address.

@@ -1,0 +1,36 @@
+//! The load generator at full speed.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Connections of the generator, each with one request at a time.
+pub const CONNECTIONS: u32 = 64;
+
+/// Keys that are asked for.
+pub const KEYS: u32 = 20_000;
+
+/// Has `load`, the program at this path, send so many requests as fast as they are answered; `target` is its option for
+/// where to, with the value. Gives the requests a second.
+///
+/// # Errors
+/// When the generator fails, or one request does.
+pub fn saturate(load: &Path, target: [&str; 2], requests: u64) -> Result<f64> {
+    let output = Command::new(load)
+        .args(["saturate", "--json", "-"])
+        .args(target)
+        .args(["--connections", &CONNECTIONS.to_string(), "--keys", &KEYS.to_string()])
+        .args(["--requests", &requests.to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .context("the load generator cannot be run")?;
+    if !output.status.success() {
+        bail!("the load generator: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    if report["errors"] != 0 || report["answered"] != requests {
+        bail!("of {requests} requests {} were answered, {} failed", report["answered"], report["errors"]);
+    }
+    report["achieved_per_second"].as_f64().context("no rate in the generator's report")
+}
