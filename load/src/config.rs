@@ -67,7 +67,7 @@ pub struct RunArgs {
     /// Multiplies the scenario's rates and its limits of requests in flight
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = rate_factor)]
     pub rate_factor: f64,
-    /// Determines the sequence of keys
+    /// Determines the sequence of keys, and when in its interval each request comes
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
     /// Report
@@ -96,7 +96,7 @@ pub struct StreamArgs {
     /// How the keys are drawn: `uniform`, `in-turn` or `zipf:EXPONENT`
     #[arg(long, default_value = "uniform", value_name = "LAW")]
     pub distribution: Distribution,
-    /// Determines the sequence of keys
+    /// Determines the sequence of keys, and when in its interval each request comes
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
     /// Report

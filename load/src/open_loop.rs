@@ -65,7 +65,7 @@ pub async fn run(stream: Stream, schedule: Schedule, seed: u64, target: Target) 
     let requests = Arc::new(Requests { owners, bytes, stream, target: target.clone() });
 
     let (sender, mut due) = unbounded_channel();
-    schedule.release(target.start, sender)?;
+    schedule.release(seed, target.start, sender)?;
     let mut tally = Tally::new(shards.get() as usize);
     let mut in_flight = JoinSet::new();
     loop {

@@ -55,8 +55,8 @@ pub fn shares(streams: &[Stream], shards: NonZeroU32) -> Prediction {
 
 /// What a cache with entries of `ttl` seconds lets through of these streams in `seconds`; all read throughout the run.
 ///
-/// A stream of one key asks at fixed times, so its fetches are certain: the first, and one each time an entry has expired,
-/// an arrival later. Any other key is asked for by chance: it has been fetched k + 1 times when, not counting the k times
+/// A stream of one key asks once in every interval, so its fetches are all but certain: the first, and one each time an
+/// entry has expired, about an arrival later. Any other key is asked for by chance: it has been fetched k + 1 times when, not counting the k times
 /// to live in which its entry answers, it was drawn k + 1 times.
 #[must_use]
 pub fn upstream(streams: &[Stream], seconds: f64, ttl: f64) -> Upstream {
@@ -176,7 +176,7 @@ mod tests {
                 for stream in &streams {
                     let (mut draws, mut fresh_until) = (stream.keys.draws(seed), HashMap::new());
                     let schedule = Schedule::new(stream.rate, seconds);
-                    for now in (0..schedule.count()).map(|i| schedule.due(i).as_secs_f64()) {
+                    for now in schedule.dues(seed).map(|due| due.as_secs_f64()) {
                         let until = fresh_until.entry(draws.draw()).or_insert(0.0);
                         if now >= *until {
                             // A little later than asked for: the fetch takes its time.

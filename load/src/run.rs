@@ -168,8 +168,8 @@ impl Plan<'_> {
             max_lag: tally.max_lag,
             answers: tally.sent - tally.faults.get(&Fault::Transport).copied().unwrap_or(0),
             offered_per_second: offered,
-            // The time of one more interval is counted after the last send.
-            achieved_per_second: tally.sent as f64 / (tally.last_sent.as_secs_f64() + 1.0 / offered),
+            // The last one is due before the end; what is sent after it takes its time.
+            achieved_per_second: tally.sent as f64 / tally.last_sent.as_secs_f64().max(self.duration),
         }
     }
 }

@@ -1,5 +1,11 @@
-//! When each request of a stream is due: at equal distances from the start, whatever the answers.
+//! When each request of a stream is due: each at a random moment of its own interval, whatever the answers.
+//!
+//! Intervals of equal length keep the rate; random moments in them keep arrivals from falling into step with a shard whose
+//! service takes about as long each time. Requests of one stream at fixed distances would hardly ever have to queue, and
+//! that is not how users come.
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -12,7 +18,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// `rate` requests a second for `seconds`: request i is due at i / rate, the last one before `seconds`.
+    /// `rate` requests a second for `seconds`: request i is due between i / rate and (i + 1) / rate.
     #[must_use]
     pub fn new(rate: f64, seconds: f64) -> Self {
         #[expect(
@@ -37,12 +43,12 @@ impl Schedule {
         self.count
     }
 
-    /// When request `i` is due, from the start.
-    #[must_use]
-    pub fn due(&self, i: u64) -> Duration {
-        #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
-        let i = i as f64;
-        Duration::from_secs_f64(self.first + i / self.rate)
+    /// When each request is due, from the start; the same for the same `seed`, and of no relation to the keys drawn by it.
+    #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+    pub fn dues(self, seed: u64) -> impl Iterator<Item = Duration> {
+        let mut rng = StdRng::seed_from_u64(!seed);
+        (0..self.count)
+            .map(move |i| Duration::from_secs_f64(self.first + (i as f64 + rng.random::<f64>()) / self.rate))
     }
 
     /// Starts a thread that sends each due time when it has come. It ends after the last one or when nobody listens.
@@ -51,9 +57,9 @@ impl Schedule {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn release(self, start: Instant, to: UnboundedSender<Instant>) -> std::io::Result<()> {
+    pub fn release(self, seed: u64, start: Instant, to: UnboundedSender<Instant>) -> std::io::Result<()> {
         std::thread::Builder::new().name("schedule".into()).spawn(move || {
-            for due in (0..self.count).map(|i| start + self.due(i)) {
+            for due in self.dues(seed).map(|due| start + due) {
                 while let Some(rest) = due.checked_duration_since(Instant::now()).filter(|r| !r.is_zero()) {
                     std::thread::park_timeout(rest);
                 }
@@ -71,19 +77,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_due_at_equal_distances() {
-        let schedule = Schedule::new(50.0, 2.0);
-        assert_eq!(schedule.count(), 100);
-        assert_eq!(schedule.due(0), Duration::ZERO);
-        assert_eq!(schedule.due(1), Duration::from_millis(20));
-        assert_eq!(schedule.due(99), Duration::from_millis(1_980));
-        assert_eq!(schedule.later(3.0).due(99), Duration::from_millis(4_980));
-        // No rounding adds up: the last of a long run is where it belongs.
+    fn each_request_is_due_in_its_own_interval_and_anywhere_in_it() {
+        let schedule = Schedule::new(50.0, 20.0);
+        assert_eq!(schedule.count(), 1_000);
+        let dues: Vec<_> = schedule.dues(1).collect();
+        assert!(dues == schedule.dues(1).collect::<Vec<_>>() && dues != schedule.dues(2).collect::<Vec<_>>());
+        let mut places = Vec::new();
+        for (i, due) in (0u32..).zip(&dues) {
+            let place = due.as_secs_f64() * 50.0 - f64::from(i);
+            // To the nanosecond that a duration is rounded to.
+            assert!((-1e-6..1.0 + 1e-6).contains(&place), "{i} at {due:?}");
+            places.push(place);
+        }
+        // Of a thousand even ones the mean's standard error is 0.009, and 100 lie in each tenth, give or take 9.5.
+        assert!((places.iter().sum::<f64>() / 1_000.0 - 0.5).abs() < 0.05);
+        let in_tenth = |tenth: u32| {
+            let from = f64::from(tenth) / 10.0;
+            places.iter().filter(|place| (from..from + 0.1).contains(*place)).count()
+        };
+        assert!((0..10).all(|tenth| (50..150).contains(&in_tenth(tenth))));
+        assert_eq!(schedule.later(3.0).dues(1).next(), Some(dues[0] + Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn no_rounding_adds_up() {
         let long = Schedule::new(30.0, 86_400.0);
         assert_eq!(long.count(), 2_592_000);
-        assert!(
-            long.due(2_591_999).abs_diff(Duration::from_secs_f64(86_400.0 - 1.0 / 30.0)).as_nanos() < 1_000
-        );
+        let last = long.dues(1).last().unwrap().as_secs_f64();
+        assert!((86_400.0 - 1.0 / 30.0..86_400.000_001).contains(&last), "{last}");
     }
 
     #[test]
@@ -98,13 +119,12 @@ mod tests {
         let (sender, mut released) = tokio::sync::mpsc::unbounded_channel();
         let schedule = Schedule::new(1_000.0, 0.1);
         let start = Instant::now();
-        schedule.release(start, sender).unwrap();
-        let mut seen = 0;
-        while let Some(due) = released.recv().await {
+        schedule.release(7, start, sender).unwrap();
+        for planned in schedule.dues(7) {
+            let due = released.recv().await.unwrap();
             assert!(Instant::now() >= due);
-            assert_eq!(due, start + schedule.due(seen));
-            seen += 1;
+            assert_eq!(due, start + planned);
         }
-        assert_eq!(seen, 100);
+        assert_eq!(released.recv().await, None);
     }
 }
