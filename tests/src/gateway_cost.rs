@@ -1,6 +1,8 @@
-//! What a part of the gateway costs: a lab without it beside labs with it, the same load on both in alternating pairs.
+//! What a part of the gateway costs: a lab without it beside a lab with it, the same load on both, in alternating pairs.
 //!
-//! All labs run at once; the one that is not asked costs next to nothing. The collector of spans shares the machine.
+//! Every pair has labs of its own, for two equal processes may differ by some percent as long as they live (where their
+//! memory lies, which core has which connection), and asks them in turn in short slices, for the machine's speed changes
+//! from second to second. The lab that is not asked costs next to nothing. The collector of spans shares the machine.
 
 use anyhow::{Context, Result, bail};
 use std::fmt::Write as _;
@@ -18,6 +20,8 @@ use crate::process::Process;
 
 /// Shards of each lab.
 const SHARDS: usize = 2;
+/// Turns of each lab in a pair, besides one to warm up.
+pub const SLICES: u64 = 4;
 
 /// A part that can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -73,7 +77,7 @@ pub struct Options {
     pub programs: PathBuf,
     /// Pairs of runs for each row.
     pub pairs: u32,
-    /// Requests of each run.
+    /// Requests of each lab in a pair, in so many [`SLICES`].
     pub requests: u64,
 }
 
@@ -86,29 +90,39 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let endpoint = runtime.block_on(Collector::sink());
     let start = |settings: &Settings| Stand::start(&options.programs, &runtime, settings);
-    let plain = start(&options.part.without())?;
     let wanted = options.part.rows(&endpoint);
-    let mut rows = Vec::new();
-    for (name, settings) in &wanted {
-        rows.push((*name, start(settings)?, Vec::new()));
-    }
-    progress("warming up");
-    for stand in std::iter::once(&plain).chain(rows.iter().map(|(_, stand, _)| stand)) {
-        stand.saturate(options.requests)?;
-    }
+    let mut rows: Vec<_> = wanted
+        .iter()
+        .map(|(name, settings)| Row { name, settings, pairs: Vec::new(), spans: [0; 2] })
+        .collect();
     let before = load_average();
     let mut shuffle = Shuffle::new(1);
     for round in 1..=options.pairs {
         shuffle.shuffle(&mut rows);
-        for (name, stand, pairs) in &mut rows {
-            let pair = pair(&plain, stand, options.requests, shuffle.coin())?;
-            progress(&format!("pair {round} of {}, {name}: {:+.1} %", options.pairs, -100.0 * pair.loss()));
-            pairs.push(pair);
+        for row in &mut rows {
+            // Which of them is started first is left to chance too.
+            let (first, starts_first) = (shuffle.coin(), shuffle.coin());
+            let (plain, other) = if starts_first {
+                let other = start(row.settings)?;
+                (start(&options.part.without())?, other)
+            } else {
+                (start(&options.part.without())?, start(row.settings)?)
+            };
+            let pair = pair(&plain, &other, options.requests, first)?;
+            progress(&format!(
+                "pair {round} of {}, {}: {:+.1} %",
+                options.pairs,
+                row.name,
+                -100.0 * pair.loss()
+            ));
+            row.pairs.push(pair);
+            let spans = other.spans()?;
+            row.spans = [row.spans[0] + spans[0], row.spans[1] + spans[1]];
         }
     }
-    rows.sort_by_key(|(name, _, _)| wanted.iter().position(|(other, _)| other == name));
+    rows.sort_by_key(|row| wanted.iter().position(|(name, _)| *name == row.name));
     let mut text = format!(
-        "{} pairs of {} requests through the gateway; load average {before} before, {} after.\n\
+        "{} pairs, {} requests of each lab in {SLICES} slices; load average {before} before, {} after.\n\
          | {} | requests/s | throughput lost: quarter, median, three quarters | CPU a request, more | spans sent, lost |\n\
          |---|---|---|---|---|\n",
         options.pairs,
@@ -116,13 +130,12 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
         load_average(),
         options.part.name()
     );
-    for (name, stand, pairs) in &rows {
+    for Row { name, pairs, spans: [sent, lost], .. } in &rows {
         let spread =
             |figure: fn(&Pair) -> f64| Spread::of(pairs.iter().map(figure).collect()).context("no pairs");
         let (loss, cpu) = (spread(Pair::loss)?, spread(Pair::more_cpu)?);
         let speed = spread(|pair| pair.with.per_second)?;
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-        let [sent, lost] = stand.spans()?;
         writeln!(
             text,
             "| {name} | {:.0} | {} {} {} | {} | {sent}, {lost} |",
@@ -136,15 +149,42 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
     Ok(text)
 }
 
+/// A way to run the lab, and what was found.
+struct Row<'a> {
+    name: &'a str,
+    settings: &'a Settings,
+    pairs: Vec<Pair>,
+    /// Spans sent and lost in all pairs.
+    spans: [u64; 2],
+}
+
 fn pair(plain: &Stand, other: &Stand, requests: u64, watched_first: bool) -> Result<Pair> {
-    let (with, without) = if watched_first {
-        let with = other.saturate(requests)?;
-        (with, plain.saturate(requests)?)
-    } else {
-        let without = plain.saturate(requests)?;
-        (other.saturate(requests)?, without)
-    };
-    Ok(Pair { without, with, watched_first })
+    let slice = requests / SLICES;
+    // Slices of one turn have the same keys, others have others.
+    for stand in [plain, other] {
+        stand.saturate(slice, 0)?;
+    }
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for turn in 1..=SLICES {
+        if watched_first {
+            with.push(other.saturate(slice, turn)?);
+            without.push(plain.saturate(slice, turn)?);
+        } else {
+            without.push(plain.saturate(slice, turn)?);
+            with.push(other.saturate(slice, turn)?);
+        }
+    }
+    Ok(Pair { without: whole(&without), with: whole(&with), watched_first })
+}
+
+/// The speed over slices of as many requests each.
+#[expect(clippy::cast_precision_loss, reason = "a few slices")]
+fn whole(slices: &[Speed]) -> Speed {
+    let mean = |of: fn(&Speed) -> f64| slices.iter().map(of).sum::<f64>() / slices.len() as f64;
+    Speed {
+        per_second: 1.0 / mean(|slice| 1.0 / slice.per_second),
+        cpu_microseconds: mean(|s| s.cpu_microseconds),
+    }
 }
 
 /// A gateway, its shards without a capacity model, and the load generator.
@@ -184,10 +224,11 @@ impl<'a> Stand<'a> {
         Ok(Self { runtime, load: programs.join("load"), gateway, processes })
     }
 
-    fn saturate(&self, requests: u64) -> Result<Speed> {
+    fn saturate(&self, requests: u64, seed: u64) -> Result<Speed> {
         let cpu = || self.processes.iter().map(|process| cpu_seconds(process.pid(), OWN)).sum::<f64>();
         let before = cpu();
-        let per_second = saturate(&self.load, ["--gateway", &format!("http://{}", self.gateway)], requests)?;
+        let target = ["--gateway", &format!("http://{}", self.gateway)];
+        let per_second = saturate(&self.load, target, requests, seed)?;
         #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
         let cpu_microseconds = (cpu() - before) * 1e6 / requests as f64;
         Ok(Speed { per_second, cpu_microseconds })

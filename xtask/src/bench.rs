@@ -45,11 +45,11 @@ pub(crate) enum Bench {
 /// How long a part of the gateway is measured.
 #[derive(Debug, Args)]
 pub(crate) struct Pairs {
-    /// Pairs of runs for each row
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    /// Pairs of labs for each row
+    #[arg(long, value_name = "N", default_value_t = 12)]
     pairs: u32,
-    /// Requests of each run
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    /// Requests of each lab in a pair, in four slices
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(4_000..))]
     requests: u64,
 }
 

@@ -12,16 +12,16 @@ pub const CONNECTIONS: u32 = 64;
 pub const KEYS: u32 = 20_000;
 
 /// Has `load`, the program at this path, send so many requests as fast as they are answered; `target` is its option for
-/// where to, with the value. Gives the requests a second.
+/// where to, with the value, and `seed` determines the keys. Gives the requests a second.
 ///
 /// # Errors
 /// When the generator fails, or one request does.
-pub fn saturate(load: &Path, target: [&str; 2], requests: u64) -> Result<f64> {
+pub fn saturate(load: &Path, target: [&str; 2], requests: u64, seed: u64) -> Result<f64> {
     let output = Command::new(load)
         .args(["saturate", "--json", "-"])
         .args(target)
         .args(["--connections", &CONNECTIONS.to_string(), "--keys", &KEYS.to_string()])
-        .args(["--requests", &requests.to_string()])
+        .args(["--requests", &requests.to_string(), "--seed", &seed.to_string()])
         .stdin(Stdio::null())
         .output()
         .context("the load generator cannot be run")?;

@@ -141,7 +141,7 @@ impl Stand {
             Way::Straight => ("--shard-urls", first),
             Way::Gateway => ("--gateway", &self.gateway_addr),
         };
-        saturate(&self.program("load"), [option, &format!("http://{addr}")], requests)
+        saturate(&self.program("load"), [option, &format!("http://{addr}")], requests, 1)
     }
 
     /// Starts a probe of all four shards; gives it and its address.
