@@ -87,10 +87,10 @@ impl Config {
         let in_flight = Arc::new(InFlight::new(targets.len()));
         let upstreams = (0..self.workers.get())
             .map(|_| {
-                let (targets, loads) = (Arc::clone(&targets), Arc::clone(stats.loads()));
+                let (targets, keys) = (Arc::clone(&targets), Arc::clone(stats.keys()));
                 Upstream::new(
                     targets,
-                    loads,
+                    keys,
                     traces.clone(),
                     Arc::clone(&in_flight),
                     self.connect_timeout,

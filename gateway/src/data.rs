@@ -193,7 +193,8 @@ async fn write(
     let SetRequest { key, value } = SetRequest::parse(&body).map_err(Problem::from)?;
     let shard = core.shared.placement.owner(&key);
     span.describe(|| asked(&key, shard));
-    core.shared.stats.write(&key, shard, began);
+    // When the body is there: it may have been long in coming.
+    core.shared.stats.write(&key, shard, Instant::now());
     let (writer, written) = (Arc::clone(core), key.clone());
     let cause = span.at();
     // A task of its own: when the client goes away, the cached copy must still go once the write has ended.

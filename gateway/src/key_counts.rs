@@ -1,99 +1,149 @@
-//! How often clients asked for each key, since the last reset and in the last ten seconds, counted by all cores at once in
-//! bounded memory, whoever answered.
+//! Which keys clients asked for and which the shards were sent, since the last reset and in the last ten seconds, counted
+//! by all cores at once in bounded memory.
 
-use hotspot::counter::{Count, KeyCounter, Limits, largest};
+use hotspot::counter::{Count, KeyCounter, Limits};
 use hotspot::merge::Summary;
-use hotspot::striped::Striped;
 use hotspot::window::{Access, Window};
-use parking_lot::Mutex;
 use protocol::{Key, ShardId};
+use service::batched::{Batched, TakeUp};
 use std::time::{Duration, Instant};
 
-/// Counters that are locked apart, so that cores seldom wait for one another.
-const STRIPES: usize = 16;
-/// Exact while there are at most 50,000 keys: a sixteenth of those is 3,125, and six standard deviations of how unevenly
-/// keys fall on the stripes are 325 more.
-const LIMITS: Limits = Limits { exact_keys: 3_500, sketch_keys: 96 };
-/// Per stripe, home shard and second, for reads and for writes.
-const SECOND: Limits = Limits { exact_keys: 32, sketch_keys: 16 };
+/// Exact while there are at most 50,000 keys.
+const LIMITS: Limits = Limits { exact_keys: 50_000, sketch_keys: 256 };
+/// Per shard and second, for reads and for writes: a key with more than a 128th of them is surely seen.
+const SECOND: Limits = Limits { exact_keys: 512, sketch_keys: 128 };
 
-/// Counts accesses by key. Exact up to 50,000 keys; beyond, each count carries its error, at most a 96th of the
-/// accesses of its stripe.
+/// Counts accesses by key. Exact up to 50,000 keys; beyond, each count carries its error, at most a 256th of all accesses.
 ///
-/// Memory: at most 56,000 keys of 512 bytes with about 100 bytes of bookkeeping each, 35 MB; with the keys of the lab's
-/// scenarios, 5 MB. Once a stripe's exact counting ends it keeps 96 keys, all stripes together 1,536:
-/// 250 KiB with keys like the lab's, 1 MB with the longest. The windows: at most 32 read and 32 written keys in each of 11
-/// slots of 16 stripes for every shard, 560 KiB a shard with keys like the lab's, 6 MiB with the longest.
+/// Memory: at most 50,000 keys of 512 bytes with about 100 bytes of bookkeeping each, 31 MB; with the keys of the lab's
+/// scenarios, 5 MB. Once exact counting ends, 256 keys: 41 KiB with keys like the lab's, 170 KiB with the longest. The
+/// windows: of each shard what it was asked for and what it was sent, at most 512 read and 512 written keys in each of 11
+/// slots: 1.1 MiB a shard with keys like the lab's, 12 MiB with the longest, and 15 KiB a slot once there are more keys.
 pub(crate) struct KeyCounts {
-    stripes: Striped<Mutex<Stripe>>,
+    counts: Batched<Noted, Counts>,
     shards: usize,
+    on: bool,
     start: Instant,
 }
 
-struct Stripe {
-    totals: KeyCounter<Key>,
-    /// One a home shard.
-    offered: Vec<Window<Key>>,
+/// One access.
+struct Noted {
+    key: Key,
+    shard: ShardId,
+    access: Access,
+    side: Side,
+    at: Duration,
 }
 
-impl Stripe {
+/// Whose access it was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// A client asked; the shard is its key's home.
+    Asked,
+    /// The gateway asked that shard.
+    Sent,
+}
+
+struct Counts {
+    totals: KeyCounter<Key>,
+    /// One a home shard.
+    asked: Vec<Window<Key>>,
+    /// One a shard.
+    sent: Vec<Window<Key>>,
+}
+
+impl Counts {
     fn new(shards: usize, since: Duration) -> Self {
-        let offered = (0..shards).map(|_| Window::new(SECOND, since)).collect();
-        Self { totals: KeyCounter::new(LIMITS), offered }
+        let windows = || (0..shards).map(|_| Window::new(SECOND, since)).collect();
+        Self { totals: KeyCounter::new(LIMITS), asked: windows(), sent: windows() }
+    }
+}
+
+impl TakeUp<Noted> for Counts {
+    fn take_up(&mut self, notes: &[Noted]) {
+        // By themselves: then the processor fetches the memory of the next key while it waits for that of the last.
+        for note in notes.iter().filter(|note| note.side == Side::Asked) {
+            self.totals.add(&note.key);
+        }
+        for Noted { key, shard, access, side, at } in notes {
+            let windows = if *side == Side::Asked { &mut self.asked } else { &mut self.sent };
+            if let Some(window) = windows.get_mut(shard.index()) {
+                window.add(key, *access, *at);
+            }
+        }
     }
 }
 
 impl KeyCounts {
-    pub(crate) fn new(shards: usize) -> Self {
-        let stripe = || Mutex::new(Stripe::new(shards, Duration::ZERO));
-        Self { stripes: Striped::new(STRIPES, stripe), shards, start: Instant::now() }
+    /// Stays empty unless it is `on`.
+    pub(crate) fn new(shards: usize, on: bool) -> Self {
+        let counts = Batched::new(Counts::new(shards, Duration::ZERO));
+        Self { counts, shards, on, start: Instant::now() }
     }
 
-    /// Counts a request of a client at `now`.
-    pub(crate) fn add(&self, key: &Key, home: ShardId, access: Access, now: Instant) {
-        let mut stripe = self.stripes.of(key).lock();
-        stripe.totals.add(key);
-        if let Some(window) = stripe.offered.get_mut(home.index()) {
-            window.add(key, access, now.saturating_duration_since(self.start));
+    /// Counts a request of a client at `now`, whoever answers it.
+    pub(crate) fn asked(&self, key: &Key, home: ShardId, access: Access, now: Instant) {
+        self.note(key, home, access, Side::Asked, now);
+    }
+
+    /// Counts a request that `shard` was sent just now.
+    pub(crate) fn sent(&self, key: &Key, shard: ShardId, access: Access) {
+        self.note(key, shard, access, Side::Sent, Instant::now());
+    }
+
+    fn note(&self, key: &Key, shard: ShardId, access: Access, side: Side, now: Instant) {
+        if self.on {
+            let at = now.saturating_duration_since(self.start);
+            self.counts.note(Noted { key: key.clone(), shard, access, side, at });
         }
     }
 
-    /// The `n` largest by lower bound, largest first.
+    /// The `n` keys most asked for by lower bound, most first.
     pub(crate) fn top(&self, n: usize) -> Vec<Count<Key>> {
-        largest(self.stripes.iter().flat_map(|stripe| stripe.lock().totals.top(n)).collect(), n)
+        self.counts.lock().totals.top(n)
     }
 
-    /// The `n` largest, and a bound for all others.
+    /// The `n` keys most asked for, and a bound for all others.
     pub(crate) fn summary(&self, n: usize) -> Summary<Key> {
-        Summary::joined(self.stripes.iter().map(|stripe| stripe.lock().totals.summary(n)), n)
+        self.counts.lock().totals.summary(n)
     }
 
-    /// How many shards keys have their homes on.
+    /// Whether it counts.
+    pub(crate) fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// How many shards there are.
     pub(crate) fn shards(&self) -> usize {
         self.shards
     }
 
-    /// The present second, which is not full yet.
-    pub(crate) fn second(&self) -> u64 {
-        self.start.elapsed().as_secs()
+    /// The time of the windows.
+    pub(crate) fn now(&self) -> Duration {
+        self.start.elapsed()
     }
 
-    /// Shows each part of the window of each home shard, with the time; no key is in two of them.
+    /// Shows the window of what was asked of each home shard, with the time.
     pub(crate) fn look(&self, mut see: impl FnMut(usize, &mut Window<Key>, Duration)) {
-        for stripe in self.stripes.iter() {
-            let mut stripe = stripe.lock();
-            let now = self.start.elapsed();
-            stripe.offered.iter_mut().enumerate().for_each(|(shard, window)| see(shard, window, now));
-        }
+        // Read before the counts are locked: all that happened until then is among them.
+        let now = self.now();
+        let mut counts = self.counts.lock();
+        counts.asked.iter_mut().enumerate().for_each(|(shard, window)| see(shard, window, now));
     }
 
+    /// Shows the window of what each shard was sent until now.
+    pub(crate) fn look_at_sent(&self, mut see: impl FnMut(usize, &mut Window<Key>)) {
+        let mut counts = self.counts.lock();
+        counts.sent.iter_mut().enumerate().for_each(|(shard, window)| see(shard, window));
+    }
+
+    /// Forgets everything.
     pub(crate) fn clear(&self) {
-        for stripe in self.stripes.iter() {
-            let new = Stripe::new(self.shards, self.start.elapsed());
-            let counts = std::mem::replace(&mut *stripe.lock(), new);
-            // Freed outside the lock.
-            drop(counts);
-        }
+        let mut counts = self.counts.lock();
+        let old = std::mem::replace(&mut *counts, Counts::new(self.shards, self.start.elapsed()));
+        drop(counts);
+        // Freed outside the lock.
+        drop(old);
     }
 }
 
@@ -106,12 +156,12 @@ mod tests {
     }
 
     fn add(counts: &KeyCounts, n: usize) {
-        counts.add(&key(n), ShardId(0), Access::Read, Instant::now());
+        counts.asked(&key(n), ShardId(0), Access::Read, Instant::now());
     }
 
     #[test]
     fn fifty_thousand_keys_are_counted_exactly() {
-        let counts = KeyCounts::new(1);
+        let counts = KeyCounts::new(1, true);
         for n in 0..50_000 {
             add(&counts, n);
         }
@@ -125,7 +175,7 @@ mod tests {
 
     #[test]
     fn beyond_that_a_hot_key_is_still_first_and_no_cold_one_looks_hot() {
-        let counts = KeyCounts::new(1);
+        let counts = KeyCounts::new(1, true);
         for n in 0..200_000 {
             add(&counts, n);
             if n % 10 == 0 {
@@ -136,6 +186,43 @@ mod tests {
         let (hot, truth) = (&top[0], 20_001);
         assert!(hot.key == key(0) && hot.sure() <= truth && truth <= hot.count, "{hot:?}");
         assert!(top[1..].iter().all(|cold| cold.sure() <= 1), "{top:?}");
-        assert!(counts.stripes.iter().all(|stripe| stripe.lock().totals.len() <= LIMITS.sketch_keys));
+        assert!(counts.counts.lock().totals.len() <= LIMITS.sketch_keys);
+    }
+
+    #[test]
+    fn what_is_asked_and_what_is_sent_are_told_apart() {
+        let counts = KeyCounts::new(2, true);
+        counts.asked(&key(1), ShardId(0), Access::Read, Instant::now());
+        counts.sent(&key(1), ShardId(1), Access::Read);
+        counts.sent(&key(1), ShardId(1), Access::Write);
+        let (mut asked, mut sent) = (Vec::new(), Vec::new());
+        counts.look(|_, window, now| asked.push(window.sliding(now).total()));
+        counts.look_at_sent(|_, window| sent.push(window.sliding(counts.now()).total()));
+        assert_eq!((asked, sent), (vec![1, 0], vec![0, 2]));
+        assert_eq!(counts.top(9).iter().map(|c| c.count).sum::<u64>(), 1, "totals are what was asked");
+    }
+
+    #[test]
+    fn a_reset_forgets_what_was_noted_just_before() {
+        let counts = KeyCounts::new(1, true);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let counts = &counts;
+                scope.spawn(move || (0..=thread).for_each(|_| add(counts, thread)));
+            }
+        });
+        counts.clear();
+        add(&counts, 7);
+        assert_eq!(counts.top(9).iter().map(|c| (c.key.clone(), c.count)).collect::<Vec<_>>(), [(key(7), 1)]);
+        counts.look(|_, window, now| assert_eq!(window.sliding(now).total(), 1));
+    }
+
+    #[test]
+    fn switched_off_it_stays_empty() {
+        let counts = KeyCounts::new(1, false);
+        add(&counts, 1);
+        counts.sent(&key(1), ShardId(0), Access::Read);
+        assert!(counts.top(9).is_empty());
+        counts.look_at_sent(|_, window| assert_eq!(window.sliding(counts.now()).total(), 0));
     }
 }

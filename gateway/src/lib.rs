@@ -4,8 +4,8 @@
 //! copy in `entries`, or a `flight` to join or to begin), or what `negative` remembers → `replicas` (home, or a shard that
 //! holds a copy of a hot key) → `upstream` (the call to the shard, over `wire`) → `answer` (what the shard said) → back
 //! through `flight` to everybody who waits. A write goes `data` → `upstream`, then makes the `cache` forget and has
-//! `replicas` bring the copies up to date. `key_counts` counts what clients ask for, `loads` what the shards were sent, with
-//! the verdict on it; `mitigation` has the switches, finds the hot keys once a second, chooses by itself when asked to,
+//! `replicas` bring the copies up to date. `key_counts` counts what clients ask for and what the shards are sent,
+//! `loads` gives the verdict on it; `mitigation` has the switches, finds the hot keys once a second, chooses by itself when asked to,
 //! and ranks what could be done; `hot_keys_api` tells the counts to whoever merges several gateways; `admin` and `overview`
 //! answer the rest.
 //!
@@ -36,5 +36,6 @@ mod overview;
 mod placement;
 mod replicas;
 mod stats;
+mod striped;
 mod upstream;
 mod wire;

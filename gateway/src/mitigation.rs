@@ -137,7 +137,7 @@ impl Mitigations {
     pub(crate) fn tick(&self, core: &Arc<Core>) {
         let shared = &core.shared;
         let mut state = self.state.lock();
-        let second = shared.stats.keys().second();
+        let second = shared.stats.keys().now().as_secs();
         if second != state.second {
             state.second = second;
             if state.settings.auto {

@@ -4,7 +4,6 @@
 //! each read holds a [`Ticket`] with the number of writes that had ended when it began.
 
 use arc_swap::ArcSwapOption;
-use hotspot::striped::Striped;
 use moka::sync::Cache as Entries;
 use parking_lot::Mutex;
 use protocol::Key;
@@ -13,6 +12,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::flight::Fetched;
+use crate::striped::Striped;
 
 /// Most errors that are remembered, 4 MiB with the longest keys.
 const ENTRIES: u64 = 4_096;

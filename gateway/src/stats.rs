@@ -46,9 +46,8 @@ pub(crate) enum CopyRead {
 /// The gateway's counts, shared by all cores.
 pub(crate) struct Stats {
     metrics: GatewayMetrics,
-    counts_keys: bool,
-    keys: KeyCounts,
-    loads: Arc<Loads>,
+    keys: Arc<KeyCounts>,
+    loads: Loads,
     at_reset: Mutex<Figures>,
     started: Instant,
     started_at: f64,
@@ -68,10 +67,10 @@ impl Stats {
     /// Without `counts_keys` nothing is known of keys, and no load is judged.
     pub(crate) fn new(metrics: GatewayMetrics, counts_keys: bool) -> Self {
         let at_reset = Mutex::new(Figures { sent: vec![0; metrics.shards.len()], ..Figures::default() });
-        let (loads, keys) =
-            (Arc::new(Loads::new(metrics.shards.len(), counts_keys)), KeyCounts::new(metrics.shards.len()));
+        let keys = Arc::new(KeyCounts::new(metrics.shards.len(), counts_keys));
+        let loads = Loads::new(Arc::clone(&keys));
         let (started, started_at) = (Instant::now(), service::clock::unix_seconds());
-        Self { metrics, counts_keys, keys, loads, at_reset, started, started_at }
+        Self { metrics, keys, loads, at_reset, started, started_at }
     }
 
     /// Counts a read at the moment it is known how it is served; a client that goes away is counted too.
@@ -168,8 +167,8 @@ impl Stats {
         self.metrics.refreshes(ended).inc();
     }
 
-    /// What clients asked for, by key.
-    pub(crate) fn keys(&self) -> &KeyCounts {
+    /// What clients asked for and the shards were sent, by key.
+    pub(crate) fn keys(&self) -> &Arc<KeyCounts> {
         &self.keys
     }
 
@@ -180,8 +179,8 @@ impl Stats {
         (self.started_at, figures.gets() + figures.sets)
     }
 
-    /// What the shards were sent.
-    pub(crate) fn loads(&self) -> &Arc<Loads> {
+    /// The verdict on what the shards were sent.
+    pub(crate) fn loads(&self) -> &Loads {
         &self.loads
     }
 
@@ -189,7 +188,6 @@ impl Stats {
     pub(crate) fn reset(&self) {
         let mut at_reset = self.at_reset.lock();
         *at_reset = self.figures();
-        self.keys.clear();
         self.loads.clear();
     }
 
@@ -235,8 +233,8 @@ impl Stats {
     }
 
     fn access(&self, key: &Key, home: ShardId, access: Access, now: Instant) {
-        if self.counts_keys {
-            self.keys.add(key, home, access, now);
+        if self.keys.is_on() {
+            self.keys.asked(key, home, access, now);
             self.metrics.keys.count(key);
         }
     }

@@ -24,7 +24,7 @@ use crate::answer::Answer;
 use crate::error::Error;
 use crate::flight::Fetched;
 use crate::in_flight::InFlight;
-use crate::loads::Loads;
+use crate::key_counts::KeyCounts;
 use crate::routes::{GET_DATA, POST_DATA};
 use crate::wire::{Connector, Witness};
 
@@ -38,7 +38,7 @@ const IDLE_MAX: usize = 1_024;
 pub(crate) struct Upstream {
     client: Client<Connector, Full<Bytes>>,
     targets: Arc<[Target]>,
-    loads: Arc<Loads>,
+    keys: Arc<KeyCounts>,
     traces: Traces,
     in_flight: Arc<InFlight>,
     deadline: Duration,
@@ -67,7 +67,7 @@ impl Upstream {
     /// A client for one core; connections are made when they are needed, on the runtime that needs them.
     pub(crate) fn new(
         targets: Arc<[Target]>,
-        loads: Arc<Loads>,
+        keys: Arc<KeyCounts>,
         traces: Traces,
         in_flight: Arc<InFlight>,
         connect: Duration,
@@ -78,7 +78,7 @@ impl Upstream {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_MAX)
             .build(Connector::new(connect));
-        Self { client, targets, loads, traces, in_flight, deadline }
+        Self { client, targets, keys, traces, in_flight, deadline }
     }
 
     /// What is on its way to the shards, from all cores.
@@ -188,7 +188,7 @@ impl Upstream {
     ) -> Result<Answer, Failure> {
         let access = if request.method() == Method::GET { Access::Read } else { Access::Write };
         let connection = capture_connection(&mut request);
-        let sent = Sent { counter: &target.sent, loads: &self.loads, shard, key, access, connection };
+        let sent = Sent { counter: &target.sent, keys: &self.keys, shard, key, access, connection };
         let response =
             self.client.request(request).await.map_err(|err| Failure::of(&err, sent.witness().as_ref()))?;
         drop(sent);
@@ -212,7 +212,7 @@ async fn body(body: Incoming) -> Result<Bytes, Failure> {
 /// Counts one request when dropped, also when nobody waits for the answer any more, if it went out.
 struct Sent<'a> {
     counter: &'a IntCounter,
-    loads: &'a Loads,
+    keys: &'a KeyCounts,
     shard: ShardId,
     key: &'a Key,
     access: Access,
@@ -232,7 +232,7 @@ impl Drop for Sent<'_> {
     fn drop(&mut self) {
         if self.witness().is_some_and(|witness| witness.was_sent()) {
             self.counter.inc();
-            self.loads.sent(self.shard, self.key, self.access);
+            self.keys.sent(self.key, self.shard, self.access);
         }
     }
 }
@@ -279,7 +279,7 @@ mod tests {
         let targets = Arc::new([Target { base, sent: sent.clone() }]);
         let upstream = Upstream::new(
             targets,
-            Arc::new(Loads::new(1, true)),
+            Arc::new(KeyCounts::new(1, true)),
             Traces::default(),
             Arc::new(InFlight::new(1)),
             Duration::from_secs(10),

@@ -13,16 +13,17 @@ use rand::SeedableRng;
 use rand::distr::Distribution;
 use rand::rngs::StdRng;
 use rand_distr::Zipf;
-use std::sync::Arc;
+use smol_str::SmolStr;
 use std::time::{Duration, Instant};
 
-type Key = Arc<str>;
+/// Held as the lab's keys are.
+type Key = SmolStr;
 
 /// Accesses that are counted in one run.
 const ACCESSES: usize = 1_000_000;
 /// As the shards have them.
-const TOTALS: Limits = Limits { exact_keys: 14_062, sketch_keys: 64 };
-const SECOND: Limits = Limits { exact_keys: 256, sketch_keys: 64 };
+const TOTALS: Limits = Limits { exact_keys: 50_000, sketch_keys: 256 };
+const SECOND: Limits = Limits { exact_keys: 512, sketch_keys: 128 };
 
 fn main() {
     println!("| what | 1,000 keys, Zipf 1.5 | 1,000,000 keys, Zipf 0.99 |");

@@ -7,8 +7,8 @@
 //! that place and inherits what the cell held as its error. A count is then never too low and at most `error` too high,
 //! and `error` is at most `total / sketch_keys`.
 
+use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::ops::RangeInclusive;
 use topk::FilteredSpaceSaving;
@@ -58,7 +58,7 @@ pub fn largest<K: Ord>(mut counts: Vec<Count<K>>, n: usize) -> Vec<Count<K>> {
 /// counters that do not hold it included.
 #[must_use]
 pub fn merged<K: Clone + Eq + Hash + Ord>(counters: &[&KeyCounter<K>], n: usize) -> Vec<Count<K>> {
-    let mut sure: HashMap<&K, u64> = HashMap::new();
+    let mut sure: AHashMap<&K, u64> = AHashMap::new();
     for held in counters.iter().flat_map(|counter| counter.held()) {
         *sure.entry(held.key).or_default() += held.sure();
     }
@@ -81,7 +81,8 @@ pub struct KeyCounter<K: Eq + Hash> {
 
 #[derive(Clone)]
 enum Mode<K: Eq + Hash> {
-    Exact(HashMap<K, u64>),
+    /// Its hash is seeded anew in every process: clients cannot choose keys that collide.
+    Exact(AHashMap<K, u64>),
     Sketch(FilteredSpaceSaving<K>),
 }
 
@@ -89,7 +90,7 @@ impl<K: Clone + Eq + Hash> KeyCounter<K> {
     /// An empty counter. A `sketch_keys` of 0 is taken as 1.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, total: 0, mode: Mode::Exact(HashMap::new()) }
+        Self { limits, total: 0, mode: Mode::Exact(AHashMap::new()) }
     }
 
     /// Counts one access.
@@ -204,7 +205,7 @@ impl<K: Clone + Eq + Hash> KeyCounter<K> {
 }
 
 /// A sketch that was given the largest counts first: the largest `keep` enter with no error.
-fn sketch_of<K: Eq + Hash>(counts: HashMap<K, u64>, keep: usize) -> FilteredSpaceSaving<K> {
+fn sketch_of<K: Eq + Hash>(counts: AHashMap<K, u64>, keep: usize) -> FilteredSpaceSaving<K> {
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_unstable_by_key(|(_, count)| std::cmp::Reverse(*count));
     let mut sketch = FilteredSpaceSaving::new(keep);

@@ -18,8 +18,9 @@ pub const DOWN: f64 = 0.5;
 /// The part of the hottest shard's excess that makes its top key the reason.
 pub const BLAME: f64 = 0.5;
 
-/// Keys of a view that an [`Observation`] takes.
-const KEYS: usize = 4;
+/// Keys of a view that an [`Observation`] takes: enough that a key which is hot over several gateways together is among
+/// those that each of them tells.
+const KEYS: usize = 8;
 
 /// What one window counted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,20 +81,6 @@ impl<K: Clone + Eq + Hash + Ord> Observation<K> {
         let load = |count: Count<K>| KeyLoad { requests: count.sure(), key: count.key, shard };
         self.keys.extend(view.top(KEYS).into_iter().map(load));
         self.seconds = self.seconds.max(view.span().as_secs_f64());
-    }
-
-    /// Only the `n` largest keys of each shard.
-    #[must_use]
-    pub fn largest_keys(mut self, n: usize) -> Self {
-        self.keys.sort_unstable_by(|a, b| {
-            (a.shard, b.requests).cmp(&(b.shard, a.requests)).then_with(|| a.key.cmp(&b.key))
-        });
-        let mut of_shard = (0, 0);
-        self.keys.retain(|load| {
-            of_shard = if load.shard == of_shard.0 { (load.shard, of_shard.1 + 1) } else { (load.shard, 1) };
-            of_shard.1 <= n
-        });
-        self
     }
 
     /// Adds what another gateway counted in the same time. A key may be in both.
@@ -232,8 +219,7 @@ mod tests {
         let keys = vec![load("c", 0, 310), load("e", 0, 290), load("d", 1, 1)];
         let other = Observation { requests: vec![860, 80, 80, 80], keys, seconds: 0.9 };
         // Half of the excess of 1,160 is 580.
-        let mut both = one.clone().largest_keys(2);
-        assert_eq!(both.keys, [load("c", 0, 300), load("a", 0, 280), load("d", 1, 90)]);
+        let mut both = one.clone();
         both.merge(&other);
         assert_eq!((both.requests.clone(), both.seconds), (vec![1_710, 170, 160, 160], 1.0));
         assert!(both.keys.contains(&load("c", 0, 610)) && both.keys.contains(&load("d", 1, 91)));

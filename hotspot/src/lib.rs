@@ -1,7 +1,7 @@
 //! The mathematics of a hot shard: counting keys in bounded memory, windows, skew, verdict, prediction.
 //!
-//! An access enters a [`counter::KeyCounter`] (totals since a reset) and a [`window::Window`] (the last 10 s); [`striped`]
-//! holds counts apart for several cores. [`promotion::Promotion`] decides which keys deserve a metric of their own,
+//! An access enters a [`counter::KeyCounter`] (totals since a reset) and a [`window::Window`] (the last 10 s).
+//! [`promotion::Promotion`] decides which keys deserve a metric of their own,
 //! [`hot_keys`] which of them are hot on one shard, [`hot_set`] which of all. Once a second a [`detector::Detector`] looks
 //! at the windows of all shards: [`skew`] gives the figures, [`judge`] state and reason, and out comes a
 //! [`verdict::Verdict`]. [`predict`] says what a key stream and a placement must produce, [`zipf_fit`] what stream it was,
@@ -22,7 +22,6 @@ mod sentence;
 pub mod skew;
 mod special;
 pub mod spread;
-pub mod striped;
 pub mod verdict;
 pub mod what_if;
 pub mod window;

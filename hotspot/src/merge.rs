@@ -30,20 +30,6 @@ pub struct Top<K> {
 }
 
 impl<K: Clone + Eq + Hash + Ord> Summary<K> {
-    /// The same of parts that have no key in common, and of each only the `n` largest.
-    #[must_use]
-    pub fn joined(parts: impl IntoIterator<Item = Self>, n: usize) -> Self {
-        let (mut keys, mut others_at_most) = (Vec::new(), 0);
-        for part in parts {
-            others_at_most = others_at_most.max(part.others_at_most);
-            keys.extend(part.keys);
-        }
-        keys = largest(keys, usize::MAX);
-        let rest = keys.split_off(n.min(keys.len()));
-        let others_at_most = rest.iter().map(|count| count.count).fold(others_at_most, u64::max);
-        Self { keys, others_at_most }
-    }
-
     /// Several counts as one. A key may be in any of them.
     #[must_use]
     pub fn merged(parts: &[Self]) -> Self {
@@ -128,13 +114,9 @@ mod tests {
             n in 0usize..45,
         ) {
             let of = |stream: &Vec<u16>| {
-                // Two stripes, as a gateway has several.
-                let stripes = [0, 1].map(|stripe| {
-                    let mut counter = KeyCounter::new(Limits { exact_keys, sketch_keys });
-                    stream.iter().filter(|key| **key % 2 == stripe).for_each(|key| counter.add(key));
-                    counter.summary(listed)
-                });
-                Summary::joined(stripes, listed)
+                let mut counter = KeyCounter::new(Limits { exact_keys, sketch_keys });
+                stream.iter().for_each(|key| counter.add(key));
+                counter.summary(listed)
             };
             let parts: Vec<_> = streams.iter().map(of).collect();
             prop_assert!(parts.iter().all(|part| part.keys.len() <= listed));

@@ -20,8 +20,8 @@ pub enum Access {
     Write,
 }
 
-/// A sliding window over key accesses. Time is given as the duration since any fixed start; should it go back, what
-/// comes late counts in the newest slot.
+/// A sliding window over key accesses. Time is given as the duration since any fixed start; what comes late counts in the
+/// slot it belongs to.
 #[derive(Clone)]
 pub struct Window<K: Clone + Eq + Hash> {
     limits: Limits,
@@ -45,22 +45,29 @@ impl<K: Clone + Eq + Hash + Ord> Window<K> {
         Self { limits, since, slots: VecDeque::new() }
     }
 
-    /// Counts one access at `now`.
+    /// Counts one access at `now`, unless that is so long ago that no view shows it.
     pub fn add(&mut self, key: &K, access: Access, now: Duration) {
         self.add_many(key, access, 1, now);
     }
 
     /// Counts `n` accesses at `now`.
     pub fn add_many(&mut self, key: &K, access: Access, n: u64, now: Duration) {
+        let newest = self.slots.back().map_or(0, |slot| slot.number);
         let number = self.advance(now);
-        if self.slots.back().is_none_or(|last| last.number < number) {
+        if number + SLOTS < newest {
+            // Too late for any view.
+            return;
+        }
+        // Nearly always the newest, and else one of the last.
+        let after = self.slots.iter().rposition(|slot| slot.number <= number).map_or(0, |at| at + 1);
+        let is_there = after > 0 && self.slots[after - 1].number == number;
+        if !is_there {
             let counter = || KeyCounter::new(self.limits);
-            self.slots.push_back(Slot { number, reads: counter(), writes: counter() });
+            self.slots.insert(after, Slot { number, reads: counter(), writes: counter() });
         }
-        if let Some(slot) = self.slots.back_mut() {
-            let counter = if access == Access::Read { &mut slot.reads } else { &mut slot.writes };
-            counter.add_many(key, n);
-        }
+        let slot = &mut self.slots[if is_there { after - 1 } else { after }];
+        let counter = if access == Access::Read { &mut slot.reads } else { &mut slot.writes };
+        counter.add_many(key, n);
     }
 
     /// The window that ends at `now`: the slot that is filling and the nine before it.
@@ -202,6 +209,25 @@ mod tests {
         window.add(&2, Access::Read, at(1_000));
         assert_eq!(window.full(1, at(1_999)).top(9).iter().map(|c| c.key).collect::<Vec<_>>(), [1]);
         assert_eq!(window.full(1, at(2_000)).top(9).iter().map(|c| c.key).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn what_comes_late_counts_where_it_belongs_and_the_slots_stay_bounded() {
+        let mut window = window();
+        window.add(&"on time", Access::Read, at(3_000));
+        window.add(&"late", Access::Read, at(2_999));
+        window.add(&"on time", Access::Read, at(30_000));
+        window.add(&"late", Access::Read, at(29_999));
+        (0..60).rev().for_each(|n| window.add(&"very late", Access::Read, at(n * 500)));
+        let view = window.full(1, at(30_500));
+        assert_eq!(
+            view.top(9).iter().map(|c| (c.key, c.count)).collect::<Vec<_>>(),
+            [("very late", 2), ("late", 1)]
+        );
+        assert!(window.slots.len() <= 11 && window.slots.iter().is_sorted_by_key(|slot| slot.number));
+        // Two each in the seconds 20 to 29: what is older is in no view.
+        assert_eq!(window.slots.iter().map(|slot| slot.reads.total()).sum::<u64>(), 22);
+        assert_eq!(window.full(10, at(31_000)).total(), 20);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Per-key counters for the few keys that deserve one, and one counter for all the rest.
 
+use ahash::AHashMap;
 use arc_swap::ArcSwap;
 use hotspot::promotion::{Change, Promotion};
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntCounterVec};
 use protocol::Key;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct KeySeries {
     /// Label values before the `key` label.
     labels: Vec<String>,
     untracked: IntCounter,
-    tracked: ArcSwap<HashMap<Key, IntCounter>>,
+    tracked: ArcSwap<AHashMap<Key, IntCounter>>,
     promotion: Mutex<Promotion<Key>>,
 }
 
@@ -59,7 +59,7 @@ impl KeySeries {
         if changes.is_empty() {
             return;
         }
-        let mut tracked = HashMap::clone(&self.tracked.load());
+        let mut tracked = AHashMap::clone(&self.tracked.load());
         for change in changes {
             match change {
                 Change::Promote(key) => {
@@ -88,6 +88,7 @@ impl KeySeries {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
+    use std::collections::HashMap;
 
     fn key(n: u32) -> Key {
         Key::new(&format!("key-{n}")).unwrap()

@@ -7,6 +7,7 @@
 //! [`traces`] tells an OpenTelemetry collector of requests.
 
 pub mod args;
+pub mod batched;
 pub mod body;
 pub mod clock;
 pub mod health;

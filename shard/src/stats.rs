@@ -1,33 +1,35 @@
 //! Which keys this shard is asked for: totals since the last reset and the last ten seconds, in bounded memory.
 //!
 //! Every data request whose key can be read counts, whether or not the key exists and whatever its outcome. Counts are
-//! exact up to about [`EXACT_KEYS`] distinct keys and carry their error beyond.
+//! exact up to [`EXACT_KEYS`] distinct keys and carry their error beyond.
 
-use hotspot::counter::{Count, KeyCounter, Limits, largest};
+use hotspot::counter::{Count, KeyCounter, Limits};
 use hotspot::hot_keys::{HOT_MOST, Hot, hot};
-use hotspot::striped::Striped;
 use hotspot::window::{Access, Window};
-use parking_lot::Mutex;
 use protocol::Key;
+use service::batched::{Batched, TakeUp};
 use std::time::{Duration, Instant};
 
 /// Distinct keys since the last reset up to which every count is exact.
 pub const EXACT_KEYS: usize = 50_000;
-/// Parts that are locked one by one, so that cores rarely meet; a key is always in the same one.
-const STRIPES: usize = 4;
-/// Hashing spreads keys unevenly; with an eighth more room a stripe is not full before all hold [`EXACT_KEYS`] (the
-/// spread is 97 keys, so that is 16 standard deviations).
-const TOTALS: Limits = Limits { exact_keys: EXACT_KEYS / STRIPES * 9 / 8, sketch_keys: 64 };
-/// Per stripe and second; a key with more than 1/64 of a second's accesses is surely seen.
-const SECOND: Limits = Limits { exact_keys: 256, sketch_keys: 64 };
+const TOTALS: Limits = Limits { exact_keys: EXACT_KEYS, sketch_keys: 256 };
+/// For reads and for writes; a key with more than a 128th of a second's accesses is surely seen.
+const SECOND: Limits = Limits { exact_keys: 512, sketch_keys: 128 };
 
 /// The key statistics of a shard.
 pub struct Stats {
-    stripes: Striped<Mutex<Stripe>>,
+    counts: Batched<Noted, Counts>,
     start: Instant,
 }
 
-struct Stripe {
+/// One access.
+struct Noted {
+    key: Key,
+    access: Access,
+    at: Duration,
+}
+
+struct Counts {
     totals: KeyCounter<Key>,
     window: Window<Key>,
 }
@@ -43,35 +45,36 @@ pub struct Recent {
     pub top: Vec<Count<Key>>,
 }
 
-impl Stripe {
+impl Counts {
     fn new(since: Duration) -> Self {
         Self { totals: KeyCounter::new(TOTALS), window: Window::new(SECOND, since) }
     }
 }
 
+impl TakeUp<Noted> for Counts {
+    fn take_up(&mut self, notes: &[Noted]) {
+        // By themselves: then the processor fetches the memory of the next key while it waits for that of the last.
+        notes.iter().for_each(|note| self.totals.add(&note.key));
+        notes.iter().for_each(|note| self.window.add(&note.key, note.access, note.at));
+    }
+}
+
 impl Default for Stats {
     fn default() -> Self {
-        Self {
-            stripes: Striped::new(STRIPES, || Mutex::new(Stripe::new(Duration::ZERO))),
-            start: Instant::now(),
-        }
+        Self { counts: Batched::new(Counts::new(Duration::ZERO)), start: Instant::now() }
     }
 }
 
 impl Stats {
     /// Counts one access.
     pub fn record(&self, key: &Key, access: Access) {
-        let mut stripe = self.stripes.of(key).lock();
-        stripe.totals.add(key);
-        // Read under the lock: a window's time must not go back.
-        stripe.window.add(key, access, self.start.elapsed());
+        self.counts.note(Noted { key: key.clone(), access, at: self.start.elapsed() });
     }
 
     /// The `n` most accessed keys since the last reset, by what they surely got, most first.
     #[must_use]
     pub fn top(&self, n: usize) -> Vec<Count<Key>> {
-        let parts = self.stripes.iter().flat_map(|stripe| stripe.lock().totals.top(n));
-        largest(parts.collect(), n)
+        self.counts.lock().totals.top(n)
     }
 
     /// The keys with more than 30 % of the last ten seconds' accesses, of at least ten; hottest first.
@@ -84,23 +87,19 @@ impl Stats {
     /// The last ten seconds.
     #[must_use]
     pub fn recent(&self) -> Recent {
-        let (mut total, mut span, mut keys) = (0, Duration::ZERO, Vec::new());
-        for stripe in self.stripes.iter() {
-            let mut stripe = stripe.lock();
-            let view = stripe.window.sliding(self.start.elapsed());
-            total += view.total();
-            span = span.max(view.span());
-            keys.extend(view.top(HOT_MOST));
-        }
-        Recent { total, span, top: largest(keys, HOT_MOST) }
+        let mut counts = self.counts.lock();
+        // Read under the lock: all that is counted happened before.
+        let view = counts.window.sliding(self.start.elapsed());
+        Recent { total: view.total(), span: view.span(), top: view.top(HOT_MOST) }
     }
 
     /// Forgets totals and window.
     pub fn reset(&self) {
-        for stripe in self.stripes.iter() {
-            let mut stripe = stripe.lock();
-            *stripe = Stripe::new(self.start.elapsed());
-        }
+        let mut counts = self.counts.lock();
+        let old = std::mem::replace(&mut *counts, Counts::new(self.start.elapsed()));
+        drop(counts);
+        // Freed outside the lock.
+        drop(old);
     }
 }
 
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn totals_are_ranked_over_all_stripes_and_exact_to_the_stated_number_of_keys() {
+    fn totals_are_ranked_and_exact_to_the_stated_number_of_keys() {
         let stats = Stats::default();
         for n in 0..EXACT_KEYS {
             stats.record(&key(n), Access::Read);

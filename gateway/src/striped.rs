@@ -1,31 +1,26 @@
-//! Parts of a count that are held apart, so that the cores which count seldom meet at one lock.
+//! Parts that are held apart, so that cores seldom meet at one lock.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
 /// Several `T`; every key belongs to one of them, always the same. `RandomState` keeps clients from choosing keys that
 /// all fall on one part.
-pub struct Striped<T> {
+pub(crate) struct Striped<T> {
     parts: Box<[T]>,
     hasher: RandomState,
 }
 
 impl<T> Striped<T> {
     /// `count` parts; 0 is taken as 1.
-    pub fn new(count: usize, part: impl FnMut() -> T) -> Self {
+    pub(crate) fn new(count: usize, part: impl FnMut() -> T) -> Self {
         let parts = std::iter::repeat_with(part).take(count.max(1)).collect();
         Self { parts, hasher: RandomState::new() }
     }
 
     /// The part that `key` belongs to.
-    pub fn of(&self, key: &impl Hash) -> &T {
+    pub(crate) fn of(&self, key: &impl Hash) -> &T {
         #[expect(clippy::cast_possible_truncation, reason = "only the low bits matter")]
         let hash = self.hasher.hash_one(key) as usize;
         &self.parts[hash % self.parts.len()]
-    }
-
-    /// All parts.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.parts.iter()
     }
 }
 
@@ -41,7 +36,7 @@ mod tests {
             striped.of(&key).fetch_add(1, Ordering::Relaxed);
             assert!(std::ptr::eq(striped.of(&key), striped.of(&key)));
         }
-        let counts: Vec<_> = striped.iter().map(|part| part.load(Ordering::Relaxed)).collect();
+        let counts: Vec<_> = striped.parts.iter().map(|part| part.load(Ordering::Relaxed)).collect();
         // The spread is 27: what lies outside is over seven of it away.
         assert!(counts.len() == 4 && counts.iter().all(|n| (800..1_200).contains(n)), "{counts:?}");
     }
