@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tokio::runtime::Runtime;
 
 use crate::collector::Collector;
-use crate::cost::generator::saturate;
+use crate::cost::generator::{ALIKE, Draws, ZIPFIAN, saturate};
 use crate::cost::pairs::{Pair, Shuffle, Speed, Spread};
 use crate::cost::report::load_average;
 use crate::cost::stand::{OWN, cpu_seconds};
@@ -44,8 +44,8 @@ impl Part {
         }
     }
 
-    /// The rows: a name and the settings. The first says how far two equal labs differ.
-    fn rows(self, collector: &str) -> Vec<(&'static str, Settings)> {
+    /// The rows: a name, the settings, and the keys. The first says how far two equal labs differ.
+    fn rows(self, collector: &str) -> Vec<(&'static str, Settings, Draws)> {
         let sampled = |share: &str| {
             vec![
                 ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.to_owned()),
@@ -53,10 +53,16 @@ impl Part {
                 ("OTEL_TRACES_SAMPLER_ARG", share.to_owned()),
             ]
         };
-        let off = ("off", self.without());
+        let off = ("off", self.without(), ALIKE);
         match self {
-            Self::Traces => vec![off, ("1 % sampled", sampled("0.01")), ("100 % sampled", sampled("1"))],
-            Self::Detector => vec![off, ("100 % counted", Vec::new())],
+            Self::Traces => {
+                vec![off, ("1 % sampled", sampled("0.01"), ALIKE), ("100 % sampled", sampled("1"), ALIKE)]
+            }
+            Self::Detector => vec![
+                off,
+                ("1,000 keys, Zipf 1.5, all counted", Vec::new(), ZIPFIAN),
+                ("20,000 keys alike, all counted", Vec::new(), ALIKE),
+            ],
         }
     }
 
@@ -93,7 +99,13 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
     let wanted = options.part.rows(&endpoint);
     let mut rows: Vec<_> = wanted
         .iter()
-        .map(|(name, settings)| Row { name, settings, pairs: Vec::new(), spans: [0; 2] })
+        .map(|(name, settings, draws)| Row {
+            name,
+            settings,
+            draws: *draws,
+            pairs: Vec::new(),
+            spans: [0; 2],
+        })
         .collect();
     let before = load_average();
     let mut shuffle = Shuffle::new(1);
@@ -108,7 +120,7 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
             } else {
                 (start(&options.part.without())?, start(row.settings)?)
             };
-            let pair = pair(&plain, &other, options.requests, first)?;
+            let pair = pair(&plain, &other, options.requests, row.draws, first)?;
             progress(&format!(
                 "pair {round} of {}, {}: {:+.1} %",
                 options.pairs,
@@ -120,7 +132,7 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
             row.spans = [row.spans[0] + spans[0], row.spans[1] + spans[1]];
         }
     }
-    rows.sort_by_key(|row| wanted.iter().position(|(name, _)| *name == row.name));
+    rows.sort_by_key(|row| wanted.iter().position(|(name, ..)| *name == row.name));
     let mut text = format!(
         "{} pairs, {} requests of each lab in {SLICES} slices; load average {before} before, {} after.\n\
          | {} | requests/s | throughput lost: quarter, median, three quarters | CPU a request, more | spans sent, lost |\n\
@@ -153,25 +165,26 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
 struct Row<'a> {
     name: &'a str,
     settings: &'a Settings,
+    draws: Draws,
     pairs: Vec<Pair>,
     /// Spans sent and lost in all pairs.
     spans: [u64; 2],
 }
 
-fn pair(plain: &Stand, other: &Stand, requests: u64, watched_first: bool) -> Result<Pair> {
+fn pair(plain: &Stand, other: &Stand, requests: u64, draws: Draws, watched_first: bool) -> Result<Pair> {
     let slice = requests / SLICES;
     // Slices of one turn have the same keys, others have others.
     for stand in [plain, other] {
-        stand.saturate(slice, 0)?;
+        stand.saturate(slice, draws, 0)?;
     }
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for turn in 1..=SLICES {
         if watched_first {
-            with.push(other.saturate(slice, turn)?);
-            without.push(plain.saturate(slice, turn)?);
+            with.push(other.saturate(slice, draws, turn)?);
+            without.push(plain.saturate(slice, draws, turn)?);
         } else {
-            without.push(plain.saturate(slice, turn)?);
-            with.push(other.saturate(slice, turn)?);
+            without.push(plain.saturate(slice, draws, turn)?);
+            with.push(other.saturate(slice, draws, turn)?);
         }
     }
     Ok(Pair { without: whole(&without), with: whole(&with), watched_first })
@@ -224,11 +237,11 @@ impl<'a> Stand<'a> {
         Ok(Self { runtime, load: programs.join("load"), gateway, processes })
     }
 
-    fn saturate(&self, requests: u64, seed: u64) -> Result<Speed> {
+    fn saturate(&self, requests: u64, draws: Draws, seed: u64) -> Result<Speed> {
         let cpu = || self.processes.iter().map(|process| cpu_seconds(process.pid(), OWN)).sum::<f64>();
         let before = cpu();
         let target = ["--gateway", &format!("http://{}", self.gateway)];
-        let per_second = saturate(&self.load, target, requests, seed)?;
+        let per_second = saturate(&self.load, target, requests, draws, seed)?;
         #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
         let cpu_microseconds = (cpu() - before) * 1e6 / requests as f64;
         Ok(Speed { per_second, cpu_microseconds })

@@ -8,19 +8,31 @@ use std::process::{Command, Stdio};
 /// Connections of the generator, each with one request at a time.
 pub const CONNECTIONS: u32 = 64;
 
-/// Keys that are asked for.
-pub const KEYS: u32 = 20_000;
+/// Which keys are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draws {
+    /// How many there are.
+    pub keys: u32,
+    /// By which law, as `load saturate` takes it.
+    pub distribution: &'static str,
+}
+
+/// More keys than a processor's caches hold counts of, all alike: the most that counting by key can cost.
+pub const ALIKE: Draws = Draws { keys: 20_000, distribution: "uniform" };
+/// As the lab's scenario `zipfian`.
+pub const ZIPFIAN: Draws = Draws { keys: 1_000, distribution: "zipf:1.5" };
 
 /// Has `load`, the program at this path, send so many requests as fast as they are answered; `target` is its option for
-/// where to, with the value, and `seed` determines the keys. Gives the requests a second.
+/// where to, with the value, and `seed` determines which of the `draws` come. Gives the requests a second.
 ///
 /// # Errors
 /// When the generator fails, or one request does.
-pub fn saturate(load: &Path, target: [&str; 2], requests: u64, seed: u64) -> Result<f64> {
+pub fn saturate(load: &Path, target: [&str; 2], requests: u64, draws: Draws, seed: u64) -> Result<f64> {
     let output = Command::new(load)
         .args(["saturate", "--json", "-"])
         .args(target)
-        .args(["--connections", &CONNECTIONS.to_string(), "--keys", &KEYS.to_string()])
+        .args(["--connections", &CONNECTIONS.to_string(), "--keys", &draws.keys.to_string()])
+        .args(["--distribution", draws.distribution])
         .args(["--requests", &requests.to_string(), "--seed", &seed.to_string()])
         .stdin(Stdio::null())
         .output()

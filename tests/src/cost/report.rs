@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-use super::generator::{CONNECTIONS, KEYS};
+use super::generator::{ALIKE, CONNECTIONS};
 use super::packets::Packets;
 use super::pairs::{Pair, Spread};
 use super::runs::Runs;
@@ -206,7 +206,7 @@ impl Report {
              is left out. Less than 0 is more throughput with than without. Processor time is that of generator, shards and\n\
              watcher for a request: less of it is left to others, and other work on the machine disturbs it less.\n",
             thousands(self.requests),
-            thousands(u64::from(KEYS)),
+            thousands(u64::from(ALIKE.keys)),
             self.pairs,
             self.seed
         );

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-use super::generator::saturate;
+use super::generator::{ALIKE, saturate};
 use super::pairs::Speed;
 use crate::lab::{self, SHARDS};
 use crate::process::Process;
@@ -141,7 +141,7 @@ impl Stand {
             Way::Straight => ("--shard-urls", first),
             Way::Gateway => ("--gateway", &self.gateway_addr),
         };
-        saturate(&self.program("load"), [option, &format!("http://{addr}")], requests, 1)
+        saturate(&self.program("load"), [option, &format!("http://{addr}")], requests, ALIKE, 1)
     }
 
     /// Starts a probe of all four shards; gives it and its address.
