@@ -56,8 +56,8 @@ pub fn shares(streams: &[Stream], shards: NonZeroU32) -> Prediction {
 /// What a cache with entries of `ttl` seconds lets through of these streams in `seconds`; all read throughout the run.
 ///
 /// A stream of one key asks once in every interval, so its fetches are all but certain: the first, and one each time an
-/// entry has expired, about an arrival later. Any other key is asked for by chance: it has been fetched k + 1 times when, not counting the k times
-/// to live in which its entry answers, it was drawn k + 1 times.
+/// entry has expired, about an arrival later. Any other key is asked for by chance: it has been fetched k + 1 times when,
+/// not counting the k times to live in which its entry answers, it was drawn k + 1 times.
 #[must_use]
 pub fn upstream(streams: &[Stream], seconds: f64, ttl: f64) -> Upstream {
     let (mut fetches, mut variance, mut steady) = (0.0, 0.0, 0.0);
