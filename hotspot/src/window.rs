@@ -58,14 +58,12 @@ impl<K: Clone + Eq + Hash + Ord> Window<K> {
             // Too late for any view.
             return;
         }
-        // Nearly always the newest, and else one of the last.
-        let after = self.slots.iter().rposition(|slot| slot.number <= number).map_or(0, |at| at + 1);
-        let is_there = after > 0 && self.slots[after - 1].number == number;
-        if !is_there {
+        let at = self.slots.binary_search_by_key(&number, |slot| slot.number).unwrap_or_else(|at| {
             let counter = || KeyCounter::new(self.limits);
-            self.slots.insert(after, Slot { number, reads: counter(), writes: counter() });
-        }
-        let slot = &mut self.slots[if is_there { after - 1 } else { after }];
+            self.slots.insert(at, Slot { number, reads: counter(), writes: counter() });
+            at
+        });
+        let slot = &mut self.slots[at];
         let counter = if access == Access::Read { &mut slot.reads } else { &mut slot.writes };
         counter.add_many(key, n);
     }
