@@ -158,7 +158,7 @@ impl ShardCounters {
             unparsed: Reason::ALL.iter().map(|reason| reason.name()).zip(requests.unparsed).collect(),
             repeated_requests: requests.repeats,
             aborted_requests: requests.aborted,
-            top_keys: keys.keys.iter().take(TOP_KEYS).cloned().collect(),
+            top_keys: keys.top(TOP_KEYS),
             latency_ms: Quantiles::of(&latency),
             rtt_ms: connections.and_then(|reading| reading.round_trips).as_ref().map(Quantiles::of),
             connections: connections.as_ref().map(ConnectionCounts::from),

@@ -11,15 +11,18 @@
 //! The kernel knows the keys of reads alone (a write's key is in its body), so a key that is hot by its writes lowers
 //! the overlap.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use hotspot::counter::{Count, largest};
+use ahash::AHashMap;
+use hotspot::counter::Count;
 use hotspot::hot_keys::{HOT_MOST, hot};
 use hotspot::window::{SLOT, SLOTS};
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
-use crate::signal::keys::KeyTable;
+use crate::signal::keys::{KernelKey, KeyTable, largest};
 
 /// Keys kept of one slot: one with more than a 64th of a slot's requests is surely there.
 const KEYS_A_SLOT: usize = 64;
@@ -33,20 +36,21 @@ const FULL: Duration = Duration::from_secs(9);
 /// A slot longer than this tells of another time than the application's list.
 const LONGEST: Duration = Duration::from_secs(3);
 
-/// Keys as one witness counts them at a moment.
+/// Keys as one witness counts them at a moment. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct KeyReading {
     /// All requests, those without a key in the list too.
     pub total: u64,
     /// The largest keys with their counts.
-    pub keys: Vec<(String, u64)>,
+    pub keys: Arc<KeyTable>,
 }
 
 impl KeyReading {
-    /// The kernel's table, of so many requests in all.
+    /// A list of keys and their counts, of so many requests in all. Two spellings of one key are one key.
     #[must_use]
-    pub fn of(table: &KeyTable, total: u64) -> Self {
-        Self { total, keys: table.keys.iter().map(|key| (key.key.clone(), key.requests)).collect() }
+    pub fn listed(total: u64, keys: impl IntoIterator<Item = (String, u64)>) -> Self {
+        let keys = keys.into_iter().map(|(key, requests)| KernelKey { key, requests, error: 0 });
+        Self { total, keys: Arc::new(keys.collect()) }
     }
 }
 
@@ -151,7 +155,7 @@ fn overlap(kernel: &KeyWindow, app: &KeyWindow, mine: &[HotKey], its: &[HotKey])
     let keys: BTreeSet<&str> = mine.iter().chain(its).map(|hot| hot.key.as_str()).collect();
     let (mut least, mut most) = (0, 0);
     for key in keys {
-        let kernel = kernel.count(key).number();
+        let kernel = kernel.known(key);
         let app = match app.count(key) {
             Grown::By(count) => count,
             // Its own count of its own ten seconds is the next best.
@@ -194,15 +198,9 @@ impl Grown {
 #[derive(Debug)]
 pub(crate) struct KeyWindow {
     unlisted: Unlisted,
-    previous: Option<Previous>,
+    /// The last reading, and when it was taken.
+    previous: Option<(Duration, KeyReading)>,
     slots: VecDeque<Slot>,
-}
-
-#[derive(Debug)]
-struct Previous {
-    at: Duration,
-    total: u64,
-    keys: HashMap<String, u64>,
 }
 
 /// What happened between two readings.
@@ -212,7 +210,7 @@ struct Slot {
     to: Duration,
     total: u64,
     /// The largest growths, 0 among them, so that what is not here is not known.
-    keys: HashMap<String, u64>,
+    keys: AHashMap<SmolStr, u64>,
 }
 
 impl KeyWindow {
@@ -220,40 +218,27 @@ impl KeyWindow {
         Self { unlisted, previous: None, slots: VecDeque::new() }
     }
 
-    /// Takes a reading in; gives the growth of every key since the one before, nothing for the first.
-    pub(crate) fn observe(&mut self, now: Duration, reading: KeyReading) -> Vec<Count<String>> {
-        let mut all = Vec::new();
-        let mut keys = HashMap::with_capacity(reading.keys.len());
-        // Two spellings of one key are one key.
-        for (key, count) in reading.keys {
-            *keys.entry(key).or_default() += count;
-        }
-        if let Some(previous) = &self.previous {
-            let grown = keys.iter().filter_map(|(key, count)| {
-                let before = match (previous.keys.get(key), self.unlisted) {
-                    // A count that fell began anew.
-                    (Some(before), _) if before <= count => *before,
-                    (None, Unlisted::Unknown) => return None,
-                    _ => 0,
-                };
-                Some(Count { key: key.clone(), count: count - before, error: 0 })
-            });
-            all = grown.collect();
-            let kept = largest(all.clone(), KEYS_A_SLOT);
+    /// Takes a reading in; gives the keys of the one before, nothing for the first.
+    pub(crate) fn observe(&mut self, now: Duration, reading: KeyReading) -> Option<Arc<KeyTable>> {
+        let previous = self.previous.take();
+        let (_, reading) = self.previous.insert((now, reading));
+        if let Some((from, before)) = &previous {
+            let known = |key| self.unlisted == Unlisted::Nothing || before.keys.keys.contains_key(key);
+            let grown = reading.keys.growth(&before.keys).filter(|(key, _)| known(*key));
+            let kept = largest(grown, KEYS_A_SLOT).into_iter();
             self.slots.push_back(Slot {
-                from: previous.at,
+                from: *from,
                 to: now,
-                total: reading.total.checked_sub(previous.total).unwrap_or(reading.total),
-                keys: kept.into_iter().map(|count| (count.key, count.count)).collect(),
+                total: reading.total.checked_sub(before.total).unwrap_or(reading.total),
+                keys: kept.map(|(key, count)| (key.clone(), count)).collect(),
             });
         }
-        self.previous = Some(Previous { at: now, total: reading.total, keys });
         // As in the shards' own windows, whole slots leave.
         let longest = SLOT.saturating_mul(u32::try_from(SLOTS).unwrap_or(u32::MAX));
         while self.slots.front().is_some_and(|slot| slot.from + longest < now) {
             self.slots.pop_front();
         }
-        all
+        previous.map(|(_, before)| before.keys)
     }
 
     /// How long the slots are together.
@@ -268,19 +253,26 @@ impl KeyWindow {
         if whole { Grown::By(sum) } else { Grown::AtLeast(sum) }
     }
 
-    /// What is known to be in the window, by key.
-    pub(crate) fn counts(&self) -> Vec<Count<String>> {
-        let keys: BTreeSet<&String> = self.slots.iter().flat_map(|slot| slot.keys.keys()).collect();
-        keys.into_iter()
-            .map(|key| Count { key: key.clone(), count: self.count(key).number(), error: 0 })
-            .collect()
+    /// What is known of `key` to be in the window.
+    pub(crate) fn known(&self, key: &str) -> u64 {
+        self.count(key).number()
+    }
+
+    /// The same of every key.
+    pub(crate) fn counts(&self) -> AHashMap<&SmolStr, u64> {
+        let mut counts = AHashMap::new();
+        for (key, count) in self.slots.iter().flat_map(|slot| &slot.keys) {
+            *counts.entry(key).or_default() += count;
+        }
+        counts
     }
 
     fn hot(&self) -> Vec<HotKey> {
         let total = self.slots.iter().map(|slot| slot.total).sum();
-        hot(total, largest(self.counts(), HOT_MOST))
+        let largest = largest(self.counts().into_iter(), HOT_MOST).into_iter();
+        hot(total, largest.map(|(key, count)| Count { key, count, error: 0 }))
             .into_iter()
-            .map(|hot| HotKey { key: hot.key, count: hot.count, ratio: hot.ratio })
+            .map(|hot| HotKey { key: hot.key.to_string(), count: hot.count, ratio: hot.ratio })
             .collect()
     }
 }

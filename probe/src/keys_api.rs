@@ -67,7 +67,7 @@ pub async fn keys(
         capacity: CAPACITY,
         used: table.used,
         evictions: table.evictions,
-        keys: table.keys.iter().take(limit).cloned().collect(),
+        keys: table.top(limit),
     });
     Ok(Json(KeysBody { taken_at: unix_seconds(), shards: shards.collect() }))
 }

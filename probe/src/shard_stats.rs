@@ -94,9 +94,9 @@ impl ShardStats {
             started_at: body.started_at,
             active_requests: body.active_requests,
         };
-        let keys = body.top_keys.into_iter().map(|key| (as_in_kernel(key.key), key.count)).collect();
+        let keys = body.top_keys.into_iter().map(|key| (as_in_kernel(key.key), key.count));
         let hot = body.hot_keys.into_iter().map(|hot| HotKey { key: as_in_kernel(hot.key), ..hot }).collect();
-        let top = KeyReading { total: body.requests_received, keys };
+        let top = KeyReading::listed(body.requests_received, keys);
         Ok((reading, AppKeys { started_at: body.started_at, top, hot }))
     }
 

@@ -5,16 +5,17 @@
 //! counts do. Of a key only what it surely got is judged: the growth of its count, or all of it when the key came into
 //! the table in between. What it may have had before, its error, could only add to that.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hotspot::counter::{Count, largest};
+use ahash::AHashMap;
 use hotspot::detector::Detector;
 use hotspot::judge::{KeyLoad, Observation};
 use hotspot::window::SLOTS;
+use smol_str::SmolStr;
 
-use crate::signal::keys::KeyTable;
+use crate::signal::keys::{KeyTable, largest};
 
 pub mod agreement;
 
@@ -66,7 +67,7 @@ struct Slot {
     /// By shard.
     requests: Vec<u64>,
     /// By shard, the largest.
-    keys: Vec<Vec<Count<String>>>,
+    keys: Vec<Vec<(SmolStr, u64)>>,
 }
 
 impl KernelJudge {
@@ -122,37 +123,29 @@ impl Slot {
 }
 
 /// The keys that grew most, each by what it surely got.
-fn grown(before: &KeyTable, now: &KeyTable) -> Vec<Count<String>> {
-    let before: HashMap<&str, u64> = before.keys.iter().map(|key| (key.key.as_str(), key.requests)).collect();
-    let growths = now.keys.iter().filter_map(|key| {
-        // A count that fell began anew: the key gave way and came back.
-        let had = before.get(key.key.as_str()).copied().filter(|had| *had <= key.requests);
-        let count = key.requests - had.unwrap_or(0);
-        (count > 0).then(|| Count { key: key.key.clone(), count, error: 0 })
-    });
-    largest(growths.collect(), KEYS_A_SLOT)
+fn grown(before: &KeyTable, now: &KeyTable) -> Vec<(SmolStr, u64)> {
+    let grown = now.growth(before).filter(|(_, count)| *count > 0);
+    largest(grown, KEYS_A_SLOT).into_iter().map(|(key, count)| (key.clone(), count)).collect()
 }
 
 /// These slots as one window.
 fn observation<'a>(slots: impl Iterator<Item = &'a Slot>, shards: usize) -> Observation<String> {
     let mut sum = Observation::new(shards);
     let mut span = Duration::ZERO;
-    let mut keys: BTreeMap<(usize, &str), u64> = BTreeMap::new();
+    let mut keys: Vec<AHashMap<&SmolStr, u64>> = vec![AHashMap::new(); shards];
     for slot in slots {
         span += slot.span;
-        for (shard, (requests, counts)) in slot.requests.iter().zip(&slot.keys).enumerate() {
-            sum.requests[shard] += requests;
-            for count in counts {
-                *keys.entry((shard, count.key.as_str())).or_default() += count.count;
+        let of_shards = sum.requests.iter_mut().zip(&mut keys);
+        for ((sum, keys), (requests, counts)) in of_shards.zip(slot.requests.iter().zip(&slot.keys)) {
+            *sum += requests;
+            for (key, count) in counts {
+                *keys.entry(key).or_default() += count;
             }
         }
     }
-    for shard in 0..shards {
-        let of_shard = keys.range((shard, "")..(shard + 1, ""));
-        let counts =
-            of_shard.map(|((_, key), count)| Count { key: (*key).to_owned(), count: *count, error: 0 });
-        let load = |count: Count<String>| KeyLoad { requests: count.sure(), key: count.key, shard };
-        sum.keys.extend(largest(counts.collect(), JUDGED_KEYS).into_iter().map(load));
+    for (shard, counts) in keys.into_iter().enumerate() {
+        let load = |(key, requests): (&SmolStr, u64)| KeyLoad { key: key.to_string(), shard, requests };
+        sum.keys.extend(largest(counts.into_iter(), JUDGED_KEYS).into_iter().map(load));
     }
     sum.seconds = span.as_secs_f64();
     sum

@@ -1,5 +1,7 @@
 //! Two witnesses of one shard, replayed second by second.
 
+use std::collections::HashMap;
+
 use super::*;
 
 /// Counts since the start, of kernel and application.
@@ -37,8 +39,8 @@ impl World {
         let mut top = list(&self.app);
         top.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         top.truncate(10);
-        let kernel = KeyReading { total: self.kernel_total, keys: list(&self.kernel) };
-        let top = KeyReading { total: self.app_total, keys: top };
+        let kernel = KeyReading::listed(self.kernel_total, list(&self.kernel));
+        let top = KeyReading::listed(self.app_total, top);
         let app = AppKeys { started_at: self.started_at, top, hot: self.app_hot.clone() };
         self.ledger.observe(self.now, kernel, app).clone()
     }
@@ -121,7 +123,7 @@ fn a_key_the_application_does_not_list_has_the_count_of_its_own_window() {
 #[test]
 fn a_reset_and_a_key_admitted_anew_are_no_negative_growth() {
     let mut window = KeyWindow::new(Unlisted::Nothing);
-    let read = |total, count| KeyReading { total, keys: vec![("k".into(), count)] };
+    let read = |total, count| KeyReading::listed(total, [("k".into(), count)]);
     window.observe(Duration::from_secs(1), read(100, 100));
     window.observe(Duration::from_secs(2), read(7, 7));
     assert_eq!((window.count("k"), window.slots[0].total), (Grown::By(7), 7));
@@ -132,7 +134,7 @@ fn spellings_of_one_key_are_added_up() {
     let mut window = KeyWindow::new(Unlisted::Nothing);
     window.observe(Duration::from_secs(1), KeyReading::default());
     let keys = vec![("a/b".into(), 6), ("a/b".into(), 7)];
-    window.observe(Duration::from_secs(2), KeyReading { total: 13, keys });
+    window.observe(Duration::from_secs(2), KeyReading::listed(13, keys));
     assert_eq!(named(&window.hot()), [("a/b", 13)]);
 }
 
@@ -140,7 +142,7 @@ fn spellings_of_one_key_are_added_up() {
 fn readings_that_are_near_are_one_and_a_long_gap_starts_over() {
     let mut ledger = HotKeysLedger::default();
     let at = Duration::from_millis;
-    let read = |count| KeyReading { total: count, keys: vec![("k".into(), count)] };
+    let read = |count| KeyReading::listed(count, [("k".into(), count)]);
     ledger.observe(at(0), read(0), AppKeys::default());
     ledger.observe(at(50), read(5), AppKeys::default());
     assert!(ledger.kernel.slots.is_empty() && !ledger.is_due(at(899)) && ledger.is_due(at(900)));
@@ -154,8 +156,8 @@ fn readings_that_are_near_are_one_and_a_long_gap_starts_over() {
 fn a_window_is_bounded_in_keys_and_slots() {
     let mut window = KeyWindow::new(Unlisted::Nothing);
     for second in 0..100_u64 {
-        let keys = (0..2_000_u64).map(|n| (format!("{n}"), second * n)).collect();
-        window.observe(Duration::from_secs(second), KeyReading { total: second * 2_000_000, keys });
+        let keys = (0..2_000_u64).map(|n| (format!("{n}"), second * n));
+        window.observe(Duration::from_secs(second), KeyReading::listed(second * 2_000_000, keys));
     }
     assert_eq!(window.slots.len(), 10);
     assert!(window.slots.iter().all(|slot| slot.keys.len() == KEYS_A_SLOT));

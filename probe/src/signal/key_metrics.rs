@@ -3,15 +3,17 @@
 //! The watch loop counts here once a second; a scrape only shows, so that who scrapes how often changes nothing.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
-use hotspot::promotion::{Change, Promotion};
+use hotspot::promotion::{Change, MAX_ACTIVE, Promotion};
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntCounterVec};
 use protocol::Key;
 use service::metrics::Metrics;
+use smol_str::SmolStr;
 
-use super::keys::KeyTable;
+use super::keys::{KeyTable, largest};
 use crate::hot_keys::{KeyReading, KeyWindow, Unlisted};
 
 /// The two families.
@@ -33,7 +35,7 @@ struct Known {
     promotion: Promotion<ShardKey>,
 }
 
-type ShardKey = (u32, String);
+type ShardKey = (u32, SmolStr);
 
 /// What was last seen of a shard.
 struct Shard {
@@ -71,7 +73,7 @@ impl KeyMetrics {
     }
 
     /// A shard's table has been read at `now` (since any fixed start), and after it the count of all its reads.
-    pub fn counted(&self, shard: u32, now: Duration, table: &KeyTable, reads: u64) {
+    pub fn counted(&self, shard: u32, now: Duration, table: &Arc<KeyTable>, reads: u64) {
         let Known { adopted, shards, series, .. } = &mut *self.known.lock();
         let before = if *adopted { reads } else { 0 };
         let seen = shards.entry(shard).or_insert_with(|| Shard {
@@ -79,10 +81,12 @@ impl KeyMetrics {
             before,
             counted: 0,
         });
-        for grown in seen.window.observe(now, KeyReading::of(table, reads)) {
-            if let Some(series) = series.get(&(shard, grown.key)) {
-                series.inc_by(grown.count);
-                seen.counted += grown.count;
+        let reading = KeyReading { total: reads, keys: Arc::clone(table) };
+        if let Some(before) = seen.window.observe(now, reading) {
+            for ((_, key), series) in series.iter().filter(|((of, _), _)| *of == shard) {
+                let grown = table.grown(key, &before);
+                series.inc_by(grown);
+                seen.counted += grown;
             }
         }
         // A request may be in the table's count before it is in this one: then it is not counted a second time.
@@ -94,25 +98,32 @@ impl KeyMetrics {
     /// All tables have been read: decides by the last ten seconds which keys have a series from now on.
     pub fn decide(&self, now: Duration) {
         let Known { shards, series, promotion, .. } = &mut *self.known.lock();
-        let counts = shards
-            .iter()
-            .flat_map(|(shard, seen)| seen.window.counts().into_iter().map(|count| (*shard, count)));
+        let counts = shards.iter().flat_map(|(shard, seen)| {
+            seen.window.counts().into_iter().map(|(key, count)| ((*shard, key), count))
+        });
         // A key the shards refuse is no key.
-        let mut top: Vec<(ShardKey, u64)> = counts
-            .filter(|(_, count)| Key::new(&count.key).is_ok())
-            .map(|(shard, count)| ((shard, count.key), count.count))
-            .collect();
-        top.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let largest = largest(counts.filter(|((_, key), _)| Key::new(key).is_ok()), MAX_ACTIVE).into_iter();
+        let mut top: Vec<(ShardKey, u64)> =
+            largest.map(|((shard, key), count)| ((shard, key.clone()), count)).collect();
+        // Those that have a series are compared with, however small they are.
+        for key in series.keys() {
+            if let Some(seen) = shards.get(&key.0)
+                && !top.iter().any(|(large, _)| large == key)
+            {
+                top.push((key.clone(), seen.window.known(&key.1)));
+            }
+        }
         for change in promotion.update(&top, now) {
             match change {
                 Change::Promote(key) => {
-                    let of_key = self.tracked.with_label_values(&[&key.0.to_string(), &key.1]);
+                    let of_key =
+                        self.tracked.with_label_values(&[key.0.to_string().as_str(), key.1.as_str()]);
                     series.insert(key, of_key);
                 }
                 Change::Retire(key) => drop(series.remove(&key)),
                 // Gone already only if the family was reset from outside, which nobody does.
                 Change::Remove(key) => {
-                    drop(self.tracked.remove_label_values(&[&key.0.to_string(), &key.1]));
+                    drop(self.tracked.remove_label_values(&[key.0.to_string().as_str(), key.1.as_str()]));
                 }
             }
         }
@@ -124,13 +135,13 @@ mod tests {
     use super::*;
     use crate::signal::keys::KernelKey;
 
-    fn table(keys: &[(&str, u64)]) -> KeyTable {
+    fn table(keys: &[(&str, u64)]) -> Arc<KeyTable> {
         let keys = keys.iter().map(|(key, requests)| KernelKey {
             key: (*key).to_owned(),
             requests: *requests,
             error: 0,
         });
-        KeyTable { keys: keys.collect(), ..KeyTable::default() }
+        Arc::new(keys.collect())
     }
 
     fn registered() -> (Metrics, KeyMetrics) {
@@ -186,16 +197,15 @@ mod tests {
     fn a_key_keeps_its_series_through_seconds_without_a_read_of_it() {
         let (metrics, keys) = registered();
         let hot: Vec<(String, u64)> = (0..16).map(|n| (format!("hot-{n}"), 1_000)).collect();
-        let with = |more: &[(&str, u64)]| -> Vec<KernelKey> {
+        let with = |more: &[(&str, u64)]| {
             let old = hot.iter().map(|(key, count)| (key.as_str(), *count)).chain(more.iter().copied());
-            table(&old.collect::<Vec<_>>()).keys
+            table(&old.collect::<Vec<_>>())
         };
         let read = |at: u64, more: &[(&str, u64)]| {
-            let table = KeyTable { keys: with(more), ..KeyTable::default() };
-            keys.counted(0, Duration::from_secs(at), &table, 100_000 + at);
+            keys.counted(0, Duration::from_secs(at), &with(more), 100_000 + at);
             keys.decide(Duration::from_secs(at));
         };
-        keys.counted(0, Duration::ZERO, &KeyTable::default(), 0);
+        keys.counted(0, Duration::ZERO, &Arc::default(), 0);
         read(1, &[]);
         // For a second only the newcomer is read, far less than the others in ten.
         read(2, &[("newcomer", 50)]);

@@ -1,5 +1,7 @@
 //! Seconds of counts, as the kernel's tables have them.
 
+use std::collections::BTreeMap;
+
 use hotspot::verdict::{Reason, State};
 use proptest::prelude::*;
 
@@ -30,8 +32,7 @@ impl Kernel {
                 requests: *requests,
                 error: *error,
             });
-            let table = Arc::new(KeyTable { keys: keys.collect(), ..KeyTable::default() });
-            ShardReading { requests: *requests, table }
+            ShardReading { requests: *requests, table: Arc::new(keys.collect()) }
         });
         self.judge.observe(Reading { at: self.at, shards: shards.collect() })
     }

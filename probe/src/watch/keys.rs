@@ -71,7 +71,8 @@ fn one(probe: &Probe, shard: u32, ledger: &mut HotKeysLedger, look: KeyLook, now
         (KernelKeys::Read { at, table, counters }, app) => {
             probe.metrics.keys.counted(shard, at, &table, counters.requests.get);
             if let Some(app) = app {
-                return ledger.observe(at, KeyReading::of(&table, counters.requests.data()), app).clone();
+                let kernel = KeyReading { total: counters.requests.data(), keys: table };
+                return ledger.observe(at, kernel, app).clone();
             }
             ledger.interrupted(at);
         }

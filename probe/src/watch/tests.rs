@@ -152,7 +152,7 @@ async fn a_scrape_shows_the_keys_and_counts_none() {
     let (shard, _) = stub(SHARD);
     let mut kernel = Kernel::of(1);
     let hot = KernelKey { key: "hot".to_owned(), requests: 5, error: 0 };
-    kernel.list.keys.insert(0, KeyTable { keys: vec![hot], used: 1, evictions: 0 });
+    kernel.list.keys.insert(0, [hot].into_iter().collect());
     let reads = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&reads);
     kernel.on_keys = Box::new(move |_| {

@@ -74,8 +74,8 @@ pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
         };
         source.connections.insert(shard, connections);
         let key = |key: &str, requests, error| KernelKey { key: key.to_owned(), requests, error };
-        let keys = vec![key("hot", 4, 0), key("warm", 2, 1)];
-        source.keys.insert(shard, KeyTable { keys, used: 2, evictions: 3 });
+        let keys = [key("hot", 4, 0), key("warm", 2, 1)].into_iter();
+        source.keys.insert(shard, KeyTable { evictions: 3, ..keys.collect() });
     }
     let urls = ShardUrls::parse(&shards.join(",")).unwrap();
     let metrics = Arc::new(Metrics::default());
