@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
 use std::os::fd::AsFd;
 
-use ahash::{AHashMap, RandomState};
+use ahash::RandomState;
 use aya::maps::{Map, MapData, MapError};
+use indexmap::IndexMap;
 use probe_common::key::{self, KEY_BYTES, KEY_WORDS, KeyText};
 use probe_common::keys::{KeySet, SETS, WAYS};
 use protocol::Key;
@@ -33,8 +34,8 @@ pub struct KernelKey {
 /// One shard's table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyTable {
-    /// The reads of each key, under the name it has in [`KernelKey`].
-    pub keys: AHashMap<SmolStr, KeyReads>,
+    /// The reads of each key, under the name it has in [`KernelKey`], in the kernel's order.
+    pub keys: IndexMap<SmolStr, KeyReads, RandomState>,
     /// Entries in use: at most [`CAPACITY`].
     pub used: usize,
     /// How often a key had to make room for another.
@@ -57,8 +58,6 @@ pub struct KeysMap {
     batch: Batch<KeySet>,
     /// Entries in use as last read, by shard.
     used: BTreeMap<u32, usize>,
-    /// One for all tables: a key has its place in the same part of each, so that two are compared from end to end.
-    hasher: RandomState,
 }
 
 impl KeysMap {
@@ -76,7 +75,7 @@ impl KeysMap {
             reason: error.to_string(),
         };
         let shards = map.info().map_err(unknown)?.max_entries() / SETS;
-        Ok(Self { map, shards, batch: Batch::new(SETS), used: BTreeMap::new(), hasher: RandomState::new() })
+        Ok(Self { map, shards, batch: Batch::new(SETS), used: BTreeMap::new() })
     }
 
     /// One shard's table.
@@ -86,7 +85,7 @@ impl KeysMap {
     pub fn read(&mut self, shard: u32) -> io::Result<KeyTable> {
         let sets = self.batch.read_locked(self.map.fd().as_fd(), shard * SETS)?;
         let used = self.used.entry(shard).or_default();
-        let keys = AHashMap::with_capacity_and_hasher(*used, self.hasher.clone());
+        let keys = IndexMap::with_capacity_and_hasher(*used, RandomState::new());
         let mut table = KeyTable { keys, ..KeyTable::default() };
         for set in sets {
             table.evictions += set.evictions;
@@ -130,18 +129,28 @@ impl KeyTable {
 
     /// How much each key has grown since `before`; one that was not there, from 0.
     pub(crate) fn growth(&self, before: &Self) -> impl Iterator<Item = (&SmolStr, u64)> {
-        self.keys.iter().map(|(key, now)| (key, before.up_to(key, *now)))
+        // Most keys stand behind the same one as then, and are not searched for.
+        let mut next = 0;
+        self.keys.iter().map(move |(key, now)| {
+            let had = before.keys.get_index(next).filter(|(there, _)| *there == key);
+            let had = had.map(|(_, had)| (next, had));
+            let had = had.or_else(|| before.keys.get_full(key).map(|(at, _, had)| (at, had)));
+            next = had.map_or(next, |(at, _)| at + 1);
+            (key, now.since(had.map(|(_, had)| had)))
+        })
     }
 
     /// How much `key` has grown since `before`.
     pub(crate) fn grown(&self, key: &str, before: &Self) -> u64 {
-        self.keys.get(key).map_or(0, |now| before.up_to(key, *now))
+        self.keys.get(key).map_or(0, |now| now.since(before.keys.get(key)))
     }
+}
 
-    fn up_to(&self, key: &str, now: KeyReads) -> u64 {
+impl KeyReads {
+    fn since(&self, before: Option<&Self>) -> u64 {
         // A count that fell began anew: the key gave way and came back.
-        let had = self.keys.get(key).filter(|had| had.requests <= now.requests);
-        now.requests - had.map_or(0, |had| had.requests)
+        let had = before.filter(|had| had.requests <= self.requests);
+        self.requests - had.map_or(0, |had| had.requests)
     }
 }
 
@@ -218,7 +227,31 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn table(keys: &[(u8, u64)]) -> KeyTable {
+        let keys = keys.iter().map(|(key, requests)| KernelKey {
+            key: key.to_string(),
+            requests: *requests,
+            error: 0,
+        });
+        keys.collect()
+    }
+
     proptest! {
+        #[test]
+        fn growth_is_by_name_wherever_a_key_stands(
+            before in prop::collection::vec((0_u8..30, 0_u64..9), 0..40),
+            now in prop::collection::vec((0_u8..30, 0_u64..9), 0..40),
+        ) {
+            let (before, now) = (table(&before), table(&now));
+            let growth: Vec<(&SmolStr, u64)> = now.growth(&before).collect();
+            let expected = now.keys.iter().map(|(key, reads)| {
+                let had = before.keys.get(key).map_or(0, |reads| reads.requests);
+                (key, reads.requests.checked_sub(had).unwrap_or(reads.requests))
+            });
+            prop_assert_eq!(&growth, &expected.collect::<Vec<_>>());
+            prop_assert!(growth.into_iter().all(|(key, count)| now.grown(key, &before) == count));
+        }
+
         #[test]
         fn the_largest_are_the_first_of_all_in_order(
             counts in prop::collection::btree_map(0_u16..500, 0_u64..9, 0..200),
