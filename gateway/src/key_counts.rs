@@ -5,7 +5,7 @@ use hotspot::counter::{Count, KeyCounter, Limits};
 use hotspot::merge::Summary;
 use hotspot::window::{Access, Window};
 use protocol::{Key, ShardId};
-use service::batched::{Batched, TakeUp};
+use service::batched::Batched;
 use std::time::{Duration, Instant};
 
 /// Exact while there are at most 50,000 keys.
@@ -20,29 +20,23 @@ const SECOND: Limits = Limits { exact_keys: 512, sketch_keys: 128 };
 /// windows: of each shard what it was asked for and what it was sent, at most 512 read and 512 written keys in each of 11
 /// slots: 1.1 MiB a shard with keys like the lab's, 12 MiB with the longest, and 15 KiB a slot once there are more keys.
 pub(crate) struct KeyCounts {
-    counts: Batched<Noted, Counts>,
+    counts: Batched<Place, 4, Counts>,
     shards: usize,
     on: bool,
     start: Instant,
 }
 
-/// One access.
-struct Noted {
+/// A key, and the shard that was asked for it.
+#[derive(PartialEq, Eq, Hash)]
+struct Place {
     key: Key,
     shard: ShardId,
-    access: Access,
-    side: Side,
-    at: Duration,
 }
 
-/// Whose access it was.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    /// A client asked; the shard is its key's home.
-    Asked,
-    /// The gateway asked that shard.
-    Sent,
-}
+/// A read and a write that a client asked for; the shard is the key's home.
+const ASKED: [[u8; 4]; 2] = [[1, 0, 0, 0], [0, 1, 0, 0]];
+/// A read and a write that the gateway asked of the shard.
+const SENT: [[u8; 4]; 2] = [[0, 0, 1, 0], [0, 0, 0, 1]];
 
 struct Counts {
     totals: KeyCounter<Key>,
@@ -59,16 +53,17 @@ impl Counts {
     }
 }
 
-impl TakeUp<Noted> for Counts {
-    fn take_up(&mut self, notes: &[Noted]) {
-        // By themselves: then the processor fetches the memory of the next key while it waits for that of the last.
-        for note in notes.iter().filter(|note| note.side == Side::Asked) {
-            self.totals.add(&note.key);
-        }
-        for Noted { key, shard, access, side, at } in notes {
-            let windows = if *side == Side::Asked { &mut self.asked } else { &mut self.sent };
+impl service::batched::Count<Place, 4> for Counts {
+    fn add(&mut self, Place { key, shard }: Place, times: [u32; 4], second: u32) {
+        let [asked_reads, asked_writes, sent_reads, sent_writes] = times.map(u64::from);
+        let at = Duration::from_secs(second.into());
+        self.totals.add_many(&key, asked_reads + asked_writes);
+        let asked = (&mut self.asked, asked_reads, asked_writes);
+        let sent = (&mut self.sent, sent_reads, sent_writes);
+        for (windows, reads, writes) in [asked, sent] {
             if let Some(window) = windows.get_mut(shard.index()) {
-                window.add(key, *access, *at);
+                window.add_many(&key, Access::Read, reads, at);
+                window.add_many(&key, Access::Write, writes, at);
             }
         }
     }
@@ -83,19 +78,22 @@ impl KeyCounts {
 
     /// Counts a request of a client at `now`, whoever answers it.
     pub(crate) fn asked(&self, key: &Key, home: ShardId, access: Access, now: Instant) {
-        self.note(key, home, access, Side::Asked, now);
+        if self.on {
+            self.note(key, home, ASKED[usize::from(access == Access::Write)], now);
+        }
     }
 
     /// Counts a request that `shard` was sent just now.
     pub(crate) fn sent(&self, key: &Key, shard: ShardId, access: Access) {
-        self.note(key, shard, access, Side::Sent, Instant::now());
+        if self.on {
+            self.note(key, shard, SENT[usize::from(access == Access::Write)], Instant::now());
+        }
     }
 
-    fn note(&self, key: &Key, shard: ShardId, access: Access, side: Side, now: Instant) {
-        if self.on {
-            let at = now.saturating_duration_since(self.start);
-            self.counts.note(Noted { key: key.clone(), shard, access, side, at });
-        }
+    fn note(&self, key: &Key, shard: ShardId, times: [u8; 4], now: Instant) {
+        // More seconds than 32 bits hold are 136 years.
+        let second = now.saturating_duration_since(self.start).as_secs() as u32;
+        self.counts.note(Place { key: key.clone(), shard }, times, second);
     }
 
     /// The `n` keys most asked for by lower bound, most first.

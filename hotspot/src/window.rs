@@ -52,6 +52,9 @@ impl<K: Clone + Eq + Hash + Ord> Window<K> {
 
     /// Counts `n` accesses at `now`.
     pub fn add_many(&mut self, key: &K, access: Access, n: u64, now: Duration) {
+        if n == 0 {
+            return;
+        }
         let newest = self.slots.back().map_or(0, |slot| slot.number);
         let number = self.advance(now);
         if number + SLOTS < newest {

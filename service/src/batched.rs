@@ -1,54 +1,73 @@
-//! A count that all cores share, while they seldom wait for one another: each core notes what happened, and many notes
-//! are taken up at once.
+//! A count that all cores share, while they seldom wait for one another: each core notes what happened, many notes are
+//! taken up at once, and what is alike among those of one second is counted together.
 //!
 //! Taken up one by one, every request would fetch the count's memory into its core's caches anew, and that is most of
 //! what counting costs.
 
-use parking_lot::{Mutex, MutexGuard};
+use ahash::AHashMap;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// As many notes of one core are taken up at once.
-const BATCH: usize = 512;
+const BATCH: usize = 256;
 /// A core that has noted so many waits until the count is free.
 const NOTES_MAX: usize = 4_096;
+/// So many things are added up before the count gets their sums: few enough to stay in a core's caches, and seven eighths
+/// of a power of two, which is what the table of sums takes without growing.
+const SUMS_MAX: usize = 7 << 9;
 
-/// What a count makes of notes.
-pub trait TakeUp<N> {
-    /// Takes up notes of one core, in their order; those of several cores come in any.
-    fn take_up(&mut self, notes: &[N]);
+/// A count of things, by kind.
+pub trait Count<T, const KINDS: usize> {
+    /// Counts that `thing` happened so many `times` of each kind in a second. Seconds come in any order.
+    fn add(&mut self, thing: T, times: [u32; KINDS], second: u32);
 }
 
-/// A count `C` and the notes `N` that it has not taken up yet: at most 4,096 a core, and one more for each thread beyond
-/// the cores.
-pub struct Batched<N, C> {
-    cores: Box<[Core<N>]>,
-    count: Mutex<C>,
+/// A count `C` and what it has not been given yet: at most 4,096 notes a core, and one more for each thread beyond the
+/// cores, and the sums of 3,584 things.
+pub struct Batched<T, const KINDS: usize, C> {
+    cores: Box<[Core<T, KINDS>]>,
+    sums: Mutex<Sums<T, KINDS, C>>,
 }
 
 /// One core's notes, in cache lines of their own: two cores that write to one would wait for each other.
 #[repr(align(128))]
-struct Core<N>(Mutex<Vec<N>>);
+struct Core<T, const KINDS: usize>(Mutex<Vec<Note<T, KINDS>>>);
 
-impl<N, C: TakeUp<N>> Batched<N, C> {
+/// What happened to a thing at one moment.
+struct Note<T, const KINDS: usize> {
+    thing: T,
+    second: u32,
+    times: [u8; KINDS],
+}
+
+/// What happened in one second, and the count of all before.
+struct Sums<T, const KINDS: usize, C> {
+    second: u32,
+    times: AHashMap<T, [u32; KINDS]>,
+    count: C,
+}
+
+impl<T: Eq + Hash, const KINDS: usize, C: Count<T, KINDS>> Batched<T, KINDS, C> {
     /// A count for as many cores as the machine has.
     pub fn new(count: C) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let core = || Core(Mutex::new(Vec::with_capacity(BATCH)));
-        Self { cores: std::iter::repeat_with(core).take(cores).collect(), count: Mutex::new(count) }
+        let sums = Mutex::new(Sums { second: 0, times: AHashMap::new(), count });
+        Self { cores: std::iter::repeat_with(core).take(cores).collect(), sums }
     }
 
-    /// Notes what happened. Whoever locks the count after that finds it there.
-    pub fn note(&self, note: N) {
+    /// Notes that `thing` happened so many `times` of each kind. Whoever locks the count after that finds it there.
+    pub fn note(&self, thing: T, times: [u8; KINDS], second: u32) {
         let core = &self.cores[this_thread() % self.cores.len()];
         let mut notes = core.0.lock();
-        notes.push(note);
+        notes.push(Note { thing, second, times });
         if notes.len() < BATCH {
             return;
         }
         // Only tried: whoever has the count may be about to ask for these notes.
-        if let Some(mut count) = self.count.try_lock() {
-            count.take_up(&notes);
-            notes.clear();
+        if let Some(mut sums) = self.sums.try_lock() {
+            sums.take_up(notes.drain(..));
         } else if notes.len() >= NOTES_MAX {
             drop(notes);
             drop(self.lock());
@@ -57,14 +76,43 @@ impl<N, C: TakeUp<N>> Batched<N, C> {
 
     /// The count, with everything that was noted. Whoever holds it must not note: with too many notes that would wait for
     /// itself.
-    pub fn lock(&self) -> MutexGuard<'_, C> {
-        let mut count = self.count.lock();
+    pub fn lock(&self) -> MappedMutexGuard<'_, C> {
+        let mut sums = self.sums.lock();
         for core in &self.cores {
             // Taken up when the core can go on: what it notes from now on is taken up later, as the count is locked.
             let notes = std::mem::replace(&mut *core.0.lock(), Vec::with_capacity(BATCH));
-            count.take_up(&notes);
+            sums.take_up(notes);
         }
-        count
+        sums.hand_over();
+        MutexGuard::map(sums, |sums| &mut sums.count)
+    }
+}
+
+impl<T: Eq + Hash, const KINDS: usize, C: Count<T, KINDS>> Sums<T, KINDS, C> {
+    /// Takes up notes of one core, in their order; those of several cores come in any.
+    fn take_up(&mut self, notes: impl IntoIterator<Item = Note<T, KINDS>>) {
+        for Note { thing, second, times } in notes {
+            if second > self.second || self.times.len() >= SUMS_MAX {
+                self.hand_over();
+                self.second = self.second.max(second);
+            }
+            if second < self.second {
+                // From a core that was slower than others to have its notes taken up.
+                self.count.add(thing, times.map(u32::from), second);
+                continue;
+            }
+            let sums = self.times.entry(thing).or_insert([0; KINDS]);
+            for (sum, times) in sums.iter_mut().zip(times) {
+                *sum += u32::from(times);
+            }
+        }
+    }
+
+    /// Gives the count all sums.
+    fn hand_over(&mut self) {
+        for (thing, times) in self.times.drain() {
+            self.count.add(thing, times, self.second);
+        }
     }
 }
 
@@ -80,22 +128,23 @@ fn this_thread() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
     use std::thread;
 
-    /// The last note of each of four threads, and how many there were.
+    /// What happened by thing and second.
     #[derive(Default)]
-    struct Seen {
-        last: [u32; 4],
-        notes: u32,
+    struct Seen(BTreeMap<(usize, u32), [u32; 2]>);
+
+    impl Count<usize, 2> for Seen {
+        fn add(&mut self, thing: usize, times: [u32; 2], second: u32) {
+            let seen = self.0.entry((thing, second)).or_default();
+            *seen = [seen[0] + times[0], seen[1] + times[1]];
+        }
     }
 
-    impl TakeUp<(usize, u32)> for Seen {
-        fn take_up(&mut self, notes: &[(usize, u32)]) {
-            for (thread, note) in notes {
-                assert!(*note > self.last[*thread], "out of order: {note} after {}", self.last[*thread]);
-                self.last[*thread] = *note;
-                self.notes += 1;
-            }
+    impl Seen {
+        fn all(&self) -> [u32; 2] {
+            self.0.values().fold([0; 2], |sum, seen| [sum[0] + seen[0], sum[1] + seen[1]])
         }
     }
 
@@ -103,30 +152,48 @@ mod tests {
     fn whoever_locks_finds_all_that_was_noted_before() {
         let seen = Batched::new(Seen::default());
         for note in 1..=1_000 {
-            seen.note((0, note));
-            assert_eq!(seen.lock().notes, note);
+            seen.note(0, [1, 2], note / 300);
+            assert_eq!(seen.lock().all(), [note, 2 * note]);
         }
+        assert_eq!(
+            seen.lock().0,
+            [((0, 0), 299), ((0, 1), 300), ((0, 2), 300), ((0, 3), 101)].map(twice).into()
+        );
+    }
+
+    fn twice<K>((key, times): (K, u32)) -> (K, [u32; 2]) {
+        (key, [times, 2 * times])
     }
 
     #[test]
-    fn every_note_of_every_core_is_taken_up_once_and_in_its_order() {
+    fn every_note_of_every_core_is_counted_once_in_its_second() {
         const NOTES: u32 = 50_000;
         let seen = Batched::new(Seen::default());
         thread::scope(|scope| {
             for of in 0..4 {
                 let seen = &seen;
                 scope.spawn(move || {
-                    for note in 1..=NOTES {
-                        seen.note((of, note));
-                        if note % 1_000 == 0 {
-                            assert!(seen.lock().last[of] == note, "its own notes are there");
+                    for note in 0..NOTES {
+                        seen.note(of, [1, 0], note / 1_000);
+                        if note % 1_000 == 999 {
+                            assert_eq!(seen.lock().0[&(of, note / 1_000)], [1_000, 0], "its own are there");
                         }
                     }
                 });
             }
         });
         let seen = seen.lock();
-        assert_eq!((seen.notes, seen.last), (4 * NOTES, [NOTES; 4]));
+        assert_eq!((seen.0.len(), seen.all()), (4 * 50, [4 * NOTES, 0]));
+    }
+
+    #[test]
+    fn no_more_than_so_many_sums_wait() {
+        let seen = Batched::new(Seen::default());
+        for thing in 0..3 * SUMS_MAX {
+            seen.note(thing, [1, 0], 7);
+            assert!(seen.sums.lock().times.len() <= SUMS_MAX);
+        }
+        assert_eq!(seen.lock().0.len(), 3 * SUMS_MAX);
     }
 
     #[test]
@@ -137,7 +204,7 @@ mod tests {
             let held = seen.lock();
             scope.spawn(|| {
                 for note in 1..=3 * NOTES_MAX {
-                    seen.note((0, u32::try_from(note).unwrap()));
+                    seen.note(0, [1, 0], 0);
                     noted.store(note, Ordering::Release);
                 }
             });
@@ -149,6 +216,6 @@ mod tests {
             assert!((NOTES_MAX - 1..=NOTES_MAX).contains(&waiting), "{waiting}");
             drop(held);
         });
-        assert_eq!(seen.lock().notes as usize, 3 * NOTES_MAX);
+        assert_eq!(seen.lock().all()[0] as usize, 3 * NOTES_MAX);
     }
 }

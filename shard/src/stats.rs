@@ -7,7 +7,7 @@ use hotspot::counter::{Count, KeyCounter, Limits};
 use hotspot::hot_keys::{HOT_MOST, Hot, hot};
 use hotspot::window::{Access, Window};
 use protocol::Key;
-use service::batched::{Batched, TakeUp};
+use service::batched::Batched;
 use std::time::{Duration, Instant};
 
 /// Distinct keys since the last reset up to which every count is exact.
@@ -18,15 +18,8 @@ const SECOND: Limits = Limits { exact_keys: 512, sketch_keys: 128 };
 
 /// The key statistics of a shard.
 pub struct Stats {
-    counts: Batched<Noted, Counts>,
+    counts: Batched<Key, 2, Counts>,
     start: Instant,
-}
-
-/// One access.
-struct Noted {
-    key: Key,
-    access: Access,
-    at: Duration,
 }
 
 struct Counts {
@@ -51,11 +44,12 @@ impl Counts {
     }
 }
 
-impl TakeUp<Noted> for Counts {
-    fn take_up(&mut self, notes: &[Noted]) {
-        // By themselves: then the processor fetches the memory of the next key while it waits for that of the last.
-        notes.iter().for_each(|note| self.totals.add(&note.key));
-        notes.iter().for_each(|note| self.window.add(&note.key, note.access, note.at));
+impl service::batched::Count<Key, 2> for Counts {
+    fn add(&mut self, key: Key, times: [u32; 2], second: u32) {
+        let ([reads, writes], at) = (times.map(u64::from), Duration::from_secs(second.into()));
+        self.totals.add_many(&key, reads + writes);
+        self.window.add_many(&key, Access::Read, reads, at);
+        self.window.add_many(&key, Access::Write, writes, at);
     }
 }
 
@@ -68,7 +62,9 @@ impl Default for Stats {
 impl Stats {
     /// Counts one access.
     pub fn record(&self, key: &Key, access: Access) {
-        self.counts.note(Noted { key: key.clone(), access, at: self.start.elapsed() });
+        let times = if access == Access::Read { [1, 0] } else { [0, 1] };
+        // More seconds than 32 bits hold are 136 years.
+        self.counts.note(key.clone(), times, self.start.elapsed().as_secs() as u32);
     }
 
     /// The `n` most accessed keys since the last reset, by what they surely got, most first.
