@@ -13,7 +13,7 @@ pub mod watcher;
 use anyhow::Result;
 use std::path::PathBuf;
 
-use self::pairs::{Pair, Shuffle};
+use self::pairs::{Pair, Shuffle, Speed};
 use self::report::{Report, Row};
 use self::stand::{Stand, Way};
 use self::watcher::{NOT_THE_PROBE, Watcher};
@@ -25,7 +25,7 @@ pub struct Options {
     pub programs: PathBuf,
     /// Pairs of runs for each watcher.
     pub pairs: u32,
-    /// Requests of each run.
+    /// Requests with a watcher and without, in each pair.
     pub requests: u64,
     /// Determines the order of runs.
     pub seed: u64,
@@ -69,7 +69,7 @@ fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Resu
         for at in order {
             let Some(row) = rows.get_mut(at).filter(|row| row.absent.is_none()) else { continue };
             let watched_first = shuffle.coin();
-            match pair(stand, row, options.requests, watched_first) {
+            match pair(stand, row, options.requests, round, watched_first) {
                 Ok(pair) => {
                     progress(&format!(
                         "pair {} of {}, {}, {}: {:+.1} %",
@@ -93,20 +93,28 @@ fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Resu
     Ok(rows)
 }
 
-/// One run with the watcher and one without, in this order or the other.
-fn pair(stand: &Stand, row: &mut Row, requests: u64, watched_first: bool) -> Result<Pair> {
-    let mut watched = || {
+/// Without the watcher, twice with it, and without it; or the other way round: so a machine that becomes quicker or slower
+/// all the while does so for both. The same keys for both, others in each of the two runs and in every round.
+fn pair(stand: &Stand, row: &mut Row, requests: u64, round: u32, watched_first: bool) -> Result<Pair> {
+    let seeds = [2 * u64::from(round), 2 * u64::from(round) + 1];
+    let mut watched = |seeds: &[u64]| {
         let watching = row.watcher.start(stand)?;
-        let speed = stand.saturate_beside(row.way, requests, watching.process())?;
+        let speeds = runs_of(stand, row.way, requests / 2, watching.process(), seeds)?;
         row.counted.push(watching.stop()?);
-        anyhow::Ok(speed)
+        anyhow::Ok(speeds)
     };
+    let plain = |seeds: &[u64]| runs_of(stand, row.way, requests / 2, None, seeds);
     let (with, without) = if watched_first {
-        let with = watched()?;
-        (with, stand.saturate(row.way, requests)?)
+        let (first, without) = (watched(&seeds[..1])?, plain(&seeds)?);
+        ([first, watched(&seeds[1..])?].concat(), without)
     } else {
-        let without = stand.saturate(row.way, requests)?;
-        (watched()?, without)
+        let (first, with) = (plain(&seeds[..1])?, watched(&seeds)?);
+        (with, [first, plain(&seeds[1..])?].concat())
     };
-    Ok(Pair { without, with, watched_first })
+    Ok(Pair { without: Speed::whole(&without), with: Speed::whole(&with), watched_first })
+}
+
+/// One run for each seed.
+fn runs_of(stand: &Stand, way: Way, requests: u64, beside: Option<u32>, seeds: &[u64]) -> Result<Vec<Speed>> {
+    seeds.iter().map(|seed| stand.saturate_beside(way, requests, beside, *seed)).collect()
 }

@@ -187,17 +187,7 @@ fn pair(plain: &Stand, other: &Stand, requests: u64, draws: Draws, watched_first
             with.push(other.saturate(slice, draws, turn)?);
         }
     }
-    Ok(Pair { without: whole(&without), with: whole(&with), watched_first })
-}
-
-/// The speed over slices of as many requests each.
-#[expect(clippy::cast_precision_loss, reason = "a few slices")]
-fn whole(slices: &[Speed]) -> Speed {
-    let mean = |of: fn(&Speed) -> f64| slices.iter().map(of).sum::<f64>() / slices.len() as f64;
-    Speed {
-        per_second: 1.0 / mean(|slice| 1.0 / slice.per_second),
-        cpu_microseconds: mean(|s| s.cpu_microseconds),
-    }
+    Ok(Pair { without: Speed::whole(&without), with: Speed::whole(&with), watched_first })
 }
 
 /// A gateway, its shards without a capacity model, and the load generator.

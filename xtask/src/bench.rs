@@ -56,10 +56,10 @@ pub(crate) struct Pairs {
 /// What is handed on to the measurement of the probe's cost.
 #[derive(Debug, Args)]
 pub(crate) struct Cost {
-    /// Pairs of runs, with and without, for each tool
+    /// Pairs, with and without, for each tool
     #[arg(long, value_name = "N", default_value_t = 10)]
     pairs: u32,
-    /// Requests of each run
+    /// Requests with each tool and as many without, in each pair
     #[arg(long, value_name = "N", default_value_t = 400_000)]
     requests: u64,
     /// Determines the order of runs

@@ -12,7 +12,7 @@ struct Args {
     /// Pairs of runs for each watcher
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pairs: u32,
-    /// Requests of each run
+    /// Requests with each watcher and as many without, in each pair
     #[arg(long, value_name = "N", default_value_t = 400_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
     requests: u64,
     /// Determines the order of runs

@@ -11,7 +11,20 @@ pub struct Speed {
     pub cpu_microseconds: f64,
 }
 
-/// Two runs, one after the other.
+impl Speed {
+    /// Of several runs of as many requests each.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a few runs")]
+    pub fn whole(runs: &[Self]) -> Self {
+        let mean = |of: fn(&Self) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
+        Self {
+            per_second: 1.0 / mean(|run| 1.0 / run.per_second),
+            cpu_microseconds: mean(|run| run.cpu_microseconds),
+        }
+    }
+}
+
+/// Two runs side by side, or several of each in turn.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Pair {
     /// Without the watcher.
@@ -111,6 +124,13 @@ mod tests {
         assert_eq!(spread, expected);
         assert_eq!(Spread::of(vec![7.0]).unwrap().median, 7.0);
         assert_eq!(Spread::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn several_runs_are_as_fast_as_one_that_takes_their_time() {
+        let run = |per_second, cpu_microseconds| Speed { per_second, cpu_microseconds };
+        let whole = Speed::whole(&[run(100.0, 10.0), run(300.0, 20.0)]);
+        assert!((whole.per_second - 150.0).abs() < 1e-9 && (whole.cpu_microseconds - 15.0).abs() < 1e-9);
     }
 
     #[test]

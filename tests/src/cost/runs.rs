@@ -74,7 +74,7 @@ impl Runs {
 pub fn measure(stand: &Stand, way: Way, requests: u64) -> Result<Runs> {
     let (mut probe, addr) = stand.start_probe(&[("PROGRAM_STATS", "on")])?;
     let before = look(stand, addr)?;
-    stand.saturate(way, requests)?;
+    stand.saturate(way, requests, 1)?;
     let after = look(stand, addr)?;
     stand.end(&mut probe, libc::SIGTERM);
     let grown = |name: &str| {

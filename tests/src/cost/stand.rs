@@ -102,26 +102,26 @@ impl Stand {
     /// As for [`saturate`](Self::saturate).
     pub fn warm_up(&self, requests: u64) -> Result<()> {
         for way in Way::ALL {
-            for _ in 0..3 {
-                self.saturate(way, requests)?;
+            for seed in 0..3 {
+                self.saturate(way, requests, seed)?;
             }
         }
         Ok(())
     }
 
-    /// Sends so many requests as fast as they are answered.
+    /// Sends so many requests as fast as they are answered, of keys that `seed` determines.
     ///
     /// # Errors
     /// When the generator fails, or one request does.
-    pub fn saturate(&self, way: Way, requests: u64) -> Result<Speed> {
-        self.saturate_beside(way, requests, None)
+    pub fn saturate(&self, way: Way, requests: u64, seed: u64) -> Result<Speed> {
+        self.saturate_beside(way, requests, None, seed)
     }
 
     /// The same beside a process whose processor time counts too.
     ///
     /// # Errors
     /// As for [`saturate`](Self::saturate).
-    pub fn saturate_beside(&self, way: Way, requests: u64, other: Option<u32>) -> Result<Speed> {
+    pub fn saturate_beside(&self, way: Way, requests: u64, other: Option<u32>, seed: u64) -> Result<Speed> {
         let cpu = || {
             let processes = self.servers.iter().map(Process::pid).chain(other);
             // The generator has been waited for, and counts among this process's children.
@@ -129,19 +129,19 @@ impl Stand {
                 + cpu_seconds(std::process::id(), CHILDREN)
         };
         let before = cpu();
-        let per_second = self.generate(way, requests)?;
+        let per_second = self.generate(way, requests, seed)?;
         #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
         let cpu_microseconds = (cpu() - before) * 1e6 / requests as f64;
         Ok(Speed { per_second, cpu_microseconds })
     }
 
-    fn generate(&self, way: Way, requests: u64) -> Result<f64> {
+    fn generate(&self, way: Way, requests: u64, seed: u64) -> Result<f64> {
         let first = self.addrs.first().context("no shard")?;
         let (option, addr) = match way {
             Way::Straight => ("--shard-urls", first),
             Way::Gateway => ("--gateway", &self.gateway_addr),
         };
-        saturate(&self.program("load"), [option, &format!("http://{addr}")], requests, ALIKE, 1)
+        saturate(&self.program("load"), [option, &format!("http://{addr}")], requests, ALIKE, seed)
     }
 
     /// Starts a probe of all four shards; gives it and its address.
