@@ -60,8 +60,11 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
 /// Every round has one pair of each watcher, in an order of its own, so that a disturbance meets all of them.
 fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Result<Vec<Row>> {
     let straight = Watcher::ALL.into_iter().map(|watcher| Row::new(watcher, Way::Straight));
-    let gateway = [Watcher::Nothing, Watcher::Probe].map(|watcher| Row::new(watcher, Way::Gateway));
-    let mut rows: Vec<Row> = straight.chain(gateway).collect();
+    let others = [Way::Gateway, Way::Lab];
+    let others = others
+        .into_iter()
+        .flat_map(|way| [Watcher::Nothing, Watcher::Probe].map(|watcher| Row::new(watcher, way)));
+    let mut rows: Vec<Row> = straight.chain(others).collect();
     let mut shuffle = Shuffle::new(options.seed);
     for round in 0..options.pairs {
         let mut order: Vec<usize> = (0..rows.len()).collect();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-use super::generator::{ALIKE, CONNECTIONS};
+use super::generator::{ALIKE, CONNECTIONS, ZIPFIAN};
 use super::packets::Packets;
 use super::pairs::{Pair, Spread};
 use super::runs::Runs;
@@ -107,7 +107,7 @@ const RUN_HEADINGS: [&str; 4] = ["program", "runs a request", "ns a run", "ns a 
 const PACKET_HEADINGS: [&str; 5] = ["program", "packet", "runs a call", "ns a run", "with statistics"];
 
 impl Report {
-    /// The probe's own lines, one for each way: whether it costs as little as is asked for.
+    /// The probe's own lines, one for each way that requests take: whether it costs as little as is asked for.
     #[must_use]
     pub fn verdicts(&self) -> Vec<String> {
         Way::ALL.into_iter().map(|way| self.verdict(way)).collect()
@@ -201,7 +201,7 @@ impl Report {
         let _ = writeln!(
             text,
             "`load saturate` straight on one shard with its capacity model off, {CONNECTIONS} connections, one request at a\n\
-             time each, over {1} keys. {2} pairs for each watcher: {0} requests with it and as many without, in halves (without,\n\
+             time each, over {1} keys read alike. {2} pairs for each watcher: {0} requests with it and as many without, in halves (without,\n\
              with, with, without, or the other way round), in an order that the seed {3} determines; each round has a pair of\n\
              every watcher. Loss = 1 − with ⁄ without, by pair; no pair is left out. Less than 0 is more throughput with than\n\
              without. Processor time is that of generator, shards and\n\
@@ -225,6 +225,14 @@ impl Report {
              model is off too.\n"
         );
         text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::Gateway));
+        let _ = writeln!(
+            text,
+            "\n## Throughput through the gateway, the lab's keys\n\nThe same with the keys of the scenario `zipfian`: {}, exponent \
+             1.5. Most of a request's cost in the kernel is\nits key's set in the table of keys, which is in no cache when \
+             all keys are read alike.\n",
+            thousands(u64::from(ZIPFIAN.keys))
+        );
+        text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::Lab));
         text.push_str("\n## Nanoseconds by request\n");
         for runs in &self.runs {
             let _ = writeln!(text, "\n{}, {} requests:\n", runs.way.name(), thousands(runs.requests));

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-use super::generator::{ALIKE, saturate};
+use super::generator::{ALIKE, Draws, ZIPFIAN, saturate};
 use super::pairs::Speed;
 use crate::lab::{self, SHARDS};
 use crate::process::Process;
@@ -26,11 +26,13 @@ pub enum Way {
     Straight,
     /// To the gateway, and from there to all four.
     Gateway,
+    /// The same with the keys of the lab's scenario `zipfian` instead of many that are read alike.
+    Lab,
 }
 
 impl Way {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Straight, Self::Gateway];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Straight, Self::Gateway, Self::Lab];
 
     /// As tables say it.
     #[must_use]
@@ -38,6 +40,15 @@ impl Way {
         match self {
             Self::Straight => "straight on one shard",
             Self::Gateway => "through the gateway",
+            Self::Lab => "through the gateway, the lab's keys",
+        }
+    }
+
+    /// Which keys are asked for.
+    const fn draws(self) -> Draws {
+        match self {
+            Self::Straight | Self::Gateway => ALIKE,
+            Self::Lab => ZIPFIAN,
         }
     }
 }
@@ -139,9 +150,9 @@ impl Stand {
         let first = self.addrs.first().context("no shard")?;
         let (option, addr) = match way {
             Way::Straight => ("--shard-urls", first),
-            Way::Gateway => ("--gateway", &self.gateway_addr),
+            Way::Gateway | Way::Lab => ("--gateway", &self.gateway_addr),
         };
-        saturate(&self.program("load"), [option, &format!("http://{addr}")], requests, ALIKE, seed)
+        saturate(&self.program("load"), [option, &format!("http://{addr}")], requests, way.draws(), seed)
     }
 
     /// Starts a probe of all four shards; gives it and its address.
