@@ -58,7 +58,7 @@ pub struct RunArgs {
     /// Port to listen on; 0 takes any free one
     #[arg(long, env = "PORT", default_value_t = 9010, value_name = "PORT")]
     pub port: u16,
-    /// Root of the cgroup2 file system [default: found in the mount table]
+    /// The cgroup whose sockets are watched: one that all shards are in [default: the root, found in the mount table]
     #[arg(long, env = "CGROUP", value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
     /// Whether the kernel programs log rare events: segments they could not parse

@@ -164,7 +164,7 @@ pub fn cgroup(option: Option<&Path>) -> Result<PathBuf, CgroupError> {
         }
         return Err(CgroupError {
             found: format!("CGROUP={} is no cgroup v2 folder", path.display()),
-            remedy: "leave CGROUP unset to have the mount table asked, or name the root of a cgroup2 mount"
+            remedy: "leave CGROUP unset to have the mount table asked, or name a folder of a cgroup2 mount"
                 .into(),
         });
     }

@@ -18,6 +18,9 @@ use self::report::{Report, Row};
 use self::stand::{Stand, Way};
 use self::watcher::{NOT_THE_PROBE, Watcher};
 
+/// What is measured on other ways than straight at a shard.
+const OTHER_WAYS: [Watcher; 3] = [Watcher::Nothing, Watcher::Probe, Watcher::ProbeOnShards];
+
 /// What is measured, and how long.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -61,9 +64,7 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
 fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Result<Vec<Row>> {
     let straight = Watcher::ALL.into_iter().map(|watcher| Row::new(watcher, Way::Straight));
     let others = [Way::Gateway, Way::Lab];
-    let others = others
-        .into_iter()
-        .flat_map(|way| [Watcher::Nothing, Watcher::Probe].map(|watcher| Row::new(watcher, way)));
+    let others = others.into_iter().flat_map(|way| OTHER_WAYS.map(|watcher| Row::new(watcher, way)));
     let mut rows: Vec<Row> = straight.chain(others).collect();
     let mut shuffle = Shuffle::new(options.seed);
     for round in 0..options.pairs {

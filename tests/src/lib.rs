@@ -12,6 +12,7 @@ pub mod accuracy;
 pub mod build;
 pub mod candidates;
 pub mod catalogue;
+pub mod cgroup;
 pub mod churn;
 pub mod collector;
 pub mod cost;

@@ -15,7 +15,7 @@ pub struct OriginArgs {
     /// The gateway, as for `probe run`; a running probe has its own setting
     #[arg(long, env = "GATEWAY_URL", value_name = "URL")]
     pub gateway_url: Option<String>,
-    /// Root of the cgroup2 file system, as for `probe run` [default: found in the mount table]
+    /// The cgroup whose sockets are watched, as for `probe run` [default: the root, found in the mount table]
     #[arg(long, env = "CGROUP", value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
 }

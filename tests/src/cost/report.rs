@@ -107,25 +107,26 @@ const RUN_HEADINGS: [&str; 4] = ["program", "runs a request", "ns a run", "ns a 
 const PACKET_HEADINGS: [&str; 5] = ["program", "packet", "runs a call", "ns a run", "with statistics"];
 
 impl Report {
-    /// The probe's own lines, one for each way that requests take: whether it costs as little as is asked for.
+    /// The probe's own lines, two for each way that requests take: whether it costs as little as is asked for.
     #[must_use]
     pub fn verdicts(&self) -> Vec<String> {
-        Way::ALL.into_iter().map(|way| self.verdict(way)).collect()
+        let probes = [Watcher::Probe, Watcher::ProbeOnShards];
+        Way::ALL.into_iter().flat_map(|way| probes.map(|probe| self.verdict(way, probe))).collect()
     }
 
-    fn verdict(&self, way: Way) -> String {
+    fn verdict(&self, way: Way, probe: Watcher) -> String {
+        let what = format!("{}, {}", way.name(), probe.name());
         let row = |watcher| self.rows.iter().find(|row| row.watcher == watcher && row.way == way);
-        let Some(probe) = row(Watcher::Probe).and_then(Row::loss) else {
-            return format!("{}: not measured", way.name());
+        let Some(loss) = row(probe).and_then(Row::loss) else {
+            return format!("{what}: not measured");
         };
-        let verdict = if probe.median <= ASKED_FOR { "HOLDS" } else { "DOES NOT HOLD" };
+        let verdict = if loss.median <= ASKED_FOR { "HOLDS" } else { "DOES NOT HOLD" };
         let mut text = format!(
-            "{}: median loss of throughput {} over {} pairs (quartiles {} … {}); asked for: at most {}: {verdict}",
-            way.name(),
-            percent(probe.median),
+            "{what}: median loss of throughput {} over {} pairs (quartiles {} … {}); asked for: at most {}: {verdict}",
+            percent(loss.median),
             self.pairs,
-            percent(probe.lower),
-            percent(probe.upper),
+            percent(loss.lower),
+            percent(loss.upper),
             percent(ASKED_FOR),
         );
         if let Some(nothing) = row(Watcher::Nothing).and_then(Row::loss) {
@@ -137,7 +138,9 @@ impl Report {
                 percent(nothing.upper)
             );
         }
-        if let Some(share) = self.share(way) {
+        if probe == Watcher::Probe
+            && let Some(share) = self.share(way)
+        {
             let _ = write!(text, "; {share}");
         }
         text

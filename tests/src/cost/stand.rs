@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::generator::{ALIKE, Draws, ZIPFIAN, saturate};
 use super::pairs::Speed;
+use crate::cgroup::Cgroup;
 use crate::lab::{self, SHARDS};
 use crate::process::Process;
 
@@ -61,8 +62,9 @@ pub struct Stand {
     client: reqwest::Client,
     addrs: Vec<SocketAddr>,
     gateway_addr: SocketAddr,
-    // They end with it.
+    // They end with it, before their cgroup.
     servers: Vec<Process>,
+    shards_cgroup: Cgroup,
 }
 
 impl Stand {
@@ -78,7 +80,9 @@ impl Stand {
             }
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut servers: Vec<Process> = (0..SHARDS).map(|id| shard(programs, id)).collect();
+        let shards_cgroup = Cgroup::create("cost")?;
+        let mut servers: Vec<Process> =
+            shards_cgroup.start(|| (0..SHARDS).map(|id| shard(programs, id)).collect())?;
         let addrs: Vec<SocketAddr> =
             servers.iter_mut().map(|shard| runtime.block_on(shard.ready())).collect();
         let settings = [("PORT", "0".to_owned()), ("SHARD_URLS", urls(&addrs))];
@@ -86,7 +90,7 @@ impl Stand {
         let gateway_addr = runtime.block_on(gateway.ready());
         servers.push(gateway);
         let programs = programs.to_path_buf();
-        Ok(Self { runtime, programs, client: lab::client(), addrs, gateway_addr, servers })
+        Ok(Self { runtime, programs, client: lab::client(), addrs, gateway_addr, servers, shards_cgroup })
     }
 
     /// The path of a program of the lab.
@@ -99,6 +103,12 @@ impl Stand {
     #[must_use]
     pub fn ports(&self) -> Vec<u16> {
         self.addrs.iter().map(SocketAddr::port).collect()
+    }
+
+    /// The cgroup that the shards are in, and nothing else.
+    #[must_use]
+    pub fn shards_cgroup(&self) -> &Path {
+        self.shards_cgroup.path()
     }
 
     /// The shards' addresses, as `SHARD_URLS` wants them.

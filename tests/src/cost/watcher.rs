@@ -25,6 +25,8 @@ pub enum Watcher {
     Nothing,
     /// The probe as it starts for root.
     Probe,
+    /// The probe on the cgroup of the shards instead of the root.
+    ProbeOnShards,
     /// The probe with the kernel's statistics of its programs.
     ProbeWithStatistics,
     /// A counter for each port and direction.
@@ -54,9 +56,10 @@ enum Tool {
 
 impl Watcher {
     /// All, in the order of the table.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Nothing,
         Self::Probe,
+        Self::ProbeOnShards,
         Self::ProbeWithStatistics,
         Self::Nftables,
         Self::Bpftrace,
@@ -69,6 +72,7 @@ impl Watcher {
         match self {
             Self::Nothing => "nothing (two equal runs)",
             Self::Probe => "probe",
+            Self::ProbeOnShards => "probe, CGROUP=the shards'",
             Self::ProbeWithStatistics => "probe, PROGRAM_STATS=on",
             Self::Nftables => "nftables",
             Self::Bpftrace => "bpftrace",
@@ -82,7 +86,10 @@ impl Watcher {
         match self {
             Self::Nothing => "how far this machine's runs differ by themselves",
             Self::Probe => "`probe run` as root on the four shards: requests, keys, latencies, connections",
-            Self::ProbeWithStatistics => "the same with the kernel's statistics of its programs",
+            Self::ProbeOnShards => {
+                "the same on the cgroup that the shards alone are in: the kernel runs the programs for their packets only"
+            }
+            Self::ProbeWithStatistics => "the first with the kernel's statistics of its programs",
             Self::Nftables => "`tcp dport P counter` and `tcp sport P counter` for each of the four ports",
             Self::Bpftrace => {
                 "`tracepoint:tcp:tcp_probe /args->sport == P || …/ { @[args->sport] = count(); }`: received segments"
@@ -96,10 +103,13 @@ impl Watcher {
     /// # Errors
     /// When it is not installed or does not run here; the text says why.
     pub fn start(self, stand: &Stand) -> Result<Watching<'_>> {
-        let probe = |settings| stand.start_probe(settings).map(|(probe, addr)| Tool::Probe(probe, addr));
+        let probe = |settings: &[(&'static str, &str)]| {
+            stand.start_probe(settings).map(|(probe, addr)| Tool::Probe(probe, addr))
+        };
         let tool = match self {
             Self::Nothing => Tool::Nothing,
             Self::Probe => probe(&[])?,
+            Self::ProbeOnShards => probe(&[("CGROUP", &stand.shards_cgroup().display().to_string())])?,
             Self::ProbeWithStatistics => probe(&[("PROGRAM_STATS", "on")])?,
             Self::Nftables => Tool::Nftables(Counters::start(&stand.ports()).map_err(|why| anyhow!(why))?),
             Self::Bpftrace => Tool::Bpftrace(bpftrace(stand)?),

@@ -1,7 +1,7 @@
 //! The measurement of the probe's cost runs, and says all it should. How much it is, is for an optimised build to say.
 
 use lab_tests::cost::stand::Way;
-use lab_tests::cost::watcher::NOT_THE_PROBE;
+use lab_tests::cost::watcher::{NOT_THE_PROBE, Watcher};
 use lab_tests::cost::{self, Options};
 use lab_tests::{build, kernel};
 
@@ -23,9 +23,17 @@ fn what_the_probe_costs_is_measured_or_said_to_be_missing() {
     assert!(report.packets.costs.iter().all(|cost| cost.nanoseconds.median > 0.0), "{:?}", report.packets);
     assert_eq!(report.runs.len(), Way::ALL.len());
     assert!(report.runs.iter().all(|runs| runs.nanoseconds_a_request() > 0.0), "{:?}", report.runs);
-    for (verdict, way) in report.verdicts().iter().zip(Way::ALL) {
-        let begin = format!("{}: median loss of throughput ", way.name());
+    let probes = [Watcher::Probe, Watcher::ProbeOnShards];
+    let expected = Way::ALL.into_iter().flat_map(|way| probes.map(|probe| (way, probe)));
+    for (verdict, (way, probe)) in report.verdicts().iter().zip(expected) {
+        let begin = format!("{}, {}: median loss of throughput ", way.name(), probe.name());
         assert!(verdict.starts_with(&begin) && verdict.contains("HOLD"), "{verdict}");
+    }
+    // On whatever cgroup, it counts all.
+    for row in report.rows.iter().filter(|row| probes.contains(&row.watcher)) {
+        let requests =
+            |counted: &String| counted.strip_suffix(" requests")?.replace(',', "").parse::<u64>().ok();
+        assert_eq!(row.counted.iter().map(requests).sum::<Option<u64>>(), Some(options.requests), "{row:?}");
     }
     let (text, markdown) = (report.text(), report.markdown("command"));
     for row in &report.rows {
