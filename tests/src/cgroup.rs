@@ -10,12 +10,19 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes it; its name is `name` and this process's id.
+    /// Makes it; its name is `name` and this process's id. Empty ones of that name go, which a run that was interrupted
+    /// has left.
     ///
     /// # Errors
     /// When there is no cgroup v2, or it may not be written.
     pub fn create(name: &str) -> Result<Self> {
         let root = probe::preflight::cgroup(None)?;
+        for left in fs::read_dir(&root)?.flatten() {
+            if left.file_name().to_string_lossy().starts_with(&format!("{name}-")) {
+                // The kernel refuses where a process is in it: then it is another run's.
+                let _ = fs::remove_dir(left.path());
+            }
+        }
         let path = root.join(format!("{name}-{}", std::process::id()));
         fs::create_dir(&path).with_context(|| format!("the cgroup {} cannot be made", path.display()))?;
         Ok(Self { path })

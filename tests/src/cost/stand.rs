@@ -80,7 +80,7 @@ impl Stand {
             }
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let shards_cgroup = Cgroup::create("cost")?;
+        let shards_cgroup = Cgroup::create("hot-partition-lab")?;
         let mut servers: Vec<Process> =
             shards_cgroup.start(|| (0..SHARDS).map(|id| shard(programs, id)).collect())?;
         let addrs: Vec<SocketAddr> =
