@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const BATCH: usize = 256;
 /// A core that has noted so many waits until the count is free.
 const NOTES_MAX: usize = 4_096;
-/// So many things are added up before the count gets their sums: few enough to stay in a core's caches, and seven eighths
-/// of a power of two, which is what the table of sums takes without growing.
-const SUMS_MAX: usize = 7 << 9;
+/// So many things are added up before the count gets their sums, for one note waits until it has them all: more saves
+/// nothing. Seven eighths of a power of two, which is what the table of sums takes without growing.
+const SUMS_MAX: usize = 7 << 8;
 
 /// A count of things, by kind.
 pub trait Count<T, const KINDS: usize> {
@@ -24,7 +24,7 @@ pub trait Count<T, const KINDS: usize> {
 }
 
 /// A count `C` and what it has not been given yet: at most 4,096 notes a core, and one more for each thread beyond the
-/// cores, and the sums of 3,584 things.
+/// cores, and the sums of 1,792 things.
 pub struct Batched<T, const KINDS: usize, C> {
     cores: Box<[Core<T, KINDS>]>,
     sums: Mutex<Sums<T, KINDS, C>>,
@@ -184,6 +184,15 @@ mod tests {
         });
         let seen = seen.lock();
         assert_eq!((seen.0.len(), seen.all()), (4 * 50, [4 * NOTES, 0]));
+    }
+
+    #[test]
+    fn what_comes_late_counts_in_its_own_second() {
+        let seen = Batched::new(Seen::default());
+        for second in [5, 3, 5, 3, 6, 5] {
+            seen.note(0, [1, 0], second);
+        }
+        assert_eq!(seen.lock().0, [((0, 3), [2, 0]), ((0, 5), [3, 0]), ((0, 6), [1, 0])].into());
     }
 
     #[test]
