@@ -1,4 +1,4 @@
-//! A cgroup of its own, for processes whose sockets are to be told from all others.
+//! A cgroup of its own, for processes whose sockets are to be told from all others: they are started in it.
 
 use anyhow::{Context, Result};
 use std::fs;
@@ -33,21 +33,6 @@ impl Cgroup {
     pub fn path(&self) -> &Path {
         &self.path
     }
-
-    /// What `start` starts is in the cgroup from its first moment on, and so are its sockets: this process is there
-    /// meanwhile, with all its threads.
-    ///
-    /// # Errors
-    /// When this process may not be moved.
-    pub fn start<T>(&self, start: impl FnOnce() -> T) -> Result<T> {
-        let root = self.path.parent().context("a cgroup's parent")?;
-        let own = fs::read_to_string("/proc/self/cgroup")?;
-        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).context("a process's cgroup")?;
-        enter(&self.path)?;
-        let started = start();
-        enter(&root.join(own))?;
-        Ok(started)
-    }
 }
 
 impl Drop for Cgroup {
@@ -56,9 +41,4 @@ impl Drop for Cgroup {
             eprintln!("the cgroup {} stays behind: {error}", self.path.display());
         }
     }
-}
-
-fn enter(cgroup: &Path) -> Result<()> {
-    let list = cgroup.join("cgroup.procs");
-    fs::write(&list, std::process::id().to_string()).with_context(|| format!("{}", list.display()))
 }

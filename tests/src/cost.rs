@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use self::pairs::{Pair, Shuffle, Speed};
 use self::report::{Report, Row};
 use self::stand::{Stand, Way};
-use self::watcher::{NOT_THE_PROBE, Watcher};
+use self::watcher::{MAY_BE_MISSING, Watcher};
 
 /// What is measured on other ways than straight at a shard.
 const OTHER_WAYS: [Watcher; 3] = [Watcher::Nothing, Watcher::Probe, Watcher::ProbeOnShards];
@@ -40,6 +40,8 @@ pub struct Options {
 /// When the shards, the load generator or the probe cannot be had.
 pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
     let load_before = report::load_average();
+    // Halves of it are sent.
+    let options = &Options { requests: options.requests & !1, ..options.clone() };
     progress("single packets through the programs");
     let packets = packets::measure()?;
     progress("shards start and warm up");
@@ -85,8 +87,8 @@ fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Resu
                     ));
                     row.pairs.push(pair);
                 }
-                // What is not the probe may be missing, and then its row says so.
-                Err(error) if row.pairs.is_empty() && NOT_THE_PROBE.contains(&row.watcher) => {
+                // Then its row says so.
+                Err(error) if row.pairs.is_empty() && MAY_BE_MISSING.contains(&row.watcher) => {
                     progress(&format!("{}: {error:#}", row.watcher.name()));
                     row.absent = Some(format!("{error:#}"));
                 }
@@ -97,28 +99,20 @@ fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Resu
     Ok(rows)
 }
 
-/// Without the watcher, twice with it, and without it; or the other way round: so a machine that becomes quicker or slower
-/// all the while does so for both. The same keys for both, others in each of the two runs and in every round.
+/// A run without the watcher, two with it, and one without; or the other way round: so a machine that becomes quicker or
+/// slower all the while does so for both. The same keys for both, others in each of the two runs and in every round.
 fn pair(stand: &Stand, row: &mut Row, requests: u64, round: u32, watched_first: bool) -> Result<Pair> {
-    let seeds = [2 * u64::from(round), 2 * u64::from(round) + 1];
-    let mut watched = |seeds: &[u64]| {
-        let watching = row.watcher.start(stand)?;
-        let speeds = runs_of(stand, row.way, requests / 2, watching.process(), seeds)?;
-        row.counted.push(watching.stop()?);
-        anyhow::Ok(speeds)
-    };
-    let plain = |seeds: &[u64]| runs_of(stand, row.way, requests / 2, None, seeds);
-    let (with, without) = if watched_first {
-        let (first, without) = (watched(&seeds[..1])?, plain(&seeds)?);
-        ([first, watched(&seeds[1..])?].concat(), without)
-    } else {
-        let (first, with) = (plain(&seeds[..1])?, watched(&seeds)?);
-        (with, [first, plain(&seeds[1..])?].concat())
-    };
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for watched in [watched_first, !watched_first, !watched_first, watched_first] {
+        let speeds = if watched { &mut with } else { &mut without };
+        let seed = 2 * u64::from(round) + speeds.len() as u64;
+        let watcher = if watched { row.watcher } else { Watcher::Nothing };
+        let watching = watcher.start(stand)?;
+        speeds.push(stand.saturate_beside(row.way, requests / 2, watching.process(), seed)?);
+        let counted = watching.stop()?;
+        if watched {
+            row.counted.push(counted);
+        }
+    }
     Ok(Pair { without: Speed::whole(&without), with: Speed::whole(&with), watched_first })
-}
-
-/// One run for each seed.
-fn runs_of(stand: &Stand, way: Way, requests: u64, beside: Option<u32>, seeds: &[u64]) -> Result<Vec<Speed>> {
-    seeds.iter().map(|seed| stand.saturate_beside(way, requests, beside, *seed)).collect()
 }

@@ -2,7 +2,8 @@
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -37,17 +38,30 @@ impl Process {
     /// When it cannot be started.
     #[must_use]
     pub fn start_program(path: &Path, args: &[&str], settings: &[(&str, String)]) -> Self {
+        Self::start_in(None, path, args, settings)
+    }
+
+    /// The same in a cgroup, which it and its sockets are in from the first moment on.
+    ///
+    /// # Panics
+    /// When it cannot be started, or not there.
+    #[must_use]
+    pub fn start_in(cgroup: Option<&Path>, path: &Path, args: &[&str], settings: &[(&str, String)]) -> Self {
         let binary = path.file_name().unwrap_or_default().to_string_lossy();
         let mut command = Command::new(path);
         command.args(args).env_clear().env("LOG_FORMAT", "json").env("PATH", env!("PATH"));
         command.envs(settings.iter().map(|(name, value)| (*name, value.as_str())));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // SAFETY: prctl is async-signal-safe and touches only the child between fork and exec.
+        let list = cgroup.map(|cgroup| cgroup.join("cgroup.procs"));
+        let list =
+            list.map(|list| File::options().write(true).open(list).expect("a cgroup that can be entered"));
+        // SAFETY: prctl and write are async-signal-safe and touch only the child between fork and exec.
         #[expect(unsafe_code, reason = "only prctl makes a child end with a test that is killed")]
         unsafe {
-            command.pre_exec(|| {
+            command.pre_exec(move || {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                Ok(())
+                // The kernel takes 0 for whoever writes it.
+                list.as_ref().map_or(Ok(()), |mut list| list.write_all(b"0"))
             });
         }
         let mut child = command.spawn().unwrap_or_else(|err| panic!("{binary} cannot be started: {err}"));

@@ -25,7 +25,7 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Pairs asked for.
     pub pairs: u32,
-    /// Requests of each run.
+    /// Requests with a watcher and as many without, in each pair.
     pub requests: u64,
     /// Of the order of runs.
     pub seed: u64,
@@ -42,7 +42,7 @@ pub struct Row {
     pub way: Way,
     /// Its pairs.
     pub pairs: Vec<Pair>,
-    /// What it said it had counted in each run.
+    /// What it said it had counted in each run: half of the requests.
     pub counted: Vec<String>,
     /// Why there are none.
     pub absent: Option<String>,
@@ -204,7 +204,7 @@ impl Report {
         let _ = writeln!(
             text,
             "`load saturate` straight on one shard with its capacity model off, {CONNECTIONS} connections, one request at a\n\
-             time each, over {1} keys read alike. {2} pairs for each watcher: {0} requests with it and as many without, in halves (without,\n\
+             time each, over {1} keys read alike. {2} pairs for each watcher: {0} requests with it and as many without, in two runs each (without,\n\
              with, with, without, or the other way round), in an order that the seed {3} determines; each round has a pair of\n\
              every watcher. Loss = 1 − with ⁄ without, by pair; no pair is left out. Less than 0 is more throughput with than\n\
              without. Processor time is that of generator, shards and\n\
@@ -231,8 +231,7 @@ impl Report {
         let _ = writeln!(
             text,
             "\n## Throughput through the gateway, the lab's keys\n\nThe same with the keys of the scenario `zipfian`: {}, exponent \
-             1.5. Most of a request's cost in the kernel is\nits key's set in the table of keys, which is in no cache when \
-             all keys are read alike.\n",
+             1.5. The set of a request's key in the\ntable of keys is in a cache then.\n",
             thousands(u64::from(ZIPFIAN.keys))
         );
         text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::Lab));
@@ -244,7 +243,7 @@ impl Report {
         }
         text.push_str(
             "\n`probe_program_runs_total` and `…_run_seconds_total` with `PROGRAM_STATS=on`. The programs see every packet of the\n\
-             machine: on loopback each one twice, on the shard's side and on its client's. The kernel's statistics measure their\n\
+             cgroup, here the root's: on loopback each one twice, on the shard's side and on its client's. The kernel's statistics measure their\n\
              own clock along with each run: in these tables nothing is taken off. Above, each run's share is: what the statistics\n\
              add to a packet of another port, in the table below.\n\n## Nanoseconds by packet\n\n",
         );

@@ -1,7 +1,7 @@
 //! Four shards without a capacity model and a gateway, and the load generator: straight on the first shard, where nothing
 //! hides what is measured, or on the gateway, as the lab is used.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -64,7 +64,7 @@ pub struct Stand {
     gateway_addr: SocketAddr,
     // They end with it, before their cgroup.
     servers: Vec<Process>,
-    shards_cgroup: Cgroup,
+    shards_cgroup: Result<Cgroup, String>,
 }
 
 impl Stand {
@@ -80,9 +80,9 @@ impl Stand {
             }
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let shards_cgroup = Cgroup::create("hot-partition-lab")?;
-        let mut servers: Vec<Process> =
-            shards_cgroup.start(|| (0..SHARDS).map(|id| shard(programs, id)).collect())?;
+        let shards_cgroup = Cgroup::create("hot-partition-lab").map_err(|error| format!("{error:#}"));
+        let cgroup = shards_cgroup.as_ref().ok().map(Cgroup::path);
+        let mut servers: Vec<Process> = (0..SHARDS).map(|id| shard(cgroup, programs, id)).collect();
         let addrs: Vec<SocketAddr> =
             servers.iter_mut().map(|shard| runtime.block_on(shard.ready())).collect();
         let settings = [("PORT", "0".to_owned()), ("SHARD_URLS", urls(&addrs))];
@@ -106,9 +106,11 @@ impl Stand {
     }
 
     /// The cgroup that the shards are in, and nothing else.
-    #[must_use]
-    pub fn shards_cgroup(&self) -> &Path {
-        self.shards_cgroup.path()
+    ///
+    /// # Errors
+    /// When none could be made.
+    pub fn shards_cgroup(&self) -> Result<&Path> {
+        self.shards_cgroup.as_ref().map(Cgroup::path).map_err(|why| anyhow!("{why}"))
     }
 
     /// The shards' addresses, as `SHARD_URLS` wants them.
@@ -218,7 +220,7 @@ fn urls(addrs: &[SocketAddr]) -> String {
     addrs.iter().map(|addr| format!("http://{addr}")).collect::<Vec<_>>().join(",")
 }
 
-fn shard(programs: &Path, id: usize) -> Process {
+fn shard(cgroup: Option<&Path>, programs: &Path, id: usize) -> Process {
     let settings = [
         ("SHARD_ID", id.to_string()),
         ("PORT", "0".to_owned()),
@@ -226,5 +228,5 @@ fn shard(programs: &Path, id: usize) -> Process {
         ("LOAD_LATENCY_FACTOR_MS", "0".to_owned()),
         ("SHARD_CONCURRENCY", "0".to_owned()),
     ];
-    Process::start_program(&programs.join("shard"), &[], &settings)
+    Process::start_in(cgroup, &programs.join("shard"), &[], &settings)
 }

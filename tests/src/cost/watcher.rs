@@ -37,8 +37,9 @@ pub enum Watcher {
     Tcpdump,
 }
 
-/// What a user would take instead.
-pub const NOT_THE_PROBE: [Watcher; 3] = [Watcher::Nftables, Watcher::Bpftrace, Watcher::Tcpdump];
+/// What may be missing on a machine: what a user would take instead, and a cgroup for the shards.
+pub const MAY_BE_MISSING: [Watcher; 4] =
+    [Watcher::Nftables, Watcher::Bpftrace, Watcher::Tcpdump, Watcher::ProbeOnShards];
 
 /// A watcher at work.
 pub struct Watching<'a> {
@@ -109,7 +110,7 @@ impl Watcher {
         let tool = match self {
             Self::Nothing => Tool::Nothing,
             Self::Probe => probe(&[])?,
-            Self::ProbeOnShards => probe(&[("CGROUP", &stand.shards_cgroup().display().to_string())])?,
+            Self::ProbeOnShards => probe(&[("CGROUP", &stand.shards_cgroup()?.display().to_string())])?,
             Self::ProbeWithStatistics => probe(&[("PROGRAM_STATS", "on")])?,
             Self::Nftables => Tool::Nftables(Counters::start(&stand.ports()).map_err(|why| anyhow!(why))?),
             Self::Bpftrace => Tool::Bpftrace(bpftrace(stand)?),
