@@ -142,7 +142,7 @@ fn privileges_finding() -> Finding {
     )
 }
 
-/// No root of cgroup v2 to attach to.
+/// No cgroup v2 to attach to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found}: {remedy}")]
 pub struct CgroupError {
