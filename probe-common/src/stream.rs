@@ -8,40 +8,43 @@
 use crate::{head::Head, requests::Reason, scan::Scan};
 
 /// State of one connection, in the socket's own storage: it goes when the socket goes. All zeros is a new one.
+///
+/// On loopback one CPU brings the requests and another one takes the answers away, and a line of memory that one of them
+/// has written is waited for by the other: so what both touch stands first, together.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stream {
-    /// The parser's place in the byte stream.
-    pub head: Head,
     /// 1 while a CPU works on this connection. Only the kernel program touches it; 64 bits, as the instruction set's
     /// oldest exchange has.
     pub busy: u64,
     /// When the data request that is being timed came, in nanoseconds of the kernel's monotonic clock; 0 when none is.
     /// Written by the ingress program, taken by the egress program.
     pub asked_at: u64,
-    /// Sequence number of the next byte to parse; while lost, the highest seen.
-    next: u32,
-    /// First sequence number that came too early.
-    ahead_from: u32,
-    /// The one behind the last that came too early; equal to `ahead_from` when none did.
-    ahead_to: u32,
     /// 1 once an answer's bytes went out after the last bytes that came in. Written by the egress program.
     pub answered: u32,
-    /// Data requests since the last answer; those of one segment, where several were answered in part.
-    unanswered: u32,
+    /// The egress program's own: the latency bucket last counted in.
+    pub bucket: u8,
     /// One of `PHASE_*`.
     phase: u8,
     /// While lost: the [`Reason`]'s number.
     reason: u8,
     /// 1 if every byte of this connection has been followed from its first.
     whole: u8,
+    /// Sequence number of the next byte to parse; while lost, the highest seen.
+    next: u32,
+    /// First sequence number that came too early.
+    ahead_from: u32,
+    /// The one behind the last that came too early; equal to `ahead_from` when none did.
+    ahead_to: u32,
+    /// Data requests since the last answer; those of one segment, where several were answered in part.
+    unanswered: u32,
     /// Requests that may be without an answer: none, one, or [`SEVERAL`].
     waiting: u8,
     /// 1 when parsing has begun in the middle of the connection, and no request been seen since.
     resumed: u8,
-    /// The egress program's own: the latency bucket last counted in.
-    pub bucket: u8,
     padding: [u8; 6],
+    /// The parser's place in the byte stream.
+    pub head: Head,
 }
 
 /// More requests at a time than one: which answer is whose cannot be told from here on.
