@@ -19,7 +19,7 @@ use self::stand::{Stand, Way};
 use self::watcher::{MAY_BE_MISSING, Watcher};
 
 /// What is measured on other ways than straight at a shard.
-const OTHER_WAYS: [Watcher; 3] = [Watcher::Nothing, Watcher::Probe, Watcher::ProbeOnShards];
+const OTHER_WAYS: [Watcher; 4] = [Watcher::Nothing, Watcher::Empty, Watcher::Probe, Watcher::ProbeOnShards];
 
 /// What is measured, and how long.
 #[derive(Clone, Debug)]

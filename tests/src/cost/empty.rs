@@ -1,14 +1,21 @@
-//! An empty program in `BPF_PROG_TEST_RUN`: what that measurement itself costs, in every figure of [`super::packets`].
+//! An empty program: in `BPF_PROG_TEST_RUN` what that measurement itself costs, in every figure of [`super::packets`]; on a
+//! cgroup what the kernel takes for calling any program at all.
 
 use anyhow::{Result, bail};
 use std::ffi::{c_int, c_long};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
 
-/// `BPF_PROG_LOAD`, `BPF_PROG_TEST_RUN` and `BPF_PROG_TYPE_CGROUP_SKB` of `linux/bpf.h`.
+/// `BPF_PROG_LOAD`, `BPF_PROG_TEST_RUN`, `BPF_LINK_CREATE` and `BPF_PROG_TYPE_CGROUP_SKB` of `linux/bpf.h`.
 const LOAD: c_int = 5;
 const TEST_RUN: c_int = 10;
+const LINK_CREATE: c_int = 28;
 const CGROUP_SKB: u32 = 8;
+
+/// `BPF_CGROUP_INET_INGRESS` and `BPF_CGROUP_INET_EGRESS`.
+const BOTH_WAYS: [u32; 2] = [0, 1];
 
 /// `r0 = 1; exit`.
 const PROGRAM: [u64; 2] = [0x0000_0001_0000_00b7, 0x95];
@@ -41,6 +48,21 @@ struct RunAttributes {
     context: [u64; 3],
 }
 
+/// The same for a link.
+#[repr(C)]
+#[derive(Default)]
+struct LinkAttributes {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// The empty program on a cgroup, both ways; gone when dropped.
+pub struct Attached {
+    _links: [OwnedFd; 2],
+}
+
 /// The empty program, loaded.
 pub struct Empty(OwnedFd);
 
@@ -58,10 +80,28 @@ impl Empty {
             license: license.as_ptr().addr() as u64,
             ..LoadAttributes::default()
         };
-        let fd = bpf(LOAD, &mut attributes)?;
-        // SAFETY: the kernel has just given this descriptor to nobody else.
-        #[expect(unsafe_code, reason = "a descriptor from a system call without a wrapper")]
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(c_int::try_from(fd)?) }))
+        Ok(Self(descriptor(bpf(LOAD, &mut attributes)?)?))
+    }
+
+    /// Has the kernel call it for every packet of the sockets in a cgroup.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn attach(&self, cgroup: &Path) -> Result<Attached> {
+        let folder = File::open(cgroup)?;
+        let link = |attach_type| {
+            descriptor(bpf(
+                LINK_CREATE,
+                &mut LinkAttributes {
+                    program: u32::try_from(self.0.as_raw_fd())?,
+                    target: u32::try_from(folder.as_raw_fd())?,
+                    attach_type,
+                    ..LinkAttributes::default()
+                },
+            )?)
+        };
+        let [received, sent] = BOTH_WAYS.map(link);
+        Ok(Attached { _links: [received?, sent?] })
     }
 
     /// Nanoseconds a run, over `repeat` runs on a packet.
@@ -82,6 +122,12 @@ impl Empty {
         }
         Ok(attributes.duration)
     }
+}
+
+fn descriptor(fd: c_long) -> Result<OwnedFd> {
+    // SAFETY: the kernel has just given this descriptor to nobody else.
+    #[expect(unsafe_code, reason = "a descriptor from a system call without a wrapper")]
+    Ok(unsafe { OwnedFd::from_raw_fd(c_int::try_from(fd)?) })
 }
 
 fn bpf<T>(command: c_int, attributes: &mut T) -> Result<c_long> {

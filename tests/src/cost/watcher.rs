@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use super::empty::{Attached, Empty};
 use super::stand::Stand;
 use crate::accuracy::report::thousands;
 use crate::nft::Counters;
@@ -23,6 +24,8 @@ const TRACEFS: &str = "/sys/kernel/tracing";
 pub enum Watcher {
     /// Nothing: how far two equal runs differ here.
     Nothing,
+    /// Programs that do nothing, where the probe has its own.
+    Empty,
     /// The probe as it starts for root.
     Probe,
     /// The probe on the cgroup of the shards instead of the root.
@@ -49,6 +52,7 @@ pub struct Watching<'a> {
 
 enum Tool {
     Nothing,
+    Empty(Attached),
     Probe(Process, SocketAddr),
     Nftables(Counters),
     Bpftrace(Process),
@@ -57,8 +61,9 @@ enum Tool {
 
 impl Watcher {
     /// All, in the order of the table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Nothing,
+        Self::Empty,
         Self::Probe,
         Self::ProbeOnShards,
         Self::ProbeWithStatistics,
@@ -72,6 +77,7 @@ impl Watcher {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nothing => "nothing (two equal runs)",
+            Self::Empty => "empty programs",
             Self::Probe => "probe",
             Self::ProbeOnShards => "probe, CGROUP=the shards'",
             Self::ProbeWithStatistics => "probe, PROGRAM_STATS=on",
@@ -86,6 +92,9 @@ impl Watcher {
     pub const fn what(self) -> &'static str {
         match self {
             Self::Nothing => "how far this machine's runs differ by themselves",
+            Self::Empty => {
+                "programs that do nothing on the root cgroup, in and out: what the kernel takes for calling any"
+            }
             Self::Probe => "`probe run` as root on the four shards: requests, keys, latencies, connections",
             Self::ProbeOnShards => {
                 "the same on the cgroup that the shards alone are in: the kernel runs the programs for their packets only"
@@ -109,6 +118,7 @@ impl Watcher {
         };
         let tool = match self {
             Self::Nothing => Tool::Nothing,
+            Self::Empty => Tool::Empty(Empty::load()?.attach(&probe::preflight::cgroup(None)?)?),
             Self::Probe => probe(&[])?,
             Self::ProbeOnShards => probe(&[("CGROUP", &stand.shards_cgroup()?.display().to_string())])?,
             Self::ProbeWithStatistics => probe(&[("PROGRAM_STATS", "on")])?,
@@ -125,7 +135,7 @@ impl Watching<'_> {
     #[must_use]
     pub fn process(&self) -> Option<u32> {
         match &self.tool {
-            Tool::Nothing | Tool::Nftables(_) => None,
+            Tool::Nothing | Tool::Empty(_) | Tool::Nftables(_) => None,
             Tool::Probe(process, _) | Tool::Bpftrace(process) | Tool::Tcpdump(process) => Some(process.pid()),
         }
     }
@@ -138,6 +148,10 @@ impl Watching<'_> {
         let Self { stand, tool } = self;
         match tool {
             Tool::Nothing => Ok("–".to_owned()),
+            Tool::Empty(attached) => {
+                drop(attached);
+                Ok("–".to_owned())
+            }
             Tool::Probe(mut probe, addr) => {
                 let shards = stand.json(addr, "/api/shards")?;
                 stand.end(&mut probe, libc::SIGTERM);
