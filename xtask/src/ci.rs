@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::packages::Part;
 use crate::ports::Ports;
 use crate::process::{self, cargo};
-use crate::terminal::{heading, mark};
+use crate::terminal::{heading, mark, part_mark};
 use crate::toolchain;
 use crate::tree::Tree;
 use crate::{
@@ -15,56 +15,97 @@ use crate::{
     tidy,
 };
 
-type Step<'a> = (&'static str, Box<dyn Fn() -> Result<bool> + 'a>);
+type Step<'a> = (&'static str, Box<dyn Fn() -> Result<Outcome> + 'a>);
+
+/// How a step ended.
+enum Outcome {
+    Holds,
+    /// What could be looked at holds; this could not be, and why.
+    NotAll(String),
+    Fails,
+}
+
+impl From<bool> for Outcome {
+    fn from(holds: bool) -> Self {
+        if holds { Self::Holds } else { Self::Fails }
+    }
+}
+
+impl From<()> for Outcome {
+    fn from((): ()) -> Self {
+        Self::Holds
+    }
+}
+
+/// From what was not run.
+impl From<Option<String>> for Outcome {
+    fn from(not_run: Option<String>) -> Self {
+        not_run.map_or(Self::Holds, Self::NotAll)
+    }
+}
 
 /// Runs all steps and tells whether all of them hold; a failed step does not hide the later ones.
 ///
 /// # Errors
 /// Only when a signal interrupts it.
 pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: PortBase) -> Result<bool> {
-    let mut steps: Vec<Step> = vec![
-        (
-            "set-up",
-            Box::new(|| setup::ensure(&[Part::Build, Part::Kernel, Part::Tests, Part::Lints]).map(|()| true)),
-        ),
-        ("format", Box::new(|| format(tree).map(|()| true))),
-        ("house rules", Box::new(|| tidy::run(tree).map(|()| true))),
-        ("dashboards", Box::new(|| dashboards_of_their_source(tree).map(|()| true))),
-        ("manifests", Box::new(|| manifests::run(tree, false).map(|()| true))),
-        ("lints", Box::new(|| lints(tree).map(|()| true))),
-        ("lints of the kernel programs", Box::new(|| kernel_lints(tree).map(|()| true))),
+    let parts = [Part::Build, Part::Kernel, Part::Tests, Part::Lints];
+    let mut steps = vec![
+        step("set-up", move || setup::ensure(&parts)),
+        step("format", || format(tree)),
+        step("house rules", || tidy::run(tree)),
+        step("dashboards", || dashboards_of_their_source(tree)),
+        step("manifests", || manifests::run(tree, false)),
+        step("lints", || lints(tree)),
+        step("lints of the kernel programs", || kernel_lints(tree)),
     ];
     if with_tests {
-        steps.push((if full { "all tests" } else { "tests" }, Box::new(|| test::run(tree, full))));
+        steps.push(step(if full { "all tests" } else { "tests" }, move || test::run(tree, full)));
     }
     if full {
-        steps.push(("live page", Box::new(|| page::run(tree))));
+        steps.push(step("live page", || page::run(tree)));
     }
-    steps.push(("demo", Box::new(|| demo::run(tree, &demo_request(ports.ports())))));
-    steps.push(("runbook", Box::new(|| runbook::run(tree, &runbook::Request::of_ci(ports)))));
+    steps.push(step("demo", move || demo::run(tree, &demo_request(ports.ports()))));
+    steps.push(step("runbook", move || runbook::run(tree, &runbook::Request::of_ci(ports))));
     if full {
-        steps.push(("containers", Box::new(|| compose_test::run_if_possible(tree))));
+        steps.push(step("containers", || containers(tree)));
     }
     let mut outcomes = Vec::new();
     for (name, step) in &steps {
         heading(&format!("── {name}"));
         let started = Instant::now();
-        let holds = step().unwrap_or_else(|error| {
+        let outcome = step().unwrap_or_else(|error| {
             eprintln!("xtask: {error:#}");
-            false
+            Outcome::Fails
         });
         signals::check()?;
-        outcomes.push((name, holds, started.elapsed().as_secs()));
+        outcomes.push((name, outcome, started.elapsed().as_secs()));
     }
     heading("── all");
-    for (name, holds, seconds) in &outcomes {
-        println!("{} {name} ({seconds} s)", mark(*holds));
+    for (name, outcome, seconds) in &outcomes {
+        match outcome {
+            Outcome::Holds => println!("{} {name} ({seconds} s)", mark(true)),
+            Outcome::NotAll(not_run) => println!("{} {name} ({seconds} s), not run: {not_run}", part_mark()),
+            Outcome::Fails => println!("{} {name} ({seconds} s)", mark(false)),
+        }
     }
-    Ok(outcomes.iter().all(|(_, holds, _)| *holds))
+    Ok(!outcomes.iter().any(|(_, outcome, _)| matches!(outcome, Outcome::Fails)))
+}
+
+fn step<'a, T: Into<Outcome>>(name: &'static str, run: impl Fn() -> Result<T> + 'a) -> Step<'a> {
+    (name, Box::new(move || run().map(Into::into)))
 }
 
 fn demo_request(ports: Ports) -> demo::Request {
     demo::Request { quick: true, json: None, ports, with_kernel: true, require_kernel: true }
+}
+
+/// compose.yaml on a real engine, where one can be had.
+fn containers(tree: &Tree) -> Result<Outcome> {
+    match compose_test::run(tree, &compose_test::Request::of_ci()) {
+        Err(error) if error.is::<compose_test::NoEngine>() => Ok(Outcome::NotAll(format!("{error:#}"))),
+        holds => holds.map(Into::into),
+    }
 }
 
 fn format(tree: &Tree) -> Result<()> {
@@ -80,24 +121,20 @@ fn lints(tree: &Tree) -> Result<()> {
 }
 
 /// The dashboards built anew and compared, where Node is; their checksums are tested everywhere.
-fn dashboards_of_their_source(tree: &Tree) -> Result<()> {
+fn dashboards_of_their_source(tree: &Tree) -> Result<Option<String>> {
     if dashboards::possible() {
-        return dashboards::run(tree, false);
+        return dashboards::run(tree, false).map(|()| None);
     }
-    println!("not run: there is no Node here; the tests compare the checksums of source and dashboards");
-    Ok(())
+    Ok(Some("there is no Node here; the tests compare the checksums of source and dashboards".to_owned()))
 }
 
 /// Clippy for the kernel programs, where the compiler that builds them has one.
-fn kernel_lints(tree: &Tree) -> Result<()> {
+fn kernel_lints(tree: &Tree) -> Result<Option<String>> {
     let candidates = toolchain::candidates();
     let found = toolchain::first_complete(&candidates)
         .and_then(|compiler| Some((compiler, compiler.clippy.as_deref()?)));
     match found {
-        Some((compiler, driver)) => build_ebpf::lint(tree, compiler, driver),
-        None => {
-            println!("not run: the compiler for the kernel has no clippy-driver beside it");
-            Ok(())
-        }
+        Some((compiler, driver)) => build_ebpf::lint(tree, compiler, driver).map(|()| None),
+        None => Ok(Some("the compiler for the kernel has no clippy-driver beside it".to_owned())),
     }
 }

@@ -23,6 +23,7 @@ use crate::tree::Tree;
 use crate::{process, runbook, terminal};
 
 use engine::Engine;
+pub(crate) use engine::NoEngine;
 use lab::{Lab, listed};
 use stack::Stack;
 use verdicts::Verdicts;
@@ -79,20 +80,6 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
     println!("{}", verdicts.table());
     checked?;
     Ok(verdicts.hold())
-}
-
-/// The same for CI: a machine on which no engine can be started is said, and no failure.
-///
-/// # Errors
-/// As for [`run`], once there is an engine.
-pub(crate) fn run_if_possible(tree: &Tree) -> Result<bool> {
-    match run(tree, &Request::of_ci()) {
-        Err(error) if error.is::<engine::NoEngine>() => {
-            println!("not run: {error:#}");
-            Ok(true)
-        }
-        outcome => outcome,
-    }
 }
 
 fn checked(

@@ -37,31 +37,29 @@ spec:
   groups:
 ";
 
-/// Checks everything that can be checked here; with `write`, writes the PrometheusRule first.
+/// Checks everything that can be checked here; with `write`, writes the PrometheusRule first. Gives what could not be
+/// checked, and why.
 ///
 /// # Errors
 /// Names what is out of date, or what kustomize or the schemas refuse.
-pub(crate) fn run(tree: &Tree, write: bool) -> Result<()> {
+pub(crate) fn run(tree: &Tree, write: bool) -> Result<Option<String>> {
     one_source_of_rules(tree, write)?;
     every_dashboard(tree)?;
     as_many_names_as_shards(tree)?;
-    let rendered = match kustomize() {
-        Some(kustomize) => render(tree, &kustomize)?,
-        None => {
-            println!(
-                "not run: neither kubectl nor kustomize is here, so nothing shows what the overlays give"
-            );
-            return Ok(());
-        }
+    let Some(kustomize) = kustomize() else {
+        return Ok(Some(
+            "neither kubectl nor kustomize is here, so nothing shows what the overlays give".to_owned(),
+        ));
     };
+    let rendered = render(tree, &kustomize)?;
     match python::install(tree, VALIDATOR.0, VALIDATOR.1, VALIDATOR.0) {
         Ok(validator) => {
-            rendered.iter().try_for_each(|(overlay, text)| validate(tree, &validator, overlay, text))
+            rendered.iter().try_for_each(|(overlay, text)| validate(tree, &validator, overlay, text))?;
+            Ok(None)
         }
         Err(error) => {
             signals::check()?;
-            println!("not checked against Kubernetes' schemas: {error:#}");
-            Ok(())
+            Ok(Some(format!("what Kubernetes' schemas say of the overlays: {error:#}")))
         }
     }
 }

@@ -35,6 +35,11 @@ pub(crate) fn mark(holds: bool) -> String {
     if holds { paint("32", "✓") } else { paint("31", "✗") }
 }
 
+/// The mark of what was looked at in part.
+pub(crate) fn part_mark() -> String {
+    paint("33", "–")
+}
+
 /// Starts a part of the work: a line in bold with its number.
 pub(crate) fn heading(text: &str) {
     println!("\n{}", bold(text));
