@@ -13,8 +13,8 @@ use super::cpio::Archive;
 use crate::process::{self, cargo, find_program};
 use crate::tree::Tree;
 
-/// What the tests call and busybox has in a lesser form: taken from this machine, where the same tests need it.
-const TOOLS: [&str; 1] = ["setpriv"];
+/// What the tests call and busybox has in a lesser form or not at all: taken from this machine, where the same tests need it.
+const TOOLS: [&str; 2] = ["install", "setpriv"];
 
 /// The programs, at their places on this machine; they have the same places in the guest, because tests know the
 /// probe by the path it was built at.
