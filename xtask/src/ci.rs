@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::outcome::Outcome;
 use crate::packages::Part;
 use crate::ports::Ports;
 use crate::process::{self, cargo};
@@ -16,33 +17,6 @@ use crate::{
 };
 
 type Step<'a> = (&'static str, Box<dyn Fn() -> Result<Outcome> + 'a>);
-
-/// How a step ended.
-enum Outcome {
-    Holds,
-    /// What could be looked at holds; this could not be, and why.
-    NotAll(String),
-    Fails,
-}
-
-impl From<bool> for Outcome {
-    fn from(holds: bool) -> Self {
-        if holds { Self::Holds } else { Self::Fails }
-    }
-}
-
-impl From<()> for Outcome {
-    fn from((): ()) -> Self {
-        Self::Holds
-    }
-}
-
-/// From what was not run.
-impl From<Option<String>> for Outcome {
-    fn from(not_run: Option<String>) -> Self {
-        not_run.map_or(Self::Holds, Self::NotAll)
-    }
-}
 
 /// Runs all steps and tells whether all of them hold; a failed step does not hide the later ones.
 ///
@@ -79,17 +53,23 @@ pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: PortBase) ->
             Outcome::Fails
         });
         signals::check()?;
+        if let Outcome::NotAll(not_run) = &outcome {
+            println!("not run: {not_run}");
+        }
         outcomes.push((name, outcome, started.elapsed().as_secs()));
     }
     heading("── all");
     for (name, outcome, seconds) in &outcomes {
         match outcome {
             Outcome::Holds => println!("{} {name} ({seconds} s)", mark(true)),
-            Outcome::NotAll(not_run) => println!("{} {name} ({seconds} s), not run: {not_run}", part_mark()),
+            Outcome::NotAll(not_run) => {
+                let why = not_run.lines().next().unwrap_or_default();
+                println!("{} {name} ({seconds} s), not run: {why}", part_mark());
+            }
             Outcome::Fails => println!("{} {name} ({seconds} s)", mark(false)),
         }
     }
-    Ok(!outcomes.iter().any(|(_, outcome, _)| matches!(outcome, Outcome::Fails)))
+    Ok(!outcomes.iter().any(|(_, outcome, _)| outcome.fails()))
 }
 
 fn step<'a, T: Into<Outcome>>(name: &'static str, run: impl Fn() -> Result<T> + 'a) -> Step<'a> {
@@ -121,20 +101,21 @@ fn lints(tree: &Tree) -> Result<()> {
 }
 
 /// The dashboards built anew and compared, where Node is; their checksums are tested everywhere.
-fn dashboards_of_their_source(tree: &Tree) -> Result<Option<String>> {
+fn dashboards_of_their_source(tree: &Tree) -> Result<Outcome> {
     if dashboards::possible() {
-        return dashboards::run(tree, false).map(|()| None);
+        return dashboards::run(tree, false).map(Into::into);
     }
-    Ok(Some("there is no Node here; the tests compare the checksums of source and dashboards".to_owned()))
+    let why = "there is no Node here; the tests compare the checksums of source and dashboards";
+    Ok(Outcome::NotAll(why.to_owned()))
 }
 
 /// Clippy for the kernel programs, where the compiler that builds them has one.
-fn kernel_lints(tree: &Tree) -> Result<Option<String>> {
+fn kernel_lints(tree: &Tree) -> Result<Outcome> {
     let candidates = toolchain::candidates();
     let found = toolchain::first_complete(&candidates)
         .and_then(|compiler| Some((compiler, compiler.clippy.as_deref()?)));
     match found {
-        Some((compiler, driver)) => build_ebpf::lint(tree, compiler, driver).map(|()| None),
-        None => Ok(Some("the compiler for the kernel has no clippy-driver beside it".to_owned())),
+        Some((compiler, driver)) => build_ebpf::lint(tree, compiler, driver).map(Into::into),
+        None => Ok(Outcome::NotAll("the compiler for the kernel has no clippy-driver beside it".to_owned())),
     }
 }

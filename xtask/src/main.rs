@@ -21,6 +21,7 @@ mod load;
 mod load_report;
 mod manifests;
 mod metrics;
+mod outcome;
 mod packages;
 mod page;
 mod ports;
@@ -47,6 +48,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
+use crate::outcome::Outcome;
 use crate::ports::Ports;
 use crate::tree::Tree;
 
@@ -207,6 +209,7 @@ fn run(action: Action) -> Result<ExitCode> {
     let tree = Tree::find()?;
     let done = |()| ExitCode::SUCCESS;
     let verdict = |holds: bool| if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let outcome = |outcome: Outcome| verdict(!outcome.fails());
     match action {
         Action::Setup { kernel } => setup::run(&tree, kernel).map(done),
         Action::BuildEbpf => build_ebpf::run(&tree).map(done),
@@ -222,20 +225,22 @@ fn run(action: Action) -> Result<ExitCode> {
             },
         )
         .map(verdict),
-        Action::Test { full } => test::run(&tree, full).map(verdict),
-        Action::PageTest => page::run(&tree).map(verdict),
+        Action::Test { full } => test::run(&tree, full).map(outcome),
+        Action::PageTest => page::run(&tree).map(outcome),
         Action::Ci { full, no_test, ports } => ci::run(&tree, full, !no_test, ports).map(verdict),
         Action::Kernels { kernel, json } => kernels::run(&tree, &kernel, json.as_deref()).map(verdict),
         Action::Accuracy(request) => accuracy::run(&tree, &request),
         Action::ComposeTest(request) => compose_test::run(&tree, &request).map(verdict),
         Action::Bench(bench) => bench::run(&tree, &bench),
         Action::Dashboards { write } => dashboards::run(&tree, write).map(done),
-        Action::Manifests { write } => manifests::run(&tree, write).map(|not_run| {
-            not_run.iter().for_each(|what| println!("not run: {what}"));
-            ExitCode::SUCCESS
+        Action::Manifests { write } => manifests::run(&tree, write).map(|ended| {
+            if let Outcome::NotAll(not_run) = &ended {
+                println!("not run: {not_run}");
+            }
+            outcome(ended)
         }),
         Action::Metrics { write } => metrics::run(&tree, write).map(done),
-        Action::Runbook(request) => runbook::run(&tree, &request).map(verdict),
+        Action::Runbook(request) => runbook::run(&tree, &request).map(outcome),
         Action::Experiment(request) => experiment::run(&tree, &request),
         Action::Tidy => tidy::run(&tree).map(done),
         Action::Load { arguments } => load::run(&tree, &arguments),

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::outcome::Outcome;
 use crate::process::{self, find_program};
 use crate::tree::Tree;
 use crate::{python, signals};
@@ -37,17 +38,16 @@ spec:
   groups:
 ";
 
-/// Checks everything that can be checked here; with `write`, writes the PrometheusRule first. Gives what could not be
-/// checked, and why.
+/// Checks everything that can be checked here; with `write`, writes the PrometheusRule first.
 ///
 /// # Errors
 /// Names what is out of date, or what kustomize or the schemas refuse.
-pub(crate) fn run(tree: &Tree, write: bool) -> Result<Option<String>> {
+pub(crate) fn run(tree: &Tree, write: bool) -> Result<Outcome> {
     one_source_of_rules(tree, write)?;
     every_dashboard(tree)?;
     as_many_names_as_shards(tree)?;
     let Some(kustomize) = kustomize() else {
-        return Ok(Some(
+        return Ok(Outcome::NotAll(
             "neither kubectl nor kustomize is here, so nothing shows what the overlays give".to_owned(),
         ));
     };
@@ -55,11 +55,11 @@ pub(crate) fn run(tree: &Tree, write: bool) -> Result<Option<String>> {
     match python::install(tree, VALIDATOR.0, VALIDATOR.1, VALIDATOR.0) {
         Ok(validator) => {
             rendered.iter().try_for_each(|(overlay, text)| validate(tree, &validator, overlay, text))?;
-            Ok(None)
+            Ok(Outcome::Holds)
         }
         Err(error) => {
             signals::check()?;
-            Ok(Some(format!("what Kubernetes' schemas say of the overlays: {error:#}")))
+            Ok(Outcome::NotAll(format!("the check against Kubernetes' schemas: {error:#}")))
         }
     }
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::outcome::Outcome;
 use crate::packages::Part;
 use crate::process::{self, find_program};
 use crate::tree::Tree;
@@ -13,11 +14,11 @@ use crate::{setup, signals, test};
 /// The version of `playwright-core` that the scripts are tested with. It brings no browser and nothing else.
 const VERSION: &str = "1.56.1";
 
-/// Installs what is missing and runs the tests; true when none failed. Pictures go to `target/page/`.
+/// Installs what is missing and runs the tests. Pictures go to `target/page/`.
 ///
 /// # Errors
 /// When a tool cannot be had, or something does not build.
-pub(crate) fn run(tree: &Tree) -> Result<bool> {
+pub(crate) fn run(tree: &Tree) -> Result<Outcome> {
     setup::ensure(&[Part::Build, Part::Page])?;
     install(tree)?;
     let holds = test::run_only(tree, &["-p", "lab-tests", "--test", "page"], &[("LAB_PAGE_TEST", "1")])?;

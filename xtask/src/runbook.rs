@@ -18,6 +18,7 @@ use clap::Args;
 
 use crate::http::Client;
 use crate::kernel::Access;
+use crate::outcome::Outcome;
 use crate::packages::Part;
 use crate::ports::Ports;
 use crate::terminal::{faint, mark};
@@ -64,7 +65,7 @@ impl Request {
 ///
 /// # Errors
 /// When the runbook cannot be read, the lab not be built or started, or a signal arrives.
-pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
+pub(crate) fn run(tree: &Tree, request: &Request) -> Result<Outcome> {
     let ports = request.ports.ports();
     if !ports.base().is_multiple_of(10) {
         bail!("--port-base must end with 0 here: the runbook writes `900$shard`");
@@ -78,7 +79,7 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
     {
         println!("{}", lacking.banner());
         if request.require_kernel {
-            return Ok(false);
+            return Ok(Outcome::Fails);
         }
     }
     let native = Native::new(tree, ports, access, request.seconds)?;
@@ -90,7 +91,8 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
         beside: None,
         counts: Counts::default(),
     };
-    book.run(&blocks).map(|counts| counts.failed == 0)
+    let counts = book.run(&blocks)?;
+    Ok(Outcome::but_for(counts.failed == 0, counts.skipped.len(), "blocks"))
 }
 
 /// Runs all blocks with Compose, its lines as they stand, on the contract's ports; `environment` tells the client which

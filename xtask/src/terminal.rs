@@ -35,7 +35,7 @@ pub(crate) fn mark(holds: bool) -> String {
     if holds { paint("32", "✓") } else { paint("31", "✗") }
 }
 
-/// The mark of what was looked at in part.
+/// The mark of what does not fail and was not run as a whole.
 pub(crate) fn part_mark() -> String {
     paint("33", "–")
 }

@@ -8,18 +8,19 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result};
 
 use crate::kernel::Lacking;
+use crate::outcome::Outcome;
 use crate::packages::{self, Part, Root};
 use crate::process::{self, cargo};
 use crate::test_output::{Reader, Tally};
 use crate::tree::Tree;
 use crate::{build_ebpf, k6, page, setup, signals, terminal};
 
-/// Runs all tests of the host's crates; true when none failed. `full` adds the million-sized ones. Without a
+/// Runs all tests of the host's crates. `full` adds the million-sized ones. Without a
 /// kernel object the tests of the kernel say that they are skipped; in CI that is a failure.
 ///
 /// # Errors
 /// When something the tests need cannot be had or built.
-pub(crate) fn run(tree: &Tree, full: bool) -> Result<bool> {
+pub(crate) fn run(tree: &Tree, full: bool) -> Result<Outcome> {
     terminal::heading("Tools and kernel object");
     setup::ensure(&[Part::Build, Part::Tests, Part::LoadTool])?;
     k6::ensure_if_possible(tree)?;
@@ -32,11 +33,11 @@ pub(crate) fn run(tree: &Tree, full: bool) -> Result<bool> {
     run_and_close(tree, &[], settings)
 }
 
-/// Runs the tests that these arguments of `cargo test` choose, with these variables; true when none failed.
+/// Runs the tests that these arguments of `cargo test` choose, with these variables.
 ///
 /// # Errors
 /// When something the tests need cannot be had or built.
-pub(crate) fn run_only(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)]) -> Result<bool> {
+pub(crate) fn run_only(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)]) -> Result<Outcome> {
     build_kernel_object(tree)?;
     build_programs(tree, false)?;
     run_and_close(tree, chosen, settings)
@@ -52,12 +53,12 @@ fn build_kernel_object(tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-fn run_and_close(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)]) -> Result<bool> {
+fn run_and_close(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)]) -> Result<Outcome> {
     let mut reader = Reader::default();
     let clean = stream(tree, chosen, settings, &mut reader)?;
     let tally = reader.tally();
     close(&tally, clean);
-    Ok(clean && tally.failed == 0)
+    Ok(Outcome::but_for(clean && tally.failed == 0, tally.skipped.len(), "tests"))
 }
 
 /// The tests build the lab's programs when they need them, but silently; done here, a person sees it.

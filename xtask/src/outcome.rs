@@ -1,0 +1,52 @@
+//! How a check ended: it holds, it fails, or it holds as far as it could be made.
+
+/// The end of a check.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Holds,
+    /// Nothing fails, but this was not run, and why.
+    NotAll(String),
+    Fails,
+}
+
+impl Outcome {
+    /// Of something that `holds`, but for `skipped` of its `what`.
+    pub(crate) fn but_for(holds: bool, skipped: usize, what: &str) -> Self {
+        match (holds, skipped) {
+            (false, _) => Self::Fails,
+            (true, 0) => Self::Holds,
+            (true, skipped) => Self::NotAll(format!("{skipped} {what} were skipped")),
+        }
+    }
+
+    /// Whether something fails.
+    pub(crate) fn fails(&self) -> bool {
+        matches!(self, Self::Fails)
+    }
+}
+
+impl From<bool> for Outcome {
+    fn from(holds: bool) -> Self {
+        if holds { Self::Holds } else { Self::Fails }
+    }
+}
+
+impl From<()> for Outcome {
+    fn from((): ()) -> Self {
+        Self::Holds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Outcome;
+
+    #[test]
+    fn what_was_skipped_does_not_pass_for_all_and_does_not_hide_a_failure() {
+        assert!(matches!(Outcome::but_for(true, 0, "tests"), Outcome::Holds));
+        assert!(
+            matches!(Outcome::but_for(true, 2, "tests"), Outcome::NotAll(what) if what == "2 tests were skipped")
+        );
+        assert!(Outcome::but_for(false, 2, "tests").fails());
+    }
+}
