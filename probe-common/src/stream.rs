@@ -10,7 +10,8 @@ use crate::{head::Head, requests::Reason, scan::Scan};
 /// State of one connection, in the socket's own storage: it goes when the socket goes. All zeros is a new one.
 ///
 /// On loopback one CPU brings the requests and another one takes the answers away, and a line of memory that one of them
-/// has written is waited for by the other: so what both touch stands first, together.
+/// has written is waited for by the other: so what is touched on the way out stands first, in one line
+/// ([`Socket`](crate::socket::Socket) sees to it).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stream {
