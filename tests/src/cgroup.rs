@@ -10,16 +10,20 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes it; its name is `name` and this process's id. Empty ones of that name go, which a run that was interrupted
-    /// has left.
+    /// Makes it; its name is `name` and this process's id. Those of processes that are gone go, which a run that was
+    /// interrupted has left.
     ///
     /// # Errors
     /// When there is no cgroup v2, or it may not be written.
     pub fn create(name: &str) -> Result<Self> {
         let root = probe::preflight::cgroup(None)?;
         for left in fs::read_dir(&root)?.flatten() {
-            if left.file_name().to_string_lossy().starts_with(&format!("{name}-")) {
-                // The kernel refuses where a process is in it: then it is another run's.
+            let file_name = left.file_name();
+            let owner = file_name.to_str().and_then(|text| text.strip_prefix(name)?.strip_prefix('-'));
+            let is_gone =
+                owner.is_some_and(|id| id.parse::<u32>().is_ok() && !Path::new("/proc").join(id).exists());
+            if is_gone {
+                // The kernel refuses where a process is in it; then it stays.
                 let _ = fs::remove_dir(left.path());
             }
         }

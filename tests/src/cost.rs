@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use self::pairs::{Pair, Shuffle, Speed};
 use self::report::{Report, Row};
 use self::stand::{Stand, Way};
-use self::watcher::{MAY_BE_MISSING, Watcher};
+use self::watcher::Watcher;
 
 /// What is measured on other ways than straight at a shard.
 const OTHER_WAYS: [Watcher; 4] = [Watcher::Nothing, Watcher::Empty, Watcher::Probe, Watcher::ProbeOnShards];
@@ -88,7 +88,7 @@ fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Resu
                     row.pairs.push(pair);
                 }
                 // Then its row says so.
-                Err(error) if row.pairs.is_empty() && MAY_BE_MISSING.contains(&row.watcher) => {
+                Err(error) if row.pairs.is_empty() && row.watcher.may_be_missing(stand) => {
                     progress(&format!("{}: {error:#}", row.watcher.name()));
                     row.absent = Some(format!("{error:#}"));
                 }

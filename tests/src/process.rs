@@ -56,7 +56,7 @@ impl Process {
         let list =
             list.map(|list| File::options().write(true).open(list).expect("a cgroup that can be entered"));
         // SAFETY: prctl and write are async-signal-safe and touch only the child between fork and exec.
-        #[expect(unsafe_code, reason = "only prctl makes a child end with a test that is killed")]
+        #[expect(unsafe_code, reason = "a child itself sees to its end, and enters a cgroup, before it runs")]
         unsafe {
             command.pre_exec(move || {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);

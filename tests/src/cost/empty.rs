@@ -80,7 +80,7 @@ impl Empty {
             license: license.as_ptr().addr() as u64,
             ..LoadAttributes::default()
         };
-        Ok(Self(descriptor(bpf(LOAD, &mut attributes)?)?))
+        Ok(Self(bpf_descriptor(LOAD, &mut attributes)?))
     }
 
     /// Has the kernel call it for every packet of the sockets in a cgroup.
@@ -90,15 +90,13 @@ impl Empty {
     pub fn attach(&self, cgroup: &Path) -> Result<Attached> {
         let folder = File::open(cgroup)?;
         let link = |attach_type| {
-            descriptor(bpf(
-                LINK_CREATE,
-                &mut LinkAttributes {
-                    program: u32::try_from(self.0.as_raw_fd())?,
-                    target: u32::try_from(folder.as_raw_fd())?,
-                    attach_type,
-                    ..LinkAttributes::default()
-                },
-            )?)
+            let mut attributes = LinkAttributes {
+                program: u32::try_from(self.0.as_raw_fd())?,
+                target: u32::try_from(folder.as_raw_fd())?,
+                attach_type,
+                ..LinkAttributes::default()
+            };
+            bpf_descriptor(LINK_CREATE, &mut attributes)
         };
         let [received, sent] = BOTH_WAYS.map(link);
         Ok(Attached { _links: [received?, sent?] })
@@ -124,10 +122,12 @@ impl Empty {
     }
 }
 
-fn descriptor(fd: c_long) -> Result<OwnedFd> {
+/// For commands that give a descriptor.
+fn bpf_descriptor<T>(command: c_int, attributes: &mut T) -> Result<OwnedFd> {
+    let fd = c_int::try_from(bpf(command, attributes)?)?;
     // SAFETY: the kernel has just given this descriptor to nobody else.
     #[expect(unsafe_code, reason = "a descriptor from a system call without a wrapper")]
-    Ok(unsafe { OwnedFd::from_raw_fd(c_int::try_from(fd)?) })
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn bpf<T>(command: c_int, attributes: &mut T) -> Result<c_long> {

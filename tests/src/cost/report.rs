@@ -42,7 +42,7 @@ pub struct Row {
     pub way: Way,
     /// Its pairs.
     pub pairs: Vec<Pair>,
-    /// What it said it had counted in each run: half of the requests.
+    /// What it said it had counted in each run, which is of half of the requests.
     pub counted: Vec<String>,
     /// Why there are none.
     pub absent: Option<String>,

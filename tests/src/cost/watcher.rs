@@ -40,10 +40,6 @@ pub enum Watcher {
     Tcpdump,
 }
 
-/// What may be missing on a machine: what a user would take instead, and a cgroup for the shards.
-pub const MAY_BE_MISSING: [Watcher; 4] =
-    [Watcher::Nftables, Watcher::Bpftrace, Watcher::Tcpdump, Watcher::ProbeOnShards];
-
 /// A watcher at work.
 pub struct Watching<'a> {
     stand: &'a Stand,
@@ -105,6 +101,17 @@ impl Watcher {
                 "`tracepoint:tcp:tcp_probe /args->sport == P || …/ { @[args->sport] = count(); }`: received segments"
             }
             Self::Tcpdump => "`tcpdump -i lo -w /dev/null 'tcp and (port P or …)'`",
+        }
+    }
+
+    /// Whether it may be missing on this machine: what a user would take instead, and a cgroup for the shards where none
+    /// could be made.
+    #[must_use]
+    pub fn may_be_missing(self, stand: &Stand) -> bool {
+        match self {
+            Self::Nftables | Self::Bpftrace | Self::Tcpdump => true,
+            Self::ProbeOnShards => stand.shards_cgroup().is_err(),
+            Self::Nothing | Self::Empty | Self::Probe | Self::ProbeWithStatistics => false,
         }
     }
 
