@@ -89,25 +89,25 @@ impl KeySet {
         }
         let (there, found) = self.find(key.hash);
         let least = self.least();
-        let slot = least.wrapping_add(there.wrapping_mul(found.wrapping_sub(least))) as usize & (WAYS - 1);
-        // `black_box`, so that the ways to them do not begin at the lock.
-        let entry = &mut core::hint::black_box(&mut self.entries)[slot];
-        let rank = &mut core::hint::black_box(&mut self.ranks)[slot];
-        let length = &mut core::hint::black_box(&mut self.lengths)[slot];
+        let slot = least.wrapping_add(there.wrapping_mul(found.wrapping_sub(least)));
+        let entry = at(&mut self.entries, slot);
+        let length = *at(&mut self.lengths, slot);
         // Two keys of one hash take turns in one entry; that is as rare as it is harmless.
-        if (1 - there) | (*length as u64 ^ key.length as u64) | entry.differs(key) != 0 {
-            let used = is_not_zero(*length as u64);
+        if (1 - there) | (length as u64 ^ key.length as u64) | entry.differs(key) != 0 {
+            let used = is_not_zero(length as u64);
+            let entry = at(&mut self.entries, slot);
             let most = entry.count.wrapping_add(entry.error);
             // The greater of both.
             self.evicted = most.wrapping_add(self.evicted).wrapping_sub(at_most(most, self.evicted));
             self.evictions += used;
             entry.words = key.words;
-            core::hint::black_box(&mut self.hashes)[slot] = key.hash;
-            *length = key.length as u16;
             entry.count = 0;
             entry.error = self.evicted;
+            *at(&mut self.hashes, slot) = key.hash;
+            *at(&mut self.lengths, slot) = key.length as u16;
         }
-        entry.count += 1;
+        at(&mut self.entries, slot).count += 1;
+        let rank = at(&mut self.ranks, slot);
         *rank = rank.wrapping_add(1).wrapping_add(there as u32 * (RETURN - 1));
     }
 
@@ -169,6 +169,29 @@ impl Entry {
     const fn differs(&self, key: &KeyText) -> u64 {
         let ([a, b, c, d, e, f, g, h], [s, t, u, v, w, x, y, z]) = (self.words, key.words);
         (a ^ s) | (b ^ t) | (c ^ u) | (d ^ v) | (e ^ w) | (f ^ x) | (g ^ y) | (h ^ z)
+    }
+}
+
+/// What belongs to an entry. `black_box`, so that the way to it does not begin at the lock.
+#[inline(always)]
+fn at<T>(all: &mut [T; WAYS], slot: u64) -> &mut T {
+    let all = core::hint::black_box(all);
+    let slot = core::hint::black_box(slot) & (WAYS as u64 - 1);
+    #[cfg(not(target_arch = "bpf"))]
+    return &mut all[slot as usize];
+    // The number is moved by the pointer, not the pointer by the number as a compiler would have it: without CAP_PERFMON
+    // the verifier of 6.12 forgets the bounds of a pointer that was moved when it is moved or taken up again.
+    #[cfg(target_arch = "bpf")]
+    #[expect(unsafe_code, reason = "there is no other way to say which register is added to which")]
+    {
+        let mut place = slot * size_of::<T>() as u64;
+        let all = all.as_mut_ptr();
+        // SAFETY: an addition.
+        unsafe {
+            core::arch::asm!("{0} += {1}", inout(reg) place, in(reg) all, options(pure, nomem, nostack))
+        };
+        // SAFETY: the address of `all[slot]`, which is borrowed as `all` was.
+        unsafe { &mut *(place as *mut T) }
     }
 }
 

@@ -9,6 +9,7 @@
 //! [`ordinary`]; [`requests`], [`keys`], [`traffic`], [`latency`] and [`connections`] are what the probe reads.
 
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod connections;
 pub mod endpoint;
