@@ -15,7 +15,7 @@ impl Outcome {
         match (holds, skipped) {
             (false, _) => Self::Fails,
             (true, 0) => Self::Holds,
-            (true, skipped) => Self::NotAll(format!("{skipped} {what} were skipped")),
+            (true, skipped) => Self::NotAll(format!("{skipped} of the {what}")),
         }
     }
 
@@ -45,7 +45,7 @@ mod tests {
     fn what_was_skipped_does_not_pass_for_all_and_does_not_hide_a_failure() {
         assert!(matches!(Outcome::but_for(true, 0, "tests"), Outcome::Holds));
         assert!(
-            matches!(Outcome::but_for(true, 2, "tests"), Outcome::NotAll(what) if what == "2 tests were skipped")
+            matches!(Outcome::but_for(true, 2, "tests"), Outcome::NotAll(what) if what == "2 of the tests")
         );
         assert!(Outcome::but_for(false, 2, "tests").fails());
     }
