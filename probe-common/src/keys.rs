@@ -91,11 +91,11 @@ impl KeySet {
         let least = self.least();
         let slot = least.wrapping_add(there.wrapping_mul(found.wrapping_sub(least)));
         let entry = at(&mut self.entries, slot);
-        let length = *at(&mut self.lengths, slot);
+        let rank = at(&mut self.ranks, slot);
+        let length = at(&mut self.lengths, slot);
         // Two keys of one hash take turns in one entry; that is as rare as it is harmless.
-        if (1 - there) | (length as u64 ^ key.length as u64) | entry.differs(key) != 0 {
-            let used = is_not_zero(length as u64);
-            let entry = at(&mut self.entries, slot);
+        if (1 - there) | (*length as u64 ^ key.length as u64) | entry.differs(key) != 0 {
+            let used = is_not_zero(*length as u64);
             let most = entry.count.wrapping_add(entry.error);
             // The greater of both.
             self.evicted = most.wrapping_add(self.evicted).wrapping_sub(at_most(most, self.evicted));
@@ -104,10 +104,9 @@ impl KeySet {
             entry.count = 0;
             entry.error = self.evicted;
             *at(&mut self.hashes, slot) = key.hash;
-            *at(&mut self.lengths, slot) = key.length as u16;
+            *length = key.length as u16;
         }
-        at(&mut self.entries, slot).count += 1;
-        let rank = at(&mut self.ranks, slot);
+        entry.count += 1;
         *rank = rank.wrapping_add(1).wrapping_add(there as u32 * (RETURN - 1));
     }
 
