@@ -53,9 +53,7 @@ pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: PortBase) ->
             Outcome::Fails
         });
         signals::check()?;
-        if let Outcome::NotAll(not_run) = &outcome {
-            println!("not run: {not_run}");
-        }
+        outcome.say_what_was_not_run();
         outcomes.push((name, outcome, started.elapsed().as_secs()));
     }
     heading("── all");

@@ -234,9 +234,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Bench(bench) => bench::run(&tree, &bench),
         Action::Dashboards { write } => dashboards::run(&tree, write).map(done),
         Action::Manifests { write } => manifests::run(&tree, write).map(|ended| {
-            if let Outcome::NotAll(not_run) = &ended {
-                println!("not run: {not_run}");
-            }
+            ended.say_what_was_not_run();
             outcome(ended)
         }),
         Action::Metrics { write } => metrics::run(&tree, write).map(done),

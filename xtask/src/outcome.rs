@@ -19,6 +19,13 @@ impl Outcome {
         }
     }
 
+    /// Prints what was not run.
+    pub(crate) fn say_what_was_not_run(&self) {
+        if let Self::NotAll(what) = self {
+            println!("not run: {what}");
+        }
+    }
+
     /// Whether something fails.
     pub(crate) fn fails(&self) -> bool {
         matches!(self, Self::Fails)
