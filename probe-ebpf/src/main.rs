@@ -1,7 +1,7 @@
 //! The kernel programs of the probe.
 //!
-//! Two programs on the root of cgroup v2, or on `CGROUP`, see every packet of every socket there: `ingress` on its way to a socket, `egress`
-//! on its way from one. Both find out whether the socket is a shard's ([`shard`]), and hand the packet to the signals
+//! Two programs on the root of cgroup v2, or on `CGROUP`, see every packet of every socket there: `ingress` on its way to
+//! a socket, `egress` on its way from one. Both find out whether the socket is a shard's ([`shard`]), and hand the packet to the signals
 //! ([`traffic`], [`requests`], [`latency`], [`keys`]), which count in arrays. Both always return 1, "pass": the probe never
 //! changes traffic. A third, `socket_events`, hears of sockets that open, close or send again ([`connections`]).
 //! A fourth, `socket_released`, hears of sockets that their process has closed ([`older`]).

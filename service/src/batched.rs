@@ -14,7 +14,8 @@ const BATCH: usize = 256;
 /// A core that has noted so many waits until the count is free.
 const NOTES_MAX: usize = 4_096;
 /// So many things are added up before the count gets their sums. Few, as whoever's note fills the table waits until the
-/// count has taken all; more would save nothing. Seven eighths of a power of two, which is what the table of sums takes without growing.
+/// count has taken all; more would save nothing. Seven eighths of a power of two, which is what the table of sums takes
+/// without growing.
 const SUMS_MAX: usize = 7 << 8;
 
 /// A count of things, by kind.
