@@ -209,13 +209,6 @@ impl Head {
         self.state == START && self.body == 0 && self.size == 0
     }
 
-    /// A read has been completed, its key is in place, and this is again at a request's first byte.
-    #[inline(always)]
-    pub(crate) const fn read_completed(&mut self, tally: &mut Tally) {
-        tally.get += 1;
-        self.has_key = 1;
-    }
-
     /// Whether some of a head's bytes have been read and others are to come.
     #[must_use]
     #[inline(always)]

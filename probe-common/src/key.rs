@@ -25,6 +25,9 @@ pub struct KeyText {
 }
 
 impl KeyText {
+    /// No key.
+    pub const NONE: Self = Self { words: [0; KEY_WORDS], hash: 0, partial: 0, length: 0, padding: 0 };
+
     /// Forgets what was there.
     #[inline(always)]
     pub fn begin(&mut self) {

@@ -88,8 +88,7 @@ impl KeySet {
             self.age(epoch);
         }
         let (there, found) = self.find(key.hash);
-        let least = self.least();
-        let slot = least.wrapping_add(there.wrapping_mul(found.wrapping_sub(least)));
+        let slot = if there != 0 { found } else { self.least() };
         let entry = at(&mut self.entries, slot);
         let rank = at(&mut self.ranks, slot);
         let length = at(&mut self.lengths, slot);

@@ -33,7 +33,7 @@ pub const MAX_SHARDS: u32 = 64;
 pub const MAX_ENDPOINTS: u32 = 256;
 
 /// Version of every type in this crate that crosses the kernel boundary. Raise it with each change to one of them.
-pub const LAYOUT: u32 = 8;
+pub const LAYOUT: u32 = 9;
 
 /// Bytes that stand in the kernel object as `LAYOUT_MARK`, so that the probe refuses an object of another layout.
 pub const LAYOUT_MARK: [u8; 20] = layout_mark(LAYOUT);

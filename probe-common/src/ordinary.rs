@@ -43,29 +43,43 @@ impl Scan {
         head.is_at_first_byte() && self.fits_window()
     }
 
-    /// Reads the segment, all of it in the window, if it is an ordinary read. Then [`Head::key`] is to be counted, as
-    /// after [`Next::Get`](crate::scan::Next::Get), and nothing more to be read. If not, it is to be read by steps.
+    /// Reads the segment, all of it in the window, if it is an ordinary read. Then [`Scan::key`] is to be counted, and nothing more
+    /// to be read. If not, it is to be read by steps.
     #[inline(always)]
-    pub fn ordinary(&mut self, head: &mut Head) -> bool {
+    pub fn ordinary(&mut self) -> bool {
+        self.ordinary_by(Self::take_key)
+    }
+
+    /// The same with a driver's own way to [`take_key`](Self::take_key).
+    #[inline(always)]
+    pub fn ordinary_by(&mut self, take_key: impl FnOnce(&mut Self, u32) -> bool) -> bool {
         let key_length = self.window_length().wrapping_sub(KEY_AT).wrapping_sub(self.ending.length);
         // Neither a key of no bytes nor one of less than none.
         let is_key = key_length.wrapping_sub(1) < KEY_WORDS as u32 * 8 && self.ending.length > 0;
         if !is_key || !begins_read(self.words[0], self.words[1]) || !self.ends_alike(key_length) {
             return false;
         }
-        head.key.begin();
-        let is_plain = self.key_word::<0>(key_length, head)
-            && self.key_word::<1>(key_length, head)
-            && self.key_word::<2>(key_length, head)
-            && self.key_word::<3>(key_length, head)
-            && self.key_word::<4>(key_length, head);
-        if !is_plain {
+        if !take_key(self, key_length) {
             return false;
         }
-        head.key.end();
-        head.read_completed(&mut self.tally);
+        self.tally.get += 1;
         self.ends();
         true
+    }
+
+    /// Takes a key of that many bytes (1 to 40) out of the window; `false` if it is no plain one.
+    #[inline(always)]
+    pub fn take_key(&mut self, length: u32) -> bool {
+        self.key.begin();
+        let is_plain = self.key_word::<0>(length)
+            && self.key_word::<1>(length)
+            && self.key_word::<2>(length)
+            && self.key_word::<3>(length)
+            && self.key_word::<4>(length);
+        if is_plain {
+            self.key.end();
+        }
+        is_plain
     }
 
     /// Keeps the ending of a segment that [`may_be_ordinary`](Self::may_be_ordinary) and has been read by steps.
@@ -100,7 +114,7 @@ impl Scan {
     /// Takes a word of the key, if it has so many; `false` if it is no plain key. (A loop would be one at run time, with
     /// places in memory that vary.)
     #[inline(always)]
-    fn key_word<const AT: usize>(&self, key_length: u32, head: &mut Head) -> bool {
+    fn key_word<const AT: usize>(&mut self, key_length: u32) -> bool {
         const { assert!(AT < KEY_WORDS) };
         if key_length <= AT as u32 * 8 {
             return true;
@@ -111,7 +125,7 @@ impl Scan {
         if !is_plain_key(word, count) {
             return false;
         }
-        head.key.append(word, count);
+        self.key.append(word, count);
         true
     }
 

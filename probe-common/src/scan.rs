@@ -5,7 +5,6 @@
 //! verifier would tell its values apart and never finish.
 
 use crate::head::{Head, Tally};
-#[cfg(not(target_arch = "bpf"))]
 use crate::key::KeyText;
 use crate::ordinary::Ending;
 
@@ -50,6 +49,8 @@ pub struct Scan {
     pub shard: u32,
     /// The driver's own: when it came, in nanoseconds of the kernel's monotonic clock.
     pub came_at: u64,
+    /// The key of an ordinary read. Here, as it is written each time: a connection's own [`Head`] is seldom in a cache.
+    pub key: KeyText,
     /// How the last ordinary read ended; kept from segment to segment.
     pub(crate) ending: Ending,
 }
@@ -66,6 +67,7 @@ impl Scan {
         done: 0,
         shard: 0,
         came_at: 0,
+        key: KeyText::NONE,
         ending: Ending::EMPTY,
     };
 
@@ -126,6 +128,16 @@ impl Scan {
     /// Reads on by one step of the connection's parser.
     #[inline(always)]
     pub fn step(&mut self, head: &mut Head) -> Next {
+        self.step_by(head, Head::step)
+    }
+
+    /// The same with a driver's own way to [`Head::step`].
+    #[inline(always)]
+    pub fn step_by(
+        &mut self,
+        head: &mut Head,
+        step: impl FnOnce(&mut Head, u64, u32, &mut Tally) -> u32,
+    ) -> Next {
         if head.has_key() {
             return Next::Get;
         }
@@ -143,7 +155,7 @@ impl Scan {
         };
         let word = self.word(offset);
         let available = if available < 8 { available } else { 8 };
-        self.at += head.step(word, available, &mut self.tally);
+        self.at += step(head, word, available, &mut self.tally);
         Next::Step
     }
 
@@ -154,9 +166,8 @@ impl Scan {
         let may_be_ordinary = self.may_be_ordinary(head);
         if may_be_ordinary {
             self.load(payload);
-            if self.ordinary(head) {
-                on_key(&head.key);
-                head.key_taken();
+            if self.ordinary() {
+                on_key(&self.key);
                 return;
             }
         }

@@ -20,7 +20,7 @@ use probe_common::{
 };
 
 use crate::{
-    atomic, handshake, rtt,
+    array, atomic, handshake, rtt,
     shard::{self, Words},
     socket::{self, CLOSE, CLOSE_WAIT, CREATE, ESTABLISHED},
 };
@@ -33,7 +33,7 @@ const AF_INET: u32 = 2;
 /// A shard's counters on this CPU.
 #[inline(always)]
 pub fn counters(shard: u32) -> Option<*mut Connections> {
-    CONNECTIONS.get_ptr_mut(shard)
+    array::value(&CONNECTIONS, shard)
 }
 
 /// Counts what happened to a socket.

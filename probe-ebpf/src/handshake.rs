@@ -18,9 +18,10 @@ use probe_common::{
 };
 
 use crate::{
+    array,
     connections::remote,
     keys,
-    packet::Packet,
+    packet::{End, Packet},
     requests::{self, REQUESTS},
     shard::Words,
 };
@@ -66,13 +67,13 @@ pub fn hold<const STEPS_A_CALL: u32>(
     packet: &Packet,
 ) -> Result<(), Reason> {
     // SAFETY: written by user space only, as a whole.
-    let adopts = ADOPTS.get_ptr(0).is_some_and(|adopts| unsafe { *adopts } != 0);
-    let held = HELD.get_ptr_mut(0).filter(|_| adopts).ok_or(Reason::Handshake)?;
+    let adopts = array::value(&ADOPTS, 0).is_some_and(|adopts| unsafe { *adopts } != 0);
+    let held = array::value(&HELD, 0).filter(|_| adopts).ok_or(Reason::Handshake)?;
     // SAFETY: the map's value for this CPU. Ingress and the `sock_ops` call that follows it run in one softirq.
     let held = unsafe { &mut *held };
     held.kind = NOTHING;
-    held.client = Words::of(packet.source(context).ok_or(Reason::Unreadable)?);
-    held.server = packet.own;
+    held.client = packet.at(context, End::Source).ok_or(Reason::Unreadable)?;
+    held.server = packet.at(context, End::Destination).ok_or(Reason::Unreadable)?;
     held.sequence = packet.sequence;
     held.length = packet.payload_length;
     zero(&mut held.stream);
@@ -101,7 +102,7 @@ pub fn hold<const STEPS_A_CALL: u32>(
 /// A connection to a shard has been set up: if what is held is its, it is counted now.
 #[inline(always)]
 pub fn adopt(context: &SockOpsContext, socket: *mut Socket, shard: u32, server: &Words) -> Option<()> {
-    let held = HELD.get_ptr_mut(0)?;
+    let held = array::value(&HELD, 0)?;
     // SAFETY: as in `hold`.
     let held = unsafe { &mut *held };
     let kind = held.kind;
@@ -115,7 +116,7 @@ pub fn adopt(context: &SockOpsContext, socket: *mut Socket, shard: u32, server: 
     if ahead > AHEAD_MOST {
         return None;
     }
-    let counters = REQUESTS.get_ptr_mut(shard)?;
+    let counters = array::value(&REQUESTS, shard)?;
     // SAFETY: the map's value for this CPU; this call comes in softirq, as ingress does.
     let counters = unsafe { &mut *counters };
     // SAFETY: the new socket's storage: nobody else has it yet.

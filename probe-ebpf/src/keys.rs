@@ -14,6 +14,8 @@ use probe_common::{
     keys::{EPOCH_SHIFT, KeySet, SETS, set_of},
 };
 
+use crate::array;
+
 /// The loader makes it smaller: room for as many shards as there are.
 #[btf_map]
 static KEYS: Array<KeySet, { (MAX_SHARDS * SETS) as usize }> = Array::new();
@@ -38,7 +40,7 @@ pub fn read(shard: u32, now: u64, key: &KeyText) {
 pub unsafe extern "C" fn count_key(shard: u32, epoch: u32, key: *const KeyText) -> u64 {
     // SAFETY: the caller's promise.
     let Some(key) = (unsafe { key.as_ref() }) else { return 0 };
-    let Some(set) = KEYS.get_ptr_mut(set_of(shard, key.hash)) else { return 0 };
+    let Some(set) = array::value(&KEYS, set_of(shard, key.hash)) else { return 0 };
     // The lock's instruction would wait for its line, and what follows for it: all lines are asked for before it.
     // SAFETY: words of the map's value; what they are does not matter.
     unsafe {

@@ -11,7 +11,7 @@ use probe_common::{
     stream::Stream,
 };
 
-use crate::atomic;
+use crate::{array, atomic};
 
 #[map]
 static LATENCY: PerCpuArray<Latency> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
@@ -44,7 +44,7 @@ pub unsafe fn answered(shard: u32, stream: *mut Stream) {
     }
     // SAFETY: the helper takes nothing.
     let took = unsafe { bpf_ktime_get_ns() }.saturating_sub(asked);
-    let Some(latency) = LATENCY.get_ptr_mut(shard) else { return };
+    let Some(latency) = array::value(&LATENCY, shard) else { return };
     // SAFETY: in that storage; only who has won the exchange gets here, so nobody else writes it meanwhile.
     unsafe { count(latency, &raw mut (*stream).bucket, took) };
 }

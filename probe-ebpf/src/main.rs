@@ -11,6 +11,7 @@
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "the target's AtomicU64 has no fetch_add; the intrinsics do work")]
 
+mod array;
 mod atomic;
 mod connections;
 mod handshake;
@@ -46,7 +47,8 @@ pub fn ingress(context: SkBuffContext) -> i32 {
 }
 
 /// The same for loaders without CAP_PERFMON: for them the verifier follows mispredicted branches too, and that is too
-/// much with a loop inside the parser's loop.
+/// much with a loop inside the parser's loop, and to 6.1 with the parser inside of anything: so its steps are functions of
+/// their own ([`requests::step_head`], [`requests::take_key`]).
 #[cgroup_skb]
 pub fn ingress_careful(context: SkBuffContext) -> i32 {
     try_ingress::<1>(&context);
@@ -77,13 +79,15 @@ pub fn socket_released(context: SockContext) -> i32 {
 #[inline(always)]
 fn try_ingress<const STEPS_A_CALL: u32>(context: &SkBuffContext) -> Option<()> {
     let packet = Packet::read(context, End::Destination)?;
-    let shard = shard::find(&packet.own)?;
+    // The careful variant does without: verifiers before 6.16 follow it with a null that it has mispredicted to be none.
+    let storage = if STEPS_A_CALL > 1 { socket::storage_of_packet(context) } else { None };
+    let shard = shard::of_packet(context, &packet, End::Destination, storage)?;
     traffic::received(context, shard, &packet);
-    if packet.is_reset {
+    if packet.is_reset() {
         connections::reset(shard, false);
     }
-    if packet.payload_length > 0 || packet.is_last {
-        requests::received::<STEPS_A_CALL>(context, shard, &packet);
+    if packet.payload_length > 0 || packet.is_last() {
+        requests::received::<STEPS_A_CALL>(context, shard, &packet, storage);
     }
     Some(())
 }
@@ -91,15 +95,22 @@ fn try_ingress<const STEPS_A_CALL: u32>(context: &SkBuffContext) -> Option<()> {
 #[inline(always)]
 fn try_egress(context: &SkBuffContext) -> Option<()> {
     let packet = Packet::read(context, End::Source)?;
-    let shard = shard::find(&packet.own)?;
+    // Whether there is a storage is asked in one place: verifiers before 6.16 are led astray by a second one.
+    let shard = match socket::storage_of_packet(context) {
+        Some(storage) => {
+            let shard = shard::of_packet(context, &packet, End::Source, Some(storage))?;
+            if packet.payload_length > 0 {
+                requests::answered(storage.as_ptr(), shard);
+            }
+            shard
+        }
+        None => shard::of_packet(context, &packet, End::Source, None)?,
+    };
     traffic::sent(context, shard, &packet);
-    if packet.payload_length > 0 {
-        requests::answered(context, shard);
-    }
-    if packet.is_reset {
+    if packet.is_reset() {
         connections::reset(shard, true);
     }
-    if packet.is_last {
+    if packet.is_last() {
         older::ended(context, shard);
     }
     Some(())

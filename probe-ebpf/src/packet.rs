@@ -18,6 +18,9 @@ const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 const TCP_HEADER: usize = 20;
 
+/// A bit beside the length of an IP header: it is one of version 4.
+const IPV4: u64 = 1 << 32;
+
 /// The first byte of an IPv4 header without options.
 const PLAIN_IPV4: u8 = 0x45;
 
@@ -35,21 +38,17 @@ pub enum End {
 
 /// What the signals need of one packet. Offsets count from the IP header.
 pub struct Packet {
-    /// Address and port of the end that may be a shard.
-    pub own: Words,
     /// TCP sequence number of the first payload byte.
     pub sequence: u32,
-    /// Whether its sender has nothing more to say (FIN, RST).
-    pub is_last: bool,
-    /// Whether its sender breaks the connection off (RST).
-    pub is_reset: bool,
+    /// The TCP header's. A whole word, as without CAP_PERFMON the verifier of 6.1 takes no second byte on the stack beside
+    /// another one.
+    flags: u64,
     /// Where the payload begins.
     pub payload_at: u32,
     /// Bytes of payload.
     pub payload_length: u32,
-    is_ipv4: bool,
-    /// Bytes of the IP header.
-    ip_header: u32,
+    /// Bytes of the IP header, with [`IPV4`] for that version. A whole word for the same reason.
+    ip_header: u64,
 }
 
 impl Packet {
@@ -59,12 +58,20 @@ impl Packet {
         if let Some(header) = Header::<{ IPV4_HEADER + TCP_HEADER }>::of(context)
             && header.byte(0) == PLAIN_IPV4
         {
-            return if header.byte(9) == PROTOCOL_TCP { header.ipv4(context, end) } else { None };
+            return if header.byte(9) == PROTOCOL_TCP {
+                header.tcp::<IPV4_HEADER>(context, end)
+            } else {
+                None
+            };
         }
         if let Some(header) = Header::<{ IPV6_HEADER + TCP_HEADER }>::of(context)
             && header.byte(0) >> 4 == 6
         {
-            return if header.byte(6) == PROTOCOL_TCP { header.ipv6(context, end) } else { None };
+            return if header.byte(6) == PROTOCOL_TCP {
+                header.tcp::<IPV6_HEADER>(context, end)
+            } else {
+                None
+            };
         }
         Self::copied(context, end)
     }
@@ -84,16 +91,14 @@ impl Packet {
         if !ports::may_be_shard(port) {
             return None;
         }
-        let own = endpoint(context, is_ipv4, end, port)?;
         let sequence = u32::from_be(context.load(ip_header + 4).ok()?);
         let flags = u16::from_be(context.load(ip_header + 12).ok()?);
-        Self::of(context, Words::of(own), sequence, flags, is_ipv4, ip_header)
+        Self::of(context, sequence, flags, is_ipv4, ip_header)
     }
 
     #[inline(always)]
     fn of(
         context: &SkBuffContext,
-        own: Words,
         sequence: u32,
         flags: u16,
         is_ipv4: bool,
@@ -102,23 +107,38 @@ impl Packet {
         let payload_at = ip_header as u32 + u32::from(flags >> 12) * 4;
         let payload_length = context.len().checked_sub(payload_at).filter(|length| *length < LENGTH_MAX)?;
         Some(Self {
-            own,
             // A SYN, which may carry payload (TCP Fast Open), takes a number of its own.
             sequence: sequence.wrapping_add(u32::from((flags / FLAG_SYN) & 1)),
-            is_last: flags & (FLAG_FIN | FLAG_RESET) != 0,
-            is_reset: flags & FLAG_RESET != 0,
+            flags: u64::from(flags),
             payload_at,
             payload_length,
-            is_ipv4,
-            ip_header: ip_header as u32,
+            ip_header: ip_header as u64 | if is_ipv4 { IPV4 } else { 0 },
         })
     }
 
-    /// Where the packet comes from.
+    /// Whether its sender has nothing more to say (FIN, RST).
     #[inline(always)]
-    pub fn source(&self, context: &SkBuffContext) -> Option<Endpoint> {
-        let port = u16::from_be(context.load(self.ip_header as usize).ok()?);
-        endpoint(context, self.is_ipv4, End::Source, port)
+    pub const fn is_last(&self) -> bool {
+        self.flags & (FLAG_FIN | FLAG_RESET) as u64 != 0
+    }
+
+    /// Whether its sender breaks the connection off (RST).
+    #[inline(always)]
+    pub const fn is_reset(&self) -> bool {
+        self.flags & FLAG_RESET as u64 != 0
+    }
+
+    /// Address and port of an end.
+    #[inline(always)]
+    pub fn at(&self, context: &SkBuffContext, end: End) -> Option<Words> {
+        let second = end == End::Destination;
+        let ip_header = (self.ip_header & !IPV4) as usize;
+        let port = u16::from_be(context.load(ip_header + port_at(end)).ok()?);
+        Some(Words::of(if self.ip_header & IPV4 != 0 {
+            Endpoint::v4(context.load(if second { 16 } else { 12 }).ok()?, port)
+        } else {
+            Endpoint::v6(context.load(if second { 24 } else { 8 }).ok()?, port)
+        }))
     }
 }
 
@@ -152,32 +172,13 @@ impl<const LENGTH: usize> Header<LENGTH> {
     }
 
     #[inline(always)]
-    fn ipv4(&self, context: &SkBuffContext, end: End) -> Option<Packet> {
-        let port = self.port::<IPV4_HEADER>(end)?;
-        let address = self.word(if end == End::Source { 12 } else { 16 });
-        self.tcp::<IPV4_HEADER>(context, Words::v4(address, port))
-    }
-
-    #[inline(always)]
-    fn ipv6(&self, context: &SkBuffContext, end: End) -> Option<Packet> {
-        let port = self.port::<IPV6_HEADER>(end)?;
-        let at = if end == End::Source { 8 } else { 24 };
-        let long = |at| u64::from(self.word(at)) | u64::from(self.word(at + 4)) << 32;
-        self.tcp::<IPV6_HEADER>(context, Words::v6([long(at), long(at + 8)], port))
-    }
-
-    /// The port of that end, if a shard may have it.
-    #[inline(always)]
-    fn port<const IP_HEADER: usize>(&self, end: End) -> Option<u16> {
-        let port = u16::from_be(self.half(IP_HEADER + port_at(end)));
-        ports::may_be_shard(port).then_some(port)
-    }
-
-    #[inline(always)]
-    fn tcp<const IP_HEADER: usize>(&self, context: &SkBuffContext, own: Words) -> Option<Packet> {
+    fn tcp<const IP_HEADER: usize>(&self, context: &SkBuffContext, end: End) -> Option<Packet> {
+        if !ports::may_be_shard(u16::from_be(self.half(IP_HEADER + port_at(end)))) {
+            return None;
+        }
         let sequence = u32::from_be(self.word(IP_HEADER + 4));
         let flags = u16::from_be(self.half(IP_HEADER + 12));
-        Packet::of(context, own, sequence, flags, IP_HEADER == IPV4_HEADER, IP_HEADER)
+        Packet::of(context, sequence, flags, IP_HEADER == IPV4_HEADER, IP_HEADER)
     }
 }
 
@@ -188,15 +189,4 @@ const fn port_at(end: End) -> usize {
         End::Source => 0,
         End::Destination => 2,
     }
-}
-
-/// An end's address and port, copied out.
-#[inline(always)]
-fn endpoint(context: &SkBuffContext, is_ipv4: bool, end: End, port: u16) -> Option<Endpoint> {
-    let second = end == End::Destination;
-    Some(if is_ipv4 {
-        Endpoint::v4(context.load(if second { 16 } else { 12 }).ok()?, port)
-    } else {
-        Endpoint::v6(context.load(if second { 24 } else { 8 }).ok()?, port)
-    })
 }

@@ -3,6 +3,8 @@
 use aya_ebpf::{macros::map, maps::Array};
 use probe_common::ports::{WORDS, bit, word};
 
+use crate::array;
+
 /// A bit for each port. User space sets those of [`SHARDS`](crate::shard) before it puts a shard there.
 #[map]
 static PORTS: Array<u64> = Array::with_max_entries(WORDS, 0);
@@ -11,5 +13,5 @@ static PORTS: Array<u64> = Array::with_max_entries(WORDS, 0);
 #[inline(always)]
 pub fn may_be_shard(port: u16) -> bool {
     // SAFETY: a word that user space replaces as a whole.
-    PORTS.get_ptr(word(port)).is_some_and(|ports| unsafe { *ports } & bit(port) != 0)
+    array::value(&PORTS, word(port)).is_some_and(|ports| unsafe { *ports } & bit(port) != 0)
 }

@@ -3,7 +3,7 @@
 //! Hook: `cgroup_skb`. Unit: requests; segments for what was repeated or not parsed. Cannot see: chunked bodies (counted
 //! as unparsed). Minimum kernel: 5.17 (`bpf_loop`). What comes before the handshake's end: [`handshake`].
 
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr::NonNull};
 
 use aya_ebpf::{
     EbpfContext,
@@ -19,11 +19,12 @@ use probe_common::{
     head::{Head, Tally},
     requests::{Reason, Requests},
     scan::{Next, Scan, WINDOW},
+    socket::Socket,
     stream::{Admission, Stream, begins_request},
 };
 
 use crate::{
-    atomic, handshake, keys, latency, older,
+    array, atomic, handshake, keys, latency, older,
     packet::Packet,
     socket::{self, CREATE, LISTEN},
 };
@@ -45,11 +46,16 @@ const SPINS: u32 = 256;
 /// Follows the payload of a packet towards a shard, and its client's leaving. The parser takes `STEPS_A_CALL` steps for
 /// each call of `bpf_loop`'s callback.
 #[inline(always)]
-pub fn received<const STEPS_A_CALL: u32>(context: &SkBuffContext, shard: u32, packet: &Packet) {
-    let Some(requests) = REQUESTS.get_ptr_mut(shard) else { return };
+pub fn received<const STEPS_A_CALL: u32>(
+    context: &SkBuffContext,
+    shard: u32,
+    packet: &Packet,
+    storage: Option<NonNull<Socket>>,
+) {
+    let Some(requests) = array::value(&REQUESTS, shard) else { return };
     // SAFETY: the map's value for this CPU; ingress runs in softirq, where nothing else on this CPU gets at it.
     let requests = unsafe { &mut *requests };
-    if let Err(reason) = of_socket::<STEPS_A_CALL>(context, shard, requests, packet)
+    if let Err(reason) = of_socket::<STEPS_A_CALL>(context, shard, requests, packet, storage)
         && packet.payload_length > 0
     {
         count_unparsed(requests, reason);
@@ -69,6 +75,7 @@ fn of_socket<const STEPS_A_CALL: u32>(
     shard: u32,
     requests: &mut Requests,
     packet: &Packet,
+    storage: Option<NonNull<Socket>>,
 ) -> Result<(), Reason> {
     let socket = socket::of_packet(context).ok_or(Reason::Unreadable)?;
     // SAFETY: not null; all sockets have a state.
@@ -79,7 +86,10 @@ fn of_socket<const STEPS_A_CALL: u32>(
             Ok(())
         };
     }
-    let storage = socket::storage(socket, CREATE).ok_or(Reason::Unreadable)?;
+    let storage = match storage {
+        Some(storage) => storage.as_ptr(),
+        None => socket::storage(socket, CREATE).ok_or(Reason::Unreadable)?,
+    };
     older::received(socket, storage, shard);
     // SAFETY: a socket's storage lives as long as the program runs.
     let stream = unsafe { &raw mut (*storage).stream };
@@ -88,7 +98,7 @@ fn of_socket<const STEPS_A_CALL: u32>(
     } else {
         Ok(())
     };
-    if packet.is_last {
+    if packet.is_last() {
         // The shard may never read what is without an answer.
         // SAFETY: as above. Behind a client's last packet no payload follows that another CPU could be at.
         requests.aborted += u64::from(unsafe { (*stream).aborted() });
@@ -98,17 +108,14 @@ fn of_socket<const STEPS_A_CALL: u32>(
 
 /// Remembers that an answer's bytes went out.
 #[inline(always)]
-pub fn answered(context: &SkBuffContext, shard: u32) {
-    let Some(socket) = socket::of_packet(context) else { return };
-    if let Some(storage) = socket::storage(socket, 0) {
-        // SAFETY: a socket's storage lives as long as the program runs.
-        let stream = unsafe { &raw mut (*storage).stream };
-        // SAFETY: the same storage. One aligned word, written by egress alone but for the reset in `Stream`, which may
-        // come a packet early or late without harm.
-        unsafe { (&raw mut (*stream).answered).write_volatile(1) };
-        // SAFETY: the same storage.
-        unsafe { latency::answered(shard, stream) };
-    }
+pub fn answered(storage: *mut Socket, shard: u32) {
+    // SAFETY: a socket's storage lives as long as the program runs.
+    let stream = unsafe { &raw mut (*storage).stream };
+    // SAFETY: the same storage. One aligned word, written by egress alone but for the reset in `Stream`, which may
+    // come a packet early or late without harm.
+    unsafe { (&raw mut (*stream).answered).write_volatile(1) };
+    // SAFETY: the same storage.
+    unsafe { latency::answered(shard, stream) };
 }
 
 #[inline(always)]
@@ -189,7 +196,7 @@ pub fn parse<const STEPS_A_CALL: u32, const ORDINARY: bool>(
     skip: u32,
     stream: &mut Stream,
 ) -> (Tally, Result<(), Reason>) {
-    let Some(scan) = SCAN.get_ptr_mut(shard) else { return (Tally::default(), Err(Reason::Unreadable)) };
+    let Some(scan) = array::value(&SCAN, shard) else { return (Tally::default(), Err(Reason::Unreadable)) };
     // SAFETY: the map's value for this CPU.
     let scan = unsafe { &mut *scan };
     scan.begin(skip, packet.payload_length);
@@ -223,9 +230,8 @@ fn read<const STEPS_A_CALL: u32, const ORDINARY: bool>(reader: &mut Reader) {
     // SAFETY: in a socket's storage that is kept for this CPU, or in this CPU's own.
     let head = unsafe { &mut *reader.head };
     let may_be_ordinary = ORDINARY && scan.may_be_ordinary(head);
-    if may_be_ordinary && load(reader, scan) == 0 && scan.ordinary(head) {
-        keys::read(scan.shard, scan.came_at, &head.key);
-        head.key_taken();
+    if may_be_ordinary && load(reader, scan) == 0 && ordinary::<STEPS_A_CALL>(scan) {
+        keys::read(scan.shard, scan.came_at, &scan.key);
         return;
     }
     // SAFETY: the callback has the signature `bpf_loop` asks for, and `reader` outlives the call.
@@ -241,6 +247,31 @@ fn read<const STEPS_A_CALL: u32, const ORDINARY: bool>(reader: &mut Reader) {
         // SAFETY: as above; the callback has returned.
         unsafe { (*reader.scan).remember(&*reader.head) };
     }
+}
+
+/// [`Scan::ordinary`], in the careful variant with its larger part called.
+#[inline(always)]
+fn ordinary<const STEPS_A_CALL: u32>(scan: &mut Scan) -> bool {
+    if STEPS_A_CALL > 1 {
+        return scan.ordinary();
+    }
+    scan.ordinary_by(|scan, length| {
+        // SAFETY: a reference is a pointer that is not null.
+        unsafe { take_key(scan, length) != 0 }
+    })
+}
+
+/// [`Scan::take_key`] as a global function: verified once and on its own, not again for each way to it.
+///
+/// # Safety
+///
+/// `scan` is null or points to a scan: the verifier holds callers to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn take_key(scan: *mut Scan, length: u32) -> u64 {
+    // SAFETY: the caller's promise.
+    let Some(scan) = (unsafe { scan.as_mut() }) else { return 0 };
+    u64::from(scan.take_key(length))
 }
 
 /// Adds one segment's requests.
@@ -275,7 +306,15 @@ unsafe extern "C" fn read_on<const STEPS_A_CALL: u32>(_: u32, reader: *mut Reade
         return 0;
     }
     for _ in 0..STEPS_A_CALL {
-        match scan.step(head) {
+        let next = if STEPS_A_CALL > 1 {
+            scan.step(head)
+        } else {
+            scan.step_by(head, |head, word, available, tally| {
+                // SAFETY: references are pointers that are not null.
+                unsafe { step_head(head, word, available, tally) as u32 }
+            })
+        };
+        match next {
             Next::Step => {}
             Next::Done => return 1,
             Next::Load => return load(reader, scan),
@@ -283,6 +322,19 @@ unsafe extern "C" fn read_on<const STEPS_A_CALL: u32>(_: u32, reader: *mut Reade
         }
     }
     0
+}
+
+/// [`Head::step`] as a global function: verified once and on its own, not again for each way to it.
+///
+/// # Safety
+///
+/// The pointers are null or point to what they say: the verifier holds callers to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn step_head(head: *mut Head, word: u64, available: u32, tally: *mut Tally) -> u64 {
+    // SAFETY: the caller's promise.
+    let (Some(head), Some(tally)) = (unsafe { head.as_mut() }, unsafe { tally.as_mut() }) else { return 0 };
+    u64::from(head.step(word, available, tally))
 }
 
 #[inline(always)]

@@ -1,5 +1,7 @@
 //! Sockets: a packet's, and what the kernel keeps in them for this probe, freed with them.
 
+use core::ptr::NonNull;
+
 use aya_ebpf::{
     bindings::bpf_sock,
     btf_maps::SkStorage,
@@ -36,6 +38,12 @@ pub fn full(socket: *mut bpf_sock) -> Option<*mut bpf_sock> {
     // SAFETY: not null.
     let socket = unsafe { bpf_sk_fullsock(socket) };
     (!socket.is_null()).then_some(socket)
+}
+
+/// What is kept in a packet's socket, if something is.
+#[inline(always)]
+pub fn storage_of_packet(context: &SkBuffContext) -> Option<NonNull<Socket>> {
+    NonNull::new(storage(of_packet(context)?, 0)?)
 }
 
 /// What is kept in a socket that is not null, if something is; with [`CREATE`] it is, if the socket is a full one.

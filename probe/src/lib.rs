@@ -11,6 +11,7 @@ pub mod app_metrics;
 pub mod attach;
 mod batch;
 pub mod config;
+pub mod endpoints;
 pub mod error;
 pub mod events_api;
 pub mod feed;

@@ -46,8 +46,8 @@ pub enum ObjectError {
     },
     /// The kernel refused a program for another reason: most often it is too old.
     #[error(
-        "the kernel refuses the program {program} ({source}; {verifier}): kernels from 6.1 on are known to take it with \
-         CAP_PERFMON, from 6.12 on without it too (`uname -r` names yours); LOG_LEVEL=debug shows the verifier's last lines"
+        "the kernel refuses the program {program} ({source}; {verifier}): kernels from 6.1 on are known to take it \
+         (`uname -r` names yours); LOG_LEVEL=debug shows the verifier's last lines"
     )]
     Refused {
         /// The program's name.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, MapData};
+use aya::maps::Array;
 use aya::programs::links::FdLink;
 use probe_common::MAX_ENDPOINTS;
 use probe_common::connections::Connections;
@@ -16,6 +16,7 @@ use probe_common::traffic::Traffic;
 
 use crate::attach::{self, Links, ProgramStatus};
 use crate::config::Switches;
+use crate::endpoints::EndpointsMap;
 use crate::object::{self, ObjectError};
 use crate::pin::{Counting, PinnedSet};
 use crate::ports::PortsMap;
@@ -25,8 +26,6 @@ use crate::signal::keys::{CAPACITY, KeyTable, KeysMap};
 use crate::signal::latency::LatencyMap;
 use crate::signal::requests::RequestsMap;
 use crate::signal::traffic::TrafficMap;
-
-const SHARDS: &str = "SHARDS";
 
 /// Says to `ingress` that `socket_events` is attached.
 const ADOPTS: &str = "ADOPTS";
@@ -106,7 +105,7 @@ pub trait Source: Send {
 
 /// The kernel's maps. The programs stay attached as long as this lives.
 pub struct KernelSource {
-    shards: HashMap<MapData, Endpoint, u32>,
+    endpoints: EndpointsMap,
     ports: PortsMap,
     traffic: TrafficMap,
     requests: RequestsMap,
@@ -114,7 +113,6 @@ pub struct KernelSource {
     round_trips: LatencyMap,
     keys: KeysMap,
     connections: Option<ConnectionsMap>,
-    watched: BTreeMap<Endpoint, u32>,
     programs: Vec<&'static str>,
     // Holds the programs.
     ebpf: Ebpf,
@@ -164,8 +162,7 @@ impl KernelSource {
     ) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
         let statuses = attach::attach(&mut ebpf, cgroup, links)?;
         let mut take = |what| ebpf.take_map(what).ok_or(ObjectError::Missing { what });
-        let shards: HashMap<_, Endpoint, u32> =
-            HashMap::try_from(take(SHARDS)?).map_err(|_| ObjectError::Missing { what: SHARDS })?;
+        let endpoints = EndpointsMap::new(take(EndpointsMap::NAME)?, take(EndpointsMap::CHANGES)?)?;
         let ports = PortsMap::new(take(PortsMap::NAME)?)?;
         let traffic = TrafficMap::new(take(TrafficMap::NAME)?, TrafficMap::NAME)?;
         let requests = RequestsMap::new(take(RequestsMap::NAME)?, RequestsMap::NAME)?;
@@ -181,12 +178,10 @@ impl KernelSource {
             what: format!("the map {ADOPTS} cannot be written"),
             reason: error.to_string(),
         })?;
-        // What a probe before has left in a pinned map.
-        let watched = shards.iter().flatten().collect();
         let programs =
             statuses.iter().filter(|status| status.attached).map(|status| status.program).collect();
         let source = Self {
-            shards,
+            endpoints,
             ports,
             traffic,
             requests,
@@ -194,7 +189,6 @@ impl KernelSource {
             round_trips,
             keys,
             connections,
-            watched,
             programs,
             ebpf,
             _links: Vec::new(),
@@ -253,8 +247,8 @@ impl Source for KernelSource {
 
     fn fills(&mut self) -> Result<Vec<MapFill>, SourceError> {
         let shards = MapFill {
-            map: SHARDS,
-            entries: self.watched.len() as u64,
+            map: EndpointsMap::NAME,
+            entries: self.endpoints.watched().len() as u64,
             max_entries: u64::from(MAX_ENDPOINTS),
         };
         let keys = MapFill {
@@ -268,20 +262,9 @@ impl Source for KernelSource {
     fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
         let failed = |error: aya::maps::MapError| SourceError(error.to_string());
         // Open before a shard is there, and until it is gone.
-        self.ports.set(endpoints.keys().chain(self.watched.keys())).map_err(failed)?;
-        let gone = self.watched.keys().filter(|endpoint| !endpoints.contains_key(endpoint));
-        // One after the other, so that `watched` is true of the map even when the kernel refuses one.
-        for gone in gone.copied().collect::<Vec<_>>() {
-            self.shards.remove(&gone).map_err(failed)?;
-            self.watched.remove(&gone);
-        }
-        for (endpoint, shard) in endpoints {
-            if self.watched.get(endpoint) != Some(shard) {
-                self.shards.insert(endpoint, shard, 0).map_err(failed)?;
-                self.watched.insert(*endpoint, *shard);
-            }
-        }
-        self.ports.set(self.watched.keys()).map_err(failed)
+        self.ports.set(endpoints.keys().chain(self.endpoints.watched().keys())).map_err(failed)?;
+        self.endpoints.set(endpoints).map_err(failed)?;
+        self.ports.set(self.endpoints.watched().keys()).map_err(failed)
     }
 }
 

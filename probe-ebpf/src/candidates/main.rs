@@ -6,6 +6,8 @@
 #![no_std]
 #![no_main]
 
+#[path = "../array.rs"]
+mod array;
 mod heavy_keeper;
 #[expect(dead_code, reason = "the parser's half of the module is not needed here")]
 #[path = "../keys.rs"]

@@ -1,7 +1,7 @@
 //! Connections in the kernel against those that were made.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -26,25 +26,32 @@ fn wait_for(source: &mut KernelSource, expected: Connections) {
 }
 
 /// A listener whose connections have both of their ends here.
-struct Hub(TcpListener);
+struct Hub {
+    listener: TcpListener,
+    /// Where clients, and the probe, find it.
+    addr: SocketAddr,
+}
 
 impl Hub {
     fn new() -> Self {
-        Self(TcpListener::bind("127.0.0.1:0").unwrap())
+        Self::at("127.0.0.1", "127.0.0.1")
     }
 
-    fn addr(&self) -> SocketAddr {
-        self.0.local_addr().unwrap()
+    /// Listens at `bind`, is found at `address`.
+    fn at(bind: &str, address: &str) -> Self {
+        let listener = TcpListener::bind((bind, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        Self { listener, addr: SocketAddr::new(address.parse().unwrap(), port) }
     }
 
     fn watch(&self, source: &mut KernelSource) {
-        source.watch(&[(self.addr().into(), 0)].into()).unwrap();
+        source.watch(&[(self.addr.into(), 0)].into()).unwrap();
     }
 
     /// A connection: the client's end, the shard's end.
     fn connect(&self) -> (TcpStream, TcpStream) {
-        let client = TcpStream::connect(self.addr()).unwrap();
-        (client, self.0.accept().unwrap().0)
+        let client = TcpStream::connect(self.addr).unwrap();
+        (client, self.listener.accept().unwrap().0)
     }
 }
 
@@ -52,6 +59,29 @@ impl Hub {
 fn say(from: &mut TcpStream, to: &mut TcpStream) {
     from.write_all(b"x").unwrap();
     to.read_exact(&mut [0]).unwrap();
+}
+
+/// Waits until all that either side has said is acknowledged, a FIN included.
+fn settle(connections: &[(TcpStream, TcpStream)]) {
+    let deadline = Instant::now() + PATIENCE;
+    for stream in connections.iter().flat_map(|(client, shard)| [client, shard]) {
+        while tcp_info(stream)[UNACKNOWLEDGED] > 0 {
+            assert!(Instant::now() < deadline, "never acknowledged");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// The clients leave, then the shard's sides, once the clients know that their FIN has come. A FIN that overtakes that
+/// acknowledgement on another CPU leads to a second acknowledgement of it, for a socket that is gone: TCP answers with a reset.
+fn leave(connections: Vec<(TcpStream, TcpStream)>) {
+    connections.iter().for_each(|(client, _)| client.shutdown(Shutdown::Write).unwrap());
+    settle(&connections);
+    for (mut client, mut shard) in connections {
+        assert_eq!(shard.read(&mut [0]).unwrap(), 0);
+        drop(shard);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
 }
 
 fn reset(stream: TcpStream) {
@@ -65,22 +95,28 @@ fn connections_are_counted_from_their_handshake_to_their_end() {
         return;
     }
     for (bind, address) in [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1")] {
-        let server = Server::start(bind);
-        let older = Client::connect(address, server.port);
+        let hub = Hub::at(bind, address);
+        let older = hub.connect();
         let mut source = attached();
-        let watched = SocketAddr::new(address.parse().unwrap(), server.port);
-        source.watch(&[(watched.into(), 0)].into()).unwrap();
-        let mut clients: Vec<Client> = (0..10).map(|_| Client::connect(address, server.port)).collect();
-        clients.iter_mut().for_each(|client| client.ask(&get("abc")));
+        hub.watch(&mut source);
+        let mut connections: Vec<_> = (0..10).map(|_| hub.connect()).collect();
+        for (client, shard) in &mut connections {
+            say(client, shard);
+            say(shard, client);
+        }
         wait_for(&mut source, Connections { opened: 10, ..Connections::default() });
-        clients.drain(..3).for_each(Client::reset);
-        clients.drain(..4).for_each(drop);
-        drop(older);
+        settle(&connections);
+        connections.drain(..3).for_each(|(client, mut shard)| {
+            reset(client);
+            shard.read_exact(&mut [0]).unwrap_err();
+        });
+        leave(connections.drain(..4).collect());
+        leave(vec![older]);
         let ended = Connections { cut: 3, resets_received: 3, ..Connections::default() };
         let left = Connections { opened: 10, closed: 7, older_seen: 1, older_closed: 1, ..ended };
         wait_for(&mut source, left);
-        assert_eq!((left.open(), left.older_open()), (clients.len() as u64, 0));
-        drop(clients);
+        assert_eq!((left.open(), left.older_open()), (connections.len() as u64, 0));
+        leave(connections);
         wait_for(&mut source, Connections { closed: 10, ..left });
     }
 }
@@ -182,25 +218,33 @@ fn resets_of_the_shard_are_counted_by_direction() {
     };
     wait_for(&mut source, expected);
     // Nobody listens: the reset comes from a socket of the kernel's own.
-    let addr = hub.addr();
+    let addr = hub.addr;
     drop(hub);
     TcpStream::connect(addr).unwrap_err();
     wait_for(&mut source, Connections { resets_sent: 4, ..expected });
 }
 
-/// What TCP itself says of segments sent again.
-fn sent_again(stream: &TcpStream) -> u64 {
-    let mut total = [0_u32; 26];
-    let mut length = libc::socklen_t::try_from(size_of_val(&total)).unwrap();
-    let info = total.as_mut_ptr().cast();
-    // SAFETY: the kernel writes at most `length` bytes of `struct tcp_info` there, which `tcpi_total_retrans` ends.
+/// What TCP itself says of a connection, as words of `struct tcp_info`.
+fn tcp_info(stream: &TcpStream) -> [u32; TCP_INFO_WORDS] {
+    let mut info = [0_u32; TCP_INFO_WORDS];
+    let mut length = libc::socklen_t::try_from(size_of_val(&info)).unwrap();
+    let place = info.as_mut_ptr().cast();
+    // SAFETY: the kernel writes at most `length` bytes there, integers.
     #[expect(unsafe_code, reason = "the standard library does not give TCP_INFO")]
     let outcome = unsafe {
-        libc::getsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info, &raw mut length)
+        libc::getsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut length)
     };
-    assert_eq!((outcome, length), (0, 104));
-    total[25].into()
+    assert_eq!((outcome, length as usize), (0, size_of_val(&info)));
+    info
 }
+
+const TCP_INFO_WORDS: usize = 26;
+
+/// Place of `tcpi_unacked`: segments that the peer has not acknowledged.
+const UNACKNOWLEDGED: usize = 6;
+
+/// Place of `tcpi_total_retrans`: segments sent again.
+const SENT_AGAIN: usize = 25;
 
 #[test]
 fn a_handshakes_segments_sent_again_are_counted_as_tcp_counts_them() {
@@ -217,11 +261,11 @@ fn a_handshakes_segments_sent_again_are_counted_as_tcp_counts_them() {
     // SAFETY: the kernel reads one int.
     #[expect(unsafe_code, reason = "the standard library does not set TCP_DEFER_ACCEPT")]
     let outcome = unsafe {
-        libc::setsockopt(hub.0.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, value, length)
+        libc::setsockopt(hub.listener.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, value, length)
     };
     assert_eq!(outcome, 0);
     let (_client, server) = hub.connect();
-    let total = sent_again(&server);
+    let total = u64::from(tcp_info(&server)[SENT_AGAIN]);
     assert!(total > 0);
     assert_eq!(source.connections(0).unwrap().unwrap().retransmitted, total);
 }

@@ -1,9 +1,12 @@
 //! Real connections over loopback.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
 use probe_common::requests::{REASONS, Reason};
 
 use crate::harness::{Client, Server, Watched, attached, get, post, privileges};
-use probe::source::Source;
+use probe::source::{Counters, Source};
 
 #[test]
 fn requests_over_keep_alive_are_counted_by_kind() {
@@ -103,6 +106,37 @@ fn another_address_with_the_same_port_is_another_server() {
     one.ask(&get("abc"));
     other.ask(&get("abc"));
     assert_eq!(watched.counters(one.sent + other.sent).requests.get, 1);
+}
+
+#[test]
+fn an_open_connection_goes_with_its_address_to_another_shard() {
+    if !privileges("an_open_connection_goes_with_its_address_to_another_shard") {
+        return;
+    }
+    let mut watched = Watched::v4();
+    let endpoints = watched.endpoints();
+    let mut client = Client::connect("127.0.0.1", watched.server.port);
+    let counts = |watched: &mut Watched, sent| {
+        let of = |counters: Counters| {
+            let bytes = [counters.traffic.receive.payload_bytes, counters.traffic.transmit.payload_bytes];
+            (counters.requests.get, bytes)
+        };
+        (of(watched.counters(sent)), of(watched.source.read(1).unwrap()))
+    };
+    (0..5).for_each(|_| client.ask(&get("abc")));
+    let first = [client.sent, client.received];
+    assert_eq!(counts(&mut watched, client.sent), ((5, first), (0, [0; 2])));
+
+    watched.source.watch(&endpoints.keys().map(|endpoint| (*endpoint, 1)).collect()).unwrap();
+    (0..7).for_each(|_| client.ask(&get("abc")));
+    let second = [client.sent - first[0], client.received - first[1]];
+    assert_eq!(counts(&mut watched, client.sent), ((5, first), (7, second)));
+
+    // Another's with the same port: packets of the port are still looked at.
+    let other = SocketAddr::from(([127, 0, 0, 2], watched.server.port)).into();
+    watched.source.watch(&BTreeMap::from([(other, 0)])).unwrap();
+    (0..3).for_each(|_| client.ask(&get("abc")));
+    assert_eq!(counts(&mut watched, client.sent), ((5, first), (7, second)));
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use aya::Ebpf;
+use aya::maps::{Array, Map, MapData};
 use aya::programs::{CgroupSkb, TestRun, TestRunOptions};
 use probe::config::Switches;
+use probe::endpoints::EndpointsMap;
 use probe::object;
 use probe::ports::PortsMap;
 use probe::signal::requests::RequestsMap;
@@ -248,6 +250,32 @@ fn nothing_a_packet_holds_makes_a_program_drop_it() {
     let mut options = to_shard(&get("abc"));
     options[ETHERNET] = 0x4f;
     programs.run("ingress", &options);
+}
+
+#[test]
+fn what_sockets_keep_is_void_after_a_probe_that_may_not_have_said_so() {
+    if !privileges("what_sockets_keep_is_void_after_a_probe_that_may_not_have_said_so") {
+        return;
+    }
+    let endpoints = BTreeMap::from([(Endpoint::v4(V4, PORT), SHARD)]);
+    let mut ebpf = object::load(object::embedded().unwrap(), Switches::default()).unwrap();
+    let changes = ebpf.take_map(EndpointsMap::CHANGES).unwrap();
+    let Map::Array(data) = &changes else { panic!("{changes:?}") };
+    let seen: Array<_, u32> =
+        Map::Array(MapData::from_id(data.info().unwrap().id()).unwrap()).try_into().unwrap();
+    let mut shards = ebpf.take_map(EndpointsMap::NAME).unwrap();
+    let mut before: aya::maps::HashMap<_, Endpoint, u32> = (&mut shards).try_into().unwrap();
+    // The probe before has put it there, and ended.
+    before.insert(Endpoint::v4(V4, PORT), SHARD, 0).unwrap();
+    let mut map = EndpointsMap::new(shards, changes).unwrap();
+    assert_eq!((map.watched(), seen.get(&0, 0).unwrap()), (&endpoints, 0));
+    map.set(&endpoints).unwrap();
+    assert_eq!(seen.get(&0, 0).unwrap(), 1);
+    // Nothing has changed since.
+    map.set(&endpoints).unwrap();
+    assert_eq!(seen.get(&0, 0).unwrap(), 1);
+    map.set(&BTreeMap::new()).unwrap();
+    assert_eq!((map.watched().len(), seen.get(&0, 0).unwrap()), (0, 2));
 }
 
 #[test]
