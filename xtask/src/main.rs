@@ -5,6 +5,7 @@
 mod accuracy;
 mod bench;
 mod build_ebpf;
+mod cgroup;
 mod child;
 mod ci;
 mod compose_test;
