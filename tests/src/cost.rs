@@ -12,6 +12,7 @@ pub mod watcher;
 
 use anyhow::Result;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use self::pairs::{Pair, Shuffle, Speed};
 use self::report::{Report, Row};
@@ -20,6 +21,9 @@ use self::watcher::Watcher;
 
 /// What is measured on other ways than straight at a shard.
 const OTHER_WAYS: [Watcher; 4] = [Watcher::Nothing, Watcher::Empty, Watcher::Probe, Watcher::ProbeOnShards];
+
+/// How long a watcher is left alone after its start: a probe looks at all of its tables first.
+const SETTLING: Duration = Duration::from_millis(500);
 
 /// What is measured, and how long.
 #[derive(Clone, Debug)]
@@ -108,6 +112,8 @@ fn pair(stand: &Stand, row: &mut Row, requests: u64, round: u32, watched_first: 
         let seed = 2 * u64::from(round) + speeds.len() as u64;
         let watcher = if watched { row.watcher } else { Watcher::Nothing };
         let watching = watcher.start(stand)?;
+        // Its start is not what is measured. The same without it, so that both follow a pause.
+        stand.pause(SETTLING);
         speeds.push(stand.saturate_beside(row.way, requests / 2, watching.process(), seed)?);
         let counted = watching.stop()?;
         if watched {

@@ -205,7 +205,7 @@ impl Report {
             text,
             "`load saturate` straight on one shard with its capacity model off, {CONNECTIONS} connections, one request at a\n\
              time each, over {1} keys read alike. {2} pairs for each watcher: {0} requests with it and as many without, in two runs each (without,\n\
-             with, with, without, or the other way round), in an order that the seed {3} determines; each round has a pair of\n\
+             with, with, without, or the other way round), half a second after its start, in an order that the seed {3} determines; each round has a pair of\n\
              every watcher. Loss = 1 − with ⁄ without, by pair; no pair is left out. Less than 0 is more throughput with than\n\
              without. Processor time is that of generator, shards and\n\
              watcher for a request: less of it is left to others, and other work on the machine disturbs it less.\n",

@@ -194,6 +194,12 @@ impl Stand {
         self.runtime.block_on(answer).with_context(|| format!("no answer to {path}"))
     }
 
+    /// Lets this time pass.
+    pub fn pause(&self, time: Duration) {
+        // The timer wants the runtime about it already when it is made.
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
+    }
+
     /// Ends a process by a signal, and waits for it.
     pub fn end(&self, process: &mut Process, signal: libc::c_int) {
         process.signal(signal);

@@ -93,7 +93,8 @@ impl Watcher {
             }
             Self::Probe => "`probe run` as root on the four shards: requests, keys, latencies, connections",
             Self::ProbeOnShards => {
-                "the same on the cgroup that the shards alone are in: the kernel runs the programs for their packets only"
+                "the same on the cgroup that the shards alone are in, as `cargo xtask up` starts it for root: the kernel runs \
+                 the programs for their packets only"
             }
             Self::ProbeWithStatistics => "the first with the kernel's statistics of its programs",
             Self::Nftables => "`tcp dport P counter` and `tcp sport P counter` for each of the four ports",
