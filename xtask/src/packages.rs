@@ -307,6 +307,13 @@ pub(crate) fn install(packages: &[String], root: Root) -> Result<()> {
         }
         other => other,
     }
+    .with_context(|| {
+        format!(
+            "nothing that is installed is removed for it; if apt-get says above that something must go, run `{}` \
+             yourself",
+            shown(packages)
+        )
+    })
 }
 
 fn update(root: Root) -> Result<()> {
