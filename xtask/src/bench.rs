@@ -120,7 +120,7 @@ fn keys(tree: &Tree, draws: u64, markdown: Option<&Path>) -> Result<ExitCode> {
 }
 
 fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
-    setup::ensure(&[Part::Build, Part::Kernel, Part::Tests])?;
+    setup::ensure(&[Part::Build, Part::Kernel, Part::Tests, Part::Peers])?;
     build_ebpf::run(tree)?;
     let programs = [
         ("probe", "probe"),

@@ -16,6 +16,8 @@ pub(crate) enum Part {
     Kernel,
     /// Tools that tests call.
     Tests,
+    /// Tools that the probe's cost is compared with.
+    Peers,
     /// What k6 is installed with.
     LoadTool,
     /// Tests of the live page in a browser.
@@ -50,7 +52,7 @@ enum Brings {
     KernelClippy,
 }
 
-const TABLE: [Package; 24] = [
+const TABLE: [Package; 26] = [
     Package {
         name: "gcc",
         part: Part::Build,
@@ -131,6 +133,18 @@ const TABLE: [Package; 24] = [
         part: Part::Tests,
         brings: Brings::Program("prometheus"),
         why: "checks and runs the lab's rules and every dashboard's queries",
+    },
+    Package {
+        name: "bpftrace",
+        part: Part::Peers,
+        brings: Brings::Program("bpftrace"),
+        why: "counts segments beside the probe, to compare what that takes",
+    },
+    Package {
+        name: "tcpdump",
+        part: Part::Peers,
+        brings: Brings::Program("tcpdump"),
+        why: "looks at each packet beside the probe, to compare what that takes",
     },
     Package {
         name: "python3-venv",
@@ -367,8 +381,16 @@ mod tests {
     use super::{LLVM_OF_TABLE, Part, missing_given, without_candidate};
     use crate::toolchain::{Compiler, Origin};
 
-    const ALL: [Part; 7] =
-        [Part::Build, Part::Kernel, Part::Tests, Part::LoadTool, Part::Page, Part::Containers, Part::Lints];
+    const ALL: [Part; 8] = [
+        Part::Build,
+        Part::Kernel,
+        Part::Tests,
+        Part::Peers,
+        Part::LoadTool,
+        Part::Page,
+        Part::Containers,
+        Part::Lints,
+    ];
 
     fn distribution(llvm: u32, prefix: Option<&str>) -> Compiler {
         Compiler {

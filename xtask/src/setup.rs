@@ -66,7 +66,7 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<()> {
 
 /// Whether the lab can be built and run in the absence of `need`.
 fn can_do_without(need: &Missing) -> bool {
-    matches!(need.part, Part::Tests | Part::LoadTool | Part::Lints | Part::Containers)
+    matches!(need.part, Part::Tests | Part::Peers | Part::LoadTool | Part::Lints | Part::Containers)
 }
 
 /// What a person must do where this program cannot.
@@ -78,6 +78,7 @@ fn by_hand(missing: &[Missing]) -> String {
     for (part, what) in [
         (Part::Build, "a C compiler"),
         (Part::Tests, "tools the tests use"),
+        (Part::Peers, "tools to compare with"),
         (Part::LoadTool, "k6"),
         (Part::Page, "a browser"),
         (Part::Containers, "a container engine"),
