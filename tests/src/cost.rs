@@ -1,5 +1,6 @@
 //! What the probe costs: nanoseconds by program and packet ([`packets`]) and by request ([`runs`]), and throughput with and
-//! without it, beside what else one might take ([`watcher`]), in alternating [`pairs`].
+//! without it, beside what else one might take ([`watcher`]), in alternating [`pairs`]; where the watcher can be kept to one
+//! of two equal labs, [`side_by_side`].
 
 pub mod empty;
 pub mod generator;
@@ -7,6 +8,7 @@ pub mod packets;
 pub mod pairs;
 pub mod report;
 pub mod runs;
+pub mod side_by_side;
 pub mod stand;
 pub mod watcher;
 
@@ -16,11 +18,13 @@ use std::time::Duration;
 
 use self::pairs::{Pair, Shuffle, Speed};
 use self::report::{Report, Row};
+use self::side_by_side::SLICES;
 use self::stand::{Stand, Way};
 use self::watcher::Watcher;
 
 /// What is measured on other ways than straight at a shard.
-const OTHER_WAYS: [Watcher; 4] = [Watcher::Nothing, Watcher::Empty, Watcher::Probe, Watcher::ProbeOnShards];
+const OTHER_WAYS: [Watcher; 4] =
+    [Watcher::Nothing, Watcher::Probe, Watcher::EqualLabs, Watcher::ProbeOnShards];
 
 /// How long a watcher is left alone after its start: a probe looks at all of its tables first.
 const SETTLING: Duration = Duration::from_millis(500);
@@ -44,12 +48,12 @@ pub struct Options {
 /// When the shards, the load generator or the probe cannot be had.
 pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
     let load_before = report::load_average();
-    // Halves of it are sent.
-    let options = &Options { requests: options.requests & !1, ..options.clone() };
+    // Halves and slices of it are sent.
+    let options = &Options { requests: options.requests / SLICES * SLICES, ..options.clone() };
     progress("single packets through the programs");
     let packets = packets::measure()?;
     progress("shards start and warm up");
-    let stand = Stand::start(&options.programs)?;
+    let stand = Stand::start(&options.programs, "shards")?;
     stand.warm_up(options.requests)?;
     progress("the programs' runs under load");
     let measured = Way::ALL.into_iter().map(|way| runs::measure(&stand, way, options.requests));
@@ -79,7 +83,12 @@ fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Resu
         for at in order {
             let Some(row) = rows.get_mut(at).filter(|row| row.absent.is_none()) else { continue };
             let watched_first = shuffle.coin();
-            match pair(stand, row, options.requests, round, watched_first) {
+            let pair = if row.watcher.is_side_by_side() {
+                side_by_side::pair(options, row, round, watched_first)
+            } else {
+                pair(stand, row, options.requests, round, watched_first)
+            };
+            match pair {
                 Ok(pair) => {
                     progress(&format!(
                         "pair {} of {}, {}, {}: {:+.1} %",
@@ -120,5 +129,5 @@ fn pair(stand: &Stand, row: &mut Row, requests: u64, round: u32, watched_first: 
             row.counted.push(counted);
         }
     }
-    Ok(Pair { without: Speed::whole(&without), with: Speed::whole(&with), watched_first })
+    Ok(Pair { without: Speed::whole(&without), with: Speed::whole(&with), watched_first, own_share: 0.0 })
 }

@@ -187,7 +187,7 @@ fn pair(plain: &Stand, other: &Stand, requests: u64, draws: Draws, watched_first
             with.push(other.saturate(slice, draws, turn)?);
         }
     }
-    Ok(Pair { without: Speed::whole(&without), with: Speed::whole(&with), watched_first })
+    Ok(Pair { without: Speed::whole(&without), with: Speed::whole(&with), watched_first, own_share: 0.0 })
 }
 
 /// A gateway, its shards without a capacity model, and the load generator.

@@ -33,13 +33,15 @@ pub struct Pair {
     pub with: Speed,
     /// Whether the run with it was the first.
     pub watched_first: bool,
+    /// The share of the machine's processor time that the watcher's own process took, where it took it from both; else 0.
+    pub own_share: f64,
 }
 
 impl Pair {
     /// The share of the throughput that the watcher took; less than 0 if there was more with it.
     #[must_use]
     pub fn loss(&self) -> f64 {
-        1.0 - self.with.per_second / self.without.per_second
+        1.0 - self.with.per_second / self.without.per_second + self.own_share
     }
 
     /// The processor time that the watcher took, as a share of what there was without it.
@@ -136,8 +138,11 @@ mod tests {
     #[test]
     fn a_loss_is_a_share_of_what_there_was_without() {
         let speed = |per_second| Speed { per_second, cpu_microseconds: 2_000.0 / per_second };
-        let pair = |with| Pair { without: speed(200.0), with: speed(with), watched_first: false };
+        let pair =
+            |with| Pair { without: speed(200.0), with: speed(with), watched_first: false, own_share: 0.0 };
         assert!((pair(190.0).loss() - 0.05).abs() < 1e-9);
+        let shared = Pair { own_share: 0.01, ..pair(190.0) };
+        assert!((shared.loss() - 0.06).abs() < 1e-9, "what both had to do without is added");
         assert!(pair(210.0).loss() < 0.0 && pair(210.0).more_cpu() < 0.0);
         assert!((pair(160.0).more_cpu() - 0.25).abs() < 1e-9);
     }

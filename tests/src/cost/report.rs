@@ -7,6 +7,7 @@ use super::generator::{ALIKE, CONNECTIONS, ZIPFIAN};
 use super::packets::Packets;
 use super::pairs::{Pair, Spread};
 use super::runs::Runs;
+use super::side_by_side::SLICES;
 use super::stand::Way;
 use super::watcher::Watcher;
 use crate::accuracy::report::{date, machine, thousands};
@@ -65,6 +66,11 @@ impl Row {
     #[must_use]
     pub fn more_cpu(&self) -> Option<Spread> {
         Spread::of(self.pairs.iter().map(Pair::more_cpu).collect())
+    }
+
+    /// Of the shares that the watcher's own process took.
+    fn own_share(&self) -> Option<f64> {
+        Some(Spread::of(self.pairs.iter().map(|pair| pair.own_share).collect())?.median)
     }
 
     /// Microseconds of processor time for a request, without the watcher.
@@ -129,10 +135,17 @@ impl Report {
             percent(loss.upper),
             percent(ASKED_FOR),
         );
-        if let Some(nothing) = row(Watcher::Nothing).and_then(Row::loss) {
+        if probe.is_side_by_side()
+            && let Some(own) = row(probe).and_then(Row::own_share)
+        {
+            let _ = write!(text, "; the {} of its own process are in it", percent(own));
+        }
+        let equal = if probe.is_side_by_side() { Watcher::EqualLabs } else { Watcher::Nothing };
+        if let Some(nothing) = row(equal).and_then(Row::loss) {
             let _ = write!(
                 text,
-                "; two equal runs differ by {} (quartiles {} … {})",
+                "; {} differ by {} (quartiles {} … {})",
+                if probe.is_side_by_side() { "two equal labs" } else { "two equal runs" },
                 percent(nothing.median),
                 percent(nothing.lower),
                 percent(nothing.upper)
@@ -208,7 +221,11 @@ impl Report {
              with, with, without, or the other way round), half a second after its start, in an order that the seed {3} determines; each round has a pair of\n\
              every watcher. Loss = 1 − with ⁄ without, by pair; no pair is left out. Less than 0 is more throughput with than\n\
              without. Processor time is that of generator, shards and\n\
-             watcher for a request: less of it is left to others, and other work on the machine disturbs it less.\n",
+             watcher for a request: less of it is left to others, and other work on the machine disturbs it less.\n\n\
+             The rows of the shards' cgroup, and of two equal labs, are of two labs side by side, new ones for every pair: {0} requests\n\
+             to each, in {SLICES} slices each that alternate within a second, so that a machine that changes its speed does so for both;\n\
+             either lab is the watched one in half of them. The watcher's own process works in both labs' slices: its share of the\n\
+             machine's processor time is added to the loss.\n",
             thousands(self.requests),
             thousands(u64::from(ALIKE.keys)),
             self.pairs,

@@ -68,11 +68,11 @@ pub struct Stand {
 }
 
 impl Stand {
-    /// Starts the shards and the gateway.
+    /// Starts the shards and the gateway; the shards in a cgroup with this in its name.
     ///
     /// # Errors
     /// When a program is not there, or no runtime can be had.
-    pub fn start(programs: &Path) -> Result<Self> {
+    pub fn start(programs: &Path, name: &str) -> Result<Self> {
         for program in ["shard", "gateway", "load", "probe"] {
             let path = programs.join(program);
             if !path.is_file() {
@@ -80,7 +80,8 @@ impl Stand {
             }
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let shards_cgroup = Cgroup::create("hot-partition-lab").map_err(|error| format!("{error:#}"));
+        let shards_cgroup =
+            Cgroup::create(&format!("hot-partition-lab-{name}")).map_err(|error| format!("{error:#}"));
         let cgroup = shards_cgroup.as_ref().ok().map(Cgroup::path);
         let mut servers: Vec<Process> = (0..SHARDS).map(|id| shard(cgroup, programs, id)).collect();
         let addrs: Vec<SocketAddr> =

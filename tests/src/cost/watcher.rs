@@ -28,7 +28,9 @@ pub enum Watcher {
     Empty,
     /// The probe as it starts for root.
     Probe,
-    /// The probe on the cgroup of the shards instead of the root.
+    /// Nothing at either of two labs: how far equal ones differ here.
+    EqualLabs,
+    /// The probe on the cgroup of one lab's shards.
     ProbeOnShards,
     /// The probe with the kernel's statistics of its programs.
     ProbeWithStatistics,
@@ -57,10 +59,11 @@ enum Tool {
 
 impl Watcher {
     /// All, in the order of the table.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Nothing,
         Self::Empty,
         Self::Probe,
+        Self::EqualLabs,
         Self::ProbeOnShards,
         Self::ProbeWithStatistics,
         Self::Nftables,
@@ -75,6 +78,7 @@ impl Watcher {
             Self::Nothing => "nothing (two equal runs)",
             Self::Empty => "empty programs",
             Self::Probe => "probe",
+            Self::EqualLabs => "nothing (two equal labs)",
             Self::ProbeOnShards => "probe, CGROUP=the shards'",
             Self::ProbeWithStatistics => "probe, PROGRAM_STATS=on",
             Self::Nftables => "nftables",
@@ -92,9 +96,10 @@ impl Watcher {
                 "programs that do nothing on the root cgroup, in and out: what the kernel takes for calling any"
             }
             Self::Probe => "`probe run` as root on the four shards: requests, keys, latencies, connections",
+            Self::EqualLabs => "how far two labs differ by themselves",
             Self::ProbeOnShards => {
-                "the same on the cgroup that the shards alone are in, as `cargo xtask up` starts it for root: the kernel runs \
-                 the programs for their packets only"
+                "`probe run` on the cgroup that one lab's shards alone are in, as `cargo xtask up` starts it for root: the \
+                 kernel runs the programs for their packets only"
             }
             Self::ProbeWithStatistics => "the first with the kernel's statistics of its programs",
             Self::Nftables => "`tcp dport P counter` and `tcp sport P counter` for each of the four ports",
@@ -105,6 +110,12 @@ impl Watcher {
         }
     }
 
+    /// Whether it watches one of two labs, and not the whole machine.
+    #[must_use]
+    pub const fn is_side_by_side(self) -> bool {
+        matches!(self, Self::EqualLabs | Self::ProbeOnShards)
+    }
+
     /// Whether it may be missing on this machine: what a user would take instead, and a cgroup for the shards where none
     /// could be made.
     #[must_use]
@@ -112,7 +123,7 @@ impl Watcher {
         match self {
             Self::Nftables | Self::Bpftrace | Self::Tcpdump => true,
             Self::ProbeOnShards => stand.shards_cgroup().is_err(),
-            Self::Nothing | Self::Empty | Self::Probe | Self::ProbeWithStatistics => false,
+            Self::Nothing | Self::EqualLabs | Self::Empty | Self::Probe | Self::ProbeWithStatistics => false,
         }
     }
 
@@ -125,7 +136,7 @@ impl Watcher {
             stand.start_probe(settings).map(|(probe, addr)| Tool::Probe(probe, addr))
         };
         let tool = match self {
-            Self::Nothing => Tool::Nothing,
+            Self::Nothing | Self::EqualLabs => Tool::Nothing,
             Self::Empty => Tool::Empty(Empty::load()?.attach(&probe::preflight::cgroup(None)?)?),
             Self::Probe => probe(&[])?,
             Self::ProbeOnShards => probe(&[("CGROUP", &stand.shards_cgroup()?.display().to_string())])?,

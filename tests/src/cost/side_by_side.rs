@@ -1,0 +1,74 @@
+//! The probe on one lab's cgroup, beside an equal lab that nothing watches: both are asked in turn, in slices so short that
+//! what the machine does besides meets both.
+//!
+//! That takes a watcher that watches one of them alone. Two equal processes may differ by some percent as long as they
+//! live: so either lab is the watched one in turn, and every pair has labs of its own. A watcher's own process works in
+//! both labs' slices; so its share of the machine's processor time is added to what the slices say, which counts some of
+//! it twice, and none of it never.
+
+use anyhow::Result;
+use std::time::{Duration, Instant};
+
+use super::pairs::{Pair, Speed};
+use super::report::Row;
+use super::stand::{OWN, Stand, cpu_seconds};
+use super::{Options, SETTLING};
+
+/// Slices of each lab in a pair; in half of them it is the watched one.
+pub const SLICES: u64 = 64;
+
+/// Slices that warm a lab up.
+const WARM_UP: u64 = 16;
+
+/// What the slices of a pair gave.
+#[derive(Default)]
+struct Found {
+    with: Vec<Speed>,
+    without: Vec<Speed>,
+    /// Processor time of the watchers' processes, and how long they worked.
+    own_seconds: f64,
+    elapsed: Duration,
+}
+
+/// One pair of labs, asked for the row's keys the row's way.
+pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: bool) -> Result<Pair> {
+    let start = |name| Stand::start(&options.programs, name);
+    let labs = [start("one")?, start("other")?];
+    let slice = options.requests / SLICES;
+    for lab in &labs {
+        lab.saturate(row.way, slice * WARM_UP, 0)?;
+    }
+    let [one, other] = &labs;
+    let mut found = Found::default();
+    // Which is watched first is left to chance.
+    let turns = if watched_first { [(one, other), (other, one)] } else { [(other, one), (one, other)] };
+    for (half, (watched, plain)) in (0..).zip(turns) {
+        let watching = row.watcher.start(watched)?;
+        watched.pause(SETTLING);
+        let own = || watching.process().map_or(0.0, |pid| cpu_seconds(pid, OWN));
+        let (began, own_before) = (Instant::now(), own());
+        for turn in 0..SLICES / 2 {
+            // The same keys for both, others in every turn.
+            let seed = (u64::from(round) * 2 + half) * SLICES + turn;
+            for is_watched in [turn.is_multiple_of(2), !turn.is_multiple_of(2)] {
+                let (lab, speeds) =
+                    if is_watched { (watched, &mut found.with) } else { (plain, &mut found.without) };
+                speeds.push(lab.saturate(row.way, slice, seed)?);
+            }
+        }
+        found.own_seconds += own() - own_before;
+        found.elapsed += began.elapsed();
+        row.counted.push(watching.stop()?);
+    }
+    Ok(Pair {
+        without: Speed::whole(&found.without),
+        with: Speed::whole(&found.with),
+        watched_first,
+        own_share: found.own_seconds / found.elapsed.as_secs_f64() / processors(),
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a machine's processors")]
+fn processors() -> f64 {
+    std::thread::available_parallelism().map_or(1.0, |number| number.get() as f64)
+}
