@@ -225,7 +225,7 @@ impl Report {
              The rows of the shards' cgroup, and of two equal labs, are of two labs side by side, new ones for every pair: {0} requests\n\
              to each, in {SLICES} slices each that alternate within a second, so that a machine that changes its speed does so for both;\n\
              either lab is the watched one in half of them. The watcher's own process works in both labs' slices: its share of the\n\
-             machine's processor time is added to the loss.\n",
+             machine's processor time is added to the loss, and is not in the column of processor time.\n",
             thousands(self.requests),
             thousands(u64::from(ALIKE.keys)),
             self.pairs,
