@@ -225,7 +225,10 @@ impl Report {
              The rows of the shards' cgroup, and of two equal labs, are of two labs side by side, new ones for every pair: {0} requests\n\
              to each, in {SLICES} slices each that alternate within a second, so that a machine that changes its speed does so for both;\n\
              either lab is the watched one in half of them. The watcher's own process works in both labs' slices: its share of the\n\
-             machine's processor time is added to the loss, and is not in the column of processor time.\n",
+             machine's processor time is added to the loss, and is not in the column of processor time.\n\n\
+             What these rows do otherwise than the others: each slice opens {CONNECTIONS} connections of its own, which straight on a shard are a larger\n\
+             share of the requests, and through the gateway the shards' connections are older than the probe, which costs a look more at each\n\
+             request. A probe's own share is read in steps of 10 ms; what the shards take to answer it each second is in both labs' slices.\n",
             thousands(self.requests),
             thousands(u64::from(ALIKE.keys)),
             self.pairs,
