@@ -27,12 +27,15 @@ impl EndpointsMap {
     /// Takes the maps, with what a probe before has left in them.
     ///
     /// # Errors
-    /// When they are of another type.
+    /// When they are of another type, or what is in them cannot be read.
     pub fn new(shards: Map, changes: Map) -> Result<Self, ObjectError> {
         let shards: HashMap<_, Endpoint, u32> =
             HashMap::try_from(shards).map_err(|_| ObjectError::Missing { what: Self::NAME })?;
         let changes = Array::try_from(changes).map_err(|_| ObjectError::Missing { what: Self::CHANGES })?;
-        let watched = shards.iter().flatten().collect();
+        let watched = shards.iter().collect::<Result<_, MapError>>().map_err(|error| ObjectError::Other {
+            what: format!("the map {} cannot be read", Self::NAME),
+            reason: error.to_string(),
+        })?;
         // The probe before may have ended between the two.
         Ok(Self { shards, changes, watched, told: false })
     }

@@ -1,8 +1,13 @@
 //! A cgroup of its own, for processes whose sockets are to be told from all others: they are started in it.
 
 use anyhow::{Context, Result};
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+/// How often it is tried to remove one, and how long until the next time.
+const ATTEMPTS: u32 = 25;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// An empty cgroup below the root of cgroup v2; removed when dropped, if no process is in it then.
 pub struct Cgroup {
@@ -40,9 +45,19 @@ impl Cgroup {
 }
 
 impl Drop for Cgroup {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a drop cannot wait on a runtime, and waits half a second at most"
+    )]
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir(&self.path) {
-            eprintln!("the cgroup {} stays behind: {error}", self.path.display());
+        // A process that has been waited for may leave it a moment later.
+        for _ in 0..ATTEMPTS {
+            match fs::remove_dir(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => std::thread::sleep(PAUSE),
+                Err(error) => return eprintln!("the cgroup {} stays behind: {error}", self.path.display()),
+                Ok(()) => return,
+            }
         }
+        eprintln!("the cgroup {} stays behind: a process is in it", self.path.display());
     }
 }

@@ -107,7 +107,7 @@ mod tests {
         let cgroup = match Cgroup::create(ports) {
             Ok(cgroup) => cgroup,
             Err(error) => {
-                assert!(std::env::var_os("CI").is_none(), "{error}");
+                assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{error}");
                 println!(
                     "SKIPPED a_process_that_enters_is_in_it_and_dropping_it_takes_it_away: no cgroup: {error}"
                 );

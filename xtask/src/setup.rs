@@ -28,7 +28,8 @@ pub(crate) fn run(tree: &Tree, kernel_only: bool) -> Result<()> {
     Ok(())
 }
 
-/// Installs what is missing for `parts`. A tool of the tests or lints that can not be had is said and left out.
+/// Installs what is missing for `parts`. A tool of tests, lints or comparisons that can not be had is said
+/// and left out.
 ///
 /// # Errors
 /// When something that building or the kernel object needs can not be had; with the commands to give.
@@ -41,11 +42,16 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<()> {
     for need in &missing {
         println!("  {:<18} {}", need.package, need.why);
     }
-    if find_program("apt-get").is_none() {
-        bail!("{}", by_hand(&missing));
+    let without_apt = find_program("apt-get").is_none().then(|| by_hand(&missing));
+    let (tools, needed): (Vec<Missing>, Vec<Missing>) = missing.into_iter().partition(can_do_without);
+    if let Some(by_hand) = without_apt {
+        if !needed.is_empty() {
+            bail!("{by_hand}");
+        }
+        println!("{by_hand}\n  What needs them will say so.");
+        return Ok(());
     }
     let root = packages::root(terminal::is_interactive());
-    let (tools, needed): (Vec<Missing>, Vec<Missing>) = missing.into_iter().partition(can_do_without);
     let names = |needs: &[Missing]| needs.iter().map(|need| need.package.clone()).collect::<Vec<_>>();
     if !needed.is_empty()
         && let Err(error) = packages::install(&names(&needed), root)
