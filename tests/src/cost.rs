@@ -18,13 +18,12 @@ use std::time::Duration;
 
 use self::pairs::{Pair, Shuffle, Speed};
 use self::report::{Report, Row};
-use self::side_by_side::SLICES;
 use self::stand::{Stand, Way};
 use self::watcher::Watcher;
 
 /// What is measured on other ways than straight at a shard.
-const OTHER_WAYS: [Watcher; 4] =
-    [Watcher::Nothing, Watcher::Probe, Watcher::EqualLabs, Watcher::ProbeOnShards];
+const OTHER_WAYS: [Watcher; 5] =
+    [Watcher::Nothing, Watcher::Probe, Watcher::EqualLabs, Watcher::EmptyOnShards, Watcher::ProbeOnShards];
 
 /// How long a watcher is left alone after its start: a probe looks at all of its tables first.
 const SETTLING: Duration = Duration::from_millis(500);
@@ -38,6 +37,8 @@ pub struct Options {
     pub pairs: u32,
     /// Requests with a watcher and without, in each pair.
     pub requests: u64,
+    /// Slices of each of two labs side by side, in which these requests are sent to it; in half of them it is the watched one.
+    pub slices: u64,
     /// Determines the order of runs.
     pub seed: u64,
 }
@@ -49,7 +50,8 @@ pub struct Options {
 pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
     let load_before = report::load_average();
     // Halves and slices of it are sent.
-    let options = &Options { requests: options.requests / SLICES * SLICES, ..options.clone() };
+    let options =
+        &Options { requests: options.requests / options.slices * options.slices, ..options.clone() };
     progress("single packets through the programs");
     let packets = packets::measure()?;
     progress("shards start and warm up");
@@ -65,6 +67,7 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
         rows,
         pairs: options.pairs,
         requests: options.requests,
+        slices: options.slices,
         seed: options.seed,
         load_average: [load_before, report::load_average()],
     })

@@ -6,6 +6,9 @@ use lab_tests::program;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// Slices of each of two labs side by side: each lasts as long as the machine keeps its speed.
+const SLICES: u64 = 64;
+
 /// Nanoseconds by program, and throughput with and without the probe. Exit code 1 if it could not be measured
 #[derive(Debug, Parser)]
 struct Args {
@@ -32,7 +35,8 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<bool> {
     let programs = std::env::current_exe()?.parent().map(Path::to_path_buf).unwrap_or_default();
-    let options = Options { programs, pairs: args.pairs, requests: args.requests, seed: args.seed };
+    let options =
+        Options { programs, pairs: args.pairs, requests: args.requests, slices: SLICES, seed: args.seed };
     let report = cost::run(&options, |what| eprintln!("  {what}"))?;
     if let Some(path) = &args.markdown {
         let (pairs, requests, seed) = (args.pairs, args.requests, args.seed);

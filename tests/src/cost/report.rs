@@ -7,7 +7,7 @@ use super::generator::{ALIKE, CONNECTIONS, ZIPFIAN};
 use super::packets::Packets;
 use super::pairs::{Pair, Spread};
 use super::runs::Runs;
-use super::side_by_side::SLICES;
+use super::side_by_side::STRAIGHT;
 use super::stand::Way;
 use super::watcher::Watcher;
 use crate::accuracy::report::{date, machine, thousands};
@@ -28,6 +28,8 @@ pub struct Report {
     pub pairs: u32,
     /// Requests with a watcher and as many without, in each pair.
     pub requests: u64,
+    /// Slices of each lab, of those that are side by side.
+    pub slices: u64,
     /// Of the order of runs.
     pub seed: u64,
     /// Load of the machine before and after, over a minute.
@@ -223,16 +225,17 @@ impl Report {
              without. Processor time is that of generator, shards and\n\
              watcher for a request: less of it is left to others, and other work on the machine disturbs it less.\n\n\
              The rows of the shards' cgroup, and of two equal labs, are of two labs side by side, new ones for every pair: {0} requests\n\
-             to each, in {SLICES} slices each that alternate within a second, so that a machine that changes its speed does so for both;\n\
-             either lab is the watched one in half of them. The watcher's own process works in both labs' slices: its share of the\n\
-             machine's processor time is added to the loss, and is not in the column of processor time.\n\n\
-             What these rows do otherwise than the others: each slice opens {CONNECTIONS} connections of its own, which straight on a shard are a larger\n\
-             share of the requests, and through the gateway the shards' connections are older than the probe, which costs a look more at each\n\
-             request. A probe's own share is read in steps of 10 ms; what the shards take to answer it each second is in both labs' slices.\n",
+             to each ({STRAIGHT} times as many straight on one shard), in {4} slices each that alternate within a second, so that a\n\
+             machine that changes its speed does so for both; either lab is the watched one in half of them. The watcher's own process works in both labs' slices: its share of the\n\
+             machine's processor time is added to the loss, and is not in the column of processor time.\n\
+             As in the lab, the watcher is there before the gateway's connections to the shards. Each slice opens {CONNECTIONS} connections\n\
+             to the gateway or to the shard. A probe's own share is read in steps of 10 ms; what the shards take to answer it each second is\n\
+             in both labs' slices.\n",
             thousands(self.requests),
             thousands(u64::from(ALIKE.keys)),
             self.pairs,
-            self.seed
+            self.seed,
+            self.slices
         );
         text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::Straight));
         text.push('\n');

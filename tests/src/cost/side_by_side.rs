@@ -5,20 +5,24 @@
 //! live: so either lab is the watched one in turn, and every pair has labs of its own. A watcher's own process works in
 //! both labs' slices; so its share of the machine's processor time is added to what the slices say, which counts some of
 //! it twice, and none of it never.
+//!
+//! What is measured is the lab as it is started: the watcher is there before the gateways' connections to the shards. So
+//! either half of a pair has new gateways, and is warmed up when the watcher has begun.
 
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
 use super::pairs::{Pair, Speed};
 use super::report::Row;
-use super::stand::{OWN, Stand, cpu_seconds};
+use super::stand::{OWN, Stand, Way, cpu_seconds};
 use super::{Options, SETTLING};
 
-/// Slices of each lab in a pair; in half of them it is the watched one.
-pub const SLICES: u64 = 64;
-
 /// Slices that warm a lab up.
-const WARM_UP: u64 = 16;
+pub const WARM_UP: u64 = 16;
+
+/// So many times the requests go straight to a shard: it answers them faster, and a slice has connections of its own,
+/// which are not what is measured.
+pub const STRAIGHT: u64 = 4;
 
 /// What the slices of a pair gave.
 #[derive(Default)]
@@ -33,23 +37,26 @@ struct Found {
 /// One pair of labs, asked for the row's keys the row's way.
 pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: bool) -> Result<Pair> {
     let start = |name| Stand::start(&options.programs, name);
-    let labs = [start("one")?, start("other")?];
-    let slice = options.requests / SLICES;
-    for lab in &labs {
-        lab.saturate(row.way, slice * WARM_UP, 0)?;
-    }
-    let [one, other] = &labs;
+    let mut labs = [start("one")?, start("other")?];
+    let slice = options.requests / options.slices * if row.way == Way::Straight { STRAIGHT } else { 1 };
     let mut found = Found::default();
-    // Which is watched first is left to chance.
-    let turns = if watched_first { [(one, other), (other, one)] } else { [(other, one), (one, other)] };
-    for (half, (watched, plain)) in (0..).zip(turns) {
+    for half in 0..2 {
+        for lab in &mut labs {
+            lab.renew_gateway();
+        }
+        // Which is watched first is left to chance.
+        let [one, other] = &labs;
+        let (watched, plain) = if watched_first == (half == 0) { (one, other) } else { (other, one) };
         let watching = row.watcher.start(watched)?;
         watched.pause(SETTLING);
+        for lab in &labs {
+            lab.saturate(row.way, slice * WARM_UP, 0)?;
+        }
         let own = || watching.process().map_or(0.0, |pid| cpu_seconds(pid, OWN));
         let (began, own_before) = (Instant::now(), own());
-        for turn in 0..SLICES / 2 {
+        for turn in 0..options.slices / 2 {
             // The same keys for both, others in every turn.
-            let seed = (u64::from(round) * 2 + half) * SLICES + turn;
+            let seed = (u64::from(round) * 2 + half) * options.slices + turn;
             for is_watched in [turn.is_multiple_of(2), !turn.is_multiple_of(2)] {
                 let (lab, speeds) =
                     if is_watched { (watched, &mut found.with) } else { (plain, &mut found.without) };

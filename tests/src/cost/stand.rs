@@ -62,8 +62,9 @@ pub struct Stand {
     client: reqwest::Client,
     addrs: Vec<SocketAddr>,
     gateway_addr: SocketAddr,
+    gateway: Process,
     // They end with it, before their cgroup.
-    servers: Vec<Process>,
+    shards: Vec<Process>,
     shards_cgroup: Result<Cgroup, String>,
 }
 
@@ -83,15 +84,16 @@ impl Stand {
         let shards_cgroup =
             Cgroup::create(&format!("hot-partition-lab-{name}")).map_err(|error| format!("{error:#}"));
         let cgroup = shards_cgroup.as_ref().ok().map(Cgroup::path);
-        let mut servers: Vec<Process> = (0..SHARDS).map(|id| shard(cgroup, programs, id)).collect();
-        let addrs: Vec<SocketAddr> =
-            servers.iter_mut().map(|shard| runtime.block_on(shard.ready())).collect();
-        let settings = [("PORT", "0".to_owned()), ("SHARD_URLS", urls(&addrs))];
-        let mut gateway = Process::start_program(&programs.join("gateway"), &[], &settings);
-        let gateway_addr = runtime.block_on(gateway.ready());
-        servers.push(gateway);
-        let programs = programs.to_path_buf();
-        Ok(Self { runtime, programs, client: lab::client(), addrs, gateway_addr, servers, shards_cgroup })
+        let mut shards: Vec<Process> = (0..SHARDS).map(|id| shard(cgroup, programs, id)).collect();
+        let addrs: Vec<SocketAddr> = shards.iter_mut().map(|shard| runtime.block_on(shard.ready())).collect();
+        let (gateway, gateway_addr) = gateway(&runtime, programs, &addrs);
+        let (programs, client) = (programs.to_path_buf(), lab::client());
+        Ok(Self { runtime, programs, client, addrs, gateway_addr, gateway, shards, shards_cgroup })
+    }
+
+    /// Puts a new gateway in the place of the one there is: it has no connections to the shards yet.
+    pub fn renew_gateway(&mut self) {
+        (self.gateway, self.gateway_addr) = gateway(&self.runtime, &self.programs, &self.addrs);
     }
 
     /// The path of a program of the lab.
@@ -147,7 +149,8 @@ impl Stand {
     /// As for [`saturate`](Self::saturate).
     pub fn saturate_beside(&self, way: Way, requests: u64, other: Option<u32>, seed: u64) -> Result<Speed> {
         let cpu = || {
-            let processes = self.servers.iter().map(Process::pid).chain(other);
+            let servers = self.shards.iter().chain([&self.gateway]);
+            let processes = servers.map(Process::pid).chain(other);
             // The generator has been waited for, and counts among this process's children.
             processes.map(|pid| cpu_seconds(pid, OWN)).sum::<f64>()
                 + cpu_seconds(std::process::id(), CHILDREN)
@@ -225,6 +228,13 @@ pub(crate) fn cpu_seconds(pid: u32, places: [usize; 2]) -> f64 {
 
 fn urls(addrs: &[SocketAddr]) -> String {
     addrs.iter().map(|addr| format!("http://{addr}")).collect::<Vec<_>>().join(",")
+}
+
+fn gateway(runtime: &Runtime, programs: &Path, shards: &[SocketAddr]) -> (Process, SocketAddr) {
+    let settings = [("PORT", "0".to_owned()), ("SHARD_URLS", urls(shards))];
+    let mut gateway = Process::start_program(&programs.join("gateway"), &[], &settings);
+    let addr = runtime.block_on(gateway.ready());
+    (gateway, addr)
 }
 
 fn shard(cgroup: Option<&Path>, programs: &Path, id: usize) -> Process {

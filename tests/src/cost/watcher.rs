@@ -30,6 +30,8 @@ pub enum Watcher {
     Probe,
     /// Nothing at either of two labs: how far equal ones differ here.
     EqualLabs,
+    /// Programs that do nothing on the cgroup of one lab's shards.
+    EmptyOnShards,
     /// The probe on the cgroup of one lab's shards.
     ProbeOnShards,
     /// The probe with the kernel's statistics of its programs.
@@ -59,11 +61,12 @@ enum Tool {
 
 impl Watcher {
     /// All, in the order of the table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Nothing,
         Self::Empty,
         Self::Probe,
         Self::EqualLabs,
+        Self::EmptyOnShards,
         Self::ProbeOnShards,
         Self::ProbeWithStatistics,
         Self::Nftables,
@@ -79,6 +82,7 @@ impl Watcher {
             Self::Empty => "empty programs",
             Self::Probe => "probe",
             Self::EqualLabs => "nothing (two equal labs)",
+            Self::EmptyOnShards => "empty programs, CGROUP=the shards'",
             Self::ProbeOnShards => "probe, CGROUP=the shards'",
             Self::ProbeWithStatistics => "probe, PROGRAM_STATS=on",
             Self::Nftables => "nftables",
@@ -97,6 +101,9 @@ impl Watcher {
             }
             Self::Probe => "`probe run` as root on the four shards: requests, keys, latencies, connections",
             Self::EqualLabs => "how far two labs differ by themselves",
+            Self::EmptyOnShards => {
+                "programs that do nothing on the cgroup that one lab's shards alone are in"
+            }
             Self::ProbeOnShards => {
                 "`probe run` on the cgroup that one lab's shards alone are in, as `cargo xtask up` starts it for root: the \
                  kernel runs the programs for their packets only"
@@ -113,7 +120,7 @@ impl Watcher {
     /// Whether it watches one of two labs, and not the whole machine.
     #[must_use]
     pub const fn is_side_by_side(self) -> bool {
-        matches!(self, Self::EqualLabs | Self::ProbeOnShards)
+        matches!(self, Self::EqualLabs | Self::EmptyOnShards | Self::ProbeOnShards)
     }
 
     /// Whether it may be missing on this machine: what a user would take instead, and a cgroup for the shards where none
@@ -122,7 +129,7 @@ impl Watcher {
     pub fn may_be_missing(self, stand: &Stand) -> bool {
         match self {
             Self::Nftables | Self::Bpftrace | Self::Tcpdump => true,
-            Self::ProbeOnShards => stand.shards_cgroup().is_err(),
+            Self::EmptyOnShards | Self::ProbeOnShards => stand.shards_cgroup().is_err(),
             Self::Nothing | Self::EqualLabs | Self::Empty | Self::Probe | Self::ProbeWithStatistics => false,
         }
     }
@@ -139,6 +146,7 @@ impl Watcher {
             Self::Nothing | Self::EqualLabs => Tool::Nothing,
             Self::Empty => Tool::Empty(Empty::load()?.attach(&probe::preflight::cgroup(None)?)?),
             Self::Probe => probe(&[])?,
+            Self::EmptyOnShards => Tool::Empty(Empty::load()?.attach(stand.shards_cgroup()?)?),
             Self::ProbeOnShards => probe(&[("CGROUP", &stand.shards_cgroup()?.display().to_string())])?,
             Self::ProbeWithStatistics => probe(&[("PROGRAM_STATS", "on")])?,
             Self::Nftables => Tool::Nftables(Counters::start(&stand.ports()).map_err(|why| anyhow!(why))?),
