@@ -32,10 +32,8 @@ impl EndpointsMap {
         let shards: HashMap<_, Endpoint, u32> =
             HashMap::try_from(shards).map_err(|_| ObjectError::Missing { what: Self::NAME })?;
         let changes = Array::try_from(changes).map_err(|_| ObjectError::Missing { what: Self::CHANGES })?;
-        let watched = shards.iter().collect::<Result<_, MapError>>().map_err(|error| ObjectError::Other {
-            what: format!("the map {} cannot be read", Self::NAME),
-            reason: error.to_string(),
-        })?;
+        let watched = shards.iter().collect::<Result<_, MapError>>();
+        let watched = watched.map_err(|error| ObjectError::unreadable(Self::NAME, &error))?;
         // The probe before may have ended between the two.
         Ok(Self { shards, changes, watched, told: false })
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aya::{Ebpf, EbpfError, EbpfLoader, programs::ProgramError};
+use aya::{Ebpf, EbpfError, EbpfLoader, maps::MapError, programs::ProgramError};
 use probe_common::keys::SETS;
 use probe_common::{LAYOUT, LAYOUT_MARK, LAYOUT_MARK_PREFIX, MAX_SHARDS};
 
@@ -74,6 +74,11 @@ pub enum ObjectError {
 }
 
 impl ObjectError {
+    /// A map of the object does not give what is in it.
+    pub(crate) fn unreadable(map: &str, error: &MapError) -> Self {
+        Self::Other { what: format!("the map {map} cannot be read"), reason: error.to_string() }
+    }
+
     /// A short word for metrics and `/status`.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -26,13 +26,9 @@ impl PortsMap {
     pub fn new(map: Map) -> Result<Self, ObjectError> {
         let map: Array<_, u64> =
             Array::try_from(map).map_err(|_| ObjectError::Missing { what: Self::NAME })?;
-        let read = |error: MapError| ObjectError::Other {
-            what: format!("the map {} cannot be read", Self::NAME),
-            reason: error.to_string(),
-        };
         let mut words = BTreeMap::new();
         for place in 0..WORDS {
-            let bits = map.get(&place, 0).map_err(read)?;
+            let bits = map.get(&place, 0).map_err(|error| ObjectError::unreadable(Self::NAME, &error))?;
             if bits != 0 {
                 words.insert(place, bits);
             }

@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn a_process_that_enters_is_in_it_and_dropping_it_takes_it_away() {
-        let ports = Ports::new(61_000);
+        // Of its own, as another run of the tests may be at it.
+        let ports = Ports::new(61_000 + (std::process::id() % 4_000) as u16);
         let cgroup = match Cgroup::create(ports) {
             Ok(cgroup) => cgroup,
             Err(error) => {
@@ -118,7 +119,8 @@ mod tests {
         command.arg("/proc/self/cgroup");
         cgroup.enter(&mut command).unwrap();
         let said = process::capture(&mut command).unwrap();
-        assert!(said.lines().any(|line| line == "0::/hot-partition-lab-ports-61000"), "{said}");
+        let expected = format!("0::/hot-partition-lab-ports-{}", ports.base());
+        assert!(said.lines().any(|line| line == expected), "{said}");
         let path = cgroup.path().to_owned();
         // What an interrupted lab has left is taken.
         std::mem::forget(cgroup);
