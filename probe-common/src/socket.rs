@@ -17,7 +17,7 @@ pub struct Socket {
 }
 
 /// A shard's number as it was found once, so that it is not looked for with every packet. All zeros is not known.
-#[repr(C)]
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owner(u64);
 

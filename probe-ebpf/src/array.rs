@@ -9,11 +9,18 @@ use aya_ebpf::{
 };
 
 /// A map whose values are of type `T`, and whose keys are numbers of 32 bits.
-pub trait OfNumbers<T> {}
+///
+/// # Safety
+///
+/// It is one: [`value`] hands out pointers to `T` on that word.
+pub unsafe trait OfNumbers<T> {}
 
-impl<T> OfNumbers<T> for Array<T> {}
-impl<T> OfNumbers<T> for PerCpuArray<T> {}
-impl<T, const ENTRIES: usize> OfNumbers<T> for btf_maps::Array<T, ENTRIES> {}
+// SAFETY: what these types are.
+unsafe impl<T> OfNumbers<T> for Array<T> {}
+// SAFETY: the same.
+unsafe impl<T> OfNumbers<T> for PerCpuArray<T> {}
+// SAFETY: the same.
+unsafe impl<T, const ENTRIES: usize> OfNumbers<T> for btf_maps::Array<T, ENTRIES> {}
 
 /// The value at `index`: this CPU's, where each has its own. aya's own functions put 32 bits on the stack, which the verifier
 /// of 6.1 refuses to processes without CAP_PERFMON where 64 have been.

@@ -100,7 +100,7 @@ fn try_egress(context: &SkBuffContext) -> Option<()> {
         Some(storage) => {
             let shard = shard::of_packet(context, &packet, End::Source, Some(storage))?;
             if packet.payload_length > 0 {
-                requests::answered(storage.as_ptr(), shard);
+                requests::answered(context, storage.as_ptr(), shard);
             }
             shard
         }

@@ -108,14 +108,14 @@ fn of_socket<const STEPS_A_CALL: u32>(
 
 /// Remembers that an answer's bytes went out.
 #[inline(always)]
-pub fn answered(storage: *mut Socket, shard: u32) {
+pub fn answered(context: &SkBuffContext, storage: *mut Socket, shard: u32) {
     // SAFETY: a socket's storage lives as long as the program runs.
     let stream = unsafe { &raw mut (*storage).stream };
     // SAFETY: the same storage. One aligned word, written by egress alone but for the reset in `Stream`, which may
     // come a packet early or late without harm.
     unsafe { (&raw mut (*stream).answered).write_volatile(1) };
     // SAFETY: the same storage.
-    unsafe { latency::answered(shard, stream) };
+    unsafe { latency::answered(context, shard, stream) };
 }
 
 #[inline(always)]

@@ -14,7 +14,7 @@ use probe_common::{
 };
 
 use crate::{
-    array,
+    array, atomic,
     packet::{End, Packet},
 };
 
@@ -40,16 +40,19 @@ pub fn of_packet(
     end: End,
     storage: Option<NonNull<Socket>>,
 ) -> Option<u32> {
+    let Some(storage) = storage else { return find(&packet.at(context, end)?) };
     // Before the look into `SHARDS`: user space moves it after a change there, so that what was found too early is void.
     // SAFETY: a number that user space replaces as a whole.
     let changes = unsafe { array::value(&CHANGES, 0)?.read_volatile() };
-    let Some(storage) = storage else { return find(&packet.at(context, end)?) };
     // SAFETY: a word of a socket's storage, which says itself how long it holds.
     let owner = unsafe { &raw mut (*storage.as_ptr()).owner };
     // SAFETY: the same.
     if let Some(shard) = unsafe { owner.read_volatile() }.shard(changes) {
         return Some(shard);
     }
+    // An exchange, as a processor that reorders reads does not move them across it.
+    // SAFETY: the same.
+    unsafe { atomic::exchange(owner.cast(), 0) };
     let shard = find(&packet.at(context, end)?)?;
     // SAFETY: the same.
     unsafe { owner.write_volatile(Owner::found(shard, changes)) };
