@@ -226,8 +226,9 @@ impl Report {
              watcher for a request: less of it is left to others, and other work on the machine disturbs it less.\n\n\
              The rows of the shards' cgroup, and of two equal labs, are of two labs side by side, new ones for every pair: {0} requests\n\
              to each ({STRAIGHT} times as many straight on one shard), in {4} slices each that alternate within a second, so that a\n\
-             machine that changes its speed does so for both; either lab is the watched one in half of them. The watcher's own process works in both labs' slices: its share of the\n\
-             machine's processor time is added to the loss, and is not in the column of processor time.\n\
+             machine that changes its speed does so for both; either lab is the watched one in half of them. The watcher's own process\n\
+             works in both labs' slices: its share of the machine's processor time is added to the loss, and is not in the column of\n\
+             processor time.\n\n\
              As in the lab, the watcher is there before the gateway's connections to the shards. Each slice opens {CONNECTIONS} connections\n\
              to the gateway or to the shard. A probe's own share is read in steps of 10 ms; what the shards take to answer it each second is\n\
              in both labs' slices.\n",

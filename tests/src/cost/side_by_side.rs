@@ -18,7 +18,7 @@ use super::stand::{OWN, Stand, Way, cpu_seconds};
 use super::{Options, SETTLING};
 
 /// Slices that warm a lab up.
-pub const WARM_UP: u64 = 16;
+const WARM_UP: u64 = 16;
 
 /// So many times the requests go straight to a shard: it answers them faster, and a slice has connections of its own,
 /// which are not what is measured.
@@ -41,8 +41,8 @@ pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: 
     let slice = options.requests / options.slices * if row.way == Way::Straight { STRAIGHT } else { 1 };
     let mut found = Found::default();
     for half in 0..2 {
-        for lab in &mut labs {
-            lab.renew_gateway();
+        if half > 0 {
+            labs.iter_mut().for_each(Stand::renew_gateway);
         }
         // Which is watched first is left to chance.
         let [one, other] = &labs;
