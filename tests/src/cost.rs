@@ -25,6 +25,9 @@ use self::watcher::Watcher;
 const OTHER_WAYS: [Watcher; 5] =
     [Watcher::Nothing, Watcher::Probe, Watcher::EqualLabs, Watcher::EmptyOnShards, Watcher::ProbeOnShards];
 
+/// What is measured with k6's load.
+const K6_WATCHERS: [Watcher; 2] = [Watcher::EqualLabs, Watcher::ProbeOnShards];
+
 /// How long a watcher is left alone after its start: a probe looks at all of its tables first.
 const SETTLING: Duration = Duration::from_millis(500);
 
@@ -58,7 +61,7 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
     let stand = Stand::start(&options.programs, "shards")?;
     stand.warm_up(options.requests)?;
     progress("the programs' runs under load");
-    let measured = Way::ALL.into_iter().map(|way| runs::measure(&stand, way, options.requests));
+    let measured = Way::BY_LOAD.into_iter().map(|way| runs::measure(&stand, way, options.requests));
     let runs = measured.collect::<Result<_>>()?;
     let rows = all_pairs(&stand, options, &progress)?;
     Ok(Report {
@@ -78,7 +81,8 @@ fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Resu
     let straight = Watcher::ALL.into_iter().map(|watcher| Row::new(watcher, Way::Straight));
     let others = [Way::Gateway, Way::Lab];
     let others = others.into_iter().flat_map(|way| OTHER_WAYS.map(|watcher| Row::new(watcher, way)));
-    let mut rows: Vec<Row> = straight.chain(others).collect();
+    let k6 = K6_WATCHERS.map(|watcher| Row::new(watcher, Way::K6));
+    let mut rows: Vec<Row> = straight.chain(others).chain(k6).collect();
     let mut shuffle = Shuffle::new(options.seed);
     for round in 0..options.pairs {
         let mut order: Vec<usize> = (0..rows.len()).collect();
@@ -104,11 +108,13 @@ fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Resu
                     row.pairs.push(pair);
                 }
                 // Then its row says so.
-                Err(error) if row.pairs.is_empty() && row.watcher.may_be_missing(stand) => {
-                    progress(&format!("{}: {error:#}", row.watcher.name()));
+                Err(error) if row.pairs.is_empty() && row.may_be_missing(stand) => {
+                    progress(&format!("{}, {}: {error:#}", row.watcher.name(), row.way.name()));
                     row.absent = Some(format!("{error:#}"));
                 }
-                Err(error) => return Err(error.context(row.watcher.name())),
+                Err(error) => {
+                    return Err(error.context(format!("{}, {}", row.watcher.name(), row.way.name())));
+                }
             }
         }
     }

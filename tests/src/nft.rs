@@ -75,7 +75,7 @@ fn nft(args: &[&str], input: &str) -> Result<String, String> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|err| format!("nft cannot be run: {err}"))?;
+        .map_err(|err| format!("nft cannot be run ({err}): apt-get install nftables"))?;
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(input.as_bytes()).map_err(|err| err.to_string())?;
     }

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use crate::packages::Part;
 use crate::process::{self, cargo};
 use crate::tree::Tree;
-use crate::{build_ebpf, setup, suite};
+use crate::{build_ebpf, k6, setup, suite};
 
 /// What can be measured.
 #[derive(Debug, Subcommand)]
@@ -120,7 +120,8 @@ fn keys(tree: &Tree, draws: u64, markdown: Option<&Path>) -> Result<ExitCode> {
 }
 
 fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
-    setup::ensure(&[Part::Build, Part::Kernel, Part::Tests, Part::Peers])?;
+    setup::ensure(&[Part::Build, Part::Kernel, Part::Tests, Part::Peers, Part::LoadTool])?;
+    k6::ensure_if_possible(tree)?;
     build_ebpf::run(tree)?;
     let programs = [
         ("probe", "probe"),

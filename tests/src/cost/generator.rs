@@ -1,4 +1,4 @@
-//! The load generator at full speed.
+//! The load generators at full speed.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -45,4 +45,36 @@ pub fn saturate(load: &Path, target: [&str; 2], requests: u64, draws: Draws, see
         bail!("of {requests} requests {} were answered, {} failed", report["answered"], report["errors"]);
     }
     report["achieved_per_second"].as_f64().context("no rate in the generator's report")
+}
+
+/// The same by k6, the program at this path, to a gateway; always of [`ZIPFIAN`].
+///
+/// # Errors
+/// When k6 fails, or one request does.
+pub fn saturate_by_k6(k6: &Path, gateway: &str, requests: u64, seed: u64) -> Result<f64> {
+    let output = Command::new(k6)
+        .args(["run", "--quiet", "--no-usage-report", concat!(env!("CARGO_MANIFEST_DIR"), "/src/cost/k6.js")])
+        .env("BASE_URL", gateway)
+        .env("CONNECTIONS", CONNECTIONS.to_string())
+        .env("KEYS", ZIPFIAN.keys.to_string())
+        .env("REQUESTS", requests.to_string())
+        .env("SEED", seed.to_string())
+        .stdin(Stdio::null())
+        .output()
+        .context("k6 cannot be run")?;
+    if !output.status.success() {
+        bail!("k6: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let report: Value = serde_json::from_slice(&output.stdout).context("what k6 reports")?;
+    if report["failed"] != 0 || report["answered"] != requests {
+        bail!(
+            "of {requests} requests by k6 {} were answered, {} failed",
+            report["answered"],
+            report["failed"]
+        );
+    }
+    let seconds =
+        report["seconds"].as_f64().filter(|seconds| *seconds > 0.0).context("no time in k6's report")?;
+    #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+    Ok(requests as f64 / seconds)
 }

@@ -7,8 +7,8 @@ use super::generator::{ALIKE, CONNECTIONS, ZIPFIAN};
 use super::packets::Packets;
 use super::pairs::{Pair, Spread};
 use super::runs::Runs;
-use super::side_by_side::STRAIGHT;
-use super::stand::Way;
+use super::side_by_side::{K6, STRAIGHT};
+use super::stand::{Stand, Way};
 use super::watcher::Watcher;
 use crate::accuracy::report::{date, machine, thousands};
 
@@ -56,6 +56,12 @@ impl Row {
     #[must_use]
     pub const fn new(watcher: Watcher, way: Way) -> Self {
         Self { watcher, way, pairs: Vec::new(), counted: Vec::new(), absent: None }
+    }
+
+    /// Whether it may be that this cannot be measured on this machine.
+    #[must_use]
+    pub fn may_be_missing(&self, stand: &Stand) -> bool {
+        self.watcher.may_be_missing(stand) || self.way == Way::K6 && stand.k6().is_err()
     }
 
     /// Of the losses.
@@ -115,17 +121,22 @@ const RUN_HEADINGS: [&str; 4] = ["program", "runs a request", "ns a run", "ns a 
 const PACKET_HEADINGS: [&str; 5] = ["program", "packet", "runs a call", "ns a run", "with statistics"];
 
 impl Report {
-    /// The probe's own lines, two for each way that requests take: whether it costs as little as is asked for.
+    /// The probe's own lines, one or two for each way that requests take: whether it costs as little as is asked for.
     #[must_use]
     pub fn verdicts(&self) -> Vec<String> {
         let probes = [Watcher::Probe, Watcher::ProbeOnShards];
-        Way::ALL.into_iter().flat_map(|way| probes.map(|probe| self.verdict(way, probe))).collect()
+        let rows = Way::ALL.into_iter().flat_map(|way| probes.map(|probe| self.row(way, probe)));
+        rows.flatten().map(|row| self.verdict(row)).collect()
     }
 
-    fn verdict(&self, way: Way, probe: Watcher) -> String {
+    fn row(&self, way: Way, watcher: Watcher) -> Option<&Row> {
+        self.rows.iter().find(|row| row.watcher == watcher && row.way == way)
+    }
+
+    fn verdict(&self, row: &Row) -> String {
+        let (way, probe) = (row.way, row.watcher);
         let what = format!("{}, {}", way.name(), probe.name());
-        let row = |watcher| self.rows.iter().find(|row| row.watcher == watcher && row.way == way);
-        let Some(loss) = row(probe).and_then(Row::loss) else {
+        let Some(loss) = row.loss() else {
             return format!("{what}: not measured");
         };
         let verdict = if loss.median <= ASKED_FOR { "HOLDS" } else { "DOES NOT HOLD" };
@@ -137,34 +148,39 @@ impl Report {
             percent(loss.upper),
             percent(ASKED_FOR),
         );
-        if probe.is_side_by_side()
-            && let Some(own) = row(probe).and_then(Row::own_share)
-        {
-            let _ = write!(text, "; the {} of its own process are in it", percent(own));
-        }
-        let equal = if probe.is_side_by_side() { Watcher::EqualLabs } else { Watcher::Nothing };
-        if let Some(nothing) = row(equal).and_then(Row::loss) {
+        let (nothing, equal) = if probe.is_side_by_side() {
+            if let Some(own) = row.own_share() {
+                let _ = write!(text, "; the {} of its own process are in it", percent(own));
+            }
+            if let Some(cpu) = row.cpu_without() {
+                let _ =
+                    write!(text, "; a request takes {cpu:.0} µs of processor time, the generator's in it");
+            }
+            (Watcher::EqualLabs, "two equal labs")
+        } else {
+            (Watcher::Nothing, "two equal runs")
+        };
+        if let Some(nothing) = self.row(way, nothing).and_then(Row::loss) {
+            let (median, lower, upper) = (nothing.median, nothing.lower, nothing.upper);
             let _ = write!(
                 text,
-                "; {} differ by {} (quartiles {} … {})",
-                if probe.is_side_by_side() { "two equal labs" } else { "two equal runs" },
-                percent(nothing.median),
-                percent(nothing.lower),
-                percent(nothing.upper)
+                "; {equal} differ by {} (quartiles {} … {})",
+                percent(median),
+                percent(lower),
+                percent(upper)
             );
         }
         if probe == Watcher::Probe
-            && let Some(share) = self.share(way)
+            && let Some(share) = self.share(row)
         {
             let _ = write!(text, "; {share}");
         }
         text
     }
 
-    /// What the programs take of a request's processor time.
-    fn share(&self, way: Way) -> Option<String> {
-        let runs = self.runs.iter().find(|runs| runs.way == way)?;
-        let row = self.rows.iter().find(|row| row.watcher == Watcher::Probe && row.way == way)?;
+    /// What the programs take of a request's processor time, on the way of the probe's row.
+    fn share(&self, row: &Row) -> Option<String> {
+        let runs = self.runs.iter().find(|runs| runs.way == row.way)?;
         let (all, cpu) = (runs.nanoseconds_a_request(), row.cpu_without()?);
         let of_cpu = |nanoseconds: f64| percent(nanoseconds / (cpu * 1_000.0));
         let Some(statistics) = self.packets.statistics() else {
@@ -259,6 +275,13 @@ impl Report {
             thousands(u64::from(ZIPFIAN.keys))
         );
         text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::Lab));
+        let _ = writeln!(
+            text,
+            "\n## Throughput through the gateway by k6, the lab's keys\n\nThe same asked for by k6, by as many users as there were \
+             connections: as the\nlab's scripts ask, but as fast as they are answered. k6 takes most of the processors itself; a lab that it drives \
+             on the same machine\nloses this much.\n{K6} times fewer requests, in {K6} times fewer slices; warmed up by `load saturate`.\n"
+        );
+        text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::K6));
         text.push_str("\n## Nanoseconds by request\n");
         for runs in &self.runs {
             let _ = writeln!(text, "\n{}, {} requests:\n", runs.way.name(), thousands(runs.requests));

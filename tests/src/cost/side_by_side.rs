@@ -24,6 +24,9 @@ const WARM_UP: u64 = 16;
 /// which are not what is measured.
 pub const STRAIGHT: u64 = 4;
 
+/// So many times fewer come by k6, in so many times fewer slices: it takes that much longer for each.
+pub const K6: u64 = 4;
+
 /// What the slices of a pair gave.
 #[derive(Default)]
 struct Found {
@@ -39,6 +42,11 @@ pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: 
     let start = |name| Stand::start(&options.programs, name);
     let mut labs = [start("one")?, start("other")?];
     let slice = options.requests / options.slices * if row.way == Way::Straight { STRAIGHT } else { 1 };
+    let (slices, warming) = match row.way {
+        // Half of them for either half of the pair.
+        Way::K6 => ((options.slices / K6).max(2), Way::Lab),
+        way => (options.slices, way),
+    };
     let mut found = Found::default();
     for half in 0..2 {
         if half > 0 {
@@ -50,13 +58,13 @@ pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: 
         let watching = row.watcher.start(watched)?;
         watched.pause(SETTLING);
         for lab in &labs {
-            lab.saturate(row.way, slice * WARM_UP, 0)?;
+            lab.saturate(warming, slice * WARM_UP, 0)?;
         }
         let own = || watching.process().map_or(0.0, |pid| cpu_seconds(pid, OWN));
         let (began, own_before) = (Instant::now(), own());
-        for turn in 0..options.slices / 2 {
+        for turn in 0..slices / 2 {
             // The same keys for both, others in every turn.
-            let seed = (u64::from(round) * 2 + half) * options.slices + turn;
+            let seed = (u64::from(round) * 2 + half) * slices + turn;
             for is_watched in [turn.is_multiple_of(2), !turn.is_multiple_of(2)] {
                 let (lab, speeds) =
                     if is_watched { (watched, &mut found.with) } else { (plain, &mut found.without) };

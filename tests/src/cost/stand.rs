@@ -10,9 +10,10 @@ use std::process::Command;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-use super::generator::{ALIKE, Draws, ZIPFIAN, saturate};
+use super::generator::{ALIKE, Draws, ZIPFIAN, saturate, saturate_by_k6};
 use super::pairs::Speed;
 use crate::cgroup::Cgroup;
+use crate::k6;
 use crate::lab::{self, SHARDS};
 use crate::process::Process;
 
@@ -29,11 +30,16 @@ pub enum Way {
     Gateway,
     /// The same with the keys of the lab's scenario `zipfian` instead of many that are read alike.
     Lab,
+    /// The same asked for by k6, which takes more of the processors than all that it asks.
+    K6,
 }
 
 impl Way {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Straight, Self::Gateway, Self::Lab];
+    pub const ALL: [Self; 4] = [Self::Straight, Self::Gateway, Self::Lab, Self::K6];
+
+    /// Those of the lab's own generator.
+    pub const BY_LOAD: [Self; 3] = [Self::Straight, Self::Gateway, Self::Lab];
 
     /// As tables say it.
     #[must_use]
@@ -42,6 +48,7 @@ impl Way {
             Self::Straight => "straight on one shard",
             Self::Gateway => "through the gateway",
             Self::Lab => "through the gateway, the lab's keys",
+            Self::K6 => "through the gateway by k6, the lab's keys",
         }
     }
 
@@ -49,7 +56,7 @@ impl Way {
     const fn draws(self) -> Draws {
         match self {
             Self::Straight | Self::Gateway => ALIKE,
-            Self::Lab => ZIPFIAN,
+            Self::Lab | Self::K6 => ZIPFIAN,
         }
     }
 }
@@ -116,6 +123,15 @@ impl Stand {
         self.shards_cgroup.as_ref().map(Cgroup::path).map_err(|why| anyhow!("{why}"))
     }
 
+    /// k6.
+    ///
+    /// # Errors
+    /// When it is not installed.
+    pub fn k6(&self) -> Result<PathBuf> {
+        let found = self.programs.parent().and_then(k6::find);
+        found.context("k6 is not installed: `cargo xtask bench cost` installs it where there is a Python")
+    }
+
     /// The shards' addresses, as `SHARD_URLS` wants them.
     #[must_use]
     pub fn urls(&self) -> String {
@@ -127,7 +143,7 @@ impl Stand {
     /// # Errors
     /// As for [`saturate`](Self::saturate).
     pub fn warm_up(&self, requests: u64) -> Result<()> {
-        for way in Way::ALL {
+        for way in Way::BY_LOAD {
             for seed in 0..3 {
                 self.saturate(way, requests, seed)?;
             }
@@ -167,6 +183,10 @@ impl Stand {
         let (option, addr) = match way {
             Way::Straight => ("--shard-urls", first),
             Way::Gateway | Way::Lab => ("--gateway", &self.gateway_addr),
+            Way::K6 => {
+                let gateway = format!("http://{}", self.gateway_addr);
+                return saturate_by_k6(&self.k6()?, &gateway, requests, seed);
+            }
         };
         saturate(&self.program("load"), [option, &format!("http://{addr}")], requests, way.draws(), seed)
     }
