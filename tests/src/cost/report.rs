@@ -279,7 +279,7 @@ impl Report {
             text,
             "\n## Throughput through the gateway by k6, the lab's keys\n\nThe same asked for by k6, by as many users as there were \
              connections: as the\nlab's scripts ask, but as fast as they are answered. k6 takes most of the processors itself; a lab that it drives \
-             on the same machine\nloses this much.\n{K6} times fewer requests, in {K6} times fewer slices; warmed up by `load saturate`.\n"
+             on the same machine\nloses this much.\nAs many requests, in {K6} times fewer slices; warmed up by `load saturate`.\n"
         );
         text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::K6));
         text.push_str("\n## Nanoseconds by request\n");

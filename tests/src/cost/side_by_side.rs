@@ -24,7 +24,7 @@ const WARM_UP: u64 = 16;
 /// which are not what is measured.
 pub const STRAIGHT: u64 = 4;
 
-/// So many times fewer come by k6, in so many times fewer slices: it takes that much longer for each.
+/// So many times fewer slices are by k6, each of as many times more requests: it takes a third of a second to start.
 pub const K6: u64 = 4;
 
 /// What the slices of a pair gave.
@@ -42,10 +42,14 @@ pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: 
     let start = |name| Stand::start(&options.programs, name);
     let mut labs = [start("one")?, start("other")?];
     let slice = options.requests / options.slices * if row.way == Way::Straight { STRAIGHT } else { 1 };
-    let (slices, warming) = match row.way {
-        // Half of them for either half of the pair.
-        Way::K6 => ((options.slices / K6).max(2), Way::Lab),
-        way => (options.slices, way),
+    let warm_up = slice * WARM_UP;
+    let (slices, slice, warming) = match row.way {
+        Way::K6 => {
+            // Half of them for either half of the pair.
+            let slices = (options.slices / K6).max(2);
+            (slices, options.requests / slices, Way::Lab)
+        }
+        way => (options.slices, slice, way),
     };
     let mut found = Found::default();
     for half in 0..2 {
@@ -58,7 +62,7 @@ pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: 
         let watching = row.watcher.start(watched)?;
         watched.pause(SETTLING);
         for lab in &labs {
-            lab.saturate(warming, slice * WARM_UP, 0)?;
+            lab.saturate(warming, warm_up, 0)?;
         }
         let own = || watching.process().map_or(0.0, |pid| cpu_seconds(pid, OWN));
         let (began, own_before) = (Instant::now(), own());

@@ -44,7 +44,6 @@ fn what_the_probe_costs_is_measured_or_said_to_be_missing() {
         let expected = match (row.watcher, row.way) {
             (Watcher::Probe, _) => "60 requests",
             (_, Way::Straight) => "2,160 requests",
-            (_, Way::K6) => "510 requests",
             _ => "540 requests",
         };
         assert_eq!(row.counted, [expected; 2], "{row:?}");
