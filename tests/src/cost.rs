@@ -34,8 +34,10 @@ const SETTLING: Duration = Duration::from_millis(500);
 /// What is measured, and how long.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where `shard`, `load` and `probe` are.
+    /// Where `shard`, `gateway`, `load` and `probe` are.
     pub programs: PathBuf,
+    /// k6, if there is one.
+    pub k6: Option<PathBuf>,
     /// Pairs of runs for each watcher.
     pub pairs: u32,
     /// Requests with a watcher and without, in each pair.
@@ -58,12 +60,13 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
     progress("single packets through the programs");
     let packets = packets::measure()?;
     progress("shards start and warm up");
-    let stand = Stand::start(&options.programs, "shards")?;
+    let stand = Stand::start(options, "shards")?;
     stand.warm_up(options.requests)?;
     progress("the programs' runs under load");
-    let measured = Way::BY_LOAD.into_iter().map(|way| runs::measure(&stand, way, options.requests));
+    let measured = Way::OF_OWN_GENERATOR.into_iter().map(|way| runs::measure(&stand, way, options.requests));
     let runs = measured.collect::<Result<_>>()?;
-    let rows = all_pairs(&stand, options, &progress)?;
+    let k6 = generator::k6_version(options.k6.as_deref()).map_err(|error| format!("{error:#}"));
+    let rows = all_pairs(&stand, options, k6.as_ref().err(), &progress)?;
     Ok(Report {
         packets,
         runs,
@@ -72,16 +75,23 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
         requests: options.requests,
         slices: options.slices,
         seed: options.seed,
+        k6: k6.ok(),
         load_average: [load_before, report::load_average()],
     })
 }
 
-/// Every round has one pair of each watcher, in an order of its own, so that a disturbance meets all of them.
-fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Result<Vec<Row>> {
+/// Every round has one pair of each watcher, in an order of its own, so that a disturbance meets all of them. `no_k6` says why
+/// there is none.
+fn all_pairs(
+    stand: &Stand,
+    options: &Options,
+    no_k6: Option<&String>,
+    progress: &impl Fn(&str),
+) -> Result<Vec<Row>> {
     let straight = Watcher::ALL.into_iter().map(|watcher| Row::new(watcher, Way::Straight));
     let others = [Way::Gateway, Way::Lab];
     let others = others.into_iter().flat_map(|way| OTHER_WAYS.map(|watcher| Row::new(watcher, way)));
-    let k6 = K6_WATCHERS.map(|watcher| Row::new(watcher, Way::K6));
+    let k6 = K6_WATCHERS.map(|watcher| Row { absent: no_k6.cloned(), ..Row::new(watcher, Way::K6) });
     let mut rows: Vec<Row> = straight.chain(others).chain(k6).collect();
     let mut shuffle = Shuffle::new(options.seed);
     for round in 0..options.pairs {
@@ -108,7 +118,7 @@ fn all_pairs(stand: &Stand, options: &Options, progress: &impl Fn(&str)) -> Resu
                     row.pairs.push(pair);
                 }
                 // Then its row says so.
-                Err(error) if row.pairs.is_empty() && row.may_be_missing(stand) => {
+                Err(error) if row.pairs.is_empty() && row.watcher.may_be_missing(stand) => {
                     progress(&format!("{}, {}: {error:#}", row.watcher.name(), row.way.name()));
                     row.absent = Some(format!("{error:#}"));
                 }

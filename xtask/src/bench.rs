@@ -132,6 +132,9 @@ fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
     ];
     process::build_release(tree, &programs)?;
     let mut cost = suite::as_root(tree, "cost", "loads the probe's programs")?;
+    if let Some(k6) = k6::find(tree) {
+        cost.arg("--k6").arg(k6);
+    }
     for (option, number) in
         [("--pairs", u64::from(request.pairs)), ("--requests", request.requests), ("--seed", request.seed)]
     {

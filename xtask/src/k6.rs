@@ -107,7 +107,7 @@ pub(crate) fn ensure(tree: &Tree) -> Result<PathBuf> {
     python::install(tree, "k6", VERSION, "k6")
 }
 
-/// The same where nothing but tests needs it: says why it cannot be had.
+/// The same where what needs it says so by itself: says why it cannot be had.
 ///
 /// # Errors
 /// Only when a signal interrupts it.

@@ -21,6 +21,9 @@ struct Args {
     /// Determines the order of runs
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
+    /// k6, to measure with its load too
+    #[arg(long, value_name = "FILE")]
+    k6: Option<PathBuf>,
     /// Write all figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -35,8 +38,14 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<bool> {
     let programs = std::env::current_exe()?.parent().map(Path::to_path_buf).unwrap_or_default();
-    let options =
-        Options { programs, pairs: args.pairs, requests: args.requests, slices: SLICES, seed: args.seed };
+    let options = Options {
+        programs,
+        k6: args.k6.clone(),
+        pairs: args.pairs,
+        requests: args.requests,
+        slices: SLICES,
+        seed: args.seed,
+    };
     let report = cost::run(&options, |what| eprintln!("  {what}"))?;
     if let Some(path) = &args.markdown {
         let (pairs, requests, seed) = (args.pairs, args.requests, args.seed);

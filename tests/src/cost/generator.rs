@@ -47,6 +47,21 @@ pub fn saturate(load: &Path, target: [&str; 2], requests: u64, draws: Draws, see
     report["achieved_per_second"].as_f64().context("no rate in the generator's report")
 }
 
+/// What k6 says of its version.
+///
+/// # Errors
+/// When there is none, or it does not run; the text says which.
+pub fn k6_version(k6: Option<&Path>) -> Result<String> {
+    let k6 = k6.context("k6 is not installed, and `cargo xtask bench cost` could not install it")?;
+    let output = Command::new(k6).arg("version").stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("{} cannot be run", k6.display()))?;
+    if !output.status.success() {
+        bail!("{} version: {}", k6.display(), first_line(&output.stderr));
+    }
+    // Behind it stands what it was built with.
+    Ok(first_line(&output.stdout).split(" (").next().unwrap_or_default().to_owned())
+}
+
 /// The same by k6, the program at this path, to a gateway; always of [`ZIPFIAN`].
 ///
 /// # Errors
@@ -54,21 +69,26 @@ pub fn saturate(load: &Path, target: [&str; 2], requests: u64, draws: Draws, see
 pub fn saturate_by_k6(k6: &Path, gateway: &str, requests: u64, seed: u64) -> Result<f64> {
     let output = Command::new(k6)
         .args(["run", "--quiet", "--no-usage-report", concat!(env!("CARGO_MANIFEST_DIR"), "/src/cost/k6.js")])
+        // Settings of its own, or of the lab's scripts, would change what is measured.
+        .env_clear()
         .env("BASE_URL", gateway)
         .env("CONNECTIONS", CONNECTIONS.to_string())
         .env("KEYS", ZIPFIAN.keys.to_string())
+        .env("DISTRIBUTION", ZIPFIAN.distribution)
         .env("REQUESTS", requests.to_string())
         .env("SEED", seed.to_string())
         .stdin(Stdio::null())
         .output()
         .context("k6 cannot be run")?;
+    let said = first_line(&output.stderr);
     if !output.status.success() {
-        bail!("k6: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!("k6: {said}");
     }
-    let report: Value = serde_json::from_slice(&output.stdout).context("what k6 reports")?;
+    let report: Value =
+        serde_json::from_slice(&output.stdout).with_context(|| format!("k6 reports nothing: {said}"))?;
     if report["failed"] != 0 || report["answered"] != requests {
         bail!(
-            "of {requests} requests by k6 {} were answered, {} failed",
+            "of {requests} requests by k6 {} were answered, {} failed: {said}",
             report["answered"],
             report["failed"]
         );
@@ -77,4 +97,8 @@ pub fn saturate_by_k6(k6: &Path, gateway: &str, requests: u64, seed: u64) -> Res
         report["seconds"].as_f64().filter(|seconds| *seconds > 0.0).context("no time in k6's report")?;
     #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
     Ok(requests as f64 / seconds)
+}
+
+fn first_line(said: &[u8]) -> String {
+    String::from_utf8_lossy(said).lines().next().unwrap_or_default().to_owned()
 }

@@ -7,8 +7,8 @@ use super::generator::{ALIKE, CONNECTIONS, ZIPFIAN};
 use super::packets::Packets;
 use super::pairs::{Pair, Spread};
 use super::runs::Runs;
-use super::side_by_side::{K6, STRAIGHT};
-use super::stand::{Stand, Way};
+use super::side_by_side::{K6_FEWER, STRAIGHT, processors};
+use super::stand::Way;
 use super::watcher::Watcher;
 use crate::accuracy::report::{date, machine, thousands};
 
@@ -32,6 +32,8 @@ pub struct Report {
     pub slices: u64,
     /// Of the order of runs.
     pub seed: u64,
+    /// Which k6, if there was one.
+    pub k6: Option<String>,
     /// Load of the machine before and after, over a minute.
     pub load_average: [String; 2],
 }
@@ -58,12 +60,6 @@ impl Row {
         Self { watcher, way, pairs: Vec::new(), counted: Vec::new(), absent: None }
     }
 
-    /// Whether it may be that this cannot be measured on this machine.
-    #[must_use]
-    pub fn may_be_missing(&self, stand: &Stand) -> bool {
-        self.watcher.may_be_missing(stand) || self.way == Way::K6 && stand.k6().is_err()
-    }
-
     /// Of the losses.
     #[must_use]
     pub fn loss(&self) -> Option<Spread> {
@@ -86,23 +82,30 @@ impl Row {
         Some(Spread::of(self.pairs.iter().map(|pair| pair.without.cpu_microseconds).collect())?.median)
     }
 
+    /// Requests a second without the watcher.
+    fn per_second_without(&self) -> Option<f64> {
+        Some(Spread::of(self.pairs.iter().map(|pair| pair.without.per_second).collect())?.median)
+    }
+
+    fn not_measured(&self) -> String {
+        format!("not measured: {}", self.absent.as_deref().unwrap_or("no pair"))
+    }
+
     fn cells(&self) -> [String; 7] {
         let name = self.watcher.name().to_owned();
         let (Some(loss), Some(cpu)) = (self.loss(), self.more_cpu()) else {
             let mut cells = [const { String::new() }; 7].map(|_| "–".to_owned());
-            let why = self.absent.as_deref().unwrap_or("no pair");
             cells[0] = name;
-            cells[6] = format!("not measured: {why}");
+            cells[6] = self.not_measured();
             return cells;
         };
-        let without = Spread::of(self.pairs.iter().map(|pair| pair.without.per_second).collect());
         [
             name,
             percent(loss.median),
             format!("{} … {}", percent(loss.lower), percent(loss.upper)),
             format!("{} … {}", percent(loss.least), percent(loss.most)),
             format!("{} ({} … {})", percent(cpu.median), percent(cpu.lower), percent(cpu.upper)),
-            without.map_or_else(|| "–".to_owned(), |spread| thousands(spread.median as u64)),
+            self.per_second_without().map_or_else(|| "–".to_owned(), |rate| thousands(rate as u64)),
             self.counted.last().cloned().unwrap_or_default(),
         ]
     }
@@ -137,7 +140,7 @@ impl Report {
         let (way, probe) = (row.way, row.watcher);
         let what = format!("{}, {}", way.name(), probe.name());
         let Some(loss) = row.loss() else {
-            return format!("{what}: not measured");
+            return format!("{what}: {}", row.not_measured());
         };
         let verdict = if loss.median <= ASKED_FOR { "HOLDS" } else { "DOES NOT HOLD" };
         let mut text = format!(
@@ -148,26 +151,32 @@ impl Report {
             percent(loss.upper),
             percent(ASKED_FOR),
         );
-        let (nothing, equal) = if probe.is_side_by_side() {
-            if let Some(own) = row.own_share() {
-                let _ = write!(text, "; the {} of its own process are in it", percent(own));
-            }
-            if let Some(cpu) = row.cpu_without() {
-                let _ =
-                    write!(text, "; a request takes {cpu:.0} µs of processor time, the generator's in it");
-            }
+        if probe.is_side_by_side()
+            && let Some(own) = row.own_share()
+        {
+            let _ = write!(text, "; the {} of its own process are in it", percent(own));
+        }
+        if way == Way::K6
+            && let (Some(cpu), Some(rate)) = (row.cpu_without(), row.per_second_without())
+        {
+            let all = processors() * 1e6 / rate;
+            let _ = write!(
+                text,
+                "; of the {all:.0} µs that the processors have for a request gateway and shards take {cpu:.0}"
+            );
+        }
+        let (watcher, equal) = if probe.is_side_by_side() {
             (Watcher::EqualLabs, "two equal labs")
         } else {
             (Watcher::Nothing, "two equal runs")
         };
-        if let Some(nothing) = self.row(way, nothing).and_then(Row::loss) {
-            let (median, lower, upper) = (nothing.median, nothing.lower, nothing.upper);
+        if let Some(nothing) = self.row(way, watcher).and_then(Row::loss) {
             let _ = write!(
                 text,
                 "; {equal} differ by {} (quartiles {} … {})",
-                percent(median),
-                percent(lower),
-                percent(upper)
+                percent(nothing.median),
+                percent(nothing.lower),
+                percent(nothing.upper)
             );
         }
         if probe == Watcher::Probe
@@ -241,7 +250,7 @@ impl Report {
              without. Processor time is that of generator, shards and\n\
              watcher for a request: less of it is left to others, and other work on the machine disturbs it less.\n\n\
              The rows of the shards' cgroup, and of two equal labs, are of two labs side by side, new ones for every pair: {0} requests\n\
-             to each ({STRAIGHT} times as many straight on one shard), in {4} slices each that alternate within a second, so that a\n\
+             to each ({STRAIGHT} times as many straight on one shard), in {4} slices each that alternate (by `load` within a second), so that a\n\
              machine that changes its speed does so for both; either lab is the watched one in half of them. The watcher's own process\n\
              works in both labs' slices: its share of the machine's processor time is added to the loss, and is not in the column of\n\
              processor time.\n\n\
@@ -277,9 +286,11 @@ impl Report {
         text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::Lab));
         let _ = writeln!(
             text,
-            "\n## Throughput through the gateway by k6, the lab's keys\n\nThe same asked for by k6, by as many users as there were \
-             connections: as the\nlab's scripts ask, but as fast as they are answered. k6 takes most of the processors itself; a lab that it drives \
-             on the same machine\nloses this much.\nAs many requests, in {K6} times fewer slices; warmed up by `load saturate`.\n"
+            "\n## Throughput through the gateway by k6, the lab's keys\n\nThe same asked for by {}: as many users as there were \
+             connections, each with one request\nat a time; the lab's own scripts ask at a constant rate, far below this. As many requests, in {K6_FEWER} times \
+             fewer slices, of a second\nand more each; the labs are warmed up by `load saturate`. Processor time is that of gateway and shards \
+             alone: what k6 takes is less\nof the processors for them, and makes the share of what they take, and of what the probe takes, a smaller one.\n",
+            self.k6.as_deref().unwrap_or("k6")
         );
         text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::K6));
         text.push_str("\n## Nanoseconds by request\n");
@@ -337,6 +348,8 @@ impl Report {
             "machine": machine(),
             "load_average": self.load_average,
             "requests": self.requests,
+            "slices": self.slices,
+            "k6": self.k6,
             "seed": self.seed,
             "verdicts": self.verdicts(),
             "throughput": rows.collect::<Vec<_>>(),

@@ -25,7 +25,7 @@ const WARM_UP: u64 = 16;
 pub const STRAIGHT: u64 = 4;
 
 /// So many times fewer slices are by k6, each of as many times more requests: it takes a third of a second to start.
-pub const K6: u64 = 4;
+pub const K6_FEWER: u64 = 4;
 
 /// What the slices of a pair gave.
 #[derive(Default)]
@@ -39,18 +39,17 @@ struct Found {
 
 /// One pair of labs, asked for the row's keys the row's way.
 pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: bool) -> Result<Pair> {
-    let start = |name| Stand::start(&options.programs, name);
+    let start = |name| Stand::start(options, name);
     let mut labs = [start("one")?, start("other")?];
-    let slice = options.requests / options.slices * if row.way == Way::Straight { STRAIGHT } else { 1 };
-    let warm_up = slice * WARM_UP;
-    let (slices, slice, warming) = match row.way {
-        Way::K6 => {
-            // Half of them for either half of the pair.
-            let slices = (options.slices / K6).max(2);
-            (slices, options.requests / slices, Way::Lab)
-        }
-        way => (options.slices, slice, way),
+    let short = options.requests / options.slices;
+    let (slices, slice) = match row.way {
+        Way::Straight => (options.slices, short * STRAIGHT),
+        Way::Gateway | Way::Lab => (options.slices, short),
+        // At least one for either half of the pair.
+        Way::K6 if options.slices < 2 * K6_FEWER => (2, options.requests / 2),
+        Way::K6 => (options.slices / K6_FEWER, short * K6_FEWER),
     };
+    let (warming, warm_up) = if row.way == Way::K6 { (Way::Lab, short) } else { (row.way, slice) };
     let mut found = Found::default();
     for half in 0..2 {
         if half > 0 {
@@ -62,7 +61,7 @@ pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: 
         let watching = row.watcher.start(watched)?;
         watched.pause(SETTLING);
         for lab in &labs {
-            lab.saturate(warming, warm_up, 0)?;
+            lab.saturate(warming, warm_up * WARM_UP, 0)?;
         }
         let own = || watching.process().map_or(0.0, |pid| cpu_seconds(pid, OWN));
         let (began, own_before) = (Instant::now(), own());
@@ -87,7 +86,8 @@ pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: 
     })
 }
 
+/// How many processors the machine has.
 #[expect(clippy::cast_precision_loss, reason = "a machine's processors")]
-fn processors() -> f64 {
+pub(super) fn processors() -> f64 {
     std::thread::available_parallelism().map_or(1.0, |number| number.get() as f64)
 }

@@ -10,10 +10,10 @@ use std::process::Command;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-use super::generator::{ALIKE, Draws, ZIPFIAN, saturate, saturate_by_k6};
+use super::Options;
+use super::generator::{ALIKE, ZIPFIAN, saturate, saturate_by_k6};
 use super::pairs::Speed;
 use crate::cgroup::Cgroup;
-use crate::k6;
 use crate::lab::{self, SHARDS};
 use crate::process::Process;
 
@@ -30,7 +30,7 @@ pub enum Way {
     Gateway,
     /// The same with the keys of the lab's scenario `zipfian` instead of many that are read alike.
     Lab,
-    /// The same asked for by k6, which takes more of the processors than all that it asks.
+    /// The same asked for by k6.
     K6,
 }
 
@@ -38,8 +38,8 @@ impl Way {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Straight, Self::Gateway, Self::Lab, Self::K6];
 
-    /// Those of the lab's own generator.
-    pub const BY_LOAD: [Self; 3] = [Self::Straight, Self::Gateway, Self::Lab];
+    /// Those that the lab's own generator asks.
+    pub const OF_OWN_GENERATOR: [Self; 3] = [Self::Straight, Self::Gateway, Self::Lab];
 
     /// As tables say it.
     #[must_use]
@@ -51,14 +51,6 @@ impl Way {
             Self::K6 => "through the gateway by k6, the lab's keys",
         }
     }
-
-    /// Which keys are asked for.
-    const fn draws(self) -> Draws {
-        match self {
-            Self::Straight | Self::Gateway => ALIKE,
-            Self::Lab | Self::K6 => ZIPFIAN,
-        }
-    }
 }
 
 /// Running shards, and their gateway.
@@ -66,6 +58,7 @@ pub struct Stand {
     /// Waits and HTTP calls run on it.
     pub runtime: Runtime,
     programs: PathBuf,
+    k6: Option<PathBuf>,
     client: reqwest::Client,
     addrs: Vec<SocketAddr>,
     gateway_addr: SocketAddr,
@@ -80,7 +73,8 @@ impl Stand {
     ///
     /// # Errors
     /// When a program is not there, or no runtime can be had.
-    pub fn start(programs: &Path, name: &str) -> Result<Self> {
+    pub fn start(options: &Options, name: &str) -> Result<Self> {
+        let Options { programs, k6, .. } = options;
         for program in ["shard", "gateway", "load", "probe"] {
             let path = programs.join(program);
             if !path.is_file() {
@@ -94,8 +88,8 @@ impl Stand {
         let mut shards: Vec<Process> = (0..SHARDS).map(|id| shard(cgroup, programs, id)).collect();
         let addrs: Vec<SocketAddr> = shards.iter_mut().map(|shard| runtime.block_on(shard.ready())).collect();
         let (gateway, gateway_addr) = gateway(&runtime, programs, &addrs);
-        let (programs, client) = (programs.to_path_buf(), lab::client());
-        Ok(Self { runtime, programs, client, addrs, gateway_addr, gateway, shards, shards_cgroup })
+        let (programs, k6, client) = (programs.clone(), k6.clone(), lab::client());
+        Ok(Self { runtime, programs, k6, client, addrs, gateway_addr, gateway, shards, shards_cgroup })
     }
 
     /// Puts a new gateway in the place of the one there is: it has no connections to the shards yet.
@@ -123,15 +117,6 @@ impl Stand {
         self.shards_cgroup.as_ref().map(Cgroup::path).map_err(|why| anyhow!("{why}"))
     }
 
-    /// k6.
-    ///
-    /// # Errors
-    /// When it is not installed.
-    pub fn k6(&self) -> Result<PathBuf> {
-        let found = self.programs.parent().and_then(k6::find);
-        found.context("k6 is not installed: `cargo xtask bench cost` installs it where there is a Python")
-    }
-
     /// The shards' addresses, as `SHARD_URLS` wants them.
     #[must_use]
     pub fn urls(&self) -> String {
@@ -143,7 +128,7 @@ impl Stand {
     /// # Errors
     /// As for [`saturate`](Self::saturate).
     pub fn warm_up(&self, requests: u64) -> Result<()> {
-        for way in Way::BY_LOAD {
+        for way in Way::OF_OWN_GENERATOR {
             for seed in 0..3 {
                 self.saturate(way, requests, seed)?;
             }
@@ -167,9 +152,10 @@ impl Stand {
         let cpu = || {
             let servers = self.shards.iter().chain([&self.gateway]);
             let processes = servers.map(Process::pid).chain(other);
-            // The generator has been waited for, and counts among this process's children.
-            processes.map(|pid| cpu_seconds(pid, OWN)).sum::<f64>()
-                + cpu_seconds(std::process::id(), CHILDREN)
+            // The generator has been waited for, and counts among this process's children. Not k6, whose start takes as much
+            // as a thousand requests.
+            let generator = if way == Way::K6 { 0.0 } else { cpu_seconds(std::process::id(), CHILDREN) };
+            processes.map(|pid| cpu_seconds(pid, OWN)).sum::<f64>() + generator
         };
         let before = cpu();
         let per_second = self.generate(way, requests, seed)?;
@@ -179,16 +165,18 @@ impl Stand {
     }
 
     fn generate(&self, way: Way, requests: u64, seed: u64) -> Result<f64> {
-        let first = self.addrs.first().context("no shard")?;
-        let (option, addr) = match way {
-            Way::Straight => ("--shard-urls", first),
-            Way::Gateway | Way::Lab => ("--gateway", &self.gateway_addr),
-            Way::K6 => {
-                let gateway = format!("http://{}", self.gateway_addr);
-                return saturate_by_k6(&self.k6()?, &gateway, requests, seed);
-            }
+        let load = |option: &str, addr: &SocketAddr, draws| {
+            saturate(&self.program("load"), [option, &format!("http://{addr}")], requests, draws, seed)
         };
-        saturate(&self.program("load"), [option, &format!("http://{addr}")], requests, way.draws(), seed)
+        match way {
+            Way::Straight => load("--shard-urls", self.addrs.first().context("no shard")?, ALIKE),
+            Way::Gateway => load("--gateway", &self.gateway_addr, ALIKE),
+            Way::Lab => load("--gateway", &self.gateway_addr, ZIPFIAN),
+            Way::K6 => {
+                let k6 = self.k6.as_deref().context("no k6")?;
+                saturate_by_k6(k6, &format!("http://{}", self.gateway_addr), requests, seed)
+            }
+        }
     }
 
     /// Starts a probe of all four shards; gives it and its address.
