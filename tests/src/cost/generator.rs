@@ -62,7 +62,8 @@ pub fn k6_version(k6: Option<&Path>) -> Result<String> {
     Ok(first_line(&output.stdout).split(" (").next().unwrap_or_default().to_owned())
 }
 
-/// The same by k6, the program at this path, to a gateway; always of [`ZIPFIAN`].
+/// Has k6, the program at this path, send so many requests to a gateway as fast as they are answered, as [`saturate`] does;
+/// always of [`ZIPFIAN`]. Gives the requests a second.
 ///
 /// # Errors
 /// When k6 fails, or one request does.
