@@ -68,7 +68,7 @@ pub struct RunArgs {
     #[arg(long, env = "RTT", default_value = "off", value_name = "SWITCH")]
     pub rtt: Switch,
     /// Whether the kernel counts the programs' runs, for /status and /metrics; takes CAP_SYS_ADMIN or the setting
-    /// kernel.bpf_stats_enabled=1, and 60 to 95 ns a run of every eBPF program of the system
+    /// kernel.bpf_stats_enabled=1, and 60 to 97 ns a run of every eBPF program of the system
     #[arg(long, env = "PROGRAM_STATS", default_value = "off", value_name = "SWITCH")]
     pub program_stats: Switch,
     /// Folder in a bpffs, such as /sys/fs/bpf/hot-partition, to pin maps and links in: the kernel then goes on counting

@@ -98,8 +98,9 @@ fn all_pairs(
         let mut order: Vec<usize> = (0..rows.len()).collect();
         shuffle.shuffle(&mut order);
         for at in order {
-            let Some(row) = rows.get_mut(at).filter(|row| row.absent.is_none()) else { continue };
+            // Also of what is absent, so that the seed alone determines the order of the rest.
             let watched_first = shuffle.coin();
+            let Some(row) = rows.get_mut(at).filter(|row| row.absent.is_none()) else { continue };
             let pair = if row.watcher.is_side_by_side() {
                 side_by_side::pair(options, row, round, watched_first)
             } else {

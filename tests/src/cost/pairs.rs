@@ -7,8 +7,8 @@ use serde::Serialize;
 pub struct Speed {
     /// Requests a second.
     pub per_second: f64,
-    /// Processor time of generator, shards and watcher together (side by side without the watcher; by k6 without it), in
-    /// microseconds a request.
+    /// Processor time of generator, gateway, shards and watcher together (side by side without the watcher, by k6 without the
+    /// generator too), in microseconds a request.
     pub cpu_microseconds: f64,
 }
 

@@ -162,7 +162,7 @@ impl Report {
             let all = processors() * 1e6 / rate;
             let _ = write!(
                 text,
-                "; of the {all:.0} µs that the processors have for a request gateway and shards take {cpu:.0}"
+                "; of the {all:.0} µs that the processors have for a request, gateway and shards take {cpu:.0}"
             );
         }
         let (watcher, equal) = if probe.is_side_by_side() {
@@ -247,15 +247,16 @@ impl Report {
              time each, over {1} keys read alike. {2} pairs for each watcher: {0} requests with it and as many without, in two runs each (without,\n\
              with, with, without, or the other way round), half a second after its start, in an order that the seed {3} determines; each round has a pair of\n\
              every watcher. Loss = 1 − with ⁄ without, by pair; no pair is left out. Less than 0 is more throughput with than\n\
-             without. Processor time is that of generator, shards and\n\
+             without. Processor time is that of generator, gateway, shards and\n\
              watcher for a request: less of it is left to others, and other work on the machine disturbs it less.\n\n\
              The rows of the shards' cgroup, and of two equal labs, are of two labs side by side, new ones for every pair: {0} requests\n\
              to each ({STRAIGHT} times as many straight on one shard), in {4} slices each that alternate (by `load` within a second), so that a\n\
              machine that changes its speed does so for both; either lab is the watched one in half of them. The watcher's own process\n\
              works in both labs' slices: its share of the machine's processor time is added to the loss, and is not in the column of\n\
              processor time.\n\n\
-             As in the lab, the watcher is there before the gateway's connections to the shards. Each slice opens {CONNECTIONS} connections\n\
-             to the gateway or to the shard. A probe's own share is read in steps of 10 ms; what the shards take to answer it each second is\n\
+             In these rows, as in the lab, the watcher is there before the gateway's connections to the shards; in the others, and in the nanoseconds by\n\
+             request below, some or all of these are older. The last column is of half a pair, the slices that warm a lab up included. Each slice opens {CONNECTIONS} connections\n\
+             to the gateway or to the shard. A probe's own share is read in steps of 10 ms; what the shards take to answer its readings is\n\
              in both labs' slices.\n",
             thousands(self.requests),
             thousands(u64::from(ALIKE.keys)),
@@ -287,8 +288,8 @@ impl Report {
         let _ = writeln!(
             text,
             "\n## Throughput through the gateway by k6, the lab's keys\n\nThe same asked for by {}: as many users as there were \
-             connections, each with one request\nat a time; the lab's own scripts ask at a constant rate, far below this. As many requests, in {K6_FEWER} times \
-             fewer slices, of a second\nand more each; the labs are warmed up by `load saturate`. Processor time is that of gateway and shards \
+             connections, each with one request\nat a time; the lab's own scripts ask at set rates, far below this. As many requests, in {K6_FEWER} times \
+             fewer slices, longer\nones; the labs are warmed up by `load saturate`. Processor time is that of gateway and shards \
              alone: what k6 takes is less\nof the processors for them, and makes the share of what they take, and of what the probe takes, a smaller one.\n",
             self.k6.as_deref().unwrap_or("k6")
         );
