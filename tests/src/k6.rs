@@ -10,26 +10,21 @@ use crate::build;
 /// Where `cargo xtask test` puts k6, within the target folder.
 const INSTALLED: &str = "tools/k6-1.1.0/bin/k6";
 
-/// The k6 that xtask has put into this target folder, or that in `PATH`.
-#[must_use]
-pub fn find(target: &Path) -> Option<PathBuf> {
-    let installed = target.join(INSTALLED);
-    if installed.is_file() {
-        return Some(installed);
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join("k6")).find(|file| file.is_file())
-}
-
 /// k6, if it is there. When it is not, the test `name` is reported as skipped, with the reason.
 ///
 /// # Panics
 /// When it is not and `CI=true`: a skipped test must not look green there.
 #[must_use]
 pub fn available(name: &str) -> Option<PathBuf> {
-    let found = find(&build::target_folder());
-    if found.is_some() {
-        return found;
+    let installed = build::target_folder().join(INSTALLED);
+    if installed.is_file() {
+        return Some(installed);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if let Some(found) =
+        std::env::split_paths(&path).map(|folder| folder.join("k6")).find(|file| file.is_file())
+    {
+        return Some(found);
     }
     let why = "k6 is not installed; `cargo xtask test` installs it";
     assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{name}: {why}");

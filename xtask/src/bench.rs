@@ -121,7 +121,7 @@ fn keys(tree: &Tree, draws: u64, markdown: Option<&Path>) -> Result<ExitCode> {
 
 fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
     setup::ensure(&[Part::Build, Part::Kernel, Part::Tests, Part::Peers, Part::LoadTool])?;
-    k6::ensure_if_possible(tree)?;
+    let k6 = k6::ensure_if_possible(tree)?;
     build_ebpf::run(tree)?;
     let programs = [
         ("probe", "probe"),
@@ -132,7 +132,7 @@ fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
     ];
     process::build_release(tree, &programs)?;
     let mut cost = suite::as_root(tree, "cost", "loads the probe's programs")?;
-    if let Some(k6) = k6::find(tree) {
+    if let Some(k6) = k6 {
         cost.arg("--k6").arg(k6);
     }
     for (option, number) in

@@ -107,16 +107,19 @@ pub(crate) fn ensure(tree: &Tree) -> Result<PathBuf> {
     python::install(tree, "k6", VERSION, "k6")
 }
 
-/// The same where what needs it says so by itself: says why it cannot be had.
+/// The same where what needs it says so by itself: none where it cannot be had, and says why.
 ///
 /// # Errors
 /// Only when a signal interrupts it.
-pub(crate) fn ensure_if_possible(tree: &Tree) -> Result<()> {
-    if let Err(error) = ensure(tree) {
-        signals::check()?;
-        println!("  {error:#}\n  What needs it will say so.");
+pub(crate) fn ensure_if_possible(tree: &Tree) -> Result<Option<PathBuf>> {
+    match ensure(tree) {
+        Ok(k6) => Ok(Some(k6)),
+        Err(error) => {
+            signals::check()?;
+            println!("  {error:#}\n  What needs it will say so.");
+            Ok(None)
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]
