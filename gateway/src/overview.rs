@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hotspot::verdict::Verdict;
 use protocol::Key;
-use protocol::body::GatewayStats;
+use protocol::body::GatewayCounts;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::mitigation;
 #[derive(Serialize)]
 struct Report {
     #[serde(flatten)]
-    stats: GatewayStats,
+    stats: GatewayCounts,
     /// How keys are placed on shards.
     placement: &'static str,
     verdict: Verdict<Key>,

@@ -3,7 +3,7 @@
 use hotspot::window::Access;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
-use protocol::body::{GatewayStats, ShardRequests, TopKey};
+use protocol::body::{GatewayCounts, ShardRequests, TopKey};
 use protocol::limits::GATEWAY_TOP_KEYS;
 use protocol::{Key, ShardId};
 use std::sync::Arc;
@@ -191,8 +191,8 @@ impl Stats {
         self.loads.clear();
     }
 
-    /// The body of `/stats`.
-    pub(crate) fn report(&self, settings: &Settings, cache_size: u64) -> GatewayStats {
+    /// The counts of `/stats`.
+    pub(crate) fn report(&self, settings: &Settings, cache_size: u64) -> GatewayCounts {
         // The lock keeps a reset from falling between the two readings.
         let (figures, sent) = {
             let at_reset = self.at_reset.lock();
@@ -205,7 +205,7 @@ impl Stats {
             shards.map(|(shard_id, requests)| ShardRequests { shard_id, requests }).collect()
         };
         let gets = figures.gets();
-        GatewayStats {
+        GatewayCounts {
             num_shards: u32::try_from(self.metrics.shards.len()).unwrap_or(u32::MAX),
             cache_enabled: settings.cache != CacheMode::Off,
             cache_ttl_seconds: settings.ttl_seconds,

@@ -22,7 +22,8 @@ mod sentence;
 pub mod skew;
 mod special;
 pub mod spread;
-pub mod verdict;
 pub mod what_if;
 pub mod window;
 pub mod zipf_fit;
+
+pub use protocol::verdict;

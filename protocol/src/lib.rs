@@ -1,8 +1,8 @@
-//! What gateway, shard, load generator and tests agree on: keys, placement, bodies, limits, errors.
+//! The wire contract of the lab: keys, placement, bodies, limits, errors.
 //!
-//! A request carries a [`Key`]; [`placement::modulo`] says which [`ShardId`] owns it; the bodies in [`body`] and the
-//! error body in [`error`] are what crosses the wire. Nothing here does I/O, and nothing here depends on the rest of
-//! the workspace.
+//! A request carries a [`Key`], and [`placement::modulo`] gives the [`ShardId`] that owns it. [`body`], [`verdict`] and
+//! [`error`] declare what crosses the wire. This crate does no I/O, depends on no other crate of the workspace, and
+//! compiles in seconds.
 
 pub mod body;
 pub mod error;
@@ -12,6 +12,7 @@ pub mod limits;
 pub mod placement;
 pub mod shard_id;
 pub mod shard_urls;
+pub mod verdict;
 
 pub use error::{ErrorBody, ErrorKind};
 pub use key::{Key, KeyError};

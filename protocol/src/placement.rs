@@ -4,9 +4,24 @@
 //! shards changes.
 
 use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 
 use crate::{Key, ShardId};
+
+/// How a gateway places keys, by the word on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scheme {
+    /// [`modulo`].
+    Modulo,
+    /// [`jump`].
+    Jump,
+    /// [`rendezvous`].
+    Rendezvous,
+    /// [`modulo`]; a read whose shard has too many requests in flight goes to another one.
+    Bounded,
+}
 
 /// Modulo placement: the MD5 digest of the key's bytes as a big-endian 128-bit integer, modulo `shards`.
 ///

@@ -3,10 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use hotspot::hot_keys::{hot, verdict};
-use hotspot::verdict::Verdict;
+use protocol::ShardId;
 use protocol::body::{HotKey, ShardStats, TopKey};
 use protocol::limits::SHARD_TOP_KEYS;
-use protocol::{Key, ShardId};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -22,21 +21,13 @@ pub(crate) async fn health(State(shard): State<Arc<Shard>>) -> Json<HealthAnswer
     Json(HealthAnswer { status: "ok", shard_id: shard.id })
 }
 
-/// The body of `/stats`.
-#[derive(Serialize)]
-pub(crate) struct StatsAnswer {
-    #[serde(flatten)]
-    stats: ShardStats,
-    verdict: Verdict<Key>,
-}
-
-pub(crate) async fn stats(State(shard): State<Arc<Shard>>) -> Json<StatsAnswer> {
+pub(crate) async fn stats(State(shard): State<Arc<Shard>>) -> Json<ShardStats> {
     let totals = shard.accounts.totals();
     let top = shard.stats.top(SHARD_TOP_KEYS).into_iter();
     let recent = shard.stats.recent();
     let verdict = verdict(shard.id.index(), recent.total, recent.span.as_secs_f64(), &recent.top);
     let hot = hot(recent.total, recent.top).into_iter();
-    let stats = ShardStats {
+    Json(ShardStats {
         shard_id: shard.id,
         total_keys: shard.store.keys(),
         total_accesses: totals.accesses,
@@ -48,6 +39,6 @@ pub(crate) async fn stats(State(shard): State<Arc<Shard>>) -> Json<StatsAnswer> 
         requests_shed: totals.shed,
         top_keys: top.map(|c| TopKey { key: c.key, count: c.count, error: c.error }).collect(),
         hot_keys: hot.map(|h| HotKey { key: h.key, ratio: h.ratio, count: h.count }).collect(),
-    };
-    Json(StatsAnswer { stats, verdict })
+        verdict,
+    })
 }

@@ -1,6 +1,6 @@
 //! One lab: shards, gateway and probe as processes, and the questions a test asks them.
 
-use protocol::body::{GatewayStats, ShardStats};
+use protocol::body::{GatewayCounts, ShardStats};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::future::Future;
@@ -145,7 +145,7 @@ impl Lab {
     }
 
     /// The gateway's `/stats`.
-    pub async fn gateway_stats(&self) -> GatewayStats {
+    pub async fn gateway_stats(&self) -> GatewayCounts {
         self.json(&self.at_gateway("/stats")).await
     }
 

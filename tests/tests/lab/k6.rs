@@ -6,7 +6,7 @@ use lab_tests::lab::{Lab, Options, SHARDS};
 use load::keys::Distribution;
 use load::scenario::{Operation, Scenario, Stream};
 use protocol::Key;
-use protocol::body::GatewayStats;
+use protocol::body::GatewayCounts;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -283,8 +283,8 @@ async fn a_seed_gives_the_same_keys_whichever_users_send_them() {
         runs.push(lab.gateway_stats().await);
     }
     // A run may end some requests earlier than another; they are the last of the same sequence.
-    let shorter = |a: &GatewayStats, b: &GatewayStats| a.total_requests.abs_diff(b.total_requests);
-    let apart = |a: &GatewayStats, b: &GatewayStats| {
+    let shorter = |a: &GatewayCounts, b: &GatewayCounts| a.total_requests.abs_diff(b.total_requests);
+    let apart = |a: &GatewayCounts, b: &GatewayCounts| {
         let in_b =
             |key: &Key| b.top_keys.iter().find(|other| other.key == *key).map_or(0, |other| other.count);
         a.top_keys.iter().take(8).map(|top| top.count.abs_diff(in_b(&top.key))).sum::<u64>()

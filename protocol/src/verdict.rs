@@ -1,22 +1,22 @@
-//! The verdict as it is told: state, reason, figures and one sentence for people.
+//! The verdict on the wire: state, reason, figures and one sentence for people.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Is a shard hot? In ascending order.
+/// How hot the hottest shard is, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Too few requests to tell.
+    /// Too few requests to judge.
     #[serde(rename = "not enough traffic")]
     NotEnoughTraffic,
     /// No shard gets significantly more than its share.
     Balanced,
-    /// Surely at least 1.2 fair shares on one shard, or a shard that is down.
+    /// The largest shard has at least 1.2 fair shares (99.9 %), or a shard is down.
     Warm,
-    /// Surely at least 1.5.
+    /// At least 1.5.
     Hot,
-    /// Surely at least 2.
+    /// At least 2.
     Critical,
 }
 
@@ -25,7 +25,7 @@ impl State {
     pub const ALL: [Self; 5] =
         [Self::NotEnoughTraffic, Self::Balanced, Self::Warm, Self::Hot, Self::Critical];
 
-    /// The word for it, the same as in JSON.
+    /// The word, the same as in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl fmt::Display for State {
     }
 }
 
-/// Why it is so.
+/// Why a shard is hot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
@@ -60,7 +60,7 @@ impl Reason {
     /// All reasons.
     pub const ALL: [Self; 3] = [Self::HotKey, Self::Placement, Self::ShardDown];
 
-    /// The word for it, the same as in JSON.
+    /// The word, the same as in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -77,24 +77,24 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What `/stats` carries as `verdict`; figures that cannot be given are absent (null).
+/// `verdict` of `/stats`; figures that are not known are null.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict<K> {
     /// The state, after hysteresis.
     pub state: State,
     /// Why, when it is warm or more.
     pub reason: Option<Reason>,
-    /// The shard that it is about: the hottest one, or the one that is down.
+    /// The hottest shard, or the one that is down.
     pub shard_id: Option<usize>,
     /// The key to blame, when the reason is a hot key.
     pub key: Option<K>,
     /// Largest shard's requests over the mean.
     pub max_over_mean: Option<f64>,
-    /// L: at least so many fair shares are on the largest shard (99.9 %).
+    /// L: lower bound of the largest shard's fair shares (99.9 %).
     pub lower_bound: Option<f64>,
     /// Coefficient of variation of the shards' requests.
     pub cv: Option<f64>,
-    /// The top key's share of all requests, by what it surely got.
+    /// The top key's share of all requests, by its lower bound.
     pub p1: Option<f64>,
     /// Number of shards times `p1`: above 1, no placement can balance the load.
     pub n_p1: Option<f64>,
@@ -102,16 +102,16 @@ pub struct Verdict<K> {
     pub chi2: Option<f64>,
     /// Its probability when the split is even.
     pub p: Option<f64>,
-    /// Requests in the window that was judged.
+    /// Requests in the judged window.
     pub requests: u64,
     /// Its length, as measured.
     pub window_seconds: f64,
-    /// All that in one sentence.
+    /// The verdict in one sentence.
     pub sentence: String,
 }
 
 impl<K> Verdict<K> {
-    /// The same about keys of another type.
+    /// The same verdict with keys of another type.
     pub fn map_key<L>(self, to: impl FnOnce(K) -> L) -> Verdict<L> {
         Verdict {
             key: self.key.map(to),

@@ -1,0 +1,237 @@
+//! The JSON that the load generator writes: the report of a run, or why there is none.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use crate::ShardId;
+
+/// The report of a run. Right answers are those with the expected status, key and shard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadReport {
+    /// The scenario's name in the k6 summaries, `stream` or `saturate`.
+    pub scenario: String,
+    /// The URL, or the shards' URLs separated by commas, that the load went to.
+    pub gateway: String,
+    /// Seed of the key sequence.
+    pub seed: u64,
+    /// Length of the load.
+    pub duration_seconds: f64,
+    /// Planned requests a second; absent in a closed loop.
+    pub offered_per_second: Option<f64>,
+    /// Sent requests a second.
+    pub achieved_per_second: f64,
+    /// Sent requests: `answered` + `errors`.
+    pub sent: u64,
+    /// Right answers.
+    pub answered: u64,
+    /// Requests without a right answer.
+    pub errors: u64,
+    /// `errors` by kind.
+    pub error_kinds: BTreeMap<AnswerFault, u64>,
+    /// Requests not sent because too many were in flight; a run with any is refused.
+    pub dropped: u64,
+    /// Right answers from the cache.
+    pub cache_hits: u64,
+    /// Right answers from another request's fetch.
+    pub coalesced: u64,
+    /// Longest time from due to sent.
+    pub max_send_lag_ms: f64,
+    /// By shard, in order of id.
+    pub shards: Vec<LoadShard>,
+    /// The key with the highest predicted share.
+    pub hottest_key: Option<LoadHottestKey>,
+    /// The keys with the most requests, most first, counted one by one; empty in an open loop.
+    pub keys: Vec<LoadSentKey>,
+    /// Latency of right answers, from when they were due.
+    pub latency_ms: Quantiles,
+    /// By stream; empty in a closed loop.
+    pub streams: Vec<LoadStream>,
+    /// The limits of the run.
+    pub thresholds: Vec<LoadThreshold>,
+    /// The checks of every answer.
+    pub checks: Vec<LoadCheck>,
+    /// Predicted requests a second that reach a shard; absent without a cache.
+    pub predicted_upstream_per_second: Option<UpstreamPrediction>,
+    /// Cache entries before the first request; the cold-start prediction assumes 0. Absent without a cache.
+    pub cache_entries_at_start: Option<u64>,
+    /// Whether the figures would stay the same if the run went on.
+    pub steady: bool,
+    /// Why, or why not.
+    pub steady_reason: String,
+}
+
+/// Quantiles of latency in ms; absent without a right answer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// Median.
+    pub p50: Option<f64>,
+    /// 95th percentile.
+    pub p95: Option<f64>,
+    /// 99th percentile.
+    pub p99: Option<f64>,
+    /// Maximum.
+    pub max: Option<f64>,
+}
+
+/// One shard in the report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadShard {
+    /// The shard.
+    pub shard_id: ShardId,
+    /// Predicted share of all requests, 0 … 1.
+    pub predicted_share: f64,
+    /// Right answers that name it.
+    pub answered: u64,
+    /// Those that it was asked for: neither from the cache nor from another request's fetch.
+    pub upstream_requests: u64,
+    /// Median of their latency, in ms; absent without answers.
+    pub p50_ms: Option<f64>,
+    /// 95th percentile.
+    pub p95_ms: Option<f64>,
+    /// 99th percentile.
+    pub p99_ms: Option<f64>,
+}
+
+/// The hottest key of the report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadHottestKey {
+    /// The key with the highest predicted share.
+    pub key: String,
+    /// Predicted share of all requests, 0 … 1.
+    pub predicted_share: f64,
+    /// Requests for it.
+    pub sent: u64,
+}
+
+/// A key and its requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadSentKey {
+    /// The key.
+    pub key: String,
+    /// Requests for it.
+    pub sent: u64,
+}
+
+/// One stream in the report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadStream {
+    /// Its name in the scenario.
+    pub name: String,
+    /// Planned requests a second, averaged over the run.
+    pub offered_per_second: f64,
+    /// Sent requests.
+    pub sent: u64,
+    /// Right answers.
+    pub answered: u64,
+    /// Requests without a right answer.
+    pub errors: u64,
+    /// Latency of right answers.
+    pub latency_ms: Quantiles,
+    /// By shard, in order of id.
+    pub shards: Vec<LoadStreamShard>,
+}
+
+/// One shard in the report of a stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadStreamShard {
+    /// The shard.
+    pub shard_id: ShardId,
+    /// Right answers of the stream that name it.
+    pub answered: u64,
+    /// Those that it was asked for.
+    pub upstream_requests: u64,
+    /// Their latency.
+    pub latency_ms: Quantiles,
+    /// Every latency in ms with its count; only with `--histograms`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub histogram: Vec<(f64, u64)>,
+}
+
+/// A limit of the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadThreshold {
+    /// `p95_ms` or `error_share`.
+    pub name: String,
+    /// The value must be below this.
+    pub limit: f64,
+    /// The value; absent without an answer.
+    pub value: Option<f64>,
+    /// Whether it is.
+    pub ok: bool,
+}
+
+/// One check of all answers, as the k6 scripts have them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadCheck {
+    /// The check.
+    pub name: String,
+    /// Answers that passed.
+    pub passes: u64,
+    /// Requests that did not.
+    pub fails: u64,
+}
+
+/// Predicted requests a second that reach a shard through a cache with single-flight.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpstreamPrediction {
+    /// On average over the run, from an empty cache.
+    pub cold_start: f64,
+    /// Standard error of `cold_start` over runs with other seeds.
+    pub cold_start_standard_error: f64,
+    /// Once the cache is steady.
+    pub steady: f64,
+}
+
+/// Why an answer is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerFault {
+    /// No answer.
+    Transport,
+    /// Not the expected status.
+    Status,
+    /// Not JSON, or without a field.
+    Body,
+    /// Another key.
+    WrongKey,
+    /// Another shard than the key's, or one that does not exist.
+    WrongShard,
+}
+
+/// What the load generator writes in place of a report when the figures would be meaningless (exit code 3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadRefused {
+    /// Why.
+    pub refused: LoadRefusal,
+}
+
+/// See [`LoadRefused`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadRefusal {
+    /// Stable name for programs.
+    pub reason: RefusalReason,
+    /// One sentence for people, the same as on standard error.
+    pub detail: String,
+}
+
+/// Why a run is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalReason {
+    /// Requests were not sent because too many were in flight: the lab is too slow for the rate.
+    RequestsDropped,
+    /// Too many requests were sent late: the generator's machine is too busy.
+    SentLate,
+    /// Fewer requests a second were sent than planned: the generator's machine is too busy.
+    RateNotKept,
+    /// Too few answers for percentiles.
+    TooFewAnswers,
+}
+
+impl RefusalReason {
+    /// Whether the generator's own machine is the cause, so that another run may succeed.
+    #[must_use]
+    pub fn is_busy_machine(self) -> bool {
+        matches!(self, Self::SentLate | Self::RateNotKept)
+    }
+}
