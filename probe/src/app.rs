@@ -9,22 +9,23 @@ use service::metrics::Metrics;
 use service::process::StartError;
 use service::server::{Server, Started};
 
-use crate::api::{self, ApiState};
-use crate::attach::ProgramStatus;
+use crate::compare::gateway::urls::GatewayUrls;
+use crate::compare::shard_stats::ShardStats;
+use crate::compare::watch::{Asker, Watch};
 use crate::config::Config;
 use crate::error::ProbeError;
-use crate::gateway::urls::GatewayUrls;
-use crate::kernel_log::KernelLog;
+use crate::kernel::attach::ProgramStatus;
+use crate::kernel::log::KernelLog;
+use crate::kernel::pin::folder::Folder;
+use crate::kernel::pin::{Counting, Identity, PinnedSet};
+use crate::kernel::statistics::Statistics;
+use crate::kernel::{attach, object, preflight, privileges};
 use crate::metrics::ProbeMetrics;
-use crate::pin::folder::Folder;
-use crate::pin::{Counting, Identity, PinnedSet};
 use crate::pods::Pods;
 use crate::probe::Probe;
-use crate::shard_stats::ShardStats;
+use crate::routes;
+use crate::serve::api::{self, ApiState};
 use crate::source::KernelSource;
-use crate::statistics::Statistics;
-use crate::watch::{Asker, Watch};
-use crate::{attach, object, preflight, privileges, routes};
 
 /// A probe that is attached, bound, and unprivileged.
 pub struct App {

@@ -8,9 +8,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 use protocol::shard_urls::{ShardUrl, ShardUrls};
 use service::args::{ProcessArgs, SettingError};
 
-use crate::feed::Links;
-use crate::gateway::urls::GatewayUrls;
-use crate::pin::unpin::UnpinArgs;
+use crate::compare::feed::Links;
+use crate::compare::gateway::urls::GatewayUrls;
+use crate::kernel::pin::unpin::UnpinArgs;
 use crate::pods::{PodArgs, PodSettings};
 use crate::targets;
 use crate::view::args::{ReconcileArgs, TopArgs};

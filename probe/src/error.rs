@@ -2,11 +2,11 @@
 
 use service::process::StartError;
 
-use crate::object::ObjectError;
-use crate::pin::BeginError;
-use crate::pin::folder::PinError;
-use crate::preflight::CgroupError;
-use crate::privileges::PrivilegeError;
+use crate::kernel::object::ObjectError;
+use crate::kernel::pin::BeginError;
+use crate::kernel::pin::folder::PinError;
+use crate::kernel::preflight::CgroupError;
+use crate::kernel::privileges::PrivilegeError;
 
 /// A start that failed; exit code 1.
 #[derive(Debug, thiserror::Error)]

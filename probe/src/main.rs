@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use probe::config::{Args, Command, Config, RunArgs};
-use probe::{pin, preflight, view};
+use probe::kernel::{pin, preflight};
+use probe::view;
 use service::process;
 
 #[global_allocator]

@@ -9,13 +9,13 @@ use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
 use service::hot_partition::HotPartition;
 use service::metrics::Metrics;
 
-use crate::reconcile::Comparison;
+use crate::compare::reconcile::Comparison;
+use crate::compare::verdict::agreement::Verdicts;
 use crate::signal::connections::ConnectionMetrics;
-use crate::signal::itself::ItselfMetrics;
 use crate::signal::key_metrics::KeyMetrics;
 use crate::signal::latency::{DurationMetric, Shared};
+use crate::signal::self_metrics::ItselfMetrics;
 use crate::source::Counters;
-use crate::verdict::agreement::Verdicts;
 
 /// Ways in which the probe can lose a sample.
 #[derive(Clone, Copy, Debug)]

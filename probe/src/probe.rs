@@ -10,18 +10,18 @@ use probe_common::endpoint::Endpoint;
 use probe_common::latency::Latency;
 use protocol::shard_urls::ShardUrls;
 
-use crate::attach::ProgramStatus;
+use crate::compare::feed::{Feed, Links};
+use crate::compare::verdict::agreement::Verdicts;
 use crate::config::Switches;
-use crate::feed::{Feed, Links};
+use crate::kernel::attach::ProgramStatus;
+use crate::kernel::pin::Counting;
+use crate::kernel::statistics::Statistics;
 use crate::metrics::{Lost, ProbeMetrics};
-use crate::pin::Counting;
 use crate::signal::connections::{ConnectionReading, ConnectionsMap};
-use crate::signal::itself::{MapFill, ProgramRuns};
 use crate::signal::keys::KeyTable;
+use crate::signal::self_metrics::{MapFill, ProgramRuns};
 use crate::source::{Counters, Source, SourceError};
-use crate::statistics::Statistics;
 use crate::targets::Targets;
-use crate::verdict::agreement::Verdicts;
 
 /// Everything about a running probe.
 pub struct Probe {

@@ -8,15 +8,15 @@ use service::health::{self, Health};
 use service::metrics::Metrics;
 use service::problem;
 
-use crate::api::{self, ApiState};
-use crate::events_api::{self, EventsState};
-use crate::{gateways_api, keys_api, latency_api, page, verdict_api};
+use crate::serve::api::{self, ApiState};
+use crate::serve::events::{self, EventsState};
+use crate::serve::{gateways, keys, latency, page, verdict};
 
 /// All routes.
 pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router {
     let events = EventsState::new(Arc::clone(&state.probe), health.clone());
     Router::new()
-        .route("/api/events", get(events_api::events))
+        .route("/api/events", get(events::events))
         .with_state(events)
         .merge(page::routes(state.probe.feed.links()))
         .merge(api(state))
@@ -30,9 +30,9 @@ fn api(state: ApiState) -> Router {
         .route("/status", get(api::status))
         .route("/api/compare", get(api::compare))
         .route("/api/shards", get(api::shards))
-        .route("/api/gateways", get(gateways_api::gateways))
-        .route("/api/keys", get(keys_api::keys))
-        .route("/api/latency", get(latency_api::latency))
-        .route("/api/verdict", get(verdict_api::verdict))
+        .route("/api/gateways", get(gateways::gateways))
+        .route("/api/keys", get(keys::keys))
+        .route("/api/latency", get(latency::latency))
+        .route("/api/verdict", get(verdict::verdict))
         .with_state(state)
 }

@@ -14,17 +14,17 @@ use probe_common::latency::Latency;
 use probe_common::requests::Requests;
 use probe_common::traffic::Traffic;
 
-use crate::attach::{self, Links, ProgramStatus};
 use crate::config::Switches;
-use crate::endpoints::EndpointsMap;
-use crate::object::{self, ObjectError};
-use crate::pin::{Counting, PinnedSet};
-use crate::ports::PortsMap;
+use crate::kernel::attach::{self, Links, ProgramStatus};
+use crate::kernel::endpoints::EndpointsMap;
+use crate::kernel::object::{self, ObjectError};
+use crate::kernel::pin::{Counting, PinnedSet};
+use crate::kernel::ports::PortsMap;
 use crate::signal::connections::ConnectionsMap;
-use crate::signal::itself::{MapFill, ProgramRuns};
 use crate::signal::keys::{CAPACITY, KeyTable, KeysMap};
 use crate::signal::latency::LatencyMap;
 use crate::signal::requests::RequestsMap;
+use crate::signal::self_metrics::{MapFill, ProgramRuns};
 use crate::signal::traffic::TrafficMap;
 
 /// Says to `ingress` that `socket_events` is attached.

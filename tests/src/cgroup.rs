@@ -21,7 +21,7 @@ impl Cgroup {
     /// # Errors
     /// When there is no cgroup v2, or it may not be written.
     pub fn create(name: &str) -> Result<Self> {
-        let root = probe::preflight::cgroup(None)?;
+        let root = probe::kernel::preflight::cgroup(None)?;
         for left in fs::read_dir(&root)?.flatten() {
             let file_name = left.file_name();
             let owner = file_name.to_str().and_then(|text| text.strip_prefix(name)?.strip_prefix('-'));

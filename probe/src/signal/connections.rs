@@ -8,9 +8,9 @@ use prometheus::{IntCounterVec, IntGaugeVec};
 use serde::Serialize;
 use service::metrics::Metrics;
 
+use crate::kernel::per_shard::PerShard;
 use crate::metrics::{raise, set};
 use crate::signal::latency::{DurationMetric, Shared};
-use crate::signal::per_shard::PerShard;
 
 /// The map `CONNECTIONS`.
 pub type ConnectionsMap = PerShard<Connections>;

@@ -14,7 +14,7 @@ use service::metrics::Metrics;
 use smol_str::SmolStr;
 
 use super::keys::{KeyTable, largest};
-use crate::hot_keys::{KeyReading, KeyWindow, Unlisted};
+use crate::compare::hot_keys::{KeyReading, KeyWindow, Unlisted};
 
 /// The two families.
 pub struct KeyMetrics {

@@ -14,8 +14,8 @@ use protocol::Key;
 use serde::Serialize;
 use smol_str::SmolStr;
 
-use crate::batch::Batch;
-use crate::object::ObjectError;
+use crate::kernel::batch::Batch;
+use crate::kernel::object::ObjectError;
 
 /// Keys a shard's table has room for.
 pub const CAPACITY: usize = SETS as usize * WAYS;

@@ -8,7 +8,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use serde::Serialize;
 
-use crate::signal::per_shard::PerShard;
+use crate::kernel::per_shard::PerShard;
 
 /// One of the maps of buckets.
 pub type LatencyMap = PerShard<Latency>;

@@ -2,7 +2,7 @@
 
 use probe_common::requests::Requests;
 
-use crate::signal::per_shard::PerShard;
+use crate::kernel::per_shard::PerShard;
 
 /// The map `REQUESTS`.
 pub type RequestsMap = PerShard<Requests>;

@@ -2,7 +2,7 @@
 
 use probe_common::traffic::Traffic;
 
-use crate::signal::per_shard::PerShard;
+use crate::kernel::per_shard::PerShard;
 
 /// The map `TRAFFIC`.
 pub type TrafficMap = PerShard<Traffic>;

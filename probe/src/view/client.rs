@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::app_metrics::Bucket;
+use crate::compare::app_metrics::Bucket;
 
 /// How long an answer may take: a fresh comparison waits for verdicts that are about to stand.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ pub struct ShardKeys {
     pub overlap_ratio: Option<f64>,
 }
 
-/// One shard of `/api/compare`; see [`Comparison`](crate::reconcile::Comparison).
+/// One shard of `/api/compare`; see [`Comparison`](crate::compare::reconcile::Comparison).
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[expect(missing_docs, reason = "they are those of `Comparison`")]
 pub struct ComparedShard {

@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
-use probe::object;
-use probe::pin::PinnedSet;
-use probe::pin::folder::{Folder, PinError};
+use probe::kernel::object;
+use probe::kernel::pin::PinnedSet;
+use probe::kernel::pin::folder::{Folder, PinError};
 
 use crate::bpffs::Bpffs;
 use crate::harness::privileges;
@@ -53,9 +53,10 @@ fn a_set_that_is_not_finished_leaves_nothing() {
     }
     let bpffs = Bpffs::mount();
     let urls = protocol::shard_urls::ShardUrls::parse("http://127.0.0.1:9").unwrap();
-    let cgroup = probe::preflight::cgroup(None).unwrap();
+    let cgroup = probe::kernel::preflight::cgroup(None).unwrap();
     let bytes = object::embedded().unwrap();
-    let identity = probe::pin::Identity::new(&urls, bytes, &cgroup, probe::attach::required()).unwrap();
+    let identity =
+        probe::kernel::pin::Identity::new(&urls, bytes, &cgroup, probe::kernel::attach::required()).unwrap();
     let switches = probe::config::Switches::default();
     let load = |pins: &[_]| object::load_pinned(bytes, switches, pins);
     let (_ebpf, set) = PinnedSet::begin(Folder::open(&bpffs.folder()).unwrap(), &identity, load).unwrap();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use probe::config::Switches;
-use probe::preflight;
+use probe::kernel::preflight;
 use probe::signal::keys::KeyTable;
 use probe::source::{Counters, KernelSource, Source};
 use probe_common::endpoint::Endpoint;

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use probe::compare::shard_stats::ShardStats;
+use probe::compare::watch::Watch;
 use probe::config::Switches;
+use probe::kernel::statistics::Statistics;
 use probe::metrics::ProbeMetrics;
 use probe::probe::Probe;
-use probe::shard_stats::ShardStats;
 use probe::source::{Counters, ReplaySource};
-use probe::statistics::Statistics;
-use probe::watch::Watch;
 use protocol::shard_urls::ShardUrls;
 use serde_json::Value;
 use service::metrics::Metrics;

@@ -9,8 +9,8 @@ use aya::Ebpf;
 use aya::programs::{CgroupSkb, TestRun, TestRunOptions};
 use aya::sys::{Stats, enable_stats};
 use probe::config::Switches;
-use probe::object;
-use probe::ports::PortsMap;
+use probe::kernel::object;
+use probe::kernel::ports::PortsMap;
 use probe_common::endpoint::Endpoint;
 use serde::Serialize;
 

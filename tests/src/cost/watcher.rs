@@ -144,7 +144,7 @@ impl Watcher {
         };
         let tool = match self {
             Self::Nothing | Self::EqualLabs => Tool::Nothing,
-            Self::Empty => Tool::Empty(Empty::load()?.attach(&probe::preflight::cgroup(None)?)?),
+            Self::Empty => Tool::Empty(Empty::load()?.attach(&probe::kernel::preflight::cgroup(None)?)?),
             Self::Probe => probe(&[])?,
             Self::EmptyOnShards => Tool::Empty(Empty::load()?.attach(stand.shards_cgroup()?)?),
             Self::ProbeOnShards => probe(&[("CGROUP", &stand.shards_cgroup()?.display().to_string())])?,

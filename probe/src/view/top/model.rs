@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::quantile::{between, quantile};
-use crate::app_metrics::Bucket;
+use crate::compare::app_metrics::Bucket;
 use crate::view::client::{
     AppLatency, Compare, ComparedShard, CountedShard, Latencies, Shards, TimedShard, TopKey, Verdicts,
 };

@@ -1,0 +1,10 @@
+//! The kernel's counts against those of shards and gateways: counts, hot keys, verdicts.
+
+pub mod app_metrics;
+pub mod feed;
+pub mod gateway;
+pub mod hot_keys;
+pub mod reconcile;
+pub mod shard_stats;
+pub mod verdict;
+pub mod watch;

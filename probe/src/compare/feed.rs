@@ -1,0 +1,234 @@
+//! What happens second by second, for every live page at once: one reading of the watch loop, however many listen.
+//!
+//! The loop hands in what it has read anyway; rates and latencies are the growth since the second before. The last two
+//! minutes are kept, so that a page begins with a line and not with a dot.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use probe_common::latency::Latency;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::compare::hot_keys::HotKeys;
+use crate::compare::reconcile::{Bracket, Comparison};
+use crate::compare::verdict::agreement::Verdicts;
+use crate::compare::watch::Snapshot;
+use crate::signal::latency::Quantiles;
+
+/// Most pages that listen at once.
+pub const LISTENERS: usize = 32;
+
+/// Seconds that are kept.
+const KEPT: usize = 120;
+
+/// A gap longer than this is no second: its mean would pass for one.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Addresses that a page needs, as a browser finds them.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Links {
+    /// The gateway, whose switches the page shows.
+    pub gateway: Option<String>,
+    /// The scenario starter.
+    pub scenarios: Option<String>,
+}
+
+/// The last seconds, and who wants the next one.
+#[derive(Debug)]
+pub struct Feed {
+    links: Links,
+    past: Mutex<Past>,
+    newest: watch::Sender<Arc<str>>,
+    room: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct Past {
+    previous: Vec<Option<Seen>>,
+    seconds: VecDeque<Second>,
+}
+
+/// One shard's counts at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    kernel_at: Duration,
+    kernel: u64,
+    app_at: Duration,
+    /// When the application's process started, and its count.
+    app: Option<(f64, u64)>,
+    latency: Latency,
+}
+
+/// One second of all shards.
+#[derive(Clone, Debug, Serialize)]
+struct Second {
+    taken_at: f64,
+    shards: Vec<Flow>,
+}
+
+/// One shard's second; absent what cannot be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Flow {
+    /// Data requests a second by the kernel's count.
+    pub kernel_per_second: Option<f64>,
+    /// The same by the shard's own.
+    pub app_per_second: Option<f64>,
+    /// Durations by the kernel.
+    pub latency_ms: Option<Quantiles>,
+}
+
+/// What is sent once a second.
+#[derive(Serialize)]
+struct Frame<'a> {
+    taken_at: f64,
+    shards: Vec<FrameShard<'a>>,
+    verdicts: &'a Verdicts,
+}
+
+#[derive(Serialize)]
+struct FrameShard<'a> {
+    shard_id: usize,
+    #[serde(flatten)]
+    flow: Flow,
+    #[serde(flatten)]
+    comparison: &'a Comparison,
+    hot_keys: Option<&'a HotKeys>,
+}
+
+/// What is sent first.
+#[derive(Serialize)]
+struct Hello<'a> {
+    links: &'a Links,
+    past: &'a VecDeque<Second>,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self::new(Links::default())
+    }
+}
+
+impl Feed {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(links: Links) -> Self {
+        Self {
+            links,
+            past: Mutex::default(),
+            newest: watch::Sender::new("".into()),
+            room: Arc::new(Semaphore::new(LISTENERS)),
+        }
+    }
+
+    /// A place for one more listener, given back when it is dropped; `None` when there is none.
+    #[must_use]
+    pub fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).try_acquire_owned().ok()
+    }
+
+    /// How many listen.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        LISTENERS.saturating_sub(self.room.available_permits())
+    }
+
+    /// Addresses that the page may call.
+    #[must_use]
+    pub fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// What a listener is sent first: addresses, and the last two minutes.
+    #[must_use]
+    pub fn hello(&self) -> String {
+        let past = self.past.lock();
+        json(&Hello { links: &self.links, past: &past.seconds })
+    }
+
+    /// The frames from now on: always the newest, so that one who is slow misses some.
+    #[must_use]
+    pub fn listen(&self) -> watch::Receiver<Arc<str>> {
+        self.newest.subscribe()
+    }
+
+    /// A second has gone by.
+    pub fn publish(&self, snapshot: &Snapshot, seen: Vec<Option<Seen>>, verdicts: &Verdicts) {
+        let shards = {
+            let mut past = self.past.lock();
+            past.observe(snapshot.taken_at, seen)
+        };
+        if self.newest.receiver_count() == 0 {
+            return;
+        }
+        let shards = snapshot.shards.iter().zip(shards).enumerate().map(|(shard_id, (comparison, flow))| {
+            FrameShard { shard_id, flow, comparison, hot_keys: snapshot.hot_keys.get(shard_id) }
+        });
+        let frame = Frame { taken_at: snapshot.taken_at, shards: shards.collect(), verdicts };
+        self.newest.send_replace(json(&frame).into());
+    }
+}
+
+impl Past {
+    /// Takes a second in; gives what happened in it.
+    fn observe(&mut self, taken_at: f64, seen: Vec<Option<Seen>>) -> Vec<Flow> {
+        let previous = std::mem::take(&mut self.previous).into_iter().chain(std::iter::repeat(None));
+        let flows = seen.iter().zip(previous).map(|(now, before)| match (before, now) {
+            (Some(before), Some(now)) => now.since(&before),
+            _ => Flow::default(),
+        });
+        let flows: Vec<Flow> = flows.collect();
+        self.previous = seen;
+        self.seconds.push_back(Second { taken_at, shards: flows.clone() });
+        if self.seconds.len() > KEPT {
+            self.seconds.pop_front();
+        }
+        flows
+    }
+}
+
+impl Seen {
+    /// What was read of a shard.
+    #[must_use]
+    pub fn of(bracket: &Bracket, latency: Latency) -> Self {
+        Self {
+            kernel_at: bracket.to,
+            kernel: bracket.kernel_after,
+            app_at: (bracket.from + bracket.to) / 2,
+            app: bracket.app.as_ref().ok().map(|app| (app.started_at, app.requests_received)),
+            latency,
+        }
+    }
+
+    fn since(&self, before: &Self) -> Flow {
+        let mut latency = self.latency;
+        latency.sum = latency.sum.saturating_sub(before.latency.sum);
+        for (count, before) in latency.buckets.iter_mut().zip(before.latency.buckets) {
+            *count = count.saturating_sub(before);
+        }
+        let same = self.app.zip(before.app).filter(|(now, before)| now.0.to_bits() == before.0.to_bits());
+        Flow {
+            kernel_per_second: rate((before.kernel_at, before.kernel), (self.kernel_at, self.kernel)),
+            app_per_second: same.and_then(|(now, then)| rate((before.app_at, then.1), (self.app_at, now.1))),
+            latency_ms: (latency.count() > 0).then(|| Quantiles::of(&latency)),
+        }
+    }
+}
+
+/// Growth a second; absent when the count fell, or the time between tells of no second.
+#[expect(clippy::cast_precision_loss, reason = "what grows in seconds is far below 2^53")]
+fn rate(before: (Duration, u64), now: (Duration, u64)) -> Option<f64> {
+    let span = now.0.checked_sub(before.0).filter(|span| !span.is_zero() && *span <= LONGEST)?;
+    let growth = now.1.checked_sub(before.1)?;
+    Some(growth as f64 / span.as_secs_f64())
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    // Only maps with keys that are no text cannot be written.
+    serde_json::to_string(value).unwrap_or_else(|_| "{}".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

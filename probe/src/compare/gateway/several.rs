@@ -1,0 +1,122 @@
+//! Several gateways as one: what they sent adds up, their hot keys merge, and the sum of their windows is judged.
+//!
+//! All of them are read, or there is no reading: what one has sent would look as if it had come past all.
+
+use futures_util::future::join_all;
+use hotspot::detector::Detector;
+use hotspot::judge::Observation;
+use hotspot::merge::Summary;
+use protocol::shard_urls::ShardUrl;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use super::GatewayReading;
+use super::urls::GatewayUrls;
+use crate::compare::shard_stats::{ShardStats, as_in_kernel};
+use crate::compare::verdict::Verdict;
+
+/// What a gateway says at `GET /admin/hot-keys`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct GatewayKeys {
+    /// When its process started, in unix seconds.
+    pub started_at: f64,
+    /// Requests since its last reset.
+    pub requests: u64,
+    /// Its largest keys since then.
+    #[serde(flatten)]
+    pub summary: Summary<String>,
+    /// What it sent in its last full second.
+    pub second: Observation<String>,
+    /// What it sent in the ten before now.
+    pub ten: Observation<String>,
+}
+
+/// All gateways, and the memory of their common verdict.
+#[derive(Debug)]
+pub(super) struct Several {
+    urls: GatewayUrls,
+    /// Those that were found last.
+    found: Vec<ShardUrl>,
+    shards: usize,
+    detector: Detector<String>,
+}
+
+impl Several {
+    pub(super) fn new(urls: GatewayUrls, shards: usize) -> Self {
+        Self { urls, found: Vec::new(), shards, detector: Detector::default() }
+    }
+
+    pub(super) fn is_one(&self) -> bool {
+        self.urls.is_one()
+    }
+
+    /// Finds all of them, and what they have sent.
+    pub(super) async fn sent(&mut self, stats: &ShardStats) -> Result<GatewayReading, String> {
+        // Without an answer those of the last time are asked for their verdict.
+        self.found = self.urls.resolve().await?;
+        let readings = join_all(self.found.iter().map(|url| stats.gateway(url))).await;
+        sum(readings.into_iter().zip(&self.found).map(|(reading, url)| self.named(url, reading)))
+    }
+
+    /// The verdict on what all of them sent in the last second and the last ten, each by its own clock.
+    pub(super) async fn judge(&mut self, stats: &ShardStats) -> Result<Verdict, String> {
+        let read = join_all(self.found.iter().map(|url| stats.hot_keys(url))).await;
+        let read: Result<Vec<_>, String> =
+            read.into_iter().zip(&self.found).map(|(keys, url)| self.named(url, keys)).collect();
+        let read = read.inspect_err(|_| self.detector = Detector::default())?;
+        let (mut second, mut ten) = (Observation::new(self.shards), Observation::new(self.shards));
+        for keys in &read {
+            if keys.ten.requests.len() != self.shards || keys.second.requests.len() != self.shards {
+                return Err(format!("a gateway has not {} shards", self.shards));
+            }
+            second.merge(&keys.second);
+            ten.merge(&keys.ten);
+        }
+        Ok(self.detector.observe(&second, &ten).map_key(as_in_kernel))
+    }
+
+    /// Of several it must be said which one.
+    fn named<T>(&self, url: &ShardUrl, read: Result<T, String>) -> Result<T, String> {
+        if self.is_one() { read } else { read.map_err(|why| format!("{url}: {why}")) }
+    }
+}
+
+/// One gateway's reading as it is; of several the sums. Their common start is another one as soon as one of theirs is.
+fn sum(readings: impl Iterator<Item = Result<GatewayReading, String>>) -> Result<GatewayReading, String> {
+    let (mut started_at, mut sent, mut verdict) = (0.0, BTreeMap::new(), None);
+    for reading in readings {
+        let reading = reading?;
+        started_at += reading.started_at;
+        for (shard, requests) in reading.sent {
+            *sent.entry(shard).or_insert(0) += requests;
+        }
+        verdict = reading.verdict;
+    }
+    Ok(GatewayReading { started_at, sent: sent.into_iter().collect(), verdict })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(started_at: f64, sent: &[(usize, u64)]) -> Result<GatewayReading, String> {
+        Ok(GatewayReading { started_at, sent: sent.to_vec(), verdict: None })
+    }
+
+    #[test]
+    fn counts_add_up_and_any_restart_shows() {
+        let of = |one, other| sum([reading(one, &[(0, 7), (1, 1)]), reading(other, &[(1, 5)])].into_iter());
+        let first = of(1_795_422_711.25, 1_795_422_712.5).unwrap();
+        assert_eq!(first.sent, [(0, 7), (1, 6)]);
+        // By a clock that is behind, too.
+        for later in [of(1_795_422_711.25, 1_795_422_600.0), of(1_795_422_799.0, 1_795_422_712.5)] {
+            assert!((later.unwrap().started_at - first.started_at).abs() > 0.0);
+        }
+    }
+
+    #[test]
+    fn without_one_of_them_there_is_no_sum() {
+        let missing = [reading(1.0, &[(0, 7)]), Err("http://g:1: no connection".to_owned())];
+        assert_eq!(sum(missing.into_iter()), Err("http://g:1: no connection".to_owned()));
+    }
+}

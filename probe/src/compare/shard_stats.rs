@@ -1,0 +1,188 @@
+//! The application's side: `/stats` of the shards and of the gateway.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocol::Key;
+use protocol::shard_urls::ShardUrl;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::compare::app_metrics::AppMetrics;
+use crate::compare::gateway::GatewayReading;
+use crate::compare::gateway::several::GatewayKeys;
+use crate::compare::hot_keys::{AppKeys, HotKey, KeyReading};
+use crate::compare::reconcile::AppReading;
+use crate::compare::verdict::Verdict;
+use crate::compare::watch::unix_seconds;
+use crate::signal::keys;
+
+/// How long one of them may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The longest answer that is read, as at the gateway: 1 MiB.
+const MOST_BYTES: usize = 1 << 20;
+
+/// A client that keeps its connections.
+#[derive(Clone, Debug)]
+pub struct ShardStats {
+    client: reqwest::Client,
+    /// By shard, the newest answer of its `/metrics`.
+    newest: Arc<parking_lot::Mutex<HashMap<u32, Newest>>>,
+}
+
+/// What a shard's `/metrics` said at a moment (unix seconds), or why there is nothing.
+type MetricsReading = Result<(f64, AppMetrics), String>;
+
+/// The newest one, and when it was asked for.
+type Newest = Arc<tokio::sync::Mutex<Option<(Instant, MetricsReading)>>>;
+
+/// The fields of `/stats` that are compared.
+#[derive(Debug, Deserialize)]
+struct Body {
+    requests_received: u64,
+    started_at: f64,
+    active_requests: u64,
+    #[serde(default)]
+    top_keys: Vec<CountedKey>,
+    #[serde(default)]
+    hot_keys: Vec<HotKey>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CountedKey {
+    key: String,
+    count: u64,
+}
+
+/// The fields of the gateway's `/stats` that are compared.
+#[derive(Debug, Deserialize)]
+struct GatewayBody {
+    started_at: f64,
+    shard_requests_total: Vec<Sent>,
+    /// Read apart: one that is not as it must be leaves the counts as they are.
+    #[serde(default)]
+    verdict: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct Sent {
+    shard_id: usize,
+    requests: u64,
+}
+
+impl ShardStats {
+    /// A client without proxies: shards are near.
+    ///
+    /// # Errors
+    /// When the client cannot be set up.
+    pub fn new() -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+        Ok(Self { client, newest: Arc::default() })
+    }
+
+    /// Reads one shard: its counts and its keys.
+    ///
+    /// # Errors
+    /// Why there is no reading, in a few words.
+    pub async fn read(&self, shard: &ShardUrl) -> Result<(AppReading, AppKeys), String> {
+        let body: Body = self.json(shard, "/stats").await?;
+        let reading = AppReading {
+            requests_received: body.requests_received,
+            started_at: body.started_at,
+            active_requests: body.active_requests,
+        };
+        let keys = body.top_keys.into_iter().map(|key| (as_in_kernel(key.key), key.count));
+        let hot = body.hot_keys.into_iter().map(|hot| HotKey { key: as_in_kernel(hot.key), ..hot }).collect();
+        let top = KeyReading::listed(body.requests_received, keys);
+        Ok((reading, AppKeys { started_at: body.started_at, top, hot }))
+    }
+
+    /// What the gateway at `url` has sent.
+    ///
+    /// # Errors
+    /// Why there is no reading, in a few words.
+    pub async fn gateway(&self, url: &ShardUrl) -> Result<GatewayReading, String> {
+        let body: GatewayBody = self.json(url, "/stats").await?;
+        let sent =
+            body.shard_requests_total.into_iter().map(|shard| (shard.shard_id, shard.requests)).collect();
+        let verdict = Verdict::deserialize(body.verdict).ok();
+        let verdict = verdict.map(|verdict| verdict.map_key(as_in_kernel));
+        Ok(GatewayReading { started_at: body.started_at, sent, verdict })
+    }
+
+    /// What the gateway at `url` counted by key, for the merge with others.
+    ///
+    /// # Errors
+    /// Why there is no reading, in a few words.
+    pub async fn hot_keys(&self, url: &ShardUrl) -> Result<GatewayKeys, String> {
+        self.json(url, "/admin/hot-keys").await
+    }
+
+    /// A shard's own metrics, with the moment they came. A shard is asked once at a time: all who wait meanwhile share
+    /// the next answer.
+    ///
+    /// # Errors
+    /// Why there is none, in a few words.
+    pub async fn metrics(&self, shard: &ShardUrl) -> MetricsReading {
+        let asked = Instant::now();
+        let newest = Arc::clone(self.newest.lock().entry(shard.id.0).or_default());
+        let mut newest = newest.lock().await;
+        if let Some((begun, reading)) = &*newest
+            && *begun >= asked
+        {
+            return reading.clone();
+        }
+        let begun = Instant::now();
+        let reading = self.read_metrics(shard).await;
+        *newest = Some((begun, reading.clone()));
+        reading
+    }
+
+    async fn read_metrics(&self, shard: &ShardUrl) -> MetricsReading {
+        let body = self.get(shard, "/metrics").await?;
+        let metrics = std::str::from_utf8(&body).ok().and_then(AppMetrics::parse);
+        Ok((unix_seconds(), metrics.ok_or("its /metrics are not those of a shard")?))
+    }
+
+    async fn json<T: DeserializeOwned>(&self, url: &ShardUrl, path: &str) -> Result<T, String> {
+        let body = self.get(url, path).await?;
+        serde_json::from_slice(&body).map_err(|_| format!("{path} has not the fields it must have"))
+    }
+
+    async fn get(&self, shard: &ShardUrl, path: &str) -> Result<Vec<u8>, String> {
+        let failed = |error| short(&error);
+        let mut answer = self.client.get(format!("{shard}{path}")).send().await.map_err(failed)?;
+        if !answer.status().is_success() {
+            return Err(format!("{path} answers {}", answer.status()));
+        }
+        let mut body = Vec::new();
+        while let Some(bytes) = answer.chunk().await.map_err(failed)? {
+            if body.len() + bytes.len() > MOST_BYTES {
+                return Err(format!("{path} is longer than 1 MiB"));
+            }
+            body.extend_from_slice(&bytes);
+        }
+        Ok(body)
+    }
+}
+
+/// A key under the name it has in the kernel's table: long ones are not kept whole there.
+pub(crate) fn as_in_kernel(key: String) -> String {
+    Key::new(&key).map_or(key, |key| keys::name_of(&key))
+}
+
+fn short(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return format!("no answer within {} s", TIMEOUT.as_secs());
+    }
+    if error.is_connect() {
+        return "no connection".to_owned();
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests;

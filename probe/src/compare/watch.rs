@@ -1,0 +1,322 @@
+//! The loop behind everything: look up the shards, bracket them, reconcile.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use protocol::shard_urls::ShardUrls;
+use tokio::sync::watch::Receiver;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::compare::feed::Seen;
+use crate::compare::gateway::Gateway;
+use crate::compare::gateway::urls::GatewayUrls;
+use crate::compare::hot_keys::{HotKeys, HotKeysLedger};
+use crate::compare::reconcile::cause::Cause;
+use crate::compare::reconcile::{Comparison, Ledger};
+use crate::compare::shard_stats::ShardStats;
+use crate::metrics::Lost;
+use crate::probe::Probe;
+use crate::source::SourceError;
+use crate::targets::{self, Lookup, Target, Targets};
+
+mod bracket;
+mod keys;
+mod verdict;
+
+use self::bracket::{bracket, counters};
+use self::verdict::Judge;
+
+/// How often the shards are looked up and compared without being asked.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Pause between brackets while a verdict is about to stand.
+const SETTLING_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest a fresh comparison waits for such a verdict.
+const SETTLING_MAX: Duration = Duration::from_millis(1_500);
+
+/// A comparison of all shards at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Unix seconds.
+    pub taken_at: f64,
+    /// Per shard, in order of id.
+    pub shards: Vec<Comparison>,
+    /// Per shard, in order of id; empty where one of the witnesses cannot be read.
+    pub hot_keys: Vec<HotKeys>,
+}
+
+/// Asks for comparisons. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Asker(mpsc::Sender<oneshot::Sender<Snapshot>>);
+
+impl Asker {
+    /// A comparison that began after this call; `None` when the probe is stopping. Calls that wait together share one.
+    pub async fn fresh(&self) -> Option<Snapshot> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.send(sender).await.ok()?;
+        receiver.await.ok()
+    }
+}
+
+/// The loop's own state; one task has it.
+pub struct Watch {
+    probe: Arc<Probe>,
+    shards: ShardUrls,
+    stats: ShardStats,
+    ledgers: Vec<Ledger>,
+    hot_keys: Vec<HotKeysLedger>,
+    gateway: Option<Gateway>,
+    judge: Judge,
+    /// What the last comparison read, for the feed.
+    seen: Vec<Option<Seen>>,
+    /// Where the shards are, where they are pods.
+    pods: Option<Receiver<Vec<Lookup>>>,
+    /// What the kernel has taken.
+    targets: Targets,
+    /// Per shard, why some of its addresses are not watched.
+    blind: Vec<Option<String>>,
+    questions: mpsc::Receiver<oneshot::Sender<Snapshot>>,
+    start: Instant,
+}
+
+/// Most comparisons that may be asked for at once; more wait in line.
+const QUESTIONS: usize = 256;
+
+impl Watch {
+    /// A loop that has not begun, and the way to ask it.
+    #[must_use]
+    pub fn new(probe: Arc<Probe>, shards: ShardUrls, stats: ShardStats) -> (Self, Asker) {
+        let (sender, questions) = mpsc::channel(QUESTIONS);
+        let ledgers = shards.iter().map(|_| Ledger::default()).collect();
+        let hot_keys = shards.iter().map(|_| HotKeysLedger::default()).collect();
+        let (targets, blind) = (Targets::default(), shards.iter().map(|_| None).collect());
+        let watch = Self {
+            probe,
+            shards,
+            stats,
+            ledgers,
+            hot_keys,
+            gateway: None,
+            judge: Judge::default(),
+            seen: Vec::new(),
+            pods: None,
+            targets,
+            blind,
+            questions,
+            start: Instant::now(),
+        };
+        (watch, Asker(sender))
+    }
+
+    /// Asks these gateways too: all there are, or none.
+    #[must_use]
+    pub fn with_gateways(self, urls: GatewayUrls) -> Self {
+        let gateway = (!urls.is_empty()).then(|| Gateway::new(urls, self.ledgers.len()));
+        Self { gateway, ..self }
+    }
+
+    /// Takes the shards' addresses from here instead of their names.
+    #[must_use]
+    pub fn with_pods(self, pods: Option<Receiver<Vec<Lookup>>>) -> Self {
+        Self { pods, ..self }
+    }
+
+    /// The first look: watches what can be found and waits for the baselines that can be had quickly.
+    pub async fn first_look(&mut self) {
+        self.look_up().await;
+        self.compare_until_settled().await;
+    }
+
+    /// Goes on with another client, on another runtime.
+    pub fn renew_client(&mut self, stats: ShardStats) {
+        self.stats = stats;
+    }
+
+    /// Runs until `stopping`, then reads the counters a last time and detaches.
+    pub async fn run(mut self, stopping: CancellationToken) {
+        // Before the first question: a shard looked up later would start over.
+        self.look_up().await;
+        let mut ticks = tokio::time::interval(PERIOD);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => break,
+                question = self.questions.recv() => {
+                    let Some(question) = question else { break };
+                    self.answer(question).await;
+                }
+                _ = ticks.tick() => {
+                    self.look_up().await;
+                    let snapshot = self.compare().await;
+                    self.probe.feed.publish(&snapshot, std::mem::take(&mut self.seen), &self.probe.verdicts.lock());
+                }
+            }
+        }
+        self.probe.finish();
+    }
+
+    async fn answer(&mut self, question: oneshot::Sender<Snapshot>) {
+        // All that ask by now get the same answer.
+        let mut waiting = vec![question];
+        while let Ok(another) = self.questions.try_recv() {
+            waiting.push(another);
+        }
+        let snapshot = self.compare_until_settled().await;
+        for asker in waiting {
+            // One that has gone away needs no answer.
+            let _ = asker.send(snapshot.clone());
+        }
+    }
+
+    /// Compares again and again while nothing moves and the verdict is about to stand.
+    async fn compare_until_settled(&mut self) -> Snapshot {
+        let deadline = Instant::now() + SETTLING_MAX;
+        loop {
+            let snapshot = self.compare().await;
+            let settling =
+                self.ledgers.iter().zip(&snapshot.shards).any(|(ledger, shard)| ledger.is_settling(shard))
+                    || self.gateway.as_ref().is_some_and(Gateway::is_settling);
+            if !settling || Instant::now() >= deadline {
+                return snapshot;
+            }
+            tokio::time::sleep(SETTLING_PAUSE).await;
+        }
+    }
+
+    /// Finds the shards' addresses and has the kernel watch them.
+    async fn look_up(&mut self) {
+        let targets = match &self.pods {
+            Some(pods) => targets::assemble(pods.borrow().clone()),
+            None => targets::resolve(&self.shards).await,
+        };
+        if targets == self.targets {
+            return;
+        }
+        if targets.endpoints != self.targets.endpoints {
+            let changed = self.start_over_changed(&targets);
+            if let Err(error) = self.probe.watch(&targets.endpoints) {
+                tracing::error!(%error, "the shards' new addresses are not watched");
+                self.probe.metrics.lost(Lost::WatchFailed);
+                self.not_taken(targets, &changed, &error);
+                return;
+            }
+        }
+        self.blind = targets.shards.iter().map(|target| target.problem.clone()).collect();
+        for (url, target) in self.shards.iter().zip(&targets.shards) {
+            match &target.problem {
+                Some(problem) => tracing::warn!(shard = url.id.0, problem, "not watched"),
+                None => tracing::info!(shard = url.id.0, addresses = ?target.addresses, "watched"),
+            }
+        }
+        for _ in 0..targets.over_limit {
+            self.probe.metrics.lost(Lost::AddressOverLimit);
+        }
+        self.targets.clone_from(&targets);
+        *self.probe.targets.lock() = targets;
+    }
+
+    /// Forgets what is known of shards whose addresses are others now; says of each shard whether they are.
+    fn start_over_changed(&mut self, targets: &Targets) -> Vec<bool> {
+        let old = self.targets.shards.iter().map(Some).chain(std::iter::repeat(None));
+        let changed = targets.shards.iter().zip(old);
+        let changed: Vec<bool> =
+            changed.map(|(new, old)| old.is_none_or(|old| old.addresses != new.addresses)).collect();
+        let ledgers = self.ledgers.iter_mut().zip(&mut self.hot_keys).zip(&changed);
+        for (shard, ((ledger, hot_keys), _)) in ledgers.enumerate().filter(|(_, (_, changed))| **changed) {
+            ledger.start_over();
+            hot_keys.start_over();
+            if let Some(gateway) = &mut self.gateway {
+                gateway.start_over(shard);
+            }
+        }
+        changed
+    }
+
+    /// The kernel did not take these addresses: it may watch none of the `changed` shards' old or new ones.
+    fn not_taken(&mut self, mut targets: Targets, changed: &[bool], error: &SourceError) {
+        for (shard, _) in changed.iter().enumerate().filter(|(_, changed)| **changed) {
+            let why = format!("the kernel does not take its addresses: {error}");
+            if let Some(target) = targets.shards.get_mut(shard) {
+                target.problem = Some(why.clone());
+            }
+            if let Some(blind) = self.blind.get_mut(shard) {
+                *blind = Some(why);
+            }
+            if let Some(taken) = self.targets.shards.get_mut(shard) {
+                // As no target of a lookup is, so that the next one is taken for a change.
+                *taken = Target { addresses: Vec::new(), problem: Some(String::new()) };
+            }
+        }
+        self.targets.endpoints.clear();
+        *self.probe.targets.lock() = targets;
+    }
+
+    /// One bracket of every shard, all at once.
+    async fn compare(&mut self) -> Snapshot {
+        let (probe, stats, start) = (&self.probe, &self.stats, self.start);
+        let looks = self.shards.iter().zip(&self.hot_keys).zip(&self.blind);
+        let looks = looks.map(|((url, hot_keys), blind)| async move {
+            // Of a shard that is not wholly watched the kernel's counts tell nothing, so it is not asked either: it may
+            // be one of many nodes' that are all watched.
+            if blind.is_some() {
+                return None;
+            }
+            bracket(probe, stats, url, start, |now| hot_keys.is_due(now)).await
+        });
+        let looks = futures_util::future::join_all(looks).await;
+        let (mut brackets, mut keys, mut seen) = (Vec::new(), Vec::new(), Vec::new());
+        for look in looks {
+            seen.push(look.as_ref().map(|look| Seen::of(&look.bracket, look.latency)));
+            let (bracket, of_keys) = look.map(|look| (look.bracket, look.keys)).unzip();
+            brackets.push(bracket);
+            keys.push(of_keys);
+        }
+        // Before anything else is waited for: both witnesses were read at one moment.
+        let hot_keys = keys::compare(probe, &mut self.hot_keys, keys, start.elapsed());
+        let mut shards: Vec<Comparison> = self
+            .ledgers
+            .iter_mut()
+            .zip(&brackets)
+            .zip(&self.blind)
+            .map(|((ledger, bracket), blind)| match (blind, bracket) {
+                (Some(why), _) => Cause::unwatched(why).alone(),
+                (None, Some(bracket)) => ledger.observe(bracket),
+                (None, None) => Cause::kernel_unreadable().alone(),
+            })
+            .collect();
+        let judged = if self.judge.is_due(start.elapsed()) {
+            let blind = self.blind.iter().enumerate().find_map(|(shard, why)| Some((shard, why.as_ref()?)));
+            let problem = blind.map(|(shard, why)| format!("shard {shard} is not wholly watched: {why}"));
+            Some(self.judge.kernel(probe, start, problem).await)
+        } else {
+            None
+        };
+        if let Some(gateway) = &mut self.gateway {
+            let read = |shard| counters(probe, shard);
+            gateway.compare(stats, &brackets, read, || start.elapsed(), &mut shards).await;
+            if judged.is_some() {
+                gateway.judge(stats).await;
+            }
+        }
+        if let Some(kernel) = judged {
+            let gateway = self.gateway.as_ref().map(Gateway::verdict);
+            self.judge.compare(probe, start.elapsed(), kernel, gateway);
+        }
+        self.seen = seen;
+        let snapshot = Snapshot { taken_at: unix_seconds(), shards, hot_keys };
+        probe.metrics.compared(&snapshot.shards);
+        snapshot
+    }
+}
+
+/// The clock on the wall.
+#[must_use]
+pub fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests;

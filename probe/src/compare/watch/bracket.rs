@@ -1,0 +1,76 @@
+//! One shard's look: the kernel, the application in between, the kernel again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use probe_common::latency::Latency;
+use protocol::shard_urls::ShardUrl;
+
+use super::keys::{KernelKeys, KeyLook};
+use super::unix_seconds;
+use crate::compare::reconcile::Bracket;
+use crate::compare::shard_stats::ShardStats;
+use crate::metrics::Lost;
+use crate::probe::Probe;
+use crate::source::{Counters, SourceError};
+
+/// All that is read of a shard at once.
+pub(super) struct Look {
+    pub(super) bracket: Bracket,
+    pub(super) keys: KeyLook,
+    pub(super) latency: Latency,
+}
+
+/// One shard's bracket, its keys where that is due, and its latencies.
+pub(super) async fn bracket(
+    probe: &Arc<Probe>,
+    stats: &ShardStats,
+    url: &ShardUrl,
+    start: Instant,
+    is_due: impl Fn(Duration) -> bool,
+) -> Option<Look> {
+    let shard = url.id.0;
+    let before = counters(probe, shard)?;
+    let from = start.elapsed();
+    let (app, app_keys) = match stats.read(url).await {
+        Ok((reading, keys)) => (Ok(reading), Some(keys)),
+        Err(problem) => (Err(problem), None),
+    };
+    let after = counters(probe, shard)?;
+    let to = start.elapsed();
+    let latency = readable(probe, shard, probe.latency(shard))?;
+    let kernel = if is_due(to) { KernelKeys::read(probe, shard, to).await } else { KernelKeys::NotDue };
+    if app.is_err() {
+        probe.metrics.lost(Lost::ShardUnreadable);
+    }
+    let bracket = Bracket {
+        from,
+        to,
+        kernel_before: before.requests.data(),
+        kernel_after: after.requests.data(),
+        aborted: after.requests.aborted,
+        answered: latency.count(),
+        repeated: after.requests.repeats,
+        unparsed: after.requests.unparsed,
+        app,
+        unix_seconds: unix_seconds(),
+    };
+    Some(Look { bracket, keys: KeyLook { kernel, app: app_keys }, latency })
+}
+
+/// A shard's counters.
+pub(super) fn counters(probe: &Probe, shard: u32) -> Option<Counters> {
+    readable(probe, shard, probe.read(shard))
+}
+
+/// What was read of a shard; a reading that failed is lost, and counted.
+pub(super) fn readable<T>(probe: &Probe, shard: u32, read: Result<T, SourceError>) -> Option<T> {
+    match read {
+        Ok(read) => Some(read),
+        Err(error) => {
+            tracing::error!(shard, %error, "no reading");
+            probe.metrics.lost(Lost::CountersUnreadable);
+            None
+        }
+    }
+}

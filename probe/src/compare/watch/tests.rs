@@ -1,0 +1,169 @@
+//! The loop over shards and a gateway that are a few lines of HTTP, and a kernel that is a list.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use probe_common::connections::Connections;
+use probe_common::endpoint::Endpoint;
+use probe_common::latency::Latency;
+use service::metrics::Metrics;
+
+use super::*;
+use crate::compare::reconcile::CauseKind;
+use crate::config::Switches;
+use crate::metrics::ProbeMetrics;
+use crate::signal::keys::{KernelKey, KeyTable};
+use crate::signal::self_metrics::{MapFill, ProgramRuns};
+use crate::source::{Counters, ReplaySource, Source};
+
+/// Answers every request with this body, and counts them.
+fn stub(body: &'static str) -> (String, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4_096]);
+            count.fetch_add(1, Ordering::SeqCst);
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    (url, asked)
+}
+
+const SHARD: &str = r#"{"requests_received":7,"started_at":5.5,"active_requests":0}"#;
+const GATEWAY: &str = r#"{"started_at":6.5,"shard_requests_total":[{"shard_id":0,"requests":7}]}"#;
+
+fn watch(urls: &str, source: Box<dyn Source>) -> (Watch, Metrics) {
+    let urls = ShardUrls::parse(urls).unwrap();
+    let metrics = Metrics::default();
+    let registered = ProbeMetrics::register(&metrics, urls.count().get()).unwrap();
+    let probe =
+        Probe::new(urls.clone(), "/cgroup".into(), Vec::new(), Switches::default(), registered, source);
+    (Watch::new(Arc::new(probe), urls, ShardStats::new().unwrap()).0, metrics)
+}
+
+/// A list that is the same at every reading, and what happens at the readings of the keys.
+struct Kernel {
+    list: ReplaySource,
+    on_keys: Box<dyn FnMut(u32) + Send>,
+    /// Whether addresses are refused.
+    refuses: Arc<AtomicU64>,
+}
+
+impl Kernel {
+    fn of(shards: u32) -> Self {
+        let mut list = ReplaySource::default();
+        (0..shards).for_each(|shard| list.push(shard, Counters::default()));
+        Self { list, on_keys: Box::new(|_| {}), refuses: Arc::default() }
+    }
+}
+
+impl Source for Kernel {
+    fn read(&mut self, shard: u32) -> Result<Counters, SourceError> {
+        self.list.read(shard)
+    }
+    fn latency(&mut self, shard: u32) -> Result<Latency, SourceError> {
+        self.list.latency(shard)
+    }
+    fn connections(&mut self, shard: u32) -> Result<Option<Connections>, SourceError> {
+        self.list.connections(shard)
+    }
+    fn round_trips(&mut self, shard: u32) -> Result<Latency, SourceError> {
+        self.list.round_trips(shard)
+    }
+    fn keys(&mut self, shard: u32) -> Result<KeyTable, SourceError> {
+        (self.on_keys)(shard);
+        self.list.keys(shard)
+    }
+    fn runs(&mut self) -> Result<Vec<ProgramRuns>, SourceError> {
+        self.list.runs()
+    }
+    fn fills(&mut self) -> Result<Vec<MapFill>, SourceError> {
+        self.list.fills()
+    }
+    fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
+        self.list.refuses_endpoints = self.refuses.load(Ordering::SeqCst) > 0;
+        self.list.watch(endpoints)
+    }
+}
+
+#[tokio::test]
+async fn there_is_no_verdict_while_the_kernel_has_not_taken_the_addresses() {
+    let (url, _) = stub(SHARD);
+    let kernel = Kernel::of(1);
+    let refuses = Arc::clone(&kernel.refuses);
+    refuses.store(1, Ordering::SeqCst);
+    let (mut watch, metrics) = watch(&url, Box::new(kernel));
+    watch.first_look().await;
+    // Both counts stand still, and would agree.
+    let blind = watch.compare_until_settled().await.shards.remove(0);
+    assert_eq!((blind.agrees, blind.cause_kind), (None, Some(CauseKind::Unwatched)), "{blind:?}");
+    assert!(blind.cause.is_some_and(|cause| cause.contains("does not take its addresses")));
+    assert!(!metrics.encode().unwrap().contains("reconciliation_agrees{"));
+    assert!(watch.probe.targets.lock().shards[0].problem.is_some());
+    refuses.store(0, Ordering::SeqCst);
+    watch.look_up().await;
+    let seeing = watch.compare_until_settled().await.shards.remove(0);
+    assert_eq!((seeing.agrees, seeing.cause_kind), (Some(true), None), "{seeing:?}");
+    assert_eq!(watch.probe.targets.lock().shards[0].problem, None);
+}
+
+#[tokio::test]
+async fn a_shard_at_anothers_address_has_no_verdict_of_its_own() {
+    let (url, _) = stub(SHARD);
+    let mapped = url.replace("127.0.0.1", "[::ffff:127.0.0.1]");
+    let (mut watch, _metrics) = watch(&format!("{url},{mapped}"), Box::new(Kernel::of(2)));
+    watch.first_look().await;
+    let shards = watch.compare_until_settled().await.shards;
+    assert_eq!((shards[0].agrees, shards[1].agrees), (Some(true), None), "{shards:?}");
+    assert_eq!(shards[1].cause_kind, Some(CauseKind::Unwatched));
+    assert!(shards[1].cause.as_ref().is_some_and(|cause| cause.contains("is shard 0 already")), "{shards:?}");
+}
+
+#[tokio::test]
+async fn the_kernels_keys_are_read_before_the_gateway_is_waited_for() {
+    let (shard, _) = stub(SHARD);
+    let (gateway, asked) = stub(GATEWAY);
+    let gateways = GatewayUrls::parse(Some(&gateway)).unwrap();
+    let mut kernel = Kernel::of(1);
+    let (reads, too_late) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (count, late) = (Arc::clone(&reads), Arc::clone(&too_late));
+    kernel.on_keys = Box::new(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        late.fetch_add(asked.load(Ordering::SeqCst), Ordering::SeqCst);
+    });
+    let (watch, _metrics) = watch(&shard, Box::new(kernel));
+    let mut watch = watch.with_gateways(gateways);
+    watch.look_up().await;
+    let snapshot = watch.compare().await;
+    assert!(snapshot.shards[0].app.is_some() || snapshot.shards[0].cause_kind == Some(CauseKind::Baseline));
+    assert_eq!((reads.load(Ordering::SeqCst), too_late.load(Ordering::SeqCst)), (1, 0));
+}
+
+#[tokio::test]
+async fn a_scrape_shows_the_keys_and_counts_none() {
+    let (shard, _) = stub(SHARD);
+    let mut kernel = Kernel::of(1);
+    let hot = KernelKey { key: "hot".to_owned(), requests: 5, error: 0 };
+    kernel.list.keys.insert(0, [hot].into_iter().collect());
+    let reads = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&reads);
+    kernel.on_keys = Box::new(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let (mut watch, metrics) = watch(&shard, Box::new(kernel));
+    watch.look_up().await;
+    watch.compare().await;
+    let probe = Arc::clone(&watch.probe);
+    metrics.before_exposition(move || probe.export());
+    let scraped = [metrics.encode().unwrap(), metrics.encode().unwrap()];
+    assert!(scraped.iter().all(|text| text.contains("kernel_shard_key_requests_untracked_total")));
+    assert_eq!(reads.load(Ordering::SeqCst), 1);
+}

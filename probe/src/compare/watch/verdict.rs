@@ -1,0 +1,91 @@
+//! The loop's verdict: all shards' counts at one moment, judged, and compared with what the gateway says.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::bracket::{counters, readable};
+use super::unix_seconds;
+use crate::compare::verdict::agreement::{Agreement, Verdicts};
+use crate::compare::verdict::{KernelJudge, Reading, ShardReading, Verdict};
+use crate::probe::Probe;
+
+/// How old a table of keys may be: the brackets have just read those of shards that answer at once.
+const TABLE_AGE: Duration = Duration::from_millis(100);
+
+/// What is remembered from second to second.
+#[derive(Debug, Default)]
+pub(super) struct Judge {
+    kernel: KernelJudge,
+    agreement: Agreement,
+}
+
+impl Judge {
+    /// Whether a second has gone by.
+    pub(super) fn is_due(&self, now: Duration) -> bool {
+        self.kernel.is_due(now)
+    }
+
+    /// Judges the shards by the kernel's counts. With a `problem` there is no verdict, and no memory of the time.
+    pub(super) async fn kernel(
+        &mut self,
+        probe: &Arc<Probe>,
+        start: Instant,
+        problem: Option<String>,
+    ) -> Result<Verdict, String> {
+        if let Some(problem) = problem {
+            self.kernel.start_over();
+            return Err(problem);
+        }
+        // A second without a reading makes the next one longer.
+        let unreadable = || "the kernel's counters cannot be read".to_owned();
+        let reading = read(probe, start).await.ok_or_else(unreadable)?;
+        Ok(self.kernel.observe(reading))
+    }
+
+    /// Compares with the gateway's, and shows both.
+    pub(super) fn compare(
+        &mut self,
+        probe: &Probe,
+        now: Duration,
+        kernel: Result<Verdict, String>,
+        gateway: Option<Result<Verdict, String>>,
+    ) {
+        let verdicts = self.agreement.observe(now, unix_seconds(), kernel, gateway);
+        probe.metrics.judged(&verdicts);
+        let before = std::mem::replace(&mut *probe.verdicts.lock(), Arc::new(verdicts.clone()));
+        tell(&before, &verdicts);
+    }
+}
+
+/// What has changed, in the log.
+fn tell(before: &Verdicts, now: &Verdicts) {
+    let state = |verdicts: &Verdicts| verdicts.kernel.as_ref().map(|verdict| verdict.state);
+    if let (Some(verdict), Some(before)) = (&now.kernel, state(before))
+        && verdict.state != before
+    {
+        tracing::info!(state = %verdict.state, %before, "{}", verdict.sentence);
+    }
+    if let (Some(false), Some(true) | None, Some(cause)) = (now.agree, before.agree, &now.cause) {
+        tracing::warn!(cause, "the kernel's verdict is not the gateway's");
+    }
+}
+
+/// All shards' counts; `None` when one cannot be read.
+async fn read(probe: &Arc<Probe>, start: Instant) -> Option<Reading> {
+    let requests = probe.shards.iter().map(|url| counters(probe, url.id.0));
+    let requests: Vec<u64> =
+        requests.map(|counters| Some(counters?.requests.data())).collect::<Option<_>>()?;
+    let at = start.elapsed();
+    let reader = Arc::clone(probe);
+    let tables = tokio::task::spawn_blocking(move || {
+        let now = Instant::now();
+        let since = now.checked_sub(TABLE_AGE).unwrap_or(now);
+        let tables = reader.shards.iter().map(|url| (url.id.0, reader.keys(url.id.0, since)));
+        tables.collect::<Vec<_>>()
+    });
+    // An error says that the runtime ends.
+    let tables = tables.await.ok()?.into_iter();
+    let tables = tables.map(|(shard, table)| readable(probe, shard, table)).collect::<Option<Vec<_>>>()?;
+    let shards = requests.into_iter().zip(tables);
+    Some(Reading { at, shards: shards.map(|(requests, table)| ShardReading { requests, table }).collect() })
+}

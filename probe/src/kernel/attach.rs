@@ -1,0 +1,228 @@
+//! What is attached where: one row a program, with the outcome and what to do about it.
+
+use std::fs::File;
+use std::path::Path;
+
+use aya::Ebpf;
+use aya::programs::links::FdLink;
+use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError};
+use serde::Serialize;
+
+use crate::kernel::object::ObjectError;
+use crate::kernel::pin::PinnedSet;
+use crate::signal::connections::ConnectionsMap;
+
+/// A program, its hook, and whether the probe is any use without it.
+struct Row {
+    program: &'static str,
+    /// The program to take where the verifier refuses that one.
+    otherwise: Option<&'static str>,
+    hook: &'static str,
+    at: Hook,
+    required: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Hook {
+    Packets(CgroupSkbAttachType),
+    Sockets,
+    Released,
+}
+
+const TABLE: [Row; 4] = [
+    Row {
+        program: "ingress",
+        otherwise: Some("ingress_careful"),
+        hook: "cgroup_skb/ingress",
+        at: Hook::Packets(CgroupSkbAttachType::Ingress),
+        required: true,
+    },
+    Row {
+        program: "egress",
+        otherwise: None,
+        hook: "cgroup_skb/egress",
+        at: Hook::Packets(CgroupSkbAttachType::Egress),
+        required: true,
+    },
+    Row {
+        program: ConnectionsMap::PROGRAM,
+        otherwise: None,
+        hook: "sock_ops",
+        at: Hook::Sockets,
+        required: false,
+    },
+    Row {
+        program: ConnectionsMap::PROGRAM_FOR_OLDER,
+        otherwise: None,
+        hook: "cgroup/sock_release",
+        at: Hook::Released,
+        required: false,
+    },
+];
+
+/// The outcome for one program, as `/status` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProgramStatus {
+    /// The program's name.
+    pub program: &'static str,
+    /// The kernel's hook.
+    pub hook: &'static str,
+    /// Whether the probe refuses to run without it.
+    pub required: bool,
+    /// Whether it is attached.
+    pub attached: bool,
+    /// Why it is not; absent when it is.
+    pub why: Option<String>,
+    /// A short word for the same; "ok" when attached.
+    pub reason: &'static str,
+}
+
+/// Where links are kept.
+pub enum Links<'a> {
+    /// In this process: they end with what is in the list.
+    Held(Vec<FdLink>),
+    /// In a pinned set.
+    Pinned(&'a mut PinnedSet),
+}
+
+/// The programs whose links a set must have to be of use.
+#[must_use]
+pub fn required() -> Vec<&'static str> {
+    TABLE.iter().filter(|row| row.required).map(|row| row.program).collect()
+}
+
+/// The names of all links.
+#[must_use]
+pub fn all() -> Vec<&'static str> {
+    TABLE.iter().map(|row| row.program).collect()
+}
+
+/// Loads every program and attaches it to the cgroup, or puts it in the place of a pinned link's.
+///
+/// # Errors
+/// When a required program is refused, or the cgroup cannot be opened.
+pub fn attach(
+    ebpf: &mut Ebpf,
+    cgroup: &Path,
+    links: &mut Links<'_>,
+) -> Result<Vec<ProgramStatus>, ObjectError> {
+    let cgroup = File::open(cgroup).map_err(|error| ObjectError::Other {
+        what: format!("the cgroup {} cannot be opened", cgroup.display()),
+        reason: error.to_string(),
+    })?;
+    let mut statuses = Vec::with_capacity(TABLE.len());
+    for row in &TABLE {
+        let mut program = row.program;
+        let mut outcome = attach_one(ebpf, program, row, &cgroup, links);
+        if let (Err(ObjectError::Refused { .. }), Some(other)) = (&outcome, row.otherwise) {
+            program = other;
+            outcome = attach_one(ebpf, program, row, &cgroup, links);
+        }
+        let (why, reason) = match outcome {
+            Ok(()) => (None, "ok"),
+            Err(error) if row.required => return Err(error),
+            Err(error) => {
+                if let Links::Pinned(set) = links {
+                    // The program of a probe before must not go on without this one's knowledge.
+                    set.forget(row.program);
+                }
+                (Some(error.to_string()), error.kind())
+            }
+        };
+        statuses.push(ProgramStatus {
+            program,
+            hook: row.hook,
+            required: row.required,
+            attached: why.is_none(),
+            why,
+            reason,
+        });
+    }
+    Ok(statuses)
+}
+
+/// What the kernel takes of the programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rehearsal {
+    /// The programs that it takes.
+    pub taken: Vec<&'static str>,
+    /// Why it does not take others, which the probe can do without.
+    pub refused: Vec<String>,
+}
+
+/// Loads every program as [`attach`] does, and attaches none.
+///
+/// # Errors
+/// When a required program is refused.
+pub fn rehearse(ebpf: &mut Ebpf) -> Result<Rehearsal, ObjectError> {
+    let mut rehearsal = Rehearsal::default();
+    for row in &TABLE {
+        let mut name = row.program;
+        let mut outcome = load_one(ebpf, name).map(drop);
+        if let (Err(ObjectError::Refused { .. }), Some(other)) = (&outcome, row.otherwise) {
+            name = other;
+            outcome = load_one(ebpf, name).map(drop);
+        }
+        match outcome {
+            Ok(()) => rehearsal.taken.push(name),
+            Err(error) if row.required => return Err(error),
+            Err(error) => rehearsal.refused.push(error.to_string()),
+        }
+    }
+    Ok(rehearsal)
+}
+
+fn attach_one(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    row: &Row,
+    cgroup: &File,
+    links: &mut Links<'_>,
+) -> Result<(), ObjectError> {
+    let program = load_one(ebpf, name)?;
+    let attach = |program: &mut Program| {
+        link(program, row.at, cgroup).map_err(|error| ObjectError::of_program(name, error))
+    };
+    match links {
+        Links::Held(links) => links.push(attach(program)?),
+        Links::Pinned(set) => set.place(row.program, program, attach)?,
+    }
+    Ok(())
+}
+
+fn load_one<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Program, ObjectError> {
+    let program = ebpf.program_mut(name).ok_or(ObjectError::Missing { what: name })?;
+    load(program).map_err(|error| ObjectError::of_program(name, error))?;
+    Ok(program)
+}
+
+fn load(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::CgroupSkb(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
+        Program::SockOps(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+fn link(program: &mut Program, at: Hook, cgroup: &File) -> Result<FdLink, ProgramError> {
+    // The only mode aya attaches with a link; links on a cgroup never displace each other.
+    let mode = CgroupAttachMode::Single;
+    let link = match (program, at) {
+        (Program::CgroupSkb(program), Hook::Packets(at)) => {
+            let id = program.attach(cgroup, at, mode)?;
+            program.take_link(id)?.try_into()
+        }
+        (Program::CgroupSock(program), Hook::Released) => {
+            let id = program.attach(cgroup, mode)?;
+            program.take_link(id)?.try_into()
+        }
+        (Program::SockOps(program), Hook::Sockets) => {
+            let id = program.attach(cgroup, mode)?;
+            program.take_link(id)?.try_into()
+        }
+        _ => return Err(ProgramError::UnexpectedProgramType),
+    };
+    // Kernels before 5.7 have no links; the programs take none of those.
+    link.map_err(|_| ProgramError::UnexpectedProgramType)
+}

@@ -1,0 +1,59 @@
+//! The kernel's set of ports a shard may have: packets of all others are nobody's at once.
+
+use std::collections::BTreeMap;
+
+use aya::maps::{Array, Map, MapData, MapError};
+use probe_common::endpoint::Endpoint;
+use probe_common::ports::{WORDS, bit, word};
+
+use crate::kernel::object::ObjectError;
+
+/// The map `PORTS`.
+pub struct PortsMap {
+    map: Array<MapData, u64>,
+    /// What is in it, but for words of zeros.
+    words: BTreeMap<u32, u64>,
+}
+
+impl PortsMap {
+    /// The map's name in the object.
+    pub const NAME: &str = "PORTS";
+
+    /// Takes the map, with what a probe before has left in it.
+    ///
+    /// # Errors
+    /// When it is of another type, or the kernel does not give it.
+    pub fn new(map: Map) -> Result<Self, ObjectError> {
+        let map: Array<_, u64> =
+            Array::try_from(map).map_err(|_| ObjectError::Missing { what: Self::NAME })?;
+        let mut words = BTreeMap::new();
+        for place in 0..WORDS {
+            let bits = map.get(&place, 0).map_err(|error| ObjectError::unreadable(Self::NAME, &error))?;
+            if bits != 0 {
+                words.insert(place, bits);
+            }
+        }
+        Ok(Self { map, words })
+    }
+
+    /// Opens the ports of these endpoints, and closes all others.
+    ///
+    /// # Errors
+    /// When the kernel does not take one; what it took before stays.
+    pub fn set<'a>(&mut self, endpoints: impl Iterator<Item = &'a Endpoint>) -> Result<(), MapError> {
+        let mut wanted: BTreeMap<u32, u64> = BTreeMap::new();
+        for endpoint in endpoints {
+            *wanted.entry(word(endpoint.port)).or_default() |= bit(endpoint.port);
+        }
+        for place in self.words.keys() {
+            wanted.entry(*place).or_default();
+        }
+        for (place, bits) in wanted {
+            if self.words.get(&place).copied().unwrap_or_default() != bits {
+                self.map.set(place, bits, 0)?;
+                self.words.insert(place, bits);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,252 @@
+//! Can the probe run here? A list of findings, each with its remedy.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::Switches;
+use crate::kernel::attach::{self, Rehearsal};
+use crate::kernel::object::{self, ObjectError};
+use crate::kernel::pin::folder;
+use crate::kernel::privileges::{self, Capability};
+
+/// The oldest kernel with everything the programs use (`bpf_loop`).
+const OLDEST_KERNEL: (u32, u32) = (5, 17);
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at.
+    pub what: &'static str,
+    /// Whether it is as it must be.
+    pub passed: bool,
+    /// What was found.
+    pub found: String,
+    /// What to do, when it did not pass.
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    fn passed(what: &'static str, found: impl Into<String>) -> Self {
+        Self { what, passed: true, found: found.into(), remedy: None }
+    }
+
+    fn failed(what: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what, passed: false, found: found.into(), remedy: Some(remedy.into()) }
+    }
+
+    /// The finding in one line, its remedy included.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match &self.remedy {
+            Some(remedy) => format!("{}: {}: {remedy}", self.what, self.found),
+            None => format!("{}: {}", self.what, self.found),
+        }
+    }
+}
+
+/// What can be told at a glance; `cgroup` is the path given by option, if one was.
+#[must_use]
+pub fn check(cgroup: Option<&Path>) -> Vec<Finding> {
+    vec![object_finding(), kernel_finding(), cgroup_finding(cgroup), privileges_finding()]
+}
+
+fn object_finding() -> Finding {
+    match object::embedded() {
+        Ok(bytes) => Finding::passed("kernel object", format!("built in, {} bytes", bytes.len())),
+        Err(error) => {
+            Finding { what: "kernel object", passed: false, found: error.to_string(), remedy: None }
+        }
+    }
+}
+
+fn kernel_finding() -> Finding {
+    let release = kernel_release();
+    let (major, minor) = OLDEST_KERNEL;
+    match kernel_version(&release) {
+        Some(version) if version >= OLDEST_KERNEL => Finding::passed("kernel", release),
+        Some(_) => {
+            Finding::failed("kernel", release, format!("the probe takes Linux {major}.{minor} or later"))
+        }
+        None => {
+            Finding::failed("kernel", format!("release {release:?} not understood"), "the probe takes Linux")
+        }
+    }
+}
+
+fn cgroup_finding(option: Option<&Path>) -> Finding {
+    match cgroup(option) {
+        Ok(path) => Finding::passed("cgroup v2", path.display().to_string()),
+        Err(error) => {
+            let CgroupError { found, remedy } = error;
+            Finding::failed("cgroup v2", found, remedy)
+        }
+    }
+}
+
+/// Whether the folder to pin in could be used.
+#[must_use]
+pub fn pin_finding(path: &Path) -> Finding {
+    match folder::check(path) {
+        Ok(_) => Finding::passed("pin", path.display().to_string()),
+        Err(error) => Finding { what: "pin", passed: false, found: error.to_string(), remedy: None },
+    }
+}
+
+/// Whether the kernel takes the programs: they are loaded, attached nowhere, and let go.
+#[must_use]
+pub fn programs_finding(switches: Switches) -> Finding {
+    let what = "programs";
+    let rehearse = || {
+        let mut ebpf = object::load(object::embedded()?, switches)?;
+        attach::rehearse(&mut ebpf)
+    };
+    match rehearse() {
+        Ok(Rehearsal { taken, refused }) => {
+            let without = refused.iter().map(|why| format!("; without another: {why}")).collect::<String>();
+            Finding::passed(what, format!("the kernel takes {}{without}", taken.join(", ")))
+        }
+        Err(ObjectError::NotPermitted { what: step, source }) => Finding::failed(
+            what,
+            format!(
+                "the kernel refuses eBPF to this process ({step}: {source}), although it has the capabilities"
+            ),
+            "start the probe outside of user namespaces (rootless containers), and without a seccomp profile that \
+             forbids bpf",
+        ),
+        // Each says what to do.
+        Err(error) => Finding { what, passed: false, found: error.to_string(), remedy: None },
+    }
+}
+
+fn privileges_finding() -> Finding {
+    let what = "privileges";
+    let held = match privileges::of_this_process() {
+        Ok(status) => status.effective,
+        Err(error) => return Finding::failed(what, error.to_string(), "mount /proc"),
+    };
+    let missing: Vec<&str> = [Capability::Bpf, Capability::NetAdmin]
+        .into_iter()
+        // Before 5.8, and on container engines that do not know CAP_BPF, CAP_SYS_ADMIN stands for it.
+        .filter(|needed| {
+            !(needed.is_in(held) || *needed == Capability::Bpf && Capability::SysAdmin.is_in(held))
+        })
+        .map(Capability::name)
+        .collect();
+    if missing.is_empty() {
+        return Finding::passed(what, "CAP_BPF and CAP_NET_ADMIN");
+    }
+    Finding::failed(
+        what,
+        format!("this process lacks {}", missing.join(" and ")),
+        "run the probe as root (sudo), or give it the capabilities: \
+         sudo setcap cap_bpf,cap_net_admin,cap_perfmon=ep target/release/probe",
+    )
+}
+
+/// No cgroup v2 to attach to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found}: {remedy}")]
+pub struct CgroupError {
+    /// What was found.
+    pub found: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// The cgroup to attach to: the option's, else the root of cgroup v2 from the mount table.
+///
+/// # Errors
+/// When there is none.
+pub fn cgroup(option: Option<&Path>) -> Result<PathBuf, CgroupError> {
+    if let Some(path) = option {
+        // The file every cgroup v2 has, and no cgroup v1 nor other folder.
+        if path.join("cgroup.controllers").is_file() {
+            return Ok(path.to_owned());
+        }
+        return Err(CgroupError {
+            found: format!("CGROUP={} is no cgroup v2 folder", path.display()),
+            remedy: "leave CGROUP unset to have the mount table asked, or name a folder of a cgroup2 mount"
+                .into(),
+        });
+    }
+    let table = std::fs::read_to_string("/proc/self/mountinfo").map_err(|error| CgroupError {
+        found: format!("the mount table cannot be read ({error})"),
+        remedy: "mount /proc, or set CGROUP".into(),
+    })?;
+    cgroup2_root(&table).ok_or_else(|| CgroupError {
+        found: "no file system of type cgroup2 is mounted".into(),
+        remedy: "sudo mount -t cgroup2 none /mnt && export CGROUP=/mnt".into(),
+    })
+}
+
+/// The mount point of cgroup v2's root in a mount table (`proc_pid_mountinfo(5)`).
+fn cgroup2_root(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        // "36 35 98:0 /root /mount/point options [optional fields] - type source super-options"
+        let (mount, file_system) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        let is_cgroup2 = file_system.split(' ').next() == Some("cgroup2");
+        (is_cgroup2 && root == "/").then(|| PathBuf::from(unescape(point)))
+    })
+}
+
+/// Blanks, tabs, newlines and backslashes stand as `\040` and so on in a mount table.
+fn unescape(field: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .into_iter()
+        .fold(field.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
+}
+
+/// The running kernel's release, such as `6.18.4-1-amd64`; empty when it cannot be read.
+#[must_use]
+pub fn kernel_release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
+/// Major and minor version of a release.
+#[must_use]
+pub fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_of_cgroup2_is_found_in_a_mount_table() {
+        let hybrid = "24 1 0:22 / / rw - ext4 /dev/vda rw\n\
+                      31 24 0:27 / /sys/fs/cgroup/cpu rw,relatime shared:9 - cgroup cgroup rw,cpu\n\
+                      32 24 0:28 / /sys/fs/cgroup/unified rw,relatime shared:10 master:2 - cgroup2 cgroup2 rw\n";
+        assert_eq!(cgroup2_root(hybrid), Some("/sys/fs/cgroup/unified".into()));
+        let part = "32 24 0:28 /user.slice /a rw - cgroup2 none rw\n33 24 0:28 / /with\\040blank rw - cgroup2 none rw";
+        assert_eq!(cgroup2_root(part), Some("/with blank".into()));
+        assert_eq!(cgroup2_root("31 24 0:27 / /cgroup2 rw - cgroup cgroup rw"), None);
+        assert_eq!(cgroup2_root(""), None);
+    }
+
+    #[test]
+    fn releases_are_understood() {
+        for (release, version) in [
+            ("6.18.44-fc-v657", Some((6, 18))),
+            ("5.10.0-32-cloud-amd64", Some((5, 10))),
+            ("6.1", Some((6, 1))),
+            ("6.12-rc3", Some((6, 12))),
+            ("", None),
+            ("linux", None),
+        ] {
+            assert_eq!(kernel_version(release), version, "{release}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_no_cgroup_is_refused_with_a_remedy() {
+        let error = cgroup(Some(Path::new("/proc"))).unwrap_err();
+        assert!(
+            error.to_string().contains("CGROUP=/proc is no cgroup v2 folder: leave CGROUP unset"),
+            "{error}"
+        );
+        assert_eq!(error.to_string().lines().count(), 1);
+    }
+}

@@ -1,0 +1,221 @@
+//! Gives up every privilege once the programs are attached, and proves it from `/proc/self`.
+
+use caps::CapSet;
+use serde::Serialize;
+
+use crate::kernel::preflight::{kernel_release, kernel_version};
+
+/// From this kernel on, maps already opened can be read and written without any capability.
+const FREE_MAPS: (u32, u32) = (5, 19);
+
+/// The capabilities the probe has to do with; the numbers are the kernel's (`linux/capability.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Capability {
+    /// Attaching to a cgroup's network hooks.
+    NetAdmin = 12,
+    /// All of the others, before they were split off.
+    SysAdmin = 21,
+    /// Loading programs and making maps.
+    Bpf = 39,
+}
+
+impl Capability {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::SysAdmin => "CAP_SYS_ADMIN",
+            Self::Bpf => "CAP_BPF",
+        }
+    }
+
+    /// Whether a set has it.
+    #[must_use]
+    pub fn is_in(self, set: u64) -> bool {
+        set >> (self as u8) & 1 == 1
+    }
+}
+
+/// What `/proc/self/task/*/status` says, over all threads: a bit is set if any thread has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Inherited by programs this one would start.
+    pub inheritable: u64,
+    /// What could be made effective.
+    pub permitted: u64,
+    /// What counts.
+    pub effective: u64,
+    /// The most that could ever be had.
+    pub bounding: u64,
+    /// Inherited without file capabilities.
+    pub ambient: u64,
+    /// Whether every thread has given up gaining privileges by starting programs.
+    pub no_new_privileges: bool,
+    /// How many threads were looked at.
+    pub threads: usize,
+}
+
+/// The privileges as `/status` shows them.
+#[derive(Clone, Debug, Serialize)]
+pub struct PrivilegeStatus {
+    /// Whether no thread has any capability left.
+    pub dropped: bool,
+    /// Effective set over all threads, as the kernel writes it.
+    pub effective: String,
+    /// Permitted set.
+    pub permitted: String,
+    /// Bounding set; it stays where the process may not change it.
+    pub bounding: String,
+    /// Whether no thread can gain privileges by starting programs.
+    pub no_new_privileges: bool,
+    /// Threads looked at.
+    pub threads: usize,
+    /// What is kept, and why.
+    pub kept: Option<&'static str>,
+}
+
+/// The privileges could not be dropped or looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {reason}")]
+pub struct PrivilegeError {
+    what: &'static str,
+    reason: String,
+}
+
+impl PrivilegeError {
+    fn new(what: &'static str, reason: &impl ToString) -> Self {
+        Self { what, reason: reason.to_string() }
+    }
+}
+
+/// Drops every capability of the calling thread, and of those it will start. Call it before there are others.
+///
+/// # Errors
+/// When the kernel refuses, or a capability is still there afterwards.
+pub fn drop_all() -> Result<(), PrivilegeError> {
+    let what = "capabilities cannot be dropped";
+    let failed = |error: caps::errors::CapsError| PrivilegeError::new(what, &error);
+    // The bounding set takes CAP_SETPCAP; without it, it stays, and `no_new_privs` keeps it from mattering.
+    for capability in caps::all() {
+        if caps::drop(None, CapSet::Bounding, capability).is_err() {
+            break;
+        }
+    }
+    // Not an error where the kernel has no ambient set.
+    let _ = caps::clear(None, CapSet::Ambient);
+    let mut keep = caps::CapsHashSet::new();
+    if keeps_bpf() {
+        keep.insert(caps::Capability::CAP_BPF);
+    }
+    caps::set(None, CapSet::Effective, &keep).map_err(failed)?;
+    caps::set(None, CapSet::Permitted, &keep).map_err(failed)?;
+    caps::clear(None, CapSet::Inheritable).map_err(failed)?;
+    no_new_privileges()?;
+    let left = of_this_process()?;
+    if left.effective | left.permitted != expected() || !left.no_new_privileges {
+        return Err(PrivilegeError::new(what, &format!("{left:?} is left")));
+    }
+    Ok(())
+}
+
+#[expect(unsafe_code, reason = "prctl has no safe wrapper among the dependencies")]
+fn no_new_privileges() -> Result<(), PrivilegeError> {
+    // SAFETY: PR_SET_NO_NEW_PRIVS takes four integers and no pointer.
+    let failed = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(PrivilegeError::new("no_new_privs cannot be set", &std::io::Error::last_os_error()))
+}
+
+/// Older kernels ask for CAP_BPF at every look into a map.
+fn keeps_bpf() -> bool {
+    kernel_version(&kernel_release()).is_some_and(|version| version < FREE_MAPS)
+}
+
+fn expected() -> u64 {
+    if keeps_bpf() { 1 << Capability::Bpf as u8 } else { 0 }
+}
+
+/// The privileges of all threads of this process.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn of_this_process() -> Result<Held, PrivilegeError> {
+    let what = "/proc/self cannot be read";
+    let failed = |error: std::io::Error| PrivilegeError::new(what, &error);
+    let mut all = Held { no_new_privileges: true, ..Held::default() };
+    for task in std::fs::read_dir("/proc/self/task").map_err(failed)? {
+        // A thread that has ended meanwhile has no privileges.
+        let Ok(text) = std::fs::read_to_string(task.map_err(failed)?.path().join("status")) else { continue };
+        let one = parse(&text).ok_or_else(|| PrivilegeError::new(what, &"status without capabilities"))?;
+        all.inheritable |= one.inheritable;
+        all.permitted |= one.permitted;
+        all.effective |= one.effective;
+        all.bounding |= one.bounding;
+        all.ambient |= one.ambient;
+        all.no_new_privileges &= one.no_new_privileges;
+        all.threads += 1;
+    }
+    Ok(all)
+}
+
+/// The privileges in a `/proc/PID/status` (`proc_pid_status(5)`).
+fn parse(status: &str) -> Option<Held> {
+    let value = |name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+    };
+    let set = |name| u64::from_str_radix(value(name)?, 16).ok();
+    Some(Held {
+        inheritable: set("CapInh")?,
+        permitted: set("CapPrm")?,
+        effective: set("CapEff")?,
+        bounding: set("CapBnd")?,
+        ambient: set("CapAmb").unwrap_or(0),
+        no_new_privileges: value("NoNewPrivs") == Some("1"),
+        threads: 1,
+    })
+}
+
+/// The privileges as they are now.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn status() -> Result<PrivilegeStatus, PrivilegeError> {
+    let held = of_this_process()?;
+    Ok(PrivilegeStatus {
+        dropped: held.effective | held.permitted | held.inheritable | held.ambient == 0,
+        effective: format!("{:016x}", held.effective),
+        permitted: format!("{:016x}", held.permitted),
+        bounding: format!("{:016x}", held.bounding),
+        no_new_privileges: held.no_new_privileges,
+        threads: held.threads,
+        kept: keeps_bpf().then_some("CAP_BPF: kernels before 5.19 ask for it at every look into a map"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_file_is_understood() {
+        let text = "Name:\tprobe\nCapInh:\t0000000000000000\nCapPrm:\t000001fffeffffff\nCapEff:\t0000008000201000\n\
+                    CapBnd:\t000001fffeffffff\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t0\n";
+        let held = parse(text).unwrap();
+        assert_eq!((held.permitted, held.effective), (0x1ff_feff_ffff, 0x80_0020_1000));
+        assert!(held.no_new_privileges);
+        for capability in [Capability::Bpf, Capability::NetAdmin, Capability::SysAdmin] {
+            assert!(capability.is_in(held.effective), "{}", capability.name());
+        }
+        assert!(!Capability::Bpf.is_in(0x20_1000));
+        assert_eq!(parse("Name:\tprobe\n"), None);
+    }
+
+    #[test]
+    fn this_process_can_be_looked_at() {
+        assert!(of_this_process().unwrap().threads >= 1);
+    }
+}

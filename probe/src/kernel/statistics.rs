@@ -1,0 +1,62 @@
+//! The kernel's own statistics of programs: switched on before privileges are dropped, if they can be.
+
+use std::os::fd::OwnedFd;
+
+use aya::sys::{Stats, enable_stats};
+
+use crate::serve::api::Feature;
+
+/// Whether the kernel counts the programs' runs. It goes on counting as long as this lives.
+#[derive(Debug, Default)]
+pub enum Statistics {
+    /// Nobody asked for them.
+    #[default]
+    SwitchedOff,
+    /// The kernel does not let this process switch them on.
+    NotPermitted,
+    /// They are counted: by this switch, or for all by the system's setting.
+    On(Option<OwnedFd>),
+}
+
+/// The system's own switch.
+const SETTING: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+impl Statistics {
+    /// Switches them on if `wanted`. Takes CAP_SYS_ADMIN, unless the system counts them anyway.
+    #[must_use]
+    pub fn switch(wanted: bool) -> Self {
+        if !wanted {
+            return Self::SwitchedOff;
+        }
+        match enable_stats(Stats::RunTime) {
+            Ok(switch) => Self::On(Some(switch)),
+            Err(_) if std::fs::read_to_string(SETTING).is_ok_and(|value| value.trim() == "1") => {
+                Self::On(None)
+            }
+            Err(error) => {
+                tracing::info!(%error, "the kernel does not count the programs' runs");
+                Self::NotPermitted
+            }
+        }
+    }
+
+    /// Whether they are counted.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        matches!(self, Self::On(_))
+    }
+
+    /// As `/status` and `probe_feature_enabled` show it.
+    #[must_use]
+    pub const fn feature(&self) -> Feature {
+        let (reason, remedy) = match self {
+            Self::On(_) => ("ok", None),
+            Self::SwitchedOff => ("switched_off", Some("start the probe with PROGRAM_STATS=on")),
+            Self::NotPermitted => (
+                "needs CAP_SYS_ADMIN",
+                Some("start the probe with CAP_SYS_ADMIN, or run: sysctl kernel.bpf_stats_enabled=1"),
+            ),
+        };
+        Feature { feature: "program_stats", enabled: self.is_on(), reason, remedy }
+    }
+}

@@ -1,0 +1,9 @@
+//! What the probe serves over HTTP: a file of handlers for each resource, and the live page.
+
+pub mod api;
+pub mod events;
+pub mod gateways;
+pub mod keys;
+pub mod latency;
+pub mod page;
+pub mod verdict;

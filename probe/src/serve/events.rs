@@ -1,0 +1,77 @@
+//! `/api/events`: server-sent events for the live page, once a second, from the one reading that all listeners share.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use protocol::ErrorKind;
+use service::health::Health;
+use service::problem::Problem;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use crate::compare::feed::LISTENERS;
+use crate::probe::Probe;
+
+/// How long the line may be silent: then a comment is sent, which also finds out who has gone.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// What the handler needs.
+#[derive(Clone)]
+pub struct EventsState {
+    probe: Arc<Probe>,
+    health: Health,
+}
+
+impl EventsState {
+    /// For this probe; the streams end when `health` says so.
+    #[must_use]
+    pub fn new(probe: Arc<Probe>, health: Health) -> Self {
+        Self { probe, health }
+    }
+}
+
+/// One listener's place in the stream.
+struct Listener {
+    frames: watch::Receiver<Arc<str>>,
+    health: Health,
+    hello: Option<String>,
+    /// Given back when the listener goes.
+    _place: OwnedSemaphorePermit,
+}
+
+/// The stream: first `hello`, with the last two minutes, then one `second` a second.
+///
+/// # Errors
+/// 503 when as many listen as may.
+pub async fn events(State(state): State<EventsState>) -> Result<Response, Problem> {
+    let feed = &state.probe.feed;
+    let full = || Problem::new(ErrorKind::Overloaded, format!("{LISTENERS} pages listen, no more may"));
+    let place = feed.place().ok_or_else(|| full().retry_after(5))?;
+    // Listening begins before the past is told, so that no second falls between.
+    let (frames, hello) = (feed.listen(), Some(feed.hello()));
+    let listener = Listener { frames, health: state.health, hello, _place: place };
+    Ok(Sse::new(stream::unfold(listener, next)).into_response())
+}
+
+async fn next(mut listener: Listener) -> Option<(Result<Event, Infallible>, Listener)> {
+    if let Some(hello) = listener.hello.take() {
+        return Some((Ok(Event::default().event("hello").data(hello)), listener));
+    }
+    let waited = tokio::time::timeout(SILENCE, listener.frames.changed()).await;
+    if listener.health.is_draining() {
+        return None;
+    }
+    let event = match waited {
+        Ok(Ok(())) => {
+            let frame = Arc::clone(&listener.frames.borrow_and_update());
+            Event::default().event("second").data(&*frame)
+        }
+        Ok(Err(_)) => return None,
+        Err(_) => Event::default().comment("nothing new"),
+    };
+    Some((Ok(event), listener))
+}

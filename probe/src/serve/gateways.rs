@@ -1,0 +1,104 @@
+//! `/api/gateways`: the hottest keys of all gateways together, read anew.
+
+use axum::Json;
+use axum::extract::State;
+use futures_util::future::join_all;
+use hotspot::counter::Count;
+use hotspot::merge::Summary;
+use protocol::ErrorKind;
+use protocol::limits::GATEWAY_TOP_KEYS;
+use protocol::shard_urls::ShardUrl;
+use serde::Serialize;
+use service::problem::Problem;
+
+use crate::compare::gateway::several::GatewayKeys;
+use crate::compare::watch::unix_seconds;
+use crate::serve::api::ApiState;
+
+/// `/api/gateways`.
+#[derive(Debug, Serialize)]
+pub struct GatewaysBody {
+    taken_at: f64,
+    gateways: Vec<OneGateway>,
+    requests: u64,
+    top_keys: Vec<Count<String>>,
+    others_at_most: u64,
+    exact: bool,
+}
+
+/// One of them.
+#[derive(Debug, Serialize)]
+struct OneGateway {
+    url: String,
+    started_at: Option<f64>,
+    requests: Option<u64>,
+    problem: Option<String>,
+}
+
+/// Asks all gateways, and merges what they say.
+///
+/// # Errors
+/// 503 when the gateways' name has no address.
+pub async fn gateways(State(state): State<ApiState>) -> Result<Json<GatewaysBody>, Problem> {
+    let taken_at = unix_seconds();
+    let urls = state.gateways.resolve().await.map_err(|why| Problem::new(ErrorKind::NotReady, why))?;
+    let read = join_all(urls.iter().map(|url| state.stats.hot_keys(url))).await;
+    Ok(Json(body(taken_at, urls.iter().zip(read))))
+}
+
+fn body<'a>(
+    taken_at: f64,
+    read: impl Iterator<Item = (&'a ShardUrl, Result<GatewayKeys, String>)>,
+) -> GatewaysBody {
+    let (mut gateways, mut parts) = (Vec::new(), Vec::new());
+    for (url, keys) in read {
+        let keys = keys.map(|keys| {
+            parts.push(keys.summary);
+            (keys.started_at, keys.requests)
+        });
+        let problem = keys.as_ref().err().cloned();
+        let (started_at, requests) = keys.ok().unzip();
+        gateways.push(OneGateway { url: url.to_string(), started_at, requests, problem });
+    }
+    let whole = Summary::merged(&parts);
+    let top = whole.top(GATEWAY_TOP_KEYS);
+    GatewaysBody {
+        taken_at,
+        requests: gateways.iter().filter_map(|gateway| gateway.requests).sum(),
+        top_keys: top.keys,
+        others_at_most: whole.others_at_most,
+        // What one that did not answer has counted may change everything.
+        exact: top.exact && !gateways.is_empty() && parts.len() == gateways.len(),
+        gateways,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hotspot::judge::Observation;
+    use protocol::shard_urls::ShardUrls;
+
+    fn keys(keys: &[(&str, u64)]) -> GatewayKeys {
+        let count = |(key, count): &(&str, u64)| Count { key: (*key).to_owned(), count: *count, error: 0 };
+        let summary = Summary { keys: keys.iter().map(count).collect(), others_at_most: 0 };
+        let (second, ten) = (Observation::new(4), Observation::new(4));
+        GatewayKeys { started_at: 1.0, requests: keys.iter().map(|(_, n)| n).sum(), summary, second, ten }
+    }
+
+    #[test]
+    fn one_that_does_not_answer_is_named_and_nothing_is_called_exact() {
+        let urls = ShardUrls::parse("http://a:1,http://b:1").unwrap();
+        let both = |second| {
+            let read = [Ok(keys(&[("x", 3), ("y", 2)])), second];
+            serde_json::to_value(body(5.0, urls.iter().zip(read))).unwrap()
+        };
+        let found = both(Ok(keys(&[("y", 4)])));
+        assert_eq!(found["top_keys"][0], serde_json::json!({"key": "y", "count": 6, "error": 0}));
+        // Twenty are asked for, and there is no third.
+        assert_eq!((&found["exact"], &found["requests"]), (&true.into(), &9.into()), "{found}");
+        let found = both(Err("no connection".to_owned()));
+        assert_eq!(found["gateways"][1]["problem"], "no connection");
+        assert_eq!((&found["exact"], &found["requests"]), (&false.into(), &5.into()), "{found}");
+    }
+}

@@ -1,0 +1,87 @@
+//! `/api/keys`: each shard's keys, as the kernel counted them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use protocol::ErrorKind;
+use serde::{Deserialize, Serialize};
+use service::problem::Problem;
+
+use crate::compare::watch::unix_seconds;
+use crate::probe::Probe;
+use crate::serve::api::ApiState;
+use crate::signal::keys::{CAPACITY, KernelKey, KeyTable};
+use crate::source::SourceError;
+
+/// Keys a shard's list has unless asked for another number.
+const USUAL: usize = 20;
+
+/// What is asked for.
+#[derive(Debug, Deserialize)]
+pub struct Wanted {
+    /// Keys a shard, at most.
+    limit: Option<usize>,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub struct KeysBody {
+    taken_at: f64,
+    shards: Vec<ShardKeys>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShardKeys {
+    shard_id: u32,
+    /// Keys the kernel has room for.
+    capacity: usize,
+    /// Those it has.
+    used: usize,
+    /// How often one had to make room.
+    evictions: u64,
+    /// Most reads first.
+    keys: Vec<KernelKey>,
+}
+
+/// The tables, read for this request.
+///
+/// # Errors
+/// 400 when the query cannot be used; 503 when the tables cannot be read.
+pub async fn keys(
+    State(state): State<ApiState>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Json<KeysBody>, Problem> {
+    let Query(wanted) = wanted.map_err(|_| {
+        Problem::new(
+            ErrorKind::BadRequest,
+            "the query cannot be used; allowed: limit=N, keys a shard at most",
+        )
+    })?;
+    let limit = wanted.limit.unwrap_or(USUAL);
+    let tables = tables(&state.probe, Instant::now()).await?;
+    let shards = tables.into_iter().map(|(shard_id, table)| ShardKeys {
+        shard_id,
+        capacity: CAPACITY,
+        used: table.used,
+        evictions: table.evictions,
+        keys: table.top(limit),
+    });
+    Ok(Json(KeysBody { taken_at: unix_seconds(), shards: shards.collect() }))
+}
+
+/// Every shard's table, its reading begun at `since` or later, read where nobody else has to wait.
+///
+/// # Errors
+/// 503 when one cannot be read.
+pub async fn tables(probe: &Arc<Probe>, since: Instant) -> Result<Vec<(u32, Arc<KeyTable>)>, Problem> {
+    let probe = Arc::clone(probe);
+    let all = move || -> Result<Vec<_>, SourceError> {
+        probe.shards.iter().map(|url| Ok((url.id.0, probe.keys(url.id.0, since)?))).collect()
+    };
+    let read = tokio::task::spawn_blocking(all).await;
+    let read = read.map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?;
+    read.map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))
+}

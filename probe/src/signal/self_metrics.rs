@@ -1,0 +1,106 @@
+//! Signal `itself`: what the kernel programs cost, and how full their maps are.
+
+use prometheus::{CounterVec, Gauge, GaugeVec, IntCounterVec, IntGaugeVec, Opts};
+use serde::Serialize;
+use service::metrics::Metrics;
+
+use crate::kernel::pin::Counting;
+
+/// How often a program ran, and how long in all.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProgramRuns {
+    /// The program's name.
+    pub program: String,
+    /// Runs since it was loaded.
+    pub runs: u64,
+    /// Seconds they took together.
+    pub run_seconds: f64,
+}
+
+/// How full a map is. Only of maps that can fill: most have all their entries from the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MapFill {
+    /// The map's name.
+    pub map: &'static str,
+    /// Entries it has.
+    pub entries: u64,
+    /// Entries it has room for.
+    pub max_entries: u64,
+}
+
+/// The metrics of this signal.
+pub struct ItselfMetrics {
+    runs: IntCounterVec,
+    run_seconds: CounterVec,
+    entries: IntGaugeVec,
+    max_entries: IntGaugeVec,
+    since: Gauge,
+    gap: GaugeVec,
+}
+
+impl ItselfMetrics {
+    /// Registers all. A family without series is not exposed.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+        let run_seconds = CounterVec::new(
+            Opts::new("probe_program_run_seconds_total", "Seconds the kernel program ran."),
+            &["program"],
+        )?;
+        metrics.collector(Box::new(run_seconds.clone()))?;
+        let since = Gauge::new(
+            "probe_counting_start_time_seconds",
+            "When the kernel began to count, in Unix time; with PIN that may be before this probe started.",
+        )?;
+        metrics.collector(Box::new(since.clone()))?;
+        Ok(Self {
+            runs: metrics.counters(
+                "probe_program_runs_total",
+                "Runs of the kernel program: packets or socket events.",
+                &["program"],
+            )?,
+            run_seconds,
+            entries: metrics.gauges("probe_map_entries", "Entries in a kernel map.", &["map"])?,
+            max_entries: metrics.gauges(
+                "probe_map_max_entries",
+                "Entries a kernel map has room for.",
+                &["map"],
+            )?,
+            since,
+            // A vector, as without a pinned set there is no such series.
+            gap: metrics.fractions(
+                "probe_restart_gap_seconds",
+                "How long nothing was counted while this probe replaced the programs of the one before.",
+                &[],
+            )?,
+        })
+    }
+
+    /// The programs' runs have been read.
+    pub fn ran(&self, programs: &[ProgramRuns]) {
+        for ProgramRuns { program, runs, run_seconds } in programs {
+            let counter = self.runs.with_label_values(&[program]);
+            counter.inc_by(runs.saturating_sub(counter.get()));
+            let counter = self.run_seconds.with_label_values(&[program]);
+            counter.inc_by((run_seconds - counter.get()).max(0.0));
+        }
+    }
+
+    /// It is known since when is counted.
+    pub fn counting(&self, counting: &Counting) {
+        self.since.set(counting.since);
+        if let Some(pinned) = counting.pinned.as_ref().filter(|pinned| pinned.adopted) {
+            self.gap.with_label_values::<&str>(&[]).set(pinned.gap_seconds);
+        }
+    }
+
+    /// The maps' fill has been read.
+    pub fn filled(&self, maps: &[MapFill]) {
+        for MapFill { map, entries, max_entries } in maps {
+            for (gauge, value) in [(&self.entries, entries), (&self.max_entries, max_entries)] {
+                gauge.with_label_values(&[map]).set(i64::try_from(*value).unwrap_or(i64::MAX));
+            }
+        }
+    }
+}
