@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
+use crate::cargo;
 use crate::packages::Part;
-use crate::process;
-use crate::tree::Tree;
-use crate::{build_ebpf, setup, suite};
+use crate::{build_ebpf, needs, suite};
+use lab::command;
+use lab::tree::Tree;
 
 /// What is handed on to the suite.
 #[derive(Debug, Args)]
@@ -33,11 +34,11 @@ pub(crate) struct Request {
 /// # Errors
 /// When something cannot be built, or there is no way to become root.
 pub(crate) fn run(tree: &Tree, request: &Request) -> Result<ExitCode> {
-    setup::ensure(&[Part::Build, Part::Kernel, Part::Tests])?;
+    needs::ensure(tree, &[Part::Build, Part::Kernel, Part::Tests])?;
     build_ebpf::run(tree)?;
-    process::build_release(tree, &[("probe", "probe"), ("lab-tests", "accuracy")])?;
+    cargo::build_release(tree, &[("probe", "probe"), ("lab-tests", "accuracy")])?;
     let mut accuracy = suite::as_root(tree, "accuracy", "makes network namespaces")?;
-    process::exit_code(accuracy.args(arguments(request)))
+    command::exit_code(accuracy.args(arguments(request)))
 }
 
 fn arguments(request: &Request) -> Vec<std::ffi::OsString> {

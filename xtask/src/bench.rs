@@ -6,10 +6,12 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use crate::cargo;
+use crate::cargo::cargo;
 use crate::packages::Part;
-use crate::process::{self, cargo};
-use crate::tree::Tree;
-use crate::{build_ebpf, k6, setup, suite};
+use crate::{build_ebpf, k6, needs, suite};
+use lab::command;
+use lab::tree::Tree;
 
 /// What can be measured.
 #[derive(Debug, Subcommand)]
@@ -85,7 +87,7 @@ pub(crate) fn run(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
         Bench::Traces(pairs) => part(tree, "traces", pairs),
         Bench::Detector(pairs) => part(tree, "detector", pairs),
         Bench::Hotspot => {
-            process::run(
+            command::run(
                 cargo(tree)
                     .args(["bench", "--quiet", "-p", "hotspot", "--bench", "cost", "--bench", "sketch"]),
                 "cargo bench",
@@ -96,31 +98,31 @@ pub(crate) fn run(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
 }
 
 fn churn(tree: &Tree, connections: u64, json: Option<&Path>) -> Result<ExitCode> {
-    setup::ensure(&[Part::Build, Part::Kernel])?;
+    needs::ensure(tree, &[Part::Build, Part::Kernel])?;
     build_ebpf::run(tree)?;
-    process::build_release(tree, &[("probe", "probe"), ("lab-tests", "churn")])?;
+    cargo::build_release(tree, &[("probe", "probe"), ("lab-tests", "churn")])?;
     let mut churn = suite::as_root(tree, "churn", "loads the probe's programs")?;
     churn.args(["--connections", &connections.to_string()]);
     if let Some(file) = json {
         churn.arg("--json").arg(file);
     }
-    process::exit_code(&mut churn)
+    command::exit_code(&mut churn)
 }
 
 fn keys(tree: &Tree, draws: u64, markdown: Option<&Path>) -> Result<ExitCode> {
-    setup::ensure(&[Part::Build, Part::Kernel])?;
+    needs::ensure(tree, &[Part::Build, Part::Kernel])?;
     let object = build_ebpf::candidates(tree)?;
-    process::build_release(tree, &[("lab-tests", "key_candidates")])?;
+    cargo::build_release(tree, &[("lab-tests", "key_candidates")])?;
     let mut keys = suite::as_root(tree, "key_candidates", "loads kernel programs")?;
     keys.arg("--object").arg(object).args(["--draws", &draws.to_string()]);
     if let Some(file) = markdown {
         keys.arg("--markdown").arg(file);
     }
-    process::exit_code(&mut keys)
+    command::exit_code(&mut keys)
 }
 
 fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
-    setup::ensure(&[Part::Build, Part::Kernel, Part::Tests, Part::Peers, Part::LoadTool])?;
+    needs::ensure(tree, &[Part::Build, Part::Kernel, Part::Tests, Part::Peers, Part::LoadTool])?;
     let k6 = k6::ensure_if_possible(tree)?;
     build_ebpf::run(tree)?;
     let programs = [
@@ -130,7 +132,7 @@ fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
         ("load", "load"),
         ("lab-tests", "cost"),
     ];
-    process::build_release(tree, &programs)?;
+    cargo::build_release(tree, &programs)?;
     let mut cost = suite::as_root(tree, "cost", "loads the probe's programs")?;
     if let Some(k6) = k6 {
         cost.arg("--k6").arg(k6);
@@ -145,15 +147,15 @@ fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
             cost.arg(option).arg(file);
         }
     }
-    process::exit_code(&mut cost)
+    command::exit_code(&mut cost)
 }
 
 /// What a part of the gateway costs.
 fn part(tree: &Tree, name: &str, Pairs { pairs, requests }: &Pairs) -> Result<ExitCode> {
-    setup::ensure(&[Part::Build])?;
+    needs::ensure(tree, &[Part::Build])?;
     let programs =
         [("gateway", "gateway"), ("shard", "shard"), ("load", "load"), ("lab-tests", "gateway_cost")];
-    process::build_release(tree, &programs)?;
+    cargo::build_release(tree, &programs)?;
     let mut cost = Command::new(tree.release_binary("gateway_cost"));
-    process::exit_code(cost.args([name, "--pairs", &pairs.to_string(), "--requests", &requests.to_string()]))
+    command::exit_code(cost.args([name, "--pairs", &pairs.to_string(), "--requests", &requests.to_string()]))
 }

@@ -7,11 +7,14 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, anyhow};
 
+use crate::cargo;
+use crate::cargo::cargo;
+use crate::needs;
 use crate::packages::Part;
-use crate::process::{self, cargo};
+use crate::step::Step;
 use crate::toolchain::{self, Compiler, Origin};
-use crate::tree::Tree;
-use crate::{setup, signals};
+use lab::tree::Tree;
+use lab::{command, programs, signals};
 
 /// The linker for the kernel's target. Later releases drop the LLVM that distributions' compilers use.
 const LINKER: (&str, &str) = ("bpf-linker", "0.13.0");
@@ -50,11 +53,10 @@ pub(crate) fn run_if_possible(tree: &Tree) -> Result<Option<anyhow::Error>> {
             return Ok(Some(lacking));
         }
     };
-    println!("Kernel programs: built with {}.", compiler.shown());
     let built = compile(tree, &compiler, &linker, PROBE)?;
     let object = tree.kernel_object();
     let news = if install(&built, &object)? { "new" } else { "unchanged" };
-    println!("Kernel object: {} ({news}).", tree.shown(&object));
+    println!("  kernel object: {} ({news}), by {}", tree.shown(&object), compiler.shown());
     Ok(None)
 }
 
@@ -74,7 +76,7 @@ pub(crate) fn candidates(tree: &Tree) -> Result<PathBuf> {
 pub(crate) fn linker(tree: &Tree) -> Result<(Compiler, PathBuf)> {
     let mut candidates = toolchain::candidates();
     if toolchain::first_complete(&candidates).is_none() {
-        setup::ensure(&[Part::Build, Part::Kernel])?;
+        needs::ensure(tree, &[Part::Build, Part::Kernel])?;
         candidates = toolchain::candidates();
     }
     let compiler = toolchain::first_complete(&candidates)
@@ -90,11 +92,10 @@ fn install_linker(tree: &Tree, compiler: &Compiler) -> Result<PathBuf> {
     let tools = tree.target.join("tools");
     let root = tools.join(format!("{name}-{version}-llvm-{}", compiler.llvm));
     let program = root.join("bin").join(name);
-    if process::is_program(&program) {
+    if programs::is_program(&program) {
         return Ok(program);
     }
     let prefix = compiler.llvm_prefix.as_ref().context("the compiler's LLVM is not installed")?;
-    println!("Installing {name} {version} for LLVM {} (about a minute).", compiler.llvm);
     let scratch = tools.join("build");
     let mut command = cargo(tree);
     command
@@ -108,7 +109,7 @@ fn install_linker(tree: &Tree, compiler: &Compiler) -> Result<PathBuf> {
         .env_remove("CARGO_BUILD_TARGET")
         // The folder above is found by its full path; cargo's advice to extend PATH would mislead.
         .env("PATH", with_folder(&root.join("bin")));
-    process::run(&mut command, "installing bpf-linker")?;
+    Step::new(&format!("installing {name} for LLVM {}", compiler.llvm), 50).run(tree, &mut command)?;
     fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))?;
     Ok(program)
 }
@@ -130,7 +131,7 @@ fn compile(tree: &Tree, compiler: &Compiler, linker: &Path, programs: &str) -> R
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
         // This variable replaces every other source of flags, so a caller's host flags cannot leak in.
         .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"));
-    process::run(&mut command, "building the kernel programs")?;
+    Step::new("compiling the kernel programs", 45).run(tree, &mut command)?;
     Ok(folder.join(TARGET).join("release").join(programs))
 }
 
@@ -146,7 +147,7 @@ pub(crate) fn lint(tree: &Tree, compiler: &Compiler, driver: &Path) -> Result<()
         .env("RUSTC_WORKSPACE_WRAPPER", driver)
         .env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__")
         .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"));
-    process::run(&mut command, "clippy on the kernel programs")
+    command::run(&mut command, "clippy on the kernel programs")
 }
 
 /// A cargo command in the kernel programs' folder that compiles with `compiler`.
@@ -157,7 +158,7 @@ fn kernel_cargo(tree: &Tree, compiler: &Compiler) -> Result<Command> {
     }
     let mut command = match &compiler.origin {
         // The toolchain's own cargo, beside its rustc: a proxy would ask RUSTUP_TOOLCHAIN.
-        Origin::Rustup(_) => process::cargo_program(tree, compiler.rustc.with_file_name("cargo").as_ref()),
+        Origin::Rustup(_) => cargo::cargo_program(tree, compiler.rustc.with_file_name("cargo").as_ref()),
         Origin::Distribution => cargo(tree),
     };
     for name in [

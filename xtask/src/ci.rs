@@ -4,17 +4,17 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::cargo::cargo;
 use crate::outcome::Outcome;
 use crate::packages::Part;
-use crate::ports::Ports;
-use crate::process::{self, cargo};
 use crate::terminal::{heading, mark, part_mark};
 use crate::toolchain;
-use crate::tree::Tree;
 use crate::{
-    PortBase, build_ebpf, compose_test, dashboards, demo, manifests, page, runbook, setup, signals, test,
-    tidy,
+    PortBase, build_ebpf, compose_test, dashboards, demo, manifests, needs, page, runbook, test, tidy,
 };
+use lab::ports::Ports;
+use lab::tree::Tree;
+use lab::{command, signals};
 
 type Step<'a> = (&'static str, Box<dyn Fn() -> Result<Outcome> + 'a>);
 
@@ -25,7 +25,7 @@ type Step<'a> = (&'static str, Box<dyn Fn() -> Result<Outcome> + 'a>);
 pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: PortBase) -> Result<bool> {
     let parts = [Part::Build, Part::Kernel, Part::Tests, Part::Lints];
     let mut steps = vec![
-        step("set-up", move || setup::ensure(&parts)),
+        step("set-up", move || needs::ensure(tree, &parts)),
         step("format", || format(tree)),
         step("house rules", || tidy::run(tree)),
         step("dashboards", || dashboards_of_their_source(tree)),
@@ -87,15 +87,15 @@ fn containers(tree: &Tree) -> Result<Outcome> {
 }
 
 fn format(tree: &Tree) -> Result<()> {
-    process::run(cargo(tree).args(["fmt", "--all", "--check"]), "cargo fmt --check")?;
+    command::run(cargo(tree).args(["fmt", "--all", "--check"]), "cargo fmt --check")?;
     let kernel = tree.root.join("probe-ebpf");
-    process::run(cargo(tree).args(["fmt", "--check"]).current_dir(kernel), "cargo fmt --check in probe-ebpf")
+    command::run(cargo(tree).args(["fmt", "--check"]).current_dir(kernel), "cargo fmt --check in probe-ebpf")
 }
 
 fn lints(tree: &Tree) -> Result<()> {
     let mut command = cargo(tree);
     command.args(["clippy", "--all-targets", "--", "-D", "warnings"]);
-    process::run(&mut command, "cargo clippy")
+    command::run(&mut command, "cargo clippy")
 }
 
 /// The dashboards built anew and compared, where Node is; their checksums are tested everywhere.

@@ -3,13 +3,13 @@
 mod counts;
 mod engine;
 mod images;
-mod lab;
 mod network;
 mod plugin;
 mod restart;
 mod rights;
 mod stack;
 mod verdicts;
+mod witnesses;
 mod work;
 
 use std::path::PathBuf;
@@ -18,15 +18,16 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use crate::ports::Ports;
-use crate::tree::Tree;
-use crate::{process, runbook, terminal};
+use crate::{runbook, terminal};
+use lab::ports::Ports;
+use lab::tree::Tree;
 
 use engine::Engine;
 pub(crate) use engine::NoEngine;
-use lab::{Lab, listed};
+use lab::command;
 use stack::Stack;
 use verdicts::Verdicts;
+use witnesses::{Lab, listed};
 use work::Work;
 
 /// What the names of the lab's own images begin with.
@@ -95,7 +96,7 @@ fn checked(
     let checked = on_stack(tree, &mut stack, work, request, verdicts);
     let down = stack.down();
     if let Err(error) = checked {
-        crate::signals::check()?;
+        lab::signals::check()?;
         verdicts.could_not("the rest", &error);
     }
     match down {
@@ -166,7 +167,7 @@ fn on_stack(
 
     terminal::heading("Kernel and application, request by request");
     stack.add("fast.yaml", &fast())?;
-    process::capture(stack.compose().args(["up", "-d"]))?;
+    command::capture(stack.compose().args(["up", "-d"]))?;
     stack.wait_healthy()?;
     counts::check(&Lab::new(stack), request.requests, verdicts);
     Ok(())
@@ -175,7 +176,7 @@ fn on_stack(
 /// Shards that answer as fast as they can: half a million requests at the lab's own service times would take an hour.
 fn fast() -> String {
     let mut text = "services:\n".to_owned();
-    for id in 0..crate::ports::SHARDS {
+    for id in 0..lab::ports::SHARDS {
         text.push_str(&format!(
             "  lab39-shard-{id}:\n    cpus: !reset null\n    environment: {{ BASE_LATENCY_MS: \"0\", LOAD_LATENCY_FACTOR_MS: \
              \"0\", SHARD_CONCURRENCY: \"64\" }}\n"

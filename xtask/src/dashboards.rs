@@ -4,8 +4,8 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::process::{self, find_program};
-use crate::tree::Tree;
+use lab::tree::Tree;
+use lab::{command, programs};
 
 /// Checks the dashboards, or writes them.
 ///
@@ -18,12 +18,12 @@ pub(crate) fn run(tree: &Tree, write: bool) -> Result<()> {
         );
     }
     let source = tree.root.join("grafana/source");
-    process::run(Command::new("npm").args(["ci", "--silent"]).current_dir(&source), "npm ci")?;
+    command::run(Command::new("npm").args(["ci", "--silent"]).current_dir(&source), "npm ci")?;
     let script = if write { "build" } else { "check" };
-    process::run(Command::new("npm").args(["run", "--silent", script]).current_dir(&source), "npm run")
+    command::run(Command::new("npm").args(["run", "--silent", script]).current_dir(&source), "npm run")
 }
 
 /// Whether the tools are here.
 pub(crate) fn possible() -> bool {
-    ["node", "npm"].iter().all(|program| find_program(program).is_some())
+    ["node", "npm"].iter().all(|program| programs::find(program).is_some())
 }

@@ -15,14 +15,16 @@ use serde_json::json;
 
 use self::run::Stage;
 use self::witness::Outcome;
-use crate::http::Client;
 use crate::kernel::{Access, Lacking};
-use crate::lab::{Lab, Options};
-use crate::ports::{Ports, SHARDS};
+use crate::native_lab;
 use crate::table::thousands;
 use crate::terminal::{bold, faint, heading, mark};
-use crate::tree::Tree;
-use crate::{signals, up};
+use crate::up;
+use lab::Lab;
+use lab::http::Client;
+use lab::ports::{Ports, SHARDS, url};
+use lab::signals;
+use lab::tree::Tree;
 
 /// Seconds of load in each scenario.
 const SECONDS: u32 = 15;
@@ -83,12 +85,9 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
     }
 
     heading("Starting the lab");
-    let client = Client::new();
-    let options =
-        Options { ports: request.ports, access: access.clone(), inherit_settings: false, scenarios: false };
-    let mut lab = Lab::start(tree, &options)?;
-    lab.wait_ready(&client)?;
-    let with_probe = !matches!(access, Access::None(_));
+    let client = Client::default();
+    let mut lab = native_lab::start(native_lab::measured(tree, request.ports, &access)?, &client)?;
+    let with_probe = lab.probe.is_some();
     let ports = request.ports;
     println!(
         "  gateway on port {}, shards on {} … {}{}",
@@ -97,6 +96,9 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
         ports.shard(SHARDS - 1),
         if with_probe { format!(", probe on {}", ports.probe()) } else { String::new() }
     );
+    if with_probe {
+        println!("  watch it live:  {}", bold(&format!("{}/", url(ports.probe()))));
+    }
     println!("\n{}", faint(view::LEGEND));
 
     let stage = Stage { tree, ports, client: &client, with_probe, seconds };

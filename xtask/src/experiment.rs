@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
+use crate::cargo;
 use crate::packages::Part;
-use crate::process;
-use crate::tree::Tree;
-use crate::{build_ebpf, setup, suite};
+use crate::{build_ebpf, needs, suite};
+use lab::command;
+use lab::tree::Tree;
 
 /// What is handed on to the experiments.
 #[derive(Debug, Args)]
@@ -38,7 +39,7 @@ pub(crate) struct Request {
 /// # Errors
 /// When something cannot be built, or there is no way to become root.
 pub(crate) fn run(tree: &Tree, request: &Request) -> Result<ExitCode> {
-    setup::ensure(&[Part::Build, Part::Kernel])?;
+    needs::ensure(tree, &[Part::Build, Part::Kernel])?;
     build_ebpf::run(tree)?;
     let programs = [
         ("gateway", "gateway"),
@@ -47,10 +48,10 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<ExitCode> {
         ("load", "load"),
         ("lab-tests", "experiment"),
     ];
-    process::build_release(tree, &programs)?;
+    cargo::build_release(tree, &programs)?;
     let mut experiment = suite::as_root(tree, "experiment", "loads the probe's programs")?;
     if request.list {
-        return process::exit_code(experiment.arg("--list"));
+        return command::exit_code(experiment.arg("--list"));
     }
     experiment.args(&request.names);
     experiment.args(["--seed", &request.seed.to_string()]);
@@ -63,5 +64,5 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<ExitCode> {
     if request.write {
         experiment.arg("--write").arg(tree.root.join("docs/experiments"));
     }
-    process::exit_code(&mut experiment)
+    command::exit_code(&mut experiment)
 }

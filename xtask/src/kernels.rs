@@ -20,9 +20,9 @@ use self::image::Programs;
 use self::report::Row;
 use crate::build_ebpf;
 use crate::packages;
-use crate::process::find_program;
 use crate::terminal::{self, heading};
-use crate::tree::Tree;
+use lab::programs;
+use lab::tree::Tree;
 
 /// Emulator and guest's shell, with the packages that bring them.
 const EMULATOR: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
@@ -83,7 +83,8 @@ pub(crate) fn run(tree: &Tree, names: &[String], json: Option<&Path>) -> Result<
         .filter(|kernel| names.is_empty() || names.iter().any(|name| name == kernel.version))
         .collect();
     heading("Kernel object, probe and its kernel tests");
-    let busybox = tool(BUSYBOX)?;
+    // It is copied into the guests.
+    let busybox = programs::executable(&tool(tree, BUSYBOX)?)?;
     build_ebpf::run(tree)?;
     let programs = Programs::build(tree, busybox)?;
     let folder = tree.target.join("kernels");
@@ -94,7 +95,7 @@ pub(crate) fn run(tree: &Tree, names: &[String], json: Option<&Path>) -> Result<
         let row = match ask(tree, wanted, &programs, &folder) {
             Ok((package, ran)) => Row::new(wanted, package, &ran),
             Err(error) => {
-                crate::signals::check()?;
+                lab::signals::check()?;
                 eprintln!("  {error:#}");
                 Row::unasked(wanted, &error)
             }
@@ -114,7 +115,7 @@ fn ask(tree: &Tree, wanted: &Wanted, programs: &Programs, folder: &Path) -> Resu
     let Some(suite) = wanted.suite else {
         return Ok((None, boot::here(programs, &folder.join(wanted.version))?));
     };
-    let emulator = tool(EMULATOR)?;
+    let emulator = tool(tree, EMULATOR)?;
     let image = fetch::image(tree, wanted.version, suite)?;
     println!("{}", image.package);
     let file_system = folder.join("file-system.cpio");
@@ -125,10 +126,10 @@ fn ask(tree: &Tree, wanted: &Wanted, programs: &Programs, folder: &Path) -> Resu
 }
 
 /// The program, installed first when it is missing.
-fn tool((program, package): (&str, &str)) -> Result<PathBuf> {
-    if let Some(found) = find_program(program) {
+fn tool(tree: &Tree, (program, package): (&str, &str)) -> Result<PathBuf> {
+    if let Some(found) = programs::find(program) {
         return Ok(found);
     }
-    packages::install(&[package.to_owned()], packages::root(terminal::is_interactive()))?;
-    find_program(program).ok_or_else(|| anyhow!("{package} brought no {program}"))
+    packages::install(tree, &[package.to_owned()], packages::root(terminal::is_interactive()))?;
+    programs::find(program).ok_or_else(|| anyhow!("{package} brought no {program}"))
 }

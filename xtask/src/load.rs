@@ -5,17 +5,18 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
+use crate::cargo;
+use crate::needs;
 use crate::packages::Part;
-use crate::process;
-use crate::setup;
-use crate::tree::Tree;
+use lab::command;
+use lab::tree::Tree;
 
 /// Builds and runs `load`; gives its exit code.
 ///
 /// # Errors
 /// When it cannot be built or started.
 pub(crate) fn run(tree: &Tree, arguments: &[OsString]) -> Result<ExitCode> {
-    setup::ensure(&[Part::Build])?;
-    process::build_release(tree, &[("load", "load")])?;
-    process::exit_code(Command::new(tree.release_binary("load")).args(arguments))
+    needs::ensure(tree, &[Part::Build])?;
+    cargo::build_release(tree, &[("load", "load")])?;
+    command::exit_code(Command::new(tree.release_binary("load")).args(arguments))
 }

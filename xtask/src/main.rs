@@ -1,37 +1,33 @@
 //! `cargo xtask`: set-up, the lab, its demo and its tests.
 //!
-//! One file a subcommand. It depends on no crate of the workspace, so that it compiles in seconds.
+//! One file a subcommand. It depends on no crate of the services, so that it compiles in seconds.
 
 mod accuracy;
 mod bench;
+mod browser;
 mod build_ebpf;
-mod cgroup;
-mod child;
+mod cargo;
 mod ci;
 mod compose_test;
 mod dashboards;
 mod demo;
 mod experiment;
-mod guard;
-mod http;
 mod k6;
 mod kernel;
 mod kernels;
-mod lab;
 mod load;
 mod load_report;
 mod manifests;
 mod metrics;
+mod native_lab;
+mod needs;
 mod outcome;
 mod packages;
 mod page;
-mod ports;
-mod process;
-mod prometheus;
 mod python;
 mod runbook;
 mod setup;
-mod signals;
+mod step;
 mod suite;
 mod table;
 mod terminal;
@@ -39,7 +35,6 @@ mod test;
 mod test_output;
 mod tidy;
 mod toolchain;
-mod tree;
 mod up;
 
 use std::ffi::OsString;
@@ -50,8 +45,9 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::outcome::Outcome;
-use crate::ports::Ports;
-use crate::tree::Tree;
+use lab::ports::Ports;
+use lab::tree::Tree;
+use lab::{command, guard, signals};
 
 /// Everything around the Hot Partition Lab: set-up, the running lab, the demo, the tests.
 #[derive(Debug, Parser)]
@@ -192,7 +188,7 @@ struct DemoArgs {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     signals::install();
-    process::raise_open_files();
+    command::raise_open_files();
     match run(cli.command) {
         Ok(code) => code,
         Err(error) if error.is::<signals::Interrupted>() => {

@@ -12,9 +12,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::outcome::Outcome;
-use crate::process::{self, find_program};
-use crate::tree::Tree;
-use crate::{python, signals};
+use crate::python;
+use lab::tree::Tree;
+use lab::{command, programs, signals};
 
 const RULES: [&str; 2] = ["recording.yml", "alerts.yml"];
 const RULE: &str = "deploy/kubernetes/base/prometheus-rule.yaml";
@@ -124,7 +124,7 @@ fn as_many_names_as_shards(tree: &Tree) -> Result<()> {
 
 /// The command that renders, without the folder.
 fn kustomize() -> Option<Vec<String>> {
-    let found = |name: &str| find_program(name).map(|path| path.to_string_lossy().into_owned());
+    let found = |name: &str| programs::find(name).map(|path| path.to_string_lossy().into_owned());
     let alone = found("kustomize").map(|path| vec![path, "build".to_owned()]);
     alone.or_else(|| Some(vec![found("kubectl")?, "kustomize".to_owned()]))
 }
@@ -132,7 +132,7 @@ fn kustomize() -> Option<Vec<String>> {
 fn render(tree: &Tree, kustomize: &[String]) -> Result<Vec<(&'static str, String)>> {
     let one = |overlay: &'static str| {
         let folder = tree.root.join("deploy/kubernetes/overlays").join(overlay);
-        let text = process::capture(Command::new(&kustomize[0]).args(&kustomize[1..]).arg(folder));
+        let text = command::capture(Command::new(&kustomize[0]).args(&kustomize[1..]).arg(folder));
         Ok((overlay, text.with_context(|| format!("the overlay {overlay}"))?))
     };
     OVERLAYS.into_iter().map(one).collect()

@@ -4,8 +4,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process::{self, find_program};
+use crate::step::Step;
 use crate::toolchain::{self, Compiler, Origin};
+use lab::tree::Tree;
+use lab::{command, programs};
 
 /// What a need is for, and so who can do without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,8 +214,8 @@ pub(crate) fn missing(parts: &[Part]) -> Vec<Missing> {
     let asks = parts.contains(&Part::Kernel) || parts.contains(&Part::Lints);
     let compilers = if asks { toolchain::candidates() } else { Vec::new() };
     missing_given(parts, &compilers, |program| match program {
-        PYTHON_VENV => find_program("k6").is_some() || makes_environments(),
-        program => find_program(program).is_some(),
+        PYTHON_VENV => programs::find_executable("k6").is_ok() || makes_environments(),
+        program => programs::find(program).is_some(),
     })
 }
 
@@ -265,10 +267,10 @@ pub(crate) enum Root {
 
 /// Whether installing is possible here; `ask` allows sudo to ask for a password.
 pub(crate) fn root(ask: bool) -> Root {
-    if process::is_root() {
+    if command::is_root() {
         return Root::Already;
     }
-    if find_program("sudo").is_none() {
+    if programs::find("sudo").is_none() {
         return Root::No;
     }
     let silent =
@@ -276,7 +278,7 @@ pub(crate) fn root(ask: bool) -> Root {
     if silent.is_ok_and(|status| status.success()) {
         return Root::Sudo;
     }
-    let asked = ask && process::status(Command::new("sudo").arg("-v")).is_ok_and(|status| status.success());
+    let asked = ask && command::status(Command::new("sudo").arg("-v")).is_ok_and(|status| status.success());
     if asked { Root::Sudo } else { Root::No }
 }
 
@@ -289,8 +291,8 @@ pub(crate) fn shown(packages: &[String]) -> String {
 ///
 /// # Errors
 /// When the machine has no apt-get, the rights are missing, a package is unknown, or apt-get fails.
-pub(crate) fn install(packages: &[String], root: Root) -> Result<()> {
-    if find_program("apt-get").is_none() {
+pub(crate) fn install(tree: &Tree, packages: &[String], root: Root) -> Result<()> {
+    if programs::find("apt-get").is_none() {
         bail!("this machine has no apt-get");
     }
     if root == Root::No {
@@ -298,7 +300,7 @@ pub(crate) fn install(packages: &[String], root: Root) -> Result<()> {
     }
     let mut updated = false;
     if !unknown(packages)?.is_empty() {
-        update(root)?;
+        update(tree, root)?;
         updated = true;
         let unknown = unknown(packages)?;
         if !unknown.is_empty() {
@@ -309,14 +311,14 @@ pub(crate) fn install(packages: &[String], root: Root) -> Result<()> {
         let mut command = apt_get(root);
         // Nothing that is installed may go: the compilers of two package sets exclude each other.
         command.args(["install", "-y", "-q", "--no-install-recommends", "--no-remove"]).args(packages);
-        println!("  running: {}", process::shown(&command));
-        process::run(&mut command, "apt-get install")
+        println!("  running: {}", command::shown(&command));
+        Step::new(&format!("installing {}", packages.join(", ")), 60).run(tree, &mut command)
     };
     match attempt() {
         // Old lists name files that their source has replaced since.
-        Err(error) if !updated && crate::signals::received() == 0 => {
+        Err(error) if !updated && lab::signals::received() == 0 => {
             println!("  {error:#}; once more with fresh package lists");
-            update(root)?;
+            update(tree, root)?;
             attempt()
         }
         other => other,
@@ -330,15 +332,14 @@ pub(crate) fn install(packages: &[String], root: Root) -> Result<()> {
     })
 }
 
-fn update(root: Root) -> Result<()> {
+fn update(tree: &Tree, root: Root) -> Result<()> {
     let mut command = apt_get(root);
     command.args(["update", "-q"]);
-    println!("  running: {}", process::shown(&command));
-    process::run(&mut command, "apt-get update")
+    Step::new("reading the package lists", 15).run(tree, &mut command)
 }
 
 fn apt_get(root: Root) -> Command {
-    let mut command = if root == Root::Sudo {
+    if root == Root::Sudo {
         let mut command = Command::new("sudo");
         command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
         command
@@ -346,15 +347,12 @@ fn apt_get(root: Root) -> Command {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive");
         command
-    };
-    // What apt-get writes is progress; a report may be going to standard output.
-    command.stdin(Stdio::null()).stdout(std::io::stderr());
-    command
+    }
 }
 
 /// Those of `packages` that the package lists do not offer.
 fn unknown(packages: &[String]) -> Result<Vec<String>> {
-    let policy = process::capture(Command::new("apt-cache").arg("policy").args(packages).env("LC_ALL", "C"))
+    let policy = command::capture(Command::new("apt-cache").arg("policy").args(packages).env("LC_ALL", "C"))
         .context("cannot read the package lists")?;
     Ok(without_candidate(&policy, packages))
 }

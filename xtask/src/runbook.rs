@@ -1,14 +1,14 @@
 //! `cargo xtask runbook`: every block of docs/runbook.md, in order, against a lab that it starts without containers.
 //!
-//! A line that begins with `docker compose` is done by its native twin ([`twin`]), or in `cargo xtask compose-test` as it
+//! A line that begins with `docker compose` is done by its native counterpart ([`native`]), or in `cargo xtask compose-test` as it
 //! stands ([`compose`]); everything else is given to bash. A block in the background runs beside the one block after it. What a block must print stands in a comment
 //! after it ([`page`]).
 
 mod compose;
+mod native;
 mod page;
 mod prints;
 mod script;
-mod twin;
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -16,18 +16,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::http::Client;
 use crate::kernel::Access;
 use crate::outcome::Outcome;
 use crate::packages::Part;
-use crate::ports::Ports;
 use crate::terminal::{faint, mark};
-use crate::tree::Tree;
-use crate::{PortBase, setup, signals, terminal, up};
+use crate::{PortBase, needs, terminal, up};
 use compose::Compose;
+use lab::http::Client;
+use lab::ports::Ports;
+use lab::signals;
+use lab::tree::Tree;
+use native::Native;
 use page::{Block, Need};
 use script::{Piece, Running};
-use twin::Native;
 
 /// How long a block beside a load may take to print what it must.
 const BESIDE_WITHIN: Duration = Duration::from_secs(20);
@@ -72,7 +73,7 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<Outcome> {
     }
     let text = fs::read_to_string(tree.root.join("docs/runbook.md")).context("docs/runbook.md")?;
     let blocks = page::blocks(&text)?;
-    setup::ensure(&[Part::Build, Part::Tests])?;
+    needs::ensure(tree, &[Part::Build, Part::Tests])?;
     let access = up::prepare(tree, ports, !request.no_kernel)?;
     if let Access::None(lacking) = &access
         && !request.no_kernel
@@ -82,11 +83,11 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<Outcome> {
             return Ok(Outcome::Fails);
         }
     }
-    let native = Native::new(tree, ports, access, request.seconds)?;
+    let native = Native::new(tree, ports, &access, request.seconds)?;
     let book = Book {
         tree,
         ports,
-        way: Way::Native(native),
+        runner: Runner::Native(Box::new(native)),
         show: request.show,
         beside: None,
         counts: Counts::default(),
@@ -103,9 +104,9 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<Outcome> {
 pub(crate) fn on_compose(tree: &Tree, environment: Vec<(&'static str, String)>) -> Result<Counts> {
     let text = fs::read_to_string(tree.root.join("docs/runbook.md")).context("docs/runbook.md")?;
     let blocks = page::blocks(&text)?;
-    let way = Way::Compose(Compose::new(tree, environment));
+    let runner = Runner::Compose(Compose::new(tree, environment));
     let ports = Ports::new(Ports::DEFAULT_BASE);
-    Book { tree, ports, way, show: false, beside: None, counts: Counts::default() }.run(&blocks)
+    Book { tree, ports, runner, show: false, beside: None, counts: Counts::default() }.run(&blocks)
 }
 
 /// How the blocks came out.
@@ -118,12 +119,12 @@ pub(crate) struct Counts {
 }
 
 /// What does a docker line.
-enum Way<'a> {
-    Native(Native<'a>),
+enum Runner<'a> {
+    Native(Box<Native<'a>>),
     Compose(Compose<'a>),
 }
 
-impl Way<'_> {
+impl Runner<'_> {
     fn generator(&self) -> &'static str {
         match self {
             Self::Native(native) => native.generator(),
@@ -172,7 +173,7 @@ impl Way<'_> {
 struct Book<'a> {
     tree: &'a Tree,
     ports: Ports,
-    way: Way<'a>,
+    runner: Runner<'a>,
     show: bool,
     /// The block in the background.
     beside: Option<(&'a Block, Running)>,
@@ -181,7 +182,7 @@ struct Book<'a> {
 
 impl<'a> Book<'a> {
     fn run(mut self, blocks: &'a [Block]) -> Result<Counts> {
-        println!("\n{}\n", terminal::bold(&format!("docs/runbook.md, loads by {}", self.way.generator())));
+        println!("\n{}\n", terminal::bold(&format!("docs/runbook.md, loads by {}", self.runner.generator())));
         let started = Instant::now();
         for block in blocks {
             let beside = self.beside.take();
@@ -195,7 +196,7 @@ impl<'a> Book<'a> {
             let output = running.finish()?;
             self.judge(loud, Instant::now(), &output);
         }
-        self.way.down();
+        self.runner.down();
         let Counts { held, failed, skipped } = &self.counts;
         let (seconds, run) = (started.elapsed().as_secs(), held + failed);
         println!("\n{} {held} of {run} blocks did what they say, in {seconds} s.", mark(*failed == 0));
@@ -237,9 +238,9 @@ impl<'a> Book<'a> {
     }
 
     fn lacks(&self, block: &Block) -> Option<&'static str> {
-        let client = Client::new();
+        let client = Client::default();
         block.needs.iter().find_map(|need| match need {
-            Need::Probe if self.way.has_probe() => None,
+            Need::Probe if self.runner.has_probe() => None,
             Need::Probe => Some("no probe runs"),
             Need::Prometheus if client.is_ok("http://localhost:9090/-/ready") => None,
             Need::Prometheus => Some("no Prometheus at http://localhost:9090"),
@@ -252,9 +253,9 @@ impl<'a> Book<'a> {
         for piece in script::pieces(&block.script) {
             let output = match piece {
                 Piece::Bash(text) => {
-                    script::bash(self.tree, &page::on_ports(&text, self.ports), self.way.environment())?
+                    script::bash(self.tree, &page::on_ports(&text, self.ports), self.runner.environment())?
                 }
-                Piece::Docker(line) => self.way.run(&line)?,
+                Piece::Docker(line) => self.runner.run(&line)?,
             };
             whole.add(output);
             if !whole.success {
@@ -272,12 +273,13 @@ impl<'a> Book<'a> {
         };
         for piece in before {
             let Piece::Bash(text) = piece else { bail!("{}: one docker line is enough", block.name) };
-            let output = script::bash(self.tree, &page::on_ports(text, self.ports), self.way.environment())?;
+            let output =
+                script::bash(self.tree, &page::on_ports(text, self.ports), self.runner.environment())?;
             if !output.success {
                 bail!("{}: {}", block.name, output.text);
             }
         }
-        self.way.start(load, &block.name)
+        self.runner.start(load, &block.name)
     }
 
     fn holds(&self, block: &Block, output: &script::Output) -> bool {

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::packages::{self, Root};
 use crate::terminal;
-use crate::tree::Tree;
+use lab::tree::Tree;
 
 /// The release build of `program` as a command that runs as root; `why` completes "it …".
 ///

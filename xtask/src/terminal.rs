@@ -97,17 +97,22 @@ impl Progress {
 
     /// Shows `text` in place of what was shown before.
     pub(crate) fn show(&mut self, text: &str) {
-        let now = Instant::now();
+        let due = self.last.unwrap_or(self.started).elapsed() >= SPARSE;
+        if !self.terminal && due {
+            eprintln!("  {text}");
+            self.last = Some(Instant::now());
+        }
+        self.overwrite(text);
+    }
+
+    /// Shows `text` in place of what was shown before, and nothing where there is no terminal.
+    pub(crate) fn overwrite(&mut self, text: &str) {
         if self.terminal {
             eprint!("\r\x1b[2K  {text}");
             // A terminal that has gone away must not stop the work.
             let _ = io::stderr().flush();
-        } else if now - self.last.unwrap_or(self.started) >= SPARSE {
-            eprintln!("  {text}");
-        } else {
-            return;
+            self.last = Some(Instant::now());
         }
-        self.last = Some(now);
     }
 }
 

@@ -7,13 +7,16 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
 
+use crate::cargo::cargo;
 use crate::kernel::Lacking;
 use crate::outcome::Outcome;
 use crate::packages::{self, Part, Root};
-use crate::process::{self, cargo};
+use crate::step::Step;
 use crate::test_output::{Reader, Tally};
-use crate::tree::Tree;
-use crate::{build_ebpf, k6, page, setup, signals, terminal};
+use crate::{browser, build_ebpf, k6, needs, terminal};
+use lab::process::Signal;
+use lab::tree::Tree;
+use lab::{command, process, signals};
 
 /// Runs all tests of the host's crates. `full` adds the million-sized ones. Without a
 /// kernel object the tests of the kernel say that they are skipped; in CI that is a failure.
@@ -22,9 +25,9 @@ use crate::{build_ebpf, k6, page, setup, signals, terminal};
 /// When something the tests need cannot be had or built.
 pub(crate) fn run(tree: &Tree, full: bool) -> Result<Outcome> {
     terminal::heading("Tools and kernel object");
-    setup::ensure(&[Part::Build, Part::Tests, Part::LoadTool])?;
+    needs::ensure(tree, &[Part::Build, Part::Tests, Part::LoadTool])?;
     k6::ensure_if_possible(tree)?;
-    page::ensure_if_at_hand(tree)?;
+    browser::ensure_if_at_hand(tree)?;
     build_kernel_object(tree)?;
     terminal::heading("Programs that the tests start");
     build_programs(tree, full)?;
@@ -68,7 +71,7 @@ fn build_programs(tree: &Tree, full: bool) -> Result<()> {
     if full {
         command.arg("--release");
     }
-    process::run(&mut command, "cargo build")
+    Step::new("compiling the programs that the tests start", 150).run(tree, &mut command)
 }
 
 /// Runs `cargo test` and feeds its output to `reader`; whether cargo was content.
@@ -86,7 +89,7 @@ fn stream(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)], reader: &mut 
     command.env("PATH", std::env::join_paths(with_sbin).context("PATH cannot be extended")?);
     // With --show-output every test's lines arrive whole; uncaptured, those of parallel tests would mix.
     command.args(["--", "--show-output"]).stdin(Stdio::null()).stdout(Stdio::piped());
-    process::die_with_parent(&mut command, libc::SIGTERM);
+    process::die_with_parent(&mut command, Signal::TERM);
     let mut child = command.spawn().context("cannot start cargo")?;
     let output = child.stdout.take().context("cargo's output is not connected")?;
     for line in BufReader::new(output).split(b'\n') {
@@ -96,7 +99,7 @@ fn stream(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)], reader: &mut 
             println!("{line}");
         }
         if signals::received() > 0 {
-            process::send(child.id(), libc::SIGTERM);
+            process::send(&child, Signal::TERM);
         }
     }
     let status = child.wait().context("lost cargo")?;
@@ -106,7 +109,7 @@ fn stream(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)], reader: &mut 
 
 /// What cargo must put before each test program so that kernel tests have their rights; nothing for root.
 fn root_runner() -> Option<&'static str> {
-    let sudo = !process::is_root() && packages::root(terminal::is_interactive()) == Root::Sudo;
+    let sudo = !command::is_root() && packages::root(terminal::is_interactive()) == Root::Sudo;
     sudo.then_some("sudo -n -E --")
 }
 

@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: the house rules that no compiler checks.
 
+mod cycles;
 mod dependencies;
 mod text;
 
@@ -7,8 +8,13 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process::{self, cargo};
-use crate::tree::Tree;
+use crate::cargo::cargo;
+use lab::command;
+use lab::tree::Tree;
+
+/// Crates that still have import cycles.
+const PENDING: [&str; 9] =
+    ["gateway", "hotspot", "load", "probe", "probe-common", "probe-ebpf", "service", "shard", "tests"];
 
 /// Checks all rules over everything git tracks.
 ///
@@ -17,23 +23,25 @@ use crate::tree::Tree;
 pub(crate) fn run(tree: &Tree) -> Result<()> {
     let mut problems = Vec::new();
     let metadata =
-        process::capture(cargo(tree).args(["metadata", "--format-version", "1", "--no-deps", "--quiet"]))?;
+        command::capture(cargo(tree).args(["metadata", "--format-version", "1", "--no-deps", "--quiet"]))?;
     problems.extend(dependencies::problems(&metadata)?);
-    let listed = process::capture(Command::new("git").args(["ls-files", "-z"]).current_dir(&tree.root))?;
-    let mut files = 0;
+    let listed = command::capture(Command::new("git").args(["ls-files", "-z"]).current_dir(&tree.root))?;
+    let mut files = Vec::new();
     for name in listed.split('\0').filter(|name| !name.is_empty()) {
         let path = tree.root.join(name);
         // A file that is deleted but not committed yet, or a link to nowhere, has no text to check.
         let Ok(bytes) = std::fs::read(&path) else { continue };
         let Ok(content) = String::from_utf8(bytes) else { continue };
-        files += 1;
         problems.extend(text::problems(name, &content));
+        files.push((name.to_owned(), content));
     }
-    if files == 0 {
+    let known = |problem: &String| PENDING.iter().any(|krate| problem.starts_with(&format!("{krate}: ")));
+    problems.extend(cycles::problems(&files).into_iter().filter(|problem| !known(problem)));
+    if files.is_empty() {
         return Err(anyhow::anyhow!("no files")).context("git tracks nothing here");
     }
     if problems.is_empty() {
-        println!("House rules hold in {files} files.");
+        println!("House rules hold in {} files.", files.len());
         return Ok(());
     }
     for problem in &problems {

@@ -1,10 +1,9 @@
 //! Finds a Rust compiler that can build for the kernel: one with the sources of `core` and an LLVM to link against.
 
+use lab::{command, programs};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use crate::process;
 
 /// The oldest compiler that builds the kernel programs (they share the workspace's `rust-version`).
 const OLDEST: (u32, u32) = (1, 95);
@@ -92,9 +91,9 @@ pub(crate) fn first_complete(candidates: &[Compiler]) -> Option<&Compiler> {
 }
 
 fn rustup_nightlies() -> Vec<Compiler> {
-    let Some(rustup) = process::find_program("rustup") else { return Vec::new() };
+    let Some(rustup) = programs::find("rustup") else { return Vec::new() };
     // No rustup, or one that fails, only means that there are no nightlies to take.
-    let listed = process::capture(Command::new(rustup).args(["toolchain", "list", "-v"])).unwrap_or_default();
+    let listed = command::capture(Command::new(rustup).args(["toolchain", "list", "-v"])).unwrap_or_default();
     nightlies(&listed)
         .into_iter()
         .filter_map(|(name, folder)| inspect(&folder.join("bin/rustc"), Origin::Rustup(name)))
@@ -126,7 +125,7 @@ fn distribution_compilers() -> Vec<PathBuf> {
     versioned.sort();
     versioned.push(PathBuf::from("/usr/bin/rustc"));
     versioned.reverse();
-    versioned.retain(|rustc| process::is_program(rustc));
+    versioned.retain(|rustc| programs::is_program(rustc));
     versioned
 }
 
@@ -134,7 +133,7 @@ fn inspect(rustc: &Path, origin: Origin) -> Option<Compiler> {
     let ask = |argument: &[&str]| {
         let mut command = Command::new(rustc);
         command.args(argument).env_remove("LD_LIBRARY_PATH");
-        process::capture(&mut command).ok()
+        command::capture(&mut command).ok()
     };
     let (version, llvm) = versions(&ask(&["-vV"])?)?;
     let sysroot = PathBuf::from(ask(&["--print", "sysroot"])?.trim());
@@ -145,7 +144,7 @@ fn inspect(rustc: &Path, origin: Origin) -> Option<Compiler> {
         llvm,
         has_sources: sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs").exists(),
         llvm_prefix: llvm_prefixes(llvm).into_iter().find(|prefix| has_shared_llvm(prefix, llvm)),
-        clippy: Some(rustc.with_file_name("clippy-driver")).filter(|driver| process::is_program(driver)),
+        clippy: Some(rustc.with_file_name("clippy-driver")).filter(|driver| programs::is_program(driver)),
     })
 }
 

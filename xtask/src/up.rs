@@ -1,18 +1,19 @@
 //! `cargo xtask up`: the lab natively in the foreground, until Ctrl-C.
 
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use lab::http::Client;
+use lab::ports::{Ports, SHARDS, url};
+use lab::process::{Log, Process};
+use lab::tree::Tree;
+use lab::{Lab, programs, prometheus, signals};
 
-use crate::build_ebpf;
-use crate::child::Child;
-use crate::http::Client;
 use crate::kernel::{self, Access, Lacking};
-use crate::lab::{self, Lab, Options};
 use crate::packages::Part;
-use crate::ports::{Ports, SHARDS, url};
-use crate::tree::Tree;
-use crate::{prometheus, setup, signals, terminal};
+use crate::{build_ebpf, native_lab, needs, terminal};
 
 /// Builds and runs the lab until a signal or until one of its parts dies.
 ///
@@ -26,11 +27,9 @@ pub(crate) fn run(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<()> {
     {
         println!("{}", lacking.banner());
     }
-    let mut lab = Lab::start(tree, &Options { ports, access, inherit_settings: true, scenarios: true })?;
-    lab.wait_ready(&Client::new())?;
-    let with_probe = lab.children().iter().any(|child| child.name() == "probe");
-    let mut prometheus = prometheus::start(tree, ports, with_probe)?;
-    print_addresses(tree, ports, with_probe, prometheus.as_ref().err());
+    let mut lab = native_lab::start(native_lab::interactive(tree, ports, &access)?, &Client::default())?;
+    let mut prometheus = start_prometheus(tree, ports, &lab)?;
+    print_addresses(tree, ports, lab.probe.is_some(), prometheus.as_ref().err());
     let ended = wait(&mut lab, prometheus.as_mut().ok());
     // Nothing of it outlives the lab that must be saved.
     drop(prometheus);
@@ -56,17 +55,35 @@ pub(crate) fn run(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<()> {
 /// When the lab's programs cannot be built. A kernel object that cannot be had is no error but a reason in
 /// [`Access::None`].
 pub(crate) fn prepare(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<Access> {
-    setup::ensure(&[Part::Build])?;
+    needs::ensure(tree, &[Part::Build])?;
     if !with_kernel {
-        lab::build(tree, false)?;
+        native_lab::build(tree, false)?;
         return Ok(Access::None(Lacking::switched_off()));
     }
     if let Some(lacking) = build_ebpf::run_if_possible(tree)? {
-        lab::build(tree, false)?;
+        native_lab::build(tree, false)?;
         return Ok(Access::None(Lacking::not_built(&lacking)));
     }
-    lab::build(tree, true)?;
+    native_lab::build(tree, true)?;
     kernel::access(tree, ports)
+}
+
+/// Prometheus, without a past; or why it does not run.
+fn start_prometheus(tree: &Tree, ports: Ports, lab: &Lab) -> Result<Result<Process, String>> {
+    if programs::find("prometheus").is_none() {
+        return Ok(Err(prometheus::REMEDY.to_owned()));
+    }
+    if let Err(why) = Ports::free(ports.prometheus()) {
+        return Ok(Err(format!("port {} {why}", ports.prometheus())));
+    }
+    let folder = native_lab::logs(tree, ports).join("prometheus");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let log = Log::at(native_lab::logs(tree, ports).join("prometheus.log"))?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.prometheus()));
+    prometheus::start(tree, lab, &folder, address, log).map(Ok)
 }
 
 fn print_addresses(tree: &Tree, ports: Ports, with_probe: bool, no_prometheus: Option<&String>) {
@@ -85,17 +102,17 @@ fn print_addresses(tree: &Tree, ports: Ports, with_probe: bool, no_prometheus: O
         None => println!("  prometheus {}  try {0}/alerts", url(ports.prometheus())),
         Some(why) => println!("  prometheus not running: {why}"),
     }
-    println!("  logs      {}/", tree.shown(&lab::logs(tree, ports)));
+    println!("  logs      {}/", tree.shown(&native_lab::logs(tree, ports)));
     let base =
         if ports.are_default() { String::new() } else { format!(" --gateway {}", url(ports.gateway())) };
     println!("\n  Load, from another terminal:  cargo xtask load run celebrity --duration 30{base}");
     println!("  Ctrl-C stops everything.");
 }
 
-fn wait(lab: &mut Lab, mut prometheus: Option<&mut Child>) -> Result<()> {
+fn wait(lab: &mut Lab, mut prometheus: Option<&mut Process>) -> Result<()> {
     while signals::received() == 0 {
         lab.check()?;
-        if let Some(ended) = prometheus.take_if(|child| child.ended().is_some()) {
+        if let Some(ended) = prometheus.take_if(|process| !process.is_running()) {
             println!("  Prometheus ended, the lab goes on; {}", ended.last_words());
         }
         signals::pause(Duration::from_millis(100));

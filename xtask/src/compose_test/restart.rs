@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use super::lab::{Lab, NETWORK, listed};
 use super::verdicts::Verdicts;
+use super::witnesses::{Lab, NETWORK, listed};
 use super::work::Work;
-use crate::{process, signals};
+use lab::{command, signals};
 
 /// Which.
 const SHARD: usize = 2;
@@ -79,7 +79,7 @@ fn in_mid_load(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()
     load.stdin(Stdio::null()).stdout(File::create(&output)?).stderr(File::create(&errors)?);
     let mut running = load.spawn().context("cannot start docker")?;
     signals::pause(LEAD);
-    let restarted = process::capture(lab.stack.compose().args(["restart", SERVICE]));
+    let restarted = command::capture(lab.stack.compose().args(["restart", SERVICE]));
     let was_over = running.try_wait()?.is_some();
     let ended = running.wait();
     restarted?;
@@ -126,13 +126,13 @@ fn sent(lab: &Lab<'_>) -> Result<u64> {
 /// Stops the shard, gives its address to another container, starts it, and waits until the probe watches the new one.
 fn elsewhere(lab: &Lab<'_>) -> Result<(bool, String)> {
     let old = address(lab)?;
-    process::capture(lab.stack.compose().args(["stop", SERVICE]))?;
+    command::capture(lab.stack.compose().args(["stop", SERVICE]))?;
     let mut other = lab.stack.engine().docker();
     other.args(["run", "--rm", "--detach", "--network", NETWORK, "--env", "SHARD_ID=7"]);
     other.arg(format!("{}shard", super::OURS));
-    let other = process::capture(&mut other)?;
+    let other = command::capture(&mut other)?;
     let found = comes_back(lab, &old);
-    process::capture(lab.stack.engine().docker().args(["kill", other.trim()]))?;
+    command::capture(lab.stack.engine().docker().args(["kill", other.trim()]))?;
     let (new, took) = found?;
     lab.stack.wait_healthy()?;
     let problems = lab.disagreements()?;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::lab::Lab;
 use super::stack::Stack;
 use super::verdicts::Verdicts;
-use crate::{process, signals};
+use super::witnesses::Lab;
+use lab::{command, signals};
 
 const PROBE: &str = "lab39-probe";
 
@@ -74,14 +74,14 @@ pub(crate) fn without(stack: &mut Stack<'_>, verdicts: &mut Verdicts) -> Result<
         Ok((holds, figure)) => verdicts.say(check, holds, &figure),
         Err(error) => verdicts.could_not(check, &error),
     }
-    process::capture(stack.compose().args(["up", "-d", "--no-deps", PROBE]))?;
+    command::capture(stack.compose().args(["up", "-d", "--no-deps", PROBE]))?;
     stack.wait_healthy().map(drop)
 }
 
 fn bare(stack: &Stack<'_>) -> Result<(bool, String)> {
-    process::capture(stack.compose().args(["up", "-d", "--no-deps", PROBE]))?;
+    command::capture(stack.compose().args(["up", "-d", "--no-deps", PROBE]))?;
     let said = signals::poll(SAYS_WITHIN, Duration::from_millis(500), || {
-        let log = process::capture(stack.compose().args(["logs", "--no-log-prefix", PROBE]))?;
+        let log = command::capture(stack.compose().args(["logs", "--no-log-prefix", PROBE]))?;
         Ok(log.lines().find(|line| line.contains("CAP_")).map(|line| line.trim().to_owned()))
     })?;
     let reads = Lab::new(stack).reads();

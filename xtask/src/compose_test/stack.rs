@@ -12,8 +12,9 @@ use serde::Deserialize;
 use super::engine::Engine;
 use super::work::Work;
 use crate::terminal::Progress;
-use crate::tree::Tree;
-use crate::{process, signals};
+use lab::process::Signal;
+use lab::tree::Tree;
+use lab::{command, process, signals};
 
 /// How long all may take to be healthy once `up` has returned, before the test gives up.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(90);
@@ -171,7 +172,7 @@ impl<'a> Stack<'a> {
     /// # Errors
     /// When it has none.
     pub(crate) fn container(&self, service: &str) -> Result<String> {
-        let id = process::capture(self.compose().args(["ps", "--all", "--quiet", service]))?;
+        let id = command::capture(self.compose().args(["ps", "--all", "--quiet", service]))?;
         let id = id.trim().to_owned();
         if id.is_empty() { bail!("{service} has no container") } else { Ok(id) }
     }
@@ -182,7 +183,7 @@ impl<'a> Stack<'a> {
     /// When it has none, or the engine does not answer.
     pub(crate) fn inspect(&self, service: &str, template: &str) -> Result<String> {
         let id = self.container(service)?;
-        let text = process::capture(self.engine.docker().args(["inspect", "--format", template, &id]))?;
+        let text = command::capture(self.engine.docker().args(["inspect", "--format", template, &id]))?;
         Ok(text.trim().to_owned())
     }
 
@@ -191,11 +192,11 @@ impl<'a> Stack<'a> {
     /// # Errors
     /// When something is left.
     pub(crate) fn down(&self) -> Result<()> {
-        process::capture(self.compose().args(["--profile", "*", "down", "-v", "--remove-orphans"])).map(drop)
+        command::capture(self.compose().args(["--profile", "*", "down", "-v", "--remove-orphans"])).map(drop)
     }
 
     fn services(&self) -> Result<Vec<Service>> {
-        let listed = process::capture(self.compose().args(["ps", "--all", "--format", "json"]))?;
+        let listed = command::capture(self.compose().args(["ps", "--all", "--format", "json"]))?;
         listed
             .lines()
             .filter(|line| !line.trim().is_empty())
@@ -214,7 +215,7 @@ impl<'a> Stack<'a> {
             #[serde(default)]
             image: String,
         }
-        let text = process::capture(self.compose().args(["--profile", "*", "config", "--format", "json"]))?;
+        let text = command::capture(self.compose().args(["--profile", "*", "config", "--format", "json"]))?;
         let config: Config = serde_json::from_str(&text).context("Compose gave unexpected JSON")?;
         Ok(config.services.into_iter().map(|(name, service)| (name, service.image)).collect())
     }
@@ -229,7 +230,7 @@ fn watched(command: &mut Command, log: &Path) -> Result<()> {
     let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let errors = file.try_clone()?;
     command.stdin(Stdio::null()).stdout(file).stderr(errors);
-    process::die_with_parent(command, libc::SIGTERM);
+    process::die_with_parent(command, Signal::TERM);
     let mut child = command.spawn().context("cannot start docker")?;
     let mut progress = Progress::new();
     let status = loop {
@@ -237,7 +238,7 @@ fn watched(command: &mut Command, log: &Path) -> Result<()> {
             break status;
         }
         if signals::received() > 0 {
-            process::send(child.id(), libc::SIGTERM);
+            process::send(&child, Signal::TERM);
             // It stops the build before it goes.
             let _ = child.wait();
             signals::check()?;
@@ -249,7 +250,7 @@ fn watched(command: &mut Command, log: &Path) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    bail!("failed ({}); its last lines:\n{}", process::ended(status), last_lines(log, LAST_LINES))
+    bail!("failed ({}); its last lines:\n{}", command::ended(status), last_lines(log, LAST_LINES))
 }
 
 /// `piece` without the rest of the colour code that it may begin with.

@@ -11,14 +11,15 @@ use serde_json::json;
 
 use super::Scenario;
 use super::witness::{Compared, Kernel, Outcome, Reading};
-use crate::child::Child;
-use crate::http::Client;
-use crate::lab::Lab;
 use crate::load_report::LoadReport;
-use crate::ports::{Ports, SHARDS, url};
-use crate::signals;
+use crate::native_lab;
 use crate::terminal::{Progress, bar};
-use crate::tree::Tree;
+use lab::Lab;
+use lab::http::Client;
+use lab::ports::{Ports, SHARDS, url};
+use lab::process::{Log, Process};
+use lab::tree::Tree;
+use lab::{command, signals};
 
 /// How often counters are asked while waiting for them to stand still.
 const STEP: Duration = Duration::from_millis(100);
@@ -166,14 +167,15 @@ impl Stage<'_> {
     }
 
     fn load(&self, lab: &mut Lab, scenario: &Scenario) -> Result<LoadReport> {
-        let logs = crate::lab::logs(self.tree, self.ports);
+        let logs = native_lab::logs(self.tree, self.ports);
         let report = logs.join(format!("load-{}.json", scenario.name));
         let mut command = Command::new(self.tree.release_binary("load"));
         command
             .args(["run", scenario.name, "--gateway", &url(self.ports.gateway())])
             .args(["--duration", &self.seconds.to_string(), "--json"])
             .arg(&report);
-        let mut load = Child::start("load", command, logs.join(format!("load-{}.log", scenario.name)))?;
+        let mut load =
+            Process::start("load", command, Log::at(logs.join(format!("load-{}.log", scenario.name)))?)?;
         let planned = Duration::from_secs(u64::from(self.seconds));
         let mut progress = Progress::new();
         let mut asked = Instant::now();
@@ -186,14 +188,14 @@ impl Stage<'_> {
                 requests = self.gateway_requests().unwrap_or(requests);
             }
             progress.show(&running(scenario, progress.elapsed(), planned, requests));
-            Ok(load.ended().cloned())
+            Ok(load.ended())
         })?;
         drop(progress);
         let Some(end) = ended else {
             bail!("the load generator did not end {} s after its time", LOAD_AIR.as_secs())
         };
-        if !end.success {
-            bail!("the load generator gives no report ({}); {}", end.how, load.last_words());
+        if !end.success() {
+            bail!("the load generator gives no report ({}); {}", command::ended(end), load.last_words());
         }
         read_report(&report)
     }

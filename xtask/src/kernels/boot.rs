@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result, bail};
 
 use super::console::Console;
 use super::image::Programs;
-use crate::child::Child;
 use crate::packages::{self, Root};
-use crate::signals;
 use crate::terminal::{self, Progress};
+use lab::process::{Log, Process};
+use lab::signals;
 
 /// How long one kernel may take in all. Emulated on two busy cores it needs a third of that.
 const LIMIT: Duration = Duration::from_secs(480);
@@ -53,8 +53,7 @@ pub(super) fn guest(emulator: &Path, kernel: &Path, file_system: &Path, log: &Pa
         .arg(file_system)
         // The console is for the steps; what the kernel complains of is read from its log at the end.
         .args(["-append", "console=ttyS0,115200 panic=-1 loglevel=3 random.trust_cpu=on"]);
-    let child = Child::start("the emulator", command, log.to_path_buf())?;
-    follow(child, log)
+    follow(Process::start("the emulator", command, Log::at(log.to_path_buf())?)?)
 }
 
 /// The same steps in the kernel that runs here, with the rights they need.
@@ -86,7 +85,7 @@ pub(super) fn here(programs: &Programs, folder: &Path) -> Result<Ran> {
     command.arg(format!("PORT={}", free_port()?)).arg(format!("SCRATCH={}", folder.display()));
     command.arg(&programs.busybox).arg("sh").arg(&steps);
     let log = folder.join("console.log");
-    follow(Child::start_guarded("the steps", command, log.clone())?, &log)
+    follow(Process::start_guarded("the steps", command, Log::at(log)?)?)
 }
 
 /// A port that nobody listens on now.
@@ -96,32 +95,28 @@ fn free_port() -> Result<u16> {
 }
 
 /// Waits for the end, shows how far it is, and stops what takes too long.
-fn follow(mut child: Child, log: &Path) -> Result<Ran> {
+fn follow(mut process: Process) -> Result<Ran> {
     let started = Instant::now();
     let mut progress = Progress::new();
     let ended = signals::poll(LIMIT + Duration::from_secs(10), Duration::from_millis(100), || {
-        progress.show(&format!("{} s, {}", started.elapsed().as_secs(), stage(&said(log))));
-        Ok(child.ended().cloned())
+        progress.show(&format!("{} s, {}", started.elapsed().as_secs(), stage(&process.log())));
+        Ok(process.ended())
     });
     drop(progress);
     if !matches!(ended, Ok(Some(_))) {
-        stop(&mut child);
+        stop(&mut process);
     }
     let stopped = ended?.is_none();
-    Ok(Ran { console: Console::read(&said(log)), took: started.elapsed(), stopped })
+    Ok(Ran { console: Console::read(&process.log()), took: started.elapsed(), stopped })
 }
 
-/// Stops in order, so that the guard can end what it started; dropping the child ends the rest.
-fn stop(child: &mut Child) {
-    child.terminate();
+/// Stops in order, so that the guard can end what it started; dropping the process ends the rest.
+fn stop(process: &mut Process) {
+    process.terminate();
     let deadline = Instant::now() + Duration::from_secs(10);
-    while child.ended().is_none() && Instant::now() < deadline {
+    while process.is_running() && Instant::now() < deadline {
         signals::pause(Duration::from_millis(20));
     }
-}
-
-fn said(log: &Path) -> String {
-    String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned()
 }
 
 /// The last mark on a console, in words.

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use crate::process::{self, find_program};
-use crate::tree::Tree;
+use lab::tree::Tree;
+use lab::{command, programs};
 
 /// A kernel that can be started.
 #[derive(Debug, Clone)]
@@ -35,17 +35,17 @@ pub(super) fn image(tree: &Tree, version: &str, suite: &str) -> Result<Image> {
     if let (true, Ok(package)) = (file.is_file(), fs::read_to_string(&note)) {
         return Ok(Image { file, package });
     }
-    if find_program("apt-get").is_none() || std::env::consts::ARCH != "x86_64" {
+    if programs::find("apt-get").is_none() || std::env::consts::ARCH != "x86_64" {
         bail!(
             "other kernels are fetched with apt-get, and Debian's cloud kernels for x86-64 alone are known"
         );
     }
     println!("Fetching Linux {version} from {suite} (20 to 40 MB, once).");
     let apt = Apt::new(&tree.target.join("kernels").join("apt"), &mirror()?, suite)?;
-    process::capture(apt.command("apt-get").arg("update")).context("cannot read the mirror's lists")?;
+    command::capture(apt.command("apt-get").arg("update")).context("cannot read the mirror's lists")?;
     let name = apt.newest(version, suite)?;
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    process::capture(apt.command("apt-get").args(["download", &name]).current_dir(&folder))
+    command::capture(apt.command("apt-get").args(["download", &name]).current_dir(&folder))
         .with_context(|| format!("cannot fetch {name}"))?;
     let package = unpack(&folder)?;
     // The note comes last: it says that the folder is whole.
@@ -55,7 +55,7 @@ pub(super) fn image(tree: &Tree, version: &str, suite: &str) -> Result<Image> {
 
 /// The address of the first Debian mirror that this machine's apt uses.
 fn mirror() -> Result<String> {
-    let targets = process::capture(Command::new("apt-get").args([
+    let targets = command::capture(Command::new("apt-get").args([
         "indextargets",
         "--format",
         "$(RELEASE) $(COMPONENT) $(REPO_URI)",
@@ -108,7 +108,7 @@ impl Apt {
     fn newest(&self, version: &str, suite: &str) -> Result<String> {
         let pattern =
             format!("^linux-image-{}\\.[0-9][^ ]*-cloud-amd64-unsigned$", version.replace('.', "\\."));
-        let found = process::capture(self.command("apt-cache").args(["search", "--names-only", &pattern]))?;
+        let found = command::capture(self.command("apt-cache").args(["search", "--names-only", &pattern]))?;
         found
             .lines()
             .filter_map(|line| line.split(' ').next())
@@ -149,11 +149,11 @@ fn numbers(name: &str) -> Vec<u64> {
 fn unpack(folder: &Path) -> Result<String> {
     let package = only(folder, |name| name.ends_with(".deb"))?;
     let contents = folder.join("contents");
-    process::capture(Command::new("dpkg-deb").arg("--extract").args([&package, &contents]))?;
+    command::capture(Command::new("dpkg-deb").arg("--extract").args([&package, &contents]))?;
     let kernel = only(&contents.join("boot"), |name| name.starts_with("vmlinuz-"))?;
     let file = folder.join("vmlinuz");
     fs::rename(&kernel, &file).with_context(|| format!("cannot move {}", kernel.display()))?;
-    let named = process::capture(
+    let named = command::capture(
         Command::new("dpkg-deb").args(["--show", "--showformat", "${Package} ${Version}"]).arg(&package),
     )?;
     fs::remove_dir_all(&contents).with_context(|| format!("cannot remove {}", contents.display()))?;

@@ -10,8 +10,9 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::cpio::Archive;
-use crate::process::{self, cargo, find_program};
-use crate::tree::Tree;
+use crate::cargo::cargo;
+use lab::tree::Tree;
+use lab::{command, programs};
 
 /// What the tests call and busybox has in a lesser form or not at all: taken from this machine, where the same tests need it.
 const TOOLS: [&str; 2] = ["install", "setpriv"];
@@ -35,9 +36,9 @@ impl Programs {
         command.args(["test", "-p", "probe", "--test", "*", "--no-run", "--message-format=json"]);
         command.stdin(Stdio::null()).stderr(Stdio::inherit());
         let output = command.output().context("cannot start cargo")?;
-        crate::signals::check()?;
+        lab::signals::check()?;
         if !output.status.success() {
-            bail!("building the kernel tests failed ({})", process::ended(output.status));
+            bail!("building the kernel tests failed ({})", command::ended(output.status));
         }
         let messages = String::from_utf8_lossy(&output.stdout);
         // A package has one binary of integration tests (the house rules); a second one would go unnoticed here.
@@ -67,7 +68,7 @@ impl Programs {
             needed.extend(libraries(program)?);
         }
         for tool in TOOLS {
-            let program = find_program(tool).with_context(|| format!("the probe's tests need {tool}"))?;
+            let program = programs::find_executable(tool).context("the probe's tests need it")?;
             archive.file(&Path::new("/bin").join(tool), &read(&program)?);
             needed.extend(libraries(&program)?);
         }
@@ -94,7 +95,7 @@ fn executables(messages: &str, kind: &str) -> Vec<PathBuf> {
 
 /// The shared libraries of `program`, its loader included.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    let listed = process::capture(Command::new("ldd").arg(program))?;
+    let listed = command::capture(Command::new("ldd").arg(program))?;
     if listed.contains("not found") {
         bail!("{} lacks a library:\n{listed}", program.display());
     }

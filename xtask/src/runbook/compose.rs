@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::script::{self, Output, Running};
-use crate::tree::Tree;
+use lab::tree::Tree;
 
 /// How Compose is called.
 pub(super) struct Compose<'a> {

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::ports::{Ports, SHARDS};
+use lab::ports::{Ports, SHARDS};
 
 /// A block that can be run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -105,7 +105,7 @@ fn of_lab(port: u16, ports: Ports) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::{Block, Need, blocks, on_ports};
-    use crate::ports::Ports;
+    use lab::ports::Ports;
 
     /// The names that people's notes and editors know.
     const NAMES: [&str; 30] = [

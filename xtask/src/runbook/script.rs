@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process;
-use crate::signals;
-use crate::tree::Tree;
+use lab::process::Signal;
+use lab::tree::Tree;
+use lab::{command, process, signals};
 
 /// Every line of bash must be done within this.
 const SECONDS: &str = "90";
@@ -91,7 +91,7 @@ fn within(tree: &Tree, seconds: &str, text: &str, environment: &[(&'static str, 
     let mut command = Command::new("timeout");
     command.args([seconds, "bash", "-e", "-u", "-o", "pipefail", "-c", text]).current_dir(&tree.root);
     command.envs(environment.iter().map(|(name, value)| (name, value)));
-    let status = process::status(quiet(&mut command, &log)?)?;
+    let status = command::status(quiet(&mut command, &log)?)?;
     output(&log, status, |_| false)
 }
 
@@ -108,8 +108,8 @@ impl Running {
     /// When it cannot be.
     pub(super) fn start(mut command: Command, log: PathBuf) -> Result<Self> {
         quiet(&mut command, &log)?;
-        process::die_with_parent(&mut command, libc::SIGKILL);
-        let child = command.spawn().with_context(|| process::shown(&command))?;
+        process::die_with_parent(&mut command, Signal::KILL);
+        let child = command.spawn().with_context(|| command::shown(&command))?;
         Ok(Self { child, log })
     }
 
@@ -143,7 +143,7 @@ fn quiet<'a>(command: &'a mut Command, log: &Path) -> Result<&'a mut Command> {
 fn output(log: &Path, status: ExitStatus, forgiven: impl Fn(i32) -> bool) -> Result<Output> {
     let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
     let success = status.success() || status.code().is_some_and(forgiven);
-    Ok(Output { text, success, how: process::ended(status) })
+    Ok(Output { text, success, how: command::ended(status) })
 }
 
 #[cfg(test)]

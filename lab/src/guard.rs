@@ -1,8 +1,8 @@
-//! `xtask guard`: runs one program for as long as somebody holds its standard input open.
+//! Runs one program for as long as the standard input is open.
 //!
-//! The probe may need other rights than xtask (sudo, file capabilities). Such a process can neither be signalled
-//! by xtask nor tied to its life by the kernel. A guard started with the same rights can do both, and a pipe tells it:
-//! [`STOP`] and the end of input (xtask is gone) mean "in order", [`KILL`] means "at once".
+//! The probe may need other rights than its starter (sudo, file capabilities). The starter cannot signal such a process,
+//! and the kernel does not tie it to the starter's life. A guard with the same rights can do both, and a pipe controls it:
+//! [`STOP`](process::STOP) and the end of input (the starter is gone) request an orderly stop, [`KILL`](process::KILL) an immediate one.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -12,27 +12,22 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use rustix::process::Signal;
 
 use crate::{process, signals};
-
-/// Written to a guard: stop the program in order.
-pub(crate) const STOP: u8 = b's';
-
-/// Written to a guard: kill the program.
-pub(crate) const KILL: u8 = b'k';
 
 /// How long a program may take to stop in order: longer than the drain of anything in the lab.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// Runs `program` until it ends or standard input says so; gives its exit code.
+/// Runs `program` until it ends or standard input requests its end; returns its exit code.
 ///
 /// # Errors
 /// When it cannot be started.
-pub(crate) fn run(program: &[OsString]) -> Result<ExitCode> {
+pub fn run(program: &[OsString]) -> Result<ExitCode> {
     let (name, arguments) = program.split_first().context("guard needs a program")?;
     let mut command = Command::new(name);
     command.args(arguments).stdin(Stdio::null()).process_group(0);
-    process::die_with_parent(&mut command, libc::SIGKILL);
+    process::die_with_parent(&mut command, Signal::KILL);
     let mut child = command.spawn().with_context(|| format!("cannot start {}", name.display()))?;
     let requests = listen();
     let mut deadline = None;
@@ -41,10 +36,10 @@ pub(crate) fn run(program: &[OsString]) -> Result<ExitCode> {
             return Ok(ExitCode::from(exit_code(status)));
         }
         let request = requests.try_recv().ok();
-        if request == Some(KILL) || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            process::send(child.id(), libc::SIGKILL);
-        } else if deadline.is_none() && (request == Some(STOP) || signals::received() > 0) {
-            process::send(child.id(), libc::SIGTERM);
+        if request == Some(process::KILL) || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            process::send(&child, Signal::KILL);
+        } else if deadline.is_none() && (request == Some(process::STOP) || signals::received() > 0) {
+            process::send(&child, Signal::TERM);
             deadline = Some(Instant::now() + GRACE);
         }
         signals::pause(Duration::from_millis(20));
@@ -57,14 +52,14 @@ fn exit_code(status: ExitStatus) -> u8 {
     status.code().or(signal).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
-/// Reads standard input in a thread of its own and passes on what it asks for.
+/// Reads standard input in a thread and forwards the requests.
 fn listen() -> mpsc::Receiver<u8> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut byte = [0];
         while matches!(std::io::stdin().read(&mut byte), Ok(1)) && sender.send(byte[0]).is_ok() {}
         // The receiver only goes away together with the process.
-        let _ = sender.send(STOP);
+        let _ = sender.send(process::STOP);
     });
     receiver
 }

@@ -7,23 +7,23 @@ use anyhow::{Context as _, Result};
 
 /// The checked-out project and its target directory, both absolute.
 #[derive(Debug, Clone)]
-pub(crate) struct Tree {
+pub struct Tree {
     /// The folder of the workspace's `Cargo.toml`.
-    pub(crate) root: PathBuf,
+    pub root: PathBuf,
     /// Cargo's target directory: `CARGO_TARGET_DIR`, else `target` in the root.
-    pub(crate) target: PathBuf,
+    pub target: PathBuf,
 }
 
 impl Tree {
-    /// Finds the tree this program was started for.
+    /// Finds the tree that this program was started for.
     ///
     /// # Errors
     /// When the current directory or the workspace's root cannot be told.
-    pub(crate) fn find() -> Result<Self> {
-        // `cargo run` names the manifest's folder; a binary started by hand falls back to where it was built.
+    pub fn find() -> Result<Self> {
+        // `cargo run` and `cargo test` name a package's folder; a program started by hand falls back to where it was built.
         let manifest = env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let root = manifest.parent().context("xtask's manifest has no parent folder")?.to_path_buf();
+        let root = manifest.parent().context("a package's manifest has no parent folder")?.to_path_buf();
         let target = match env::var_os("CARGO_TARGET_DIR") {
             Some(named) if !named.is_empty() => {
                 env::current_dir().context("the current directory is gone")?.join(named)
@@ -34,17 +34,26 @@ impl Tree {
     }
 
     /// Where `cargo build --release` puts the program `name`.
-    pub(crate) fn release_binary(&self, name: &str) -> PathBuf {
+    #[must_use]
+    pub fn release_binary(&self, name: &str) -> PathBuf {
         self.target.join("release").join(name)
     }
 
     /// The kernel object that the probe embeds.
-    pub(crate) fn kernel_object(&self) -> PathBuf {
+    #[must_use]
+    pub fn kernel_object(&self) -> PathBuf {
         self.target.join("bpf").join("probe-ebpf")
     }
 
+    /// Where a tool of this name and version is installed.
+    #[must_use]
+    pub fn tool(&self, package: &str, version: &str) -> PathBuf {
+        self.target.join("tools").join(format!("{package}-{version}"))
+    }
+
     /// `path` as a person would type it: relative to the current directory or the root where that is possible.
-    pub(crate) fn shown(&self, path: &Path) -> String {
+    #[must_use]
+    pub fn shown(&self, path: &Path) -> String {
         let here = env::current_dir().unwrap_or_else(|_| self.root.clone());
         path.strip_prefix(here)
             .or_else(|_| path.strip_prefix(&self.root))

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: counted here, so that whatever is running can be stopped in order.
+//! Counts Ctrl-C and SIGTERM, so that whatever runs can be stopped in order.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Signals received so far. The first asks for an orderly stop, the second for an immediate one.
+/// Signals received so far. The first requests an orderly stop, the second an immediate one.
 static RECEIVED: AtomicU32 = AtomicU32::new(0);
 
-/// The error of anything that a signal cut short; `main` turns it into exit code 130.
+/// The error of anything that a signal interrupted; `main` turns it into exit code 130.
 #[derive(Debug)]
-pub(crate) struct Interrupted;
+pub struct Interrupted;
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,24 +26,22 @@ extern "C" fn count(_signal: libc::c_int) {
 }
 
 /// From now on SIGINT and SIGTERM are counted instead of ending this process.
-pub(crate) fn install() {
-    let handler = count as extern "C" fn(libc::c_int);
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        #[expect(unsafe_code, reason = "the standard library has no signal handlers")]
+pub fn install() {
+    let handler = count as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    // A caller that ignores SIGCHLD would make every wait for a child fail.
+    for (signal, action) in
+        [(libc::SIGINT, handler), (libc::SIGTERM, handler), (libc::SIGCHLD, libc::SIG_DFL)]
+    {
+        #[expect(unsafe_code, reason = "neither std nor rustix installs signal handlers")]
         // SAFETY: the handler only touches an atomic, which is async-signal-safe.
         unsafe {
-            libc::signal(signal, handler as libc::sighandler_t);
+            libc::signal(signal, action);
         }
-    }
-    #[expect(unsafe_code, reason = "the standard library has no signal handlers")]
-    // SAFETY: plain integers. A caller that ignores SIGCHLD would make every wait for a child fail.
-    unsafe {
-        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
     }
 }
 
 /// How many signals have arrived.
-pub(crate) fn received() -> u32 {
+pub fn received() -> u32 {
     RECEIVED.load(Ordering::SeqCst)
 }
 
@@ -51,21 +49,21 @@ pub(crate) fn received() -> u32 {
 ///
 /// # Errors
 /// [`Interrupted`].
-pub(crate) fn check() -> Result<()> {
+pub fn check() -> Result<()> {
     if received() > 0 { bail!(Interrupted) } else { Ok(()) }
 }
 
 /// Sleeps for `length`.
-pub(crate) fn pause(length: Duration) {
-    #[expect(clippy::disallowed_methods, reason = "xtask has no runtime to block; this is its only sleep")]
+pub fn pause(length: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "the lab's processes are watched without a runtime")]
     std::thread::sleep(length);
 }
 
-/// Calls `attempt` every `step` until it gives a value, at most for `limit`; `None` when the time is over.
+/// Calls `attempt` every `step` until it gives a value, at most for `limit`; `None` at the end of the time.
 ///
 /// # Errors
 /// [`Interrupted`] on a signal, and the errors of `attempt`.
-pub(crate) fn poll<T>(
+pub fn poll<T>(
     limit: Duration,
     step: Duration,
     mut attempt: impl FnMut() -> Result<Option<T>>,

@@ -1,4 +1,4 @@
-//! The few HTTP calls xtask makes, all to the lab on this machine.
+//! HTTP calls to the lab on this machine.
 
 use std::time::Duration;
 
@@ -7,24 +7,27 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
 
-/// A client for the lab's own answers; short deadlines, since everything is on this machine.
+/// A client with a short deadline, since everything is on this machine.
 #[derive(Debug, Clone)]
-pub(crate) struct Client {
+pub struct Client {
     agent: Agent,
 }
 
-impl Client {
-    pub(crate) fn new() -> Self {
+impl Default for Client {
+    fn default() -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(5)))
-            // A proxy of the user's environment has no business between parts of the lab.
+            // The user's proxy does not reach the lab.
             .proxy(None)
             .build();
         Self { agent: Agent::new_with_config(config) }
     }
+}
 
+impl Client {
     /// Whether `url` answers with a success.
-    pub(crate) fn is_ok(&self, url: &str) -> bool {
+    #[must_use]
+    pub fn is_ok(&self, url: &str) -> bool {
         self.agent.get(url).call().is_ok()
     }
 
@@ -32,7 +35,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is no successful answer in time, or it is not the expected JSON.
-    pub(crate) fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T> {
+    pub fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T> {
         let mut answer = self.agent.get(url).call().with_context(|| format!("GET {url} failed"))?;
         answer.body_mut().read_json().with_context(|| format!("GET {url} gave unexpected JSON"))
     }
@@ -41,7 +44,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is no successful answer in time.
-    pub(crate) fn post(&self, url: &str, body: &impl Serialize) -> Result<()> {
+    pub fn post(&self, url: &str, body: &impl Serialize) -> Result<()> {
         self.agent.post(url).send_json(body).with_context(|| format!("POST {url} failed"))?;
         Ok(())
     }

@@ -1,5 +1,4 @@
-//! A cgroup for the shards alone: on it the kernel runs the probe's programs for their packets only, and not for each
-//! packet of the machine.
+//! A cgroup for the shards alone: the kernel runs the probe's programs for their packets only.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -8,50 +7,64 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::ports::Ports;
+use anyhow::{Context as _, Result};
+
 use crate::signals;
 
-/// How often it is tried to remove one, and how long until the next time.
+/// How often its removal is tried, and how long until the next time.
 const ATTEMPTS: u32 = 25;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A folder of cgroup v2; removed when dropped, which must be after the processes in it have ended.
 #[derive(Debug)]
-pub(crate) struct Cgroup {
+pub struct Cgroup {
     path: PathBuf,
 }
 
 impl Cgroup {
-    /// That of the lab on `ports`, of which only one can run; an interrupted lab may have left it.
+    /// Makes a cgroup named after `name` and this process's id. Cgroups of this name that ended processes have left are
+    /// removed.
     ///
     /// # Errors
-    /// When there is no cgroup v2, or no process may be put into one there.
-    pub(crate) fn create(ports: Ports) -> io::Result<Self> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        let root = root(&mounts).ok_or(io::ErrorKind::NotFound)?;
-        let path = root.join(format!("hot-partition-lab-ports-{}", ports.base()));
-        match fs::create_dir(&path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
+    /// When there is no cgroup v2, or it does not take processes.
+    pub fn create(name: &str) -> Result<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").context("the mount table cannot be read")?;
+        let root = root(&mounts).context("no file system of type cgroup2 is mounted")?;
+        for left in fs::read_dir(&root)?.flatten() {
+            let file_name = left.file_name();
+            let owner = file_name.to_str().and_then(|text| text.strip_prefix(name)?.strip_prefix('-'));
+            let is_gone =
+                owner.is_some_and(|id| id.parse::<u32>().is_ok() && !Path::new("/proc").join(id).exists());
+            if is_gone {
+                // The kernel refuses where a process is in it; then it stays.
+                let _ = fs::remove_dir(left.path());
+            }
         }
+        let path = root.join(format!("{name}-{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("the cgroup {} cannot be made", path.display()))?;
         let cgroup = Self { path };
-        // Not every folder that can be made takes processes: asked once, before shards depend on it.
+        // Not every folder that can be made takes processes.
         let mut nothing = Command::new("true");
         cgroup.enter(&mut nothing)?;
-        nothing.stdin(Stdio::null()).status()?;
+        let entered = nothing.stdin(Stdio::null()).status();
+        entered.with_context(|| format!("no process can enter the cgroup {}", cgroup.path.display()))?;
         Ok(cgroup)
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Has `command`'s process, and so each of its sockets, in it from the first moment on.
+    /// Puts `command`'s process, and so each of its sockets, into it from the first moment on.
     ///
     /// # Errors
     /// When processes may not be put there.
-    pub(crate) fn enter(&self, command: &mut Command) -> io::Result<()> {
-        let mut list = File::options().write(true).open(self.path.join("cgroup.procs"))?;
+    pub fn enter(&self, command: &mut Command) -> Result<()> {
+        let list = self.path.join("cgroup.procs");
+        let list = File::options().write(true).open(&list).with_context(|| list.display().to_string());
+        let mut list = list?;
         #[expect(unsafe_code, reason = "a process enters a cgroup between fork and exec")]
         // SAFETY: write is async-signal-safe, and the closure allocates nothing. The kernel takes 0 for the writer.
         unsafe {
@@ -89,8 +102,8 @@ fn root(mounts: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::{Cgroup, root};
-    use crate::ports::Ports;
-    use crate::process;
+    use crate::command;
+    use std::process::Command;
 
     #[test]
     fn the_root_is_found_among_other_mounts() {
@@ -103,28 +116,32 @@ mod tests {
 
     #[test]
     fn a_process_that_enters_is_in_it_and_dropping_it_takes_it_away() {
-        // Of its own, as another run of the tests may be at it.
-        let ports = Ports::new(61_000 + (std::process::id() % 4_000) as u16);
-        let cgroup = match Cgroup::create(ports) {
+        const NAME: &str = "hot-partition-lab-unit";
+        let cgroup = match Cgroup::create(NAME) {
             Ok(cgroup) => cgroup,
             Err(error) => {
-                assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{error}");
+                assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{error:#}");
                 println!(
-                    "SKIPPED a_process_that_enters_is_in_it_and_dropping_it_takes_it_away: no cgroup: {error}"
+                    "SKIPPED a_process_that_enters_is_in_it_and_dropping_it_takes_it_away: no cgroup: {error:#}"
                 );
                 return;
             }
         };
-        let mut command = std::process::Command::new("cat");
+        let mut command = Command::new("cat");
         command.arg("/proc/self/cgroup");
         cgroup.enter(&mut command).unwrap();
-        let said = process::capture(&mut command).unwrap();
-        let expected = format!("0::/hot-partition-lab-ports-{}", ports.base());
-        assert!(said.lines().any(|line| line == expected), "{said}");
+        let listed = command::capture(&mut command).unwrap();
+        let expected = format!("0::/{NAME}-{}", std::process::id());
+        assert!(listed.lines().any(|line| line == expected), "{listed}");
         let path = cgroup.path().to_owned();
-        // What an interrupted lab has left is taken.
-        std::mem::forget(cgroup);
-        drop(Cgroup::create(ports).unwrap());
+        drop(cgroup);
         assert!(!path.exists());
+        // An ended process's cgroup is taken away by the next lab.
+        let mut ended = Command::new("true").spawn().unwrap();
+        let left = path.with_file_name(format!("{NAME}-{}", ended.id()));
+        ended.wait().unwrap();
+        std::fs::create_dir(&left).unwrap();
+        drop(Cgroup::create(NAME).unwrap());
+        assert!(!left.exists());
     }
 }

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::stack::Stack;
-use crate::http::Client;
-use crate::ports::{Ports, SHARDS, url};
-use crate::signals;
+use lab::http::Client;
+use lab::ports::{Ports, SHARDS, url};
+use lab::signals;
 
 /// The compose network, by the project's name.
 pub(crate) const NETWORK: &str = "hot-partition-lab_default";
@@ -76,7 +76,7 @@ pub(crate) struct Lab<'a> {
 
 impl<'a> Lab<'a> {
     pub(crate) fn new(stack: &'a Stack<'a>) -> Self {
-        Self { stack, client: Client::new(), ports: Ports::new(Ports::DEFAULT_BASE) }
+        Self { stack, client: Client::default(), ports: Ports::new(Ports::DEFAULT_BASE) }
     }
 
     /// The published addresses of gateway and shards at which nobody answers.

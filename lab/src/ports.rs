@@ -1,4 +1,4 @@
-//! The lab's ports: which is whose, and who holds one that is taken.
+//! The lab's ports, and the process that holds one that is taken.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -7,57 +7,71 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 /// Shards of the lab.
-pub(crate) const SHARDS: u16 = 4;
+pub const SHARDS: u16 = 4;
 
-/// The ports of one lab, all counted from the gateway's.
+/// The ports of one lab, all counted from the gateway's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ports {
+pub struct Ports {
     base: u16,
 }
 
 impl Ports {
     /// The ports that the contract names: gateway 8000, shards 9000 … 9003, probe 9010, Prometheus 9090.
-    pub(crate) const DEFAULT_BASE: u16 = 8000;
+    pub const DEFAULT_BASE: u16 = 8000;
     /// The highest base whose Prometheus still has a port.
-    pub(crate) const HIGHEST_BASE: u16 = u16::MAX - 1090;
+    pub const HIGHEST_BASE: u16 = u16::MAX - 1090;
 
     /// `base` is at most [`Ports::HIGHEST_BASE`]; the command line sees to that.
-    pub(crate) const fn new(base: u16) -> Self {
+    #[must_use]
+    pub const fn new(base: u16) -> Self {
         Self { base }
     }
 
     /// Whether these are the ports that the contract names.
-    pub(crate) const fn are_default(self) -> bool {
+    #[must_use]
+    pub const fn are_default(self) -> bool {
         self.base == Self::DEFAULT_BASE
     }
 
-    pub(crate) const fn base(self) -> u16 {
+    /// The number that all are counted from.
+    #[must_use]
+    pub const fn base(self) -> u16 {
         self.base
     }
 
-    pub(crate) const fn gateway(self) -> u16 {
+    /// The gateway's.
+    #[must_use]
+    pub const fn gateway(self) -> u16 {
         self.base
     }
 
-    pub(crate) const fn shard(self, id: u16) -> u16 {
+    /// The shard's of this id.
+    #[must_use]
+    pub const fn shard(self, id: u16) -> u16 {
         self.base + 1000 + id
     }
 
-    pub(crate) const fn probe(self) -> u16 {
+    /// The probe's, and the live page's.
+    #[must_use]
+    pub const fn probe(self) -> u16 {
         self.base + 1010
     }
 
     /// The scenario starter of the live page.
-    pub(crate) const fn scenarios(self) -> u16 {
+    #[must_use]
+    pub const fn scenarios(self) -> u16 {
         self.base + 1011
     }
 
-    pub(crate) const fn prometheus(self) -> u16 {
+    /// Prometheus's.
+    #[must_use]
+    pub const fn prometheus(self) -> u16 {
         self.base + 1090
     }
 
     /// The shards' addresses in the order of their ids, as gateway and probe want them.
-    pub(crate) fn shard_urls(self) -> String {
+    #[must_use]
+    pub fn shard_urls(self) -> String {
         (0..SHARDS).map(|id| url(self.shard(id))).collect::<Vec<_>>().join(",")
     }
 
@@ -65,7 +79,7 @@ impl Ports {
     ///
     /// # Errors
     /// Naming the first taken port, its purpose and, where it can be told, its holder.
-    pub(crate) fn check(self, with_probe: bool) -> Result<()> {
+    pub fn check(self, with_probe: bool) -> Result<()> {
         let mut wanted = vec![(self.gateway(), "the gateway".to_owned())];
         wanted.extend((0..SHARDS).map(|id| (self.shard(id), format!("shard {id}"))));
         if with_probe {
@@ -80,8 +94,11 @@ impl Ports {
         Ok(())
     }
 
-    /// Whether `port` can be had; if not, why, with its holder where that can be told.
-    pub(crate) fn free(port: u16) -> std::result::Result<(), String> {
+    /// Whether `port` is free.
+    ///
+    /// # Errors
+    /// Why it is not, with its holder where that can be told.
+    pub fn free(port: u16) -> std::result::Result<(), String> {
         let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) else { return Ok(()) };
         Err(match holder(port) {
             Some(holder) => format!("is in use by {holder}"),
@@ -91,7 +108,8 @@ impl Ports {
 }
 
 /// The address of a part of the lab.
-pub(crate) fn url(port: u16) -> String {
+#[must_use]
+pub fn url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 

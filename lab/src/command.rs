@@ -1,0 +1,119 @@
+//! Programs that run to their end.
+
+use std::ffi::OsStr;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Resource, Signal};
+
+use crate::process::{die_with_parent, send};
+use crate::signals::{self, Interrupted};
+
+/// Runs `command` with this terminal to its end.
+///
+/// # Errors
+/// When it cannot be started, and [`Interrupted`] when a signal arrives meanwhile (it is ended first).
+pub fn status(command: &mut Command) -> Result<ExitStatus> {
+    watched(command, || {})
+}
+
+/// The same, with `look` called every 100 ms until the end.
+///
+/// # Errors
+/// As [`status`].
+pub fn watched(command: &mut Command, mut look: impl FnMut()) -> Result<ExitStatus> {
+    signals::check()?;
+    die_with_parent(command, Signal::TERM);
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+    let mut terminated = false;
+    for step in 0_u32.. {
+        if let Some(status) = child.try_wait().with_context(|| format!("lost {name}"))? {
+            signals::check()?;
+            return Ok(status);
+        }
+        if signals::received() > 0 && !terminated {
+            send(&child, Signal::TERM);
+            terminated = true;
+        }
+        if step.is_multiple_of(5) {
+            look();
+        }
+        signals::pause(Duration::from_millis(20));
+    }
+    bail!("{name} ran for more than a year")
+}
+
+/// Runs `command` with this terminal; `what` names it in the error.
+///
+/// # Errors
+/// When it cannot be started or does not succeed.
+pub fn run(command: &mut Command, what: &str) -> Result<()> {
+    let status = status(command)?;
+    if status.success() { Ok(()) } else { bail!("{what} failed ({})", ended(status)) }
+}
+
+/// Runs `command` with this terminal to its end; returns its exit code.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn exit_code(command: &mut Command) -> Result<ExitCode> {
+    let status = status(command)?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Runs `command` silently and returns its standard output.
+///
+/// # Errors
+/// When it cannot be started or does not succeed; then with the last line of its standard error.
+pub fn capture(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {name}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    if signals::received() > 0 {
+        bail!(Interrupted);
+    }
+    let written = String::from_utf8_lossy(&output.stderr);
+    let last = written.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no message");
+    bail!("{name} failed ({}): {last}", ended(output.status))
+}
+
+/// How a process ended, in words.
+#[must_use]
+pub fn ended(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        // Guards and shells pass a signal on as 128 and its number.
+        (Some(137), _) | (None, Some(9)) => "killed by signal 9".to_owned(),
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("ended by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+/// `command` as a person would type it.
+#[must_use]
+pub fn shown(command: &Command) -> String {
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(OsStr::to_string_lossy)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Whether this process is root.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Raises this process's limit of open files, which its children inherit, to what the system allows: tests open thousands
+/// of sockets, and a login's usual limit is 1,024. A refusal shows where files run out.
+pub fn raise_open_files() {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = rustix::process::setrlimit(Resource::Nofile, limit);
+}

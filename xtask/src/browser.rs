@@ -1,0 +1,43 @@
+//! Playwright, which drives the browser of the live page's tests.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use lab::playwright::{PACKAGE, VERSION, module};
+use lab::tree::Tree;
+use lab::{programs, signals};
+
+use crate::step::Step;
+
+/// Installs Playwright for `cargo xtask test`, which installs no browser: only where node and Chromium are there already.
+/// The tests report what is missing.
+///
+/// # Errors
+/// Only when a signal interrupts it.
+pub(crate) fn ensure_if_at_hand(tree: &Tree) -> Result<()> {
+    if ["node", "npm", "chromium"].into_iter().any(|tool| programs::find(tool).is_none()) {
+        return Ok(());
+    }
+    if let Err(error) = install(tree) {
+        signals::check()?;
+        println!("  {error:#}\n  The tests of the live page will say so.");
+    }
+    Ok(())
+}
+
+/// Puts Playwright where the tests look for it.
+///
+/// # Errors
+/// When there is no npm, or the package cannot be had.
+pub(crate) fn install(tree: &Tree) -> Result<()> {
+    if module(tree).is_file() {
+        return Ok(());
+    }
+    let npm =
+        programs::find("npm").context("playwright-core comes as an npm package, and there is no npm")?;
+    let mut command = Command::new(npm);
+    command.args(["install", "--silent", "--no-package-lock", "--no-audit", "--no-fund", "--prefix"]);
+    command.arg(tree.tool(PACKAGE, VERSION)).arg(format!("{PACKAGE}@{VERSION}"));
+    Step::new(&format!("installing {PACKAGE} {VERSION}"), 10).run(tree, &mut command)?;
+    if module(tree).is_file() { Ok(()) } else { bail!("npm brought no {PACKAGE}") }
+}

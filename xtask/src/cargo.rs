@@ -1,0 +1,52 @@
+//! cargo, as xtask calls it: with a clean environment and the workspace's target directory.
+
+use std::env;
+use std::ffi::OsStr;
+use std::process::Command;
+
+use anyhow::Result;
+use lab::tree::Tree;
+
+use crate::step::Step;
+
+/// What `cargo run` sets for xtask and what would mislead a cargo started by xtask.
+const SET_BY_CARGO_RUN: [&str; 6] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_PATH",
+    "CARGO_CRATE_NAME",
+    "CARGO_BIN_NAME",
+    "CARGO_PRIMARY_PACKAGE",
+    "CARGO_MANIFEST_LINKS",
+];
+
+/// A cargo command for the host's crates, in the workspace's root and with its target directory.
+pub(crate) fn cargo(tree: &Tree) -> Command {
+    cargo_program(tree, &env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// The same for the cargo at `program`.
+pub(crate) fn cargo_program(tree: &Tree, program: &OsStr) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(&tree.root).env("CARGO_TARGET_DIR", &tree.target);
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || SET_BY_CARGO_RUN.contains(&text.as_ref()) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Builds these programs, optimised; each with its package.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn build_release(tree: &Tree, programs: &[(&str, &str)]) -> Result<()> {
+    let mut build = cargo(tree);
+    build.args(["build", "--release"]);
+    for (package, program) in programs {
+        build.args(["-p", package, "--bin", program]);
+    }
+    let names: Vec<&str> = programs.iter().map(|(_, program)| *program).collect();
+    Step::new(&format!("compiling {}", names.join(", ")), 200).run(tree, &mut build)
+}

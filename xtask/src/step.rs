@@ -1,0 +1,127 @@
+//! A step that takes its time: one line with elapsed and expected time, the output in a log.
+
+use std::fs::{self, File};
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use lab::command;
+use lab::tree::Tree;
+
+use crate::terminal::Progress;
+
+/// The last lines that are shown of a step that failed.
+const SHOWN_LINES: usize = 20;
+
+/// One step.
+#[derive(Debug)]
+pub(crate) struct Step {
+    name: String,
+    /// Seconds from nothing on two cores.
+    estimate: u64,
+}
+
+impl Step {
+    /// A step that takes `estimate` seconds from nothing on two cores, until it has been run on this machine.
+    pub(crate) fn new(name: &str, estimate: u64) -> Self {
+        Self { name: name.to_owned(), estimate }
+    }
+
+    /// Runs `command` to its end; what it writes goes to a log below the target directory.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not succeed; with its last lines and the log's path.
+    pub(crate) fn run(&self, tree: &Tree, command: &mut Command) -> Result<()> {
+        let folder = tree.target.join("logs");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let log = folder.join(format!("{}.log", self.file_name()));
+        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let known = log.with_extension("seconds");
+        let estimate = fs::read_to_string(&known).ok().and_then(|text| text.trim().parse().ok());
+        let estimate = Duration::from_secs(estimate.unwrap_or(self.estimate));
+        let mut progress = Progress::new();
+        if !std::io::stderr().is_terminal() {
+            eprintln!("  {} (about {})", self.name, minutes(estimate));
+        }
+        let status = command::watched(command, || {
+            progress.overwrite(&format!(
+                "{}  {} of about {}",
+                self.name,
+                minutes(progress.elapsed()),
+                minutes(estimate)
+            ));
+        })?;
+        let took = progress.elapsed();
+        drop(progress);
+        if !status.success() {
+            bail!(
+                "{} failed ({}); the last lines of {}:\n    {}",
+                self.name,
+                command::ended(status),
+                tree.shown(&log),
+                last_lines(&log)
+            );
+        }
+        if took >= Duration::from_secs(2) {
+            eprintln!("  {}: {}", self.name, minutes(took));
+            // A run that found all of it done says nothing about the next one from nothing.
+            fs::write(&known, took.as_secs().to_string()).with_context(|| known.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    fn file_name(&self) -> String {
+        let word = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+        self.name.chars().map(word).take(60).collect()
+    }
+}
+
+/// `1:05 min` or `7 s`.
+fn minutes(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds < 60 => format!("{seconds} s"),
+        seconds => format!("{}:{:02} min", seconds / 60, seconds % 60),
+    }
+}
+
+fn last_lines(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n    ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::Duration;
+
+    use lab::tree::Tree;
+
+    use super::{Step, minutes};
+
+    #[test]
+    fn a_step_that_fails_shows_its_last_lines_and_its_log() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tree = Tree { root: folder.path().to_owned(), target: folder.path().join("target") };
+        let mut command = Command::new("sh");
+        command.args(["-c", "for line in $(seq 30); do echo line $line; done; echo wrong >&2; exit 4"]);
+        let error = Step::new("doing x/y", 7).run(&tree, &mut command).expect_err("it fails").to_string();
+        assert!(error.starts_with("doing x/y failed (exit code 4); the last lines of "), "{error}");
+        assert!(
+            error.contains("target/logs/doing-x-y.log") && error.ends_with("line 30\n    wrong"),
+            "{error}"
+        );
+        assert!(!error.contains("line 5\n"), "{error}");
+        assert!(Step::new("all", 1).run(&tree, &mut Command::new("true")).is_ok());
+    }
+
+    #[test]
+    fn times_are_short() {
+        assert_eq!(minutes(Duration::from_secs(59)), "59 s");
+        assert_eq!(minutes(Duration::from_secs(125)), "2:05 min");
+    }
+}
