@@ -1,31 +1,25 @@
 //! Building the gateway from its settings, and starting it.
 
 use axum::Router;
-use axum::http::HeaderValue;
-use axum::response::{IntoResponse, Response};
-use service::health::Health;
 use service::metrics::Metrics;
-use service::origin::Origins;
-use service::problem::Problem;
 use service::process::StartError;
 use service::server::{Server, Started, Worker};
-use service::tasks::Tasks;
 use service::traces::Traces;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::Cache;
+use crate::cache::negative_cache::NegativeCache;
 use crate::config::Config;
-use crate::error::{Blame, Error};
-use crate::in_flight::InFlight;
 use crate::metrics::GatewayMetrics;
 use crate::mitigation::{MitigationMetrics, Mitigations, Settings};
-use crate::negative::Negatives;
 use crate::placement::Placement;
 use crate::replicas::Replicas;
 use crate::routes;
+use crate::state::{Core, Shared};
 use crate::stats::Stats;
+use crate::upstream::in_flight::InFlight;
 use crate::upstream::{Target, Upstream};
 
 /// How often it is decided which keys have a series of their own.
@@ -37,28 +31,6 @@ const JUDGE_PERIOD: Duration = Duration::from_millis(200);
 pub struct Gateway {
     server: Server,
     cores: Cores,
-}
-
-/// What the handlers of one core work with.
-pub struct Core {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) upstream: Upstream,
-    pub(crate) tasks: Tasks,
-}
-
-/// What all cores share.
-pub(crate) struct Shared {
-    pub(crate) placement: Placement,
-    pub(crate) cache: Arc<Cache>,
-    pub(crate) negatives: Arc<Negatives>,
-    pub(crate) replicas: Arc<Replicas>,
-    pub(crate) mitigations: Mitigations,
-    pub(crate) stats: Stats,
-    pub(crate) page_url: Option<HeaderValue>,
-    pub(crate) admin_origins: Origins,
-    pub(crate) health: Health,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) traces: Traces,
 }
 
 /// Everything a core's router is made of: what is shared, and one client to the shards a core.
@@ -100,7 +72,7 @@ impl Config {
             .collect();
         let settings = Settings::at_start(self.cache_enabled, self.cache_ttl_seconds);
         let cache = Arc::new(Cache::new(settings.of_cache(), self.cache_max_bytes));
-        let negatives = Arc::new(Negatives::default());
+        let negatives = Arc::new(NegativeCache::default());
         let shards = targets.len();
         let replicas = Arc::new(Replicas::new(shards, Arc::clone(&in_flight), self.upstream_timeout));
         let switched = MitigationMetrics::register(&metrics)?;
@@ -170,16 +142,5 @@ impl Cores {
             worker.tasks.every("mitigations", JUDGE_PERIOD, move || first.shared.mitigations.tick(&first));
         }
         routes::router(core)
-    }
-}
-
-impl Core {
-    /// Counts an error and makes it an answer.
-    pub(crate) fn refuse(&self, err: Error) -> Response {
-        self.shared.stats.error(&err);
-        if err.blame() == Blame::Gateway {
-            tracing::error!(%err, "a bug");
-        }
-        Problem::from(err).into_response()
     }
 }

@@ -8,6 +8,13 @@
 //! flight stores its value only if no write has ended since it began, because a write removes the flight from its place;
 //! and in the mode `hot_only` nothing is held but hot keys.
 
+pub(crate) mod entries;
+pub(crate) mod flight;
+#[cfg(test)]
+mod model;
+pub(crate) mod negative_cache;
+mod striped;
+
 use arc_swap::ArcSwap;
 use dashmap::mapref::entry::Entry as Place;
 use parking_lot::Mutex;
@@ -16,9 +23,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::entries::{Entry, Generation};
+use self::entries::{Entry, Generation};
+use self::flight::{Fetched, Flight, Found};
 use crate::error::Error;
-use crate::flight::{Fetched, Flight, Found};
 
 /// How long after a failed refresh the next one is tried.
 const REFRESH_RETRY: Duration = Duration::from_secs(1);

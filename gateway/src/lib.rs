@@ -17,25 +17,13 @@ pub mod error;
 pub mod metrics;
 pub mod routes;
 
-mod admin;
-mod answer;
 mod cache;
-#[cfg(test)]
-mod cache_model;
-mod data;
-mod entries;
-mod flight;
-mod hot_keys_api;
-mod in_flight;
+mod handlers;
 mod key_counts;
-mod loads;
 mod mitigation;
-mod negative;
-mod origin;
-mod overview;
 mod placement;
 mod replicas;
+mod state;
 mod stats;
-mod striped;
 mod upstream;
-mod wire;
+mod verdicts;

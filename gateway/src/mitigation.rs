@@ -3,7 +3,6 @@
 //! A request never looks here: the cache and the others hold what concerns them in a form that costs it nothing. This
 //! changes them, on request, and once a second by which keys are hot.
 
-pub(crate) mod api;
 mod auto;
 mod metrics;
 mod settings;
@@ -22,12 +21,12 @@ pub(crate) use metrics::{MitigationMetrics, Reason};
 pub(crate) use settings::{CacheMode, Change, Settings};
 
 use self::auto::Auto;
-use crate::app::Core;
 use crate::cache::Cache;
+use crate::cache::negative_cache::NegativeCache;
 use crate::key_counts::KeyCounts;
-use crate::negative::Negatives;
 use crate::placement::Placement;
 use crate::replicas::{self, Replicas};
+use crate::state::Core;
 
 /// Keys of each part of the counts that are ranked, so that one which is hot and overtaken by a little is still seen.
 const RANKED: usize = 24;
@@ -39,7 +38,7 @@ const WINDOW: u64 = 10;
 /// The switches and what they are about.
 pub(crate) struct Mitigations {
     cache: Arc<Cache>,
-    negatives: Arc<Negatives>,
+    negatives: Arc<NegativeCache>,
     replicas: Arc<Replicas>,
     metrics: MitigationMetrics,
     /// Most entries of the hot-only cache.
@@ -80,7 +79,7 @@ impl Mitigations {
     pub(crate) fn new(
         settings: Settings,
         cache: Arc<Cache>,
-        negatives: Arc<Negatives>,
+        negatives: Arc<NegativeCache>,
         replicas: Arc<Replicas>,
         shards: usize,
         metrics: MitigationMetrics,

@@ -5,7 +5,7 @@ use protocol::shard_urls::{ShardUrl, ShardUrls};
 use protocol::{Key, ShardId};
 use std::num::NonZeroU32;
 
-use crate::in_flight::InFlight;
+use crate::upstream::in_flight::InFlight;
 
 /// How keys are placed on shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -9,7 +9,7 @@
 
 mod copies;
 #[cfg(test)]
-mod copies_model;
+mod model;
 mod sync;
 
 use arc_swap::ArcSwap;
@@ -23,7 +23,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use self::copies::{Copies, Known, Synced};
-use crate::in_flight::InFlight;
+use crate::upstream::in_flight::InFlight;
 
 pub(crate) use self::sync::{fetch, synchronise};
 

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use crate::cache::Ended;
 use crate::error::Error;
 use crate::key_counts::KeyCounts;
-use crate::loads::Loads;
 use crate::metrics::{GatewayMetrics, ShardMetrics};
 use crate::mitigation::{CacheMode, Settings};
+use crate::verdicts::Loads;
 
 /// Keys that are ranked when it is decided which get a series. More than get one, so that a key which has one and is
 /// overtaken by a little is still seen with its count.

@@ -3,6 +3,10 @@
 //! A read is sent once more when its connection failed before a byte of an answer came, which is what happens to a kept
 //! connection that the shard closes at that moment. A write is never sent twice.
 
+pub(crate) mod answer;
+mod connector;
+pub(crate) mod in_flight;
+
 use axum::http::{Method, Request, header};
 use bytes::Bytes;
 use hotspot::window::Access;
@@ -15,18 +19,17 @@ use prometheus::IntCounter;
 use protocol::limits::ANSWER_MAX_BYTES;
 use protocol::{Key, ShardId};
 use service::traces::Traces;
-use service::traces::span::{KeyValue, SpanRef, asked};
+use service::traces::span::{GET_DATA, KeyValue, POST_DATA, SpanRef, asked};
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::answer::Answer;
+use crate::cache::flight::Fetched;
 use crate::error::Error;
-use crate::flight::Fetched;
-use crate::in_flight::InFlight;
 use crate::key_counts::KeyCounts;
-use crate::routes::{GET_DATA, POST_DATA};
-use crate::wire::{Connector, Witness};
+use crate::upstream::answer::Answer;
+use crate::upstream::connector::{Connector, Witness};
+use crate::upstream::in_flight::InFlight;
 
 /// How long a kept connection may be idle. Shorter than what the shards allow, so that the gateway is the one to close.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,7 +1,6 @@
 //! A shard as a whole: built from its settings, then started.
 
-use hotspot::window::Access;
-use protocol::{Key, ShardId};
+use protocol::Key;
 use service::key_series::KeySeries;
 use service::metrics::Metrics;
 use service::process::StartError;
@@ -12,12 +11,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::accounts::{Accounts, Request};
-use crate::capacity::{Capacity, Turn};
+use crate::capacity::Capacity;
 use crate::config::Config;
-use crate::error::Refusal;
 use crate::metrics::ShardMetrics;
+use crate::request_counts::Accounts;
 use crate::routes;
+use crate::state::Shard;
 use crate::stats::Stats;
 use crate::store::Store;
 use crate::timer::Timer;
@@ -27,38 +26,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// Largest keys compared with the tracked ones; more than are tracked, so that a tracked key just outside the largest
 /// still has its count.
 const COMPARED_KEYS: usize = 200;
-
-/// What all runtimes of a shard share.
-pub struct Shard {
-    pub(crate) id: ShardId,
-    /// Unix seconds at which counting began.
-    pub(crate) started_at: f64,
-    pub(crate) accounts: Accounts,
-    pub(crate) capacity: Capacity,
-    pub(crate) timer: Timer,
-    pub(crate) store: Store,
-    pub(crate) stats: Stats,
-    pub(crate) traces: Traces,
-}
-
-impl Shard {
-    /// Counts `request` as an access to `key`, waits for a place and holds the request for its service time.
-    ///
-    /// # Errors
-    /// When there is no room to wait.
-    pub(crate) async fn serve(
-        &self,
-        request: &mut Request<'_>,
-        key: &Key,
-        access: Access,
-    ) -> Result<Turn<'_>, Refusal> {
-        request.asks_for(key);
-        self.stats.record(key, access);
-        let turn = self.capacity.enter().await.ok_or(Refusal::Overloaded)?;
-        self.timer.sleep(turn.time()).await;
-        Ok(turn)
-    }
-}
 
 /// A shard that is bound and registered but does not accept yet.
 pub struct App {

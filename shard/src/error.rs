@@ -3,7 +3,7 @@
 use protocol::{ErrorKind, KeyError};
 use service::problem::Problem;
 
-use crate::accounts::Outcome;
+use crate::request_counts::Outcome;
 use crate::store::{Full, StoreLimits};
 
 /// A data request that was refused.

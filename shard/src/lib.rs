@@ -5,17 +5,16 @@
 //! the answer, and one outcome in [`accounts`]. Everything is shared by all runtimes of the process: a shard has one
 //! queue, one capacity and one set of counters, however many cores serve it.
 
-pub mod accounts;
 pub mod app;
 pub mod capacity;
 pub mod config;
 pub mod error;
 pub mod metrics;
+pub mod request_counts;
 pub mod routes;
 pub mod stats;
 pub mod store;
 pub mod timer;
 
-mod admin;
-mod data;
-mod status;
+mod handlers;
+mod state;

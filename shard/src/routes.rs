@@ -8,13 +8,8 @@ use service::metrics::Metrics;
 use service::problem::{method_not_allowed, no_such_route};
 use std::sync::Arc;
 
-use crate::app::Shard;
-use crate::{admin, data, status};
-
-/// What spans of reads are called.
-pub(crate) const GET_DATA: &str = "GET /data/{key}";
-/// What spans of writes are called.
-pub(crate) const POST_DATA: &str = "POST /data";
+use crate::handlers::{admin, data, status};
+use crate::state::Shard;
 
 /// Every path a shard serves.
 pub fn router(shard: Arc<Shard>, health: Health, metrics: Arc<Metrics>) -> Router {

@@ -1,20 +1,12 @@
-//! `GET /admin/what-if`: what each mitigation would do to the load that clients offer now, before any is applied.
+//! What each mitigation would do to the load that clients offer now, before any is applied.
 
-use axum::Json;
-use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use hotspot::judge::MIN_REQUESTS;
-use hotspot::predict::max_over_mean;
 use hotspot::what_if::{KeyRate, Mitigation, Outcome, Settings as Reckoned, Traffic, hot_entries};
 use protocol::Key;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use super::{Settings, WINDOW};
-use crate::app::{Core, Shared};
-use crate::error::Error;
 use crate::key_counts::KeyCounts;
 use crate::placement::Scheme;
 
@@ -23,35 +15,12 @@ const KEYS: usize = 32;
 /// How far above its fair share bounded load lets a shard be.
 const EPSILON: f64 = 0.25;
 
-/// The answer of `/admin/what-if`.
-#[derive(Serialize)]
-struct Report {
-    offered: Offered,
-    options: Vec<Choice>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<String>,
-}
-
-/// What clients asked for, by home shard.
-#[derive(Serialize)]
-struct Offered {
-    requests: u64,
-    reads: u64,
-    writes: u64,
-    window_seconds: f64,
-    requests_per_second: f64,
-    shares: Vec<f64>,
-    max_over_mean: Option<f64>,
-    top_key: Option<Key>,
-    top_key_share: Option<f64>,
-}
-
 /// One thing that could be done.
 #[derive(Serialize)]
-pub(super) struct Choice {
-    pub(super) mitigation: &'static str,
+pub(crate) struct Choice {
+    pub(crate) mitigation: &'static str,
     settings: Value,
-    pub(super) hottest_shard_share: f64,
+    pub(crate) hottest_shard_share: f64,
     shard_id: Option<usize>,
     max_over_mean: f64,
     shares: Vec<f64>,
@@ -60,58 +29,19 @@ pub(super) struct Choice {
     note: String,
     /// Copies of a hot key, where that is what it is about.
     #[serde(skip)]
-    pub(super) copies: usize,
+    pub(crate) copies: usize,
 }
 
 /// The load of the last ten full seconds.
-pub(super) struct Load {
-    traffic: Traffic<Key>,
-    requests: Vec<u64>,
-    reads: u64,
-    seconds: f64,
-}
-
-pub(crate) async fn show(State(core): State<Arc<Core>>) -> Response {
-    // Ranking the keys and trying placements takes milliseconds, which requests on this core shall not wait for.
-    let shared = Arc::clone(&core.shared);
-    match tokio::task::spawn_blocking(move || report(&shared)).await {
-        Ok(report) => Json(report).into_response(),
-        Err(_) => core.refuse(Error::Internal { what: "the load cannot be ranked" }),
-    }
-}
-
-fn report(shared: &Shared) -> Report {
-    let load = Load::of(shared.stats.keys(), shared.stats.keys().shards());
-    let requests: u64 = load.requests.iter().sum();
-    let part = |n: u64| n as f64 / requests.max(1) as f64;
-    let rate = |key: &KeyRate<Key>| key.reads + key.writes;
-    let per_second = if load.seconds > 0.0 { requests as f64 / load.seconds } else { 0.0 };
-    let top = load.traffic.keys.iter().max_by(|a, b| rate(a).total_cmp(&rate(b)));
-    let shares: Vec<f64> = load.requests.iter().map(|n| part(*n)).collect();
-    let offered = Offered {
-        requests,
-        reads: load.reads,
-        writes: requests - load.reads,
-        window_seconds: load.seconds,
-        requests_per_second: per_second,
-        max_over_mean: (requests > 0).then(|| max_over_mean(&shares)),
-        shares,
-        top_key: top.map(|key| key.key.clone()),
-        top_key_share: top.map(|key| rate(key) / per_second),
-    };
-    if requests < MIN_REQUESTS {
-        let note = format!(
-            "not enough traffic: {requests} requests in {:.0} s, and {MIN_REQUESTS} are needed",
-            load.seconds
-        );
-        return Report { offered, options: Vec::new(), note: Some(note) };
-    }
-    let options = load.choices(&shared.mitigations.settings(), shared.placement.scheme());
-    Report { offered, options, note: None }
+pub(crate) struct Load {
+    pub(crate) traffic: Traffic<Key>,
+    pub(crate) requests: Vec<u64>,
+    pub(crate) reads: u64,
+    pub(crate) seconds: f64,
 }
 
 impl Load {
-    pub(super) fn of(keys: &KeyCounts, shards: usize) -> Self {
+    pub(crate) fn of(keys: &KeyCounts, shards: usize) -> Self {
         let mut load =
             Self { traffic: Traffic::new(shards), requests: vec![0; shards], reads: 0, seconds: 0.0 };
         keys.look(|shard, window, now| {
@@ -125,13 +55,13 @@ impl Load {
     }
 
     /// Reads and writes of `key` a second, if it is known by itself.
-    pub(super) fn of_key(&self, key: &Key) -> Option<(f64, f64)> {
+    pub(crate) fn of_key(&self, key: &Key) -> Option<(f64, f64)> {
         let found = self.traffic.keys.iter().find(|known| known.key == *key)?;
         Some((found.reads, found.writes))
     }
 
     /// What there is to choose from, the coolest hottest shard first.
-    pub(super) fn choices(&self, settings: &Settings, scheme: Scheme) -> Vec<Choice> {
+    pub(crate) fn choices(&self, settings: &Settings, scheme: Scheme) -> Vec<Choice> {
         let shards = self.requests.len();
         let (ttl, entries, keys) = (settings.ttl_seconds, hot_entries(shards), settings.replicated_keys);
         let reckoned = |copies: usize| Reckoned {
@@ -216,7 +146,7 @@ impl Choice {
 
     /// One that has nothing but this.
     #[cfg(test)]
-    pub(super) fn plain(mitigation: &'static str, copies: usize, hottest_shard_share: f64) -> Self {
+    pub(crate) fn plain(mitigation: &'static str, copies: usize, hottest_shard_share: f64) -> Self {
         Self {
             mitigation,
             settings: Value::Null,

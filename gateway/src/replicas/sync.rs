@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::copies::{Copies, Done, Job, Known};
-use crate::app::Core;
-use crate::flight::Fetched;
+use crate::cache::flight::Fetched;
+use crate::state::Core;
 use crate::stats::CopyRead;
 
 /// Reads `key` from one of the shards that hold it, for the request whose span is `parent`. When a copy fails, home is

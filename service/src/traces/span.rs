@@ -36,6 +36,11 @@ impl SpanRef {
     }
 }
 
+/// What the spans of reads are called.
+pub const GET_DATA: &str = "GET /data/{key}";
+/// What the spans of writes are called.
+pub const POST_DATA: &str = "POST /data";
+
 /// The key of a request, and the shard that has it.
 #[must_use]
 pub fn asked(key: &Key, shard: ShardId) -> [KeyValue; 2] {

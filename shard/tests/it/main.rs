@@ -2,7 +2,7 @@
 //!
 //! - [`contract`]: every row of the shard's calls, and what a shard does with its limits
 //! - [`bad_input`]: every kind of bad request: its status, its body, and the books afterwards
-//! - [`books`]: received = served + rejected + shed + in flight, abandoned requests and resets included
+//! - [`request_counts`]: received = served + rejected + shed + in flight, abandoned requests and resets included
 //! - [`keys`]: hot keys and the metrics with a `key` label
 //! - [`service_model`]: the lab profile's latencies, simulated on the capacity itself
 //! - [`process`]: the binary: settings, drain, memory
@@ -14,9 +14,9 @@
 )]
 
 mod bad_input;
-mod books;
 mod contract;
 mod keys;
 mod lab;
 mod process;
+mod request_counts;
 mod service_model;

@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use crate::app::Core;
 use crate::error::Error;
 use crate::mitigation;
+use crate::state::Core;
 
 /// The body of `/stats`.
 #[derive(Serialize)]

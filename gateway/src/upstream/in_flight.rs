@@ -11,10 +11,10 @@ impl InFlight {
     }
 
     /// Counts a request to the shard of this index until what it gives is dropped.
-    pub(crate) fn enter(&self, shard: usize) -> Option<Flying<'_>> {
+    pub(crate) fn enter(&self, shard: usize) -> Option<InFlightGuard<'_>> {
         let count = self.0.get(shard)?;
         count.fetch_add(1, Ordering::Relaxed);
-        Some(Flying(count))
+        Some(InFlightGuard(count))
     }
 
     /// Those on their way to a shard.
@@ -24,9 +24,9 @@ impl InFlight {
 }
 
 /// One request in flight.
-pub(crate) struct Flying<'a>(&'a AtomicU32);
+pub(crate) struct InFlightGuard<'a>(&'a AtomicU32);
 
-impl Drop for Flying<'_> {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

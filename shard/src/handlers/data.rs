@@ -9,15 +9,14 @@ use protocol::body::STORED;
 use protocol::json::SetRequest;
 use protocol::{ErrorKind, Key, ShardId};
 use service::problem::Problem;
-use service::traces::span::{ServerSpan, asked};
+use service::traces::span::{GET_DATA, POST_DATA, ServerSpan, asked};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::accounts::{Outcome, Request};
-use crate::app::Shard;
 use crate::error::Refusal;
 use crate::metrics::Operation;
-use crate::routes::{GET_DATA, POST_DATA};
+use crate::request_counts::{Outcome, Request};
+use crate::state::Shard;
 use crate::store::Value;
 
 /// What every path of a read begins with.

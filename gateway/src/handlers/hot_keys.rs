@@ -9,8 +9,8 @@ use protocol::Key;
 use serde::Serialize;
 use std::sync::Arc;
 
-use crate::app::Core;
 use crate::error::Error;
+use crate::state::Core;
 
 /// Keys that are listed. With the longest keys and the worst escapes these are 0.8 MiB, less than a reader must take.
 const LISTED: usize = 256;

@@ -8,8 +8,8 @@ use serde_json::json;
 use service::problem::Problem;
 use std::sync::Arc;
 
-use super::settings::{CacheMode, Change};
-use crate::app::Core;
+use crate::mitigation::{CacheMode, Change};
+use crate::state::Core;
 
 pub(crate) async fn show(State(core): State<Arc<Core>>) -> Response {
     Json(core.shared.mitigations.report(&core.shared.placement)).into_response()

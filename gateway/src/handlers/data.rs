@@ -10,17 +10,16 @@ use protocol::{Key, ShardId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use service::problem::Problem;
-use service::traces::span::{CACHE_HIT, COALESCED, KeyValue, ServerSpan, asked};
+use service::traces::span::{CACHE_HIT, COALESCED, GET_DATA, KeyValue, POST_DATA, ServerSpan, asked};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::app::Core;
 use crate::cache::Lookup;
+use crate::cache::flight::{Fetched, Found};
+use crate::cache::negative_cache::Known;
 use crate::error::Error;
-use crate::flight::{Fetched, Found};
-use crate::negative::Known;
 use crate::replicas;
-use crate::routes::{GET_DATA, POST_DATA};
+use crate::state::Core;
 use crate::stats::Served;
 
 /// The answer to a read; the value is passed through as text.

@@ -9,7 +9,7 @@ use protocol::limits::SHARD_TOP_KEYS;
 use serde::Serialize;
 use std::sync::Arc;
 
-use crate::app::Shard;
+use crate::state::Shard;
 
 #[derive(Serialize)]
 pub(crate) struct HealthAnswer {

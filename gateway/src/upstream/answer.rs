@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::cache::flight::{Fetched, Found};
 use crate::error::Error;
-use crate::flight::{Fetched, Found};
 
 /// A whole answer of a shard.
 pub(crate) struct Answer {

@@ -6,8 +6,8 @@ use axum::response::Response;
 use service::origin::Refusal;
 use std::sync::Arc;
 
-use crate::app::Core;
 use crate::error::Error;
+use crate::state::Core;
 
 pub(crate) async fn guard(State(core): State<Arc<Core>>, request: Request, next: Next) -> Response {
     let refuse = |refusal| match refusal {

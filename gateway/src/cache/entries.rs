@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cache::Lookup;
-use crate::flight::{Flight, Found};
+use crate::cache::flight::{Flight, Found};
 
 /// What an entry weighs besides the bytes of its key and value: the bookkeeping of the map, the eviction queues and the
 /// timers, in bytes.

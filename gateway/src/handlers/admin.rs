@@ -9,8 +9,8 @@ use protocol::ShardId;
 use serde_json::json;
 use std::sync::Arc;
 
-use crate::app::Core;
-use crate::data::key_of;
+use crate::handlers::data::key_of;
+use crate::state::Core;
 
 /// Serves a change within a span of this name; what is logged of it becomes the span's event.
 pub(crate) async fn traced(

@@ -10,9 +10,9 @@ use protocol::Key;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::flight::Fetched;
+use crate::cache::striped::Striped;
 use crate::error::Error;
-use crate::flight::Fetched;
-use crate::striped::Striped;
 
 /// Most errors that are remembered, 4 MiB with the longest keys.
 const ENTRIES: u64 = 4_096;
@@ -21,7 +21,7 @@ const STRIPES: usize = 64;
 
 /// The errors remembered; nothing while it is off.
 #[derive(Default)]
-pub(crate) struct Negatives(ArcSwapOption<Table>);
+pub(crate) struct NegativeCache(ArcSwapOption<Table>);
 
 struct Table {
     life: Duration,
@@ -41,7 +41,7 @@ pub(crate) enum Known {
 /// For a read that is under way; empty while negative caching is off.
 pub(crate) struct Ticket(Option<(Arc<Table>, u64)>);
 
-impl Negatives {
+impl NegativeCache {
     /// Remembers errors for `life` from now on, or none; forgets all when that changes.
     pub(crate) fn set(&self, life: Option<Duration>) {
         if self.0.load().as_ref().map(|table| table.life) != life {
@@ -109,20 +109,20 @@ mod tests {
         Err(Error::ShardUnavailable { shard: ShardId(1), cause: "refused".into() })
     }
 
-    fn on() -> Negatives {
-        let negatives = Negatives::default();
+    fn on() -> NegativeCache {
+        let negatives = NegativeCache::default();
         negatives.set(Some(Duration::from_secs(3_600)));
         negatives
     }
 
-    fn begin(negatives: &Negatives, key: &Key) -> Ticket {
+    fn begin(negatives: &NegativeCache, key: &Key) -> Ticket {
         match negatives.look_up(key) {
             Known::Nothing(ticket) => ticket,
             Known::Failed(err) => panic!("{err}"),
         }
     }
 
-    fn is_known(negatives: &Negatives, key: &Key) -> bool {
+    fn is_known(negatives: &NegativeCache, key: &Key) -> bool {
         matches!(negatives.look_up(key), Known::Failed(_))
     }
 

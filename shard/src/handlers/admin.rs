@@ -12,7 +12,7 @@ use serde::Serialize;
 use service::problem::Problem;
 use std::sync::Arc;
 
-use crate::app::Shard;
+use crate::state::Shard;
 
 #[derive(Serialize)]
 pub(crate) struct ResetAnswer {

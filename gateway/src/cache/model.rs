@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use protocol::{Key, ShardId};
 
+use crate::cache::flight::{Flight, Found};
 use crate::cache::{Cache, Ended, Fetch, Lookup, Mode, Settings};
 use crate::error::Error;
-use crate::flight::{Flight, Found};
 
 const KEYS: usize = 2;
 

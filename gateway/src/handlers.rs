@@ -1,0 +1,9 @@
+//! The handlers, one file a resource.
+
+pub(crate) mod admin;
+pub(crate) mod data;
+pub(crate) mod hot_keys;
+pub(crate) mod mitigation;
+pub(crate) mod origin;
+pub(crate) mod status;
+pub(crate) mod what_if;

@@ -1,0 +1,53 @@
+//! What the handlers work with: what all cores share, and what each core has of its own.
+
+use axum::http::HeaderValue;
+use axum::response::{IntoResponse, Response};
+use service::health::Health;
+use service::metrics::Metrics;
+use service::origin::Origins;
+use service::problem::Problem;
+use service::tasks::Tasks;
+use service::traces::Traces;
+use std::sync::Arc;
+
+use crate::cache::Cache;
+use crate::cache::negative_cache::NegativeCache;
+use crate::error::{Blame, Error};
+use crate::mitigation::Mitigations;
+use crate::placement::Placement;
+use crate::replicas::Replicas;
+use crate::stats::Stats;
+use crate::upstream::Upstream;
+
+/// What the handlers of one core work with.
+pub struct Core {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) upstream: Upstream,
+    pub(crate) tasks: Tasks,
+}
+
+/// What all cores share.
+pub(crate) struct Shared {
+    pub(crate) placement: Placement,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) negatives: Arc<NegativeCache>,
+    pub(crate) replicas: Arc<Replicas>,
+    pub(crate) mitigations: Mitigations,
+    pub(crate) stats: Stats,
+    pub(crate) page_url: Option<HeaderValue>,
+    pub(crate) admin_origins: Origins,
+    pub(crate) health: Health,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) traces: Traces,
+}
+
+impl Core {
+    /// Counts an error and makes it an answer.
+    pub(crate) fn refuse(&self, err: Error) -> Response {
+        self.shared.stats.error(&err);
+        if err.blame() == Blame::Gateway {
+            tracing::error!(%err, "a bug");
+        }
+        Problem::from(err).into_response()
+    }
+}

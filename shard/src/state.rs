@@ -1,0 +1,44 @@
+//! What the handlers of all runtimes of a shard share.
+
+use hotspot::window::Access;
+use protocol::{Key, ShardId};
+use service::traces::Traces;
+
+use crate::capacity::{Capacity, Turn};
+use crate::error::Refusal;
+use crate::request_counts::{Accounts, Request};
+use crate::stats::Stats;
+use crate::store::Store;
+use crate::timer::Timer;
+
+/// What all runtimes of a shard share.
+pub struct Shard {
+    pub(crate) id: ShardId,
+    /// Unix seconds at which counting began.
+    pub(crate) started_at: f64,
+    pub(crate) accounts: Accounts,
+    pub(crate) capacity: Capacity,
+    pub(crate) timer: Timer,
+    pub(crate) store: Store,
+    pub(crate) stats: Stats,
+    pub(crate) traces: Traces,
+}
+
+impl Shard {
+    /// Counts `request` as an access to `key`, waits for a place and holds the request for its service time.
+    ///
+    /// # Errors
+    /// When there is no room to wait.
+    pub(crate) async fn serve(
+        &self,
+        request: &mut Request<'_>,
+        key: &Key,
+        access: Access,
+    ) -> Result<Turn<'_>, Refusal> {
+        request.asks_for(key);
+        self.stats.record(key, access);
+        let turn = self.capacity.enter().await.ok_or(Refusal::Overloaded)?;
+        self.timer.sleep(turn.time()).await;
+        Ok(turn)
+    }
+}
