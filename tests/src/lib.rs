@@ -2,7 +2,7 @@
 //!
 //! [`lab::Lab`] is one running lab; [`process::Process`] one of its processes; [`kernel::available`] decides whether a test that
 //! needs eBPF runs, is named as skipped, or (with `CI=true`) fails. [`accuracy`] is the accuracy suite, [`churn`] the run of
-//! a million connections, [`collector`] receives spans, [`candidates`] the comparison of ways to count keys, [`cost`] what
+//! a million connections, [`collector`] receives spans, [`cost`] what
 //! the probe costs, [`gateway_cost`] what tracing and counting keys cost, [`experiment`] the experiments, [`catalogue`] every metric
 //! there is: programs of their own.
 
@@ -10,7 +10,6 @@
 
 pub mod accuracy;
 pub mod build;
-pub mod candidates;
 pub mod catalogue;
 pub mod cgroup;
 pub mod churn;

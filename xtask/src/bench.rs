@@ -25,15 +25,6 @@ pub(crate) enum Bench {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Ways to count keys in the kernel, side by side: what each finds of a million keys, how right its counts are, its cost
-    Keys {
-        /// Draws a stream
-        #[arg(long, value_name = "N", default_value_t = 5_000_000)]
-        draws: u64,
-        /// Write the tables as Markdown
-        #[arg(long, value_name = "FILE")]
-        markdown: Option<PathBuf>,
-    },
     /// What the probe costs: ns by program, packet and request; throughput with and without it, beside other tools
     Cost(Cost),
     /// What tracing costs: the gateway's throughput with it off, at 1 % and at 100 %, in alternating pairs
@@ -82,7 +73,6 @@ pub(crate) struct Cost {
 pub(crate) fn run(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Churn { connections, json } => churn(tree, *connections, json.as_deref()),
-        Bench::Keys { draws, markdown } => keys(tree, *draws, markdown.as_deref()),
         Bench::Cost(request) => cost(tree, request),
         Bench::Traces(pairs) => part(tree, "traces", pairs),
         Bench::Detector(pairs) => part(tree, "detector", pairs),
@@ -107,18 +97,6 @@ fn churn(tree: &Tree, connections: u64, json: Option<&Path>) -> Result<ExitCode>
         churn.arg("--json").arg(file);
     }
     command::exit_code(&mut churn)
-}
-
-fn keys(tree: &Tree, draws: u64, markdown: Option<&Path>) -> Result<ExitCode> {
-    needs::ensure(tree, &[Part::Build, Part::Kernel])?;
-    let object = build_ebpf::candidates(tree)?;
-    cargo::build_release(tree, &[("lab-tests", "key_candidates")])?;
-    let mut keys = suite::as_root(tree, "key_candidates", "loads kernel programs")?;
-    keys.arg("--object").arg(object).args(["--draws", &draws.to_string()]);
-    if let Some(file) = markdown {
-        keys.arg("--markdown").arg(file);
-    }
-    command::exit_code(&mut keys)
 }
 
 fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {

@@ -22,9 +22,6 @@ const LINKER: (&str, &str) = ("bpf-linker", "0.13.0");
 /// The probe's kernel programs, by their name in `probe-ebpf`.
 const PROBE: &str = "probe-ebpf";
 
-/// Other ways to count keys, for a comparison.
-const CANDIDATES: &str = "key-candidates";
-
 const TARGET: &str = "bpfel-unknown-none";
 
 /// Flags without which the kernel refuses maps described by BTF.
@@ -53,20 +50,11 @@ pub(crate) fn run_if_possible(tree: &Tree) -> Result<Option<anyhow::Error>> {
             return Ok(Some(lacking));
         }
     };
-    let built = compile(tree, &compiler, &linker, PROBE)?;
+    let built = compile(tree, &compiler, &linker)?;
     let object = tree.kernel_object();
     let news = if install(&built, &object)? { "new" } else { "unchanged" };
     println!("  kernel object: {} ({news}), by {}", tree.shown(&object), compiler.shown());
     Ok(None)
-}
-
-/// Builds the programs that compare ways to count keys; gives the object, which nothing embeds.
-///
-/// # Errors
-/// As for [`run`].
-pub(crate) fn candidates(tree: &Tree) -> Result<PathBuf> {
-    let (compiler, linker) = linker(tree)?;
-    compile(tree, &compiler, &linker, CANDIDATES)
 }
 
 /// A compiler for the kernel and a linker that goes with it, installed if need be.
@@ -121,18 +109,18 @@ fn with_folder(folder: &Path) -> OsString {
     std::env::join_paths(folders).unwrap_or(path)
 }
 
-fn compile(tree: &Tree, compiler: &Compiler, linker: &Path, programs: &str) -> Result<PathBuf> {
+fn compile(tree: &Tree, compiler: &Compiler, linker: &Path) -> Result<PathBuf> {
     let folder = tree.target.join("bpf").join("build");
     let mut command = kernel_cargo(tree, compiler)?;
     command
-        .args(["build", "--bin", programs])
+        .args(["build", "--bin", PROBE])
         .args(["--release", "-Z", "build-std=core", "--target", TARGET, "--target-dir"])
         .arg(&folder)
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
         // This variable replaces every other source of flags, so a caller's host flags cannot leak in.
         .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"));
     Step::new("compiling the kernel programs", 45).run(tree, &mut command)?;
-    Ok(folder.join(TARGET).join("release").join(programs))
+    Ok(folder.join(TARGET).join("release").join(PROBE))
 }
 
 /// Lints the kernel programs with the clippy `driver` that belongs to `compiler`.
