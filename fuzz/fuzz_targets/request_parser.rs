@@ -8,7 +8,7 @@
 use libfuzzer_sys::fuzz_target;
 use probe_common::head::Tally;
 use probe_common::key::KeyText;
-use probe_common::scan::Scan;
+use probe_common::segment::SegmentReader;
 use probe_common::stream::{Admission, Stream, begins_request};
 
 #[path = "../../probe-common/tests/parser/oracle.rs"]
@@ -46,13 +46,13 @@ fn split(input: &[u8]) -> Option<(Vec<usize>, &[u8])> {
 fn count(stream: &[u8], cuts: &[usize], repeats: bool) -> (Tally, Vec<KeyText>) {
     let mut connection = Stream::default();
     connection.open(Some(FIRST), FIRST);
-    let mut scan = Scan::EMPTY;
+    let mut reader = SegmentReader::EMPTY;
     let mut total = (Tally::default(), Vec::new());
     let mut from = 0;
     for to in cuts.iter().copied().chain([stream.len()]) {
-        segment(&mut connection, &mut scan, &mut total, stream, from, to);
+        segment(&mut connection, &mut reader, &mut total, stream, from, to);
         if repeats {
-            segment(&mut connection, &mut scan, &mut total, stream, from / 2, to);
+            segment(&mut connection, &mut reader, &mut total, stream, from / 2, to);
         }
         from = if repeats { from + (to - from) / 2 } else { to };
     }
@@ -61,7 +61,7 @@ fn count(stream: &[u8], cuts: &[usize], repeats: bool) -> (Tally, Vec<KeyText>) 
 
 fn segment(
     connection: &mut Stream,
-    scan: &mut Scan,
+    reader: &mut SegmentReader,
     (total, keys): &mut (Tally, Vec<KeyText>),
     stream: &[u8],
     from: usize,
@@ -75,12 +75,12 @@ fn segment(
     let begins = payload.first_chunk().is_some_and(|bytes| begins_request(u32::from_le_bytes(*bytes)));
     let begins = connection.wants_first_bytes() && begins;
     if let Admission::Parse(skip) = connection.admit(sequence, length, begins) {
-        scan.begin(skip, length);
-        scan.read(&mut connection.head, payload, STEPS, |key| keys.push(*key));
-        assert!(scan.is_done() && scan.at <= scan.end, "{} of {} bytes", scan.at, scan.end);
-        total.get += scan.tally.get;
-        total.set += scan.tally.set;
-        total.control += scan.tally.control;
-        connection.finish(scan, sequence.wrapping_add(length));
+        reader.begin(skip, length);
+        reader.read(&mut connection.head, payload, STEPS, |key| keys.push(*key));
+        assert!(reader.is_done() && reader.at <= reader.end, "{} of {} bytes", reader.at, reader.end);
+        total.get += reader.tally.get;
+        total.set += reader.tally.set;
+        total.control += reader.tally.control;
+        connection.finish(reader, sequence.wrapping_add(length));
     }
 }

@@ -1,4 +1,4 @@
-//! Signal `connections`: those that were set up since the probe attached, and apart from them those that are older.
+//! Signal `connections`: those set up since the probe attached, and those that existed before.
 
 use core::ops::AddAssign;
 
@@ -12,7 +12,7 @@ pub struct Connections {
     pub closed: u64,
     /// Of the closed ones, those that ended before the shard's side had said that it was done (FIN): by a reset of
     /// either side, or by a time-out.
-    pub cut: u64,
+    pub aborted_connections: u64,
     /// Segments the shard's sockets sent again.
     pub retransmitted: u64,
     /// Segments with RST that reached the shard's sockets.
@@ -20,9 +20,9 @@ pub struct Connections {
     /// Segments with RST from the shard's address.
     pub resets_sent: u64,
     /// Connections whose handshake was not seen, from their first payload or their end on.
-    pub older_seen: u64,
+    pub preexisting_seen: u64,
     /// Of those, connections whose socket the shard has closed, or on which it has sent FIN or RST.
-    pub older_closed: u64,
+    pub preexisting_closed: u64,
 }
 
 impl Connections {
@@ -32,10 +32,10 @@ impl Connections {
         self.opened.saturating_sub(self.closed)
     }
 
-    /// Older connections that are open now; 0 rather than less, as above.
+    /// Preexisting connections that are open now. Never below 0, as above.
     #[must_use]
-    pub const fn older_open(&self) -> u64 {
-        self.older_seen.saturating_sub(self.older_closed)
+    pub const fn preexisting_open(&self) -> u64 {
+        self.preexisting_seen.saturating_sub(self.preexisting_closed)
     }
 }
 
@@ -45,12 +45,12 @@ impl AddAssign<&Self> for Connections {
         for (mine, theirs) in [
             (&mut self.opened, other.opened),
             (&mut self.closed, other.closed),
-            (&mut self.cut, other.cut),
+            (&mut self.aborted_connections, other.aborted_connections),
             (&mut self.retransmitted, other.retransmitted),
             (&mut self.resets_received, other.resets_received),
             (&mut self.resets_sent, other.resets_sent),
-            (&mut self.older_seen, other.older_seen),
-            (&mut self.older_closed, other.older_closed),
+            (&mut self.preexisting_seen, other.preexisting_seen),
+            (&mut self.preexisting_closed, other.preexisting_closed),
         ] {
             *mine = mine.wrapping_add(theirs);
         }
@@ -62,15 +62,13 @@ impl AddAssign<&Self> for Connections {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
-    /// One of [`Mark::NEW`], [`Mark::OLDER`], [`Mark::OLDER_CLOSED`]; 0 right after it was made.
+    /// One of [`Mark::NEW`], [`Mark::PREEXISTING`], [`Mark::PREEXISTING_CLOSED`]; 0 right after it was made.
     pub kind: u64,
     /// The shard it was counted for, and is to be counted for at its end.
     pub shard: u32,
-    /// Where a bucket's number is written to and read from again, for the verifier.
-    pub bucket: u8,
     /// Always 0.
-    pub padding: [u8; 3],
-    /// Of an older one: how many segments TCP had sent again when it was last looked at.
+    pub padding: u32,
+    /// Of a preexisting one: how many segments TCP had retransmitted at the last look.
     pub retransmitted: u64,
 }
 
@@ -79,10 +77,10 @@ impl Mark {
     pub const NEW: u64 = 1;
 
     /// Its handshake was not seen.
-    pub const OLDER: u64 = 2;
+    pub const PREEXISTING: u64 = 2;
 
     /// The same, and its end was counted.
-    pub const OLDER_CLOSED: u64 = 3;
+    pub const PREEXISTING_CLOSED: u64 = 3;
 }
 
 #[cfg(feature = "user")]

@@ -9,8 +9,8 @@
 mod header_lines;
 mod list_value;
 mod request_line;
+mod swar;
 mod target;
-mod word;
 
 pub(crate) use request_line::begins_read;
 pub(crate) use target::is_plain_key;
@@ -149,8 +149,8 @@ const CLOSED: u8 = 32;
 const UNJUDGED: u8 = 33;
 
 impl Head {
-    /// Goes to the beginning of a request, whatever was before. What is not set here is set where a request begins: a
-    /// whole assignment would be a call of `memset`, which the verifier refuses to processes without CAP_PERFMON.
+    /// Resets the parser to the first byte of a request. The other fields are set where a request begins: assigning all of
+    /// them would be a call of `memset`, a loop over bytes.
     #[inline(always)]
     pub const fn restart(&mut self) {
         self.state = START;

@@ -33,7 +33,7 @@ impl KeyText {
     pub fn begin(&mut self) {
         let mut at = 0;
         while at < KEY_WORDS {
-            // `black_box`, as several zeros in a row would become a call, which the verifier refuses in places.
+            // Without `black_box` the compiler makes a call of `memset`, a loop over bytes.
             self.words[at] = core::hint::black_box(0);
             at += 1;
         }
@@ -66,8 +66,7 @@ impl KeyText {
         self.hash = finish(self.hash ^ self.length as u64);
     }
 
-    /// The word being made is complete. All move on by one: no place in memory depends on the length, which the verifier
-    /// would refuse to processes without CAP_PERFMON.
+    /// The word being filled is complete. All words shift by one, so that no address depends on the length.
     #[inline(always)]
     fn put(&mut self) {
         self.hash = mix(self.hash, self.partial);

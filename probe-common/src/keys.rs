@@ -77,8 +77,7 @@ pub const fn set_of(shard: u32, hash: u64) -> u32 {
 }
 
 impl KeySet {
-    // Few branches, and no loops: the kernel's verifier follows each way of each branch, and without CAP_PERFMON loops
-    // beyond their end.
+    // Few branches and no loops: the verifier follows both sides of each branch.
 
     /// Counts a read of `key`, in the epoch of now. With the lock held, and hence without a call.
     #[inline(always)]
@@ -97,7 +96,7 @@ impl KeySet {
             let used = is_not_zero(*length as u64);
             let most = entry.count.wrapping_add(entry.error);
             // The greater of both.
-            self.evicted = most.wrapping_add(self.evicted).wrapping_sub(at_most(most, self.evicted));
+            self.evicted = most.wrapping_add(self.evicted).wrapping_sub(min(most, self.evicted));
             self.evictions += used;
             entry.words = key.words;
             entry.count = 0;
@@ -123,11 +122,11 @@ impl KeySet {
     /// The place to give away: that of a free entry, else of one of least rank.
     #[inline(always)]
     fn least(&self) -> u64 {
-        let ab = at_most(self.standing::<0>(), self.standing::<1>());
-        let cd = at_most(self.standing::<2>(), self.standing::<3>());
-        let ef = at_most(self.standing::<4>(), self.standing::<5>());
-        let gh = at_most(self.standing::<6>(), self.standing::<7>());
-        at_most(at_most(ab, cd), at_most(ef, gh)) & (WAYS as u64 - 1)
+        let ab = min(self.standing::<0>(), self.standing::<1>());
+        let cd = min(self.standing::<2>(), self.standing::<3>());
+        let ef = min(self.standing::<4>(), self.standing::<5>());
+        let gh = min(self.standing::<6>(), self.standing::<7>());
+        min(min(ab, cd), min(ef, gh)) & (WAYS as u64 - 1)
     }
 
     /// What an entry has to say for staying, a free one nothing; and its place, in the lowest bits.
@@ -139,7 +138,7 @@ impl KeySet {
     /// Halves all ranks, once for each epoch that has passed.
     #[inline(always)]
     fn age(&mut self, epoch: u32) {
-        let halvings = at_most(epoch.wrapping_sub(self.epoch) as u64, 31) as u32;
+        let halvings = min(epoch.wrapping_sub(self.epoch) as u64, 31) as u32;
         let [a, b, c, d, e, f, g, h] = &mut self.ranks;
         *a >>= halvings;
         *b >>= halvings;
@@ -170,31 +169,15 @@ impl Entry {
     }
 }
 
-/// What belongs to an entry. `black_box`, so that the way to it does not begin at the lock.
+/// An element of an entry. `black_box` keeps the verifier's mask, and keeps the address from being computed from the lock's.
 #[inline(always)]
 fn at<T>(all: &mut [T; WAYS], slot: u64) -> &mut T {
     let all = core::hint::black_box(all);
-    let slot = core::hint::black_box(slot) & (WAYS as u64 - 1);
-    #[cfg(not(target_arch = "bpf"))]
-    return &mut all[slot as usize];
-    // The number is moved by the pointer, not the pointer by the number as a compiler would have it: without CAP_PERFMON
-    // the verifier of 6.12 forgets the bounds of a pointer that was moved when it is moved or taken up again.
-    #[cfg(target_arch = "bpf")]
-    #[expect(unsafe_code, reason = "there is no other way to say which register is added to which")]
-    {
-        let mut place = slot * size_of::<T>() as u64;
-        let all = all.as_mut_ptr();
-        // SAFETY: an addition.
-        unsafe {
-            core::arch::asm!("{0} += {1}", inout(reg) place, in(reg) all, options(pure, nomem, nostack))
-        };
-        // SAFETY: the address of `all[slot]`, which is borrowed as `all` was.
-        unsafe { &mut *(place as *mut T) }
-    }
+    &mut all[core::hint::black_box(slot) as usize & (WAYS - 1)]
 }
 
-// What follows hides its bits from the compiler, which would make branches of them. They are bits, not masks: verifiers
-// of late follow `-1 & constant` and `0 & constant` apart.
+// `black_box` keeps the compiler from turning these bits into branches. They are bits and not masks, because newer
+// verifiers follow `-1 & constant` and `0 & constant` separately.
 
 /// 1 if both are the same, else 0.
 #[inline(always)]
@@ -212,7 +195,7 @@ fn is_not_zero(number: u64) -> u64 {
 
 /// The lesser of two numbers below 2^63.
 #[inline(always)]
-fn at_most(number: u64, limit: u64) -> u64 {
+fn min(number: u64, limit: u64) -> u64 {
     let over = number.wrapping_sub(limit);
     limit.wrapping_add(over.wrapping_mul(is_negative(over)))
 }

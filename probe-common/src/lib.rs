@@ -5,11 +5,11 @@
 //! kernel's verifier cannot bound.
 //!
 //! A payload segment's way: [`endpoint`] says which shard it is for, [`stream`] whether its bytes come in order,
-//! [`scan`] feeds them to [`head`], which counts complete request heads and picks out the [`key`], unless the segment is
-//! [`ordinary`]; [`requests`], [`keys`], [`traffic`], [`latency`] and [`connections`] are what the probe reads.
+//! [`segment`] feeds them to [`head`], which counts complete request heads and extracts the [`key`]; its fast path
+//! recognises a repeated request without parsing. The probe reads [`requests`], [`keys`], [`traffic`], [`latency`] and
+//! [`connections`].
 
 #![no_std]
-#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod connections;
 pub mod endpoint;
@@ -17,11 +17,10 @@ pub mod head;
 pub mod key;
 pub mod keys;
 pub mod latency;
-pub mod ordinary;
 pub mod pinned;
 pub mod ports;
 pub mod requests;
-pub mod scan;
+pub mod segment;
 pub mod socket;
 pub mod stream;
 pub mod traffic;
@@ -33,7 +32,7 @@ pub const MAX_SHARDS: u32 = 64;
 pub const MAX_ENDPOINTS: u32 = 256;
 
 /// Version of every type in this crate that crosses the kernel boundary. Raise it with each change to one of them.
-pub const LAYOUT: u32 = 9;
+pub const LAYOUT: u32 = 10;
 
 /// Bytes that stand in the kernel object as `LAYOUT_MARK`, so that the probe refuses an object of another layout.
 pub const LAYOUT_MARK: [u8; 20] = layout_mark(LAYOUT);

@@ -93,14 +93,12 @@ pub struct Requests {
     pub set: u64,
     /// All other complete heads.
     pub control: u64,
-    /// Segments that brought nothing new: retransmissions.
-    pub repeats: u64,
+    /// Segments without a new byte: retransmissions.
+    pub duplicate_segments: u64,
     /// Data requests whose client left (FIN, RST) before an answer: the shard may never have read them.
     pub aborted: u64,
     /// Segments with bytes that were not parsed, by [`Reason`].
     pub unparsed: [u64; REASONS],
-    /// The kernel program's own: the number of the last reason.
-    pub last_reason: u64,
 }
 
 impl Requests {
@@ -117,7 +115,7 @@ impl AddAssign<&Self> for Requests {
         self.get = self.get.wrapping_add(other.get);
         self.set = self.set.wrapping_add(other.set);
         self.control = self.control.wrapping_add(other.control);
-        self.repeats = self.repeats.wrapping_add(other.repeats);
+        self.duplicate_segments = self.duplicate_segments.wrapping_add(other.duplicate_segments);
         self.aborted = self.aborted.wrapping_add(other.aborted);
         for (mine, theirs) in self.unparsed.iter_mut().zip(other.unparsed) {
             *mine = mine.wrapping_add(theirs);

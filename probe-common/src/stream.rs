@@ -5,13 +5,12 @@
 //! by it prove to be body, nothing is lost, otherwise the connection is lost until a segment begins with a method
 //! right after an answer.
 
-use crate::{head::Head, requests::Reason, scan::Scan};
+use crate::{head::Head, requests::Reason, segment::SegmentReader};
 
 /// State of one connection, in the socket's own storage: it goes when the socket goes. All zeros is a new one.
 ///
-/// On loopback one CPU brings the requests and another one takes the answers away, and a line of memory that one of them
-/// has written is waited for by the other: so what is touched on the way out stands first, in one line
-/// ([`Socket`](crate::socket::Socket) sees to it).
+/// On loopback one CPU handles the requests and another one the answers. The fields that egress touches come first, in one
+/// cache line, to avoid false sharing ([`Socket`](crate::socket::Socket) checks it).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stream {
@@ -20,11 +19,9 @@ pub struct Stream {
     pub busy: u64,
     /// When the data request that is being timed came, in nanoseconds of the kernel's monotonic clock; 0 when none is.
     /// Written by the ingress program, taken by the egress program.
-    pub asked_at: u64,
+    pub request_started: u64,
     /// 1 once an answer's bytes went out after the last bytes that came in. Written by the egress program.
     pub answered: u32,
-    /// The egress program's own: the latency bucket last counted in.
-    pub bucket: u8,
     /// One of `PHASE_*`.
     phase: u8,
     /// While lost: the [`Reason`]'s number.
@@ -43,7 +40,7 @@ pub struct Stream {
     waiting: u8,
     /// 1 when parsing has begun in the middle of the connection, and no request been seen since.
     resumed: u8,
-    padding: [u8; 6],
+    padding: [u8; 7],
     /// The parser's place in the byte stream.
     pub head: Head,
 }
@@ -62,8 +59,8 @@ const PHASE_REFUSED: u8 = 3;
 pub enum Admission {
     /// Parse it from this offset on.
     Parse(u32),
-    /// Nothing new in it.
-    Repeat,
+    /// No new byte in it.
+    Duplicate,
     /// It cannot be followed.
     Unparsed(Reason),
 }
@@ -130,7 +127,7 @@ impl Stream {
     pub fn admit(&mut self, sequence: u32, length: u32, begins_request: bool) -> Admission {
         let end = sequence.wrapping_add(length);
         if !after(end, self.next) {
-            return Admission::Repeat;
+            return Admission::Duplicate;
         }
         if self.phase == PHASE_FOLLOWED {
             if !after(sequence, self.next) {
@@ -155,18 +152,18 @@ impl Stream {
         Admission::Unparsed(Reason::from_number(self.reason))
     }
 
-    /// Takes the outcome of a scan over a segment that was admitted and that ends at `end` (its sequence number plus
+    /// Takes the result of reading a segment that was admitted and that ends at `end` (its sequence number plus
     /// its length). Returns why bytes of it were not parsed, if some were not.
     #[inline(always)]
-    pub fn finish(&mut self, scan: &Scan, end: u32) -> Option<Reason> {
+    pub fn finish(&mut self, reader: &SegmentReader, end: u32) -> Option<Reason> {
         self.next = end;
         if self.answered != 0 {
             self.unanswered = 0;
             self.answered = 0;
         }
-        self.unanswered = self.unanswered.wrapping_add(scan.tally.get).wrapping_add(scan.tally.set);
+        self.unanswered = self.unanswered.wrapping_add(reader.tally.get).wrapping_add(reader.tally.set);
         if let Some(reason) = self.head.stopped() {
-            let rest = scan.at < scan.end;
+            let rest = reader.at < reader.end;
             let whole = self.whole != 0;
             self.lose(reason);
             // A connection joined in the middle may have been joined at a wrong place.
@@ -176,7 +173,7 @@ impl Stream {
             let mends = !matches!(reason, Reason::Malformed | Reason::Target);
             return if mends && !rest { None } else { Some(reason) };
         }
-        if !scan.is_done() {
+        if !reader.is_done() {
             self.lose(Reason::Budget);
             return Some(Reason::Budget);
         }
@@ -190,8 +187,8 @@ impl Stream {
     /// Only the oldest unanswered one is. Of a pipeline that is the first; and behind a pipeline none, as nothing tells
     /// the last of its answers from the first.
     #[inline(always)]
-    pub fn is_timed(&mut self, scan: &Scan) -> bool {
-        let (data, control) = (scan.tally.get | scan.tally.set, scan.tally.control);
+    pub fn is_timed(&mut self, reader: &SegmentReader) -> bool {
+        let (data, control) = (reader.tally.get | reader.tally.set, reader.tally.control);
         if self.answered != 0 && self.waiting < SEVERAL {
             self.waiting = 0;
         }
@@ -199,7 +196,7 @@ impl Stream {
             return false;
         }
         let oldest = self.waiting == 0 && self.resumed == 0;
-        let several = scan.tally.get.wrapping_add(scan.tally.set).wrapping_add(control) > 1;
+        let several = reader.tally.get.wrapping_add(reader.tally.set).wrapping_add(control) > 1;
         self.resumed = 0;
         self.waiting = if self.waiting == 0 && !several { 1 } else { SEVERAL };
         // With control requests in the same segment it is not known which came first.

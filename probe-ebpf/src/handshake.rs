@@ -1,8 +1,8 @@
 //! Requests that come with, or before, the last packet of their connection's handshake.
 //!
-//! The kernel hands such a packet to the listening socket, so that there is no connection to count for yet; and whether
-//! there will be one is not known: the listener may be full. If there is, it is made from this very packet, on this CPU,
-//! before any other: so what was read is held here until `sock_ops` hears of the new connection.
+//! The kernel passes such a packet to the listening socket. There is no connection yet to count it for, and whether
+//! there will be one is not known: the listener may be full. If there is, the kernel makes it from this very packet, on
+//! this CPU, before any other packet. So the result is held here until `sock_ops` reports the new connection.
 
 use aya_ebpf::{
     helpers::generated::bpf_ktime_get_ns,
@@ -18,15 +18,15 @@ use probe_common::{
 };
 
 use crate::{
-    array,
-    connections::remote,
+    endpoint_key::EndpointKey,
     keys,
     packet::{End, Packet},
-    requests::{self, REQUESTS},
-    shard::Words,
+    parser::parse_segment,
+    request_counters::{add_requests, add_unparsed, counters},
+    sock_ops::remote,
 };
 
-/// 1 once `socket_events` is attached: without it nobody would take what is held.
+/// 1 once `socket_events` is attached, which takes what is held.
 #[map]
 static ADOPTS: Array<u32> = Array::with_max_entries(1, 0);
 
@@ -37,8 +37,8 @@ static HELD: PerCpuArray<Held> = PerCpuArray::with_max_entries(1, 0);
 #[repr(C)]
 struct Held {
     stream: Stream,
-    client: Words,
-    server: Words,
+    client: EndpointKey,
+    server: EndpointKey,
     tally: Tally,
     /// Sequence number of the packet's first payload byte.
     sequence: u32,
@@ -61,14 +61,10 @@ const AHEAD_MOST: u32 = 1 << 20;
 
 /// Reads a packet's payload and holds the outcome.
 #[inline(always)]
-pub fn hold<const STEPS_A_CALL: u32>(
-    context: &SkBuffContext,
-    shard: u32,
-    packet: &Packet,
-) -> Result<(), Reason> {
+pub fn hold(context: &SkBuffContext, shard: u32, packet: &Packet) -> Result<(), Reason> {
     // SAFETY: written by user space only, as a whole.
-    let adopts = array::value(&ADOPTS, 0).is_some_and(|adopts| unsafe { *adopts } != 0);
-    let held = array::value(&HELD, 0).filter(|_| adopts).ok_or(Reason::Handshake)?;
+    let adopts = ADOPTS.get_ptr(0).is_some_and(|adopts| unsafe { *adopts } != 0);
+    let held = HELD.get_ptr_mut(0).filter(|_| adopts).ok_or(Reason::Handshake)?;
     // SAFETY: the map's value for this CPU. Ingress and the `sock_ops` call that follows it run in one softirq.
     let held = unsafe { &mut *held };
     held.kind = NOTHING;
@@ -78,16 +74,10 @@ pub fn hold<const STEPS_A_CALL: u32>(
     held.length = packet.payload_length;
     zero(&mut held.stream);
     held.stream.open(Some(packet.sequence), packet.sequence);
-    // From the first byte on; hidden from the compiler, which would make a call of the zeros in a row.
+    // From the first byte on. `black_box`, because the compiler would make a call of several zeros in a row.
     let skip = core::hint::black_box(0);
-    let (tally, outcome) = requests::parse::<STEPS_A_CALL, false>(
-        context,
-        shard,
-        keys::NO_SHARD,
-        packet,
-        skip,
-        &mut held.stream,
-    );
+    let (tally, outcome) =
+        parse_segment::<false>(context, shard, keys::NO_SHARD, packet, skip, &mut held.stream);
     held.tally = tally;
     held.unparsed = outcome.err().map_or(0, |reason| 1 + reason as u32);
     let heads = tally.get.wrapping_add(tally.set).wrapping_add(tally.control);
@@ -101,13 +91,13 @@ pub fn hold<const STEPS_A_CALL: u32>(
 
 /// A connection to a shard has been set up: if what is held is its, it is counted now.
 #[inline(always)]
-pub fn adopt(context: &SockOpsContext, socket: *mut Socket, shard: u32, server: &Words) -> Option<()> {
-    let held = array::value(&HELD, 0)?;
+pub fn count_held(context: &SockOpsContext, socket: *mut Socket, shard: u32, server: &EndpointKey) -> Option<()> {
+    let held = HELD.get_ptr_mut(0)?;
     // SAFETY: as in `hold`.
     let held = unsafe { &mut *held };
     let kind = held.kind;
     held.kind = NOTHING;
-    if kind == NOTHING || !held.server.are(server) || !held.client.are(&Words::of(remote(context))) {
+    if kind == NOTHING || !held.server.equals(server) || !held.client.equals(&EndpointKey::of(remote(context))) {
         return None;
     }
     // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
@@ -116,9 +106,8 @@ pub fn adopt(context: &SockOpsContext, socket: *mut Socket, shard: u32, server: 
     if ahead > AHEAD_MOST {
         return None;
     }
-    let counters = array::value(&REQUESTS, shard)?;
-    // SAFETY: the map's value for this CPU; this call comes in softirq, as ingress does.
-    let counters = unsafe { &mut *counters };
+    // This call comes in softirq, as ingress does.
+    let counters = counters(shard)?;
     // SAFETY: the new socket's storage: nobody else has it yet.
     let stream = unsafe { &mut (*socket).stream };
     if kind == SEVERAL {
@@ -127,20 +116,20 @@ pub fn adopt(context: &SockOpsContext, socket: *mut Socket, shard: u32, server: 
     }
     if ahead == 0 {
         copy(&held.stream, stream);
-        requests::credit(counters, held.tally);
+        add_requests(counters, held.tally);
         if held.tally.get > 0 {
             // SAFETY: the helper takes nothing.
-            keys::read(shard, unsafe { bpf_ktime_get_ns() }, &held.stream.head.key);
+            keys::count_read(shard, unsafe { bpf_ktime_get_ns() }, &held.stream.head.key);
         }
         if held.unparsed > 0 {
-            requests::count_unparsed(counters, Reason::from_number((held.unparsed - 1) as u8));
+            add_unparsed(counters, Reason::from_number((held.unparsed - 1) as u8));
         }
         return Some(());
     }
     // Bytes before these are missing: they were read from a wrong place on.
     stream.open(Some(first), first);
     if let Admission::Unparsed(reason) = stream.admit(held.sequence, held.length, false) {
-        requests::count_unparsed(counters, reason);
+        add_unparsed(counters, reason);
     }
     Some(())
 }
@@ -148,8 +137,7 @@ pub fn adopt(context: &SockOpsContext, socket: *mut Socket, shard: u32, server: 
 const STREAM_WORDS: usize = size_of::<Stream>() / 8;
 const _: () = assert!(size_of::<Stream>().is_multiple_of(8));
 
-/// Makes a stream new. Word by word, as an assignment would be a call with a loop over bytes, which the verifier refuses
-/// to processes without CAP_PERFMON.
+/// Resets a stream, word by word: an assignment would be a call with a loop over bytes.
 #[inline(always)]
 fn zero(stream: &mut Stream) {
     let words = core::ptr::from_mut(stream).cast::<u64>();

@@ -14,8 +14,6 @@ use probe_common::{
     keys::{EPOCH_SHIFT, KeySet, SETS, set_of},
 };
 
-use crate::array;
-
 /// The loader makes it smaller: room for as many shards as there are.
 #[btf_map]
 static KEYS: Array<KeySet, { (MAX_SHARDS * SETS) as usize }> = Array::new();
@@ -25,7 +23,7 @@ pub const NO_SHARD: u32 = u32::MAX;
 
 /// Counts a read at a moment of the kernel's monotonic clock.
 #[inline(always)]
-pub fn read(shard: u32, now: u64, key: &KeyText) {
+pub fn count_read(shard: u32, now: u64, key: &KeyText) {
     // SAFETY: a reference is a pointer that is not null.
     unsafe { count_key(shard, (now >> EPOCH_SHIFT) as u32, key) };
 }
@@ -40,7 +38,7 @@ pub fn read(shard: u32, now: u64, key: &KeyText) {
 pub unsafe extern "C" fn count_key(shard: u32, epoch: u32, key: *const KeyText) -> u64 {
     // SAFETY: the caller's promise.
     let Some(key) = (unsafe { key.as_ref() }) else { return 0 };
-    let Some(set) = array::value(&KEYS, set_of(shard, key.hash)) else { return 0 };
+    let Some(set) = KEYS.get_ptr_mut(set_of(shard, key.hash)) else { return 0 };
     // The lock's instruction would wait for its line, and what follows for it: all lines are asked for before it.
     // SAFETY: words of the map's value; what they are does not matter.
     unsafe {

@@ -12,47 +12,47 @@ use probe_common::{
     stream::Stream,
 };
 
-use crate::{array, atomic};
+use crate::atomic;
 
 #[map]
 static LATENCY: PerCpuArray<Latency> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
 
-/// The request that is to be timed has come.
+/// Starts the clock: the request to be timed has arrived.
 #[inline(always)]
-pub fn asked(stream: &mut Stream, came_at: u64) {
+pub fn start(stream: &mut Stream, came_at: u64) {
     // SAFETY: an aligned word of the socket's storage; egress takes it by an exchange.
-    unsafe { (&raw mut stream.asked_at).write_volatile(came_at) };
+    unsafe { (&raw mut stream.request_started).write_volatile(came_at) };
 }
 
-/// Bytes of an answer go out.
+/// Stops the clock: the first bytes of an answer leave.
 ///
 /// # Safety
 ///
 /// `stream` is a socket's storage.
 #[inline(always)]
-pub unsafe fn answered(context: &SkBuffContext, shard: u32, stream: *mut Stream) {
+pub unsafe fn stop(context: &SkBuffContext, shard: u32, stream: *mut Stream) {
     // SAFETY: the caller's promise.
-    let asked_at = unsafe { &raw mut (*stream).asked_at };
+    let request_started = unsafe { &raw mut (*stream).request_started };
     // SAFETY: an aligned word of that storage.
-    if unsafe { asked_at.read_volatile() } == 0 {
+    if unsafe { request_started.read_volatile() } == 0 {
         return;
     }
     // By an exchange, as two CPUs may send for one socket: one of them counts.
     // SAFETY: as above.
-    let asked = unsafe { atomic::exchange(asked_at, 0) };
-    if asked == 0 {
+    let started = unsafe { atomic::exchange(request_started, 0) };
+    if started == 0 {
         return;
     }
-    let took = leaves(context).saturating_sub(asked);
-    let Some(latency) = array::value(&LATENCY, shard) else { return };
-    // SAFETY: in that storage; only who has won the exchange gets here, so nobody else writes it meanwhile.
-    unsafe { count(latency, &raw mut (*stream).bucket, took) };
+    let took = departure_time(context).saturating_sub(started);
+    let Some(latency) = LATENCY.get_ptr_mut(shard) else { return };
+    // SAFETY: the map's value for this CPU.
+    unsafe { count(latency, took) };
 }
 
-/// When a segment leaves, in nanoseconds of the kernel's monotonic clock: TCP has just read that clock for it (since 4.20),
-/// and reading it again would take longer than looking a shard up.
+/// When a segment leaves, in nanoseconds of the kernel's monotonic clock. TCP has just read that clock for the segment
+/// (since 4.20); reading it again would take longer than a shard look-up.
 #[inline(always)]
-fn leaves(context: &SkBuffContext) -> u64 {
+fn departure_time(context: &SkBuffContext) -> u64 {
     // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
     match unsafe { (*context.skb.skb).tstamp } {
         // TCP did not make it: a test did.
@@ -66,18 +66,13 @@ fn leaves(context: &SkBuffContext) -> u64 {
 ///
 /// # Safety
 ///
-/// `latency` is a map's value for this CPU, `scratch` in a map's value that nobody else writes meanwhile.
+/// `latency` is a map's value for this CPU.
 #[inline(always)]
-pub unsafe fn count(latency: *mut Latency, scratch: *mut u8, took: u64) {
-    // By way of memory, as an index the verifier knows on one path and not on another is refused to processes without
-    // CAP_PERFMON. As a byte it is below `SLOTS`.
-    // SAFETY: the caller's promise.
-    let bucket = unsafe {
-        scratch.write_volatile(latency::bucket(took) as u8);
-        usize::from(scratch.read_volatile())
-    };
+pub unsafe fn count(latency: *mut Latency, took: u64) {
+    // As a byte it is below `SLOTS`, which the verifier can see.
+    let bucket = usize::from(latency::bucket(took) as u8);
     const { assert!(SLOTS > u8::MAX as usize) };
-    // SAFETY: fields of the map's value for this CPU; atomic, as softirq may cut in on process context.
+    // SAFETY: fields of the map's value for this CPU; atomic, because softirq may interrupt process context.
     unsafe {
         let first = (&raw mut (*latency).buckets).cast::<u64>();
         atomic::add(first.add(bucket), 1);

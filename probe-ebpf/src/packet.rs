@@ -1,12 +1,12 @@
 //! A TCP packet's headers. IPv6 extension headers are not followed: such packets are not seen as TCP.
 //!
-//! Usual headers are read where they lie: a helper's call takes longer than all that is done for a packet of another
-//! port. They are read by halves of words, as an IP header's address is even, and no more is known of it.
+//! Headers without options are read by direct packet access: a helper call takes longer than all work for a packet of
+//! another port. They are read in units of 16 bits, because the IP header is aligned to no more.
 
 use aya_ebpf::programs::SkBuffContext;
 use probe_common::endpoint::Endpoint;
 
-use crate::{ports, shard::Words};
+use crate::{endpoint_key::EndpointKey, ports};
 
 const PROTOCOL_TCP: u8 = 6;
 const FLAG_FIN: u16 = 1;
@@ -17,9 +17,6 @@ const FLAG_RESET: u16 = 4;
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 const TCP_HEADER: usize = 20;
-
-/// A bit beside the length of an IP header: it is one of version 4.
-const IPV4: u64 = 1 << 32;
 
 /// The first byte of an IPv4 header without options.
 const PLAIN_IPV4: u8 = 0x45;
@@ -40,21 +37,22 @@ pub enum End {
 pub struct Packet {
     /// TCP sequence number of the first payload byte.
     pub sequence: u32,
-    /// The TCP header's. A whole word, as without CAP_PERFMON the verifier of 6.1 takes no second byte on the stack beside
-    /// another one.
-    flags: u64,
+    /// The TCP header's data offset and flags.
+    flags: u16,
     /// Where the payload begins.
     pub payload_at: u32,
     /// Bytes of payload.
     pub payload_length: u32,
-    /// Bytes of the IP header, with [`IPV4`] for that version. A whole word for the same reason.
-    ip_header: u64,
+    /// Bytes of the IP header.
+    ip_header: u32,
+    /// Its version; otherwise IPv6.
+    is_ipv4: bool,
 }
 
 impl Packet {
     /// Reads the headers; `None` for anything but TCP, and for ports no shard has.
     #[inline(always)]
-    pub fn read(context: &SkBuffContext, end: End) -> Option<Self> {
+    pub fn parse(context: &SkBuffContext, end: End) -> Option<Self> {
         if let Some(header) = Header::<{ IPV4_HEADER + TCP_HEADER }>::of(context)
             && header.byte(0) == PLAIN_IPV4
         {
@@ -109,32 +107,33 @@ impl Packet {
         Some(Self {
             // A SYN, which may carry payload (TCP Fast Open), takes a number of its own.
             sequence: sequence.wrapping_add(u32::from((flags / FLAG_SYN) & 1)),
-            flags: u64::from(flags),
+            flags,
             payload_at,
             payload_length,
-            ip_header: ip_header as u64 | if is_ipv4 { IPV4 } else { 0 },
+            ip_header: ip_header as u32,
+            is_ipv4,
         })
     }
 
     /// Whether its sender has nothing more to say (FIN, RST).
     #[inline(always)]
     pub const fn is_last(&self) -> bool {
-        self.flags & (FLAG_FIN | FLAG_RESET) as u64 != 0
+        self.flags & (FLAG_FIN | FLAG_RESET) != 0
     }
 
     /// Whether its sender breaks the connection off (RST).
     #[inline(always)]
     pub const fn is_reset(&self) -> bool {
-        self.flags & FLAG_RESET as u64 != 0
+        self.flags & FLAG_RESET != 0
     }
 
     /// Address and port of an end.
     #[inline(always)]
-    pub fn at(&self, context: &SkBuffContext, end: End) -> Option<Words> {
+    pub fn at(&self, context: &SkBuffContext, end: End) -> Option<EndpointKey> {
         let second = end == End::Destination;
-        let ip_header = (self.ip_header & !IPV4) as usize;
+        let ip_header = self.ip_header as usize;
         let port = u16::from_be(context.load(ip_header + port_at(end)).ok()?);
-        Some(Words::of(if self.ip_header & IPV4 != 0 {
+        Some(EndpointKey::of(if self.is_ipv4 {
             Endpoint::v4(context.load(if second { 16 } else { 12 }).ok()?, port)
         } else {
             Endpoint::v6(context.load(if second { 24 } else { 8 }).ok()?, port)

@@ -1,33 +1,33 @@
-//! Signal `connections`, round trips: from a segment of the shard's to its acknowledgement, as TCP measures them.
+//! Signal `connections`, round trips: from a shard's segment to its acknowledgement, as TCP measures them.
 //!
-//! Hook: `sock_ops`, asked for by a flag of each connection, and only if the probe was told to. Unit: nanoseconds, by
+//! Hook: `sock_ops`, enabled by a flag of each connection, only with `RTT=on`. Unit: nanoseconds, by
 //! bucket; TCP measures microseconds. Cannot see: more than one of each flight; connections older than the probe.
-//! Minimum kernel: 5.3; before 6.10 the kernel tells the smoothed round trip alone.
+//! Minimum kernel: 5.3; before 6.10 the kernel reports only the smoothed round trip.
 
 use aya_ebpf::{
     Global, bindings::BPF_SOCK_OPS_RTT_CB_FLAG, macros::map, maps::PerCpuArray, programs::SockOpsContext,
 };
-use probe_common::{MAX_SHARDS, connections::Mark, latency::Latency};
+use probe_common::{MAX_SHARDS, latency::Latency};
 
-use crate::{connections::argument, latency};
+use crate::{latency, sock_ops::argument};
 
 #[map]
 static RTT: PerCpuArray<Latency> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
 
-/// Set by the loader: whether round trips are wanted.
+/// Set by the loader: whether round trips are measured.
 #[unsafe(no_mangle)]
 static RTT_WANTED: Global<u8> = Global::new(0);
 
-/// The flag that asks for the calls, if they are wanted.
+/// The flag that enables the calls, if they are wanted.
 #[inline(always)]
 pub fn flag() -> u32 {
     if RTT_WANTED.load() == 0 { 0 } else { BPF_SOCK_OPS_RTT_CB_FLAG }
 }
 
-/// TCP has measured a round trip of a marked socket.
+/// Counts a round trip that TCP has measured at a marked socket.
 #[inline(always)]
-pub fn measured(context: &SockOpsContext, shard: u32, mark: *mut Mark) -> Option<()> {
-    // Another probe may have asked for the call.
+pub fn count_sample(context: &SockOpsContext, shard: u32) -> Option<()> {
+    // Another probe may have enabled the call.
     if RTT_WANTED.load() == 0 {
         return None;
     }
@@ -44,7 +44,7 @@ pub fn measured(context: &SockOpsContext, shard: u32, mark: *mut Mark) -> Option
         eighths / 8
     };
     let latency = RTT.get_ptr_mut(shard)?;
-    // SAFETY: the map's value for this CPU; the mark is the socket's, whose lock the caller holds.
-    unsafe { latency::count(latency, &raw mut (*mark).bucket, u64::from(microseconds) * 1_000) };
+    // SAFETY: the map's value for this CPU.
+    unsafe { latency::count(latency, u64::from(microseconds) * 1_000) };
     Some(())
 }

@@ -14,25 +14,26 @@ use probe_common::{
 };
 
 use crate::{
-    array, atomic,
+    atomic,
+    endpoint_key::EndpointKey,
     packet::{End, Packet},
 };
 
 #[map]
 static SHARDS: HashMap<Endpoint, u32> = HashMap::with_max_entries(MAX_ENDPOINTS, 0);
 
-/// How often user space has changed [`SHARDS`]: what was found before is looked for again.
+/// How often user space has changed [`SHARDS`]. Each change invalidates the shards cached in sockets.
 #[map]
 static CHANGES: Array<u32> = Array::with_max_entries(1, 0);
 
-/// The number of the shard that listens there, if one does.
+/// The number of the shard that listens at this endpoint, if any.
 #[inline(always)]
-pub fn find(key: &Words) -> Option<u32> {
+pub fn find(key: &EndpointKey) -> Option<u32> {
     // SAFETY: entries are replaced by user space only, as a whole; a stale number is still a number.
     SHARDS.get_ptr(key.endpoint()).map(|shard| unsafe { *shard })
 }
 
-/// The shard at an end of a packet, whose socket at that end has this storage. What is found is kept there.
+/// The shard at one end of a packet. `storage` belongs to the socket at that end, and caches the result.
 #[inline(always)]
 pub fn of_packet(
     context: &SkBuffContext,
@@ -41,9 +42,9 @@ pub fn of_packet(
     storage: Option<NonNull<Socket>>,
 ) -> Option<u32> {
     let Some(storage) = storage else { return find(&packet.at(context, end)?) };
-    // Before the look into `SHARDS`: user space moves it after a change there, so that what was found too early is void.
+    // Read before `SHARDS`: user space raises it after a change there, which invalidates a result that came too early.
     // SAFETY: a number that user space replaces as a whole.
-    let changes = unsafe { array::value(&CHANGES, 0)?.read_volatile() };
+    let changes = unsafe { CHANGES.get_ptr(0)?.read_volatile() };
     // SAFETY: a word of a socket's storage, which says itself how long it holds.
     let owner = unsafe { &raw mut (*storage.as_ptr()).owner };
     // SAFETY: the same.
@@ -57,43 +58,4 @@ pub fn of_packet(
     // SAFETY: the same.
     unsafe { owner.write_volatile(Owner::found(shard, changes)) };
     Some(shard)
-}
-
-/// An endpoint in whole words: without `CAP_PERFMON` the verifier of 6.1 refuses a map key that was put on the stack
-/// byte by byte.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Words([u64; 3]);
-
-impl Words {
-    /// The words of an endpoint.
-    #[inline(always)]
-    pub fn of(endpoint: Endpoint) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = endpoint.address;
-        let words = [
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-            // The kernel programs are little-endian: the port comes first, then the padding.
-            u64::from(endpoint.port),
-        ];
-        let mut key = Self([0; 3]);
-        for (place, word) in key.0.iter_mut().zip(words) {
-            // SAFETY: a live `u64`; volatile, so that the compiler does not go back to bytes.
-            unsafe { core::ptr::write_volatile(place, word) };
-        }
-        key
-    }
-
-    /// Whether both are one endpoint.
-    #[inline(always)]
-    pub fn are(&self, other: &Self) -> bool {
-        let ([a, b, c], [x, y, z]) = (self.0, other.0);
-        (a ^ x) | (b ^ y) | (c ^ z) == 0
-    }
-
-    #[inline(always)]
-    fn endpoint(&self) -> &Endpoint {
-        // SAFETY: `Endpoint` is 20 bytes of integers, any value of which is one; the words are 24, and aligned to more.
-        unsafe { &*self.0.as_ptr().cast::<Endpoint>() }
-    }
 }

@@ -9,15 +9,15 @@ use probe_common::{
     traffic::{Flow, Traffic},
 };
 
-use crate::{array, atomic, packet::Packet};
+use crate::{atomic, packet::Packet};
 
 #[map]
 static TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
 
 /// Counts a packet towards a shard.
 #[inline(always)]
-pub fn received(context: &SkBuffContext, shard: u32, packet: &Packet) {
-    let Some(traffic) = array::value(&TRAFFIC, shard) else { return };
+pub fn count_received(context: &SkBuffContext, shard: u32, packet: &Packet) {
+    let Some(traffic) = TRAFFIC.get_ptr_mut(shard) else { return };
     // SAFETY: the map's value for this CPU. Ingress runs in softirq, where nothing else on this CPU gets at it.
     let flow = unsafe { &mut (*traffic).receive };
     flow.payload_bytes += u64::from(packet.payload_length);
@@ -27,8 +27,8 @@ pub fn received(context: &SkBuffContext, shard: u32, packet: &Packet) {
 
 /// Counts a packet from a shard.
 #[inline(always)]
-pub fn sent(context: &SkBuffContext, shard: u32, packet: &Packet) {
-    let Some(traffic) = array::value(&TRAFFIC, shard) else { return };
+pub fn count_sent(context: &SkBuffContext, shard: u32, packet: &Packet) {
+    let Some(traffic) = TRAFFIC.get_ptr_mut(shard) else { return };
     // SAFETY: a field of the map's value for this CPU.
     let flow: *mut Flow = unsafe { &raw mut (*traffic).transmit };
     // SAFETY: counters of that value. Egress runs in process context too, where softirq or another task may cut in:

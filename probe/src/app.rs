@@ -72,6 +72,7 @@ impl Config {
 
     fn attach(&self) -> Result<Attachment, ProbeError> {
         let object = object::embedded()?;
+        privileges::sufficient(privileges::of_this_process()?.effective)?;
         let cgroup = preflight::cgroup(self.cgroup.as_deref())?;
         let (mut ebpf, set) = self.load(object, &cgroup)?;
         let kernel_log = if self.switches.kernel_log { Some(KernelLog::take(&mut ebpf)?) } else { None };

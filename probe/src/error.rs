@@ -6,7 +6,7 @@ use crate::kernel::object::ObjectError;
 use crate::kernel::pin::BeginError;
 use crate::kernel::pin::folder::PinError;
 use crate::kernel::preflight::CgroupError;
-use crate::kernel::privileges::PrivilegeError;
+use crate::kernel::privileges::{MissingCapabilities, PrivilegeError};
 
 /// A start that failed; exit code 1.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,9 @@ pub enum ProbeError {
     /// There is nothing to attach them to.
     #[error("cgroup v2: {0}")]
     Cgroup(#[from] CgroupError),
+    /// The programs cannot be loaded and attached without them.
+    #[error(transparent)]
+    Capabilities(#[from] MissingCapabilities),
     /// The privileges are still there.
     #[error("{0}: the probe does not run with more privileges than it needs")]
     Privileges(#[from] PrivilegeError),

@@ -59,7 +59,7 @@ impl Lost {
 pub struct ProbeMetrics {
     requests: IntCounterVec,
     control_requests: IntCounterVec,
-    repeats: IntCounterVec,
+    duplicate_segments: IntCounterVec,
     aborted: IntCounterVec,
     unparsed: IntCounterVec,
     payload_bytes: IntCounterVec,
@@ -106,7 +106,7 @@ impl ProbeMetrics {
                 "Other requests whose head reached the shard's socket, the probe's own /stats among them.",
                 shard,
             )?,
-            repeats: metrics.counters(
+            duplicate_segments: metrics.counters(
                 "kernel_shard_repeated_segments_total",
                 "Segments towards the shard that brought nothing new: retransmissions.",
                 shard,
@@ -196,7 +196,7 @@ impl ProbeMetrics {
         raise(&self.requests, &[&id, "get"], requests.get);
         raise(&self.requests, &[&id, "set"], requests.set);
         raise(&self.control_requests, &[&id], requests.control);
-        raise(&self.repeats, &[&id], requests.repeats);
+        raise(&self.duplicate_segments, &[&id], requests.duplicate_segments);
         raise(&self.aborted, &[&id], requests.aborted);
         for (reason, count) in Reason::ALL.iter().zip(requests.unparsed) {
             raise(&self.unparsed, &[&id, reason.name()], count);

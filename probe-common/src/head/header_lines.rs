@@ -1,6 +1,6 @@
 //! Header lines: skipped, but for those that say how long the body is, and whether the connection goes on.
 
-use super::word::{below, byte_at, equal, first, is_token, lower, not_letter, pattern, word};
+use super::swar::{below, byte_at, equal, first, is_token, lower, not_letter, pattern, word};
 use super::{
     COMPLETE, END_LF, HAS_LENGTH, HAS_TRANSFER_ENCODING, HEADER, Head, LENGTH_AFTER, LENGTH_BEFORE,
     LENGTH_DIGITS, LENGTH_LF, LINE_LF, MALFORMED, MAX_HEADERS, NAME, NAME_CONNECTION, NAME_ENCODING,

@@ -3,7 +3,7 @@
 //! As hyper reads them: parted by commas, blanks around tokens do not count, and a line with a byte beyond ASCII
 //! holds no token at all.
 
-use super::word::{lower, word};
+use super::swar::{lower, word};
 use super::{
     HAS_TRANSFER_ENCODING, HEADER, Head, IS_CHUNKED, LINE_LF, LIST, MALFORMED, SAYS_CLOSE, SAYS_KEEP_ALIVE,
 };

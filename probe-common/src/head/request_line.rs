@@ -1,6 +1,6 @@
 //! The request line: which kind of request it is, and whether it is one at all.
 
-use super::word::{byte_at, is_token, pattern, word};
+use super::swar::{byte_at, is_token, pattern, word};
 use super::{
     GET, HEADER, Head, IS_VERSION_1_0, KEY_FIRST, KIND_CONTROL, LINE_END, LINE_LF, MALFORMED, METHOD, POST,
     POST_END, START, START_LF, TARGET_FIRST,

@@ -2,7 +2,7 @@
 //!
 //! The sets are those of `http::uri::PathAndQuery`; that all of it is valid UTF-8 is asked by `httparse`.
 
-use super::word::{below, beyond_ascii, byte_at, equal, first};
+use super::swar::{below, beyond_ascii, byte_at, equal, first};
 use super::{
     CHARACTER, FRAGMENT, Head, KEY, KIND_GET, KIND_SET, MALFORMED, PATH, QUERY, TARGET_END, UNJUDGED, VERSION,
 };

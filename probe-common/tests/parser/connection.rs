@@ -3,7 +3,7 @@
 use probe_common::head::Tally;
 use probe_common::key::KeyText;
 use probe_common::requests::Reason;
-use probe_common::scan::Scan;
+use probe_common::segment::SegmentReader;
 use probe_common::stream::{Admission, Stream, begins_request};
 
 use crate::oracle;
@@ -13,11 +13,11 @@ pub(crate) const STEPS: u32 = 1 << 17;
 
 pub(crate) struct Connection {
     pub(crate) stream: Stream,
-    scan: Scan,
+    reader: SegmentReader,
     pub(crate) tally: Tally,
     /// Of each read.
     keys: Vec<KeyText>,
-    pub(crate) repeats: u32,
+    pub(crate) duplicates: u32,
     /// Requests that are timed.
     pub(crate) timed: u32,
     pub(crate) unparsed: Vec<Reason>,
@@ -43,15 +43,15 @@ impl Connection {
 
     fn empty(next: u32) -> Self {
         // Rubbish in the window: nothing may depend on what an earlier segment left there.
-        let mut scan = Scan::EMPTY;
-        scan.words.fill(0x0a0d_0a0d_2f54_4547);
+        let mut reader = SegmentReader::EMPTY;
+        reader.words.fill(0x0a0d_0a0d_2f54_4547);
         let (stream, tally) = (Stream::default(), Tally::default());
         Self {
             stream,
-            scan,
+            reader,
             tally,
             keys: Vec::new(),
-            repeats: 0,
+            duplicates: 0,
             timed: 0,
             unparsed: Vec::new(),
             next,
@@ -80,17 +80,17 @@ impl Connection {
         let begins = self.stream.wants_first_bytes()
             && payload.first_chunk().is_some_and(|bytes| begins_request(u32::from_le_bytes(*bytes)));
         match self.stream.admit(sequence, length, begins) {
-            Admission::Repeat => self.repeats += 1,
+            Admission::Duplicate => self.duplicates += 1,
             Admission::Unparsed(reason) => self.unparsed.push(reason),
             Admission::Parse(skip) => {
-                self.scan.begin(skip, length);
+                self.reader.begin(skip, length);
                 let keys = &mut self.keys;
-                self.scan.read(&mut self.stream.head, payload, self.steps, |key| keys.push(*key));
-                self.tally.get += self.scan.tally.get;
-                self.tally.set += self.scan.tally.set;
-                self.tally.control += self.scan.tally.control;
-                self.timed += u32::from(self.stream.is_timed(&self.scan));
-                self.unparsed.extend(self.stream.finish(&self.scan, sequence.wrapping_add(length)));
+                self.reader.read(&mut self.stream.head, payload, self.steps, |key| keys.push(*key));
+                self.tally.get += self.reader.tally.get;
+                self.tally.set += self.reader.tally.set;
+                self.tally.control += self.reader.tally.control;
+                self.timed += u32::from(self.stream.is_timed(&self.reader));
+                self.unparsed.extend(self.stream.finish(&self.reader, sequence.wrapping_add(length)));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The request parser against its specification.
 //!
-//! - `ordinary`: reads that are told at a glance are read as all others are
+//! - `fast_path`: the fast path gives the same result as the parser
 //! - `oracle`: what `httparse` and hyper's rules for bodies make of the same bytes
 //! - `cases`: heads and streams with the count each must give
 //! - `hyper_itself`: a server of hyper's over the same bytes
@@ -12,9 +12,9 @@
 
 mod cases;
 mod connection;
+mod fast_path;
 mod hyper_itself;
 mod oracle;
-mod ordinary;
 mod sequence;
 mod splits;
 mod timing;

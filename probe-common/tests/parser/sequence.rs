@@ -16,7 +16,7 @@ fn repeats_are_not_counted_again() {
         connection.segment(first, &GET[..5]);
         connection.append(GET);
         connection.segment(first, &GET.repeat(2));
-        assert_eq!((connection.tally.get, connection.repeats, connection.unparsed.len()), (2, 3, 0));
+        assert_eq!((connection.tally.get, connection.duplicates, connection.unparsed.len()), (2, 3, 0));
     }
 }
 
@@ -27,7 +27,7 @@ fn the_old_part_of_a_segment_is_skipped() {
         let mut connection = Connection::from_start(1);
         connection.append(GET);
         connection.segment(1 + from as u32, &two[from..]);
-        assert_eq!((connection.tally.get, connection.repeats), (2, 0), "from {from}");
+        assert_eq!((connection.tally.get, connection.duplicates), (2, 0), "from {from}");
     }
 }
 
@@ -44,7 +44,7 @@ fn a_gap_loses_the_connection_until_it_is_idle() {
     assert_eq!((connection.tally.get, &*connection.unparsed), (2, [Reason::Gap; 2].as_slice()));
     connection.answer();
     connection.segment(1 + 3 * LENGTH, GET);
-    assert_eq!((connection.tally.get, connection.repeats), (2, 1), "a repeat is no new request");
+    assert_eq!((connection.tally.get, connection.duplicates), (2, 1), "a repeat is no new request");
     connection.segment(1 + 4 * LENGTH, GET);
     assert_eq!(connection.tally.get, 3);
 }
@@ -83,7 +83,7 @@ fn two_separate_gaps_hide_nothing_that_comes_in_order() {
     connection.segment(101, GET);
     connection.segment(301, GET);
     connection.segment(1, GET);
-    assert_eq!((connection.tally.get, connection.repeats), (1, 0));
+    assert_eq!((connection.tally.get, connection.duplicates), (1, 0));
     assert_eq!(connection.unparsed, [Reason::Gap; 2]);
 }
 

@@ -15,8 +15,6 @@ use crate::signal::connections::ConnectionsMap;
 /// A program, its hook, and whether the probe is any use without it.
 struct Row {
     program: &'static str,
-    /// The program to take where the verifier refuses that one.
-    otherwise: Option<&'static str>,
     hook: &'static str,
     at: Hook,
     required: bool,
@@ -32,28 +30,19 @@ enum Hook {
 const TABLE: [Row; 4] = [
     Row {
         program: "ingress",
-        otherwise: Some("ingress_careful"),
         hook: "cgroup_skb/ingress",
         at: Hook::Packets(CgroupSkbAttachType::Ingress),
         required: true,
     },
     Row {
         program: "egress",
-        otherwise: None,
         hook: "cgroup_skb/egress",
         at: Hook::Packets(CgroupSkbAttachType::Egress),
         required: true,
     },
-    Row {
-        program: ConnectionsMap::PROGRAM,
-        otherwise: None,
-        hook: "sock_ops",
-        at: Hook::Sockets,
-        required: false,
-    },
+    Row { program: ConnectionsMap::PROGRAM, hook: "sock_ops", at: Hook::Sockets, required: false },
     Row {
         program: ConnectionsMap::PROGRAM_FOR_OLDER,
-        otherwise: None,
         hook: "cgroup/sock_release",
         at: Hook::Released,
         required: false,
@@ -112,13 +101,7 @@ pub fn attach(
     })?;
     let mut statuses = Vec::with_capacity(TABLE.len());
     for row in &TABLE {
-        let mut program = row.program;
-        let mut outcome = attach_one(ebpf, program, row, &cgroup, links);
-        if let (Err(ObjectError::Refused { .. }), Some(other)) = (&outcome, row.otherwise) {
-            program = other;
-            outcome = attach_one(ebpf, program, row, &cgroup, links);
-        }
-        let (why, reason) = match outcome {
+        let (why, reason) = match attach_one(ebpf, row, &cgroup, links) {
             Ok(()) => (None, "ok"),
             Err(error) if row.required => return Err(error),
             Err(error) => {
@@ -130,7 +113,7 @@ pub fn attach(
             }
         };
         statuses.push(ProgramStatus {
-            program,
+            program: row.program,
             hook: row.hook,
             required: row.required,
             attached: why.is_none(),
@@ -157,14 +140,8 @@ pub struct Rehearsal {
 pub fn rehearse(ebpf: &mut Ebpf) -> Result<Rehearsal, ObjectError> {
     let mut rehearsal = Rehearsal::default();
     for row in &TABLE {
-        let mut name = row.program;
-        let mut outcome = load_one(ebpf, name).map(drop);
-        if let (Err(ObjectError::Refused { .. }), Some(other)) = (&outcome, row.otherwise) {
-            name = other;
-            outcome = load_one(ebpf, name).map(drop);
-        }
-        match outcome {
-            Ok(()) => rehearsal.taken.push(name),
+        match load_one(ebpf, row.program) {
+            Ok(_) => rehearsal.taken.push(row.program),
             Err(error) if row.required => return Err(error),
             Err(error) => rehearsal.refused.push(error.to_string()),
         }
@@ -172,16 +149,10 @@ pub fn rehearse(ebpf: &mut Ebpf) -> Result<Rehearsal, ObjectError> {
     Ok(rehearsal)
 }
 
-fn attach_one(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    row: &Row,
-    cgroup: &File,
-    links: &mut Links<'_>,
-) -> Result<(), ObjectError> {
-    let program = load_one(ebpf, name)?;
+fn attach_one(ebpf: &mut Ebpf, row: &Row, cgroup: &File, links: &mut Links<'_>) -> Result<(), ObjectError> {
+    let program = load_one(ebpf, row.program)?;
     let attach = |program: &mut Program| {
-        link(program, row.at, cgroup).map_err(|error| ObjectError::of_program(name, error))
+        link(program, row.at, cgroup).map_err(|error| ObjectError::of_program(row.program, error))
     };
     match links {
         Links::Held(links) => links.push(attach(program)?),

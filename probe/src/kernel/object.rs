@@ -36,7 +36,7 @@ pub enum ObjectError {
     /// The kernel does not let this process load programs or make maps.
     #[error(
         "the kernel refuses eBPF to this process ({what}: {source}): run it as root, or give it the capabilities \
-         CAP_BPF and CAP_NET_ADMIN"
+         CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
     )]
     NotPermitted {
         /// Which step was refused.

@@ -6,7 +6,7 @@ use crate::config::Switches;
 use crate::kernel::attach::{self, Rehearsal};
 use crate::kernel::object::{self, ObjectError};
 use crate::kernel::pin::folder;
-use crate::kernel::privileges::{self, Capability};
+use crate::kernel::privileges;
 
 /// The oldest kernel with everything the programs use (`bpf_loop`).
 const OLDEST_KERNEL: (u32, u32) = (5, 17);
@@ -123,23 +123,11 @@ fn privileges_finding() -> Finding {
         Ok(status) => status.effective,
         Err(error) => return Finding::failed(what, error.to_string(), "mount /proc"),
     };
-    let missing: Vec<&str> = [Capability::Bpf, Capability::NetAdmin]
-        .into_iter()
-        // Before 5.8, and on container engines that do not know CAP_BPF, CAP_SYS_ADMIN stands for it.
-        .filter(|needed| {
-            !(needed.is_in(held) || *needed == Capability::Bpf && Capability::SysAdmin.is_in(held))
-        })
-        .map(Capability::name)
-        .collect();
-    if missing.is_empty() {
-        return Finding::passed(what, "CAP_BPF and CAP_NET_ADMIN");
+    match privileges::sufficient(held) {
+        Ok(()) => Finding::passed(what, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"),
+        // It says what to do.
+        Err(error) => Finding { what, passed: false, found: error.to_string(), remedy: None },
     }
-    Finding::failed(
-        what,
-        format!("this process lacks {}", missing.join(" and ")),
-        "run the probe as root (sudo), or give it the capabilities: \
-         sudo setcap cap_bpf,cap_net_admin,cap_perfmon=ep target/release/probe",
-    )
 }
 
 /// No cgroup v2 to attach to.

@@ -16,6 +16,8 @@ pub enum Capability {
     NetAdmin = 12,
     /// All of the others, before they were split off.
     SysAdmin = 21,
+    /// Loading programs that the verifier does not follow along mispredicted branches.
+    Perfmon = 38,
     /// Loading programs and making maps.
     Bpf = 39,
 }
@@ -27,6 +29,7 @@ impl Capability {
         match self {
             Self::NetAdmin => "CAP_NET_ADMIN",
             Self::SysAdmin => "CAP_SYS_ADMIN",
+            Self::Perfmon => "CAP_PERFMON",
             Self::Bpf => "CAP_BPF",
         }
     }
@@ -74,6 +77,39 @@ pub struct PrivilegeStatus {
     pub threads: usize,
     /// What is kept, and why.
     pub kept: Option<&'static str>,
+}
+
+/// What the probe needs in order to attach is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("this process lacks {}: {REMEDY}", listed(missing))]
+pub struct MissingCapabilities {
+    missing: Vec<&'static str>,
+}
+
+/// What to do without the capabilities.
+const REMEDY: &str = "run the probe as root (sudo), or give it the capabilities: \
+                      sudo setcap cap_bpf,cap_net_admin,cap_perfmon=ep target/release/probe";
+
+/// Whether a process with these effective capabilities can load and attach the programs.
+///
+/// # Errors
+/// Names the missing capabilities, and what to do.
+pub fn sufficient(effective: u64) -> Result<(), MissingCapabilities> {
+    let missing: Vec<_> = [Capability::Bpf, Capability::NetAdmin, Capability::Perfmon]
+        .into_iter()
+        .filter(|needed| !needed.is_in(effective))
+        // CAP_SYS_ADMIN includes both others. Container engines that do not know their names grant it instead.
+        .filter(|needed| *needed == Capability::NetAdmin || !Capability::SysAdmin.is_in(effective))
+        .map(Capability::name)
+        .collect();
+    if missing.is_empty() { Ok(()) } else { Err(MissingCapabilities { missing }) }
+}
+
+fn listed(names: &[&str]) -> String {
+    match names {
+        [all @ .., last] if !all.is_empty() => format!("{} and {last}", all.join(", ")),
+        _ => names.concat(),
+    }
 }
 
 /// The privileges could not be dropped or looked at.
@@ -212,6 +248,18 @@ mod tests {
         }
         assert!(!Capability::Bpf.is_in(0x20_1000));
         assert_eq!(parse("Name:\tprobe\n"), None);
+    }
+
+    #[test]
+    fn missing_capabilities_are_named() {
+        let set = |all: &[Capability]| all.iter().fold(0, |set, one| set | 1 << *one as u8);
+        let lacks = |all: &[Capability]| sufficient(set(all)).unwrap_err().to_string();
+        let (bpf, net_admin) = (Capability::Bpf, Capability::NetAdmin);
+        assert!(sufficient(set(&[bpf, net_admin, Capability::Perfmon])).is_ok());
+        assert!(sufficient(set(&[net_admin, Capability::SysAdmin])).is_ok());
+        assert!(lacks(&[bpf, net_admin]).starts_with("this process lacks CAP_PERFMON: run"));
+        assert!(lacks(&[Capability::SysAdmin]).starts_with("this process lacks CAP_NET_ADMIN: run"));
+        assert!(lacks(&[]).starts_with("this process lacks CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: run"));
     }
 
     #[test]

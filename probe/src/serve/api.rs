@@ -156,7 +156,7 @@ impl ShardCounters {
             ip_bytes: both(receive.ip_bytes, transmit.ip_bytes),
             packets: both(receive.packets, transmit.packets),
             unparsed: Reason::ALL.iter().map(|reason| reason.name()).zip(requests.unparsed).collect(),
-            repeated_requests: requests.repeats,
+            repeated_requests: requests.duplicate_segments,
             aborted_requests: requests.aborted,
             top_keys: keys.top(TOP_KEYS),
             latency_ms: Quantiles::of(&latency),

@@ -42,13 +42,14 @@ pub struct ConnectionReading {
 pub struct ConnectionCounts {
     opened: u64,
     closed: u64,
-    cut: u64,
+    #[serde(rename = "cut")]
+    aborted_connections: u64,
     open: u64,
     retransmitted_segments: u64,
     resets: Resets,
     /// Absent where nothing tells when they end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    older: Option<OlderCounts>,
+    #[serde(rename = "older", skip_serializing_if = "Option::is_none")]
+    preexisting: Option<PreexistingCounts>,
 }
 
 #[derive(Debug, Serialize)]
@@ -58,7 +59,7 @@ struct Resets {
 }
 
 #[derive(Debug, Serialize)]
-struct OlderCounts {
+struct PreexistingCounts {
     seen: u64,
     closed: u64,
     open: u64,
@@ -70,14 +71,14 @@ impl From<&ConnectionReading> for ConnectionCounts {
         Self {
             opened: counted.opened,
             closed: counted.closed,
-            cut: counted.cut,
+            aborted_connections: counted.aborted_connections,
             open: counted.open(),
             retransmitted_segments: counted.retransmitted,
             resets: Resets { receive: counted.resets_received, transmit: counted.resets_sent },
-            older: reading.follows_older.then(|| OlderCounts {
-                seen: counted.older_seen,
-                closed: counted.older_closed,
-                open: counted.older_open(),
+            preexisting: reading.follows_older.then(|| PreexistingCounts {
+                seen: counted.preexisting_seen,
+                closed: counted.preexisting_closed,
+                open: counted.preexisting_open(),
             }),
         }
     }
@@ -87,13 +88,13 @@ impl From<&ConnectionReading> for ConnectionCounts {
 pub struct ConnectionMetrics {
     opened: IntCounterVec,
     closed: IntCounterVec,
-    cut: IntCounterVec,
+    aborted_connections: IntCounterVec,
     open: IntGaugeVec,
     retransmitted: IntCounterVec,
     resets: IntCounterVec,
-    older_seen: IntCounterVec,
-    older_closed: IntCounterVec,
-    older_open: IntGaugeVec,
+    preexisting_seen: IntCounterVec,
+    preexisting_closed: IntCounterVec,
+    preexisting_open: IntGaugeVec,
     round_trips: Arc<DurationMetric>,
 }
 
@@ -118,7 +119,7 @@ impl ConnectionMetrics {
                 "Connections set up since the probe attached that have ended.",
                 shard,
             )?,
-            cut: metrics.counters(
+            aborted_connections: metrics.counters(
                 "kernel_shard_connections_cut_total",
                 "Of the closed ones, those that ended by a reset or time-out before the shard's side was done.",
                 shard,
@@ -138,17 +139,17 @@ impl ConnectionMetrics {
                 "Segments with RST that reached the shard's sockets (receive) or came from its address (transmit).",
                 &["shard_id", "direction"],
             )?,
-            older_seen: metrics.counters(
+            preexisting_seen: metrics.counters(
                 "kernel_shard_older_connections_seen_total",
                 "Connections older than the probe that have carried payload or ended since it attached.",
                 shard,
             )?,
-            older_closed: metrics.counters(
+            preexisting_closed: metrics.counters(
                 "kernel_shard_older_connections_closed_total",
                 "Connections older than the probe that the shard's side has closed since.",
                 shard,
             )?,
-            older_open: metrics.gauges(
+            preexisting_open: metrics.gauges(
                 "kernel_shard_older_connections_open",
                 "Connections older than the probe that were seen and are not closed.",
                 shard,
@@ -163,15 +164,15 @@ impl ConnectionMetrics {
         let counted = &reading.counted;
         raise(&self.opened, &[&id], counted.opened);
         raise(&self.closed, &[&id], counted.closed);
-        raise(&self.cut, &[&id], counted.cut);
+        raise(&self.aborted_connections, &[&id], counted.aborted_connections);
         raise(&self.retransmitted, &[&id], counted.retransmitted);
         raise(&self.resets, &[&id, "receive"], counted.resets_received);
         raise(&self.resets, &[&id, "transmit"], counted.resets_sent);
         set(&self.open, &id, gauge(counted.open()));
         if reading.follows_older {
-            raise(&self.older_seen, &[&id], counted.older_seen);
-            raise(&self.older_closed, &[&id], counted.older_closed);
-            set(&self.older_open, &id, gauge(counted.older_open()));
+            raise(&self.preexisting_seen, &[&id], counted.preexisting_seen);
+            raise(&self.preexisting_closed, &[&id], counted.preexisting_closed);
+            set(&self.preexisting_open, &id, gauge(counted.preexisting_open()));
         }
         if let Some(round_trips) = reading.round_trips {
             self.round_trips.timed(shard, round_trips);

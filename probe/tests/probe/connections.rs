@@ -112,10 +112,10 @@ fn connections_are_counted_from_their_handshake_to_their_end() {
         });
         leave(connections.drain(..4).collect());
         leave(vec![older]);
-        let ended = Connections { cut: 3, resets_received: 3, ..Connections::default() };
-        let left = Connections { opened: 10, closed: 7, older_seen: 1, older_closed: 1, ..ended };
+        let ended = Connections { aborted_connections: 3, resets_received: 3, ..Connections::default() };
+        let left = Connections { opened: 10, closed: 7, preexisting_seen: 1, preexisting_closed: 1, ..ended };
         wait_for(&mut source, left);
-        assert_eq!((left.open(), left.older_open()), (connections.len() as u64, 0));
+        assert_eq!((left.open(), left.preexisting_open()), (connections.len() as u64, 0));
         leave(connections);
         wait_for(&mut source, Connections { closed: 10, ..left });
     }
@@ -133,7 +133,7 @@ fn older_connections_are_counted_apart_however_they_end() {
     let mut seen = 0;
     let mut older = |source: &mut KernelSource, more_seen: u64, closed: u64, others: Connections| {
         seen += more_seen;
-        wait_for(source, Connections { older_seen: seen, older_closed: closed, ..others });
+        wait_for(source, Connections { preexisting_seen: seen, preexisting_closed: closed, ..others });
     };
     let none = Connections::default();
     // Open from their first payload on, in either direction.
@@ -211,7 +211,7 @@ fn resets_of_the_shard_are_counted_by_direction() {
     let expected = Connections {
         opened: 5,
         closed: 5,
-        cut: 5,
+        aborted_connections: 5,
         resets_received: 2,
         resets_sent: 3,
         ..Connections::default()

@@ -65,12 +65,12 @@ pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
         let connections = Connections {
             opened: 9,
             closed: 5,
-            cut: 2,
+            aborted_connections: 2,
             retransmitted: 7,
             resets_received: 3,
             resets_sent: 1,
-            older_seen: 8,
-            older_closed: 6,
+            preexisting_seen: 8,
+            preexisting_closed: 6,
         };
         source.connections.insert(shard, connections);
         let key = |key: &str, requests, error| KernelKey { key: key.to_owned(), requests, error };
@@ -117,7 +117,7 @@ pub(crate) fn counters(get: u64, set: u64) -> Counters {
     let mut unparsed = [0; REASONS];
     unparsed[Reason::Gap as usize] = 5;
     Counters {
-        requests: Requests { get, set, control: 3, repeats: 4, aborted: 6, unparsed, last_reason: 0 },
+        requests: Requests { get, set, control: 3, duplicate_segments: 4, aborted: 6, unparsed },
         traffic: Traffic {
             receive: Flow { payload_bytes: 10, ip_bytes: 20, packets: 30 },
             transmit: Flow { payload_bytes: 40, ip_bytes: 50, packets: 60 },
@@ -265,7 +265,9 @@ fn lacking(program: &'static str) -> (Probe, Metrics) {
     let mut source = ReplaySource::default();
     source.push(0, counters(7, 2));
     if program != "socket_events" {
-        source.connections.insert(0, Connections { opened: 4, older_seen: 3, ..Connections::default() });
+        source
+            .connections
+            .insert(0, Connections { opened: 4, preexisting_seen: 3, ..Connections::default() });
     }
     let probe = Probe::new(
         urls,

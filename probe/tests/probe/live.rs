@@ -27,7 +27,7 @@ fn requests_over_keep_alive_are_counted_by_kind() {
     let counters = watched.counters(client.sent);
     let requests = counters.requests;
     assert_eq!((requests.get, requests.set, requests.control), (500, 100, 50));
-    assert_eq!((requests.repeats, requests.unparsed), (0, [0; REASONS]));
+    assert_eq!((requests.duplicate_segments, requests.unparsed), (0, [0; REASONS]));
     assert_eq!(counters.traffic.receive.payload_bytes, client.sent);
     assert_eq!(counters.traffic.transmit.payload_bytes, client.received);
 }

@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use crate::bpffs::Bpffs;
 use crate::harness::{PATIENCE, privileges};
-use crate::process::{Reachable, Running, ask, command, error_line, own_programs, run, with_capabilities};
+use crate::process::{
+    ENOUGH, Reachable, Running, ask, command, error_line, own_programs, run, with_capabilities,
+};
 use crate::shard::Shard;
 
 fn arguments<'a>(urls: &'a str, folder: &'a Path) -> [&'a str; 7] {
@@ -159,15 +161,14 @@ fn the_kernel_counts_on_while_no_probe_runs() {
 }
 
 #[test]
-fn two_capabilities_are_enough_to_pin() {
-    if !privileges("two_capabilities_are_enough_to_pin") {
+fn three_capabilities_are_enough_to_pin() {
+    if !privileges("three_capabilities_are_enough_to_pin") {
         return;
     }
     let copy = Reachable::new("pin");
     let (bpffs, shard) = (Bpffs::mount(), Shard::start(0));
     let (url, folder) = (shard.url(), bpffs.folder());
-    let start =
-        || Running::follow(&mut with_capabilities(copy.path(), "+bpf,+net_admin", &arguments(&url, &folder)));
+    let start = || Running::follow(&mut with_capabilities(copy.path(), ENOUGH, &arguments(&url, &folder)));
     let probe = start();
     ask(&shard, 10);
     assert_eq!(probe.stop().0, Some(0));
@@ -208,8 +209,10 @@ fn a_set_that_does_not_fit_is_removed_and_said_in_one_line() {
         (|folder| std::fs::remove_file(folder.join("probe-maps/PINNED")).unwrap(), "it has no mark"),
         (|folder| swap(folder, "probe-maps/TRAFFIC", "probe-maps/SHARDS"), "its map "),
         (
-            |folder| std::fs::rename(folder.join("probe-maps/SCAN"), folder.join("probe-maps/OLD")).unwrap(),
-            "its map SCAN is None",
+            |folder| {
+                std::fs::rename(folder.join("probe-maps/READERS"), folder.join("probe-maps/OLD")).unwrap();
+            },
+            "its map READERS is None",
         ),
         (
             |folder| std::fs::remove_file(folder.join("probe-links/egress")).unwrap(),

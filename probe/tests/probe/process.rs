@@ -191,15 +191,16 @@ fn without_privileges_there_is_one_line_and_exit_code_1() {
     let (ran, checked) = (nobody("run"), nobody("check"));
     assert_eq!(ran.status.code(), Some(1));
     let line = error_line(&ran);
-    assert!(line.contains("CAP_BPF and CAP_NET_ADMIN") && line.contains("root"), "{line}");
+    assert!(line.contains("CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON") && line.contains("root"), "{line}");
     assert_eq!(checked.status.code(), Some(1));
     let findings = String::from_utf8(checked.stdout).unwrap();
-    assert!(
-        findings
-            .contains("FAIL privileges: this process lacks CAP_BPF and CAP_NET_ADMIN: run the probe as root")
-    );
+    let lacking = "FAIL privileges: this process lacks CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: run the probe";
+    assert!(findings.contains(lacking), "{findings}");
     assert!(findings.contains("ok   cgroup v2: /"), "{findings}");
 }
+
+/// The capabilities that the probe needs.
+pub(crate) const ENOUGH: &str = "+bpf,+net_admin,+perfmon";
 
 /// The probe as a user with these capabilities and no others, from a place that user can reach.
 pub(crate) fn with_capabilities(copy: &Path, capabilities: &str, arguments: &[&str]) -> Command {
@@ -212,22 +213,27 @@ pub(crate) fn with_capabilities(copy: &Path, capabilities: &str, arguments: &[&s
 }
 
 #[test]
-fn two_capabilities_are_enough_and_one_is_not() {
-    if !privileges("two_capabilities_are_enough_and_one_is_not") {
+fn three_capabilities_are_enough_and_two_are_not() {
+    if !privileges("three_capabilities_are_enough_and_two_are_not") {
         return;
     }
-    let copy = Reachable::new("two-capabilities");
+    let copy = Reachable::new("three-capabilities");
     let shard = Shard::start(0);
     let arguments = ["run", "--port", "0", "--shard-urls", &shard.url()];
-    for one in ["+bpf", "+net_admin"] {
-        let output = with_capabilities(copy.path(), one, &arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{one}");
-        assert!(error_line(&output).contains("CAP_BPF and CAP_NET_ADMIN"), "{one}: {}", error_line(&output));
+    for (two, missing) in [
+        ("+bpf,+net_admin", "CAP_PERFMON"),
+        ("+bpf,+perfmon", "CAP_NET_ADMIN"),
+        ("+net_admin,+perfmon", "CAP_BPF"),
+    ] {
+        let output = with_capabilities(copy.path(), two, &arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{two}");
+        let line = error_line(&output);
+        assert!(line.contains(&format!("this process lacks {missing}: ")), "{two}: {line}");
     }
-    let probe = Running::follow(&mut with_capabilities(copy.path(), "+bpf,+net_admin", &arguments));
+    let probe = Running::follow(&mut with_capabilities(copy.path(), ENOUGH, &arguments));
     probe.settled();
     let status = probe.json("/status");
-    assert_eq!(status["programs"][0]["program"], "ingress_careful", "{status}");
+    assert_eq!(status["programs"][0]["program"], "ingress", "{status}");
     assert!(
         status["programs"].as_array().unwrap().iter().all(|program| program["attached"] == true),
         "{status}"

@@ -65,9 +65,7 @@ impl Label {
             ("result", "gateway_replica_writes_total") => listed(&["stored", "failed"]),
             ("result", "gateway_cache_refreshes_total") => listed(&["stored", "failed", "overtaken"]),
             ("outcome", "service_spans_total") => listed(&["exported", "failed", "dropped"]),
-            ("program", _) => {
-                listed(&["ingress", "ingress_careful", "egress", "socket_events", "socket_released"])
-            }
+            ("program", _) => listed(&["ingress", "egress", "socket_events", "socket_released"]),
             ("map", _) => listed(&["SHARDS", "KEYS"]),
             (label, family) => bail!(
                 "{family} has a label {label} whose values nobody has written down: add them in tests/src/catalogue/labels.rs"

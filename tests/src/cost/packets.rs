@@ -104,13 +104,11 @@ pub fn measure() -> Result<Packets> {
         ("ingress", "bare acknowledgement to a shard", packet(CLIENT, SHARD, b""), REPEATED),
         ("ingress", FIRST, packet(CLIENT, SHARD, &request(0)), ALONE),
         ("ingress", LONG, packet(CLIENT, SHARD, &long), ALONE),
-        ("ingress_careful", FIRST, packet(CLIENT, SHARD, &request(0)), ALONE),
-        ("ingress_careful", LONG, packet(CLIENT, SHARD, &long), ALONE),
         ("egress", "from another port", packet(ELSEWHERE, CLIENT, b""), REPEATED),
         ("egress", "bare acknowledgement from a shard", packet(SHARD, CLIENT, b""), REPEATED),
         ("egress", "answer, no request on its socket", packet(SHARD, CLIENT, &[b'x'; ANSWER]), REPEATED),
     ];
-    for name in ["ingress", "ingress_careful", "egress"] {
+    for name in ["ingress", "egress"] {
         program(&mut ebpf, name)?.load().with_context(|| format!("loading {name}"))?;
     }
     let mut costs = vec![empty(&packet(CLIENT, SHARD, b""))?];
@@ -125,7 +123,7 @@ pub fn measure() -> Result<Packets> {
         });
     }
     let mut never_without_statistics = false;
-    for name in ["ingress", "ingress_careful", "egress"] {
+    for name in ["ingress", "egress"] {
         never_without_statistics |= program(&mut ebpf, name)?.info()?.run_count() > 0;
     }
     // As long as this lives. Without the privilege the column stays empty.

@@ -315,18 +315,15 @@ impl Report {
              be made, a cold cache and the clock's own cost included.\n",
             self.statistics_remark()
         );
-        for program in ["ingress", "ingress_careful"] {
-            if let Some(further) = self.packets.further_request(program) {
-                let _ = writeln!(
-                    text,
-                    "Each of the further 20 requests takes `{program}` {further:.0} ns (difference of the two rows, by 20).\n"
-                );
-            }
+        if let Some(further) = self.packets.further_request("ingress") {
+            let _ = writeln!(
+                text,
+                "Each of the further 20 requests takes `ingress` {further:.0} ns (difference of the two rows, by 20).\n"
+            );
         }
         let _ = writeln!(
             text,
-            "`ingress_careful` is what the probe takes without CAP_PERFMON. An answer's row is without the latency's\n\
-             reckoning, as no request came on its socket."
+            "An answer's row is without the latency's reckoning, as no request came on its socket."
         );
         text
     }

@@ -50,7 +50,7 @@ pub(super) async fn bracket(
         kernel_after: after.requests.data(),
         aborted: after.requests.aborted,
         answered: latency.count(),
-        repeated: after.requests.repeats,
+        repeated: after.requests.duplicate_segments,
         unparsed: after.requests.unparsed,
         app,
         unix_seconds: unix_seconds(),

@@ -1,12 +1,14 @@
-//! One segment's way through the parser: windows of its payload, read word by word.
+//! Reads one segment's payload window by window and passes it to the head parser.
 //!
-//! The kernel cannot look into payload, only copy it out, so a driver copies it window by window into [`Scan::words`]
-//! and calls [`Scan::step`] until it says [`Next::Done`]. All that changes lies behind one pointer: on the stack the
-//! verifier would tell its values apart and never finish.
+//! A kernel program cannot access payload directly. A driver copies it window by window into [`SegmentReader::words`] and
+//! calls [`SegmentReader::step`] until the result is [`Next::Done`]. All mutable state is behind one pointer: on the stack
+//! the verifier would track each value and never finish.
+
+mod fast_path;
 
 use crate::head::{Head, Tally};
 use crate::key::KeyText;
-use crate::ordinary::Ending;
+use fast_path::HeadTail;
 
 /// Bytes of payload looked at between two copies. A usual request head fits into one.
 pub const WINDOW: usize = 256;
@@ -16,10 +18,10 @@ const WORDS: usize = WINDOW / 8;
 /// What the driver has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Call [`Scan::step`] again.
+    /// Call [`SegmentReader::step`] again.
     Step,
-    /// Copy up to [`Scan::wanted`] bytes from payload offset [`Scan::at`] to [`Scan::words`], call
-    /// [`Scan::loaded`], then step again.
+    /// Copy [`SegmentReader::wanted`] bytes from payload offset [`SegmentReader::at`] to [`SegmentReader::words`], call
+    /// [`SegmentReader::loaded`], then step again.
     Load,
     /// A read's head is complete: count its key, [`Head::key`], call [`Head::key_taken`], then step again.
     Get,
@@ -30,7 +32,7 @@ pub enum Next {
 /// A place in one segment. Kept in a per-CPU map: too large for a kernel program's stack.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct Scan {
+pub struct SegmentReader {
     /// The window; bytes in memory order. The last word is only ever read together with the one before it.
     pub words: [u64; WORDS + 1],
     /// Heads completed in this segment.
@@ -49,14 +51,14 @@ pub struct Scan {
     pub shard: u32,
     /// The driver's own: when it came, in nanoseconds of the kernel's monotonic clock.
     pub came_at: u64,
-    /// The key of an ordinary read. Here, as it is written each time: a connection's own [`Head`] is seldom in a cache.
+    /// The key of a read on the fast path. It is not in the connection's [`Head`], which is seldom in a CPU cache.
     pub key: KeyText,
-    /// How the last ordinary read ended; kept from segment to segment.
-    pub(crate) ending: Ending,
+    /// What followed the key in the last read; kept from segment to segment.
+    tail: HeadTail,
 }
 
-impl Scan {
-    /// A scan that has read nothing.
+impl SegmentReader {
+    /// A reader that has read nothing.
     pub const EMPTY: Self = Self {
         words: [0; WORDS + 1],
         tally: Tally { get: 0, set: 0, control: 0 },
@@ -68,7 +70,7 @@ impl Scan {
         shard: 0,
         came_at: 0,
         key: KeyText::NONE,
-        ending: Ending::EMPTY,
+        tail: HeadTail::EMPTY,
     };
 
     /// Starts on a segment of `end` payload bytes, of which the first `skip` are old.
@@ -128,16 +130,6 @@ impl Scan {
     /// Reads on by one step of the connection's parser.
     #[inline(always)]
     pub fn step(&mut self, head: &mut Head) -> Next {
-        self.step_by(head, Head::step)
-    }
-
-    /// The same with a driver's own way to [`Head::step`].
-    #[inline(always)]
-    pub fn step_by(
-        &mut self,
-        head: &mut Head,
-        step: impl FnOnce(&mut Head, u64, u32, &mut Tally) -> u32,
-    ) -> Next {
         if head.has_key() {
             return Next::Get;
         }
@@ -153,9 +145,9 @@ impl Scan {
         let Some(available) = self.window_length.checked_sub(offset).filter(|left| *left > 0) else {
             return Next::Load;
         };
-        let word = self.word(offset);
+        let word = self.word_at(offset);
         let available = if available < 8 { available } else { 8 };
-        self.at += step(head, word, available, &mut self.tally);
+        self.at += head.step(word, available, &mut self.tally);
         Next::Step
     }
 
@@ -163,17 +155,17 @@ impl Scan {
     /// Hands `on_key` the key of each read.
     #[cfg(not(target_arch = "bpf"))]
     pub fn read(&mut self, head: &mut Head, payload: &[u8], steps: u32, mut on_key: impl FnMut(&KeyText)) {
-        let may_be_ordinary = self.may_be_ordinary(head);
-        if may_be_ordinary {
+        let may_take_fast_path = self.may_take_fast_path(head);
+        if may_take_fast_path {
             self.load(payload);
-            if self.ordinary() {
+            if self.try_fast_path() {
                 on_key(&self.key);
                 return;
             }
         }
         self.read_by_steps(head, payload, steps, on_key);
-        if may_be_ordinary {
-            self.remember(head);
+        if may_take_fast_path {
+            self.cache_tail(head);
         }
     }
 
@@ -218,7 +210,7 @@ impl Scan {
     /// The eight bytes at `offset` of the window, lowest first. Two aligned reads: the kernel's instruction set has
     /// unaligned ones, but its compiler splits them into bytes.
     #[inline(always)]
-    fn word(&self, offset: u32) -> u64 {
+    fn word_at(&self, offset: u32) -> u64 {
         // The verifier needs the mask; without `black_box` the compiler, knowing the bound, takes it away.
         let index = (core::hint::black_box(offset) as usize / 8) & (WORDS - 1);
         let shift = (offset % 8) * 8;

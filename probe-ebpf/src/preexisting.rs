@@ -25,11 +25,11 @@ const STREAM: u32 = 1;
 
 /// Payload, or the client's last packet, comes in.
 #[inline(always)]
-pub fn received(socket: *mut bpf_sock, storage: *mut Socket, shard: u32) -> Option<()> {
+pub fn count_activity(socket: *mut bpf_sock, storage: *mut Socket, shard: u32) -> Option<()> {
     if let Some(mark) = mark(storage) {
         // SAFETY: the socket's storage lives as long as the program runs.
-        if unsafe { (*mark).kind } == Mark::OLDER {
-            sent_again(socket, mark, counters(shard)?);
+        if unsafe { (*mark).kind } == Mark::PREEXISTING {
+            count_retransmissions(socket, mark, counters(shard)?);
         }
         return Some(());
     }
@@ -45,7 +45,7 @@ pub fn received(socket: *mut bpf_sock, storage: *mut Socket, shard: u32) -> Opti
 
 /// The shard's last packet goes out.
 #[inline(always)]
-pub fn ended(context: &SkBuffContext, shard: u32) -> Option<()> {
+pub fn count_end(context: &SkBuffContext, shard: u32) -> Option<()> {
     let socket = full(of_packet(context)?)?;
     // SAFETY: a full socket.
     if unsafe { (*socket).type_ != STREAM || (*socket).state == LISTEN } {
@@ -61,8 +61,8 @@ pub fn ended(context: &SkBuffContext, shard: u32) -> Option<()> {
         }
     };
     // SAFETY: the socket's storage.
-    if unsafe { (*mark).kind } == Mark::OLDER {
-        sent_again(socket, mark, counters(shard)?);
+    if unsafe { (*mark).kind } == Mark::PREEXISTING {
+        count_retransmissions(socket, mark, counters(shard)?);
     }
     close(mark)
 }
@@ -77,15 +77,15 @@ pub fn released(context: &SockContext) -> Option<()> {
 #[inline(always)]
 fn adopt(socket: *mut bpf_sock, storage: *mut Socket, shard: u32) -> Option<()> {
     let counters = counters(shard)?;
-    let total = total_sent_again(socket)?;
+    let total = total_retransmissions(socket)?;
     // SAFETY: the socket's storage, and a counter of the map's value for this CPU.
     unsafe {
         let mark = &raw mut (*storage).mark;
         (*mark).shard = shard;
         (*mark).retransmitted = total;
         // Two CPUs may have packets of one connection: one of them counts.
-        if atomic::replace(&raw mut (*mark).kind, 0, Mark::OLDER) {
-            atomic::add(&raw mut (*counters).older_seen, 1);
+        if atomic::replace(&raw mut (*mark).kind, 0, Mark::PREEXISTING) {
+            atomic::add(&raw mut (*counters).preexisting_seen, 1);
         }
     }
     Some(())
@@ -98,8 +98,8 @@ fn close(mark: *mut Mark) -> Option<()> {
     let counters = counters(unsafe { (*mark).shard })?;
     // SAFETY: the same, and a counter of the map's value for this CPU.
     unsafe {
-        if atomic::replace(&raw mut (*mark).kind, Mark::OLDER, Mark::OLDER_CLOSED) {
-            atomic::add(&raw mut (*counters).older_closed, 1);
+        if atomic::replace(&raw mut (*mark).kind, Mark::PREEXISTING, Mark::PREEXISTING_CLOSED) {
+            atomic::add(&raw mut (*counters).preexisting_closed, 1);
         }
     }
     Some(())
@@ -107,8 +107,8 @@ fn close(mark: *mut Mark) -> Option<()> {
 
 /// Counts what TCP has sent again since the last look: no call tells of it on these connections.
 #[inline(always)]
-fn sent_again(socket: *mut bpf_sock, mark: *mut Mark, counters: *mut Connections) {
-    let Some(total) = total_sent_again(socket) else { return };
+fn count_retransmissions(socket: *mut bpf_sock, mark: *mut Mark, counters: *mut Connections) {
+    let Some(total) = total_retransmissions(socket) else { return };
     // SAFETY: the socket's storage, and a counter of the map's value for this CPU.
     unsafe {
         let place = &raw mut (*mark).retransmitted;
@@ -121,7 +121,7 @@ fn sent_again(socket: *mut bpf_sock, mark: *mut Mark, counters: *mut Connections
 }
 
 #[inline(always)]
-fn total_sent_again(socket: *mut bpf_sock) -> Option<u64> {
+fn total_retransmissions(socket: *mut bpf_sock) -> Option<u64> {
     // SAFETY: a socket that is not null.
     let tcp = unsafe { bpf_tcp_sock(socket) };
     // SAFETY: not null where it is read.

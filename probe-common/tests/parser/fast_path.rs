@@ -1,8 +1,8 @@
-//! Ordinary reads are told at a glance just as they are read step by step.
+//! The fast path gives the same result as parsing step by step.
 
 use probe_common::head::{Head, Tally};
 use probe_common::key::KeyText;
-use probe_common::scan::Scan;
+use probe_common::segment::SegmentReader;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -20,7 +20,7 @@ struct Outcome {
 
 /// One connection, read in either way.
 struct Reader {
-    scan: Scan,
+    reader: SegmentReader,
     head: Head,
     by_steps: bool,
 }
@@ -28,26 +28,26 @@ struct Reader {
 impl Reader {
     fn new(by_steps: bool) -> Self {
         // Rubbish in the window, which nothing may depend on: a read's very bytes.
-        let mut scan = Scan::EMPTY;
+        let mut reader = SegmentReader::EMPTY;
         for (word, bytes) in
-            scan.words.iter_mut().zip(b"GET /data/a HTTP/1.1\r\nhost: a\r\n\r\n".chunks_exact(8).cycle())
+            reader.words.iter_mut().zip(b"GET /data/a HTTP/1.1\r\nhost: a\r\n\r\n".chunks_exact(8).cycle())
         {
             *word = u64::from_le_bytes(bytes.try_into().unwrap());
         }
-        Self { scan, head: Head::default(), by_steps }
+        Self { reader, head: Head::default(), by_steps }
     }
 
     fn segment(&mut self, skip: u32, payload: &[u8]) -> Outcome {
         let mut keys = Vec::new();
-        self.scan.begin(skip, payload.len() as u32);
+        self.reader.begin(skip, payload.len() as u32);
         if self.by_steps {
-            self.scan.read_by_steps(&mut self.head, payload, STEPS, |key| keys.push(*key));
+            self.reader.read_by_steps(&mut self.head, payload, STEPS, |key| keys.push(*key));
         } else {
-            self.scan.read(&mut self.head, payload, STEPS, |key| keys.push(*key));
+            self.reader.read(&mut self.head, payload, STEPS, |key| keys.push(*key));
         }
         let head = &self.head;
         Outcome {
-            tally: self.scan.tally,
+            tally: self.reader.tally,
             keys,
             stands: (
                 head.stopped().map(|reason| reason as u8),
@@ -55,13 +55,13 @@ impl Reader {
                 head.inside_head(),
                 head.body,
             ),
-            read: (self.scan.at, self.scan.is_done()),
+            read: (self.reader.at, self.reader.is_done()),
         }
     }
 }
 
-/// Endings that are ordinary, that nearly are, and that are not.
-fn ending() -> impl Strategy<Value = String> {
+/// Tails that take the fast path, that nearly do, and that do not.
+fn tail() -> impl Strategy<Value = String> {
     select(vec![
         " HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n\r\n",
         " HTTP/1.1\r\nHost: 127.0.0.1:9001\r\n\r\n",
@@ -85,7 +85,7 @@ fn ending() -> impl Strategy<Value = String> {
     .prop_map(String::from)
 }
 
-fn long_ending() -> impl Strategy<Value = String> {
+fn long_tail() -> impl Strategy<Value = String> {
     (80..130_usize).prop_map(|length| format!(" HTTP/1.1\r\nx: {}\r\n\r\n", "v".repeat(length - 18)))
 }
 
@@ -107,8 +107,8 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         "GET /date/",
         "PET /data/",
     ]);
-    let ending = prop_oneof![5 => ending(), 1 => long_ending()];
-    (line, key(), ending).prop_map(|(line, key, ending)| format!("{line}{key}{ending}").into_bytes())
+    let tail = prop_oneof![5 => tail(), 1 => long_tail()];
+    (line, key(), tail).prop_map(|(line, key, tail)| format!("{line}{key}{tail}").into_bytes())
 }
 
 /// Segments that are whole requests most often, and cut elsewhere at times, with one byte changed now and then.
@@ -152,7 +152,7 @@ proptest! {
 }
 
 #[test]
-fn the_second_read_of_a_kind_is_told_at_a_glance() {
+fn the_second_read_with_the_same_tail_takes_the_fast_path() {
     let mut reader = Reader::new(false);
     let request =
         |key: &str| format!("GET /data/{key} HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n\r\n").into_bytes();
@@ -160,12 +160,12 @@ fn the_second_read_of_a_kind_is_told_at_a_glance() {
     let _ = reader.segment(0, &first);
     for key in ["a", "user-12345", "seven77", "eight888", "nine99999", &"x".repeat(40)] {
         let payload = request(key);
-        reader.scan.begin(0, payload.len() as u32);
+        reader.reader.begin(0, payload.len() as u32);
         let mut keys = Vec::new();
         // Without a step.
-        reader.scan.read(&mut reader.head, &payload, 0, |key| keys.push(*key));
-        assert!(reader.scan.is_done() && reader.head.between_requests());
-        assert_eq!((reader.scan.tally.get, keys.len()), (1, 1), "{key}");
+        reader.reader.read(&mut reader.head, &payload, 0, |key| keys.push(*key));
+        assert!(reader.reader.is_done() && reader.head.between_requests());
+        assert_eq!((reader.reader.tally.get, keys.len()), (1, 1), "{key}");
         assert!(crate::oracle::is(&keys[0], key.as_bytes()), "{key}");
     }
 }

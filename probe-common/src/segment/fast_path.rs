@@ -1,0 +1,154 @@
+//! Fast path: recognises a read that differs from the last one in its key only.
+//!
+//! [`HeadTail`] keeps the bytes that followed the key of a read, once the parser has found that they complete the read and
+//! lead to the first byte of the next request. The parser depends only on its state and the bytes. In the same state,
+//! the same bytes lead to the same result. A segment that starts at a request's first byte and consists of `GET /data/`,
+//! a plain key and these bytes is therefore one complete read, and is not parsed again.
+
+use super::SegmentReader;
+use crate::head::{Head, Tally, begins_read, is_plain_key};
+
+/// Words of the longest tail that is kept: 128 bytes.
+const TAIL_WORDS: usize = 16;
+
+/// Words of the longest key on the fast path: 40 bytes.
+const KEY_WORDS: usize = 5;
+
+/// Where the key begins.
+const KEY_AT: u32 = 10;
+
+/// The bytes that followed the key, from the space on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HeadTail {
+    words: [u64; TAIL_WORDS],
+    /// Length in bytes; 0 when none has been kept yet.
+    length: u32,
+    padding: u32,
+}
+
+impl HeadTail {
+    /// Nothing yet.
+    pub(super) const EMPTY: Self = Self { words: [0; TAIL_WORDS], length: 0, padding: 0 };
+}
+
+impl SegmentReader {
+    /// Whether the parser is at a request's first byte and the segment's new bytes fit into the window. If so, load the
+    /// window and call [`try_fast_path`](Self::try_fast_path).
+    #[must_use]
+    #[inline(always)]
+    pub const fn may_take_fast_path(&self, head: &Head) -> bool {
+        head.is_at_first_byte() && self.fits_window()
+    }
+
+    /// Counts the segment if it is one read with the cached tail: then count [`SegmentReader::key`]. Otherwise parse the
+    /// segment by steps.
+    #[inline(always)]
+    pub fn try_fast_path(&mut self) -> bool {
+        let key_length = self.window_length().wrapping_sub(KEY_AT).wrapping_sub(self.tail.length);
+        // Neither a key of no bytes nor one of less than none.
+        let is_key = key_length.wrapping_sub(1) < KEY_WORDS as u32 * 8 && self.tail.length > 0;
+        if !is_key || !begins_read(self.words[0], self.words[1]) || !self.tail_matches(key_length) {
+            return false;
+        }
+        if !self.copy_key(key_length) {
+            return false;
+        }
+        self.tally.get += 1;
+        self.ends();
+        true
+    }
+
+    /// Copies a key of `length` bytes (1 to 40) out of the window; `false` if it is not a plain one.
+    #[inline(always)]
+    fn copy_key(&mut self, length: u32) -> bool {
+        self.key.begin();
+        let is_plain = self.key_word::<0>(length)
+            && self.key_word::<1>(length)
+            && self.key_word::<2>(length)
+            && self.key_word::<3>(length)
+            && self.key_word::<4>(length);
+        if is_plain {
+            self.key.end();
+        }
+        is_plain
+    }
+
+    /// Caches the tail of a segment that was parsed by steps although it [might have taken the fast
+    /// path](Self::may_take_fast_path).
+    #[inline(always)]
+    pub fn cache_tail(&mut self, head: &Head) {
+        let key_length = head.key.length;
+        let length = self.window_length().wrapping_sub(KEY_AT).wrapping_sub(key_length);
+        let is_one_read = self.tally == (Tally { get: 1, set: 0, control: 0 });
+        if !is_one_read
+            || !self.is_done()
+            || !head.is_at_first_byte()
+            || !begins_read(self.words[0], self.words[1])
+            || key_length.wrapping_sub(1) >= KEY_WORDS as u32 * 8
+            || length.wrapping_sub(1) >= TAIL_WORDS as u32 * 8
+        {
+            return;
+        }
+        let (index, shift) = tail_position(key_length);
+        let first = self.words[index] >> shift;
+        if first as u8 != b' ' {
+            return;
+        }
+        let mut low = first;
+        for at in 0..TAIL_WORDS {
+            let next = self.words[index + at + 1];
+            self.tail.words[at] = low | (next << 1) << (63 - shift);
+            low = next >> shift;
+        }
+        self.tail.length = length;
+    }
+
+    /// Copies one word of the key, if the key has it; `false` if the key is not plain.
+    #[inline(always)]
+    fn key_word<const AT: usize>(&mut self, key_length: u32) -> bool {
+        const { assert!(AT < KEY_WORDS) };
+        if key_length <= AT as u32 * 8 {
+            return true;
+        }
+        let left = key_length - AT as u32 * 8;
+        let count = if left < 8 { left } else { 8 };
+        let word = (self.words[AT + 1] >> 16) | (self.words[AT + 2] << 48);
+        if !is_plain_key(word, count) {
+            return false;
+        }
+        self.key.append(word, count);
+        true
+    }
+
+    /// Whether the bytes after the key are the cached tail.
+    #[inline(always)]
+    fn tail_matches(&self, key_length: u32) -> bool {
+        let (index, shift) = tail_position(key_length);
+        let mut low = self.words[index] >> shift;
+        for at in 0..TAIL_WORDS {
+            let next = self.words[index + at + 1];
+            let different = (low | (next << 1) << (63 - shift)) ^ self.tail.words[at];
+            low = next >> shift;
+            let left = self.tail.length.wrapping_sub(at as u32 * 8);
+            if left <= 8 {
+                // Bytes after the tail do not matter.
+                return different << (64_u32.wrapping_sub(left * 8) & 63) == 0;
+            }
+            if different != 0 {
+                return false;
+            }
+        }
+        false
+    }
+}
+
+/// The word of the window in which the key ends, and how many bits of it belong to the key.
+#[inline(always)]
+fn tail_position(key_length: u32) -> (usize, u32) {
+    let at = KEY_AT + key_length;
+    // The verifier needs the mask. Without `black_box` the compiler knows the bound and removes the mask.
+    ((core::hint::black_box(at) / 8) as usize & 7, at % 8 * 8)
+}
+
+const _: () = assert!((KEY_AT as usize + KEY_WORDS * 8) / 8 <= 7);

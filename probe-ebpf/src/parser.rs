@@ -1,0 +1,157 @@
+//! Runs the request parser over one segment: the fast path, else `bpf_loop` over the parser's steps.
+//!
+//! Minimum kernel: 5.17 (`bpf_loop`).
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::__sk_buff,
+    helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_skb_load_bytes},
+    macros::map,
+    maps::PerCpuArray,
+    programs::SkBuffContext,
+};
+use probe_common::{
+    MAX_SHARDS,
+    head::{Head, Tally},
+    requests::Reason,
+    segment::{Next, SegmentReader, WINDOW},
+    stream::Stream,
+};
+
+use crate::{keys, latency, packet::Packet};
+
+/// Where ingress copies payload to. Ingress runs in softirq and is never nested, so one per CPU is enough. There is one
+/// for each shard, because the fast path compares with the shard's last request.
+#[map]
+static READERS: PerCpuArray<SegmentReader> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
+
+/// Parser steps for one segment: one for each byte of the longest, which is more than any head needs.
+const STEPS: u32 = 1 << 17;
+
+/// Parser steps of one call of `bpf_loop`'s callback. Four halve the cost of the calls. Eight save little more and take the
+/// verifier three times the work.
+const STEPS_A_CALL: u32 = 4;
+
+/// Parses a segment to `shard` that has been admitted, from its offset `skip` on. Counts the keys of reads for the shard
+/// `keys_of`, unless that is [`keys::NO_SHARD`]. Without `FAST_PATH` it parses step by step, which halves the verifier's
+/// work.
+#[inline(always)]
+pub fn parse_segment<const FAST_PATH: bool>(
+    context: &SkBuffContext,
+    shard: u32,
+    keys_of: u32,
+    packet: &Packet,
+    skip: u32,
+    stream: &mut Stream,
+) -> (Tally, Result<(), Reason>) {
+    let Some(reader) = READERS.get_ptr_mut(shard) else {
+        return (Tally::default(), Err(Reason::Unreadable));
+    };
+    // SAFETY: the map's value for this CPU.
+    let reader = unsafe { &mut *reader };
+    reader.begin(skip, packet.payload_length);
+    reader.shard = keys_of;
+    // SAFETY: the helper takes nothing.
+    reader.came_at = unsafe { bpf_ktime_get_ns() };
+    let mut parser = Parser {
+        context: context.as_ptr().cast(),
+        reader,
+        head: &raw mut stream.head,
+        payload_at: packet.payload_at,
+    };
+    parse_payload::<FAST_PATH>(&mut parser);
+    // SAFETY: the same value as above; the callback has returned.
+    let reader = unsafe { &*parser.reader };
+    if stream.is_timed(reader) {
+        latency::start(stream, reader.came_at);
+    }
+    let outcome = match stream.finish(reader, packet.sequence.wrapping_add(packet.payload_length)) {
+        Some(reason) => Err(reason),
+        None => Ok(()),
+    };
+    (reader.tally, outcome)
+}
+
+/// What the callback of `bpf_loop` works with.
+#[repr(C)]
+struct Parser {
+    context: *mut __sk_buff,
+    reader: *mut SegmentReader,
+    head: *mut Head,
+    payload_at: u32,
+}
+
+/// Takes the fast path if the segment allows it, else runs the parser's steps.
+#[inline(always)]
+fn parse_payload<const FAST_PATH: bool>(parser: &mut Parser) {
+    // SAFETY: the map's value for this CPU.
+    let reader = unsafe { &mut *parser.reader };
+    // SAFETY: in a socket's storage that is locked for this CPU, or in this CPU's own map value.
+    let head = unsafe { &mut *parser.head };
+    let may_take_fast_path = FAST_PATH && reader.may_take_fast_path(head);
+    if may_take_fast_path && load_window(parser, reader) == 0 && reader.try_fast_path() {
+        keys::count_read(reader.shard, reader.came_at, &reader.key);
+        return;
+    }
+    // SAFETY: the callback has the signature that `bpf_loop` calls, and `parser` outlives the call.
+    unsafe {
+        bpf_loop(
+            STEPS / STEPS_A_CALL,
+            run_steps as *mut c_void,
+            core::ptr::from_mut(parser).cast(),
+            0,
+        )
+    };
+    if may_take_fast_path {
+        // SAFETY: as above; the callback has returned.
+        unsafe { (*parser.reader).cache_tail(&*parser.head) };
+    }
+}
+
+/// `bpf_loop`'s callback: some steps of the parser; 1 ends the loop.
+unsafe extern "C" fn run_steps(_: u32, parser: *mut Parser) -> i64 {
+    // SAFETY: `bpf_loop` passes on the pointer it was given.
+    let parser = unsafe { &mut *parser };
+    // SAFETY: the map's value for this CPU.
+    let reader = unsafe { &mut *parser.reader };
+    // SAFETY: in the socket's storage, which the stream's lock keeps for this CPU.
+    let head = unsafe { &mut *parser.head };
+    // Before the steps, and not after each: the verifier would follow the call from each of them.
+    if head.has_key() {
+        keys::count_read(reader.shard, reader.came_at, &head.key);
+        head.key_taken();
+        return 0;
+    }
+    for _ in 0..STEPS_A_CALL {
+        match reader.step(head) {
+            Next::Step => {}
+            Next::Done => return 1,
+            Next::Load => return load_window(parser, reader),
+            Next::Get => return 0,
+        }
+    }
+    0
+}
+
+/// Copies the next window of payload; 0, or 1 when there is none.
+#[inline(always)]
+fn load_window(parser: &Parser, reader: &mut SegmentReader) -> i64 {
+    let wanted = reader.wanted();
+    if wanted == 0 {
+        return 1;
+    }
+    // The verifier needs both bounds on the very register that the helper gets. `black_box` keeps the compiler from
+    // checking another one; 6.1 learns no lower bound from a comparison with 0.
+    let length = (core::hint::black_box(wanted - 1) & (WINDOW as u32 - 1)) + 1;
+    let at = parser.payload_at.wrapping_add(reader.at);
+    // SAFETY: `length` is at most the window's size.
+    let failed =
+        unsafe { bpf_skb_load_bytes(parser.context.cast(), at, reader.words.as_mut_ptr().cast(), length) };
+    if failed != 0 {
+        return 1;
+    }
+    reader.loaded(length);
+    0
+}

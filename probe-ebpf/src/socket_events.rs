@@ -1,0 +1,86 @@
+//! Signal `connections`: counts the events of each shard's sockets.
+//!
+//! Hook: `sock_ops`. Events: handshake complete, state change, retransmission, round trip.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RETRANS_CB, BPF_SOCK_OPS_RETRANS_CB_FLAG,
+        BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+    },
+    programs::SockOpsContext,
+};
+use probe_common::connections::Mark;
+
+use crate::{
+    atomic,
+    connections::{counters, mark},
+    endpoint_key::EndpointKey,
+    handshake, rtt, shard, sock_ops,
+    socket::{self, CLOSE, CLOSE_WAIT, CREATE, ESTABLISHED},
+};
+
+/// Counts one event of a socket.
+#[inline(always)]
+pub fn handle(context: &SockOpsContext) -> Option<()> {
+    let event = context.op();
+    if event == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB {
+        return opened(context);
+    }
+    if !matches!(event, BPF_SOCK_OPS_STATE_CB | BPF_SOCK_OPS_RETRANS_CB | BPF_SOCK_OPS_RTT_CB) {
+        return None;
+    }
+    // Only for marked sockets: another probe may have enabled the calls for others.
+    let mark = mark(socket::storage(sock_ops::socket(context)?, 0)?)?;
+    // SAFETY: a socket's storage lives as long as the program runs; `shard` is written before `kind`.
+    let shard = unsafe { (*mark).shard };
+    if event == BPF_SOCK_OPS_RTT_CB {
+        return rtt::count_sample(context, shard);
+    }
+    let counters = counters(shard)?;
+    if event == BPF_SOCK_OPS_RETRANS_CB {
+        // As TCP counts them (`tcpi_total_retrans`): with those that this host itself dropped at egress.
+        let segments = sock_ops::argument::<1>(context);
+        // SAFETY: a counter of the map's value for this CPU.
+        unsafe { atomic::add(&raw mut (*counters).retransmitted, u64::from(segments)) };
+        return Some(());
+    }
+    let (before, now) = (sock_ops::argument::<0>(context), sock_ops::argument::<1>(context));
+    if now == CLOSE && before != CLOSE {
+        let aborted = before == ESTABLISHED || before == CLOSE_WAIT;
+        // SAFETY: as above.
+        unsafe {
+            atomic::add(&raw mut (*counters).closed, 1);
+            if aborted {
+                atomic::add(&raw mut (*counters).aborted_connections, 1);
+            }
+        }
+    }
+    Some(())
+}
+
+/// Counts a connection whose handshake is complete.
+#[inline(always)]
+fn opened(context: &SockOpsContext) -> Option<()> {
+    let server = EndpointKey::of(sock_ops::local(context));
+    let shard = shard::find(&server)?;
+    let counters = counters(shard)?;
+    let socket = socket::storage(sock_ops::socket(context)?, CREATE)?;
+    // SAFETY: the socket's storage; the connection is not established yet, so no other CPU writes it.
+    unsafe {
+        (*socket).mark.shard = shard;
+        (*socket).mark.kind = Mark::NEW;
+    }
+    let wanted = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG | rtt::flag();
+    // Other programs' flags stay. It fails only for flags that the kernel does not know.
+    let _ = context.set_cb_flags((context.cb_flags() | wanted) as i32);
+    // The handshake's retransmissions: TCP counts them for the connection, but made no call for them.
+    // SAFETY: the context's own structure. Volatile, as in `argument`.
+    let again = unsafe { (&raw const (*context.ops).total_retrans).read_volatile() };
+    // SAFETY: counters of the map's value for this CPU.
+    unsafe {
+        atomic::add(&raw mut (*counters).opened, 1);
+        atomic::add(&raw mut (*counters).retransmitted, u64::from(again));
+    }
+    handshake::count_held(context, socket, shard, &server);
+    Some(())
+}
