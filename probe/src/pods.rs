@@ -14,6 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::targets::Lookup;
 
+#[cfg(feature = "kubernetes")]
+mod api;
+#[cfg(not(feature = "kubernetes"))]
+#[path = "pods/api_absent.rs"]
 mod api;
 mod list;
 
@@ -71,6 +75,10 @@ impl PodArgs {
         let Some(selector) = self.kubernetes_selector.filter(|selector| !selector.is_empty()) else {
             return Ok(None);
         };
+        if cfg!(not(feature = "kubernetes")) {
+            let allowed = "this build has no Kubernetes client; unset it, or build the probe with `--features kubernetes`";
+            return Err(SettingError::new("KUBERNETES_SELECTOR", selector, allowed));
+        }
         let Some(host) = self.kubernetes_service_host.filter(|host| !host.is_empty()) else {
             let allowed =
                 "the API's host; in a pod Kubernetes sets it, elsewhere leave KUBERNETES_SELECTOR out";

@@ -8,6 +8,10 @@ pub mod events;
 pub mod settings;
 pub mod span;
 
+#[cfg(feature = "otlp")]
+mod export;
+#[cfg(not(feature = "otlp"))]
+#[path = "traces/export_absent.rs"]
 mod export;
 mod headers;
 

@@ -93,6 +93,9 @@ fn install_linker(tree: &Tree, compiler: &Compiler) -> Result<PathBuf> {
         .arg("--target-dir")
         .arg(&scratch)
         .env("LLVM_PREFIX", prefix)
+        // Its own profile has full debug information; LLVM, which does the work, is compiled already.
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_BUILD_TARGET")
         // The folder above is found by its full path; cargo's advice to extend PATH would mislead.

@@ -97,6 +97,12 @@ fn share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| "allowed: a number from 0 to 1".to_owned())
 }
 
+/// The refusal of a collector in a build that cannot send spans.
+pub(super) fn without_exporter(endpoint: &str) -> SettingError {
+    let allowed = "this build has no OTLP exporter; unset it, or build with `--features otlp`";
+    SettingError::new("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint, allowed)
+}
+
 /// Where spans go, and which; all of it usable.
 #[derive(Clone, Debug)]
 pub struct TraceSettings {
@@ -124,6 +130,9 @@ impl TraceArgs {
         }
         if self.otel_exporter_otlp_endpoint.is_empty() {
             return Ok(None);
+        }
+        if cfg!(not(feature = "otlp")) {
+            return Err(without_exporter(&self.otel_exporter_otlp_endpoint));
         }
         let name = Some(self.otel_service_name.as_str()).filter(|name| !name.is_empty());
         Ok(Some(TraceSettings {
@@ -167,7 +176,7 @@ impl TraceArgs {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "otlp"))]
 mod tests {
     use super::*;
     use clap::Parser;
