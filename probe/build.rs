@@ -2,6 +2,7 @@
 
 use std::env::var_os;
 use std::error::Error;
+use std::fs::File;
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -9,6 +10,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=CARGO_TARGET_DIR");
     println!("cargo::rerun-if-changed=build.rs");
     let object = object_path();
+    // Held by `cargo xtask` while it makes the object beside this build.
+    let making = object.with_file_name("lock");
+    if let Ok(making) = File::open(making) {
+        making.lock_shared()?;
+    }
     let embedded = PathBuf::from(var_os("OUT_DIR").ok_or("OUT_DIR is not set")?).join("probe-ebpf");
     if object.is_file() {
         println!("cargo::rerun-if-changed={}", object.display());

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -23,27 +23,62 @@ pub fn status(command: &mut Command) -> Result<ExitStatus> {
 ///
 /// # Errors
 /// As [`status`].
-pub fn watched(command: &mut Command, mut look: impl FnMut()) -> Result<ExitStatus> {
-    signals::check()?;
-    die_with_parent(command, Signal::TERM);
-    let name = command.get_program().to_string_lossy().into_owned();
-    let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
-    let mut terminated = false;
-    for step in 0_u32.. {
-        if let Some(status) = child.try_wait().with_context(|| format!("lost {name}"))? {
-            signals::check()?;
-            return Ok(status);
-        }
-        if signals::received() > 0 && !terminated {
-            send(&child, Signal::TERM);
-            terminated = true;
-        }
-        if step.is_multiple_of(5) {
-            look();
-        }
-        signals::pause(Duration::from_millis(20));
+pub fn watched(command: &mut Command, look: impl FnMut()) -> Result<ExitStatus> {
+    Background::start(command)?.wait(look)
+}
+
+/// A program that runs beside others; dropped before its end, it is terminated.
+#[derive(Debug)]
+pub struct Background {
+    name: String,
+    child: Child,
+}
+
+impl Background {
+    /// Starts `command`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        signals::check()?;
+        die_with_parent(command, Signal::TERM);
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        Ok(Self { name, child })
     }
-    bail!("{name} ran for more than a year")
+
+    /// Waits for its end and calls `look` every 100 ms until then.
+    ///
+    /// # Errors
+    /// [`Interrupted`] when a signal arrives meanwhile (the program is terminated first).
+    pub fn wait(mut self, mut look: impl FnMut()) -> Result<ExitStatus> {
+        let mut terminated = false;
+        for step in 0_u32.. {
+            if let Some(status) = self.child.try_wait().with_context(|| format!("lost {}", self.name))? {
+                signals::check()?;
+                return Ok(status);
+            }
+            if signals::received() > 0 && !terminated {
+                send(&self.child, Signal::TERM);
+                terminated = true;
+            }
+            if step.is_multiple_of(5) {
+                look();
+            }
+            signals::pause(Duration::from_millis(20));
+        }
+        bail!("{} ran for more than a year", self.name)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            send(&self.child, Signal::TERM);
+            // An error means that it has been waited for.
+            let _ = self.child.wait();
+        }
+    }
 }
 
 /// Runs `command` with this terminal; `what` names it in the error.

@@ -22,7 +22,15 @@ fn main() -> ExitCode {
         Command::Check(args) => check(args),
         Command::Reconcile(args) => view::reconcile::run(&args),
         Command::Unpin(args) => pin::unpin::run(args),
+        #[cfg(feature = "top")]
         Command::Top(args) => view::top::run(&args),
+        #[cfg(not(feature = "top"))]
+        Command::Top(_) => {
+            process::complain(
+                "this build has no `top`; build the probe with `cargo build --release -p probe`",
+            );
+            ExitCode::from(2)
+        }
     }
 }
 

@@ -5,4 +5,5 @@ pub mod client;
 pub mod origin;
 pub mod reconcile;
 mod table;
+#[cfg(feature = "top")]
 pub mod top;

@@ -1,7 +1,7 @@
 //! `cargo xtask build-ebpf`: compiles the kernel programs and puts the object where the probe's build finds it.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,6 +26,19 @@ const TARGET: &str = "bpfel-unknown-none";
 
 /// Flags without which the kernel refuses maps described by BTF.
 const RUSTFLAGS: [&str; 2] = ["-Cdebuginfo=2", "-Clink-arg=--btf"];
+
+/// Makes builds of the probe wait for the kernel object until the returned lock is dropped.
+///
+/// # Errors
+/// When the lock's file cannot be made.
+pub(crate) fn lock(tree: &Tree) -> Result<File> {
+    let path = tree.kernel_object().with_file_name("lock");
+    let folder = path.parent().context("the kernel object has no folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(file)
+}
 
 /// Builds the object, installing what is missing for it first.
 ///

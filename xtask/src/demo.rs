@@ -16,7 +16,7 @@ use serde_json::json;
 use self::run::Stage;
 use self::witness::Outcome;
 use crate::kernel::{Access, Lacking};
-use crate::native_lab;
+use crate::native_lab::{self, Parts};
 use crate::table::thousands;
 use crate::terminal::{bold, faint, heading, mark};
 use crate::up;
@@ -73,7 +73,7 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
     );
 
     heading("Building");
-    let access = up::prepare(tree, request.ports, request.with_kernel)?;
+    let access = up::prepare(tree, request.ports, Parts::Demo, request.with_kernel)?;
     if let Access::None(lacking) = &access {
         if request.require_kernel {
             bail!(

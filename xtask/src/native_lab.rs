@@ -14,7 +14,7 @@ use lab::{Lab, Options, Probe, Setting};
 
 use crate::cargo::cargo;
 use crate::kernel::Access;
-use crate::step::Step;
+use crate::step::{Running, Step};
 use crate::terminal::Progress;
 
 /// The lab profile: a shard slow and narrow enough that a hot one hurts.
@@ -23,20 +23,29 @@ const PROFILE: [(&str, &str); 2] = [("BASE_LATENCY_MS", "15"), ("SHARD_CONCURREN
 /// The name of the shards' cgroup.
 const CGROUP: &str = "hot-partition-lab-shards";
 
-/// Builds the programs of the lab for speed; the probe only `with_probe`.
+/// What of the programs is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parts {
+    /// Everything.
+    All,
+    /// What the demo needs: no OTLP, no Kubernetes, no terminal view.
+    Demo,
+}
+
+/// Begins to build the programs of the lab; the probe only `with_probe`.
 ///
 /// # Errors
-/// When cargo fails.
-pub(crate) fn build(tree: &Tree, with_probe: bool) -> Result<()> {
+/// When cargo cannot be started.
+pub(crate) fn build(tree: &Tree, parts: Parts, with_probe: bool) -> Result<Running> {
     let mut command = cargo(tree);
     command.args(["build", "--release", "-p", "gateway", "-p", "shard", "-p", "load"]);
-    let (what, estimate) = if with_probe {
+    if with_probe {
         command.args(["-p", "probe"]);
-        ("compiling gateway, shard, load, probe", 200)
-    } else {
-        ("compiling gateway, shard, load", 150)
-    };
-    Step::new(what, estimate).run(tree, &mut command)
+    }
+    if parts == Parts::Demo {
+        command.arg("--no-default-features");
+    }
+    Step::new("compiling the lab", 200).start(tree, &mut command)
 }
 
 /// The options of a lab for a person, who can set everything and start scenarios on the live page.

@@ -17,6 +17,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::kernel::Access;
+use crate::native_lab::Parts;
 use crate::outcome::Outcome;
 use crate::packages::Part;
 use crate::terminal::{faint, mark};
@@ -74,7 +75,7 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<Outcome> {
     let text = fs::read_to_string(tree.root.join("docs/runbook.md")).context("docs/runbook.md")?;
     let blocks = page::blocks(&text)?;
     needs::ensure(tree, &[Part::Build, Part::Tests])?;
-    let access = up::prepare(tree, ports, !request.no_kernel)?;
+    let access = up::prepare(tree, ports, Parts::All, !request.no_kernel)?;
     if let Access::None(lacking) = &access
         && !request.no_kernel
     {

@@ -1,13 +1,12 @@
 //! A step that takes its time: one line with elapsed and expected time, the output in a log.
 
 use std::fs::{self, File};
-use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use lab::command;
+use lab::command::{self, Background};
 use lab::tree::Tree;
 
 use crate::terminal::Progress;
@@ -33,49 +32,78 @@ impl Step {
     ///
     /// # Errors
     /// When it cannot be started or does not succeed; with its last lines and the log's path.
-    pub(crate) fn run(&self, tree: &Tree, command: &mut Command) -> Result<()> {
+    pub(crate) fn run(self, tree: &Tree, command: &mut Command) -> Result<()> {
+        self.start(tree, command)?.finish(tree)
+    }
+
+    /// The same beside other steps; dropped before [`Running::finish`], the command is terminated.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn start(self, tree: &Tree, command: &mut Command) -> Result<Running> {
         let folder = tree.target.join("logs");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let log = folder.join(format!("{}.log", self.file_name()));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let known = log.with_extension("seconds");
-        let estimate = fs::read_to_string(&known).ok().and_then(|text| text.trim().parse().ok());
-        let estimate = Duration::from_secs(estimate.unwrap_or(self.estimate));
+        let known = fs::read_to_string(log.with_extension("seconds")).ok();
+        let estimate = known.and_then(|text| text.trim().parse().ok()).unwrap_or(self.estimate);
+        let estimate = Duration::from_secs(estimate);
+        eprintln!("  {} (about {})", self.name, minutes(estimate));
+        Ok(Running {
+            name: self.name,
+            estimate,
+            log,
+            started: Instant::now(),
+            command: Background::start(command)?,
+        })
+    }
+
+    fn file_name(&self) -> String {
+        let word = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+        self.name.chars().map(word).take(60).collect()
+    }
+}
+
+/// A step under way.
+#[derive(Debug)]
+pub(crate) struct Running {
+    name: String,
+    estimate: Duration,
+    log: PathBuf,
+    started: Instant,
+    command: Background,
+}
+
+impl Running {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it does not succeed; with its last lines and the log's path.
+    pub(crate) fn finish(self, tree: &Tree) -> Result<()> {
+        let Self { name, estimate, log, started, command } = self;
         let mut progress = Progress::new();
-        if !std::io::stderr().is_terminal() {
-            eprintln!("  {} (about {})", self.name, minutes(estimate));
-        }
-        let status = command::watched(command, || {
-            progress.overwrite(&format!(
-                "{}  {} of about {}",
-                self.name,
-                minutes(progress.elapsed()),
-                minutes(estimate)
-            ));
+        let status = command.wait(|| {
+            let elapsed = minutes(started.elapsed());
+            progress.overwrite(&format!("{name}  {elapsed} of about {}", minutes(estimate)));
         })?;
-        let took = progress.elapsed();
         drop(progress);
+        let took = started.elapsed();
         if !status.success() {
             bail!(
-                "{} failed ({}); the last lines of {}:\n    {}",
-                self.name,
+                "{name} failed ({}); the last lines of {}:\n    {}",
                 command::ended(status),
                 tree.shown(&log),
                 last_lines(&log)
             );
         }
         if took >= Duration::from_secs(2) {
-            eprintln!("  {}: {}", self.name, minutes(took));
+            eprintln!("  {name}: {}", minutes(took));
             // A run that found all of it done says nothing about the next one from nothing.
+            let known = log.with_extension("seconds");
             fs::write(&known, took.as_secs().to_string()).with_context(|| known.display().to_string())?;
         }
         Ok(())
-    }
-
-    fn file_name(&self) -> String {
-        let word = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
-        self.name.chars().map(word).take(60).collect()
     }
 }
 

@@ -12,6 +12,7 @@ use lab::tree::Tree;
 use lab::{Lab, programs, prometheus, signals};
 
 use crate::kernel::{self, Access, Lacking};
+use crate::native_lab::Parts;
 use crate::packages::Part;
 use crate::{build_ebpf, native_lab, needs, terminal};
 
@@ -21,7 +22,7 @@ use crate::{build_ebpf, native_lab, needs, terminal};
 /// When something cannot be built or started, or when a part dies.
 pub(crate) fn run(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<()> {
     ports.check(with_kernel)?;
-    let access = prepare(tree, ports, with_kernel)?;
+    let access = prepare(tree, ports, Parts::All, with_kernel)?;
     if let Access::None(lacking) = &access
         && with_kernel
     {
@@ -54,18 +55,22 @@ pub(crate) fn run(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<()> {
 /// # Errors
 /// When the lab's programs cannot be built. A kernel object that cannot be had is no error but a reason in
 /// [`Access::None`].
-pub(crate) fn prepare(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<Access> {
+pub(crate) fn prepare(tree: &Tree, ports: Ports, parts: Parts, with_kernel: bool) -> Result<Access> {
     needs::ensure(tree, &[Part::Build])?;
     if !with_kernel {
-        native_lab::build(tree, false)?;
+        native_lab::build(tree, parts, false)?.finish(tree)?;
         return Ok(Access::None(Lacking::switched_off()));
     }
-    if let Some(lacking) = build_ebpf::run_if_possible(tree)? {
-        native_lab::build(tree, false)?;
-        return Ok(Access::None(Lacking::not_built(&lacking)));
+    // Side by side: the probe's build script waits for the object, everything else does not need it.
+    let making = build_ebpf::lock(tree)?;
+    let programs = native_lab::build(tree, parts, true)?;
+    let lacking = build_ebpf::run_if_possible(tree)?;
+    drop(making);
+    programs.finish(tree)?;
+    match lacking {
+        Some(lacking) => Ok(Access::None(Lacking::not_built(&lacking))),
+        None => kernel::access(tree, ports),
     }
-    native_lab::build(tree, true)?;
-    kernel::access(tree, ports)
 }
 
 /// Prometheus, without a past; or why it does not run.

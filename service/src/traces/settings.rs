@@ -105,6 +105,7 @@ pub(super) fn without_exporter(endpoint: &str) -> SettingError {
 
 /// Where spans go, and which; all of it usable.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "only the exporter reads them"))]
 pub struct TraceSettings {
     /// Of the collector; for HTTP with its path.
     pub(super) endpoint: String,
