@@ -2,6 +2,9 @@
 
 mod cycles;
 mod dependencies;
+mod links;
+mod markdown;
+mod prose;
 mod text;
 
 use std::process::Command;
@@ -33,10 +36,12 @@ pub(crate) fn run(tree: &Tree) -> Result<()> {
         let Ok(bytes) = std::fs::read(&path) else { continue };
         let Ok(content) = String::from_utf8(bytes) else { continue };
         problems.extend(text::problems(name, &content));
+        problems.extend(prose::problems(name, &content));
         files.push((name.to_owned(), content));
     }
     let known = |problem: &String| PENDING.iter().any(|krate| problem.starts_with(&format!("{krate}: ")));
     problems.extend(cycles::problems(&files).into_iter().filter(|problem| !known(problem)));
+    problems.extend(links::problems(&files, |name| tree.root.join(name).exists()));
     if files.is_empty() {
         return Err(anyhow::anyhow!("no files")).context("git tracks nothing here");
     }

@@ -1,0 +1,140 @@
+//! Relative links and the anchors they name: all of them lead somewhere.
+
+use std::collections::BTreeMap;
+
+use super::markdown::{lines, plain};
+
+/// Names that the rules' own tests and texts make up.
+const EXEMPT: &str = "xtask/src/tidy/";
+
+/// Breaches in `files`, the names and contents of all tracked text files. `exists` returns whether the repository has a
+/// file or folder of that name.
+pub(crate) fn problems(files: &[(String, String)], exists: impl Fn(&str) -> bool) -> Vec<String> {
+    let anchors: BTreeMap<&str, Vec<String>> = files
+        .iter()
+        .filter(|(name, _)| name.ends_with(".md"))
+        .map(|(name, content)| (&**name, anchors(content)))
+        .collect();
+    let mut problems = Vec::new();
+    for (name, content) in files.iter().filter(|(name, _)| !name.starts_with(EXEMPT)) {
+        for (line, link, target) in links(name, content) {
+            let (file, anchor) = target.split_once('#').unwrap_or((target.as_str(), ""));
+            if !exists(file) {
+                problems.push(format!("{name}:{line}: {link} leads to {file}, which does not exist"));
+            } else if !anchor.is_empty()
+                && anchors.get(file).is_some_and(|known| known.iter().all(|heading| heading != anchor))
+            {
+                problems.push(format!("{name}:{line}: {link} names no heading of {file}"));
+            }
+        }
+    }
+    problems
+}
+
+/// Line, link as written, and target from the root of the repository.
+fn links(name: &str, content: &str) -> Vec<(usize, String, String)> {
+    if name.ends_with(".md") {
+        return lines(content)
+            .flat_map(|(line, text)| targets(text).map(move |link| (line, link)))
+            .filter(|(_, link)| !link.contains("://") && !link.starts_with("mailto:"))
+            .map(|(line, link)| (line, link.to_owned(), from_root(name, link)))
+            .collect();
+    }
+    (1..)
+        .zip(content.lines())
+        .flat_map(|(line, text)| pages(text).map(move |link| (line, link.to_owned(), link.to_owned())))
+        .collect()
+}
+
+/// What stands in the parentheses of Markdown's links.
+fn targets(line: &str) -> impl Iterator<Item = &str> {
+    line.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target)
+}
+
+/// Pages and pictures of `docs/` that a source or setting names from the root of the repository.
+fn pages(line: &str) -> impl Iterator<Item = &str> {
+    line.match_indices("docs/")
+        .filter(|(at, _)| {
+            !line[..*at].ends_with(|before: char| before.is_alphanumeric() || "/.-_".contains(before))
+        })
+        .map(|(at, _)| {
+            let end = line[at..].find(|c: char| !(c.is_alphanumeric() || "/.-_#".contains(c)));
+            line[at..end.map_or(line.len(), |end| at + end)].trim_end_matches('.')
+        })
+        .filter(|page| [".md", ".svg", ".png"].iter().any(|ending| page.contains(ending)))
+}
+
+/// `link`, which stands in the file `name`, from the root of the repository.
+fn from_root(name: &str, link: &str) -> String {
+    if link.starts_with('#') {
+        return format!("{name}{link}");
+    }
+    let mut parts: Vec<&str> = name.split('/').collect();
+    parts.pop();
+    for part in link.split('/') {
+        match part {
+            ".." => drop(parts.pop()),
+            "." | "" => {}
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// The anchors of all headings, as hosts of Markdown make them.
+fn anchors(content: &str) -> Vec<String> {
+    let mut anchors: Vec<String> = Vec::new();
+    for (_, heading) in lines(content).filter(|(_, line)| line.starts_with('#')) {
+        let text = heading.trim_start_matches('#').replace('`', "");
+        let anchor: String = plain(&text)
+            .to_lowercase()
+            .chars()
+            .filter(|character| character.is_alphanumeric() || " -_".contains(*character))
+            .map(|character| if character == ' ' { '-' } else { character })
+            .collect();
+        let earlier = anchors.iter().filter(|other| **other == anchor).count();
+        anchors.push(if earlier == 0 { anchor } else { format!("{anchor}-{earlier}") });
+    }
+    anchors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::problems;
+
+    fn found(files: &[(&str, &str)]) -> Vec<String> {
+        let files: Vec<(String, String)> =
+            files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        problems(&files, |name| name == "docs" || files.iter().any(|(other, _)| other == name))
+    }
+
+    #[test]
+    fn links_that_lead_somewhere_have_no_problem() {
+        let page = "[a](../README.md) [b](#the-same-page) [c](https://example.org/x)\n\n## The `same` [page](../docs)!\n";
+        assert!(
+            found(&[("README.md", "[d](docs/x.md#the-same-page) [e](docs/)"), ("docs/x.md", page)])
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_missing_file_and_a_missing_heading_are_named() {
+        let found = found(&[("docs/x.md", "# X\n\n[a](y.md)\n[b](#y)\n```sh\n[c](z.md)\n```\n")]);
+        assert_eq!(
+            found,
+            [
+                "docs/x.md:3: y.md leads to docs/y.md, which does not exist",
+                "docs/x.md:4: #y names no heading of docs/x.md"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_source_names_pages_that_exist() {
+        let files = [
+            ("a/src/b.rs", "//! See docs/x.md#x. And docs/y.md.\n//! a/docs/z.md\n"),
+            ("docs/x.md", "# X\n"),
+        ];
+        assert_eq!(found(&files), ["a/src/b.rs:1: docs/y.md leads to docs/y.md, which does not exist"]);
+    }
+}
