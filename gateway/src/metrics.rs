@@ -59,17 +59,17 @@ impl GatewayMetrics {
     pub(crate) fn register(metrics: &Metrics, shards: NonZeroU32) -> Result<Self, prometheus::Error> {
         let requests = metrics.counters(
             "gateway_requests_total",
-            "Reads and writes by the shard that owns the key. cache_hit is true for reads answered from the cache.",
+            "Reads and writes by the key's home shard. cache_hit is true for reads answered from the cache.",
             &["operation", "shard_id", "cache_hit"],
         )?;
         let durations = metrics.durations(
             "gateway_request_duration_seconds",
-            "Time in the gateway of reads and writes that were answered, errors included.",
+            "Time in the gateway of answered reads and writes, errors included.",
             &["operation", "shard_id"],
         )?;
         let sent = metrics.counters(
             "gateway_shard_distribution_total",
-            "Requests really sent to a shard: neither cache hits nor failed connections.",
+            "Requests sent to a shard, without cache hits and failed connections.",
             &["shard_id"],
         )?;
         let hot_partition = HotPartition::register(metrics, "", shards.get())?;
@@ -88,7 +88,7 @@ impl GatewayMetrics {
             .collect::<Result<_, prometheus::Error>>()?;
         let refreshes = metrics.counters(
             "gateway_cache_refreshes_total",
-            "Fetches in the background for a copy that is still served, by result: stored, failed (the copy stays) or overtaken.",
+            "Background fetches for a copy that is still served, by result: stored, failed (the copy stays), overtaken by a write.",
             &["result"],
         )?;
         let refreshes = [
@@ -98,39 +98,39 @@ impl GatewayMetrics {
         ];
         let copy_reads = metrics.counters(
             "gateway_replica_reads_total",
-            "Reads of a replicated key that went to a copy, by result: served, overtaken (by a write; home was asked), lost (the copy was not as it had been made; home was asked).",
+            "Reads of a replicated key sent to a copy, by result: served; overtaken by a write or lost, and then read at home.",
             &["result"],
         )?;
         let copied = metrics.counters(
             "gateway_replica_writes_total",
-            "Values sent to shards that are to hold a copy of a replicated key, by result: stored or failed.",
+            "Copies of replicated keys sent to shards, by result: stored or failed.",
             &["result"],
         )?;
         let key_family = metrics.counters(
             "gateway_key_access_total",
-            "Reads and writes of the most accessed keys, each counted from the moment its key got a series.",
+            "Reads and writes of a tracked key, counted since the key has a series.",
             &["key"],
         )?;
         let untracked = metrics.counter(
             "gateway_key_access_untracked_total",
-            "Reads and writes of keys that had no series of their own at that moment.",
+            "Reads and writes of keys without a series at that moment.",
         )?;
         Ok(Self {
             shards,
             hits: metrics.counter("gateway_cache_hits_total", "Reads answered from the cache.")?,
             misses: metrics.counter(
                 "gateway_cache_misses_total",
-                "Reads for which a shard was asked; with the cache off, every read.",
+                "Reads that caused a fetch; with the cache off, every read.",
             )?,
             coalesced: metrics.counter(
                 "gateway_cache_coalesced_total",
                 "Reads that waited for the fetch of another read of the same key.",
             )?,
-            cache_size: metrics.gauge("gateway_cache_size", "Entries in the cache; may include some that expired within the last second.")?,
+            cache_size: metrics.gauge("gateway_cache_size", "Entries in the cache; may include some that expired in the last second.")?,
             hot_partition,
             stale: metrics.counter(
                 "gateway_cache_stale_total",
-                "Reads answered with a copy past its time to live, while a fetch brings a new one.",
+                "Reads answered with a copy past its time to live, while a fetch replaces it.",
             )?,
             copy_reads: [
                 copy_reads.get_metric_with_label_values(&["served"])?,
@@ -140,17 +140,17 @@ impl GatewayMetrics {
             copied: [copied.get_metric_with_label_values(&["failed"])?, copied.get_metric_with_label_values(&["stored"])?],
             forwarded: metrics.counter(
                 "gateway_bounded_load_forwarded_total",
-                "Reads sent to another shard than the key's home, because that had too much in flight (PLACEMENT=bounded).",
+                "Reads forwarded to another shard because the home had too much in flight (PLACEMENT=bounded).",
             )?,
             negative_hits: metrics.counter(
                 "gateway_negative_cache_hits_total",
-                "Reads answered at once with the error that the key's shard gave a moment before.",
+                "Reads answered from the negative cache with the error of an earlier read.",
             )?,
             refreshes,
             keys: KeySeries::new(key_family, &[], untracked),
             errors: metrics.counters(
                 "gateway_errors_total",
-                "Reads, writes and admin calls answered with an error, by who is to blame (client, shard, gateway).",
+                "Reads, writes and admin calls answered with an error, by blame (client, shard, gateway).",
                 &["blame", "kind"],
             )?,
         })

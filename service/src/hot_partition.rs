@@ -26,10 +26,9 @@ impl HotPartition {
         };
         let figure =
             |name: &str, help: &str| metrics.fractions(&format!("{prefix}hot_partition_{name}"), help, &[]);
-        let states = gauges("state", "1 for the state of the verdict, 0 for the others", "state")?;
-        let reasons = gauges("reason", "1 for the reason of the verdict, 0 for the others", "reason")?;
-        let blamed =
-            gauges("shard", "1 for the shard that the verdict is about, 0 for the others", "shard_id")?;
+        let states = gauges("state", "1 for the state of the verdict, else 0", "state")?;
+        let reasons = gauges("reason", "1 for the reason of the verdict, else 0", "reason")?;
+        let blamed = gauges("shard", "1 for the shard that the verdict names, else 0", "shard_id")?;
         let reason = |reason: Reason| (reason, reasons.with_label_values(&[reason.name()]));
         let shown = Self {
             states: State::ALL.map(|state| (state, states.with_label_values(&[label(state)]))).into(),
@@ -37,16 +36,13 @@ impl HotPartition {
             shards: (0..shards).map(|id| blamed.with_label_values(&[&id.to_string()])).collect(),
             max_over_mean: figure(
                 "max_over_mean",
-                "Requests of the largest shard over the mean of all, in the window that was judged",
+                "Requests of the largest shard over the mean of all, in the judged window",
             )?,
             lower_bound: figure(
                 "lower_bound",
-                "Fair shares that the largest shard has at the least (99.9 %); 1.2 is warm, 1.5 hot, 2 critical",
+                "Lower bound of the largest shard's load in fair shares (99.9 %); 1.2 is warm, 1.5 hot, 2 critical",
             )?,
-            top_key_share: figure(
-                "top_key_share",
-                "Share of all requests that the top key has at the least",
-            )?,
+            top_key_share: figure("top_key_share", "Lower bound of the top key's share of all requests")?,
         };
         shown.show_state(State::NotEnoughTraffic);
         Ok(shown)

@@ -138,7 +138,7 @@ impl Tracing {
 pub fn register(metrics: &Metrics) -> Result<IntCounterVec, prometheus::Error> {
     metrics.counters(
         "service_spans_total",
-        "Spans that went to the collector, could not be sent, or had no room in the queue.",
+        "Spans by outcome: exported, failed, or dropped because the queue was full.",
         &["outcome"],
     )
 }

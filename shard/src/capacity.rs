@@ -74,7 +74,7 @@ impl Capacity {
         Some(Turn { time, _in_service: in_service, _permit: permit, _active: active })
     }
 
-    /// Requests in service plus waiting.
+    /// Requests in service or queued.
     #[must_use]
     pub fn active(&self) -> usize {
         self.active.load(Ordering::Relaxed)

@@ -94,42 +94,42 @@ impl ShardMetrics {
         )?;
         let duration = metrics.durations(
             "shard_request_duration_seconds",
-            "From the receipt of a data request to its outcome",
+            "Time from the receipt of a data request to its outcome",
             &["shard_id", "operation"],
         )?;
         Ok(Self {
             received: ByOperation::new(|operation| received.with_label_values(&[id.as_str(), operation])),
             duration: ByOperation::new(|operation| duration.with_label_values(&[id.as_str(), operation])),
-            served: counter(
-                "shard_requests_served_total",
-                "Data requests answered with what they asked for",
-            )?,
+            served: counter("shard_requests_served_total", "Data requests answered with their value")?,
             rejected: counter(
                 "shard_requests_rejected_total",
                 "Data requests answered with 4xx or 507, or abandoned by the client",
             )?,
-            shed: counter("shard_requests_shed_total", "Data requests answered with 503: no room to wait")?,
-            active: gauge("shard_active_requests", "Requests in service plus waiting")?,
+            shed: counter(
+                "shard_requests_shed_total",
+                "Data requests answered with 503 because the queue was full",
+            )?,
+            active: gauge("shard_active_requests", "Requests in service or queued")?,
             active_limit: metrics.gauges(
                 "shard_active_requests_limit",
-                "Requests there is room for, in service plus waiting; what comes beyond is shed",
+                "Largest number of requests in service or queued; more are shed",
                 &["shard_id"],
             )?,
             stored_keys: gauge("shard_stored_keys", "Keys in the store")?,
-            stored_bytes: gauge("shard_stored_bytes", "Bytes in the store, as its limit counts them")?,
+            stored_bytes: gauge("shard_stored_bytes", "Bytes in the store, by the rule of its limit")?,
             hot_key: metrics.gauges(
                 "shard_hot_key_detected",
-                "1 for a key with more than 30 % of the last 10 s of this shard's accesses; else absent",
+                "1 for a key with more than 30 % of this shard's accesses in the last 10 s; else absent",
                 &["shard_id", "key"],
             )?,
             key_access: metrics.counters(
                 "shard_key_access_total",
-                "Accesses to a tracked top key since it was promoted",
+                "Accesses to a tracked key, counted since the key has a series",
                 &["shard_id", "key"],
             )?,
             key_access_untracked: counter(
                 "shard_key_access_untracked_total",
-                "Data requests for keys without a series of their own, and those refused before their key was known",
+                "Data requests for keys without a series, and requests refused before their key was known",
             )?,
         })
     }

@@ -22,23 +22,22 @@ const SHARDS: u32 = 4;
 /// Where the text belongs, from the repository's root.
 pub const FILE: &str = "docs/metrics.md";
 
-/// What gives the text anew.
+/// What writes the text.
 pub const COMMAND: &str = "cargo xtask metrics --write";
 
 const INTRODUCTION: &str = "\
 # Metrics
 
-What gateway, shards and probe expose at `GET /metrics`, in the Prometheus text format. Written by
-`cargo xtask metrics --write` from what the services register, from the dashboards and from the alert rules; a test fails when
-it is out of date, and another compares it with a running lab.
+All families that gateway, shards and probe expose at `GET /metrics`. `cargo xtask metrics --write` generates this page from
+the code, the dashboards and the alert rules. Tests compare it with both and with a running lab.
 
-- A label has no other values than those given. `key` is only ever one of the few keys that are tracked
-  ([which](limits.md)), so no client can make series without end.
-- *Series* is the most there can be in a lab of 4 shards. A histogram has one more for each of its buckets (at most 30), and
-  two for sum and count.
+- `shard_id` is the shard's number. `key` is a [tracked key](README.md#glossary), so no client can create series without end.
+  Other labels have the values given here or in [the last section](#values-of-labels).
+- *Series* is the largest number in a lab of 4 shards. A histogram has one more for each bucket (at most 30), and two for sum
+  and count.
 - A family without series is not exposed. Counters never fall while their process lives, whatever is reset.
-- *Shown* says where it is looked at: a dashboard's panel, a recording rule, an alert. Raw counters of kernel and application are never
-  subtracted (two scrapes are not of one instant): the difference is `reconciliation_requests_difference`.
+- *Shown* names the panels, recording rules and alerts. Raw counters of kernel and application are never subtracted, because
+  two scrapes never happen at the same instant. Use `reconciliation_requests_difference`.
 ";
 
 /// One service's families.
@@ -159,7 +158,7 @@ pub fn markdown(root: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// By Prometheus's rule the name says it; for ratios and flags the help does.
+/// The name implies it by Prometheus's rules, the help for flags. Empty for plain counts.
 fn unit(family: &Family) -> &'static str {
     let name = family.name.trim_end_matches("_total");
     if name.ends_with("_seconds") {
@@ -173,6 +172,6 @@ fn unit(family: &Family) -> &'static str {
     } else if family.help.starts_with("1 ") {
         "0 or 1"
     } else {
-        "count"
+        ""
     }
 }

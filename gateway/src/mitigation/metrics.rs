@@ -46,12 +46,12 @@ impl MitigationMetrics {
     pub(crate) fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let enabled = metrics.gauges(
             "gateway_mitigation_enabled",
-            "1 for a mitigation that is on, 0 for others",
+            "1 for a mitigation that is on, else 0",
             &["mitigation"],
         )?;
         let changes = metrics.counters(
             "gateway_mitigation_changes_total",
-            "How often a mitigation was switched on or off, by who did it.",
+            "Switches of a mitigation on or off, by request or auto.",
             &["mitigation", "reason"],
         )?;
         let series = |name: &&str| {

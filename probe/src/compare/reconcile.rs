@@ -85,7 +85,7 @@ pub struct Comparison {
     pub app: Option<u64>,
     /// Kernel − application.
     pub difference: Option<i64>,
-    /// How large a difference requests on their way may make.
+    /// Largest difference that requests in flight can explain.
     pub bound: Option<u64>,
     /// The verdict; absent where there can be none.
     pub agrees: Option<bool>,

@@ -111,47 +111,47 @@ impl ConnectionMetrics {
             round_trips,
             opened: metrics.counters(
                 "kernel_shard_connections_opened_total",
-                "Connections to the shard that were set up since the probe attached.",
+                "Connections to the shard opened since the probe attached.",
                 shard,
             )?,
             closed: metrics.counters(
                 "kernel_shard_connections_closed_total",
-                "Connections set up since the probe attached that have ended.",
+                "Connections opened since the probe attached that have ended.",
                 shard,
             )?,
             aborted_connections: metrics.counters(
                 "kernel_shard_connections_cut_total",
-                "Of the closed ones, those that ended by a reset or time-out before the shard's side was done.",
+                "Closed connections that ended by a reset or timeout before the shard's FIN.",
                 shard,
             )?,
             open: metrics.gauges(
                 "kernel_shard_connections_open",
-                "Connections set up since the probe attached that are open.",
+                "Connections opened since the probe attached that are open.",
                 shard,
             )?,
             retransmitted: metrics.counters(
                 "kernel_shard_retransmitted_segments_total",
-                "Segments the shard's sockets sent again, as TCP itself counts them.",
+                "Segments retransmitted by the shard's sockets, by TCP's own count.",
                 shard,
             )?,
             resets: metrics.counters(
                 "kernel_shard_resets_total",
-                "Segments with RST that reached the shard's sockets (receive) or came from its address (transmit).",
+                "RST segments that reached the shard's sockets (receive) or came from its address (transmit).",
                 &["shard_id", "direction"],
             )?,
             preexisting_seen: metrics.counters(
                 "kernel_shard_older_connections_seen_total",
-                "Connections older than the probe that have carried payload or ended since it attached.",
+                "Connections older than the probe that carried payload or ended since it attached.",
                 shard,
             )?,
             preexisting_closed: metrics.counters(
                 "kernel_shard_older_connections_closed_total",
-                "Connections older than the probe that the shard's side has closed since.",
+                "Connections older than the probe that the shard has closed since.",
                 shard,
             )?,
             preexisting_open: metrics.gauges(
                 "kernel_shard_older_connections_open",
-                "Connections older than the probe that were seen and are not closed.",
+                "Connections older than the probe that were seen and are open.",
                 shard,
             )?,
         })

@@ -55,12 +55,12 @@ impl KeyMetrics {
         Ok(Self {
             tracked: metrics.counters(
                 "kernel_shard_key_requests_total",
-                "Reads of the key that reached the shard's socket since the key became one of the hottest.",
+                "Reads of a tracked key at the shard's socket, counted since the key has a series.",
                 &["shard_id", "key"],
             )?,
             untracked: metrics.counters(
                 "kernel_shard_key_requests_untracked_total",
-                "Reads that reached the shard's socket and are in no key's series.",
+                "Reads at the shard's socket of keys without a series.",
                 &["shard_id"],
             )?,
             known: Mutex::default(),

@@ -92,7 +92,7 @@ impl DurationMetric {
     pub fn of_requests() -> Result<Self, prometheus::Error> {
         Self::new(
             "kernel_shard_request_duration_seconds",
-            "From a data request's head to the first byte of its answer, at the shard's socket.",
+            "Time from a data request's head to the first byte of its answer, at the shard's socket.",
         )
     }
 
@@ -103,7 +103,7 @@ impl DurationMetric {
     pub fn of_round_trips() -> Result<Self, prometheus::Error> {
         Self::new(
             "kernel_shard_rtt_seconds",
-            "From what the shard's socket sent to its acknowledgement, as TCP measures it: once a flight.",
+            "Round-trip time that TCP measures at the shard's socket, once a flight.",
         )
     }
 

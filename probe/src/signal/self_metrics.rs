@@ -45,13 +45,13 @@ impl ItselfMetrics {
     /// When a name is taken.
     pub fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let run_seconds = CounterVec::new(
-            Opts::new("probe_program_run_seconds_total", "Seconds the kernel program ran."),
+            Opts::new("probe_program_run_seconds_total", "Run time of the kernel program."),
             &["program"],
         )?;
         metrics.collector(Box::new(run_seconds.clone()))?;
         let since = Gauge::new(
             "probe_counting_start_time_seconds",
-            "When the kernel began to count, in Unix time; with PIN that may be before this probe started.",
+            "Unix time at which the kernel began to count; with PIN it may be before this probe's start.",
         )?;
         metrics.collector(Box::new(since.clone()))?;
         Ok(Self {
@@ -64,14 +64,14 @@ impl ItselfMetrics {
             entries: metrics.gauges("probe_map_entries", "Entries in a kernel map.", &["map"])?,
             max_entries: metrics.gauges(
                 "probe_map_max_entries",
-                "Entries a kernel map has room for.",
+                "Capacity of a kernel map in entries.",
                 &["map"],
             )?,
             since,
             // A vector, as without a pinned set there is no such series.
             gap: metrics.fractions(
                 "probe_restart_gap_seconds",
-                "How long nothing was counted while this probe replaced the programs of the one before.",
+                "Time without counting while this probe replaced the programs of its predecessor.",
                 &[],
             )?,
         })

@@ -38,7 +38,7 @@ pub struct ShardStats {
     pub requests_received: u64,
     /// Unix seconds at which this process began to count; differs between two runs.
     pub started_at: f64,
-    /// Requests in service plus waiting.
+    /// Requests in service or queued.
     pub active_requests: u64,
     /// Data requests that were answered with their value, since the process started.
     pub requests_served: u64,

@@ -36,10 +36,10 @@ impl Label {
         };
         let open = |about, most| Self { name: name.to_owned(), values: None, about, most };
         Ok(match (name, family.name.as_str()) {
-            ("shard_id", _) => open("the shard's number", SHARDS as usize),
+            ("shard_id", _) => open("", SHARDS as usize),
             // Each of them has more than 30 % of the shard's accesses.
             ("key", "shard_hot_key_detected") => open("a hot key", 3),
-            ("key", _) => open("a tracked key", MAX_KEYS),
+            ("key", _) => open("", MAX_KEYS),
             ("operation", _) => listed(&["get", "set"]),
             ("cache_hit", _) => listed(&["true", "false"]),
             ("direction", _) => listed(&["receive", "transmit"]),
@@ -56,7 +56,7 @@ impl Label {
             }
             ("reason", "probe_feature_enabled") => {
                 // A feature has one reason at a time.
-                Self { most: 1, ..open("`ok`, `switched_off`, or a short word why it does not work", 1) }
+                Self { most: 1, ..open("`ok`, `switched_off`, or why it does not work", 1) }
             }
             ("reason", _) => listed(&verdict::Reason::ALL.map(verdict::Reason::name)),
             ("feature", _) => listed(&FEATURES),
@@ -88,8 +88,8 @@ impl Label {
     pub fn text(&self) -> String {
         match &self.values {
             Some(values) if values.len() <= SHORT => format!("`{}`: {}", self.name, list(values)),
-            Some(_) => format!("`{}`: [listed](#values-of-labels)", self.name),
-            None => format!("`{}`: {}", self.name, self.about),
+            None if !self.about.is_empty() => format!("`{}`: {}", self.name, self.about),
+            _ => format!("`{}`", self.name),
         }
     }
 
