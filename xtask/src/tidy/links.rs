@@ -7,6 +7,9 @@ use super::markdown::{lines, plain};
 /// Names that the rules' own tests and texts make up.
 const EXEMPT: &str = "xtask/src/tidy/";
 
+/// Records of past measurements name sources of their time.
+const EXPERIMENTS: &str = "docs/experiments/";
+
 /// Breaches in `files`, the names and contents of all tracked text files. `exists` returns whether the repository has a
 /// file or folder of that name.
 pub(crate) fn problems(files: &[(String, String)], exists: impl Fn(&str) -> bool) -> Vec<String> {
@@ -34,11 +37,15 @@ pub(crate) fn problems(files: &[(String, String)], exists: impl Fn(&str) -> bool
 /// Line, link as written, and target from the root of the repository.
 fn links(name: &str, content: &str) -> Vec<(usize, String, String)> {
     if name.ends_with(".md") {
-        return lines(content)
+        let links = lines(content)
             .flat_map(|(line, text)| targets(text).map(move |link| (line, link)))
             .filter(|(_, link)| !link.contains("://") && !link.starts_with("mailto:"))
-            .map(|(line, link)| (line, link.to_owned(), from_root(name, link)))
-            .collect();
+            .map(|(line, link)| (line, link.to_owned(), from_root(name, link)));
+        let sources = lines(content)
+            .filter(|_| !name.starts_with(EXPERIMENTS))
+            .flat_map(|(line, text)| sources(text).map(move |source| (line, source)))
+            .map(|(line, source)| (line, source.to_owned(), source.to_owned()));
+        return links.chain(sources).collect();
     }
     (1..)
         .zip(content.lines())
@@ -49,6 +56,14 @@ fn links(name: &str, content: &str) -> Vec<(usize, String, String)> {
 /// What stands in the parentheses of Markdown's links.
 fn targets(line: &str) -> impl Iterator<Item = &str> {
     line.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target)
+}
+
+/// Source files that a page names in code spans, from the root of the repository.
+fn sources(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|span| span.contains('/') && span.ends_with(".rs") && !span.contains(char::is_whitespace))
 }
 
 /// Pages and pictures of `docs/` that a source or setting names from the root of the repository.
@@ -127,6 +142,13 @@ mod tests {
                 "docs/x.md:4: #y names no heading of docs/x.md"
             ]
         );
+    }
+
+    #[test]
+    fn a_page_names_sources_that_exist() {
+        let page = ("docs/x.md", "# X\n\n`a/src/b.rs`, `a/src/c.rs`, `main.rs`\n");
+        let expected = "docs/x.md:3: a/src/c.rs leads to a/src/c.rs, which does not exist";
+        assert_eq!(found(&[page, ("a/src/b.rs", "")]), [expected]);
     }
 
     #[test]
