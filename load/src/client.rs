@@ -1,17 +1,19 @@
 //! One keep-alive HTTP/1.1 connection, one request at a time.
 //!
-//! A client library's pool repeats a request on a fresh connection when an idle one turns out to be closed. Here the
-//! generator is a witness: what it counts as sent was sent once, and whatever fails is an error in its books.
+//! The pool of a client library repeats a request on a new connection when an idle one turns out to be closed. The
+//! generator's counts are evidence: every request is sent once, and every failure is counted as an error.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Longest wait for a connection, and for an answer.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// Longest wait for connection and answer together.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest answer read, in bytes.
 const ANSWER_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Most headers of an answer.
+const MAX_HEADERS: usize = 64;
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
@@ -19,18 +21,18 @@ pub enum ClientError {
     /// The connection could not be made, or broke.
     #[error("the connection failed: {0}")]
     Connection(#[from] std::io::Error),
-    /// It was closed before the answer was whole.
-    #[error("the connection was closed before the answer was whole")]
+    /// It was closed before the answer was complete.
+    #[error("the connection was closed before the answer was complete")]
     Closed,
     /// No answer in time.
-    #[error("no answer within {} s", DEADLINE.as_secs())]
-    Late,
+    #[error("no answer within {} s", TIMEOUT.as_secs())]
+    Timeout,
     /// Not HTTP/1.1 with a `Content-Length`.
     #[error("the answer is not HTTP/1.1 with a Content-Length")]
     Unreadable,
 }
 
-/// A connection to one address, made when it is first needed and again after an error.
+/// A connection to one address, opened by the first request and again after an error.
 pub struct Connection {
     addr: SocketAddr,
     stream: Option<TcpStream>,
@@ -47,18 +49,18 @@ pub struct Answer<'a> {
 }
 
 impl Connection {
-    /// A connection that is not made yet.
+    /// A connection that is not open yet.
     #[must_use]
     pub fn new(addr: SocketAddr) -> Self {
         Self { addr, stream: None, buffer: Vec::new() }
     }
 
-    /// Sends `request` as it is and reads the answer.
+    /// Sends `request` unchanged and reads the answer.
     ///
     /// # Errors
-    /// See [`ClientError`]; the next call makes a new connection.
-    pub async fn ask(&mut self, request: &[u8]) -> Result<Answer<'_>, ClientError> {
-        let whole = async {
+    /// See [`ClientError`]; the next call opens a new connection.
+    pub async fn send(&mut self, request: &[u8]) -> Result<Answer<'_>, ClientError> {
+        let exchange = async {
             let stream = match self.stream.take().filter(is_open) {
                 Some(stream) => self.stream.insert(stream),
                 None => {
@@ -70,7 +72,7 @@ impl Connection {
             stream.write_all(request).await?;
             read_answer(stream, &mut self.buffer).await
         };
-        match tokio::time::timeout(DEADLINE, whole).await.unwrap_or(Err(ClientError::Late)) {
+        match tokio::time::timeout(TIMEOUT, exchange).await.unwrap_or(Err(ClientError::Timeout)) {
             Ok(head) => {
                 if head.close {
                     self.stream = None;
@@ -86,7 +88,7 @@ impl Connection {
     }
 }
 
-/// Whether an idle connection can take a request: not closed meanwhile, and nothing unasked for in it.
+/// Whether an idle connection can take a request: still open, and without unexpected bytes.
 fn is_open(stream: &TcpStream) -> bool {
     matches!(stream.try_read(&mut [0]), Err(err) if err.kind() == std::io::ErrorKind::WouldBlock)
 }
@@ -118,23 +120,24 @@ struct Head {
 }
 
 impl Head {
-    /// The head at the start of `bytes`; none while it is not whole.
+    /// The head at the start of `bytes`; none while it is incomplete.
     fn parse(bytes: &[u8]) -> Result<Option<Self>, ClientError> {
-        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut answer = httparse::Response::new(&mut headers);
         let unreadable = || ClientError::Unreadable;
-        let text = std::str::from_utf8(&bytes[..end]).map_err(|_| unreadable())?;
-        let mut lines = text.split("\r\n");
-        let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
-        let (mut body_len, mut close) = (None, false);
-        for (name, value) in lines.filter_map(|line| line.split_once(':')) {
-            if name.eq_ignore_ascii_case("content-length") {
-                body_len = value.trim().parse().ok();
-            } else if name.eq_ignore_ascii_case("connection") {
-                close = value.trim().eq_ignore_ascii_case("close");
-            }
-        }
-        let (status, body_len) = status.zip(body_len).ok_or_else(unreadable)?;
-        Ok(Some(Self { status, body_at: end + 4, body_len, close }))
+        let body_at = match answer.parse(bytes).map_err(|_| unreadable())? {
+            httparse::Status::Complete(length) => length,
+            httparse::Status::Partial => return Ok(None),
+        };
+        let header = |name: &str| {
+            let found = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+            found.and_then(|header| std::str::from_utf8(header.value).ok())
+        };
+        let status = answer.code.filter(|_| answer.version == Some(1)).ok_or_else(unreadable)?;
+        let body_len =
+            header("content-length").and_then(|value| value.parse().ok()).ok_or_else(unreadable)?;
+        let close = header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        Ok(Some(Self { status, body_at, body_len, close }))
     }
 }
 
@@ -180,12 +183,12 @@ mod tests {
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
     #[tokio::test]
-    async fn answers_are_read_whole_and_the_connection_is_kept() {
+    async fn answers_are_read_completely_and_the_connection_is_kept() {
         let addr =
             server(vec![vec![OK, b"HTTP/1.1 503 x\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"]]).await;
         let mut connection = Connection::new(addr);
-        assert_eq!(connection.ask(b"one").await.unwrap(), Answer { status: 200, body: b"ok" });
-        assert_eq!(connection.ask(b"two").await.unwrap(), Answer { status: 503, body: b"" });
+        assert_eq!(connection.send(b"one").await.unwrap(), Answer { status: 200, body: b"ok" });
+        assert_eq!(connection.send(b"two").await.unwrap(), Answer { status: 503, body: b"" });
     }
 
     #[tokio::test]
@@ -196,24 +199,24 @@ mod tests {
             vec![OK],
         ]);
         let mut connection = Connection::new(addr.await);
-        assert!(matches!(connection.ask(b"one").await, Err(ClientError::Closed)));
-        assert!(matches!(connection.ask(b"two").await, Err(ClientError::Unreadable)));
-        assert_eq!(connection.ask(b"three").await.unwrap().status, 200);
+        assert!(matches!(connection.send(b"one").await, Err(ClientError::Closed)));
+        assert!(matches!(connection.send(b"two").await, Err(ClientError::Unreadable)));
+        assert_eq!(connection.send(b"three").await.unwrap().status, 200);
     }
 
     #[tokio::test]
     async fn an_idle_connection_that_was_closed_is_replaced_without_an_error() {
         let addr = server(vec![vec![OK], vec![OK]]).await;
         let mut connection = Connection::new(addr);
-        assert_eq!(connection.ask(b"one").await.unwrap().status, 200);
+        assert_eq!(connection.send(b"one").await.unwrap().status, 200);
         // Until the other end's close has arrived.
         let stream = connection.stream.as_ref().unwrap();
         stream.readable().await.unwrap();
-        assert_eq!(connection.ask(b"two").await.unwrap().status, 200);
+        assert_eq!(connection.send(b"two").await.unwrap().status, 200);
     }
 
     #[test]
-    fn heads_arrive_in_pieces() {
+    fn heads_may_arrive_in_pieces() {
         assert_eq!(Head::parse(b"HTTP/1.1 200 OK\r\nContent-Len").unwrap(), None);
         let head =
             Head::parse(b"HTTP/1.1 200 OK\r\nCONTENT-length:  3\r\nconnection: Close\r\n\r\nabc").unwrap();

@@ -2,12 +2,12 @@
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use protocol::shard_urls::{ShardUrl, ShardUrls};
+use service::args::ProcessArgs;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use crate::keys::Distribution;
 use crate::scenario::Scenario;
-use crate::serve::ServeArgs;
 
 /// The load generator of the hot partition lab
 #[derive(Clone, Debug, Parser)]
@@ -42,7 +42,8 @@ pub struct TargetArgs {
 /// Where the report goes.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct OutputArgs {
-    /// Write the report as JSON to FILE, or to standard output for `-`, instead of a summary for people
+    /// Write the report as JSON to FILE, or to standard output for `-`, instead of a summary for people; a refused run
+    /// (exit code 3) writes its reason there
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Add to the JSON, by stream and shard, every latency and how often it was, as [[milliseconds, count], …]
@@ -131,6 +132,29 @@ pub struct SaturateArgs {
     /// Report
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// The settings of the scenario starter.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ServeArgs {
+    /// Port to listen on; 0 takes any free one
+    #[arg(long, env = "PORT", default_value_t = 9011, value_name = "PORT")]
+    pub port: u16,
+    /// Where to
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Origins whose pages may start and stop, scheme://host[:port] separated by commas [default: none]
+    #[arg(
+        long,
+        env = "ADMIN_ORIGINS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "ORIGINS"
+    )]
+    pub admin_origins: String,
+    /// What all processes share
+    #[command(flatten)]
+    pub process: ProcessArgs,
 }
 
 fn one_url(text: &str) -> Result<ShardUrl, String> {

@@ -1,22 +1,19 @@
-//! Which keys a stream asks for: a key space, a law, and a seeded sequence of draws.
+//! The keys of a stream: a key space, a distribution, and a seeded sequence of draws.
 
 use protocol::{Key, ShardId, placement};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
-use rand_distr::{Distribution as _, Zipf};
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-/// The law keys are drawn by.
+/// The distribution of keys.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Distribution {
-    /// All alike.
+    /// All keys are equally likely.
     Uniform,
     /// Zipf's law with this exponent; the first key is the hottest.
     Zipf(f64),
-    /// No draw: one key after the other, from the first again after the last.
+    /// Not random: one key after the other, from the first again after the last.
     InTurn,
-    /// No draw: each key for an equal part of the run.
+    /// Not random: each key for an equal part of the run.
     InPhases,
 }
 
@@ -37,7 +34,7 @@ impl FromStr for Distribution {
     }
 }
 
-/// A set of keys and the law they are drawn by.
+/// A set of keys and their distribution.
 #[derive(Clone, Debug)]
 pub struct KeySpace {
     keys: Vec<Key>,
@@ -48,16 +45,16 @@ impl KeySpace {
     /// The keys `PREFIX0 … PREFIX(count-1)`.
     ///
     /// # Errors
-    /// When such a name is no key.
+    /// When such a name is not a valid key.
     pub fn numbered(prefix: &str, count: usize, law: Distribution) -> Result<Self, protocol::KeyError> {
         let keys = (0..count).map(|n| Key::new(&format!("{prefix}{n}"))).collect::<Result<_, _>>()?;
         Ok(Self { keys, law })
     }
 
-    /// One key alone.
+    /// A single key.
     ///
     /// # Errors
-    /// When the name is no key.
+    /// When the name is not a valid key.
     pub fn single(name: &str) -> Result<Self, protocol::KeyError> {
         Ok(Self { keys: vec![Key::new(name)?], law: Distribution::Uniform })
     }
@@ -65,13 +62,13 @@ impl KeySpace {
     /// These keys, each for an equal part of the run.
     ///
     /// # Errors
-    /// When a name is no key.
+    /// When a name is not a valid key.
     pub fn in_phases(names: &[&str]) -> Result<Self, protocol::KeyError> {
         let keys = names.iter().map(|name| Key::new(name)).collect::<Result<_, _>>()?;
         Ok(Self { keys, law: Distribution::InPhases })
     }
 
-    /// The law they are drawn by.
+    /// The distribution of the keys.
     #[must_use]
     pub fn law(&self) -> Distribution {
         self.law
@@ -103,30 +100,34 @@ impl KeySpace {
     #[must_use]
     pub fn draws(&self, seed: u64) -> Draws {
         let count = self.keys.len();
-        #[expect(clippy::cast_precision_loss, reason = "key spaces are far below 2^53")]
         let law = match self.law {
             Distribution::Uniform => Law::Uniform,
             Distribution::InTurn => Law::InTurn { next: 0 },
             Distribution::InPhases => Law::InPhases { drawn: 0, requests: 0 },
-            // Refused only for a negative exponent or no keys, which no `KeySpace` has.
-            Distribution::Zipf(exponent) => Zipf::new(count as f64, exponent).map_or(Law::Uniform, Law::Zipf),
+            Distribution::Zipf(_) => Law::Cumulative(cumulative(self.probabilities())),
         };
-        Draws { rng: StdRng::seed_from_u64(seed), count, law }
+        Draws { rng: fastrand::Rng::with_seed(seed), count, law }
     }
 }
 
 /// See [`KeySpace::draws`].
 pub struct Draws {
-    rng: StdRng,
+    rng: fastrand::Rng,
     count: usize,
     law: Law,
 }
 
 enum Law {
     Uniform,
-    Zipf(Zipf<f64>),
-    InTurn { next: usize },
-    InPhases { drawn: u64, requests: u64 },
+    /// For each key the probability of it and all keys before it.
+    Cumulative(Vec<f64>),
+    InTurn {
+        next: usize,
+    },
+    InPhases {
+        drawn: u64,
+        requests: u64,
+    },
 }
 
 impl Draws {
@@ -142,13 +143,11 @@ impl Draws {
     /// The next index.
     pub fn draw(&mut self) -> usize {
         match &mut self.law {
-            Law::Uniform => self.rng.random_range(0..self.count),
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a rank from 1 to the number of keys"
-            )]
-            Law::Zipf(zipf) => (zipf.sample(&mut self.rng) as usize - 1).min(self.count - 1),
+            Law::Uniform => self.rng.usize(..self.count),
+            Law::Cumulative(below) => {
+                let drawn = self.rng.f64();
+                below.partition_point(|sum| *sum <= drawn).min(self.count - 1)
+            }
             Law::InTurn { next } => {
                 let drawn = *next;
                 *next = (drawn + 1) % self.count;
@@ -161,6 +160,15 @@ impl Draws {
             }
         }
     }
+}
+
+fn cumulative(probabilities: Vec<f64>) -> Vec<f64> {
+    let mut sum = 0.0;
+    let add = |p| {
+        sum += p;
+        sum
+    };
+    probabilities.into_iter().map(add).collect()
 }
 
 #[cfg(test)]

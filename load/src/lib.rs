@@ -1,15 +1,17 @@
 //! The lab's native load generator: open-loop, seeded, the scenarios of `k6/`.
 //!
-//! A run: [`scenario`] says which streams there are and [`keys`] which keys they ask for; [`schedule`] says when each
-//! request is due; [`open_loop`] sends it then, over a [`client`] connection, whether or not earlier ones are answered;
-//! [`answer`] checks what comes back and [`tally`] counts it. [`refusal`] decides whether the figures mean anything, and
-//! [`report`] writes them beside what [`predict`] expects. [`saturate`] is the other way to load: as fast as it goes. [`serve`]
-//! starts runs for whoever asks over HTTP.
+//! A [`run`] takes its streams from [`scenario`] and their keys from [`keys`]. [`schedule`] determines when each request
+//! is due, and [`open_loop`] sends it then over a [`client`] connection, whether or not earlier ones are answered.
+//! [`answer`] checks what comes back and [`tally`] counts it. [`refusal`] rejects meaningless figures, [`report`] puts
+//! the others beside the prediction of [`predict`], and [`summary`] writes them. [`saturate`] is the closed loop: as fast
+//! as the answers come. [`serve`] starts runs over HTTP.
 
+pub mod address;
 pub mod answer;
 pub mod client;
 pub mod config;
-pub mod control;
+pub mod error;
+pub mod gateway;
 pub mod keys;
 pub mod open_loop;
 pub mod predict;
@@ -21,5 +23,5 @@ pub mod saturate;
 pub mod scenario;
 pub mod schedule;
 pub mod serve;
-pub mod stream_report;
+pub mod summary;
 pub mod tally;

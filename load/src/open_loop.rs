@@ -1,39 +1,38 @@
 //! Sends each request of a stream when it is due, whether or not earlier ones are answered.
 
+use protocol::body::AnswerFault;
 use protocol::{Key, ShardId};
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 
-use crate::answer::{self, Expected, Fault, Right};
+use crate::answer::{self, Expected, ExpectedBody, ValidAnswer};
 use crate::client::{self, Connection};
+use crate::gateway::Topology;
 use crate::progress::Progress;
 use crate::scenario::{Operation, Stream};
 use crate::schedule::Schedule;
 use crate::tally::Tally;
 
-/// Where all streams of a run send to, and since when.
+/// The target and the start of all streams of a run.
 #[derive(Clone)]
 pub struct Target {
-    /// Address of the gateway.
+    /// The gateway's address.
     pub addr: SocketAddr,
-    /// The `Host` of requests.
+    /// The `Host` header of requests.
     pub host: String,
-    /// How many shards keys are placed on.
-    pub shards: NonZeroU32,
-    /// Whether another shard than a key's own may answer.
-    pub any_shard: bool,
+    /// How the gateway is set up.
+    pub topology: Topology,
     /// When the first requests are due.
     pub start: Instant,
-    /// What has been done.
+    /// The counts so far.
     pub progress: Arc<Progress>,
 }
 
-/// The requests of a stream's keys, ready to be sent.
+/// The requests for a stream's keys, as bytes.
 struct Requests {
     stream: Stream,
     bytes: Vec<Vec<u8>>,
@@ -41,22 +40,22 @@ struct Requests {
     target: Target,
 }
 
-/// What came of one request.
+/// The end of one request.
 struct Done {
     connection: Connection,
     key: usize,
     lag: Duration,
     since_start: Duration,
     latency: Duration,
-    result: Result<Right, Fault>,
+    result: Result<ValidAnswer, AnswerFault>,
 }
 
-/// Runs one stream to its end; gives its books.
+/// Runs one stream to its end; returns its counts.
 ///
 /// # Errors
-/// When the system gives no thread.
+/// When the thread of its schedule cannot be started.
 pub async fn run(stream: Stream, schedule: Schedule, seed: u64, target: Target) -> std::io::Result<Tally> {
-    let shards = target.shards;
+    let shards = target.topology.shards;
     let mut draws = stream.keys.draws(seed).over(schedule.count());
     let mut idle: Vec<_> = (0..stream.max_in_flight).map(|_| Connection::new(target.addr)).collect();
     let keys = stream.keys.keys().iter();
@@ -71,15 +70,15 @@ pub async fn run(stream: Stream, schedule: Schedule, seed: u64, target: Target) 
     loop {
         tokio::select! {
             biased;
-            // A place that has become free is free before the next request looks for one.
+            // A connection that becomes idle is available to the next request.
             Some(done) = in_flight.join_next() => count(done, &mut tally, &mut idle, &target),
             next = due.recv() => {
                 let Some(due) = next else { break };
-                // Drawn also for a dropped request: the sequence of keys is that of the seed whatever happens.
+                // Also drawn for a dropped request: the seed alone determines the sequence of keys.
                 let key = draws.draw();
                 match idle.pop() {
                     Some(connection) => {
-                        drop(in_flight.spawn(ask(connection, key, due, Arc::clone(&requests))));
+                        drop(in_flight.spawn(send(connection, key, due, Arc::clone(&requests))));
                     }
                     None => tally.dropped += 1,
                 }
@@ -92,7 +91,7 @@ pub async fn run(stream: Stream, schedule: Schedule, seed: u64, target: Target) 
     Ok(tally)
 }
 
-/// The request of a stream for a key, ready to be sent.
+/// The request of a stream for a key.
 fn request(host: &str, operation: Operation, key: &Key) -> Vec<u8> {
     match operation {
         Operation::Read | Operation::ReadAbsent => {
@@ -105,17 +104,21 @@ fn request(host: &str, operation: Operation, key: &Key) -> Vec<u8> {
     }
 }
 
-async fn ask(mut connection: Connection, key: usize, due: Instant, requests: Arc<Requests>) -> Done {
+async fn send(mut connection: Connection, key: usize, due: Instant, requests: Arc<Requests>) -> Done {
     let sent = Instant::now();
     let (stream, target) = (&requests.stream, &requests.target);
     let expected = Expected {
-        operation: stream.operation,
+        body: match stream.operation {
+            Operation::Read => ExpectedBody::GatewayGet,
+            Operation::ReadAbsent => ExpectedBody::NotFound,
+            Operation::Write => ExpectedBody::GatewaySet,
+        },
         key: stream.keys.keys()[key].as_str(),
         owner: requests.owners[key],
-        shards: target.shards.get(),
-        any_shard: target.any_shard,
+        shards: target.topology.shards.get(),
+        any_shard: target.topology.any_shard,
     };
-    let answer = connection.ask(&requests.bytes[key]).await;
+    let answer = connection.send(&requests.bytes[key]).await;
     let latency = due.elapsed();
     let result = answer::check(answer, &expected);
     Done { key, lag: sent - due, since_start: sent - target.start, latency, result, connection }
@@ -135,10 +138,10 @@ fn count(
             idle.push(done.connection);
             done.result.is_err()
         }
-        // A bug in the request's task; it is an error in the books all the same.
+        // A bug in the request's task still counts as an error.
         Err(_) => {
             tally.sent += 1;
-            *tally.faults.entry(Fault::Transport).or_default() += 1;
+            *tally.faults.entry(AnswerFault::Transport).or_default() += 1;
             idle.push(Connection::new(target.addr));
             true
         }

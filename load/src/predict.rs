@@ -1,40 +1,29 @@
-//! What the streams of a run must produce: shares of shards, and what a cache lets through.
+//! Predicts the shards' shares of a run, and the load behind a cache.
 
 use hotspot::predict;
 use protocol::Key;
-use serde::{Deserialize, Serialize};
+use protocol::body::UpstreamPrediction;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
 use crate::scenario::Stream;
 use crate::schedule::Schedule;
 
-/// What theory says of a run.
+/// The predicted shares of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     /// Share of all requests, by shard.
     pub shares: Vec<f64>,
-    /// The hottest key and its share of all requests; among equals the first.
+    /// The hottest key and its share of all requests; of equal keys the first.
     pub hottest: Option<(Key, f64)>,
 }
 
-/// Requests a second that reach the shards through a cache with single-flight.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Upstream {
-    /// On average over this run's duration, the cache being empty at its start.
-    pub cold_start: f64,
-    /// Its standard error, over runs with other seeds.
-    pub cold_start_standard_error: f64,
-    /// Once steady.
-    pub steady: f64,
-}
-
-/// Weighs each stream by its requests.
+/// The shares of a run; each stream weighs as much as it has requests.
 #[must_use]
 pub fn shares(streams: &[Stream], shards: NonZeroU32) -> Prediction {
     let all: f64 = streams.iter().map(Stream::mean_rate).sum();
     let (mut probabilities, mut owners) = (Vec::new(), Vec::new());
-    // Two streams may ask for one key.
+    // Two streams may share a key.
     let mut by_key: HashMap<&Key, f64> = HashMap::new();
     let mut hottest: Option<(Key, f64)> = None;
     for stream in streams {
@@ -53,13 +42,13 @@ pub fn shares(streams: &[Stream], shards: NonZeroU32) -> Prediction {
     Prediction { shares: predict::shard_shares(&probabilities, &owners, shards.get() as usize), hottest }
 }
 
-/// What a cache with entries of `ttl` seconds lets through of these streams in `seconds`; all read throughout the run.
+/// The load behind a cache with entries of `ttl` seconds, for streams that read throughout `seconds`.
 ///
-/// A stream of one key asks once in every interval, so its fetches are all but certain: the first, and one each time an
-/// entry has expired, about an arrival later. Any other key is asked for by chance: it has been fetched k + 1 times when,
-/// not counting the k times to live in which its entry answers, it was drawn k + 1 times.
+/// A stream of one key sends one request in every interval, so its fetches are nearly certain: the first, and one about
+/// an interval after each expiry. Other keys are drawn at random: a key has been fetched k + 1 times when it was drawn
+/// k + 1 times outside of the k times to live in which its entry answers.
 #[must_use]
-pub fn upstream(streams: &[Stream], seconds: f64, ttl: f64) -> Upstream {
+pub fn upstream(streams: &[Stream], seconds: f64, ttl: f64) -> UpstreamPrediction {
     let (mut fetches, mut variance, mut steady) = (0.0, 0.0, 0.0);
     for stream in streams {
         let probabilities = stream.keys.probabilities();
@@ -68,7 +57,7 @@ pub fn upstream(streams: &[Stream], seconds: f64, ttl: f64) -> Upstream {
             fetches += (seconds / (ttl + 1.0 / stream.rate)).ceil();
             continue;
         }
-        // Keys of equal probability, as they come, share one computation.
+        // Neighbours of equal probability share one computation.
         let mut known: Option<(f64, (f64, f64))> = None;
         for p in probabilities {
             let (mean, spread) = match known {
@@ -80,14 +69,14 @@ pub fn upstream(streams: &[Stream], seconds: f64, ttl: f64) -> Upstream {
             variance += spread;
         }
     }
-    Upstream {
+    UpstreamPrediction {
         cold_start: fetches / seconds,
         cold_start_standard_error: f64::sqrt(variance) / seconds,
         steady,
     }
 }
 
-/// Mean and variance of the fetches of a key that each of `rate` requests a second asks for with probability `p`.
+/// Mean and variance of the fetches of a key that is drawn with probability `p` at `rate` requests a second.
 #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
 fn fetches_of_key(rate: f64, p: f64, seconds: f64, ttl: f64) -> (f64, f64) {
     let (mut mean, mut square, mut k) = (0.0, 0.0, 0u32);
@@ -108,7 +97,7 @@ fn fetches_of_key(rate: f64, p: f64, seconds: f64, ttl: f64) -> (f64, f64) {
     }
 }
 
-/// Probability that of `draws` independent draws at least `least` hit a key of probability `p`.
+/// Probability that at least `least` of `draws` independent draws hit a key of probability `p`.
 fn at_least(least: u32, draws: f64, p: f64) -> f64 {
     // The logarithm, because the first terms of a long run are too small for a number.
     let mut log_term = draws * (-p).ln_1p();
@@ -179,7 +168,7 @@ mod tests {
                     for now in schedule.dues(seed).map(|due| due.as_secs_f64()) {
                         let until = fresh_until.entry(draws.draw()).or_insert(0.0);
                         if now >= *until {
-                            // A little later than asked for: the fetch takes its time.
+                            // A fetch takes time, so the entry is a little younger than the request.
                             *until = now + 60.001;
                             fetches += 1;
                         }

@@ -1,15 +1,15 @@
-//! One line a second on standard error: how far a run is.
+//! Prints the progress of a run on standard error, one line a second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// What a run has done so far; shared by its streams.
+/// The counts of a run so far; shared by its streams.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Requests sent.
+    /// Sent requests.
     pub sent: AtomicU64,
-    /// Requests that failed.
+    /// Failed requests.
     pub errors: AtomicU64,
 }
 
@@ -17,25 +17,25 @@ pub struct Progress {
 pub struct Printer(tokio::task::JoinHandle<()>);
 
 impl Progress {
-    /// Prints once a second, `of` being the whole: `120 s` or `1000000 requests`. Prints nothing unless `wanted`.
-    pub fn print(self: &Arc<Self>, wanted: bool, of: String) -> Option<Printer> {
+    /// Prints once a second if `enabled`; `total` is the whole run: `120 s` or `1000000 requests`.
+    pub fn print(self: &Arc<Self>, enabled: bool, total: String) -> Option<Printer> {
         let progress = Arc::clone(self);
-        wanted.then(|| {
+        enabled.then(|| {
             Printer(tokio::spawn(async move {
                 let start = Instant::now();
                 let mut seconds = tokio::time::interval(Duration::from_secs(1));
                 seconds.tick().await;
                 loop {
                     seconds.tick().await;
-                    eprintln!("{}", progress.line(start.elapsed(), &of));
+                    eprintln!("{}", progress.line(start.elapsed(), &total));
                 }
             }))
         })
     }
 
-    fn line(&self, elapsed: Duration, of: &str) -> String {
+    fn line(&self, elapsed: Duration, total: &str) -> String {
         let (sent, errors) = (self.sent.load(Ordering::Relaxed), self.errors.load(Ordering::Relaxed));
-        format!("{:.0} s of {of}: {sent} sent, {errors} errors", elapsed.as_secs_f64())
+        format!("{:.0} s of {total}: {sent} sent, {errors} errors", elapsed.as_secs_f64())
     }
 }
 

@@ -1,41 +1,42 @@
-//! When a run's figures mean nothing: the load was not the one that the report would name.
+//! Refuses a run whose load was not the one that its report would name.
 
+use protocol::body::{LoadRefusal, LoadRefused, RefusalReason};
 use std::time::Duration;
 
 /// A request sent later than this after it was due is late.
 pub const LATE: Duration = Duration::from_millis(50);
 /// Most late requests, as a share of all.
 pub const MAX_LATE_SHARE: f64 = 0.01;
-/// Least share of the offered rate that must be reached.
+/// Smallest share of the planned rate that must be sent.
 pub const MIN_RATE_SHARE: f64 = 0.99;
-/// Fewest answers that percentiles are made of.
+/// Fewest answers for percentiles.
 pub const MIN_ANSWERS: u64 = 100;
 
-/// What the rules look at.
+/// The figures of a run that the rules check.
 #[derive(Clone, Copy, Debug)]
-pub struct Figures {
-    /// Requests that were to be sent.
+pub struct RunFigures {
+    /// Planned requests.
     pub planned: u64,
-    /// Requests sent.
+    /// Sent requests.
     pub sent: u64,
-    /// Requests not sent for want of a free place.
+    /// Requests not sent because too many were in flight.
     pub dropped: u64,
     /// Requests sent late.
     pub late: u64,
-    /// The longest lag.
+    /// Longest time from due to sent.
     pub max_lag: Duration,
-    /// Requests answered, right or wrong.
+    /// Answers, valid or not.
     pub answers: u64,
-    /// Requests a second asked for.
+    /// Planned requests a second.
     pub offered_per_second: f64,
-    /// Requests a second sent, up to the last send.
+    /// Sent requests a second, up to the last one.
     pub achieved_per_second: f64,
 }
 
-/// Why there is no report.
+/// A broken rule.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refusal {
-    /// As many requests were in flight as may be.
+    /// Too many requests were in flight.
     #[error(
         "no report: {dropped} of {planned} requests found as many in flight as the scenario has; the lab is too slow for this rate, lower it with --rate-factor"
     )]
@@ -45,7 +46,7 @@ pub enum Refusal {
         /// Requests planned.
         planned: u64,
     },
-    /// The generator did not get to run.
+    /// The generator's machine was too busy.
     #[error(
         "no report: {late} of {sent} requests were sent more than {} ms late (the worst {} ms; at most 1 % may be); this machine is too busy, free it or lower the rate with --rate-factor",
         LATE.as_millis(), max_lag.as_millis()
@@ -55,20 +56,20 @@ pub enum Refusal {
         late: u64,
         /// All requests.
         sent: u64,
-        /// The worst.
+        /// The longest lag.
         max_lag: Duration,
     },
-    /// Fewer requests a second than asked for.
+    /// Fewer requests a second than planned.
     #[error(
-        "no report: {achieved:.1} requests/s were sent of {offered:.1} asked for (at least 99 % must be); free this machine or lower the rate with --rate-factor"
+        "no report: {achieved:.1} requests/s were sent of {offered:.1} planned (at least 99 % must be); free this machine or lower the rate with --rate-factor"
     )]
     TooSlow {
-        /// Reached.
+        /// Sent requests a second.
         achieved: f64,
-        /// Asked for.
+        /// Planned requests a second.
         offered: f64,
     },
-    /// Percentiles of so few would be chance.
+    /// Too few answers for percentiles.
     #[error("no report: {answers} answers are too few, {MIN_ANSWERS} are needed; run longer with --duration")]
     TooFew {
         /// Answers.
@@ -76,13 +77,27 @@ pub enum Refusal {
     },
 }
 
-/// Refuses figures that mean nothing.
+impl Refusal {
+    /// The refusal as JSON.
+    #[must_use]
+    pub fn body(&self) -> LoadRefused {
+        let reason = match self {
+            Self::Dropped { .. } => RefusalReason::RequestsDropped,
+            Self::Lagged { .. } => RefusalReason::SentLate,
+            Self::TooSlow { .. } => RefusalReason::RateNotKept,
+            Self::TooFew { .. } => RefusalReason::TooFewAnswers,
+        };
+        LoadRefused { refused: LoadRefusal { reason, detail: self.to_string() } }
+    }
+}
+
+/// Checks the figures of a run.
 ///
 /// # Errors
-/// The first rule that is broken.
+/// The first broken rule.
 #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
-pub fn judge(figures: &Figures) -> Result<(), Refusal> {
-    let &Figures { planned, sent, dropped, late, max_lag, answers, .. } = figures;
+pub fn check(figures: &RunFigures) -> Result<(), Refusal> {
+    let &RunFigures { planned, sent, dropped, late, max_lag, answers, .. } = figures;
     let (achieved, offered) = (figures.achieved_per_second, figures.offered_per_second);
     if dropped > 0 {
         return Err(Refusal::Dropped { dropped, planned });
@@ -103,7 +118,7 @@ pub fn judge(figures: &Figures) -> Result<(), Refusal> {
 mod tests {
     use super::*;
 
-    const GOOD: Figures = Figures {
+    const GOOD: RunFigures = RunFigures {
         planned: 1_000,
         sent: 1_000,
         dropped: 0,
@@ -115,23 +130,37 @@ mod tests {
     };
 
     #[test]
-    fn figures_at_the_limits_stand() {
-        assert_eq!(judge(&GOOD), Ok(()));
+    fn figures_at_the_limits_are_reported() {
+        assert_eq!(check(&GOOD), Ok(()));
     }
 
     #[test]
-    fn each_rule_refuses_alone_and_says_so_in_one_line() {
-        for (figures, says) in [
-            (Figures { dropped: 1, ..GOOD }, "1 of 1000 requests"),
+    fn each_rule_refuses_alone_with_its_reason_and_one_line() {
+        for (figures, reason, says) in [
             (
-                Figures { late: 11, ..GOOD },
+                RunFigures { dropped: 1, ..GOOD },
+                RefusalReason::RequestsDropped,
+                "1 of 1000 requests found as many in flight as the scenario has",
+            ),
+            (
+                RunFigures { late: 11, ..GOOD },
+                RefusalReason::SentLate,
                 "11 of 1000 requests were sent more than 50 ms late (the worst 90 ms",
             ),
-            (Figures { achieved_per_second: 98.9, ..GOOD }, "98.9 requests/s were sent of 100.0"),
-            (Figures { answers: 99, ..GOOD }, "99 answers are too few, 100 are needed"),
+            (
+                RunFigures { achieved_per_second: 98.9, ..GOOD },
+                RefusalReason::RateNotKept,
+                "98.9 requests/s were sent of 100.0",
+            ),
+            (
+                RunFigures { answers: 99, ..GOOD },
+                RefusalReason::TooFewAnswers,
+                "99 answers are too few, 100 are needed",
+            ),
         ] {
-            let line = judge(&figures).unwrap_err().to_string();
-            assert!(line.contains(says) && !line.contains('\n'), "{line}");
+            let LoadRefusal { reason: found, detail } = check(&figures).unwrap_err().body().refused;
+            assert_eq!(found, reason);
+            assert!(detail.contains(says) && !detail.contains('\n'), "{detail}");
         }
     }
 }

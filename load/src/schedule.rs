@@ -1,11 +1,8 @@
-//! When each request of a stream is due: each at a random moment of its own interval, whatever the answers.
+//! Determines when each request of a stream is due: at a random moment of its own interval, whatever the answers.
 //!
-//! Intervals of equal length keep the rate; random moments in them keep arrivals from falling into step with a shard whose
-//! service takes about as long each time. Requests of one stream at fixed distances would hardly ever have to queue, and
-//! that is not how users come.
+//! Equal intervals keep the rate. Random moments in them model independent users: requests at fixed distances would hardly
+//! ever queue at a shard whose service time is nearly constant.
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -31,7 +28,7 @@ impl Schedule {
         Self { rate, count, first: 0.0 }
     }
 
-    /// The same, all `seconds` later.
+    /// The same schedule, `seconds` later.
     #[must_use]
     pub fn later(self, seconds: f64) -> Self {
         Self { first: seconds, ..self }
@@ -43,20 +40,19 @@ impl Schedule {
         self.count
     }
 
-    /// When each request is due, from the start; the same for the same `seed`, and of no relation to the keys drawn by it.
+    /// When each request is due, from the start. The seed determines it, independently of the keys drawn by the same seed.
     #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
     pub fn dues(self, seed: u64) -> impl Iterator<Item = Duration> {
-        let mut rng = StdRng::seed_from_u64(!seed);
-        (0..self.count)
-            .map(move |i| Duration::from_secs_f64(self.first + (i as f64 + rng.random::<f64>()) / self.rate))
+        let mut rng = fastrand::Rng::with_seed(!seed);
+        (0..self.count).map(move |i| Duration::from_secs_f64(self.first + (i as f64 + rng.f64()) / self.rate))
     }
 
-    /// Starts a thread that sends each due time when it has come. It ends after the last one or when nobody listens.
+    /// Starts a thread that sends each due time when it comes. It ends after the last one, or when the receiver is gone.
     ///
-    /// A thread, because tokio's timer rounds up to whole milliseconds, which the latency would then contain.
+    /// It is a thread because tokio's timer rounds up to whole milliseconds, which would add to the latency.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the thread cannot be started.
     pub fn release(self, seed: u64, start: Instant, to: UnboundedSender<Instant>) -> std::io::Result<()> {
         std::thread::Builder::new().name("schedule".into()).spawn(move || {
             for due in self.dues(seed).map(|due| start + due) {

@@ -1,4 +1,4 @@
-//! `load serve`: starts scenarios for the live page, one at a time. On loopback, and for listed pages and programs alone.
+//! `load serve`: starts scenarios for the live page, one at a time; on loopback, for programs and listed pages only.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use protocol::ErrorKind;
 use protocol::shard_urls::ShardUrl;
-use service::args::{ProcessArgs, SettingError};
+use service::args::SettingError;
 use service::health::{self, Health};
 use service::metrics::Metrics;
 use service::origin::{Origins, Refusal};
@@ -19,35 +19,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::TargetArgs;
+use crate::config::ServeArgs;
 
 mod handlers;
 mod starter;
 
 use self::starter::Starter;
-
-/// The settings of the starter.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ServeArgs {
-    /// Port to listen on; 0 takes any free one
-    #[arg(long, env = "PORT", default_value_t = 9011, value_name = "PORT")]
-    pub port: u16,
-    /// Where the load goes
-    #[command(flatten)]
-    pub target: TargetArgs,
-    /// Origins whose pages may start and stop, scheme://host[:port] separated by commas [default: none]
-    #[arg(
-        long,
-        env = "ADMIN_ORIGINS",
-        default_value = "",
-        hide_default_value = true,
-        value_name = "ORIGINS"
-    )]
-    pub admin_origins: String,
-    /// What all processes share
-    #[command(flatten)]
-    pub process: ProcessArgs,
-}
 
 /// What the handlers share.
 pub(crate) struct Serving {
@@ -55,28 +32,26 @@ pub(crate) struct Serving {
     origins: Origins,
 }
 
-impl ServeArgs {
-    /// Binds and serves.
-    ///
-    /// # Errors
-    /// When a setting cannot be used or the port cannot be had.
-    pub fn start(self) -> Result<Started, StartError> {
-        let address = self.process.bind_address;
-        if !address.is_loopback() {
-            let allowed = "a loopback address: whoever reaches it can start load";
-            return Err(SettingError::new("BIND_ADDRESS", address.to_string(), allowed).into());
-        }
-        let origins = Origins::parse(&self.admin_origins)?;
-        let server = Server::bind(SocketAddr::new(address, self.port), NonZeroUsize::MIN)?;
-        let (health, tasks, metrics) = (server.health(), server.tasks(), Arc::new(Metrics::default()));
-        let target = self.target.gateway;
-        Ok(server.start(move |_| {
-            router(target.clone(), origins.clone(), &tasks.stopping(), health.clone(), Arc::clone(&metrics))
-        })?)
+/// Binds and serves.
+///
+/// # Errors
+/// When a setting cannot be used or the port cannot be had.
+pub fn start(args: ServeArgs) -> Result<Started, StartError> {
+    let address = args.process.bind_address;
+    if !address.is_loopback() {
+        let allowed = "a loopback address: whoever reaches it can start load";
+        return Err(SettingError::new("BIND_ADDRESS", address.to_string(), allowed).into());
     }
+    let origins = Origins::parse(&args.admin_origins)?;
+    let server = Server::bind(SocketAddr::new(address, args.port), NonZeroUsize::MIN)?;
+    let (health, tasks, metrics) = (server.health(), server.tasks(), Arc::new(Metrics::default()));
+    let gateway = args.target.gateway;
+    Ok(server.start(move |_| {
+        router(gateway.clone(), origins.clone(), &tasks.stopping(), health.clone(), Arc::clone(&metrics))
+    })?)
 }
 
-/// All routes. What runs ends with `stopping`.
+/// All routes. A running scenario ends with `stopping`.
 pub fn router(
     gateway: ShardUrl,
     origins: Origins,

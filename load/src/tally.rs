@@ -1,13 +1,14 @@
-//! What a stream sent and what came back, in bounded memory.
+//! Counts what a stream sent and what came back, in bounded memory.
 
 use hdrhistogram::Histogram;
+use protocol::body::AnswerFault;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::answer::{Fault, Origin, Right};
+use crate::answer::{Origin, ValidAnswer};
 
-/// Longest latency told apart, in µs; a longer one counts as this.
-const LONGEST: u64 = 60_000_000;
+/// Longest latency that is distinguished, in µs; a longer one counts as this.
+const MAX_LATENCY: u64 = 60_000_000;
 
 /// Latencies with three significant digits.
 #[derive(Clone, Debug)]
@@ -16,7 +17,7 @@ pub struct Latencies(Option<Histogram<u64>>);
 impl Default for Latencies {
     fn default() -> Self {
         // Refused only for bounds and digits out of range, which these constants are not.
-        Self(Histogram::new_with_bounds(1, LONGEST, 3).ok())
+        Self(Histogram::new_with_bounds(1, MAX_LATENCY, 3).ok())
     }
 }
 
@@ -24,7 +25,7 @@ impl Latencies {
     /// Adds one.
     pub fn record(&mut self, latency: Duration) {
         if let Some(histogram) = &mut self.0 {
-            histogram.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(LONGEST));
+            histogram.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(MAX_LATENCY));
         }
     }
 
@@ -36,7 +37,7 @@ impl Latencies {
         }
     }
 
-    /// Every latency in ms, to three digits, and how often it was.
+    /// Every latency in ms, to three digits, with its count.
     #[must_use]
     pub fn counts(&self) -> Vec<(f64, u64)> {
         let recorded = self.0.iter().flat_map(Histogram::iter_recorded);
@@ -55,54 +56,54 @@ impl Latencies {
     }
 }
 
-/// One shard's part.
+/// The counts of one shard.
 #[derive(Clone, Debug, Default)]
 pub struct ShardTally {
-    /// Right answers that name it.
+    /// Valid answers that name it.
     pub answered: u64,
-    /// Those for which it was asked.
+    /// Those that it was asked for.
     pub upstream: u64,
     /// Their latencies.
     pub latencies: Latencies,
 }
 
-/// A stream's books: sent = answered + errors.
+/// The counts of a stream: `sent` = `answered` + errors.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// Requests sent.
+    /// Sent requests.
     pub sent: u64,
-    /// Right answers.
+    /// Valid answers.
     pub answered: u64,
-    /// Requests that were due while as many as may were in flight; never sent.
+    /// Requests not sent because too many were in flight.
     pub dropped: u64,
-    /// Right answers from the cache.
+    /// Valid answers from the cache.
     pub cache_hits: u64,
-    /// Right answers from another's fetch.
+    /// Valid answers from another request's fetch.
     pub coalesced: u64,
-    /// Everything else, by what was wrong.
-    pub faults: BTreeMap<Fault, u64>,
+    /// All other requests, by fault.
+    pub faults: BTreeMap<AnswerFault, u64>,
     /// By shard.
     pub shards: Vec<ShardTally>,
-    /// Latencies of right answers.
+    /// Latencies of valid answers.
     pub latencies: Latencies,
     /// Requests for the stream's first key.
     pub hottest_sent: u64,
     /// Longest time from due to sent.
     pub max_lag: Duration,
-    /// Requests sent more than [`crate::refusal::LATE`] after they were due.
+    /// Requests sent later than [`crate::refusal::LATE`] after they were due.
     pub late: u64,
     /// From the start to the last send.
     pub last_sent: Duration,
 }
 
 impl Tally {
-    /// Empty books for `shards` shards.
+    /// No requests yet, for `shards` shards.
     #[must_use]
     pub fn new(shards: usize) -> Self {
         Self { shards: vec![ShardTally::default(); shards], ..Self::default() }
     }
 
-    /// Counts a request for the key of this index in its stream, sent `lag` after it was due and `since_start`.
+    /// Counts a sent request: the index of its key in the stream, the time since it was due, and since the start.
     pub fn sent(&mut self, key: usize, lag: Duration, since_start: Duration) {
         self.sent += 1;
         self.hottest_sent += u64::from(key == 0);
@@ -111,10 +112,10 @@ impl Tally {
         self.last_sent = self.last_sent.max(since_start);
     }
 
-    /// Counts what came of a request.
-    pub fn ended(&mut self, result: Result<Right, Fault>, latency: Duration) {
-        let Right { shard, origin } = match result {
-            Ok(right) => right,
+    /// Counts the end of a request.
+    pub fn ended(&mut self, result: Result<ValidAnswer, AnswerFault>, latency: Duration) {
+        let ValidAnswer { shard, origin } = match result {
+            Ok(valid) => valid,
             Err(fault) => {
                 *self.faults.entry(fault).or_default() += 1;
                 return;
@@ -131,13 +132,13 @@ impl Tally {
         }
     }
 
-    /// Requests that were not answered right.
+    /// Requests without a valid answer.
     #[must_use]
     pub fn errors(&self) -> u64 {
         self.faults.values().sum()
     }
 
-    /// Adds another stream's books; the hottest key stays this one's.
+    /// Adds the counts of another stream; the hottest key stays this one's.
     pub fn merge(&mut self, other: &Self) {
         self.sent += other.sent;
         self.answered += other.answered;
@@ -164,8 +165,8 @@ mod tests {
     use super::*;
     use protocol::ShardId;
 
-    fn from(shard: u32, origin: Origin) -> Result<Right, Fault> {
-        Ok(Right { shard: ShardId(shard), origin })
+    fn from(shard: u32, origin: Origin) -> Result<ValidAnswer, AnswerFault> {
+        Ok(ValidAnswer { shard: ShardId(shard), origin })
     }
 
     #[test]
@@ -178,7 +179,7 @@ mod tests {
         one.ended(from(1, Origin::Cache), ms(1));
         let mut two = Tally::new(2);
         two.sent(0, ms(2), ms(30));
-        two.ended(Err(Fault::WrongShard), ms(9));
+        two.ended(Err(AnswerFault::WrongShard), ms(9));
         two.sent(1, ms(0), ms(5));
         two.ended(from(0, Origin::Coalesced), ms(7));
         one.merge(&two);

@@ -1,6 +1,6 @@
 //! One lab: shards, gateway and probe as processes, and the questions a test asks them.
 
-use protocol::body::{GatewayCounts, ShardStats};
+use protocol::body::{GatewayCounts, LoadRefusal, LoadRefused, ShardStats};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::future::Future;
@@ -14,8 +14,8 @@ use crate::process::Process;
 /// How many shards a lab has.
 pub const SHARDS: usize = 4;
 
-/// What the generator says of itself when the machine was too busy for its rate.
-const BUSY: &str = "this machine";
+/// The generator's exit code when it refuses to report.
+const REFUSED: i32 = 3;
 /// How often a run that came too late is tried.
 const LOAD_ATTEMPTS: u32 = 5;
 
@@ -216,8 +216,8 @@ impl Lab {
             before().await;
             match self.load_started(args).report().await {
                 Ok(report) => return report,
-                Err(said) if said.contains(BUSY) && attempt < LOAD_ATTEMPTS => {}
-                Err(said) => panic!("the load generator, attempt {attempt}: {said}"),
+                Err(NoReport::Refused(why)) if why.reason.is_busy_machine() && attempt < LOAD_ATTEMPTS => {}
+                Err(why) => panic!("the load generator, attempt {attempt}: {why:?}"),
             }
         }
         unreachable!("the loop ends by returning")
@@ -252,22 +252,48 @@ impl Load {
         self.0.is_running()
     }
 
-    /// Waits for its end; gives its report, or what it said when it refused to give one.
+    /// Waits for its end; returns its report.
     ///
     /// # Errors
-    /// What the generator wrote.
-    pub async fn report(mut self) -> Result<Value, String> {
+    /// When it failed, or refused to report.
+    pub async fn report(mut self) -> Result<Value, NoReport> {
         let status = self.0.ended(Duration::from_secs(900)).await;
-        if !status.success() {
-            return Err(format!("{status}\n{}", self.0.log()));
+        let log = self.0.log();
+        match status.code() {
+            Some(0) => parse(&log).map_err(NoReport::Failed),
+            Some(REFUSED) => {
+                // A line of its own, beside the sentence on standard error.
+                let line = log.lines().find(|line| line.starts_with('{')).unwrap_or_default();
+                Err(parse::<LoadRefused>(line)
+                    .map_or_else(NoReport::Failed, |body| NoReport::Refused(body.refused)))
+            }
+            _ => Err(NoReport::Failed(format!("{status}\n{log}"))),
         }
-        // The pipe is read by a thread of its own, so the last line may come after the end of the process.
-        poll::until(Duration::from_secs(5), || async {
-            let log = self.0.log();
-            let start = log.find('{').ok_or("no report")?;
-            serde_json::from_str(&log[start..]).map_err(|err| err.to_string())
-        })
-        .await
+    }
+}
+
+fn parse<T: DeserializeOwned>(json: &str) -> Result<T, String> {
+    serde_json::from_str(json).map_err(|err| format!("{err}: {json}"))
+}
+
+/// Why there is no report; in one line, when it is displayed.
+#[derive(Debug)]
+pub enum NoReport {
+    /// The figures would be meaningless.
+    Refused(LoadRefusal),
+    /// Exit code and log of a run that failed.
+    Failed(String),
+}
+
+impl std::fmt::Display for NoReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(refusal) => f.write_str(&refusal.detail),
+            Self::Failed(log) => {
+                let last = log.lines().rfind(|line| !line.trim().is_empty());
+                f.write_str(last.unwrap_or("the generator printed nothing").trim_start_matches("load: "))
+            }
+        }
     }
 }
 
@@ -303,4 +329,15 @@ async fn gateway(shards: &[SocketAddr], options: &Options) -> (Process, SocketAd
 
 fn urls(addrs: &[SocketAddr]) -> String {
     addrs.iter().map(|addr| format!("http://{addr}")).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NoReport;
+
+    #[test]
+    fn a_failure_is_its_last_line() {
+        let log = "exit status: 1\n{}\nload: error_share is 0.100, not below 0.01\n";
+        assert_eq!(NoReport::Failed(log.to_owned()).to_string(), "error_share is 0.100, not below 0.01");
+    }
 }

@@ -1,7 +1,7 @@
-//! The generator's binary against a stub gateway that keeps its own books. Contents:
+//! The generator's binary against a stub gateway that counts its requests. Contents:
 //!
-//! - [`runs`]: scenarios and saturation, their reports equal to the stub's books to the request
-//! - [`refusals`]: when there is no report, and what is said instead
+//! - [`runs`]: scenarios and saturation, their reports equal to the stub's counts to the request
+//! - [`refusals`]: runs without a report: exit code, reason and sentence
 //! - [`serving`]: scenarios started over HTTP
 //! - [`stub`]: the gateway
 

@@ -1,23 +1,23 @@
-//! Scenarios and saturation, their reports equal to the stub's books to the request.
+//! Scenarios and saturation, their reports equal to the stub's counts to the request.
 
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::stub::{Behaviour, Stub, said};
+use crate::stub::{Behaviour, Stub, outcome};
 
-/// Compares a report with the stub's books.
+/// Compares a report with the stub's counts.
 fn agree(report: &Value, stub: &Stub) {
-    let books = stub.books();
-    assert_eq!(report["sent"], books.data);
-    assert_eq!(report["answered"], books.shards.iter().sum::<u64>());
-    for (shard, count) in books.shards.iter().enumerate() {
+    let counts = stub.counts();
+    assert_eq!(report["sent"], counts.data);
+    assert_eq!(report["answered"], counts.shards.iter().sum::<u64>());
+    for (shard, count) in counts.shards.iter().enumerate() {
         assert_eq!(report["shards"][shard]["shard_id"], shard);
         assert_eq!(report["shards"][shard]["answered"], *count, "shard {shard}");
     }
     let key = report["hottest_key"]["key"].as_str().unwrap();
-    assert_eq!(report["hottest_key"]["sent"], books.keys.get(key).copied().unwrap_or(0));
-    assert_eq!(report["cache_hits"], books.hits);
+    assert_eq!(report["hottest_key"]["sent"], counts.keys.get(key).copied().unwrap_or(0));
+    assert_eq!(report["cache_hits"], counts.hits);
 }
 
 #[test]
@@ -40,9 +40,9 @@ fn the_celebrity_has_two_streams_and_most_of_the_load() {
     let stub = Stub::start(Behaviour::default());
     let report = stub.report(&["run", "celebrity", "--duration", "2"]);
     agree(&report, &stub);
-    let books = stub.books();
-    assert_eq!((report["sent"].clone(), books.keys["celebrity-user-kardashian"]), (json!(260), 200));
-    assert!(books.keys.keys().all(|key| key.starts_with("normal-user-") || key.starts_with("celebrity-")));
+    let counts = stub.counts();
+    assert_eq!((report["sent"].clone(), counts.keys["celebrity-user-kardashian"]), (json!(260), 200));
+    assert!(counts.keys.keys().all(|key| key.starts_with("normal-user-") || key.starts_with("celebrity-")));
     let streams: Vec<_> = report["streams"]
         .as_array()
         .unwrap()
@@ -57,10 +57,10 @@ fn the_caching_run_switches_the_cache_on_first() {
     let stub = Stub::start(Behaviour::default());
     let report = stub.report(&["run", "with-caching", "--duration", "2"]);
     agree(&report, &stub);
-    assert_eq!(stub.books().cache, Some(json!({"enabled": true, "ttl_seconds": 60})));
+    assert_eq!(stub.counts().cache, Some(json!({"enabled": true, "ttl_seconds": 60})));
     let upstream: u64 =
         report["shards"].as_array().unwrap().iter().map(|s| s["upstream_requests"].as_u64().unwrap()).sum();
-    assert_eq!(upstream, stub.books().keys.len() as u64);
+    assert_eq!(upstream, stub.counts().keys.len() as u64);
     assert_eq!(report["cache_entries_at_start"], 0);
     assert_eq!(report["steady"], false);
     let predicted = &report["predicted_upstream_per_second"];
@@ -95,9 +95,9 @@ fn saturation_sends_exactly_its_number_and_counts_each() {
         "zipf:1.1",
     ]);
     agree(&report, &stub);
-    let (books, keys) = (stub.books(), report["keys"].as_array().unwrap());
+    let (counts, keys) = (stub.counts(), report["keys"].as_array().unwrap());
     let counted = keys.iter().map(|key| (key["key"].as_str().unwrap(), key["sent"].as_u64().unwrap()));
-    assert_eq!(counted.collect::<HashMap<_, _>>(), books.keys.iter().map(|(k, n)| (&**k, *n)).collect());
+    assert_eq!(counted.collect::<HashMap<_, _>>(), counts.keys.iter().map(|(k, n)| (&**k, *n)).collect());
     assert!(keys.is_sorted_by_key(|key| std::cmp::Reverse(key["sent"].as_u64())));
     assert_eq!((&report["sent"], &report["errors"]), (&json!(20_000), &json!(0)));
     assert_eq!(report["offered_per_second"], Value::Null);
@@ -111,15 +111,16 @@ fn saturation_sends_exactly_its_number_and_counts_each() {
 
 #[test]
 fn saturation_can_go_to_the_shards_themselves() {
-    let shards: Vec<_> = (0..4).map(|_| Stub::start(Behaviour::default())).collect();
+    let shards: Vec<_> =
+        (0..4).map(|_| Stub::start(Behaviour { is_shard: true, ..Behaviour::default() })).collect();
     let urls: Vec<_> = shards.iter().map(|shard| format!("http://{}", shard.addr)).collect();
     let urls = urls.join(",");
     let report =
         shards[0].report(&["saturate", "--shard-urls", &urls, "--connections", "3", "--requests", "4000"]);
     for (i, shard) in shards.iter().enumerate() {
-        let books = shard.books();
-        assert_eq!(report["shards"][i]["answered"], books.data, "shard {i}");
-        assert_eq!(books.shards[i], books.data, "every request went to its key's shard");
+        let counts = shard.counts();
+        assert_eq!(report["shards"][i]["answered"], counts.data, "shard {i}");
+        assert_eq!(counts.shards[i], counts.data, "every request went to its key's shard");
     }
 }
 
@@ -128,7 +129,7 @@ fn people_get_a_summary_and_progress() {
     let stub = Stub::start(Behaviour { delay: Duration::from_millis(5), ..Behaviour::default() });
     let args = ["saturate", "--connections", "2", "--requests", "1000", "--keys", "1", "--progress"];
     let output = stub.load(&args);
-    let (progress, code, _) = said(&output);
+    let (progress, code, _) = outcome(&output);
     let summary = String::from_utf8(output.stdout).unwrap();
     assert_eq!(code, Some(0), "{progress}");
     assert!(progress.starts_with("1 s of 1000 requests: "), "{progress}");

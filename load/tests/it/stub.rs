@@ -1,10 +1,11 @@
-//! A gateway with four shards that counts what it is asked, on a thread of its own.
+//! A gateway with four shards, or a shard, that counts its requests; on a thread of its own.
 
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use protocol::body::{LoadRefusal, LoadRefused};
 use protocol::{Key, placement};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -19,7 +20,7 @@ const SHARDS: NonZeroU32 = NonZeroU32::new(4).unwrap();
 /// How the stub answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Behaviour {
-    /// Answers nothing before this has passed.
+    /// Delay of every answer.
     pub(crate) delay: Duration,
     /// Names the next shard instead of the right one.
     pub(crate) wrong_shard: bool,
@@ -27,13 +28,15 @@ pub(crate) struct Behaviour {
     pub(crate) fail_every: Option<u64>,
     /// The cache cannot be switched on.
     pub(crate) no_cache: bool,
-    /// How it says that it places keys.
-    pub(crate) placement: &'static str,
+    /// Its `/stats` name placement with bounded load.
+    pub(crate) is_bounded: bool,
+    /// Answers as a shard does.
+    pub(crate) is_shard: bool,
 }
 
-/// What the stub was asked.
+/// The requests of a stub.
 #[derive(Default)]
-pub(crate) struct Books {
+pub(crate) struct StubCounts {
     pub(crate) keys: HashMap<String, u64>,
     pub(crate) shards: [u64; 4],
     pub(crate) data: u64,
@@ -45,17 +48,17 @@ pub(crate) struct Books {
 pub(crate) struct Stub {
     pub(crate) addr: SocketAddr,
     behaviour: Behaviour,
-    books: Arc<Mutex<Books>>,
+    counts: Arc<Mutex<StubCounts>>,
 }
 
 impl Stub {
     pub(crate) fn start(behaviour: Behaviour) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
-        let stub = Self { addr: listener.local_addr().unwrap(), behaviour, books: Arc::default() };
+        let stub = Self { addr: listener.local_addr().unwrap(), behaviour, counts: Arc::default() };
         let app = Router::new()
             .route("/stats", get(stats))
-            .route("/admin/cache", post(switch))
+            .route("/admin/cache", post(switch_cache))
             .route("/admin/shard-mapping/{key}", get(mapping))
             .route("/data/{key}", get(data))
             .with_state(stub.clone());
@@ -68,30 +71,30 @@ impl Stub {
         stub
     }
 
-    pub(crate) fn books(&self) -> std::sync::MutexGuard<'_, Books> {
-        self.books.lock().unwrap()
+    pub(crate) fn counts(&self) -> std::sync::MutexGuard<'_, StubCounts> {
+        self.counts.lock().unwrap()
     }
 
-    /// The requests for each key; none are left in the books.
+    /// Takes the requests for each key.
     pub(crate) fn take_keys(&self) -> HashMap<String, u64> {
-        std::mem::take(&mut self.books().keys)
+        std::mem::take(&mut self.counts().keys)
     }
 
-    /// Runs the generator against this gateway; a run that this machine was too busy for is made again, with new books.
+    /// Runs the generator against this gateway; repeated from new counts when this machine was too busy.
     pub(crate) fn load(&self, args: &[&str]) -> Output {
         let gateway = format!("http://{}", self.addr);
         let deadline = Instant::now() + Duration::from_secs(90);
         loop {
             let output = load(&[args, &["--gateway", &gateway]].concat());
-            let busy = String::from_utf8_lossy(&output.stderr).contains("this machine");
+            let busy = refusal(&output).is_some_and(|refused| refused.reason.is_busy_machine());
             if !busy || Instant::now() > deadline {
                 return output;
             }
-            *self.books() = Books::default();
+            *self.counts() = StubCounts::default();
         }
     }
 
-    /// The same; gives its JSON report.
+    /// The same; returns its JSON report.
     pub(crate) fn report(&self, args: &[&str]) -> Value {
         let output = self.load(&[args, &["--json", "-"]].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -103,46 +106,69 @@ pub(crate) fn load(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_load")).env_clear().args(args).output().unwrap()
 }
 
-/// What a run said on standard error, its exit code, and whether it printed a report.
-pub(crate) fn said(output: &Output) -> (String, Option<i32>, bool) {
+/// The standard error of a run, its exit code, and whether it printed anything.
+pub(crate) fn outcome(output: &Output) -> (String, Option<i32>, bool) {
     let text = String::from_utf8(output.stderr.clone()).unwrap();
     (text, output.status.code(), !output.stdout.is_empty())
 }
 
-async fn stats(State(stub): State<Stub>) -> axum::Json<Value> {
-    axum::Json(json!({"num_shards": 4, "cache_size": 0, "placement": stub.behaviour.placement}))
+/// The reason that a run printed in place of a report.
+pub(crate) fn refusal(output: &Output) -> Option<LoadRefusal> {
+    serde_json::from_slice::<LoadRefused>(&output.stdout).ok().map(|body| body.refused)
 }
 
-async fn switch(State(stub): State<Stub>, body: String) -> Response {
+async fn stats(State(stub): State<Stub>) -> axum::Json<Value> {
+    let placement = if stub.behaviour.is_bounded { "bounded" } else { "modulo" };
+    axum::Json(json!({
+        "num_shards": 4, "cache_enabled": false, "cache_ttl_seconds": 60, "cache_size": 0, "cache_hits": 0,
+        "cache_misses": 0, "cache_coalesced": 0, "cache_hit_ratio": 0.0, "total_requests": 0, "started_at": 1.5,
+        "shard_requests": [], "shard_requests_total": [], "top_keys": [], "placement": placement,
+        "verdict": {
+            "state": "not enough traffic", "requests": 0, "window_seconds": 0.0, "sentence": "Not enough traffic."
+        },
+        "mitigation": {
+            "cache": "off", "ttl_seconds": 60, "stale_while_revalidate": false, "stale_seconds": 10,
+            "negative_caching": false, "negative_ttl_ms": 500, "replication": 1, "replicated_keys": 8,
+            "hot_entries": 6, "hot_keys": [], "replicated": [], "auto": {"enabled": false}
+        }
+    }))
+}
+
+async fn switch_cache(State(stub): State<Stub>, body: String) -> Response {
     if stub.behaviour.no_cache {
         return (StatusCode::FORBIDDEN, "not here").into_response();
     }
-    let wish: Value = serde_json::from_str(&body).unwrap();
-    let answer = json!({"cache_enabled": wish["enabled"], "cache_ttl_seconds": wish["ttl_seconds"]});
-    stub.books().cache = Some(wish);
-    axum::Json(answer).into_response()
+    let change: Value = serde_json::from_str(&body).unwrap();
+    let state = json!({"cache_enabled": change["enabled"], "cache_ttl_seconds": change["ttl_seconds"]});
+    stub.counts().cache = Some(change);
+    axum::Json(state).into_response()
 }
 
 async fn mapping(Path(key): Path<String>) -> Response {
     let owner = placement::modulo(&Key::new(&key).unwrap(), SHARDS);
-    axum::Json(json!({"key": key, "shard_id": owner.0})).into_response()
+    let url = format!("http://shard-{owner}");
+    axum::Json(json!({"key": key, "replicas": [owner], "shard_id": owner, "shard_url": url})).into_response()
 }
 
 async fn data(State(stub): State<Stub>, Path(key): Path<String>) -> Response {
     tokio::time::sleep(stub.behaviour.delay).await;
     let owner = placement::modulo(&Key::new(&key).unwrap(), SHARDS);
-    let mut books = stub.books();
-    books.data += 1;
-    if stub.behaviour.fail_every.is_some_and(|n| books.data.is_multiple_of(n)) {
+    let mut counts = stub.counts();
+    counts.data += 1;
+    if stub.behaviour.fail_every.is_some_and(|n| counts.data.is_multiple_of(n)) {
         return (StatusCode::SERVICE_UNAVAILABLE, "shed").into_response();
     }
-    let seen = books.keys.entry(key.clone()).or_default();
-    *seen += 1;
-    let again = *seen > 1;
-    let hit = again && books.cache.is_some();
-    books.hits += u64::from(hit);
-    books.shards[owner.index()] += 1;
+    let of_key = counts.keys.entry(key.clone()).or_default();
+    *of_key += 1;
+    let again = *of_key > 1;
+    let hit = again && counts.cache.is_some();
+    counts.hits += u64::from(hit);
+    counts.shards[owner.index()] += 1;
     let shard = if stub.behaviour.wrong_shard { (owner.0 + 1) % 4 } else { owner.0 };
-    axum::Json(json!({"key": key, "value": {}, "shard_id": shard, "cache_hit": hit, "latency_ms": 0.1}))
-        .into_response()
+    let body = if stub.behaviour.is_shard {
+        json!({"key": key, "value": {}, "shard_id": shard, "found": true})
+    } else {
+        json!({"key": key, "value": {}, "shard_id": shard, "cache_hit": hit, "latency_ms": 0.1})
+    };
+    axum::Json(body).into_response()
 }

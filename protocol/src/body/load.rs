@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::ShardId;
 
-/// The report of a run. Right answers are those with the expected status, key and shard.
+/// The report of a run. Valid answers are those with the expected status, key and shard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoadReport {
     /// The scenario's name in the k6 summaries, `stream` or `saturate`.
@@ -22,17 +22,17 @@ pub struct LoadReport {
     pub achieved_per_second: f64,
     /// Sent requests: `answered` + `errors`.
     pub sent: u64,
-    /// Right answers.
+    /// Valid answers.
     pub answered: u64,
-    /// Requests without a right answer.
+    /// Requests without a valid answer.
     pub errors: u64,
     /// `errors` by kind.
     pub error_kinds: BTreeMap<AnswerFault, u64>,
     /// Requests not sent because too many were in flight; a run with any is refused.
     pub dropped: u64,
-    /// Right answers from the cache.
+    /// Valid answers from the cache.
     pub cache_hits: u64,
-    /// Right answers from another request's fetch.
+    /// Valid answers from another request's fetch.
     pub coalesced: u64,
     /// Longest time from due to sent.
     pub max_send_lag_ms: f64,
@@ -42,7 +42,7 @@ pub struct LoadReport {
     pub hottest_key: Option<LoadHottestKey>,
     /// The keys with the most requests, most first, counted one by one; empty in an open loop.
     pub keys: Vec<LoadSentKey>,
-    /// Latency of right answers, from when they were due.
+    /// Latency of valid answers, from when they were due.
     pub latency_ms: Quantiles,
     /// By stream; empty in a closed loop.
     pub streams: Vec<LoadStream>,
@@ -60,7 +60,7 @@ pub struct LoadReport {
     pub steady_reason: String,
 }
 
-/// Quantiles of latency in ms; absent without a right answer.
+/// Quantiles of latency in ms; absent without a valid answer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
     /// Median.
@@ -80,7 +80,7 @@ pub struct LoadShard {
     pub shard_id: ShardId,
     /// Predicted share of all requests, 0 … 1.
     pub predicted_share: f64,
-    /// Right answers that name it.
+    /// Valid answers that name it.
     pub answered: u64,
     /// Those that it was asked for: neither from the cache nor from another request's fetch.
     pub upstream_requests: u64,
@@ -121,11 +121,11 @@ pub struct LoadStream {
     pub offered_per_second: f64,
     /// Sent requests.
     pub sent: u64,
-    /// Right answers.
+    /// Valid answers.
     pub answered: u64,
-    /// Requests without a right answer.
+    /// Requests without a valid answer.
     pub errors: u64,
-    /// Latency of right answers.
+    /// Latency of valid answers.
     pub latency_ms: Quantiles,
     /// By shard, in order of id.
     pub shards: Vec<LoadStreamShard>,
@@ -136,7 +136,7 @@ pub struct LoadStream {
 pub struct LoadStreamShard {
     /// The shard.
     pub shard_id: ShardId,
-    /// Right answers of the stream that name it.
+    /// Valid answers of the stream that name it.
     pub answered: u64,
     /// Those that it was asked for.
     pub upstream_requests: u64,
