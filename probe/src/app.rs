@@ -24,7 +24,8 @@ use crate::metrics::ProbeMetrics;
 use crate::pods::Pods;
 use crate::probe::Probe;
 use crate::routes;
-use crate::serve::api::{self, ApiState};
+use crate::serve::features::features;
+use crate::serve::state::ApiState;
 use crate::source::KernelSource;
 
 /// A probe that is attached, bound, and unprivileged.
@@ -64,7 +65,7 @@ impl Config {
             .with_statistics(statistics)
             .with_counting(counting)
             .with_links(self.links);
-        for feature in api::features(&probe) {
+        for feature in features(&probe) {
             probe.metrics.feature(feature.feature, feature.enabled, feature.reason);
         }
         Ok(App { server, metrics, probe: Arc::new(probe), gateways: self.gateways, pods, kernel_log })

@@ -6,5 +6,6 @@ pub mod gateway;
 pub mod hot_keys;
 pub mod reconcile;
 pub mod shard_stats;
+pub mod snapshot;
 pub mod verdict;
 pub mod watch;

@@ -10,6 +10,8 @@ use service::args::{ProcessArgs, SettingError};
 
 use crate::compare::feed::Links;
 use crate::compare::gateway::urls::GatewayUrls;
+use crate::kernel::object::Switches;
+use crate::kernel::pin::folder;
 use crate::kernel::pin::unpin::UnpinArgs;
 use crate::pods::{PodArgs, PodSettings};
 use crate::targets;
@@ -93,17 +95,6 @@ pub enum Switch {
     On,
 }
 
-/// What the kernel programs are told before they are loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Switches {
-    /// They log.
-    pub kernel_log: bool,
-    /// They keep the distribution of round-trip times.
-    pub rtt: bool,
-    /// They have room for the keys of so many shards; of one at least.
-    pub shards: u32,
-}
-
 /// The probe's settings, all usable.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -154,7 +145,7 @@ impl TryFrom<RunArgs> for Config {
             },
             shards,
             program_stats: args.program_stats == Switch::On,
-            pin: args.pin.map(folder).transpose()?,
+            pin: args.pin.map(folder::named).transpose()?,
         })
     }
 }
@@ -203,17 +194,6 @@ fn one_url(name: &'static str, url: &str) -> Result<ShardUrl, SettingError> {
     parsed
         .and_then(|urls| urls.iter().next().cloned())
         .ok_or_else(|| SettingError::new(name, url, "give one http://host:port, without a path"))
-}
-
-/// A folder's name as typed in.
-///
-/// # Errors
-/// When it is empty.
-pub fn folder(path: PathBuf) -> Result<PathBuf, SettingError> {
-    if path.as_os_str().is_empty() {
-        return Err(SettingError::new("PIN", "", "a folder in a bpffs, such as /sys/fs/bpf/hot-partition"));
-    }
-    Ok(path)
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use service::process::StartError;
 
-use crate::kernel::object::ObjectError;
+pub(crate) mod chain;
+
+use crate::kernel::error::ObjectError;
 use crate::kernel::pin::BeginError;
 use crate::kernel::pin::folder::PinError;
 use crate::kernel::preflight::CgroupError;
@@ -44,18 +46,4 @@ impl From<ProbeError> for StartError {
     fn from(error: ProbeError) -> Self {
         Self::Other(error.to_string())
     }
-}
-
-/// An error and its causes in one line, each said once.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text.lines().next().unwrap_or_default().to_owned()
 }

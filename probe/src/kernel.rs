@@ -3,6 +3,8 @@
 pub mod attach;
 pub(crate) mod batch;
 pub mod endpoints;
+pub mod error;
+pub mod feature;
 pub mod log;
 pub mod object;
 pub mod per_shard;
@@ -10,4 +12,5 @@ pub mod pin;
 pub mod ports;
 pub mod preflight;
 pub mod privileges;
+pub mod release;
 pub mod statistics;

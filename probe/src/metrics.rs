@@ -1,10 +1,7 @@
 //! Every metric of the probe: name, help, labels.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use probe_common::latency::Latency;
-use probe_common::requests::Reason;
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
 use service::hot_partition::HotPartition;
 use service::metrics::Metrics;
@@ -13,9 +10,11 @@ use crate::compare::reconcile::Comparison;
 use crate::compare::verdict::agreement::Verdicts;
 use crate::signal::connections::ConnectionMetrics;
 use crate::signal::key_metrics::KeyMetrics;
-use crate::signal::latency::{DurationMetric, Shared};
-use crate::signal::self_metrics::ItselfMetrics;
-use crate::source::Counters;
+use crate::signal::latency::DurationMetric;
+use crate::signal::requests::RequestMetrics;
+use crate::signal::self_metrics::SelfMetrics;
+use crate::signal::series::set;
+use crate::signal::traffic::TrafficMetrics;
 
 /// Ways in which the probe can lose a sample.
 #[derive(Clone, Copy, Debug)]
@@ -57,15 +56,12 @@ impl Lost {
 
 /// The probe's metrics.
 pub struct ProbeMetrics {
-    requests: IntCounterVec,
-    control_requests: IntCounterVec,
-    duplicate_segments: IntCounterVec,
-    aborted: IntCounterVec,
-    unparsed: IntCounterVec,
-    payload_bytes: IntCounterVec,
-    ip_bytes: IntCounterVec,
-    packets: IntCounterVec,
-    duration: Arc<DurationMetric>,
+    /// Those of the requests.
+    pub requests: RequestMetrics,
+    /// Those of bytes and packets.
+    pub traffic: TrafficMetrics,
+    /// Request durations.
+    pub latency: DurationMetric,
     /// Those of the connections.
     pub connections: ConnectionMetrics,
     difference: IntGaugeVec,
@@ -79,7 +75,7 @@ pub struct ProbeMetrics {
     feature_enabled: GaugeVec,
     events_lost: IntCounterVec,
     /// What the probe costs and how full its maps are.
-    pub itself: ItselfMetrics,
+    pub self_metrics: SelfMetrics,
     /// The reads by key.
     pub keys: KeyMetrics,
 }
@@ -91,51 +87,10 @@ impl ProbeMetrics {
     /// When a name is taken.
     pub fn register(metrics: &Metrics, shards: u32) -> Result<Self, prometheus::Error> {
         let shard: &[&str] = &["shard_id"];
-        let flow: &[&str] = &["shard_id", "direction"];
-        let duration = Arc::new(DurationMetric::of_requests()?);
-        metrics.collector(Box::new(Shared(Arc::clone(&duration))))?;
         let registered = Self {
-            duration,
-            requests: metrics.counters(
-                "kernel_shard_requests_total",
-                "Data requests whose head reached the shard's socket, by operation.",
-                &["shard_id", "operation"],
-            )?,
-            control_requests: metrics.counters(
-                "kernel_shard_control_requests_total",
-                "Other requests whose head reached the shard's socket, including the probe's /stats.",
-                shard,
-            )?,
-            duplicate_segments: metrics.counters(
-                "kernel_shard_repeated_segments_total",
-                "Segments to the shard without new bytes: retransmissions.",
-                shard,
-            )?,
-            aborted: metrics.counters(
-                "kernel_shard_aborted_requests_total",
-                "Data requests whose client closed the connection before an answer; the shard may not have read them.",
-                shard,
-            )?,
-            unparsed: metrics.counters(
-                "kernel_shard_unparsed_total",
-                "Segments to the shard with bytes that were not parsed, by reason.",
-                &["shard_id", "reason"],
-            )?,
-            payload_bytes: metrics.counters(
-                "kernel_shard_payload_bytes_total",
-                "TCP payload of the shard's sockets, including retransmissions.",
-                flow,
-            )?,
-            ip_bytes: metrics.counters(
-                "kernel_shard_ip_bytes_total",
-                "IP packets of the shard's sockets in bytes; a batch of segments has one header.",
-                flow,
-            )?,
-            packets: metrics.counters(
-                "kernel_shard_packets_total",
-                "Packets of the shard's sockets; a batch counts as many as it holds.",
-                flow,
-            )?,
+            requests: RequestMetrics::register(metrics)?,
+            traffic: TrafficMetrics::register(metrics)?,
+            latency: DurationMetric::of_requests(metrics)?,
             connections: ConnectionMetrics::register(metrics)?,
             difference: metrics.gauges(
                 "reconciliation_requests_difference",
@@ -180,37 +135,13 @@ impl ProbeMetrics {
                 "Samples that the probe could not take, by reason.",
                 &["reason"],
             )?,
-            itself: ItselfMetrics::register(metrics)?,
+            self_metrics: SelfMetrics::register(metrics)?,
             keys: KeyMetrics::register(metrics)?,
         };
         for lost in Lost::ALL {
             registered.events_lost.with_label_values(&[lost.name()]).reset();
         }
         Ok(registered)
-    }
-
-    /// One shard's counters have been read.
-    pub fn counted(&self, shard: u32, counters: &Counters) {
-        let id = shard.to_string();
-        let Counters { requests, traffic } = counters;
-        raise(&self.requests, &[&id, "get"], requests.get);
-        raise(&self.requests, &[&id, "set"], requests.set);
-        raise(&self.control_requests, &[&id], requests.control);
-        raise(&self.duplicate_segments, &[&id], requests.duplicate_segments);
-        raise(&self.aborted, &[&id], requests.aborted);
-        for (reason, count) in Reason::ALL.iter().zip(requests.unparsed) {
-            raise(&self.unparsed, &[&id, reason.name()], count);
-        }
-        for (direction, flow) in [("receive", &traffic.receive), ("transmit", &traffic.transmit)] {
-            raise(&self.payload_bytes, &[&id, direction], flow.payload_bytes);
-            raise(&self.ip_bytes, &[&id, direction], flow.ip_bytes);
-            raise(&self.packets, &[&id, direction], flow.packets);
-        }
-    }
-
-    /// One shard's latencies have been read.
-    pub fn timed(&self, shard: u32, latency: Latency) {
-        self.duration.timed(shard, latency);
     }
 
     /// The shards have been compared. Where there is no verdict the series go.
@@ -271,20 +202,5 @@ impl ProbeMetrics {
     pub fn events_lost(&self) -> BTreeMap<&'static str, u64> {
         let count = |lost: Lost| (lost.name(), self.events_lost.with_label_values(&[lost.name()]).get());
         Lost::ALL.map(count).into_iter().collect()
-    }
-}
-
-/// Brings a counter to the kernel's value, which only ever grows.
-pub(crate) fn raise(counter: &IntCounterVec, labels: &[&str], value: u64) {
-    let counter = counter.with_label_values(labels);
-    counter.inc_by(value.saturating_sub(counter.get()));
-}
-
-/// Sets a gauge of one shard; without a value its series goes.
-pub(crate) fn set(gauge: &IntGaugeVec, shard: &str, value: Option<i64>) {
-    match value {
-        Some(value) => gauge.with_label_values(&[shard]).set(value),
-        // An error says the series was not there, which is as well.
-        None => drop(gauge.remove_label_values(&[shard])),
     }
 }

@@ -5,21 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::Mutex;
-use probe_common::endpoint::Endpoint;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use probe_common::latency::Latency;
 use protocol::shard_urls::ShardUrls;
 
 use crate::compare::feed::{Feed, Links};
 use crate::compare::verdict::agreement::Verdicts;
-use crate::config::Switches;
 use crate::kernel::attach::ProgramStatus;
+use crate::kernel::object::Switches;
 use crate::kernel::pin::Counting;
 use crate::kernel::statistics::Statistics;
 use crate::metrics::{Lost, ProbeMetrics};
 use crate::signal::connections::{ConnectionReading, ConnectionsMap};
 use crate::signal::keys::KeyTable;
-use crate::signal::self_metrics::{MapFill, ProgramRuns};
+use crate::signal::self_metrics::ProgramRuns;
 use crate::source::{Counters, Source, SourceError};
 use crate::targets::Targets;
 
@@ -49,6 +48,17 @@ pub struct Probe {
     source: Mutex<Option<Box<dyn Source>>>,
     /// The newest table of keys by shard, and when its reading began.
     tables: Mutex<BTreeMap<u32, (Instant, Arc<KeyTable>)>>,
+}
+
+/// All that is known of one shard, but for its keys.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardReading {
+    /// Requests, bytes and packets.
+    pub counters: Counters,
+    /// Request durations.
+    pub latency: Latency,
+    /// Absent where the program for them is not attached.
+    pub connections: Option<ConnectionReading>,
 }
 
 impl Probe {
@@ -89,7 +99,7 @@ impl Probe {
     /// The same, with counters that are older or live longer than it.
     #[must_use]
     pub fn with_counting(self, counting: Counting) -> Self {
-        self.metrics.itself.counting(&counting);
+        self.metrics.self_metrics.counting(&counting);
         if counting.pinned.as_ref().is_some_and(|pinned| pinned.adopted) {
             self.metrics.keys.adopted();
         }
@@ -102,29 +112,34 @@ impl Probe {
         Self { feed: Feed::new(links), ..self }
     }
 
-    /// One shard's counters now.
+    /// Where the counts come from.
     ///
     /// # Errors
-    /// When they cannot be read, or the probe has detached.
-    pub fn read(&self, shard: u32) -> Result<Counters, SourceError> {
-        self.source.lock().as_mut().ok_or(SourceError::detached())?.read(shard)
+    /// When the probe has detached.
+    pub fn source(&self) -> Result<MappedMutexGuard<'_, dyn Source>, SourceError> {
+        MutexGuard::try_map(self.source.lock(), Option::as_deref_mut).map_err(|_| SourceError::detached())
     }
 
-    /// The latencies of one shard's requests.
-    ///
-    /// # Errors
-    /// As for [`read`](Self::read).
-    pub fn latency(&self, shard: u32) -> Result<Latency, SourceError> {
-        self.source.lock().as_mut().ok_or(SourceError::detached())?.latency(shard)
+    /// What was read of a shard; a reading that failed is lost, and counted.
+    pub fn readable<T>(&self, shard: u32, read: Result<T, SourceError>) -> Option<T> {
+        read.inspect_err(|error| {
+            tracing::error!(shard, %error, "no reading");
+            self.metrics.lost(Lost::CountersUnreadable);
+        })
+        .ok()
+    }
+
+    /// One shard's counters, where they can be read.
+    pub fn counters(&self, shard: u32) -> Option<Counters> {
+        self.readable(shard, self.source().and_then(|mut source| source.read(shard)))
     }
 
     /// The connections of one shard; `None` where the program for them is not attached.
     ///
     /// # Errors
-    /// As for [`read`](Self::read).
+    /// When it cannot be read, or the probe has detached.
     pub fn connections(&self, shard: u32) -> Result<Option<ConnectionReading>, SourceError> {
-        let mut source = self.source.lock();
-        let source = source.as_mut().ok_or(SourceError::detached())?;
+        let mut source = self.source()?;
         let Some(counted) = source.connections(shard)? else { return Ok(None) };
         let round_trips = if self.switches.rtt { Some(source.round_trips(shard)?) } else { None };
         let follows_older = !self
@@ -138,14 +153,14 @@ impl Probe {
     /// share it. It is much to read, so not for a thread that serves.
     ///
     /// # Errors
-    /// As for [`read`](Self::read).
+    /// When it cannot be read, or the probe has detached.
     pub fn keys(&self, shard: u32, since: Instant) -> Result<Arc<KeyTable>, SourceError> {
         let mut tables = self.tables.lock();
         if let Some((_, table)) = tables.get(&shard).filter(|(begun, _)| *begun >= since) {
             return Ok(Arc::clone(table));
         }
         let begun = Instant::now();
-        let table = self.source.lock().as_mut().ok_or(SourceError::detached())?.keys(shard)?;
+        let table = self.source()?.keys(shard)?;
         let table = Arc::new(table);
         tables.insert(shard, (begun, Arc::clone(&table)));
         Ok(table)
@@ -154,73 +169,49 @@ impl Probe {
     /// All that is known of one shard, but for its keys.
     ///
     /// # Errors
-    /// As for [`read`](Self::read).
-    pub fn read_all(
-        &self,
-        shard: u32,
-    ) -> Result<(Counters, Latency, Option<ConnectionReading>), SourceError> {
-        Ok((self.read(shard)?, self.latency(shard)?, self.connections(shard)?))
+    /// When it cannot be read, or the probe has detached.
+    pub fn read(&self, shard: u32) -> Result<ShardReading, SourceError> {
+        let (counters, latency) = {
+            let mut source = self.source()?;
+            (source.read(shard)?, source.latency(shard)?)
+        };
+        Ok(ShardReading { counters, latency, connections: self.connections(shard)? })
     }
 
     /// How often each program ran; `None` where the kernel does not count that.
     ///
     /// # Errors
-    /// As for [`read`](Self::read).
+    /// When it cannot be read, or the probe has detached.
     pub fn runs(&self) -> Result<Option<Vec<ProgramRuns>>, SourceError> {
         if !self.statistics.is_on() {
             return Ok(None);
         }
-        self.source.lock().as_mut().ok_or(SourceError::detached())?.runs().map(Some)
-    }
-
-    /// How full the maps are.
-    ///
-    /// # Errors
-    /// As for [`read`](Self::read).
-    pub fn fills(&self) -> Result<Vec<MapFill>, SourceError> {
-        self.source.lock().as_mut().ok_or(SourceError::detached())?.fills()
-    }
-
-    /// Counts for these endpoints from now on.
-    ///
-    /// # Errors
-    /// When the kernel refuses, or the probe has detached.
-    pub fn watch(&self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
-        self.source.lock().as_mut().ok_or(SourceError::detached())?.watch(endpoints)
+        self.source()?.runs().map(Some)
     }
 
     /// Brings the metrics of every shard to the kernel's counters; those of its keys the watch loop brings.
     pub fn export(&self) {
         for url in self.shards.iter() {
             let shard = url.id.0;
-            match self.read_all(shard) {
-                Ok((counters, latency, connections)) => {
-                    if let Some(connections) = connections {
-                        self.metrics.connections.read(shard, &connections);
-                    }
-                    self.metrics.counted(shard, &counters);
-                    self.metrics.timed(shard, latency);
-                }
-                Err(error) => {
-                    tracing::error!(shard, %error, "no reading for /metrics");
-                    self.metrics.lost(Lost::CountersUnreadable);
-                }
+            let Some(reading) = self.readable(shard, self.read(shard)) else { continue };
+            let ShardReading { counters, latency, connections } = reading;
+            if let Some(connections) = connections {
+                self.metrics.connections.read(shard, &connections);
             }
+            self.metrics.requests.read(shard, &counters.requests);
+            self.metrics.traffic.read(shard, &counters.traffic);
+            self.metrics.latency.timed(shard, latency);
         }
-        self.export_itself();
-    }
-
-    fn export_itself(&self) {
         self.metrics.listened(self.feed.listeners());
-        match self.fills() {
-            Ok(fills) => self.metrics.itself.filled(&fills),
+        match self.source().and_then(|mut source| source.fills()) {
+            Ok(fills) => self.metrics.self_metrics.filled(&fills),
             Err(error) => {
                 tracing::error!(%error, "the maps' fill cannot be read");
                 self.metrics.lost(Lost::CountersUnreadable);
             }
         }
         match self.runs() {
-            Ok(runs) => self.metrics.itself.ran(&runs.unwrap_or_default()),
+            Ok(runs) => self.metrics.self_metrics.ran(&runs.unwrap_or_default()),
             Err(error) => {
                 tracing::error!(%error, "the programs' runs cannot be read");
                 self.metrics.lost(Lost::RunsUnreadable);
@@ -231,7 +222,7 @@ impl Probe {
     /// Reads everything a last time, says it, and detaches.
     pub fn finish(&self) {
         for url in self.shards.iter() {
-            match self.read(url.id.0) {
+            match self.source().and_then(|mut source| source.read(url.id.0)) {
                 Ok(Counters { requests, traffic }) => tracing::info!(
                     shard = url.id.0,
                     get = requests.get,

@@ -8,8 +8,9 @@ use service::health::{self, Health};
 use service::metrics::Metrics;
 use service::problem;
 
-use crate::serve::api::{self, ApiState};
+use crate::serve::api;
 use crate::serve::events::{self, EventsState};
+use crate::serve::state::ApiState;
 use crate::serve::{gateways, keys, latency, page, verdict};
 
 /// All routes.

@@ -2,8 +2,10 @@
 
 pub mod api;
 pub mod events;
+pub mod features;
 pub mod gateways;
 pub mod keys;
 pub mod latency;
 pub mod page;
+pub mod state;
 pub mod verdict;

@@ -6,4 +6,5 @@ pub mod keys;
 pub mod latency;
 pub mod requests;
 pub mod self_metrics;
+pub(crate) mod series;
 pub mod traffic;

@@ -14,8 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::compare::hot_keys::HotKeys;
 use crate::compare::reconcile::{Bracket, Comparison};
+use crate::compare::snapshot::Snapshot;
 use crate::compare::verdict::agreement::Verdicts;
-use crate::compare::watch::Snapshot;
 use crate::signal::latency::Quantiles;
 
 /// Most pages that listen at once.

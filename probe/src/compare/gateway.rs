@@ -11,7 +11,7 @@ use probe_common::requests::REASONS;
 
 use crate::compare::reconcile::cause::Cause;
 use crate::compare::reconcile::{AppReading, Bracket, Comparison, Ledger};
-use crate::compare::shard_stats::ShardStats;
+use crate::compare::shard_stats::{GatewayReading, ShardStats};
 use crate::compare::verdict::Verdict;
 use crate::source::Counters;
 
@@ -20,17 +20,6 @@ pub mod urls;
 
 use self::several::Several;
 use self::urls::GatewayUrls;
-
-/// What the gateway says of itself in `/stats`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GatewayReading {
-    /// When the process started, in unix seconds; another process has another.
-    pub started_at: f64,
-    /// Data requests it really sent since then: shard and count.
-    pub sent: Vec<(usize, u64)>,
-    /// Its verdict on the shards; absent where it gives none.
-    pub verdict: Option<Verdict>,
-}
 
 /// The gateway, or all there are, and what is known of each shard's requests from it.
 #[derive(Debug)]

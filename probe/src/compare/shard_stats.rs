@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hotspot::judge::Observation;
+use hotspot::merge::Summary;
 use protocol::Key;
 use protocol::shard_urls::ShardUrl;
 use serde::Deserialize;
@@ -11,13 +13,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::compare::app_metrics::AppMetrics;
-use crate::compare::gateway::GatewayReading;
-use crate::compare::gateway::several::GatewayKeys;
 use crate::compare::hot_keys::{AppKeys, HotKey, KeyReading};
 use crate::compare::reconcile::AppReading;
 use crate::compare::verdict::Verdict;
-use crate::compare::watch::unix_seconds;
 use crate::signal::keys;
+use service::clock::unix_seconds;
 
 /// How long one of them may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -38,6 +38,33 @@ type MetricsReading = Result<(f64, AppMetrics), String>;
 
 /// The newest one, and when it was asked for.
 type Newest = Arc<tokio::sync::Mutex<Option<(Instant, MetricsReading)>>>;
+
+/// What the gateway says of itself in `/stats`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatewayReading {
+    /// When the process started, in unix seconds; another process has another.
+    pub started_at: f64,
+    /// Data requests it really sent since then: shard and count.
+    pub sent: Vec<(usize, u64)>,
+    /// Its verdict on the shards; absent where it gives none.
+    pub verdict: Option<Verdict>,
+}
+
+/// What a gateway says at `GET /admin/hot-keys`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct GatewayKeys {
+    /// When its process started, in unix seconds.
+    pub started_at: f64,
+    /// Requests since its last reset.
+    pub requests: u64,
+    /// Its largest keys since then.
+    #[serde(flatten)]
+    pub summary: Summary<String>,
+    /// What it sent in its last full second.
+    pub second: Observation<String>,
+    /// What it sent in the ten before now.
+    pub ten: Observation<String>,
+}
 
 /// The fields of `/stats` that are compared.
 #[derive(Debug, Deserialize)]

@@ -1,9 +1,10 @@
 //! The loop behind everything: look up the shards, bracket them, reconcile.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use protocol::shard_urls::ShardUrls;
+use service::clock::unix_seconds;
 use tokio::sync::watch::Receiver;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -11,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use crate::compare::feed::Seen;
 use crate::compare::gateway::Gateway;
 use crate::compare::gateway::urls::GatewayUrls;
-use crate::compare::hot_keys::{HotKeys, HotKeysLedger};
+use crate::compare::hot_keys::HotKeysLedger;
 use crate::compare::reconcile::cause::Cause;
 use crate::compare::reconcile::{Comparison, Ledger};
 use crate::compare::shard_stats::ShardStats;
+use crate::compare::snapshot::Snapshot;
 use crate::metrics::Lost;
 use crate::probe::Probe;
 use crate::source::SourceError;
@@ -24,7 +26,7 @@ mod bracket;
 mod keys;
 mod verdict;
 
-use self::bracket::{bracket, counters};
+use self::bracket::bracket;
 use self::verdict::Judge;
 
 /// How often the shards are looked up and compared without being asked.
@@ -35,17 +37,6 @@ const SETTLING_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest a fresh comparison waits for such a verdict.
 const SETTLING_MAX: Duration = Duration::from_millis(1_500);
-
-/// A comparison of all shards at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// Unix seconds.
-    pub taken_at: f64,
-    /// Per shard, in order of id.
-    pub shards: Vec<Comparison>,
-    /// Per shard, in order of id; empty where one of the witnesses cannot be read.
-    pub hot_keys: Vec<HotKeys>,
-}
 
 /// Asks for comparisons. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -197,7 +188,8 @@ impl Watch {
         }
         if targets.endpoints != self.targets.endpoints {
             let changed = self.start_over_changed(&targets);
-            if let Err(error) = self.probe.watch(&targets.endpoints) {
+            let watched = self.probe.source().and_then(|mut source| source.watch(&targets.endpoints));
+            if let Err(error) = watched {
                 tracing::error!(%error, "the shards' new addresses are not watched");
                 self.probe.metrics.lost(Lost::WatchFailed);
                 self.not_taken(targets, &changed, &error);
@@ -295,7 +287,7 @@ impl Watch {
             None
         };
         if let Some(gateway) = &mut self.gateway {
-            let read = |shard| counters(probe, shard);
+            let read = |shard| probe.counters(shard);
             gateway.compare(stats, &brackets, read, || start.elapsed(), &mut shards).await;
             if judged.is_some() {
                 gateway.judge(stats).await;
@@ -310,12 +302,6 @@ impl Watch {
         probe.metrics.compared(&snapshot.shards);
         snapshot
     }
-}
-
-/// The clock on the wall.
-#[must_use]
-pub fn unix_seconds() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 #[cfg(test)]

@@ -8,9 +8,14 @@ use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError};
 use serde::Serialize;
 
-use crate::kernel::object::ObjectError;
+use crate::kernel::error::ObjectError;
 use crate::kernel::pin::PinnedSet;
-use crate::signal::connections::ConnectionsMap;
+
+/// The program that follows connections.
+pub const SOCKET_EVENTS: &str = "socket_events";
+
+/// The program that tells when connections older than the probe end.
+pub const SOCKET_RELEASED: &str = "socket_released";
 
 /// A program, its hook, and whether the probe is any use without it.
 struct Row {
@@ -40,13 +45,8 @@ const TABLE: [Row; 4] = [
         at: Hook::Packets(CgroupSkbAttachType::Egress),
         required: true,
     },
-    Row { program: ConnectionsMap::PROGRAM, hook: "sock_ops", at: Hook::Sockets, required: false },
-    Row {
-        program: ConnectionsMap::PROGRAM_FOR_OLDER,
-        hook: "cgroup/sock_release",
-        at: Hook::Released,
-        required: false,
-    },
+    Row { program: SOCKET_EVENTS, hook: "sock_ops", at: Hook::Sockets, required: false },
+    Row { program: SOCKET_RELEASED, hook: "cgroup/sock_release", at: Hook::Released, required: false },
 ];
 
 /// The outcome for one program, as `/status` shows it.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use probe_common::endpoint::Endpoint;
 
-use crate::kernel::object::ObjectError;
+use crate::kernel::error::ObjectError;
 
 /// The maps `SHARDS` and `CHANGES`.
 pub struct EndpointsMap {

@@ -2,119 +2,28 @@
 
 use std::path::PathBuf;
 
-use aya::{Ebpf, EbpfError, EbpfLoader, maps::MapError, programs::ProgramError};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use probe_common::keys::SETS;
-use probe_common::{LAYOUT, LAYOUT_MARK, LAYOUT_MARK_PREFIX, MAX_SHARDS};
+use probe_common::{LAYOUT_MARK, LAYOUT_MARK_PREFIX, MAX_SHARDS};
 
-use crate::config::Switches;
-use crate::error::chain;
-use crate::kernel::log;
-use crate::signal::keys::KeysMap;
+use super::error::ObjectError;
+use super::log;
+use crate::error::chain::chain;
 
 static EMBEDDED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probe-ebpf"));
 
-/// Lines of the verifier's log that are worth showing.
-const VERIFIER_LINES: usize = 10;
+/// The map of keys, whose size depends on how many shards there are.
+pub const KEYS: &str = "KEYS";
 
-/// Why the kernel programs could not be had. Each is one line that says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum ObjectError {
-    /// The probe was built before the kernel object.
-    #[error(
-        "the kernel object is not built into this probe: run \"cargo xtask build-ebpf\", then build the probe again"
-    )]
-    Absent,
-    /// The embedded object is of another version than this probe.
-    #[error(
-        "the kernel object built into this probe has layout {found}, this probe needs {LAYOUT}: \
-         run \"cargo xtask build-ebpf\", then build the probe again"
-    )]
-    Layout {
-        /// What the object says, or "unknown".
-        found: String,
-    },
-    /// The kernel does not let this process load programs or make maps.
-    #[error(
-        "the kernel refuses eBPF to this process ({what}: {source}): run it as root, or give it the capabilities \
-         CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
-    )]
-    NotPermitted {
-        /// Which step was refused.
-        what: String,
-        /// What the kernel said.
-        source: std::io::Error,
-    },
-    /// The kernel refused a program for another reason: most often it is too old.
-    #[error(
-        "the kernel refuses the program {program} ({source}; {verifier}): kernels from 6.1 on are known to take it \
-         (`uname -r` names yours); LOG_LEVEL=debug shows the verifier's last lines"
-    )]
-    Refused {
-        /// The program's name.
-        program: String,
-        /// What the kernel said.
-        source: std::io::Error,
-        /// The verifier's own reason, in one line.
-        verifier: String,
-    },
-    /// Something of the object that must be there is not.
-    #[error("the kernel object has no {what}: run \"cargo xtask build-ebpf\", then build the probe again")]
-    Missing {
-        /// The map or program.
-        what: &'static str,
-    },
-    /// Any other error of loading or attaching.
-    #[error("{what}: {reason}")]
-    Other {
-        /// What was being done.
-        what: String,
-        /// Why it failed.
-        reason: String,
-    },
-}
-
-impl ObjectError {
-    /// A map of the object does not give what is in it.
-    pub(crate) fn unreadable(map: &str, error: &MapError) -> Self {
-        Self::Other { what: format!("the map {map} cannot be read"), reason: error.to_string() }
-    }
-
-    /// A short word for metrics and `/status`.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Absent => "no_object",
-            Self::Layout { .. } => "layout",
-            Self::NotPermitted { .. } => "not_permitted",
-            Self::Refused { .. } => "refused",
-            Self::Missing { .. } => "missing",
-            Self::Other { .. } => "other",
-        }
-    }
-
-    /// Sorts an error of a program's load or attachment.
-    #[must_use]
-    pub fn of_program(program: &str, error: ProgramError) -> Self {
-        match error {
-            ProgramError::LoadError { io_error, verifier_log } => {
-                tracing::debug!(
-                    program,
-                    "the verifier's last lines:\n{}",
-                    last_lines(&verifier_log.to_string())
-                );
-                // EPERM is a lack of privilege; the verifier says EACCES and others.
-                if io_error.raw_os_error() == Some(libc::EPERM) {
-                    return Self::NotPermitted { what: format!("loading {program}"), source: io_error };
-                }
-                let verifier = reason_in(&verifier_log.to_string());
-                Self::Refused { program: program.to_owned(), source: io_error, verifier }
-            }
-            ProgramError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::EPERM) => {
-                Self::NotPermitted { what: format!("attaching {program}"), source: error.io_error }
-            }
-            other => Self::Other { what: format!("program {program}"), reason: chain(&other) },
-        }
-    }
+/// What the kernel programs are told before they are loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// They log.
+    pub kernel_log: bool,
+    /// They keep the distribution of round-trip times.
+    pub rtt: bool,
+    /// They have room for the keys of so many shards; of one at least.
+    pub shards: u32,
 }
 
 /// The embedded object's bytes.
@@ -162,7 +71,7 @@ pub fn load_pinned(
     let rtt = u8::from(switches.rtt);
     let mut loader = EbpfLoader::new();
     loader.override_global(aya_log::LEVEL, &log_level, true).override_global("RTT_WANTED", &rtt, true);
-    loader.map_max_entries(KeysMap::NAME, switches.shards.clamp(1, MAX_SHARDS) * SETS);
+    loader.map_max_entries(KEYS, switches.shards.clamp(1, MAX_SHARDS) * SETS);
     for (name, path) in pins {
         loader.map_pin_path(name, path.as_path());
     }
@@ -186,32 +95,9 @@ fn io_error(error: EbpfError) -> Option<std::io::Error> {
     }
 }
 
-fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(VERIFIER_LINES)..].join("\n")
-}
-
-/// The verifier's reason: the last line that is not one of its counts.
-fn reason_in(log: &str) -> String {
-    let mut lines = log.lines().rev().map(str::trim);
-    let is_reason = |line: &&str| {
-        let counts = ["processed ", "verification time", "stack depth", "insns "];
-        !line.is_empty() && !counts.iter().any(|count| line.starts_with(count))
-    };
-    lines.find(is_reason).map_or_else(|| "the verifier says nothing".to_owned(), |line| format!("{line:?}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_verifiers_reason_is_the_line_above_its_counts() {
-        let log = "12: (85) call bpf_loop#181\nR1 type=scalar expected=fp\n\nverification time 7 usec\n\
-                   stack depth 8\nprocessed 13 insns (limit 1000000) max_states_per_insn 0\n";
-        assert_eq!(reason_in(log), "\"R1 type=scalar expected=fp\"");
-        assert_eq!(reason_in("processed 1 insns"), "the verifier says nothing");
-    }
 
     #[test]
     fn an_object_of_another_layout_is_refused_by_name() {
@@ -222,13 +108,5 @@ mod tests {
         assert!(check(&object).unwrap_err().to_string().contains("has layout 987, this probe needs"));
         object.extend(LAYOUT_MARK);
         assert!(check(&object).is_ok());
-    }
-
-    #[test]
-    fn a_verifier_log_is_cut_to_its_last_lines() {
-        let log = (1..=200).map(|n| format!("line {n}\n")).collect::<String>();
-        let shown = last_lines(&log);
-        assert_eq!(shown.lines().count(), VERIFIER_LINES);
-        assert!(shown.starts_with("line 191") && shown.ends_with("line 200"));
     }
 }

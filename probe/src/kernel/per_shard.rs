@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use aya::Pod;
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 
-use crate::kernel::object::ObjectError;
+use crate::kernel::error::ObjectError;
 
 /// Such a map; what the CPUs counted is added up.
 pub struct PerShard<T: Pod>(PerCpuArray<MapData, T>);

@@ -19,12 +19,12 @@ use probe_common::LAYOUT;
 use probe_common::pinned::Mark;
 use serde::Serialize;
 
-use crate::compare::watch::unix_seconds;
-use crate::kernel::object::ObjectError;
+use crate::kernel::error::ObjectError;
 use folder::{Folder, PinError};
 pub use identity::Identity;
 use identity::{judge, mark_map, pinned_maps};
 use link::Link;
+use service::clock::unix_seconds;
 
 /// Since when the kernel has been counting, as `/status` shows it.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -6,7 +6,7 @@ use aya::maps::{Array, Map, MapData, MapError};
 use probe_common::endpoint::Endpoint;
 use probe_common::ports::{WORDS, bit, word};
 
-use crate::kernel::object::ObjectError;
+use crate::kernel::error::ObjectError;
 
 /// The map `PORTS`.
 pub struct PortsMap {

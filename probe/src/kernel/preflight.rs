@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::Switches;
 use crate::kernel::attach::{self, Rehearsal};
-use crate::kernel::object::{self, ObjectError};
+use crate::kernel::error::ObjectError;
+use crate::kernel::object::{self, Switches};
 use crate::kernel::pin::folder;
 use crate::kernel::privileges;
+use crate::kernel::release::{kernel_release, kernel_version};
 
 /// The oldest kernel with everything the programs use (`bpf_loop`).
 const OLDEST_KERNEL: (u32, u32) = (5, 17);
@@ -185,19 +186,6 @@ fn unescape(field: &str) -> String {
         .fold(field.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
 }
 
-/// The running kernel's release, such as `6.18.4-1-amd64`; empty when it cannot be read.
-#[must_use]
-pub fn kernel_release() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
-}
-
-/// Major and minor version of a release.
-#[must_use]
-pub fn kernel_version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,20 +200,6 @@ mod tests {
         assert_eq!(cgroup2_root(part), Some("/with blank".into()));
         assert_eq!(cgroup2_root("31 24 0:27 / /cgroup2 rw - cgroup cgroup rw"), None);
         assert_eq!(cgroup2_root(""), None);
-    }
-
-    #[test]
-    fn releases_are_understood() {
-        for (release, version) in [
-            ("6.18.44-fc-v657", Some((6, 18))),
-            ("5.10.0-32-cloud-amd64", Some((5, 10))),
-            ("6.1", Some((6, 1))),
-            ("6.12-rc3", Some((6, 12))),
-            ("", None),
-            ("linux", None),
-        ] {
-            assert_eq!(kernel_version(release), version, "{release}");
-        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use caps::CapSet;
 use serde::Serialize;
 
-use crate::kernel::preflight::{kernel_release, kernel_version};
+use crate::kernel::release::{kernel_release, kernel_version};
 
 /// From this kernel on, maps already opened can be read and written without any capability.
 const FREE_MAPS: (u32, u32) = (5, 19);

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use aya::sys::{Stats, enable_stats};
 
-use crate::serve::api::Feature;
+use super::feature::Feature;
 
 /// Whether the kernel counts the programs' runs. It goes on counting as long as this lives.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::list::PodList;
-use crate::error::chain;
+use crate::error::chain::chain;
 
 /// How long one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,54 +1,40 @@
 //! The JSON the probe serves: `/status`, `/api/compare`, `/api/shards`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
 use probe_common::LAYOUT;
-use probe_common::latency::Latency;
 use probe_common::requests::Reason;
 use probe_common::traffic::Traffic;
 use protocol::ErrorKind;
 use serde::Serialize;
 use service::problem::Problem;
 
-use crate::compare::gateway::urls::GatewayUrls;
+use super::features::features;
+use super::state::ApiState;
 use crate::compare::hot_keys::HotKeys;
 use crate::compare::reconcile::Comparison;
-use crate::compare::shard_stats::ShardStats;
-use crate::compare::watch::{Asker, unix_seconds};
 use crate::kernel::attach::ProgramStatus;
+use crate::kernel::feature::Feature;
 use crate::kernel::pin::Counting;
-use crate::kernel::preflight::kernel_release;
 use crate::kernel::privileges::{self, PrivilegeStatus};
-use crate::probe::Probe;
+use crate::kernel::release::kernel_release;
+use crate::probe::ShardReading;
 use crate::serve::keys;
-use crate::signal::connections::{ConnectionCounts, ConnectionReading, ConnectionsMap};
+use crate::signal::connections::ConnectionCounts;
 use crate::signal::keys::{KernelKey, KeyTable};
 use crate::signal::latency::Quantiles;
 use crate::signal::self_metrics::{MapFill, ProgramRuns};
 use crate::source::{Counters, SourceError};
+use service::clock::unix_seconds;
 
 /// Keys a shard's list has.
 const TOP_KEYS: usize = 10;
 
 /// How old the table they are of may be: no older than the pause between two frames of `probe top`.
 const TOP_KEYS_AGE: Duration = Duration::from_millis(100);
-
-/// What the handlers need.
-#[derive(Clone)]
-pub struct ApiState {
-    /// The attached probe.
-    pub probe: Arc<Probe>,
-    /// The way to a fresh comparison.
-    pub asker: Asker,
-    /// The way to what shards and gateways say themselves.
-    pub stats: ShardStats,
-    /// The gateways, where any are to be asked.
-    pub gateways: Arc<GatewayUrls>,
-}
 
 /// `/api/compare`.
 #[derive(Debug, Serialize)]
@@ -143,7 +129,7 @@ impl ShardCounters {
         shard_id: u32,
         address: String,
         keys: &KeyTable,
-        (counters, latency, connections): (Counters, Latency, Option<ConnectionReading>),
+        ShardReading { counters, latency, connections }: ShardReading,
     ) -> Self {
         let Counters { requests, traffic: Traffic { receive, transmit } } = counters;
         let both = |receive, transmit| ByDirection { receive, transmit };
@@ -176,7 +162,7 @@ pub async fn shards(State(state): State<ApiState>) -> Result<Json<ShardsBody>, P
     let tables = keys::tables(probe, now.checked_sub(TOP_KEYS_AGE).unwrap_or(now)).await?;
     let shards = probe.shards.iter().zip(&tables).map(|(url, (shard, keys))| {
         let shard = *shard;
-        let all = probe.read_all(shard);
+        let all = probe.read(shard);
         let all = all.map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))?;
         Ok(ShardCounters::new(shard, format!("{}:{}", url.host, url.port), keys, all))
     });
@@ -216,60 +202,6 @@ struct ShardStatus {
     problem: Option<String>,
 }
 
-/// A feature of the probe, as `/status` and `probe_feature_enabled` show it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Feature {
-    /// Its name.
-    pub feature: &'static str,
-    /// Whether it works.
-    pub enabled: bool,
-    /// A short word why not; "ok" if it does.
-    pub reason: &'static str,
-    /// What to do, if it does not.
-    pub remedy: Option<&'static str>,
-}
-
-/// The features of a probe.
-#[must_use]
-pub fn features(probe: &Probe) -> Vec<Feature> {
-    let signal = |feature, program: Option<&str>| {
-        let needed = |status: &&ProgramStatus| program.map_or(status.required, |name| status.program == name);
-        let lacking = probe.programs.iter().filter(needed).find(|status| !status.attached);
-        Feature {
-            feature,
-            enabled: lacking.is_none(),
-            reason: lacking.map_or("ok", |status| status.reason),
-            remedy: lacking.map(|_| "see programs"),
-        }
-    };
-    let switched = |on: bool, otherwise: Feature, remedy| {
-        let off = Feature { enabled: false, reason: "switched_off", remedy: Some(remedy), ..otherwise };
-        if on { otherwise } else { off }
-    };
-    let ok = |feature| Feature { feature, enabled: true, reason: "ok", remedy: None };
-    vec![
-        signal("traffic", None),
-        signal("requests", None),
-        signal("keys", None),
-        signal("latency", None),
-        signal("reconciliation", None),
-        signal("connections", Some(ConnectionsMap::PROGRAM)),
-        signal("older_connections", Some(ConnectionsMap::PROGRAM_FOR_OLDER)),
-        switched(
-            probe.switches.rtt,
-            signal("rtt", Some(ConnectionsMap::PROGRAM)),
-            "start the probe with RTT=on",
-        ),
-        switched(probe.switches.kernel_log, ok("kernel_log"), "start the probe with KERNEL_LOG=on"),
-        probe.statistics.feature(),
-        switched(
-            probe.counting.pinned.is_some(),
-            ok("pin"),
-            "start the probe with PIN=/sys/fs/bpf/hot-partition",
-        ),
-    ]
-}
-
 /// What is attached, what works, what was given up.
 ///
 /// # Errors
@@ -281,7 +213,7 @@ pub async fn status(State(state): State<ApiState>) -> Result<Json<StatusBody>, P
     let unreadable = |error: SourceError| Problem::new(ErrorKind::NotReady, error.to_string());
     let itself = ItselfStatus {
         runs: probe.runs().map_err(unreadable)?,
-        maps: probe.fills().map_err(unreadable)?,
+        maps: probe.source().and_then(|mut source| source.fills()).map_err(unreadable)?,
         events_lost: probe.metrics.events_lost(),
     };
     let targets = probe.targets.lock().clone();

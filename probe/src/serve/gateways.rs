@@ -11,9 +11,9 @@ use protocol::shard_urls::ShardUrl;
 use serde::Serialize;
 use service::problem::Problem;
 
-use crate::compare::gateway::several::GatewayKeys;
-use crate::compare::watch::unix_seconds;
-use crate::serve::api::ApiState;
+use crate::compare::shard_stats::GatewayKeys;
+use crate::serve::state::ApiState;
+use service::clock::unix_seconds;
 
 /// `/api/gateways`.
 #[derive(Debug, Serialize)]

@@ -10,11 +10,11 @@ use protocol::ErrorKind;
 use serde::{Deserialize, Serialize};
 use service::problem::Problem;
 
-use crate::compare::watch::unix_seconds;
 use crate::probe::Probe;
-use crate::serve::api::ApiState;
+use crate::serve::state::ApiState;
 use crate::signal::keys::{CAPACITY, KernelKey, KeyTable};
 use crate::source::SourceError;
+use service::clock::unix_seconds;
 
 /// Keys a shard's list has unless asked for another number.
 const USUAL: usize = 20;

@@ -8,8 +8,8 @@ use serde::Serialize;
 use service::problem::Problem;
 
 use crate::compare::app_metrics::{AppMetrics, Bucket};
-use crate::compare::watch::unix_seconds;
-use crate::serve::api::ApiState;
+use crate::serve::state::ApiState;
+use service::clock::unix_seconds;
 
 /// The body.
 #[derive(Debug, Serialize)]
@@ -46,7 +46,7 @@ pub async fn latency(State(state): State<ApiState>) -> Result<Json<LatencyBody>,
     let apps = futures_util::future::join_all(apps).await;
     let shards = state.probe.shards.iter().zip(apps).map(|(url, app)| {
         let shard_id = url.id.0;
-        let latency = state.probe.latency(shard_id);
+        let latency = state.probe.source().and_then(|mut source| source.latency(shard_id));
         let latency = latency.map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))?;
         let (app, problem) = match app {
             Ok((taken_at, metrics)) => (Some(App { taken_at, metrics }), None),

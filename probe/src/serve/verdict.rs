@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 
 use crate::compare::verdict::agreement::Verdicts;
-use crate::serve::api::ApiState;
+use crate::serve::state::ApiState;
 
 /// Both verdicts, as of the last second.
 pub async fn verdict(State(state): State<ApiState>) -> Json<Verdicts> {

@@ -1,16 +1,15 @@
 //! Signal `connections`: reads the kernel's connection counters; their JSON and metrics.
 
-use std::sync::Arc;
-
 use probe_common::connections::Connections;
 use probe_common::latency::Latency;
 use prometheus::{IntCounterVec, IntGaugeVec};
 use serde::Serialize;
 use service::metrics::Metrics;
 
+use super::series::{raise, set};
+use crate::kernel::attach;
 use crate::kernel::per_shard::PerShard;
-use crate::metrics::{raise, set};
-use crate::signal::latency::{DurationMetric, Shared};
+use crate::signal::latency::DurationMetric;
 
 /// The map `CONNECTIONS`.
 pub type ConnectionsMap = PerShard<Connections>;
@@ -20,10 +19,10 @@ impl ConnectionsMap {
     pub const NAME: &str = "CONNECTIONS";
 
     /// The program that fills it.
-    pub const PROGRAM: &str = "socket_events";
+    pub const PROGRAM: &str = attach::SOCKET_EVENTS;
 
     /// The program that tells when older connections end.
-    pub const PROGRAM_FOR_OLDER: &str = "socket_released";
+    pub const PROGRAM_FOR_OLDER: &str = attach::SOCKET_RELEASED;
 }
 
 /// All that is known of one shard's connections.
@@ -95,7 +94,7 @@ pub struct ConnectionMetrics {
     preexisting_seen: IntCounterVec,
     preexisting_closed: IntCounterVec,
     preexisting_open: IntGaugeVec,
-    round_trips: Arc<DurationMetric>,
+    round_trips: DurationMetric,
 }
 
 impl ConnectionMetrics {
@@ -105,10 +104,8 @@ impl ConnectionMetrics {
     /// When a name is taken.
     pub fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let shard: &[&str] = &["shard_id"];
-        let round_trips = Arc::new(DurationMetric::of_round_trips()?);
-        metrics.collector(Box::new(Shared(Arc::clone(&round_trips))))?;
         Ok(Self {
-            round_trips,
+            round_trips: DurationMetric::of_round_trips(metrics)?,
             opened: metrics.counters(
                 "kernel_shard_connections_opened_total",
                 "Connections to the shard opened since the probe attached.",

@@ -15,7 +15,8 @@ use serde::Serialize;
 use smol_str::SmolStr;
 
 use crate::kernel::batch::Batch;
-use crate::kernel::object::ObjectError;
+use crate::kernel::error::ObjectError;
+use crate::kernel::object;
 
 /// Keys a shard's table has room for.
 pub const CAPACITY: usize = SETS as usize * WAYS;
@@ -62,7 +63,7 @@ pub struct KeysMap {
 
 impl KeysMap {
     /// The map's name in the object.
-    pub const NAME: &str = "KEYS";
+    pub const NAME: &str = object::KEYS;
 
     /// Takes the map.
     ///

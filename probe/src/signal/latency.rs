@@ -1,12 +1,14 @@
 //! Signal `latency`, and round trips: reads the kernel's buckets; quantiles for the API, a histogram for Prometheus.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use probe_common::latency::{self, BUCKETS, Latency};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use serde::Serialize;
+use service::metrics::Metrics;
 
 use crate::kernel::per_shard::PerShard;
 
@@ -76,40 +78,43 @@ fn histogram(latency: &Latency) -> Histogram {
     histogram
 }
 
-/// A histogram by shard. Each of its buckets is a union of kernel buckets, so exact.
+/// A histogram by shard. Each of its buckets is a union of kernel buckets, so exact. Cheap to clone.
+#[derive(Clone)]
 pub struct DurationMetric {
-    name: &'static str,
-    help: &'static str,
     description: Desc,
-    shards: Mutex<Vec<(u32, Latency)>>,
+    shards: Arc<Mutex<Vec<(u32, Latency)>>>,
 }
 
 impl DurationMetric {
-    /// `kernel_shard_request_duration_seconds`, without series.
+    /// Registers `kernel_shard_request_duration_seconds`, without series.
     ///
     /// # Errors
-    /// Never in practice: the name is well formed.
-    pub fn of_requests() -> Result<Self, prometheus::Error> {
-        Self::new(
+    /// When the name is taken.
+    pub fn of_requests(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+        Self::register(
+            metrics,
             "kernel_shard_request_duration_seconds",
             "Time from a data request's head to the first byte of its answer, at the shard's socket.",
         )
     }
 
-    /// `kernel_shard_rtt_seconds`, without series.
+    /// Registers `kernel_shard_rtt_seconds`, without series.
     ///
     /// # Errors
-    /// Never in practice: the name is well formed.
-    pub fn of_round_trips() -> Result<Self, prometheus::Error> {
-        Self::new(
+    /// When the name is taken.
+    pub fn of_round_trips(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+        Self::register(
+            metrics,
             "kernel_shard_rtt_seconds",
             "Round-trip time that TCP measures at the shard's socket, once a flight.",
         )
     }
 
-    fn new(name: &'static str, help: &'static str) -> Result<Self, prometheus::Error> {
+    fn register(metrics: &Metrics, name: &str, help: &str) -> Result<Self, prometheus::Error> {
         let description = Desc::new(name.into(), help.into(), vec!["shard_id".into()], HashMap::new())?;
-        Ok(Self { name, help, description, shards: Mutex::default() })
+        let metric = Self { description, shards: Arc::default() };
+        metrics.collector(Box::new(metric.clone()))?;
+        Ok(metric)
     }
 
     /// One shard's buckets have been read.
@@ -132,24 +137,21 @@ impl DurationMetric {
             metric
         });
         let mut family = MetricFamily::default();
-        family.set_name(self.name.into());
-        family.set_help(self.help.into());
+        family.set_name(self.description.fq_name.clone());
+        family.set_help(self.description.help.clone());
         family.set_field_type(MetricType::HISTOGRAM);
         family.set_metric(metrics.collect());
         family
     }
 }
 
-/// The metric as the registry holds it.
-pub struct Shared(pub std::sync::Arc<DurationMetric>);
-
-impl Collector for Shared {
+impl Collector for DurationMetric {
     fn desc(&self) -> Vec<&Desc> {
-        vec![&self.0.description]
+        vec![&self.description]
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        vec![self.0.family()]
+        vec![self.family()]
     }
 }
 

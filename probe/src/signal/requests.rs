@@ -1,7 +1,10 @@
-//! Signal `requests`: reads the kernel's request counters.
+//! Signal `requests`: the kernel's request counters and their metrics.
 
-use probe_common::requests::Requests;
+use probe_common::requests::{Reason, Requests};
+use prometheus::IntCounterVec;
+use service::metrics::Metrics;
 
+use super::series::raise;
 use crate::kernel::per_shard::PerShard;
 
 /// The map `REQUESTS`.
@@ -10,4 +13,63 @@ pub type RequestsMap = PerShard<Requests>;
 impl RequestsMap {
     /// The map's name in the object.
     pub const NAME: &str = "REQUESTS";
+}
+
+/// The metrics of the requests.
+pub struct RequestMetrics {
+    requests: IntCounterVec,
+    control_requests: IntCounterVec,
+    duplicate_segments: IntCounterVec,
+    aborted: IntCounterVec,
+    unparsed: IntCounterVec,
+}
+
+impl RequestMetrics {
+    /// Registers all.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+        let shard: &[&str] = &["shard_id"];
+        Ok(Self {
+            requests: metrics.counters(
+                "kernel_shard_requests_total",
+                "Data requests whose head reached the shard's socket, by operation.",
+                &["shard_id", "operation"],
+            )?,
+            control_requests: metrics.counters(
+                "kernel_shard_control_requests_total",
+                "Other requests whose head reached the shard's socket, including the probe's /stats.",
+                shard,
+            )?,
+            duplicate_segments: metrics.counters(
+                "kernel_shard_repeated_segments_total",
+                "Segments to the shard without new bytes: retransmissions.",
+                shard,
+            )?,
+            aborted: metrics.counters(
+                "kernel_shard_aborted_requests_total",
+                "Data requests whose client closed the connection before an answer; the shard may not have read them.",
+                shard,
+            )?,
+            unparsed: metrics.counters(
+                "kernel_shard_unparsed_total",
+                "Segments to the shard with bytes that were not parsed, by reason.",
+                &["shard_id", "reason"],
+            )?,
+        })
+    }
+
+    /// One shard's requests have been read.
+    pub fn read(&self, shard: u32, requests: &Requests) {
+        let id = shard.to_string();
+        raise(&self.requests, &[&id, "get"], requests.get);
+        raise(&self.requests, &[&id, "set"], requests.set);
+        raise(&self.control_requests, &[&id], requests.control);
+        raise(&self.duplicate_segments, &[&id], requests.duplicate_segments);
+        raise(&self.aborted, &[&id], requests.aborted);
+        for (reason, count) in Reason::ALL.iter().zip(requests.unparsed) {
+            raise(&self.unparsed, &[&id, reason.name()], count);
+        }
+    }
 }

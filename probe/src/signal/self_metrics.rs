@@ -1,4 +1,4 @@
-//! Signal `itself`: what the kernel programs cost, and how full their maps are.
+//! What the kernel programs cost, and how full their maps are.
 
 use prometheus::{CounterVec, Gauge, GaugeVec, IntCounterVec, IntGaugeVec, Opts};
 use serde::Serialize;
@@ -29,7 +29,7 @@ pub struct MapFill {
 }
 
 /// The metrics of this signal.
-pub struct ItselfMetrics {
+pub struct SelfMetrics {
     runs: IntCounterVec,
     run_seconds: CounterVec,
     entries: IntGaugeVec,
@@ -38,7 +38,7 @@ pub struct ItselfMetrics {
     gap: GaugeVec,
 }
 
-impl ItselfMetrics {
+impl SelfMetrics {
     /// Registers all. A family without series is not exposed.
     ///
     /// # Errors

@@ -1,7 +1,10 @@
-//! Signal `traffic`: reads the kernel's byte and packet counters.
+//! Signal `traffic`: the kernel's byte and packet counters and their metrics.
 
 use probe_common::traffic::Traffic;
+use prometheus::IntCounterVec;
+use service::metrics::Metrics;
 
+use super::series::raise;
 use crate::kernel::per_shard::PerShard;
 
 /// The map `TRAFFIC`.
@@ -10,4 +13,48 @@ pub type TrafficMap = PerShard<Traffic>;
 impl TrafficMap {
     /// The map's name in the object.
     pub const NAME: &str = "TRAFFIC";
+}
+
+/// The metrics of bytes and packets.
+pub struct TrafficMetrics {
+    payload_bytes: IntCounterVec,
+    ip_bytes: IntCounterVec,
+    packets: IntCounterVec,
+}
+
+impl TrafficMetrics {
+    /// Registers all.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+        let flow: &[&str] = &["shard_id", "direction"];
+        Ok(Self {
+            payload_bytes: metrics.counters(
+                "kernel_shard_payload_bytes_total",
+                "TCP payload of the shard's sockets, including retransmissions.",
+                flow,
+            )?,
+            ip_bytes: metrics.counters(
+                "kernel_shard_ip_bytes_total",
+                "IP packets of the shard's sockets in bytes; a batch of segments has one header.",
+                flow,
+            )?,
+            packets: metrics.counters(
+                "kernel_shard_packets_total",
+                "Packets of the shard's sockets; a batch counts as many as it holds.",
+                flow,
+            )?,
+        })
+    }
+
+    /// One shard's bytes and packets have been read.
+    pub fn read(&self, shard: u32, traffic: &Traffic) {
+        let id = shard.to_string();
+        for (direction, flow) in [("receive", &traffic.receive), ("transmit", &traffic.transmit)] {
+            raise(&self.payload_bytes, &[&id, direction], flow.payload_bytes);
+            raise(&self.ip_bytes, &[&id, direction], flow.ip_bytes);
+            raise(&self.packets, &[&id, direction], flow.packets);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use probe::config::Switches;
+use probe::kernel::object::Switches;
 use probe::source::{KernelSource, Source as _};
 use probe_common::connections::Connections;
 use probe_common::latency::upper_bound;

@@ -57,7 +57,7 @@ fn a_set_that_is_not_finished_leaves_nothing() {
     let bytes = object::embedded().unwrap();
     let identity =
         probe::kernel::pin::Identity::new(&urls, bytes, &cgroup, probe::kernel::attach::required()).unwrap();
-    let switches = probe::config::Switches::default();
+    let switches = probe::kernel::object::Switches::default();
     let load = |pins: &[_]| object::load_pinned(bytes, switches, pins);
     let (_ebpf, set) = PinnedSet::begin(Folder::open(&bpffs.folder()).unwrap(), &identity, load).unwrap();
     assert!(bpffs.folder().join("probe-maps/KEYS").exists());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use probe::config::Switches;
+use probe::kernel::object::Switches;
 use probe::kernel::preflight;
 use probe::signal::keys::KeyTable;
 use probe::source::{Counters, KernelSource, Source};

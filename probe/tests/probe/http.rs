@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use probe::compare::shard_stats::ShardStats;
 use probe::compare::watch::Watch;
-use probe::config::Switches;
 use probe::kernel::attach::ProgramStatus;
+use probe::kernel::object::Switches;
 use probe::metrics::ProbeMetrics;
 use probe::probe::Probe;
 use probe::routes;
-use probe::serve::api::{ApiState, features};
+use probe::serve::features::features;
+use probe::serve::state::ApiState;
 use probe::signal::keys::{KernelKey, KeyTable};
 use probe::source::{Counters, ReplaySource};
 use probe_common::connections::Connections;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use probe::compare::shard_stats::ShardStats;
 use probe::compare::watch::Watch;
-use probe::config::Switches;
+use probe::kernel::object::Switches;
 use probe::kernel::statistics::Statistics;
 use probe::metrics::ProbeMetrics;
 use probe::probe::Probe;

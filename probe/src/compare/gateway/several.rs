@@ -5,31 +5,12 @@
 use futures_util::future::join_all;
 use hotspot::detector::Detector;
 use hotspot::judge::Observation;
-use hotspot::merge::Summary;
 use protocol::shard_urls::ShardUrl;
-use serde::Deserialize;
 use std::collections::BTreeMap;
 
-use super::GatewayReading;
 use super::urls::GatewayUrls;
-use crate::compare::shard_stats::{ShardStats, as_in_kernel};
+use crate::compare::shard_stats::{GatewayReading, ShardStats, as_in_kernel};
 use crate::compare::verdict::Verdict;
-
-/// What a gateway says at `GET /admin/hot-keys`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct GatewayKeys {
-    /// When its process started, in unix seconds.
-    pub started_at: f64,
-    /// Requests since its last reset.
-    pub requests: u64,
-    /// Its largest keys since then.
-    #[serde(flatten)]
-    pub summary: Summary<String>,
-    /// What it sent in its last full second.
-    pub second: Observation<String>,
-    /// What it sent in the ten before now.
-    pub ten: Observation<String>,
-}
 
 /// All gateways, and the memory of their common verdict.
 #[derive(Debug)]

@@ -7,12 +7,11 @@ use probe_common::latency::Latency;
 use protocol::shard_urls::ShardUrl;
 
 use super::keys::{KernelKeys, KeyLook};
-use super::unix_seconds;
 use crate::compare::reconcile::Bracket;
 use crate::compare::shard_stats::ShardStats;
 use crate::metrics::Lost;
 use crate::probe::Probe;
-use crate::source::{Counters, SourceError};
+use service::clock::unix_seconds;
 
 /// All that is read of a shard at once.
 pub(super) struct Look {
@@ -30,15 +29,15 @@ pub(super) async fn bracket(
     is_due: impl Fn(Duration) -> bool,
 ) -> Option<Look> {
     let shard = url.id.0;
-    let before = counters(probe, shard)?;
+    let before = probe.counters(shard)?;
     let from = start.elapsed();
     let (app, app_keys) = match stats.read(url).await {
         Ok((reading, keys)) => (Ok(reading), Some(keys)),
         Err(problem) => (Err(problem), None),
     };
-    let after = counters(probe, shard)?;
+    let after = probe.counters(shard)?;
     let to = start.elapsed();
-    let latency = readable(probe, shard, probe.latency(shard))?;
+    let latency = probe.readable(shard, probe.source().and_then(|mut source| source.latency(shard)))?;
     let kernel = if is_due(to) { KernelKeys::read(probe, shard, to).await } else { KernelKeys::NotDue };
     if app.is_err() {
         probe.metrics.lost(Lost::ShardUnreadable);
@@ -56,21 +55,4 @@ pub(super) async fn bracket(
         unix_seconds: unix_seconds(),
     };
     Some(Look { bracket, keys: KeyLook { kernel, app: app_keys }, latency })
-}
-
-/// A shard's counters.
-pub(super) fn counters(probe: &Probe, shard: u32) -> Option<Counters> {
-    readable(probe, shard, probe.read(shard))
-}
-
-/// What was read of a shard; a reading that failed is lost, and counted.
-pub(super) fn readable<T>(probe: &Probe, shard: u32, read: Result<T, SourceError>) -> Option<T> {
-    match read {
-        Ok(read) => Some(read),
-        Err(error) => {
-            tracing::error!(shard, %error, "no reading");
-            probe.metrics.lost(Lost::CountersUnreadable);
-            None
-        }
-    }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::bracket::{counters, readable};
 use crate::compare::hot_keys::{AppKeys, HotKeys, HotKeysLedger, KeyReading};
 use crate::probe::Probe;
 use crate::signal::keys::KeyTable;
@@ -39,8 +38,8 @@ impl KernelKeys {
         let (reader, since) = (Arc::clone(probe), Instant::now());
         let read = tokio::task::spawn_blocking(move || reader.keys(shard, since)).await;
         // An error says that the runtime ends.
-        let table = read.ok().and_then(|read| readable(probe, shard, read));
-        let both = table.and_then(|table| Some((table, counters(probe, shard)?)));
+        let table = read.ok().and_then(|read| probe.readable(shard, read));
+        let both = table.and_then(|table| Some((table, probe.counters(shard)?)));
         both.map_or(Self::Unreadable, |(table, counters)| Self::Read { at, table, counters })
     }
 }

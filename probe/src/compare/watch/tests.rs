@@ -12,7 +12,7 @@ use service::metrics::Metrics;
 
 use super::*;
 use crate::compare::reconcile::CauseKind;
-use crate::config::Switches;
+use crate::kernel::object::Switches;
 use crate::metrics::ProbeMetrics;
 use crate::signal::keys::{KernelKey, KeyTable};
 use crate::signal::self_metrics::{MapFill, ProgramRuns};

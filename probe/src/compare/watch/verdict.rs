@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::bracket::{counters, readable};
-use super::unix_seconds;
 use crate::compare::verdict::agreement::{Agreement, Verdicts};
 use crate::compare::verdict::{KernelJudge, Reading, ShardReading, Verdict};
 use crate::probe::Probe;
+use service::clock::unix_seconds;
 
 /// How old a table of keys may be: the brackets have just read those of shards that answer at once.
 const TABLE_AGE: Duration = Duration::from_millis(100);
@@ -72,7 +71,7 @@ fn tell(before: &Verdicts, now: &Verdicts) {
 
 /// All shards' counts; `None` when one cannot be read.
 async fn read(probe: &Arc<Probe>, start: Instant) -> Option<Reading> {
-    let requests = probe.shards.iter().map(|url| counters(probe, url.id.0));
+    let requests = probe.shards.iter().map(|url| probe.counters(url.id.0));
     let requests: Vec<u64> =
         requests.map(|counters| Some(counters?.requests.data())).collect::<Option<_>>()?;
     let at = start.elapsed();
@@ -85,7 +84,7 @@ async fn read(probe: &Arc<Probe>, start: Instant) -> Option<Reading> {
     });
     // An error says that the runtime ends.
     let tables = tables.await.ok()?.into_iter();
-    let tables = tables.map(|(shard, table)| readable(probe, shard, table)).collect::<Option<Vec<_>>>()?;
+    let tables = tables.map(|(shard, table)| probe.readable(shard, table)).collect::<Option<Vec<_>>>()?;
     let shards = requests.into_iter().zip(tables);
     Some(Reading { at, shards: shards.map(|(requests, table)| ShardReading { requests, table }).collect() })
 }

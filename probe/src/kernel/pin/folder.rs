@@ -8,6 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use service::args::SettingError;
+
 use super::link::Link;
 
 const MAPS: &str = "probe-maps";
@@ -215,6 +217,17 @@ impl Folder {
     pub fn remove(&self) -> Result<(), PinError> {
         std::fs::remove_dir(&self.path).map_err(|error| failed("cannot be removed", &self.path, error))
     }
+}
+
+/// A folder's name as typed in.
+///
+/// # Errors
+/// When it is empty.
+pub fn named(path: PathBuf) -> Result<PathBuf, SettingError> {
+    if path.as_os_str().is_empty() {
+        return Err(SettingError::new("PIN", "", "a folder in a bpffs, such as /sys/fs/bpf/hot-partition"));
+    }
+    Ok(path)
 }
 
 /// Whether the folder is there, and could be used.

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use service::process::complain;
 
-use super::folder::{Folder, PinError, Removed};
-use crate::config;
+use super::folder::{self, Folder, PinError, Removed};
 
 /// What the command needs.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,7 +18,7 @@ pub struct UnpinArgs {
 /// Says what was removed; 1 if something is left, 2 for a folder that is none.
 #[must_use]
 pub fn run(args: UnpinArgs) -> ExitCode {
-    let folder = match config::folder(args.folder) {
+    let folder = match folder::named(args.folder) {
         Ok(folder) => folder,
         Err(error) => {
             complain(&error.to_string());

@@ -1,0 +1,147 @@
+//! Why the kernel programs could not be had.
+
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+use probe_common::LAYOUT;
+
+use crate::error::chain::chain;
+
+/// Lines of the verifier's log that are worth showing.
+const VERIFIER_LINES: usize = 10;
+
+/// Why the kernel programs could not be had. Each is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// The probe was built before the kernel object.
+    #[error(
+        "the kernel object is not built into this probe: run \"cargo xtask build-ebpf\", then build the probe again"
+    )]
+    Absent,
+    /// The embedded object is of another version than this probe.
+    #[error(
+        "the kernel object built into this probe has layout {found}, this probe needs {LAYOUT}: \
+         run \"cargo xtask build-ebpf\", then build the probe again"
+    )]
+    Layout {
+        /// What the object says, or "unknown".
+        found: String,
+    },
+    /// The kernel does not let this process load programs or make maps.
+    #[error(
+        "the kernel refuses eBPF to this process ({what}: {source}): run it as root, or give it the capabilities \
+         CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+    )]
+    NotPermitted {
+        /// Which step was refused.
+        what: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The kernel refused a program for another reason: most often it is too old.
+    #[error(
+        "the kernel refuses the program {program} ({source}; {verifier}): kernels from 6.1 on are known to take it \
+         (`uname -r` names yours); LOG_LEVEL=debug shows the verifier's last lines"
+    )]
+    Refused {
+        /// The program's name.
+        program: String,
+        /// What the kernel said.
+        source: std::io::Error,
+        /// The verifier's own reason, in one line.
+        verifier: String,
+    },
+    /// Something of the object that must be there is not.
+    #[error("the kernel object has no {what}: run \"cargo xtask build-ebpf\", then build the probe again")]
+    Missing {
+        /// The map or program.
+        what: &'static str,
+    },
+    /// Any other error of loading or attaching.
+    #[error("{what}: {reason}")]
+    Other {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        reason: String,
+    },
+}
+
+impl ObjectError {
+    /// A map of the object does not give what is in it.
+    pub(crate) fn unreadable(map: &str, error: &MapError) -> Self {
+        Self::Other { what: format!("the map {map} cannot be read"), reason: error.to_string() }
+    }
+
+    /// A short word for metrics and `/status`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Absent => "no_object",
+            Self::Layout { .. } => "layout",
+            Self::NotPermitted { .. } => "not_permitted",
+            Self::Refused { .. } => "refused",
+            Self::Missing { .. } => "missing",
+            Self::Other { .. } => "other",
+        }
+    }
+
+    /// Sorts an error of a program's load or attachment.
+    #[must_use]
+    pub fn of_program(program: &str, error: ProgramError) -> Self {
+        match error {
+            ProgramError::LoadError { io_error, verifier_log } => {
+                tracing::debug!(
+                    program,
+                    "the verifier's last lines:\n{}",
+                    last_lines(&verifier_log.to_string())
+                );
+                // EPERM is a lack of privilege; the verifier says EACCES and others.
+                if io_error.raw_os_error() == Some(libc::EPERM) {
+                    return Self::NotPermitted { what: format!("loading {program}"), source: io_error };
+                }
+                let verifier = reason_in(&verifier_log.to_string());
+                Self::Refused { program: program.to_owned(), source: io_error, verifier }
+            }
+            ProgramError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::EPERM) => {
+                Self::NotPermitted { what: format!("attaching {program}"), source: error.io_error }
+            }
+            other => Self::Other { what: format!("program {program}"), reason: chain(&other) },
+        }
+    }
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(VERIFIER_LINES)..].join("\n")
+}
+
+/// The verifier's reason: the last line that is not one of its counts.
+fn reason_in(log: &str) -> String {
+    let mut lines = log.lines().rev().map(str::trim);
+    let is_reason = |line: &&str| {
+        let counts = ["processed ", "verification time", "stack depth", "insns "];
+        !line.is_empty() && !counts.iter().any(|count| line.starts_with(count))
+    };
+    lines.find(is_reason).map_or_else(|| "the verifier says nothing".to_owned(), |line| format!("{line:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verifiers_reason_is_the_line_above_its_counts() {
+        let log = "12: (85) call bpf_loop#181\nR1 type=scalar expected=fp\n\nverification time 7 usec\n\
+                   stack depth 8\nprocessed 13 insns (limit 1000000) max_states_per_insn 0\n";
+        assert_eq!(reason_in(log), "\"R1 type=scalar expected=fp\"");
+        assert_eq!(reason_in("processed 1 insns"), "the verifier says nothing");
+    }
+
+    #[test]
+    fn a_verifier_log_is_cut_to_its_last_lines() {
+        let log = (1..=200).map(|n| format!("line {n}\n")).collect::<String>();
+        let shown = last_lines(&log);
+        assert_eq!(shown.lines().count(), VERIFIER_LINES);
+        assert!(shown.starts_with("line 191") && shown.ends_with("line 200"));
+    }
+}

@@ -1,0 +1,21 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+
+use crate::compare::gateway::urls::GatewayUrls;
+use crate::compare::shard_stats::ShardStats;
+use crate::compare::watch::Asker;
+use crate::probe::Probe;
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct ApiState {
+    /// The attached probe.
+    pub probe: Arc<Probe>,
+    /// The way to a fresh comparison.
+    pub asker: Asker,
+    /// The way to what shards and gateways say themselves.
+    pub stats: ShardStats,
+    /// The gateways, where any are to be asked.
+    pub gateways: Arc<GatewayUrls>,
+}

@@ -1,0 +1,194 @@
+//! The kernel's counters, by its maps.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use aya::Ebpf;
+use aya::maps::Array;
+use aya::programs::links::FdLink;
+use probe_common::MAX_ENDPOINTS;
+use probe_common::connections::Connections;
+use probe_common::endpoint::Endpoint;
+use probe_common::latency::Latency;
+
+use super::{Counters, Source, SourceError};
+use crate::kernel::attach::{self, Links, ProgramStatus};
+use crate::kernel::endpoints::EndpointsMap;
+use crate::kernel::error::ObjectError;
+use crate::kernel::object::{self, Switches};
+use crate::kernel::pin::{Counting, PinnedSet};
+use crate::kernel::ports::PortsMap;
+use crate::signal::connections::ConnectionsMap;
+use crate::signal::keys::{CAPACITY, KeyTable, KeysMap};
+use crate::signal::latency::LatencyMap;
+use crate::signal::requests::RequestsMap;
+use crate::signal::self_metrics::{MapFill, ProgramRuns};
+use crate::signal::traffic::TrafficMap;
+
+/// Says to `ingress` that `socket_events` is attached.
+const ADOPTS: &str = "ADOPTS";
+
+/// The kernel's maps. The programs stay attached as long as this lives.
+pub struct KernelSource {
+    endpoints: EndpointsMap,
+    ports: PortsMap,
+    traffic: TrafficMap,
+    requests: RequestsMap,
+    latency: LatencyMap,
+    round_trips: LatencyMap,
+    keys: KeysMap,
+    connections: Option<ConnectionsMap>,
+    programs: Vec<&'static str>,
+    // Holds the programs.
+    ebpf: Ebpf,
+    // Of these, those that are not pinned end with this.
+    _links: Vec<FdLink>,
+    // Keeps other probes off the set.
+    set: Option<PinnedSet>,
+}
+
+impl KernelSource {
+    /// Attaches the programs to `cgroup` and takes the maps.
+    ///
+    /// # Errors
+    /// When the kernel refuses or the object is not what this probe was built for.
+    pub fn attach(ebpf: Ebpf, cgroup: &Path) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
+        let mut links = Links::Held(Vec::new());
+        Self::attach_with(ebpf, cgroup, &mut links).map(|(source, statuses)| {
+            let Links::Held(links) = links else { return (source, statuses) };
+            (Self { _links: links, ..source }, statuses)
+        })
+    }
+
+    /// The same with the links and maps of a pinned set.
+    ///
+    /// # Errors
+    /// As for [`attach`](Self::attach).
+    pub fn attach_pinned(
+        ebpf: Ebpf,
+        cgroup: &Path,
+        mut set: PinnedSet,
+    ) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
+        let (source, statuses) = Self::attach_with(ebpf, cgroup, &mut Links::Pinned(&mut set))?;
+        set.complete(&attach::all())?;
+        Ok((Self { set: Some(set), ..source }, statuses))
+    }
+
+    /// Since when is counted, and whether that ends with this.
+    #[must_use]
+    pub fn counting(&self) -> Counting {
+        self.set.as_ref().map_or_else(Counting::from_now, PinnedSet::counting)
+    }
+
+    fn attach_with(
+        mut ebpf: Ebpf,
+        cgroup: &Path,
+        links: &mut Links<'_>,
+    ) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
+        let statuses = attach::attach(&mut ebpf, cgroup, links)?;
+        let mut take = |what| ebpf.take_map(what).ok_or(ObjectError::Missing { what });
+        let endpoints = EndpointsMap::new(take(EndpointsMap::NAME)?, take(EndpointsMap::CHANGES)?)?;
+        let ports = PortsMap::new(take(PortsMap::NAME)?)?;
+        let traffic = TrafficMap::new(take(TrafficMap::NAME)?, TrafficMap::NAME)?;
+        let requests = RequestsMap::new(take(RequestsMap::NAME)?, RequestsMap::NAME)?;
+        let latency = LatencyMap::new(take(LatencyMap::NAME)?, LatencyMap::NAME)?;
+        let round_trips = LatencyMap::new(take(LatencyMap::RTT)?, LatencyMap::RTT)?;
+        let keys = KeysMap::new(take(KeysMap::NAME)?)?;
+        let connections = ConnectionsMap::new(take(ConnectionsMap::NAME)?, ConnectionsMap::NAME)?;
+        let attached =
+            statuses.iter().any(|status| status.program == ConnectionsMap::PROGRAM && status.attached);
+        let connections = attached.then_some(connections);
+        let mut adopts = Array::try_from(take(ADOPTS)?).map_err(|_| ObjectError::Missing { what: ADOPTS })?;
+        adopts.set(0, u32::from(attached), 0).map_err(|error| ObjectError::Other {
+            what: format!("the map {ADOPTS} cannot be written"),
+            reason: error.to_string(),
+        })?;
+        let programs =
+            statuses.iter().filter(|status| status.attached).map(|status| status.program).collect();
+        let source = Self {
+            endpoints,
+            ports,
+            traffic,
+            requests,
+            latency,
+            round_trips,
+            keys,
+            connections,
+            programs,
+            ebpf,
+            _links: Vec::new(),
+            set: None,
+        };
+        Ok((source, statuses))
+    }
+
+    /// The embedded object, loaded and attached.
+    ///
+    /// # Errors
+    /// As for [`attach`](Self::attach).
+    pub fn embedded(cgroup: &Path, switches: Switches) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
+        Self::attach(object::load(object::embedded()?, switches)?, cgroup)
+    }
+}
+
+impl Source for KernelSource {
+    fn read(&mut self, shard: u32) -> Result<Counters, SourceError> {
+        let failed = |error: aya::maps::MapError| SourceError(error.to_string());
+        Ok(Counters {
+            traffic: self.traffic.read(shard).map_err(failed)?,
+            requests: self.requests.read(shard).map_err(failed)?,
+        })
+    }
+
+    fn latency(&mut self, shard: u32) -> Result<Latency, SourceError> {
+        self.latency.read(shard).map_err(|error| SourceError(error.to_string()))
+    }
+
+    fn connections(&mut self, shard: u32) -> Result<Option<Connections>, SourceError> {
+        let Some(connections) = &self.connections else { return Ok(None) };
+        connections.read(shard).map(Some).map_err(|error| SourceError(error.to_string()))
+    }
+
+    fn round_trips(&mut self, shard: u32) -> Result<Latency, SourceError> {
+        self.round_trips.read(shard).map_err(|error| SourceError(error.to_string()))
+    }
+
+    fn keys(&mut self, shard: u32) -> Result<KeyTable, SourceError> {
+        self.keys.read(shard).map_err(|error| SourceError(error.to_string()))
+    }
+
+    fn runs(&mut self) -> Result<Vec<ProgramRuns>, SourceError> {
+        let runs = self.programs.iter().filter_map(|name| {
+            let info = self.ebpf.program(name)?.info();
+            let runs = info.map(|info| ProgramRuns {
+                program: (*name).to_owned(),
+                runs: info.run_count(),
+                run_seconds: info.run_time().as_secs_f64(),
+            });
+            Some(runs.map_err(|error| SourceError(error.to_string())))
+        });
+        runs.collect()
+    }
+
+    fn fills(&mut self) -> Result<Vec<MapFill>, SourceError> {
+        let shards = MapFill {
+            map: EndpointsMap::NAME,
+            entries: self.endpoints.watched().len() as u64,
+            max_entries: u64::from(MAX_ENDPOINTS),
+        };
+        let keys = MapFill {
+            map: KeysMap::NAME,
+            entries: self.keys.used(),
+            max_entries: CAPACITY as u64 * self.keys.shards(),
+        };
+        Ok(vec![shards, keys])
+    }
+
+    fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
+        let failed = |error: aya::maps::MapError| SourceError(error.to_string());
+        // Open before a shard is there, and until it is gone.
+        self.ports.set(endpoints.keys().chain(self.endpoints.watched().keys())).map_err(failed)?;
+        self.endpoints.set(endpoints).map_err(failed)?;
+        self.ports.set(self.endpoints.watched().keys()).map_err(failed)
+    }
+}

@@ -1,0 +1,80 @@
+//! Counters from a list.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use probe_common::connections::Connections;
+use probe_common::endpoint::Endpoint;
+use probe_common::latency::Latency;
+
+use super::{Counters, Source, SourceError};
+use crate::signal::keys::KeyTable;
+use crate::signal::self_metrics::{MapFill, ProgramRuns};
+
+/// Counters from a list, for tests: each read takes the next, the last one stays.
+#[derive(Debug, Default)]
+pub struct ReplaySource {
+    readings: BTreeMap<u32, VecDeque<Counters>>,
+    /// The latencies of each shard; none for those not in it.
+    pub latencies: BTreeMap<u32, Latency>,
+    /// The round-trip times of each shard; none for those not in it.
+    pub round_trips: BTreeMap<u32, Latency>,
+    /// The connections of each shard; not to be had for those not in it.
+    pub connections: BTreeMap<u32, Connections>,
+    /// The programs' runs; unreadable if there are none.
+    pub runs: Option<Vec<ProgramRuns>>,
+    /// The maps' fill.
+    pub fills: Vec<MapFill>,
+    /// Whether no endpoints are taken.
+    pub refuses_endpoints: bool,
+    /// The keys of each shard; none for those not in it.
+    pub keys: BTreeMap<u32, KeyTable>,
+    /// What was last asked to be watched.
+    pub watched: BTreeMap<Endpoint, u32>,
+}
+
+impl ReplaySource {
+    /// Adds a reading of a shard.
+    pub fn push(&mut self, shard: u32, counters: Counters) {
+        self.readings.entry(shard).or_default().push_back(counters);
+    }
+}
+
+impl Source for ReplaySource {
+    fn read(&mut self, shard: u32) -> Result<Counters, SourceError> {
+        let readings = self.readings.entry(shard).or_default();
+        if readings.len() > 1 { readings.pop_front() } else { readings.front().copied() }
+            .ok_or_else(|| SourceError(format!("no reading of shard {shard}")))
+    }
+
+    fn latency(&mut self, shard: u32) -> Result<Latency, SourceError> {
+        Ok(self.latencies.get(&shard).copied().unwrap_or_default())
+    }
+
+    fn connections(&mut self, shard: u32) -> Result<Option<Connections>, SourceError> {
+        Ok(self.connections.get(&shard).copied())
+    }
+
+    fn round_trips(&mut self, shard: u32) -> Result<Latency, SourceError> {
+        Ok(self.round_trips.get(&shard).copied().unwrap_or_default())
+    }
+
+    fn keys(&mut self, shard: u32) -> Result<KeyTable, SourceError> {
+        Ok(self.keys.get(&shard).cloned().unwrap_or_default())
+    }
+
+    fn runs(&mut self) -> Result<Vec<ProgramRuns>, SourceError> {
+        self.runs.clone().ok_or_else(|| SourceError("no runs".to_owned()))
+    }
+
+    fn fills(&mut self) -> Result<Vec<MapFill>, SourceError> {
+        Ok(self.fills.clone())
+    }
+
+    fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
+        if self.refuses_endpoints {
+            return Err(SourceError("refused".to_owned()));
+        }
+        self.watched.clone_from(endpoints);
+        Ok(())
+    }
+}
