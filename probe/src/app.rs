@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use aya::Ebpf;
 use parking_lot::Mutex;
+use protocol::probe_api::{Counting, ProgramStatus};
 use service::metrics::Metrics;
 use service::process::StartError;
 use service::server::{Server, Started};
 
 use crate::compare::gateway::urls::GatewayUrls;
-use crate::compare::shard_stats::ShardStats;
-use crate::compare::watch::{Asker, Watch};
+use crate::compare::stats_client::StatsClient;
+use crate::compare::watch::{CompareHandle, Watch};
 use crate::config::Config;
 use crate::error::ProbeError;
-use crate::kernel::attach::ProgramStatus;
 use crate::kernel::log::KernelLog;
 use crate::kernel::pin::folder::Folder;
-use crate::kernel::pin::{Counting, Identity, PinnedSet};
+use crate::kernel::pin::{Identity, PinnedSet};
 use crate::kernel::statistics::Statistics;
 use crate::kernel::{attach, object, preflight, privileges};
 use crate::metrics::ProbeMetrics;
@@ -66,7 +66,7 @@ impl Config {
             .with_counting(counting)
             .with_links(self.links);
         for feature in features(&probe) {
-            probe.metrics.feature(feature.feature, feature.enabled, feature.reason);
+            probe.metrics.feature(&feature);
         }
         Ok(App { server, metrics, probe: Arc::new(probe), gateways: self.gateways, pods, kernel_log })
     }
@@ -117,9 +117,9 @@ impl App {
         let Self { server, metrics, probe, gateways, mut pods, kernel_log } = self;
         let shown = Arc::clone(&probe);
         metrics.before_exposition(move || shown.export());
-        let (watch, asker) = first_look(&probe, gateways.clone(), pods.as_mut())?;
+        let (watch, comparisons) = first_look(&probe, gateways.clone(), pods.as_mut())?;
         let gateways = Arc::new(gateways);
-        let stats = ShardStats::new().map_err(ProbeError::from)?;
+        let stats = StatsClient::new().map_err(ProbeError::from)?;
         let (health, tasks) = (server.health(), server.tasks());
         // Worker 0 takes them with it.
         let background = Mutex::new(Some((watch, pods, kernel_log)));
@@ -135,7 +135,7 @@ impl App {
             }
             let state = ApiState {
                 probe: Arc::clone(&probe),
-                asker: asker.clone(),
+                comparisons: comparisons.clone(),
                 stats: stats.clone(),
                 gateways: Arc::clone(&gateways),
             };
@@ -150,10 +150,10 @@ fn first_look(
     probe: &Arc<Probe>,
     gateways: GatewayUrls,
     mut pods: Option<&mut Pods>,
-) -> Result<(Watch, Asker), StartError> {
+) -> Result<(Watch, CompareHandle), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let client = || ShardStats::new().map_err(ProbeError::from);
-    let (watch, asker) = Watch::new(Arc::clone(probe), probe.shards.clone(), client()?);
+    let client = || StatsClient::new().map_err(ProbeError::from);
+    let (watch, comparisons) = Watch::new(Arc::clone(probe), probe.shards.clone(), client()?);
     let mut watch = watch.with_gateways(gateways).with_pods(pods.as_deref().map(Pods::known));
     runtime.block_on(async {
         if let Some(pods) = pods.as_deref_mut() {
@@ -164,5 +164,5 @@ fn first_look(
     // The clients' connections belong to that runtime.
     watch.renew_client(client()?);
     pods.map_or(Ok(()), Pods::renew_client).map_err(ProbeError::Pods)?;
-    Ok((watch, asker))
+    Ok((watch, comparisons))
 }

@@ -5,7 +5,7 @@ pub mod feed;
 pub mod gateway;
 pub mod hot_keys;
 pub mod reconcile;
-pub mod shard_stats;
 pub mod snapshot;
+pub mod stats_client;
 pub mod verdict;
 pub mod watch;

@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use protocol::probe_api::PageLinks;
 use protocol::shard_urls::{ShardUrl, ShardUrls};
 use service::args::{ProcessArgs, SettingError};
 
-use crate::compare::feed::Links;
 use crate::compare::gateway::urls::GatewayUrls;
 use crate::kernel::object::Switches;
 use crate::kernel::pin::folder;
@@ -109,7 +109,7 @@ pub struct Config {
     /// Where to find the shards, where they are pods.
     pub pods: Option<PodSettings>,
     /// What the live page calls.
-    pub links: Links,
+    pub links: PageLinks,
     /// The cgroup to attach to; `None` asks the mount table.
     pub cgroup: Option<PathBuf>,
     /// What the kernel programs are told to do.
@@ -126,7 +126,7 @@ impl TryFrom<RunArgs> for Config {
     fn try_from(args: RunArgs) -> Result<Self, SettingError> {
         let shards = shards(&args.shard_urls)?;
         let gateways = GatewayUrls::parse(args.gateway_url.as_deref())?;
-        let links = Links {
+        let links = PageLinks {
             gateway: link("PAGE_GATEWAY_URL", args.page_gateway_url)?
                 .or_else(|| gateways.first().map(ToString::to_string)),
             scenarios: link("PAGE_SCENARIOS_URL", args.page_scenarios_url)?,
@@ -166,7 +166,7 @@ impl Config {
             workers: NonZeroUsize::MIN,
             gateways: GatewayUrls::parse(gateway_url)?,
             pods: None,
-            links: Links::default(),
+            links: PageLinks::default(),
             cgroup,
             switches: Switches { shards: shards.count().get(), ..Switches::default() },
             shards,

@@ -4,7 +4,6 @@ pub mod attach;
 pub(crate) mod batch;
 pub mod endpoints;
 pub mod error;
-pub mod feature;
 pub mod log;
 pub mod object;
 pub mod per_shard;

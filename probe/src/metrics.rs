@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
+use protocol::probe_api::{Comparison, Feature, Verdicts};
 use service::hot_partition::HotPartition;
 use service::metrics::Metrics;
 
-use crate::compare::reconcile::Comparison;
-use crate::compare::verdict::agreement::Verdicts;
 use crate::signal::connections::ConnectionMetrics;
 use crate::signal::key_metrics::KeyMetrics;
 use crate::signal::latency::DurationMetric;
@@ -188,8 +187,8 @@ impl ProbeMetrics {
     }
 
     /// Whether a feature works, and a short word why not ("ok" if it does).
-    pub fn feature(&self, feature: &str, enabled: bool, reason: &str) {
-        self.feature_enabled.with_label_values(&[feature, reason]).set(if enabled { 1.0 } else { 0.0 });
+    pub fn feature(&self, Feature { feature, enabled, reason, .. }: &Feature) {
+        self.feature_enabled.with_label_values(&[feature, reason]).set(f64::from(u8::from(*enabled)));
     }
 
     /// A sample was lost.

@@ -7,18 +7,16 @@ use std::time::Instant;
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use probe_common::latency::Latency;
+use protocol::probe_api::{Counting, PageLinks, ProgramRuns, ProgramStatus, Verdicts};
 use protocol::shard_urls::ShardUrls;
 
-use crate::compare::feed::{Feed, Links};
-use crate::compare::verdict::agreement::Verdicts;
-use crate::kernel::attach::ProgramStatus;
+use crate::compare::feed::Feed;
 use crate::kernel::object::Switches;
-use crate::kernel::pin::Counting;
+use crate::kernel::pin;
 use crate::kernel::statistics::Statistics;
 use crate::metrics::{Lost, ProbeMetrics};
 use crate::signal::connections::{ConnectionReading, ConnectionsMap};
-use crate::signal::keys::KeyTable;
-use crate::signal::self_metrics::ProgramRuns;
+use crate::signal::key_table::KeyTable;
 use crate::source::{Counters, Source, SourceError};
 use crate::targets::Targets;
 
@@ -72,7 +70,8 @@ impl Probe {
         metrics: ProbeMetrics,
         source: Box<dyn Source>,
     ) -> Self {
-        let (targets, statistics, counting) = (Mutex::default(), Statistics::default(), Counting::from_now());
+        let (targets, statistics, counting) =
+            (Mutex::default(), Statistics::default(), pin::counting_from_now());
         let (source, tables, verdicts) = (Mutex::new(Some(source)), Mutex::default(), Mutex::default());
         Self {
             shards,
@@ -108,7 +107,7 @@ impl Probe {
 
     /// The same, with a page that knows these addresses.
     #[must_use]
-    pub fn with_links(self, links: Links) -> Self {
+    pub fn with_links(self, links: PageLinks) -> Self {
         Self { feed: Feed::new(links), ..self }
     }
 
@@ -142,11 +141,11 @@ impl Probe {
         let mut source = self.source()?;
         let Some(counted) = source.connections(shard)? else { return Ok(None) };
         let round_trips = if self.switches.rtt { Some(source.round_trips(shard)?) } else { None };
-        let follows_older = !self
+        let follows_preexisting = !self
             .programs
             .iter()
-            .any(|status| status.program == ConnectionsMap::PROGRAM_FOR_OLDER && !status.attached);
-        Ok(Some(ConnectionReading { counted, follows_older, round_trips }))
+            .any(|status| status.program == ConnectionsMap::PREEXISTING_PROGRAM && !status.attached);
+        Ok(Some(ConnectionReading { counted, follows_preexisting, round_trips }))
     }
 
     /// The reads of one shard by key: a table whose reading began at `since` or later. All who wait for one together

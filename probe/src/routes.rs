@@ -8,10 +8,9 @@ use service::health::{self, Health};
 use service::metrics::Metrics;
 use service::problem;
 
-use crate::serve::api;
 use crate::serve::events::{self, EventsState};
 use crate::serve::state::ApiState;
-use crate::serve::{gateways, keys, latency, page, verdict};
+use crate::serve::{compare, gateways, keys, latency, page, shards, status, verdict};
 
 /// All routes.
 pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router {
@@ -28,9 +27,9 @@ pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router 
 
 fn api(state: ApiState) -> Router {
     Router::new()
-        .route("/status", get(api::status))
-        .route("/api/compare", get(api::compare))
-        .route("/api/shards", get(api::shards))
+        .route("/status", get(status::status))
+        .route("/api/compare", get(compare::compare))
+        .route("/api/shards", get(shards::shards))
         .route("/api/gateways", get(gateways::gateways))
         .route("/api/keys", get(keys::keys))
         .route("/api/latency", get(latency::latency))

@@ -2,6 +2,8 @@
 
 pub mod connections;
 pub mod key_metrics;
+pub mod key_table;
+pub mod key_window;
 pub mod keys;
 pub mod latency;
 pub mod requests;

@@ -9,9 +9,9 @@ use probe_common::endpoint::Endpoint;
 use probe_common::latency::Latency;
 use probe_common::requests::Requests;
 use probe_common::traffic::Traffic;
+use protocol::probe_api::{MapFill, ProgramRuns};
 
-use crate::signal::keys::KeyTable;
-use crate::signal::self_metrics::{MapFill, ProgramRuns};
+use crate::signal::key_table::KeyTable;
 
 mod kernel;
 mod replay;

@@ -10,6 +10,7 @@ pub mod json;
 pub mod key;
 pub mod limits;
 pub mod placement;
+pub mod probe_api;
 pub mod shard_id;
 pub mod shard_urls;
 pub mod verdict;

@@ -238,8 +238,13 @@ fn answer(mut stream: &TcpStream, tally: &Tally, own: &mut bool) -> std::io::Res
         let body = if stats {
             let started_at = tally.started_at;
             let requests_received = tally.ended.load(Ordering::SeqCst);
-            serde_json::json!({"requests_received": requests_received, "started_at": started_at, "active_requests": CLIENTS})
-                .to_string()
+            let body = serde_json::json!({
+                "shard_id": 0, "total_keys": 0, "total_accesses": 0, "requests_received": requests_received,
+                "started_at": started_at, "active_requests": CLIENTS, "requests_served": 0, "requests_rejected": 0,
+                "requests_shed": 0, "top_keys": [], "hot_keys": [],
+                "verdict": {"state": "balanced", "requests": 0, "window_seconds": 0.0, "sentence": ""},
+            });
+            body.to_string()
         } else {
             String::new()
         };

@@ -1,48 +1,33 @@
 //! The application's latencies: a shard's `/metrics` read as text.
 
-use serde::Serialize;
+use protocol::probe_api::{AppLatency, Bucket};
 
-/// One bucket: its upper bound in milliseconds (`None` for the last, which has none) and the requests in it alone.
-pub type Bucket = (Option<f64>, u64);
-
-/// What a shard says of its requests, since its start.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct AppMetrics {
-    /// Data requests received.
-    pub requests: u64,
-    /// Their durations from receipt to outcome, reads and writes together; shortest first.
-    pub latency: Vec<Bucket>,
-}
-
-impl AppMetrics {
-    /// Reads the two families; `None` when either is not there.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut requests = None;
-        let mut cumulative: Vec<(f64, u64)> = Vec::new();
-        for line in text.lines() {
-            if let Some(sample) = line.strip_prefix("shard_requests_total{") {
-                *requests.get_or_insert(0) += value(sample)?;
-            } else if let Some(sample) = line.strip_prefix("shard_request_duration_seconds_bucket{") {
-                let (bound, count) = (upper_bound(sample)?, value(sample)?);
-                match cumulative.iter_mut().find(|(other, _)| other.total_cmp(&bound).is_eq()) {
-                    Some((_, sum)) => *sum += count,
-                    None => cumulative.push((bound, count)),
-                }
+/// The text of a moment, as far as its two families go; `None` when either is not there.
+#[must_use]
+pub fn parse(taken_at: f64, text: &str) -> Option<AppLatency> {
+    let mut requests = None;
+    let mut cumulative: Vec<(f64, u64)> = Vec::new();
+    for line in text.lines() {
+        if let Some(sample) = line.strip_prefix("shard_requests_total{") {
+            *requests.get_or_insert(0) += value(sample)?;
+        } else if let Some(sample) = line.strip_prefix("shard_request_duration_seconds_bucket{") {
+            let (bound, count) = (upper_bound(sample)?, value(sample)?);
+            match cumulative.iter_mut().find(|(other, _)| other.total_cmp(&bound).is_eq()) {
+                Some((_, sum)) => *sum += count,
+                None => cumulative.push((bound, count)),
             }
         }
-        cumulative.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-        let mut below = 0;
-        let buckets = cumulative.into_iter().map(|(bound, count)| {
-            let inside = count.saturating_sub(below);
-            below = count;
-            (bound.is_finite().then_some(bound * 1e3), inside)
-        });
-        let latency: Vec<Bucket> = buckets.collect();
-        if latency.is_empty() { None } else { Some(Self { requests: requests?, latency }) }
     }
+    cumulative.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let mut below = 0;
+    let buckets = cumulative.into_iter().map(|(bound, count)| {
+        let inside = count.saturating_sub(below);
+        below = count;
+        (bound.is_finite().then_some(bound * 1e3), inside)
+    });
+    let latency: Vec<Bucket> = buckets.collect();
+    if latency.is_empty() { None } else { Some(AppLatency { taken_at, requests: requests?, latency }) }
 }
-
 /// The value behind the labels.
 fn value(sample: &str) -> Option<u64> {
     let (_, value) = sample.rsplit_once("} ")?;
@@ -78,14 +63,14 @@ shard_request_duration_seconds_bucket{operation="set",shard_id="1",le="+Inf"} 3
     #[test]
     fn reads_and_writes_are_added_bucket_by_bucket() {
         let latency = vec![(Some(0.5), 4), (Some(1.0), 9), (None, 2)];
-        assert_eq!(AppMetrics::parse(TEXT), Some(AppMetrics { requests: 15, latency }));
+        assert_eq!(parse(7.0, TEXT), Some(AppLatency { taken_at: 7.0, requests: 15, latency }));
     }
 
     #[test]
     fn what_is_no_shard_has_none() {
         for text in ["", "up 1\n", "shard_requests_total{shard_id=\"0\"} 1\n", &TEXT.replace("} 4", "} four")]
         {
-            assert_eq!(AppMetrics::parse(text), None, "{text}");
+            assert_eq!(parse(7.0, text), None, "{text}");
         }
     }
 }

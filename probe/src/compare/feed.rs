@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use probe_common::latency::Latency;
+use protocol::probe_api::{
+    OfShard, PageLinks, PastSecond, PastSeconds, Second, SecondOfShard, ShardRates, Verdicts,
+};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::compare::hot_keys::HotKeys;
-use crate::compare::reconcile::{Bracket, Comparison};
+use crate::compare::reconcile::Bracket;
 use crate::compare::snapshot::Snapshot;
-use crate::compare::verdict::agreement::Verdicts;
-use crate::signal::latency::Quantiles;
+use crate::signal::latency::quantiles;
 
 /// Most pages that listen at once.
 pub const LISTENERS: usize = 32;
@@ -27,19 +28,10 @@ const KEPT: usize = 120;
 /// A gap longer than this is no second: its mean would pass for one.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Addresses that a page needs, as a browser finds them.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Links {
-    /// The gateway, whose switches the page shows.
-    pub gateway: Option<String>,
-    /// The scenario starter.
-    pub scenarios: Option<String>,
-}
-
 /// The last seconds, and who wants the next one.
 #[derive(Debug)]
 pub struct Feed {
-    links: Links,
+    links: PageLinks,
     past: Mutex<Past>,
     newest: watch::Sender<Arc<str>>,
     room: Arc<Semaphore>,
@@ -48,7 +40,7 @@ pub struct Feed {
 #[derive(Debug, Default)]
 struct Past {
     previous: Vec<Option<Seen>>,
-    seconds: VecDeque<Second>,
+    seconds: VecDeque<PastSecond>,
 }
 
 /// One shard's counts at a moment.
@@ -62,59 +54,16 @@ pub struct Seen {
     latency: Latency,
 }
 
-/// One second of all shards.
-#[derive(Clone, Debug, Serialize)]
-struct Second {
-    taken_at: f64,
-    shards: Vec<Flow>,
-}
-
-/// One shard's second; absent what cannot be told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Flow {
-    /// Data requests a second by the kernel's count.
-    pub kernel_per_second: Option<f64>,
-    /// The same by the shard's own.
-    pub app_per_second: Option<f64>,
-    /// Durations by the kernel.
-    pub latency_ms: Option<Quantiles>,
-}
-
-/// What is sent once a second.
-#[derive(Serialize)]
-struct Frame<'a> {
-    taken_at: f64,
-    shards: Vec<FrameShard<'a>>,
-    verdicts: &'a Verdicts,
-}
-
-#[derive(Serialize)]
-struct FrameShard<'a> {
-    shard_id: usize,
-    #[serde(flatten)]
-    flow: Flow,
-    #[serde(flatten)]
-    comparison: &'a Comparison,
-    hot_keys: Option<&'a HotKeys>,
-}
-
-/// What is sent first.
-#[derive(Serialize)]
-struct Hello<'a> {
-    links: &'a Links,
-    past: &'a VecDeque<Second>,
-}
-
 impl Default for Feed {
     fn default() -> Self {
-        Self::new(Links::default())
+        Self::new(PageLinks::default())
     }
 }
 
 impl Feed {
     /// Nothing yet.
     #[must_use]
-    pub fn new(links: Links) -> Self {
+    pub fn new(links: PageLinks) -> Self {
         Self {
             links,
             past: Mutex::default(),
@@ -137,7 +86,7 @@ impl Feed {
 
     /// Addresses that the page may call.
     #[must_use]
-    pub fn links(&self) -> &Links {
+    pub fn links(&self) -> &PageLinks {
         &self.links
     }
 
@@ -145,7 +94,7 @@ impl Feed {
     #[must_use]
     pub fn hello(&self) -> String {
         let past = self.past.lock();
-        json(&Hello { links: &self.links, past: &past.seconds })
+        json(&PastSeconds { links: self.links.clone(), past: past.seconds.iter().cloned().collect() })
     }
 
     /// The frames from now on: always the newest, so that one who is slow misses some.
@@ -163,25 +112,27 @@ impl Feed {
         if self.newest.receiver_count() == 0 {
             return;
         }
-        let shards = snapshot.shards.iter().zip(shards).enumerate().map(|(shard_id, (comparison, flow))| {
-            FrameShard { shard_id, flow, comparison, hot_keys: snapshot.hot_keys.get(shard_id) }
+        let shards = snapshot.shards.iter().zip(shards).enumerate().map(|(shard, (comparison, rates))| {
+            let hot_keys = snapshot.hot_keys.get(shard).cloned();
+            SecondOfShard { rates, comparison: comparison.clone(), hot_keys }
         });
-        let frame = Frame { taken_at: snapshot.taken_at, shards: shards.collect(), verdicts };
-        self.newest.send_replace(json(&frame).into());
+        let shards = OfShard::numbered(shards);
+        let second = Second { taken_at: snapshot.taken_at, shards, verdicts: verdicts.clone() };
+        self.newest.send_replace(json(&second).into());
     }
 }
 
 impl Past {
     /// Takes a second in; gives what happened in it.
-    fn observe(&mut self, taken_at: f64, seen: Vec<Option<Seen>>) -> Vec<Flow> {
+    fn observe(&mut self, taken_at: f64, seen: Vec<Option<Seen>>) -> Vec<ShardRates> {
         let previous = std::mem::take(&mut self.previous).into_iter().chain(std::iter::repeat(None));
         let flows = seen.iter().zip(previous).map(|(now, before)| match (before, now) {
             (Some(before), Some(now)) => now.since(&before),
-            _ => Flow::default(),
+            _ => ShardRates::default(),
         });
-        let flows: Vec<Flow> = flows.collect();
+        let flows: Vec<ShardRates> = flows.collect();
         self.previous = seen;
-        self.seconds.push_back(Second { taken_at, shards: flows.clone() });
+        self.seconds.push_back(PastSecond { taken_at, shards: flows.clone() });
         if self.seconds.len() > KEPT {
             self.seconds.pop_front();
         }
@@ -202,17 +153,17 @@ impl Seen {
         }
     }
 
-    fn since(&self, before: &Self) -> Flow {
+    fn since(&self, before: &Self) -> ShardRates {
         let mut latency = self.latency;
         latency.sum = latency.sum.saturating_sub(before.latency.sum);
         for (count, before) in latency.buckets.iter_mut().zip(before.latency.buckets) {
             *count = count.saturating_sub(before);
         }
         let same = self.app.zip(before.app).filter(|(now, before)| now.0.to_bits() == before.0.to_bits());
-        Flow {
+        ShardRates {
             kernel_per_second: rate((before.kernel_at, before.kernel), (self.kernel_at, self.kernel)),
             app_per_second: same.and_then(|(now, then)| rate((before.app_at, then.1), (self.app_at, now.1))),
-            latency_ms: (latency.count() > 0).then(|| Quantiles::of(&latency)),
+            latency_ms: (latency.count() > 0).then(|| quantiles(&latency)),
         }
     }
 }

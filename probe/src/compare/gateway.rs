@@ -8,11 +8,13 @@
 use std::time::Duration;
 
 use probe_common::requests::REASONS;
+use protocol::ShardId;
+use protocol::probe_api::Comparison;
+use protocol::verdict::Verdict;
 
 use crate::compare::reconcile::cause::Cause;
-use crate::compare::reconcile::{AppReading, Bracket, Comparison, Ledger};
-use crate::compare::shard_stats::{GatewayReading, ShardStats};
-use crate::compare::verdict::Verdict;
+use crate::compare::reconcile::{AppReading, Bracket, Ledger};
+use crate::compare::stats_client::{GatewayReading, StatsClient};
 use crate::source::Counters;
 
 pub mod several;
@@ -26,7 +28,7 @@ use self::urls::GatewayUrls;
 pub struct Gateway {
     several: Several,
     shards: Vec<SentLedger>,
-    verdict: Result<Verdict, String>,
+    verdict: Result<Verdict<String>, String>,
 }
 
 impl Gateway {
@@ -42,7 +44,7 @@ impl Gateway {
     ///
     /// # Errors
     /// In a few words.
-    pub fn verdict(&self) -> Result<Verdict, String> {
+    pub fn verdict(&self) -> Result<Verdict<String>, String> {
         self.verdict.clone()
     }
 
@@ -63,7 +65,7 @@ impl Gateway {
     /// comparisons what that tells.
     pub async fn compare(
         &mut self,
-        stats: &ShardStats,
+        stats: &StatsClient,
         brackets: &[Option<Bracket>],
         kernel: impl Fn(u32) -> Option<Counters>,
         now: impl Fn() -> Duration,
@@ -85,7 +87,7 @@ impl Gateway {
     }
 
     /// Judges what several gateways sent together; to be called once a second. One gives its own verdict.
-    pub async fn judge(&mut self, stats: &ShardStats) {
+    pub async fn judge(&mut self, stats: &StatsClient) {
         if !self.several.is_one() {
             self.verdict = self.several.judge(stats).await;
         }
@@ -94,9 +96,9 @@ impl Gateway {
 
 fn of_shard(reading: &Result<GatewayReading, String>, shard: u32) -> Result<(f64, u64), String> {
     let reading = reading.as_ref().map_err(Clone::clone)?;
-    let sent = reading.sent.iter().find(|(id, _)| u32::try_from(*id).is_ok_and(|id| id == shard));
-    let (_, sent) = sent.ok_or_else(|| format!("it says nothing of shard {shard}"))?;
-    Ok((reading.started_at, *sent))
+    let sent = reading.sent.iter().find(|sent| sent.shard_id == ShardId(shard));
+    let sent = sent.ok_or_else(|| format!("it says nothing of shard {shard}"))?;
+    Ok((reading.started_at, sent.requests))
 }
 
 /// One shard's requests from the gateway.
@@ -145,8 +147,8 @@ impl SentLedger {
             (comparison.gateway, comparison.gateway_since) = (seen.app, seen.since);
         }
         match (bypassed, sent) {
-            (Some(count @ 1..), _) => comparison.add_cause(Cause::bypassed(count)),
-            (_, Err(problem)) => comparison.add_cause(Cause::gateway_unreadable(problem)),
+            (Some(count @ 1..), _) => Cause::bypassed(count).add_to(comparison),
+            (_, Err(problem)) => Cause::gateway_unreadable(problem).add_to(comparison),
             _ => {}
         }
     }

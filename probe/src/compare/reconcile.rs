@@ -22,13 +22,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use probe_common::requests::REASONS;
-use serde::Serialize;
+use protocol::probe_api::Comparison;
 
 use self::cause::{Cause, Evidence};
 
 pub mod cause;
-
-pub use self::cause::CauseKind;
 
 /// The longest usual time between the kernel's count of a request and the application's: what is older counts as a
 /// difference.
@@ -74,51 +72,6 @@ pub struct Bracket {
     pub app: Result<AppReading, String>,
     /// The clock on the wall at `to`, in unix seconds.
     pub unix_seconds: f64,
-}
-
-/// The comparison of one shard, counts since the baseline.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Comparison {
-    /// The kernel's data requests.
-    pub kernel: Option<u64>,
-    /// The application's.
-    pub app: Option<u64>,
-    /// Kernel − application.
-    pub difference: Option<i64>,
-    /// Largest difference that requests in flight can explain.
-    pub bound: Option<u64>,
-    /// The verdict; absent where there can be none.
-    pub agrees: Option<bool>,
-    /// Why there is a difference, or no verdict, in one word that stays.
-    pub cause_kind: Option<CauseKind>,
-    /// The same in a sentence.
-    pub cause: Option<String>,
-    /// When the baseline was taken, in unix seconds.
-    pub since: Option<f64>,
-    /// What the gateway sent by its own count, since `gateway_since`; absent where no gateway is asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gateway: Option<u64>,
-    /// When the baseline with the gateway was taken, in unix seconds: that of a gateway started later is later.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gateway_since: Option<f64>,
-    /// Requests since then that surely reached the shard without the gateway; exactly so many while nothing is on its
-    /// way. Absent where no gateway is asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bypassed: Option<u64>,
-}
-
-impl Comparison {
-    /// Says what another witness adds. It names the kind where kernel and application agree.
-    pub(crate) fn add_cause(&mut self, cause: Cause) {
-        if self.agrees == Some(true) {
-            self.cause_kind = Some(cause.kind);
-        }
-        self.cause = Some(match self.cause.take() {
-            Some(old) if self.agrees == Some(true) => format!("{}; {old}", cause.sentence),
-            Some(old) => format!("{old}; {}", cause.sentence),
-            None => cause.sentence,
-        });
-    }
 }
 
 /// Everything known of one shard.

@@ -1,7 +1,6 @@
 //! What a comparison gives.
 
-use super::hot_keys::HotKeys;
-use super::reconcile::Comparison;
+use protocol::probe_api::{Comparison, HotKeyOverlap};
 
 /// A comparison of all shards at one moment.
 #[derive(Clone, Debug, Default)]
@@ -11,5 +10,5 @@ pub struct Snapshot {
     /// Per shard, in order of id.
     pub shards: Vec<Comparison>,
     /// Per shard, in order of id; empty where one of the witnesses cannot be read.
-    pub hot_keys: Vec<HotKeys>,
+    pub hot_keys: Vec<HotKeyOverlap>,
 }

@@ -13,23 +13,18 @@ use ahash::AHashMap;
 use hotspot::detector::Detector;
 use hotspot::judge::{KeyLoad, Observation};
 use hotspot::window::SLOTS;
+use protocol::verdict::Verdict;
 use smol_str::SmolStr;
 
-use crate::signal::keys::{KeyTable, largest};
+use crate::signal::key_table::{KeyGrowth, KeyTable, largest};
 
 pub mod agreement;
-
-/// The verdict as the probe tells it; keys have their names in the kernel's table.
-pub type Verdict = hotspot::verdict::Verdict<String>;
 
 /// Two readings nearer than this are one: the loop reads once a second, and more often when it is asked.
 const NEAREST: Duration = Duration::from_millis(900);
 
 /// All slots together are no longer than this: ten seconds, each a little late.
 const LONGEST: Duration = Duration::from_secs(11);
-
-/// Keys kept of one slot and shard: one with more than a 64th of a slot's requests is surely there.
-const KEYS_A_SLOT: usize = 64;
 
 /// Keys of one shard that are judged.
 const JUDGED_KEYS: usize = 4;
@@ -67,7 +62,7 @@ struct Slot {
     /// By shard.
     requests: Vec<u64>,
     /// By shard, the largest.
-    keys: Vec<Vec<(SmolStr, u64)>>,
+    keys: Vec<KeyGrowth>,
 }
 
 impl KernelJudge {
@@ -83,7 +78,7 @@ impl KernelJudge {
     }
 
     /// Takes a reading in; gives the verdict on the time up to it.
-    pub fn observe(&mut self, reading: Reading) -> Verdict {
+    pub fn observe(&mut self, reading: Reading) -> Verdict<String> {
         let shards = reading.shards.len();
         match self.previous.as_ref().and_then(|previous| Slot::between(previous, &reading)) {
             Some(slot) => self.slots.push_back(slot),
@@ -117,15 +112,9 @@ impl Slot {
             requests: shards()
                 .map(|(before, now)| now.requests.checked_sub(before.requests))
                 .collect::<Option<_>>()?,
-            keys: shards().map(|(before, now)| grown(&before.table, &now.table)).collect(),
+            keys: shards().map(|(before, now)| now.table.largest_growth(&before.table)).collect(),
         })
     }
-}
-
-/// The keys that grew most, each by what it surely got.
-fn grown(before: &KeyTable, now: &KeyTable) -> Vec<(SmolStr, u64)> {
-    let grown = now.growth(before).filter(|(_, count)| *count > 0);
-    largest(grown, KEYS_A_SLOT).into_iter().map(|(key, count)| (key.clone(), count)).collect()
 }
 
 /// These slots as one window.
@@ -138,7 +127,7 @@ fn observation<'a>(slots: impl Iterator<Item = &'a Slot>, shards: usize) -> Obse
         let of_shards = sum.requests.iter_mut().zip(&mut keys);
         for ((sum, keys), (requests, counts)) in of_shards.zip(slot.requests.iter().zip(&slot.keys)) {
             *sum += requests;
-            for (key, count) in counts {
+            for (key, count) in counts.iter().filter(|(_, count)| *count > 0) {
                 *keys.entry(key).or_default() += count;
             }
         }

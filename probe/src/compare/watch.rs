@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use protocol::probe_api::Comparison;
 use protocol::shard_urls::ShardUrls;
 use service::clock::unix_seconds;
 use tokio::sync::watch::Receiver;
@@ -13,10 +14,10 @@ use crate::compare::feed::Seen;
 use crate::compare::gateway::Gateway;
 use crate::compare::gateway::urls::GatewayUrls;
 use crate::compare::hot_keys::HotKeysLedger;
+use crate::compare::reconcile::Ledger;
 use crate::compare::reconcile::cause::Cause;
-use crate::compare::reconcile::{Comparison, Ledger};
-use crate::compare::shard_stats::ShardStats;
 use crate::compare::snapshot::Snapshot;
+use crate::compare::stats_client::StatsClient;
 use crate::metrics::Lost;
 use crate::probe::Probe;
 use crate::source::SourceError;
@@ -40,9 +41,9 @@ const SETTLING_MAX: Duration = Duration::from_millis(1_500);
 
 /// Asks for comparisons. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Asker(mpsc::Sender<oneshot::Sender<Snapshot>>);
+pub struct CompareHandle(mpsc::Sender<oneshot::Sender<Snapshot>>);
 
-impl Asker {
+impl CompareHandle {
     /// A comparison that began after this call; `None` when the probe is stopping. Calls that wait together share one.
     pub async fn fresh(&self) -> Option<Snapshot> {
         let (sender, receiver) = oneshot::channel();
@@ -55,7 +56,7 @@ impl Asker {
 pub struct Watch {
     probe: Arc<Probe>,
     shards: ShardUrls,
-    stats: ShardStats,
+    stats: StatsClient,
     ledgers: Vec<Ledger>,
     hot_keys: Vec<HotKeysLedger>,
     gateway: Option<Gateway>,
@@ -78,7 +79,7 @@ const QUESTIONS: usize = 256;
 impl Watch {
     /// A loop that has not begun, and the way to ask it.
     #[must_use]
-    pub fn new(probe: Arc<Probe>, shards: ShardUrls, stats: ShardStats) -> (Self, Asker) {
+    pub fn new(probe: Arc<Probe>, shards: ShardUrls, stats: StatsClient) -> (Self, CompareHandle) {
         let (sender, questions) = mpsc::channel(QUESTIONS);
         let ledgers = shards.iter().map(|_| Ledger::default()).collect();
         let hot_keys = shards.iter().map(|_| HotKeysLedger::default()).collect();
@@ -98,7 +99,7 @@ impl Watch {
             questions,
             start: Instant::now(),
         };
-        (watch, Asker(sender))
+        (watch, CompareHandle(sender))
     }
 
     /// Asks these gateways too: all there are, or none.
@@ -121,7 +122,7 @@ impl Watch {
     }
 
     /// Goes on with another client, on another runtime.
-    pub fn renew_client(&mut self, stats: ShardStats) {
+    pub fn renew_client(&mut self, stats: StatsClient) {
         self.stats = stats;
     }
 
@@ -156,9 +157,9 @@ impl Watch {
             waiting.push(another);
         }
         let snapshot = self.compare_until_settled().await;
-        for asker in waiting {
+        for comparisons in waiting {
             // One that has gone away needs no answer.
-            let _ = asker.send(snapshot.clone());
+            let _ = comparisons.send(snapshot.clone());
         }
     }
 

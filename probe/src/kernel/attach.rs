@@ -6,7 +6,7 @@ use std::path::Path;
 use aya::Ebpf;
 use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError};
-use serde::Serialize;
+use protocol::probe_api::ProgramStatus;
 
 use crate::kernel::error::ObjectError;
 use crate::kernel::pin::PinnedSet;
@@ -48,23 +48,6 @@ const TABLE: [Row; 4] = [
     Row { program: SOCKET_EVENTS, hook: "sock_ops", at: Hook::Sockets, required: false },
     Row { program: SOCKET_RELEASED, hook: "cgroup/sock_release", at: Hook::Released, required: false },
 ];
-
-/// The outcome for one program, as `/status` shows it.
-#[derive(Clone, Debug, Serialize)]
-pub struct ProgramStatus {
-    /// The program's name.
-    pub program: &'static str,
-    /// The kernel's hook.
-    pub hook: &'static str,
-    /// Whether the probe refuses to run without it.
-    pub required: bool,
-    /// Whether it is attached.
-    pub attached: bool,
-    /// Why it is not; absent when it is.
-    pub why: Option<String>,
-    /// A short word for the same; "ok" when attached.
-    pub reason: &'static str,
-}
 
 /// Where links are kept.
 pub enum Links<'a> {
@@ -113,12 +96,12 @@ pub fn attach(
             }
         };
         statuses.push(ProgramStatus {
-            program: row.program,
-            hook: row.hook,
+            program: row.program.into(),
+            hook: row.hook.into(),
             required: row.required,
             attached: why.is_none(),
             why,
-            reason,
+            reason: reason.into(),
         });
     }
     Ok(statuses)

@@ -17,7 +17,7 @@ use aya::programs::Program;
 use aya::programs::links::FdLink;
 use probe_common::LAYOUT;
 use probe_common::pinned::Mark;
-use serde::Serialize;
+use protocol::probe_api::{Counting, PinnedCounting};
 
 use crate::kernel::error::ObjectError;
 use folder::{Folder, PinError};
@@ -26,38 +26,10 @@ use identity::{judge, mark_map, pinned_maps};
 use link::Link;
 use service::clock::unix_seconds;
 
-/// Since when the kernel has been counting, as `/status` shows it.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Counting {
-    /// Unix seconds.
-    pub since: f64,
-    /// The pinned set; `null` without one: then counting ends with the probe.
-    pub pinned: Option<Pinned>,
-}
-
-impl Counting {
-    /// From now on, for as long as the probe runs.
-    #[must_use]
-    pub fn from_now() -> Self {
-        Self { since: unix_seconds(), pinned: None }
-    }
-}
-
-/// A pinned set, as `/status` shows it.
-#[derive(Clone, Debug, Serialize)]
-pub struct Pinned {
-    /// Where.
-    pub directory: String,
-    /// Whether this probe goes on with what another one left.
-    pub adopted: bool,
-    /// How many probes have gone on with it since counting began.
-    pub adoptions: u64,
-    /// Whether the programs are others than the probe before had.
-    pub programs_changed: bool,
-    /// How long nothing was counted while the programs were replaced: 0 where that was done in place.
-    pub gap_seconds: f64,
-    /// Why a set that was there was removed and counting started anew; `null` if it was not.
-    pub removed_because: Option<String>,
+/// Counting from now on, for as long as the probe runs.
+#[must_use]
+pub fn counting_from_now() -> Counting {
+    Counting { since: unix_seconds(), pinned: None }
 }
 
 /// Loads the object's maps, those of the list from their pins.
@@ -210,7 +182,7 @@ impl PinnedSet {
     /// As `/status` shows it.
     #[must_use]
     pub fn counting(&self) -> Counting {
-        let pinned = Pinned {
+        let pinned = PinnedCounting {
             directory: self.folder.path().display().to_string(),
             adopted: self.adopted,
             adoptions: self.mark.adoptions,

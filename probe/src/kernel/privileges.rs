@@ -1,7 +1,7 @@
 //! Gives up every privilege once the programs are attached, and proves it from `/proc/self`.
 
 use caps::CapSet;
-use serde::Serialize;
+use protocol::probe_api::PrivilegeStatus;
 
 use crate::kernel::release::{kernel_release, kernel_version};
 
@@ -58,25 +58,6 @@ pub struct Held {
     pub no_new_privileges: bool,
     /// How many threads were looked at.
     pub threads: usize,
-}
-
-/// The privileges as `/status` shows them.
-#[derive(Clone, Debug, Serialize)]
-pub struct PrivilegeStatus {
-    /// Whether no thread has any capability left.
-    pub dropped: bool,
-    /// Effective set over all threads, as the kernel writes it.
-    pub effective: String,
-    /// Permitted set.
-    pub permitted: String,
-    /// Bounding set; it stays where the process may not change it.
-    pub bounding: String,
-    /// Whether no thread can gain privileges by starting programs.
-    pub no_new_privileges: bool,
-    /// Threads looked at.
-    pub threads: usize,
-    /// What is kept, and why.
-    pub kept: Option<&'static str>,
 }
 
 /// What the probe needs in order to attach is not there.
@@ -228,7 +209,7 @@ pub fn status() -> Result<PrivilegeStatus, PrivilegeError> {
         bounding: format!("{:016x}", held.bounding),
         no_new_privileges: held.no_new_privileges,
         threads: held.threads,
-        kept: keeps_bpf().then_some("CAP_BPF: kernels before 5.19 ask for it at every look into a map"),
+        kept: keeps_bpf().then(|| "CAP_BPF: kernels before 5.19 ask for it at every look into a map".into()),
     })
 }
 

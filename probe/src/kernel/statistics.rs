@@ -3,8 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use aya::sys::{Stats, enable_stats};
-
-use super::feature::Feature;
+use protocol::probe_api::Feature;
 
 /// Whether the kernel counts the programs' runs. It goes on counting as long as this lives.
 #[derive(Debug, Default)]
@@ -48,7 +47,7 @@ impl Statistics {
 
     /// As `/status` and `probe_feature_enabled` show it.
     #[must_use]
-    pub const fn feature(&self) -> Feature {
+    pub fn feature(&self) -> Feature {
         let (reason, remedy) = match self {
             Self::On(_) => ("ok", None),
             Self::SwitchedOff => ("switched_off", Some("start the probe with PROGRAM_STATS=on")),
@@ -57,6 +56,7 @@ impl Statistics {
                 Some("start the probe with CAP_SYS_ADMIN, or run: sysctl kernel.bpf_stats_enabled=1"),
             ),
         };
-        Feature { feature: "program_stats", enabled: self.is_on(), reason, remedy }
+        let remedy = remedy.map(Into::into);
+        Feature { feature: "program_stats".into(), enabled: self.is_on(), reason: reason.into(), remedy }
     }
 }

@@ -1,28 +1,35 @@
 //! Which features of the probe work.
 
-use crate::kernel::attach::ProgramStatus;
-use crate::kernel::feature::Feature;
+use protocol::probe_api::{Feature, ProgramStatus};
+
 use crate::probe::Probe;
 use crate::signal::connections::ConnectionsMap;
 
 /// The features of a probe.
 #[must_use]
 pub fn features(probe: &Probe) -> Vec<Feature> {
-    let signal = |feature, program: Option<&str>| {
+    let signal = |feature: &'static str, program: Option<&str>| {
         let needed = |status: &&ProgramStatus| program.map_or(status.required, |name| status.program == name);
         let lacking = probe.programs.iter().filter(needed).find(|status| !status.attached);
         Feature {
-            feature,
+            feature: feature.into(),
             enabled: lacking.is_none(),
-            reason: lacking.map_or("ok", |status| status.reason),
-            remedy: lacking.map(|_| "see programs"),
+            reason: lacking.map_or("ok".into(), |status| status.reason.clone()),
+            remedy: lacking.map(|_| "see programs".into()),
         }
     };
-    let switched = |on: bool, otherwise: Feature, remedy| {
-        let off = Feature { enabled: false, reason: "switched_off", remedy: Some(remedy), ..otherwise };
-        if on { otherwise } else { off }
+    let switched = |on: bool, working: Feature, remedy: &'static str| {
+        if on {
+            return working;
+        }
+        Feature { enabled: false, reason: "switched_off".into(), remedy: Some(remedy.into()), ..working }
     };
-    let ok = |feature| Feature { feature, enabled: true, reason: "ok", remedy: None };
+    let ok = |feature: &'static str| Feature {
+        feature: feature.into(),
+        enabled: true,
+        reason: "ok".into(),
+        remedy: None,
+    };
     vec![
         signal("traffic", None),
         signal("requests", None),
@@ -30,7 +37,7 @@ pub fn features(probe: &Probe) -> Vec<Feature> {
         signal("latency", None),
         signal("reconciliation", None),
         signal("connections", Some(ConnectionsMap::PROGRAM)),
-        signal("older_connections", Some(ConnectionsMap::PROGRAM_FOR_OLDER)),
+        signal("older_connections", Some(ConnectionsMap::PREEXISTING_PROGRAM)),
         switched(
             probe.switches.rtt,
             signal("rtt", Some(ConnectionsMap::PROGRAM)),

@@ -6,40 +6,21 @@ use futures_util::future::join_all;
 use hotspot::counter::Count;
 use hotspot::merge::Summary;
 use protocol::ErrorKind;
+use protocol::body::TopKey;
 use protocol::limits::GATEWAY_TOP_KEYS;
+use protocol::probe_api::{GatewayReadout, Gateways};
 use protocol::shard_urls::ShardUrl;
-use serde::Serialize;
 use service::problem::Problem;
 
-use crate::compare::shard_stats::GatewayKeys;
+use crate::compare::stats_client::GatewayKeys;
 use crate::serve::state::ApiState;
 use service::clock::unix_seconds;
-
-/// `/api/gateways`.
-#[derive(Debug, Serialize)]
-pub struct GatewaysBody {
-    taken_at: f64,
-    gateways: Vec<OneGateway>,
-    requests: u64,
-    top_keys: Vec<Count<String>>,
-    others_at_most: u64,
-    exact: bool,
-}
-
-/// One of them.
-#[derive(Debug, Serialize)]
-struct OneGateway {
-    url: String,
-    started_at: Option<f64>,
-    requests: Option<u64>,
-    problem: Option<String>,
-}
 
 /// Asks all gateways, and merges what they say.
 ///
 /// # Errors
 /// 503 when the gateways' name has no address.
-pub async fn gateways(State(state): State<ApiState>) -> Result<Json<GatewaysBody>, Problem> {
+pub async fn gateways(State(state): State<ApiState>) -> Result<Json<Gateways>, Problem> {
     let taken_at = unix_seconds();
     let urls = state.gateways.resolve().await.map_err(|why| Problem::new(ErrorKind::NotReady, why))?;
     let read = join_all(urls.iter().map(|url| state.stats.hot_keys(url))).await;
@@ -49,7 +30,7 @@ pub async fn gateways(State(state): State<ApiState>) -> Result<Json<GatewaysBody
 fn body<'a>(
     taken_at: f64,
     read: impl Iterator<Item = (&'a ShardUrl, Result<GatewayKeys, String>)>,
-) -> GatewaysBody {
+) -> Gateways {
     let (mut gateways, mut parts) = (Vec::new(), Vec::new());
     for (url, keys) in read {
         let keys = keys.map(|keys| {
@@ -58,14 +39,18 @@ fn body<'a>(
         });
         let problem = keys.as_ref().err().cloned();
         let (started_at, requests) = keys.ok().unzip();
-        gateways.push(OneGateway { url: url.to_string(), started_at, requests, problem });
+        gateways.push(GatewayReadout { url: url.to_string(), started_at, requests, problem });
     }
     let whole = Summary::merged(&parts);
     let top = whole.top(GATEWAY_TOP_KEYS);
-    GatewaysBody {
+    Gateways {
         taken_at,
         requests: gateways.iter().filter_map(|gateway| gateway.requests).sum(),
-        top_keys: top.keys,
+        top_keys: top
+            .keys
+            .into_iter()
+            .map(|Count { key, count, error }| TopKey { key, count, error })
+            .collect(),
         others_at_most: whole.others_at_most,
         // What one that did not answer has counted may change everything.
         exact: top.exact && !gateways.is_empty() && parts.len() == gateways.len(),
@@ -77,10 +62,12 @@ fn body<'a>(
 mod tests {
     use super::*;
     use hotspot::judge::Observation;
+    use protocol::Key;
     use protocol::shard_urls::ShardUrls;
 
     fn keys(keys: &[(&str, u64)]) -> GatewayKeys {
-        let count = |(key, count): &(&str, u64)| Count { key: (*key).to_owned(), count: *count, error: 0 };
+        let count =
+            |(key, count): &(&str, u64)| Count { key: Key::new(key).unwrap(), count: *count, error: 0 };
         let summary = Summary { keys: keys.iter().map(count).collect(), others_at_most: 0 };
         let (second, ten) = (Observation::new(4), Observation::new(4));
         GatewayKeys { started_at: 1.0, requests: keys.iter().map(|(_, n)| n).sum(), summary, second, ten }

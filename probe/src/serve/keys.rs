@@ -7,12 +7,14 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use protocol::ErrorKind;
-use serde::{Deserialize, Serialize};
+use protocol::probe_api::{KeyTables, ShardKeyTable};
+use serde::Deserialize;
 use service::problem::Problem;
 
 use crate::probe::Probe;
 use crate::serve::state::ApiState;
-use crate::signal::keys::{CAPACITY, KernelKey, KeyTable};
+use crate::signal::key_table::KeyTable;
+use crate::signal::keys::CAPACITY;
 use crate::source::SourceError;
 use service::clock::unix_seconds;
 
@@ -26,26 +28,6 @@ pub struct Wanted {
     limit: Option<usize>,
 }
 
-/// The answer.
-#[derive(Debug, Serialize)]
-pub struct KeysBody {
-    taken_at: f64,
-    shards: Vec<ShardKeys>,
-}
-
-#[derive(Debug, Serialize)]
-struct ShardKeys {
-    shard_id: u32,
-    /// Keys the kernel has room for.
-    capacity: usize,
-    /// Those it has.
-    used: usize,
-    /// How often one had to make room.
-    evictions: u64,
-    /// Most reads first.
-    keys: Vec<KernelKey>,
-}
-
 /// The tables, read for this request.
 ///
 /// # Errors
@@ -53,7 +35,7 @@ struct ShardKeys {
 pub async fn keys(
     State(state): State<ApiState>,
     wanted: Result<Query<Wanted>, QueryRejection>,
-) -> Result<Json<KeysBody>, Problem> {
+) -> Result<Json<KeyTables>, Problem> {
     let Query(wanted) = wanted.map_err(|_| {
         Problem::new(
             ErrorKind::BadRequest,
@@ -62,14 +44,14 @@ pub async fn keys(
     })?;
     let limit = wanted.limit.unwrap_or(USUAL);
     let tables = tables(&state.probe, Instant::now()).await?;
-    let shards = tables.into_iter().map(|(shard_id, table)| ShardKeys {
+    let shards = tables.into_iter().map(|(shard_id, table)| ShardKeyTable {
         shard_id,
         capacity: CAPACITY,
         used: table.used,
         evictions: table.evictions,
         keys: table.top(limit),
     });
-    Ok(Json(KeysBody { taken_at: unix_seconds(), shards: shards.collect() }))
+    Ok(Json(KeyTables { taken_at: unix_seconds(), shards: shards.collect() }))
 }
 
 /// Every shard's table, its reading begun at `since` or later, read where nobody else has to wait.

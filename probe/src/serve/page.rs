@@ -5,7 +5,7 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use crate::compare::feed::Links;
+use protocol::probe_api::PageLinks;
 
 /// A file of the page.
 struct File {
@@ -42,7 +42,7 @@ const FILES: [File; 12] = [
 ];
 
 /// What a browser may do with the page.
-fn policy(links: &Links) -> HeaderValue {
+fn policy(links: &PageLinks) -> HeaderValue {
     let mut policy = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       object-src 'none'; connect-src 'self'"
         .to_owned();
@@ -55,7 +55,7 @@ fn policy(links: &Links) -> HeaderValue {
 }
 
 /// A route for each file.
-pub fn routes(links: &Links) -> Router {
+pub fn routes(links: &PageLinks) -> Router {
     let policy = policy(links);
     FILES.iter().fold(Router::new(), |router, file| {
         let policy = policy.clone();
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn only_the_labs_own_addresses_can_be_called() {
-        let links = Links { gateway: Some("http://localhost:8000".to_owned()), scenarios: None };
+        let links = PageLinks { gateway: Some("http://localhost:8000".to_owned()), scenarios: None };
         let policy = policy(&links);
         let policy = policy.to_str().unwrap();
         assert!(policy.starts_with("default-src 'self';"), "{policy}");

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::compare::gateway::urls::GatewayUrls;
-use crate::compare::shard_stats::ShardStats;
-use crate::compare::watch::Asker;
+use crate::compare::stats_client::StatsClient;
+use crate::compare::watch::CompareHandle;
 use crate::probe::Probe;
 
 /// What the handlers need.
@@ -13,9 +13,9 @@ pub struct ApiState {
     /// The attached probe.
     pub probe: Arc<Probe>,
     /// The way to a fresh comparison.
-    pub asker: Asker,
+    pub comparisons: CompareHandle,
     /// The way to what shards and gateways say themselves.
-    pub stats: ShardStats,
+    pub stats: StatsClient,
     /// The gateways, where any are to be asked.
     pub gateways: Arc<GatewayUrls>,
 }

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
+use protocol::probe_api::Verdicts;
 
-use crate::compare::verdict::agreement::Verdicts;
 use crate::serve::state::ApiState;
 
 /// Both verdicts, as of the last second.

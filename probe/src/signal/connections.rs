@@ -3,7 +3,7 @@
 use probe_common::connections::Connections;
 use probe_common::latency::Latency;
 use prometheus::{IntCounterVec, IntGaugeVec};
-use serde::Serialize;
+use protocol::probe_api::{ByDirection, ConnectionCounts, PreexistingConnections};
 use service::metrics::Metrics;
 
 use super::series::{raise, set};
@@ -22,7 +22,7 @@ impl ConnectionsMap {
     pub const PROGRAM: &str = attach::SOCKET_EVENTS;
 
     /// The program that tells when older connections end.
-    pub const PROGRAM_FOR_OLDER: &str = attach::SOCKET_RELEASED;
+    pub const PREEXISTING_PROGRAM: &str = attach::SOCKET_RELEASED;
 }
 
 /// All that is known of one shard's connections.
@@ -31,37 +31,9 @@ pub struct ConnectionReading {
     /// The counters.
     pub counted: Connections,
     /// Whether the program that tells when older ones end is attached.
-    pub follows_older: bool,
+    pub follows_preexisting: bool,
     /// Round-trip times, where they are wanted.
     pub round_trips: Option<Latency>,
-}
-
-/// The counters as `/api/shards` shows them.
-#[derive(Debug, Serialize)]
-pub struct ConnectionCounts {
-    opened: u64,
-    closed: u64,
-    #[serde(rename = "cut")]
-    aborted_connections: u64,
-    open: u64,
-    retransmitted_segments: u64,
-    resets: Resets,
-    /// Absent where nothing tells when they end.
-    #[serde(rename = "older", skip_serializing_if = "Option::is_none")]
-    preexisting: Option<PreexistingCounts>,
-}
-
-#[derive(Debug, Serialize)]
-struct Resets {
-    receive: u64,
-    transmit: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct PreexistingCounts {
-    seen: u64,
-    closed: u64,
-    open: u64,
 }
 
 impl From<&ConnectionReading> for ConnectionCounts {
@@ -73,8 +45,8 @@ impl From<&ConnectionReading> for ConnectionCounts {
             aborted_connections: counted.aborted_connections,
             open: counted.open(),
             retransmitted_segments: counted.retransmitted,
-            resets: Resets { receive: counted.resets_received, transmit: counted.resets_sent },
-            preexisting: reading.follows_older.then(|| PreexistingCounts {
+            resets: ByDirection { receive: counted.resets_received, transmit: counted.resets_sent },
+            preexisting: reading.follows_preexisting.then(|| PreexistingConnections {
                 seen: counted.preexisting_seen,
                 closed: counted.preexisting_closed,
                 open: counted.preexisting_open(),
@@ -166,7 +138,7 @@ impl ConnectionMetrics {
         raise(&self.resets, &[&id, "receive"], counted.resets_received);
         raise(&self.resets, &[&id, "transmit"], counted.resets_sent);
         set(&self.open, &id, gauge(counted.open()));
-        if reading.follows_older {
+        if reading.follows_preexisting {
             raise(&self.preexisting_seen, &[&id], counted.preexisting_seen);
             raise(&self.preexisting_closed, &[&id], counted.preexisting_closed);
             set(&self.preexisting_open, &id, gauge(counted.preexisting_open()));

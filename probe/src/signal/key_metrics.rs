@@ -13,8 +13,8 @@ use protocol::Key;
 use service::metrics::Metrics;
 use smol_str::SmolStr;
 
-use super::keys::{KeyTable, largest};
-use crate::compare::hot_keys::{KeyReading, KeyWindow, Unlisted};
+use super::key_table::{KeyTable, largest};
+use super::key_window::{KeyReading, KeyWindow, Unlisted};
 
 /// The two families.
 pub struct KeyMetrics {
@@ -133,7 +133,7 @@ impl KeyMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signal::keys::KernelKey;
+    use protocol::probe_api::KernelKey;
 
     fn table(keys: &[(&str, u64)]) -> Arc<KeyTable> {
         let keys = keys.iter().map(|(key, requests)| KernelKey {

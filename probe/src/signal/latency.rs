@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use probe_common::latency::{self, BUCKETS, Latency};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
-use serde::Serialize;
+use protocol::probe_api::Quantiles;
 use service::metrics::Metrics;
 
 use crate::kernel::per_shard::PerShard;
@@ -23,27 +23,15 @@ impl LatencyMap {
     pub const RTT: &str = "RTT";
 }
 
-/// Quantiles in milliseconds: each the upper bound of the kernel's bucket, at most an eighth above the truth.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Quantiles {
-    p50: Option<f64>,
-    p95: Option<f64>,
-    p99: Option<f64>,
-    /// How many were timed.
-    count: u64,
-}
-
-impl Quantiles {
-    /// The quantiles of these buckets; none where nothing was timed, or where the quantile lies above all buckets.
-    #[must_use]
-    pub fn of(latency: &Latency) -> Self {
-        let count = latency.count();
-        let quantile = |percent: u64| {
-            let place = u64::try_from((u128::from(count) * u128::from(percent)).div_ceil(100)).ok()?;
-            latency::upper_bound(latency.bucket_of(place)?).map(|bound| seconds(bound) * 1e3)
-        };
-        Self { p50: quantile(50), p95: quantile(95), p99: quantile(99), count }
-    }
+/// The quantiles of these buckets.
+#[must_use]
+pub fn quantiles(latency: &Latency) -> Quantiles {
+    let count = latency.count();
+    let quantile = |percent: u64| {
+        let place = u64::try_from((u128::from(count) * u128::from(percent)).div_ceil(100)).ok()?;
+        latency::upper_bound(latency.bucket_of(place)?).map(|bound| seconds(bound) * 1e3)
+    };
+    Quantiles { p50: quantile(50), p95: quantile(95), p99: quantile(99), count }
 }
 
 /// The kernel buckets, by number, that close a bucket of the histogram: two an octave from 64 µs to 66 ms, fewer
@@ -179,14 +167,11 @@ mod tests {
 
     #[test]
     fn quantiles_are_upper_bounds() {
-        assert_eq!(
-            Quantiles::of(&Latency::default()),
-            Quantiles { p50: None, p95: None, p99: None, count: 0 }
-        );
+        assert_eq!(quantiles(&Latency::default()), Quantiles { p50: None, p95: None, p99: None, count: 0 });
         let mut latency = Latency::default();
         latency.buckets[latency::bucket(5_000_000) as usize] = 98;
         latency.buckets[BUCKETS - 1] = 2;
-        let quantiles = Quantiles::of(&latency);
+        let quantiles = quantiles(&latency);
         assert_eq!((quantiles.p99, quantiles.count), (None, 100));
         let p50 = quantiles.p50.expect("there is one");
         assert!(p50 > 5.0 && p50 < 5.0 * 1.125, "{p50}");

@@ -1,32 +1,8 @@
 //! What the kernel programs cost, and how full their maps are.
 
 use prometheus::{CounterVec, Gauge, GaugeVec, IntCounterVec, IntGaugeVec, Opts};
-use serde::Serialize;
+use protocol::probe_api::{Counting, MapFill, ProgramRuns};
 use service::metrics::Metrics;
-
-use crate::kernel::pin::Counting;
-
-/// How often a program ran, and how long in all.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ProgramRuns {
-    /// The program's name.
-    pub program: String,
-    /// Runs since it was loaded.
-    pub runs: u64,
-    /// Seconds they took together.
-    pub run_seconds: f64,
-}
-
-/// How full a map is. Only of maps that can fill: most have all their entries from the start.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct MapFill {
-    /// The map's name.
-    pub map: &'static str,
-    /// Entries it has.
-    pub entries: u64,
-    /// Entries it has room for.
-    pub max_entries: u64,
-}
 
 /// The metrics of this signal.
 pub struct SelfMetrics {

@@ -1,5 +1,6 @@
 //! The kernel's counters, by its maps.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -10,19 +11,20 @@ use probe_common::MAX_ENDPOINTS;
 use probe_common::connections::Connections;
 use probe_common::endpoint::Endpoint;
 use probe_common::latency::Latency;
+use protocol::probe_api::{Counting, MapFill, ProgramRuns, ProgramStatus};
 
 use super::{Counters, Source, SourceError};
-use crate::kernel::attach::{self, Links, ProgramStatus};
+use crate::kernel::attach::{self, Links};
 use crate::kernel::endpoints::EndpointsMap;
 use crate::kernel::error::ObjectError;
 use crate::kernel::object::{self, Switches};
-use crate::kernel::pin::{Counting, PinnedSet};
+use crate::kernel::pin::{PinnedSet, counting_from_now};
 use crate::kernel::ports::PortsMap;
 use crate::signal::connections::ConnectionsMap;
-use crate::signal::keys::{CAPACITY, KeyTable, KeysMap};
+use crate::signal::key_table::KeyTable;
+use crate::signal::keys::{CAPACITY, KeysMap};
 use crate::signal::latency::LatencyMap;
 use crate::signal::requests::RequestsMap;
-use crate::signal::self_metrics::{MapFill, ProgramRuns};
 use crate::signal::traffic::TrafficMap;
 
 /// Says to `ingress` that `socket_events` is attached.
@@ -38,7 +40,7 @@ pub struct KernelSource {
     round_trips: LatencyMap,
     keys: KeysMap,
     connections: Option<ConnectionsMap>,
-    programs: Vec<&'static str>,
+    programs: Vec<Cow<'static, str>>,
     // Holds the programs.
     ebpf: Ebpf,
     // Of these, those that are not pinned end with this.
@@ -77,7 +79,7 @@ impl KernelSource {
     /// Since when is counted, and whether that ends with this.
     #[must_use]
     pub fn counting(&self) -> Counting {
-        self.set.as_ref().map_or_else(Counting::from_now, PinnedSet::counting)
+        self.set.as_ref().map_or_else(counting_from_now, PinnedSet::counting)
     }
 
     fn attach_with(
@@ -104,7 +106,7 @@ impl KernelSource {
             reason: error.to_string(),
         })?;
         let programs =
-            statuses.iter().filter(|status| status.attached).map(|status| status.program).collect();
+            statuses.iter().filter(|status| status.attached).map(|status| status.program.clone()).collect();
         let source = Self {
             endpoints,
             ports,
@@ -161,7 +163,7 @@ impl Source for KernelSource {
         let runs = self.programs.iter().filter_map(|name| {
             let info = self.ebpf.program(name)?.info();
             let runs = info.map(|info| ProgramRuns {
-                program: (*name).to_owned(),
+                program: name.to_string(),
                 runs: info.run_count(),
                 run_seconds: info.run_time().as_secs_f64(),
             });
@@ -172,12 +174,12 @@ impl Source for KernelSource {
 
     fn fills(&mut self) -> Result<Vec<MapFill>, SourceError> {
         let shards = MapFill {
-            map: EndpointsMap::NAME,
+            map: EndpointsMap::NAME.into(),
             entries: self.endpoints.watched().len() as u64,
             max_entries: u64::from(MAX_ENDPOINTS),
         };
         let keys = MapFill {
-            map: KeysMap::NAME,
+            map: KeysMap::NAME.into(),
             entries: self.keys.used(),
             max_entries: CAPACITY as u64 * self.keys.shards(),
         };

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use probe_common::connections::Connections;
 use probe_common::endpoint::Endpoint;
 use probe_common::latency::Latency;
+use protocol::probe_api::{MapFill, ProgramRuns};
 
 use super::{Counters, Source, SourceError};
-use crate::signal::keys::KeyTable;
-use crate::signal::self_metrics::{MapFill, ProgramRuns};
+use crate::signal::key_table::KeyTable;
 
 /// Counters from a list, for tests: each read takes the next, the last one stays.
 #[derive(Debug, Default)]

@@ -4,11 +4,12 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use protocol::probe_api::Compare;
 use serde_json::Value;
 use service::process::{StartError, complain};
 
 use super::args::ReconcileArgs;
-use super::client::{Client, Compare};
+use super::client::Client;
 use super::origin::{Origin, advice, refuse};
 use super::table;
 
@@ -62,7 +63,8 @@ async fn verdicts(client: &Client, wait: Duration) -> Result<(Value, Compare), S
     let deadline = Instant::now() + wait;
     loop {
         let seen = client.compare().await;
-        let whole = |seen: &(Value, Compare)| seen.1.shards.iter().all(|shard| shard.agrees.is_some());
+        let whole =
+            |seen: &(Value, Compare)| seen.1.shards.iter().all(|shard| shard.of_shard.agrees.is_some());
         if seen.as_ref().is_ok_and(whole) || Instant::now() >= deadline {
             return seen;
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::client::{Compare, ComparedShard};
+use protocol::probe_api::{Compare, Comparison};
 
 /// The table, with a closing line.
 pub(super) fn table(compare: &Compare) -> String {
@@ -11,16 +11,17 @@ pub(super) fn table(compare: &Compare) -> String {
         "shard", "kernel", "app", "difference", "bound", "hot keys", "verdict"
     );
     for shard in &compare.shards {
+        let comparison = &shard.of_shard;
         let line = format!(
             "{:>5}  {:>13}  {:>13}  {:>10}  {:>9}  {:>8}  {:<10}  {}",
             shard.shard_id,
-            figure(shard.kernel),
-            figure(shard.app),
-            figure(shard.difference),
-            figure(shard.bound),
+            figure(comparison.kernel),
+            figure(comparison.app),
+            figure(comparison.difference),
+            figure(comparison.bound),
             overlap(compare, shard.shard_id),
-            verdict(shard),
-            shard.cause.as_deref().unwrap_or_default(),
+            verdict(comparison),
+            comparison.cause.as_deref().unwrap_or_default(),
         );
         // Writing to a string does not fail.
         let _ = writeln!(text, "{}", line.trim_end());
@@ -34,7 +35,7 @@ pub(super) fn outcome(compare: &Compare) -> (bool, String) {
         let shards: Vec<String> = compare
             .shards
             .iter()
-            .filter(|shard| shard.agrees == agrees)
+            .filter(|shard| shard.of_shard.agrees == agrees)
             .map(|shard| shard.shard_id.to_string())
             .collect();
         match shards.as_slice() {
@@ -55,17 +56,17 @@ pub(super) fn outcome(compare: &Compare) -> (bool, String) {
 
 /// One word, as `result` in JSON.
 pub(super) fn result(compare: &Compare) -> &'static str {
-    if compare.shards.iter().any(|shard| shard.agrees == Some(false)) {
+    if compare.shards.iter().any(|shard| shard.of_shard.agrees == Some(false)) {
         "differs"
-    } else if compare.shards.iter().any(|shard| shard.agrees.is_none()) {
+    } else if compare.shards.iter().any(|shard| shard.of_shard.agrees.is_none()) {
         "no_verdict"
     } else {
         "agrees"
     }
 }
 
-fn verdict(shard: &ComparedShard) -> &'static str {
-    match shard.agrees {
+fn verdict(comparison: &Comparison) -> &'static str {
+    match comparison.agrees {
         Some(true) => "agrees",
         Some(false) => "differs",
         None => "no verdict",
@@ -75,7 +76,7 @@ fn verdict(shard: &ComparedShard) -> &'static str {
 /// How far both call the same keys hot.
 fn overlap(compare: &Compare, shard: u32) -> String {
     let keys = compare.hot_keys.shards.iter().find(|keys| keys.shard_id == shard);
-    figure(keys.and_then(|keys| keys.overlap_ratio).map(|ratio| format!("{:.0} %", ratio * 100.0)))
+    figure(keys.and_then(|keys| keys.of_shard.overlap_ratio).map(|ratio| format!("{:.0} %", ratio * 100.0)))
 }
 
 fn figure(number: Option<impl ToString>) -> String {
@@ -85,19 +86,24 @@ fn figure(number: Option<impl ToString>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::client::{ComparedKeys, ShardKeys};
+    use protocol::probe_api::{HotKeyOverlap, OfShard, OfShards};
 
-    fn shard(shard_id: u32, agrees: Option<bool>, difference: i64, cause: Option<&str>) -> ComparedShard {
-        ComparedShard {
-            shard_id,
+    fn shard(
+        shard_id: u32,
+        agrees: Option<bool>,
+        difference: i64,
+        cause: Option<&str>,
+    ) -> OfShard<Comparison> {
+        let of_shard = Comparison {
             kernel: Some(1_000_000),
             app: agrees.map(|_| 1_000_000),
             difference: agrees.map(|_| difference),
             bound: agrees.map(|_| 0),
             agrees,
             cause: cause.map(str::to_owned),
-            bypassed: None,
-        }
+            ..Comparison::default()
+        };
+        OfShard { shard_id, of_shard }
     }
 
     #[test]
@@ -107,7 +113,8 @@ mod tests {
             shard(1, Some(false), -3, Some("the shard counted 3 more; segments not parsed: gap 2")),
             shard(2, None, 0, Some("the baseline is being taken")),
         ];
-        let hot_keys = ComparedKeys { shards: vec![ShardKeys { shard_id: 1, overlap_ratio: Some(0.987) }] };
+        let of_shard = HotKeyOverlap { overlap_ratio: Some(0.987), ..HotKeyOverlap::default() };
+        let hot_keys = OfShards { shards: vec![OfShard { shard_id: 1, of_shard }] };
         let compare = Compare { taken_at: 0.0, shards, hot_keys };
         let expected = "\
 shard         kernel            app  difference      bound  hot keys  verdict     cause
@@ -125,7 +132,7 @@ shard 1 differs; shard 2 has no verdict
         let of = |verdicts: &[Option<bool>]| Compare {
             taken_at: 0.0,
             shards: (0..).zip(verdicts).map(|(id, agrees)| shard(id, *agrees, 0, None)).collect(),
-            hot_keys: ComparedKeys::default(),
+            hot_keys: OfShards::default(),
         };
         assert_eq!(outcome(&of(&[Some(true); 4])), (true, "all 4 shards agree".to_owned()));
         let undecided = of(&[Some(true), None, None]);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use probe::kernel::object::Switches;
 use probe::kernel::preflight;
-use probe::signal::keys::KeyTable;
+use probe::signal::key_table::KeyTable;
 use probe::source::{Counters, KernelSource, Source};
 use probe_common::endpoint::Endpoint;
 

@@ -4,21 +4,21 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use probe::compare::shard_stats::ShardStats;
+use probe::compare::stats_client::StatsClient;
 use probe::compare::watch::Watch;
-use probe::kernel::attach::ProgramStatus;
 use probe::kernel::object::Switches;
 use probe::metrics::ProbeMetrics;
 use probe::probe::Probe;
 use probe::routes;
 use probe::serve::features::features;
 use probe::serve::state::ApiState;
-use probe::signal::keys::{KernelKey, KeyTable};
+use probe::signal::key_table::KeyTable;
 use probe::source::{Counters, ReplaySource};
 use probe_common::connections::Connections;
 use probe_common::latency::{Latency, bucket};
 use probe_common::requests::{REASONS, Reason, Requests};
 use probe_common::traffic::{Flow, Traffic};
+use protocol::probe_api::{KernelKey, ProgramStatus};
 use protocol::shard_urls::ShardUrls;
 use serde_json::Value;
 use service::metrics::Metrics;
@@ -76,7 +76,9 @@ pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
         source.connections.insert(shard, connections);
         let key = |key: &str, requests, error| KernelKey { key: key.to_owned(), requests, error };
         let keys = [key("hot", 4, 0), key("warm", 2, 1)].into_iter();
-        source.keys.insert(shard, KeyTable { evictions: 3, ..keys.collect() });
+        let mut table: KeyTable = keys.collect();
+        table.evictions = 3;
+        source.keys.insert(shard, table);
     }
     let urls = ShardUrls::parse(&shards.join(",")).unwrap();
     let metrics = Arc::new(Metrics::default());
@@ -91,8 +93,8 @@ pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
     ));
     let server = Server::bind("127.0.0.1:0".parse().unwrap(), NonZeroUsize::MIN).unwrap();
     let base = format!("http://{}", server.local_addr());
-    let (watch, asker) = Watch::new(Arc::clone(&probe), urls, ShardStats::new().unwrap());
-    let stats = ShardStats::new().unwrap();
+    let (watch, comparisons) = Watch::new(Arc::clone(&probe), urls, StatsClient::new().unwrap());
+    let stats = StatsClient::new().unwrap();
     let (health, tasks) = (server.health(), server.tasks());
     let background = parking_lot::Mutex::new(Some(watch));
     let shown = Arc::clone(&probe);
@@ -104,7 +106,7 @@ pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
             }
             let state = ApiState {
                 probe: Arc::clone(&probe),
-                asker: asker.clone(),
+                comparisons: comparisons.clone(),
                 stats: stats.clone(),
                 gateways: Arc::default(),
             };
@@ -253,12 +255,12 @@ fn everything_else_is_refused_as_the_contract_says() {
 /// A probe whose program of that name was refused; with its metrics.
 fn lacking(program: &'static str) -> (Probe, Metrics) {
     let refused = ProgramStatus {
-        program,
-        hook: "of no matter here",
+        program: program.into(),
+        hook: "of no matter here".into(),
         required: false,
         attached: false,
         why: Some("the kernel refuses it".into()),
-        reason: "refused",
+        reason: "refused".into(),
     };
     let urls = ShardUrls::parse("http://127.0.0.1:9000").unwrap();
     let metrics = Metrics::default();
@@ -286,8 +288,8 @@ fn without_the_program_for_connections_the_rest_works() {
     let (probe, metrics) = lacking("socket_events");
     let features = features(&probe);
     let named = |name| features.iter().find(|feature| feature.feature == name).unwrap();
-    assert_eq!((named("connections").enabled, named("connections").reason), (false, "refused"));
-    assert_eq!((named("rtt").enabled, named("rtt").reason), (false, "switched_off"));
+    assert_eq!((named("connections").enabled, &*named("connections").reason), (false, "refused"));
+    assert_eq!((named("rtt").enabled, &*named("rtt").reason), (false, "switched_off"));
     assert!(["traffic", "requests", "latency", "reconciliation"].iter().all(|name| named(name).enabled));
     probe.export();
     let text = metrics.encode().unwrap();
@@ -300,7 +302,7 @@ fn without_the_program_for_older_connections_new_ones_count() {
     let (probe, metrics) = lacking("socket_released");
     let features = features(&probe);
     let named = |name| features.iter().find(|feature| feature.feature == name).unwrap();
-    assert_eq!((named("older_connections").enabled, named("older_connections").reason), (false, "refused"));
+    assert_eq!((named("older_connections").enabled, &*named("older_connections").reason), (false, "refused"));
     assert!(["connections", "requests"].iter().all(|name| named(name).enabled));
     probe.export();
     let text = metrics.encode().unwrap();

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::harness::{Client, PATIENCE, get, privileges};
 use crate::http::{Served, counters, serve};
 use crate::process::{Running, ask, command, error_line, run};
-use crate::shard::Shard;
+use crate::shard::{Shard, stats};
 
 fn printed(output: &Output) -> String {
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -168,7 +168,7 @@ fn deaf() -> String {
             head.push(byte[0]);
             if head.ends_with(b"\r\n\r\n") {
                 if head.starts_with(b"GET /stats ") {
-                    let body = r#"{"requests_received":0,"started_at":5.5,"active_requests":0}"#;
+                    let body = stats(0, 5.5).to_string();
                     let length = body.len();
                     let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
                     stream.write_all(answer.as_bytes()).unwrap();

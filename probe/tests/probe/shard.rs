@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::Router;
 use axum::routing::{get, post};
-use serde_json::json;
+use serde_json::{Value, json};
 use service::server::{Server, Started};
 
 use crate::harness::PATIENCE;
@@ -57,6 +57,16 @@ impl Drop for Shard {
     }
 }
 
+/// A body of `/stats`, without keys.
+pub(crate) fn stats(requests_received: u64, started_at: f64) -> Value {
+    json!({
+        "shard_id": 0, "total_keys": 0, "total_accesses": 0, "requests_received": requests_received,
+        "started_at": started_at, "active_requests": 0, "requests_served": 0, "requests_rejected": 0,
+        "requests_shed": 0, "top_keys": [], "hot_keys": [],
+        "verdict": {"state": "balanced", "requests": 0, "window_seconds": 10.0, "sentence": ""},
+    })
+}
+
 fn router(received: Arc<AtomicU64>, started_at: f64) -> Router {
     let (reads, writes) = (Arc::clone(&received), Arc::clone(&received));
     let count =
@@ -84,7 +94,7 @@ fn router(received: Arc<AtomicU64>, started_at: f64) -> Router {
             "/stats",
             get(move || async move {
                 let requests_received = received.load(Ordering::SeqCst);
-                Json(json!({"requests_received": requests_received, "started_at": started_at, "active_requests": 0}))
+                Json(stats(requests_received, started_at))
             }),
         )
 }

@@ -283,14 +283,17 @@ impl Shared {
         Ok(())
     }
 
-    /// What the probe reads: the fields of a shard's `/stats` that are compared.
+    /// A shard's `/stats`, without keys.
     fn stats(&self) -> String {
         let of = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
         let active = of(&self.in_flight);
         let stats = serde_json::json!({
+            "shard_id": 0, "total_keys": 0, "total_accesses": 0,
             "requests_received": of(&self.get) + of(&self.set),
             "started_at": self.started_at,
             "active_requests": active,
+            "requests_served": 0, "requests_rejected": 0, "requests_shed": 0, "top_keys": [], "hot_keys": [],
+            "verdict": {"state": "balanced", "requests": 0, "window_seconds": 0.0, "sentence": ""},
         });
         stats.to_string()
     }

@@ -1,6 +1,7 @@
 //! Seconds handed in, and what is told of them.
 
 use probe_common::requests::REASONS;
+use protocol::probe_api::Comparison;
 use serde_json::Value;
 
 use super::*;
@@ -82,7 +83,7 @@ fn what_cannot_be_told_is_absent() {
 
 #[test]
 fn a_listener_is_told_the_last_two_minutes_and_who_is_late_only_the_newest() {
-    let links = Links { gateway: Some("http://g:8000".to_owned()), scenarios: None };
+    let links = PageLinks { gateway: Some("http://g:8000".to_owned()), scenarios: None };
     let feed = Feed::new(links);
     (0..300).for_each(|second| publish(&feed, second, seen(second, second * 50, None, 0)));
     let hello: Value = serde_json::from_str(&feed.hello()).unwrap();

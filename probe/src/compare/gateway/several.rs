@@ -5,12 +5,14 @@
 use futures_util::future::join_all;
 use hotspot::detector::Detector;
 use hotspot::judge::Observation;
+use protocol::ShardId;
+use protocol::body::ShardRequests;
 use protocol::shard_urls::ShardUrl;
+use protocol::verdict::Verdict;
 use std::collections::BTreeMap;
 
 use super::urls::GatewayUrls;
-use crate::compare::shard_stats::{GatewayReading, ShardStats, as_in_kernel};
-use crate::compare::verdict::Verdict;
+use crate::compare::stats_client::{GatewayReading, StatsClient, as_in_kernel};
 
 /// All gateways, and the memory of their common verdict.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ impl Several {
     }
 
     /// Finds all of them, and what they have sent.
-    pub(super) async fn sent(&mut self, stats: &ShardStats) -> Result<GatewayReading, String> {
+    pub(super) async fn sent(&mut self, stats: &StatsClient) -> Result<GatewayReading, String> {
         // Without an answer those of the last time are asked for their verdict.
         self.found = self.urls.resolve().await?;
         let readings = join_all(self.found.iter().map(|url| stats.gateway(url))).await;
@@ -40,7 +42,7 @@ impl Several {
     }
 
     /// The verdict on what all of them sent in the last second and the last ten, each by its own clock.
-    pub(super) async fn judge(&mut self, stats: &ShardStats) -> Result<Verdict, String> {
+    pub(super) async fn judge(&mut self, stats: &StatsClient) -> Result<Verdict<String>, String> {
         let read = join_all(self.found.iter().map(|url| stats.hot_keys(url))).await;
         let read: Result<Vec<_>, String> =
             read.into_iter().zip(&self.found).map(|(keys, url)| self.named(url, keys)).collect();
@@ -68,27 +70,35 @@ fn sum(readings: impl Iterator<Item = Result<GatewayReading, String>>) -> Result
     for reading in readings {
         let reading = reading?;
         started_at += reading.started_at;
-        for (shard, requests) in reading.sent {
-            *sent.entry(shard).or_insert(0) += requests;
+        for ShardRequests { shard_id, requests } in reading.sent {
+            *sent.entry(shard_id).or_insert(0) += requests;
         }
         verdict = reading.verdict;
     }
-    Ok(GatewayReading { started_at, sent: sent.into_iter().collect(), verdict })
+    Ok(GatewayReading { started_at, sent: requests(sent), verdict })
+}
+
+fn requests(sent: impl IntoIterator<Item = (ShardId, u64)>) -> Vec<ShardRequests> {
+    sent.into_iter().map(|(shard_id, requests)| ShardRequests { shard_id, requests }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn reading(started_at: f64, sent: &[(usize, u64)]) -> Result<GatewayReading, String> {
-        Ok(GatewayReading { started_at, sent: sent.to_vec(), verdict: None })
+    fn reading(started_at: f64, sent: &[(u32, u64)]) -> Result<GatewayReading, String> {
+        Ok(GatewayReading {
+            started_at,
+            sent: requests(sent.iter().map(|(shard, sent)| (ShardId(*shard), *sent))),
+            verdict: None,
+        })
     }
 
     #[test]
     fn counts_add_up_and_any_restart_shows() {
         let of = |one, other| sum([reading(one, &[(0, 7), (1, 1)]), reading(other, &[(1, 5)])].into_iter());
         let first = of(1_795_422_711.25, 1_795_422_712.5).unwrap();
-        assert_eq!(first.sent, [(0, 7), (1, 6)]);
+        assert_eq!(first.sent, requests([(ShardId(0), 7), (ShardId(1), 6)]));
         // By a clock that is behind, too.
         for later in [of(1_795_422_711.25, 1_795_422_600.0), of(1_795_422_799.0, 1_795_422_712.5)] {
             assert!((later.unwrap().started_at - first.started_at).abs() > 0.0);

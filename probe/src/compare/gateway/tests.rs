@@ -1,5 +1,7 @@
 //! Requests with and without the gateway, made up: the ledger must name those without.
 
+use protocol::probe_api::CauseKind;
+
 use super::*;
 
 struct World {
@@ -88,7 +90,7 @@ impl World {
 
 #[track_caller]
 fn assert_names(comparison: &Comparison, bypassed: u64) {
-    let kind = (bypassed > 0).then_some(crate::compare::reconcile::CauseKind::Bypassed);
+    let kind = (bypassed > 0).then_some(CauseKind::Bypassed);
     assert_eq!((comparison.bypassed, comparison.cause_kind), (Some(bypassed), kind), "{comparison:?}");
     let said = comparison.cause.as_deref().unwrap_or_default();
     assert!(bypassed == 0 || said.starts_with(&format!("{bypassed} requests")), "{said}");
@@ -194,11 +196,11 @@ fn what_the_gateway_adds_does_not_hide_a_disagreement() {
     let mut comparison = Comparison {
         agrees: Some(false),
         cause: Some("3 are missing".to_owned()),
-        cause_kind: Some(crate::compare::reconcile::CauseKind::Unseen),
+        cause_kind: Some(CauseKind::Unseen),
         ..Comparison::default()
     };
-    comparison.add_cause(Cause::bypassed(2));
-    assert_eq!(comparison.cause_kind, Some(crate::compare::reconcile::CauseKind::Unseen));
+    Cause::bypassed(2).add_to(&mut comparison);
+    assert_eq!(comparison.cause_kind, Some(CauseKind::Unseen));
     assert_eq!(
         comparison.cause.as_deref(),
         Some("3 are missing; 2 requests reached the shard without the gateway")

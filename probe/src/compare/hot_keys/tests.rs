@@ -31,7 +31,7 @@ impl World {
     }
 
     /// A second passes, and both are read; the application lists its ten largest.
-    fn second(&mut self) -> HotKeys {
+    fn second(&mut self) -> HotKeyOverlap {
         self.now += Duration::from_millis(1_003);
         let list = |counts: &HashMap<String, u64>| -> Vec<(String, u64)> {
             counts.iter().map(|(key, count)| (key.clone(), *count)).collect()
@@ -57,7 +57,7 @@ fn the_same_hot_key_on_both_sides_overlaps_wholly() {
     // What came before the window counts for nobody.
     world.request("old", 5_000);
     world.second();
-    let mut last = HotKeys::default();
+    let mut last = HotKeyOverlap::default();
     for second in 0..12 {
         world.request("star", 10);
         (0..10).for_each(|n| world.request(&format!("user-{}", second * 10 + n), 1));
@@ -77,7 +77,7 @@ fn keys_that_only_one_calls_hot_lower_the_overlap() {
     let mut world = World::default();
     world.request("app-only", 1);
     world.second();
-    let mut last = HotKeys::default();
+    let mut last = HotKeyOverlap::default();
     for _ in 0..10 {
         world.request("both", 40);
         // A third of the kernel's is not the application's.
@@ -96,7 +96,7 @@ fn keys_that_only_one_calls_hot_lower_the_overlap() {
 #[test]
 fn without_a_hot_key_there_is_no_overlap() {
     let mut world = World::default();
-    let mut last = HotKeys::default();
+    let mut last = HotKeyOverlap::default();
     for _ in 0..12 {
         (0..10).for_each(|n| world.request(&format!("user-{n}"), 3));
         last = world.second();
@@ -110,7 +110,7 @@ fn a_key_the_application_does_not_list_has_the_count_of_its_own_window() {
     // Ten keys with a long past fill its list.
     (0..10).for_each(|n| world.request(&format!("past-{n}"), 1_000_000));
     world.second();
-    let mut last = HotKeys::default();
+    let mut last = HotKeyOverlap::default();
     for _ in 0..10 {
         world.request("new", 10);
         world.app_hot = vec![HotKey { key: "new".into(), count: 81, ratio: 0.9 }];
@@ -121,21 +121,12 @@ fn a_key_the_application_does_not_list_has_the_count_of_its_own_window() {
 }
 
 #[test]
-fn a_reset_and_a_key_admitted_anew_are_no_negative_growth() {
-    let mut window = KeyWindow::new(Unlisted::Nothing);
-    let read = |total, count| KeyReading::listed(total, [("k".into(), count)]);
-    window.observe(Duration::from_secs(1), read(100, 100));
-    window.observe(Duration::from_secs(2), read(7, 7));
-    assert_eq!((window.count("k"), window.slots[0].total), (Grown::By(7), 7));
-}
-
-#[test]
 fn spellings_of_one_key_are_added_up() {
     let mut window = KeyWindow::new(Unlisted::Nothing);
     window.observe(Duration::from_secs(1), KeyReading::default());
     let keys = vec![("a/b".into(), 6), ("a/b".into(), 7)];
     window.observe(Duration::from_secs(2), KeyReading::listed(13, keys));
-    assert_eq!(named(&window.hot()), [("a/b", 13)]);
+    assert_eq!(named(&hottest(&window)), [("a/b", 13)]);
 }
 
 #[test]
@@ -145,23 +136,11 @@ fn readings_that_are_near_are_one_and_a_long_gap_starts_over() {
     let read = |count| KeyReading::listed(count, [("k".into(), count)]);
     ledger.observe(at(0), read(0), AppKeys::default());
     ledger.observe(at(50), read(5), AppKeys::default());
-    assert!(ledger.kernel.slots.is_empty() && !ledger.is_due(at(899)) && ledger.is_due(at(900)));
+    assert!(ledger.kernel.span().is_zero() && !ledger.is_due(at(899)) && ledger.is_due(at(900)));
     let seen = ledger.observe(at(1_000), read(20), AppKeys::default());
     assert_eq!(named(&seen.kernel), [("k", 20)]);
     ledger.observe(at(9_000), read(5_000), AppKeys::default());
-    assert!(ledger.kernel.slots.is_empty() && ledger.shown().kernel.is_empty());
-}
-
-#[test]
-fn a_window_is_bounded_in_keys_and_slots() {
-    let mut window = KeyWindow::new(Unlisted::Nothing);
-    for second in 0..100_u64 {
-        let keys = (0..2_000_u64).map(|n| (format!("{n}"), second * n));
-        window.observe(Duration::from_secs(second), KeyReading::listed(second * 2_000_000, keys));
-    }
-    assert_eq!(window.slots.len(), 10);
-    assert!(window.slots.iter().all(|slot| slot.keys.len() == KEYS_A_SLOT));
-    assert_eq!(window.count("1999"), Grown::By(19_990));
+    assert!(ledger.kernel.span().is_zero() && ledger.shown().kernel.is_empty());
 }
 
 #[test]

@@ -5,43 +5,9 @@
 //! server than this shard, which may answer without counting. The two are told apart by whether answers were seen.
 
 use probe_common::requests::{REASONS, Reason};
-use serde::Serialize;
+use protocol::probe_api::{CauseKind, Comparison};
 
-use super::{Bracket, Comparison, signed};
-
-/// What a difference, or the lack of a verdict, comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CauseKind {
-    /// No verdict: the kernel's counters cannot be read.
-    KernelUnreadable,
-    /// No verdict: the kernel does not watch all addresses of the shard.
-    Unwatched,
-    /// No verdict: the shard's `/stats` cannot be read.
-    ShardUnreadable,
-    /// No verdict: the baseline does not stand yet.
-    Baseline,
-    /// They agree: the requests are on their way.
-    InFlight,
-    /// They agree: clients left before an answer, and the shard need not have read what they sent.
-    Aborted,
-    /// They agree, but the gateway did not send all of it.
-    Bypassed,
-    /// They agree, but the gateway, which is to be asked too, cannot be read.
-    GatewayUnreadable,
-    /// The shard did not count requests, and no answer to them was seen: it has not read them.
-    Unanswered,
-    /// The same, and segments were sent again: a repeated request may have been counted twice.
-    Retransmitted,
-    /// The shard did not count requests, though all were answered: they are shed ahead of its counter.
-    Shed,
-    /// The shard did not count requests, and it cannot be told why.
-    Uncounted,
-    /// The kernel did not count requests, and there were segments it could not parse.
-    Unparsed,
-    /// The kernel did not see requests at all.
-    Unseen,
-}
+use super::{Bracket, signed};
 
 /// A kind with its sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +95,18 @@ impl Cause {
     pub(crate) fn alone(self) -> Comparison {
         let (cause_kind, cause) = Self::split(Some(self));
         Comparison { cause_kind, cause, ..Comparison::default() }
+    }
+
+    /// Says what another witness adds. It names the kind where kernel and application agree.
+    pub(crate) fn add_to(self, comparison: &mut Comparison) {
+        if comparison.agrees == Some(true) {
+            comparison.cause_kind = Some(self.kind);
+        }
+        comparison.cause = Some(match comparison.cause.take() {
+            Some(old) if comparison.agrees == Some(true) => format!("{}; {old}", self.sentence),
+            Some(old) => format!("{old}; {}", self.sentence),
+            None => self.sentence,
+        });
     }
 
     pub(crate) fn split(cause: Option<Self>) -> (Option<CauseKind>, Option<String>) {

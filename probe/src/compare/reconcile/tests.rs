@@ -1,6 +1,7 @@
 //! A shard, its load and a clock, all made up: the ledger must say what is true of them.
 
 use probe_common::requests::Reason;
+use protocol::probe_api::CauseKind;
 
 use super::*;
 

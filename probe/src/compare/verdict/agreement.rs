@@ -7,10 +7,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use hotspot::verdict::{Reason, State};
-use serde::{Deserialize, Serialize};
-
-use super::Verdict;
+use protocol::probe_api::{VerdictDifference, Verdicts};
+use protocol::verdict::{Reason, State, Verdict};
 
 /// How long one may be ahead of the other: the seconds that a verdict remembers.
 const CHANGE: Duration = Duration::from_secs(5);
@@ -20,47 +18,6 @@ const BOUND_SLACK: f64 = 0.1;
 
 /// Rates of requests that differ by less than this part are one figure.
 const RATE_SLACK: f64 = 0.1;
-
-/// Why the two differ, or why that cannot be told, in one word that stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DifferenceKind {
-    /// A change is on its way from one to the other.
-    Changing,
-    /// The figure is at a threshold.
-    Threshold,
-    /// The kernel sees more requests than the gateway sent.
-    Bypassed,
-    /// The gateway sent more than the kernel sees.
-    Unseen,
-    /// The hot key is one that is written.
-    Writes,
-    /// Nothing of that.
-    Unexplained,
-    /// No gateway is asked.
-    NoGateway,
-    /// The gateway was asked and gave no verdict.
-    GatewayUnreadable,
-    /// The kernel's counts are not those of all shards.
-    KernelBlind,
-}
-
-/// Both verdicts of one moment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Verdicts {
-    /// Unix seconds; 0 before there is any.
-    pub taken_at: f64,
-    /// From kernel counts alone.
-    pub kernel: Option<Verdict>,
-    /// The gateway's own.
-    pub gateway: Option<Verdict>,
-    /// Whether they are the same; absent where that cannot be told.
-    pub agree: Option<bool>,
-    /// Why there is a difference, or no comparison, in one word that stays.
-    pub cause_kind: Option<DifferenceKind>,
-    /// The same in a sentence.
-    pub cause: Option<String>,
-}
 
 /// Why there is no verdict of one of them, in a few words.
 pub type Missing = String;
@@ -86,21 +43,20 @@ impl Agreement {
         &mut self,
         now: Duration,
         taken_at: f64,
-        kernel: Result<Verdict, Missing>,
-        gateway: Option<Result<Verdict, Missing>>,
+        kernel: Result<Verdict<String>, Missing>,
+        gateway: Option<Result<Verdict<String>, Missing>>,
     ) -> Verdicts {
         let (agree, cause) = match (&kernel, &gateway) {
             (Ok(kernel), Some(Ok(gateway))) => self.compare(now, kernel, gateway),
             (Err(why), _) => {
-                self.missing(DifferenceKind::KernelBlind, format!("no verdict by the kernel: {why}"))
+                self.missing(VerdictDifference::KernelBlind, format!("no verdict by the kernel: {why}"))
             }
             (_, None) => self.missing(
-                DifferenceKind::NoGateway,
+                VerdictDifference::NoGateway,
                 "no gateway is asked: start the probe with GATEWAY_URL".to_owned(),
             ),
-            (_, Some(Err(why))) => {
-                self.missing(DifferenceKind::GatewayUnreadable, format!("no verdict of the gateway: {why}"))
-            }
+            (_, Some(Err(why))) => self
+                .missing(VerdictDifference::GatewayUnreadable, format!("no verdict of the gateway: {why}")),
         };
         let (cause_kind, cause) = cause.unzip();
         Verdicts {
@@ -115,9 +71,9 @@ impl Agreement {
 
     fn missing(
         &mut self,
-        kind: DifferenceKind,
+        kind: VerdictDifference,
         why: String,
-    ) -> (Option<bool>, Option<(DifferenceKind, String)>) {
+    ) -> (Option<bool>, Option<(VerdictDifference, String)>) {
         *self = Self::default();
         (None, Some((kind, why)))
     }
@@ -125,9 +81,9 @@ impl Agreement {
     fn compare(
         &mut self,
         now: Duration,
-        kernel: &Verdict,
-        gateway: &Verdict,
-    ) -> (Option<bool>, Option<(DifferenceKind, String)>) {
+        kernel: &Verdict<String>,
+        gateway: &Verdict<String>,
+    ) -> (Option<bool>, Option<(VerdictDifference, String)>) {
         let (by_kernel, by_gateway) = (opinion(kernel), opinion(gateway));
         let ahead = self.gateway.said(&by_kernel, now).map(|ago| ("kernel", "gateway", ago));
         let ahead =
@@ -146,15 +102,18 @@ impl Agreement {
                 "{both}; the {behind} says what the {ahead} said {:.0} s ago: a change is on its way",
                 ago.as_secs_f64()
             );
-            return (Some(true), Some((DifferenceKind::Changing, why)));
+            return (Some(true), Some((VerdictDifference::Changing, why)));
         }
         if is_at_threshold(kernel, gateway) {
             self.differ_since = None;
             let why = format!("{both}: the same figure, at the threshold between the two");
-            return (Some(true), Some((DifferenceKind::Threshold, why)));
+            return (Some(true), Some((VerdictDifference::Threshold, why)));
         }
         if now < since + CHANGE {
-            return (None, Some((DifferenceKind::Changing, format!("{both}, and have for less than 5 s"))));
+            return (
+                None,
+                Some((VerdictDifference::Changing, format!("{both}, and have for less than 5 s"))),
+            );
         }
         let (kind, why) = why(kernel, gateway);
         (Some(false), Some((kind, format!("{both}: {why}"))))
@@ -176,11 +135,11 @@ impl Said {
     }
 }
 
-fn opinion(verdict: &Verdict) -> Opinion {
+fn opinion(verdict: &Verdict<String>) -> Opinion {
     (verdict.state, verdict.reason, verdict.shard_id, verdict.key.clone())
 }
 
-fn in_words(verdict: &Verdict) -> String {
+fn in_words(verdict: &Verdict<String>) -> String {
     let mut words = verdict.state.name().to_owned();
     if let Some(shard) = verdict.shard_id {
         words += &format!(" (shard {shard}");
@@ -194,7 +153,7 @@ fn in_words(verdict: &Verdict) -> String {
 }
 
 /// Neighbouring states about the same shard, if both name one, and the same figure.
-fn is_at_threshold(kernel: &Verdict, gateway: &Verdict) -> bool {
+fn is_at_threshold(kernel: &Verdict<String>, gateway: &Verdict<String>) -> bool {
     let place = |state| State::ALL.iter().position(|one| *one == state).unwrap_or_default();
     let blames = kernel.shard_id.zip(gateway.shard_id).is_none_or(|(a, b)| a == b)
         && kernel.key.as_ref().zip(gateway.key.as_ref()).is_none_or(|(a, b)| a == b);
@@ -210,26 +169,30 @@ fn is_at_threshold(kernel: &Verdict, gateway: &Verdict) -> bool {
 
 /// By what part the kernel's rate of requests is larger than the gateway's; negative when it is smaller.
 #[expect(clippy::cast_precision_loss, reason = "requests of ten seconds are far below 2^53")]
-fn share_more(kernel: &Verdict, gateway: &Verdict) -> f64 {
-    let rate = |verdict: &Verdict| verdict.requests as f64 / verdict.window_seconds.max(f64::MIN_POSITIVE);
+fn share_more(kernel: &Verdict<String>, gateway: &Verdict<String>) -> f64 {
+    let rate =
+        |verdict: &Verdict<String>| verdict.requests as f64 / verdict.window_seconds.max(f64::MIN_POSITIVE);
     let (kernel, gateway) = (rate(kernel), rate(gateway));
     (kernel - gateway) / kernel.max(gateway).max(f64::MIN_POSITIVE)
 }
 
-fn why(kernel: &Verdict, gateway: &Verdict) -> (DifferenceKind, &'static str) {
+fn why(kernel: &Verdict<String>, gateway: &Verdict<String>) -> (VerdictDifference, &'static str) {
     let more = share_more(kernel, gateway);
     if more > RATE_SLACK {
         let why = "the kernel counts more requests than the gateway sent; some reach the shards without it, or it was reset";
-        return (DifferenceKind::Bypassed, why);
+        return (VerdictDifference::Bypassed, why);
     }
     if more < -RATE_SLACK {
-        return (DifferenceKind::Unseen, "the gateway sent more requests than the kernel counts");
+        return (VerdictDifference::Unseen, "the gateway sent more requests than the kernel counts");
     }
     let by_key = gateway.reason == Some(Reason::HotKey) && kernel.reason != Some(Reason::HotKey);
     if by_key && kernel.shard_id == gateway.shard_id {
-        return (DifferenceKind::Writes, "that key is written, and the kernel reads the keys of reads alone");
+        return (
+            VerdictDifference::Writes,
+            "that key is written, and the kernel reads the keys of reads alone",
+        );
     }
-    (DifferenceKind::Unexplained, "it cannot be told why")
+    (VerdictDifference::Unexplained, "it cannot be told why")
 }
 
 #[cfg(test)]

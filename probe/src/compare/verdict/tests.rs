@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use hotspot::verdict::{Reason, State};
 use proptest::prelude::*;
+use protocol::verdict::{Reason, State};
 
 use super::*;
-use crate::signal::keys::KernelKey;
+use protocol::probe_api::KernelKey;
 
 /// Counts that grow second by second.
 #[derive(Default)]
@@ -25,7 +25,7 @@ impl Kernel {
         kernel
     }
 
-    fn reading(&mut self) -> Verdict {
+    fn reading(&mut self) -> Verdict<String> {
         let shards = self.requests.iter().zip(&self.keys).map(|(requests, keys)| {
             let keys = keys.iter().map(|(key, (requests, error))| KernelKey {
                 key: (*key).to_owned(),
@@ -43,7 +43,7 @@ impl Kernel {
     }
 
     /// As many milliseconds with so many reads of one key of each shard and one of the celebrity on shard 0.
-    fn pass(&mut self, millis: u64, each: u64, celebrity: u64) -> Verdict {
+    fn pass(&mut self, millis: u64, each: u64, celebrity: u64) -> Verdict<String> {
         self.at += Duration::from_millis(millis);
         for (shard, key) in ["a", "b", "c", "d"].into_iter().enumerate() {
             self.count(shard, key, each);
@@ -69,7 +69,7 @@ fn even_load_is_balanced_and_silence_is_not_enough() {
     let mut kernel = Kernel::new();
     let verdicts: Vec<State> = (0..20).map(|_| kernel.pass(1_000, 250, 0).state).collect();
     assert_eq!(verdicts, [State::Balanced; 20]);
-    let silent: Vec<Verdict> = (0..14).map(|_| kernel.pass(1_000, 0, 0)).collect();
+    let silent: Vec<Verdict<String>> = (0..14).map(|_| kernel.pass(1_000, 0, 0)).collect();
     assert_eq!(silent[13].state, State::NotEnoughTraffic, "{:?}", silent[13]);
     assert_eq!((silent[13].requests, silent[13].window_seconds), (0, 10.0));
 }

@@ -8,7 +8,7 @@ use protocol::shard_urls::ShardUrl;
 
 use super::keys::{KernelKeys, KeyLook};
 use crate::compare::reconcile::Bracket;
-use crate::compare::shard_stats::ShardStats;
+use crate::compare::stats_client::StatsClient;
 use crate::metrics::Lost;
 use crate::probe::Probe;
 use service::clock::unix_seconds;
@@ -23,7 +23,7 @@ pub(super) struct Look {
 /// One shard's bracket, its keys where that is due, and its latencies.
 pub(super) async fn bracket(
     probe: &Arc<Probe>,
-    stats: &ShardStats,
+    stats: &StatsClient,
     url: &ShardUrl,
     start: Instant,
     is_due: impl Fn(Duration) -> bool,

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::compare::hot_keys::{AppKeys, HotKeys, HotKeysLedger, KeyReading};
+use protocol::probe_api::HotKeyOverlap;
+
+use crate::compare::hot_keys::{AppKeys, HotKeysLedger};
 use crate::probe::Probe;
-use crate::signal::keys::KeyTable;
+use crate::signal::key_table::KeyTable;
+use crate::signal::key_window::KeyReading;
 use crate::source::Counters;
 
 /// Both witnesses' keys, read one right after the other.
@@ -50,7 +53,7 @@ pub(super) fn compare(
     ledgers: &mut [HotKeysLedger],
     looks: Vec<Option<KeyLook>>,
     now: Duration,
-) -> Vec<HotKeys> {
+) -> Vec<HotKeyOverlap> {
     let shards = (0..).zip(ledgers).zip(looks);
     let compared = shards.map(|((shard, ledger), look)| {
         let compared = one(probe, shard, ledger, look.unwrap_or_default(), now);
@@ -62,7 +65,7 @@ pub(super) fn compare(
     compared
 }
 
-fn one(probe: &Probe, shard: u32, ledger: &mut HotKeysLedger, look: KeyLook, now: Duration) -> HotKeys {
+fn one(probe: &Probe, shard: u32, ledger: &mut HotKeysLedger, look: KeyLook, now: Duration) -> HotKeyOverlap {
     match (look.kernel, look.app) {
         (KernelKeys::NotDue, Some(_)) => return ledger.shown().clone(),
         (KernelKeys::NotDue, None) => {}
@@ -76,5 +79,5 @@ fn one(probe: &Probe, shard: u32, ledger: &mut HotKeysLedger, look: KeyLook, now
             ledger.interrupted(at);
         }
     }
-    HotKeys::default()
+    HotKeyOverlap::default()
 }

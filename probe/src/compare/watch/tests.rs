@@ -8,14 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use probe_common::connections::Connections;
 use probe_common::endpoint::Endpoint;
 use probe_common::latency::Latency;
+use protocol::probe_api::{CauseKind, KernelKey, MapFill, ProgramRuns};
 use service::metrics::Metrics;
 
 use super::*;
-use crate::compare::reconcile::CauseKind;
 use crate::kernel::object::Switches;
 use crate::metrics::ProbeMetrics;
-use crate::signal::keys::{KernelKey, KeyTable};
-use crate::signal::self_metrics::{MapFill, ProgramRuns};
+use crate::signal::key_table::KeyTable;
 use crate::source::{Counters, ReplaySource, Source};
 
 /// Answers every request with this body, and counts them.
@@ -37,8 +36,12 @@ fn stub(body: &'static str) -> (String, Arc<AtomicU64>) {
     (url, asked)
 }
 
-const SHARD: &str = r#"{"requests_received":7,"started_at":5.5,"active_requests":0}"#;
-const GATEWAY: &str = r#"{"started_at":6.5,"shard_requests_total":[{"shard_id":0,"requests":7}]}"#;
+const SHARD: &str = r#"{"shard_id":0,"total_keys":0,"total_accesses":7,"requests_received":7,"started_at":5.5,
+    "active_requests":0,"requests_served":7,"requests_rejected":0,"requests_shed":0,"top_keys":[],"hot_keys":[],
+    "verdict":{"state":"balanced","requests":7,"window_seconds":10.0,"sentence":"The load is balanced."}}"#;
+const GATEWAY: &str = r#"{"num_shards":1,"cache_enabled":false,"cache_ttl_seconds":60,"cache_size":0,"cache_hits":0,
+    "cache_misses":7,"cache_coalesced":0,"cache_hit_ratio":0.0,"total_requests":7,"started_at":6.5,"shard_requests":[],
+    "shard_requests_total":[{"shard_id":0,"requests":7}],"top_keys":[]}"#;
 
 fn watch(urls: &str, source: Box<dyn Source>) -> (Watch, Metrics) {
     let urls = ShardUrls::parse(urls).unwrap();
@@ -46,7 +49,7 @@ fn watch(urls: &str, source: Box<dyn Source>) -> (Watch, Metrics) {
     let registered = ProbeMetrics::register(&metrics, urls.count().get()).unwrap();
     let probe =
         Probe::new(urls.clone(), "/cgroup".into(), Vec::new(), Switches::default(), registered, source);
-    (Watch::new(Arc::new(probe), urls, ShardStats::new().unwrap()).0, metrics)
+    (Watch::new(Arc::new(probe), urls, StatsClient::new().unwrap()).0, metrics)
 }
 
 /// A list that is the same at every reading, and what happens at the readings of the keys.

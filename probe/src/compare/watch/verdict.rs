@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::compare::verdict::agreement::{Agreement, Verdicts};
-use crate::compare::verdict::{KernelJudge, Reading, ShardReading, Verdict};
+use crate::compare::verdict::agreement::Agreement;
+use crate::compare::verdict::{KernelJudge, Reading, ShardReading};
 use crate::probe::Probe;
+use protocol::probe_api::Verdicts;
+use protocol::verdict::Verdict;
 use service::clock::unix_seconds;
 
 /// How old a table of keys may be: the brackets have just read those of shards that answer at once.
@@ -30,7 +32,7 @@ impl Judge {
         probe: &Arc<Probe>,
         start: Instant,
         problem: Option<String>,
-    ) -> Result<Verdict, String> {
+    ) -> Result<Verdict<String>, String> {
         if let Some(problem) = problem {
             self.kernel.start_over();
             return Err(problem);
@@ -46,8 +48,8 @@ impl Judge {
         &mut self,
         probe: &Probe,
         now: Duration,
-        kernel: Result<Verdict, String>,
-        gateway: Option<Result<Verdict, String>>,
+        kernel: Result<Verdict<String>, String>,
+        gateway: Option<Result<Verdict<String>, String>>,
     ) {
         let verdicts = self.agreement.observe(now, unix_seconds(), kernel, gateway);
         probe.metrics.judged(&verdicts);

@@ -1,10 +1,11 @@
 //! The lines of a frame: pure, from the model, for 80 columns and 24 rows or more.
 
+use protocol::probe_api::Verdicts;
+use protocol::verdict::Verdict;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
-use super::model::{Model, Row, Verdict};
-use crate::view::client::{Sentence, Verdicts};
+use super::model::{Model, Row, ShardVerdict};
 
 /// Title, problem, two rows of headings, and the sum.
 const FIXED: usize = 5;
@@ -123,7 +124,7 @@ fn sum_line(rows: &[Row]) -> Line<'static> {
 
 /// What is wrong with a shard, in as many lines as it takes.
 fn notes(row: &Row, width: usize) -> Vec<Line<'static>> {
-    if row.verdict == Verdict::Agrees {
+    if row.verdict == ShardVerdict::Agrees {
         return Vec::new();
     }
     let Some(cause) = &row.cause else { return Vec::new() };
@@ -132,8 +133,8 @@ fn notes(row: &Row, width: usize) -> Vec<Line<'static>> {
 
 /// Whether a shard is hot, by both witnesses, and whether they agree.
 fn verdicts(model: &Model, width: usize) -> Vec<Line<'static>> {
-    let Verdicts { kernel, gateway, agree, cause } = &model.verdicts;
-    let said = |by: &str, told: &Option<Sentence>| {
+    let Verdicts { kernel, gateway, agree, cause, .. } = &model.verdicts;
+    let said = |by: &str, told: &Option<Verdict<String>>| {
         let told =
             told.as_ref().map(|told| wrapped(&format!("{by}: {}", told.sentence), Style::default(), width));
         told.unwrap_or_default()
@@ -141,7 +142,7 @@ fn verdicts(model: &Model, width: usize) -> Vec<Line<'static>> {
     let mut lines = said("kernel", kernel);
     lines.extend(said("gateway", gateway));
     if let (Some(false), Some(cause)) = (agree, cause) {
-        lines.extend(wrapped(&format!("verdicts differ: {cause}"), verdict(Verdict::Differs).1, width));
+        lines.extend(wrapped(&format!("verdicts differ: {cause}"), verdict(ShardVerdict::Differs).1, width));
     }
     lines
 }
@@ -180,12 +181,12 @@ fn keys_line(row: &Row, width: usize) -> Line<'static> {
     Line::raw(line)
 }
 
-fn verdict(verdict: Verdict) -> (&'static str, Style) {
+fn verdict(verdict: ShardVerdict) -> (&'static str, Style) {
     match verdict {
-        Verdict::Agrees => ("agrees", Color::Green.into()),
-        Verdict::Differs => ("DIFFERS", Style::from(Color::Red).add_modifier(Modifier::BOLD)),
-        Verdict::Bypassed => ("bypass", Color::Yellow.into()),
-        Verdict::None => ("none", Color::Yellow.into()),
+        ShardVerdict::Agrees => ("agrees", Color::Green.into()),
+        ShardVerdict::Differs => ("DIFFERS", Style::from(Color::Red).add_modifier(Modifier::BOLD)),
+        ShardVerdict::Bypassed => ("bypass", Color::Yellow.into()),
+        ShardVerdict::None => ("none", Color::Yellow.into()),
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::quantile::{between, quantile};
-use crate::compare::app_metrics::Bucket;
-use crate::view::client::{
-    AppLatency, Compare, ComparedShard, CountedShard, Latencies, Shards, TimedShard, TopKey, Verdicts,
+use protocol::probe_api::{
+    AppLatency, Bucket, Compare, Comparison, KernelKey, Latencies, ShardCounts, ShardLatency, Shards,
+    Verdicts,
 };
+
+use super::quantile::{between, quantile};
 
 /// All that a probe says at a moment.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +45,7 @@ pub(super) struct Row {
     pub(super) app_ms: Quantiles,
     pub(super) open: Option<u64>,
     pub(super) resent_rate: Option<f64>,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: ShardVerdict,
     pub(super) cause: Option<String>,
     /// The most asked for first; `None` where the probe does not count keys.
     pub(super) keys: Option<Vec<(String, f64)>>,
@@ -59,7 +60,7 @@ pub(super) struct Quantiles {
 
 /// What the comparison says of a shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ShardVerdict {
     #[default]
     None,
     Agrees,
@@ -96,13 +97,13 @@ impl Model {
     }
 }
 
-fn row(shard: &CountedShard, now: &Reading, before: Option<&Reading>, span: Option<f64>) -> Row {
+fn row(shard: &ShardCounts, now: &Reading, before: Option<&Reading>, span: Option<f64>) -> Row {
     let id = shard.shard_id;
     let counted = before.and_then(|before| before.shards.shards.iter().find(|shard| shard.shard_id == id));
     let timed_before = before.and_then(|before| timed(&before.latencies, id));
     let timed = timed(&now.latencies, id);
-    let rate = |count: fn(&CountedShard) -> Option<u64>| rate(count(counted?)?, count(shard)?, span?);
-    let compared = now.compare.shards.iter().find(|shard| shard.shard_id == id);
+    let rate = |count: fn(&ShardCounts) -> Option<u64>| rate(count(counted?)?, count(shard)?, span?);
+    let compared = now.compare.shards.iter().find(|shard| shard.shard_id == id).map(|shard| &shard.of_shard);
     Row {
         shard_id: id,
         kernel_rate: rate(|shard| Some(shard.requests.get + shard.requests.set)),
@@ -113,7 +114,9 @@ fn row(shard: &CountedShard, now: &Reading, before: Option<&Reading>, span: Opti
             timed_before.and_then(|timed| timed.app.as_ref()).map(|app| &app.latency),
             timed.and_then(|timed| timed.app.as_ref()).map(|app| &app.latency),
         ),
-        open: shard.connections.map(|connections| connections.open + connections.older.open),
+        open: shard
+            .connections
+            .map(|all| all.open + all.preexisting.map_or(0, |preexisting| preexisting.open)),
         resent_rate: rate(|shard| shard.connections.map(|connections| connections.retransmitted_segments)),
         verdict: compared.map(verdict).unwrap_or_default(),
         cause: compared.and_then(|shard| shard.cause.clone()),
@@ -123,7 +126,7 @@ fn row(shard: &CountedShard, now: &Reading, before: Option<&Reading>, span: Opti
     }
 }
 
-fn timed(latencies: &Latencies, shard: u32) -> Option<&TimedShard> {
+fn timed(latencies: &Latencies, shard: u32) -> Option<&ShardLatency> {
     latencies.shards.iter().find(|timed| timed.shard_id == shard)
 }
 
@@ -134,8 +137,8 @@ fn rate(before: u64, now: u64, span: f64) -> Option<f64> {
 }
 
 /// By the shard's own count, over the time between its own readings.
-fn app_rate(before: Option<&TimedShard>, now: Option<&TimedShard>) -> Option<f64> {
-    let app = |timed: Option<&TimedShard>| -> Option<AppLatency> { timed?.app.clone() };
+fn app_rate(before: Option<&ShardLatency>, now: Option<&ShardLatency>) -> Option<f64> {
+    let app = |timed: Option<&ShardLatency>| -> Option<AppLatency> { timed?.app.clone() };
     let (before, now) = (app(before)?, app(now)?);
     let span = now.taken_at - before.taken_at;
     if span > 0.0 { rate(before.requests, now.requests, span) } else { None }
@@ -148,17 +151,17 @@ fn quantiles(before: Option<&Vec<Bucket>>, now: Option<&Vec<Bucket>>) -> Quantil
     Quantiles { p50: quantile(&grown, 50), p99: quantile(&grown, 99) }
 }
 
-fn verdict(shard: &ComparedShard) -> Verdict {
+fn verdict(shard: &Comparison) -> ShardVerdict {
     match (shard.agrees, shard.bypassed) {
-        (None, _) => Verdict::None,
-        (Some(false), _) => Verdict::Differs,
-        (Some(true), Some(1..)) => Verdict::Bypassed,
-        (Some(true), _) => Verdict::Agrees,
+        (None, _) => ShardVerdict::None,
+        (Some(false), _) => ShardVerdict::Differs,
+        (Some(true), Some(1..)) => ShardVerdict::Bypassed,
+        (Some(true), _) => ShardVerdict::Agrees,
     }
 }
 
 /// Keys that were asked for in the meantime. One that is new in the list is left out: what it had before is not known.
-fn keys_by_rate(before: &[TopKey], now: &[TopKey], span: Option<f64>) -> Vec<(String, f64)> {
+fn keys_by_rate(before: &[KernelKey], now: &[KernelKey], span: Option<f64>) -> Vec<(String, f64)> {
     let Some(span) = span else { return Vec::new() };
     let before: HashMap<&str, u64> = before.iter().map(|key| (key.key.as_str(), key.requests)).collect();
     let rates = now.iter().filter_map(|key| {

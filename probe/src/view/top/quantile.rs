@@ -1,6 +1,6 @@
 //! Quantiles of what happened between two readings of a histogram.
 
-use crate::compare::app_metrics::Bucket;
+use protocol::probe_api::Bucket;
 
 /// The requests of `now` that were not in `before`, by bucket; `None` when counting began anew in between.
 pub(super) fn between(before: &[Bucket], now: &[Bucket]) -> Option<Vec<Bucket>> {

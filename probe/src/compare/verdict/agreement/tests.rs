@@ -6,22 +6,22 @@ use hotspot::judge::{KeyLoad, Observation};
 use super::*;
 
 /// The verdict of a detector that sees these requests for the first time, shard 0's from one key.
-fn verdict(requests: [u64; 4]) -> Verdict {
+fn verdict(requests: [u64; 4]) -> Verdict<String> {
     let keys = vec![KeyLoad { key: "celebrity".to_owned(), shard: 0, requests: requests[0] }];
     let observation = Observation { requests: requests.to_vec(), keys, seconds: 1.0 };
     Detector::default().observe(&observation, &observation)
 }
 
-fn balanced() -> Verdict {
+fn balanced() -> Verdict<String> {
     verdict([250; 4])
 }
 
-fn critical() -> Verdict {
+fn critical() -> Verdict<String> {
     verdict([820, 60, 60, 60])
 }
 
 /// What is said of these pairs, one a second.
-fn told(seconds: &[(Verdict, Verdict)]) -> Vec<(Option<bool>, Option<DifferenceKind>)> {
+fn told(seconds: &[(Verdict<String>, Verdict<String>)]) -> Vec<(Option<bool>, Option<VerdictDifference>)> {
     let mut agreement = Agreement::default();
     let seconds = (1..).zip(seconds.iter().cloned()).map(|(at, (kernel, gateway))| {
         let told = agreement.observe(Duration::from_secs(at), at as f64, Ok(kernel), Some(Ok(gateway)));
@@ -39,7 +39,7 @@ fn the_same_verdict_agrees_whatever_its_figures() {
 
 #[test]
 fn one_may_be_ahead_of_the_other_by_some_seconds() {
-    let changing = (Some(true), Some(DifferenceKind::Changing));
+    let changing = (Some(true), Some(VerdictDifference::Changing));
     let seconds = [
         (balanced(), balanced()),
         (critical(), balanced()),
@@ -57,8 +57,8 @@ fn what_lasts_is_a_disagreement() {
     seconds.extend((0..12).map(|_| (critical(), balanced())));
     let told = told(&seconds);
     // The gateway says what the kernel said before, for five seconds.
-    assert_eq!(told[5], (Some(true), Some(DifferenceKind::Changing)));
-    assert_eq!(told[12], (Some(false), Some(DifferenceKind::Unexplained)));
+    assert_eq!(told[5], (Some(true), Some(VerdictDifference::Changing)));
+    assert_eq!(told[12], (Some(false), Some(VerdictDifference::Unexplained)));
     let first = told.iter().position(|(agree, _)| *agree == Some(false));
     assert_eq!(first, Some(6), "{told:?}");
 }
@@ -66,8 +66,8 @@ fn what_lasts_is_a_disagreement() {
 #[test]
 fn a_difference_from_the_start_is_not_called_one_at_once() {
     let told = told(&vec![(critical(), balanced()); 8]);
-    assert_eq!(told[0], (None, Some(DifferenceKind::Changing)));
-    assert_eq!(told[4], (None, Some(DifferenceKind::Changing)));
+    assert_eq!(told[0], (None, Some(VerdictDifference::Changing)));
+    assert_eq!(told[4], (None, Some(VerdictDifference::Changing)));
     assert_eq!(told[5].0, Some(false));
 }
 
@@ -82,22 +82,22 @@ fn the_same_figure_on_both_sides_of_a_threshold_is_no_disagreement() {
     };
     let (above, below) = (warm([360, 214, 213, 213]), warm([345, 219, 218, 218]));
     assert_eq!((above.state, below.state), (State::Warm, State::Balanced));
-    assert_eq!(told(&vec![(above.clone(), below); 9]), [(Some(true), Some(DifferenceKind::Threshold)); 9]);
+    assert_eq!(told(&vec![(above.clone(), below); 9]), [(Some(true), Some(VerdictDifference::Threshold)); 9]);
     assert_eq!(told(&vec![(above, balanced()); 9])[8].0, Some(false));
     // 98 and 102 requests.
     let few = told(&vec![(verdict([24, 25, 25, 24]), verdict([26, 26, 25, 25])); 9]);
-    assert_eq!(few, [(Some(true), Some(DifferenceKind::Threshold)); 9]);
+    assert_eq!(few, [(Some(true), Some(VerdictDifference::Threshold)); 9]);
 }
 
 #[test]
 fn the_cause_is_named() {
-    let last = |kernel: Verdict, gateway: Verdict| told(&vec![(kernel, gateway); 7])[6];
+    let last = |kernel: Verdict<String>, gateway: Verdict<String>| told(&vec![(kernel, gateway); 7])[6];
     let double = verdict([1_640, 120, 120, 120]);
-    assert_eq!(last(double, balanced()), (Some(false), Some(DifferenceKind::Bypassed)));
-    assert_eq!(last(balanced(), verdict([2_000, 0, 0, 0])), (Some(false), Some(DifferenceKind::Unseen)));
+    assert_eq!(last(double, balanced()), (Some(false), Some(VerdictDifference::Bypassed)));
+    assert_eq!(last(balanced(), verdict([2_000, 0, 0, 0])), (Some(false), Some(VerdictDifference::Unseen)));
     let of_writes = Observation { requests: vec![820, 60, 60, 60], keys: Vec::new(), seconds: 1.0 };
     let of_writes = Detector::default().observe(&of_writes, &of_writes);
-    assert_eq!(last(of_writes, critical()), (Some(false), Some(DifferenceKind::Writes)));
+    assert_eq!(last(of_writes, critical()), (Some(false), Some(VerdictDifference::Writes)));
 }
 
 #[test]
@@ -105,12 +105,12 @@ fn without_one_of_them_there_is_no_agreement() {
     let mut agreement = Agreement::default();
     let at = Duration::from_secs(1);
     let alone = agreement.observe(at, 1.0, Ok(critical()), None);
-    assert_eq!((alone.agree, alone.cause_kind), (None, Some(DifferenceKind::NoGateway)));
+    assert_eq!((alone.agree, alone.cause_kind), (None, Some(VerdictDifference::NoGateway)));
     assert!(alone.kernel.is_some() && alone.gateway.is_none());
     let silent = agreement.observe(at, 1.0, Ok(critical()), Some(Err("no connection".to_owned())));
-    assert_eq!((silent.agree, silent.cause_kind), (None, Some(DifferenceKind::GatewayUnreadable)));
+    assert_eq!((silent.agree, silent.cause_kind), (None, Some(VerdictDifference::GatewayUnreadable)));
     assert_eq!(silent.cause.as_deref(), Some("no verdict of the gateway: no connection"));
     let blind = agreement.observe(at, 1.0, Err("shard 1 …".to_owned()), Some(Ok(critical())));
-    assert_eq!((blind.agree, blind.cause_kind), (None, Some(DifferenceKind::KernelBlind)));
+    assert_eq!((blind.agree, blind.cause_kind), (None, Some(VerdictDifference::KernelBlind)));
     assert!(blind.kernel.is_none() && blind.gateway.is_some());
 }

@@ -18,7 +18,7 @@ fn row(shard_id: u32, rate: f64) -> Row {
         app_ms: ms(0.1, 5.0),
         open: Some(4),
         resent_rate: Some(0.0),
-        verdict: Verdict::Agrees,
+        verdict: ShardVerdict::Agrees,
         cause: None,
         keys: Some(vec![(format!("normal-user-{shard_id}"), rate / 20.0), ("x".to_owned(), 0.5)]),
     }
@@ -35,17 +35,17 @@ fn model() -> Model {
         ("one too many for eighty columns".to_owned(), 1.0),
     ]);
     let mut differs = row(2, 800.0);
-    differs.verdict = Verdict::Differs;
+    differs.verdict = ShardVerdict::Differs;
     differs.cause = Some(
         "the shard counted 3 requests the kernel did not see; do they reach it at another address?"
             .to_owned(),
     );
     let mut unread = row(3, 7.0);
     (unread.app_rate, unread.app_ms, unread.keys) = (None, Quantiles::default(), None);
-    unread.verdict = Verdict::None;
+    unread.verdict = ShardVerdict::None;
     unread.cause = Some("the shard cannot be read: no connection".to_owned());
     let mut bypassed = row(1, 912.0);
-    bypassed.verdict = Verdict::Bypassed;
+    bypassed.verdict = ShardVerdict::Bypassed;
     bypassed.cause = Some("37 requests reached the shard without the gateway".to_owned());
     bypassed.open = None;
     model.rows = vec![hot, bypassed, differs, unread];
@@ -118,7 +118,10 @@ fn a_probe_that_does_not_answer_is_named_over_the_last_figures() {
 #[test]
 fn both_verdicts_are_told_in_words() {
     let mut model = model();
-    let told = |sentence: &str| Some(Sentence { sentence: sentence.to_owned() });
+    let told = |sentence: &str| {
+        let verdict = serde_json::json!({"state": "balanced", "requests": 0, "window_seconds": 10.0, "sentence": sentence});
+        serde_json::from_value(verdict).unwrap()
+    };
     let long = "Shard 0 is critical: it gets 3.28 times its fair share (82.1 % of 1300 requests in 10 s).";
     model.verdicts =
         Verdicts { kernel: told(long), gateway: told("The load is balanced."), ..Verdicts::default() };
@@ -163,7 +166,7 @@ fn before_two_readings_there_are_no_figures() {
 fn more_shards_than_rows_show_the_most_loaded_and_what_disagrees() {
     let mut model = model();
     model.rows = (0..64).map(|id| row(id, f64::from(1_000 - id))).collect();
-    model.rows[63].verdict = Verdict::Differs;
+    model.rows[63].verdict = ShardVerdict::Differs;
     model.rows[63].cause = Some("2 requests reached the shard's socket".to_owned());
     let lines = text(&drawn(&model, 80, 24));
     assert!(

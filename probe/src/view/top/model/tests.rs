@@ -1,30 +1,32 @@
 //! Two readings, and what is between them.
 
 use super::*;
-use crate::view::client::{ByDirection, ByOperation, Connections, Older};
+use protocol::probe_api::{ByDirection, ByOperation, ConnectionCounts, OfShard, PreexistingConnections};
 
-fn key(key: &str, requests: u64) -> TopKey {
-    TopKey { key: key.to_owned(), requests }
+fn key(key: &str, requests: u64) -> KernelKey {
+    KernelKey { key: key.to_owned(), requests, error: 0 }
 }
 
 fn reading(taken_at: f64, requests: [u64; 2]) -> Reading {
-    let shards = (0..).zip(requests).map(|(shard_id, requests)| CountedShard {
+    let shards = (0..).zip(requests).map(|(shard_id, requests)| ShardCounts {
         shard_id,
         address: String::new(),
         requests: ByOperation { get: requests - 10, set: 10 },
         payload_bytes: ByDirection { receive: requests * 100, transmit: requests * 200 },
-        connections: Some(Connections {
+        connections: Some(ConnectionCounts {
             open: 3,
             retransmitted_segments: requests / 100,
-            older: Older { open: 2 },
+            preexisting: Some(PreexistingConnections { open: 2, ..PreexistingConnections::default() }),
+            ..ConnectionCounts::default()
         }),
         top_keys: Some(vec![
             key("a", requests / 2),
             key("b", requests / 4),
             key(&format!("{taken_at}"), 1_000),
         ]),
+        ..ShardCounts::default()
     });
-    let timed = (0..).zip(requests).map(|(shard_id, requests)| TimedShard {
+    let timed = (0..).zip(requests).map(|(shard_id, requests)| ShardLatency {
         shard_id,
         kernel: vec![(Some(1.5), requests - 1), (Some(6.5), 1)],
         app: Some(AppLatency {
@@ -32,13 +34,13 @@ fn reading(taken_at: f64, requests: [u64; 2]) -> Reading {
             requests: requests + 70,
             latency: vec![(Some(1.0), requests)],
         }),
+        problem: None,
     });
-    let compared =
-        (0..2).map(|shard_id| ComparedShard { shard_id, agrees: Some(true), ..ComparedShard::default() });
+    let agrees = || Comparison { agrees: Some(true), ..Comparison::default() };
     Reading {
         shards: Shards { taken_at, shards: shards.collect() },
-        latencies: Latencies { shards: timed.collect() },
-        compare: Compare { taken_at, shards: compared.collect(), ..Compare::default() },
+        latencies: Latencies { taken_at, shards: timed.collect() },
+        compare: Compare { taken_at, shards: OfShard::numbered([agrees(), agrees()]), ..Compare::default() },
         verdicts: Verdicts::default(),
     }
 }
@@ -60,7 +62,7 @@ fn rates_are_of_the_time_that_passed() {
         app_ms: Quantiles { p50: Some(1.0), p99: Some(1.0) },
         open: Some(5),
         resent_rate: Some(4.0),
-        verdict: Verdict::Agrees,
+        verdict: ShardVerdict::Agrees,
         cause: None,
         keys: Some(vec![("a".to_owned(), 200.0), ("b".to_owned(), 100.0)]),
     };
@@ -111,12 +113,12 @@ fn a_shard_that_cannot_be_read_lacks_only_its_own_figures() {
     for taken_at in [1.0, 2.0] {
         let mut one = reading(taken_at, [100, 100]);
         one.latencies.shards[0].app = None;
-        one.compare.shards[0] = ComparedShard { agrees: None, ..ComparedShard::default() };
+        one.compare.shards[0].of_shard = Comparison::default();
         one.shards.shards[0].connections = None;
         one.shards.shards[0].top_keys = None;
         model.observe(one);
     }
     let row = &model.rows[0];
     assert_eq!((row.kernel_rate, row.app_rate, row.open, row.resent_rate), (Some(0.0), None, None, None));
-    assert_eq!((row.verdict, &row.keys), (Verdict::None, &None));
+    assert_eq!((row.verdict, &row.keys), (ShardVerdict::None, &None));
 }

@@ -31,8 +31,10 @@ fn serve(answer: Vec<u8>) -> (ShardUrl, Arc<AtomicUsize>, Sender<()>) {
 
 #[tokio::test]
 async fn an_answer_longer_than_a_mebibyte_is_refused() {
-    let stats = ShardStats::new().unwrap();
-    let rest = r#"{"requests_received":1,"started_at":1.5,"active_requests":0}"#;
+    let stats = StatsClient::new().unwrap();
+    let rest = r#"{"shard_id":0,"total_keys":0,"total_accesses":1,"requests_received":1,"started_at":5.5,
+    "active_requests":0,"requests_served":1,"requests_rejected":0,"requests_shed":0,"top_keys":[],"hot_keys":[],
+    "verdict":{"state":"balanced","requests":1,"window_seconds":10.0,"sentence":"The load is balanced."}}"#;
     for (length, fits) in [(MOST_BYTES, true), (MOST_BYTES + 1, false)] {
         // Without a length, as one who means no good would.
         let mut answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
@@ -55,13 +57,10 @@ async fn those_who_wait_for_a_shards_metrics_share_an_answer() {
     let answer =
         format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
     let (url, asked, allow) = serve(answer.into_bytes());
-    let stats = ShardStats::new().unwrap();
+    let stats = StatsClient::new().unwrap();
     let all = futures_util::future::join_all((0..50).map(|_| stats.metrics(&url)));
     let (all, ()) = tokio::join!(all, async { (0..100).for_each(|_| allow.send(()).unwrap()) });
-    assert!(
-        all.iter().all(|reading| reading.as_ref().is_ok_and(|(_, metrics)| metrics.requests == 3)),
-        "{all:?}"
-    );
+    assert!(all.iter().all(|reading| reading.as_ref().is_ok_and(|metrics| metrics.requests == 3)), "{all:?}");
     // The first one's, and one for all that came meanwhile.
     assert!(asked.load(Ordering::SeqCst) <= 2, "{asked:?}");
     // Later ones get no old answer.

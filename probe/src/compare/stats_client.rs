@@ -7,17 +7,20 @@ use std::time::{Duration, Instant};
 use hotspot::judge::Observation;
 use hotspot::merge::Summary;
 use protocol::Key;
+use protocol::body::{GatewayCounts, HotKeys, ShardRequests, ShardStats};
+use protocol::probe_api::{AppLatency, HotKey};
 use protocol::shard_urls::ShardUrl;
+use protocol::verdict::Verdict;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-
-use crate::compare::app_metrics::AppMetrics;
-use crate::compare::hot_keys::{AppKeys, HotKey, KeyReading};
-use crate::compare::reconcile::AppReading;
-use crate::compare::verdict::Verdict;
-use crate::signal::keys;
 use service::clock::unix_seconds;
+
+use super::app_metrics;
+use super::hot_keys::AppKeys;
+use super::reconcile::AppReading;
+use crate::signal::key_window::KeyReading;
+use crate::signal::keys::name_of;
 
 /// How long one of them may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,80 +30,33 @@ const MOST_BYTES: usize = 1 << 20;
 
 /// A client that keeps its connections.
 #[derive(Clone, Debug)]
-pub struct ShardStats {
+pub struct StatsClient {
     client: reqwest::Client,
     /// By shard, the newest answer of its `/metrics`.
     newest: Arc<parking_lot::Mutex<HashMap<u32, Newest>>>,
 }
 
-/// What a shard's `/metrics` said at a moment (unix seconds), or why there is nothing.
-type MetricsReading = Result<(f64, AppMetrics), String>;
+/// What a shard's `/metrics` said, or why there is nothing.
+type MetricsReading = Result<AppLatency, String>;
 
 /// The newest one, and when it was asked for.
 type Newest = Arc<tokio::sync::Mutex<Option<(Instant, MetricsReading)>>>;
 
-/// What the gateway says of itself in `/stats`.
+/// What a gateway says of itself in `/stats`, as far as it is compared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatewayReading {
     /// When the process started, in unix seconds; another process has another.
     pub started_at: f64,
-    /// Data requests it really sent since then: shard and count.
-    pub sent: Vec<(usize, u64)>,
+    /// Data requests it sent since then.
+    pub sent: Vec<ShardRequests>,
     /// Its verdict on the shards; absent where it gives none.
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<Verdict<String>>,
 }
 
-/// What a gateway says at `GET /admin/hot-keys`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct GatewayKeys {
-    /// When its process started, in unix seconds.
-    pub started_at: f64,
-    /// Requests since its last reset.
-    pub requests: u64,
-    /// Its largest keys since then.
-    #[serde(flatten)]
-    pub summary: Summary<String>,
-    /// What it sent in its last full second.
-    pub second: Observation<String>,
-    /// What it sent in the ten before now.
-    pub ten: Observation<String>,
-}
+/// What a gateway counted by key.
+pub type GatewayKeys = HotKeys<Summary<Key>, Observation<String>>;
 
-/// The fields of `/stats` that are compared.
-#[derive(Debug, Deserialize)]
-struct Body {
-    requests_received: u64,
-    started_at: f64,
-    active_requests: u64,
-    #[serde(default)]
-    top_keys: Vec<CountedKey>,
-    #[serde(default)]
-    hot_keys: Vec<HotKey>,
-}
-
-#[derive(Debug, Deserialize)]
-struct CountedKey {
-    key: String,
-    count: u64,
-}
-
-/// The fields of the gateway's `/stats` that are compared.
-#[derive(Debug, Deserialize)]
-struct GatewayBody {
-    started_at: f64,
-    shard_requests_total: Vec<Sent>,
-    /// Read apart: one that is not as it must be leaves the counts as they are.
-    #[serde(default)]
-    verdict: Value,
-}
-
-#[derive(Debug, Deserialize)]
-struct Sent {
-    shard_id: usize,
-    requests: u64,
-}
-
-impl ShardStats {
+impl StatsClient {
     /// A client without proxies: shards are near.
     ///
     /// # Errors
@@ -115,16 +71,17 @@ impl ShardStats {
     /// # Errors
     /// Why there is no reading, in a few words.
     pub async fn read(&self, shard: &ShardUrl) -> Result<(AppReading, AppKeys), String> {
-        let body: Body = self.json(shard, "/stats").await?;
+        let body: ShardStats = self.json(shard, "/stats").await?;
         let reading = AppReading {
             requests_received: body.requests_received,
             started_at: body.started_at,
             active_requests: body.active_requests,
         };
-        let keys = body.top_keys.into_iter().map(|key| (as_in_kernel(key.key), key.count));
-        let hot = body.hot_keys.into_iter().map(|hot| HotKey { key: as_in_kernel(hot.key), ..hot }).collect();
+        let keys = body.top_keys.into_iter().map(|top| (name_of(&top.key), top.count));
+        let hot = body.hot_keys.into_iter();
+        let hot = hot.map(|hot| HotKey { key: name_of(&hot.key), count: hot.count, ratio: hot.ratio });
         let top = KeyReading::listed(body.requests_received, keys);
-        Ok((reading, AppKeys { started_at: body.started_at, top, hot }))
+        Ok((reading, AppKeys { started_at: body.started_at, top, hot: hot.collect() }))
     }
 
     /// What the gateway at `url` has sent.
@@ -132,12 +89,12 @@ impl ShardStats {
     /// # Errors
     /// Why there is no reading, in a few words.
     pub async fn gateway(&self, url: &ShardUrl) -> Result<GatewayReading, String> {
-        let body: GatewayBody = self.json(url, "/stats").await?;
-        let sent =
-            body.shard_requests_total.into_iter().map(|shard| (shard.shard_id, shard.requests)).collect();
-        let verdict = Verdict::deserialize(body.verdict).ok();
+        let mut body: Value = self.json(url, "/stats").await?;
+        // Read apart: a verdict of another form leaves the counts as they are.
+        let verdict = Verdict::<String>::deserialize(body["verdict"].take()).ok();
+        let counts = GatewayCounts::deserialize(body).map_err(|_| lacks_fields("/stats"))?;
         let verdict = verdict.map(|verdict| verdict.map_key(as_in_kernel));
-        Ok(GatewayReading { started_at: body.started_at, sent, verdict })
+        Ok(GatewayReading { started_at: counts.started_at, sent: counts.shard_requests_total, verdict })
     }
 
     /// What the gateway at `url` counted by key, for the merge with others.
@@ -170,13 +127,14 @@ impl ShardStats {
 
     async fn read_metrics(&self, shard: &ShardUrl) -> MetricsReading {
         let body = self.get(shard, "/metrics").await?;
-        let metrics = std::str::from_utf8(&body).ok().and_then(AppMetrics::parse);
-        Ok((unix_seconds(), metrics.ok_or("its /metrics are not those of a shard")?))
+        let metrics =
+            std::str::from_utf8(&body).ok().and_then(|text| app_metrics::parse(unix_seconds(), text));
+        metrics.ok_or_else(|| "its /metrics are not those of a shard".to_owned())
     }
 
     async fn json<T: DeserializeOwned>(&self, url: &ShardUrl, path: &str) -> Result<T, String> {
         let body = self.get(url, path).await?;
-        serde_json::from_slice(&body).map_err(|_| format!("{path} has not the fields it must have"))
+        serde_json::from_slice(&body).map_err(|_| lacks_fields(path))
     }
 
     async fn get(&self, shard: &ShardUrl, path: &str) -> Result<Vec<u8>, String> {
@@ -198,7 +156,11 @@ impl ShardStats {
 
 /// A key under the name it has in the kernel's table: long ones are not kept whole there.
 pub(crate) fn as_in_kernel(key: String) -> String {
-    Key::new(&key).map_or(key, |key| keys::name_of(&key))
+    Key::new(&key).map_or(key, |key| name_of(&key))
+}
+
+fn lacks_fields(path: &str) -> String {
+    format!("{path} has not the fields it must have")
 }
 
 fn short(error: &reqwest::Error) -> String {

@@ -1,0 +1,53 @@
+//! The JSON that the probe serves: `/status`, `/api/*`, and the events of the live page.
+//!
+//! A figure that cannot be told is absent or null. Times are in unix seconds.
+
+mod compare;
+mod counts;
+mod events;
+mod latency;
+mod status;
+
+pub use compare::{CauseKind, Compare, Comparison, HotKey, HotKeyOverlap, VerdictDifference, Verdicts};
+pub use counts::{
+    ByDirection, ByOperation, ConnectionCounts, GatewayReadout, Gateways, KernelKey, KeyTables,
+    PreexistingConnections, ShardCounts, ShardKeyTable, Shards,
+};
+pub use events::{PageLinks, PastSecond, PastSeconds, Second, SecondOfShard, ShardRates};
+pub use latency::{AppLatency, Bucket, Latencies, Quantiles, ShardLatency};
+pub use status::{
+    Counting, Feature, MapFill, PinnedCounting, PrivilegeStatus, ProbeStatus, ProgramRuns, ProgramStatus,
+    SelfStatus, ShardTarget,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// What is said of one shard, beside its number.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OfShard<T> {
+    /// The shard's position in `SHARD_URLS`.
+    pub shard_id: u32,
+    /// The rest.
+    #[serde(flatten)]
+    pub of_shard: T,
+}
+
+impl<T> OfShard<T> {
+    /// Numbers what is given in order of id.
+    pub fn numbered(shards: impl IntoIterator<Item = T>) -> Vec<Self> {
+        (0..).zip(shards).map(|(shard_id, of_shard)| Self { shard_id, of_shard }).collect()
+    }
+}
+
+/// The same of all shards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OfShards<T> {
+    /// In order of id.
+    pub shards: Vec<OfShard<T>>,
+}
+
+impl<T> Default for OfShards<T> {
+    fn default() -> Self {
+        Self { shards: Vec::new() }
+    }
+}
