@@ -36,7 +36,7 @@ pub(crate) struct Request {
 pub(crate) fn run(tree: &Tree, request: &Request) -> Result<ExitCode> {
     needs::ensure(tree, &[Part::Build, Part::Kernel, Part::Tests])?;
     build_ebpf::run(tree)?;
-    cargo::build_release(tree, &[("probe", "probe"), ("lab-tests", "accuracy")])?;
+    cargo::build_release(tree, &[("probe", "probe"), ("measure", "accuracy")])?;
     let mut accuracy = suite::as_root(tree, "accuracy", "makes network namespaces")?;
     command::exit_code(accuracy.args(arguments(request)))
 }

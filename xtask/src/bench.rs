@@ -90,7 +90,7 @@ pub(crate) fn run(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
 fn churn(tree: &Tree, connections: u64, json: Option<&Path>) -> Result<ExitCode> {
     needs::ensure(tree, &[Part::Build, Part::Kernel])?;
     build_ebpf::run(tree)?;
-    cargo::build_release(tree, &[("probe", "probe"), ("lab-tests", "churn")])?;
+    cargo::build_release(tree, &[("probe", "probe"), ("measure", "churn")])?;
     let mut churn = suite::as_root(tree, "churn", "loads the probe's programs")?;
     churn.args(["--connections", &connections.to_string()]);
     if let Some(file) = json {
@@ -108,7 +108,7 @@ fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
         ("shard", "shard"),
         ("gateway", "gateway"),
         ("load", "load"),
-        ("lab-tests", "cost"),
+        ("measure", "cost"),
     ];
     cargo::build_release(tree, &programs)?;
     let mut cost = suite::as_root(tree, "cost", "loads the probe's programs")?;
@@ -132,7 +132,7 @@ fn cost(tree: &Tree, request: &Cost) -> Result<ExitCode> {
 fn part(tree: &Tree, name: &str, Pairs { pairs, requests }: &Pairs) -> Result<ExitCode> {
     needs::ensure(tree, &[Part::Build])?;
     let programs =
-        [("gateway", "gateway"), ("shard", "shard"), ("load", "load"), ("lab-tests", "gateway_cost")];
+        [("gateway", "gateway"), ("shard", "shard"), ("load", "load"), ("measure", "gateway_cost")];
     cargo::build_release(tree, &programs)?;
     let mut cost = Command::new(tree.release_binary("gateway_cost"));
     command::exit_code(cost.args([name, "--pairs", &pairs.to_string(), "--requests", &requests.to_string()]))

@@ -46,7 +46,7 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<ExitCode> {
         ("shard", "shard"),
         ("probe", "probe"),
         ("load", "load"),
-        ("lab-tests", "experiment"),
+        ("measure", "experiment"),
     ];
     cargo::build_release(tree, &programs)?;
     let mut experiment = suite::as_root(tree, "experiment", "loads the probe's programs")?;

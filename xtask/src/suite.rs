@@ -1,4 +1,4 @@
-//! Programs of the package `lab-tests` that need root.
+//! Starts measuring programs as root.
 
 use std::process::Command;
 

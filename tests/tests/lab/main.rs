@@ -2,7 +2,6 @@
 //!
 //! - `exactness`: generator = application = kernel, in every scenario and at saturation
 //! - `keys`: the same key by key, and the hottest of a million keys found in fixed memory
-//! - `experiments`: what every experiment rests on
 //! - `k6`: every k6 script runs, has the load generator's facts, and is counted alike by k6, gateway and shards
 //! - `bypass`: what reaches a shard without the gateway is named
 //! - `gateways`: two gateways side by side are counted and judged as one
@@ -13,7 +12,6 @@
 //! - `bytes`: the kernel's bytes beside those of nftables counters
 //! - `capacity`: the hot shard hurts and the cache heals it
 //! - `bad_input`: what is refused, by status and body, through gateway and shard, and that nothing is lost by it
-//! - `churn`: connections that come and go are counted exactly and leave nothing
 //! - `memory`: distinct keys without end in bounded memory
 //! - `probe_death`: killing the probe disturbs nobody and leaves nothing behind
 //! - `traces`: one request is one trace; what is lost on the way to a collector is counted and hurts nobody
@@ -32,10 +30,7 @@ mod baselines;
 mod bypass;
 mod bytes;
 mod capacity;
-mod churn;
-mod cost;
 mod exactness;
-mod experiments;
 mod gateways;
 mod hot_keys;
 mod k6;

@@ -16,7 +16,7 @@ use super::rig::{Growth, Rig, nothing};
 use super::trials::{Order, Plan, Trials};
 use super::window::{Stream, enough};
 use crate::accuracy::report::thousands;
-use crate::lab::SHARDS;
+use lab_tests::lab::SHARDS;
 
 /// See [`super::Experiment::question`].
 pub const HOT_ONLY: &str = "Do six cached keys, those the detector calls hot, hold the hottest of four shards to what a perfect \

@@ -1,8 +1,8 @@
 //! `cost`: what the probe costs. `cargo xtask bench cost` builds what it needs and runs it.
 
 use clap::Parser;
-use lab_tests::cost::{self, Options};
 use lab_tests::program;
+use measure::cost::{self, Options};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

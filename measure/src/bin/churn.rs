@@ -1,8 +1,8 @@
 //! `churn`: opens and closes connections under a probe. `cargo xtask bench churn` builds what it needs and runs it.
 
 use clap::Parser;
-use lab_tests::churn;
 use lab_tests::program;
+use measure::churn;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

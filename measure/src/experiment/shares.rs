@@ -14,7 +14,7 @@ use super::rig::{Growth, Rig};
 use super::trials::{Order, Plan, Trials};
 use super::window::enough;
 use crate::accuracy::report::thousands;
-use crate::lab::SHARDS;
+use lab_tests::lab::SHARDS;
 
 /// See [`super::Experiment::question`].
 pub const QUESTION: &str = "Do shards and keys get the shares that theory gives them, by the application's count and by the \

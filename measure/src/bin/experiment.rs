@@ -2,10 +2,11 @@
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
-use lab_tests::experiment::Experiment;
-use lab_tests::experiment::report::Report;
-use lab_tests::experiment::trials::Plan;
-use lab_tests::{build, cost, program};
+use lab_tests::{build, program};
+use measure::cost;
+use measure::experiment::Experiment;
+use measure::experiment::report::Report;
+use measure::experiment::trials::Plan;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;

@@ -1,13 +1,13 @@
 //! What every experiment rests on: a window of a stream, read by application and kernel to the request; refusals; and one
 //! experiment from its runs to its page.
 
-use lab_tests::experiment::figure::Verdict;
-use lab_tests::experiment::report::Report;
-use lab_tests::experiment::rig::{Growth, PROFILE, Rig, nothing};
-use lab_tests::experiment::trials::{Order, Plan, Trials};
-use lab_tests::experiment::window::Stream;
-use lab_tests::experiment::{Chart, Experiment};
 use lab_tests::kernel;
+use measure::experiment::figure::Verdict;
+use measure::experiment::report::Report;
+use measure::experiment::rig::{Growth, PROFILE, Rig, nothing};
+use measure::experiment::trials::{Order, Plan, Trials};
+use measure::experiment::window::Stream;
+use measure::experiment::{Chart, Experiment};
 use serde_json::json;
 
 const STREAM: Stream = Stream { rate: 200.0, keys: 50, exponent: 0.99, warm: 1.0, measured: 2.0 };

@@ -1,9 +1,9 @@
 //! `accuracy`: runs the accuracy suite and shows its table. `cargo xtask accuracy` builds what it needs and runs it.
 
 use clap::Parser;
-use lab_tests::accuracy::case::Size;
-use lab_tests::accuracy::suite::{self, Options};
 use lab_tests::program;
+use measure::accuracy::case::Size;
+use measure::accuracy::suite::{self, Options};
 use std::path::PathBuf;
 use std::process::ExitCode;
 

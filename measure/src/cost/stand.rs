@@ -13,9 +13,9 @@ use tokio::runtime::Runtime;
 use super::Options;
 use super::generator::{ALIKE, ZIPFIAN, saturate, saturate_by_k6};
 use super::pairs::Speed;
-use crate::cgroup::Cgroup;
-use crate::lab::{self, SHARDS};
-use crate::process::Process;
+use lab_tests::cgroup::Cgroup;
+use lab_tests::lab::{self, SHARDS};
+use lab_tests::process::Process;
 
 /// How long a process may take to end.
 const PATIENCE: Duration = Duration::from_secs(20);

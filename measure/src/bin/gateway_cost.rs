@@ -1,8 +1,8 @@
 //! `gateway_cost`: what tracing or the detector costs. `cargo xtask bench traces` and `bench detector` build what it needs and run it.
 
 use clap::Parser;
-use lab_tests::gateway_cost::{self, Options, Part};
 use lab_tests::program;
+use measure::gateway_cost::{self, Options, Part};
 use std::path::Path;
 use std::process::ExitCode;
 

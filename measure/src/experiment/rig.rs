@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-use crate::lab::{Lab, Load, Options, SHARDS};
-use crate::poll;
+use lab_tests::lab::{Lab, Load, Options, SHARDS};
+use lab_tests::poll;
 
 /// How long kernel and application may take to agree once traffic has stopped.
 const REST: Duration = Duration::from_secs(10);

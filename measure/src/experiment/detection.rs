@@ -18,7 +18,7 @@ use super::chart::Chart;
 use super::figure::{Figure, Rule, Unit};
 use super::rig::{PROFILE, Rig, report};
 use super::trials::{Order, Plan, Trials};
-use crate::lab::SHARDS;
+use lab_tests::lab::SHARDS;
 
 /// See [`super::Experiment::question`].
 pub const QUESTION: &str = "Is a celebrity named once the first full second after its coming is over, is one that moves followed, \

@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
-use lab_tests::accuracy::namespace::{Namespace, Pairs};
-use lab_tests::accuracy::probe::Stage;
-use lab_tests::accuracy::relay::{self, Weather};
-use lab_tests::accuracy::tcp_info;
 use lab_tests::{build, kernel};
+use measure::accuracy::namespace::{Namespace, Pairs};
+use measure::accuracy::probe::Stage;
+use measure::accuracy::relay::{self, Weather};
+use measure::accuracy::tcp_info;
 use parking_lot::Mutex;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -1,9 +1,9 @@
 //! The measurement of the probe's cost runs, and says all it should. How much it is, is for an optimised build to say.
 
-use lab_tests::cost::stand::Way;
-use lab_tests::cost::watcher::Watcher;
-use lab_tests::cost::{self, Options};
 use lab_tests::{build, k6, kernel};
+use measure::cost::stand::Way;
+use measure::cost::watcher::Watcher;
+use measure::cost::{self, Options};
 
 /// Few, as a debug build is slow.
 const SLICE: u64 = 30;

@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::empty::{Attached, Empty};
 use super::stand::Stand;
 use crate::accuracy::report::thousands;
-use crate::nft::Counters;
-use crate::poll;
-use crate::process::Process;
+use lab_tests::nft::Counters;
+use lab_tests::poll;
+use lab_tests::process::Process;
 
 /// How long a tool may take to begin, or to say its counts at its end.
 const PATIENCE: Duration = Duration::from_secs(20);

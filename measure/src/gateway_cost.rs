@@ -10,13 +10,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tokio::runtime::Runtime;
 
-use crate::collector::Collector;
 use crate::cost::generator::{ALIKE, Draws, ZIPFIAN, saturate};
 use crate::cost::pairs::{Pair, Shuffle, Speed, Spread};
 use crate::cost::report::load_average;
 use crate::cost::stand::{OWN, cpu_seconds};
-use crate::lab;
-use crate::process::Process;
+use lab_tests::collector::Collector;
+use lab_tests::lab;
+use lab_tests::process::Process;
 
 /// Shards of each lab.
 const SHARDS: usize = 2;

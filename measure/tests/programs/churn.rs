@@ -1,7 +1,8 @@
 //! Connections opened and closed by the thousand are counted exactly, and cost the probe no memory.
 
 use lab_tests::build::{self, sized};
-use lab_tests::{churn, kernel};
+use lab_tests::kernel;
+use measure::churn;
 
 #[test]
 fn connections_that_come_and_go_are_counted_exactly_and_leave_nothing() {

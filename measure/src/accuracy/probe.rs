@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::keys::KeyTable;
 use super::server::{Counts, Server};
-use crate::process::Process;
+use lab_tests::process::Process;
 
 /// Starts probes, and waits for what they say.
 pub struct Stage {
@@ -26,7 +26,7 @@ impl Stage {
     /// When no runtime can be had.
     pub fn new(program: &Path) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { runtime, program: program.to_path_buf(), client: crate::lab::client() })
+        Ok(Self { runtime, program: program.to_path_buf(), client: lab_tests::lab::client() })
     }
 
     /// Asks `condition` again and again until it gives a value.
