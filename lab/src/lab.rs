@@ -287,7 +287,7 @@ fn listening(process: &mut Process, port: u16) -> Result<()> {
 }
 
 fn alive(part: &mut Process) -> Result<()> {
-    match part.ended() {
+    match part.exit_status() {
         None => Ok(()),
         Some(status) => {
             bail!(

@@ -3,6 +3,7 @@
 //! - [`Lab`]: shards, gateway, probe and scenario starter, started together and stopped in order
 //! - [`process`]: one long-lived process with its log; [`guard`] for one with other rights; [`cgroup`] for its sockets
 //! - [`command`]: programs that run to their end; [`programs`] finds them
+//! - [`generator`]: one run of the load generator
 //! - [`k6`], [`playwright`], [`prometheus`]: programs of others, and how the lab uses them
 //!
 //! Everything is synchronous, and no crate of the services is needed: `cargo xtask` compiles in seconds.
@@ -10,6 +11,7 @@
 pub mod cgroup;
 pub mod command;
 pub mod escape;
+pub mod generator;
 pub mod guard;
 pub mod http;
 pub mod k6;

@@ -178,7 +178,7 @@ impl Process {
     }
 
     /// How it ended, if it has.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             // An error means that another part of this program waited for it.
             self.status = self.child.try_wait().unwrap_or(Some(ExitStatus::from_raw(1 << 8)));
@@ -188,12 +188,13 @@ impl Process {
 
     /// Whether it has not ended yet.
     pub fn is_running(&mut self) -> bool {
-        self.ended().is_none()
+        self.exit_status().is_none()
     }
 
     /// Sends a signal.
-    pub fn signal(&mut self, signal: Signal) {
-        if self.is_running() {
+    pub fn signal(&self, signal: Signal) {
+        // After the wait its id may be another process's.
+        if self.status.is_none() {
             send(&self.child, signal);
         }
     }
@@ -300,7 +301,7 @@ mod tests {
             Process::start_apart("apart", shell("echo out; echo err >&2; exit 3"), output, log).unwrap();
         wait(&mut apart);
         assert_eq!((apart.output().as_str(), apart.log().as_str()), ("out\n", "err\n"));
-        assert_eq!(apart.ended().and_then(|status| status.code()), Some(3));
+        assert_eq!(apart.exit_status().and_then(|status| status.code()), Some(3));
         assert_eq!(apart.last_words(), "the last lines of its output:\n    err");
     }
 

@@ -14,9 +14,10 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use self::run::Stage;
-use self::witness::Outcome;
+use self::witness::ScenarioOutcome;
 use crate::kernel::{Access, Lacking};
 use crate::native_lab::{self, Parts};
+use crate::probe_api::ProbeApi;
 use crate::table::thousands;
 use crate::terminal::{bold, faint, heading, mark};
 use crate::up;
@@ -101,7 +102,8 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
     }
     println!("\n{}", faint(view::LEGEND));
 
-    let stage = Stage { tree, ports, client: &client, with_probe, seconds };
+    let probe = with_probe.then(|| ProbeApi::new(client.clone(), ports.probe()));
+    let stage = Stage { tree, ports, client: &client, probe, seconds };
     let outcomes = scenarios(&stage, &mut lab);
     let killed = lab.stop();
     let outcomes = outcomes.context("the lab is stopped")?;
@@ -119,7 +121,7 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
 }
 
 /// Runs all scenarios; one that cannot be measured is said and leaves a gap.
-fn scenarios(stage: &Stage, lab: &mut Lab) -> Result<Vec<Option<Outcome>>> {
+fn scenarios(stage: &Stage, lab: &mut Lab) -> Result<Vec<Option<ScenarioOutcome>>> {
     let mut outcomes = Vec::new();
     for scenario in &SCENARIOS {
         heading(scenario.name);
@@ -141,7 +143,7 @@ fn scenarios(stage: &Stage, lab: &mut Lab) -> Result<Vec<Option<Outcome>>> {
     Ok(outcomes)
 }
 
-fn conclude(outcomes: &[Option<Outcome>], with_probe: bool) -> bool {
+fn conclude(outcomes: &[Option<ScenarioOutcome>], with_probe: bool) -> bool {
     heading("Result");
     let find = |name: &str| outcomes.iter().flatten().find(|outcome| outcome.scenario == name);
     if let (Some(without), Some(with)) = (find("celebrity"), find("with-caching"))
@@ -151,14 +153,14 @@ fn conclude(outcomes: &[Option<Outcome>], with_probe: bool) -> bool {
         println!("{}", lines.next().unwrap_or_default());
         lines.for_each(|line| println!("  {line}"));
     }
-    let agrees = outcomes.iter().all(|outcome| outcome.as_ref().is_some_and(Outcome::agrees));
+    let agrees = outcomes.iter().all(|outcome| outcome.as_ref().is_some_and(ScenarioOutcome::agrees));
     if agrees {
         let witnesses = if with_probe {
             "generator, application, kernel and theory"
         } else {
             "generator, application and theory"
         };
-        let requests = outcomes.iter().flatten().map(Outcome::reached_shards).sum();
+        let requests = outcomes.iter().flatten().map(ScenarioOutcome::reached_shards).sum();
         println!(
             "{} {witnesses} agree in all {} scenarios; {} requests reached a shard.",
             mark(true),
@@ -169,7 +171,7 @@ fn conclude(outcomes: &[Option<Outcome>], with_probe: bool) -> bool {
         let names: Vec<&str> = SCENARIOS
             .iter()
             .zip(outcomes)
-            .filter(|(_, outcome)| !outcome.as_ref().is_some_and(Outcome::agrees))
+            .filter(|(_, outcome)| !outcome.as_ref().is_some_and(ScenarioOutcome::agrees))
             .map(|(scenario, _)| scenario.name)
             .collect();
         println!("{} the witnesses do not agree in: {}", mark(false), names.join(", "));
@@ -179,7 +181,7 @@ fn conclude(outcomes: &[Option<Outcome>], with_probe: bool) -> bool {
 
 fn write_json(
     path: &Path,
-    outcomes: &[Option<Outcome>],
+    outcomes: &[Option<ScenarioOutcome>],
     access: &Access,
     seconds: u32,
     agrees: bool,

@@ -16,7 +16,7 @@ mod k6;
 mod kernel;
 mod kernels;
 mod load;
-mod load_report;
+
 mod manifests;
 mod metrics;
 mod native_lab;
@@ -24,6 +24,7 @@ mod needs;
 mod outcome;
 mod packages;
 mod page;
+mod probe_api;
 mod python;
 mod runbook;
 mod setup;

@@ -23,6 +23,7 @@ use crate::packages::Part;
 use crate::terminal::{faint, mark};
 use crate::{PortBase, needs, terminal, up};
 use compose::Compose;
+use lab::generator;
 use lab::http::Client;
 use lab::ports::Ports;
 use lab::signals;
@@ -33,9 +34,6 @@ use script::{Piece, Running};
 
 /// How long a block beside a load may take to print what it must.
 const BESIDE_WITHIN: Duration = Duration::from_secs(20);
-
-/// What the load generator says where it gives no report, before the reason: the machine was too busy for the rate.
-const REFUSAL: &str = "no report: ";
 
 /// What is run, and where.
 #[derive(Debug, Args)]
@@ -293,9 +291,11 @@ impl<'a> Book<'a> {
 
     fn judge(&mut self, block: &Block, started: Instant, output: &script::Output) {
         if block.background
-            && let Some((_, why)) = output.text.split_once(REFUSAL)
+            && output.code == Some(generator::REFUSED)
+            && let Some(json) = output.text.find('{')
+            && let Ok(refusal) = generator::refusal(&output.text[json..])
         {
-            return self.skip(&block.name, why.lines().next().unwrap_or_default());
+            return self.skip(&block.name, &refusal.detail);
         }
         let expected = self.expected(block);
         let missing = prints::first_missing(&expected, &output.text);

@@ -6,7 +6,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use serde::Deserialize;
+use lab::generator;
+use protocol::body::GatewayCounts;
 
 use super::verdicts::Verdicts;
 use super::witnesses::{Lab, NETWORK, listed};
@@ -30,28 +31,7 @@ const LEAD: Duration = Duration::from_secs(4);
 const FOUND_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long this test waits for it.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What of the load's report is needed.
-#[derive(Deserialize)]
-struct Report {
-    shards: Vec<ShardReport>,
-}
-
-#[derive(Deserialize)]
-struct ShardReport {
-    answered: u64,
-}
-
-#[derive(Deserialize)]
-struct Stats {
-    shard_requests_total: Vec<Sent>,
-}
-
-#[derive(Deserialize)]
-struct Sent {
-    requests: u64,
-}
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Both.
 pub(crate) fn check(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) {
@@ -109,7 +89,7 @@ fn in_mid_load(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()
 /// Answers of the shard, by the load's report.
 fn report(output: &Path, errors: &Path) -> Result<u64> {
     let text = std::fs::read_to_string(output)?;
-    let report: Report = serde_json::from_str(&text).with_context(|| {
+    let report = generator::report(&text).with_context(|| {
         let said = std::fs::read_to_string(errors).unwrap_or_default();
         format!("the load gave no report: {}", said.lines().last().unwrap_or("it says nothing"))
     })?;
@@ -118,7 +98,7 @@ fn report(output: &Path, errors: &Path) -> Result<u64> {
 
 /// Requests that the gateway has really sent to the shard.
 fn sent(lab: &Lab<'_>) -> Result<u64> {
-    let stats: Stats = lab.of_gateway("/stats")?;
+    let stats: GatewayCounts = lab.of_gateway("/stats")?;
     let shard = stats.shard_requests_total.get(SHARD).context("the gateway knows too few shards")?;
     Ok(shard.requests)
 }
@@ -144,7 +124,7 @@ fn elsewhere(lab: &Lab<'_>) -> Result<(bool, String)> {
 fn comes_back(lab: &Lab<'_>, old: &str) -> Result<(String, Duration)> {
     let mut start = lab.stack.compose();
     let mut starting = start.args(["start", SERVICE]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let new = signals::poll(PATIENCE, Duration::from_millis(20), || {
+    let new = signals::poll(TIMEOUT, Duration::from_millis(20), || {
         Ok(Some(address(lab)?).filter(|now| !now.is_empty()))
     });
     let there = Instant::now();
@@ -153,7 +133,7 @@ fn comes_back(lab: &Lab<'_>, old: &str) -> Result<(String, Duration)> {
         if new == old {
             bail!("it came back at its old address, {old}");
         }
-        let found = signals::poll(PATIENCE, Duration::from_millis(20), || {
+        let found = signals::poll(TIMEOUT, Duration::from_millis(20), || {
             Ok(lab.watches(SHARD, &new)?.then(|| there.elapsed()))
         })?;
         let took = found.with_context(|| format!("the probe did not find {SERVICE} at {new}"))?;

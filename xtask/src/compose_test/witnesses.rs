@@ -4,10 +4,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::stack::Stack;
+use crate::probe_api::{Compared, KernelShard, ProbeApi};
 use lab::http::Client;
 use lab::ports::{Ports, SHARDS, url};
 use lab::signals;
@@ -20,63 +20,18 @@ const AGREE_WITHIN: Duration = Duration::from_secs(15);
 
 const STEP: Duration = Duration::from_millis(200);
 
-#[derive(Debug, Deserialize)]
-struct Comparison {
-    shards: Vec<Compared>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Compared {
-    shard_id: u16,
-    difference: Option<i64>,
-    agrees: Option<bool>,
-    cause: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct KernelShards {
-    shards: Vec<KernelShard>,
-}
-
-/// One shard as the kernel counts it.
-#[derive(Debug, Deserialize)]
-pub(crate) struct KernelShard {
-    requests: Operations,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-struct Operations {
-    get: u64,
-    set: u64,
-}
-
-impl KernelShard {
-    /// Data requests whose head reached the shard's socket.
-    pub(crate) const fn requests(&self) -> u64 {
-        self.requests.get + self.requests.set
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct Status {
-    shards: Vec<Watched>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Watched {
-    addresses: Vec<String>,
-}
-
 /// One lab in containers, and how to ask it.
 pub(crate) struct Lab<'a> {
     pub(crate) stack: &'a Stack<'a>,
+    pub(crate) probe: ProbeApi,
     client: Client,
     ports: Ports,
 }
 
 impl<'a> Lab<'a> {
     pub(crate) fn new(stack: &'a Stack<'a>) -> Self {
-        Self { stack, client: Client::default(), ports: Ports::new(Ports::DEFAULT_BASE) }
+        let (client, ports) = (Client::default(), Ports::new(Ports::DEFAULT_BASE));
+        Self { stack, probe: ProbeApi::new(client.clone(), ports.probe()), client, ports }
     }
 
     /// The published addresses of gateway and shards at which nobody answers.
@@ -100,21 +55,12 @@ impl<'a> Lab<'a> {
         self.client.get(&format!("{}{path}", url(self.ports.gateway())))
     }
 
-    /// All shards as the kernel counts them.
-    ///
-    /// # Errors
-    /// When the probe does not answer.
-    pub(crate) fn kernel(&self) -> Result<Vec<KernelShard>> {
-        let answer: KernelShards = self.client.get(&format!("{}/api/shards", url(self.ports.probe())))?;
-        Ok(answer.shards)
-    }
-
     /// Shard `id` as the kernel counts it.
     ///
     /// # Errors
     /// When the probe does not answer.
     pub(crate) fn kernel_shard(&self, id: usize) -> Result<KernelShard> {
-        self.kernel()?.into_iter().nth(id).context("the probe knows too few shards")
+        self.probe.shards()?.into_iter().nth(id).context("the probe knows too few shards")
     }
 
     /// Whether the probe watches shard `id` at `address`.
@@ -122,23 +68,22 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// When the probe does not answer.
     pub(crate) fn watches(&self, id: usize, address: &str) -> Result<bool> {
-        let status: Status = self.client.get(&format!("{}/status", url(self.ports.probe())))?;
-        let shard = status.shards.get(id).context("the probe knows too few shards")?;
+        let watched = self.probe.watched()?;
+        let shard = watched.get(id).context("the probe knows too few shards")?;
         Ok(shard.addresses.iter().any(|watched| watched.starts_with(&format!("{address}:"))))
     }
 
-    /// Waits until kernel and shards agree to the request; gives those that do not, with the probe's cause.
+    /// Waits until kernel and shards agree to the request; returns those that do not, with the probe's cause.
     ///
     /// # Errors
     /// When the probe does not answer.
     pub(crate) fn disagreements(&self) -> Result<Vec<String>> {
         let mut problems = Vec::new();
         let agreed = signals::poll(AGREE_WITHIN, STEP, || {
-            let compared: Comparison =
-                self.client.get(&format!("{}/api/compare", url(self.ports.probe())))?;
+            let rows = self.probe.compare()?;
             let differ = |row: &&Compared| row.agrees != Some(true) || row.difference != Some(0);
-            problems = compared.shards.iter().filter(differ).map(described).collect();
-            Ok((problems.is_empty() && compared.shards.len() == usize::from(SHARDS)).then_some(()))
+            problems = rows.iter().filter(differ).map(described).collect();
+            Ok((problems.is_empty() && rows.len() == usize::from(SHARDS)).then_some(()))
         })?;
         if agreed.is_none() && problems.is_empty() {
             bail!("the probe does not compare all shards");

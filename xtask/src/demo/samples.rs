@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::witness::{Compared, Kernel, Outcome, Reading};
-use crate::load_report::LoadReport;
+use super::witness::{Kernel, Reading, ScenarioOutcome};
+use crate::probe_api::Compared;
+use protocol::body::{LoadReport, UpstreamPrediction};
 
 /// A celebrity run of 15 s: shard 0 holds the celebrity.
 pub(crate) fn celebrity_report() -> LoadReport {
@@ -13,13 +14,14 @@ pub(crate) fn celebrity_report() -> LoadReport {
     };
     let report = json!({
         "scenario": "celebrity", "gateway": "http://127.0.0.1:8000", "seed": 1, "duration_seconds": 15.0,
-        "offered_per_second": 130.0, "sent": 1950, "answered": 1950, "errors": 0, "dropped": 0, "cache_hits": 0,
+        "offered_per_second": 130.0, "achieved_per_second": 130.0, "sent": 1950, "answered": 1950, "errors": 0, "error_kinds": {}, "dropped": 0, "cache_hits": 0,
         "coalesced": 0, "max_send_lag_ms": 0.4,
         "shards": [shard(0, 0.8209, 1604, 26.0), shard(1, 0.0563, 110, 17.4), shard(2, 0.0655, 125, 17.6),
                    shard(3, 0.0572, 111, 17.5)],
         "hottest_key": {"key": "celebrity-user-kardashian", "predicted_share": 0.7692, "sent": 1500},
         "latency_ms": {"p50": 17.0, "p95": 25.0, "p99": 30.0, "max": 40.0},
-        "predicted_upstream_per_second": null, "steady": true
+        "keys": [], "streams": [], "thresholds": [], "checks": [], "predicted_upstream_per_second": null,
+        "cache_entries_at_start": null, "steady": true, "steady_reason": "no cache"
     });
     serde_json::from_value(report).expect("a valid report")
 }
@@ -32,7 +34,7 @@ pub(crate) fn caching_report() -> LoadReport {
         shard.p95_ms = Some(17.0);
     }
     report.predicted_upstream_per_second =
-        Some(crate::load_report::Upstream { cold_start: 19.8, steady: 6.5 });
+        Some(UpstreamPrediction { cold_start: 19.8, cold_start_standard_error: 1.0, steady: 6.5 });
     report
 }
 
@@ -55,8 +57,14 @@ pub(crate) fn agreeing_readings(report: &LoadReport) -> (Reading, Reading) {
 }
 
 /// A row of the probe's comparison.
-pub(crate) fn compared(shard_id: u16, agrees: Option<bool>, cause: Option<&str>) -> Compared {
-    Compared { shard_id, agrees, cause: cause.map(str::to_owned), rest: serde_json::Map::new() }
+pub(crate) fn compared(shard_id: u32, agrees: Option<bool>, cause: Option<&str>) -> Compared {
+    Compared {
+        shard_id,
+        agrees,
+        cause: cause.map(str::to_owned),
+        difference: None,
+        rest: serde_json::Map::new(),
+    }
 }
 
 /// The probe's comparison with everything in order.
@@ -65,7 +73,7 @@ pub(crate) fn agreeing_comparison() -> Vec<Compared> {
 }
 
 /// A scenario in which all agree.
-pub(crate) fn agreeing(scenario: &'static str, report: LoadReport) -> Outcome {
+pub(crate) fn agreeing(scenario: &'static str, report: LoadReport) -> ScenarioOutcome {
     let (before, after) = agreeing_readings(&report);
-    Outcome::new(scenario, report, &before, &after, Some(agreeing_comparison()))
+    ScenarioOutcome::new(scenario, report, &before, &after, Some(agreeing_comparison()))
 }

@@ -1,6 +1,6 @@
 //! What a scenario showed, in one plain sentence with its measured numbers.
 
-use super::witness::{Outcome, Shard, ratio};
+use super::witness::{ScenarioOutcome, Shard, ratio};
 
 /// Without the cache the hot shard's p95 is at least this many times the others'.
 const HURTS: f64 = 1.30;
@@ -9,7 +9,7 @@ const HURTS: f64 = 1.30;
 const HEALED: f64 = 1.05;
 
 /// The sentence of `outcome`.
-pub(crate) fn sentence(outcome: &Outcome) -> String {
+pub(crate) fn sentence(outcome: &ScenarioOutcome) -> String {
     match (&outcome.reached, outcome.scenario) {
         (Some(_), _) => caching(outcome),
         (None, "uniform") => uniform(outcome),
@@ -17,7 +17,7 @@ pub(crate) fn sentence(outcome: &Outcome) -> String {
     }
 }
 
-fn uniform(outcome: &Outcome) -> String {
+fn uniform(outcome: &ScenarioOutcome) -> String {
     let mut shards: Vec<&Shard> = outcome.shards.iter().collect();
     shards.sort_by(|one, other| one.share.total_cmp(&other.share));
     let (Some(least), Some(most)) = (shards.first(), shards.last()) else { return String::new() };
@@ -34,7 +34,7 @@ fn uniform(outcome: &Outcome) -> String {
     )
 }
 
-fn hot(outcome: &Outcome) -> String {
+fn hot(outcome: &ScenarioOutcome) -> String {
     let Some(busiest) = outcome.busiest() else { return String::new() };
     let mut text = format!(
         "shard {} gets {} % of all requests (predicted {} %)",
@@ -50,13 +50,13 @@ fn hot(outcome: &Outcome) -> String {
     text
 }
 
-fn caching(outcome: &Outcome) -> String {
+fn caching(outcome: &ScenarioOutcome) -> String {
     let Some(reached) = &outcome.reached else { return String::new() };
     format!(
         "with the cache on, {:.1} of {:.0} requests/s still reach a shard (predicted {:.1} from a cold cache over {:.0} s, \
          {:.1} once steady)",
         reached.per_second,
-        outcome.load.offered_per_second,
+        outcome.load.offered_per_second.unwrap_or_default(),
         reached.predicted.cold_start,
         outcome.load.duration_seconds,
         reached.predicted.steady
@@ -64,13 +64,13 @@ fn caching(outcome: &Outcome) -> String {
 }
 
 /// The hottest key, its measured and its predicted share in percent.
-fn hottest(outcome: &Outcome) -> Option<(&str, String, String)> {
+fn hottest(outcome: &ScenarioOutcome) -> Option<(&str, String, String)> {
     let key = outcome.load.hottest_key.as_ref()?;
     Some((&key.key, percent(ratio(key.sent, outcome.load.sent)), percent(key.predicted_share)))
 }
 
 /// Whether the hot shard hurts without the cache and no longer with it, by the p95 at the generator.
-pub(crate) fn hot_shard_hurts(without: &Outcome, with: &Outcome) -> Option<String> {
+pub(crate) fn hot_shard_hurts(without: &ScenarioOutcome, with: &ScenarioOutcome) -> Option<String> {
     let hot = without.busiest()?.shard_id;
     let (own, others) = without.p95_over_others(hot)?;
     let (healed, healed_others) = with.p95_over_others(hot)?;

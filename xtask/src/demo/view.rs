@@ -1,7 +1,7 @@
 //! A scenario's outcome as a person reads it: table, checks, sentence.
 
 use super::sentence::{percent, sentence};
-use super::witness::{Outcome, STANDARD_ERRORS, Shard};
+use super::witness::{STANDARD_ERRORS, ScenarioOutcome, Shard};
 use crate::table::{Column, Table, thousands};
 use crate::terminal::{mark, wrap};
 
@@ -19,7 +19,7 @@ bytes      payload in both directions, by the kernel; questions to /stats includ
 p50 … p99  milliseconds at the load generator, from the scheduled send time";
 
 /// Table, checks and sentence of `outcome`.
-pub(crate) fn render(outcome: &Outcome) -> String {
+pub(crate) fn render(outcome: &ScenarioOutcome) -> String {
     let mut lines = vec![table(outcome)];
     for (holds, text) in checks(outcome) {
         let mut sign = mark(holds);
@@ -34,7 +34,7 @@ pub(crate) fn render(outcome: &Outcome) -> String {
     lines.join("\n")
 }
 
-fn table(outcome: &Outcome) -> String {
+fn table(outcome: &ScenarioOutcome) -> String {
     let mut table = Table::new(vec![
         Column::left("shard"),
         Column::right("predicted").group(),
@@ -74,7 +74,7 @@ fn row(shard: &Shard) -> Vec<String> {
     ]
 }
 
-fn total(outcome: &Outcome) -> Vec<String> {
+fn total(outcome: &ScenarioOutcome) -> Vec<String> {
     let sum = |count: fn(&Shard) -> u64| outcome.shards.iter().map(count).sum::<u64>();
     let kernel = |count: fn(&Shard) -> Option<u64>| {
         outcome.shards.iter().map(count).sum::<Option<u64>>().map_or_else(String::new, thousands)
@@ -107,7 +107,7 @@ fn milliseconds(value: Option<f64>) -> String {
 }
 
 /// Each thing that was checked: whether it holds, and in words.
-fn checks(outcome: &Outcome) -> Vec<(bool, String)> {
+fn checks(outcome: &ScenarioOutcome) -> Vec<(bool, String)> {
     let load = &outcome.load;
     let witnesses = if outcome.shards.iter().all(|shard| shard.kernel.is_some()) {
         "load = app = kernel"
@@ -169,7 +169,7 @@ fn checks(outcome: &Outcome) -> Vec<(bool, String)> {
     checks
 }
 
-fn comparison(outcome: &Outcome) -> String {
+fn comparison(outcome: &ScenarioOutcome) -> String {
     if outcome.compare_agrees() {
         return "the probe's own running comparison agrees (/api/compare)".to_owned();
     }
@@ -187,7 +187,7 @@ fn comparison(outcome: &Outcome) -> String {
 mod tests {
     use super::{WIDTH, render};
     use crate::demo::samples::{agreeing, agreeing_readings, caching_report, celebrity_report, compared};
-    use crate::demo::witness::Outcome;
+    use crate::demo::witness::ScenarioOutcome;
 
     #[test]
     fn a_scenario_fits_a_hundred_columns() {
@@ -225,7 +225,7 @@ mod tests {
         let report = celebrity_report();
         let (mut before, mut after) = agreeing_readings(&report);
         (before.kernel, after.kernel) = (None, None);
-        let text = render(&Outcome::new("celebrity", report, &before, &after, None));
+        let text = render(&ScenarioOutcome::new("celebrity", report, &before, &after, None));
         assert!(text.contains("✓ load = app, shard by shard"), "{text}");
         assert!(!text.contains("/api/compare"), "{text}");
     }
@@ -238,7 +238,7 @@ mod tests {
             kernel[2].requests += 1;
         }
         let undecided = vec![compared(2, None, Some("no baseline"))];
-        let text = render(&Outcome::new("celebrity", report, &before, &after, Some(undecided)));
+        let text = render(&ScenarioOutcome::new("celebrity", report, &before, &after, Some(undecided)));
         let row = text.lines().find(|line| line.starts_with("│ 2 ")).expect("a row for shard 2");
         assert!(row.contains(" 1 ✗ "), "{row}");
         assert!(text.contains("✗ not load = app = kernel"), "{text}");

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::load_report::{LoadReport, Upstream};
+use protocol::body::{LoadReport, UpstreamPrediction};
+
+use crate::probe_api::Compared;
 
 /// How far theory and count may be apart, in standard errors.
 pub(crate) const STANDARD_ERRORS: f64 = 4.0;
@@ -53,7 +55,7 @@ impl Kernel {
 /// One shard, as each witness saw it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Shard {
-    pub(crate) shard_id: u16,
+    pub(crate) shard_id: u32,
     pub(crate) predicted_share: f64,
     /// Of all answers, those from this shard.
     pub(crate) share: f64,
@@ -87,30 +89,19 @@ impl Shard {
     }
 }
 
-/// One shard in the probe's own comparison (`/api/compare`).
-#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
-pub(crate) struct Compared {
-    pub(crate) shard_id: u16,
-    pub(crate) agrees: Option<bool>,
-    pub(crate) cause: Option<String>,
-    /// The figures behind it, kept for the demo's JSON.
-    #[serde(flatten)]
-    pub(crate) rest: serde_json::Map<String, serde_json::Value>,
-}
-
 /// Requests that reached a shard, against the prediction for a cache.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Reached {
     pub(crate) requests: u64,
     pub(crate) per_second: f64,
-    pub(crate) predicted: Upstream,
+    pub(crate) predicted: UpstreamPrediction,
     /// Distance from the cold-start prediction in standard errors.
     pub(crate) z: f64,
 }
 
 /// One scenario, as all witnesses saw it.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Outcome {
+pub(crate) struct ScenarioOutcome {
     pub(crate) scenario: &'static str,
     pub(crate) load: LoadReport,
     pub(crate) shards: Vec<Shard>,
@@ -121,7 +112,7 @@ pub(crate) struct Outcome {
     pub(crate) kernel_hottest: Option<u64>,
 }
 
-impl Outcome {
+impl ScenarioOutcome {
     /// Puts the witnesses of one run together. A shard that a witness does not name counts as 0 there.
     pub(crate) fn new(
         scenario: &'static str,
@@ -135,13 +126,13 @@ impl Outcome {
             .shards
             .iter()
             .map(|report| {
-                let id = usize::from(report.shard_id);
+                let id = report.shard_id.index();
                 let app = |reading: &Reading| reading.app.get(id).copied().unwrap_or(0);
                 let kernel = |reading: &Reading| {
                     reading.kernel.as_ref().map(|all| all.get(id).copied().unwrap_or_default())
                 };
                 Shard {
-                    shard_id: report.shard_id,
+                    shard_id: report.shard_id.0,
                     predicted_share: report.predicted_share,
                     share: ratio(report.answered, answered),
                     z: binomial_z(report.answered, answered, report.predicted_share),
@@ -210,7 +201,7 @@ impl Outcome {
     }
 
     /// p95 of `shard` over the median p95 of the others; absent when one of them got no answers.
-    pub(crate) fn p95_over_others(&self, shard: u16) -> Option<(f64, f64)> {
+    pub(crate) fn p95_over_others(&self, shard: u32) -> Option<(f64, f64)> {
         let mut others = Vec::new();
         let mut own = None;
         for row in &self.shards {

@@ -1,7 +1,7 @@
 use super::super::samples::{
     agreeing, agreeing_comparison, agreeing_readings, caching_report, celebrity_report,
 };
-use super::{Outcome, binomial_z, poisson_z};
+use super::{ScenarioOutcome, binomial_z, poisson_z};
 
 #[test]
 fn equal_integers_and_near_shares_agree() {
@@ -20,7 +20,7 @@ fn one_request_more_in_the_kernel_is_a_difference() {
     if let Some(kernel) = &mut after.kernel {
         kernel[2].requests += 1;
     }
-    let outcome = Outcome::new("celebrity", report, &before, &after, Some(agreeing_comparison()));
+    let outcome = ScenarioOutcome::new("celebrity", report, &before, &after, Some(agreeing_comparison()));
     assert!(!outcome.counts_agree());
     assert!(!outcome.agrees());
     assert_eq!(outcome.shards[2].difference(), Some(1));
@@ -32,11 +32,11 @@ fn one_request_less_at_the_application_is_a_difference_even_without_the_kernel()
     let report = celebrity_report();
     let (mut before, mut after) = agreeing_readings(&report);
     (before.kernel, after.kernel) = (None, None);
-    let whole = Outcome::new("celebrity", report.clone(), &before, &after, None);
+    let whole = ScenarioOutcome::new("celebrity", report.clone(), &before, &after, None);
     assert!(whole.agrees(), "the kernel is not missed");
     assert_eq!(whole.shards[0].difference(), None);
     after.app[3] -= 1;
-    let short = Outcome::new("celebrity", report, &before, &after, None);
+    let short = ScenarioOutcome::new("celebrity", report, &before, &after, None);
     assert!(!short.agrees());
 }
 
@@ -72,10 +72,12 @@ fn a_comparison_without_a_verdict_is_no_agreement() {
     let (before, after) = agreeing_readings(&report);
     let mut undecided = agreeing_comparison();
     undecided[1].agrees = None;
-    assert!(!Outcome::new("celebrity", report.clone(), &before, &after, Some(undecided)).compare_agrees());
+    assert!(
+        !ScenarioOutcome::new("celebrity", report.clone(), &before, &after, Some(undecided)).compare_agrees()
+    );
     let mut short = agreeing_comparison();
     short.pop();
-    assert!(!Outcome::new("celebrity", report, &before, &after, Some(short)).compare_agrees());
+    assert!(!ScenarioOutcome::new("celebrity", report, &before, &after, Some(short)).compare_agrees());
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn follow(mut process: Process) -> Result<Ran> {
     let mut progress = Progress::new();
     let ended = signals::poll(LIMIT + Duration::from_secs(10), Duration::from_millis(100), || {
         progress.show(&format!("{} s, {}", started.elapsed().as_secs(), stage(&process.log())));
-        Ok(process.ended())
+        Ok(process.exit_status())
     });
     drop(progress);
     if !matches!(ended, Ok(Some(_))) {

@@ -48,6 +48,8 @@ pub(super) fn pieces(script: &str) -> Vec<Piece> {
 pub(super) struct Output {
     pub(super) text: String,
     pub(super) success: bool,
+    /// The exit code of what ran last.
+    pub(super) code: Option<i32>,
     /// In words.
     pub(super) how: String,
 }
@@ -61,12 +63,12 @@ impl Default for Output {
 impl Output {
     /// Of something that was done.
     pub(super) fn said(text: String) -> Self {
-        Self { text, success: true, how: String::new() }
+        Self { text, success: true, code: Some(0), how: String::new() }
     }
 
     pub(super) fn add(&mut self, next: Self) {
         self.text.push_str(&next.text);
-        (self.success, self.how) = (next.success, next.how);
+        (self.success, self.code, self.how) = (next.success, next.code, next.how);
     }
 }
 
@@ -143,7 +145,7 @@ fn quiet<'a>(command: &'a mut Command, log: &Path) -> Result<&'a mut Command> {
 fn output(log: &Path, status: ExitStatus, forgiven: impl Fn(i32) -> bool) -> Result<Output> {
     let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
     let success = status.success() || status.code().is_some_and(forgiven);
-    Ok(Output { text, success, how: command::ended(status) })
+    Ok(Output { text, success, code: status.code(), how: command::ended(status) })
 }
 
 #[cfg(test)]

@@ -1,0 +1,138 @@
+//! One run of the load generator: its report, or why there is none, as data.
+
+use std::fmt;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use protocol::body::{LoadRefusal, LoadRefused, LoadReport};
+
+use crate::command;
+use crate::process::{Log, Process};
+
+/// The exit code of a run whose figures would be meaningless.
+pub const REFUSED: i32 = 3;
+
+/// A running load generator; dropping it kills it.
+#[derive(Debug)]
+pub struct Generator {
+    process: Process,
+}
+
+/// Why a run has no report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoReport {
+    /// The figures would be meaningless.
+    Refused(LoadRefusal),
+    /// Anything else, in words.
+    Failed(String),
+}
+
+impl NoReport {
+    /// Whether the generator's own machine was too busy, so that another run may succeed.
+    #[must_use]
+    pub fn is_busy_machine(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.reason.is_busy_machine())
+    }
+}
+
+impl fmt::Display for NoReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => f.write_str(&refusal.detail),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for NoReport {}
+
+impl Generator {
+    /// Starts `command`, which is `load` with the arguments of a run; what it writes for people goes to `log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(mut command: Command, log: Log) -> Result<Self> {
+        command.args(["--json", "-"]);
+        let process = Process::start_apart("load", command, Log::unnamed()?, log)?;
+        Ok(Self { process })
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Its report, or why there is none, once it has ended.
+    pub fn ended(&mut self) -> Option<Result<LoadReport, NoReport>> {
+        let status = self.process.exit_status()?;
+        let output = self.process.output();
+        let failed = |what: &str| {
+            NoReport::Failed(format!("{what} ({}); {}", command::ended(status), self.process.last_words()))
+        };
+        Some(match status.code() {
+            Some(0) => report(&output).map_err(|error| failed(&format!("{error:#}"))),
+            Some(REFUSED) => {
+                Err(refusal(&output).map_or_else(|error| failed(&format!("{error:#}")), NoReport::Refused))
+            }
+            _ => Err(failed("the load generator gives no report")),
+        })
+    }
+}
+
+/// The report that a run wrote.
+///
+/// # Errors
+/// When it is not one.
+pub fn report(output: &str) -> Result<LoadReport> {
+    serde_json::from_str(output).context("the load generator wrote no report")
+}
+
+/// The reason that a refused run wrote.
+///
+/// # Errors
+/// When it is not one.
+pub fn refusal(output: &str) -> Result<LoadRefusal> {
+    let refused: LoadRefused = serde_json::from_str(output).context("the load generator wrote no reason")?;
+    Ok(refused.refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Generator, NoReport};
+    use crate::process::Log;
+    use crate::signals::pause;
+    use std::process::Command;
+    use std::time::Duration;
+
+    fn ended(script: &str) -> NoReport {
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "load"]);
+        let mut generator = Generator::start(command, Log::unnamed().unwrap()).unwrap();
+        loop {
+            if let Some(ended) = generator.ended() {
+                return ended.unwrap_err();
+            }
+            pause(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_read_from_the_exit_code_and_the_json() {
+        let refused = |reason: &str| {
+            ended(&format!("echo '{{\"refused\":{{\"reason\":\"{reason}\",\"detail\":\"why\"}}}}'; exit 3"))
+        };
+        assert!(refused("sent_late").is_busy_machine());
+        assert!(!refused("requests_dropped").is_busy_machine());
+        assert_eq!(refused("rate_not_kept").to_string(), "why");
+        assert!(matches!(ended("echo {}; exit 3"), NoReport::Failed(_)));
+    }
+
+    #[test]
+    fn any_other_end_is_a_failure_with_the_last_lines() {
+        let failed = ended("echo 'no gateway' >&2; exit 1");
+        assert!(!failed.is_busy_machine());
+        let text = failed.to_string();
+        assert!(text.contains("exit code 1") && text.contains("no gateway"), "{text}");
+        assert!(ended("echo nonsense").to_string().contains("no report"), "an end without a report");
+    }
+}
