@@ -33,6 +33,13 @@ impl NoReport {
     pub fn is_busy_machine(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.reason.is_busy_machine())
     }
+
+    /// The reason in one line: of a failure, the last line that the generator wrote.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        let text = self.to_string();
+        text.lines().last().unwrap_or_default().trim().trim_start_matches("load: ").to_owned()
+    }
 }
 
 impl fmt::Display for NoReport {
@@ -133,6 +140,7 @@ mod tests {
         assert!(!failed.is_busy_machine());
         let text = failed.to_string();
         assert!(text.contains("exit code 1") && text.contains("no gateway"), "{text}");
+        assert_eq!(ended("echo 'load: wrong' >&2; exit 1").one_line(), "wrong");
         assert!(ended("echo nonsense").to_string().contains("no report"), "an end without a report");
     }
 }

@@ -226,7 +226,8 @@ impl Lab {
         [&self.gateway].into_iter().chain(&self.shards).chain(&self.probe).chain(&self.scenarios)
     }
 
-    fn parts_mut(&mut self) -> Vec<&mut Process> {
+    /// The same, to be changed.
+    pub fn parts_mut(&mut self) -> Vec<&mut Process> {
         let first = [&mut self.gateway].into_iter();
         first.chain(&mut self.shards).chain(&mut self.probe).chain(&mut self.scenarios).collect()
     }

@@ -16,7 +16,7 @@ use crate::cost::report::load_average;
 use crate::cost::stand::{OWN, cpu_seconds};
 use lab_tests::collector::Collector;
 use lab_tests::lab;
-use lab_tests::process::Process;
+use lab_tests::process::{Process, TestProcess as _};
 
 /// Shards of each lab.
 const SHARDS: usize = 2;

@@ -1,5 +1,6 @@
 //! Builds the lab's binaries once for a test run and says where they are.
 
+use ::lab::tree::Tree;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -22,7 +23,13 @@ pub fn sized<T>(small: T, large: T) -> T {
 /// When the build fails: no test can go on without it.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
-    FOLDER.get_or_init(build).join(name)
+    folder().join(name)
+}
+
+/// The folder of the lab's binaries, built first if need be.
+#[must_use]
+pub fn folder() -> PathBuf {
+    FOLDER.get_or_init(build).clone()
 }
 
 /// Where the lab's binaries are.
@@ -35,7 +42,7 @@ pub fn take_from(folder: PathBuf) {
 }
 
 fn build() -> PathBuf {
-    let target = target_folder();
+    let target = tree().target;
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -56,9 +63,14 @@ fn build() -> PathBuf {
     }
 }
 
-/// The target folder this test binary was built in: `<target>/<profile>/deps/<binary>`.
+/// The repository, with the target folder that this test binary was built in: `<target>/<profile>/deps/<binary>`.
+///
+/// # Panics
+/// Never: this package has a folder of its own in the repository.
 #[must_use]
-pub(crate) fn target_folder() -> PathBuf {
-    let me = std::env::current_exe().unwrap_or_default();
-    me.ancestors().nth(3).unwrap_or(Path::new("target")).to_path_buf()
+pub fn tree() -> Tree {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a package is in a workspace");
+    let binary = std::env::current_exe().unwrap_or_default();
+    let target = binary.ancestors().nth(3).unwrap_or(Path::new("target"));
+    Tree { root: root.to_owned(), target: target.to_owned() }
 }

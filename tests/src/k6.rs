@@ -1,41 +1,23 @@
 //! The k6 scripts, run by the real k6.
 
+use ::lab::k6;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::build;
-
-/// Where `cargo xtask test` puts k6, within the target folder.
-const INSTALLED: &str = "tools/k6-1.1.0/bin/k6";
+use crate::{build, skip};
 
 /// k6, if it is there. When it is not, the test `name` is reported as skipped, with the reason.
-///
-/// # Panics
-/// When it is not and `CI=true`: a skipped test must not look green there.
 #[must_use]
 pub fn available(name: &str) -> Option<PathBuf> {
-    let installed = build::target_folder().join(INSTALLED);
-    if installed.is_file() {
-        return Some(installed);
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if let Some(found) =
-        std::env::split_paths(&path).map(|folder| folder.join("k6")).find(|file| file.is_file())
-    {
-        return Some(found);
-    }
-    let why = "k6 is not installed; `cargo xtask test` installs it";
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{name}: {why}");
-    println!("SKIPPED {name}: {why}");
-    None
+    skip::unless(name, k6::find(&build::tree()).ok_or("k6 is not installed; `cargo xtask test` installs it"))
 }
 
 /// A script of `k6/` by its name without `.js`.
 #[must_use]
 pub fn script(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../k6").join(name).with_extension("js")
+    k6::script(&build::tree(), name)
 }
 
 /// The options that k6 reads from a script, as `k6 inspect` prints them.
@@ -73,10 +55,9 @@ pub struct Run {
 ///
 /// # Errors
 /// When k6 cannot be started.
-pub async fn run(k6: &Path, name: &str, settings: &[(&str, &str)]) -> Result<Run> {
-    let mut command = Command::new(k6);
-    command.args(["run", "--quiet", "--no-usage-report"]).arg(script(name));
-    command.env_clear().envs(settings.iter().copied());
+pub async fn run(program: &Path, name: &str, settings: &[(&str, &str)]) -> Result<Run> {
+    let mut command = k6::run(program, &script(name));
+    command.arg("--quiet").env_clear().envs(settings.iter().copied());
     let output =
         tokio::task::spawn_blocking(move || command.output()).await?.context("k6 cannot be started")?;
     Ok(Run {

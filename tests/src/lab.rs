@@ -1,23 +1,30 @@
 //! One lab: shards, gateway and probe as processes, and the questions a test asks them.
 
-use protocol::body::{GatewayCounts, LoadRefusal, LoadRefused, ShardStats};
+use ::lab::Probe;
+use ::lab::generator::{Generator, NoReport};
+use ::lab::process::{Log, Process, Signal};
+use protocol::body::{GatewayCounts, LoadReport, ShardStats};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::process::Command;
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::poll;
-use crate::process::Process;
+use crate::process::TestProcess as _;
+use crate::{build, poll};
 
 /// How many shards a lab has.
-pub const SHARDS: usize = 4;
+pub const SHARDS: usize = ::lab::ports::SHARDS as usize;
 
-/// The generator's exit code when it refuses to report.
-const REFUSED: i32 = 3;
 /// How often a run that came too late is tried.
 const LOAD_ATTEMPTS: u32 = 5;
+
+/// Settings that switch the capacity model off: no sleep, no limit.
+const FAST: [(&str, &str); 3] =
+    [("BASE_LATENCY_MS", "0"), ("LOAD_LATENCY_FACTOR_MS", "0"), ("SHARD_CONCURRENCY", "0")];
 
 /// Labs of one test binary run one after the other: each wants the whole machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -27,7 +34,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 pub struct Options {
     /// Whether a probe runs.
     pub probe: bool,
-    /// Settings of every shard; with none, the capacity model is off (no sleep, no limit).
+    /// Settings of every shard; with none, the capacity model is off.
     pub shard: Vec<(&'static str, String)>,
     /// Settings of the gateway.
     pub gateway: Vec<(&'static str, String)>,
@@ -39,86 +46,114 @@ pub struct Options {
 
 /// A running lab. Dropping it ends every process.
 pub struct Lab {
-    /// The shards, by id.
-    pub shards: Vec<Process>,
-    /// Where the shards listen, by id.
-    pub shard_addrs: Vec<SocketAddr>,
-    /// The gateway.
-    pub gateway: Process,
-    /// Where the gateway listens.
-    pub gateway_addr: SocketAddr,
-    /// The probe, when asked for.
-    pub probe: Option<(Process, SocketAddr)>,
+    lab: ::lab::Lab,
     /// For questions; HTTP/1.1, no proxy.
     pub client: reqwest::Client,
-    options: Options,
     _turn: Option<MutexGuard<'static, ()>>,
+}
+
+impl Deref for Lab {
+    type Target = ::lab::Lab;
+
+    fn deref(&self) -> &::lab::Lab {
+        &self.lab
+    }
+}
+
+impl DerefMut for Lab {
+    fn deref_mut(&mut self) -> &mut ::lab::Lab {
+        &mut self.lab
+    }
 }
 
 impl Lab {
     /// Starts a lab and waits until all of it is ready.
+    ///
+    /// # Panics
+    /// When it does not start.
     pub async fn start(options: Options) -> Self {
         let turn = if options.beside { None } else { Some(ONE_AT_A_TIME.lock().await) };
         // A thousand readers are a thousand sockets of the test itself.
         service::process::raise_open_files();
-        let mut shards: Vec<Process> = (0..SHARDS).map(|id| shard(id, 0, &options)).collect();
-        let mut shard_addrs = Vec::new();
-        for process in &mut shards {
-            shard_addrs.push(process.ready().await);
-        }
-        let (gateway, gateway_addr) = gateway(&shard_addrs, &options).await;
-        let client = client();
-        let mut lab =
-            Self { shards, shard_addrs, gateway, gateway_addr, probe: None, client, options, _turn: turn };
-        if lab.options.probe {
-            lab.start_probe().await;
-        }
-        lab
+        let fast = FAST.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let probe = Probe { settings: options.probe_settings, guard: Vec::new() };
+        let lab = ::lab::Lab::start(::lab::Options {
+            programs: build::folder(),
+            shard: fast.chain(options.shard).collect(),
+            gateway: options.gateway,
+            probe: options.probe.then_some(probe),
+            ..::lab::Options::default()
+        });
+        Self { lab: lab.unwrap_or_else(|err| panic!("{err:#}")), client: client(), _turn: turn }
     }
 
-    /// Starts a probe, on top of any that runs.
-    pub async fn start_probe(&mut self) {
-        let mut settings = vec![
-            ("PORT", "0".to_owned()),
-            ("SHARD_URLS", urls(&self.shard_addrs)),
-            ("GATEWAY_URL", self.at_gateway("")),
-        ];
-        // Of two values the later one holds.
-        settings.extend(self.options.probe_settings.clone());
-        let mut probe = Process::start("probe", &["run"], &settings);
-        let addr = probe.ready().await;
-        self.probe = Some((probe, addr));
+    /// Starts a probe, in addition to any that runs.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_probe(&mut self) {
+        self.lab.start_probe().unwrap_or_else(|err| panic!("{err:#}"));
     }
 
     /// Starts a probe with these settings, which any later one has too.
-    pub async fn start_probe_with(&mut self, settings: &[(&'static str, String)]) {
-        self.options.probe_settings = settings.to_vec();
-        self.start_probe().await;
+    pub fn start_probe_with(&mut self, settings: &[(&'static str, String)]) {
+        self.lab.set_probe(settings.to_vec());
+        self.start_probe();
     }
 
     /// Starts another gateway in front of the same shards.
-    pub async fn start_gateway(&self) -> (Process, SocketAddr) {
-        gateway(&self.shard_addrs, &self.options).await
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_gateway(&self) -> (Process, SocketAddr) {
+        let gateway = self.lab.start_gateway().expect("another gateway");
+        let addr = addr(&gateway);
+        (gateway, addr)
+    }
+
+    /// Where the gateway listens.
+    #[must_use]
+    pub fn gateway_addr(&self) -> SocketAddr {
+        addr(&self.gateway)
+    }
+
+    /// Where the shards listen, by id.
+    #[must_use]
+    pub fn shard_addrs(&self) -> Vec<SocketAddr> {
+        self.shards.iter().map(addr).collect()
+    }
+
+    /// Where the probe listens.
+    ///
+    /// # Panics
+    /// When no probe runs.
+    #[must_use]
+    pub fn probe_addr(&self) -> SocketAddr {
+        addr(self.probe.as_ref().expect("the lab has a probe"))
     }
 
     /// Ends a shard by `signal` and starts it again on the same port.
-    pub async fn restart_shard(&mut self, id: usize, signal: libc::c_int) {
+    ///
+    /// # Panics
+    /// When it does not end or start.
+    pub async fn restart_shard(&mut self, id: usize, signal: Signal) {
         self.shards[id].signal(signal);
         self.shards[id].ended(Duration::from_secs(20)).await;
-        self.shards[id] = shard(id, self.shard_addrs[id].port(), &self.options);
+        self.lab.start_shard(id).unwrap_or_else(|err| panic!("{err:#}"));
         self.shards[id].ready().await;
     }
 
     /// The URL of a gateway path.
     #[must_use]
     pub fn at_gateway(&self, path: &str) -> String {
-        format!("http://{}{path}", self.gateway_addr)
+        format!("http://{}{path}", self.gateway_addr())
     }
 
     /// The URL of a shard's path.
     #[must_use]
     pub fn at_shard(&self, id: usize, path: &str) -> String {
-        format!("http://{}{path}", self.shard_addrs[id])
+        format!("http://{}{path}", addr(&self.shards[id]))
     }
 
     /// A JSON answer.
@@ -154,8 +189,7 @@ impl Lab {
     /// # Panics
     /// When no probe runs.
     pub async fn probe_json(&self, path: &str) -> Value {
-        let (_, addr) = self.probe.as_ref().expect("the lab has a probe");
-        self.json(&format!("http://{addr}{path}")).await
+        self.json(&format!("http://{}{path}", self.probe_addr())).await
     }
 
     /// A path of the probe, as text.
@@ -163,8 +197,8 @@ impl Lab {
     /// # Panics
     /// When there is no answer.
     pub async fn probe_text(&self, path: &str) -> String {
-        let (_, addr) = self.probe.as_ref().expect("the lab has a probe");
-        let answer = async { self.client.get(format!("http://{addr}{path}")).send().await?.text().await };
+        let url = format!("http://{}{path}", self.probe_addr());
+        let answer = async { self.client.get(url).send().await?.text().await };
         answer.await.unwrap_or_else(|err: reqwest::Error| panic!("{path}: {err:?}"))
     }
 
@@ -196,12 +230,12 @@ impl Lab {
         agreed.await.unwrap_or_else(|last| panic!("kernel and application do not agree {last}"))
     }
 
-    /// Runs the load generator against the gateway to its end; gives its report. A run that a busy machine made late is
+    /// Runs the load generator against the gateway to its end; returns its report. A run that a busy machine made late is
     /// repeated from the gateway's reset, a few times.
     ///
     /// # Panics
-    /// When it refuses to report for another reason, or each time.
-    pub async fn load(&self, args: &[&str]) -> Value {
+    /// When it has no report for another reason, or each time.
+    pub async fn load(&self, args: &[&str]) -> LoadReport {
         self.load_between(args, || async {}).await
     }
 
@@ -209,15 +243,19 @@ impl Lab {
     ///
     /// # Panics
     /// As [`Lab::load`].
-    pub async fn load_between<F: Future<Output = ()>>(&self, args: &[&str], before: impl Fn() -> F) -> Value {
+    pub async fn load_between<F: Future<Output = ()>>(
+        &self,
+        args: &[&str],
+        before: impl Fn() -> F,
+    ) -> LoadReport {
         for attempt in 1.. {
             let reset = self.client.post(self.at_gateway("/admin/reset")).send().await;
             assert!(reset.is_ok_and(|answer| answer.status() == 200), "the gateway takes a reset");
             before().await;
             match self.load_started(args).report().await {
                 Ok(report) => return report,
-                Err(NoReport::Refused(why)) if why.reason.is_busy_machine() && attempt < LOAD_ATTEMPTS => {}
-                Err(why) => panic!("the load generator, attempt {attempt}: {why:?}"),
+                Err(why) if why.is_busy_machine() && attempt < LOAD_ATTEMPTS => {}
+                Err(why) => panic!("the load generator, attempt {attempt}: {why}"),
             }
         }
         unreachable!("the loop ends by returning")
@@ -226,25 +264,29 @@ impl Lab {
     /// Starts the load generator.
     #[must_use]
     pub fn load_started(&self, args: &[&str]) -> Load {
-        Self::load_at(self.gateway_addr, args)
+        Self::load_at(self.gateway_addr(), args)
     }
 
     /// Starts one against another gateway.
+    ///
+    /// # Panics
+    /// When it cannot be started.
     #[must_use]
     pub fn load_at(gateway: SocketAddr, args: &[&str]) -> Load {
-        let gateway = format!("http://{gateway}");
-        let args = [args, &["--gateway", &gateway, "--json", "-"]].concat();
-        Load(Process::start("load", &args, &[]))
+        let mut command = Command::new(build::binary("load"));
+        command.args(args).args(["--gateway", &format!("http://{gateway}")]).env_clear();
+        Load(Log::unnamed().and_then(|log| Generator::start(command, log)).expect("the load generator"))
     }
 }
 
 /// A running load generator.
-pub struct Load(Process);
+pub struct Load(Generator);
 
 impl Load {
-    /// Waits for its end, whatever it has to say.
-    pub async fn ended(mut self) {
-        self.0.ended(Duration::from_secs(900)).await;
+    /// Waits for its end, with or without a report.
+    pub async fn ended(self) {
+        // A run that is only there to load the lab may be refused.
+        let _ = self.report().await;
     }
 
     /// Whether it still runs.
@@ -255,45 +297,16 @@ impl Load {
     /// Waits for its end; returns its report.
     ///
     /// # Errors
-    /// When it failed, or refused to report.
-    pub async fn report(mut self) -> Result<Value, NoReport> {
-        let status = self.0.ended(Duration::from_secs(900)).await;
-        let log = self.0.log();
-        match status.code() {
-            Some(0) => parse(&log).map_err(NoReport::Failed),
-            Some(REFUSED) => {
-                // A line of its own, beside the sentence on standard error.
-                let line = log.lines().find(|line| line.starts_with('{')).unwrap_or_default();
-                Err(parse::<LoadRefused>(line)
-                    .map_or_else(NoReport::Failed, |body| NoReport::Refused(body.refused)))
-            }
-            _ => Err(NoReport::Failed(format!("{status}\n{log}"))),
-        }
-    }
-}
-
-fn parse<T: DeserializeOwned>(json: &str) -> Result<T, String> {
-    serde_json::from_str(json).map_err(|err| format!("{err}: {json}"))
-}
-
-/// Why there is no report; in one line, when it is displayed.
-#[derive(Debug)]
-pub enum NoReport {
-    /// The figures would be meaningless.
-    Refused(LoadRefusal),
-    /// Exit code and log of a run that failed.
-    Failed(String),
-}
-
-impl std::fmt::Display for NoReport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Refused(refusal) => f.write_str(&refusal.detail),
-            Self::Failed(log) => {
-                let last = log.lines().rfind(|line| !line.trim().is_empty());
-                f.write_str(last.unwrap_or("the generator printed nothing").trim_start_matches("load: "))
-            }
-        }
+    /// Why there is none.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn report(self) -> Result<LoadReport, NoReport> {
+        let generator = parking_lot::Mutex::new(self.0);
+        let ended = poll::until(Duration::from_secs(900), || async {
+            generator.lock().ended().ok_or_else(|| "still running".to_owned())
+        });
+        ended.await.unwrap_or_else(|err| panic!("the load generator: {err}"))
     }
 }
 
@@ -306,38 +319,6 @@ pub fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().expect("a client without TLS needs nothing")
 }
 
-fn shard(id: usize, port: u16, options: &Options) -> Process {
-    let mut settings = vec![
-        ("SHARD_ID", id.to_string()),
-        ("PORT", port.to_string()),
-        ("BASE_LATENCY_MS", "0".to_owned()),
-        ("LOAD_LATENCY_FACTOR_MS", "0".to_owned()),
-        ("SHARD_CONCURRENCY", "0".to_owned()),
-    ];
-    settings.retain(|(name, _)| !options.shard.iter().any(|(other, _)| other == name));
-    settings.extend(options.shard.clone());
-    Process::start("shard", &[], &settings)
-}
-
-async fn gateway(shards: &[SocketAddr], options: &Options) -> (Process, SocketAddr) {
-    let mut settings = vec![("PORT", "0".to_owned()), ("SHARD_URLS", urls(shards))];
-    settings.extend(options.gateway.clone());
-    let mut gateway = Process::start("gateway", &[], &settings);
-    let addr = gateway.ready().await;
-    (gateway, addr)
-}
-
-fn urls(addrs: &[SocketAddr]) -> String {
-    addrs.iter().map(|addr| format!("http://{addr}")).collect::<Vec<_>>().join(",")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::NoReport;
-
-    #[test]
-    fn a_failure_is_its_last_line() {
-        let log = "exit status: 1\n{}\nload: error_share is 0.100, not below 0.01\n";
-        assert_eq!(NoReport::Failed(log.to_owned()).to_string(), "error_share is 0.100, not below 0.01");
-    }
+fn addr(process: &Process) -> SocketAddr {
+    process.address().expect("it is ready")
 }

@@ -8,7 +8,6 @@
 
 pub mod build;
 pub mod catalogue;
-pub mod cgroup;
 pub mod collector;
 pub mod dashboards;
 pub mod k6;
@@ -20,4 +19,4 @@ pub mod poll;
 pub mod process;
 pub mod program;
 pub mod prometheus;
-pub mod repository;
+pub mod skip;

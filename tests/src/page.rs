@@ -1,12 +1,10 @@
 //! The live page in a real browser: which tools that takes, and the scripts of `tests/page/`.
 
+use ::lab::{playwright, programs};
 use std::path::{Path, PathBuf};
 
-use crate::build;
-use crate::process::Process;
-
-/// Where `cargo xtask page-test` puts Playwright, within the target folder.
-const INSTALLED: &str = "tools/playwright-core-1.56.1/node_modules/playwright-core/index.mjs";
+use crate::process::{Process, TestProcess as _};
+use crate::{build, skip};
 
 /// What runs the scripts.
 #[derive(Clone, Debug)]
@@ -23,21 +21,16 @@ impl Tools {
     /// When one is not and the tests of the page were asked for (`cargo xtask page-test`).
     #[must_use]
     pub fn available(name: &str) -> Option<Self> {
-        let why = match Self::find() {
-            Ok(tools) => return Some(tools),
-            Err(why) => why,
-        };
-        assert!(std::env::var_os("LAB_PAGE_TEST").is_none(), "{name}: {why}");
-        println!("SKIPPED {name}: {why}");
-        None
+        let asked_for = std::env::var_os("LAB_PAGE_TEST").is_some();
+        skip::unless_asked_for(name, Self::find(), asked_for)
     }
 
     fn find() -> Result<Self, String> {
         let missing = |what: &str| format!("{what} is not installed; `cargo xtask page-test` installs it");
-        let playwright = build::target_folder().join(INSTALLED);
+        let playwright = playwright::module(&build::tree());
         Ok(Self {
-            node: program("node").ok_or_else(|| missing("node"))?,
-            chromium: program("chromium").ok_or_else(|| missing("chromium"))?,
+            node: programs::find("node").ok_or_else(|| missing("node"))?,
+            chromium: programs::find("chromium").ok_or_else(|| missing("chromium"))?,
             playwright: Some(playwright)
                 .filter(|file| file.is_file())
                 .ok_or_else(|| missing("playwright"))?,
@@ -60,14 +53,9 @@ impl Tools {
 /// When it cannot be made.
 #[must_use]
 pub fn pictures() -> PathBuf {
-    let folder = build::target_folder().join("page");
+    let folder = build::tree().target.join("page");
     if let Err(err) = std::fs::create_dir_all(&folder) {
         panic!("{}: {err}", folder.display());
     }
     folder
-}
-
-fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }

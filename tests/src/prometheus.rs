@@ -1,39 +1,31 @@
 //! A real Prometheus for a lab: the compose file's configuration with the lab's addresses, and the questions a test asks it.
 
+use ::lab::process::{Log, Process};
+use ::lab::programs;
 use serde_json::Value;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tempfile::TempDir;
 
 use crate::lab::Lab;
-use crate::poll;
-use crate::process::Process;
-use crate::repository;
+use crate::{build, poll, skip};
 
 /// Whether `program` of the package `prometheus` is here. When it is not, the test `name` is reported as skipped.
-///
-/// # Panics
-/// When it is not and `CI=true`: a skipped test must not look green there.
 #[must_use]
 pub fn available(name: &str, program: &str) -> bool {
-    if Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success()) {
-        return true;
-    }
-    let why =
-        format!("{program} is not installed (Debian: apt-get install --no-install-recommends prometheus)");
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{name}: {why}");
-    println!("SKIPPED {name}: {why}");
-    false
+    let why = || format!("{program} is {}", ::lab::prometheus::REMEDY);
+    skip::unless(name, programs::find(program).ok_or_else(why)).is_some()
 }
 
 /// A running Prometheus; dropping it ends it and removes what it stored.
 pub struct Prometheus {
     process: Process,
-    folder: PathBuf,
     addr: SocketAddr,
     client: reqwest::Client,
+    // Dropped after the process, which would write into it.
+    _folder: TempDir,
 }
 
 impl Prometheus {
@@ -42,22 +34,13 @@ impl Prometheus {
     /// # Panics
     /// When it does not start.
     pub async fn start(lab: &Lab) -> Self {
-        let name = format!("lab-prometheus-{}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
-        let file = folder.join("prometheus.yml");
-        std::fs::write(&file, configuration(lab)).expect("the temporary folder is writable");
-        // It cannot tell which port it got, so it gets one that was free a moment ago.
+        let folder = tempfile::tempdir().expect("the temporary folder is writable");
+        // It does not report which port it got, so it gets one that was free a moment ago.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let addr = free.expect("a free port");
-        let arguments = [
-            format!("--config.file={}", file.display()),
-            format!("--storage.tsdb.path={}", folder.join("data").display()),
-            format!("--web.listen-address={addr}"),
-        ];
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let process = Process::start_program(Path::new("prometheus"), &arguments, &[]);
-        let prometheus = Self { process, folder, addr, client: lab.client.clone() };
+        let start = |log| ::lab::prometheus::start(&build::tree(), lab, folder.path(), addr, log);
+        let process = Log::unnamed().and_then(start).expect("Prometheus can be started");
+        let prometheus = Self { process, addr, client: lab.client.clone(), _folder: folder };
         let ready = poll::until(Duration::from_secs(30), || async {
             let answer = prometheus.client.get(format!("http://{addr}/-/ready")).send().await;
             if answer.is_ok_and(|answer| answer.status() == 200) {
@@ -113,15 +96,6 @@ impl Prometheus {
     }
 }
 
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        // Before its folder goes, so that it writes nothing anew.
-        self.process.signal(libc::SIGKILL);
-        // What is left is the system's temporary folder's own business.
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
 /// The numbers of a series, now or over time.
 #[must_use]
 pub fn numbers(series: &Value) -> Vec<f64> {
@@ -148,19 +122,4 @@ pub fn check_metrics(text: &str) -> Result<(), String> {
     let output = run().map_err(|err: std::io::Error| err.to_string())?;
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     if output.status.success() && said.trim().is_empty() { Ok(()) } else { Err(said) }
-}
-
-/// The file of compose with the lab's addresses in place of its hosts.
-fn configuration(lab: &Lab) -> String {
-    let folder = repository::root().join("deploy/prometheus");
-    let template = std::fs::read_to_string(folder.join("prometheus.yml")).expect("the configuration");
-    let (_, probe) = lab.probe.as_ref().expect("the lab has a probe");
-    let mut text = template
-        .replace("rules/*.yml", &folder.join("rules/*.yml").display().to_string())
-        .replace("lab39-api-gateway:8000", &lab.gateway_addr.to_string())
-        .replace("lab39-probe:9010", &probe.to_string());
-    for (id, addr) in lab.shard_addrs.iter().enumerate() {
-        text = text.replace(&format!("lab39-shard-{id}:900{id}"), &addr.to_string());
-    }
-    text
 }

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::keys::KeyTable;
 use super::server::{Counts, Server};
-use lab_tests::process::Process;
+use lab_tests::process::{Process, Signal, TestProcess as _};
 
 /// Starts probes, and waits for what they say.
 pub struct Stage {
@@ -218,7 +218,7 @@ impl Probe<'_> {
     /// Its resident memory in bytes.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
-        self.process.resident_bytes()
+        self.process.resident_bytes().unwrap_or_default()
     }
 
     /// Memory that the kernel holds for its maps, in bytes.
@@ -257,7 +257,7 @@ impl Probe<'_> {
 
     /// Stops it in order.
     pub fn stop(mut self) {
-        self.process.signal(libc::SIGTERM);
+        self.process.signal(Signal::TERM);
         let Self { stage, process, .. } = &mut self;
         stage.runtime.block_on(process.ended(Duration::from_secs(20)));
     }

@@ -1,6 +1,7 @@
 //! The kernel's own statistics of the programs' runs, over a known number of requests.
 
 use anyhow::{Context, Result, bail};
+use lab_tests::process::Signal;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -76,7 +77,7 @@ pub fn measure(stand: &Stand, way: Way, requests: u64) -> Result<Runs> {
     let before = look(stand, addr)?;
     stand.saturate(way, requests, 1)?;
     let after = look(stand, addr)?;
-    stand.end(&mut probe, libc::SIGTERM);
+    stand.end(&mut probe, Signal::TERM);
     let grown = |name: &str| {
         let count = |look: &Look| {
             let counts = look.shards.iter().map(|shard| shard.pointer(name).and_then(Value::as_u64));

@@ -13,9 +13,9 @@ use tokio::runtime::Runtime;
 use super::Options;
 use super::generator::{ALIKE, ZIPFIAN, saturate, saturate_by_k6};
 use super::pairs::Speed;
-use lab_tests::cgroup::Cgroup;
+use ::lab::cgroup::Cgroup;
 use lab_tests::lab::{self, SHARDS};
-use lab_tests::process::Process;
+use lab_tests::process::{Process, Signal, TestProcess as _};
 
 /// How long a process may take to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -84,7 +84,7 @@ impl Stand {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shards_cgroup =
             Cgroup::create(&format!("hot-partition-lab-{name}")).map_err(|error| format!("{error:#}"));
-        let cgroup = shards_cgroup.as_ref().ok().map(Cgroup::path);
+        let cgroup = shards_cgroup.as_ref().ok();
         let mut shards: Vec<Process> = (0..SHARDS).map(|id| shard(cgroup, programs, id)).collect();
         let addrs: Vec<SocketAddr> = shards.iter_mut().map(|shard| runtime.block_on(shard.ready())).collect();
         let (gateway, gateway_addr) = gateway(&runtime, programs, &addrs);
@@ -213,7 +213,7 @@ impl Stand {
     }
 
     /// Ends a process by a signal, and waits for it.
-    pub fn end(&self, process: &mut Process, signal: libc::c_int) {
+    pub fn end(&self, process: &mut Process, signal: Signal) {
         process.signal(signal);
         self.runtime.block_on(process.ended(PATIENCE));
     }
@@ -245,7 +245,7 @@ fn gateway(runtime: &Runtime, programs: &Path, shards: &[SocketAddr]) -> (Proces
     (gateway, addr)
 }
 
-fn shard(cgroup: Option<&Path>, programs: &Path, id: usize) -> Process {
+fn shard(cgroup: Option<&Cgroup>, programs: &Path, id: usize) -> Process {
     let settings = [
         ("SHARD_ID", id.to_string()),
         ("PORT", "0".to_owned()),

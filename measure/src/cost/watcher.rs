@@ -11,7 +11,7 @@ use super::stand::Stand;
 use crate::accuracy::report::thousands;
 use lab_tests::nft::Counters;
 use lab_tests::poll;
-use lab_tests::process::Process;
+use lab_tests::process::{Process, Signal, TestProcess as _};
 
 /// How long a tool may take to begin, or to say its counts at its end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -181,7 +181,7 @@ impl Watching<'_> {
             }
             Tool::Probe(mut probe, addr) => {
                 let shards = stand.json(addr, "/api/shards")?;
-                stand.end(&mut probe, libc::SIGTERM);
+                stand.end(&mut probe, Signal::TERM);
                 let shards = shards["shards"].as_array().context("the probe shows shards")?;
                 let reads = shards.iter().filter_map(|shard| shard["requests"]["get"].as_u64());
                 Ok(format!("{} requests", thousands(reads.sum())))
@@ -192,7 +192,7 @@ impl Watching<'_> {
                 Ok(format!("{} packets", thousands(received.packets + sent.packets)))
             }
             Tool::Bpftrace(mut bpftrace) => {
-                stand.end(&mut bpftrace, libc::SIGINT);
+                stand.end(&mut bpftrace, Signal::INT);
                 let segments = said(stand, &bpftrace, |log| {
                     let counts = log.lines().filter_map(|line| line.strip_prefix("@[")?.split_once("]: "));
                     let counts: Vec<u64> = counts.filter_map(|(_, count)| count.parse().ok()).collect();
@@ -201,7 +201,7 @@ impl Watching<'_> {
                 Ok(format!("{} segments", thousands(segments)))
             }
             Tool::Tcpdump(mut tcpdump) => {
-                stand.end(&mut tcpdump, libc::SIGINT);
+                stand.end(&mut tcpdump, Signal::INT);
                 let number = |log: &str, what: &str| {
                     log.lines().find_map(|line| line.strip_suffix(what)?.trim().parse::<u64>().ok())
                 };

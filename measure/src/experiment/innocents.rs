@@ -1,5 +1,7 @@
 //! What a celebrity costs those who ask for other keys on its shard, without and with each mitigation.
 
+use protocol::ShardId;
+use protocol::body::LoadStream;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +18,7 @@ pub const QUESTION: &str = "At the lab's own rates and capacities: how slow is t
                             it holds beside those on other shards, and what does each mitigation do about it?";
 
 /// The celebrity's shard.
-const HOT: u64 = 0;
+const HOT: ShardId = ShardId(0);
 
 /// Seconds before it is measured: the gateway finds the hot key, copies are made.
 const WARM: &str = "5";
@@ -83,12 +85,12 @@ impl Arm {
 struct Latencies(BTreeMap<u64, u64>);
 
 impl Latencies {
-    /// From `[[ms, count], …]`.
-    fn add(&mut self, histogram: &Value) {
-        for bucket in histogram.as_array().into_iter().flatten() {
+    /// From latencies in ms with their counts.
+    fn add(&mut self, histogram: &[(f64, u64)]) {
+        for (ms, count) in histogram {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a latency in µs")]
-            let micros = (bucket[0].as_f64().unwrap_or_default() * 1_000.0).round() as u64;
-            *self.0.entry(micros).or_default() += bucket[1].as_u64().unwrap_or_default();
+            let micros = (ms * 1_000.0).round() as u64;
+            *self.0.entry(micros).or_default() += count;
         }
     }
 
@@ -128,16 +130,16 @@ struct Run {
 }
 
 impl Run {
-    fn of(report: &Value) -> Self {
+    fn of(streams: &[LoadStream]) -> Self {
         let mut run = Self::default();
-        for stream in report["streams"].as_array().into_iter().flatten() {
-            for shard in stream["shards"].as_array().into_iter().flatten() {
-                let latencies = match (stream["name"].as_str(), shard["shard_id"].as_u64()) {
-                    (Some("celebrity"), _) => &mut run.celebrity,
-                    (_, Some(HOT)) => &mut run.innocent_hot,
+        for stream in streams {
+            for shard in &stream.shards {
+                let latencies = match (stream.name.as_str(), shard.shard_id) {
+                    ("celebrity", _) => &mut run.celebrity,
+                    (_, HOT) => &mut run.innocent_hot,
                     _ => &mut run.innocent_elsewhere,
                 };
-                latencies.add(&shard["histogram"]);
+                latencies.add(&shard.histogram);
             }
         }
         run
@@ -168,7 +170,7 @@ async fn measure(rig: &Rig, plan: Plan, arm: Arm, seed: u64) -> Result<Run, Stri
     run(WARM, 2 * seed).await?;
     let report = run(measured(plan), 2 * seed + 1).await?;
     rig.read_at_rest().await?;
-    Ok(Run::of(&report))
+    Ok(Run::of(&report.streams))
 }
 
 /// Runs it.
@@ -243,17 +245,36 @@ fn method(plan: Plan) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::body::{LoadStreamShard, Quantiles};
+
+    const NO_LATENCY: Quantiles = Quantiles { p50: None, p95: None, p99: None, max: None };
 
     #[test]
     fn latencies_of_several_runs_are_one_distribution() {
-        let report = json!({"streams": [
-            {"name": "celebrity", "shards": [{"shard_id": 0, "histogram": [[1.0, 90], [20.0, 10]]}]},
-            {"name": "normal", "shards": [{"shard_id": 0, "histogram": [[2.0, 1]]}, {"shard_id": 3, "histogram": [[4.0, 1]]}]},
-        ]});
-        let mut run = Run::of(&report);
+        let shard = |id, histogram: &[(f64, u64)]| LoadStreamShard {
+            shard_id: ShardId(id),
+            answered: 0,
+            upstream_requests: 0,
+            latency_ms: NO_LATENCY,
+            histogram: histogram.to_vec(),
+        };
+        let stream = |name: &str, shards| LoadStream {
+            name: name.to_owned(),
+            offered_per_second: 0.0,
+            sent: 0,
+            answered: 0,
+            errors: 0,
+            latency_ms: NO_LATENCY,
+            shards,
+        };
+        let streams = [
+            stream("celebrity", vec![shard(0, &[(1.0, 90), (20.0, 10)])]),
+            stream("normal", vec![shard(0, &[(2.0, 1)]), shard(3, &[(4.0, 1)])]),
+        ];
+        let mut run = Run::of(&streams);
         assert_eq!([0.5, 0.9, 0.95].map(|q| run.celebrity.quantile(q)), [Some(1.0), Some(1.0), Some(20.0)]);
         assert_eq!(run.pain(), Some(5.0));
-        run.merge(&Run::of(&report));
+        run.merge(&Run::of(&streams));
         assert_eq!(
             (run.celebrity.count(), run.innocent_hot.count(), run.innocent_elsewhere.count()),
             (200, 2, 2)

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use lab_tests::lab::{Lab, Load, Options, SHARDS};
 use lab_tests::poll;
+use protocol::body::LoadReport;
 
 /// How long kernel and application may take to agree once traffic has stopped.
 const REST: Duration = Duration::from_secs(10);
@@ -145,7 +146,7 @@ impl Rig {
     ///
     /// # Errors
     /// What it says when it refuses to report.
-    pub async fn load(&self, args: &[&str]) -> Result<Value, String> {
+    pub async fn load(&self, args: &[&str]) -> Result<LoadReport, String> {
         report(self.lab.load_started(args)).await
     }
 }
@@ -153,10 +154,10 @@ impl Rig {
 /// The report of a generator that runs.
 ///
 /// # Errors
-/// What it says when it refuses to report, in one line.
-pub async fn report(load: Load) -> Result<Value, String> {
-    let report = load.report().await.map_err(|why| why.to_string())?;
-    if report["errors"] == 0 { Ok(report) } else { Err(format!("{} requests failed", report["errors"])) }
+/// Why there is none, in one line.
+pub async fn report(load: Load) -> Result<LoadReport, String> {
+    let report = load.report().await.map_err(|why| why.one_line())?;
+    if report.errors == 0 { Ok(report) } else { Err(format!("{} requests failed", report.errors)) }
 }
 
 impl Reading {

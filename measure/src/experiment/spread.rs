@@ -114,9 +114,9 @@ async fn measure(
     };
     let grown = |(at, count): (&(usize, String), &u64)| count - before.get(at).copied().unwrap_or(0);
     let elsewhere: u64 = after.iter().filter(|(at, _)| away(at)).map(grown).sum();
-    let sent = window.report["sent"].as_f64().unwrap_or(f64::NAN);
     #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
-    let elsewhere = [(forwarded(rig).await - forwarded_before) / sent, elsewhere as f64 / sent];
+    let (sent, elsewhere) = (window.report.sent as f64, elsewhere as f64);
+    let elsewhere = [(forwarded(rig).await - forwarded_before) / sent, elsewhere / sent];
     Ok(Run { all: window.all(), elsewhere })
 }
 

@@ -105,13 +105,12 @@ async fn measure(rig: &Rig, plan: Plan, arm: Arm, seed: u64) -> Result<Run, Stri
     let all = end.since(&start);
     #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
     let count = |number: u64| number as f64;
-    let latency = |name: &str| report["latency_ms"][name].as_f64().unwrap_or(f64::NAN);
     Ok(Run {
         calls: [all.app.iter().sum(), all.kernel.iter().sum()].map(count),
         waited: count(all.coalesced),
         waited_warm: count(end.since(&warm).coalesced),
-        p99_ms: latency("p99"),
-        max_ms: latency("max"),
+        p99_ms: report.latency_ms.p99.unwrap_or(f64::NAN),
+        max_ms: report.latency_ms.max.unwrap_or(f64::NAN),
     })
 }
 

@@ -25,7 +25,7 @@ pub struct Stream {
 pub struct Window {
     readings: [Reading; 3],
     /// The generator's report on the whole stream.
-    pub report: serde_json::Value,
+    pub report: protocol::body::LoadReport,
 }
 
 impl Window {

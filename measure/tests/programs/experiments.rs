@@ -38,7 +38,7 @@ async fn a_window_is_read_by_both_witnesses_and_refused_for_a_reason() {
     assert_eq!(whole.app.iter().sum::<u64>(), whole.offered);
     let [one, two] = window.halves();
     assert_eq!(one.offered + two.offered, all.offered);
-    assert!(all.offered > 0 && all.offered < window.report["sent"].as_u64().unwrap(), "{all:?}");
+    assert!(all.offered > 0 && all.offered < window.report.sent, "{all:?}");
     assert!(Growth::is_steady(&[one.clone(), one]).is_ok());
     assert_eq!(whole.hit_ratio(), [0.0; 2], "no cache");
 

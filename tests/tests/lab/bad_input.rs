@@ -72,7 +72,7 @@ async fn bad_input_gets_its_documented_answer_and_is_counted_by_every_witness() 
     );
     let lab = Lab::start(Options { probe, ..Options::default() }).await;
     for (line, body, status, kind, _) in cases() {
-        let (got, answer) = raw(lab.gateway_addr, &request(&line, &body)).await;
+        let (got, answer) = raw(lab.gateway_addr(), &request(&line, &body)).await;
         check("gateway", &line, &body, &(got, answer), status, kind);
     }
     if probe {
@@ -82,7 +82,7 @@ async fn bad_input_gets_its_documented_answer_and_is_counted_by_every_witness() 
     let kernel = if probe { lab.kernel_requests().await[1] } else { 0 };
     let mut data_requests = 0;
     for (line, body, status, kind, data) in cases() {
-        let (got, answer) = raw(lab.shard_addrs[1], &request(&line, &body)).await;
+        let (got, answer) = raw(lab.shard_addrs()[1], &request(&line, &body)).await;
         check("shard", &line, &body, &(got, answer), status, kind);
         data_requests += u64::from(data);
     }

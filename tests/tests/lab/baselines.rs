@@ -4,6 +4,7 @@ use lab_tests::build::sized;
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Load, Options, SHARDS};
 use lab_tests::poll;
+use lab_tests::process::Signal;
 use std::time::Duration;
 
 /// A load at full speed that lasts for several seconds.
@@ -41,7 +42,7 @@ async fn a_reset_at_any_moment_moves_no_witness() {
     let report = load.report().await.unwrap();
     assert!(resets > 10, "only {resets} resets fell into the load");
     lab.agreed().await;
-    let sent = report["sent"].as_u64().unwrap();
+    let sent = report.sent;
     let sum = |now: Vec<u64>, before: Vec<u64>| now.iter().sum::<u64>() - before.iter().sum::<u64>();
     assert_eq!(sum(lab.received().await, app), sent);
     assert_eq!(sum(lab.kernel_requests().await, kernel), sent);
@@ -53,7 +54,7 @@ async fn a_shard_killed_and_restarted_under_load_is_compared_from_its_own_start(
         return;
     }
     let mut lab = Lab::start(Options { probe: true, ..Options::default() }).await;
-    for signal in [libc::SIGKILL, libc::SIGTERM] {
+    for signal in [Signal::KILL, Signal::TERM] {
         let before = lab.shard_stats(0).await;
         let load = lasting(&lab);
         under_load(&lab, 0, before.requests_received + 100).await;
@@ -76,7 +77,7 @@ async fn a_probe_started_under_load_agrees_once_it_is_quiet() {
     for _ in 0..2 {
         under_load(&lab, 0, lab.shard_stats(0).await.requests_received + 500).await;
         lab.probe = None;
-        lab.start_probe().await;
+        lab.start_probe();
     }
     assert!(load.is_running(), "the last probe was started under load");
     load.report().await.unwrap();

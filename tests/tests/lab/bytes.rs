@@ -25,7 +25,7 @@ async fn the_probes_bytes_are_those_of_nftables() {
     // Opens the gateway's connections, so that none is opened or closed while both witnesses count.
     lab.load(&["saturate", "--connections", "8", "--requests", "4000"]).await;
     lab.agreed().await;
-    let ports: Vec<u16> = lab.shard_addrs.iter().map(std::net::SocketAddr::port).collect();
+    let ports: Vec<u16> = lab.shard_addrs().iter().map(std::net::SocketAddr::port).collect();
     let nft = Counters::start(&ports).unwrap();
     let before = shards(&lab).await;
     let nft_before: Vec<_> = ports.iter().map(|port| nft.read(*port).unwrap()).collect();

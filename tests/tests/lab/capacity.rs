@@ -5,10 +5,10 @@
 
 use lab_tests::build::sized;
 use lab_tests::lab::{Lab, Options};
-use serde_json::Value;
+use protocol::body::LoadReport;
 
-fn p95s(report: &Value) -> Vec<f64> {
-    report["shards"].as_array().unwrap().iter().map(|shard| shard["p95_ms"].as_f64().unwrap_or(0.0)).collect()
+fn p95s(report: &LoadReport) -> Vec<f64> {
+    report.shards.iter().map(|shard| shard.p95_ms.unwrap_or(0.0)).collect()
 }
 
 /// The hottest shard's p95 over the median of the others'.

@@ -3,20 +3,19 @@
 use lab_tests::build::sized;
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options, SHARDS};
-use serde_json::Value;
+use protocol::body::LoadReport;
 use std::sync::Mutex;
 
 /// Per shard: what the generator's answers say went to it.
-fn generated(report: &Value) -> Vec<u64> {
-    let shards = report["shards"].as_array().expect("a report has shards");
-    shards.iter().map(|shard| shard["upstream_requests"].as_u64().expect("a count")).collect()
+fn generated(report: &LoadReport) -> Vec<u64> {
+    report.shards.iter().map(|shard| shard.upstream_requests).collect()
 }
 
 fn increase(after: &[u64], before: &[u64]) -> Vec<u64> {
     after.iter().zip(before).map(|(after, before)| after - before).collect()
 }
 
-async fn witnesses_agree_over(lab: &Lab, args: &[&str]) -> Value {
+async fn witnesses_agree_over(lab: &Lab, args: &[&str]) -> LoadReport {
     let before = Mutex::new((Vec::new(), Vec::new()));
     let read = || async {
         lab.agreed().await;
@@ -43,11 +42,11 @@ async fn all_witnesses_count_the_same_in_every_scenario() {
     for scenario in ["uniform", "zipfian", "celebrity", "with-caching"] {
         let report = witnesses_agree_over(&lab, &["run", scenario, "--duration", "3"]).await;
         let rate = if scenario == "uniform" || scenario == "zipfian" { 50 } else { 130 };
-        assert_eq!(report["sent"], rate * 3, "{scenario}: the whole duration was run");
-        assert_eq!(report["errors"], 0, "{scenario}");
+        assert_eq!(report.sent, rate * 3, "{scenario}: the whole duration was run");
+        assert_eq!(report.errors, 0, "{scenario}");
         if scenario == "with-caching" {
             let upstream: u64 = generated(&report).iter().sum();
-            let hits = report["cache_hits"].as_u64().unwrap() + report["coalesced"].as_u64().unwrap();
+            let hits = report.cache_hits + report.coalesced;
             assert_eq!(upstream + hits, 390, "every answer is a fetch, a hit or coalesced");
             assert!(hits > 250, "the celebrity is served by the cache: {hits} hits");
         }
@@ -64,8 +63,5 @@ async fn all_witnesses_count_the_same_at_full_speed() {
     let args = ["saturate", "--connections", "64", "--requests", requests];
     let report = witnesses_agree_over(&lab, &args).await;
     assert_eq!(generated(&report).iter().sum::<u64>().to_string(), requests);
-    println!(
-        "at full speed: {requests} requests, difference 0, {} requests/s",
-        report["achieved_per_second"]
-    );
+    println!("at full speed: {requests} requests, difference 0, {} requests/s", report.achieved_per_second);
 }

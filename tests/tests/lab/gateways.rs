@@ -3,7 +3,8 @@
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options, SHARDS};
 use lab_tests::poll;
-use lab_tests::process::Process;
+use lab_tests::process::{Process, Signal, TestProcess as _};
+use protocol::body::LoadReport;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,16 +15,15 @@ const CELEBRITY: &str = "celebrity-user-kardashian";
 /// A lab with a second gateway, and a probe that knows both.
 async fn pair() -> (Lab, Process, SocketAddr) {
     let mut lab = Lab::start(Options::default()).await;
-    let (gateway, addr) = lab.start_gateway().await;
+    let (gateway, addr) = lab.start_gateway();
     let both = format!("{},http://{addr}", lab.at_gateway(""));
-    lab.start_probe_with(&[("GATEWAY_URL", both)]).await;
+    lab.start_probe_with(&[("GATEWAY_URL", both)]);
     (lab, gateway, addr)
 }
 
 /// What a generator sent by key: its first hundred.
-fn sent(report: &Value) -> BTreeMap<String, u64> {
-    let keys = report["keys"].as_array().unwrap().iter();
-    keys.map(|key| (key["key"].as_str().unwrap().to_owned(), key["sent"].as_u64().unwrap())).collect()
+fn sent(report: &LoadReport) -> BTreeMap<String, u64> {
+    report.keys.iter().map(|key| (key.key.clone(), key.sent)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,7 +55,7 @@ async fn the_merged_top_ten_of_two_gateways_is_the_exact_one() {
     let mut reports = Vec::new();
     for load in loads {
         let report = load.report().await.unwrap();
-        assert_eq!(report["errors"], 0, "{report}");
+        assert_eq!(report.errors, 0, "{report:?}");
         reports.push(report);
     }
 
@@ -111,7 +111,7 @@ async fn half_a_celebrity_at_each_gateway_is_one_verdict_and_a_gateway_that_ends
         assert_eq!(told["shard_id"], 0, "{verdict}");
     }
 
-    gateway.signal(libc::SIGTERM);
+    gateway.signal(Signal::TERM);
     gateway.ended(Duration::from_secs(20)).await;
     let named = poll::until(Duration::from_secs(20), || async {
         let (compare, merged) = (lab.probe_json("/api/compare").await, lab.probe_json("/api/gateways").await);

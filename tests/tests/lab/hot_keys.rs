@@ -49,7 +49,7 @@ fn is_cool(shard: &Value) -> bool {
 
 /// The overlaps among the probe's metrics.
 async fn overlaps(lab: &Lab) -> Vec<String> {
-    let (_, addr) = lab.probe.as_ref().unwrap();
+    let addr = lab.probe_addr();
     let metrics =
         lab.client.get(format!("http://{addr}/metrics")).send().await.unwrap().text().await.unwrap();
     let named = |line: &&str| line.starts_with("reconciliation_hot_keys_overlap_ratio{");

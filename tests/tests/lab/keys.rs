@@ -4,6 +4,7 @@ use lab_tests::build::sized;
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options, SHARDS};
 use probe_common::keys::{KeySet, SETS};
+use protocol::body::LoadReport;
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -37,18 +38,16 @@ async fn kernel_keys(lab: &Lab) -> (Vec<Counted>, Vec<u64>) {
 }
 
 /// What the generator sent by key: the first hundred, most first.
-fn sent_keys(report: &Value) -> Vec<(String, u64)> {
-    let keys = report["keys"].as_array().expect("a report has keys");
-    let key = |key: &Value| (key["key"].as_str().unwrap().to_owned(), key["sent"].as_u64().unwrap());
-    keys.iter().map(key).collect()
+fn sent_keys(report: &LoadReport) -> Vec<(String, u64)> {
+    report.keys.iter().map(|key| (key.key.clone(), key.sent)).collect()
 }
 
 /// Runs the generator, straight at the shards for more speed, until kernel and application agree. No request may fail.
-async fn saturate(lab: &Lab, args: &[&str]) -> Value {
+async fn saturate(lab: &Lab, args: &[&str]) -> LoadReport {
     let urls: Vec<_> = (0..SHARDS).map(|id| lab.at_shard(id, "")).collect();
     let straight = ["saturate", "--connections", "64", "--shard-urls", &urls.join(",")];
     let report = lab.load(&[&straight, args].concat()).await;
-    assert_eq!(report["errors"], 0);
+    assert_eq!(report.errors, 0);
     lab.agreed().await;
     report
 }
@@ -92,7 +91,7 @@ async fn kernel_application_and_generator_count_the_same_by_key() {
     println!(
         "{requests} requests, {:.0}/s, over 20,000 keys: all of the first 100 equal; {} keys in the tables, {exact} \
          exact since attach; evictions {evictions:?}",
-        report["achieved_per_second"].as_f64().unwrap(),
+        report.achieved_per_second,
         keys.len()
     );
 }
@@ -130,7 +129,7 @@ async fn the_hottest_of_a_million_keys_are_found_in_fixed_memory() {
     println!(
         "{distinct} keys, each once and {requests} requests at Zipf 0.99 ({:.0}/s): precision@10 = {ten}/10, @100 = \
          {hundred}/100; {memory} KiB a shard; evictions {evictions:?}",
-        report["achieved_per_second"].as_f64().unwrap()
+        report.achieved_per_second
     );
     assert_eq!(ten, 10);
     // The hundredth comes some 40 times in the small size, as others do.

@@ -22,7 +22,7 @@ async fn distinct_keys_without_end_take_bounded_memory() {
     ]
     .concat();
     let lab = Lab::start(Options { gateway, shard, ..Options::default() }).await;
-    let at_start = (lab.gateway.resident_bytes(), lab.shards[0].resident_bytes());
+    let at_start = (lab.gateway.resident_bytes().unwrap(), lab.shards[0].resident_bytes().unwrap());
     let load = lab.load_started(&[
         "saturate",
         "--connections",
@@ -37,8 +37,8 @@ async fn distinct_keys_without_end_take_bounded_memory() {
     load.ended().await;
     let received: u64 = lab.received().await.iter().sum();
     assert_eq!(received.to_string(), keys, "every key was asked for once");
-    let gateway = lab.gateway.resident_bytes().saturating_sub(at_start.0);
-    let shard = lab.shards[0].resident_bytes().saturating_sub(at_start.1);
+    let gateway = lab.gateway.resident_bytes().unwrap().saturating_sub(at_start.0);
+    let shard = lab.shards[0].resident_bytes().unwrap().saturating_sub(at_start.1);
     println!("after {keys} distinct keys: gateway +{} MiB, shard 0 +{} MiB", gateway >> 20, shard >> 20);
     assert!(gateway < GATEWAY_BOUND, "the gateway grew by {gateway} bytes");
     assert!(shard < SHARD_BOUND, "shard 0 grew by {shard} bytes");

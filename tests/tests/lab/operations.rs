@@ -1,7 +1,7 @@
 //! The calls of the quick reference as they stand, start errors, and the drain.
 
 use lab_tests::lab::{Lab, Options};
-use lab_tests::process::Process;
+use lab_tests::process::{Process, Signal, TestProcess as _};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn shell(line: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_quick_references_curl_lines_work_as_they_stand() {
     let lab = Lab::start(Options::default()).await;
-    let port = lab.gateway_addr.port();
+    let port = lab.gateway_addr().port();
     let at = |line: &str| shell(&line.replace("localhost:8000", &format!("127.0.0.1:{port}")));
     let on = at(r#"curl -s -X POST localhost:8000/admin/cache -d '{"enabled":true,"ttl_seconds":60}'"#);
     assert_eq!(
@@ -42,8 +42,8 @@ async fn the_quick_references_curl_lines_work_as_they_stand() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_in_use_and_a_bad_setting_are_one_line_and_their_exit_code() {
     let lab = Lab::start(Options::default()).await;
-    let port = lab.shard_addrs[0].port().to_string();
-    let mut second = Process::start("shard", &[], &[("SHARD_ID", "0".into()), ("PORT", port.clone())]);
+    let port = lab.shard_addrs()[0].port().to_string();
+    let mut second = Process::of_lab("shard", &[], &[("SHARD_ID", "0".into()), ("PORT", port.clone())]);
     assert_eq!(second.ended(Duration::from_secs(10)).await.code(), Some(1));
     assert!(second.log().contains(&port) && second.log().lines().count() == 1, "{}", second.log());
     for (name, value) in [
@@ -55,7 +55,7 @@ async fn a_port_in_use_and_a_bad_setting_are_one_line_and_their_exit_code() {
         let mut settings = vec![("PORT", "0".to_owned()), ("SHARD_URLS", "http://127.0.0.1:1".to_owned())];
         settings.retain(|(other, _)| *other != name);
         settings.push((name, value.to_owned()));
-        let mut gateway = Process::start("gateway", &[], &settings);
+        let mut gateway = Process::of_lab("gateway", &[], &settings);
         assert_eq!(gateway.ended(Duration::from_secs(10)).await.code(), Some(2), "{name}");
         let said = gateway.log();
         assert!(said.contains(name) && said.contains(value) && said.lines().count() == 1, "{said}");
@@ -82,8 +82,8 @@ async fn stopping_shards_and_gateway_under_load_loses_no_answer_in_flight() {
         if active == 50 { Ok(()) } else { Err(format!("{active} in flight")) }
     });
     arrived.await.unwrap();
-    lab.gateway.signal(libc::SIGTERM);
-    lab.shards.iter().for_each(|shard| shard.signal(libc::SIGTERM));
+    lab.gateway.signal(Signal::TERM);
+    lab.shards.iter().for_each(|shard| shard.signal(Signal::TERM));
     for answer in held {
         assert_eq!(answer.await.unwrap().unwrap(), 200);
     }
@@ -101,7 +101,7 @@ async fn shard_with_a_stuck_request(grace_seconds: &str) -> (Process, std::net::
         ("BASE_LATENCY_MS", "60000".to_owned()),
         ("DRAIN_TIMEOUT_SECONDS", grace_seconds.to_owned()),
     ];
-    let mut shard = Process::start("shard", &[], &settings);
+    let mut shard = Process::of_lab("shard", &[], &settings);
     let addr = shard.ready().await;
     let client = lab_tests::lab::client();
     let url = format!("http://{addr}/data/stuck");
@@ -122,7 +122,7 @@ async fn a_drain_that_runs_out_of_time_names_what_is_left_and_exits_1() {
     let client = lab_tests::lab::client();
     let ready = format!("http://{addr}/ready");
     assert_eq!(client.get(&ready).send().await.unwrap().status(), 200);
-    shard.signal(libc::SIGTERM);
+    shard.signal(Signal::TERM);
     assert_eq!(shard.ended(Duration::from_secs(10)).await.code(), Some(1));
     assert!(
         shard.log().contains("the grace ran out") && shard.log().contains("connections"),
@@ -134,11 +134,11 @@ async fn a_drain_that_runs_out_of_time_names_what_is_left_and_exits_1() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_at_once() {
     let (mut shard, _) = shard_with_a_stuck_request("600").await;
-    shard.signal(libc::SIGTERM);
+    shard.signal(Signal::TERM);
     let draining = lab_tests::poll::until(Duration::from_secs(5), || async {
         if shard.log().contains("draining") { Ok(()) } else { Err(shard.log()) }
     });
     draining.await.unwrap();
-    shard.signal(libc::SIGINT);
+    shard.signal(Signal::INT);
     assert_eq!(shard.ended(Duration::from_secs(5)).await.code(), Some(130));
 }

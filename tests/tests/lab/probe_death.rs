@@ -4,6 +4,7 @@ use lab_tests::build::sized;
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options};
 use lab_tests::poll;
+use lab_tests::process::{Signal, TestProcess as _};
 use std::process::Command;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ async fn a_killed_probe_fails_no_request_leaves_nothing_and_its_successor_counts
         return;
     }
     let mut lab = Lab::start(Options { probe: true, ..Options::default() }).await;
-    let (mut probe, _) = lab.probe.take().unwrap();
+    let mut probe = lab.probe.take().unwrap();
     let ours = programs_of(probe.pid());
     let found = ours.iter().filter(|id| attached().contains(id)).count();
     assert!(found >= 2, "both directions are attached: {ours:?} of {:?}", attached());
@@ -41,18 +42,18 @@ async fn a_killed_probe_fails_no_request_leaves_nothing_and_its_successor_counts
         if lab.received().await[0] > 500 { Ok(()) } else { Err("no load yet".to_owned()) }
     });
     busy.await.unwrap();
-    probe.signal(libc::SIGKILL);
+    probe.signal(Signal::KILL);
     probe.ended(Duration::from_secs(5)).await;
     let gone = poll::until(Duration::from_secs(5), || async {
         let left: Vec<u64> = attached().into_iter().filter(|id| ours.contains(id)).collect();
         if left.is_empty() { Ok(()) } else { Err(format!("still attached: {left:?}")) }
     });
     gone.await.unwrap();
-    lab.start_probe().await;
+    lab.start_probe();
     assert!(load.is_running(), "the second probe was started under load");
     let report = load.report().await.unwrap();
-    assert_eq!(report["errors"], 0, "no request failed");
-    assert_eq!(report["answered"], report["sent"]);
+    assert_eq!(report.errors, 0, "no request failed");
+    assert_eq!(report.answered, report.sent);
     lab.agreed().await;
     let counted: u64 = lab.kernel_requests().await.iter().sum();
     assert!(counted > 0, "the second probe counts");

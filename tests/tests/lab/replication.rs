@@ -4,6 +4,7 @@
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options, SHARDS};
 use lab_tests::poll;
+use lab_tests::process::Signal;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -75,7 +76,7 @@ async fn a_shard_that_starts_anew_answers_for_no_copy() {
     write(&lab, 2).await;
     on_all_shards(&lab, 2).await;
     // Its store is empty now; home is shard 0.
-    lab.restart_shard(2, libc::SIGKILL).await;
+    lab.restart_shard(2, Signal::KILL).await;
     for _ in 0..200 {
         read(&lab, 2).await;
     }

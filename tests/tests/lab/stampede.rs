@@ -3,6 +3,7 @@
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options};
 use lab_tests::poll;
+use lab_tests::process::{Signal, TestProcess as _};
 use protocol::Key;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -93,7 +94,7 @@ async fn a_stampede_is_one_request_by_the_kernels_count() {
 async fn a_first_reader_that_hangs_up_neither_cancels_nor_repeats_the_fetch() {
     let lab = lab(false, SLOW).await;
     let shard = shard_of(&lab, "left-alone").await;
-    let mut first = TcpStream::connect(lab.gateway_addr).await.unwrap();
+    let mut first = TcpStream::connect(lab.gateway_addr()).await.unwrap();
     first.write_all(b"GET /data/left-alone HTTP/1.1\r\nHost: lab\r\n\r\n").await.unwrap();
     let arrived = poll::until(Duration::from_secs(5), || async {
         let stats = lab.shard_stats(shard).await;
@@ -128,7 +129,7 @@ async fn when_the_shard_fails_all_waiters_get_the_error_and_the_next_request_tri
         if stats.active_requests > 0 { Ok(()) } else { Err(format!("{stats:?}")) }
     });
     arrived.await.unwrap();
-    lab.restart_shard(shard, libc::SIGKILL).await;
+    lab.restart_shard(shard, Signal::KILL).await;
     let detail = json!({"detail": format!("Shard {shard} unavailable"), "kind": "shard_unavailable"});
     let mut failed = 0;
     for waiter in waiters {
@@ -151,12 +152,12 @@ async fn when_the_shard_fails_all_waiters_get_the_error_and_the_next_request_tri
 async fn the_answer_of_a_shard_that_is_gone_is_an_error_for_all_and_not_cached() {
     let mut lab = lab(false, SLOW).await;
     let shard = shard_of(&lab, "unlucky").await;
-    lab.shards[shard].signal(libc::SIGKILL);
+    lab.shards[shard].signal(Signal::KILL);
     lab.shards[shard].ended(Duration::from_secs(5)).await;
     let answers = parallel(&lab, "unlucky", 100).await;
     assert!(answers.iter().all(|(status, _)| *status == 503), "{answers:?}");
     assert_eq!(lab.gateway_stats().await.cache_size, 0);
-    let mut raw = TcpStream::connect(lab.gateway_addr).await.unwrap();
+    let mut raw = TcpStream::connect(lab.gateway_addr()).await.unwrap();
     raw.write_all(b"GET /data/unlucky HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut text = String::new();
     raw.read_to_string(&mut text).await.unwrap();

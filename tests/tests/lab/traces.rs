@@ -3,6 +3,7 @@
 use lab_tests::collector::{Collector, Received, attribute};
 use lab_tests::lab::{Lab, Options};
 use lab_tests::poll;
+use lab_tests::process::{Signal, TestProcess as _};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -65,7 +66,7 @@ fn assert_one_trace<'a>(spans: &'a [Received], lab: &Lab, key: &str, shard: usiz
         assert_eq!(server.attribute("http.route"), "/data/{key}");
     }
     assert_eq!(call.attribute("server.address"), "127.0.0.1");
-    assert_eq!(call.attribute("server.port"), lab.shard_addrs[shard].port().to_string());
+    assert_eq!(call.attribute("server.port"), lab.shard_addrs()[shard].port().to_string());
     gateway
 }
 
@@ -93,8 +94,8 @@ async fn the_drain_sends_what_waits_and_the_callers_trace_goes_on() {
     let answer = lab.client.get(lab.at_gateway("/data/test-key")).header("traceparent", parent).send().await;
     assert_eq!(answer.unwrap().status(), 200);
     assert!(collector.spans().is_empty(), "nothing is sent before its time");
-    for process in std::iter::once(&mut lab.gateway).chain(&mut lab.shards) {
-        process.signal(15);
+    for process in lab.parts_mut() {
+        process.signal(Signal::TERM);
         assert!(process.ended(Duration::from_secs(20)).await.success());
     }
     let spans = collector.exactly(3).await;
@@ -152,7 +153,7 @@ async fn failures_are_named_and_a_change_is_an_event_of_its_request() {
     );
     assert!(attribute(&event.attributes, "now").contains("ttl_seconds: 7"), "{event:?}");
 
-    lab.shards[3].signal(9);
+    lab.shards[3].signal(Signal::KILL);
     lab.shards[3].ended(Duration::from_secs(20)).await;
     assert_eq!(get(&lab, "/data/test-key").await.0, 503);
     let spans = collector.exactly(3).await;
@@ -192,8 +193,8 @@ async fn a_sampler_of_nothing_sends_nothing() {
     for n in 0..20 {
         assert_eq!(get(&lab, &format!("/data/key-{n}")).await.0, 200);
     }
-    for process in std::iter::once(&mut lab.gateway).chain(&mut lab.shards) {
-        process.signal(15);
+    for process in lab.parts_mut() {
+        process.signal(Signal::TERM);
         assert!(process.ended(Duration::from_secs(20)).await.success());
     }
     assert_eq!(collector.spans().len(), 0);
@@ -228,7 +229,7 @@ async fn without_its_collector_all_is_answered_and_the_loss_is_said_once() {
         lost = failed.await.unwrap();
     }
     assert_eq!((counted(&lab, "exported").await, counted(&lab, "dropped").await), (0, 0));
-    lab.gateway.signal(15);
+    lab.gateway.signal(Signal::TERM);
     assert!(lab.gateway.ended(Duration::from_secs(20)).await.success());
     let log = lab.gateway.log();
     let warnings: Vec<&str> = log.lines().filter(|line| line.contains("\"WARN\"")).collect();
@@ -252,7 +253,7 @@ async fn a_collector_that_hangs_costs_spans_and_nothing_else() {
     // Each read has two spans here. One batch of at most 5 is on its way, and 10 wait.
     let dropped = counted(&lab, "dropped").await;
     assert!((85..=100).contains(&dropped), "{dropped}");
-    lab.gateway.signal(15);
+    lab.gateway.signal(Signal::TERM);
     assert!(lab.gateway.ended(Duration::from_secs(20)).await.success(), "{}", lab.gateway.log());
     assert!(
         lab.gateway.log().contains("the grace ran out before all spans were sent"),

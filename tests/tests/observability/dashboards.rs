@@ -1,8 +1,8 @@
 //! The dashboards are whole: made from their source, every panel explained, nothing overlapping, no name dangling.
 
+use lab_tests::build;
 use lab_tests::catalogue;
 use lab_tests::dashboards::{Dashboard, FOLDER, files};
-use lab_tests::repository;
 use serde_json::Value;
 use std::collections::{BTreeSet, HashSet};
 use std::process::Command;
@@ -28,12 +28,12 @@ const TYPES: [&str; 7] = ["timeseries", "stat", "bargauge", "piechart", "heatmap
 const OWN_SERIES: [&str; 3] = ["up", "scrape_duration_seconds", "ALERTS"];
 
 fn all() -> Vec<Dashboard> {
-    Dashboard::all(&repository::root()).unwrap()
+    Dashboard::all(&build::tree().root).unwrap()
 }
 
 #[test]
 fn the_dashboards_are_those_of_their_source() {
-    let source = repository::root().join("grafana/source");
+    let source = build::tree().root.join("grafana/source");
     let check = Command::new("sha256sum")
         .args(["--check", "--strict", "--quiet", "checksums.txt"])
         .current_dir(&source)
@@ -43,7 +43,7 @@ fn the_dashboards_are_those_of_their_source() {
     assert!(check.status.success(), "run cargo xtask dashboards --write: {said}");
     let listed = std::fs::read_to_string(source.join("checksums.txt")).unwrap();
     for path in
-        [files(&source, "mjs").unwrap(), files(&repository::root().join(FOLDER), "json").unwrap()].concat()
+        [files(&source, "mjs").unwrap(), files(&build::tree().root.join(FOLDER), "json").unwrap()].concat()
     {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         assert!(listed.contains(&name), "{name} is not listed; run cargo xtask dashboards --write");
@@ -136,7 +136,7 @@ fn panels_lie_on_the_grid_side_by_side() {
 fn names_in_queries_exist_and_the_witnesses_meet_nowhere_raw() {
     let families = catalogue::services().unwrap().map(|service| service.families).concat();
     let rules =
-        std::fs::read_to_string(repository::root().join("deploy/prometheus/rules/recording.yml")).unwrap();
+        std::fs::read_to_string(build::tree().root.join("deploy/prometheus/rules/recording.yml")).unwrap();
     let recorded: HashSet<&str> =
         rules.lines().filter_map(|line| line.trim().strip_prefix("- record: ")).collect();
     for dashboard in all() {

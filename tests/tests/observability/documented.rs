@@ -1,10 +1,10 @@
 //! docs/metrics.md is what the services register.
 
-use lab_tests::{catalogue, repository};
+use lab_tests::{build, catalogue};
 
 #[test]
 fn the_list_of_metrics_is_up_to_date() {
-    let root = repository::root();
+    let root = build::tree().root;
     let is = std::fs::read_to_string(root.join(catalogue::FILE)).unwrap_or_default();
     let should = catalogue::markdown(&root).unwrap();
     let missing = should.lines().find(|line| !is.lines().any(|other| other == *line));

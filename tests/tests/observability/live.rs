@@ -5,7 +5,7 @@ use lab_tests::dashboards::{Dashboard, Query};
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options};
 use lab_tests::prometheus::{self, Prometheus, numbers};
-use lab_tests::{catalogue, poll, repository};
+use lab_tests::{build, catalogue, poll};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -98,7 +98,7 @@ async fn the_alert_resolves(lab: &Lab, prometheus: &Prometheus) {
 
 /// Every query of every panel and annotation gives data, and no other than those listed gives none.
 async fn the_queries_answer(prometheus: &Prometheus) {
-    let dashboards = Dashboard::all(&repository::root()).unwrap();
+    let dashboards = Dashboard::all(&build::tree().root).unwrap();
     let queries: Vec<Query> = dashboards.iter().flat_map(Dashboard::queries).collect();
     let listed = |query: &Query| EMPTY.iter().any(|(panel, _)| query.panel == *panel);
     let (empty, full): (Vec<_>, Vec<_>) = queries.iter().partition(|query| listed(query));
@@ -171,7 +171,7 @@ async fn the_rules_are_sound(prometheus: &Prometheus) {
 /// What the services expose is what docs/metrics.md says, and promtool finds nothing to say about it.
 async fn the_metrics_are_those_documented(lab: &Lab) {
     let services = catalogue::services().unwrap();
-    let probe = lab.probe.as_ref().unwrap().1;
+    let probe = lab.probe_addr();
     let mut places =
         vec![("api-gateway", lab.at_gateway("/metrics")), ("probe", format!("http://{probe}/metrics"))];
     places.extend((0..lab.shards.len()).map(|id| ("shard-", lab.at_shard(id, "/metrics"))));

@@ -1,6 +1,6 @@
 //! Prometheus takes its configuration and rules, and alerts fire when they must and only then.
 
-use lab_tests::{prometheus, repository};
+use lab_tests::{build, prometheus};
 use std::process::Command;
 
 /// Where the configuration is, from the repository's root.
@@ -8,7 +8,7 @@ const FOLDER: &str = "deploy/prometheus";
 
 /// What promtool says about the files of `folder`, when it is content.
 fn promtool(arguments: &[&str], folder: &str, extension: &str) -> String {
-    let root = repository::root();
+    let root = build::tree().root;
     let mut files: Vec<_> =
         std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.to_string_lossy().ends_with(extension));
@@ -36,7 +36,7 @@ fn alerts_fire_when_they_must_and_only_then() {
 
 #[test]
 fn every_alert_has_its_words_its_page_and_a_test_of_both_kinds() {
-    let read = |path: &str| std::fs::read_to_string(repository::root().join(path)).unwrap();
+    let read = |path: &str| std::fs::read_to_string(build::tree().root.join(path)).unwrap();
     let (rules, tests, page) = (
         read("deploy/prometheus/rules/alerts.yml"),
         read("deploy/prometheus/tests/alerts.yml"),

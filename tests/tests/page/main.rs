@@ -9,10 +9,10 @@ use lab_tests::kernel;
 use lab_tests::lab::{Lab, Load, Options};
 use lab_tests::page::{self, Tools};
 use lab_tests::poll;
-use lab_tests::process::Process;
+use lab_tests::process::{Process, TestProcess as _};
 
 /// How long a script may take.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A lab with a page that has everything.
 struct Bench {
@@ -36,9 +36,9 @@ impl Bench {
         let mut lab = Lab::start(Options { gateway: vec![origins.clone()], ..Options::default() }).await;
         let gateway = lab.at_gateway("");
         let settings = [("PORT", "0".to_owned()), ("GATEWAY", gateway.clone()), origins];
-        let mut starter = Process::start("load", &["serve"], &settings);
+        let mut starter = Process::of_lab("load", &["serve"], &settings);
         let scenarios = format!("http://{}", starter.ready().await);
-        lab.start_probe_with(&[("PORT", port.to_string()), ("PAGE_SCENARIOS_URL", scenarios.clone())]).await;
+        lab.start_probe_with(&[("PORT", port.to_string()), ("PAGE_SCENARIOS_URL", scenarios.clone())]);
         let settings = vec![
             ("PROBE_URL", format!("http://127.0.0.1:{port}")),
             ("GATEWAY_URL", gateway),
@@ -59,13 +59,13 @@ impl Bench {
 
 /// Waits for a script's end.
 async fn done(mut script: Process) {
-    let status = script.ended(PATIENCE).await;
+    let status = script.ended(TIMEOUT).await;
     assert!(status.success(), "{status}");
 }
 
 /// Waits for a line of a script that still runs.
 async fn says(script: &mut Process, line: &str) {
-    let said = poll::until(PATIENCE, || {
+    let said = poll::until(TIMEOUT, || {
         let (found, running) = (script.log().lines().any(|said| said == line), script.is_running());
         async move { if found || !running { Ok(found) } else { Err(format!("never said {line}")) } }
     });
@@ -101,7 +101,7 @@ async fn the_page_survives_a_probe_restart() {
     says(&mut script, "live").await;
     bench.lab.probe = None;
     says(&mut script, "lost").await;
-    bench.lab.start_probe().await;
+    bench.lab.start_probe();
     done(script).await;
 }
 
