@@ -12,6 +12,8 @@ use anyhow::{Context as _, Result};
 use rustix::process::Pid;
 pub use rustix::process::Signal;
 
+use crate::escape::escaped;
+
 /// Written to a [guard](crate::guard): stop the program in order.
 pub(crate) const STOP: u8 = b's';
 
@@ -66,7 +68,7 @@ impl Log {
     pub fn last_words(&self) -> String {
         let text = self.text();
         let name = self.path.as_deref().map_or("its output".into(), Path::to_string_lossy);
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let lines: Vec<String> = text.lines().filter(|line| !line.trim().is_empty()).map(escaped).collect();
         if lines.is_empty() {
             return format!("it wrote nothing to {name}");
         }

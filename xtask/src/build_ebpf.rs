@@ -214,15 +214,13 @@ mod tests {
 
     #[test]
     fn an_unchanged_object_keeps_its_time() {
-        let folder = std::env::temp_dir().join(format!("xtask-install-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a scratch folder");
-        let (built, object) = (folder.join("built"), folder.join("object"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let (built, object) = (folder.path().join("built"), folder.path().join("object"));
         fs::write(&built, b"one").expect("written");
         assert!(install(&built, &object).expect("installed"), "the first copy is new");
         assert!(!install(&built, &object).expect("installed"), "the same bytes are no change");
         fs::write(&built, b"two").expect("written");
         assert!(install(&built, &object).expect("installed"), "other bytes are new");
         assert_eq!(fs::read(&object).expect("readable"), b"two");
-        fs::remove_dir_all(&folder).expect("removed");
     }
 }

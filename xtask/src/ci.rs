@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::cargo::cargo;
-use crate::outcome::Outcome;
+use crate::outcome::CheckOutcome;
 use crate::packages::Part;
 use crate::terminal::{heading, mark, part_mark};
 use crate::toolchain;
@@ -16,7 +16,7 @@ use lab::ports::Ports;
 use lab::tree::Tree;
 use lab::{command, signals};
 
-type Step<'a> = (&'static str, Box<dyn Fn() -> Result<Outcome> + 'a>);
+type Step<'a> = (&'static str, Box<dyn Fn() -> Result<CheckOutcome> + 'a>);
 
 /// Runs all steps and tells whether all of them hold; a failed step does not hide the later ones.
 ///
@@ -50,7 +50,7 @@ pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: PortBase) ->
         let started = Instant::now();
         let outcome = step().unwrap_or_else(|error| {
             eprintln!("xtask: {error:#}");
-            Outcome::Fails
+            CheckOutcome::Fails
         });
         signals::check()?;
         outcome.say_what_was_not_run();
@@ -59,18 +59,18 @@ pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: PortBase) ->
     heading("── all");
     for (name, outcome, seconds) in &outcomes {
         match outcome {
-            Outcome::Holds => println!("{} {name} ({seconds} s)", mark(true)),
-            Outcome::NotAll(not_run) => {
+            CheckOutcome::Holds => println!("{} {name} ({seconds} s)", mark(true)),
+            CheckOutcome::NotAll(not_run) => {
                 let why = not_run.lines().next().unwrap_or_default();
                 println!("{} {name} ({seconds} s), not run: {why}", part_mark());
             }
-            Outcome::Fails => println!("{} {name} ({seconds} s)", mark(false)),
+            CheckOutcome::Fails => println!("{} {name} ({seconds} s)", mark(false)),
         }
     }
     Ok(!outcomes.iter().any(|(_, outcome, _)| outcome.fails()))
 }
 
-fn step<'a, T: Into<Outcome>>(name: &'static str, run: impl Fn() -> Result<T> + 'a) -> Step<'a> {
+fn step<'a, T: Into<CheckOutcome>>(name: &'static str, run: impl Fn() -> Result<T> + 'a) -> Step<'a> {
     (name, Box::new(move || run().map(Into::into)))
 }
 
@@ -79,9 +79,9 @@ fn demo_request(ports: Ports) -> demo::Request {
 }
 
 /// compose.yaml on a real engine, where one can be had.
-fn containers(tree: &Tree) -> Result<Outcome> {
+fn containers(tree: &Tree) -> Result<CheckOutcome> {
     match compose_test::run(tree, &compose_test::Request::of_ci()) {
-        Err(error) if error.is::<compose_test::NoEngine>() => Ok(Outcome::NotAll(format!("{error:#}"))),
+        Err(error) if error.is::<compose_test::NoEngine>() => Ok(CheckOutcome::NotAll(format!("{error:#}"))),
         holds => holds.map(Into::into),
     }
 }
@@ -99,21 +99,23 @@ fn lints(tree: &Tree) -> Result<()> {
 }
 
 /// The dashboards built anew and compared, where Node is; their checksums are tested everywhere.
-fn dashboards_of_their_source(tree: &Tree) -> Result<Outcome> {
+fn dashboards_of_their_source(tree: &Tree) -> Result<CheckOutcome> {
     if dashboards::possible() {
         return dashboards::run(tree, false).map(Into::into);
     }
     let why = "there is no Node here; the tests compare the checksums of source and dashboards";
-    Ok(Outcome::NotAll(why.to_owned()))
+    Ok(CheckOutcome::NotAll(why.to_owned()))
 }
 
 /// Clippy for the kernel programs, where the compiler that builds them has one.
-fn kernel_lints(tree: &Tree) -> Result<Outcome> {
+fn kernel_lints(tree: &Tree) -> Result<CheckOutcome> {
     let candidates = toolchain::candidates();
     let found = toolchain::first_complete(&candidates)
         .and_then(|compiler| Some((compiler, compiler.clippy.as_deref()?)));
     match found {
         Some((compiler, driver)) => build_ebpf::lint(tree, compiler, driver).map(Into::into),
-        None => Ok(Outcome::NotAll("the compiler for the kernel has no clippy-driver beside it".to_owned())),
+        None => {
+            Ok(CheckOutcome::NotAll("the compiler for the kernel has no clippy-driver beside it".to_owned()))
+        }
     }
 }

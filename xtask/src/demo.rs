@@ -231,10 +231,10 @@ mod tests {
     #[test]
     fn the_json_file_has_every_figure() {
         let outcomes = [Some(agreeing("uniform", celebrity_report())), None];
-        let path = std::env::temp_dir().join(format!("xtask-demo-{}.json", std::process::id()));
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("demo.json");
         write_json(&path, &outcomes, &Access::Direct, 4, false).expect("written");
         let text = std::fs::read(&path).expect("readable");
-        std::fs::remove_file(&path).expect("removed");
         let all: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
         assert_eq!(all["agrees"], false);
         assert_eq!(all["scenarios"][0]["shards"][0]["kernel"]["requests"], 1604);

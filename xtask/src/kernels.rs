@@ -54,7 +54,7 @@ pub(crate) const NAMES: [&str; 4] =
 
 /// What a kernel's answers come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Outcome {
+enum KernelOutcome {
     /// The programs load and count right.
     Runs,
     /// Older than the oldest the probe takes, and the probe says so.
@@ -63,7 +63,7 @@ enum Outcome {
     Fails(Vec<String>),
 }
 
-impl Outcome {
+impl KernelOutcome {
     fn word(&self) -> &'static str {
         match self {
             Self::Runs => "runs",

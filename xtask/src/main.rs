@@ -45,7 +45,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::outcome::Outcome;
+use crate::outcome::CheckOutcome;
 use lab::ports::Ports;
 use lab::tree::Tree;
 use lab::{command, guard, signals};
@@ -207,7 +207,7 @@ fn run(action: Action) -> Result<ExitCode> {
     let tree = Tree::find()?;
     let done = |()| ExitCode::SUCCESS;
     let verdict = |holds: bool| if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    let outcome = |outcome: Outcome| verdict(!outcome.fails());
+    let outcome = |outcome: CheckOutcome| verdict(!outcome.fails());
     match action {
         Action::Setup { kernel } => setup::run(&tree, kernel).map(done),
         Action::BuildEbpf => build_ebpf::run(&tree).map(done),

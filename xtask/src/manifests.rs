@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::outcome::Outcome;
+use crate::outcome::CheckOutcome;
 use crate::python;
 use lab::tree::Tree;
 use lab::{command, programs, signals};
@@ -42,12 +42,12 @@ spec:
 ///
 /// # Errors
 /// Names what is out of date, or what kustomize or the schemas refuse.
-pub(crate) fn run(tree: &Tree, write: bool) -> Result<Outcome> {
+pub(crate) fn run(tree: &Tree, write: bool) -> Result<CheckOutcome> {
     one_source_of_rules(tree, write)?;
     every_dashboard(tree)?;
     as_many_names_as_shards(tree)?;
     let Some(kustomize) = kustomize() else {
-        return Ok(Outcome::NotAll(
+        return Ok(CheckOutcome::NotAll(
             "neither kubectl nor kustomize is here, so nothing shows what the overlays give".to_owned(),
         ));
     };
@@ -55,11 +55,11 @@ pub(crate) fn run(tree: &Tree, write: bool) -> Result<Outcome> {
     match python::install(tree, VALIDATOR.0, VALIDATOR.1, VALIDATOR.0) {
         Ok(validator) => {
             rendered.iter().try_for_each(|(overlay, text)| validate(tree, &validator, overlay, text))?;
-            Ok(Outcome::Holds)
+            Ok(CheckOutcome::Holds)
         }
         Err(error) => {
             signals::check()?;
-            Ok(Outcome::NotAll(format!("the check against Kubernetes' schemas: {error:#}")))
+            Ok(CheckOutcome::NotAll(format!("the check against Kubernetes' schemas: {error:#}")))
         }
     }
 }

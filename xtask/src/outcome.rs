@@ -2,14 +2,14 @@
 
 /// The end of a check.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum CheckOutcome {
     Holds,
     /// Nothing fails, but this was not run, and why.
     NotAll(String),
     Fails,
 }
 
-impl Outcome {
+impl CheckOutcome {
     /// Of something that `holds`, but for `skipped` of its `what`.
     pub(crate) fn but_for(holds: bool, skipped: usize, what: &str) -> Self {
         match (holds, skipped) {
@@ -32,13 +32,13 @@ impl Outcome {
     }
 }
 
-impl From<bool> for Outcome {
+impl From<bool> for CheckOutcome {
     fn from(holds: bool) -> Self {
         if holds { Self::Holds } else { Self::Fails }
     }
 }
 
-impl From<()> for Outcome {
+impl From<()> for CheckOutcome {
     fn from((): ()) -> Self {
         Self::Holds
     }
@@ -46,14 +46,14 @@ impl From<()> for Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::Outcome;
+    use super::CheckOutcome;
 
     #[test]
     fn what_was_skipped_does_not_pass_for_all_and_does_not_hide_a_failure() {
-        assert!(matches!(Outcome::but_for(true, 0, "tests"), Outcome::Holds));
+        assert!(matches!(CheckOutcome::but_for(true, 0, "tests"), CheckOutcome::Holds));
         assert!(
-            matches!(Outcome::but_for(true, 2, "tests"), Outcome::NotAll(what) if what == "2 of the tests")
+            matches!(CheckOutcome::but_for(true, 2, "tests"), CheckOutcome::NotAll(what) if what == "2 of the tests")
         );
-        assert!(Outcome::but_for(false, 2, "tests").fails());
+        assert!(CheckOutcome::but_for(false, 2, "tests").fails());
     }
 }

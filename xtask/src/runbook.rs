@@ -18,11 +18,12 @@ use clap::Args;
 
 use crate::kernel::Access;
 use crate::native_lab::Parts;
-use crate::outcome::Outcome;
+use crate::outcome::CheckOutcome;
 use crate::packages::Part;
 use crate::terminal::{faint, mark};
 use crate::{PortBase, needs, terminal, up};
 use compose::Compose;
+use lab::escape::escaped;
 use lab::generator;
 use lab::http::Client;
 use lab::ports::Ports;
@@ -65,7 +66,7 @@ impl Request {
 ///
 /// # Errors
 /// When the runbook cannot be read, the lab not be built or started, or a signal arrives.
-pub(crate) fn run(tree: &Tree, request: &Request) -> Result<Outcome> {
+pub(crate) fn run(tree: &Tree, request: &Request) -> Result<CheckOutcome> {
     let ports = request.ports.ports();
     if !ports.base().is_multiple_of(10) {
         bail!("--port-base must end with 0 here: the runbook writes `900$shard`");
@@ -79,7 +80,7 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<Outcome> {
     {
         println!("{}", lacking.banner());
         if request.require_kernel {
-            return Ok(Outcome::Fails);
+            return Ok(CheckOutcome::Fails);
         }
     }
     let native = Native::new(tree, ports, &access, request.seconds)?;
@@ -92,7 +93,7 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<Outcome> {
         counts: Counts::default(),
     };
     let counts = book.run(&blocks)?;
-    Ok(Outcome::but_for(counts.failed == 0, counts.skipped.len(), "blocks"))
+    Ok(CheckOutcome::but_for(counts.failed == 0, counts.skipped.len(), "blocks"))
 }
 
 /// Runs all blocks with Compose, its lines as they stand, on the contract's ports; `environment` tells the client which
@@ -314,7 +315,7 @@ impl<'a> Book<'a> {
         }
         if self.show || !holds {
             for line in output.text.lines() {
-                println!("    │ {line}");
+                println!("    │ {}", escaped(line));
             }
         }
     }

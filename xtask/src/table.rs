@@ -1,5 +1,7 @@
 //! Tables of figures for a person: aligned columns, framed, groups of columns set apart.
 
+use lab::escape::escaped;
+
 /// A column's heading and where its cells stand.
 #[derive(Debug, Clone)]
 pub(crate) struct Column {
@@ -45,9 +47,9 @@ impl Table {
         Self { columns, rows: Vec::new() }
     }
 
-    /// Adds a row; missing cells are empty, surplus ones are left out.
+    /// Adds a row; missing cells are empty, surplus ones are left out. Cells may hold strings of other processes.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(Row::Cells(cells));
+        self.rows.push(Row::Cells(cells.into_iter().map(|cell| escaped(&cell)).collect()));
     }
 
     /// Adds a line across.
@@ -148,6 +150,15 @@ mod tests {
 │ all   │     1         │
 └───────┴───────────────┘";
         assert_eq!(table.render(), expected);
+    }
+
+    #[test]
+    fn a_cell_cannot_forge_a_line() {
+        let mut table = Table::new(vec![Column::left("cause")]);
+        table.row(vec!["x\r\n✓ all agree\u{202e}\x1b[1A".to_owned()]);
+        let text = table.render();
+        assert_eq!(text.lines().count(), 5, "{text}");
+        assert!(text.contains("x\\r\\n✓ all agree\\u{202e}\\u{1b}[1A"), "{text}");
     }
 
     #[test]

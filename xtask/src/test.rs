@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::cargo::cargo;
 use crate::kernel::Lacking;
-use crate::outcome::Outcome;
+use crate::outcome::CheckOutcome;
 use crate::packages::{self, Part, Root};
 use crate::step::Step;
 use crate::test_output::{Reader, Tally};
@@ -23,7 +23,7 @@ use lab::{command, process, signals};
 ///
 /// # Errors
 /// When something the tests need cannot be had or built.
-pub(crate) fn run(tree: &Tree, full: bool) -> Result<Outcome> {
+pub(crate) fn run(tree: &Tree, full: bool) -> Result<CheckOutcome> {
     terminal::heading("Tools and kernel object");
     needs::ensure(tree, &[Part::Build, Part::Tests, Part::LoadTool])?;
     k6::ensure_if_possible(tree)?;
@@ -40,7 +40,7 @@ pub(crate) fn run(tree: &Tree, full: bool) -> Result<Outcome> {
 ///
 /// # Errors
 /// When something the tests need cannot be had or built.
-pub(crate) fn run_only(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)]) -> Result<Outcome> {
+pub(crate) fn run_only(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)]) -> Result<CheckOutcome> {
     build_kernel_object(tree)?;
     build_programs(tree, false)?;
     run_and_close(tree, chosen, settings)
@@ -56,12 +56,12 @@ fn build_kernel_object(tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-fn run_and_close(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)]) -> Result<Outcome> {
+fn run_and_close(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)]) -> Result<CheckOutcome> {
     let mut reader = Reader::default();
     let clean = stream(tree, chosen, settings, &mut reader)?;
     let tally = reader.tally();
     close(&tally, clean);
-    Ok(Outcome::but_for(clean && tally.failed == 0, tally.skipped.len(), "tests"))
+    Ok(CheckOutcome::but_for(clean && tally.failed == 0, tally.skipped.len(), "tests"))
 }
 
 /// The tests build the lab's programs when they need them, but silently; done here, a person sees it.

@@ -15,8 +15,7 @@ impl Bpffs {
     /// # Errors
     /// Without the privilege for it (`CAP_SYS_ADMIN`).
     pub fn mount() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("accuracy-bpffs-{}", std::process::id()));
-        std::fs::create_dir(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+        let path = tempfile::tempdir().context("no temporary folder can be made")?.keep();
         let target = c_path(&path)?;
         let kind = c"bpf".as_ptr();
         #[expect(unsafe_code, reason = "the standard library mounts nothing")]

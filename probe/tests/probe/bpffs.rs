@@ -2,17 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Mounted on a new folder; dropping it takes it away.
 pub(crate) struct Bpffs(pub(crate) PathBuf);
 
 impl Bpffs {
     pub(crate) fn mount() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
-        let path = std::env::temp_dir().join(format!("probe-bpffs-{}-{number}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
+        let path = tempfile::tempdir().unwrap().keep();
         let mounted = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&path).status().unwrap();
         assert!(mounted.success());
         Self(path)

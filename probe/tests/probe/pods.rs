@@ -45,8 +45,7 @@ impl Api {
             );
         let config = Arc::new(config.unwrap());
 
-        let account = std::env::temp_dir().join(format!("probe-account-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&account).unwrap();
+        let account = tempfile::Builder::new().prefix(name).tempdir().unwrap().keep();
         std::fs::write(account.join("ca.crt"), authority.pem()).unwrap();
         std::fs::write(account.join("namespace"), "its-own").unwrap();
         std::fs::write(account.join("token"), "first\n").unwrap();

@@ -1,12 +1,14 @@
 //! The probe's binary from start to stop.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::harness::{PATIENCE, privileges};
 use crate::shard::Shard;
@@ -21,28 +23,26 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 }
 
 /// A copy of the binary where every user can reach it; removed at the end.
-pub(crate) struct Reachable(PathBuf);
+pub(crate) struct Reachable {
+    path: PathBuf,
+    _folder: TempDir,
+}
 
 impl Reachable {
     /// `name` is the test's own. Another process writes the copy: with a descriptor of this one, a child that some other
     /// test starts meanwhile could inherit it, and a file that is open for writing cannot be run.
     pub(crate) fn new(name: &str) -> Self {
-        let copy = std::env::temp_dir().join(format!("probe-{name}-{}", std::process::id()));
+        let others_may_enter = std::fs::Permissions::from_mode(0o755);
+        let folder = tempfile::Builder::new().prefix(name).permissions(others_may_enter).tempdir().unwrap();
+        let copy = folder.path().join("probe");
         let mut install = Command::new("install");
         install.args(["-m", "755", env!("CARGO_BIN_EXE_probe")]).arg(&copy);
         assert!(install.status().unwrap().success());
-        Self(copy)
+        Self { path: copy, _folder: folder }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Reachable {
-    fn drop(&mut self) {
-        // Left behind at worst.
-        let _ = std::fs::remove_file(&self.0);
+        &self.path
     }
 }
 

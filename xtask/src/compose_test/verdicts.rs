@@ -1,6 +1,7 @@
 //! What was checked, and how it came out: said as it happens, and once more as a table at the end.
 
 use anyhow::Error;
+use lab::escape::escaped;
 
 use crate::table::{Column, Table};
 use crate::terminal;
@@ -9,7 +10,7 @@ use crate::terminal;
 const WIDTH: usize = 88;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum VerdictOutcome {
     Held,
     NotHeld,
     /// Something else went wrong before it could be told.
@@ -18,7 +19,7 @@ enum Outcome {
     LeftOut,
 }
 
-impl Outcome {
+impl VerdictOutcome {
     const fn word(self) -> &'static str {
         match self {
             Self::Held => "held",
@@ -32,31 +33,33 @@ impl Outcome {
 /// All checks so far.
 #[derive(Debug, Default)]
 pub(crate) struct Verdicts {
-    rows: Vec<(String, Outcome, String)>,
+    rows: Vec<(String, VerdictOutcome, String)>,
 }
 
 impl Verdicts {
     /// A check that was made, with its figure.
     pub(crate) fn say(&mut self, check: &str, holds: bool, figure: &str) {
-        println!("  {} {check}: {figure}", terminal::mark(holds));
-        self.add(check, if holds { Outcome::Held } else { Outcome::NotHeld }, figure);
+        println!("  {} {check}: {}", terminal::mark(holds), escaped(figure));
+        self.add(check, if holds { VerdictOutcome::Held } else { VerdictOutcome::NotHeld }, figure);
     }
 
     /// A check that an error kept from being made; it counts as failed.
     pub(crate) fn could_not(&mut self, check: &str, why: &Error) {
-        println!("  {} {check}: could not: {why:#}", terminal::mark(false));
-        self.add(check, Outcome::CouldNot, &format!("{why:#}"));
+        println!("  {} {check}: could not: {}", terminal::mark(false), escaped(&format!("{why:#}")));
+        self.add(check, VerdictOutcome::CouldNot, &format!("{why:#}"));
     }
 
     /// What this machine cannot show.
     pub(crate) fn left_out(&mut self, what: &str, why: &str) {
-        println!("  – {what}: {why}");
-        self.add(what, Outcome::LeftOut, why);
+        println!("  – {what}: {}", escaped(why));
+        self.add(what, VerdictOutcome::LeftOut, why);
     }
 
     /// Whether nothing failed.
     pub(crate) fn hold(&self) -> bool {
-        self.rows.iter().all(|(_, outcome, _)| matches!(outcome, Outcome::Held | Outcome::LeftOut))
+        self.rows
+            .iter()
+            .all(|(_, outcome, _)| matches!(outcome, VerdictOutcome::Held | VerdictOutcome::LeftOut))
     }
 
     /// The closing table.
@@ -75,7 +78,7 @@ impl Verdicts {
         table.render()
     }
 
-    fn add(&mut self, check: &str, outcome: Outcome, figure: &str) {
+    fn add(&mut self, check: &str, outcome: VerdictOutcome, figure: &str) {
         self.rows.push((check.to_owned(), outcome, figure.to_owned()));
     }
 }

@@ -1,14 +1,15 @@
-//! The folder of one run: overrides, logs, a socket, and the images where they are not kept. Gone at its end.
+//! The folder of one run: overrides, logs, a socket, and the images where they are not kept. Removed at the end.
 
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use tempfile::TempDir;
 
-/// The folder; removed when dropped.
+/// The folder, of mode 0700 and with a name that nobody can guess; removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Work {
-    folder: PathBuf,
+    folder: TempDir,
 }
 
 impl Work {
@@ -18,20 +19,19 @@ impl Work {
     /// # Errors
     /// When it cannot be made.
     pub(crate) fn new() -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("hot-partition-lab-{}", std::process::id()));
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        Ok(Self { folder })
+        let folder = tempfile::Builder::new().prefix("hot-partition-lab-").tempdir();
+        Ok(Self { folder: folder.context("cannot make a temporary folder")? })
     }
 
     /// The path of `name` in it.
     pub(crate) fn join(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.folder.path().join(name)
     }
 
-    /// Writes `text` to `name` in it, with the folders on its way; gives the path.
+    /// Writes `text` to `name` in it, with the folders on its way; returns the path.
     ///
     /// # Errors
-    /// Naming the file.
+    /// Names the file.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
         let file = self.join(name);
         if let Some(parent) = file.parent() {
@@ -39,13 +39,5 @@ impl Work {
         }
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         Ok(file)
-    }
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.folder) {
-            eprintln!("xtask: {} is left behind: {error}", self.folder.display());
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! A scenario's outcome as a person reads it: table, checks, sentence.
 
+use lab::escape::escaped;
+
 use super::sentence::{percent, sentence};
 use super::witness::{STANDARD_ERRORS, ScenarioOutcome, Shard};
 use crate::table::{Column, Table, thousands};
@@ -23,13 +25,15 @@ pub(crate) fn render(outcome: &ScenarioOutcome) -> String {
     let mut lines = vec![table(outcome)];
     for (holds, text) in checks(outcome) {
         let mut sign = mark(holds);
-        for line in wrap(&text, WIDTH - 4) {
+        for line in wrap(&escaped(&text), WIDTH - 4) {
             lines.push(format!("  {sign} {line}"));
             " ".clone_into(&mut sign);
         }
     }
     lines.extend(
-        wrap(&format!("→ {}.", sentence(outcome)), WIDTH - 4).into_iter().map(|line| format!("  {line}")),
+        wrap(&escaped(&format!("→ {}.", sentence(outcome))), WIDTH - 4)
+            .into_iter()
+            .map(|line| format!("  {line}")),
     );
     lines.join("\n")
 }

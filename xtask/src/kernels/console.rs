@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lab::escape::escaped;
 use serde_json::Value;
 
 use crate::test_output::{Reader, Tally};
@@ -161,11 +162,11 @@ fn wrote(lines: &[&str], name: &str) -> Vec<String> {
     said[said.len().saturating_sub(SHOWN_LINES)..].iter().map(|line| shortened(line)).collect()
 }
 
-/// A line of bearable length.
+/// A line of bearable length, safe to show.
 pub(super) fn shortened(line: &str) -> String {
     match line.char_indices().nth(SHOWN_CHARACTERS) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_owned(),
+        Some((end, _)) => format!("{}…", escaped(&line[..end])),
+        None => escaped(line),
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::boot::Ran;
 use super::console::{self, Failure};
-use super::{Outcome, Wanted};
+use super::{KernelOutcome, Wanted};
 use crate::table::{Column, Table, thousands};
 use crate::terminal::{heading, mark};
 use crate::test_output::Tally;
@@ -33,7 +33,7 @@ pub(super) struct Row {
     failures: Vec<Failure>,
     complaints: Vec<String>,
     seconds: f64,
-    outcome: Outcome,
+    outcome: KernelOutcome,
 }
 
 impl Row {
@@ -62,7 +62,7 @@ impl Row {
             failures,
             complaints: owned(console.lines("complaints")),
             seconds: ran.took.as_secs_f64(),
-            outcome: Outcome::Runs,
+            outcome: KernelOutcome::Runs,
         };
         row.outcome = row.judge(wanted, ran);
         row
@@ -85,16 +85,16 @@ impl Row {
             failures: Vec::new(),
             complaints: Vec::new(),
             seconds: 0.0,
-            outcome: Outcome::Fails(vec![format!("not asked: {error:#}")]),
+            outcome: KernelOutcome::Fails(vec![format!("not asked: {error:#}")]),
         }
     }
 
     /// Whether this kernel is as it should be.
     pub(super) fn holds(&self) -> bool {
-        !matches!(self.outcome, Outcome::Fails(_))
+        !matches!(self.outcome, KernelOutcome::Fails(_))
     }
 
-    fn judge(&self, wanted: &Wanted, ran: &Ran) -> Outcome {
+    fn judge(&self, wanted: &Wanted, ran: &Ran) -> KernelOutcome {
         let console = &ran.console;
         if ran.stopped || (!console.done && wanted.suite.is_some()) || console.code("tests").is_none() {
             let place =
@@ -102,10 +102,10 @@ impl Row {
             let how = if ran.stopped { "took too long" } else { "fell silent" };
             let mut why = vec![format!("{how}: {place}; its last lines:")];
             why.extend(ran.console.last_words().into_iter().map(console::shortened));
-            return Outcome::Fails(why);
+            return KernelOutcome::Fails(why);
         }
         if wanted.may_refuse && self.refuses_in_order() {
-            return Outcome::Refuses;
+            return KernelOutcome::Refuses;
         }
         let mut why = Vec::new();
         if !self.checks {
@@ -126,13 +126,15 @@ impl Row {
         if !self.complaints.is_empty() {
             why.push("the kernel complains".to_owned());
         }
-        if why.is_empty() { Outcome::Runs } else { Outcome::Fails(why) }
+        if why.is_empty() { KernelOutcome::Runs } else { KernelOutcome::Fails(why) }
     }
 
     /// Whether the probe found this kernel too old, and nothing else amiss, and did not run.
     fn refuses_in_order(&self) -> bool {
         let mut refused = self.check.iter().filter(|line| line.starts_with("FAIL"));
-        let kernel = refused.next().is_some_and(|line| line.contains("the probe takes Linux"));
+        let kernel = refused
+            .next()
+            .is_some_and(|line| line.trim_start_matches("FAIL").trim_start().starts_with("kernel:"));
         !self.checks && kernel && refused.next().is_none() && !self.loads && self.complaints.is_empty()
     }
 
@@ -145,7 +147,7 @@ impl Row {
             (true, _) => format!("yes ({})", counted.join(" + ")),
         };
         // On a kernel that is too old each test fails for the same reason: a figure would say nothing.
-        let tests = if self.outcome == Outcome::Refuses {
+        let tests = if self.outcome == KernelOutcome::Refuses {
             "not counted".to_owned()
         } else {
             format!("{} / {} / {}", self.tally.passed, self.tally.failed, self.tally.skipped.len())
@@ -163,7 +165,8 @@ impl Row {
     }
 
     fn details(&self) {
-        let plain = self.outcome == Outcome::Runs && self.lacks.is_empty() && self.tally.skipped.is_empty();
+        let plain =
+            self.outcome == KernelOutcome::Runs && self.lacks.is_empty() && self.tally.skipped.is_empty();
         if plain {
             return;
         }
@@ -172,7 +175,7 @@ impl Row {
             mark(self.holds()),
             if self.release.is_empty() { self.asked } else { &self.release }
         ));
-        if let Outcome::Fails(why) = &self.outcome {
+        if let KernelOutcome::Fails(why) = &self.outcome {
             why.iter().for_each(|line| println!("  {line}"));
         }
         if !self.checks {
@@ -183,7 +186,7 @@ impl Row {
         for failure in &self.failures {
             // Where the programs do not load, most tests fail for that one reason, which stands above.
             match (&self.outcome, self.loads) {
-                (Outcome::Refuses, _) => {}
+                (KernelOutcome::Refuses, _) => {}
                 (_, true) => part(&format!("{} failed:", failure.name), &failure.lines),
                 (_, false) => println!("  {} failed", failure.name),
             }
@@ -195,7 +198,7 @@ impl Row {
     }
 
     fn json(&self) -> Value {
-        let reasons = if let Outcome::Fails(why) = &self.outcome { why.as_slice() } else { &[] };
+        let reasons = if let KernelOutcome::Fails(why) = &self.outcome { why.as_slice() } else { &[] };
         json!({
             "kernel": self.asked,
             "package": self.package,

@@ -49,12 +49,24 @@ pub(crate) fn problems(name: &str, content: &str) -> Vec<String> {
     if SOURCES.contains(&extension) && lines > MOST_LINES {
         problems.push(format!("{name}: {lines} lines, at most {MOST_LINES} are allowed"));
     }
+    if extension == "rs" && name != THIS_FILE {
+        problems.extend(guessable_paths(name, content));
+    }
     if name != THIS_FILE {
         problems.extend(content.lines().enumerate().flat_map(|(index, line)| {
             forbidden(line).into_iter().map(move |what| format!("{name}:{}: {what}", index + 1))
         }));
     }
     problems
+}
+
+/// Uses of the shared folder for temporary files: a path in it that can be guessed is another user's to make first.
+fn guessable_paths(name: &str, content: &str) -> Vec<String> {
+    let used = content.lines().enumerate().filter(|(_, line)| line.contains("temp_dir()"));
+    used.map(|(index, _)| {
+        format!("{name}:{}: names a path that others can guess; use tempfile::tempdir()", index + 1)
+    })
+    .collect()
 }
 
 fn base_and_extension(name: &str) -> (&str, &str) {
@@ -138,6 +150,14 @@ mod tests {
         assert!(problems("probe-ebpf/Cargo.toml", apart).is_empty());
         assert_eq!(problems("probe-ebpf/Cargo.toml", "[package]\n[workspace]\n").len(), 1);
         assert!(problems("Cargo.toml", "[workspace]\nmembers = []\n").is_empty());
+    }
+
+    #[test]
+    fn paths_for_temporary_files_cannot_be_guessed() {
+        let shared = "let path = std::env::temp_dir().join(\"lab\");";
+        assert_eq!(problems("a/src/x.rs", shared).len(), 1);
+        assert!(problems("a/src/x.rs", "let folder = tempfile::tempdir()?;").is_empty());
+        assert!(problems("docs/x.md", shared).is_empty());
     }
 
     #[test]
