@@ -17,7 +17,7 @@ use self::run::Stage;
 use self::witness::ScenarioOutcome;
 use crate::kernel::{Access, Lacking};
 use crate::native_lab::{self, Parts};
-use crate::probe_api::ProbeApi;
+use crate::probe_client::ProbeClient;
 use crate::table::thousands;
 use crate::terminal::{bold, faint, heading, mark};
 use crate::up;
@@ -102,7 +102,7 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
     }
     println!("\n{}", faint(view::LEGEND));
 
-    let probe = with_probe.then(|| ProbeApi::new(client.clone(), ports.probe()));
+    let probe = with_probe.then(|| ProbeClient::new(client.clone(), ports.probe()));
     let stage = Stage { tree, ports, client: &client, probe, seconds };
     let outcomes = scenarios(&stage, &mut lab);
     let killed = lab.stop();

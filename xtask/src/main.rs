@@ -24,7 +24,7 @@ mod needs;
 mod outcome;
 mod packages;
 mod page;
-mod probe_api;
+mod probe_client;
 mod python;
 mod runbook;
 mod setup;

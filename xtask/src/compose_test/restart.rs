@@ -51,7 +51,7 @@ fn in_mid_load(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()
         before.is_empty(),
         &format!("at rest{}", listed(&before)),
     );
-    let (kernel_before, sent_before) = (lab.kernel_shard(SHARD)?.requests(), sent(lab)?);
+    let (kernel_before, sent_before) = (lab.kernel_requests(SHARD)?, sent(lab)?);
     let (output, errors) = (work.join("restart-load.json"), work.write("restart-load.log", "")?);
     let mut load = lab.load(NETWORK);
     load.args(["saturate", "--gateway", GATEWAY, "--connections", &CONNECTIONS.to_string()]);
@@ -70,7 +70,7 @@ fn in_mid_load(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()
     ended?;
     let answered = report(&output, &errors)?;
     let after = lab.disagreements()?;
-    let kernel = lab.kernel_shard(SHARD)?.requests() - kernel_before;
+    let kernel = lab.kernel_requests(SHARD)? - kernel_before;
     let sent = sent(lab)? - sent_before;
     verdicts.say(
         "over it kernel − answers in [0, in flight at the cut]",

@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, bail};
 use serde::de::DeserializeOwned;
 
 use super::stack::Stack;
-use crate::probe_api::{Compared, KernelShard, ProbeApi};
+use protocol::probe_api::{Comparison, OfShard};
+
+use crate::probe_client::{ProbeClient, data_requests};
 use lab::http::Client;
 use lab::ports::{Ports, SHARDS, url};
 use lab::signals;
@@ -23,7 +25,7 @@ const STEP: Duration = Duration::from_millis(200);
 /// One lab in containers, and how to ask it.
 pub(crate) struct Lab<'a> {
     pub(crate) stack: &'a Stack<'a>,
-    pub(crate) probe: ProbeApi,
+    pub(crate) probe: ProbeClient,
     client: Client,
     ports: Ports,
 }
@@ -31,7 +33,7 @@ pub(crate) struct Lab<'a> {
 impl<'a> Lab<'a> {
     pub(crate) fn new(stack: &'a Stack<'a>) -> Self {
         let (client, ports) = (Client::default(), Ports::new(Ports::DEFAULT_BASE));
-        Self { stack, probe: ProbeApi::new(client.clone(), ports.probe()), client, ports }
+        Self { stack, probe: ProbeClient::new(client.clone(), ports.probe()), client, ports }
     }
 
     /// The published addresses of gateway and shards at which nobody answers.
@@ -55,12 +57,12 @@ impl<'a> Lab<'a> {
         self.client.get(&format!("{}{path}", url(self.ports.gateway())))
     }
 
-    /// Shard `id` as the kernel counts it.
+    /// Data requests to shard `id` by the kernel's count.
     ///
     /// # Errors
     /// When the probe does not answer.
-    pub(crate) fn kernel_shard(&self, id: usize) -> Result<KernelShard> {
-        self.probe.shards()?.into_iter().nth(id).context("the probe knows too few shards")
+    pub(crate) fn kernel_requests(&self, id: usize) -> Result<u64> {
+        self.probe.shards()?.get(id).map(data_requests).context("the probe knows too few shards")
     }
 
     /// Whether the probe watches shard `id` at `address`.
@@ -68,8 +70,8 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// When the probe does not answer.
     pub(crate) fn watches(&self, id: usize, address: &str) -> Result<bool> {
-        let watched = self.probe.watched()?;
-        let shard = watched.get(id).context("the probe knows too few shards")?;
+        let status = self.probe.status()?;
+        let shard = status.shards.get(id).context("the probe knows too few shards")?;
         Ok(shard.addresses.iter().any(|watched| watched.starts_with(&format!("{address}:"))))
     }
 
@@ -81,7 +83,9 @@ impl<'a> Lab<'a> {
         let mut problems = Vec::new();
         let agreed = signals::poll(AGREE_WITHIN, STEP, || {
             let rows = self.probe.compare()?;
-            let differ = |row: &&Compared| row.agrees != Some(true) || row.difference != Some(0);
+            let differ = |row: &&OfShard<Comparison>| {
+                row.of_shard.agrees != Some(true) || row.of_shard.difference != Some(0)
+            };
             problems = rows.iter().filter(differ).map(described).collect();
             Ok((problems.is_empty() && rows.len() == usize::from(SHARDS)).then_some(()))
         })?;
@@ -99,9 +103,9 @@ impl<'a> Lab<'a> {
     }
 }
 
-fn described(row: &Compared) -> String {
-    let difference = row.difference.map_or("not known".to_owned(), |count| count.to_string());
-    let cause = row.cause.as_deref().unwrap_or("no cause given");
+fn described(row: &OfShard<Comparison>) -> String {
+    let difference = row.of_shard.difference.map_or("not known".to_owned(), |count| count.to_string());
+    let cause = row.of_shard.cause.as_deref().unwrap_or("no cause given");
     format!("shard {}: difference {difference}, {cause}", row.shard_id)
 }
 

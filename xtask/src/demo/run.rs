@@ -12,12 +12,13 @@ use lab::process::Log;
 use lab::tree::Tree;
 use lab::{Lab, signals};
 use protocol::body::{CacheChange, GatewayCounts, LoadReport, ShardStats};
+use protocol::probe_api::{Comparison, OfShard, ShardCounts};
 use serde_json::json;
 
 use super::Scenario;
 use super::witness::{Kernel, Reading, ScenarioOutcome};
 use crate::native_lab;
-use crate::probe_api::{Compared, KernelShard, ProbeApi};
+use crate::probe_client::{ProbeClient, data_requests};
 use crate::terminal::{Progress, bar};
 
 /// How often counters are asked while waiting for them to stand still.
@@ -50,7 +51,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) ports: Ports,
     pub(crate) client: &'a Client,
     /// The probe, if it runs.
-    pub(crate) probe: Option<ProbeApi>,
+    pub(crate) probe: Option<ProbeClient>,
     pub(crate) seconds: u32,
 }
 
@@ -192,13 +193,13 @@ impl Stage<'_> {
     }
 
     /// The probe's comparison, as soon as it agrees everywhere, or as it is at the end of the time; absent without it.
-    fn compare(&self, lab: &mut Lab) -> Result<Option<Vec<Compared>>> {
+    fn compare(&self, lab: &mut Lab) -> Result<Option<Vec<OfShard<Comparison>>>> {
         let Some(probe) = &self.probe else { return Ok(None) };
         let mut last = Vec::new();
         signals::poll(COMPARED_WITHIN, STEP, || {
             lab.check()?;
             last = probe.compare()?;
-            Ok(last.iter().all(|row| row.agrees == Some(true)).then_some(()))
+            Ok(last.iter().all(|row| row.of_shard.agrees == Some(true)).then_some(()))
         })?;
         Ok(Some(last))
     }
@@ -221,12 +222,12 @@ fn is_busy(error: &anyhow::Error) -> bool {
 }
 
 /// The kernel's counts in the order of ids; 0 for a shard that is not among `shards`.
-fn by_shard(shards: &[KernelShard]) -> Vec<Kernel> {
+fn by_shard(shards: &[ShardCounts]) -> Vec<Kernel> {
     let mut all = vec![Kernel::default(); usize::from(SHARDS)];
     for shard in shards {
         if let Some(slot) = all.get_mut(shard.shard_id as usize) {
             *slot = Kernel {
-                requests: shard.requests(),
+                requests: data_requests(shard),
                 payload_bytes_received: shard.payload_bytes.receive,
                 payload_bytes_transmitted: shard.payload_bytes.transmit,
             };

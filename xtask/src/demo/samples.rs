@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::witness::{Kernel, Reading, ScenarioOutcome};
-use crate::probe_api::Compared;
 use protocol::body::{LoadReport, UpstreamPrediction};
+use protocol::probe_api::{Comparison, OfShard};
 
 /// A celebrity run of 15 s: shard 0 holds the celebrity.
 pub(crate) fn celebrity_report() -> LoadReport {
@@ -57,18 +57,13 @@ pub(crate) fn agreeing_readings(report: &LoadReport) -> (Reading, Reading) {
 }
 
 /// A row of the probe's comparison.
-pub(crate) fn compared(shard_id: u32, agrees: Option<bool>, cause: Option<&str>) -> Compared {
-    Compared {
-        shard_id,
-        agrees,
-        cause: cause.map(str::to_owned),
-        difference: None,
-        rest: serde_json::Map::new(),
-    }
+pub(crate) fn compared(shard_id: u32, agrees: Option<bool>, cause: Option<&str>) -> OfShard<Comparison> {
+    let cause = cause.map(str::to_owned);
+    OfShard { shard_id, of_shard: Comparison { agrees, cause, ..Comparison::default() } }
 }
 
 /// The probe's comparison with everything in order.
-pub(crate) fn agreeing_comparison() -> Vec<Compared> {
+pub(crate) fn agreeing_comparison() -> Vec<OfShard<Comparison>> {
     (0..4).map(|shard_id| compared(shard_id, Some(true), None)).collect()
 }
 

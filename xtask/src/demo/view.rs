@@ -177,11 +177,15 @@ fn comparison(outcome: &ScenarioOutcome) -> String {
     if outcome.compare_agrees() {
         return "the probe's own running comparison agrees (/api/compare)".to_owned();
     }
-    let rows = outcome.compare.iter().flatten().filter(|row| row.agrees != Some(true));
+    let rows = outcome.compare.iter().flatten().filter(|row| row.of_shard.agrees != Some(true));
     let causes: Vec<String> = rows
         .map(|row| {
-            let state = if row.agrees.is_none() { "undecided" } else { "disagrees" };
-            format!("shard {} {state}: {}", row.shard_id, row.cause.as_deref().unwrap_or("no cause given"))
+            let state = if row.of_shard.agrees.is_none() { "undecided" } else { "disagrees" };
+            format!(
+                "shard {} {state}: {}",
+                row.shard_id,
+                row.of_shard.cause.as_deref().unwrap_or("no cause given")
+            )
         })
         .collect();
     format!("the probe's own comparison (/api/compare): {}", causes.join("; "))

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use protocol::body::{LoadReport, UpstreamPrediction};
 
-use crate::probe_api::Compared;
+use protocol::probe_api::{Comparison, OfShard};
 
 /// How far theory and count may be apart, in standard errors.
 pub(crate) const STANDARD_ERRORS: f64 = 4.0;
@@ -107,7 +107,7 @@ pub(crate) struct ScenarioOutcome {
     pub(crate) shards: Vec<Shard>,
     pub(crate) reached: Option<Reached>,
     /// Absent without the probe.
-    pub(crate) compare: Option<Vec<Compared>>,
+    pub(crate) compare: Option<Vec<OfShard<Comparison>>>,
     /// Reads of the hottest key that the kernel saw at a shard's socket; absent without the probe.
     pub(crate) kernel_hottest: Option<u64>,
 }
@@ -119,7 +119,7 @@ impl ScenarioOutcome {
         load: LoadReport,
         before: &Reading,
         after: &Reading,
-        compare: Option<Vec<Compared>>,
+        compare: Option<Vec<OfShard<Comparison>>>,
     ) -> Self {
         let answered: u64 = load.shards.iter().map(|shard| shard.answered).sum();
         let shards: Vec<Shard> = load
@@ -171,7 +171,7 @@ impl ScenarioOutcome {
     pub(crate) fn compare_agrees(&self) -> bool {
         self.compare.as_ref().is_none_or(|rows| {
             self.shards.iter().all(|shard| {
-                rows.iter().any(|row| row.shard_id == shard.shard_id && row.agrees == Some(true))
+                rows.iter().any(|row| row.shard_id == shard.shard_id && row.of_shard.agrees == Some(true))
             })
         })
     }

@@ -71,7 +71,7 @@ fn a_comparison_without_a_verdict_is_no_agreement() {
     let report = celebrity_report();
     let (before, after) = agreeing_readings(&report);
     let mut undecided = agreeing_comparison();
-    undecided[1].agrees = None;
+    undecided[1].of_shard.agrees = None;
     assert!(
         !ScenarioOutcome::new("celebrity", report.clone(), &before, &after, Some(undecided)).compare_agrees()
     );
