@@ -1,20 +1,21 @@
-//! `Config → build → start`: binds, attaches, gives up privileges, takes baselines, serves.
+//! Starts the probe: binds, attaches, drops privileges, takes baselines, serves.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use aya::Ebpf;
 use parking_lot::Mutex;
-use protocol::probe_api::{Counting, ProgramStatus};
 use service::metrics::Metrics;
 use service::process::StartError;
 use service::server::{Server, Started};
 
+use crate::compare::feed::Feed;
 use crate::compare::gateway::urls::GatewayUrls;
 use crate::compare::stats_client::StatsClient;
 use crate::compare::watch::{CompareHandle, Watch};
 use crate::config::Config;
 use crate::error::ProbeError;
+use crate::kernel::attach::Links;
 use crate::kernel::log::KernelLog;
 use crate::kernel::pin::folder::Folder;
 use crate::kernel::pin::{Identity, PinnedSet};
@@ -38,16 +39,6 @@ pub struct App {
     kernel_log: Option<KernelLog>,
 }
 
-/// What the kernel gave.
-struct Attachment {
-    source: KernelSource,
-    programs: Vec<ProgramStatus>,
-    kernel_log: Option<KernelLog>,
-    cgroup: PathBuf,
-    statistics: Statistics,
-    counting: Counting,
-}
-
 impl Config {
     /// Binds the port, attaches the programs, and gives up all privileges. Call it before there are other threads:
     /// privileges are a thread's own.
@@ -60,27 +51,21 @@ impl Config {
         let pods = self.pods.clone().map(pods).transpose().map_err(ProbeError::Pods)?;
         let metrics = Arc::new(Metrics::default());
         let probe_metrics = ProbeMetrics::register(&metrics, self.shards.count().get())?;
-        let Attachment { source, programs, kernel_log, cgroup, statistics, counting } = self.attach()?;
-        let probe = Probe::new(self.shards, cgroup, programs, self.switches, probe_metrics, Box::new(source))
-            .with_statistics(statistics)
-            .with_counting(counting)
-            .with_links(self.links);
+        let (mut probe, kernel_log) = self.attach(probe_metrics)?;
+        probe.feed = Feed::new(self.links);
         for feature in features(&probe) {
             probe.metrics.feature(&feature);
         }
         Ok(App { server, metrics, probe: Arc::new(probe), gateways: self.gateways, pods, kernel_log })
     }
 
-    fn attach(&self) -> Result<Attachment, ProbeError> {
+    fn attach(&self, metrics: ProbeMetrics) -> Result<(Probe, Option<KernelLog>), ProbeError> {
         let object = object::embedded()?;
         privileges::sufficient(privileges::of_this_process()?.effective)?;
         let cgroup = preflight::cgroup(self.cgroup.as_deref())?;
-        let (mut ebpf, set) = self.load(object, &cgroup)?;
+        let (mut ebpf, links) = self.load(object, &cgroup)?;
         let kernel_log = if self.switches.kernel_log { Some(KernelLog::take(&mut ebpf)?) } else { None };
-        let (source, programs) = match set {
-            Some(set) => KernelSource::attach_pinned(ebpf, &cgroup, set)?,
-            None => KernelSource::attach(ebpf, &cgroup)?,
-        };
+        let (source, programs) = KernelSource::attach(ebpf, &cgroup, links)?;
         let counting = source.counting();
         if let Some(pinned) = &counting.pinned {
             let (folder, gap) = (&pinned.directory, pinned.gap_seconds);
@@ -94,17 +79,21 @@ impl Config {
         let statistics = Statistics::switch(self.program_stats);
         privileges::drop_all()?;
         tracing::info!(cgroup = %cgroup.display(), "attached; privileges dropped");
-        Ok(Attachment { source, programs, kernel_log, cgroup, statistics, counting })
+        let (shards, source) = (self.shards.clone(), Box::new(source));
+        let probe = Probe::new(shards, cgroup, programs, self.switches, metrics, source)
+            .with_statistics(statistics)
+            .with_counting(counting);
+        Ok((probe, kernel_log))
     }
 
     /// The maps: new ones, or those of the pinned set.
-    fn load(&self, object: &[u8], cgroup: &Path) -> Result<(Ebpf, Option<PinnedSet>), ProbeError> {
-        let Some(folder) = &self.pin else { return Ok((object::load(object, self.switches)?, None)) };
+    fn load(&self, object: &[u8], cgroup: &Path) -> Result<(Ebpf, Links), ProbeError> {
+        let load = |pins: &[_]| object::load_pinned(object, self.switches, pins);
+        let Some(folder) = &self.pin else { return Ok((load(&[])?, Links::Held(Vec::new()))) };
         let folder = Folder::open(folder)?;
         let identity = Identity::new(&self.shards, object, cgroup, attach::required())?;
-        let load = |pins: &[_]| object::load_pinned(object, self.switches, pins);
         let (ebpf, set) = PinnedSet::begin(folder, &identity, load)?;
-        Ok((ebpf, Some(set)))
+        Ok((ebpf, Links::Pinned(set)))
     }
 }
 

@@ -1,11 +1,11 @@
-//! The kernel's counts against those of shards and gateways: counts, hot keys, verdicts.
+//! Compares the kernel's counts with those of shards and gateways.
 
-pub mod app_metrics;
-pub mod feed;
+pub(crate) mod app_metrics;
+pub(crate) mod feed;
 pub mod gateway;
-pub mod hot_keys;
-pub mod reconcile;
-pub mod snapshot;
+pub(crate) mod hot_keys;
+pub(crate) mod reconcile;
+pub(crate) mod snapshot;
 pub mod stats_client;
-pub mod verdict;
+pub(crate) mod verdict;
 pub mod watch;

@@ -1,4 +1,4 @@
-//! Settings: [`Args`] as typed in, [`Config`] as checked.
+//! Settings: [`Args`] as given, [`Config`] as validated.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -99,17 +99,17 @@ pub enum Switch {
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     /// How many runtimes serve; the probe has little to do, so one unless asked for more.
-    pub workers: NonZeroUsize,
+    pub(crate) workers: NonZeroUsize,
     /// The shards.
-    pub shards: ShardUrls,
+    pub(crate) shards: ShardUrls,
     /// The gateways that are to be asked too.
-    pub gateways: GatewayUrls,
+    pub(crate) gateways: GatewayUrls,
     /// Where to find the shards, where they are pods.
-    pub pods: Option<PodSettings>,
+    pub(crate) pods: Option<PodSettings>,
     /// What the live page calls.
-    pub links: PageLinks,
+    pub(crate) links: PageLinks,
     /// The cgroup to attach to; `None` asks the mount table.
     pub cgroup: Option<PathBuf>,
     /// What the kernel programs are told to do.
@@ -152,10 +152,7 @@ impl TryFrom<RunArgs> for Config {
 
 impl Config {
     /// For a probe that one command attaches for itself and asks over a free port.
-    ///
-    /// # Errors
-    /// When a URL cannot be used.
-    pub fn alone(
+    pub(crate) fn alone(
         shard_urls: &str,
         gateway_url: Option<&str>,
         cgroup: Option<PathBuf>,

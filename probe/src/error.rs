@@ -1,4 +1,4 @@
-//! Why the probe does not start: one line each.
+//! Errors that keep the probe from starting.
 
 use service::process::StartError;
 
@@ -12,7 +12,7 @@ use crate::kernel::privileges::{MissingCapabilities, PrivilegeError};
 
 /// A start that failed; exit code 1.
 #[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
+pub(crate) enum ProbeError {
     /// The kernel programs could not be had.
     #[error(transparent)]
     Object(#[from] ObjectError),

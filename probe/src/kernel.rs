@@ -1,15 +1,16 @@
-//! The kernel's side: the object, its programs and maps, and the privileges that they take.
+//! The kernel's side: object, programs, maps, privileges.
 
 pub mod attach;
 pub(crate) mod batch;
+mod bpf;
 pub mod endpoints;
 pub mod error;
-pub mod log;
+pub(crate) mod log;
 pub mod object;
 pub mod per_shard;
 pub mod pin;
 pub mod ports;
 pub mod preflight;
-pub mod privileges;
-pub mod release;
+pub(crate) mod privileges;
+pub(crate) mod release;
 pub mod statistics;

@@ -8,7 +8,7 @@
 pub mod app;
 pub mod compare;
 pub mod config;
-pub mod error;
+pub(crate) mod error;
 pub mod kernel;
 pub mod metrics;
 pub mod pods;
@@ -17,5 +17,5 @@ pub mod routes;
 pub mod serve;
 pub mod signal;
 pub mod source;
-pub mod targets;
+pub(crate) mod targets;
 pub mod view;

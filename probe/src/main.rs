@@ -1,4 +1,4 @@
-//! The probe's process: reads the settings, checks or attaches, serves until a stop signal.
+//! The probe's process: parses the arguments and runs the command.
 
 use std::process::ExitCode;
 

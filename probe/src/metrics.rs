@@ -56,13 +56,13 @@ impl Lost {
 /// The probe's metrics.
 pub struct ProbeMetrics {
     /// Those of the requests.
-    pub requests: RequestMetrics,
+    pub(crate) requests: RequestMetrics,
     /// Those of bytes and packets.
-    pub traffic: TrafficMetrics,
+    pub(crate) traffic: TrafficMetrics,
     /// Request durations.
-    pub latency: DurationMetric,
+    pub(crate) latency: DurationMetric,
     /// Those of the connections.
-    pub connections: ConnectionMetrics,
+    pub(crate) connections: ConnectionMetrics,
     difference: IntGaugeVec,
     bound: IntGaugeVec,
     agrees: IntGaugeVec,
@@ -74,9 +74,9 @@ pub struct ProbeMetrics {
     feature_enabled: GaugeVec,
     events_lost: IntCounterVec,
     /// What the probe costs and how full its maps are.
-    pub self_metrics: SelfMetrics,
+    pub(crate) self_metrics: SelfMetrics,
     /// The reads by key.
-    pub keys: KeyMetrics,
+    pub(crate) keys: KeyMetrics,
 }
 
 impl ProbeMetrics {
@@ -144,7 +144,7 @@ impl ProbeMetrics {
     }
 
     /// The shards have been compared. Where there is no verdict the series go.
-    pub fn compared(&self, shards: &[Comparison]) {
+    pub(crate) fn compared(&self, shards: &[Comparison]) {
         for (shard, comparison) in shards.iter().enumerate() {
             let id = shard.to_string();
             let bound = comparison.bound.map(|bound| i64::try_from(bound).unwrap_or(i64::MAX));
@@ -160,7 +160,7 @@ impl ProbeMetrics {
     }
 
     /// The hot keys of a shard have been compared.
-    pub fn overlapped(&self, shard: u32, ratio: Option<f64>) {
+    pub(crate) fn overlapped(&self, shard: u32, ratio: Option<f64>) {
         let id = shard.to_string();
         match ratio {
             Some(ratio) => self.overlap.with_label_values(&[&id]).set(ratio),
@@ -170,7 +170,7 @@ impl ProbeMetrics {
     }
 
     /// The shards have been judged.
-    pub fn judged(&self, verdicts: &Verdicts) {
+    pub(crate) fn judged(&self, verdicts: &Verdicts) {
         match &verdicts.kernel {
             Some(verdict) => self.hot_partition.show(verdict),
             None => self.hot_partition.show_nothing(),
@@ -182,17 +182,17 @@ impl ProbeMetrics {
     }
 
     /// So many live pages listen.
-    pub fn listened(&self, listeners: usize) {
+    pub(crate) fn listened(&self, listeners: usize) {
         self.page_listeners.set(i64::try_from(listeners).unwrap_or(i64::MAX));
     }
 
     /// Whether a feature works, and a short word why not ("ok" if it does).
-    pub fn feature(&self, Feature { feature, enabled, reason, .. }: &Feature) {
+    pub(crate) fn feature(&self, Feature { feature, enabled, reason, .. }: &Feature) {
         self.feature_enabled.with_label_values(&[feature, reason]).set(f64::from(u8::from(*enabled)));
     }
 
     /// A sample was lost.
-    pub fn lost(&self, reason: Lost) {
+    pub(crate) fn lost(&self, reason: Lost) {
         self.events_lost.with_label_values(&[reason.name()]).inc();
     }
 

@@ -1,4 +1,4 @@
-//! Shards that are pods: their addresses by label from the Kubernetes API, asked again and again.
+//! Finds the shards' addresses as pods, through the Kubernetes API.
 //!
 //! The names in `SHARD_URLS` are asked for statistics all the same. What the kernel is to count are the addresses of the
 //! pods on this node: a pod's packets pass its own node's probe and no other.
@@ -27,7 +27,7 @@ use self::api::Api;
 const PERIOD: Duration = Duration::from_secs(2);
 
 /// How often the same trouble is named.
-const COMPLAINT_PERIOD: Duration = Duration::from_secs(60);
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Where Kubernetes puts what a pod needs to ask it.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -58,7 +58,7 @@ pub struct PodArgs {
 
 /// Which pods, and whom to ask for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodSettings {
+pub(crate) struct PodSettings {
     uri: Uri,
     account: PathBuf,
     ca: Vec<u8>,
@@ -68,10 +68,7 @@ pub struct PodSettings {
 
 impl PodArgs {
     /// The settings; `None` where the shards are no pods.
-    ///
-    /// # Errors
-    /// When the API cannot be asked: names what is missing.
-    pub fn checked(self) -> Result<Option<PodSettings>, SettingError> {
+    pub(crate) fn checked(self) -> Result<Option<PodSettings>, SettingError> {
         let Some(selector) = self.kubernetes_selector.filter(|selector| !selector.is_empty()) else {
             return Ok(None);
         };
@@ -128,7 +125,7 @@ impl PodSettings {
 }
 
 /// Keeps the shards' addresses as the API last told them.
-pub struct Pods {
+pub(crate) struct Pods {
     settings: PodSettings,
     api: Api,
     shards: usize,
@@ -139,32 +136,25 @@ pub struct Pods {
 
 impl Pods {
     /// Knows nothing yet.
-    ///
-    /// # Errors
-    /// When there can be no client.
-    pub fn new(settings: PodSettings, shards: usize) -> Result<Self, String> {
+    pub(crate) fn new(settings: PodSettings, shards: usize) -> Result<Self, String> {
         let api = settings.api()?;
         let nothing = vec![Err("the Kubernetes API was not asked yet".to_owned()); shards];
         Ok(Self { settings, api, shards, known: watch::Sender::new(nothing), heard: false, complained: None })
     }
 
     /// What is known at any moment.
-    #[must_use]
-    pub fn known(&self) -> watch::Receiver<Vec<Lookup>> {
+    pub(crate) fn known(&self) -> watch::Receiver<Vec<Lookup>> {
         self.known.subscribe()
     }
 
     /// The same on another runtime: connections belong to the one they were made on.
-    ///
-    /// # Errors
-    /// As for [`new`](Self::new).
-    pub fn renew_client(&mut self) -> Result<(), String> {
+    pub(crate) fn renew_client(&mut self) -> Result<(), String> {
         self.api = self.settings.api()?;
         Ok(())
     }
 
     /// Asks until `stopping`.
-    pub async fn run(mut self, stopping: CancellationToken) {
+    pub(crate) async fn run(mut self, stopping: CancellationToken) {
         // It was asked once before, for the first look.
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + PERIOD, PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -178,7 +168,7 @@ impl Pods {
     }
 
     /// Asks once. Without an answer the addresses stay as they were.
-    pub async fn refresh(&mut self) {
+    pub(crate) async fn refresh(&mut self) {
         let list = match self.api.pods().await {
             Ok(list) => list,
             Err(why) => {
@@ -191,11 +181,11 @@ impl Pods {
             }
         };
         self.heard = true;
-        let strangers = list.strangers(self.shards).join(", ");
-        if strangers.is_empty() {
+        let unknown_pods = list.unknown_pods(self.shards).join(", ");
+        if unknown_pods.is_empty() {
             self.complained = None;
         } else {
-            self.complain(format!("pods that are no shard of SHARD_URLS: {strangers}"));
+            self.complain(format!("pods that are no shard of SHARD_URLS: {unknown_pods}"));
         }
         let found = list.lookups(self.shards, &self.settings.place);
         self.known.send_if_modified(|known| {
@@ -208,7 +198,7 @@ impl Pods {
     /// The same trouble once a minute, another one at once.
     fn complain(&mut self, problem: String) {
         let lately = self.complained.as_ref();
-        if lately.is_some_and(|(said, at)| *said == problem && at.elapsed() < COMPLAINT_PERIOD) {
+        if lately.is_some_and(|(said, at)| *said == problem && at.elapsed() < WARN_INTERVAL) {
             return;
         }
         tracing::warn!("{problem}");

@@ -1,4 +1,4 @@
-//! The attached probe: what the loop and the handlers share.
+//! The attached probe, shared by the loop and the handlers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use probe_common::latency::Latency;
-use protocol::probe_api::{Counting, PageLinks, ProgramRuns, ProgramStatus, Verdicts};
+use protocol::probe_api::{Counting, ProgramRuns, ProgramStatus, Verdicts};
 use protocol::shard_urls::ShardUrls;
 
 use crate::compare::feed::Feed;
@@ -23,25 +23,25 @@ use crate::targets::Targets;
 /// Everything about a running probe.
 pub struct Probe {
     /// The shards as configured.
-    pub shards: ShardUrls,
+    pub(crate) shards: ShardUrls,
     /// Where the programs are attached.
-    pub cgroup: PathBuf,
+    pub(crate) cgroup: PathBuf,
     /// The outcome per program.
-    pub programs: Vec<ProgramStatus>,
+    pub(crate) programs: Vec<ProgramStatus>,
     /// What the kernel programs were told to do.
-    pub switches: Switches,
+    pub(crate) switches: Switches,
     /// The shards' addresses as last looked up.
-    pub targets: Mutex<Targets>,
+    pub(crate) targets: Mutex<Targets>,
     /// The metrics.
     pub metrics: ProbeMetrics,
     /// Whether the kernel counts the programs' runs.
-    pub statistics: Statistics,
+    pub(crate) statistics: Statistics,
     /// Since when is counted, and whether that ends with this probe.
-    pub counting: Counting,
+    pub(crate) counting: Counting,
     /// The kernel's verdict and the gateway's, as of the last second.
-    pub verdicts: Mutex<Arc<Verdicts>>,
+    pub(crate) verdicts: Mutex<Arc<Verdicts>>,
     /// What happens second by second, for the live page.
-    pub feed: Feed,
+    pub(crate) feed: Feed,
     /// `None` once detached.
     source: Mutex<Option<Box<dyn Source>>>,
     /// The newest table of keys by shard, and when its reading began.
@@ -50,13 +50,13 @@ pub struct Probe {
 
 /// All that is known of one shard, but for its keys.
 #[derive(Clone, Copy, Debug)]
-pub struct ShardReading {
+pub(crate) struct ShardReading {
     /// Requests, bytes and packets.
-    pub counters: Counters,
+    pub(crate) counters: Counters,
     /// Request durations.
-    pub latency: Latency,
+    pub(crate) latency: Latency,
     /// Absent where the program for them is not attached.
-    pub connections: Option<ConnectionReading>,
+    pub(crate) connections: Option<ConnectionReading>,
 }
 
 impl Probe {
@@ -96,8 +96,7 @@ impl Probe {
     }
 
     /// The same, with counters that are older or live longer than it.
-    #[must_use]
-    pub fn with_counting(self, counting: Counting) -> Self {
+    pub(crate) fn with_counting(self, counting: Counting) -> Self {
         self.metrics.self_metrics.counting(&counting);
         if counting.pinned.as_ref().is_some_and(|pinned| pinned.adopted) {
             self.metrics.keys.adopted();
@@ -105,22 +104,14 @@ impl Probe {
         Self { counting, ..self }
     }
 
-    /// The same, with a page that knows these addresses.
-    #[must_use]
-    pub fn with_links(self, links: PageLinks) -> Self {
-        Self { feed: Feed::new(links), ..self }
-    }
-
     /// Where the counts come from.
-    ///
-    /// # Errors
     /// When the probe has detached.
-    pub fn source(&self) -> Result<MappedMutexGuard<'_, dyn Source>, SourceError> {
+    pub(crate) fn source(&self) -> Result<MappedMutexGuard<'_, dyn Source>, SourceError> {
         MutexGuard::try_map(self.source.lock(), Option::as_deref_mut).map_err(|_| SourceError::detached())
     }
 
     /// What was read of a shard; a reading that failed is lost, and counted.
-    pub fn readable<T>(&self, shard: u32, read: Result<T, SourceError>) -> Option<T> {
+    pub(crate) fn readable<T>(&self, shard: u32, read: Result<T, SourceError>) -> Option<T> {
         read.inspect_err(|error| {
             tracing::error!(shard, %error, "no reading");
             self.metrics.lost(Lost::CountersUnreadable);
@@ -129,15 +120,13 @@ impl Probe {
     }
 
     /// One shard's counters, where they can be read.
-    pub fn counters(&self, shard: u32) -> Option<Counters> {
+    pub(crate) fn counters(&self, shard: u32) -> Option<Counters> {
         self.readable(shard, self.source().and_then(|mut source| source.read(shard)))
     }
 
     /// The connections of one shard; `None` where the program for them is not attached.
-    ///
-    /// # Errors
     /// When it cannot be read, or the probe has detached.
-    pub fn connections(&self, shard: u32) -> Result<Option<ConnectionReading>, SourceError> {
+    pub(crate) fn connections(&self, shard: u32) -> Result<Option<ConnectionReading>, SourceError> {
         let mut source = self.source()?;
         let Some(counted) = source.connections(shard)? else { return Ok(None) };
         let round_trips = if self.switches.rtt { Some(source.round_trips(shard)?) } else { None };
@@ -150,10 +139,8 @@ impl Probe {
 
     /// The reads of one shard by key: a table whose reading began at `since` or later. All who wait for one together
     /// share it. It is much to read, so not for a thread that serves.
-    ///
-    /// # Errors
     /// When it cannot be read, or the probe has detached.
-    pub fn keys(&self, shard: u32, since: Instant) -> Result<Arc<KeyTable>, SourceError> {
+    pub(crate) fn keys(&self, shard: u32, since: Instant) -> Result<Arc<KeyTable>, SourceError> {
         let mut tables = self.tables.lock();
         if let Some((_, table)) = tables.get(&shard).filter(|(begun, _)| *begun >= since) {
             return Ok(Arc::clone(table));
@@ -166,10 +153,8 @@ impl Probe {
     }
 
     /// All that is known of one shard, but for its keys.
-    ///
-    /// # Errors
     /// When it cannot be read, or the probe has detached.
-    pub fn read(&self, shard: u32) -> Result<ShardReading, SourceError> {
+    pub(crate) fn read(&self, shard: u32) -> Result<ShardReading, SourceError> {
         let (counters, latency) = {
             let mut source = self.source()?;
             (source.read(shard)?, source.latency(shard)?)
@@ -178,10 +163,8 @@ impl Probe {
     }
 
     /// How often each program ran; `None` where the kernel does not count that.
-    ///
-    /// # Errors
     /// When it cannot be read, or the probe has detached.
-    pub fn runs(&self) -> Result<Option<Vec<ProgramRuns>>, SourceError> {
+    pub(crate) fn runs(&self) -> Result<Option<Vec<ProgramRuns>>, SourceError> {
         if !self.statistics.is_on() {
             return Ok(None);
         }
@@ -219,7 +202,7 @@ impl Probe {
     }
 
     /// Reads everything a last time, says it, and detaches.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         for url in self.shards.iter() {
             match self.source().and_then(|mut source| source.read(url.id.0)) {
                 Ok(Counters { requests, traffic }) => tracing::info!(

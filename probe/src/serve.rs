@@ -1,13 +1,13 @@
-//! What the probe serves over HTTP: a file of handlers for each resource, and the live page.
+//! The HTTP handlers, one file a resource, and the live page.
 
-pub mod compare;
-pub mod events;
+pub(crate) mod compare;
+pub(crate) mod events;
 pub mod features;
-pub mod gateways;
-pub mod keys;
-pub mod latency;
-pub mod page;
-pub mod shards;
+pub(crate) mod gateways;
+pub(crate) mod keys;
+pub(crate) mod latency;
+pub(crate) mod page;
+pub(crate) mod shards;
 pub mod state;
-pub mod status;
-pub mod verdict;
+pub(crate) mod status;
+pub(crate) mod verdict;

@@ -1,12 +1,12 @@
-//! The signals, each a typed reader of its map and its metrics.
+//! The signals: each reads its map and owns its metrics.
 
-pub mod connections;
-pub mod key_metrics;
+pub(crate) mod connections;
+pub(crate) mod key_metrics;
 pub mod key_table;
-pub mod key_window;
+pub(crate) mod key_window;
 pub mod keys;
-pub mod latency;
+pub(crate) mod latency;
 pub mod requests;
-pub mod self_metrics;
+pub(crate) mod self_metrics;
 pub(crate) mod series;
 pub mod traffic;

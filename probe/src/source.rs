@@ -1,4 +1,4 @@
-//! Where counters come from: the kernel, or a list in a test, so that everything above runs without privileges.
+//! The source of counts: the kernel, or a list in tests.
 //!
 //! [`Source`] is the one seam: another protocol, or a probe elsewhere, is another implementation of it.
 

@@ -1,5 +1,4 @@
-//! Which address and port is which shard: `SHARD_URLS`, resolved again and again, as containers come back elsewhere; or
-//! what [`pods`](crate::pods) found.
+//! Maps addresses to shards: from `SHARD_URLS`, resolved every second, or from [`pods`](crate::pods).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,32 +10,29 @@ use service::args::SettingError;
 
 /// The shards' endpoints at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Targets {
+pub(crate) struct Targets {
     /// For the kernel's map: endpoint to shard.
-    pub endpoints: BTreeMap<Endpoint, u32>,
+    pub(crate) endpoints: BTreeMap<Endpoint, u32>,
     /// Per shard, in order of id.
-    pub shards: Vec<Target>,
+    pub(crate) shards: Vec<Target>,
     /// Addresses there was no room for.
-    pub over_limit: usize,
+    pub(crate) over_limit: usize,
 }
 
 /// One shard's addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     /// Where it is.
-    pub addresses: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<SocketAddr>,
     /// Why it, or a part of it, is not watched.
-    pub problem: Option<String>,
+    pub(crate) problem: Option<String>,
 }
 
 /// One shard's addresses as somebody gave them, or why there are none.
-pub type Lookup = Result<Vec<SocketAddr>, String>;
+pub(crate) type Lookup = Result<Vec<SocketAddr>, String>;
 
 /// Refuses more shards than the kernel's maps have room for.
-///
-/// # Errors
-/// Names the setting and the limit.
-pub fn check(list: &str, urls: &ShardUrls) -> Result<(), SettingError> {
+pub(crate) fn check(list: &str, urls: &ShardUrls) -> Result<(), SettingError> {
     if urls.count().get() > MAX_SHARDS {
         return Err(SettingError::new(
             "SHARD_URLS",
@@ -48,7 +44,7 @@ pub fn check(list: &str, urls: &ShardUrls) -> Result<(), SettingError> {
 }
 
 /// Looks up every shard's addresses.
-pub async fn resolve(urls: &ShardUrls) -> Targets {
+pub(crate) async fn resolve(urls: &ShardUrls) -> Targets {
     let lookups = urls.iter().map(lookup);
     assemble(futures_util::future::join_all(lookups).await)
 }
@@ -65,8 +61,7 @@ async fn lookup(url: &ShardUrl) -> Lookup {
 }
 
 /// One target of each, in order of id.
-#[must_use]
-pub fn assemble(lookups: Vec<Lookup>) -> Targets {
+pub(crate) fn assemble(lookups: Vec<Lookup>) -> Targets {
     let mut targets = Targets::default();
     for (shard, lookup) in (0..).zip(lookups) {
         let mut target = Target::default();

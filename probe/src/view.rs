@@ -1,8 +1,8 @@
-//! What people look at in a terminal: tables over a running probe's HTTP interface, or over one attached for the moment.
+//! Terminal views of a probe, over its HTTP interface.
 
 pub mod args;
-pub mod client;
-pub mod origin;
+mod client;
+mod origin;
 pub mod reconcile;
 mod table;
 #[cfg(feature = "top")]

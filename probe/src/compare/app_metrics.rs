@@ -1,10 +1,9 @@
-//! The application's latencies: a shard's `/metrics` read as text.
+//! Parses the latencies in a shard's `/metrics`.
 
 use protocol::probe_api::{AppLatency, Bucket};
 
 /// The text of a moment, as far as its two families go; `None` when either is not there.
-#[must_use]
-pub fn parse(taken_at: f64, text: &str) -> Option<AppLatency> {
+pub(crate) fn parse(taken_at: f64, text: &str) -> Option<AppLatency> {
     let mut requests = None;
     let mut cumulative: Vec<(f64, u64)> = Vec::new();
     for line in text.lines() {

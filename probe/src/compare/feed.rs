@@ -1,4 +1,4 @@
-//! What happens second by second, for every live page at once: one reading of the watch loop, however many listen.
+//! The last two minutes, second by second, for all live pages.
 //!
 //! The loop hands in what it has read anyway; rates and latencies are the growth since the second before. The last two
 //! minutes are kept, so that a page begins with a line and not with a dot.
@@ -20,17 +20,17 @@ use crate::compare::snapshot::Snapshot;
 use crate::signal::latency::quantiles;
 
 /// Most pages that listen at once.
-pub const LISTENERS: usize = 32;
+pub(crate) const LISTENERS: usize = 32;
 
 /// Seconds that are kept.
-const KEPT: usize = 120;
+const KEPT_SECONDS: usize = 120;
 
 /// A gap longer than this is no second: its mean would pass for one.
-const LONGEST: Duration = Duration::from_secs(10);
+const MAX_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The last seconds, and who wants the next one.
 #[derive(Debug)]
-pub struct Feed {
+pub(crate) struct Feed {
     links: PageLinks,
     past: Mutex<Past>,
     newest: watch::Sender<Arc<str>>,
@@ -39,13 +39,13 @@ pub struct Feed {
 
 #[derive(Debug, Default)]
 struct Past {
-    previous: Vec<Option<Seen>>,
+    previous: Vec<Option<ShardSample>>,
     seconds: VecDeque<PastSecond>,
 }
 
 /// One shard's counts at a moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub(crate) struct ShardSample {
     kernel_at: Duration,
     kernel: u64,
     app_at: Duration,
@@ -62,8 +62,7 @@ impl Default for Feed {
 
 impl Feed {
     /// Nothing yet.
-    #[must_use]
-    pub fn new(links: PageLinks) -> Self {
+    pub(crate) fn new(links: PageLinks) -> Self {
         Self {
             links,
             past: Mutex::default(),
@@ -73,38 +72,33 @@ impl Feed {
     }
 
     /// A place for one more listener, given back when it is dropped; `None` when there is none.
-    #[must_use]
-    pub fn place(&self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.room).try_acquire_owned().ok()
     }
 
     /// How many listen.
-    #[must_use]
-    pub fn listeners(&self) -> usize {
+    pub(crate) fn listeners(&self) -> usize {
         LISTENERS.saturating_sub(self.room.available_permits())
     }
 
     /// Addresses that the page may call.
-    #[must_use]
-    pub fn links(&self) -> &PageLinks {
+    pub(crate) fn links(&self) -> &PageLinks {
         &self.links
     }
 
     /// What a listener is sent first: addresses, and the last two minutes.
-    #[must_use]
-    pub fn hello(&self) -> String {
+    pub(crate) fn hello(&self) -> String {
         let past = self.past.lock();
         json(&PastSeconds { links: self.links.clone(), past: past.seconds.iter().cloned().collect() })
     }
 
     /// The frames from now on: always the newest, so that one who is slow misses some.
-    #[must_use]
-    pub fn listen(&self) -> watch::Receiver<Arc<str>> {
+    pub(crate) fn listen(&self) -> watch::Receiver<Arc<str>> {
         self.newest.subscribe()
     }
 
     /// A second has gone by.
-    pub fn publish(&self, snapshot: &Snapshot, seen: Vec<Option<Seen>>, verdicts: &Verdicts) {
+    pub(crate) fn publish(&self, snapshot: &Snapshot, seen: Vec<Option<ShardSample>>, verdicts: &Verdicts) {
         let shards = {
             let mut past = self.past.lock();
             past.observe(snapshot.taken_at, seen)
@@ -124,7 +118,7 @@ impl Feed {
 
 impl Past {
     /// Takes a second in; gives what happened in it.
-    fn observe(&mut self, taken_at: f64, seen: Vec<Option<Seen>>) -> Vec<ShardRates> {
+    fn observe(&mut self, taken_at: f64, seen: Vec<Option<ShardSample>>) -> Vec<ShardRates> {
         let previous = std::mem::take(&mut self.previous).into_iter().chain(std::iter::repeat(None));
         let flows = seen.iter().zip(previous).map(|(now, before)| match (before, now) {
             (Some(before), Some(now)) => now.since(&before),
@@ -133,17 +127,16 @@ impl Past {
         let flows: Vec<ShardRates> = flows.collect();
         self.previous = seen;
         self.seconds.push_back(PastSecond { taken_at, shards: flows.clone() });
-        if self.seconds.len() > KEPT {
+        if self.seconds.len() > KEPT_SECONDS {
             self.seconds.pop_front();
         }
         flows
     }
 }
 
-impl Seen {
+impl ShardSample {
     /// What was read of a shard.
-    #[must_use]
-    pub fn of(bracket: &Bracket, latency: Latency) -> Self {
+    pub(crate) fn of(bracket: &Bracket, latency: Latency) -> Self {
         Self {
             kernel_at: bracket.to,
             kernel: bracket.kernel_after,
@@ -171,7 +164,7 @@ impl Seen {
 /// Growth a second; absent when the count fell, or the time between tells of no second.
 #[expect(clippy::cast_precision_loss, reason = "what grows in seconds is far below 2^53")]
 fn rate(before: (Duration, u64), now: (Duration, u64)) -> Option<f64> {
-    let span = now.0.checked_sub(before.0).filter(|span| !span.is_zero() && *span <= LONGEST)?;
+    let span = now.0.checked_sub(before.0).filter(|span| !span.is_zero() && *span <= MAX_INTERVAL)?;
     let growth = now.1.checked_sub(before.1)?;
     Some(growth as f64 / span.as_secs_f64())
 }

@@ -1,4 +1,4 @@
-//! The gateway as a third witness: requests that reached a shard without it.
+//! The gateway as a third witness: finds requests that bypassed it.
 //!
 //! The gateway counts a request when its answer comes, the shard when it reads it, the kernel before that. So kernel
 //! and gateway are compared just as kernel and shard are, by the same [`Ledger`]; what the shard has in its hands is on
@@ -17,53 +17,48 @@ use crate::compare::reconcile::{AppReading, Bracket, Ledger};
 use crate::compare::stats_client::{GatewayReading, StatsClient};
 use crate::source::Counters;
 
-pub mod several;
+mod group;
 pub mod urls;
 
-use self::several::Several;
+use self::group::GatewayGroup;
 use self::urls::GatewayUrls;
 
 /// The gateway, or all there are, and what is known of each shard's requests from it.
 #[derive(Debug)]
-pub struct Gateway {
-    several: Several,
+pub(crate) struct Gateway {
+    group: GatewayGroup,
     shards: Vec<SentLedger>,
     verdict: Result<Verdict<String>, String>,
 }
 
 impl Gateway {
     /// Gateways in front of so many shards.
-    #[must_use]
-    pub fn new(urls: GatewayUrls, shards: usize) -> Self {
-        let several = Several::new(urls, shards);
+    pub(crate) fn new(urls: GatewayUrls, shards: usize) -> Self {
+        let group = GatewayGroup::new(urls, shards);
         let shards = (0..shards).map(|_| SentLedger::default()).collect();
-        Self { several, shards, verdict: Err("it has not been asked yet".to_owned()) }
+        Self { group, shards, verdict: Err("it has not been asked yet".to_owned()) }
     }
 
     /// Its verdict as last read, or why there is none.
-    ///
-    /// # Errors
-    /// In a few words.
-    pub fn verdict(&self) -> Result<Verdict<String>, String> {
+    pub(crate) fn verdict(&self) -> Result<Verdict<String>, String> {
         self.verdict.clone()
     }
 
     /// Forgets all of one shard: the kernel counts something else for it now.
-    pub fn start_over(&mut self, shard: usize) {
+    pub(crate) fn start_over(&mut self, shard: usize) {
         if let Some(ledger) = self.shards.get_mut(shard) {
             *ledger = SentLedger::default();
         }
     }
 
     /// Whether another bracket soon would tell more.
-    #[must_use]
-    pub fn is_settling(&self) -> bool {
+    pub(crate) fn is_settling(&self) -> bool {
         self.shards.iter().any(|shard| shard.settling)
     }
 
     /// Reads the gateway between the shards' own brackets and another reading of the kernel, and adds to the
     /// comparisons what that tells.
-    pub async fn compare(
+    pub(crate) async fn compare(
         &mut self,
         stats: &StatsClient,
         brackets: &[Option<Bracket>],
@@ -71,7 +66,7 @@ impl Gateway {
         now: impl Fn() -> Duration,
         comparisons: &mut [Comparison],
     ) {
-        let reading = self.several.sent(stats).await;
+        let reading = self.group.sent(stats).await;
         let shards = self.shards.iter_mut().zip(brackets).zip(comparisons);
         for (id, ((ledger, bracket), comparison)) in (0..).zip(shards) {
             let Some(bracket) = bracket else { continue };
@@ -79,7 +74,7 @@ impl Gateway {
             let wider = Bracket { to: now(), kernel_after: after.requests.data(), ..bracket.clone() };
             ledger.observe(&wider, &of_shard(&reading, id), comparison);
         }
-        if self.several.is_one() {
+        if self.group.is_one() {
             let verdict = |reading: GatewayReading| reading.verdict;
             self.verdict =
                 reading.map(verdict).and_then(|found| found.ok_or_else(|| "its /stats have none".to_owned()));
@@ -87,9 +82,9 @@ impl Gateway {
     }
 
     /// Judges what several gateways sent together; to be called once a second. One gives its own verdict.
-    pub async fn judge(&mut self, stats: &StatsClient) {
-        if !self.several.is_one() {
-            self.verdict = self.several.judge(stats).await;
+    pub(crate) async fn judge(&mut self, stats: &StatsClient) {
+        if !self.group.is_one() {
+            self.verdict = self.group.judge(stats).await;
         }
     }
 }
@@ -136,10 +131,10 @@ impl SentLedger {
         });
         self.settling = self.ledger.is_settling(&seen);
         // What was answered after the gateway's reading was in the shard's hands at one of these moments.
-        let in_hands = app.active_requests.max(self.active);
+        let in_service = app.active_requests.max(self.active);
         self.active = app.active_requests;
         let surely = |difference: i64, bound: u64| {
-            u64::try_from(difference).unwrap_or(0).saturating_sub(bound.saturating_add(in_hands))
+            u64::try_from(difference).unwrap_or(0).saturating_sub(bound.saturating_add(in_service))
         };
         let bypassed = seen.difference.zip(seen.bound).map(|(difference, bound)| surely(difference, bound));
         comparison.bypassed = bypassed;

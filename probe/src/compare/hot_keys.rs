@@ -1,4 +1,4 @@
-//! Which keys each witness calls hot, and how far the two agree: pure, readings in, lists and overlap out.
+//! The hot keys of each witness, and their overlap.
 //!
 //! Both witnesses give counts that only grow. A [`KeyWindow`] keeps their growth over the last ten seconds; the
 //! slots are the same for both, so that the same time is compared. A key is
@@ -22,28 +22,28 @@ use crate::signal::key_table::largest;
 use crate::signal::key_window::{Grown, KeyReading, KeyWindow, Unlisted};
 
 /// Two readings nearer than this are one: the loop reads once a second, and more often when it is asked.
-const NEAREST: Duration = Duration::from_millis(900);
+const MIN_INTERVAL: Duration = Duration::from_millis(900);
 
 /// Below this the window is not full, and there is no overlap: the application's own is ten seconds long.
 const FULL: Duration = Duration::from_secs(9);
 
 /// A slot longer than this tells of another time than the application's list.
-const LONGEST: Duration = Duration::from_secs(3);
+const MAX_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The application's keys, as `/stats` has them.
 #[derive(Clone, Debug, Default)]
-pub struct AppKeys {
+pub(crate) struct AppKeys {
     /// When the process started, in unix seconds; another process has another, and counts anew.
-    pub started_at: f64,
+    pub(crate) started_at: f64,
     /// `requests_received` and `top_keys`, counted since the last reset.
-    pub top: KeyReading,
+    pub(crate) top: KeyReading,
     /// `hot_keys`: what it calls hot itself.
-    pub hot: Vec<HotKey>,
+    pub(crate) hot: Vec<HotKey>,
 }
 
 /// One shard's windows.
 #[derive(Debug)]
-pub struct HotKeysLedger {
+pub(crate) struct HotKeysLedger {
     last: Option<Duration>,
     started_at: f64,
     kernel: KeyWindow,
@@ -60,28 +60,27 @@ impl Default for HotKeysLedger {
 
 impl HotKeysLedger {
     /// Forgets all: one of the witnesses counts something else now.
-    pub fn start_over(&mut self) {
+    pub(crate) fn start_over(&mut self) {
         *self = Self::default();
     }
 
     /// Forgets all: one of the witnesses could not be read at `now`.
-    pub fn interrupted(&mut self, now: Duration) {
+    pub(crate) fn interrupted(&mut self, now: Duration) {
         *self = Self { last: Some(now), ..Self::default() };
     }
 
     /// Whether a reading now would tell more than the last one did.
-    #[must_use]
-    pub fn is_due(&self, now: Duration) -> bool {
-        self.last.is_none_or(|last| now >= last + NEAREST)
+    pub(crate) fn is_due(&self, now: Duration) -> bool {
+        self.last.is_none_or(|last| now >= last + MIN_INTERVAL)
     }
 
     /// Takes both readings in, taken one right after the other, the kernel's at `now` (since any fixed start).
-    pub fn observe(&mut self, now: Duration, kernel: KeyReading, app: AppKeys) -> &HotKeyOverlap {
+    pub(crate) fn observe(&mut self, now: Duration, kernel: KeyReading, app: AppKeys) -> &HotKeyOverlap {
         if !self.is_due(now) {
             return &self.shown;
         }
         let other = app.started_at.to_bits() != self.started_at.to_bits();
-        if other || self.last.is_some_and(|last| now > last + LONGEST) {
+        if other || self.last.is_some_and(|last| now > last + MAX_INTERVAL) {
             self.start_over();
             self.started_at = app.started_at;
         }
@@ -97,8 +96,7 @@ impl HotKeysLedger {
     }
 
     /// What the last reading gave.
-    #[must_use]
-    pub fn shown(&self) -> &HotKeyOverlap {
+    pub(crate) fn shown(&self) -> &HotKeyOverlap {
         &self.shown
     }
 }

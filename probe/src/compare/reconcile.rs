@@ -1,4 +1,4 @@
-//! Kernel against application: pure, brackets in, difference, bound and verdict out.
+//! Kernel against application: brackets in, difference, bound and verdict out.
 //!
 //! The kernel counts a request when the last byte of its head reaches the socket; the application counts it when it
 //! has read it, a little later. With `K(t)` and `A(t)` the two counts, `base` the constant `A − K` at rest, and a
@@ -26,57 +26,57 @@ use protocol::probe_api::Comparison;
 
 use self::cause::{Cause, Evidence};
 
-pub mod cause;
+pub(crate) mod cause;
 
 /// The longest usual time between the kernel's count of a request and the application's: what is older counts as a
 /// difference.
-pub const LAG: Duration = Duration::from_secs(2);
+pub(crate) const LAG: Duration = Duration::from_secs(2);
 
 /// The longest time at all: a baseline must not be spoilt by a moment of overload.
-pub const BASELINE_LAG: Duration = Duration::from_secs(5);
+pub(crate) const BASELINE_LAG: Duration = Duration::from_secs(5);
 
 /// How long nothing may move for a moment to be called quiet.
-pub const SETTLE: Duration = Duration::from_millis(500);
+pub(crate) const SETTLE: Duration = Duration::from_millis(500);
 
 /// What the application says of itself in `/stats`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AppReading {
+pub(crate) struct AppReading {
     /// Data requests since its start.
-    pub requests_received: u64,
+    pub(crate) requests_received: u64,
     /// When the process started, in unix seconds; another process has another.
-    pub started_at: f64,
+    pub(crate) started_at: f64,
     /// Requests in service and waiting.
-    pub active_requests: u64,
+    pub(crate) active_requests: u64,
 }
 
 /// One bracket of one shard: kernel, application, kernel. Times are since the probe's start.
 #[derive(Clone, Debug)]
-pub struct Bracket {
+pub(crate) struct Bracket {
     /// When the kernel was read first.
-    pub from: Duration,
+    pub(crate) from: Duration,
     /// When it was read again.
-    pub to: Duration,
+    pub(crate) to: Duration,
     /// The kernel's data requests, at `from`.
-    pub kernel_before: u64,
+    pub(crate) kernel_before: u64,
     /// The same at `to`.
-    pub kernel_after: u64,
+    pub(crate) kernel_after: u64,
     /// Data requests whose client left before an answer, at `to`.
-    pub aborted: u64,
+    pub(crate) aborted: u64,
     /// Data requests whose answer was seen to begin, soon after `to`.
-    pub answered: u64,
+    pub(crate) answered: u64,
     /// Segments towards the shard that brought nothing new, at `to`.
-    pub repeated: u64,
+    pub(crate) repeated: u64,
     /// Segments not parsed, at `to`, by [`Reason`](probe_common::requests::Reason).
-    pub unparsed: [u64; REASONS],
+    pub(crate) unparsed: [u64; REASONS],
     /// The application in between, or why it could not be read.
-    pub app: Result<AppReading, String>,
+    pub(crate) app: Result<AppReading, String>,
     /// The clock on the wall at `to`, in unix seconds.
-    pub unix_seconds: f64,
+    pub(crate) unix_seconds: f64,
 }
 
 /// Everything known of one shard.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     /// The kernel's count over time, since the shard is watched.
     history: VecDeque<(Duration, u64)>,
     generation: Option<Generation>,
@@ -102,20 +102,19 @@ struct Generation {
 
 impl Ledger {
     /// Forgets all: the shard's addresses have changed, so the kernel counts something else.
-    pub fn start_over(&mut self) {
+    pub(crate) fn start_over(&mut self) {
         *self = Self::default();
     }
 
     /// Whether another bracket soon would tell more: nothing moves, but the verdict does not stand yet.
-    #[must_use]
-    pub fn is_settling(&self, comparison: &Comparison) -> bool {
+    pub(crate) fn is_settling(&self, comparison: &Comparison) -> bool {
         let waiting = |generation: &Generation| generation.still.is_some() && !generation.quiet;
         let firm = comparison.bound == Some(0) && comparison.difference == Some(0);
         self.generation.as_ref().is_some_and(waiting) && !firm && comparison.agrees != Some(false)
     }
 
     /// Takes a bracket in and gives the verdict.
-    pub fn observe(&mut self, bracket: &Bracket) -> Comparison {
+    pub(crate) fn observe(&mut self, bracket: &Bracket) -> Comparison {
         let lagging = self.kernel_at(bracket.from.checked_sub(LAG));
         let long_ago = self.kernel_at(bracket.from.checked_sub(BASELINE_LAG));
         let oldest = self.history.front().map_or(bracket.kernel_before, |(_, count)| *count);
@@ -129,7 +128,7 @@ impl Ledger {
                 return Cause::shard_unreadable(problem).alone();
             }
         };
-        let seen = Seen {
+        let seen = BracketFigures {
             count: signed(app.requests_received),
             after: signed(bracket.kernel_after),
             moved: bracket.kernel_after.saturating_sub(lagging.unwrap_or(oldest)),
@@ -162,7 +161,7 @@ impl Ledger {
 }
 
 /// A bracket's figures, signed.
-struct Seen {
+struct BracketFigures {
     /// The application's count.
     count: i64,
     /// The kernel's at the bracket's end.
@@ -174,7 +173,7 @@ struct Seen {
 }
 
 impl Generation {
-    fn new(bracket: &Bracket, app: AppReading, seen: &Seen) -> Self {
+    fn new(bracket: &Bracket, app: AppReading, seen: &BracketFigures) -> Self {
         Self {
             started_at: app.started_at,
             since: bracket.unix_seconds,
@@ -187,7 +186,7 @@ impl Generation {
         }
     }
 
-    fn observe(&mut self, bracket: &Bracket, app: AppReading, seen: &Seen) -> Comparison {
+    fn observe(&mut self, bracket: &Bracket, app: AppReading, seen: &BracketFigures) -> Comparison {
         let quiet = self.is_quiet(bracket, app);
         self.quiet = quiet;
         let aborted = bracket.aborted.saturating_sub(self.evidence.aborted);
@@ -219,8 +218,8 @@ impl Generation {
         let still = self.still.is_some();
         // Equal counts at rest need no allowance.
         let equal = still && width == 0 && difference == 0;
-        let on_their_way = if quiet { 0 } else { seen.moved };
-        let bound = if equal { 0 } else { on_their_way.saturating_add(width).saturating_add(aborted) };
+        let in_flight = if quiet { 0 } else { seen.moved };
+        let bound = if equal { 0 } else { in_flight.saturating_add(width).saturating_add(aborted) };
         let agrees = difference >= 0 && difference.unsigned_abs() <= bound;
         let cause = if agrees {
             Cause::within(bound.saturating_sub(aborted), aborted)

@@ -1,14 +1,14 @@
-//! What a comparison gives.
+//! A comparison of all shards at one moment.
 
 use protocol::probe_api::{Comparison, HotKeyOverlap};
 
 /// A comparison of all shards at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// Unix seconds.
-    pub taken_at: f64,
+    pub(crate) taken_at: f64,
     /// Per shard, in order of id.
-    pub shards: Vec<Comparison>,
+    pub(crate) shards: Vec<Comparison>,
     /// Per shard, in order of id; empty where one of the witnesses cannot be read.
-    pub hot_keys: Vec<HotKeyOverlap>,
+    pub(crate) hot_keys: Vec<HotKeyOverlap>,
 }

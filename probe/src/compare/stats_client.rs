@@ -1,4 +1,4 @@
-//! The application's side: `/stats` of the shards and of the gateway.
+//! HTTP client for `/stats` and `/metrics` of shards and gateways.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::signal::keys::name_of;
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest answer that is read, as at the gateway: 1 MiB.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
 /// A client that keeps its connections.
 #[derive(Clone, Debug)]
@@ -44,17 +44,17 @@ type Newest = Arc<tokio::sync::Mutex<Option<(Instant, MetricsReading)>>>;
 
 /// What a gateway says of itself in `/stats`, as far as it is compared.
 #[derive(Clone, Debug, PartialEq)]
-pub struct GatewayReading {
+pub(crate) struct GatewayReading {
     /// When the process started, in unix seconds; another process has another.
-    pub started_at: f64,
+    pub(crate) started_at: f64,
     /// Data requests it sent since then.
-    pub sent: Vec<ShardRequests>,
+    pub(crate) sent: Vec<ShardRequests>,
     /// Its verdict on the shards; absent where it gives none.
-    pub verdict: Option<Verdict<String>>,
+    pub(crate) verdict: Option<Verdict<String>>,
 }
 
 /// What a gateway counted by key.
-pub type GatewayKeys = HotKeys<Summary<Key>, Observation<String>>;
+pub(crate) type GatewayKeys = HotKeys<Summary<Key>, Observation<String>>;
 
 impl StatsClient {
     /// A client without proxies: shards are near.
@@ -67,10 +67,7 @@ impl StatsClient {
     }
 
     /// Reads one shard: its counts and its keys.
-    ///
-    /// # Errors
-    /// Why there is no reading, in a few words.
-    pub async fn read(&self, shard: &ShardUrl) -> Result<(AppReading, AppKeys), String> {
+    pub(crate) async fn read(&self, shard: &ShardUrl) -> Result<(AppReading, AppKeys), String> {
         let body: ShardStats = self.json(shard, "/stats").await?;
         let reading = AppReading {
             requests_received: body.requests_received,
@@ -85,10 +82,7 @@ impl StatsClient {
     }
 
     /// What the gateway at `url` has sent.
-    ///
-    /// # Errors
-    /// Why there is no reading, in a few words.
-    pub async fn gateway(&self, url: &ShardUrl) -> Result<GatewayReading, String> {
+    pub(crate) async fn gateway(&self, url: &ShardUrl) -> Result<GatewayReading, String> {
         let mut body: Value = self.json(url, "/stats").await?;
         // Read apart: a verdict of another form leaves the counts as they are.
         let verdict = Verdict::<String>::deserialize(body["verdict"].take()).ok();
@@ -98,19 +92,13 @@ impl StatsClient {
     }
 
     /// What the gateway at `url` counted by key, for the merge with others.
-    ///
-    /// # Errors
-    /// Why there is no reading, in a few words.
-    pub async fn hot_keys(&self, url: &ShardUrl) -> Result<GatewayKeys, String> {
+    pub(crate) async fn hot_keys(&self, url: &ShardUrl) -> Result<GatewayKeys, String> {
         self.json(url, "/admin/hot-keys").await
     }
 
     /// A shard's own metrics, with the moment they came. A shard is asked once at a time: all who wait meanwhile share
     /// the next answer.
-    ///
-    /// # Errors
-    /// Why there is none, in a few words.
-    pub async fn metrics(&self, shard: &ShardUrl) -> MetricsReading {
+    pub(crate) async fn metrics(&self, shard: &ShardUrl) -> MetricsReading {
         let asked = Instant::now();
         let newest = Arc::clone(self.newest.lock().entry(shard.id.0).or_default());
         let mut newest = newest.lock().await;
@@ -145,7 +133,7 @@ impl StatsClient {
         }
         let mut body = Vec::new();
         while let Some(bytes) = answer.chunk().await.map_err(failed)? {
-            if body.len() + bytes.len() > MOST_BYTES {
+            if body.len() + bytes.len() > MAX_BYTES {
                 return Err(format!("{path} is longer than 1 MiB"));
             }
             body.extend_from_slice(&bytes);

@@ -1,4 +1,4 @@
-//! The verdict from kernel counts alone: pure, readings in, verdict out.
+//! The verdict from kernel counts alone.
 //!
 //! The kernel's counts only grow. Between two readings lies a slot, as long as they were apart by the clock: about a
 //! second, longer when the loop was late. The last slot and the last ten go to the same [`Detector`] as the gateway's
@@ -18,38 +18,38 @@ use smol_str::SmolStr;
 
 use crate::signal::key_table::{KeyGrowth, KeyTable, largest};
 
-pub mod agreement;
+pub(crate) mod agreement;
 
 /// Two readings nearer than this are one: the loop reads once a second, and more often when it is asked.
-const NEAREST: Duration = Duration::from_millis(900);
+const MIN_INTERVAL: Duration = Duration::from_millis(900);
 
 /// All slots together are no longer than this: ten seconds, each a little late.
-const LONGEST: Duration = Duration::from_secs(11);
+const MAX_INTERVAL: Duration = Duration::from_secs(11);
 
 /// Keys of one shard that are judged.
 const JUDGED_KEYS: usize = 4;
 
 /// All shards at a moment.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub(crate) struct Reading {
     /// When, since any fixed start.
-    pub at: Duration,
+    pub(crate) at: Duration,
     /// In order of id.
-    pub shards: Vec<ShardReading>,
+    pub(crate) shards: Vec<ShardReading>,
 }
 
 /// One shard's counts.
 #[derive(Clone, Debug, Default)]
-pub struct ShardReading {
+pub(crate) struct ShardReading {
     /// Data requests.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Reads by key.
-    pub table: Arc<KeyTable>,
+    pub(crate) table: Arc<KeyTable>,
 }
 
 /// Judges the shards by readings about a second apart.
 #[derive(Debug, Default)]
-pub struct KernelJudge {
+pub(crate) struct KernelJudge {
     previous: Option<Reading>,
     slots: VecDeque<Slot>,
     detector: Detector<String>,
@@ -67,18 +67,17 @@ struct Slot {
 
 impl KernelJudge {
     /// Whether a reading at `now` would tell more than the last one did.
-    #[must_use]
-    pub fn is_due(&self, now: Duration) -> bool {
-        self.previous.as_ref().is_none_or(|previous| now >= previous.at + NEAREST)
+    pub(crate) fn is_due(&self, now: Duration) -> bool {
+        self.previous.as_ref().is_none_or(|previous| now >= previous.at + MIN_INTERVAL)
     }
 
     /// Forgets all: the kernel counts something else now, or could not be trusted for a while.
-    pub fn start_over(&mut self) {
+    pub(crate) fn start_over(&mut self) {
         *self = Self::default();
     }
 
     /// Takes a reading in; gives the verdict on the time up to it.
-    pub fn observe(&mut self, reading: Reading) -> Verdict<String> {
+    pub(crate) fn observe(&mut self, reading: Reading) -> Verdict<String> {
         let shards = reading.shards.len();
         match self.previous.as_ref().and_then(|previous| Slot::between(previous, &reading)) {
             Some(slot) => self.slots.push_back(slot),
@@ -86,7 +85,7 @@ impl KernelJudge {
         }
         self.previous = Some(reading);
         let most = usize::try_from(SLOTS).unwrap_or(usize::MAX);
-        while self.slots.len() > most || (self.slots.len() > 1 && self.span() > LONGEST) {
+        while self.slots.len() > most || (self.slots.len() > 1 && self.span() > MAX_INTERVAL) {
             self.slots.pop_front();
         }
         let second = observation(self.slots.iter().rev().take(1), shards);
@@ -103,7 +102,7 @@ impl Slot {
     /// `None` when the readings cannot be compared: a count fell, or they are too far apart.
     fn between(before: &Reading, now: &Reading) -> Option<Self> {
         let span = now.at.checked_sub(before.at)?;
-        if span > LONGEST || before.shards.len() != now.shards.len() {
+        if span > MAX_INTERVAL || before.shards.len() != now.shards.len() {
             return None;
         }
         let shards = || before.shards.iter().zip(&now.shards);

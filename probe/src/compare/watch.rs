@@ -1,4 +1,4 @@
-//! The loop behind everything: look up the shards, bracket them, reconcile.
+//! The loop: looks up the shards, reads them, compares, judges.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tokio::sync::watch::Receiver;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::compare::feed::Seen;
+use crate::compare::feed::ShardSample;
 use crate::compare::gateway::Gateway;
 use crate::compare::gateway::urls::GatewayUrls;
 use crate::compare::hot_keys::HotKeysLedger;
@@ -45,7 +45,7 @@ pub struct CompareHandle(mpsc::Sender<oneshot::Sender<Snapshot>>);
 
 impl CompareHandle {
     /// A comparison that began after this call; `None` when the probe is stopping. Calls that wait together share one.
-    pub async fn fresh(&self) -> Option<Snapshot> {
+    pub(crate) async fn fresh(&self) -> Option<Snapshot> {
         let (sender, receiver) = oneshot::channel();
         self.0.send(sender).await.ok()?;
         receiver.await.ok()
@@ -62,28 +62,28 @@ pub struct Watch {
     gateway: Option<Gateway>,
     judge: Judge,
     /// What the last comparison read, for the feed.
-    seen: Vec<Option<Seen>>,
+    seen: Vec<Option<ShardSample>>,
     /// Where the shards are, where they are pods.
     pods: Option<Receiver<Vec<Lookup>>>,
     /// What the kernel has taken.
     targets: Targets,
     /// Per shard, why some of its addresses are not watched.
-    blind: Vec<Option<String>>,
-    questions: mpsc::Receiver<oneshot::Sender<Snapshot>>,
+    unwatched: Vec<Option<String>>,
+    requests: mpsc::Receiver<oneshot::Sender<Snapshot>>,
     start: Instant,
 }
 
 /// Most comparisons that may be asked for at once; more wait in line.
-const QUESTIONS: usize = 256;
+const QUEUE_LENGTH: usize = 256;
 
 impl Watch {
     /// A loop that has not begun, and the way to ask it.
     #[must_use]
     pub fn new(probe: Arc<Probe>, shards: ShardUrls, stats: StatsClient) -> (Self, CompareHandle) {
-        let (sender, questions) = mpsc::channel(QUESTIONS);
+        let (sender, requests) = mpsc::channel(QUEUE_LENGTH);
         let ledgers = shards.iter().map(|_| Ledger::default()).collect();
         let hot_keys = shards.iter().map(|_| HotKeysLedger::default()).collect();
-        let (targets, blind) = (Targets::default(), shards.iter().map(|_| None).collect());
+        let (targets, unwatched) = (Targets::default(), shards.iter().map(|_| None).collect());
         let watch = Self {
             probe,
             shards,
@@ -95,40 +95,38 @@ impl Watch {
             seen: Vec::new(),
             pods: None,
             targets,
-            blind,
-            questions,
+            unwatched,
+            requests,
             start: Instant::now(),
         };
         (watch, CompareHandle(sender))
     }
 
     /// Asks these gateways too: all there are, or none.
-    #[must_use]
-    pub fn with_gateways(self, urls: GatewayUrls) -> Self {
+    pub(crate) fn with_gateways(self, urls: GatewayUrls) -> Self {
         let gateway = (!urls.is_empty()).then(|| Gateway::new(urls, self.ledgers.len()));
         Self { gateway, ..self }
     }
 
     /// Takes the shards' addresses from here instead of their names.
-    #[must_use]
-    pub fn with_pods(self, pods: Option<Receiver<Vec<Lookup>>>) -> Self {
+    pub(crate) fn with_pods(self, pods: Option<Receiver<Vec<Lookup>>>) -> Self {
         Self { pods, ..self }
     }
 
-    /// The first look: watches what can be found and waits for the baselines that can be had quickly.
+    /// Watches the shards that are found, and waits for baselines that settle quickly.
     pub async fn first_look(&mut self) {
         self.look_up().await;
         self.compare_until_settled().await;
     }
 
     /// Goes on with another client, on another runtime.
-    pub fn renew_client(&mut self, stats: StatsClient) {
+    pub(crate) fn renew_client(&mut self, stats: StatsClient) {
         self.stats = stats;
     }
 
     /// Runs until `stopping`, then reads the counters a last time and detaches.
     pub async fn run(mut self, stopping: CancellationToken) {
-        // Before the first question: a shard looked up later would start over.
+        // Before the first request: a shard looked up later would start over.
         self.look_up().await;
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -136,9 +134,9 @@ impl Watch {
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => break,
-                question = self.questions.recv() => {
-                    let Some(question) = question else { break };
-                    self.answer(question).await;
+                request = self.requests.recv() => {
+                    let Some(request) = request else { break };
+                    self.answer(request).await;
                 }
                 _ = ticks.tick() => {
                     self.look_up().await;
@@ -150,10 +148,10 @@ impl Watch {
         self.probe.finish();
     }
 
-    async fn answer(&mut self, question: oneshot::Sender<Snapshot>) {
+    async fn answer(&mut self, request: oneshot::Sender<Snapshot>) {
         // All that ask by now get the same answer.
-        let mut waiting = vec![question];
-        while let Ok(another) = self.questions.try_recv() {
+        let mut waiting = vec![request];
+        while let Ok(another) = self.requests.try_recv() {
             waiting.push(another);
         }
         let snapshot = self.compare_until_settled().await;
@@ -193,11 +191,11 @@ impl Watch {
             if let Err(error) = watched {
                 tracing::error!(%error, "the shards' new addresses are not watched");
                 self.probe.metrics.lost(Lost::WatchFailed);
-                self.not_taken(targets, &changed, &error);
+                self.mark_unwatched(targets, &changed, &error);
                 return;
             }
         }
-        self.blind = targets.shards.iter().map(|target| target.problem.clone()).collect();
+        self.unwatched = targets.shards.iter().map(|target| target.problem.clone()).collect();
         for (url, target) in self.shards.iter().zip(&targets.shards) {
             match &target.problem {
                 Some(problem) => tracing::warn!(shard = url.id.0, problem, "not watched"),
@@ -229,14 +227,14 @@ impl Watch {
     }
 
     /// The kernel did not take these addresses: it may watch none of the `changed` shards' old or new ones.
-    fn not_taken(&mut self, mut targets: Targets, changed: &[bool], error: &SourceError) {
+    fn mark_unwatched(&mut self, mut targets: Targets, changed: &[bool], error: &SourceError) {
         for (shard, _) in changed.iter().enumerate().filter(|(_, changed)| **changed) {
             let why = format!("the kernel does not take its addresses: {error}");
             if let Some(target) = targets.shards.get_mut(shard) {
                 target.problem = Some(why.clone());
             }
-            if let Some(blind) = self.blind.get_mut(shard) {
-                *blind = Some(why);
+            if let Some(unwatched) = self.unwatched.get_mut(shard) {
+                *unwatched = Some(why);
             }
             if let Some(taken) = self.targets.shards.get_mut(shard) {
                 // As no target of a lookup is, so that the next one is taken for a change.
@@ -250,20 +248,20 @@ impl Watch {
     /// One bracket of every shard, all at once.
     async fn compare(&mut self) -> Snapshot {
         let (probe, stats, start) = (&self.probe, &self.stats, self.start);
-        let looks = self.shards.iter().zip(&self.hot_keys).zip(&self.blind);
-        let looks = looks.map(|((url, hot_keys), blind)| async move {
+        let readouts = self.shards.iter().zip(&self.hot_keys).zip(&self.unwatched);
+        let readouts = readouts.map(|((url, hot_keys), unwatched)| async move {
             // Of a shard that is not wholly watched the kernel's counts tell nothing, so it is not asked either: it may
             // be one of many nodes' that are all watched.
-            if blind.is_some() {
+            if unwatched.is_some() {
                 return None;
             }
             bracket(probe, stats, url, start, |now| hot_keys.is_due(now)).await
         });
-        let looks = futures_util::future::join_all(looks).await;
+        let readouts = futures_util::future::join_all(readouts).await;
         let (mut brackets, mut keys, mut seen) = (Vec::new(), Vec::new(), Vec::new());
-        for look in looks {
-            seen.push(look.as_ref().map(|look| Seen::of(&look.bracket, look.latency)));
-            let (bracket, of_keys) = look.map(|look| (look.bracket, look.keys)).unzip();
+        for readout in readouts {
+            seen.push(readout.as_ref().map(|readout| ShardSample::of(&readout.bracket, readout.latency)));
+            let (bracket, of_keys) = readout.map(|readout| (readout.bracket, readout.keys)).unzip();
             brackets.push(bracket);
             keys.push(of_keys);
         }
@@ -273,16 +271,17 @@ impl Watch {
             .ledgers
             .iter_mut()
             .zip(&brackets)
-            .zip(&self.blind)
-            .map(|((ledger, bracket), blind)| match (blind, bracket) {
+            .zip(&self.unwatched)
+            .map(|((ledger, bracket), unwatched)| match (unwatched, bracket) {
                 (Some(why), _) => Cause::unwatched(why).alone(),
                 (None, Some(bracket)) => ledger.observe(bracket),
                 (None, None) => Cause::kernel_unreadable().alone(),
             })
             .collect();
         let judged = if self.judge.is_due(start.elapsed()) {
-            let blind = self.blind.iter().enumerate().find_map(|(shard, why)| Some((shard, why.as_ref()?)));
-            let problem = blind.map(|(shard, why)| format!("shard {shard} is not wholly watched: {why}"));
+            let unwatched =
+                self.unwatched.iter().enumerate().find_map(|(shard, why)| Some((shard, why.as_ref()?)));
+            let problem = unwatched.map(|(shard, why)| format!("shard {shard} is not wholly watched: {why}"));
             Some(self.judge.kernel(probe, start, problem).await)
         } else {
             None

@@ -1,4 +1,4 @@
-//! An error with its causes.
+//! Formats an error with its causes.
 
 /// An error and its causes in one line, each said once.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

@@ -1,4 +1,4 @@
-//! What is attached where: one row a program, with the outcome and what to do about it.
+//! Attaches the programs: one table row a program, one status each.
 
 use std::fs::File;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::kernel::error::ObjectError;
 use crate::kernel::pin::PinnedSet;
 
 /// The program that follows connections.
-pub const SOCKET_EVENTS: &str = "socket_events";
+pub(crate) const SOCKET_EVENTS: &str = "socket_events";
 
 /// The program that tells when connections older than the probe end.
-pub const SOCKET_RELEASED: &str = "socket_released";
+pub(crate) const SOCKET_RELEASED: &str = "socket_released";
 
 /// A program, its hook, and whether the probe is any use without it.
 struct Row {
@@ -50,11 +50,11 @@ const TABLE: [Row; 4] = [
 ];
 
 /// Where links are kept.
-pub enum Links<'a> {
+pub(crate) enum Links {
     /// In this process: they end with what is in the list.
     Held(Vec<FdLink>),
     /// In a pinned set.
-    Pinned(&'a mut PinnedSet),
+    Pinned(PinnedSet),
 }
 
 /// The programs whose links a set must have to be of use.
@@ -64,23 +64,18 @@ pub fn required() -> Vec<&'static str> {
 }
 
 /// The names of all links.
-#[must_use]
-pub fn all() -> Vec<&'static str> {
+pub(crate) fn all() -> Vec<&'static str> {
     TABLE.iter().map(|row| row.program).collect()
 }
 
 /// Loads every program and attaches it to the cgroup, or puts it in the place of a pinned link's.
-///
-/// # Errors
-/// When a required program is refused, or the cgroup cannot be opened.
-pub fn attach(
+pub(crate) fn attach(
     ebpf: &mut Ebpf,
     cgroup: &Path,
-    links: &mut Links<'_>,
+    links: &mut Links,
 ) -> Result<Vec<ProgramStatus>, ObjectError> {
-    let cgroup = File::open(cgroup).map_err(|error| ObjectError::Other {
-        what: format!("the cgroup {} cannot be opened", cgroup.display()),
-        reason: error.to_string(),
+    let cgroup = File::open(cgroup).map_err(|error| {
+        ObjectError::other(format!("the cgroup {} cannot be opened", cgroup.display()), &error)
     })?;
     let mut statuses = Vec::with_capacity(TABLE.len());
     for row in &TABLE {
@@ -109,18 +104,15 @@ pub fn attach(
 
 /// What the kernel takes of the programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rehearsal {
+pub(crate) struct Rehearsal {
     /// The programs that it takes.
-    pub taken: Vec<&'static str>,
+    pub(crate) taken: Vec<&'static str>,
     /// Why it does not take others, which the probe can do without.
-    pub refused: Vec<String>,
+    pub(crate) refused: Vec<String>,
 }
 
 /// Loads every program as [`attach`] does, and attaches none.
-///
-/// # Errors
-/// When a required program is refused.
-pub fn rehearse(ebpf: &mut Ebpf) -> Result<Rehearsal, ObjectError> {
+pub(crate) fn rehearse(ebpf: &mut Ebpf) -> Result<Rehearsal, ObjectError> {
     let mut rehearsal = Rehearsal::default();
     for row in &TABLE {
         match load_one(ebpf, row.program) {
@@ -132,7 +124,7 @@ pub fn rehearse(ebpf: &mut Ebpf) -> Result<Rehearsal, ObjectError> {
     Ok(rehearsal)
 }
 
-fn attach_one(ebpf: &mut Ebpf, row: &Row, cgroup: &File, links: &mut Links<'_>) -> Result<(), ObjectError> {
+fn attach_one(ebpf: &mut Ebpf, row: &Row, cgroup: &File, links: &mut Links) -> Result<(), ObjectError> {
     let program = load_one(ebpf, row.program)?;
     let attach = |program: &mut Program| {
         link(program, row.at, cgroup).map_err(|error| ObjectError::of_program(row.program, error))

@@ -1,10 +1,11 @@
-//! Many entries of an array map in one call (`BPF_MAP_LOOKUP_BATCH`, Linux 5.6), which aya does not offer.
+//! Reads many entries of an array map with one system call.
 
 use std::io;
-use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use aya::Pod;
+
+use super::bpf::bpf;
 
 /// `BPF_MAP_LOOKUP_BATCH` of `enum bpf_cmd`.
 const LOOKUP_BATCH: libc::c_long = 24;
@@ -33,16 +34,12 @@ pub(crate) struct Batch<T> {
 
 impl<T: Pod + Default> Batch<T> {
     /// Room for so many entries.
-    #[must_use]
     pub(crate) fn new(entries: u32) -> Self {
         Self { values: vec![T::default(); entries as usize], keys: vec![0; entries as usize] }
     }
 
     /// Reads as many entries as there is room for, from index `first` on. `map` is an array whose values are `T`s with
     /// a lock.
-    ///
-    /// # Errors
-    /// When the kernel refuses, or has fewer.
     pub(crate) fn read_locked(&mut self, map: BorrowedFd<'_>, first: u32) -> io::Result<&[T]> {
         let count = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
         // The kernel begins behind this one.
@@ -58,15 +55,10 @@ impl<T: Pod + Default> Batch<T> {
             elem_flags: WITH_LOCK,
             flags: 0,
         };
-        // SAFETY: all addresses are of live memory, of the lengths the kernel will write: `count` keys and values.
-        #[expect(unsafe_code, reason = "a system call the C library has no function for")]
-        let result = unsafe {
-            libc::syscall(libc::SYS_bpf, LOOKUP_BATCH, &raw mut attributes, size_of::<Attributes>())
-        };
-        // The kernel says so when it has reached the map's end, and has filled what it could.
-        let error = io::Error::last_os_error();
-        if result < 0 && error.raw_os_error() != Some(libc::ENOENT) {
-            return Err(error);
+        match bpf(LOOKUP_BATCH, &mut attributes) {
+            // ENOENT marks the map's end: the kernel has filled what there was.
+            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => return Err(error),
+            _ => {}
         }
         if attributes.count != count {
             return Err(io::Error::other(format!("{} of {count} entries", attributes.count)));

@@ -1,4 +1,4 @@
-//! The kernel's table of endpoints: which shard listens where.
+//! The kernel's table of endpoints: address and port to shard.
 
 use std::collections::BTreeMap;
 

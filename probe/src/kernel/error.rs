@@ -1,4 +1,4 @@
-//! Why the kernel programs could not be had.
+//! Errors of the kernel object and its programs.
 
 use aya::maps::MapError;
 use aya::programs::ProgramError;
@@ -67,9 +67,14 @@ pub enum ObjectError {
 }
 
 impl ObjectError {
+    /// Another error.
+    pub(crate) fn other(what: impl Into<String>, error: &dyn std::error::Error) -> Self {
+        Self::Other { what: what.into(), reason: error.to_string() }
+    }
+
     /// A map of the object does not give what is in it.
     pub(crate) fn unreadable(map: &str, error: &MapError) -> Self {
-        Self::Other { what: format!("the map {map} cannot be read"), reason: error.to_string() }
+        Self::other(format!("the map {map} cannot be read"), error)
     }
 
     /// A short word for metrics and `/status`.

@@ -1,4 +1,4 @@
-//! The kernel programs' own log lines, passed on to the probe's log.
+//! Forwards the kernel programs' log lines to the probe's log.
 
 use aya::Ebpf;
 use aya_log::EbpfLogger;
@@ -11,25 +11,21 @@ const LEVEL_OFF: u8 = 0;
 const LEVEL_ON: u8 = 5;
 
 /// The level for the kernel object.
-#[must_use]
-pub fn level(on: bool) -> u8 {
+pub(crate) fn level(on: bool) -> u8 {
     if on { LEVEL_ON } else { LEVEL_OFF }
 }
 
 /// Takes log lines from the kernel.
-pub struct KernelLog(EbpfLogger<ToTracing>);
+pub(crate) struct KernelLog(EbpfLogger<ToTracing>);
 
 impl KernelLog {
     /// Takes the log's ring buffer; before the programs are loaded.
-    ///
-    /// # Errors
-    /// When the object has none.
-    pub fn take(ebpf: &mut Ebpf) -> Result<Self, aya_log::Error> {
+    pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self, aya_log::Error> {
         EbpfLogger::init_with_logger(ebpf, ToTracing).map(Self)
     }
 
     /// Passes lines on until `stopping`.
-    pub async fn run(self, stopping: CancellationToken) {
+    pub(crate) async fn run(self, stopping: CancellationToken) {
         let mut ring = match readable(self.0) {
             Ok(ring) => ring,
             Err(error) => return tracing::error!(%error, "the kernel's log lines cannot be waited for"),

@@ -1,4 +1,4 @@
-//! The kernel object: embedded at build time, checked, loaded.
+//! Checks and loads the kernel object, which is embedded at build time.
 
 use std::path::PathBuf;
 
@@ -50,7 +50,7 @@ fn check(object: &[u8]) -> Result<(), ObjectError> {
     Err(ObjectError::Layout { found })
 }
 
-/// Makes the object's maps, its programs set to do what `switches` say.
+/// Creates the object's maps, with its programs configured by `switches`.
 ///
 /// # Errors
 /// When the kernel refuses, or the object cannot be read.
@@ -58,7 +58,7 @@ pub fn load(object: &[u8], switches: Switches) -> Result<Ebpf, ObjectError> {
     load_pinned(object, switches, &[])
 }
 
-/// The same, with the maps of `pins` (name and path) taken from where they are pinned.
+/// The same, with the maps of `pins` (name and path) opened from their pins.
 ///
 /// # Errors
 /// As for [`load`].

@@ -1,4 +1,4 @@
-//! A set of maps and links pinned in a bpffs, so that the kernel goes on counting while no probe runs.
+//! Pins maps and links in a bpffs, so that counting survives the probe.
 //!
 //! [`PinnedSet::begin`] finds out whether the set a probe before left can be gone on with: of the same layout, for the
 //! same shards, with maps of the same shape, and attached to the same cgroup. Then its maps are taken, and its links
@@ -10,7 +10,7 @@ mod link;
 pub mod unpin;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aya::Ebpf;
 use aya::programs::Program;
@@ -53,10 +53,7 @@ pub enum BeginError {
 pub struct PinnedSet {
     folder: Folder,
     mark: Mark,
-    adopted: bool,
-    programs_changed: bool,
-    gap: Duration,
-    removed_because: Option<String>,
+    state: PinnedCounting,
     /// Whether it can be gone on with; a set that is dropped before is removed.
     whole: bool,
 }
@@ -74,11 +71,9 @@ impl PinnedSet {
                 pinned_maps(&new).map(|(name, _)| (name.to_owned(), folder.map(name))).collect();
             drop(new);
             let programs_changed = mark.object != identity.object;
+            let state = PinnedCounting { adopted: true, programs_changed, ..PinnedCounting::default() };
             let mark = Mark { object: identity.object, adoptions: mark.adoptions + 1, ..mark };
-            let gap = Duration::ZERO;
-            let removed_because = None;
-            let set =
-                Self { folder, mark, adopted: true, programs_changed, gap, removed_because, whole: false };
+            let set = Self { folder, mark, state, whole: false };
             return Ok((load(&pins)?, set));
         }
         let removed_because = found.and_then(Result::err);
@@ -99,10 +94,7 @@ impl PinnedSet {
                 ..Mark::default()
             },
             folder,
-            adopted: false,
-            programs_changed: false,
-            gap: Duration::ZERO,
-            removed_because,
+            state: PinnedCounting { removed_because, ..PinnedCounting::default() },
             whole: false,
         };
         set.folder.prepare()?;
@@ -123,9 +115,7 @@ impl PinnedSet {
         attach: impl FnOnce(&mut Program) -> Result<FdLink, ObjectError>,
     ) -> Result<(), ObjectError> {
         let path = self.folder.link(name);
-        let other =
-            |what, error: &dyn std::error::Error| ObjectError::Other { what, reason: error.to_string() };
-        let fd = program.fd().map_err(|error| other(format!("program {name}"), &error))?;
+        let fd = program.fd().map_err(|error| ObjectError::other(format!("program {name}"), &error))?;
         let mut started = None;
         if let Ok(link) = Link::at(&path) {
             match link.update(fd) {
@@ -142,12 +132,10 @@ impl PinnedSet {
             }
         }
         let attached = attach(program)?;
-        self.gap += started.map_or(Duration::ZERO, |started| started.elapsed());
-        let pinned =
-            attached.pin(&path).map_err(|error| other(format!("link {name} cannot be pinned"), &error))?;
+        self.state.gap_seconds += started.map_or(0.0, |started: Instant| started.elapsed().as_secs_f64());
         // The pin keeps it, and closing this descriptor does not end it.
-        drop(pinned);
-        Ok(())
+        let pinned = attached.pin(&path).map(drop);
+        pinned.map_err(|error| ObjectError::other(format!("link {name} cannot be pinned"), &error))
     }
 
     /// Ends a link whose program cannot be replaced.
@@ -171,10 +159,7 @@ impl PinnedSet {
         }
         self.mark.complete = 1;
         let written = mark_map(&self.folder).and_then(|mut map| map.set(0, self.mark, 0));
-        written.map_err(|error| ObjectError::Other {
-            what: "the pinned set cannot be marked".to_owned(),
-            reason: error.to_string(),
-        })?;
+        written.map_err(|error| ObjectError::other("the pinned set cannot be marked", &error))?;
         self.whole = true;
         Ok(())
     }
@@ -182,14 +167,8 @@ impl PinnedSet {
     /// As `/status` shows it.
     #[must_use]
     pub fn counting(&self) -> Counting {
-        let pinned = PinnedCounting {
-            directory: self.folder.path().display().to_string(),
-            adopted: self.adopted,
-            adoptions: self.mark.adoptions,
-            programs_changed: self.programs_changed,
-            gap_seconds: self.gap.as_secs_f64(),
-            removed_because: self.removed_because.clone(),
-        };
+        let directory = self.folder.path().display().to_string();
+        let pinned = PinnedCounting { directory, adoptions: self.mark.adoptions, ..self.state.clone() };
         Counting { since: seconds(self.mark.since), pinned: Some(pinned) }
     }
 }
@@ -197,7 +176,7 @@ impl PinnedSet {
 /// The probe does not start: what it has pinned goes, if it did not find it there.
 impl Drop for PinnedSet {
     fn drop(&mut self) {
-        if self.whole || self.adopted {
+        if self.whole || self.state.adopted {
             return;
         }
         if let Err(error) = self.folder.remove_all().and_then(|_| self.folder.remove()) {

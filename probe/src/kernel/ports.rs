@@ -1,4 +1,4 @@
-//! The kernel's set of ports a shard may have: packets of all others are nobody's at once.
+//! The kernel's port bitmap, which rejects unrelated packets first.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Can the probe run here? A list of findings, each with its remedy.
+//! Checks whether the probe can run here; each finding has its remedy.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Gives up every privilege once the programs are attached, and proves it from `/proc/self`.
+//! Drops all privileges after the attachment, and verifies it in `/proc/self`.
 
 use caps::CapSet;
 use protocol::probe_api::PrivilegeStatus;
@@ -11,7 +11,7 @@ const FREE_MAPS: (u32, u32) = (5, 19);
 /// The capabilities the probe has to do with; the numbers are the kernel's (`linux/capability.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Capability {
+pub(crate) enum Capability {
     /// Attaching to a cgroup's network hooks.
     NetAdmin = 12,
     /// All of the others, before they were split off.
@@ -24,8 +24,7 @@ pub enum Capability {
 
 impl Capability {
     /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::NetAdmin => "CAP_NET_ADMIN",
             Self::SysAdmin => "CAP_SYS_ADMIN",
@@ -35,35 +34,34 @@ impl Capability {
     }
 
     /// Whether a set has it.
-    #[must_use]
-    pub fn is_in(self, set: u64) -> bool {
+    pub(crate) fn is_in(self, set: u64) -> bool {
         set >> (self as u8) & 1 == 1
     }
 }
 
 /// What `/proc/self/task/*/status` says, over all threads: a bit is set if any thread has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub(crate) struct CapabilitySets {
     /// Inherited by programs this one would start.
-    pub inheritable: u64,
+    pub(crate) inheritable: u64,
     /// What could be made effective.
-    pub permitted: u64,
+    pub(crate) permitted: u64,
     /// What counts.
-    pub effective: u64,
+    pub(crate) effective: u64,
     /// The most that could ever be had.
-    pub bounding: u64,
+    pub(crate) bounding: u64,
     /// Inherited without file capabilities.
-    pub ambient: u64,
+    pub(crate) ambient: u64,
     /// Whether every thread has given up gaining privileges by starting programs.
-    pub no_new_privileges: bool,
+    pub(crate) no_new_privileges: bool,
     /// How many threads were looked at.
-    pub threads: usize,
+    pub(crate) threads: usize,
 }
 
 /// What the probe needs in order to attach is not there.
 #[derive(Debug, thiserror::Error)]
 #[error("this process lacks {}: {REMEDY}", listed(missing))]
-pub struct MissingCapabilities {
+pub(crate) struct MissingCapabilities {
     missing: Vec<&'static str>,
 }
 
@@ -72,10 +70,7 @@ const REMEDY: &str = "run the probe as root (sudo), or give it the capabilities:
                       sudo setcap cap_bpf,cap_net_admin,cap_perfmon=ep target/release/probe";
 
 /// Whether a process with these effective capabilities can load and attach the programs.
-///
-/// # Errors
-/// Names the missing capabilities, and what to do.
-pub fn sufficient(effective: u64) -> Result<(), MissingCapabilities> {
+pub(crate) fn sufficient(effective: u64) -> Result<(), MissingCapabilities> {
     let missing: Vec<_> = [Capability::Bpf, Capability::NetAdmin, Capability::Perfmon]
         .into_iter()
         .filter(|needed| !needed.is_in(effective))
@@ -96,7 +91,7 @@ fn listed(names: &[&str]) -> String {
 /// The privileges could not be dropped or looked at.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {reason}")]
-pub struct PrivilegeError {
+pub(crate) struct PrivilegeError {
     what: &'static str,
     reason: String,
 }
@@ -108,10 +103,7 @@ impl PrivilegeError {
 }
 
 /// Drops every capability of the calling thread, and of those it will start. Call it before there are others.
-///
-/// # Errors
-/// When the kernel refuses, or a capability is still there afterwards.
-pub fn drop_all() -> Result<(), PrivilegeError> {
+pub(crate) fn drop_all() -> Result<(), PrivilegeError> {
     let what = "capabilities cannot be dropped";
     let failed = |error: caps::errors::CapsError| PrivilegeError::new(what, &error);
     // The bounding set takes CAP_SETPCAP; without it, it stays, and `no_new_privs` keeps it from mattering.
@@ -157,13 +149,10 @@ fn expected() -> u64 {
 }
 
 /// The privileges of all threads of this process.
-///
-/// # Errors
-/// When `/proc` cannot be read.
-pub fn of_this_process() -> Result<Held, PrivilegeError> {
+pub(crate) fn of_this_process() -> Result<CapabilitySets, PrivilegeError> {
     let what = "/proc/self cannot be read";
     let failed = |error: std::io::Error| PrivilegeError::new(what, &error);
-    let mut all = Held { no_new_privileges: true, ..Held::default() };
+    let mut all = CapabilitySets { no_new_privileges: true, ..CapabilitySets::default() };
     for task in std::fs::read_dir("/proc/self/task").map_err(failed)? {
         // A thread that has ended meanwhile has no privileges.
         let Ok(text) = std::fs::read_to_string(task.map_err(failed)?.path().join("status")) else { continue };
@@ -180,12 +169,12 @@ pub fn of_this_process() -> Result<Held, PrivilegeError> {
 }
 
 /// The privileges in a `/proc/PID/status` (`proc_pid_status(5)`).
-fn parse(status: &str) -> Option<Held> {
+fn parse(status: &str) -> Option<CapabilitySets> {
     let value = |name: &str| {
         status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
     };
     let set = |name| u64::from_str_radix(value(name)?, 16).ok();
-    Some(Held {
+    Some(CapabilitySets {
         inheritable: set("CapInh")?,
         permitted: set("CapPrm")?,
         effective: set("CapEff")?,
@@ -197,10 +186,7 @@ fn parse(status: &str) -> Option<Held> {
 }
 
 /// The privileges as they are now.
-///
-/// # Errors
-/// When `/proc` cannot be read.
-pub fn status() -> Result<PrivilegeStatus, PrivilegeError> {
+pub(crate) fn status() -> Result<PrivilegeStatus, PrivilegeError> {
     let held = of_this_process()?;
     Ok(PrivilegeStatus {
         dropped: held.effective | held.permitted | held.inheritable | held.ambient == 0,

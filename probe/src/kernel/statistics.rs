@@ -1,4 +1,4 @@
-//! The kernel's own statistics of programs: switched on before privileges are dropped, if they can be.
+//! Enables the kernel's run-time statistics of BPF programs.
 
 use std::os::fd::OwnedFd;
 

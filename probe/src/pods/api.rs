@@ -1,4 +1,4 @@
-//! One question to the Kubernetes API: the pods with these labels, on this node.
+//! Lists pods through the Kubernetes API.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::error::chain::chain;
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The longest answer that is read: a node has a few hundred pods, each some 10 KiB.
-const MOST_BYTES: usize = 4 << 20;
+const MAX_BYTES: usize = 4 << 20;
 
 /// The API server and the right to ask it.
 pub(super) struct Api {
@@ -85,7 +85,7 @@ impl Api {
             }
             status => return Err(format!("it answers {status}")),
         }
-        let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await;
+        let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await;
         let body =
             body.map_err(|error| format!("its answer breaks off or is over 4 MiB: {error}"))?.to_bytes();
         serde_json::from_slice(&body).map_err(|error| format!("its answer is no PodList: {error}"))

@@ -1,4 +1,4 @@
-//! What a list of pods says of the shards' addresses: pure, the API's JSON in, addresses out.
+//! Extracts the shards' addresses from a list of pods.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -82,7 +82,7 @@ impl PodList {
     }
 
     /// The names of pods whose number is no shard's.
-    pub(super) fn strangers(&self, shards: usize) -> Vec<&str> {
+    pub(super) fn unknown_pods(&self, shards: usize) -> Vec<&str> {
         let is_one = |pod: &&Pod| pod.shard().is_none_or(|shard| shard >= shards);
         self.items.iter().filter(is_one).map(|pod| pod.metadata.name.as_str()).collect()
     }
@@ -172,6 +172,6 @@ mod tests {
         without["spec"]["containers"] = serde_json::json!([{"name": "shard"}]);
         let pods = serde_json::json!([without, pod("shard-2", "Running", &[]), pod("other", "Running", &[])]);
         assert_eq!(found(&pods)[0], Err("its pod shard-0 names no containerPort".to_owned()));
-        assert_eq!(list(&pods).strangers(2), ["shard-2", "other"]);
+        assert_eq!(list(&pods).unknown_pods(2), ["shard-2", "other"]);
     }
 }

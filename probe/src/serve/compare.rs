@@ -9,10 +9,8 @@ use service::problem::Problem;
 use super::state::ApiState;
 
 /// A comparison taken for this request.
-///
-/// # Errors
 /// 503 when the probe is stopping.
-pub async fn compare(State(state): State<ApiState>) -> Result<Json<Compare>, Problem> {
+pub(crate) async fn compare(State(state): State<ApiState>) -> Result<Json<Compare>, Problem> {
     let stopping = || Problem::new(ErrorKind::NotReady, "the probe is stopping");
     let snapshot = state.comparisons.fresh().await.ok_or_else(stopping)?;
     Ok(Json(Compare {

@@ -1,4 +1,4 @@
-//! `/api/events`: server-sent events for the live page, once a second, from the one reading that all listeners share.
+//! `/api/events`: server-sent events for the live page, one a second.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,19 +17,18 @@ use crate::compare::feed::LISTENERS;
 use crate::probe::Probe;
 
 /// How long the line may be silent: then a comment is sent, which also finds out who has gone.
-const SILENCE: Duration = Duration::from_secs(2);
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// What the handler needs.
 #[derive(Clone)]
-pub struct EventsState {
+pub(crate) struct EventsState {
     probe: Arc<Probe>,
     health: Health,
 }
 
 impl EventsState {
     /// For this probe; the streams end when `health` says so.
-    #[must_use]
-    pub fn new(probe: Arc<Probe>, health: Health) -> Self {
+    pub(crate) fn new(probe: Arc<Probe>, health: Health) -> Self {
         Self { probe, health }
     }
 }
@@ -44,10 +43,8 @@ struct Listener {
 }
 
 /// The stream: first `hello`, with the last two minutes, then one `second` a second.
-///
-/// # Errors
 /// 503 when as many listen as may.
-pub async fn events(State(state): State<EventsState>) -> Result<Response, Problem> {
+pub(crate) async fn events(State(state): State<EventsState>) -> Result<Response, Problem> {
     let feed = &state.probe.feed;
     let full = || Problem::new(ErrorKind::Overloaded, format!("{LISTENERS} pages listen, no more may"));
     let place = feed.place().ok_or_else(|| full().retry_after(5))?;
@@ -61,7 +58,7 @@ async fn next(mut listener: Listener) -> Option<(Result<Event, Infallible>, List
     if let Some(hello) = listener.hello.take() {
         return Some((Ok(Event::default().event("hello").data(hello)), listener));
     }
-    let waited = tokio::time::timeout(SILENCE, listener.frames.changed()).await;
+    let waited = tokio::time::timeout(KEEP_ALIVE, listener.frames.changed()).await;
     if listener.health.is_draining() {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Which features of the probe work.
+//! Reports which features of the probe work.
 
 use protocol::probe_api::{Feature, ProgramStatus};
 

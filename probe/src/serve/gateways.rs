@@ -1,4 +1,4 @@
-//! `/api/gateways`: the hottest keys of all gateways together, read anew.
+//! `/api/gateways`: the hottest keys of all gateways together.
 
 use axum::Json;
 use axum::extract::State;
@@ -17,10 +17,8 @@ use crate::serve::state::ApiState;
 use service::clock::unix_seconds;
 
 /// Asks all gateways, and merges what they say.
-///
-/// # Errors
 /// 503 when the gateways' name has no address.
-pub async fn gateways(State(state): State<ApiState>) -> Result<Json<Gateways>, Problem> {
+pub(crate) async fn gateways(State(state): State<ApiState>) -> Result<Json<Gateways>, Problem> {
     let taken_at = unix_seconds();
     let urls = state.gateways.resolve().await.map_err(|why| Problem::new(ErrorKind::NotReady, why))?;
     let read = join_all(urls.iter().map(|url| state.stats.hot_keys(url))).await;

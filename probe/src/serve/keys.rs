@@ -1,4 +1,4 @@
-//! `/api/keys`: each shard's keys, as the kernel counted them.
+//! `/api/keys`: each shard's keys, as the kernel counts them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,22 +19,20 @@ use crate::source::SourceError;
 use service::clock::unix_seconds;
 
 /// Keys a shard's list has unless asked for another number.
-const USUAL: usize = 20;
+const DEFAULT_LIMIT: usize = 20;
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
-pub struct Wanted {
+pub(crate) struct KeysQuery {
     /// Keys a shard, at most.
     limit: Option<usize>,
 }
 
 /// The tables, read for this request.
-///
-/// # Errors
 /// 400 when the query cannot be used; 503 when the tables cannot be read.
-pub async fn keys(
+pub(crate) async fn keys(
     State(state): State<ApiState>,
-    wanted: Result<Query<Wanted>, QueryRejection>,
+    wanted: Result<Query<KeysQuery>, QueryRejection>,
 ) -> Result<Json<KeyTables>, Problem> {
     let Query(wanted) = wanted.map_err(|_| {
         Problem::new(
@@ -42,7 +40,7 @@ pub async fn keys(
             "the query cannot be used; allowed: limit=N, keys a shard at most",
         )
     })?;
-    let limit = wanted.limit.unwrap_or(USUAL);
+    let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT);
     let tables = tables(&state.probe, Instant::now()).await?;
     let shards = tables.into_iter().map(|(shard_id, table)| ShardKeyTable {
         shard_id,
@@ -55,10 +53,8 @@ pub async fn keys(
 }
 
 /// Every shard's table, its reading begun at `since` or later, read where nobody else has to wait.
-///
-/// # Errors
 /// 503 when one cannot be read.
-pub async fn tables(probe: &Arc<Probe>, since: Instant) -> Result<Vec<(u32, Arc<KeyTable>)>, Problem> {
+pub(crate) async fn tables(probe: &Arc<Probe>, since: Instant) -> Result<Vec<(u32, Arc<KeyTable>)>, Problem> {
     let probe = Arc::clone(probe);
     let all = move || -> Result<Vec<_>, SourceError> {
         probe.shards.iter().map(|url| Ok((url.id.0, probe.keys(url.id.0, since)?))).collect()

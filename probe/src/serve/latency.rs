@@ -1,20 +1,18 @@
-//! `/api/latency`: both witnesses' latencies in buckets, for whoever wants those of a while: later counts less earlier.
+//! `/api/latency`: latencies by kernel and shard, in buckets.
 
 use axum::Json;
 use axum::extract::State;
-use probe_common::latency::{BUCKETS, Latency, upper_bound};
 use protocol::ErrorKind;
-use protocol::probe_api::{Bucket, Latencies, ShardLatency};
+use protocol::probe_api::{Latencies, ShardLatency};
 use service::problem::Problem;
 
 use crate::serve::state::ApiState;
+use crate::signal::latency::buckets;
 use service::clock::unix_seconds;
 
 /// All buckets, read for this request.
-///
-/// # Errors
 /// 503 when the kernel's cannot be read.
-pub async fn latency(State(state): State<ApiState>) -> Result<Json<Latencies>, Problem> {
+pub(crate) async fn latency(State(state): State<ApiState>) -> Result<Json<Latencies>, Problem> {
     let apps = state.probe.shards.iter().map(|url| state.stats.metrics(url));
     let apps = futures_util::future::join_all(apps).await;
     let shards = state.probe.shards.iter().zip(apps).map(|(url, app)| {
@@ -29,10 +27,4 @@ pub async fn latency(State(state): State<ApiState>) -> Result<Json<Latencies>, P
     });
     let shards = shards.collect::<Result<_, Problem>>()?;
     Ok(Json(Latencies { taken_at: unix_seconds(), shards }))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "exact up to 104 days")]
-fn buckets(latency: &Latency) -> Vec<Bucket> {
-    let counts = latency.buckets.iter().take(BUCKETS).enumerate().filter(|(_, count)| **count > 0);
-    counts.map(|(bucket, count)| (upper_bound(bucket).map(|bound| bound as f64 / 1e6), *count)).collect()
 }

@@ -1,4 +1,4 @@
-//! The live page at `/`: static files in the binary, and a policy that lets it reach nobody but the lab.
+//! Serves the live page at `/` from the binary, with its content security policy.
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -55,7 +55,7 @@ fn policy(links: &PageLinks) -> HeaderValue {
 }
 
 /// A route for each file.
-pub fn routes(links: &PageLinks) -> Router {
+pub(crate) fn routes(links: &PageLinks) -> Router {
     let policy = policy(links);
     FILES.iter().fold(Router::new(), |router, file| {
         let policy = policy.clone();
@@ -81,12 +81,12 @@ mod tests {
     use super::*;
 
     /// The heaviest the page may be, all files together, as sent.
-    const MOST_BYTES: usize = 150 * 1024;
+    const MAX_BYTES: usize = 150 * 1024;
 
     #[test]
     fn the_page_is_light() {
         let bytes: usize = FILES.iter().map(|file| file.bytes.len()).sum();
-        assert!(bytes <= MOST_BYTES, "{bytes} bytes, at most {MOST_BYTES}");
+        assert!(bytes <= MAX_BYTES, "{bytes} bytes, at most {MAX_BYTES}");
     }
 
     #[test]

@@ -25,10 +25,8 @@ const TOP_KEYS: usize = 10;
 const TOP_KEYS_AGE: Duration = Duration::from_millis(100);
 
 /// All counters, read for this request; the keys at most [`TOP_KEYS_AGE`] before it.
-///
-/// # Errors
 /// 503 when the kernel's counters cannot be read.
-pub async fn shards(State(state): State<ApiState>) -> Result<Json<Shards>, Problem> {
+pub(crate) async fn shards(State(state): State<ApiState>) -> Result<Json<Shards>, Problem> {
     let probe = &state.probe;
     let now = Instant::now();
     let tables = tables(probe, now.checked_sub(TOP_KEYS_AGE).unwrap_or(now)).await?;

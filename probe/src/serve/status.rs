@@ -1,4 +1,4 @@
-//! `/status`: what is attached, what works, what was given up.
+//! `/status`: programs, features, privileges, costs.
 
 use axum::Json;
 use axum::extract::State;
@@ -14,10 +14,8 @@ use crate::kernel::release::kernel_release;
 use crate::source::SourceError;
 
 /// The probe as it is now.
-///
-/// # Errors
 /// 500 when `/proc` cannot be read, 503 when the kernel's counters cannot.
-pub async fn status(State(state): State<ApiState>) -> Result<Json<ProbeStatus>, Problem> {
+pub(crate) async fn status(State(state): State<ApiState>) -> Result<Json<ProbeStatus>, Problem> {
     let probe = &state.probe;
     let privileges =
         privileges::status().map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?;

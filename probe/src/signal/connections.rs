@@ -1,4 +1,4 @@
-//! Signal `connections`: reads the kernel's connection counters; their JSON and metrics.
+//! Signal `connections`: connection counters, with their JSON and metrics.
 
 use probe_common::connections::Connections;
 use probe_common::latency::Latency;
@@ -12,28 +12,28 @@ use crate::kernel::per_shard::PerShard;
 use crate::signal::latency::DurationMetric;
 
 /// The map `CONNECTIONS`.
-pub type ConnectionsMap = PerShard<Connections>;
+pub(crate) type ConnectionsMap = PerShard<Connections>;
 
 impl ConnectionsMap {
     /// The map's name in the object.
-    pub const NAME: &str = "CONNECTIONS";
+    pub(crate) const NAME: &str = "CONNECTIONS";
 
     /// The program that fills it.
-    pub const PROGRAM: &str = attach::SOCKET_EVENTS;
+    pub(crate) const PROGRAM: &str = attach::SOCKET_EVENTS;
 
     /// The program that tells when older connections end.
-    pub const PREEXISTING_PROGRAM: &str = attach::SOCKET_RELEASED;
+    pub(crate) const PREEXISTING_PROGRAM: &str = attach::SOCKET_RELEASED;
 }
 
 /// All that is known of one shard's connections.
 #[derive(Clone, Copy, Debug)]
-pub struct ConnectionReading {
+pub(crate) struct ConnectionReading {
     /// The counters.
-    pub counted: Connections,
+    pub(crate) counted: Connections,
     /// Whether the program that tells when older ones end is attached.
-    pub follows_preexisting: bool,
+    pub(crate) follows_preexisting: bool,
     /// Round-trip times, where they are wanted.
-    pub round_trips: Option<Latency>,
+    pub(crate) round_trips: Option<Latency>,
 }
 
 impl From<&ConnectionReading> for ConnectionCounts {
@@ -56,7 +56,7 @@ impl From<&ConnectionReading> for ConnectionCounts {
 }
 
 /// The metrics of the connections.
-pub struct ConnectionMetrics {
+pub(crate) struct ConnectionMetrics {
     opened: IntCounterVec,
     closed: IntCounterVec,
     aborted_connections: IntCounterVec,
@@ -71,10 +71,7 @@ pub struct ConnectionMetrics {
 
 impl ConnectionMetrics {
     /// Registers all.
-    ///
-    /// # Errors
-    /// When a name is taken.
-    pub fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+    pub(crate) fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let shard: &[&str] = &["shard_id"];
         Ok(Self {
             round_trips: DurationMetric::of_round_trips(metrics)?,
@@ -127,7 +124,7 @@ impl ConnectionMetrics {
     }
 
     /// One shard's connections have been read.
-    pub fn read(&self, shard: u32, reading: &ConnectionReading) {
+    pub(crate) fn read(&self, shard: u32, reading: &ConnectionReading) {
         let id = shard.to_string();
         let gauge = |value: u64| Some(i64::try_from(value).unwrap_or(i64::MAX));
         let counted = &reading.counted;

@@ -1,4 +1,4 @@
-//! Metrics of the signal `keys`: a series for each of the few hottest keys, and one for all other reads.
+//! Metrics of the signal `keys`: a series for each of the hottest keys, one for all other reads.
 //!
 //! The watch loop counts here once a second; a scrape only shows, so that who scrapes how often changes nothing.
 
@@ -17,7 +17,7 @@ use super::key_table::{KeyTable, largest};
 use super::key_window::{KeyReading, KeyWindow, Unlisted};
 
 /// The two families.
-pub struct KeyMetrics {
+pub(crate) struct KeyMetrics {
     tracked: IntCounterVec,
     untracked: IntCounterVec,
     known: Mutex<Known>,
@@ -48,10 +48,7 @@ struct Shard {
 
 impl KeyMetrics {
     /// Registers both.
-    ///
-    /// # Errors
-    /// When a name is taken.
-    pub fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+    pub(crate) fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         Ok(Self {
             tracked: metrics.counters(
                 "kernel_shard_key_requests_total",
@@ -68,12 +65,12 @@ impl KeyMetrics {
     }
 
     /// The kernel goes on with the counts of a probe before: each shard's first reading counts for nothing.
-    pub fn adopted(&self) {
+    pub(crate) fn adopted(&self) {
         self.known.lock().adopted = true;
     }
 
     /// A shard's table has been read at `now` (since any fixed start), and after it the count of all its reads.
-    pub fn counted(&self, shard: u32, now: Duration, table: &Arc<KeyTable>, reads: u64) {
+    pub(crate) fn counted(&self, shard: u32, now: Duration, table: &Arc<KeyTable>, reads: u64) {
         let Known { adopted, shards, series, .. } = &mut *self.known.lock();
         let before = if *adopted { reads } else { 0 };
         let seen = shards.entry(shard).or_insert_with(|| Shard {
@@ -96,7 +93,7 @@ impl KeyMetrics {
     }
 
     /// All tables have been read: decides by the last ten seconds which keys have a series from now on.
-    pub fn decide(&self, now: Duration) {
+    pub(crate) fn decide(&self, now: Duration) {
         let Known { shards, series, promotion, .. } = &mut *self.known.lock();
         let counts = shards.iter().flat_map(|(shard, seen)| {
             seen.window.counts().into_iter().map(|(key, count)| ((*shard, key), count))

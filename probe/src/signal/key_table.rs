@@ -1,4 +1,4 @@
-//! One shard's reads by key at a moment, and what came between two moments.
+//! One shard's reads by key, and the growth between two tables.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -1,4 +1,4 @@
-//! The growth of one witness's counts over the last ten seconds, slot by slot, each as long as two readings were apart.
+//! The growth of one witness's key counts over ten seconds, in slots.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,17 +13,16 @@ use super::key_table::{KEYS_A_SLOT, KeyTable, largest};
 
 /// Keys as one witness counts them at a moment. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct KeyReading {
+pub(crate) struct KeyReading {
     /// All requests, those without a key in the list too.
-    pub total: u64,
+    pub(crate) total: u64,
     /// The largest keys with their counts.
-    pub keys: Arc<KeyTable>,
+    pub(crate) keys: Arc<KeyTable>,
 }
 
 impl KeyReading {
     /// A list of keys and their counts, of so many requests in all. Two spellings of one key are one key.
-    #[must_use]
-    pub fn listed(total: u64, keys: impl IntoIterator<Item = (String, u64)>) -> Self {
+    pub(crate) fn listed(total: u64, keys: impl IntoIterator<Item = (String, u64)>) -> Self {
         let keys = keys.into_iter().map(|(key, requests)| KernelKey { key, requests, error: 0 });
         Self { total, keys: Arc::new(keys.collect()) }
     }

@@ -19,7 +19,7 @@ use crate::kernel::object;
 pub const CAPACITY: usize = SETS as usize * WAYS;
 
 /// The map `KEYS`.
-pub struct KeysMap {
+pub(crate) struct KeysMap {
     map: MapData,
     shards: u32,
     batch: Batch<KeySet>,
@@ -29,27 +29,18 @@ pub struct KeysMap {
 
 impl KeysMap {
     /// The map's name in the object.
-    pub const NAME: &str = object::KEYS;
+    pub(crate) const NAME: &str = object::KEYS;
 
     /// Takes the map.
-    ///
-    /// # Errors
-    /// When it is of another type.
-    pub fn new(map: Map) -> Result<Self, ObjectError> {
+    pub(crate) fn new(map: Map) -> Result<Self, ObjectError> {
         let Map::Array(map) = map else { return Err(ObjectError::Missing { what: Self::NAME }) };
-        let unknown = |error: MapError| ObjectError::Other {
-            what: format!("the size of the map {}", Self::NAME),
-            reason: error.to_string(),
-        };
+        let unknown = |error: MapError| ObjectError::other("the size of the map KEYS", &error);
         let shards = map.info().map_err(unknown)?.max_entries() / SETS;
         Ok(Self { map, shards, batch: Batch::new(SETS), used: BTreeMap::new() })
     }
 
     /// One shard's table.
-    ///
-    /// # Errors
-    /// When the kernel does not give it.
-    pub fn read(&mut self, shard: u32) -> io::Result<KeyTable> {
+    pub(crate) fn read(&mut self, shard: u32) -> io::Result<KeyTable> {
         let sets = self.batch.read_locked(self.map.fd().as_fd(), shard * SETS)?;
         let used = self.used.entry(shard).or_default();
         let mut table = KeyTable::with_capacity(*used);
@@ -64,14 +55,12 @@ impl KeysMap {
     }
 
     /// Shards there is room for.
-    #[must_use]
-    pub fn shards(&self) -> u64 {
+    pub(crate) fn shards(&self) -> u64 {
         u64::from(self.shards)
     }
 
     /// Entries in use, as last read.
-    #[must_use]
-    pub fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.used.values().map(|used| *used as u64).sum()
     }
 }

@@ -1,4 +1,4 @@
-//! Signal `latency`, and round trips: reads the kernel's buckets; quantiles for the API, a histogram for Prometheus.
+//! Signal `latency` and round-trip times: buckets, quantiles, histograms.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,32 +6,47 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use probe_common::latency::{self, BUCKETS, Latency};
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
-use protocol::probe_api::Quantiles;
+use prometheus::proto::{self, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use protocol::probe_api::{Bucket, Quantiles};
 use service::metrics::Metrics;
 
 use crate::kernel::per_shard::PerShard;
 
 /// One of the maps of buckets.
-pub type LatencyMap = PerShard<Latency>;
+pub(crate) type LatencyMap = PerShard<Latency>;
 
 impl LatencyMap {
     /// The name of the map of request durations.
-    pub const NAME: &str = "LATENCY";
+    pub(crate) const NAME: &str = "LATENCY";
 
     /// The name of the map of round trips.
-    pub const RTT: &str = "RTT";
+    pub(crate) const RTT: &str = "RTT";
+}
+
+/// The buckets that are not empty.
+pub(crate) fn buckets(latency: &Latency) -> Vec<Bucket> {
+    let counts = latency.buckets.iter().take(BUCKETS).enumerate().filter(|(_, count)| **count > 0);
+    counts.map(|(bucket, count)| (latency::upper_bound(bucket).map(milliseconds), *count)).collect()
+}
+
+/// The upper bound of the bucket in which this share of the requests ends, in milliseconds; `None` without requests, or
+/// above all bounds.
+pub(crate) fn quantile(buckets: &[Bucket], percent: u64) -> Option<f64> {
+    let all: u64 = buckets.iter().map(|(_, count)| count).sum();
+    let place = u64::try_from((u128::from(all) * u128::from(percent)).div_ceil(100)).ok()?.max(1);
+    let mut below = 0;
+    let reached = buckets.iter().find(|(_, count)| {
+        below += count;
+        below >= place
+    });
+    reached.and_then(|(bound, _)| *bound)
 }
 
 /// The quantiles of these buckets.
-#[must_use]
-pub fn quantiles(latency: &Latency) -> Quantiles {
-    let count = latency.count();
-    let quantile = |percent: u64| {
-        let place = u64::try_from((u128::from(count) * u128::from(percent)).div_ceil(100)).ok()?;
-        latency::upper_bound(latency.bucket_of(place)?).map(|bound| seconds(bound) * 1e3)
-    };
-    Quantiles { p50: quantile(50), p95: quantile(95), p99: quantile(99), count }
+pub(crate) fn quantiles(latency: &Latency) -> Quantiles {
+    let buckets = buckets(latency);
+    let [p50, p95, p99] = [50, 95, 99].map(|percent| quantile(&buckets, percent));
+    Quantiles { p50, p95, p99, count: latency.count() }
 }
 
 /// The kernel buckets, by number, that close a bucket of the histogram: two an octave from 64 µs to 66 ms, fewer
@@ -46,6 +61,11 @@ fn closing_buckets() -> impl Iterator<Item = usize> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days")]
+fn milliseconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 104 days")]
 fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
 }
@@ -54,7 +74,7 @@ fn histogram(latency: &Latency) -> Histogram {
     let mut buckets = Vec::new();
     for last in closing_buckets() {
         let Some(bound) = latency::upper_bound(last) else { continue };
-        let mut bucket = Bucket::default();
+        let mut bucket = proto::Bucket::default();
         bucket.set_cumulative_count(latency.buckets.iter().take(last + 1).sum());
         bucket.set_upper_bound(seconds(bound));
         buckets.push(bucket);
@@ -68,17 +88,14 @@ fn histogram(latency: &Latency) -> Histogram {
 
 /// A histogram by shard. Each of its buckets is a union of kernel buckets, so exact. Cheap to clone.
 #[derive(Clone)]
-pub struct DurationMetric {
+pub(crate) struct DurationMetric {
     description: Desc,
     shards: Arc<Mutex<Vec<(u32, Latency)>>>,
 }
 
 impl DurationMetric {
     /// Registers `kernel_shard_request_duration_seconds`, without series.
-    ///
-    /// # Errors
-    /// When the name is taken.
-    pub fn of_requests(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+    pub(crate) fn of_requests(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         Self::register(
             metrics,
             "kernel_shard_request_duration_seconds",
@@ -87,10 +104,7 @@ impl DurationMetric {
     }
 
     /// Registers `kernel_shard_rtt_seconds`, without series.
-    ///
-    /// # Errors
-    /// When the name is taken.
-    pub fn of_round_trips(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+    pub(crate) fn of_round_trips(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         Self::register(
             metrics,
             "kernel_shard_rtt_seconds",
@@ -106,7 +120,7 @@ impl DurationMetric {
     }
 
     /// One shard's buckets have been read.
-    pub fn timed(&self, shard: u32, latency: Latency) {
+    pub(crate) fn timed(&self, shard: u32, latency: Latency) {
         let mut shards = self.shards.lock();
         match shards.iter_mut().find(|(id, _)| *id == shard) {
             Some((_, old)) => *old = latency,
@@ -152,7 +166,7 @@ mod tests {
         let mut latency = Latency { sum: 2_000_000_000, ..Latency::default() };
         latency.buckets[..BUCKETS].fill(1);
         let histogram = histogram(&latency);
-        let bounds: Vec<f64> = histogram.get_bucket().iter().map(Bucket::upper_bound).collect();
+        let bounds: Vec<f64> = histogram.get_bucket().iter().map(proto::Bucket::upper_bound).collect();
         assert!(bounds.len() < 30 && bounds.is_sorted(), "{bounds:?}");
         assert_eq!((bounds[0], bounds[2], bounds[3]), (16e-6, 64e-6, 96e-6));
         for bucket in histogram.get_bucket() {
@@ -175,5 +189,16 @@ mod tests {
         assert_eq!((quantiles.p99, quantiles.count), (None, 100));
         let p50 = quantiles.p50.expect("there is one");
         assert!(p50 > 5.0 && p50 < 5.0 * 1.125, "{p50}");
+    }
+
+    #[test]
+    fn a_quantile_is_the_upper_bound_of_its_bucket() {
+        let buckets = [(Some(0.5), 50), (Some(1.0), 48), (Some(2.0), 1), (None, 1)];
+        assert_eq!(quantile(&buckets, 50), Some(0.5));
+        assert_eq!(quantile(&buckets, 51), Some(1.0));
+        assert_eq!(quantile(&buckets, 99), Some(2.0));
+        assert_eq!(quantile(&buckets, 100), None);
+        assert_eq!(quantile(&[(Some(0.5), 0)], 50), None);
+        assert_eq!(quantile(&[], 50), None);
     }
 }

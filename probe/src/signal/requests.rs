@@ -1,4 +1,4 @@
-//! Signal `requests`: the kernel's request counters and their metrics.
+//! Signal `requests`: request counters, with their metrics.
 
 use probe_common::requests::{Reason, Requests};
 use prometheus::IntCounterVec;
@@ -16,7 +16,7 @@ impl RequestsMap {
 }
 
 /// The metrics of the requests.
-pub struct RequestMetrics {
+pub(crate) struct RequestMetrics {
     requests: IntCounterVec,
     control_requests: IntCounterVec,
     duplicate_segments: IntCounterVec,
@@ -26,10 +26,7 @@ pub struct RequestMetrics {
 
 impl RequestMetrics {
     /// Registers all.
-    ///
-    /// # Errors
-    /// When a name is taken.
-    pub fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+    pub(crate) fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let shard: &[&str] = &["shard_id"];
         Ok(Self {
             requests: metrics.counters(
@@ -61,7 +58,7 @@ impl RequestMetrics {
     }
 
     /// One shard's requests have been read.
-    pub fn read(&self, shard: u32, requests: &Requests) {
+    pub(crate) fn read(&self, shard: u32, requests: &Requests) {
         let id = shard.to_string();
         raise(&self.requests, &[&id, "get"], requests.get);
         raise(&self.requests, &[&id, "set"], requests.set);

@@ -1,11 +1,11 @@
-//! What the kernel programs cost, and how full their maps are.
+//! Metrics of the probe itself: cost of the kernel programs, fill of the maps.
 
 use prometheus::{CounterVec, Gauge, GaugeVec, IntCounterVec, IntGaugeVec, Opts};
 use protocol::probe_api::{Counting, MapFill, ProgramRuns};
 use service::metrics::Metrics;
 
 /// The metrics of this signal.
-pub struct SelfMetrics {
+pub(crate) struct SelfMetrics {
     runs: IntCounterVec,
     run_seconds: CounterVec,
     entries: IntGaugeVec,
@@ -16,10 +16,7 @@ pub struct SelfMetrics {
 
 impl SelfMetrics {
     /// Registers all. A family without series is not exposed.
-    ///
-    /// # Errors
-    /// When a name is taken.
-    pub fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+    pub(crate) fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let run_seconds = CounterVec::new(
             Opts::new("probe_program_run_seconds_total", "Run time of the kernel program."),
             &["program"],
@@ -54,7 +51,7 @@ impl SelfMetrics {
     }
 
     /// The programs' runs have been read.
-    pub fn ran(&self, programs: &[ProgramRuns]) {
+    pub(crate) fn ran(&self, programs: &[ProgramRuns]) {
         for ProgramRuns { program, runs, run_seconds } in programs {
             let counter = self.runs.with_label_values(&[program]);
             counter.inc_by(runs.saturating_sub(counter.get()));
@@ -64,7 +61,7 @@ impl SelfMetrics {
     }
 
     /// It is known since when is counted.
-    pub fn counting(&self, counting: &Counting) {
+    pub(crate) fn counting(&self, counting: &Counting) {
         self.since.set(counting.since);
         if let Some(pinned) = counting.pinned.as_ref().filter(|pinned| pinned.adopted) {
             self.gap.with_label_values::<&str>(&[]).set(pinned.gap_seconds);
@@ -72,7 +69,7 @@ impl SelfMetrics {
     }
 
     /// The maps' fill has been read.
-    pub fn filled(&self, maps: &[MapFill]) {
+    pub(crate) fn filled(&self, maps: &[MapFill]) {
         for MapFill { map, entries, max_entries } in maps {
             for (gauge, value) in [(&self.entries, entries), (&self.max_entries, max_entries)] {
                 gauge.with_label_values(&[map]).set(i64::try_from(*value).unwrap_or(i64::MAX));

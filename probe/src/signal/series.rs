@@ -1,4 +1,4 @@
-//! How a series follows a value that was read.
+//! Updates counters and gauges from absolute values.
 
 use prometheus::{IntCounterVec, IntGaugeVec};
 

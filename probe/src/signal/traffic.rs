@@ -1,4 +1,4 @@
-//! Signal `traffic`: the kernel's byte and packet counters and their metrics.
+//! Signal `traffic`: byte and packet counters, with their metrics.
 
 use probe_common::traffic::Traffic;
 use prometheus::IntCounterVec;
@@ -16,7 +16,7 @@ impl TrafficMap {
 }
 
 /// The metrics of bytes and packets.
-pub struct TrafficMetrics {
+pub(crate) struct TrafficMetrics {
     payload_bytes: IntCounterVec,
     ip_bytes: IntCounterVec,
     packets: IntCounterVec,
@@ -24,10 +24,7 @@ pub struct TrafficMetrics {
 
 impl TrafficMetrics {
     /// Registers all.
-    ///
-    /// # Errors
-    /// When a name is taken.
-    pub fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+    pub(crate) fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let flow: &[&str] = &["shard_id", "direction"];
         Ok(Self {
             payload_bytes: metrics.counters(
@@ -49,7 +46,7 @@ impl TrafficMetrics {
     }
 
     /// One shard's bytes and packets have been read.
-    pub fn read(&self, shard: u32, traffic: &Traffic) {
+    pub(crate) fn read(&self, shard: u32, traffic: &Traffic) {
         let id = shard.to_string();
         for (direction, flow) in [("receive", &traffic.receive), ("transmit", &traffic.transmit)] {
             raise(&self.payload_bytes, &[&id, direction], flow.payload_bytes);

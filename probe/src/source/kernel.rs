@@ -1,4 +1,4 @@
-//! The kernel's counters, by its maps.
+//! Reads the counts from the kernel's maps.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,7 +6,6 @@ use std::path::Path;
 
 use aya::Ebpf;
 use aya::maps::Array;
-use aya::programs::links::FdLink;
 use probe_common::MAX_ENDPOINTS;
 use probe_common::connections::Connections;
 use probe_common::endpoint::Endpoint;
@@ -18,7 +17,7 @@ use crate::kernel::attach::{self, Links};
 use crate::kernel::endpoints::EndpointsMap;
 use crate::kernel::error::ObjectError;
 use crate::kernel::object::{self, Switches};
-use crate::kernel::pin::{PinnedSet, counting_from_now};
+use crate::kernel::pin::counting_from_now;
 use crate::kernel::ports::PortsMap;
 use crate::signal::connections::ConnectionsMap;
 use crate::signal::key_table::KeyTable;
@@ -43,51 +42,18 @@ pub struct KernelSource {
     programs: Vec<Cow<'static, str>>,
     // Holds the programs.
     ebpf: Ebpf,
-    // Of these, those that are not pinned end with this.
-    _links: Vec<FdLink>,
-    // Keeps other probes off the set.
-    set: Option<PinnedSet>,
+    // Links that are not pinned end with this; a pinned set is locked as long.
+    links: Links,
 }
 
 impl KernelSource {
     /// Attaches the programs to `cgroup` and takes the maps.
-    ///
-    /// # Errors
-    /// When the kernel refuses or the object is not what this probe was built for.
-    pub fn attach(ebpf: Ebpf, cgroup: &Path) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
-        let mut links = Links::Held(Vec::new());
-        Self::attach_with(ebpf, cgroup, &mut links).map(|(source, statuses)| {
-            let Links::Held(links) = links else { return (source, statuses) };
-            (Self { _links: links, ..source }, statuses)
-        })
-    }
-
-    /// The same with the links and maps of a pinned set.
-    ///
-    /// # Errors
-    /// As for [`attach`](Self::attach).
-    pub fn attach_pinned(
-        ebpf: Ebpf,
-        cgroup: &Path,
-        mut set: PinnedSet,
-    ) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
-        let (source, statuses) = Self::attach_with(ebpf, cgroup, &mut Links::Pinned(&mut set))?;
-        set.complete(&attach::all())?;
-        Ok((Self { set: Some(set), ..source }, statuses))
-    }
-
-    /// Since when is counted, and whether that ends with this.
-    #[must_use]
-    pub fn counting(&self) -> Counting {
-        self.set.as_ref().map_or_else(counting_from_now, PinnedSet::counting)
-    }
-
-    fn attach_with(
+    pub(crate) fn attach(
         mut ebpf: Ebpf,
         cgroup: &Path,
-        links: &mut Links<'_>,
+        mut links: Links,
     ) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
-        let statuses = attach::attach(&mut ebpf, cgroup, links)?;
+        let statuses = attach::attach(&mut ebpf, cgroup, &mut links)?;
         let mut take = |what| ebpf.take_map(what).ok_or(ObjectError::Missing { what });
         let endpoints = EndpointsMap::new(take(EndpointsMap::NAME)?, take(EndpointsMap::CHANGES)?)?;
         let ports = PortsMap::new(take(PortsMap::NAME)?)?;
@@ -101,10 +67,12 @@ impl KernelSource {
             statuses.iter().any(|status| status.program == ConnectionsMap::PROGRAM && status.attached);
         let connections = attached.then_some(connections);
         let mut adopts = Array::try_from(take(ADOPTS)?).map_err(|_| ObjectError::Missing { what: ADOPTS })?;
-        adopts.set(0, u32::from(attached), 0).map_err(|error| ObjectError::Other {
-            what: format!("the map {ADOPTS} cannot be written"),
-            reason: error.to_string(),
-        })?;
+        adopts
+            .set(0, u32::from(attached), 0)
+            .map_err(|error| ObjectError::other(format!("the map {ADOPTS} cannot be written"), &error))?;
+        if let Links::Pinned(set) = &mut links {
+            set.complete(&attach::all())?;
+        }
         let programs =
             statuses.iter().filter(|status| status.attached).map(|status| status.program.clone()).collect();
         let source = Self {
@@ -118,18 +86,26 @@ impl KernelSource {
             connections,
             programs,
             ebpf,
-            _links: Vec::new(),
-            set: None,
+            links,
         };
         Ok((source, statuses))
+    }
+
+    /// Since when is counted, and whether that ends with this.
+    pub(crate) fn counting(&self) -> Counting {
+        match &self.links {
+            Links::Held(_) => counting_from_now(),
+            Links::Pinned(set) => set.counting(),
+        }
     }
 
     /// The embedded object, loaded and attached.
     ///
     /// # Errors
-    /// As for [`attach`](Self::attach).
+    /// When the kernel refuses.
     pub fn embedded(cgroup: &Path, switches: Switches) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
-        Self::attach(object::load(object::embedded()?, switches)?, cgroup)
+        let ebpf = object::load(object::embedded()?, switches)?;
+        Self::attach(ebpf, cgroup, Links::Held(Vec::new()))
     }
 }
 

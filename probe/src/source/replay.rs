@@ -1,4 +1,4 @@
-//! Counters from a list.
+//! Replays counts from a list, for tests.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! The options of the commands that show something.
+//! Options of `probe reconcile` and `probe top`.
 
 use std::path::PathBuf;
 use std::time::Duration;

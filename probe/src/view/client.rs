@@ -1,67 +1,29 @@
-//! A running probe's JSON, as far as it is shown.
+//! HTTP client for a running probe.
 
 use std::time::Duration;
 
-use protocol::probe_api::{Compare, Latencies, Shards, Verdicts};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use service::process::StartError;
 
 /// How long an answer may take: a fresh comparison waits for verdicts that are about to stand.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks one probe.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub(crate) struct Client {
     client: reqwest::Client,
     base: String,
 }
 
 impl Client {
     /// For the probe at `base`, `http://host:port`.
-    ///
-    /// # Errors
-    /// When the client cannot be set up.
-    pub fn new(base: String) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
-        Ok(Self { client, base })
+    pub(crate) fn new(base: String) -> Result<Self, StartError> {
+        let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build();
+        Ok(Self { client: client.map_err(|error| StartError::Other(error.to_string()))?, base })
     }
 
-    /// A fresh comparison, as it came and as it is read.
-    ///
-    /// # Errors
-    /// Why there is none, in a few words.
-    pub async fn compare(&self) -> Result<(Value, Compare), String> {
-        let body: Value = self.get("/api/compare").await?;
-        let compare = Compare::deserialize(&body).map_err(|error| format!("/api/compare: {error}"))?;
-        Ok((body, compare))
-    }
-
-    /// The kernel's counters.
-    ///
-    /// # Errors
-    /// Why there are none, in a few words.
-    pub async fn shards(&self) -> Result<Shards, String> {
-        self.get("/api/shards").await
-    }
-
-    /// Both witnesses' latencies.
-    ///
-    /// # Errors
-    /// Why there are none, in a few words.
-    pub async fn latency(&self) -> Result<Latencies, String> {
-        self.get("/api/latency").await
-    }
-
-    /// Both verdicts on all shards.
-    ///
-    /// # Errors
-    /// Why there are none, in a few words.
-    pub async fn verdicts(&self) -> Result<Verdicts, String> {
-        self.get("/api/verdict").await
-    }
-
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
+    /// Reads the body at `path`, or says in a few words why there is none.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
         let base = &self.base;
         let failed = |why: &str| format!("no answer from the probe at {base}: {why}");
         let answer =

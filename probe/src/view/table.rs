@@ -1,4 +1,4 @@
-//! The comparison as a table of text, and its outcome in a line.
+//! Formats a comparison as a table with a summary line.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! `probe top`: the shards in a terminal, sorted by load, read again every interval.
+//! `probe top`: the shards in a terminal, most loaded first.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -9,21 +9,20 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::widgets::Paragraph;
 use service::process::StartError;
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use self::model::{Model, Reading};
 use super::args::TopArgs;
 use super::client::Client;
-use super::origin::{Origin, advice, refuse};
+use super::origin::{self, Origin, advice};
 
 mod frame;
+mod growth;
 mod model;
-mod quantile;
 
 /// How long a pressed key or a new reading waits at most.
-const TURN: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Width of a frame that goes to no terminal.
 const PLAIN_WIDTH: u16 = 80;
@@ -31,29 +30,21 @@ const PLAIN_WIDTH: u16 = 80;
 /// Runs the command; gives its exit code.
 #[must_use]
 pub fn run(args: &TopArgs) -> ExitCode {
-    let origin = match Origin::find(&args.origin) {
-        Ok(origin) => origin,
-        Err(error) => return refuse(&error),
-    };
-    let model = Model::new(origin.name());
-    let plain = args.once || !std::io::stdout().is_terminal();
-    let done = if plain { once(args, &origin, model) } else { live(args, &origin, model) };
-    origin.end();
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(&error),
-    }
-}
-
-fn client(origin: &Origin) -> Result<(Runtime, Client), StartError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let client = Client::new(origin.base.clone()).map_err(|error| StartError::Other(error.to_string()))?;
-    Ok((runtime, client))
+    origin::show(&args.origin, |origin| {
+        let model = Model::new(origin.name());
+        let plain = args.once || !std::io::stdout().is_terminal();
+        if plain {
+            once(args, origin, model)?;
+        } else {
+            live(args, origin, model)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 /// Two readings an interval apart, as text.
 fn once(args: &TopArgs, origin: &Origin, mut model: Model) -> Result<(), StartError> {
-    let (runtime, client) = client(origin)?;
+    let (runtime, client) = origin.client()?;
     let readings = async {
         let first = read(&client).await?;
         tokio::time::sleep(args.interval).await;
@@ -71,15 +62,15 @@ fn once(args: &TopArgs, origin: &Origin, mut model: Model) -> Result<(), StartEr
 
 async fn read(client: &Client) -> Result<Reading, String> {
     // The comparison last: it waits until nothing moves, if that is soon.
-    let (shards, latencies) = tokio::try_join!(client.shards(), client.latency())?;
-    let (_, compare) = client.compare().await?;
+    let (shards, latencies) = tokio::try_join!(client.get("/api/shards"), client.get("/api/latency"))?;
+    let compare = client.get("/api/compare").await?;
     // An older probe has none.
-    let verdicts = client.verdicts().await.unwrap_or_default();
+    let verdicts = client.get("/api/verdict").await.unwrap_or_default();
     Ok(Reading { shards, latencies, compare, verdicts })
 }
 
 /// What the reading thread has to say.
-enum News {
+enum ReaderEvent {
     Reading(Box<Reading>),
     /// No reading, and why.
     Problem(String),
@@ -88,7 +79,7 @@ enum News {
 }
 
 fn live(args: &TopArgs, origin: &Origin, mut model: Model) -> Result<(), StartError> {
-    let (runtime, client) = client(origin)?;
+    let (runtime, client) = origin.client()?;
     let (sender, news) = channel();
     let (stop, stopped) = oneshot::channel();
     let interval = args.interval;
@@ -97,7 +88,7 @@ fn live(args: &TopArgs, origin: &Origin, mut model: Model) -> Result<(), StartEr
         runtime.block_on(async {
             tokio::select! {
                 () = follow(&client, interval, &sender) => {}
-                () = told_to_stop() => drop(sender.send(News::Stop)),
+                () = stop_signal() => drop(sender.send(ReaderEvent::Stop)),
                 _ = stopped => {}
             }
         });
@@ -109,14 +100,14 @@ fn live(args: &TopArgs, origin: &Origin, mut model: Model) -> Result<(), StartEr
     Ok(shown?)
 }
 
-async fn follow(client: &Client, interval: Duration, news: &Sender<News>) {
+async fn follow(client: &Client, interval: Duration, news: &Sender<ReaderEvent>) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let one = match read(client).await {
-            Ok(reading) => News::Reading(Box::new(reading)),
-            Err(problem) => News::Problem(problem),
+            Ok(reading) => ReaderEvent::Reading(Box::new(reading)),
+            Err(problem) => ReaderEvent::Problem(problem),
         };
         if news.send(one).is_err() {
             return;
@@ -125,7 +116,7 @@ async fn follow(client: &Client, interval: Duration, news: &Sender<News>) {
 }
 
 /// Signals other than the keys: those would end the process with the terminal as it is.
-async fn told_to_stop() {
+async fn stop_signal() {
     let (Ok(mut terminate), Ok(mut hang_up), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::hangup()), signal(SignalKind::interrupt()))
     else {
@@ -157,7 +148,11 @@ impl Drop for Screen {
 }
 
 /// Draws until `q`, Ctrl-C or a signal.
-fn show(terminal: &mut DefaultTerminal, model: &mut Model, news: &Receiver<News>) -> std::io::Result<()> {
+fn show(
+    terminal: &mut DefaultTerminal,
+    model: &mut Model,
+    news: &Receiver<ReaderEvent>,
+) -> std::io::Result<()> {
     loop {
         terminal.draw(|frame| {
             let area = frame.area();
@@ -169,12 +164,12 @@ fn show(terminal: &mut DefaultTerminal, model: &mut Model, news: &Receiver<News>
             while let Ok(one) = news.try_recv() {
                 changed = true;
                 match one {
-                    News::Reading(reading) => model.observe(*reading),
-                    News::Problem(problem) => model.lost(problem),
-                    News::Stop => return Ok(()),
+                    ReaderEvent::Reading(reading) => model.observe(*reading),
+                    ReaderEvent::Problem(problem) => model.lost(problem),
+                    ReaderEvent::Stop => return Ok(()),
                 }
             }
-            if event::poll(TURN)? {
+            if event::poll(POLL_INTERVAL)? {
                 match event::read()? {
                     Event::Key(key) if ends(key) => return Ok(()),
                     Event::Resize(..) => changed = true,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::compare::reconcile::AppReading;
 
-fn seen(second: u64, kernel: u64, app: Option<(f64, u64)>, timed: u64) -> Option<Seen> {
+fn seen(second: u64, kernel: u64, app: Option<(f64, u64)>, timed: u64) -> Option<ShardSample> {
     let at = Duration::from_secs(second);
     let reading =
         |(started_at, requests_received)| AppReading { requests_received, started_at, active_requests: 0 };
@@ -25,7 +25,7 @@ fn seen(second: u64, kernel: u64, app: Option<(f64, u64)>, timed: u64) -> Option
     };
     let mut latency = Latency::default();
     latency.buckets[40] = timed;
-    Some(Seen::of(&bracket, latency))
+    Some(ShardSample::of(&bracket, latency))
 }
 
 fn snapshot(taken_at: f64) -> Snapshot {
@@ -36,7 +36,7 @@ fn snapshot(taken_at: f64) -> Snapshot {
     }
 }
 
-fn publish(feed: &Feed, second: u64, seen: Option<Seen>) {
+fn publish(feed: &Feed, second: u64, seen: Option<ShardSample>) {
     feed.publish(&snapshot(second as f64), vec![seen], &Verdicts::default());
 }
 

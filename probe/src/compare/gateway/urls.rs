@@ -1,4 +1,4 @@
-//! `GATEWAY_URL`: the gateways by their addresses, or by a name that has the addresses of all of them.
+//! `GATEWAY_URL`: addresses of gateways, or a DNS name of all of them.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use protocol::shard_urls::{ShardUrl, ShardUrls, ShardUrlsError};
 use service::args::SettingError;
 
 /// Most gateways that are asked: each is asked twice a second.
-pub const MOST_GATEWAYS: usize = 64;
+pub const MAX_GATEWAYS: usize = 64;
 
 /// Before a URL whose name stands for several gateways.
 const ALL: &str = "dns+";
@@ -41,8 +41,8 @@ impl GatewayUrls {
                 error @ ShardUrlsError::NotAPlainHttpUrl { .. } => error.to_string(),
             })
         })?;
-        if parts.len() > MOST_GATEWAYS {
-            return Err(refused(format!("at most {MOST_GATEWAYS} gateways")));
+        if parts.len() > MAX_GATEWAYS {
+            return Err(refused(format!("at most {MAX_GATEWAYS} gateways")));
         }
         let named = urls.iter().zip(parts);
         Ok(Self(named.map(|(url, part)| Named { url: url.clone(), all: part.starts_with(ALL) }).collect()))
@@ -87,8 +87,8 @@ impl GatewayUrls {
                 ShardUrl { host, ..url.clone() }
             }));
         }
-        if urls.len() > MOST_GATEWAYS {
-            return Err(format!("there are {} gateways, and at most {MOST_GATEWAYS} are asked", urls.len()));
+        if urls.len() > MAX_GATEWAYS {
+            return Err(format!("there are {} gateways, and at most {MAX_GATEWAYS} are asked", urls.len()));
         }
         Ok(urls)
     }

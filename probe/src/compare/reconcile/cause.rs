@@ -1,4 +1,4 @@
-//! What a difference is, as far as the kernel's other counters tell.
+//! The cause of a difference, from the kernel's other counters.
 //!
 //! The shard counts a request before any check, so nothing is shed ahead of its counter; what can stand between the
 //! socket and that counter is a shard that does not read (stopped, stuck, or with a full accept queue), and another

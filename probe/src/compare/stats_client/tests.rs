@@ -35,7 +35,7 @@ async fn an_answer_longer_than_a_mebibyte_is_refused() {
     let rest = r#"{"shard_id":0,"total_keys":0,"total_accesses":1,"requests_received":1,"started_at":5.5,
     "active_requests":0,"requests_served":1,"requests_rejected":0,"requests_shed":0,"top_keys":[],"hot_keys":[],
     "verdict":{"state":"balanced","requests":1,"window_seconds":10.0,"sentence":"The load is balanced."}}"#;
-    for (length, fits) in [(MOST_BYTES, true), (MOST_BYTES + 1, false)] {
+    for (length, fits) in [(MAX_BYTES, true), (MAX_BYTES + 1, false)] {
         // Without a length, as one who means no good would.
         let mut answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
         answer.extend(std::iter::repeat_n(b' ', length - rest.len()));

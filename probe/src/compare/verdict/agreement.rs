@@ -1,4 +1,4 @@
-//! Whether the kernel's verdict and the gateway's are the same, and why not: pure.
+//! Compares the kernel's verdict with the gateway's.
 //!
 //! Both judge what reaches the shards, but not at one moment: their seconds begin up to one second apart, and a request
 //! is counted by the kernel when it arrives and by the gateway when it is answered. So a change shows in one before the
@@ -20,13 +20,13 @@ const BOUND_SLACK: f64 = 0.1;
 const RATE_SLACK: f64 = 0.1;
 
 /// Why there is no verdict of one of them, in a few words.
-pub type Missing = String;
+pub(crate) type Missing = String;
 
 /// What the two said lately.
 #[derive(Debug, Default)]
-pub struct Agreement {
-    kernel: Said,
-    gateway: Said,
+pub(crate) struct Agreement {
+    kernel: OpinionHistory,
+    gateway: OpinionHistory,
     differ_since: Option<Duration>,
 }
 
@@ -35,11 +35,11 @@ type Opinion = (State, Option<Reason>, Option<usize>, Option<String>);
 
 /// One witness's opinions of the last [`CHANGE`], oldest first.
 #[derive(Debug, Default)]
-struct Said(VecDeque<(Duration, Opinion)>);
+struct OpinionHistory(VecDeque<(Duration, Opinion)>);
 
 impl Agreement {
     /// Takes both verdicts of the moment `now` in (since any fixed start). The gateway's is `None` where none is asked.
-    pub fn observe(
+    pub(crate) fn observe(
         &mut self,
         now: Duration,
         taken_at: f64,
@@ -120,7 +120,7 @@ impl Agreement {
     }
 }
 
-impl Said {
+impl OpinionHistory {
     /// How long ago this was said, if it was.
     fn said(&self, opinion: &Opinion, now: Duration) -> Option<Duration> {
         let (at, _) = self.0.iter().rev().find(|(_, said)| said == opinion)?;

@@ -1,4 +1,4 @@
-//! One shard's look: the kernel, the application in between, the kernel again.
+//! Reads one shard: the kernel, the application, the kernel again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use probe_common::latency::Latency;
 use protocol::shard_urls::ShardUrl;
 
-use super::keys::{KernelKeys, KeyLook};
+use super::keys::{KernelKeys, KeyReadout};
 use crate::compare::reconcile::Bracket;
 use crate::compare::stats_client::StatsClient;
 use crate::metrics::Lost;
@@ -14,9 +14,9 @@ use crate::probe::Probe;
 use service::clock::unix_seconds;
 
 /// All that is read of a shard at once.
-pub(super) struct Look {
+pub(super) struct ShardReadout {
     pub(super) bracket: Bracket,
-    pub(super) keys: KeyLook,
+    pub(super) keys: KeyReadout,
     pub(super) latency: Latency,
 }
 
@@ -27,7 +27,7 @@ pub(super) async fn bracket(
     url: &ShardUrl,
     start: Instant,
     is_due: impl Fn(Duration) -> bool,
-) -> Option<Look> {
+) -> Option<ShardReadout> {
     let shard = url.id.0;
     let before = probe.counters(shard)?;
     let from = start.elapsed();
@@ -54,5 +54,5 @@ pub(super) async fn bracket(
         app,
         unix_seconds: unix_seconds(),
     };
-    Some(Look { bracket, keys: KeyLook { kernel, app: app_keys }, latency })
+    Some(ShardReadout { bracket, keys: KeyReadout { kernel, app: app_keys }, latency })
 }

@@ -1,4 +1,4 @@
-//! The loop's look at the keys: the kernel's table is read where nobody waits for it, counted, and compared.
+//! Reads the kernel's keys, counts them, and compares them with the application's.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::source::Counters;
 
 /// Both witnesses' keys, read one right after the other.
 #[derive(Default)]
-pub(super) struct KeyLook {
+pub(super) struct KeyReadout {
     pub(super) kernel: KernelKeys,
     /// `None` where the application could not be read.
     pub(super) app: Option<AppKeys>,
@@ -51,12 +51,12 @@ impl KernelKeys {
 pub(super) fn compare(
     probe: &Probe,
     ledgers: &mut [HotKeysLedger],
-    looks: Vec<Option<KeyLook>>,
+    readouts: Vec<Option<KeyReadout>>,
     now: Duration,
 ) -> Vec<HotKeyOverlap> {
-    let shards = (0..).zip(ledgers).zip(looks);
-    let compared = shards.map(|((shard, ledger), look)| {
-        let compared = one(probe, shard, ledger, look.unwrap_or_default(), now);
+    let shards = (0..).zip(ledgers).zip(readouts);
+    let compared = shards.map(|((shard, ledger), readout)| {
+        let compared = one(probe, shard, ledger, readout.unwrap_or_default(), now);
         probe.metrics.overlapped(shard, compared.overlap_ratio);
         compared
     });
@@ -65,8 +65,14 @@ pub(super) fn compare(
     compared
 }
 
-fn one(probe: &Probe, shard: u32, ledger: &mut HotKeysLedger, look: KeyLook, now: Duration) -> HotKeyOverlap {
-    match (look.kernel, look.app) {
+fn one(
+    probe: &Probe,
+    shard: u32,
+    ledger: &mut HotKeysLedger,
+    readout: KeyReadout,
+    now: Duration,
+) -> HotKeyOverlap {
+    match (readout.kernel, readout.app) {
         (KernelKeys::NotDue, Some(_)) => return ledger.shown().clone(),
         (KernelKeys::NotDue, None) => {}
         (KernelKeys::Unreadable, _) => ledger.interrupted(now),

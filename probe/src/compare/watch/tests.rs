@@ -106,9 +106,9 @@ async fn there_is_no_verdict_while_the_kernel_has_not_taken_the_addresses() {
     let (mut watch, metrics) = watch(&url, Box::new(kernel));
     watch.first_look().await;
     // Both counts stand still, and would agree.
-    let blind = watch.compare_until_settled().await.shards.remove(0);
-    assert_eq!((blind.agrees, blind.cause_kind), (None, Some(CauseKind::Unwatched)), "{blind:?}");
-    assert!(blind.cause.is_some_and(|cause| cause.contains("does not take its addresses")));
+    let unwatched = watch.compare_until_settled().await.shards.remove(0);
+    assert_eq!((unwatched.agrees, unwatched.cause_kind), (None, Some(CauseKind::Unwatched)), "{unwatched:?}");
+    assert!(unwatched.cause.is_some_and(|cause| cause.contains("does not take its addresses")));
     assert!(!metrics.encode().unwrap().contains("reconciliation_agrees{"));
     assert!(watch.probe.targets.lock().shards[0].problem.is_some());
     refuses.store(0, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! The loop's verdict: all shards' counts at one moment, judged, and compared with what the gateway says.
+//! Judges all shards by their counts at one moment.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The folder of a pinned set: in a bpffs, locked by the probe that uses it.
+//! The folder of a pinned set: in a bpffs, locked by one probe.
 //!
 //! `DIR/probe-maps/NAME` are the maps, `DIR/probe-links/NAME` the links. Nothing else in it is touched.
 

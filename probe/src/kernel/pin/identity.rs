@@ -1,4 +1,4 @@
-//! Whether a pinned set can be gone on with: layout, shards, shape of the maps, links and their cgroup.
+//! Decides whether a probe can adopt a pinned set.
 
 use std::path::Path;
 

@@ -1,10 +1,12 @@
-//! A pinned link: what aya does not do with one.
+//! A pinned link, with the commands that aya lacks.
 
 use std::ffi::{CString, c_long};
 use std::io::{Error, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use crate::kernel::bpf::bpf;
 
 /// Commands of `bpf(2)`.
 const OBJ_GET: c_long = 7;
@@ -103,14 +105,4 @@ impl Link {
 
 fn number(fd: &impl AsFd) -> u32 {
     fd.as_fd().as_raw_fd().unsigned_abs()
-}
-
-#[expect(unsafe_code, reason = "aya has no call for these commands")]
-fn bpf<T>(command: c_long, request: &mut T) -> Result<c_long, Error> {
-    // SAFETY: `request` is one of the structures above, of the size that is told; nobody else has it, and the kernel may
-    // write to it (the length of an answer), any bytes of its integers being valid. The addresses in it are of a path that
-    // ends with a zero, or of room for an answer of the length that is told; both live as long as the call.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(request), size_of::<T>()) };
-    if result < 0 { Err(Error::last_os_error()) } else { Ok(result) }
 }

@@ -1,4 +1,4 @@
-//! `probe unpin DIR`: removes a pinned set, whole or not.
+//! `probe unpin DIR`: removes a pinned set.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! The lines of a frame: pure, from the model, for 80 columns and 24 rows or more.
+//! Renders a frame as lines, for 80 columns and 24 rows or more.
 
 use protocol::probe_api::Verdicts;
 use protocol::verdict::Verdict;

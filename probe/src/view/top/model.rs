@@ -1,4 +1,4 @@
-//! What a frame shows: rates and quantiles from the difference of two readings, over the time measured between them.
+//! The figures of a frame: rates and quantiles between two readings.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,8 @@ use protocol::probe_api::{
     Verdicts,
 };
 
-use super::quantile::{between, quantile};
+use super::growth::between;
+use crate::signal::latency::quantile;
 
 /// All that a probe says at a moment.
 #[derive(Clone, Debug, Default)]

@@ -1,4 +1,4 @@
-//! Several gateways as one: what they sent adds up, their hot keys merge, and the sum of their windows is judged.
+//! Several gateways as one: sums of their counts, one verdict.
 //!
 //! All of them are read, or there is no reading: what one has sent would look as if it had come past all.
 
@@ -16,7 +16,7 @@ use crate::compare::stats_client::{GatewayReading, StatsClient, as_in_kernel};
 
 /// All gateways, and the memory of their common verdict.
 #[derive(Debug)]
-pub(super) struct Several {
+pub(super) struct GatewayGroup {
     urls: GatewayUrls,
     /// Those that were found last.
     found: Vec<ShardUrl>,
@@ -24,7 +24,7 @@ pub(super) struct Several {
     detector: Detector<String>,
 }
 
-impl Several {
+impl GatewayGroup {
     pub(super) fn new(urls: GatewayUrls, shards: usize) -> Self {
         Self { urls, found: Vec::new(), shards, detector: Detector::default() }
     }
