@@ -1,11 +1,11 @@
 //! Which keys clients asked for and which the shards were sent, since the last reset and in the last ten seconds, counted
 //! by all cores at once in bounded memory.
 
+use hotspot::batched::Batched;
 use hotspot::counter::{Count, KeyCounter, Limits};
 use hotspot::merge::Summary;
 use hotspot::window::{Access, Window};
 use protocol::{Key, ShardId};
-use service::batched::Batched;
 use std::time::{Duration, Instant};
 
 /// Exact while there are at most 50,000 keys.
@@ -53,7 +53,7 @@ impl Counts {
     }
 }
 
-impl service::batched::Count<Place, 4> for Counts {
+impl hotspot::batched::Accumulate<Place, 4> for Counts {
     fn add(&mut self, Place { key, shard }: Place, times: [u32; 4], second: u32) {
         let [asked_reads, asked_writes, sent_reads, sent_writes] = times.map(u64::from);
         let at = Duration::from_secs(second.into());
@@ -182,8 +182,8 @@ mod tests {
         }
         let top = counts.top(20);
         let (hot, truth) = (&top[0], 20_001);
-        assert!(hot.key == key(0) && hot.sure() <= truth && truth <= hot.count, "{hot:?}");
-        assert!(top[1..].iter().all(|cold| cold.sure() <= 1), "{top:?}");
+        assert!(hot.key == key(0) && hot.lower_bound() <= truth && truth <= hot.count, "{hot:?}");
+        assert!(top[1..].iter().all(|cold| cold.lower_bound() <= 1), "{top:?}");
         assert!(counts.counts.lock().totals.len() <= LIMITS.sketch_keys);
     }
 

@@ -1,8 +1,8 @@
 //! Every metric of the gateway: name, help, labels.
 
+use hotspot::export::hot_partition::HotPartition;
+use hotspot::export::key_series::KeySeries;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
-use service::hot_partition::HotPartition;
-use service::key_series::KeySeries;
 use service::metrics::{Family, Metrics};
 use std::num::NonZeroU32;
 
@@ -72,7 +72,7 @@ impl GatewayMetrics {
             "Requests sent to a shard, without cache hits and failed connections.",
             &["shard_id"],
         )?;
-        let hot_partition = HotPartition::register(metrics, "", shards.get())?;
+        let hot_partition = HotPartition::register("", shards.get(), |family| metrics.collector(family))?;
         let shards = (0..shards.get())
             .map(|id| {
                 let id = id.to_string();

@@ -126,7 +126,7 @@ impl Stats {
     /// Decides which keys have a series of their own; to be called every second.
     pub(crate) fn promote(&self) {
         let ranked = self.keys.top(RANKED_KEYS);
-        let top: Vec<_> = ranked.into_iter().map(|count| (count.key.clone(), count.sure())).collect();
+        let top: Vec<_> = ranked.into_iter().map(|count| (count.key.clone(), count.lower_bound())).collect();
         self.metrics.keys.update(&top, self.started.elapsed());
     }
 

@@ -13,8 +13,6 @@ use std::hash::Hash;
 use std::ops::RangeInclusive;
 use topk::FilteredSpaceSaving;
 
-use crate::merge::Summary;
-
 /// How many keys a [`KeyCounter`] may hold; its memory is bounded by the larger of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -37,9 +35,9 @@ pub struct Count<K> {
 }
 
 impl<K> Count<K> {
-    /// The lower bound: what this key surely got.
+    /// The lower bound of its accesses.
     #[must_use]
-    pub fn sure(&self) -> u64 {
+    pub fn lower_bound(&self) -> u64 {
         self.count - self.error
     }
 }
@@ -48,7 +46,7 @@ impl<K> Count<K> {
 /// keys. No key may be in two of the counters; [`merged`] is for those where it may.
 #[must_use]
 pub fn largest<K: Ord>(mut counts: Vec<Count<K>>, n: usize) -> Vec<Count<K>> {
-    counts.sort_unstable_by(|a, b| b.sure().cmp(&a.sure()).then_with(|| a.key.cmp(&b.key)));
+    counts.sort_unstable_by(|a, b| b.lower_bound().cmp(&a.lower_bound()).then_with(|| a.key.cmp(&b.key)));
     counts.truncate(n);
     counts
 }
@@ -60,7 +58,7 @@ pub fn largest<K: Ord>(mut counts: Vec<Count<K>>, n: usize) -> Vec<Count<K>> {
 pub fn merged<K: Clone + Eq + Hash + Ord>(counters: &[&KeyCounter<K>], n: usize) -> Vec<Count<K>> {
     let mut sure: AHashMap<&K, u64> = AHashMap::new();
     for held in counters.iter().flat_map(|counter| counter.held()) {
-        *sure.entry(held.key).or_default() += held.sure();
+        *sure.entry(held.key).or_default() += held.lower_bound();
     }
     let lower: Vec<_> = sure.into_iter().map(|(key, count)| Count { key, count, error: 0 }).collect();
     let bounded = |c: Count<&K>| {
@@ -163,33 +161,17 @@ impl<K: Clone + Eq + Hash> KeyCounter<K> {
     /// The `n` largest by lower bound (`count - error`), largest first; keys with a lower bound of 0 are left out.
     #[must_use]
     pub fn top(&self, n: usize) -> Vec<Count<K>> {
-        let mut all: Vec<_> = self.held().filter(|count| count.sure() > 0).collect();
+        let mut all: Vec<_> = self.held().filter(|count| count.lower_bound() > 0).collect();
         if n < all.len() {
-            all.select_nth_unstable_by_key(n, |count| std::cmp::Reverse(count.sure()));
+            all.select_nth_unstable_by_key(n, |count| std::cmp::Reverse(count.lower_bound()));
             all.truncate(n);
         }
-        all.sort_unstable_by_key(|count| std::cmp::Reverse(count.sure()));
+        all.sort_unstable_by_key(|count| std::cmp::Reverse(count.lower_bound()));
         all.into_iter().map(|c| Count { key: c.key.clone(), count: c.count, error: c.error }).collect()
     }
 
-    /// The `n` largest by lower bound, in no order, and a bound for all others.
-    #[must_use]
-    pub fn summary(&self, n: usize) -> Summary<K> {
-        let mut held: Vec<_> = self.held().collect();
-        // A key that the sketch does not monitor has had no more than the least of those it does.
-        let not_held = if self.is_exact() { None } else { held.iter().map(|count| count.count).min() };
-        if n < held.len() {
-            held.select_nth_unstable_by_key(n, |count| std::cmp::Reverse(count.sure()));
-        }
-        let rest = held.split_off(n.min(held.len()));
-        let others_at_most = rest.iter().map(|count| count.count).chain(not_held).max().unwrap_or(0);
-        let keys = held.into_iter();
-        let keys = keys.map(|c| Count { key: c.key.clone(), count: c.count, error: c.error }).collect();
-        Summary { keys, others_at_most }
-    }
-
     /// All keys held, in no order.
-    fn held(&self) -> impl Iterator<Item = Count<&K>> {
+    pub(crate) fn held(&self) -> impl Iterator<Item = Count<&K>> {
         let (exact, sketch) = match &self.mode {
             Mode::Exact(counts) => (Some(counts), None),
             Mode::Sketch(sketch) => (None, Some(sketch)),
@@ -242,7 +224,7 @@ mod tests {
         let stream: Vec<u16> = (0..1_000).collect();
         let counter = counted(Limits { exact_keys: 10, sketch_keys: 10 }, &stream);
         assert!(!counter.is_exact() && counter.len() == 10);
-        assert!(counter.top(20).iter().all(|c| c.sure() <= 1), "{:?}", counter.top(20));
+        assert!(counter.top(20).iter().all(|c| c.lower_bound() <= 1), "{:?}", counter.top(20));
     }
 
     #[test]
@@ -267,7 +249,7 @@ mod tests {
             let share = counter.total() / sketch_keys as u64;
             for c in counter.top(usize::MAX) {
                 let truth = times(&stream, c.key);
-                prop_assert!(c.sure() <= truth && truth <= c.count, "{c:?} {truth}");
+                prop_assert!(c.lower_bound() <= truth && truth <= c.count, "{c:?} {truth}");
                 prop_assert!(c.error <= share, "{c:?} of {}", counter.total());
             }
             for key in 0..60 {
@@ -299,10 +281,10 @@ mod tests {
             let counters: Vec<_> =
                 streams.iter().map(|s| counted(Limits { exact_keys, sketch_keys }, s)).collect();
             let whole = merged(&counters.iter().collect::<Vec<_>>(), usize::MAX);
-            prop_assert!(whole.is_sorted_by(|a, b| a.sure() >= b.sure()));
+            prop_assert!(whole.is_sorted_by(|a, b| a.lower_bound() >= b.lower_bound()));
             for c in &whole {
                 let truth = streams.iter().map(|s| times(s, c.key)).sum::<u64>();
-                prop_assert!(c.sure() <= truth && truth <= c.count, "{c:?} {truth}");
+                prop_assert!(c.lower_bound() <= truth && truth <= c.count, "{c:?} {truth}");
             }
             if counters.iter().all(KeyCounter::is_exact) {
                 let all = whole.iter().map(|c| c.count).sum::<u64>();

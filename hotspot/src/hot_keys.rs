@@ -34,7 +34,7 @@ pub fn hot<K>(total: u64, top: impl IntoIterator<Item = Count<K>>) -> Vec<Hot<K>
     }
     let share = |count: u64| float(count) / float(total);
     top.into_iter()
-        .map(|c| Hot { ratio: share(c.sure()), count: c.sure(), key: c.key })
+        .map(|c| Hot { ratio: share(c.lower_bound()), count: c.lower_bound(), key: c.key })
         .filter(|hot| hot.ratio > HOT_SHARE)
         .collect()
 }
@@ -45,7 +45,7 @@ pub fn hot<K>(total: u64, top: impl IntoIterator<Item = Count<K>>) -> Vec<Hot<K>
 #[must_use]
 pub fn verdict<K: Clone + Display>(shard: usize, total: u64, seconds: f64, top: &[Count<K>]) -> Verdict<K> {
     let hottest = hot(total, top.iter().cloned()).into_iter().next().filter(|_| total >= MIN_REQUESTS);
-    let p1 = top.first().filter(|_| total >= MIN_REQUESTS).map(|top| float(top.sure()) / float(total));
+    let p1 = top.first().filter(|_| total >= MIN_REQUESTS).map(|top| float(top.lower_bound()) / float(total));
     let window = window(total, seconds);
     let (state, sentence) = match &hottest {
         Some(hot) => (

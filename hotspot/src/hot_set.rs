@@ -34,7 +34,7 @@ impl<K: Clone + Eq> HotSet<K> {
     pub fn update(&mut self, top: &[Count<K>], total: u64, limit: usize) {
         let most = float(total);
         let is_hot = |count: &&Count<K>, part: f64| {
-            let requests = float(count.sure());
+            let requests = float(count.lower_bound());
             requests >= part * float(ENTER_REQUESTS) && requests >= part * ENTER_SHARE * most
         };
         let mut stay: Vec<&Count<K>> =
@@ -42,13 +42,13 @@ impl<K: Clone + Eq> HotSet<K> {
         for newcomer in top.iter().filter(|c| is_hot(c, 1.0) && !self.keys.contains(&c.key)) {
             if stay.len() < limit {
                 stay.push(newcomer);
-            } else if let Some(weakest) = stay.iter_mut().min_by_key(|c| c.sure())
-                && float(newcomer.sure()) >= DISPLACES * float(weakest.sure())
+            } else if let Some(weakest) = stay.iter_mut().min_by_key(|c| c.lower_bound())
+                && float(newcomer.lower_bound()) >= DISPLACES * float(weakest.lower_bound())
             {
                 *weakest = newcomer;
             }
         }
-        stay.sort_by_key(|c| std::cmp::Reverse(c.sure()));
+        stay.sort_by_key(|c| std::cmp::Reverse(c.lower_bound()));
         self.keys = stay.into_iter().map(|c| c.key.clone()).collect();
     }
 

@@ -78,7 +78,7 @@ impl<K: Clone + Eq + Hash + Ord> Observation<K> {
         if let Some(requests) = self.requests.get_mut(shard) {
             *requests += view.total();
         }
-        let load = |count: Count<K>| KeyLoad { requests: count.sure(), key: count.key, shard };
+        let load = |count: Count<K>| KeyLoad { requests: count.lower_bound(), key: count.key, shard };
         self.keys.extend(view.top(KEYS).into_iter().map(load));
         self.seconds = self.seconds.max(view.span().as_secs_f64());
     }

@@ -10,8 +10,10 @@
 //!
 //! Nothing here reads a clock: time is an argument. Nothing here does I/O.
 
+pub mod batched;
 pub mod counter;
 pub mod detector;
+pub mod export;
 pub mod hot_keys;
 pub mod hot_set;
 pub mod judge;

@@ -9,7 +9,7 @@ use std::hash::Hash;
 
 use serde::{Deserialize, Serialize};
 
-use crate::counter::{Count, largest};
+use crate::counter::{Count, KeyCounter, largest};
 
 /// The largest keys of one count, or of several together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,24 @@ pub struct Top<K> {
     pub exact: bool,
 }
 
+impl<K: Clone + Eq + Hash> KeyCounter<K> {
+    /// The `n` largest by lower bound, in no order, and a bound for all others.
+    #[must_use]
+    pub fn summary(&self, n: usize) -> Summary<K> {
+        let mut held: Vec<_> = self.held().collect();
+        // A key that the sketch does not monitor has had no more than the least of those it does.
+        let not_held = if self.is_exact() { None } else { held.iter().map(|count| count.count).min() };
+        if n < held.len() {
+            held.select_nth_unstable_by_key(n, |count| std::cmp::Reverse(count.lower_bound()));
+        }
+        let rest = held.split_off(n.min(held.len()));
+        let others_at_most = rest.iter().map(|count| count.count).chain(not_held).max().unwrap_or(0);
+        let keys = held.into_iter();
+        let keys = keys.map(|c| Count { key: c.key.clone(), count: c.count, error: c.error }).collect();
+        Summary { keys, others_at_most }
+    }
+}
+
 impl<K: Clone + Eq + Hash + Ord> Summary<K> {
     /// Several counts as one. A key may be in any of them.
     #[must_use]
@@ -39,7 +57,7 @@ impl<K: Clone + Eq + Hash + Ord> Summary<K> {
         for part in parts {
             for count in &part.keys {
                 let (sure, most, here) = sums.entry(&count.key).or_default();
-                *sure += count.sure();
+                *sure += count.lower_bound();
                 *most += count.count;
                 *here += part.others_at_most;
             }
@@ -57,7 +75,7 @@ impl<K: Clone + Eq + Hash + Ord> Summary<K> {
         let mut keys = largest(self.keys.clone(), usize::MAX);
         let rest = keys.split_off(n.min(keys.len()));
         let not_shown = rest.iter().map(|count| count.count).fold(self.others_at_most, u64::max);
-        let least = keys.last().map_or(0, Count::sure);
+        let least = keys.last().map_or(0, Count::lower_bound);
         let is_full = keys.len() == n || not_shown == 0;
         let exact = is_full && not_shown <= least && keys.iter().all(|count| count.error == 0);
         Top { keys, exact }
@@ -124,7 +142,7 @@ mod tests {
             let truth = |key: u16| streams.iter().flatten().filter(|other| **other == key).count() as u64;
             for key in 0..40 {
                 match whole.keys.iter().find(|count| count.key == key) {
-                    Some(count) => prop_assert!((count.sure()..=count.count).contains(&truth(key)), "{count:?}"),
+                    Some(count) => prop_assert!((count.lower_bound()..=count.count).contains(&truth(key)), "{count:?}"),
                     None => prop_assert!(truth(key) <= whole.others_at_most, "{key} {}", whole.others_at_most),
                 }
             }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use hotspot::export::hot_partition::HotPartition;
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
 use protocol::probe_api::{Comparison, Feature, Verdicts};
-use service::hot_partition::HotPartition;
 use service::metrics::Metrics;
 
 use crate::signal::connections::ConnectionMetrics;
@@ -116,7 +116,7 @@ impl ProbeMetrics {
                 "Overlap of the counts of kernel and shard for keys that either calls hot; absent without hot keys.",
                 shard,
             )?,
-            hot_partition: HotPartition::register(metrics, "kernel_", shards)?,
+            hot_partition: HotPartition::register("kernel_", shards, |family| metrics.collector(family))?,
             verdicts_agree: metrics.gauges(
                 "reconciliation_verdicts_agree",
                 "1 if the verdict from kernel counts equals the gateway's, 0 if not, absent if unknown.",

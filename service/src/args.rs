@@ -1,11 +1,18 @@
 //! The settings all processes share, and settings errors in one line.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use std::net::IpAddr;
-use std::num::NonZeroUsize;
+use std::net::{AddrParseError, IpAddr};
+use std::num::{IntErrorKind, NonZeroUsize, ParseFloatError, ParseIntError};
 use std::time::Duration;
 
-use crate::logs::LogFormat;
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Plain,
+    /// One JSON object a line.
+    Json,
+}
 
 /// The options and variables of every process.
 #[derive(Clone, Debug, clap::Args)]
@@ -85,7 +92,7 @@ pub fn one_line(err: &clap::Error) -> String {
             format!("{arg} needs a value{}", allowed.map(|a| format!("; allowed: {a}")).unwrap_or_default())
         }
         (ErrorKind::InvalidValue | ErrorKind::ValueValidation, Some(arg), Some(value)) => {
-            let why = std::error::Error::source(err).map(|why| in_plain_words(&why.to_string()));
+            let why = std::error::Error::source(err).map(allowed_values);
             let allowed = allowed.map(|a| format!("allowed: {a}")).or(why).unwrap_or_default();
             format!("{arg}={value:?} cannot be used: {allowed}")
         }
@@ -99,19 +106,21 @@ pub fn one_line(err: &clap::Error) -> String {
     }
 }
 
-/// What the standard library says of an unreadable number or address, as what is allowed.
-fn in_plain_words(why: &str) -> String {
-    let allowed = match why {
-        "invalid digit found in string" | "cannot parse integer from empty string" => {
-            "a whole number in decimal digits, without unit"
+/// What is allowed, by the error of the value's parser; the text of a parser of our own states it already.
+fn allowed_values(err: &(dyn std::error::Error + 'static)) -> String {
+    let allowed = if let Some(err) = err.downcast_ref::<ParseIntError>() {
+        match err.kind() {
+            IntErrorKind::PosOverflow => "a smaller number",
+            IntErrorKind::NegOverflow => "a larger number",
+            IntErrorKind::Zero => "1 or more",
+            _ => "a whole number in decimal digits, without unit",
         }
-        "number too large to fit in target type" => "a smaller number",
-        "number would be zero for non-zero type" => "1 or more",
-        "invalid float literal" | "cannot parse float from empty string" => {
-            "a number such as 5 or 0.5, without unit"
-        }
-        "invalid IP address syntax" => "an IP address such as 127.0.0.1 or ::1",
-        other => return other.to_owned(),
+    } else if err.is::<ParseFloatError>() {
+        "a number such as 5 or 0.5, without unit"
+    } else if err.is::<AddrParseError>() {
+        "an IP address such as 127.0.0.1 or ::1"
+    } else {
+        return err.to_string();
     };
     format!("allowed: {allowed}")
 }
@@ -149,6 +158,14 @@ mod tests {
             line(&["--shard-id", "x"]),
             "SHARD_ID (--shard-id)=\"x\" cannot be used: allowed: a whole number in decimal digits, without unit"
         );
+        for (args, allowed) in [
+            (["--workers", "0"], "1 or more"),
+            (["--workers", "99999999999999999999"], "a smaller number"),
+            (["--bind-address", "localhost"], "an IP address such as 127.0.0.1 or ::1"),
+        ] {
+            let refused = line(&[&["--shard-id", "1"][..], &args].concat());
+            assert!(refused.ends_with(&format!("cannot be used: allowed: {allowed}")), "{refused}");
+        }
         assert_eq!(
             line(&["--shard-id", "1", "--drain-timeout-seconds", "9999"]),
             "DRAIN_TIMEOUT_SECONDS (--drain-timeout-seconds)=\"9999\" cannot be used: 9999 is not in 0..=3600"

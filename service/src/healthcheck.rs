@@ -1,26 +1,15 @@
-//! `--healthcheck URL`: a container asks its own process by its own program, for its image has no shell and no curl.
+//! `--healthcheck URL`: the health check of a container, whose image has no shell and no curl.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 /// Longer than a busy process takes, shorter than a container engine waits.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Asks `url` once and says what came: exit code 0 for a 2xx answer, else 1.
-pub(crate) fn run(url: &str) -> ExitCode {
-    match ask(url) {
-        Ok(()) => {
-            println!("healthy: {url}");
-            ExitCode::SUCCESS
-        }
-        Err(why) => {
-            crate::process::complain(&format!("unhealthy: {url}: {why}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn ask(url: &str) -> Result<(), ureq::Error> {
+/// Requests `url` once.
+///
+/// # Errors
+/// When no 2xx answer comes within two seconds.
+pub(crate) fn check(url: &str) -> Result<(), ureq::Error> {
     let agent = ureq::Agent::config_builder()
         .timeout_global(Some(DEADLINE))
         // A proxy of the environment is not the way to this container's own port.
@@ -33,7 +22,7 @@ fn ask(url: &str) -> Result<(), ureq::Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::ask;
+    use super::check;
     use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
 
@@ -52,14 +41,14 @@ mod tests {
 
     #[test]
     fn only_an_answer_of_success_is_healthy() {
-        assert!(ask(&answering("200 OK")).is_ok());
-        let draining = ask(&answering("503 Service Unavailable")).unwrap_err();
+        assert!(check(&answering("200 OK")).is_ok());
+        let draining = check(&answering("503 Service Unavailable")).unwrap_err();
         assert!(draining.to_string().contains("503"), "{draining}");
     }
 
     #[test]
     fn nobody_listening_is_unhealthy() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert!(ask(&format!("http://{free}/ready")).is_err());
+        assert!(check(&format!("http://{free}/ready")).is_err());
     }
 }

@@ -5,17 +5,8 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::args::{ProcessArgs, SettingError};
+use crate::args::{LogFormat, ProcessArgs, SettingError};
 use crate::traces::events::SpanEvents;
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Plain,
-    /// One JSON object a line.
-    Json,
-}
 
 /// Installs the process's logger, and a panic hook that logs one line. Only a `main` calls this.
 ///

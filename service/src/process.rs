@@ -83,7 +83,16 @@ pub fn complain(line: &str) {
 /// setting, 130 at a second signal.
 pub fn run(process: &ProcessArgs, start: impl FnOnce() -> Result<Started, StartError>) -> ExitCode {
     if let Some(url) = &process.healthcheck {
-        return healthcheck::run(url);
+        return match healthcheck::check(url) {
+            Ok(()) => {
+                println!("healthy: {url}");
+                ExitCode::SUCCESS
+            }
+            Err(err) => {
+                complain(&format!("unhealthy: {url}: {err}"));
+                ExitCode::FAILURE
+            }
+        };
     }
     match run_to_end(process, start) {
         Ok(code) => code,

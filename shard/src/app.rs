@@ -1,7 +1,7 @@
 //! A shard as a whole: built from its settings, then started.
 
+use hotspot::export::key_series::KeySeries;
 use protocol::Key;
-use service::key_series::KeySeries;
 use service::metrics::Metrics;
 use service::process::StartError;
 use service::server::{Server, Started};
@@ -111,7 +111,7 @@ impl KeyTick {
 
     fn tick(&mut self) {
         let top: Vec<_> =
-            self.shard.stats.top(COMPARED_KEYS).iter().map(|c| (c.key.clone(), c.sure())).collect();
+            self.shard.stats.top(COMPARED_KEYS).iter().map(|c| (c.key.clone(), c.lower_bound())).collect();
         self.shard.accounts.keys().update(&top, self.start.elapsed());
 
         let id = self.shard.id.to_string();

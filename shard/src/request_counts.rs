@@ -4,8 +4,8 @@
 //! before the outcome is rejected, as a 4xx is (nginx's 499): it asked and did not wait. Each is also counted once by
 //! key: in the key's series when it has one, else as untracked, as are those that end before their key is known.
 
+use hotspot::export::key_series::KeySeries;
 use protocol::Key;
-use service::key_series::KeySeries;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;

@@ -3,11 +3,11 @@
 //! Every data request whose key can be read counts, whether or not the key exists and whatever its outcome. Counts are
 //! exact up to [`EXACT_KEYS`] distinct keys and carry their error beyond.
 
+use hotspot::batched::Batched;
 use hotspot::counter::{Count, KeyCounter, Limits};
 use hotspot::hot_keys::{HOT_MOST, Hot, hot};
 use hotspot::window::{Access, Window};
 use protocol::Key;
-use service::batched::Batched;
 use std::time::{Duration, Instant};
 
 /// Distinct keys since the last reset up to which every count is exact.
@@ -44,7 +44,7 @@ impl Counts {
     }
 }
 
-impl service::batched::Count<Key, 2> for Counts {
+impl hotspot::batched::Accumulate<Key, 2> for Counts {
     fn add(&mut self, key: Key, times: [u32; 2], second: u32) {
         let ([reads, writes], at) = (times.map(u64::from), Duration::from_secs(second.into()));
         self.totals.add_many(&key, reads + writes);
@@ -132,7 +132,7 @@ mod tests {
         let top = stats.top(5);
         for c in &top {
             let truth = 3 * EXACT_KEYS as u64 / 5 + 1;
-            assert!(c.sure() <= truth && truth <= c.count, "{c:?}");
+            assert!(c.lower_bound() <= truth && truth <= c.count, "{c:?}");
         }
         let mut names: Vec<_> = top.into_iter().map(|c| c.key).collect();
         names.sort();

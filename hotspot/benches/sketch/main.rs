@@ -93,7 +93,7 @@ fn measure((name, make): &Entry, stream: &Stream) -> String {
     let runs: Vec<_> = (0..3).map(|_| run(*make, &stream.numbers)).collect();
     let took = runs.iter().map(|(took, ..)| *took).min().unwrap_or_default();
     let (_, bytes, mut lines) = runs.into_iter().next_back().expect("three runs");
-    lines.sort_by(|a, b| b.sure().cmp(&a.sure()).then_with(|| a.key.cmp(&b.key)));
+    lines.sort_by(|a, b| b.lower_bound().cmp(&a.lower_bound()).then_with(|| a.key.cmp(&b.key)));
     let truth: HashMap<Key, u64> =
         lines.iter().map(|line| (line.key.clone(), stream.truth[number(&line.key)])).collect();
     let precision = |n: usize| {
@@ -107,7 +107,7 @@ fn measure((name, make): &Entry, stream: &Stream) -> String {
     let sure = lines.first().map_or(0, Line::sure);
     let bounds = if lines.iter().any(|line| line.error.is_none()) {
         "none given"
-    } else if lines.iter().all(|l| l.sure() <= truth[&l.key] && truth[&l.key] <= l.count) {
+    } else if lines.iter().all(|l| l.lower_bound() <= truth[&l.key] && truth[&l.key] <= l.count) {
         "hold"
     } else {
         "BROKEN"

@@ -46,7 +46,7 @@ impl Label {
             // The kind decides it.
             ("blame", _) => Self { most: 1, ..listed(&["client", "shard", "gateway"]) },
             ("kind", "gateway_errors_total") => listed(&ERROR_KINDS),
-            ("state", _) => listed(&verdict::State::ALL.map(service::hot_partition::label)),
+            ("state", _) => listed(&verdict::State::ALL.map(hotspot::export::hot_partition::label)),
             ("reason", "gateway_mitigation_changes_total") => listed(&["request", "auto"]),
             ("reason", "kernel_shard_unparsed_total") => {
                 listed(&requests::Reason::ALL.map(requests::Reason::name))

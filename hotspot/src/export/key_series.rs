@@ -2,12 +2,13 @@
 
 use ahash::AHashMap;
 use arc_swap::ArcSwap;
-use hotspot::promotion::{Change, Promotion};
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntCounterVec};
 use protocol::Key;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::promotion::{Change, Promotion};
 
 /// Counts every access exactly once: in its key's series when that key is promoted, else in the untracked counter.
 ///
@@ -71,7 +72,7 @@ impl KeySeries {
                     tracked.remove(&key);
                 }
                 Change::Remove(key) => {
-                    // Gone already only if the family was reset from outside, which nobody does.
+                    // Fails only when the family was reset from outside.
                     let _ = self.family.remove_label_values(&self.values(&key));
                 }
             }
@@ -87,7 +88,7 @@ impl KeySeries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Metrics;
+    use prometheus::{Opts, Registry, TextEncoder};
     use std::collections::HashMap;
 
     fn key(n: u32) -> Key {
@@ -96,9 +97,11 @@ mod tests {
 
     #[test]
     fn the_sum_of_increases_is_the_number_of_accesses_through_promotions() {
-        let metrics = Metrics::default();
-        let family = metrics.counters("access_total", "h", &["shard_id", "key"]).unwrap();
-        let untracked = metrics.counter("untracked_total", "h").unwrap();
+        let registry = Registry::new();
+        let family = IntCounterVec::new(Opts::new("access_total", "h"), &["shard_id", "key"]).unwrap();
+        let untracked = IntCounter::new("untracked_total", "h").unwrap();
+        registry.register(Box::new(family.clone())).unwrap();
+        registry.register(Box::new(untracked.clone())).unwrap();
         let series = KeySeries::new(family, &["3"], untracked.clone());
         let mut last: HashMap<String, f64> = HashMap::new();
         let (mut increase, mut accesses, mut most_series) = (0.0, 0u64, 0);
@@ -113,7 +116,8 @@ mod tests {
             // A scrape every 15 s, and one at the end.
             if second % 15 == 0 || second == 1_199 {
                 let mut now = HashMap::new();
-                for line in metrics.encode().unwrap().lines().filter(|line| !line.starts_with('#')) {
+                let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+                for line in text.lines().filter(|line| !line.starts_with('#')) {
                     let (name, value) = line.rsplit_once(' ').unwrap();
                     now.insert(name.to_owned(), value.parse::<f64>().unwrap());
                 }

@@ -1,9 +1,9 @@
 //! The verdict as metrics.
 
-use hotspot::verdict::{Reason, State, Verdict};
-use prometheus::{GaugeVec, IntGauge, IntGaugeVec};
+use prometheus::core::Collector;
+use prometheus::{Error, GaugeVec, IntGauge, IntGaugeVec, Opts};
 
-use crate::metrics::Metrics;
+use crate::verdict::{Reason, State, Verdict};
 
 /// The families that show one verdict; series whose figure is absent are absent.
 pub struct HotPartition {
@@ -16,16 +16,24 @@ pub struct HotPartition {
 }
 
 impl HotPartition {
-    /// Registers them, their names beginning with `prefix`, for a verdict on `shards` shards.
+    /// Makes the families for a verdict on `shards` shards, with names that begin with `prefix`, and has each registered.
     ///
     /// # Errors
-    /// When one is registered already.
-    pub fn register(metrics: &Metrics, prefix: &str, shards: u32) -> Result<Self, prometheus::Error> {
-        let gauges = |name: &str, help: &str, label: &str| -> Result<IntGaugeVec, prometheus::Error> {
-            metrics.gauges(&format!("{prefix}hot_partition_{name}"), help, &[label])
+    /// Those of `register`, for example when a name is taken.
+    pub fn register(
+        prefix: &str,
+        shards: u32,
+        register: impl Fn(Box<dyn Collector>) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        let opts = |name: &str, help: &str| Opts::new(format!("{prefix}hot_partition_{name}"), help);
+        let gauges = |name: &str, help: &str, label: &str| {
+            let gauges = IntGaugeVec::new(opts(name, help), &[label])?;
+            register(Box::new(gauges.clone())).map(|()| gauges)
         };
-        let figure =
-            |name: &str, help: &str| metrics.fractions(&format!("{prefix}hot_partition_{name}"), help, &[]);
+        let figure = |name: &str, help: &str| {
+            let figure = GaugeVec::new(opts(name, help), &[])?;
+            register(Box::new(figure.clone())).map(|()| figure)
+        };
         let states = gauges("state", "1 for the state of the verdict, else 0", "state")?;
         let reasons = gauges("reason", "1 for the reason of the verdict, else 0", "reason")?;
         let blamed = gauges("shard", "1 for the shard that the verdict names, else 0", "shard_id")?;
@@ -95,17 +103,27 @@ pub fn label(state: State) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hotspot::detector::Detector;
-    use hotspot::judge::{KeyLoad, Observation};
+    use crate::detector::Detector;
+    use crate::judge::{KeyLoad, Observation};
+    use prometheus::{Registry, TextEncoder};
+
+    fn shown(shards: u32) -> (Registry, HotPartition) {
+        let registry = Registry::new();
+        let shown = HotPartition::register("kernel_", shards, |c| registry.register(c)).unwrap();
+        (registry, shown)
+    }
+
+    fn text(registry: &Registry) -> String {
+        TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
+    }
 
     /// The lines of the families after a second with these requests, all of shard 1's from one key.
     fn lines(requests: [u64; 3]) -> Vec<String> {
-        let metrics = Metrics::default();
-        let shown = HotPartition::register(&metrics, "kernel_", 3).unwrap();
+        let (registry, shown) = shown(3);
         let keys = vec![KeyLoad { key: "k", shard: 1, requests: requests[1] }];
         let observation = Observation { requests: requests.to_vec(), keys, seconds: 1.0 };
         shown.show(&Detector::default().observe(&observation, &observation));
-        let text = metrics.encode().unwrap();
+        let text = text(&registry);
         let shown = text.lines().filter(|line| !line.starts_with('#') && !line.ends_with(" 0"));
         shown.map(str::to_owned).collect()
     }
@@ -127,13 +145,12 @@ mod tests {
 
     #[test]
     fn no_verdict_is_no_state() {
-        let metrics = Metrics::default();
-        let shown = HotPartition::register(&metrics, "kernel_", 2).unwrap();
+        let (registry, shown) = shown(2);
         let observation =
             Observation { requests: vec![900, 100], keys: Vec::<KeyLoad<&str>>::new(), seconds: 1.0 };
         shown.show(&Detector::default().observe(&observation, &observation));
         shown.show_nothing();
-        let text = metrics.encode().unwrap();
+        let text = text(&registry);
         let mut values = text.lines().filter(|line| !line.starts_with('#'));
         assert!(values.all(|line| line.ends_with(" 0")), "{text}");
     }

@@ -1,37 +1,36 @@
-//! A count that all cores share, while they seldom wait for one another: each core notes what happened, many notes are
-//! taken up at once, and what is alike among those of one second is counted together.
+//! A count shared by all cores, with a batch of notes for each core to avoid contention.
 //!
-//! Taken up one by one, every request would fetch the count's memory into its core's caches anew, and that is most of
-//! what counting costs.
+//! Each core notes accesses in a buffer of its own. A full buffer is merged at once, and equal things of one second are
+//! added up before the count gets them. Counting one by one would move the count's cache lines between the cores at every
+//! request, which is most of the cost of counting.
 
 use ahash::AHashMap;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// As many notes of one core are taken up at once.
+/// Notes of one core that are merged at once.
 const BATCH: usize = 256;
-/// A core that has noted so many waits until the count is free.
+/// Notes after which a core waits for the lock of the count.
 const NOTES_MAX: usize = 4_096;
-/// So many things are added up before the count gets their sums. Few, as whoever's note fills the table waits until the
-/// count has taken all; more would save nothing. Seven eighths of a power of two, which is what the table of sums takes
-/// without growing.
+/// Things that are added up before the count gets their sums. The core whose note fills the table waits for that, so the
+/// table is small; a larger one saves nothing. Seven eighths of a power of two fit without a larger allocation.
 const SUMS_MAX: usize = 7 << 8;
 
-/// A count of things, by kind.
-pub trait Count<T, const KINDS: usize> {
+/// A count of things by kind, which gets the merged notes.
+pub trait Accumulate<T, const KINDS: usize> {
     /// Counts that `thing` happened so many `times` of each kind in a second. Seconds come in any order.
     fn add(&mut self, thing: T, times: [u32; KINDS], second: u32);
 }
 
-/// A count `C` and what it has not been given yet: at most 4,096 notes a core, and one more for each thread beyond the
-/// cores, and the sums of 1,792 things.
+/// A count `C` and the notes not yet merged into it: at most 4,096 a core, one more for each thread beyond the cores, and
+/// the sums of 1,792 things.
 pub struct Batched<T, const KINDS: usize, C> {
     cores: Box<[Core<T, KINDS>]>,
     sums: Mutex<Sums<T, KINDS, C>>,
 }
 
-/// One core's notes, in cache lines of their own: two cores that write to one would wait for each other.
+/// One core's notes, aligned to avoid false sharing.
 #[repr(align(128))]
 struct Core<T, const KINDS: usize>(Mutex<Vec<Note<T, KINDS>>>);
 
@@ -49,7 +48,7 @@ struct Sums<T, const KINDS: usize, C> {
     count: C,
 }
 
-impl<T: Eq + Hash, const KINDS: usize, C: Count<T, KINDS>> Batched<T, KINDS, C> {
+impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Batched<T, KINDS, C> {
     /// A count for as many cores as the machine has.
     pub fn new(count: C) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -58,7 +57,7 @@ impl<T: Eq + Hash, const KINDS: usize, C: Count<T, KINDS>> Batched<T, KINDS, C> 
         Self { cores: std::iter::repeat_with(core).take(cores).collect(), sums }
     }
 
-    /// Notes that `thing` happened so many `times` of each kind. Whoever locks the count after that finds it there.
+    /// Notes that `thing` happened so many `times` of each kind. A later [`Batched::lock`] returns a count that has it.
     pub fn note(&self, thing: T, times: [u8; KINDS], second: u32) {
         let core = &self.cores[this_thread() % self.cores.len()];
         let mut notes = core.0.lock();
@@ -66,39 +65,39 @@ impl<T: Eq + Hash, const KINDS: usize, C: Count<T, KINDS>> Batched<T, KINDS, C> 
         if notes.len() < BATCH {
             return;
         }
-        // Only tried: whoever has the count may be about to ask for these notes.
+        // Only tried: the holder of the count may be about to lock these notes.
         if let Some(mut sums) = self.sums.try_lock() {
-            sums.take_up(notes.drain(..));
+            sums.merge(notes.drain(..));
         } else if notes.len() >= NOTES_MAX {
             drop(notes);
             drop(self.lock());
         }
     }
 
-    /// The count, with everything that was noted. Whoever holds it must not note: with too many notes that would wait for
-    /// itself.
+    /// Locks the count, with all notes merged. The holder must not call [`Batched::note`]: with a full buffer it would
+    /// deadlock.
     pub fn lock(&self) -> MappedMutexGuard<'_, C> {
         let mut sums = self.sums.lock();
         for core in &self.cores {
-            // Taken up when the core can go on: what it notes from now on is taken up later, as the count is locked.
+            // Swapped first, so that the core need not wait for the merge.
             let notes = std::mem::replace(&mut *core.0.lock(), Vec::with_capacity(BATCH));
-            sums.take_up(notes);
+            sums.merge(notes);
         }
         sums.hand_over();
         MutexGuard::map(sums, |sums| &mut sums.count)
     }
 }
 
-impl<T: Eq + Hash, const KINDS: usize, C: Count<T, KINDS>> Sums<T, KINDS, C> {
-    /// Takes up notes of one core, in their order; those of several cores come in any.
-    fn take_up(&mut self, notes: impl IntoIterator<Item = Note<T, KINDS>>) {
+impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Sums<T, KINDS, C> {
+    /// Merges notes of one core, in their order; those of several cores come in any order.
+    fn merge(&mut self, notes: impl IntoIterator<Item = Note<T, KINDS>>) {
         for Note { thing, second, times } in notes {
             if second > self.second || self.times.len() >= SUMS_MAX {
                 self.hand_over();
                 self.second = self.second.max(second);
             }
             if second < self.second {
-                // From a core that was slower than others to have its notes taken up.
+                // From a core whose notes are merged later than those of others.
                 self.count.add(thing, times.map(u32::from), second);
                 continue;
             }
@@ -136,7 +135,7 @@ mod tests {
     #[derive(Default)]
     struct Seen(BTreeMap<(usize, u32), [u32; 2]>);
 
-    impl Count<usize, 2> for Seen {
+    impl Accumulate<usize, 2> for Seen {
         fn add(&mut self, thing: usize, times: [u32; 2], second: u32) {
             let seen = self.0.entry((thing, second)).or_default();
             *seen = [seen[0] + times[0], seen[1] + times[1]];

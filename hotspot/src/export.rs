@@ -1,0 +1,4 @@
+//! Key statistics as Prometheus metrics.
+
+pub mod hot_partition;
+pub mod key_series;
