@@ -10,21 +10,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::Cache;
-use crate::cache::negative_cache::NegativeCache;
 use crate::config::Config;
-use crate::metrics::GatewayMetrics;
-use crate::mitigation::{MitigationMetrics, Mitigations, Settings};
+use crate::metrics::{GatewayMetrics, MitigationMetrics};
+use crate::mitigation::{Mitigations, Parts, Switches};
 use crate::placement::Placement;
 use crate::replicas::Replicas;
+use crate::replicas::client::ShardClient;
 use crate::routes;
 use crate::state::{Core, Shared};
 use crate::stats::Stats;
 use crate::upstream::in_flight::InFlight;
 use crate::upstream::{Target, Upstream};
 
-/// How often it is decided which keys have a series of their own.
+/// Period of the choice of keys with a series of their own.
 const PROMOTION_PERIOD: Duration = Duration::from_secs(1);
-/// How often it is looked whether a second has passed that can be judged.
+/// Period of the check whether a new second can be judged.
 const JUDGE_PERIOD: Duration = Duration::from_millis(200);
 
 /// A gateway that has its port and everything else it needs, and does not serve yet.
@@ -33,10 +33,10 @@ pub struct Gateway {
     cores: Cores,
 }
 
-/// Everything a core's router is made of: what is shared, and one client to the shards a core.
+/// The parts of every core's state: what is shared, and one client to the shards a core.
 struct Cores {
     shared: Arc<Shared>,
-    upstreams: Vec<Upstream>,
+    shards: Vec<ShardClient>,
 }
 
 impl Config {
@@ -46,10 +46,13 @@ impl Config {
     /// When the port cannot be had, or a metric cannot be made.
     pub fn build(self) -> Result<Gateway, StartError> {
         let mut server = Server::bind(self.listen, self.workers)?;
-        let placement = Placement::new(self.shards.clone(), self.placement, self.bounded_load_epsilon);
+        let placement =
+            Arc::new(Placement::new(self.shards.clone(), self.placement, self.bounded_load_epsilon));
         let metrics = Arc::new(Metrics::default());
         let traces = Traces::start(self.traces, &metrics, &mut server)?;
-        let stats = Stats::new(GatewayMetrics::register(&metrics, placement.count())?, self.key_statistics);
+        let gateway_metrics = GatewayMetrics::register(&metrics, placement.count())?;
+        let routing = gateway_metrics.routing.clone();
+        let stats = Stats::new(gateway_metrics, self.key_statistics);
         let targets: Arc<[Target]> = self
             .shards
             .iter()
@@ -57,37 +60,39 @@ impl Config {
             .map(|(url, sent)| Target { base: url.to_string(), sent })
             .collect();
         let in_flight = Arc::new(InFlight::new(targets.len()));
-        let upstreams = (0..self.workers.get())
-            .map(|_| {
-                let (targets, keys) = (Arc::clone(&targets), Arc::clone(stats.keys()));
-                Upstream::new(
-                    targets,
-                    keys,
+        let replicas = Arc::new(Replicas::new(targets.len(), Arc::clone(&in_flight), self.upstream_timeout));
+        let shards = (0..self.workers.get())
+            .map(|_| ShardClient {
+                replicas: Arc::clone(&replicas),
+                placement: Arc::clone(&placement),
+                upstream: Upstream::new(
+                    Arc::clone(&targets),
+                    Arc::clone(stats.keys()),
                     traces.clone(),
                     Arc::clone(&in_flight),
                     self.connect_timeout,
                     self.upstream_timeout,
-                )
+                ),
+                metrics: routing.clone(),
+                tasks: server.tasks(),
             })
             .collect();
-        let settings = Settings::at_start(self.cache_enabled, self.cache_ttl_seconds);
-        let cache = Arc::new(Cache::new(settings.of_cache(), self.cache_max_bytes));
-        let negatives = Arc::new(NegativeCache::default());
-        let shards = targets.len();
-        let replicas = Arc::new(Replicas::new(shards, Arc::clone(&in_flight), self.upstream_timeout));
-        let switched = MitigationMetrics::register(&metrics)?;
+        let switches = Switches::at_start(self.cache_enabled, self.cache_ttl_seconds);
+        let cache = Arc::new(Cache::new(switches.for_cache(), self.cache_max_bytes));
         let shared = Arc::new(Shared {
-            placement,
             mitigations: Mitigations::new(
-                settings,
-                Arc::clone(&cache),
-                Arc::clone(&negatives),
-                Arc::clone(&replicas),
-                shards,
-                switched,
+                switches,
+                Parts {
+                    cache: Arc::clone(&cache),
+                    replicas: Arc::clone(&replicas),
+                    placement: Arc::clone(&placement),
+                    keys: Arc::clone(stats.keys()),
+                    traces: traces.clone(),
+                    metrics: MitigationMetrics::register(&metrics)?,
+                },
             ),
+            placement,
             cache,
-            negatives,
             replicas,
             stats,
             page_url: self.page_url,
@@ -103,7 +108,7 @@ impl Config {
                 shared.stats.show_cache_size(shared.cache.held());
             }
         });
-        Ok(Gateway { server, cores: Cores { shared, upstreams } })
+        Ok(Gateway { server, cores: Cores { shared, shards } })
     }
 }
 
@@ -131,16 +136,19 @@ impl Gateway {
 
 impl Cores {
     fn router(&self, worker: &Worker) -> Router {
-        let upstream = self.upstreams[worker.index % self.upstreams.len()].clone();
-        let core = Arc::new(Core { shared: Arc::clone(&self.shared), upstream, tasks: worker.tasks.clone() });
+        let shards = self.shards[worker.index % self.shards.len()].clone();
         if worker.index == 0 {
             let shared = Arc::clone(&self.shared);
             worker.tasks.every("key series", PROMOTION_PERIOD, move || shared.stats.promote());
             let shared = Arc::clone(&self.shared);
             worker.tasks.every("verdict", JUDGE_PERIOD, move || shared.stats.judge());
-            let first = Arc::clone(&core);
-            worker.tasks.every("mitigations", JUDGE_PERIOD, move || first.shared.mitigations.tick(&first));
+            let (shared, shards) = (Arc::clone(&self.shared), shards.clone());
+            worker.tasks.every("mitigations", JUDGE_PERIOD, move || shared.mitigations.tick(&shards));
         }
-        routes::router(core)
+        routes::router(Arc::new(Core {
+            shared: Arc::clone(&self.shared),
+            shards,
+            tasks: worker.tasks.clone(),
+        }))
     }
 }

@@ -1,55 +1,48 @@
 //! The cache: bounded, with a time to live per entry, one fetch per absent key, and writes that leave no stale copy.
 //!
-//! Entries and flights live together in a [`Generation`]. Changing the mode and resetting put a new, empty one in place,
-//! so that flights of the old one can only fill what nobody reads.
+//! Entries and flights live together in a [`Generation`]. A change of the mode and a reset replace it with an empty one,
+//! so flights of the old one fill entries that are never read.
 //!
-//! Whoever changes a key's state (begins a flight, ends one, forgets the key, evicts it) holds the lock of the key's place
-//! in `flights`. That gives the rules: an absent key, and one whose copy is to be refreshed, has at most one flight; a
-//! flight stores its value only if no write has ended since it began, because a write removes the flight from its place;
-//! and in the mode `hot_only` nothing is held but hot keys.
+//! Every change of a key's state (a flight begins or ends, a write forgets the key, it is evicted) holds the lock of the
+//! key's place in `flights`. That gives three rules. A key that is absent or due for a refresh has at most one flight. A
+//! flight stores its value only if no write has ended since it began, because a write removes the flight from its place.
+//! In the mode `hot_only` only hot keys are held.
 
-pub(crate) mod entries;
+mod entries;
 pub(crate) mod flight;
 #[cfg(test)]
 mod model;
-pub(crate) mod negative_cache;
-mod striped;
+mod negative_cache;
 
 use arc_swap::ArcSwap;
 use dashmap::mapref::entry::Entry as Place;
 use parking_lot::Mutex;
 use protocol::Key;
+use protocol::body::CacheMode;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::entries::{Entry, Generation};
-use self::flight::{Fetched, Flight, Found};
+use self::flight::Flight;
+use self::negative_cache::{NegativeCache, Ticket};
 use crate::error::Error;
+use crate::upstream::answer::{Fetched, Found};
 
 /// How long after a failed refresh the next one is tried.
 const REFRESH_RETRY: Duration = Duration::from_secs(1);
 
-/// For which keys there is a cache.
+/// The settings in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// For none.
-    Off,
-    /// For all.
-    All,
-    /// For those that are hot, see [`Cache::admit_only`].
-    HotOnly,
-}
-
-/// What the switches and the times to live are at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Settings {
-    pub(crate) mode: Mode,
-    /// Of entries stored from now on.
+pub(crate) struct CacheSettings {
+    pub(crate) mode: CacheMode,
+    /// Time to live of entries stored from now on.
     pub(crate) ttl: Duration,
-    /// How long after its time to live an entry may be served while it is refreshed; `None` without
+    /// How long past its time to live an entry may be served while it is refreshed; `None` without
     /// stale-while-revalidate.
     pub(crate) stale: Option<Duration>,
+    /// How long a shard's error is remembered; `None` without the negative cache.
+    pub(crate) negative: Option<Duration>,
 }
 
 /// The cache. Its memory is bounded by `max_bytes`, besides a few hundred inserts that await their eviction.
@@ -58,32 +51,31 @@ pub(crate) struct Cache {
     current: ArcSwap<Current>,
     /// The only keys that the mode `hot_only` stores.
     hot: ArcSwap<HashSet<Key>>,
+    negative: NegativeCache,
     /// Held while `current` or `hot` is replaced, so that no replacement is lost.
     replacing: Mutex<()>,
 }
 
 struct Current {
-    settings: Settings,
+    settings: CacheSettings,
     generation: Arc<Generation>,
 }
 
-/// What a look-up finds.
-pub(crate) enum Lookup {
-    /// There is no cache for this key: ask the shard.
-    Off,
-    /// A copy, and whether it is past its time to live.
-    Hit(Found, bool),
-    /// The same, and the caller has to run this fetch, for which nobody waits.
-    Refresh(Found, bool, Fetch),
-    /// Somebody else's fetch, to wait for.
-    Joined(Arc<Flight>),
-    /// Nothing: the caller has to run this fetch.
-    Absent(Fetch),
+/// How a read is answered: the one decision of the read path.
+pub(crate) enum Read {
+    /// A cached copy answers; the caller runs `refresh` in the background.
+    Hit { copy: Found, stale: bool, refresh: Option<Fetch> },
+    /// The fetch of another read answers.
+    Coalesced(Arc<Flight>),
+    /// The remembered error of the shard answers.
+    NegativeHit(Error),
+    /// This fetch answers, and the caller runs it.
+    Miss(Fetch),
 }
 
-/// What became of a fetch's result.
+/// The end of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum FetchEnd {
     /// The value is in the cache.
     Stored,
     /// There was none.
@@ -93,20 +85,23 @@ pub(crate) enum Ended {
 }
 
 impl Cache {
-    pub(crate) fn new(settings: Settings, max_bytes: u64) -> Self {
+    pub(crate) fn new(settings: CacheSettings, max_bytes: u64) -> Self {
         let current = ArcSwap::from_pointee(Current { settings, generation: Generation::new(max_bytes) });
-        Self { max_bytes, current, hot: ArcSwap::default(), replacing: Mutex::new(()) }
+        let negative = NegativeCache::default();
+        negative.set(settings.negative);
+        Self { max_bytes, current, hot: ArcSwap::default(), negative, replacing: Mutex::new(()) }
     }
 
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> CacheSettings {
         self.current.load().settings
     }
 
-    /// Takes new settings; another mode, and `off` always, empties the cache.
-    pub(crate) fn set(&self, settings: Settings) {
+    /// Takes new settings; another mode, and `off` always, empties the cache, another life of errors the negative cache.
+    pub(crate) fn set(&self, settings: CacheSettings) {
         let _replacing = self.replacing.lock();
         let old = self.current.load();
-        let keeps = settings.mode == old.settings.mode && settings.mode != Mode::Off;
+        self.negative.set(settings.negative);
+        let keeps = settings.mode == old.settings.mode && settings.mode != CacheMode::Off;
         let generation = if keeps { Arc::clone(&old.generation) } else { Generation::new(self.max_bytes) };
         self.current.store(Arc::new(Current { settings, generation }));
     }
@@ -114,6 +109,7 @@ impl Cache {
     /// Empties the cache; the settings stay.
     pub(crate) fn clear(&self) {
         let _replacing = self.replacing.lock();
+        self.negative.clear();
         let settings = self.current.load().settings;
         self.current.store(Arc::new(Current { settings, generation: Generation::new(self.max_bytes) }));
     }
@@ -123,70 +119,74 @@ impl Cache {
         let _replacing = self.replacing.lock();
         let old = self.hot.load_full();
         let current = self.current.load();
-        if current.settings.mode == Mode::HotOnly && !old.is_subset(&hot) {
+        if current.settings.mode == CacheMode::HotOnly && !old.is_subset(&hot) {
             self.hot.store(Arc::new(old.intersection(&hot).cloned().collect()));
             old.difference(&hot).for_each(|key| current.generation.evict(key));
         }
         self.hot.store(Arc::new(hot));
     }
 
-    fn admits(&self, key: &Key) -> bool {
-        match self.current.load().settings.mode {
-            Mode::Off => false,
-            Mode::All => true,
-            Mode::HotOnly => self.hot.load().contains(key),
+    fn admits(&self, key: &Key, mode: CacheMode) -> bool {
+        match mode {
+            CacheMode::Off => false,
+            CacheMode::All => true,
+            CacheMode::HotOnly => self.hot.load().contains(key),
         }
     }
 
-    /// Finds a copy or a flight at `now`, or begins a flight.
-    pub(crate) fn look_up(self: &Arc<Self>, key: &Key, now: Instant) -> Lookup {
+    /// Decides how a read of `key` at `now` is answered.
+    pub(crate) fn read(self: &Arc<Self>, key: &Key, now: Instant) -> Read {
         let current = self.current.load();
-        match current.settings.mode {
-            Mode::Off => return Lookup::Off,
-            Mode::HotOnly if !self.hot.load().contains(key) => return Lookup::Off,
-            Mode::HotOnly | Mode::All => {}
+        if !self.admits(key, current.settings.mode) {
+            return self.miss(key, None);
         }
         let (generation, stale) = (&current.generation, current.settings.stale);
         let live = || generation.entries.get(key).filter(|entry| entry.is_served(now, stale));
+        let hit = |entry: Entry, refresh| Read::Hit { stale: entry.is_stale(now), copy: entry.copy, refresh };
         let found = live();
         if let Some(entry) = &found
             && (!entry.wants_refresh(now, stale) || generation.flights.contains_key(key))
         {
-            return entry.hit(now);
+            return hit(entry.clone(), None);
         }
-        match generation.flights.entry(key.clone()) {
-            Place::Occupied(place) => match found {
-                Some(entry) => entry.hit(now),
-                None => Lookup::Joined(Arc::clone(place.get())),
-            },
-            Place::Vacant(place) => {
-                // A flight, or a write, may have ended between the look at the entries and the lock.
-                let entry = live();
-                if let Some(entry) = &entry
-                    && !entry.wants_refresh(now, stale)
-                {
-                    return entry.hit(now);
-                }
-                let flight = Arc::new(Flight::new());
-                place.insert(Arc::clone(&flight));
-                let fetch = Fetch {
-                    cache: Arc::clone(self),
-                    generation: Arc::clone(generation),
-                    key: key.clone(),
-                    flight,
-                    ended: false,
+        let free = match generation.flights.entry(key.clone()) {
+            Place::Occupied(place) => {
+                return match found {
+                    Some(entry) => hit(entry, None),
+                    None => Read::Coalesced(Arc::clone(place.get())),
                 };
-                match entry {
-                    Some(entry) => Lookup::Refresh(entry.copy.clone(), entry.is_stale(now), fetch),
-                    None => Lookup::Absent(fetch),
-                }
             }
+            Place::Vacant(free) => free,
+        };
+        // A flight, or a write, may have ended between the look at the entries and the lock.
+        let entry = live();
+        if let Some(entry) = &entry
+            && !entry.wants_refresh(now, stale)
+        {
+            return hit(entry.clone(), None);
+        }
+        let (cache, generation, flight) = (Arc::clone(self), Arc::clone(generation), Arc::new(Flight::new()));
+        let landing = Landing { cache, generation, key: key.clone(), flight: Arc::clone(&flight) };
+        let read = match entry {
+            Some(entry) => hit(entry, Some(Fetch { landing: Some(landing), ticket: Ticket::default() })),
+            None => self.miss(key, Some(landing)),
+        };
+        if !matches!(read, Read::NegativeHit(_)) {
+            free.insert(flight);
+        }
+        read
+    }
+
+    fn miss(&self, key: &Key, landing: Option<Landing>) -> Read {
+        match self.negative.begin(key) {
+            Ok(ticket) => Read::Miss(Fetch { landing, ticket }),
+            Err(err) => Read::NegativeHit(err),
         }
     }
 
-    /// Drops the copy of `key`, and sees to it that no flight which has begun stores one. A read that begins after this
-    /// neither joins such a flight.
-    pub(crate) fn forget(&self, key: &Key) {
+    /// Drops the copy and the error of `key`. A flight that has begun stores nothing, and no later read joins it.
+    fn forget(&self, key: &Key) {
+        self.negative.forget(key);
         let current = self.current.load();
         let place = current.generation.flights.entry(key.clone());
         current.generation.entries.invalidate(key);
@@ -217,64 +217,74 @@ impl Cache {
     }
 }
 
-/// A fetch that its holder has to run. Dropped before its end (a panic), it ends as a fault, so that nobody waits forever.
+/// A fetch that its holder runs.
+///
+/// When it is dropped before its end (a panic), its flight lands with an error, so that no waiter waits forever.
 pub(crate) struct Fetch {
+    /// None where the cache does not admit the key: then only its holder waits.
+    landing: Option<Landing>,
+    ticket: Ticket,
+}
+
+/// The flight of a fetch, and its place in the cache.
+struct Landing {
     cache: Arc<Cache>,
     generation: Arc<Generation>,
     key: Key,
     flight: Arc<Flight>,
-    ended: bool,
 }
 
 impl Fetch {
-    /// What to wait for.
-    pub(crate) fn flight(&self) -> Arc<Flight> {
-        Arc::clone(&self.flight)
+    /// The flight that others may join.
+    pub(crate) fn flight(&self) -> Option<Arc<Flight>> {
+        self.landing.as_ref().map(|landing| Arc::clone(&landing.flight))
     }
 
-    /// Stores a value (unless a write, a reset or the switch came between) and wakes everybody who waits. After a failure
-    /// a copy that is there stays, unless the shard says that it has no such key.
-    pub(crate) fn end(mut self, result: Fetched) -> Ended {
-        self.conclude(result)
+    /// Stores a value (unless a write, a reset or the switch came between) and wakes all waiters. After a failure a copy
+    /// that is there stays, unless the shard reports that it has no such key.
+    pub(crate) fn end(mut self, result: &Fetched) -> FetchEnd {
+        std::mem::take(&mut self.ticket).end(result);
+        self.landing.take().map_or(FetchEnd::Overtaken, |landing| landing.land(result))
     }
+}
 
-    fn conclude(&mut self, result: Fetched) -> Ended {
-        self.ended = true;
-        let mut ended = Ended::Overtaken;
+impl Landing {
+    fn land(self, result: &Fetched) -> FetchEnd {
+        let mut ended = FetchEnd::Overtaken;
         if let Place::Occupied(place) = self.generation.flights.entry(self.key.clone())
             && Arc::ptr_eq(place.get(), &self.flight)
         {
             let entries = &self.generation.entries;
             let now = Instant::now();
-            match &result {
-                Ok(copy) if self.cache.admits(&self.key) => {
-                    let Settings { ttl, stale, .. } = self.cache.settings();
+            let CacheSettings { mode, ttl, stale, .. } = self.cache.settings();
+            match result {
+                Ok(copy) if self.cache.admits(&self.key, mode) => {
                     entries.insert(self.key.clone(), Entry::new(copy.clone(), now, ttl, stale));
-                    ended = Ended::Stored;
+                    ended = FetchEnd::Stored;
                 }
                 Ok(_) => {}
                 Err(Error::ShardFull { .. }) => {
                     entries.invalidate(&self.key);
-                    ended = Ended::Failed;
+                    ended = FetchEnd::Failed;
                 }
                 Err(_) => {
                     if let Some(entry) = entries.get(&self.key) {
                         entries.insert(self.key.clone(), entry.refreshed_at(now + REFRESH_RETRY));
                     }
-                    ended = Ended::Failed;
+                    ended = FetchEnd::Failed;
                 }
             }
             place.remove();
         }
-        self.flight.land(result);
+        self.flight.land(result.clone());
         ended
     }
 }
 
 impl Drop for Fetch {
     fn drop(&mut self) {
-        if !self.ended {
-            self.conclude(Err(Error::Internal { what: "a fetch broke off" }));
+        if let Some(landing) = self.landing.take() {
+            landing.land(&Err(Error::Internal { what: "a fetch broke off" }));
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The gateway's settings: as typed in ([`Args`]), and checked ([`Config`]).
 
 use axum::http::{HeaderValue, Uri};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use protocol::limits::TTL_SECONDS;
+use protocol::placement::Scheme;
 use protocol::shard_urls::ShardUrls;
 use service::args::{ProcessArgs, SettingError};
 use service::origin::{Origins, is_http};
@@ -9,8 +11,6 @@ use service::traces::settings::{TraceArgs, TraceSettings};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
-
-use crate::placement::Scheme;
 
 /// The gateway of the Hot Partition Lab: places keys on shards, caches hot keys, keeps statistics.
 #[derive(Clone, Debug, clap::Parser)]
@@ -38,7 +38,7 @@ pub struct Args {
           value_parser = clap::value_parser!(u64).range(1..))]
     pub cache_max_bytes: u64,
     /// How keys are placed on shards
-    #[arg(long, env = "PLACEMENT", default_value = "modulo", value_name = "SCHEME")]
+    #[arg(long, env = "PLACEMENT", default_value = "modulo", value_name = "SCHEME", value_parser = scheme())]
     pub placement: Scheme,
     /// With PLACEMENT=bounded: how far above its fair share of the requests in flight a shard may be
     #[arg(long, env = "BOUNDED_LOAD_EPSILON", default_value_t = 0.25, value_name = "PART", value_parser = epsilon)]
@@ -133,6 +133,26 @@ impl TryFrom<Args> for Config {
             traces: args.traces.checked("api-gateway")?,
         })
     }
+}
+
+fn scheme() -> impl TypedValueParser<Value = Scheme> {
+    let values = [
+        ("modulo", "md5(key) modulo the number of shards"),
+        ("jump", "Jump consistent hashing"),
+        ("rendezvous", "Rendezvous (highest random weight) hashing"),
+        (
+            "bounded",
+            "Modulo; a read whose shard has too much in flight goes to the next one, which does not hold its key",
+        ),
+    ];
+    PossibleValuesParser::new(values.map(|(name, help)| PossibleValue::new(name).help(help))).map(|name| {
+        match name.as_str() {
+            "jump" => Scheme::Jump,
+            "rendezvous" => Scheme::Rendezvous,
+            "bounded" => Scheme::Bounded,
+            _ => Scheme::Modulo,
+        }
+    })
 }
 
 /// The old lab's spellings.

@@ -1,15 +1,17 @@
 //! The gateway: places keys on shards, caches values with single-flight, counts who asks for what.
 //!
-//! The path of one read: [`routes`] → `data` (takes the key from the raw path) → `placement` (which shard) → `cache` (a
-//! copy in `entries`, or a `flight` to join or to begin), or what `negative` remembers → `replicas` (home, or a shard that
-//! holds a copy of a hot key) → `upstream` (the call to the shard, over `wire`) → `answer` (what the shard said) → back
-//! through `flight` to everybody who waits. A write goes `data` → `upstream`, then makes the `cache` forget and has
-//! `replicas` bring the copies up to date. `key_counts` counts what clients ask for and what the shards are sent, `loads`
-//! gives the verdict on it; `mitigation` has the switches, finds the hot keys once a second, chooses by itself when asked
-//! to, and ranks what could be done; `hot_keys_api` tells the counts to whoever merges several gateways; `admin` and
-//! `overview` answer the rest.
+//! The path of one read: [`routes`] → `handlers::data` takes the key from the raw path → `placement` names its home → `cache`
+//! decides how it is answered (`cache::Read`): a copy, the fetch of another read (single-flight), a remembered error, or a
+//! fetch of its own → `replicas::client` reads at home, or at a shard with a copy of a hot key → `upstream` calls the shard →
+//! `upstream::answer` reads its answer. A write goes the same way to its home; then the cache forgets the key and the
+//! copies are brought up to date.
 //!
-//! One runtime a core serves its own connections with its own client to the shards; cache and statistics are shared.
+//! `key_counts` counts client requests and requests sent to the shards by key, `verdicts` judges the latter, and `stats` has
+//! all other counts. `mitigation` has the switches, searches the hot keys once a second, chooses by itself when `auto` is on,
+//! and predicts what each mitigation would do.
+//!
+//! One runtime a core serves its own connections with its own client to the shards (`state::Core`); cache and statistics
+//! are shared (`state::Shared`).
 
 pub mod app;
 pub mod config;

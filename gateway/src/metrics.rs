@@ -6,9 +6,6 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use service::metrics::{Family, Metrics};
 use std::num::NonZeroU32;
 
-use crate::cache::Ended;
-use crate::mitigation::MitigationMetrics;
-
 /// The families of a gateway in front of `shards` shards, for their documentation.
 ///
 /// # Errors
@@ -33,12 +30,20 @@ pub(crate) struct GatewayMetrics {
     pub(crate) hot_partition: HotPartition,
     pub(crate) stale: IntCounter,
     pub(crate) negative_hits: IntCounter,
+    pub(crate) routing: RoutingMetrics,
+    /// Those that stored a value, failed, and were overtaken.
+    pub(crate) refreshes: [IntCounter; 3],
+}
+
+/// Requests that go elsewhere than to the key's home.
+#[derive(Clone)]
+pub(crate) struct RoutingMetrics {
     pub(crate) forwarded: IntCounter,
-    /// In the order of [`crate::stats::CopyRead`].
-    pub(crate) copy_reads: [IntCounter; 3],
-    /// Those that failed, and those that were stored.
-    pub(crate) copied: [IntCounter; 2],
-    refreshes: [(Ended, IntCounter); 3],
+    pub(crate) copy_served: IntCounter,
+    pub(crate) copy_overtaken: IntCounter,
+    pub(crate) copy_lost: IntCounter,
+    pub(crate) copy_stored: IntCounter,
+    pub(crate) copy_failed: IntCounter,
 }
 
 /// The series of one shard.
@@ -91,11 +96,6 @@ impl GatewayMetrics {
             "Background fetches for a copy that is still served, by result: stored, failed (the copy stays), overtaken by a write.",
             &["result"],
         )?;
-        let refreshes = [
-            (Ended::Stored, refreshes.get_metric_with_label_values(&["stored"])?),
-            (Ended::Failed, refreshes.get_metric_with_label_values(&["failed"])?),
-            (Ended::Overtaken, refreshes.get_metric_with_label_values(&["overtaken"])?),
-        ];
         let copy_reads = metrics.counters(
             "gateway_replica_reads_total",
             "Reads of a replicated key sent to a copy, by result: served; overtaken by a write or lost, and then read at home.",
@@ -132,21 +132,26 @@ impl GatewayMetrics {
                 "gateway_cache_stale_total",
                 "Reads answered with a copy past its time to live, while a fetch replaces it.",
             )?,
-            copy_reads: [
-                copy_reads.get_metric_with_label_values(&["served"])?,
-                copy_reads.get_metric_with_label_values(&["overtaken"])?,
-                copy_reads.get_metric_with_label_values(&["lost"])?,
-            ],
-            copied: [copied.get_metric_with_label_values(&["failed"])?, copied.get_metric_with_label_values(&["stored"])?],
-            forwarded: metrics.counter(
-                "gateway_bounded_load_forwarded_total",
-                "Reads forwarded to another shard because the home had too much in flight (PLACEMENT=bounded).",
-            )?,
             negative_hits: metrics.counter(
                 "gateway_negative_cache_hits_total",
                 "Reads answered from the negative cache with the error of an earlier read.",
             )?,
-            refreshes,
+            refreshes: [
+                refreshes.get_metric_with_label_values(&["stored"])?,
+                refreshes.get_metric_with_label_values(&["failed"])?,
+                refreshes.get_metric_with_label_values(&["overtaken"])?,
+            ],
+            routing: RoutingMetrics {
+    forwarded: metrics.counter(
+                    "gateway_bounded_load_forwarded_total",
+                    "Reads forwarded to another shard because the home had too much in flight (PLACEMENT=bounded).",
+                )?,
+                copy_served: copy_reads.get_metric_with_label_values(&["served"])?,
+                copy_overtaken: copy_reads.get_metric_with_label_values(&["overtaken"])?,
+                copy_lost: copy_reads.get_metric_with_label_values(&["lost"])?,
+                copy_stored: copied.get_metric_with_label_values(&["stored"])?,
+                copy_failed: copied.get_metric_with_label_values(&["failed"])?,
+            },
             keys: KeySeries::new(key_family, &[], untracked),
             errors: metrics.counters(
                 "gateway_errors_total",
@@ -155,10 +160,75 @@ impl GatewayMetrics {
             )?,
         })
     }
+}
 
-    /// The counter of refreshes that ended so.
-    pub(crate) fn refreshes(&self, ended: Ended) -> &IntCounter {
-        let [(_, first), ..] = &self.refreshes;
-        self.refreshes.iter().find(|(other, _)| *other == ended).map_or(first, |(_, counter)| counter)
+/// The mitigations, by label value.
+pub(crate) const MITIGATIONS: [&str; 6] =
+    ["cache", "hot_only_cache", "stale_while_revalidate", "negative_caching", "replication", "auto"];
+
+/// The cause of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChangedBy {
+    /// A call of `/admin/mitigation` or `/admin/cache`.
+    Request,
+    /// The gateway itself.
+    Auto,
+}
+
+impl ChangedBy {
+    const ALL: [Self; 2] = [Self::Request, Self::Auto];
+
+    /// As a label value.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+/// What is on, and how often that was changed.
+pub(crate) struct MitigationMetrics(Vec<Series>);
+
+struct Series {
+    enabled: IntGauge,
+    changes: Vec<(ChangedBy, IntCounter)>,
+}
+
+impl MitigationMetrics {
+    /// Registers them; all series are there from the start.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub(crate) fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+        let enabled = metrics.gauges(
+            "gateway_mitigation_enabled",
+            "1 for a mitigation that is on, else 0",
+            &["mitigation"],
+        )?;
+        let changes = metrics.counters(
+            "gateway_mitigation_changes_total",
+            "Switches of a mitigation on or off, by request or auto.",
+            &["mitigation", "reason"],
+        )?;
+        let series = |name: &&str| {
+            let by = |reason: ChangedBy| {
+                Ok((reason, changes.get_metric_with_label_values(&[*name, reason.label()])?))
+            };
+            let changes = ChangedBy::ALL.map(by).into_iter().collect::<Result<_, prometheus::Error>>()?;
+            Ok(Series { enabled: enabled.get_metric_with_label_values(&[*name])?, changes })
+        };
+        Ok(Self(MITIGATIONS.iter().map(series).collect::<Result<_, prometheus::Error>>()?))
+    }
+
+    /// Shows the mitigations that are on, in the order of [`MITIGATIONS`], and counts the changes that `reason` made.
+    pub(crate) fn show(&self, on: [bool; MITIGATIONS.len()], reason: Option<ChangedBy>) {
+        for (series, on) in self.0.iter().zip(on) {
+            if series.enabled.get() != i64::from(on) {
+                let by = series.changes.iter().filter(|(by, _)| reason == Some(*by));
+                by.for_each(|(_, changes)| changes.inc());
+            }
+            series.enabled.set(i64::from(on));
+        }
     }
 }

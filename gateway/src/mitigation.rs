@@ -1,32 +1,32 @@
 //! What is done about hot keys: the switches, and the keys they are about.
 //!
-//! A request never looks here: the cache and the others hold what concerns them in a form that costs it nothing. This
-//! changes them, on request, and once a second by which keys are hot.
+//! A request never looks here: the cache and the replicas hold what concerns them in a form that costs it nothing. This
+//! module changes them, on request, and once a second by which keys are hot.
 
 mod auto;
-mod metrics;
-mod settings;
+pub(crate) mod settings;
 pub(crate) mod what_if;
 
 use hotspot::counter::{Count, largest};
 use hotspot::hot_set::HotSet;
 use hotspot::what_if::hot_entries;
 use parking_lot::Mutex;
-use protocol::{Key, ShardId};
-use serde::Serialize;
+use protocol::Key;
+use protocol::body::{CacheMode, MitigationChange, MitigationSettings, MitigationState, ReplicatedKey};
+use service::traces::Traces;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-pub(crate) use metrics::{MitigationMetrics, Reason};
-pub(crate) use settings::{CacheMode, Change, Settings};
+pub(crate) use settings::Switches;
 
 use self::auto::Auto;
+use self::settings::ends_auto;
 use crate::cache::Cache;
-use crate::cache::negative_cache::NegativeCache;
 use crate::key_counts::KeyCounts;
+use crate::metrics::{ChangedBy, MitigationMetrics};
 use crate::placement::Placement;
-use crate::replicas::{self, Replicas};
-use crate::state::Core;
+use crate::replicas::Replicas;
+use crate::replicas::client::ShardClient;
 
 /// Keys of each part of the counts that are ranked, so that one which is hot and overtaken by a little is still seen.
 const RANKED: usize = 24;
@@ -37,139 +37,121 @@ const WINDOW: u64 = 10;
 
 /// The switches and what they are about.
 pub(crate) struct Mitigations {
-    cache: Arc<Cache>,
-    negatives: Arc<NegativeCache>,
-    replicas: Arc<Replicas>,
-    metrics: MitigationMetrics,
+    parts: Parts,
     /// Most entries of the hot-only cache.
     hot_entries: usize,
     state: Mutex<State>,
 }
 
+/// The parts of the gateway that mitigations read and change.
+pub(crate) struct Parts {
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) replicas: Arc<Replicas>,
+    pub(crate) placement: Arc<Placement>,
+    pub(crate) keys: Arc<KeyCounts>,
+    pub(crate) traces: Traces,
+    pub(crate) metrics: MitigationMetrics,
+}
+
 struct State {
-    settings: Settings,
+    switches: Switches,
     /// The keys that the hot-only cache admits.
     cached: HotSet<Key>,
     /// The keys that are replicated.
     replicated: HotSet<Key>,
     auto: Auto,
-    /// The second in which the hot keys were looked for last.
+    /// The second of the last search for hot keys.
     second: u64,
 }
 
-/// The answer of `/admin/mitigation`.
-#[derive(Serialize)]
-pub(crate) struct Report {
-    #[serde(flatten)]
-    settings: Settings,
-    hot_entries: usize,
-    hot_keys: Vec<Key>,
-    replicated: Vec<Replicated>,
-    auto: auto::Report,
-}
-
-/// A replicated key and the shards that reads of it may go to now.
-#[derive(Serialize)]
-struct Replicated {
-    key: Key,
-    replicas: Vec<ShardId>,
-}
-
 impl Mitigations {
-    pub(crate) fn new(
-        settings: Settings,
-        cache: Arc<Cache>,
-        negatives: Arc<NegativeCache>,
-        replicas: Arc<Replicas>,
-        shards: usize,
-        metrics: MitigationMetrics,
-    ) -> Self {
-        metrics.show(&settings, None);
+    pub(crate) fn new(switches: Switches, parts: Parts) -> Self {
+        parts.metrics.show(switches.on(), None);
         let state = State {
-            settings,
+            switches,
             cached: HotSet::default(),
             replicated: HotSet::default(),
             auto: Auto::default(),
             second: 0,
         };
-        let hot_entries = hot_entries(shards);
-        Self { cache, negatives, replicas, metrics, hot_entries, state: Mutex::new(state) }
+        let hot_entries = hot_entries(parts.keys.shards());
+        Self { parts, hot_entries, state: Mutex::new(state) }
     }
 
-    /// The switches.
-    pub(crate) fn settings(&self) -> Settings {
-        self.state.lock().settings.clone()
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> MitigationSettings {
+        self.state.lock().switches.settings.clone()
     }
 
-    /// Changes what is asked for.
-    pub(crate) fn change(&self, change: &Change) -> Settings {
+    /// Makes a requested change.
+    pub(crate) fn change(&self, change: &MitigationChange) -> MitigationSettings {
         let mut state = self.state.lock();
-        let mut settings = state.settings.clone();
-        if change.ends_auto() {
-            state.auto.stop(&mut settings);
+        let mut switches = state.switches.clone();
+        if ends_auto(change) {
+            state.auto.stop(&mut switches.settings);
         }
-        change.apply(&mut settings);
-        self.set(&mut state, settings, Reason::Request);
-        state.settings.clone()
+        switches.apply(change);
+        self.set(&mut state, switches, ChangedBy::Request);
+        state.switches.settings.clone()
     }
 
-    /// Puts `settings` in force.
-    fn set(&self, state: &mut State, settings: Settings, reason: Reason) {
+    /// Puts `switches` in force.
+    fn set(&self, state: &mut State, switches: Switches, reason: ChangedBy) {
         // Also when nothing changes: turning off what is off empties it.
-        self.cache.set(settings.of_cache());
-        self.negatives.set(settings.of_negatives());
-        self.metrics.show(&settings, Some(reason));
-        if settings != state.settings {
-            tracing::info!(reason = reason.label(), before = ?state.settings, now = ?settings, "mitigation changed");
-            // Looked for at the next tick, not in a second.
+        self.parts.cache.set(switches.for_cache());
+        self.parts.metrics.show(switches.on(), Some(reason));
+        if switches != state.switches {
+            let (before, now) = (&state.switches, &switches);
+            tracing::info!(reason = reason.label(), ?before, ?now, "mitigation changed");
+            // Hot keys are searched at the next tick, not in a second.
             state.second = u64::MAX;
         }
-        if settings.replication == 1 {
+        if switches.settings.replication == 1 {
             state.replicated.clear();
-            self.replicas.want(&[], 1);
+            self.parts.replicas.want(&[], 1);
         }
-        state.settings = settings;
+        state.switches = switches;
     }
 
-    /// Looks for the hot keys when a second is over, if anything asks for them, and sees to their copies; to be called
-    /// several times in each.
-    pub(crate) fn tick(&self, core: &Arc<Core>) {
-        let shared = &core.shared;
+    /// Searches the hot keys when a second is over, if a mitigation needs them, and sees to their copies; to be called
+    /// several times in each second.
+    pub(crate) fn tick(&self, shards: &ShardClient) {
+        let Parts { replicas, placement, keys, traces, .. } = &self.parts;
         let mut state = self.state.lock();
-        let second = shared.stats.keys().now().as_secs();
+        let second = keys.now().as_secs();
         if second != state.second {
             state.second = second;
-            if state.settings.auto {
-                let State { settings, auto, .. } = &mut *state;
-                let decided = auto.decide(second, shared.stats.keys(), settings, shared.placement.scheme());
-                if let Some(settings) = decided {
-                    let set = || self.set(&mut state, settings, Reason::Auto);
-                    shared.traces.within("mitigation change", set);
+            if state.switches.auto {
+                let State { switches, auto, .. } = &mut *state;
+                if let Some(settings) = auto.decide(second, keys, &switches.settings, placement.scheme()) {
+                    let switches = Switches { settings, auto: true };
+                    let set = || self.set(&mut state, switches, ChangedBy::Auto);
+                    traces.within("mitigation change", set);
                     state.second = second;
                 }
             }
-            self.look_for_hot_keys(&mut state, shared.stats.keys());
+            self.search_hot_keys(&mut state);
         }
-        let copies = usize::try_from(state.settings.replication).unwrap_or(1);
-        let home = |key: &Key| (key.clone(), shared.placement.owner(key));
-        self.replicas.want(&state.replicated.keys().iter().map(home).collect::<Vec<_>>(), copies);
+        let copies = usize::try_from(state.switches.settings.replication).unwrap_or(1);
+        let home = |key: &Key| (key.clone(), placement.owner(key));
+        replicas.want(&state.replicated.keys().iter().map(home).collect::<Vec<_>>(), copies);
         drop(state);
-        for (key, copies) in self.replicas.all() {
-            replicas::synchronise(core, &key, copies);
+        for (key, copies) in replicas.all() {
+            shards.synchronise(&key, copies);
         }
     }
 
-    fn look_for_hot_keys(&self, state: &mut State, keys: &KeyCounts) {
+    fn search_hot_keys(&self, state: &mut State) {
+        let settings = &state.switches.settings;
+        let replicated = if settings.replication > 1 { settings.replicated_keys } else { 0 };
         let limits = [
-            if state.settings.cache == CacheMode::HotOnly { self.hot_entries } else { 0 },
-            if state.settings.replication > 1 { state.settings.replicated_keys } else { 0 }
-                .try_into()
-                .unwrap_or(0),
+            if settings.cache == CacheMode::HotOnly { self.hot_entries } else { 0 },
+            replicated.try_into().unwrap_or(0),
         ];
-        let (top, total) = if limits == [0, 0] { (Vec::new(), 0) } else { ranked(keys) };
+        let (top, total) = if limits == [0, 0] { (Vec::new(), 0) } else { ranked(&self.parts.keys) };
         state.cached.update(&top, total, limits[0]);
         state.replicated.update(&top, total, limits[1]);
-        self.cache.admit_only(state.cached.keys().iter().cloned().collect());
+        self.parts.cache.admit_only(state.cached.keys().iter().cloned().collect());
     }
 
     /// Forgets which keys are hot.
@@ -178,26 +160,26 @@ impl Mitigations {
         state.cached.clear();
         state.replicated.clear();
         state.auto.forget();
-        self.cache.admit_only(HashSet::new());
-        self.replicas.want(&[], 1);
+        self.parts.cache.admit_only(HashSet::new());
+        self.parts.replicas.want(&[], 1);
     }
 
-    /// What `/admin/mitigation` answers.
-    pub(crate) fn report(&self, placement: &Placement) -> Report {
+    /// The answer of `/admin/mitigation`.
+    pub(crate) fn report(&self) -> MitigationState {
         let state = self.state.lock();
-        let replicated = state.replicated.keys().iter().map(|key| Replicated {
+        let replicated = state.replicated.keys().iter().map(|key| ReplicatedKey {
             key: key.clone(),
-            replicas: self.replicas.of(key, placement.owner(key)),
+            replicas: self.parts.replicas.of(key, self.parts.placement.owner(key)),
         });
         let mut hot_keys = state.cached.keys().to_vec();
         hot_keys
             .extend(state.replicated.keys().iter().filter(|key| !state.cached.keys().contains(key)).cloned());
-        Report {
-            settings: state.settings.clone(),
+        MitigationState {
+            settings: state.switches.settings.clone(),
             hot_entries: self.hot_entries,
             hot_keys,
             replicated: replicated.collect(),
-            auto: state.auto.report(state.settings.auto),
+            auto: state.auto.report(state.switches.auto),
         }
     }
 }

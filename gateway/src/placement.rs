@@ -1,51 +1,11 @@
 //! Which shard owns a key, and where that shard is.
 
-use protocol::placement::{jump, modulo, rendezvous};
+use protocol::placement::Scheme;
 use protocol::shard_urls::{ShardUrl, ShardUrls};
 use protocol::{Key, ShardId};
 use std::num::NonZeroU32;
 
 use crate::upstream::in_flight::InFlight;
-
-/// How keys are placed on shards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Scheme {
-    /// md5(key) modulo the number of shards
-    Modulo,
-    /// Jump consistent hashing
-    Jump,
-    /// Rendezvous (highest random weight) hashing
-    Rendezvous,
-    /// Modulo; a read whose shard has too much in flight goes to the next one, which does not hold its key
-    Bounded,
-}
-
-impl Scheme {
-    /// As it is given and shown.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Modulo => "modulo",
-            Self::Jump => "jump",
-            Self::Rendezvous => "rendezvous",
-            Self::Bounded => "bounded",
-        }
-    }
-
-    /// The scheme that gives a key its home.
-    pub(crate) fn home_of(self) -> Self {
-        if self == Self::Bounded { Self::Modulo } else { self }
-    }
-
-    /// The home of `key` among `shards`.
-    pub(crate) fn home(self, key: &Key, shards: NonZeroU32) -> ShardId {
-        match self {
-            Self::Modulo | Self::Bounded => modulo(key, shards),
-            Self::Jump => jump(key, shards),
-            Self::Rendezvous => rendezvous(key, shards),
-        }
-    }
-}
 
 /// A placement over a fixed list of shards.
 pub(crate) struct Placement {

@@ -7,10 +7,10 @@
 //! A write holds the [`Table`] that it has seen. A key's first copy is made only when all older tables are gone: then
 //! there is no write under way that does not know of the copies.
 
+pub(crate) mod client;
 mod copies;
 #[cfg(test)]
 mod model;
-mod sync;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -24,8 +24,6 @@ use std::time::{Duration, Instant};
 
 use self::copies::{Copies, Known, Synced};
 use crate::upstream::in_flight::InFlight;
-
-pub(crate) use self::sync::{fetch, synchronise};
 
 /// All copies of all keys.
 pub(crate) struct Replicas {
@@ -104,7 +102,7 @@ impl Replicas {
         }
     }
 
-    /// All keys with what is known of their copies, for [`synchronise`].
+    /// All keys with what is known of their copies, for [`client::ShardClient::synchronise`].
     pub(crate) fn all(&self) -> Vec<(Key, Arc<Copies>)> {
         self.table.load().iter().map(|(key, copies)| (key.clone(), Arc::clone(copies))).collect()
     }
@@ -177,22 +175,8 @@ impl Replicas {
     /// The fingerprint of a value, however its text is spelled: the order of fields and white space say nothing.
     fn fingerprint(&self, text: &str) -> Option<u64> {
         let value: serde_json::Value = serde_json::from_str(text).ok()?;
-        Some(self.fingerprint_of(&value))
-    }
-
-    fn fingerprint_of(&self, value: &serde_json::Value) -> u64 {
         // An object's fields are in the order of their names.
-        self.fingerprints.hash_one(value.to_string())
-    }
-
-    /// What a write with this body leaves at home.
-    pub(crate) fn known(
-        &self,
-        body: &bytes::Bytes,
-        value: serde_json::Map<String, serde_json::Value>,
-    ) -> Known {
-        let value = self.fingerprint_of(&serde_json::Value::Object(value));
-        Known { body: body.clone(), value }
+        Some(self.fingerprints.hash_one(value.to_string()))
     }
 }
 

@@ -11,26 +11,24 @@ use service::traces::Traces;
 use std::sync::Arc;
 
 use crate::cache::Cache;
-use crate::cache::negative_cache::NegativeCache;
 use crate::error::{Blame, Error};
 use crate::mitigation::Mitigations;
 use crate::placement::Placement;
 use crate::replicas::Replicas;
+use crate::replicas::client::ShardClient;
 use crate::stats::Stats;
-use crate::upstream::Upstream;
 
-/// What the handlers of one core work with.
+/// The state of one core.
 pub struct Core {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) upstream: Upstream,
+    pub(crate) shards: ShardClient,
     pub(crate) tasks: Tasks,
 }
 
-/// What all cores share.
+/// The state that all cores share.
 pub(crate) struct Shared {
-    pub(crate) placement: Placement,
+    pub(crate) placement: Arc<Placement>,
     pub(crate) cache: Arc<Cache>,
-    pub(crate) negatives: Arc<NegativeCache>,
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) mitigations: Mitigations,
     pub(crate) stats: Stats,

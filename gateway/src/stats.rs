@@ -3,51 +3,27 @@
 use hotspot::window::Access;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
-use protocol::body::{GatewayCounts, ShardRequests, TopKey};
+use protocol::body::{CacheState, GatewayCounts, ShardRequests, TopKey};
 use protocol::limits::GATEWAY_TOP_KEYS;
 use protocol::{Key, ShardId};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cache::Ended;
+use crate::cache::{FetchEnd, Read};
 use crate::error::Error;
 use crate::key_counts::KeyCounts;
 use crate::metrics::{GatewayMetrics, ShardMetrics};
-use crate::mitigation::{CacheMode, Settings};
-use crate::verdicts::Loads;
+use crate::verdicts::Verdicts;
 
 /// Keys that are ranked when it is decided which get a series. More than get one, so that a key which has one and is
 /// overtaken by a little is still seen with its count.
 const RANKED_KEYS: usize = 100;
 
-/// How a read was served. Every read whose key is good is exactly one of these; one with a bad key has no place in the
-/// cache and counts nowhere but among the errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Served {
-    /// From the cache.
-    Hit,
-    /// By a fetch of its own; with the cache off, every read.
-    Miss,
-    /// By waiting for another read's fetch, or by what is remembered of one that failed.
-    Coalesced,
-}
-
-/// What became of a read that went to a copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CopyRead {
-    /// It was answered with it.
-    Served,
-    /// A write came between, and home was asked.
-    Overtaken,
-    /// The copy was not as it had been made, and home was asked.
-    Lost,
-}
-
 /// The gateway's counts, shared by all cores.
 pub(crate) struct Stats {
     metrics: GatewayMetrics,
     keys: Arc<KeyCounts>,
-    loads: Loads,
+    verdicts: Verdicts,
     at_reset: Mutex<Figures>,
     started: Instant,
     started_at: f64,
@@ -68,23 +44,32 @@ impl Stats {
     pub(crate) fn new(metrics: GatewayMetrics, counts_keys: bool) -> Self {
         let at_reset = Mutex::new(Figures { sent: vec![0; metrics.shards.len()], ..Figures::default() });
         let keys = Arc::new(KeyCounts::new(metrics.shards.len(), counts_keys));
-        let loads = Loads::new(Arc::clone(&keys));
+        let verdicts = Verdicts::new(Arc::clone(&keys));
         let (started, started_at) = (Instant::now(), service::clock::unix_seconds());
-        Self { metrics, keys, loads, at_reset, started, started_at }
+        Self { metrics, keys, verdicts, at_reset, started, started_at }
     }
 
-    /// Counts a read at the moment it is known how it is served; a client that goes away is counted too.
-    pub(crate) fn read(&self, key: &Key, shard: ShardId, served: Served, now: Instant) {
-        let total = match served {
-            Served::Hit => &self.metrics.hits,
-            Served::Miss => &self.metrics.misses,
-            Served::Coalesced => &self.metrics.coalesced,
-        };
-        total.inc();
-        if let Some(metrics) = self.shard(shard) {
-            if served == Served::Hit { metrics.gets_from_cache.inc() } else { metrics.gets.inc() }
+    /// Counts a read once it is decided how it is answered, whether or not its client waits for that.
+    ///
+    /// Every read with a good key is exactly one of hit, miss and coalesced; a bad key counts among the errors alone.
+    pub(crate) fn read(&self, key: &Key, home: ShardId, read: &Read, now: Instant) {
+        let metrics = &self.metrics;
+        match read {
+            Read::Hit { stale, .. } => {
+                metrics.hits.inc();
+                metrics.stale.inc_by(u64::from(*stale));
+            }
+            Read::Miss(_) => metrics.misses.inc(),
+            Read::Coalesced(_) => metrics.coalesced.inc(),
+            Read::NegativeHit(_) => {
+                metrics.coalesced.inc();
+                metrics.negative_hits.inc();
+            }
         }
-        self.access(key, shard, Access::Read, now);
+        if let Some(shard) = self.shard(home) {
+            if matches!(read, Read::Hit { .. }) { shard.gets_from_cache.inc() } else { shard.gets.inc() }
+        }
+        self.access(key, home, Access::Read, now);
     }
 
     /// Counts a write.
@@ -111,11 +96,7 @@ impl Stats {
 
     /// Counts an error answer.
     pub(crate) fn error(&self, err: &Error) {
-        let kind = err.kind();
-        // Kinds are written the same way here as in the error body.
-        let kind = serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
-        let labels = [err.blame().label(), kind.as_deref().unwrap_or("internal")];
-        self.metrics.errors.with_label_values(&labels).inc();
+        self.metrics.errors.with_label_values(&[err.blame().label(), err.kind().name()]).inc();
     }
 
     /// Brings the gauge of the cache's size up to date.
@@ -132,39 +113,19 @@ impl Stats {
 
     /// Judges the shards' loads, once a second however often it is called.
     pub(crate) fn judge(&self) {
-        if let Some(verdict) = self.loads.judge() {
+        if let Some(verdict) = self.verdicts.judge() {
             self.metrics.hot_partition.show(&verdict);
         }
     }
 
-    /// Counts an answer with a copy past its time to live.
-    pub(crate) fn stale(&self) {
-        self.metrics.stale.inc();
-    }
-
-    /// Counts a read answered with an error that was remembered.
-    pub(crate) fn remembered(&self) {
-        self.metrics.negative_hits.inc();
-    }
-
-    /// Counts a read that bounded load sent to another shard than its key's.
-    pub(crate) fn forwarded(&self) {
-        self.metrics.forwarded.inc();
-    }
-
-    /// Counts a read that went to a copy.
-    pub(crate) fn copy_read(&self, ended: CopyRead) {
-        self.metrics.copy_reads[ended as usize].inc();
-    }
-
-    /// Counts a value sent to a shard that is to hold a copy, and whether that took it.
-    pub(crate) fn copied(&self, taken: bool) {
-        self.metrics.copied[usize::from(taken)].inc();
-    }
-
-    /// Counts a refresh in the background by what became of it.
-    pub(crate) fn refreshed(&self, ended: Ended) {
-        self.metrics.refreshes(ended).inc();
+    /// Counts a refresh in the background by its end.
+    pub(crate) fn refreshed(&self, end: FetchEnd) {
+        let [stored, failed, overtaken] = &self.metrics.refreshes;
+        match end {
+            FetchEnd::Stored => stored.inc(),
+            FetchEnd::Failed => failed.inc(),
+            FetchEnd::Overtaken => overtaken.inc(),
+        }
     }
 
     /// What clients asked for and the shards were sent, by key.
@@ -179,20 +140,20 @@ impl Stats {
         (self.started_at, figures.gets() + figures.sets)
     }
 
-    /// The verdict on what the shards were sent.
-    pub(crate) fn loads(&self) -> &Loads {
-        &self.loads
+    /// The verdict on the requests sent to the shards.
+    pub(crate) fn verdicts(&self) -> &Verdicts {
+        &self.verdicts
     }
 
     /// Takes the figures of `/stats` back to 0; metrics stay.
     pub(crate) fn reset(&self) {
         let mut at_reset = self.at_reset.lock();
         *at_reset = self.figures();
-        self.loads.clear();
+        self.verdicts.clear();
     }
 
     /// The counts of `/stats`.
-    pub(crate) fn report(&self, settings: &Settings, cache_size: u64) -> GatewayCounts {
+    pub(crate) fn report(&self, cache: CacheState, cache_size: u64) -> GatewayCounts {
         // The lock keeps a reset from falling between the two readings.
         let (figures, sent) = {
             let at_reset = self.at_reset.lock();
@@ -207,8 +168,8 @@ impl Stats {
         let gets = figures.gets();
         GatewayCounts {
             num_shards: u32::try_from(self.metrics.shards.len()).unwrap_or(u32::MAX),
-            cache_enabled: settings.cache != CacheMode::Off,
-            cache_ttl_seconds: settings.ttl_seconds,
+            cache_enabled: cache.cache_enabled,
+            cache_ttl_seconds: cache.cache_ttl_seconds,
             cache_size,
             cache_hits: figures.hits,
             cache_misses: figures.misses,

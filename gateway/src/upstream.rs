@@ -24,12 +24,11 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::flight::Fetched;
+use self::answer::{Answer, Fetched};
+use self::connector::{Connector, Witness};
+use self::in_flight::InFlight;
 use crate::error::Error;
 use crate::key_counts::KeyCounts;
-use crate::upstream::answer::Answer;
-use crate::upstream::connector::{Connector, Witness};
-use crate::upstream::in_flight::InFlight;
 
 /// How long a kept connection may be idle. Shorter than what the shards allow, so that the gateway is the one to close.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -136,7 +135,7 @@ impl Upstream {
         let Ok(request) = request(target) else {
             return Err(Error::Internal { what: "a request to a shard cannot be written" });
         };
-        let _flying = self.in_flight.enter(shard.index());
+        let _in_flight = self.in_flight.enter(shard.index());
         let again = (request.method() == Method::GET).then(|| request.clone());
         let exchange = async {
             match (self.traced(shard, target, key, parent, 0, request).await, again) {

@@ -1,4 +1,4 @@
-//! The verdict on what each shard was really sent in the last ten seconds.
+//! The verdict on the requests that the shards were sent in the last ten seconds.
 
 use hotspot::detector::Detector;
 use hotspot::judge::Observation;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::key_counts::KeyCounts;
 
 /// Judges the shards' loads, second by second.
-pub(crate) struct Loads {
+pub(crate) struct Verdicts {
     keys: Arc<KeyCounts>,
     judge: Mutex<Judge>,
 }
@@ -36,13 +36,13 @@ impl Judge {
     }
 }
 
-impl Loads {
+impl Verdicts {
     pub(crate) fn new(keys: Arc<KeyCounts>) -> Self {
         let judge = Mutex::new(Judge::new(keys.shards(), 0));
         Self { keys, judge }
     }
 
-    /// Judges once in every second; to be called several times in each. Gives the verdict when it is new.
+    /// Judges once in every second; to be called several times in each. Returns a new verdict.
     pub(crate) fn judge(&self) -> Option<Verdict<Key>> {
         let mut judge = self.judge.lock();
         let now = self.keys.now();
@@ -75,7 +75,7 @@ impl Loads {
         self.judge.lock().verdict.clone()
     }
 
-    /// Forgets the counts and what was made of them.
+    /// Forgets the counts and the verdict.
     pub(crate) fn clear(&self) {
         let mut judge = self.judge.lock();
         self.keys.clear();

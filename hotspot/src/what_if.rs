@@ -91,7 +91,7 @@ pub struct Traffic<K> {
 
 /// What a mitigation would do. Shares are of all requests that clients send, so that they compare.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct MitigationOutcome {
     /// Which one.
     pub mitigation: Mitigation,
     /// The hottest shard's share.
@@ -110,7 +110,7 @@ pub struct Outcome {
     pub note: String,
 }
 
-impl Outcome {
+impl MitigationOutcome {
     /// The coolest hottest shard first; of equals the one that loads the shards least.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
@@ -152,7 +152,7 @@ impl<K> Traffic<K> {
     /// What each mitigation would do, the coolest hottest shard first; of equals the one that loads the shards least, then
     /// the one that does least. Empty without load or shards.
     #[must_use]
-    pub fn what_if(&self, settings: &Settings) -> Vec<Outcome> {
+    pub fn what_if(&self, settings: &Settings) -> Vec<MitigationOutcome> {
         let all = [
             Mitigation::Nothing,
             Mitigation::Cache,
@@ -163,13 +163,13 @@ impl<K> Traffic<K> {
         ];
         let mut outcomes: Vec<_> =
             all.into_iter().filter_map(|mitigation| self.outcome(mitigation, settings)).collect();
-        outcomes.sort_by(Outcome::order);
+        outcomes.sort_by(MitigationOutcome::order);
         outcomes
     }
 
     /// What one mitigation would do; nothing without load or shards.
     #[must_use]
-    pub fn outcome(&self, mitigation: Mitigation, settings: &Settings) -> Option<Outcome> {
+    pub fn outcome(&self, mitigation: Mitigation, settings: &Settings) -> Option<MitigationOutcome> {
         let mut keys: Vec<&KeyRate<K>> = self.keys.iter().filter(|key| key.shard < self.rest.len()).collect();
         keys.sort_by(|a, b| (b.reads + b.writes).total_cmp(&(a.reads + a.writes)));
         let offered = self.rest.iter().sum::<f64>() + keys.iter().map(|k| k.reads + k.writes).sum::<f64>();
@@ -211,10 +211,16 @@ impl<K> Model<'_, K> {
         loads
     }
 
-    fn outcome(&self, mitigation: Mitigation, loads: &[f64], elsewhere: f64, note: String) -> Outcome {
+    fn outcome(
+        &self,
+        mitigation: Mitigation,
+        loads: &[f64],
+        elsewhere: f64,
+        note: String,
+    ) -> MitigationOutcome {
         let by_load = loads.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
         let (hottest, load) = by_load.unwrap_or_default();
-        Outcome {
+        MitigationOutcome {
             mitigation,
             hottest_share: load / self.offered,
             shares: loads.iter().map(|load| load / self.offered).collect(),
@@ -226,14 +232,14 @@ impl<K> Model<'_, K> {
         }
     }
 
-    fn cache(&self, mitigation: Mitigation, entries: usize) -> Outcome {
+    fn cache(&self, mitigation: Mitigation, entries: usize) -> MitigationOutcome {
         let loads = self.loads(entries, self.settings.ttl);
         let held = entries.min(self.keys.len());
         let note = format!("once steady, after 5 times {} s, with {held} keys seen", self.settings.ttl);
         self.outcome(mitigation, &loads, 0.0, note)
     }
 
-    fn replication(&self) -> Outcome {
+    fn replication(&self) -> MitigationOutcome {
         let copies = self.settings.copies.clamp(1, self.rest.len());
         let (copied, others) = self.keys.split_at(self.settings.replicated_keys.min(self.keys.len()));
         let mut base = self.rest.to_vec();
@@ -248,7 +254,7 @@ impl<K> Model<'_, K> {
         self.outcome(Mitigation::Replication, &chosen.loads, chosen.elsewhere, note)
     }
 
-    fn placement(&self) -> Outcome {
+    fn placement(&self) -> MitigationOutcome {
         let loads: Vec<f64> = self.keys.iter().map(|key| key.reads + key.writes).collect();
         let shards = self.rest.len();
         let sorted = placed_anew(&loads, self.rest.iter().sum(), shards, PLACEMENTS);
@@ -267,7 +273,7 @@ impl<K> Model<'_, K> {
             100.0 * at(95),
             100.0 * p1
         );
-        Outcome {
+        MitigationOutcome {
             mitigation: Mitigation::Placement,
             hottest_share: at(50),
             shares: Vec::new(),
@@ -279,7 +285,7 @@ impl<K> Model<'_, K> {
         }
     }
 
-    fn bounded_load(&self) -> Outcome {
+    fn bounded_load(&self) -> MitigationOutcome {
         let found = bounded(&self.loads(0, 0.0), self.settings.epsilon);
         let note = format!("at least {:.1} % are forwarded", 100.0 * found.forwarded / self.offered);
         self.outcome(Mitigation::BoundedLoad, &found.loads, found.forwarded, note)

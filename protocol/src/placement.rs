@@ -23,6 +23,24 @@ pub enum Scheme {
     Bounded,
 }
 
+impl Scheme {
+    /// The scheme that gives a key its home.
+    #[must_use]
+    pub fn of_homes(self) -> Self {
+        if self == Self::Bounded { Self::Modulo } else { self }
+    }
+
+    /// The home of `key` among `shards`.
+    #[must_use]
+    pub fn home(self, key: &Key, shards: NonZeroU32) -> ShardId {
+        match self {
+            Self::Modulo | Self::Bounded => modulo(key, shards),
+            Self::Jump => jump(key, shards),
+            Self::Rendezvous => rendezvous(key, shards),
+        }
+    }
+}
+
 /// Modulo placement: the MD5 digest of the key's bytes as a big-endian 128-bit integer, modulo `shards`.
 ///
 /// It is neither consistent nor rendezvous hashing: a change of `shards` moves most keys. No placement of this kind can

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::capacity::Capacity;
 use crate::config::Config;
 use crate::metrics::ShardMetrics;
-use crate::request_counts::Accounts;
+use crate::request_counts::RequestCounts;
 use crate::routes;
 use crate::state::Shard;
 use crate::stats::Stats;
@@ -52,7 +52,7 @@ impl Config {
         let shard = Arc::new(Shard {
             id: self.shard_id,
             started_at: service::clock::unix_seconds(),
-            accounts: Accounts::new(Arc::clone(&shard_metrics), key_series),
+            counts: RequestCounts::new(Arc::clone(&shard_metrics), key_series),
             capacity: Capacity::new(self.service_time, self.limits, self.seed),
             timer: Timer::start()?,
             store: Store::new(self.store),
@@ -112,7 +112,7 @@ impl KeyTick {
     fn tick(&mut self) {
         let top: Vec<_> =
             self.shard.stats.top(COMPARED_KEYS).iter().map(|c| (c.key.clone(), c.lower_bound())).collect();
-        self.shard.accounts.keys().update(&top, self.start.elapsed());
+        self.shard.counts.keys().update(&top, self.start.elapsed());
 
         let id = self.shard.id.to_string();
         let hot: HashSet<Key> = self.shard.stats.hot().into_iter().map(|hot| hot.key).collect();

@@ -3,7 +3,7 @@
 use protocol::{ErrorKind, KeyError};
 use service::problem::Problem;
 
-use crate::request_counts::Outcome;
+use crate::request_counts::RequestOutcome;
 use crate::store::{Full, StoreLimits};
 
 /// A data request that was refused.
@@ -32,12 +32,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// How the books count it.
+    /// How it is counted.
     #[must_use]
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> RequestOutcome {
         match self {
-            Self::Overloaded => Outcome::Shed,
-            Self::Key(_) | Self::Body(_) | Self::StoreFull { .. } | Self::Absent { .. } => Outcome::Rejected,
+            Self::Overloaded => RequestOutcome::Shed,
+            Self::Key(_) | Self::Body(_) | Self::StoreFull { .. } | Self::Absent { .. } => {
+                RequestOutcome::Rejected
+            }
         }
     }
 }

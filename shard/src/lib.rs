@@ -1,9 +1,9 @@
 //! One shard of the store: a bounded map behind a service model with a real capacity.
 //!
-//! The path of a data request: [`routes`] → `data` → [`accounts`] counts it as received → the key is read and counted in
-//! [`stats`] → [`capacity`] serves it, lets it wait or sheds it → [`timer`] holds it for its service time → [`store`] →
-//! the answer, and one outcome in [`accounts`]. Everything is shared by all runtimes of the process: a shard has one
-//! queue, one capacity and one set of counters, however many cores serve it.
+//! The path of a data request: [`routes`] → `handlers::data` → [`request_counts`] counts it as received → its key is read
+//! and counted in [`stats`] → [`capacity`] serves it, queues it or sheds it → [`timer`] holds it for its service time →
+//! [`store`] → the answer, and one outcome in [`request_counts`]. All runtimes of the process share the state: a shard has
+//! one queue, one capacity and one set of counters, whatever the number of cores.
 
 pub mod app;
 pub mod capacity;

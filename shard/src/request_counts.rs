@@ -1,8 +1,8 @@
-//! The books of data requests: each is received once and gets exactly one outcome.
+//! Counts of data requests: each is received once and has exactly one outcome.
 //!
 //! received = served + rejected + shed + in flight, at any moment and through any reset. A request whose client goes away
-//! before the outcome is rejected, as a 4xx is (nginx's 499): it asked and did not wait. Each is also counted once by
-//! key: in the key's series when it has one, else as untracked, as are those that end before their key is known.
+//! before the outcome is rejected, as a 4xx is (nginx's 499). Each request is also counted once by key: in the key's series
+//! when it has one, else as untracked, as are those that end before their key is known.
 
 use hotspot::export::key_series::KeySeries;
 use protocol::Key;
@@ -14,7 +14,7 @@ use crate::metrics::{Operation, ShardMetrics};
 
 /// How a data request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// Answered with what it asked for.
     Served,
     /// Refused for what it asked (4xx, 507), or abandoned.
@@ -38,20 +38,20 @@ pub struct Totals {
     pub accesses: u64,
 }
 
-/// The books of one shard.
-pub struct Accounts {
+/// The counts of one shard.
+pub struct RequestCounts {
     metrics: Arc<ShardMetrics>,
     keys: KeySeries,
     /// Requests received since the last reset less those rejected or shed among them, in the low 48 bits; the number of
-    /// the reset in the high 16. One word, so that a request that ends knows whether it belongs to the present count.
+    /// the reset in the high 16. One word, so that the end of a request is counted only if no reset came since its receipt.
     accesses: AtomicU64,
 }
 
 const COUNT_BITS: u32 = 48;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
 
-impl Accounts {
-    /// Books that begin now.
+impl RequestCounts {
+    /// Counts that begin now.
     #[must_use]
     pub fn new(metrics: Arc<ShardMetrics>, keys: KeySeries) -> Self {
         Self { metrics, keys, accesses: AtomicU64::new(0) }
@@ -63,13 +63,13 @@ impl Accounts {
         &self.keys
     }
 
-    /// Counts a data request as received; dropping what this gives counts it as rejected.
+    /// Counts a data request as received; dropping the guard counts it as rejected.
     pub fn receive(&self, operation: Operation) -> Request<'_> {
         self.metrics.received.of(operation).inc();
-        // Released: whoever sees this one also sees it among the received.
+        // Released: a thread that sees this access also sees it among the received.
         let before = self.accesses.fetch_add(1, Ordering::Release);
-        let (accounts, reset, since) = (self, before >> COUNT_BITS, Instant::now());
-        Request { accounts, operation, reset, since, outcome: Outcome::Rejected, has_key: false }
+        let (counts, reset, since) = (self, before >> COUNT_BITS, Instant::now());
+        Request { counts, operation, reset, since, outcome: RequestOutcome::Rejected, has_key: false }
     }
 
     /// Starts `total_accesses` anew; requests in flight belong to the count before and never appear in the new one.
@@ -94,11 +94,11 @@ impl Accounts {
 
 /// A data request in flight.
 pub struct Request<'a> {
-    accounts: &'a Accounts,
+    counts: &'a RequestCounts,
     operation: Operation,
     reset: u64,
     since: Instant,
-    outcome: Outcome,
+    outcome: RequestOutcome,
     has_key: bool,
 }
 
@@ -106,31 +106,31 @@ impl Request<'_> {
     /// Counts it as an access to `key`; to be called once.
     pub fn asks_for(&mut self, key: &Key) {
         self.has_key = true;
-        self.accounts.keys.count(key);
+        self.counts.keys.count(key);
     }
 
     /// Ends it.
-    pub fn end(mut self, outcome: Outcome) {
+    pub fn end(mut self, outcome: RequestOutcome) {
         self.outcome = outcome;
     }
 }
 
 impl Drop for Request<'_> {
     fn drop(&mut self) {
-        let metrics = &self.accounts.metrics;
+        let metrics = &self.counts.metrics;
         if !self.has_key {
-            self.accounts.keys.count_unknown();
+            self.counts.keys.count_unknown();
         }
         metrics.duration.of(self.operation).observe(self.since.elapsed().as_secs_f64());
-        if self.outcome != Outcome::Served {
+        if self.outcome != RequestOutcome::Served {
             let mine = |now: u64| (now >> COUNT_BITS == self.reset).then(|| now - 1);
             // Refuses when a reset came between: then it is no longer in the count.
-            let _ = self.accounts.accesses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, mine);
+            let _ = self.counts.accesses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, mine);
         }
         match self.outcome {
-            Outcome::Served => metrics.served.inc(),
-            Outcome::Rejected => metrics.rejected.inc(),
-            Outcome::Shed => metrics.shed.inc(),
+            RequestOutcome::Served => metrics.served.inc(),
+            RequestOutcome::Rejected => metrics.rejected.inc(),
+            RequestOutcome::Shed => metrics.shed.inc(),
         }
     }
 }
@@ -141,37 +141,37 @@ mod tests {
     use protocol::ShardId;
     use service::metrics::Metrics;
 
-    fn accounts() -> Accounts {
+    fn counts() -> RequestCounts {
         let metrics = ShardMetrics::register(&Metrics::default(), ShardId(0)).unwrap();
         let keys = KeySeries::new(metrics.key_access.clone(), &["0"], metrics.key_access_untracked.clone());
-        Accounts::new(Arc::new(metrics), keys)
+        RequestCounts::new(Arc::new(metrics), keys)
     }
 
     #[test]
     fn every_request_is_counted_once_by_key() {
-        let accounts = accounts();
-        let untracked = || accounts.metrics.key_access_untracked.get();
-        let mut known = accounts.receive(Operation::Get);
+        let counts = counts();
+        let untracked = || counts.metrics.key_access_untracked.get();
+        let mut known = counts.receive(Operation::Get);
         known.asks_for(&Key::new("k").unwrap());
         assert_eq!(untracked(), 1);
-        known.end(Outcome::Served);
+        known.end(RequestOutcome::Served);
         assert_eq!(untracked(), 1);
-        accounts.receive(Operation::Set).end(Outcome::Rejected);
-        drop(accounts.receive(Operation::Set));
+        counts.receive(Operation::Set).end(RequestOutcome::Rejected);
+        drop(counts.receive(Operation::Set));
         assert_eq!(untracked(), 3);
     }
 
     #[test]
     fn an_abandoned_request_is_rejected() {
-        let accounts = accounts();
-        drop(accounts.receive(Operation::Set));
-        assert_eq!(accounts.totals(), Totals { received: 1, served: 0, rejected: 1, shed: 0, accesses: 0 });
+        let counts = counts();
+        drop(counts.receive(Operation::Set));
+        assert_eq!(counts.totals(), Totals { received: 1, served: 0, rejected: 1, shed: 0, accesses: 0 });
     }
 
     /// Every sequence of steps is compared with a model that keeps each request by itself.
     #[test]
     fn counts_hold_through_resets_at_any_moment() {
-        let accounts = accounts();
+        let counts = counts();
         // (in flight, of the present count)
         let mut flying: Vec<(Request<'_>, bool)> = Vec::new();
         let (mut ended, mut since_reset) = (0u64, 0u64);
@@ -181,24 +181,25 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let (dice, pick) = ((state >> 33) % 100, (state >> 40) as usize);
             match dice {
-                0..45 => flying.push((accounts.receive(Operation::Get), true)),
+                0..45 => flying.push((counts.receive(Operation::Get), true)),
                 45..48 => {
-                    accounts.reset();
+                    counts.reset();
                     since_reset = 0;
                     flying.iter_mut().for_each(|(_, present)| *present = false);
                 }
                 _ if flying.is_empty() => {}
                 _ => {
                     let (request, present) = flying.swap_remove(pick % flying.len());
-                    let outcome = [Outcome::Served, Outcome::Rejected, Outcome::Shed][pick % 3];
+                    let outcome =
+                        [RequestOutcome::Served, RequestOutcome::Rejected, RequestOutcome::Shed][pick % 3];
                     request.end(outcome);
                     ended += 1;
-                    since_reset += u64::from(present && outcome == Outcome::Served);
+                    since_reset += u64::from(present && outcome == RequestOutcome::Served);
                 }
             }
             let present = flying.iter().filter(|(_, present)| *present).count() as u64;
-            assert_eq!(accounts.totals().accesses, since_reset + present);
-            let t = accounts.totals();
+            assert_eq!(counts.totals().accesses, since_reset + present);
+            let t = counts.totals();
             assert_eq!(t.served + t.rejected + t.shed, ended);
             assert_eq!(t.received, ended + flying.len() as u64);
         }
@@ -206,29 +207,29 @@ mod tests {
 
     #[test]
     fn no_thread_sees_more_outcomes_than_requests_and_no_count_below_zero() {
-        let accounts = accounts();
+        let counts = counts();
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
                     for n in 0..50_000u32 {
-                        let request = accounts.receive(Operation::Get);
-                        request.end(if n % 2 == 0 { Outcome::Served } else { Outcome::Shed });
+                        let request = counts.receive(Operation::Get);
+                        request.end(if n % 2 == 0 { RequestOutcome::Served } else { RequestOutcome::Shed });
                     }
                 });
             }
             scope.spawn(|| {
                 for _ in 0..5_000 {
-                    accounts.reset();
-                    let t = accounts.totals();
+                    counts.reset();
+                    let t = counts.totals();
                     assert!(t.served + t.rejected + t.shed <= t.received, "{t:?}");
                     assert!(t.accesses <= t.received, "{t:?}");
                 }
             });
         });
-        accounts.reset();
-        accounts.receive(Operation::Set).end(Outcome::Served);
+        counts.reset();
+        counts.receive(Operation::Set).end(RequestOutcome::Served);
         assert_eq!(
-            accounts.totals(),
+            counts.totals(),
             Totals { received: 150_001, served: 75_001, rejected: 0, shed: 75_000, accesses: 1 }
         );
     }

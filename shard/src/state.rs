@@ -6,7 +6,7 @@ use service::traces::Traces;
 
 use crate::capacity::{Capacity, Turn};
 use crate::error::Refusal;
-use crate::request_counts::{Accounts, Request};
+use crate::request_counts::{Request, RequestCounts};
 use crate::stats::Stats;
 use crate::store::Store;
 use crate::timer::Timer;
@@ -16,7 +16,7 @@ pub struct Shard {
     pub(crate) id: ShardId,
     /// Unix seconds at which counting began.
     pub(crate) started_at: f64,
-    pub(crate) accounts: Accounts,
+    pub(crate) counts: RequestCounts,
     pub(crate) capacity: Capacity,
     pub(crate) timer: Timer,
     pub(crate) store: Store,

@@ -7,8 +7,8 @@ use protocol::Key;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cache::Lookup;
-use crate::cache::flight::{Flight, Found};
+use super::flight::Flight;
+use crate::upstream::answer::Found;
 
 /// What an entry weighs besides the bytes of its key and value: the bookkeeping of the map, the eviction queues and the
 /// timers, in bytes.
@@ -80,11 +80,6 @@ impl Entry {
     /// Whether a read at `now` is to refresh it.
     pub(crate) fn wants_refresh(&self, now: Instant, stale: Option<Duration>) -> bool {
         stale.is_some() && now >= self.refresh_at
-    }
-
-    /// What a read at `now` finds.
-    pub(crate) fn hit(&self, now: Instant) -> Lookup {
-        Lookup::Hit(self.copy.clone(), self.is_stale(now))
     }
 }
 

@@ -1,26 +1,13 @@
-//! One fetch that any number of requests wait for, on whichever runtime they are.
+//! One fetch that any number of requests wait for, on any runtime.
 
-use protocol::ShardId;
-use serde_json::value::RawValue;
 use service::traces::span::SpanRef;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use tokio::sync::watch;
 
 use crate::error::Error;
+use crate::upstream::answer::Fetched;
 
-/// A value, and who gave it.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    /// As the shard wrote it.
-    pub(crate) value: Arc<RawValue>,
-    /// The shard that holds it.
-    pub(crate) shard: ShardId,
-}
-
-/// What a fetch ends with: a value, or why there is none.
-pub(crate) type Fetched = Result<Found, Error>;
-
-/// A fetch under way. Its result reaches everybody who waits, also those who come after it.
+/// A fetch under way. Its result reaches all waiters, also those that come after it.
 pub(crate) struct Flight {
     result: watch::Sender<Option<Fetched>>,
     cause: OnceLock<SpanRef>,
@@ -31,13 +18,13 @@ impl Flight {
         Self { result: watch::Sender::new(None), cause: OnceLock::new() }
     }
 
-    /// Notes the span of the request that the fetch is made for; to be called before the fetch begins.
-    pub(crate) fn made_for(&self, cause: SpanRef) {
-        // Called once, by who has begun the flight.
+    /// Sets the span of the request that caused the fetch; to be called before the fetch begins.
+    pub(crate) fn set_cause(&self, cause: SpanRef) {
+        // Called once, by the owner of the fetch.
         let _ = self.cause.set(cause);
     }
 
-    /// The span of the request that the fetch was made for; there once it has landed.
+    /// The span of the request that caused the fetch; set once it has landed.
     pub(crate) fn cause(&self) -> SpanRef {
         self.cause.get().cloned().unwrap_or_default()
     }

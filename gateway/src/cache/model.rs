@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use protocol::{Key, ShardId};
 
-use crate::cache::flight::{Flight, Found};
-use crate::cache::{Cache, Ended, Fetch, Lookup, Mode, Settings};
+use super::flight::Flight;
+use super::{Cache, CacheMode, CacheSettings, Fetch, FetchEnd, Read};
 use crate::error::Error;
+use crate::upstream::answer::Found;
 
 const KEYS: usize = 2;
 
@@ -76,12 +77,20 @@ fn landed(flight: &Flight) -> Result<Found, Error> {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(flight.landed())
 }
 
-fn settings(mode: Mode) -> Settings {
-    Settings { mode, ttl: Duration::from_secs(60), stale: Some(Duration::from_secs(10)) }
+fn settings(mode: CacheMode) -> CacheSettings {
+    CacheSettings { mode, ttl: Duration::from_secs(60), stale: Some(Duration::from_secs(10)), negative: None }
 }
 
-fn cache(mode: Mode) -> Arc<Cache> {
+fn cache(mode: CacheMode) -> Arc<Cache> {
     Arc::new(Cache::new(settings(mode), 1 << 20))
+}
+
+fn flight_of(fetch: &Fetch) -> Arc<Flight> {
+    fetch.flight().expect("a fetch for the cache")
+}
+
+fn is_off(cache: &Arc<Cache>) -> bool {
+    matches!(cache.read(&key(0), Instant::now()), Read::Miss(fetch) if fetch.flight().is_none())
 }
 
 fn key(at: usize) -> Key {
@@ -94,7 +103,7 @@ proptest! {
         hot_only in any::<bool>(),
         steps in prop::collection::vec(step(), 1..80),
     ) {
-        let mode = if hot_only { Mode::HotOnly } else { Mode::All };
+        let mode = if hot_only { CacheMode::HotOnly } else { CacheMode::All };
         let cache = cache(mode);
         let mut hot = 0usize;
         let is_hot = |hot: usize, at: usize| hot & (1 << at) != 0;
@@ -108,25 +117,26 @@ proptest! {
                         out.push(Out { key: at, fetch, read: None, least, joinable: true });
                         Ok(())
                     };
-                    match cache.look_up(&key(at), Instant::now() + Duration::from_secs(age)) {
-                        Lookup::Hit(found, stale) => {
+                    match cache.read(&key(at), Instant::now() + Duration::from_secs(age)) {
+                        Read::Hit { copy: found, stale, refresh: None } => {
                             prop_assert!(version(&found) >= ended_writes[at]);
                             prop_assert!(stale == (age == 65) && age < 71);
                         }
-                        Lookup::Refresh(found, stale, fetch) => {
+                        Read::Hit { copy: found, stale, refresh: Some(fetch) } => {
                             prop_assert!(version(&found) >= ended_writes[at]);
                             prop_assert!((55..71).contains(&age) && stale == (age == 65));
                             // Nobody waits for it, but a read may come that does.
                             begin(fetch, 0)?;
                         }
-                        Lookup::Joined(flight) => {
-                            let joined = out.iter_mut().find(|out| Arc::ptr_eq(&out.fetch.flight(), &flight));
+                        Read::Coalesced(flight) => {
+                            let joined = out.iter_mut().find(|out| Arc::ptr_eq(&flight_of(&out.fetch), &flight));
                             let joined = joined.expect("a flight that is out");
                             prop_assert!(joined.joinable && joined.key == at);
                             joined.least = joined.least.max(ended_writes[at]);
                         }
-                        Lookup::Absent(fetch) => begin(fetch, ended_writes[at])?,
-                        Lookup::Off => prop_assert!(hot_only && !is_hot(hot, at), "the cache is on"),
+                        Read::Miss(fetch) if fetch.flight().is_some() => begin(fetch, ended_writes[at])?,
+                        Read::Miss(_) => prop_assert!(hot_only && !is_hot(hot, at), "the cache is on"),
+                        Read::NegativeHit(_) => prop_assert!(false, "the negative cache is off"),
                     }
                 }
                 Step::FetchReads(n) => {
@@ -136,13 +146,13 @@ proptest! {
                 }
                 Step::FetchEnds(n) if n < out.len() => {
                     let Out { key, fetch, read, least, .. } = out.swap_remove(n);
-                    let flight = fetch.flight();
-                    fetch.end(Ok(raw(read.unwrap_or(landed_writes[key]))));
+                    let flight = flight_of(&fetch);
+                    fetch.end(&Ok(raw(read.unwrap_or(landed_writes[key]))));
                     prop_assert!(version(&landed(&flight).unwrap()) >= least);
                 }
                 Step::FetchFails(n) if n < out.len() => {
                     let fetch = out.swap_remove(n).fetch;
-                    let flight = fetch.flight();
+                    let flight = flight_of(&fetch);
                     // As a panic would.
                     drop(fetch);
                     let broke_off = matches!(landed(&flight), Err(Error::Internal { .. }));
@@ -160,8 +170,8 @@ proptest! {
                     out.iter_mut().for_each(|out| out.joinable = false);
                 }
                 Step::OffAndOn => {
-                    cache.set(settings(Mode::Off));
-                    prop_assert!(matches!(cache.look_up(&key(0), Instant::now()), Lookup::Off));
+                    cache.set(settings(CacheMode::Off));
+                    prop_assert!(is_off(&cache));
                     cache.set(settings(mode));
                     out.iter_mut().for_each(|out| out.joinable = false);
                 }
@@ -178,74 +188,74 @@ proptest! {
 }
 
 fn begin(cache: &Arc<Cache>, now: Instant) -> Fetch {
-    match cache.look_up(&key(0), now) {
-        Lookup::Absent(fetch) | Lookup::Refresh(_, _, fetch) => fetch,
+    match cache.read(&key(0), now) {
+        Read::Miss(fetch) | Read::Hit { refresh: Some(fetch), .. } => fetch,
         _ => panic!("there is nothing to fetch"),
     }
 }
 
 fn hit(cache: &Arc<Cache>, now: Instant) -> (u64, bool) {
-    match cache.look_up(&key(0), now) {
-        Lookup::Hit(found, stale) => (version(&found), stale),
+    match cache.read(&key(0), now) {
+        Read::Hit { copy: found, stale, refresh: None } => (version(&found), stale),
         _ => panic!("no hit"),
     }
 }
 
 #[test]
 fn an_entry_that_no_write_overtook_is_kept() {
-    let cache = cache(Mode::All);
-    assert_eq!(begin(&cache, Instant::now()).end(Ok(raw(7))), Ended::Stored);
+    let cache = cache(CacheMode::All);
+    assert_eq!(begin(&cache, Instant::now()).end(&Ok(raw(7))), FetchEnd::Stored);
     assert_eq!(hit(&cache, Instant::now()), (7, false));
     assert_eq!((cache.size(), cache.held()), (1, 1));
 }
 
 #[test]
 fn a_copy_is_refreshed_ahead_once_and_read_meanwhile() {
-    let cache = cache(Mode::All);
+    let cache = cache(CacheMode::All);
     let at = |seconds| Instant::now() + Duration::from_secs(seconds);
-    begin(&cache, at(0)).end(Ok(raw(1)));
+    begin(&cache, at(0)).end(&Ok(raw(1)));
     assert_eq!(hit(&cache, at(50)), (1, false));
     let refresh = begin(&cache, at(55));
     assert_eq!((hit(&cache, at(55)), hit(&cache, at(65))), ((1, false), (1, true)));
-    assert!(matches!(cache.look_up(&key(0), at(71)), Lookup::Joined(_)), "past its bound nobody gets it");
-    assert_eq!(refresh.end(Ok(raw(2))), Ended::Stored);
+    assert!(matches!(cache.read(&key(0), at(71)), Read::Coalesced(_)), "past its bound nobody gets it");
+    assert_eq!(refresh.end(&Ok(raw(2))), FetchEnd::Stored);
     assert_eq!(hit(&cache, at(50)), (2, false));
 }
 
 #[test]
 fn a_failed_refresh_keeps_the_copy_and_the_next_one_waits_a_second() {
-    let cache = cache(Mode::All);
+    let cache = cache(CacheMode::All);
     let now = Instant::now();
     let at = |ms| now + Duration::from_millis(ms);
-    begin(&cache, now).end(Ok(raw(1)));
+    begin(&cache, now).end(&Ok(raw(1)));
     let failed = begin(&cache, at(60_500));
     let broken = Error::ShardUnavailable { shard: ShardId(0), cause: String::new() };
-    assert_eq!(failed.end(Err(broken)), Ended::Failed);
+    assert_eq!(failed.end(&Err(broken)), FetchEnd::Failed);
     // A second from the failure, which was now.
     assert_eq!(hit(&cache, at(500)), (1, false));
     let again = begin(&cache, at(60_500));
     let gone = protocol::ErrorBody { detail: String::new(), kind: protocol::ErrorKind::NotFound };
-    assert_eq!(again.end(Err(Error::ShardFull { answer: gone })), Ended::Failed);
-    assert!(matches!(cache.look_up(&key(0), now), Lookup::Absent(_)), "the shard has no such key");
+    assert_eq!(again.end(&Err(Error::ShardFull { answer: gone })), FetchEnd::Failed);
+    assert!(matches!(cache.read(&key(0), now), Read::Miss(_)), "the shard has no such key");
 }
 
 #[test]
 fn a_write_overtakes_a_refresh() {
-    let cache = cache(Mode::All);
+    let cache = cache(CacheMode::All);
     let at = |seconds| Instant::now() + Duration::from_secs(seconds);
-    begin(&cache, at(0)).end(Ok(raw(1)));
+    begin(&cache, at(0)).end(&Ok(raw(1)));
     let refresh = begin(&cache, at(65));
     cache.forget(&key(0));
-    assert_eq!(refresh.end(Ok(raw(1))), Ended::Overtaken);
-    assert!(matches!(cache.look_up(&key(0), at(0)), Lookup::Absent(_)));
+    assert_eq!(refresh.end(&Ok(raw(1))), FetchEnd::Overtaken);
+    assert!(matches!(cache.read(&key(0), at(0)), Read::Miss(_)));
 }
 
 #[test]
 fn without_stale_while_revalidate_a_copy_ends_with_its_time_to_live() {
-    let cache = cache(Mode::All);
+    let cache = cache(CacheMode::All);
     let at = |seconds| Instant::now() + Duration::from_secs(seconds);
-    begin(&cache, at(0)).end(Ok(raw(1)));
-    cache.set(Settings { stale: None, ..settings(Mode::All) });
+    begin(&cache, at(0)).end(&Ok(raw(1)));
+    cache.set(CacheSettings { stale: None, ..settings(CacheMode::All) });
     assert_eq!(hit(&cache, at(59)), (1, false));
-    assert!(matches!(cache.look_up(&key(0), at(61)), Lookup::Absent(_)));
+    assert!(matches!(cache.read(&key(0), at(61)), Read::Miss(_)));
 }

@@ -1,22 +1,22 @@
-//! Remembers for a short while that the shard of a key failed, so that who asks again is not made to wait for the same.
+//! The negative cache: remembers a shard's failure for a short while, so that repeated requests fail fast.
 //!
-//! A write clears what is remembered of its key, and an error of a read that a write has overtaken is not remembered:
-//! each read holds a [`Ticket`] with the number of writes that had ended when it began.
+//! A write clears the error of its key. An error of a read that a write has overtaken is not remembered: each read holds a
+//! [`Ticket`] with the number of writes that had ended when it began.
 
 use arc_swap::ArcSwapOption;
 use moka::sync::Cache as Entries;
 use parking_lot::Mutex;
 use protocol::Key;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::flight::Fetched;
-use crate::cache::striped::Striped;
 use crate::error::Error;
+use crate::upstream::answer::Fetched;
 
 /// Most errors that are remembered, 4 MiB with the longest keys.
 const ENTRIES: u64 = 4_096;
-/// Counters of writes that are locked apart; a write to one key makes errors of a 64th of the keys pass unremembered.
+/// Counters of writes with a lock each; a write to one key keeps errors of a 64th of the keys from being remembered.
 const STRIPES: usize = 64;
 
 /// The errors remembered; nothing while it is off.
@@ -26,20 +26,21 @@ pub(crate) struct NegativeCache(ArcSwapOption<Table>);
 struct Table {
     life: Duration,
     errors: Entries<Key, Error>,
-    /// How many writes have ended.
-    writes: Striped<Mutex<u64>>,
+    /// Ended writes, by stripe of keys.
+    writes: [Mutex<u64>; STRIPES],
+    /// Seeded, so that clients cannot choose keys that share a stripe.
+    stripes: RandomState,
 }
 
-/// What is known of a key.
-pub(crate) enum Known {
-    /// Its shard has just failed.
-    Failed(Error),
-    /// Nothing: the caller reads, and says how that ended.
-    Nothing(Ticket),
-}
+/// A read under way; empty while the negative cache is off.
+#[derive(Default)]
+pub(crate) struct Ticket(Option<Begun>);
 
-/// For a read that is under way; empty while negative caching is off.
-pub(crate) struct Ticket(Option<(Arc<Table>, u64)>);
+struct Begun {
+    table: Arc<Table>,
+    key: Key,
+    writes_before: u64,
+}
 
 impl NegativeCache {
     /// Remembers errors for `life` from now on, or none; forgets all when that changes.
@@ -56,19 +57,25 @@ impl NegativeCache {
         }
     }
 
-    /// What is known of `key`.
-    pub(crate) fn look_up(&self, key: &Key) -> Known {
-        let Some(table) = &*self.0.load() else { return Known::Nothing(Ticket(None)) };
+    /// Begins a read of `key`.
+    ///
+    /// # Errors
+    /// The remembered error.
+    pub(crate) fn begin(&self, key: &Key) -> Result<Ticket, Error> {
+        let Some(table) = &*self.0.load() else { return Ok(Ticket::default()) };
         match table.errors.get(key) {
-            Some(err) => Known::Failed(err),
-            None => Known::Nothing(Ticket(Some((Arc::clone(table), *table.writes.of(key).lock())))),
+            Some(err) => Err(err),
+            None => {
+                let writes_before = *table.writes_of(key).lock();
+                Ok(Ticket(Some(Begun { table: Arc::clone(table), key: key.clone(), writes_before })))
+            }
         }
     }
 
     /// Forgets `key`, and what reads that have begun will find.
     pub(crate) fn forget(&self, key: &Key) {
         if let Some(table) = &*self.0.load() {
-            let mut writes = table.writes.of(key).lock();
+            let mut writes = table.writes_of(key).lock();
             *writes += 1;
             table.errors.invalidate(key);
         }
@@ -78,18 +85,25 @@ impl NegativeCache {
 impl Table {
     fn new(life: Duration) -> Arc<Self> {
         let errors = Entries::builder().max_capacity(ENTRIES).time_to_live(life).build();
-        Arc::new(Self { life, errors, writes: Striped::new(STRIPES, Mutex::default) })
+        let writes = std::array::from_fn(|_| Mutex::default());
+        Arc::new(Self { life, errors, writes, stripes: RandomState::new() })
+    }
+
+    fn writes_of(&self, key: &Key) -> &Mutex<u64> {
+        #[expect(clippy::cast_possible_truncation, reason = "only the low bits matter")]
+        let hash = self.stripes.hash_one(key) as usize;
+        &self.writes[hash % STRIPES]
     }
 }
 
 impl Ticket {
-    /// Remembers that the read of `key` ended so, if its shard failed and no write has ended since it began.
-    pub(crate) fn end(self, key: &Key, fetched: &Fetched) {
-        if let (Some((table, before)), Err(err)) = (self.0, fetched)
+    /// Remembers the error of a shard, unless a write of the key has ended since the read began.
+    pub(crate) fn end(self, fetched: &Fetched) {
+        if let (Some(Begun { table, key, writes_before }), Err(err)) = (self.0, fetched)
             && matches!(err, Error::ShardUnavailable { .. } | Error::BadShardAnswer { .. })
         {
-            let writes = table.writes.of(key).lock();
-            if *writes == before {
+            let writes = table.writes_of(&key).lock();
+            if *writes == writes_before {
                 table.errors.insert(key.clone(), err.clone());
             }
         }
@@ -116,34 +130,31 @@ mod tests {
     }
 
     fn begin(negatives: &NegativeCache, key: &Key) -> Ticket {
-        match negatives.look_up(key) {
-            Known::Nothing(ticket) => ticket,
-            Known::Failed(err) => panic!("{err}"),
-        }
+        negatives.begin(key).unwrap()
     }
 
     fn is_known(negatives: &NegativeCache, key: &Key) -> bool {
-        matches!(negatives.look_up(key), Known::Failed(_))
+        negatives.begin(key).is_err()
     }
 
     #[test]
     fn failures_of_shards_are_remembered_and_nothing_else() {
         let negatives = on();
-        begin(&negatives, &key(1)).end(&key(1), &failed());
+        begin(&negatives, &key(1)).end(&failed());
         let bad = Err(Error::BadShardAnswer { shard: ShardId(1), reason: "status 500".into() });
-        begin(&negatives, &key(2)).end(&key(2), &bad);
+        begin(&negatives, &key(2)).end(&bad);
         let answer = ErrorBody { detail: "full".into(), kind: ErrorKind::NotFound };
-        begin(&negatives, &key(3)).end(&key(3), &Err(Error::ShardFull { answer }));
-        begin(&negatives, &key(4)).end(&key(4), &Err(Error::Internal { what: "x" }));
+        begin(&negatives, &key(3)).end(&Err(Error::ShardFull { answer }));
+        begin(&negatives, &key(4)).end(&Err(Error::Internal { what: "x" }));
         assert_eq!([1, 2, 3, 4].map(|n| is_known(&negatives, &key(n))), [true, true, false, false]);
         negatives.set(Some(Duration::from_secs(3_600)));
         assert!(is_known(&negatives, &key(1)), "nothing has changed");
         negatives.clear();
         assert!(!is_known(&negatives, &key(1)));
-        begin(&negatives, &key(1)).end(&key(1), &failed());
+        begin(&negatives, &key(1)).end(&failed());
         negatives.set(None);
         assert!(!is_known(&negatives, &key(1)));
-        begin(&negatives, &key(1)).end(&key(1), &failed());
+        begin(&negatives, &key(1)).end(&failed());
         negatives.set(Some(Duration::from_secs(1)));
         assert!(!is_known(&negatives, &key(1)), "what was off remembers nothing");
     }
@@ -151,11 +162,11 @@ mod tests {
     #[test]
     fn a_write_clears_and_overtakes() {
         let negatives = on();
-        begin(&negatives, &key(1)).end(&key(1), &failed());
+        begin(&negatives, &key(1)).end(&failed());
         let slow = begin(&negatives, &key(2));
         negatives.forget(&key(1));
         negatives.forget(&key(2));
-        slow.end(&key(2), &failed());
+        slow.end(&failed());
         assert_eq!([1, 2].map(|n| is_known(&negatives, &key(n))), [false, false]);
     }
 
@@ -163,7 +174,7 @@ mod tests {
     fn no_more_than_its_bound_is_held() {
         let negatives = on();
         for n in 0..3 * ENTRIES {
-            begin(&negatives, &key(n)).end(&key(n), &failed());
+            begin(&negatives, &key(n)).end(&failed());
         }
         let table = negatives.0.load_full().unwrap();
         table.errors.run_pending_tasks();

@@ -5,14 +5,13 @@ use axum::extract::{Request, State};
 use axum::http::Uri;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use protocol::ShardId;
-use serde_json::json;
+use protocol::body::{GatewayReset, RESET, ShardMapping};
 use std::sync::Arc;
 
-use crate::handlers::data::key_of;
+use super::data::key_of;
 use crate::state::Core;
 
-/// Serves a change within a span of this name; what is logged of it becomes the span's event.
+/// Serves a change within a span of this name; the logs of the change become events of the span.
 pub(crate) async fn traced(
     State((core, name)): State<(Arc<Core>, &'static str)>,
     request: Request,
@@ -22,21 +21,20 @@ pub(crate) async fn traced(
     core.shared.traces.serve(name, &uri, &headers, next.run(request)).await
 }
 
-pub(crate) async fn reset(State(core): State<Arc<Core>>) -> Response {
+pub(crate) async fn reset(State(core): State<Arc<Core>>) -> Json<GatewayReset> {
     core.shared.stats.reset();
     core.shared.mitigations.reset();
     core.shared.cache.clear();
-    core.shared.negatives.clear();
-    Json(json!({"status": "reset"})).into_response()
+    Json(GatewayReset { status: RESET.into() })
 }
 
 pub(crate) async fn shard_mapping(State(core): State<Arc<Core>>, uri: Uri) -> Response {
-    let mapping = key_of(&uri, "/admin/shard-mapping/").map(|key| {
-        let shard: ShardId = core.shared.placement.owner(&key);
-        json!({"key": key, "shard_id": shard, "shard_url": core.shared.placement.url(shard), "replicas": core.shared.replicas.of(&key, shard)})
-    });
-    match mapping {
-        Ok(mapping) => Json(mapping).into_response(),
-        Err(err) => core.refuse(err),
-    }
+    let key = match key_of(&uri, "/admin/shard-mapping/") {
+        Ok(key) => key,
+        Err(err) => return core.refuse(err),
+    };
+    let shard_id = core.shared.placement.owner(&key);
+    let replicas = core.shared.replicas.of(&key, shard_id);
+    Json(ShardMapping { key, replicas, shard_id, shard_url: core.shared.placement.url(shard_id) })
+        .into_response()
 }

@@ -1,12 +1,9 @@
-//! `GET /admin/hot-keys`: this gateway's counts in the form that whoever sees several gateways can merge.
+//! `GET /admin/hot-keys`: this gateway's counts, in a form that adds up over several gateways.
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use hotspot::judge::Observation;
-use hotspot::merge::Summary;
-use protocol::Key;
-use serde::Serialize;
+use protocol::body::HotKeys;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -15,22 +12,11 @@ use crate::state::Core;
 /// Keys that are listed. With the longest keys and the worst escapes these are 0.8 MiB, less than a reader must take.
 const LISTED: usize = 256;
 
-/// The body of the answer.
-#[derive(Serialize)]
-struct HotKeys {
-    started_at: f64,
-    requests: u64,
-    #[serde(flatten)]
-    summary: Summary<Key>,
-    second: Observation<Key>,
-    ten: Observation<Key>,
-}
-
 pub(crate) async fn show(State(core): State<Arc<Core>>) -> Response {
     // Ranking many keys takes milliseconds, which requests on this core shall not wait for.
     let shared = Arc::clone(&core.shared);
     let counted = tokio::task::spawn_blocking(move || {
-        let [second, ten] = shared.stats.loads().judged();
+        let [second, ten] = shared.stats.verdicts().judged();
         let (started_at, requests) = shared.stats.asked();
         HotKeys { started_at, requests, summary: shared.stats.keys().summary(LISTED), second, ten }
     });

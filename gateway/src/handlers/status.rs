@@ -4,43 +4,28 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hotspot::verdict::Verdict;
-use protocol::Key;
-use protocol::body::GatewayCounts;
-use serde::Serialize;
-use serde_json::{Value, json};
+use protocol::body::{GatewayHealth, GatewayStats, OK};
 use std::sync::Arc;
 
+use super::mitigation::cache_state;
 use crate::error::Error;
-use crate::mitigation;
 use crate::state::Core;
 
-/// The body of `/stats`.
-#[derive(Serialize)]
-struct Report {
-    #[serde(flatten)]
-    stats: GatewayCounts,
-    /// How keys are placed on shards.
-    placement: &'static str,
-    verdict: Verdict<Key>,
-    mitigation: mitigation::Report,
-}
-
-pub(crate) async fn health() -> Json<Value> {
-    Json(json!({"status": "ok", "service": "api-gateway"}))
+pub(crate) async fn health() -> Json<GatewayHealth> {
+    Json(GatewayHealth { status: OK.into(), service: "api-gateway".into() })
 }
 
 pub(crate) async fn stats(State(core): State<Arc<Core>>) -> Response {
     // Counting a large cache and ranking the keys takes milliseconds, which requests on this core shall not wait for.
     let shared = Arc::clone(&core.shared);
-    let report = tokio::task::spawn_blocking(move || {
-        let stats = shared.stats.report(&shared.mitigations.settings(), shared.cache.size());
-        let (verdict, mitigation) =
-            (shared.stats.loads().verdict(), shared.mitigations.report(&shared.placement));
-        Report { stats, placement: shared.placement.scheme().name(), verdict, mitigation }
+    let stats = tokio::task::spawn_blocking(move || GatewayStats {
+        counts: shared.stats.report(cache_state(&shared.mitigations.settings()), shared.cache.size()),
+        placement: shared.placement.scheme(),
+        verdict: shared.stats.verdicts().verdict(),
+        mitigation: shared.mitigations.report(),
     });
-    match report.await {
-        Ok(report) => Json(report).into_response(),
+    match stats.await {
+        Ok(stats) => Json(stats).into_response(),
         Err(_) => core.refuse(Error::Internal { what: "the statistics cannot be read" }),
     }
 }

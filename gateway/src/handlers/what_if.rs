@@ -7,54 +7,31 @@ use hotspot::judge::MIN_REQUESTS;
 use hotspot::predict::max_over_mean;
 use hotspot::what_if::KeyRate;
 use protocol::Key;
-use serde::Serialize;
+use protocol::body::{OfferedLoad, WhatIf};
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::mitigation::what_if::{Choice, Load};
+use crate::mitigation::what_if::OfferedTraffic;
 use crate::state::{Core, Shared};
-
-/// The answer of `/admin/what-if`.
-#[derive(Serialize)]
-struct Report {
-    offered: Offered,
-    options: Vec<Choice>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<String>,
-}
-
-/// What clients asked for, by home shard.
-#[derive(Serialize)]
-struct Offered {
-    requests: u64,
-    reads: u64,
-    writes: u64,
-    window_seconds: f64,
-    requests_per_second: f64,
-    shares: Vec<f64>,
-    max_over_mean: Option<f64>,
-    top_key: Option<Key>,
-    top_key_share: Option<f64>,
-}
 
 pub(crate) async fn show(State(core): State<Arc<Core>>) -> Response {
     // Ranking the keys and trying placements takes milliseconds, which requests on this core shall not wait for.
     let shared = Arc::clone(&core.shared);
-    match tokio::task::spawn_blocking(move || report(&shared)).await {
-        Ok(report) => Json(report).into_response(),
+    match tokio::task::spawn_blocking(move || what_if(&shared)).await {
+        Ok(what_if) => Json(what_if).into_response(),
         Err(_) => core.refuse(Error::Internal { what: "the load cannot be ranked" }),
     }
 }
 
-fn report(shared: &Shared) -> Report {
-    let load = Load::of(shared.stats.keys(), shared.stats.keys().shards());
+fn what_if(shared: &Shared) -> WhatIf {
+    let load = OfferedTraffic::of(shared.stats.keys());
     let requests: u64 = load.requests.iter().sum();
     let part = |n: u64| n as f64 / requests.max(1) as f64;
     let rate = |key: &KeyRate<Key>| key.reads + key.writes;
     let per_second = if load.seconds > 0.0 { requests as f64 / load.seconds } else { 0.0 };
     let top = load.traffic.keys.iter().max_by(|a, b| rate(a).total_cmp(&rate(b)));
     let shares: Vec<f64> = load.requests.iter().map(|n| part(*n)).collect();
-    let offered = Offered {
+    let offered = OfferedLoad {
         requests,
         reads: load.reads,
         writes: requests - load.reads,
@@ -70,8 +47,8 @@ fn report(shared: &Shared) -> Report {
             "not enough traffic: {requests} requests in {:.0} s, and {MIN_REQUESTS} are needed",
             load.seconds
         );
-        return Report { offered, options: Vec::new(), note: Some(note) };
+        return WhatIf { offered, options: Vec::new(), note: Some(note) };
     }
-    let options = load.choices(&shared.mitigations.settings(), shared.placement.scheme());
-    Report { offered, options, note: None }
+    let options = load.options(&shared.mitigations.settings(), shared.placement.scheme());
+    WhatIf { offered, options, note: None }
 }

@@ -1,19 +1,18 @@
 //! Chooses a mitigation by what clients ask for, and takes it back when it is no longer needed.
 //!
-//! It is judged by the load that is offered, which no mitigation changes: what reaches the shards looks balanced as soon as
-//! one works, and whoever went by that would switch it off again. Time is an argument.
+//! It judges the offered load, which no mitigation changes. The load of the shards looks balanced as soon as a mitigation
+//! works, so judging that would switch it off again. Time is an argument.
 
 use hotspot::detector::Detector;
 use hotspot::judge::Observation;
 use hotspot::verdict::{Reason, State, Verdict};
 use protocol::Key;
-use serde::Serialize;
+use protocol::body::{AutoChoice, AutoState, CacheMode, MitigationSettings, WhatIfMitigation, WhatIfOption};
+use protocol::placement::Scheme;
 
 use super::WINDOW;
-use super::settings::{CacheMode, Settings};
-use super::what_if::{Choice, Load};
+use super::what_if::OfferedTraffic;
 use crate::key_counts::KeyCounts;
-use crate::placement::Scheme;
 
 /// Seconds without need after which a choice is taken back.
 const HOLD_SECONDS: u64 = 60;
@@ -22,19 +21,11 @@ const READS_PER_WRITE: f64 = 4.0;
 /// The part of its present load that the hottest shard may have at the most for copies to be worth it.
 const WORTH_IT: f64 = 0.9;
 
-/// What was chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Chosen {
-    HotOnlyCache,
-    Replication,
-}
-
 /// Decides once a second.
 #[derive(Default)]
 pub(super) struct Auto {
     detector: Detector<Key>,
-    chosen: Option<Chosen>,
+    chosen: Option<AutoChoice>,
     /// The two switches as they were before.
     before: Option<(CacheMode, u64)>,
     reason: Option<String>,
@@ -43,23 +34,14 @@ pub(super) struct Auto {
     needed: u64,
 }
 
-/// `auto` of `/admin/mitigation`.
-#[derive(Serialize)]
-pub(super) struct Report {
-    enabled: bool,
-    chosen: Option<Chosen>,
-    reason: Option<String>,
-    since: Option<f64>,
-}
-
 impl Auto {
-    pub(super) fn report(&self, enabled: bool) -> Report {
+    pub(super) fn report(&self, enabled: bool) -> AutoState {
         let (chosen, since) = (self.chosen.filter(|_| enabled), self.since.filter(|_| enabled));
-        Report { enabled, chosen, reason: self.reason.clone().filter(|_| enabled), since }
+        AutoState { enabled, chosen, reason: self.reason.clone().filter(|_| enabled), since }
     }
 
     /// Takes back what was chosen and begins anew.
-    pub(super) fn stop(&mut self, settings: &mut Settings) {
+    pub(super) fn stop(&mut self, settings: &mut MitigationSettings) {
         self.restore(settings);
         *self = Self::default();
     }
@@ -74,9 +56,9 @@ impl Auto {
         &mut self,
         second: u64,
         keys: &KeyCounts,
-        settings: &Settings,
+        settings: &MitigationSettings,
         scheme: Scheme,
-    ) -> Option<Settings> {
+    ) -> Option<MitigationSettings> {
         let shards = keys.shards();
         let (mut last, mut ten) = (Observation::new(shards), Observation::new(shards));
         keys.look(|shard, window, now| {
@@ -85,9 +67,9 @@ impl Auto {
         });
         let verdict = self.detector.observe(&last, &ten);
         let choose = |verdict: &Verdict<Key>| {
-            let load = Load::of(keys, shards);
+            let load = OfferedTraffic::of(keys);
             let (reads, writes) = load.of_key(verdict.key.as_ref()?)?;
-            Some(choose(reads, writes, settings, &load.choices(settings, scheme)))
+            Some(choose(reads, writes, settings, &load.options(settings, scheme)))
         };
         self.next(second, &verdict, settings, choose)
     }
@@ -96,9 +78,9 @@ impl Auto {
         &mut self,
         second: u64,
         verdict: &Verdict<Key>,
-        settings: &Settings,
-        choose: impl FnOnce(&Verdict<Key>) -> Option<Decision>,
-    ) -> Option<Settings> {
+        settings: &MitigationSettings,
+        choose: impl FnOnce(&Verdict<Key>) -> Option<AutoDecision>,
+    ) -> Option<MitigationSettings> {
         let blames_key = verdict.reason == Some(Reason::HotKey);
         if self.chosen.is_some() {
             if blames_key && verdict.state >= State::Warm {
@@ -115,7 +97,7 @@ impl Auto {
         if !blames_key || verdict.state < State::Hot {
             return None;
         }
-        let Decision { chosen, copies, why } = choose(verdict)?;
+        let AutoDecision { chosen, copies, why } = choose(verdict)?;
         let reason = format!("{} {why}", verdict.sentence);
         let Some(chosen) = chosen else {
             // Said once, not every second.
@@ -127,15 +109,15 @@ impl Auto {
         let mut changed = settings.clone();
         self.before = Some((settings.cache, settings.replication));
         match chosen {
-            Chosen::HotOnlyCache => changed.cache = CacheMode::HotOnly,
-            Chosen::Replication => changed.replication = copies,
+            AutoChoice::HotOnlyCache => changed.cache = CacheMode::HotOnly,
+            AutoChoice::Replication => changed.replication = copies,
         }
         self.needed = second;
         self.say(Some(chosen), reason);
         Some(changed)
     }
 
-    fn restore(&mut self, settings: &mut Settings) {
+    fn restore(&mut self, settings: &mut MitigationSettings) {
         if let Some((cache, replication)) = self.before.take() {
             settings.cache = cache;
             settings.replication = replication;
@@ -143,10 +125,10 @@ impl Auto {
         self.chosen = None;
     }
 
-    fn say(&mut self, chosen: Option<Chosen>, reason: String) {
+    fn say(&mut self, chosen: Option<AutoChoice>, reason: String) {
         let mitigation = match chosen {
-            Some(Chosen::HotOnlyCache) => "hot_only_cache",
-            Some(Chosen::Replication) => "replication",
+            Some(AutoChoice::HotOnlyCache) => "hot_only_cache",
+            Some(AutoChoice::Replication) => "replication",
             None => "none",
         };
         tracing::info!(mitigation, reason, "mitigation chosen");
@@ -156,20 +138,21 @@ impl Auto {
 
 /// What to do, and why.
 #[derive(Debug, PartialEq)]
-struct Decision {
-    chosen: Option<Chosen>,
+struct AutoDecision {
+    chosen: Option<AutoChoice>,
     copies: u64,
     why: &'static str,
 }
 
-/// What to do about a key with these reads and writes a second, `choices` being ranked.
-fn choose(reads: f64, writes: f64, settings: &Settings, choices: &[Choice]) -> Decision {
-    let share = |choice: &Choice| choice.hottest_shard_share;
-    let now = choices.iter().find(|choice| choice.mitigation == "nothing").map_or(1.0, share);
-    let copies = choices.iter().find(|choice| choice.mitigation == "replication");
+/// What to do about a key with these reads and writes a second, `options` being ranked.
+fn choose(reads: f64, writes: f64, settings: &MitigationSettings, options: &[WhatIfOption]) -> AutoDecision {
+    let share = |option: &WhatIfOption| option.hottest_shard_share;
+    let find = |mitigation| options.iter().find(|option| option.mitigation == mitigation);
+    let now = find(WhatIfMitigation::Nothing).map_or(1.0, share);
+    let copies = find(WhatIfMitigation::Replication);
     let (chosen, copies, why) = if reads >= READS_PER_WRITE * writes {
         if settings.cache == CacheMode::Off {
-            (Some(Chosen::HotOnlyCache), 1, "It is mostly read: a cache of the hot keys.")
+            (Some(AutoChoice::HotOnlyCache), 1, "It is mostly read: a cache of the hot keys.")
         } else {
             (None, 1, "It is mostly read, and the cache is on already.")
         }
@@ -179,20 +162,22 @@ fn choose(reads: f64, writes: f64, settings: &Settings, choices: &[Choice]) -> D
                 (None, 1, "It is written too often for a cache, and hot keys are replicated already.")
             }
             Some(best) if share(best) <= WORTH_IT * now => (
-                Some(Chosen::Replication),
-                best.copies as u64,
+                Some(AutoChoice::Replication),
+                best.settings.copies.unwrap_or(1) as u64,
                 "It is written too often for a cache: copies.",
             ),
             _ => (None, 1, "It is mostly written: neither a cache nor copies help."),
         }
     };
-    Decision { chosen, copies, why }
+    AutoDecision { chosen, copies, why }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mitigation::Switches;
     use hotspot::judge::KeyLoad;
+    use protocol::body::WhatIfSettings;
 
     fn hot_key() -> Key {
         Key::new("k").unwrap()
@@ -205,16 +190,21 @@ mod tests {
         auto.detector.observe(&observation, &observation)
     }
 
-    fn off() -> Settings {
-        Settings::at_start(false, 60)
+    fn off() -> MitigationSettings {
+        Switches::at_start(false, 60).settings
     }
 
-    fn cache(_: &Verdict<Key>) -> Option<Decision> {
-        Some(Decision { chosen: Some(Chosen::HotOnlyCache), copies: 1, why: "w" })
+    fn cache(_: &Verdict<Key>) -> Option<AutoDecision> {
+        Some(AutoDecision { chosen: Some(AutoChoice::HotOnlyCache), copies: 1, why: "w" })
     }
 
     /// One second.
-    fn step(auto: &mut Auto, second: u64, hot: u64, settings: &Settings) -> Option<Settings> {
+    fn step(
+        auto: &mut Auto,
+        second: u64,
+        hot: u64,
+        settings: &MitigationSettings,
+    ) -> Option<MitigationSettings> {
         let verdict = verdict(auto, hot);
         auto.next(second, &verdict, settings, cache)
     }
@@ -224,9 +214,9 @@ mod tests {
         let mut auto = Auto::default();
         assert_eq!(step(&mut auto, 1, 100, &off()), None);
         let on = step(&mut auto, 2, 900, &off()).unwrap();
-        assert_eq!(on, Settings { cache: CacheMode::HotOnly, ..off() });
+        assert_eq!(on, MitigationSettings { cache: CacheMode::HotOnly, ..off() });
         let told = auto.report(true);
-        assert!(told.chosen == Some(Chosen::HotOnlyCache) && told.reason.unwrap().contains("\"k\""));
+        assert!(told.chosen == Some(AutoChoice::HotOnlyCache) && told.reason.unwrap().contains("\"k\""));
         // The heat comes and goes: as long as a minute does not pass between, it stays on.
         for second in 3..200 {
             let hot = if second % 50 < 3 { 900 } else { 100 };
@@ -271,20 +261,35 @@ mod tests {
 
     #[test]
     fn what_is_chosen_for_reads_and_writes() {
-        let choice = |mitigation, copies, share| Choice::plain(mitigation, copies, share);
-        let helps = [choice("replication", 3, 0.3), choice("replication", 2, 0.4), choice("nothing", 1, 0.8)];
-        let does_not = [choice("nothing", 1, 0.8), choice("replication", 2, 0.8)];
-        let chosen = |reads, writes, settings: &Settings, choices: &[Choice]| {
-            let decision = choose(reads, writes, settings, choices);
+        let choice = |mitigation, copies, share| WhatIfOption {
+            mitigation,
+            settings: WhatIfSettings { copies, ..WhatIfSettings::default() },
+            hottest_shard_share: share,
+            shard_id: None,
+            max_over_mean: 1.0,
+            shares: Vec::new(),
+            shard_load: 1.0,
+            elsewhere: 0.0,
+            note: String::new(),
+        };
+        let (replication, nothing) = (WhatIfMitigation::Replication, WhatIfMitigation::Nothing);
+        let helps = [
+            choice(replication, Some(3), 0.3),
+            choice(replication, Some(2), 0.4),
+            choice(nothing, None, 0.8),
+        ];
+        let does_not = [choice(nothing, None, 0.8), choice(replication, Some(2), 0.8)];
+        let chosen = |reads, writes, settings: &MitigationSettings, options: &[WhatIfOption]| {
+            let decision = choose(reads, writes, settings, options);
             (decision.chosen, decision.copies)
         };
-        assert_eq!(chosen(100.0, 0.0, &off(), &helps), (Some(Chosen::HotOnlyCache), 1));
-        assert_eq!(chosen(80.0, 20.0, &off(), &helps), (Some(Chosen::HotOnlyCache), 1));
-        assert_eq!(chosen(70.0, 30.0, &off(), &helps), (Some(Chosen::Replication), 3));
+        assert_eq!(chosen(100.0, 0.0, &off(), &helps), (Some(AutoChoice::HotOnlyCache), 1));
+        assert_eq!(chosen(80.0, 20.0, &off(), &helps), (Some(AutoChoice::HotOnlyCache), 1));
+        assert_eq!(chosen(70.0, 30.0, &off(), &helps), (Some(AutoChoice::Replication), 3));
         assert_eq!(chosen(0.0, 100.0, &off(), &does_not), (None, 1));
-        let cached = Settings { cache: CacheMode::All, ..off() };
+        let cached = MitigationSettings { cache: CacheMode::All, ..off() };
         assert_eq!(chosen(100.0, 0.0, &cached, &helps), (None, 1));
-        let replicated = Settings { replication: 2, ..off() };
+        let replicated = MitigationSettings { replication: 2, ..off() };
         assert_eq!(chosen(50.0, 50.0, &replicated, &helps), (None, 1));
     }
 }

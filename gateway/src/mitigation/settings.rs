@@ -1,14 +1,16 @@
 //! The switches of `/admin/mitigation`: their values, and the body that changes them.
 
 use protocol::ErrorKind;
+use protocol::body::{CacheMode, MitigationChange, MitigationSettings};
 use protocol::limits::TTL_SECONDS;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use service::problem::Problem;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::cache;
+use crate::cache::CacheSettings;
+use crate::metrics::MITIGATIONS;
 
 /// How long a copy may be served past its time to live, in seconds.
 const STALE_SECONDS: RangeInclusive<u64> = 1..=3_600;
@@ -17,36 +19,18 @@ const REPLICATED_KEYS: RangeInclusive<u64> = 1..=64;
 /// How long a shard's error may be remembered, in milliseconds.
 const NEGATIVE_TTL_MS: RangeInclusive<u64> = 10..=60_000;
 
-/// For which keys there is a cache, as the wire names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum CacheMode {
-    Off,
-    All,
-    HotOnly,
-}
-
-/// Every switch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Settings {
-    pub(crate) cache: CacheMode,
-    pub(crate) ttl_seconds: u64,
-    pub(crate) stale_while_revalidate: bool,
-    pub(crate) stale_seconds: u64,
-    pub(crate) negative_caching: bool,
-    pub(crate) negative_ttl_ms: u64,
-    /// Shards that hold each hot key.
-    pub(crate) replication: u64,
-    pub(crate) replicated_keys: u64,
-    /// Whether the gateway switches `cache` and `replication` itself; shown with what it chose.
-    #[serde(skip)]
+/// The settings of all mitigations, and whether the gateway changes them itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Switches {
+    pub(crate) settings: MitigationSettings,
+    /// Whether the gateway sets `cache` and `replication` itself.
     pub(crate) auto: bool,
 }
 
-impl Settings {
+impl Switches {
     /// Those of a gateway that starts.
     pub(crate) fn at_start(cache_enabled: bool, ttl_seconds: u64) -> Self {
-        Self {
+        let settings = MitigationSettings {
             cache: if cache_enabled { CacheMode::All } else { CacheMode::Off },
             ttl_seconds,
             stale_while_revalidate: false,
@@ -55,100 +39,89 @@ impl Settings {
             negative_ttl_ms: 500,
             replication: 1,
             replicated_keys: 8,
-            auto: false,
+        };
+        Self { settings, auto: false }
+    }
+
+    /// The settings of the cache.
+    pub(crate) fn for_cache(&self) -> CacheSettings {
+        let settings = &self.settings;
+        CacheSettings {
+            mode: settings.cache,
+            ttl: Duration::from_secs(settings.ttl_seconds),
+            stale: settings.stale_while_revalidate.then(|| Duration::from_secs(settings.stale_seconds)),
+            negative: settings.negative_caching.then(|| Duration::from_millis(settings.negative_ttl_ms)),
         }
     }
 
-    /// How long errors are remembered, if at all.
-    pub(crate) fn of_negatives(&self) -> Option<Duration> {
-        self.negative_caching.then(|| Duration::from_millis(self.negative_ttl_ms))
+    /// The mitigations that are on, in the order of [`MITIGATIONS`].
+    pub(super) fn on(&self) -> [bool; MITIGATIONS.len()] {
+        let settings = &self.settings;
+        [
+            settings.cache == CacheMode::All,
+            settings.cache == CacheMode::HotOnly,
+            settings.stale_while_revalidate,
+            settings.negative_caching,
+            settings.replication > 1,
+            self.auto,
+        ]
     }
 
-    /// Those of the cache among them.
-    pub(crate) fn of_cache(&self) -> cache::Settings {
-        cache::Settings {
-            mode: match self.cache {
-                CacheMode::Off => cache::Mode::Off,
-                CacheMode::All => cache::Mode::All,
-                CacheMode::HotOnly => cache::Mode::HotOnly,
-            },
-            ttl: Duration::from_secs(self.ttl_seconds),
-            stale: self.stale_while_revalidate.then(|| Duration::from_secs(self.stale_seconds)),
+    /// Makes a change.
+    pub(super) fn apply(&mut self, change: &MitigationChange) {
+        fn set<T: Copy>(to: &mut T, from: Option<T>) {
+            *to = from.unwrap_or(*to);
         }
+        let settings = &mut self.settings;
+        set(&mut settings.cache, change.cache);
+        set(&mut settings.ttl_seconds, change.ttl_seconds);
+        set(&mut settings.stale_while_revalidate, change.stale_while_revalidate);
+        set(&mut settings.stale_seconds, change.stale_seconds);
+        set(&mut settings.negative_caching, change.negative_caching);
+        set(&mut settings.negative_ttl_ms, change.negative_ttl_ms);
+        set(&mut settings.replication, change.replication);
+        set(&mut settings.replicated_keys, change.replicated_keys);
+        self.auto = !ends_auto(change) && change.auto.unwrap_or(self.auto);
     }
 }
 
-/// What a body asks for; what is missing keeps its value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Change {
-    pub(crate) cache: Option<CacheMode>,
-    pub(crate) ttl_seconds: Option<u64>,
-    pub(crate) stale_while_revalidate: Option<bool>,
-    pub(crate) stale_seconds: Option<u64>,
-    pub(crate) negative_caching: Option<bool>,
-    pub(crate) negative_ttl_ms: Option<u64>,
-    pub(crate) replication: Option<u64>,
-    pub(crate) replicated_keys: Option<u64>,
-    pub(crate) auto: Option<bool>,
+/// Whether `auto` ends with this change: it does when a request sets what `auto` would set.
+pub(super) fn ends_auto(change: &MitigationChange) -> bool {
+    let by_hand = change.cache.is_some() || change.replication.is_some();
+    change.auto == Some(false) || (by_hand && change.auto.is_none())
 }
 
-impl Change {
-    /// Reads the body of `POST /admin/mitigation` in front of `shards` shards; fields it does not know are ignored.
-    ///
-    /// # Errors
-    /// 400 that names the field, its value and what is allowed.
-    pub(crate) fn parse(body: &[u8], shards: u64) -> Result<Self, Problem> {
-        let fields = object(body, r#"{"cache":"hot_only","ttl_seconds":60}"#)?;
-        Ok(Self {
-            cache: fields.word("cache", "off, all or hot_only")?,
-            ttl_seconds: fields.integer("ttl_seconds", TTL_SECONDS)?,
-            stale_while_revalidate: fields.switch("stale_while_revalidate")?,
-            stale_seconds: fields.integer("stale_seconds", STALE_SECONDS)?,
-            negative_caching: fields.switch("negative_caching")?,
-            negative_ttl_ms: fields.integer("negative_ttl_ms", NEGATIVE_TTL_MS)?,
-            replication: fields.integer("replication", 1..=shards)?,
-            replicated_keys: fields.integer("replicated_keys", REPLICATED_KEYS)?,
-            auto: fields.switch("auto")?,
-        })
-    }
+/// Reads the body of `POST /admin/mitigation` in front of `shards` shards; unknown fields are ignored.
+///
+/// # Errors
+/// 400 that names the field, its value and what is allowed.
+pub(crate) fn parse(body: &[u8], shards: u64) -> Result<MitigationChange, Problem> {
+    let fields = object(body, r#"{"cache":"hot_only","ttl_seconds":60}"#)?;
+    Ok(MitigationChange {
+        cache: fields.word("cache", "off, all or hot_only")?,
+        ttl_seconds: fields.integer("ttl_seconds", TTL_SECONDS)?,
+        stale_while_revalidate: fields.switch("stale_while_revalidate")?,
+        stale_seconds: fields.integer("stale_seconds", STALE_SECONDS)?,
+        negative_caching: fields.switch("negative_caching")?,
+        negative_ttl_ms: fields.integer("negative_ttl_ms", NEGATIVE_TTL_MS)?,
+        replication: fields.integer("replication", 1..=shards)?,
+        replicated_keys: fields.integer("replicated_keys", REPLICATED_KEYS)?,
+        auto: fields.switch("auto")?,
+    })
+}
 
-    /// Reads the body of `POST /admin/cache`, which knows `enabled` and `ttl_seconds` alone.
-    ///
-    /// # Errors
-    /// As [`Change::parse`].
-    pub(crate) fn parse_cache(body: &[u8]) -> Result<Self, Problem> {
-        let fields = object(body, r#"{"enabled":true,"ttl_seconds":60}"#)?;
-        let mode = |enabled| if enabled { CacheMode::All } else { CacheMode::Off };
-        Ok(Self {
-            cache: fields.switch("enabled")?.map(mode),
-            ttl_seconds: fields.integer("ttl_seconds", TTL_SECONDS)?,
-            ..Self::default()
-        })
-    }
-
-    /// Whether `auto` ends with this: who sets what it would set means that.
-    pub(crate) fn ends_auto(&self) -> bool {
-        let by_hand = self.cache.is_some() || self.replication.is_some();
-        self.auto == Some(false) || (by_hand && self.auto.is_none())
-    }
-
-    /// `settings` with this change.
-    pub(crate) fn apply(&self, settings: &mut Settings) {
-        fn set<T: Clone>(to: &mut T, from: Option<&T>) {
-            if let Some(value) = from {
-                to.clone_from(value);
-            }
-        }
-        set(&mut settings.cache, self.cache.as_ref());
-        set(&mut settings.ttl_seconds, self.ttl_seconds.as_ref());
-        set(&mut settings.stale_while_revalidate, self.stale_while_revalidate.as_ref());
-        set(&mut settings.stale_seconds, self.stale_seconds.as_ref());
-        set(&mut settings.negative_caching, self.negative_caching.as_ref());
-        set(&mut settings.negative_ttl_ms, self.negative_ttl_ms.as_ref());
-        set(&mut settings.replication, self.replication.as_ref());
-        set(&mut settings.replicated_keys, self.replicated_keys.as_ref());
-        settings.auto = !self.ends_auto() && self.auto.unwrap_or(settings.auto);
-    }
+/// Reads the body of `POST /admin/cache`, which has `enabled` and `ttl_seconds` alone.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn parse_cache(body: &[u8]) -> Result<MitigationChange, Problem> {
+    let fields = object(body, r#"{"enabled":true,"ttl_seconds":60}"#)?;
+    let mode = |enabled| if enabled { CacheMode::All } else { CacheMode::Off };
+    Ok(MitigationChange {
+        cache: fields.switch("enabled")?.map(mode),
+        ttl_seconds: fields.integer("ttl_seconds", TTL_SECONDS)?,
+        ..MitigationChange::default()
+    })
 }
 
 /// The fields of a body.
@@ -210,22 +183,23 @@ mod tests {
 
     #[test]
     fn missing_fields_keep_their_values_and_unknown_ones_are_ignored() {
-        let before = Settings::at_start(true, 60);
+        let before = Switches::at_start(true, 60);
         let after = |body: &str| {
             let mut settings = before.clone();
-            Change::parse(body.as_bytes(), 4).unwrap().apply(&mut settings);
+            settings.apply(&parse(body.as_bytes(), 4).unwrap());
             settings
         };
         assert_eq!(after("{}"), before);
         assert_eq!(after(r#"{"more":[1],"hot_keys":["k"]}"#), before);
-        assert_eq!(after(r#"{"cache":"off"}"#), Settings { cache: CacheMode::Off, ..before.clone() });
+        let off = MitigationSettings { cache: CacheMode::Off, ..before.settings.clone() };
+        assert_eq!(after(r#"{"cache":"off"}"#), Switches { settings: off, auto: false });
         let changed = after(
             r#"{"cache":"hot_only","ttl_seconds":1,"stale_while_revalidate":true,"stale_seconds":3600,
                 "negative_caching":true,"negative_ttl_ms":10,"replication":4,"replicated_keys":64,"auto":true}"#,
         );
         assert_eq!(
-            changed,
-            Settings {
+            changed.settings,
+            MitigationSettings {
                 cache: CacheMode::HotOnly,
                 ttl_seconds: 1,
                 stale_while_revalidate: true,
@@ -234,15 +208,15 @@ mod tests {
                 negative_ttl_ms: 10,
                 replication: 4,
                 replicated_keys: 64,
-                auto: true,
             }
         );
+        assert!(changed.auto);
     }
 
     #[test]
     fn the_old_switch_is_the_same_one() {
         let parsed = |body: &str| {
-            let change = Change::parse_cache(body.as_bytes()).unwrap();
+            let change = parse_cache(body.as_bytes()).unwrap();
             (change.cache, change.ttl_seconds)
         };
         assert_eq!(parsed("{}"), (None, None));
@@ -254,8 +228,8 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_with_field_value_and_what_is_allowed() {
-        let old = |body: &str| Change::parse_cache(body.as_bytes()).unwrap_err().body;
-        let new = |body: &str| Change::parse(body.as_bytes(), 4).unwrap_err().body;
+        let old = |body: &str| parse_cache(body.as_bytes()).unwrap_err().body;
+        let new = |body: &str| parse(body.as_bytes(), 4).unwrap_err().body;
         for refuse in [old, new] {
             for (body, says) in [
                 ("", "must be an object"),

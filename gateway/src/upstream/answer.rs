@@ -1,32 +1,31 @@
-//! What a shard's answer means.
+//! The meaning of a shard's answer.
 
 use axum::http::StatusCode;
 use bytes::Bytes;
-use protocol::body::{STORED, ShardSet};
+use protocol::body::{KeyText, STORED, ShardGet, ShardSet};
 use protocol::{ErrorBody, ErrorKind, Key, ShardId};
-use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::cache::flight::{Fetched, Found};
 use crate::error::Error;
+
+/// A value, and the shard that gave it.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// The text that the shard wrote.
+    pub(crate) value: Arc<RawValue>,
+    /// The shard that holds it.
+    pub(crate) shard: ShardId,
+}
+
+/// The result of a read: a value, or the reason why there is none.
+pub(crate) type Fetched = Result<Found, Error>;
 
 /// A whole answer of a shard.
 pub(crate) struct Answer {
     pub(crate) shard: ShardId,
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
-}
-
-/// A shard's answer to a read, as far as the gateway uses it. The value stays the text that the shard wrote.
-#[derive(Deserialize)]
-struct Got<'a> {
-    #[serde(borrow)]
-    key: Cow<'a, str>,
-    #[serde(borrow)]
-    value: &'a RawValue,
-    shard_id: ShardId,
 }
 
 impl Answer {
@@ -38,7 +37,8 @@ impl Answer {
         if self.status != StatusCode::OK {
             return Err(self.refusal(StatusCode::NOT_FOUND, ErrorKind::NotFound));
         }
-        let got: Got = serde_json::from_slice(&self.body).map_err(|err| self.bad(err.to_string()))?;
+        let got: ShardGet<KeyText<'_>, &RawValue> =
+            serde_json::from_slice(&self.body).map_err(|err| self.bad(err.to_string()))?;
         self.check(key, &got.key, got.shard_id)?;
         if !got.value.get().starts_with('{') {
             return Err(self.bad("its value is not an object"));
@@ -54,8 +54,9 @@ impl Answer {
         if self.status != StatusCode::OK {
             return Err(self.refusal(StatusCode::INSUFFICIENT_STORAGE, ErrorKind::StoreFull));
         }
-        let set: ShardSet = serde_json::from_slice(&self.body).map_err(|err| self.bad(err.to_string()))?;
-        self.check(key, set.key.as_str(), set.shard_id)?;
+        let set: ShardSet<KeyText<'_>> =
+            serde_json::from_slice(&self.body).map_err(|err| self.bad(err.to_string()))?;
+        self.check(key, &set.key, set.shard_id)?;
         if set.status != STORED {
             return Err(self.bad(format!("its status is {:?}, not {STORED:?}", set.status)));
         }
@@ -63,13 +64,13 @@ impl Answer {
     }
 
     /// Guards against a wrong order of `SHARD_URLS`, and against an answer to another request.
-    fn check(&self, key: &Key, answered_key: &str, answered_by: ShardId) -> Result<(), Error> {
+    fn check(&self, key: &Key, answered_key: &KeyText<'_>, answered_by: ShardId) -> Result<(), Error> {
         if answered_by != self.shard {
             return Err(
                 self.bad(format!("it calls itself shard {answered_by}; check the order of SHARD_URLS"))
             );
         }
-        if answered_key != key.as_str() {
+        if answered_key.0 != key.as_str() {
             return Err(self.bad("it is about another key"));
         }
         Ok(())
@@ -116,9 +117,9 @@ mod tests {
             (200, "<html>", "expected value"),
             (200, r#"{"key":"k\"1","value":{"a":"#, "EOF"),
             (200, r#"{"key":"k\"1","shard_id":2}"#, "missing field `value`"),
-            (200, r#"{"key":"k\"1","value":[],"shard_id":2}"#, "not an object"),
-            (200, r#"{"key":"k\"1","value":{},"shard_id":1}"#, "calls itself shard 1"),
-            (200, r#"{"key":"k2","value":{},"shard_id":2}"#, "another key"),
+            (200, r#"{"key":"k\"1","value":[],"shard_id":2,"found":true}"#, "not an object"),
+            (200, r#"{"key":"k\"1","value":{},"shard_id":1,"found":true}"#, "calls itself shard 1"),
+            (200, r#"{"key":"k2","value":{},"shard_id":2,"found":true}"#, "another key"),
             (500, r#"{"detail":"d","kind":"internal"}"#, "status 500"),
             (404, r#"{"detail":"d","kind":"no_such_route"}"#, "status 404"),
             (404, "not found", "status 404"),

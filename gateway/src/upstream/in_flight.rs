@@ -10,7 +10,7 @@ impl InFlight {
         Self((0..shards).map(|_| AtomicU32::new(0)).collect())
     }
 
-    /// Counts a request to the shard of this index until what it gives is dropped.
+    /// Counts a request to the shard of this index until the guard is dropped.
     pub(crate) fn enter(&self, shard: usize) -> Option<InFlightGuard<'_>> {
         let count = self.0.get(shard)?;
         count.fetch_add(1, Ordering::Relaxed);

@@ -20,7 +20,7 @@ pub(crate) struct Line {
 
 impl Line {
     /// What the ranking goes by.
-    pub(crate) fn sure(&self) -> u64 {
+    pub(crate) fn lower_bound(&self) -> u64 {
         self.count - self.error.unwrap_or(0)
     }
 }

@@ -2,7 +2,7 @@
 
 use hotspot::counter::Limits;
 use hotspot::predict::zipf;
-use hotspot::what_if::{KeyRate, Mitigation, Outcome, Settings, Traffic, hot_entries};
+use hotspot::what_if::{KeyRate, Mitigation, MitigationOutcome, Settings, Traffic, hot_entries};
 use hotspot::window::{Access, Window};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn celebrity() -> Traffic<String> {
     reads(background.chain([(CELEBRITY.to_owned(), 100.0)]))
 }
 
-fn of(outcomes: &[Outcome], mitigation: Mitigation) -> &Outcome {
+fn of(outcomes: &[MitigationOutcome], mitigation: Mitigation) -> &MitigationOutcome {
     outcomes.iter().find(|outcome| outcome.mitigation == mitigation).unwrap()
 }
 
@@ -114,7 +114,7 @@ fn outcomes_are_told_as_json() {
     let found = celebrity().what_if(&Settings::usual(SHARDS));
     let json = serde_json::to_value(&found).unwrap();
     assert_eq!(json[0]["mitigation"], "cache");
-    assert_eq!(serde_json::from_value::<Vec<Outcome>>(json).unwrap().len(), found.len());
+    assert_eq!(serde_json::from_value::<Vec<MitigationOutcome>>(json).unwrap().len(), found.len());
 }
 
 proptest! {

@@ -7,24 +7,18 @@ use axum::extract::{Request, State};
 use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use protocol::{ErrorKind, ShardId};
-use serde::Serialize;
+use protocol::ErrorKind;
+use protocol::body::{RESET, ShardReset};
 use service::problem::Problem;
 use std::sync::Arc;
 
 use crate::state::Shard;
 
-#[derive(Serialize)]
-pub(crate) struct ResetAnswer {
-    status: &'static str,
-    shard_id: ShardId,
-}
-
-pub(crate) async fn reset(State(shard): State<Arc<Shard>>) -> Json<ResetAnswer> {
+pub(crate) async fn reset(State(shard): State<Arc<Shard>>) -> Json<ShardReset> {
     shard.stats.reset();
-    shard.accounts.reset();
+    shard.counts.reset();
     shard.store.clear();
-    Json(ResetAnswer { status: "reset", shard_id: shard.id })
+    Json(ShardReset { status: RESET.into(), shard_id: shard.id })
 }
 
 /// Refuses what a browser page sends, of whichever origin: else any page that a person has open could reset a shard on

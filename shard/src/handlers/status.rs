@@ -3,26 +3,18 @@
 use axum::Json;
 use axum::extract::State;
 use hotspot::hot_keys::{hot, verdict};
-use protocol::ShardId;
-use protocol::body::{HotKey, ShardStats, TopKey};
+use protocol::body::{HotKey, OK, ShardHealth, ShardStats, TopKey};
 use protocol::limits::SHARD_TOP_KEYS;
-use serde::Serialize;
 use std::sync::Arc;
 
 use crate::state::Shard;
 
-#[derive(Serialize)]
-pub(crate) struct HealthAnswer {
-    status: &'static str,
-    shard_id: ShardId,
-}
-
-pub(crate) async fn health(State(shard): State<Arc<Shard>>) -> Json<HealthAnswer> {
-    Json(HealthAnswer { status: "ok", shard_id: shard.id })
+pub(crate) async fn health(State(shard): State<Arc<Shard>>) -> Json<ShardHealth> {
+    Json(ShardHealth { status: OK.into(), shard_id: shard.id })
 }
 
 pub(crate) async fn stats(State(shard): State<Arc<Shard>>) -> Json<ShardStats> {
-    let totals = shard.accounts.totals();
+    let totals = shard.counts.totals();
     let top = shard.stats.top(SHARD_TOP_KEYS).into_iter();
     let recent = shard.stats.recent();
     let verdict = verdict(shard.id.index(), recent.total, recent.span.as_secs_f64(), &recent.top);

@@ -1,0 +1,141 @@
+//! One core's reads and writes: at a key's home, or at a copy, and the writes that bring copies up to date.
+
+use bytes::Bytes;
+use protocol::json::SetRequest;
+use protocol::{Key, ShardId};
+use service::tasks::Tasks;
+use service::traces::span::SpanRef;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Replicas;
+use super::copies::{Copies, Done, Job, Known};
+use crate::error::Error;
+use crate::metrics::RoutingMetrics;
+use crate::placement::Placement;
+use crate::upstream::Upstream;
+use crate::upstream::answer::Fetched;
+
+/// Reads and writes keys, replicated or not. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct ShardClient {
+    pub(crate) replicas: Arc<Replicas>,
+    pub(crate) placement: Arc<Placement>,
+    pub(crate) upstream: Upstream,
+    pub(crate) metrics: RoutingMetrics,
+    pub(crate) tasks: Tasks,
+}
+
+impl ShardClient {
+    /// Reads `key` from one of the shards that hold it, for the request whose span is `parent`. When a copy fails, home is
+    /// read.
+    ///
+    /// # Errors
+    /// Those of home; or of a copy that took most of the time a read may take.
+    pub(crate) async fn read(&self, key: &Key, home: ShardId, parent: &SpanRef) -> Fetched {
+        let Some(route) = self.replicas.choose(key) else {
+            let shard = self.placement.for_read(home, self.upstream.in_flight());
+            if shard != home {
+                self.metrics.forwarded.inc();
+            }
+            return self.upstream.get(shard, key, parent).await;
+        };
+        let began = Instant::now();
+        let fetched = self.upstream.get(route.shard, key, parent).await;
+        let is_copy = fetched.as_ref().is_ok_and(|found| self.replicas.is_copy(&route, &found.value));
+        if is_copy {
+            self.metrics.copy_served.inc();
+            return fetched;
+        }
+        if route.copies.lost(&route.synced, route.shard, Instant::now()) {
+            self.metrics.copy_lost.inc();
+            tracing::info!(%key, shard = %route.shard, "a copy did not answer with its value; it is made anew later");
+        } else {
+            self.metrics.copy_overtaken.inc();
+        }
+        if fetched.is_err() && 2 * began.elapsed() > self.upstream.deadline() {
+            return fetched;
+        }
+        self.upstream.get(home, key, parent).await
+    }
+
+    /// Writes `body`, a checked [`SetRequest`], to the key's home. Copies are unreadable until they hold the value too.
+    ///
+    /// # Errors
+    /// Those of home.
+    pub(crate) async fn write(
+        &self,
+        key: &Key,
+        home: ShardId,
+        parent: &SpanRef,
+        body: Bytes,
+    ) -> Result<(), Error> {
+        let writing = self.replicas.begin_write(key);
+        let outcome = self.upstream.set(home, key, parent, body.clone()).await;
+        let at_home = outcome.is_ok() && writing.has_copies();
+        let value = if at_home { SetRequest::parse(&body).ok() } else { None };
+        let known = value.and_then(|set| self.replicas.fingerprint(set.value.get()));
+        let known = known.map(|value| Known { body: body.clone(), value });
+        if let Some(copies) = writing.end(known) {
+            self.synchronise(key, copies);
+        }
+        outcome
+    }
+
+    /// Brings the copies of `key` up to date in the background, unless that is done or under way.
+    pub(crate) fn synchronise(&self, key: &Key, copies: Arc<Copies>) {
+        let Some(job) = copies.claim(Instant::now()) else { return };
+        let (client, key, mut next) = (self.clone(), key.clone(), Some(job));
+        drop(self.tasks.spawn("copies of a key", async move {
+            while let Some(job) = next {
+                let done = client.carry_out(&key, &copies, &job).await;
+                copies.conclude(&job, done, Instant::now());
+                // A write may have come between.
+                next = copies.claim(Instant::now());
+            }
+        }));
+    }
+
+    async fn carry_out(&self, key: &Key, copies: &Copies, job: &Job) -> Done {
+        let Some(Known { body, value }) = (match &job.known {
+            Some(known) => Some(known.clone()),
+            None => self.at_home(key, copies.home).await,
+        }) else {
+            return Done::HomeFailed;
+        };
+        let unchanged = job.synced.as_ref().filter(|synced| synced.value == value);
+        if unchanged.is_none() {
+            copies.rewrite();
+        }
+        let has = |shard: ShardId| unchanged.is_some_and(|synced| synced.find(shard).is_some());
+        let writes: Vec<_> = job
+            .targets
+            .iter()
+            .filter(|shard| !has(**shard))
+            .map(|shard| {
+                let (upstream, key, body, shard) = (self.upstream.clone(), key.clone(), body.clone(), *shard);
+                let write = self.tasks.spawn("copy", async move {
+                    upstream.set(shard, &key, &SpanRef::default(), body).await.is_ok()
+                });
+                (shard, write)
+            })
+            .collect();
+        let mut shards = Vec::new();
+        for (shard, write) in writes {
+            let stored = write.await.unwrap_or(false);
+            let counter = if stored { &self.metrics.copy_stored } else { &self.metrics.copy_failed };
+            counter.inc();
+            shards.push((shard, stored));
+        }
+        Done::Written(value, shards)
+    }
+
+    /// The value that home holds.
+    async fn at_home(&self, key: &Key, home: ShardId) -> Option<Known> {
+        let found = self.upstream.get(home, key, &SpanRef::default()).await.ok()?;
+        let value = self.replicas.fingerprint(found.value.get())?;
+        let key = serde_json::to_string(key).ok()?;
+        let body = format!("{{\"key\":{key},\"value\":{}}}", found.value.get());
+        Some(Known { body: Bytes::from(body), value })
+    }
+}
