@@ -1,14 +1,14 @@
-// A script from its table: options, setup, one request, summary. Open loop: requests leave at a constant rate, whether
-// or not earlier ones are answered. A stream is { name, kind: 'celebrity' | 'background', rate (a second), vus, maxVus,
-// keys, and if need be window: [from, to] in parts of the run, writes, status, checks: 'plain' }.
+// Makes a script from its table: options, setup, one request, summary. Open loop: requests leave at a constant rate,
+// whether or not earlier ones are answered. A stream is { name, kind: 'celebrity' | 'background', rate (a second), vus,
+// maxVus, keys } with the options window: [from, to] in parts of the run, writes, status, checks: 'plain'.
 
 import http from 'k6/http';
 import exec from 'k6/execution';
 import { chance } from './random.js';
 import { SHARDS, count } from './metrics.js';
-import { enableCache, fillShardOf, keyUrl, stats } from './gateway.js';
+import { dataUrl, enableCache, fillShardOf, keyUrl, stats, useBase } from './gateway.js';
 import { summarize } from './summary.js';
-import { BASE_URL, CACHE_WAIT, DURATION, RATE_FACTOR, SEED } from './settings.js';
+import { CACHE_WAIT, DURATION, RATE_FACTOR, SEED } from './settings.js';
 
 // k6 takes whole numbers only: 12.5 a second is 1250 in 100 s.
 function arrivals(rate) {
@@ -21,10 +21,10 @@ function options(table) {
   const thresholds = {
     request_latency: [`p(95)<${table.p95_ms}`],
     errors: [`rate<${table.errors}`],
-    // A request that was not sent for want of a free user: then the load was not the one that the script names.
+    // A dropped iteration is a request not sent: the load was not the one that the script names.
     dropped_iterations: ['count==0'],
   };
-  // Thresholds that always hold make k6 count by tag in its summary.
+  // k6 counts by tag only where there is a threshold; these always hold.
   for (const kind of ['celebrity', 'background', 'setup']) {
     thresholds[`http_reqs{kind:${kind}}`] = ['count>=0'];
   }
@@ -61,7 +61,7 @@ function send(stream, key) {
   }
   params.headers = { 'Content-Type': 'application/json' };
   const value = { written: exec.scenario.iterationInTest };
-  return http.post(`${BASE_URL}/data`, JSON.stringify({ key, value }), params);
+  return http.post(dataUrl(), JSON.stringify({ key, value }), params);
 }
 
 export function scenario(table) {
@@ -83,6 +83,7 @@ export function scenario(table) {
       return stats();
     },
     request(before) {
+      useBase(before.base_url);
       const stream = streams[exec.scenario.name];
       const i = exec.scenario.iterationInTest;
       const key = stream.keys.pick(chance(SEED, stream.number, i), i, stream.total);

@@ -17,6 +17,10 @@ function number(name, preset, least, most) {
 const FULL_DURATION = 120;
 
 export const BASE_URL = (__ENV.BASE_URL || 'http://lab39-api-gateway:8000').replace(/\/+$/, '');
+// k6 connects to one address of a name only, so each address of `localhost` has a URL of its own.
+export const BASE_URLS = /^http:\/\/localhost(?=:|$)/.test(BASE_URL)
+  ? ['localhost', '127.0.0.1', '[::1]'].map((host) => BASE_URL.replace('localhost', host))
+  : [BASE_URL];
 export const DURATION = number('DURATION', FULL_DURATION, 1, 86400);
 export const RATE_FACTOR = number('RATE_FACTOR', 1, 0.01, 1000);
 export const SEED = Math.floor(number('SEED', 1, 0, Number.MAX_SAFE_INTEGER));
