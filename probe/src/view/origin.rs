@@ -50,7 +50,8 @@ impl Origin {
         Ok((runtime, Client::new(self.base.clone())?))
     }
 
-    /// In a few words, for people.
+    /// A short name for the screen.
+    #[cfg(feature = "top")]
     pub(crate) fn name(&self) -> String {
         if self.own.is_some() { "attached for this command".to_owned() } else { self.base.clone() }
     }
