@@ -15,10 +15,6 @@ use crate::cargo::cargo;
 use lab::command;
 use lab::tree::Tree;
 
-/// Crates that still have import cycles.
-const PENDING: [&str; 9] =
-    ["gateway", "hotspot", "load", "probe", "probe-common", "probe-ebpf", "service", "shard", "tests"];
-
 /// Checks all rules over everything git tracks.
 ///
 /// # Errors
@@ -39,8 +35,7 @@ pub(crate) fn run(tree: &Tree) -> Result<()> {
         problems.extend(prose::problems(name, &content));
         files.push((name.to_owned(), content));
     }
-    let known = |problem: &String| PENDING.iter().any(|krate| problem.starts_with(&format!("{krate}: ")));
-    problems.extend(cycles::problems(&files).into_iter().filter(|problem| !known(problem)));
+    problems.extend(cycles::problems(&files));
     problems.extend(links::problems(&files, |name| tree.root.join(name).exists()));
     if files.is_empty() {
         return Err(anyhow::anyhow!("no files")).context("git tracks nothing here");

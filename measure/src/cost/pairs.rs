@@ -2,6 +2,13 @@
 
 use serde::Serialize;
 
+/// So many times the requests go straight to a shard: it answers them faster, and a slice has connections of its own,
+/// which are not what is measured.
+pub const STRAIGHT: u64 = 4;
+
+/// So many times fewer slices are by k6, each of as many times more requests: it takes a third of a second to start.
+pub const K6_FEWER: u64 = 4;
+
 /// One run.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Speed {
@@ -114,6 +121,12 @@ impl Shuffle {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
+}
+
+/// How many processors the machine has.
+#[expect(clippy::cast_precision_loss, reason = "a machine's processors")]
+pub(super) fn processors() -> f64 {
+    std::thread::available_parallelism().map_or(1.0, |number| number.get() as f64)
 }
 
 #[cfg(test)]

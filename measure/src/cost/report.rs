@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 
 use super::generator::{ALIKE, CONNECTIONS, ZIPFIAN};
 use super::packets::Packets;
-use super::pairs::{Pair, Spread};
+use super::pairs::{K6_FEWER, Pair, STRAIGHT, Spread, processors};
 use super::runs::Runs;
-use super::side_by_side::{K6_FEWER, STRAIGHT, processors};
 use super::stand::Way;
 use super::watcher::Watcher;
 use crate::accuracy::report::{date, machine, thousands};

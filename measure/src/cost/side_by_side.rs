@@ -12,20 +12,13 @@
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
-use super::pairs::{Pair, Speed};
+use super::pairs::{K6_FEWER, Pair, STRAIGHT, Speed, processors};
 use super::report::Row;
 use super::stand::{OWN, Stand, Way, cpu_seconds};
 use super::{Options, SETTLING};
 
 /// Slices that warm a lab up.
 const WARM_UP: u64 = 16;
-
-/// So many times the requests go straight to a shard: it answers them faster, and a slice has connections of its own,
-/// which are not what is measured.
-pub const STRAIGHT: u64 = 4;
-
-/// So many times fewer slices are by k6, each of as many times more requests: it takes a third of a second to start.
-pub const K6_FEWER: u64 = 4;
 
 /// What the slices of a pair gave.
 #[derive(Default)]
@@ -84,10 +77,4 @@ pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: 
         watched_first,
         own_share: found.own_seconds / found.elapsed.as_secs_f64() / processors(),
     })
-}
-
-/// How many processors the machine has.
-#[expect(clippy::cast_precision_loss, reason = "a machine's processors")]
-pub(super) fn processors() -> f64 {
-    std::thread::available_parallelism().map_or(1.0, |number| number.get() as f64)
 }
