@@ -163,7 +163,10 @@ mod tests {
         let mut detector = Detector::default();
         let verdict = second(&mut detector, [9; 4]);
         assert_eq!((verdict.requests, verdict.max_over_mean, verdict.key), (36, None, None));
-        assert_eq!(verdict.sentence, "Not enough traffic to judge: 36 requests in 1 s, and 100 are needed.");
+        assert_eq!(
+            verdict.sentence,
+            "Not enough traffic to judge: 36 requests in 1 s, at least 100 are needed."
+        );
     }
 
     #[test]
@@ -203,20 +206,20 @@ mod tests {
         let mut say = |requests: [u64; 4]| second(&mut detector, requests).sentence;
         assert_eq!(
             say(EVEN),
-            "The load is balanced: the busiest shard, 0, gets 1.00 times its fair share (25.0 % of 1000 requests in 1 s)."
+            "The load is balanced: the busiest shard, 0, gets 25.0 % of 1,000 requests in 1 s, 1.00 times its \
+             fair share."
         );
         assert_eq!(
             say(CRITICAL),
-            "Shard 0 is critical: it gets 3.28 times its fair share (82.0 % of 1000 requests in 1 s), for it carries key \
-             \"user-7\" (82.0 % of all requests); no re-hash or split can balance this, at least 4 copies of that key \
-             are needed."
+            "Shard 0 is critical: 82.0 % of 1,000 requests in 1 s, 3.28 times its fair share. Key \"user-7\" alone is \
+             82.0 % of all requests. Re-hashing or splitting cannot fix this; at least 4 copies of the key would."
         );
         assert!(say(EVEN).starts_with(
-            "Shard 0 was critical and is cooling down: it gets 1.00 times its fair share (25.0 % of"
+            "Shard 0 was critical and is cooling down: 25.0 % of 1,000 requests in 1 s, 1.00 times"
         ),);
         let rising = second(&mut Detector::default(), HOT).sentence;
         assert!(rising.starts_with(
-            "The load counts as balanced until hot lasts: the busiest shard, 0, gets 1.72 times"
+            "The load counts as balanced until hot lasts: the busiest shard, 0, gets 43.0 % of"
         ));
         let down = second(&mut Detector::default(), [0, 500, 500, 500]);
         assert!(

@@ -51,14 +51,14 @@ pub fn verdict<K: Clone + Display>(shard: usize, total: u64, seconds: f64, top: 
         Some(hot) => (
             State::Warm,
             format!(
-                "Key {} has {} of this shard's {window}; whether the shard is hot, only who sees all shards can say.",
+                "Key {} is {} of this shard's {window}. One shard cannot tell whether it is hot; see the gateway's verdict.",
                 quoted(&hot.key),
                 percent(hot.ratio)
             ),
         ),
         None if total < MIN_REQUESTS => (
             State::NotEnoughTraffic,
-            format!("Not enough traffic to judge: {window}, and {MIN_REQUESTS} are needed."),
+            format!("Not enough traffic to judge: {window}, at least {MIN_REQUESTS} are needed."),
         ),
         None => (State::Balanced, format!("No key has more than 30 % of this shard's {window}.")),
     };
@@ -122,7 +122,7 @@ mod tests {
         let warm = verdict(2, 200, 9.5, &top(80));
         assert_eq!((warm.state, warm.reason, warm.key), (State::Warm, Some(Reason::HotKey), Some("k")));
         assert_eq!((warm.shard_id, warm.p1, warm.max_over_mean), (Some(2), Some(0.4), None));
-        let expected = "Key \"k\" has 40.0 % of this shard's 200 requests in 10 s; ";
+        let expected = "Key \"k\" is 40.0 % of this shard's 200 requests in 10 s; ";
         assert!(warm.sentence.starts_with(expected), "{}", warm.sentence);
         let even = verdict(2, 200, 9.5, &top(60));
         assert_eq!((even.state, even.key, even.p1), (State::Balanced, None, Some(0.3)));

@@ -5,71 +5,60 @@ use std::fmt::Display;
 use crate::judge::{Cause, Judgement, MIN_REQUESTS};
 use crate::verdict::{Reason, State};
 
-/// What is said of `state` when the newest window says `now` and the state blames `cause`.
+/// The sentence for `state`, caused by `cause`, when the newest window has the judgement `now`.
 pub(crate) fn sentence<K: Display + Eq>(
     state: State,
     now: &Judgement<K>,
     cause: Option<&Cause<K>>,
 ) -> String {
     let Some(cause) = cause else {
-        let (at, gets) = (now.skew.largest, share_of(now, now.skew.largest));
-        return match now.state {
-            State::NotEnoughTraffic | State::Balanced => {
-                format!("The load is balanced: the busiest shard, {at}, {gets}.")
-            }
-            seen => {
-                format!("The load counts as balanced until {seen} lasts: the busiest shard, {at}, {gets}.")
-            }
+        let (at, share) = (now.skew.largest, share_of(now, now.skew.largest));
+        let counts = match now.state {
+            State::NotEnoughTraffic | State::Balanced => "is balanced".to_owned(),
+            seen => format!("counts as balanced until {seen} lasts"),
         };
+        return format!("The load {counts}: the busiest shard, {at}, gets {share}.");
     };
-    let (shard, gets) = (cause.shard, share_of(now, cause.shard));
+    let (shard, share) = (cause.shard, share_of(now, cause.shard));
     if now.state < state {
-        return format!("Shard {shard} was {state} and is cooling down: it {gets}.");
+        return format!("Shard {shard} was {state} and is cooling down: {share}.");
     }
     match (cause.reason, cause.key.as_ref()) {
-        (Reason::ShardDown, _) => format!("Shard {shard} looks down: it {gets}."),
+        (Reason::ShardDown, _) => format!("Shard {shard} looks down: {share}."),
         (Reason::HotKey, Some(key)) => {
-            format!(
-                "Shard {shard} is {state}: it {gets}, for it carries key {}{}.",
-                quoted(key),
-                remedy(now, key)
-            )
+            format!("Shard {shard} is {state}: {share}. Key {} {}", quoted(key), remedy(now, key))
         }
-        _ => format!("Shard {shard} is {state}: it {gets}, for many warm keys met on it{}.", placement(now)),
+        _ => format!("Shard {shard} is {state}: {share}. Many warm keys share it. {}.", rehash(now)),
     }
 }
 
-/// What is said when no window can be judged.
+/// The sentence when no window can be judged.
 pub(crate) fn too_few(state: State, requests: u64, seconds: f64) -> String {
     let window = window(requests, seconds);
     match state {
         State::NotEnoughTraffic => {
-            format!("Not enough traffic to judge: {window}, and {MIN_REQUESTS} are needed.")
+            format!("Not enough traffic to judge: {window}, at least {MIN_REQUESTS} are needed.")
         }
-        held => format!("The last verdict, {held}, fades: {window} are not enough to judge."),
+        held => format!("The last verdict, {held}, expires: {window} are not enough to judge."),
     }
 }
 
 /// The hot key's share, and whether another placement can help.
 fn remedy<K: Eq>(now: &Judgement<K>, key: &K) -> String {
-    match now.top.as_ref() {
-        Some((top, share)) if top == key => {
-            let share_text = percent(*share);
-            match copies(now) {
-                Some(copies) => format!(
-                    " ({share_text} of all requests); no re-hash or split can balance this, at least {copies} copies of \
-                     that key are needed"
-                ),
-                None => format!(" ({share_text} of all requests); a re-hash can help"),
-            }
+    let rehash = rehash(now);
+    match (now.top.as_ref(), copies(now)) {
+        (Some((top, share)), copies) if top == key => {
+            let copies = copies
+                .map_or_else(String::new, |copies| format!("; at least {copies} copies of the key would"));
+            format!("alone is {} of all requests. {rehash}{copies}.", percent(*share))
         }
         // Another key is as hot, on another shard.
-        _ => copies(now).map_or_else(String::new, |_| "; no re-hash or split can balance this".to_owned()),
+        _ => format!("causes it. {rehash}."),
     }
 }
 
-fn placement<K>(now: &Judgement<K>) -> &'static str {
-    if copies(now).is_some() { "; no re-hash or split can balance this" } else { "; a re-hash can help" }
+fn rehash<K>(now: &Judgement<K>) -> &'static str {
+    if copies(now).is_some() { "Re-hashing or splitting cannot fix this" } else { "Re-hashing can help" }
 }
 
 /// The least number of copies of the top key with which the load can be balanced: ⌈n·p₁⌉, when n·p₁ > 1.
@@ -82,15 +71,23 @@ fn copies<K>(now: &Judgement<K>) -> Option<f64> {
 fn share_of<K>(now: &Judgement<K>, shard: usize) -> String {
     let share = now.shares.get(shard).copied().unwrap_or(0.0);
     format!(
-        "gets {:.2} times its fair share ({} of {})",
-        share * now.shares.len() as f64,
+        "{} of {}, {:.2} times its fair share",
         percent(share),
-        window(now.requests, now.seconds)
+        window(now.requests, now.seconds),
+        share * now.shares.len() as f64
     )
 }
 
 pub(crate) fn window(requests: u64, seconds: f64) -> String {
-    format!("{requests} requests in {seconds:.0} s")
+    format!("{} requests in {seconds:.0} s", thousands(requests))
+}
+
+/// With a comma between groups of three digits.
+fn thousands(number: u64) -> String {
+    match (number / 1_000, number % 1_000) {
+        (0, rest) => rest.to_string(),
+        (groups, rest) => format!("{},{rest:03}", thousands(groups)),
+    }
 }
 
 pub(crate) fn percent(share: f64) -> String {

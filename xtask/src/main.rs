@@ -79,7 +79,11 @@ enum Action {
         full: bool,
     },
     /// Run the tests of the live page in headless Chromium; pictures of it go to target/page
-    PageTest,
+    PageTest {
+        /// Renew the README's pictures in docs/pictures instead
+        #[arg(long)]
+        pictures: bool,
+    },
     /// Format, lints, house rules, tests, a quick demo with the kernel and the runbook: what must hold before a change goes in
     Ci {
         /// Run the million-sized tests too
@@ -224,7 +228,8 @@ fn run(action: Action) -> Result<ExitCode> {
         )
         .map(verdict),
         Action::Test { full } => test::run(&tree, full).map(outcome),
-        Action::PageTest => page::run(&tree).map(outcome),
+        Action::PageTest { pictures: true } => page::pictures(&tree).map(outcome),
+        Action::PageTest { pictures: false } => page::run(&tree).map(outcome),
         Action::Ci { full, no_test, ports } => ci::run(&tree, full, !no_test, ports).map(verdict),
         Action::Kernels { kernel, json } => kernels::run(&tree, &kernel, json.as_deref()).map(verdict),
         Action::Accuracy(request) => accuracy::run(&tree, &request),

@@ -64,7 +64,7 @@ async fn the_celebrity_is_named_and_a_reset_forgets_it() {
         "{verdict}"
     );
     assert!(
-        verdict["sentence"].as_str().unwrap().contains("no re-hash or split can balance this"),
+        verdict["sentence"].as_str().unwrap().contains("Re-hashing or splitting cannot fix this"),
         "{verdict}"
     );
 

@@ -1,6 +1,7 @@
 //! The whole lab end to end.
 //!
 //! - `exactness`: generator = application = kernel, in every scenario and at saturation
+//! - `http_examples`: every example of docs/http.md is answered as shown
 //! - `keys`: the same key by key, and the hottest of a million keys found in fixed memory
 //! - `k6`: every k6 script runs, has the load generator's facts, and is counted alike by k6, gateway and shards
 //! - `bypass`: what reaches a shard without the gateway is named
@@ -33,6 +34,7 @@ mod capacity;
 mod exactness;
 mod gateways;
 mod hot_keys;
+mod http_examples;
 mod k6;
 mod keys;
 mod memory;

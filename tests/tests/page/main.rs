@@ -111,3 +111,14 @@ async fn it_is_light_and_everybody_can_use_it() {
     let _load = bench.celebrity("170");
     done(bench.script("looks")).await;
 }
+
+/// Renews the README's pictures; `cargo xtask page-test --pictures` asks for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readmes_pictures_are_taken() {
+    if std::env::var_os("LAB_PAGE_PICTURES").is_none() {
+        return;
+    }
+    let Some(bench) = Bench::start("the_readmes_pictures_are_taken").await else { return };
+    let _load = bench.celebrity("170");
+    done(bench.script("picture")).await;
+}

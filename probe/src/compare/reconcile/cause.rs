@@ -71,7 +71,7 @@ impl Cause {
     }
 
     pub(crate) fn unwatched(why: &str) -> Self {
-        Self::new(CauseKind::Unwatched, format!("the shard is not watched, or not everywhere: {why}"))
+        Self::new(CauseKind::Unwatched, format!("the shard is not watched at all its addresses: {why}"))
     }
 
     pub(super) fn shard_unreadable(problem: &str) -> Self {
@@ -116,7 +116,7 @@ impl Cause {
     /// What makes the bound of a difference that lies within it; nothing where the bound is 0.
     pub(super) fn within(moving: u64, aborted: u64) -> Option<Self> {
         let kind = if moving > 0 { CauseKind::InFlight } else { CauseKind::Aborted };
-        let parts = [(moving, "are on their way"), (aborted, "came from clients that left before an answer")];
+        let parts = [(moving, "are in flight"), (aborted, "were aborted by their clients")];
         let parts: Vec<String> = parts
             .iter()
             .filter(|(count, _)| *count > 0)
@@ -135,15 +135,18 @@ impl Cause {
         let (kind, why) = if !since.rested || (1..difference).contains(&since.unanswered) {
             (CauseKind::Uncounted, String::new())
         } else if since.unanswered <= 0 {
-            (CauseKind::Shed, "; all were answered, so they are answered ahead of the count".to_owned())
+            (CauseKind::Shed, "; all were answered, so another server answers before the count".to_owned())
         } else if signed(since.repeated) >= difference {
             let repeated = since.repeated;
             (
                 CauseKind::Retransmitted,
-                format!("; {repeated} segments were sent again, and one of them may have counted twice"),
+                format!("; {repeated} segments were retransmitted, and one may have been counted twice"),
             )
         } else {
-            (CauseKind::Unanswered, "; no answer to them was seen: has the shard read them?".to_owned())
+            (
+                CauseKind::Unanswered,
+                "; they were not answered: the shard is stuck, or its accept queue is full".to_owned(),
+            )
         };
         Self::new(
             kind,
@@ -161,7 +164,7 @@ impl Cause {
             .map(|(reason, count)| format!("{} {count}", reason.name()))
             .collect();
         if reasons.is_empty() {
-            let what = "requests the kernel did not see; do they reach it at another address?";
+            let what = "requests that the kernel did not see: check for another address";
             return Self::new(CauseKind::Unseen, format!("the shard counted {missing} {what}"));
         }
         let reasons = reasons.join(", ");

@@ -280,7 +280,7 @@ fn requests_of_clients_that_left_are_allowed_for_and_no_more() {
     world.aborted += 9;
     let rest = world.settle();
     assert_eq!((rest.difference, rest.bound, rest.agrees), (Some(7), Some(9), Some(true)), "{rest:?}");
-    assert_eq!(rest.cause.as_deref(), Some("up to 9 requests came from clients that left before an answer"));
+    assert_eq!(rest.cause.as_deref(), Some("up to 9 requests were aborted by their clients"));
     assert!(!world.ledger.is_settling(&rest));
     world.kernel += 3;
     let rest = world.settle();

@@ -49,14 +49,14 @@ impl Agreement {
         let (agree, cause) = match (&kernel, &gateway) {
             (Ok(kernel), Some(Ok(gateway))) => self.compare(now, kernel, gateway),
             (Err(why), _) => {
-                self.missing(VerdictDifference::KernelBlind, format!("no verdict by the kernel: {why}"))
+                self.missing(VerdictDifference::KernelBlind, format!("no verdict from the kernel: {why}"))
             }
             (_, None) => self.missing(
                 VerdictDifference::NoGateway,
-                "no gateway is asked: start the probe with GATEWAY_URL".to_owned(),
+                "no gateway is known: start the probe with GATEWAY_URL".to_owned(),
             ),
             (_, Some(Err(why))) => self
-                .missing(VerdictDifference::GatewayUnreadable, format!("no verdict of the gateway: {why}")),
+                .missing(VerdictDifference::GatewayUnreadable, format!("no verdict from the gateway: {why}")),
         };
         let (cause_kind, cause) = cause.unzip();
         Verdicts {
@@ -99,20 +99,20 @@ impl Agreement {
         let since = *self.differ_since.get_or_insert(now);
         if let Some((behind, ahead, ago)) = ahead {
             let why = format!(
-                "{both}; the {behind} says what the {ahead} said {:.0} s ago: a change is on its way",
+                "{both}; the {behind} now has the verdict that the {ahead} had {:.0} s ago: the verdict is changing",
                 ago.as_secs_f64()
             );
             return (Some(true), Some((VerdictDifference::Changing, why)));
         }
         if is_at_threshold(kernel, gateway) {
             self.differ_since = None;
-            let why = format!("{both}: the same figure, at the threshold between the two");
+            let why = format!("{both}: both are close to the threshold between them");
             return (Some(true), Some((VerdictDifference::Threshold, why)));
         }
         if now < since + CHANGE {
             return (
                 None,
-                Some((VerdictDifference::Changing, format!("{both}, and have for less than 5 s"))),
+                Some((VerdictDifference::Changing, format!("{both}; they have differed for less than 5 s"))),
             );
         }
         let (kind, why) = why(kernel, gateway);
@@ -179,7 +179,7 @@ fn share_more(kernel: &Verdict<String>, gateway: &Verdict<String>) -> f64 {
 fn why(kernel: &Verdict<String>, gateway: &Verdict<String>) -> (VerdictDifference, &'static str) {
     let more = share_more(kernel, gateway);
     if more > RATE_SLACK {
-        let why = "the kernel counts more requests than the gateway sent; some reach the shards without it, or it was reset";
+        let why = "the kernel counts more requests than the gateway sent: some bypass it, or it was reset";
         return (VerdictDifference::Bypassed, why);
     }
     if more < -RATE_SLACK {
@@ -187,12 +187,9 @@ fn why(kernel: &Verdict<String>, gateway: &Verdict<String>) -> (VerdictDifferenc
     }
     let by_key = gateway.reason == Some(Reason::HotKey) && kernel.reason != Some(Reason::HotKey);
     if by_key && kernel.shard_id == gateway.shard_id {
-        return (
-            VerdictDifference::Writes,
-            "that key is written, and the kernel reads the keys of reads alone",
-        );
+        return (VerdictDifference::Writes, "that key is written, and the kernel reads only keys of reads");
     }
-    (VerdictDifference::Unexplained, "it cannot be told why")
+    (VerdictDifference::Unexplained, "the cause is unknown")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ import { make, percent, write } from "./format.js";
 
 const POLL_MS = 2_000;
 const NAMES = {
-  nothing: "as it is, without any", cache: "cache, all keys", hot_only_cache: "cache, hot keys only", replication: "copies of hot keys",
+  nothing: "no mitigation", cache: "cache, all keys", hot_only_cache: "cache, hot keys only", replication: "copies of hot keys",
   jump: "jump hashing", rendezvous: "rendezvous hashing", placement: "another placement, by luck", bounded_load: "bounded load",
 };
 const form = document.getElementById("switches");
@@ -59,7 +59,7 @@ function show(state) {
   const shards = document.querySelectorAll("#shards tbody tr").length || 1;
   const most = Math.max(shards, state.replication);
   if (replication.options.length !== most) {
-    replication.replaceChildren(...Array.from({ length: most }, (_, n) => new Option(n ? String(n + 1) : "1, its home only", n + 1)));
+    replication.replaceChildren(...Array.from({ length: most }, (_, n) => new Option(n ? String(n + 1) : "1, home only", n + 1)));
   }
   if (document.activeElement !== replication) replication.value = state.replication;
   write(document.getElementById("act-auto"), state.auto?.enabled ? state.auto.reason ?? "" : "");

@@ -21,11 +21,11 @@ function verdict({ kernel, gateway, agree, cause }) {
   write(element("verdict-state"), told ? told.state : "no verdict");
   write(element("verdict-sentence"), told?.sentence ?? cause ?? "");
   const both = kernel && gateway;
-  const agreement = agree === false ? "Kernel and gateway do not agree" : agree ? "Kernel and gateway agree" : kernel ? "By the kernel alone" : "By the gateway alone";
+  const agreement = agree === false ? "Kernel and gateway differ" : agree ? "Kernel and gateway agree" : kernel ? "From the kernel alone" : "From the gateway alone";
   write(element("verdict-agree"), cause ? `${agreement}: ${cause}.` : `${agreement}.`);
   const other = element("verdict-gateway");
   other.hidden = !(both && cause);
-  write(other, both ? `The gateway: ${gateway.sentence}` : "");
+  write(other, both ? `Gateway: ${gateway.sentence}` : "");
   // Read aloud only when it is another verdict, not with every figure.
   const blame = told?.key ? `, shard ${told.shard_id}, key ${told.key}` : told?.shard_id != null ? `, shard ${told.shard_id}` : "";
   write(element("announce"), told ? `${told.state}${blame}` : "");

@@ -68,7 +68,7 @@ function fill(row, shard) {
   ];
   texts.forEach((text, index) => write(row.cells[index + 1], text));
   const last = row.cells[texts.length + 1];
-  const word = shard.agrees == null ? "not known" : shard.agrees ? "yes" : "NO";
+  const word = shard.agrees == null ? "unknown" : shard.agrees ? "yes" : "NO";
   write(last, shard.cause ? `${word}: ${shard.cause}` : word);
   last.className = `text ${shard.agrees == null ? "" : shard.agrees ? "yes" : "no"}`;
 }

@@ -109,7 +109,7 @@ fn without_one_of_them_there_is_no_agreement() {
     assert!(alone.kernel.is_some() && alone.gateway.is_none());
     let silent = agreement.observe(at, 1.0, Ok(critical()), Some(Err("no connection".to_owned())));
     assert_eq!((silent.agree, silent.cause_kind), (None, Some(VerdictDifference::GatewayUnreadable)));
-    assert_eq!(silent.cause.as_deref(), Some("no verdict of the gateway: no connection"));
+    assert_eq!(silent.cause.as_deref(), Some("no verdict from the gateway: no connection"));
     let blind = agreement.observe(at, 1.0, Err("shard 1 …".to_owned()), Some(Ok(critical())));
     assert_eq!((blind.agree, blind.cause_kind), (None, Some(VerdictDifference::KernelBlind)));
     assert!(blind.kernel.is_none() && blind.gateway.is_some());

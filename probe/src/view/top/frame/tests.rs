@@ -37,8 +37,7 @@ fn model() -> Model {
     let mut differs = row(2, 800.0);
     differs.verdict = ShardVerdict::Differs;
     differs.cause = Some(
-        "the shard counted 3 requests the kernel did not see; do they reach it at another address?"
-            .to_owned(),
+        "the shard counted 3 requests that the kernel did not see: check for another address".to_owned(),
     );
     let mut unread = row(3, 7.0);
     (unread.app_rate, unread.app_ms, unread.keys) = (None, Quantiles::default(), None);
@@ -137,9 +136,9 @@ fn both_verdicts_are_told_in_words() {
     // What follows has its room still.
     assert!(found.iter().any(|line| line.starts_with("shard 1: 37 requests")), "{found:?}");
     model.verdicts.agree = Some(false);
-    model.verdicts.cause = Some("it cannot be told why".to_owned());
+    model.verdicts.cause = Some("the cause is unknown".to_owned());
     let terminal = drawn(&model, 80, 24);
-    assert_eq!(text(&terminal)[13], "verdicts differ: it cannot be told why");
+    assert_eq!(text(&terminal)[13], "verdicts differ: the cause is unknown");
     assert_eq!(terminal.backend().buffer()[(0, 13)].fg, Color::Red);
     assert!(plain(&model, 80).contains("\ngateway: The load is balanced.\n"));
 }
