@@ -122,7 +122,7 @@ mod tests {
         let warm = verdict(2, 200, 9.5, &top(80));
         assert_eq!((warm.state, warm.reason, warm.key), (State::Warm, Some(Reason::HotKey), Some("k")));
         assert_eq!((warm.shard_id, warm.p1, warm.max_over_mean), (Some(2), Some(0.4), None));
-        let expected = "Key \"k\" is 40.0 % of this shard's 200 requests in 10 s; ";
+        let expected = "Key \"k\" is 40.0 % of this shard's 200 requests in 10 s. ";
         assert!(warm.sentence.starts_with(expected), "{}", warm.sentence);
         let even = verdict(2, 200, 9.5, &top(60));
         assert_eq!((even.state, even.key, even.p1), (State::Balanced, None, Some(0.3)));

@@ -53,9 +53,11 @@ fn links(name: &str, content: &str) -> Vec<(usize, String, String)> {
         .collect()
 }
 
-/// What stands in the parentheses of Markdown's links.
+/// What stands in the parentheses of Markdown's links, and in the attributes of pictures.
 fn targets(line: &str) -> impl Iterator<Item = &str> {
-    line.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target)
+    [("](", ')'), ("src=\"", '"'), ("srcset=\"", '"')].into_iter().flat_map(move |(start, end)| {
+        line.split(start).skip(1).filter_map(move |rest| rest.split_once(end)).map(|(target, _)| target)
+    })
 }
 
 /// Source files that a page names in code spans, from the root of the repository.
@@ -127,8 +129,11 @@ mod tests {
     fn links_that_lead_somewhere_have_no_problem() {
         let page = "[a](../README.md) [b](#the-same-page) [c](https://example.org/x)\n\n## The `same` [page](../docs)!\n";
         assert!(
-            found(&[("README.md", "[d](docs/x.md#the-same-page) [e](docs/)"), ("docs/x.md", page)])
-                .is_empty()
+            found(&[
+                ("README.md", "[d](docs/x.md#the-same-page) [e](docs/) <img src=\"docs/x.md\">"),
+                ("docs/x.md", page)
+            ])
+            .is_empty()
         );
     }
 

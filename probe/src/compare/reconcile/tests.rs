@@ -156,7 +156,7 @@ fn a_request_the_kernel_missed_is_a_difference_at_once() {
     world.app += 3;
     let rest = world.settle();
     assert_firm(&rest, -3);
-    assert!(rest.cause.is_some_and(|cause| cause.contains("counted 3 requests the kernel did not see")));
+    assert!(rest.cause.is_some_and(|cause| cause.contains("counted 3 requests that the kernel did not see")));
     world.load(8, 1_000);
     assert_firm(&world.settle(), -3);
 }

@@ -84,8 +84,8 @@ shard  kernel     app bytes/s kernel    app kernel    app   open resent  verdict
   all   49930       -     16M                                  -      0
 
 shard 1: 37 requests reached the shard without the gateway
-shard 2: the shard counted 3 requests the kernel did not see; do they reach it
-    at another address?
+shard 2: the shard counted 3 requests that the kernel did not see: check for
+    another address
 shard 3: the shard cannot be read: no connection
 
 shard  top keys, requests/s
