@@ -59,6 +59,3 @@ pub struct HotKey {
     /// Its accesses in the window.
     pub count: u64,
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,10 +1,14 @@
 //! Every body is written and read as the literal JSON of the contract, byte for byte.
 
-use serde::de::IgnoredAny;
-use serde::{Serialize, de::DeserializeOwned};
-use std::fmt::Debug;
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stand outside of test functions, where clippy.toml does not reach"
+)]
 
-use super::*;
+use protocol::body::*;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use std::fmt::Debug;
 
 /// Reads `json` as a `T`, and writes the same bytes again.
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(json: &str) -> T {
