@@ -2,8 +2,6 @@
 //!
 //! One file a subcommand. It depends on no crate of the services, so that it compiles in seconds.
 
-mod accuracy;
-mod bench;
 mod browser;
 mod build_ebpf;
 mod cargo;
@@ -11,13 +9,13 @@ mod ci;
 mod compose_test;
 mod dashboards;
 mod demo;
-mod experiment;
 mod k6;
 mod kernel;
 mod kernels;
 mod load;
 
 mod manifests;
+mod measure;
 mod metrics;
 mod native_lab;
 mod needs;
@@ -29,7 +27,6 @@ mod python;
 mod runbook;
 mod setup;
 mod step;
-mod suite;
 mod table;
 mod terminal;
 mod test;
@@ -105,12 +102,13 @@ enum Action {
         json: Option<PathBuf>,
     },
     /// Compare the probe's counts with the truth, row by row, on traffic of every kind
-    Accuracy(accuracy::Request),
+    #[command(disable_help_flag = true)]
+    Accuracy(measure::Arguments),
     /// Bring compose.yaml up on a container engine, one of its own if need be, check it, and take it down
     ComposeTest(compose_test::Request),
     /// Measure: what a number in the documentation rests on
     #[command(subcommand)]
-    Bench(bench::Bench),
+    Bench(measure::Bench),
     /// Print every metric of the services, as docs/metrics.md has it
     Metrics {
         /// Write docs/metrics.md instead
@@ -132,7 +130,8 @@ enum Action {
     /// Run every block of docs/runbook.md against a lab of its own and check what each prints
     Runbook(runbook::Request),
     /// Run an experiment on the whole lab, in repeated runs that refuse a number they cannot stand for; `--list` names all
-    Experiment(experiment::Request),
+    #[command(disable_help_flag = true)]
+    Experiment(measure::Arguments),
     /// Check the house rules alone: directions of dependencies, sizes, lints, names of machines
     Tidy,
     /// Run the load generator: `cargo xtask load run celebrity --duration 30`
@@ -232,9 +231,9 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::PageTest { pictures: false } => page::run(&tree).map(outcome),
         Action::Ci { full, no_test, ports } => ci::run(&tree, full, !no_test, ports).map(verdict),
         Action::Kernels { kernel, json } => kernels::run(&tree, &kernel, json.as_deref()).map(verdict),
-        Action::Accuracy(request) => accuracy::run(&tree, &request),
+        Action::Accuracy(request) => measure::accuracy(&tree, &request),
         Action::ComposeTest(request) => compose_test::run(&tree, &request).map(verdict),
-        Action::Bench(bench) => bench::run(&tree, &bench),
+        Action::Bench(bench) => measure::bench(&tree, &bench),
         Action::Dashboards { write } => dashboards::run(&tree, write).map(done),
         Action::Manifests { write } => manifests::run(&tree, write).map(|ended| {
             ended.say_what_was_not_run();
@@ -242,7 +241,7 @@ fn run(action: Action) -> Result<ExitCode> {
         }),
         Action::Metrics { write } => metrics::run(&tree, write).map(done),
         Action::Runbook(request) => runbook::run(&tree, &request).map(outcome),
-        Action::Experiment(request) => experiment::run(&tree, &request),
+        Action::Experiment(request) => measure::experiment(&tree, &request),
         Action::Tidy => tidy::run(&tree).map(done),
         Action::Load { arguments } => load::run(&tree, &arguments),
         Action::K6(request) => k6::run(&tree, &request),

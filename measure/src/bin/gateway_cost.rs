@@ -12,10 +12,10 @@ struct Args {
     /// Which part
     part: Part,
     /// Pairs of runs for each row
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pairs: u32,
-    /// Requests of each run
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    /// Requests of each lab in a pair, in four slices
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(4_000..=100_000_000))]
     requests: u64,
 }
 

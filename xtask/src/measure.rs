@@ -1,0 +1,133 @@
+//! `cargo xtask accuracy`, `experiment` and `bench …`: builds a measuring program, optimised, and runs it.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use lab::command;
+use lab::tree::Tree;
+
+use crate::cargo::{build_release, cargo};
+use crate::packages::{self, Part, Root};
+use crate::{build_ebpf, k6, needs, terminal};
+
+/// What a measuring program is given.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Given to the program as they stand; `--help` lists them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// A million connections, opened and closed under a probe that must count them all and not grow
+    #[command(disable_help_flag = true)]
+    Churn(Arguments),
+    /// What the probe costs: ns by program, packet and request; throughput with and without it, beside other tools
+    #[command(disable_help_flag = true)]
+    Cost(Arguments),
+    /// What tracing costs: the gateway's throughput with it off, at 1 % and at 100 %, in alternating pairs
+    #[command(disable_help_flag = true)]
+    Traces(Arguments),
+    /// What the detector costs: the gateway's throughput without it and with every request counted, in alternating pairs
+    #[command(disable_help_flag = true)]
+    Detector(Arguments),
+    /// Counting, windows, verdict and what-if: the sketches side by side, and what each part costs
+    Hotspot,
+}
+
+/// A measuring program.
+struct Program {
+    name: &'static str,
+    /// What it needs besides a compiler.
+    parts: &'static [Part],
+    /// The programs of the lab that it starts.
+    lab: &'static [&'static str],
+}
+
+const ACCURACY: Program = Program { name: "accuracy", parts: &[Part::Kernel, Part::Tests], lab: &["probe"] };
+const EXPERIMENT: Program =
+    Program { name: "experiment", parts: &[Part::Kernel], lab: &["gateway", "shard", "probe", "load"] };
+const CHURN: Program = Program { name: "churn", parts: &[Part::Kernel], lab: &["probe"] };
+const COST: Program = Program {
+    name: "cost",
+    parts: &[Part::Kernel, Part::Tests, Part::Peers, Part::LoadTool],
+    lab: &["probe", "shard", "gateway", "load"],
+};
+const GATEWAY_COST: Program =
+    Program { name: "gateway_cost", parts: &[], lab: &["gateway", "shard", "load"] };
+
+/// Runs the accuracy suite; returns its exit code.
+///
+/// # Errors
+/// When something cannot be built, or there is no way to become root.
+pub(crate) fn accuracy(tree: &Tree, given: &Arguments) -> Result<ExitCode> {
+    run(tree, &ACCURACY, given.arguments.clone())
+}
+
+/// Runs experiments; `--write` writes into `docs/experiments/`.
+///
+/// # Errors
+/// As [`accuracy`].
+pub(crate) fn experiment(tree: &Tree, given: &Arguments) -> Result<ExitCode> {
+    let mut arguments = given.arguments.clone();
+    if let Some(write) = arguments.iter().position(|argument| argument == "--write") {
+        arguments.insert(write + 1, tree.root.join("docs/experiments").into());
+    }
+    run(tree, &EXPERIMENT, arguments)
+}
+
+/// Runs a measurement.
+///
+/// # Errors
+/// As [`accuracy`].
+pub(crate) fn bench(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
+    let before = |first: OsString, given: &Arguments| [vec![first], given.arguments.clone()].concat();
+    match bench {
+        Bench::Churn(given) => run(tree, &CHURN, given.arguments.clone()),
+        Bench::Cost(given) => {
+            needs::ensure(tree, &[Part::Build, Part::LoadTool])?;
+            let k6 = k6::ensure_if_possible(tree)?;
+            let mut arguments = given.arguments.clone();
+            arguments.extend(k6.into_iter().flat_map(|k6| [OsString::from("--k6"), k6.into()]));
+            run(tree, &COST, arguments)
+        }
+        Bench::Traces(given) => run(tree, &GATEWAY_COST, before("traces".into(), given)),
+        Bench::Detector(given) => run(tree, &GATEWAY_COST, before("detector".into(), given)),
+        Bench::Hotspot => {
+            let mut benches = cargo(tree);
+            benches.args(["bench", "--quiet", "-p", "hotspot", "--bench", "cost", "--bench", "sketch"]);
+            command::exit_code(&mut benches)
+        }
+    }
+}
+
+fn run(tree: &Tree, program: &Program, arguments: Vec<OsString>) -> Result<ExitCode> {
+    needs::ensure(tree, &[&[Part::Build], program.parts].concat())?;
+    let asks = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let only_asks = asks("--help") || asks("-h") || asks("--list");
+    let needs_kernel = program.parts.contains(&Part::Kernel) && !only_asks;
+    if needs_kernel {
+        build_ebpf::run(tree)?;
+    }
+    let mut programs = vec![("measure", program.name)];
+    if !only_asks {
+        programs.extend(program.lab.iter().map(|name| (*name, *name)));
+    }
+    build_release(tree, &programs)?;
+    let path = tree.release_binary(program.name);
+    let root = if needs_kernel { packages::root(terminal::is_interactive()) } else { Root::Already };
+    let mut command = match root {
+        Root::Already => Command::new(path),
+        Root::Sudo => {
+            let mut command = Command::new("sudo");
+            command.args(["-n", "--"]).arg(path);
+            command
+        }
+        Root::No => bail!("{} loads kernel programs, which needs root: run it with sudo", program.name),
+    };
+    command::exit_code(command.args(arguments))
+}
