@@ -26,21 +26,21 @@ use self::trials::Plan;
 /// The experiments there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Experiment {
-    /// Shares of keys and shards: uniform, Zipf 1.5 and 0.99, celebrity
+    /// Shares of keys and shards under uniform, Zipf and celebrity load
     Shares,
-    /// What a cache with a time to live lets through, once steady
+    /// Hit ratio of a warm cache with a time to live
     Ttl,
     /// A cache of the six hottest keys
     HotOnly,
     /// Copies of the eight hottest keys on all shards
     Replication,
-    /// Bounded load, 1.25: what it must forward
+    /// What bounded load at 1.25 forwards
     BoundedLoad,
-    /// What one expiry of a very hot key costs, and who waits
+    /// What one expiry of a very hot key costs
     Stampede,
-    /// Latency of innocent keys on the hot shard and elsewhere, without and with each mitigation
+    /// Latency of innocent keys on the hot shard and elsewhere, with and without each mitigation
     Innocents,
-    /// How soon a celebrity is named, and whether even load is left alone
+    /// How soon a celebrity is detected, and whether uniform load raises false alarms
     Detection,
 }
 
@@ -84,7 +84,7 @@ impl Experiment {
         help.unwrap_or_default()
     }
 
-    /// What it asks.
+    /// The question that it answers.
     #[must_use]
     pub const fn question(self) -> &'static str {
         match self {

@@ -55,8 +55,7 @@ pub fn compare(truth: &KeyCounts, table: &KeyTable, lossless: bool) -> Result<Op
     let largest = table.keys.values().map(|(_, error)| error).max().copied().unwrap_or_default();
     let hot = if is_hot { format!("the hottest is exact ({sent}); ") } else { String::new() };
     Ok(Some(format!(
-        "{} of {} keys are in the table; {hot}the others lie between their counts and those plus their errors \
-         ({largest} at most)",
+        "{} of {} keys are in the table; {hot}the others are within their errors (at most {largest})",
         table.keys.len(),
         expected.len()
     )))

@@ -38,7 +38,7 @@ impl Done {
     pub fn words(&self) -> String {
         let of = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
         format!(
-            "the relay saw {} packets, lost {}, duplicated {}, reordered {}",
+            "Relay: {} packets, {} lost, {} duplicated, {} reordered",
             of(&self.packets),
             of(&self.lost),
             of(&self.duplicated),

@@ -115,11 +115,16 @@ impl Report {
     #[must_use]
     pub fn markdown(&self, command: &str) -> String {
         let (date, machine) = (date("+%F"), machine());
-        let mut text = format!("# {date}: accuracy of the probe's counts\n\n");
-        let _ = writeln!(text, "{machine}. {}.\n\n`{command}`\n", self.closing());
-        text += "`true` is what the suite's own server read and its own clients sent, in data requests where the row\n\
-                 names nothing else; `counted` is what the probe says in `/api/shards`; `unparsed` and `repeats` are\n\
-                 segments; `probe` is the probe's own comparison with the server's `/stats`.\n\n";
+        let mut text = format!("# {date}: Accuracy of the probe's counts\n\n");
+        let _ = writeln!(
+            text,
+            "**Question.** Does the probe count every request, under pipelining, splits, loss, duplication, reordering and more?\n\n\
+             **Answer.** {}.\n\n**Command.** `{command}`\n\n{machine}.\n",
+            self.closing()
+        );
+        text += "`true` is what the suite's own server read and its own clients sent, in data requests where the row names nothing else.\n\
+                 `counted` is the probe's `/api/shards`. `unparsed` and `repeats` are segments. `probe` is the probe's own comparison\n\
+                 with the server's `/stats`.\n\n";
         let _ = writeln!(text, "| {} |", HEADINGS.join(" | "));
         text += "|---|--:|--:|--:|--:|---|---|\n";
         for line in &self.lines {

@@ -120,7 +120,7 @@ impl Rule {
         match *self {
             _ if all && unparsed == 0 && !matches!(self, Self::ExactSaying { .. }) => Verdict::Exact,
             Self::OneAtATime if all => {
-                said("exact; body bytes ahead of a gap were not parsed, and need not be")
+                said("exact; body bytes after a gap were not parsed, and need not be")
             }
             Self::ExactSaying { reason, why }
                 if all && counted.unparsed.get(reason).is_some_and(|n| *n > 0) =>
@@ -158,8 +158,8 @@ impl Rule {
             return Self::judge_bytes(read + repeated, counted);
         }
         Verdict::Explained(format!(
-            "{unseen} of {repeated} bytes that TCP sent again were seen once: the interface had dropped \
-             {dropped_packets} packets ahead of the socket"
+            "{unseen} of {repeated} retransmitted bytes were seen once, because the interface had dropped \
+             {dropped_packets} packets before the socket"
         ))
     }
 

@@ -231,7 +231,7 @@ fn judge(run: Run, agrees: Option<bool>) -> Vec<Line> {
     // IPv4 and TCP headers with timestamps, without SACK: what nearly all packets of such a connection have.
     let bundles = overhead / 52;
     let sent_note = format!(
-        "{} packets, handed over in {bundles}; {} bytes were sent again by TCP and are counted again",
+        "{} packets in {bundles} calls; {} retransmitted bytes are counted again",
         counted.sent_packets, truth.repeated
     );
     vec![

@@ -41,7 +41,7 @@ pub struct Pair {
     pub with: Speed,
     /// Whether the run with it was the first.
     pub watched_first: bool,
-    /// The share of the machine's processor time that the watcher's own process took, where it took it from both; else 0.
+    /// The share of the machine's CPU time that the watcher's own process took, where it took it from both; else 0.
     pub own_share: f64,
 }
 
@@ -52,7 +52,7 @@ impl Pair {
         1.0 - self.with.per_second / self.without.per_second + self.own_share
     }
 
-    /// The processor time that the watcher took, as a share of what there was without it.
+    /// The CPU time that the watcher took, as a share of what there was without it.
     #[must_use]
     pub fn more_cpu(&self) -> f64 {
         self.with.cpu_microseconds / self.without.cpu_microseconds - 1.0

@@ -11,8 +11,8 @@ use super::stand::Way;
 use super::watcher::Watcher;
 use crate::accuracy::report::{date, machine, thousands};
 
-/// The largest loss of throughput that is asked for.
-const ASKED_FOR: f64 = 0.02;
+/// The goal: the largest loss of throughput.
+const GOAL: f64 = 0.02;
 
 /// All figures.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl Row {
         Spread::of(self.pairs.iter().map(Pair::loss).collect())
     }
 
-    /// Of the processor time that it took.
+    /// Of the CPU time that it took.
     #[must_use]
     pub fn more_cpu(&self) -> Option<Spread> {
         Spread::of(self.pairs.iter().map(Pair::more_cpu).collect())
@@ -76,7 +76,7 @@ impl Row {
         Some(Spread::of(self.pairs.iter().map(|pair| pair.own_share).collect())?.median)
     }
 
-    /// Microseconds of processor time for a request, without the watcher.
+    /// Microseconds of CPU time for a request, without the watcher.
     fn cpu_without(&self) -> Option<f64> {
         Some(Spread::of(self.pairs.iter().map(|pair| pair.without.cpu_microseconds).collect())?.median)
     }
@@ -115,7 +115,7 @@ const PAIR_HEADINGS: [&str; 7] = [
     "median loss",
     "quartiles",
     "extremes",
-    "more processor time (quartiles)",
+    "more CPU time (quartiles)",
     "req/s without",
     "counted in its last run",
 ];
@@ -141,19 +141,19 @@ impl Report {
         let Some(loss) = row.loss() else {
             return format!("{what}: {}", row.not_measured());
         };
-        let verdict = if loss.median <= ASKED_FOR { "HOLDS" } else { "DOES NOT HOLD" };
+        let verdict = if loss.median <= GOAL { "HOLDS" } else { "DOES NOT HOLD" };
         let mut text = format!(
-            "{what}: median loss of throughput {} over {} pairs (quartiles {} … {}); asked for: at most {}: {verdict}",
+            "{what}: median loss {} over {} pairs (quartiles {} … {}); goal: at most {}: {verdict}",
             percent(loss.median),
             self.pairs,
             percent(loss.lower),
             percent(loss.upper),
-            percent(ASKED_FOR),
+            percent(GOAL),
         );
         if probe.is_side_by_side()
             && let Some(own) = row.own_share()
         {
-            let _ = write!(text, "; the {} of its own process are in it", percent(own));
+            let _ = write!(text, "; this includes {} for its own process", percent(own));
         }
         if way == Way::K6
             && let (Some(cpu), Some(rate)) = (row.cpu_without(), row.per_second_without())
@@ -161,7 +161,7 @@ impl Report {
             let all = processors() * 1e6 / rate;
             let _ = write!(
                 text,
-                "; of the {all:.0} µs that the processors have for a request, gateway and shards take {cpu:.0}"
+                "; gateway and shards take {cpu:.0} of the {all:.0} µs of CPU time a request"
             );
         }
         let (watcher, equal) = if probe.is_side_by_side() {
@@ -186,22 +186,21 @@ impl Report {
         text
     }
 
-    /// What the programs take of a request's processor time, on the way of the probe's row.
+    /// What the programs take of a request's CPU time, on the way of the probe's row.
     fn share(&self, row: &Row) -> Option<String> {
         let runs = self.runs.iter().find(|runs| runs.way == row.way)?;
         let (all, cpu) = (runs.nanoseconds_a_request(), row.cpu_without()?);
         let of_cpu = |nanoseconds: f64| percent(nanoseconds / (cpu * 1_000.0));
         let Some(statistics) = self.packets.statistics() else {
             return Some(format!(
-                "the programs take {all:.0} ns a request, the kernel's statistics included: {} of its {cpu:.1} µs of \
-                 processor time",
+                "the programs take {all:.0} ns a request with the kernel's statistics, {} of its {cpu:.1} µs of CPU time",
                 of_cpu(all)
             ));
         };
         let own = all - statistics * runs.runs_a_request();
         Some(format!(
-            "the programs take {own:.0} ns a request, without the kernel's statistics of {statistics:.0} ns a run: {} of its \
-             {cpu:.1} µs of processor time",
+            "the programs take {own:.0} ns a request without the kernel's statistics of {statistics:.0} ns a run, {} of its \
+             {cpu:.1} µs of CPU time",
             of_cpu(own)
         ))
     }
@@ -228,35 +227,31 @@ impl Report {
     /// For `docs/experiments/`.
     #[must_use]
     pub fn markdown(&self, command: &str) -> String {
-        let mut text = format!("# {}: what the probe costs\n\n", date("+%F"));
+        let mut text = format!("# {}: What the probe costs\n\n", date("+%F"));
         let _ = writeln!(
             text,
-            "{}; load average {} before, {} after.\n\n`{command}`\n\n\
-             **Question.** What does the probe take from a shard that runs as fast as it can, and from the lab as it is used; and\n\
-             what would the nearest other tools take? At most 2 % of the throughput is asked for.\n\n**Answer.**\n\n- {}\n\n\
-             ## Throughput straight on one shard\n",
+            "**Question.** How much throughput does the probe cost at full speed? At most {} is the goal. What do similar tools \
+             cost?\n\n**Answer.**\n\n- {}\n\n**Command.** `{command}`\n\n{}; load average {} before, {} after.\n\n\
+             ## Throughput directly on one shard\n",
+            percent(GOAL),
+            self.verdicts().join("\n- "),
             machine(),
             self.load_average[0],
-            self.load_average[1],
-            self.verdicts().join("\n- ")
+            self.load_average[1]
         );
         let _ = writeln!(
             text,
-            "`load saturate` straight on one shard with its capacity model off, {CONNECTIONS} connections, one request at a\n\
-             time each, over {1} keys read alike. {2} pairs for each watcher: {0} requests with it and as many without, in two runs each (without,\n\
-             with, with, without, or the other way round), half a second after its start, in an order that the seed {3} determines; each round has a pair of\n\
-             every watcher. Loss = 1 − with ⁄ without, by pair; no pair is left out. Less than 0 is more throughput with than\n\
-             without. Processor time is that of generator, gateway, shards and\n\
-             watcher for a request: less of it is left to others, and other work on the machine disturbs it less.\n\n\
-             The rows of the shards' cgroup, and of two equal labs, are of two labs side by side, new ones for every pair: {0} requests\n\
-             to each ({STRAIGHT} times as many straight on one shard), in {4} slices each that alternate (by `load` within a second), so that a\n\
-             machine that changes its speed does so for both; either lab is the watched one in half of them. The watcher's own process\n\
-             works in both labs' slices: its share of the machine's processor time is added to the loss, and is not in the column of\n\
-             processor time.\n\n\
-             In these rows, as in the lab, the watcher is there before the gateway's connections to the shards; in the others, and in the nanoseconds by\n\
-             request below, some or all of these are older. The last column is of half a pair, the slices that warm a lab up included. Each slice opens {CONNECTIONS} connections\n\
-             to the gateway or to the shard. A probe's own share is read in steps of 10 ms; what the shards take to answer its readings is\n\
-             in both labs' slices.\n",
+            "`load saturate` directly on one shard without its capacity model: {CONNECTIONS} connections, one request at a time each, \
+             {1} uniform\nkeys. A server without any work of its own is the worst case.\n\n\
+             - **Root cgroup and other tools.** A pair is {0} requests with the watcher and as many without, in two runs each. The seed {3}\n\
+             \u{20} determines the order. There are {2} rounds, each with a pair of every watcher.\n\
+             - **The shards' cgroup.** A pair is two labs next to each other, new for every pair: {0} requests to each ({STRAIGHT} times as many\n\
+             \u{20} directly), in {4} alternating slices. Each lab is the watched one in half of them. The watcher's process works during both\n\
+             \u{20} labs' slices, so its CPU share is added to the loss.\n\
+             - **Loss** is 1 − with ⁄ without, by pair. No pair is left out. A negative loss is more throughput with the watcher.\n\
+             - **CPU time** is that of generator, gateway, shards and watcher for a request. Other work on the machine disturbs it less.\n\
+             - In the rows of two labs, the watcher is older than the gateway's connections, as in the lab. In the others it is newer.\n\
+             - The last column is half a pair, including the slices of the warm-up.\n",
             thousands(self.requests),
             thousands(u64::from(ALIKE.keys)),
             self.pairs,
@@ -265,31 +260,28 @@ impl Report {
         );
         text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::Straight));
         text.push('\n');
-        for row in self.rows.iter().filter(|row| row.way == Way::Straight) {
-            let _ = writeln!(text, "- **{}**: {}", row.watcher.name(), row.watcher.what());
-        }
+        let watchers = self.rows.iter().filter(|row| row.way == Way::Straight);
+        let watchers = watchers.map(|row| vec![row.watcher.name().to_owned(), row.watcher.what().replace("||", "or")]);
+        text += &table(&["watcher", "what it is"], 0..0, &watchers.collect::<Vec<_>>());
         let _ = writeln!(
             text,
-            "\nThe probe counts requests; `nftables` and `tcpdump` count packets, `bpftrace` received segments: none of them knows\n\
-             a request, a key or a latency. Where `bpftrace` finds no tracefs mounted it gets one in a mount namespace of its\n\
-             own. A server that does nothing but answer is the worst case: all that a request takes is the kernel's own way.\n\n\
-             ## Throughput through the gateway\n\nThe same, from the generator to the gateway and from there to four shards, whose capacity \
-             model is off too.\n"
+            "\nThe probe counts requests. `nftables` and `tcpdump` count packets, `bpftrace` received segments. None of them knows a request,\n\
+             a key or a latency.\n\n\
+             ## Throughput through the gateway\n\nFrom the generator to the gateway and from there to four shards, without capacity model.\n"
         );
         text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::Gateway));
         let _ = writeln!(
             text,
             "\n## Throughput through the gateway, the lab's keys\n\nThe same with the keys of the scenario `zipfian`: {}, exponent \
-             1.5. The set of a request's key in the\ntable of keys is in a cache then.\n",
+             1.5. Their sets in the table of keys stay in a CPU cache.\n",
             thousands(u64::from(ZIPFIAN.keys))
         );
         text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::Lab));
         let _ = writeln!(
             text,
-            "\n## Throughput through the gateway by k6, the lab's keys\n\nThe same asked for by {}: as many users as there were \
-             connections, each with one request\nat a time; the lab's own scripts ask at set rates, far below this. As many requests, in {K6_FEWER} times \
-             fewer slices, longer\nones; the labs are warmed up by `load saturate`. Processor time is that of gateway and shards \
-             alone: what k6 takes is less\nof the processors for them, and makes the share of what they take, and of what the probe takes, a smaller one.\n",
+            "\n## Throughput through the gateway by k6, the lab's keys\n\nThe same by {}: as many virtual users as there were connections, in \
+             {K6_FEWER} times fewer, longer slices.\nCPU time is that of gateway and shards alone. k6 itself takes most of the CPU time, so gateway, shards \
+             and probe have a smaller share of it.\n",
             self.k6.as_deref().unwrap_or("k6")
         );
         text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::K6));
@@ -300,18 +292,15 @@ impl Report {
             let _ = writeln!(text, "\n{}.", packets_sentence(runs));
         }
         text.push_str(
-            "\n`probe_program_runs_total` and `…_run_seconds_total` with `PROGRAM_STATS=on`. The programs see every packet of the\n\
-             cgroup, here the root's: on loopback each one twice, on the shard's side and on its client's. The kernel's statistics measure their\n\
-             own clock along with each run: in these tables nothing is taken off. Above, each run's share is: what the statistics\n\
-             add to a packet of another port, in the table below.\n\n## Nanoseconds by packet\n\n",
+            "\nFrom `probe_program_runs_total` and `…_run_seconds_total` with `PROGRAM_STATS=on`, on the root cgroup. On loopback each packet\n\
+             is seen twice, at the shard and at its client. The clock of the statistics is included here.\n\n## Nanoseconds by packet\n\n",
         );
         text += &table(&PACKET_HEADINGS, 2..5, &self.packet_rows());
         let _ = writeln!(
             text,
-            "\n`BPF_PROG_TEST_RUN`, programs not attached{}: medians over 9 calls of 200,000 runs, or over 2,000 calls of one\n\
-             run. `(empty)` does nothing: so much of the other figures is the measurement's own. All runs of a call have one\n\
-             socket, on which a request is new only once: hence one run a call for requests, with a new socket, its storage to\n\
-             be made, a cold cache and the clock's own cost included.\n",
+            "\n`BPF_PROG_TEST_RUN` on programs that are not attached{}: medians over 9 calls of 200,000 runs, or over 2,000 calls of one\n\
+             run. `(empty)` does nothing and shows the overhead of the measurement. A request is new only once on a socket. So its rows\n\
+             have one run a call, with a new socket, its storage to be created, and cold caches.\n",
             self.statistics_remark()
         );
         if let Some(further) = self.packets.further_request("ingress") {
@@ -322,7 +311,7 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "An answer's row is without the latency's reckoning, as no request came on its socket."
+            "An answer's row lacks the latency, because no request came on its socket."
         );
         text
     }

@@ -3,7 +3,7 @@
 //!
 //! That takes a watcher that watches one of them alone. Two equal processes may differ by some percent as long as they
 //! live: so either lab is the watched one in turn, and every pair has labs of its own. A watcher's own process works in
-//! both labs' slices; so its share of the machine's processor time is added to what the slices say, which counts some of
+//! both labs' slices; so its share of the machine's CPU time is added to what the slices say, which counts some of
 //! it twice, and none of it never.
 //!
 //! What is measured is the lab as it is started: the watcher is there before the gateways' connections to the shards. So

@@ -45,7 +45,7 @@ impl Way {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Straight => "straight on one shard",
+            Self::Straight => "directly on one shard",
             Self::Gateway => "through the gateway",
             Self::Lab => "through the gateway, the lab's keys",
             Self::K6 => "through the gateway by k6, the lab's keys",
@@ -144,7 +144,7 @@ impl Stand {
         self.saturate_beside(way, requests, None, seed)
     }
 
-    /// The same beside a process whose processor time counts too.
+    /// The same beside a process whose CPU time counts too.
     ///
     /// # Errors
     /// As for [`saturate`](Self::saturate).

@@ -95,20 +95,19 @@ impl Watcher {
     #[must_use]
     pub const fn what(self) -> &'static str {
         match self {
-            Self::Nothing => "how far this machine's runs differ by themselves",
+            Self::Nothing => "how far two runs differ by themselves",
             Self::Empty => {
-                "programs that do nothing on the root cgroup, in and out: what the kernel takes for calling any"
+                "programs that do nothing, in and out: what the kernel takes for any call"
             }
-            Self::Probe => "`probe run` as root on the four shards: requests, keys, latencies, connections",
+            Self::Probe => "`probe run` as root on the four shards",
             Self::EqualLabs => "how far two labs differ by themselves",
             Self::EmptyOnShards => {
-                "programs that do nothing on the cgroup that one lab's shards alone are in"
+                "programs that do nothing on the cgroup of one lab's shards"
             }
             Self::ProbeOnShards => {
-                "`probe run` on the cgroup that one lab's shards alone are in, as `cargo xtask up` starts it for root: the \
-                 kernel runs the programs for their packets only"
+                "`probe run` on the cgroup of one lab's shards, as `cargo xtask up` starts it for root"
             }
-            Self::ProbeWithStatistics => "the first with the kernel's statistics of its programs",
+            Self::ProbeWithStatistics => "with the kernel's statistics of its programs",
             Self::Nftables => "`tcp dport P counter` and `tcp sport P counter` for each of the four ports",
             Self::Bpftrace => {
                 "`tracepoint:tcp:tcp_probe /args->sport == P || …/ { @[args->sport] = count(); }`: received segments"

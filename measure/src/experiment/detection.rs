@@ -21,8 +21,8 @@ use super::trials::{Order, Plan, Trials};
 use lab_tests::lab::SHARDS;
 
 /// See [`super::Experiment::question`].
-pub const QUESTION: &str = "Is a celebrity named once the first full second after its coming is over, is one that moves followed, \
-                            and is even load never called hot?";
+pub const QUESTION: &str =
+    "Is a celebrity named after its first full second, is a moving one followed, and is uniform load never called hot?";
 
 /// Judged once a second, so a celebrity waits for the end of the second it came in, and for the next one.
 const NAMED_WITHIN: f64 = 2.0;
@@ -235,13 +235,13 @@ pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
     let chart =
         Chart::of("From a celebrity's coming to its name in the verdict", "s", Unit::Seconds, &figures);
     let method = format!(
-        "`load {}` and `load {}` at the lab's rates and profile, `load {}` on shards without a capacity model, all at the same time, each in \
-         a lab of its own. Every {} ms the gateway \
-         (`/stats`) and the probe (`/api/verdict`, kernel counts alone) are asked: a key has come when the gateway counts it for the first \
-         time, and is named when the verdict is `critical` because of it. Verdicts are made once a second: at the latest {NAMED_WITHIN} s \
-         after its coming a full second of it is over; {SLACK} s more are allowed for asking. Replayed: {WINDOWS} seconds of the same keys on \
-         the same shards, judged by the same detector from the same two windows, the last second and the last ten, without a lab; an alarm is \
-         a verdict of `warm` or worse, or one window alone that would be, whether or not it lasts.",
+        "`load {}` and `load {}` at the lab's rates and profile. `load {}` on shards without a capacity model. All run at the same \
+         time, each in its own lab. Every {} ms the gateway (`/stats`) and the probe (`/api/verdict`, kernel counts alone) are read. \
+         A key has arrived when the gateway counts it for the first time. It is named when the verdict is `critical` because of it. \
+         Verdicts are made once a second, so a full second has passed at most {NAMED_WITHIN} s after its arrival; {SLACK} s more \
+         are allowed for the reading. Replayed: {WINDOWS} seconds of the same keys on the same shards, judged by the same detector \
+         from the last second and the last ten, without a lab. An alarm is a verdict of `warm` or worse. One window alone that \
+         would give it counts too, even if it does not last.",
         Arm::Crowd.load().join(" "),
         Arm::Moving.load().join(" "),
         Arm::Even.load().join(" "),

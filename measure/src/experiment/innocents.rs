@@ -14,8 +14,9 @@ use super::{Outcome, Table};
 use crate::accuracy::report::thousands;
 
 /// See [`super::Experiment::question`].
-pub const QUESTION: &str = "At the lab's own rates and capacities: how slow is the celebrity's shard, how slow are the innocent keys \
-                            it holds beside those on other shards, and what does each mitigation do about it?";
+pub const QUESTION: &str =
+    "At the lab's own rates and capacity, how slow are the celebrity and the innocent keys on its shard? What does each \
+     mitigation change?";
 
 /// The celebrity's shard.
 const HOT: ShardId = ShardId(0);
@@ -228,13 +229,13 @@ pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
 
 fn method(plan: Plan) -> String {
     format!(
-        "`load run celebrity` at the lab's rates (100/s and 30/s) and profile ({} ms, {} at a time), {WARM} s that are left out and \
-         {} s that are measured, from a cold cache. All arms at the same time, each in a lab of its own, with the same seed: the \
-         shards mostly sleep. Latency is the generator's, from when a request was due; the kernel does not see a request's way \
-         through the gateway. Percentiles are of all repetitions together. *Innocent* is one of 500 keys, `normal-user-…`, 112 of \
-         them on the celebrity's shard. With a cache the celebrity's answers, and more and more of the innocents', come from the \
-         gateway. The bounds, 1.3 without anything and 1.05 with the cache, are the wire contract's. Refused: a generator that \
-         could not keep its rate or had an error, fewer than {} answers in all.",
+        "`load run celebrity` at the lab's rates (100/s and 30/s) and profile ({} ms, {} at a time), from a cold cache. {WARM} s are \
+         left out and {} s measured. All arms run at the same time, each in its own lab, with the same seed; the shards mostly \
+         sleep. Latency is the generator's, from when a request was due. The kernel does not see a request's way through the \
+         gateway. Percentiles are of all repetitions together. *Innocent* is one of 500 keys, `normal-user-…`, 112 of them on the \
+         celebrity's shard. With a cache, the gateway answers the celebrity's requests, and more and more of the innocents'. The \
+         bounds, 1.3 without a mitigation and 1.05 with the cache, are the wire contract's. Also refused: fewer than {} answers \
+         in all.",
         PROFILE[0].1,
         PROFILE[1].1,
         measured(plan),

@@ -9,7 +9,7 @@ use crate::accuracy::report::{date, machine};
 use crate::cost::report::{load_average, plain, table};
 
 const HEADINGS: [&str; 7] =
-    ["figure", "predicted", "application", "kernel", "residual", "asked for", "holds"];
+    ["figure", "predicted", "application", "kernel", "residual", "goal", "met"];
 
 /// One experiment that has run.
 #[derive(Debug)]
@@ -44,14 +44,14 @@ impl Report {
             .all(|figure| matches!(figure.verdict(), Verdict::Holds | Verdict::Nothing))
     }
 
-    /// How many figures are as asked, in one line.
+    /// How many figures meet their goal, in one line.
     #[must_use]
     pub fn answer(&self) -> String {
         let count = |verdict: Verdict| {
             self.outcome.figures.iter().filter(|figure| figure.verdict() == verdict).count()
         };
         let (holds, fails, refused) = (count(Verdict::Holds), count(Verdict::Fails), count(Verdict::Refused));
-        let mut text = format!("{holds} of {} figures are as asked", holds + fails + refused);
+        let mut text = format!("{holds} of {} figures meet their goal", holds + fails + refused);
         if fails > 0 {
             let names = self.named(Verdict::Fails);
             let _ = write!(text, "; {fails} NOT: {names}");
@@ -97,16 +97,16 @@ impl Report {
         let quick = if quick { " --quick" } else { "" };
         let _ = writeln!(
             page,
-            "{}; {:.0} s; load average {} before, {} after.\n\n\
-             `cargo xtask experiment {} --repetitions {repetitions} --seed {seed}{quick}`\n\n\
-             **Question.** {}\n\n**Answer.** {}.\n",
+            "**Question.** {}\n\n**Answer.** {}.\n\n\
+             **Command.** `cargo xtask experiment {} --repetitions {repetitions} --seed {seed}{quick}`\n\n\
+             {}; {:.0} s; load average {} before, {} after.\n",
+            self.experiment.question(),
+            self.answer(),
+            self.experiment.name(),
             machine(),
             self.seconds,
             self.load_before,
-            load_average(),
-            self.experiment.name(),
-            self.experiment.question(),
-            self.answer()
+            load_average()
         );
         for (number, chart) in self.outcome.charts.iter().enumerate() {
             let _ = writeln!(page, "![{}]({})\n", chart.title, picture(number));
@@ -114,7 +114,7 @@ impl Report {
         page += &table(&HEADINGS, 1..5, &self.rows());
         let _ = writeln!(
             page,
-            "\nWitnesses: the mean of all repetitions (least … most). Residual: witness − prediction. pp: percentage points.\n"
+            "\n[How to read this page](README.md#how-to-read-a-page)\n"
         );
         for rows in &self.outcome.tables {
             let _ = writeln!(page, "## {}\n", rows.title);
@@ -167,7 +167,7 @@ mod tests {
             load_before: "0.1".into(),
         };
         assert!(!report.holds());
-        assert_eq!(report.answer(), "1 of 2 figures are as asked; 1 NOT: bad");
+        assert_eq!(report.answer(), "1 of 2 figures meet their goal; 1 NOT: bad");
         let files = report.files();
         let [page, picture] = &files[..] else { panic!("{} files", files.len()) };
         assert!(

@@ -17,8 +17,8 @@ use crate::accuracy::report::thousands;
 use lab_tests::lab::SHARDS;
 
 /// See [`super::Experiment::question`].
-pub const QUESTION: &str = "Do shards and keys get the shares that theory gives them, by the application's count and by the \
-                            kernel's, within one percentage point?";
+pub const QUESTION: &str =
+    "Do shards and keys get their predicted shares, within one percentage point?";
 
 /// Requests of a run, in two halves.
 fn requests(plan: Plan) -> u64 {
@@ -152,12 +152,11 @@ pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
     }
     let chart = Chart::of("Shares of all requests", "share of all requests, %", Unit::Share, &figures);
     let method = format!(
-        "One lab without a capacity model, no cache. A run is at least {} requests in two halves: `load saturate` over 1,000 keys \
-         (uniform, Zipf), or `load run celebrity` at {} times its rates. Arms in an order that the seed determines; all arms \
-         of a repetition have the same seed. *Application*: each shard's `requests_received`, and the gateway's count of the key; \
-         *kernel*: what crossed the shards' sockets. Both are read at rest, after they agree to the request on every shard. Refused: \
-         a generator that could not keep its rate or had an error, fewer requests, halves that differ by more than four standard \
-         errors. One percentage point of the largest share is 0.04 of max/mean.",
+        "One lab without a capacity model and without a cache. A run is at least {} requests in two halves: `load saturate` over \
+         1,000 keys (uniform, Zipf), or `load run celebrity` at {} times its rates. The seed determines the order of the arms. All \
+         arms of a repetition have the same seed. *Application*: each shard's `requests_received`, and the gateway's count of the \
+         key. *Kernel*: requests at the shards' sockets. Both are read at rest, after they agree to the request on every shard. \
+         Also refused: too few requests. One percentage point of the largest share is 0.04 of max/mean.",
         thousands(requests(plan)),
         celebrity(plan)[0]
     );

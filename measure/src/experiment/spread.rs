@@ -19,14 +19,17 @@ use crate::accuracy::report::thousands;
 use lab_tests::lab::SHARDS;
 
 /// See [`super::Experiment::question`].
-pub const HOT_ONLY: &str = "Do six cached keys, those the detector calls hot, hold the hottest of four shards to what a perfect \
-                            cache of six entries would, 8.9 % (exponent 1.5) and 19.7 % (0.99) of the offered load?";
+pub const HOT_ONLY: &str =
+    "Do six cached keys, chosen by the detector, relieve the hottest of four shards like a perfect cache of six? That is \
+     8.9 % (exponent 1.5) and 19.7 % (0.99) of the offered load.";
 /// See [`super::Experiment::question`].
-pub const REPLICATION: &str = "Do copies of the eight hottest keys on all four shards, each read going to the less loaded of two, \
-                               do at least what even copies would: max/mean 1.11 (exponent 1.5) and 1.14 (0.99)?";
+pub const REPLICATION: &str =
+    "Do copies of the eight hottest keys on four shards balance the load at least as well as even copies? That is max/mean \
+     1.11 (exponent 1.5) and 1.14 (0.99).";
 /// See [`super::Experiment::question`].
-pub const BOUNDED: &str = "Does bounded load at 1.25 hold the hottest shard to 31.25 % of the load, and forward at least the part \
-                           of it that theory says it must: 17.5 % (exponent 1.5) and none (0.99)?";
+pub const BOUNDED: &str =
+    "Does bounded load at 1.25 hold the hottest shard to 31.25 % of the load? Does it forward at least what theory requires: \
+     17.5 % (exponent 1.5) and none (0.99)?";
 
 /// Requests that all repetitions must have together.
 fn needed(plan: Plan) -> u64 {
@@ -176,11 +179,10 @@ fn figure(trials: &Trials<Zipf, Run>, zipf: Zipf, figure: Figure, of: impl Fn(&R
 fn method(plan: Plan, what: &str) -> String {
     let stream = ARMS[0].stream(plan);
     format!(
-        "One lab, `{}` with exponents 1.5 and 0.99 in an order that the seed determines, both of a repetition with the same seed. \
-         {what} The first {} s are left out, the next {} s measured. *Application*: what the shards received and what the gateway \
-         got; *kernel*: what crossed the shards' sockets, by its tables of keys where keys matter. Refused: a generator that could \
-         not keep its rate or had an error, halves that differ by more than four standard errors, keys that were not found in the \
-         first seconds, fewer than {} requests in all.",
+        "One lab, `{}` with exponents 1.5 and 0.99. The seed determines their order; both of a repetition have the same seed. {what} \
+         The first {} s are left out, the next {} s measured. *Application*: what the shards received and what the gateway got. \
+         *Kernel*: requests at the shards' sockets, and its tables of keys. Also refused: keys not found in the first seconds, or \
+         fewer than {} requests in all.",
         stream.command(),
         stream.warm,
         stream.measured,
@@ -223,8 +225,8 @@ pub async fn hot_only(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
     let chart = Chart::of("A cache of six hot keys", "share of what is offered, %", Unit::Share, &figures);
     let method = method(
         plan,
-        "The cache is `hot_only`, its time to live 60 s; no capacity model. Predicted is a perfect cache of the six hottest keys; \
-         keys of nearly equal rank may take each other's place.",
+        "The cache is `hot_only` with a time to live of 60 s. There is no capacity model. The prediction is a perfect cache of the six \
+         hottest keys. Keys of nearly equal rank may replace each other.",
     );
     Outcome { method, figures, charts: vec![chart], refusals: trials.refusals, ..Outcome::default() }
 }
@@ -267,8 +269,8 @@ pub async fn replication(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
     let chart = Chart::of("Eight keys on four shards", "hottest shard over the mean", Unit::Times, &figures);
     let method = method(
         plan,
-        "Eight keys have copies on all four shards; a read goes to the one of two with less in flight. A shard takes 10 ± 2 ms a \
-         request, any number at a time, so that some 40 are in flight.",
+        "Eight keys have copies on all four shards. A read goes to the one of two with fewer requests in flight. A shard takes \
+         10 ± 2 ms a request without a limit, so that about 40 are in flight.",
     );
     Outcome { method, figures, charts: vec![chart], refusals: trials.refusals, ..Outcome::default() }
 }
@@ -301,10 +303,10 @@ pub async fn bounded_load(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
     let chart = Chart::of("Bounded load, 1.25", "share of all requests, %", Unit::Share, &figures);
     let method = method(
         plan,
-        "`PLACEMENT=bounded`, ε = 0.25. A shard takes 50 ± 2 ms a request, any number at a time, so that some 200 are in flight; \
-         bounds are whole numbers of these. Theory says what must be forwarded at the least, of a load that does not fluctuate; \
-         what is in flight does, so more is forwarded. Forwarded is of all requests: by the gateway's own counter, and by the \
-         reads that the kernel saw away from their key's home.",
+        "`PLACEMENT=bounded`, ε = 0.25. A shard takes 50 ± 2 ms a request without a limit, so that about 200 are in flight. Bounds are \
+         whole numbers of these. The prediction is a lower bound for constant load. Requests in flight fluctuate, so more is \
+         forwarded. Forwarded is a share of all requests: by the gateway's own counter, and by the reads that the kernel saw away \
+         from their home.",
     );
     Outcome { method, figures, charts: vec![chart], refusals: trials.refusals, ..Outcome::default() }
 }

@@ -12,8 +12,9 @@ use super::rig::{Rig, nothing, report};
 use super::trials::{Order, Plan, Trials};
 
 /// See [`super::Experiment::question`].
-pub const QUESTION: &str = "Does one expiry of a key that is asked for 5,000 times a second cost its shard one call, where it \
-                            would be 251 without single-flight, and does nobody wait with stale-while-revalidate?";
+pub const QUESTION: &str =
+    "Does one expiry of a key with 5,000 reads a second cost its shard one request instead of 251? Does no caller wait with \
+     stale-while-revalidate?";
 
 /// Requests a second.
 fn rate(plan: Plan) -> f64 {
@@ -155,11 +156,12 @@ pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
     }
     let chart = Chart::of("Latency of callers", "ms at the load generator", Unit::Milliseconds, &figures);
     let method = format!(
-        "`load stream --rate {} --keys 1` for {} s from a cold cache with a time to live of {TTL} s; the shard takes \
-         {LATENCY_MS} ± 2 ms, any number at a time. An expiry comes every {:.2} s ({:.2} s with stale-while-revalidate, which \
-         refreshes in the last tenth of the time to live), so that {} ({}) calls are due; without single-flight each expiry would cost \
-         {unmitigated:.0} calls, as many as come within {LATENCY_MS} ms. Waiting callers with stale-while-revalidate are counted from \
-         {WARM} s on: those of the cold start have nothing to be served. p99 and longest include the cold start.",
+        "`load stream --rate {} --keys 1` for {} s from a cold cache with a time to live of {TTL} s. The shard takes \
+         {LATENCY_MS} ± 2 ms, any number at a time. An expiry comes every {:.2} s. With stale-while-revalidate, which refreshes in \
+         the last tenth of the time to live, it comes every {:.2} s. So {} requests ({} with it) are due. Without single-flight \
+         each expiry would cost {unmitigated:.0} requests, as many as arrive within {LATENCY_MS} ms. With stale-while-revalidate, \
+         waiting callers are counted from {WARM} s on, because a cold cache has nothing to serve. p99 and longest include the \
+         cold start.",
         rate(plan),
         seconds(plan),
         Arm::SingleFlight.cycle(),

@@ -13,7 +13,7 @@ use crate::accuracy::report::thousands;
 
 /// See [`super::Experiment::question`].
 pub const QUESTION: &str =
-    "Is the hit ratio of a cache that of theory, λT/(1 + λT) for each key, after five times to live?";
+    "Is the hit ratio of a warm cache λT/(1 + λT) for each key?";
 
 /// Times to live before it is measured.
 const WARM_TTLS: f64 = 5.0;
@@ -97,9 +97,9 @@ pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
     let chart = Chart::of("Hit ratio of the cache", "reads that reach no shard, %", Unit::Share, &figures);
     let method = format!(
         "`{}`, exponent 0.99, the cache on for all keys. The first {WARM_TTLS} times to live and a second are left out, the next \
-         {} s measured, {} times. Both arms at the same time, each in a lab of its own without a capacity model. *Application*: 1 − what the \
-         shards received / what the gateway got; *kernel*: the same by the shards' sockets. Refused: a generator that could not keep \
-         its rate or had an error, halves that differ by more than four standard errors, fewer than {} requests in all.",
+         {} s measured, {} times. Both arms run at the same time, each in its own lab without a capacity model. *Application*: \
+         1 − what the shards received / what the gateway got. *Kernel*: the same from the shards' sockets. Also refused: fewer \
+         than {} requests in all.",
         ARMS[0].stream(plan).command(),
         ARMS[0].stream(plan).measured,
         plan.repetitions,

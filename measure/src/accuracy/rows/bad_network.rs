@@ -54,7 +54,7 @@ fn prepare(weather: Weather, seed: u64, size: Size, load: Load) -> Result<Case> 
         Load::OneAtATime => Rule::OneAtATime,
         Load::Pipelined => Rule::NeverOver {
             heads_per_segment: HEADS_PER_SEGMENT,
-            why: "heads behind a missing segment are not guessed: the programs see packets before TCP orders them",
+            why: "heads after a missing segment are not guessed, because the programs see packets before TCP orders them",
         },
     };
     let rounds = match load {
@@ -78,7 +78,7 @@ fn prepare(weather: Weather, seed: u64, size: Size, load: Load) -> Result<Case> 
             bail!("nothing arrived twice (TCPDSACKOldSent is 0)");
         }
         let note = format!(
-            "{}; at the server TCPOFOQueue {out_of_order}, TCPDSACKOldSent + OfoSent {doubled}",
+            "{}. Server: TCPOFOQueue {out_of_order}, TCPDSACKOldSent + OfoSent {doubled}",
             network.words()
         );
         Ok(Driven { sent, note, ..Driven::default() })

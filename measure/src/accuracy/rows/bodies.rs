@@ -37,7 +37,7 @@ pub(super) fn rows() -> Vec<Row> {
             let rounds = size.of(200, 2_000);
             let rule = Rule::ExactSaying {
                 reason: "chunked",
-                why: "chunked bodies are not followed; the heads before and after them are",
+                why: "chunked bodies are not parsed; the heads before and after them are",
             };
             Ok(Case::on(Server::on_loopback()?, rule, move |server| {
                 let mut connection = Client::connect(server.addr)?;

@@ -59,7 +59,7 @@ fn inside_a_head(size: Size) -> Result<Case> {
     let rounds = size.of(20, 200);
     let rule = Rule::NeverOver {
         heads_per_segment: 1,
-        why: "the head under way when the probe came has its beginning before it, one a connection",
+        why: "one head a connection began before the probe attached",
     };
     let second = second.to_vec();
     Ok(Case::on(server, rule, move |_| {
@@ -83,8 +83,8 @@ fn inside_a_body(size: Size) -> Result<Case> {
     let rounds = size.of(20, 200);
     let rule = Rule::OverByAtMost {
         requests: CONNECTIONS,
-        why: "nothing tells a probe that came later that a connection was inside a body; if the rest of that body \
-              begins a segment as a request does, it is taken for one, once a connection",
+        why: "one a connection. The probe cannot know that a connection was inside a body when it attached. The rest of \
+              that body began a segment and looked like a request",
     };
     Ok(Case::on(server, rule, move |_| {
         for client in &mut clients {

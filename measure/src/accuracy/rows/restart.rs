@@ -157,7 +157,7 @@ fn line(moments: &Moments) -> Line {
         Verdict::Wrong("the second probe does not agree with the server at rest".to_owned())
     } else {
         Verdict::Explained(format!(
-            "the gap: {gap} requests came after the first probe's last reading and before the second was attached"
+            "{gap} requests arrived after the first probe's last reading and before the second was attached"
         ))
     };
     Line {

@@ -113,8 +113,8 @@ fn line(seen: &Seen, restarts: u64) -> Line {
         agrees: *agrees,
         verdict,
         note: format!(
-            "{restarts} restarts, every other one by a kill; {between} requests came while no probe ran; \
-             gap while programs were replaced: {gap} s"
+            "{restarts} restarts, every other one by a kill. {between} requests arrived while no probe ran. \
+             Gap while programs were replaced: {gap} s"
         ),
     }
 }
