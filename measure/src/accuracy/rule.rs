@@ -119,9 +119,7 @@ impl Rule {
         };
         match *self {
             _ if all && unparsed == 0 && !matches!(self, Self::ExactSaying { .. }) => Verdict::Exact,
-            Self::OneAtATime if all => {
-                said("exact; body bytes after a gap were not parsed, and need not be")
-            }
+            Self::OneAtATime if all => said("exact; body bytes after a gap were not parsed, and need not be"),
             Self::ExactSaying { reason, why }
                 if all && counted.unparsed.get(reason).is_some_and(|n| *n > 0) =>
             {

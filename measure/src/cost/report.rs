@@ -159,10 +159,8 @@ impl Report {
             && let (Some(cpu), Some(rate)) = (row.cpu_without(), row.per_second_without())
         {
             let all = processors() * 1e6 / rate;
-            let _ = write!(
-                text,
-                "; gateway and shards take {cpu:.0} of the {all:.0} µs of CPU time a request"
-            );
+            let _ =
+                write!(text, "; gateway and shards take {cpu:.0} of the {all:.0} µs of CPU time a request");
         }
         let (watcher, equal) = if probe.is_side_by_side() {
             (Watcher::EqualLabs, "two equal labs")
@@ -261,7 +259,8 @@ impl Report {
         text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::Straight));
         text.push('\n');
         let watchers = self.rows.iter().filter(|row| row.way == Way::Straight);
-        let watchers = watchers.map(|row| vec![row.watcher.name().to_owned(), row.watcher.what().replace("||", "or")]);
+        let watchers =
+            watchers.map(|row| vec![row.watcher.name().to_owned(), row.watcher.what().replace("||", "or")]);
         text += &table(&["watcher", "what it is"], 0..0, &watchers.collect::<Vec<_>>());
         let _ = writeln!(
             text,
@@ -309,10 +308,7 @@ impl Report {
                 "Each of the further 20 requests takes `ingress` {further:.0} ns (difference of the two rows, by 20).\n"
             );
         }
-        let _ = writeln!(
-            text,
-            "An answer's row lacks the latency, because no request came on its socket."
-        );
+        let _ = writeln!(text, "An answer's row lacks the latency, because no request came on its socket.");
         text
     }
 

@@ -96,14 +96,10 @@ impl Watcher {
     pub const fn what(self) -> &'static str {
         match self {
             Self::Nothing => "how far two runs differ by themselves",
-            Self::Empty => {
-                "programs that do nothing, in and out: what the kernel takes for any call"
-            }
+            Self::Empty => "programs that do nothing, in and out: what the kernel takes for any call",
             Self::Probe => "`probe run` as root on the four shards",
             Self::EqualLabs => "how far two labs differ by themselves",
-            Self::EmptyOnShards => {
-                "programs that do nothing on the cgroup of one lab's shards"
-            }
+            Self::EmptyOnShards => "programs that do nothing on the cgroup of one lab's shards",
             Self::ProbeOnShards => {
                 "`probe run` on the cgroup of one lab's shards, as `cargo xtask up` starts it for root"
             }

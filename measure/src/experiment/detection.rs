@@ -21,8 +21,7 @@ use super::trials::{Order, Plan, Trials};
 use lab_tests::lab::SHARDS;
 
 /// See [`super::Experiment::question`].
-pub const QUESTION: &str =
-    "Is a celebrity named after its first full second, is a moving one followed, and is uniform load never called hot?";
+pub const QUESTION: &str = "Is a celebrity named after its first full second, is a moving one followed, and is uniform load never called hot?";
 
 /// Judged once a second, so a celebrity waits for the end of the second it came in, and for the next one.
 const NAMED_WITHIN: f64 = 2.0;

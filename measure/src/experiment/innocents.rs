@@ -14,8 +14,7 @@ use super::{Outcome, Table};
 use crate::accuracy::report::thousands;
 
 /// See [`super::Experiment::question`].
-pub const QUESTION: &str =
-    "At the lab's own rates and capacity, how slow are the celebrity and the innocent keys on its shard? What does each \
+pub const QUESTION: &str = "At the lab's own rates and capacity, how slow are the celebrity and the innocent keys on its shard? What does each \
      mitigation change?";
 
 /// The celebrity's shard.

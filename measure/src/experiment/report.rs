@@ -8,8 +8,7 @@ use super::{Experiment, Outcome};
 use crate::accuracy::report::{date, machine};
 use crate::cost::report::{load_average, plain, table};
 
-const HEADINGS: [&str; 7] =
-    ["figure", "predicted", "application", "kernel", "residual", "goal", "met"];
+const HEADINGS: [&str; 7] = ["figure", "predicted", "application", "kernel", "residual", "goal", "met"];
 
 /// One experiment that has run.
 #[derive(Debug)]
@@ -112,10 +111,7 @@ impl Report {
             let _ = writeln!(page, "![{}]({})\n", chart.title, picture(number));
         }
         page += &table(&HEADINGS, 1..5, &self.rows());
-        let _ = writeln!(
-            page,
-            "\n[How to read this page](README.md#how-to-read-a-page)\n"
-        );
+        let _ = writeln!(page, "\n[How to read this page](README.md#how-to-read-a-page)\n");
         for rows in &self.outcome.tables {
             let _ = writeln!(page, "## {}\n", rows.title);
             page += &table(&rows.headings, 1..rows.headings.len(), &rows.rows);

@@ -17,8 +17,7 @@ use crate::accuracy::report::thousands;
 use lab_tests::lab::SHARDS;
 
 /// See [`super::Experiment::question`].
-pub const QUESTION: &str =
-    "Do shards and keys get their predicted shares, within one percentage point?";
+pub const QUESTION: &str = "Do shards and keys get their predicted shares, within one percentage point?";
 
 /// Requests of a run, in two halves.
 fn requests(plan: Plan) -> u64 {

@@ -19,16 +19,13 @@ use crate::accuracy::report::thousands;
 use lab_tests::lab::SHARDS;
 
 /// See [`super::Experiment::question`].
-pub const HOT_ONLY: &str =
-    "Do six cached keys, chosen by the detector, relieve the hottest of four shards like a perfect cache of six? That is \
+pub const HOT_ONLY: &str = "Do six cached keys, chosen by the detector, relieve the hottest of four shards like a perfect cache of six? That is \
      8.9 % (exponent 1.5) and 19.7 % (0.99) of the offered load.";
 /// See [`super::Experiment::question`].
-pub const REPLICATION: &str =
-    "Do copies of the eight hottest keys on four shards balance the load at least as well as even copies? That is max/mean \
+pub const REPLICATION: &str = "Do copies of the eight hottest keys on four shards balance the load at least as well as even copies? That is max/mean \
      1.11 (exponent 1.5) and 1.14 (0.99).";
 /// See [`super::Experiment::question`].
-pub const BOUNDED: &str =
-    "Does bounded load at 1.25 hold the hottest shard to 31.25 % of the load? Does it forward at least what theory requires: \
+pub const BOUNDED: &str = "Does bounded load at 1.25 hold the hottest shard to 31.25 % of the load? Does it forward at least what theory requires: \
      17.5 % (exponent 1.5) and none (0.99)?";
 
 /// Requests that all repetitions must have together.

@@ -12,8 +12,7 @@ use super::rig::{Rig, nothing, report};
 use super::trials::{Order, Plan, Trials};
 
 /// See [`super::Experiment::question`].
-pub const QUESTION: &str =
-    "Does one expiry of a key with 5,000 reads a second cost its shard one request instead of 251? Does no caller wait with \
+pub const QUESTION: &str = "Does one expiry of a key with 5,000 reads a second cost its shard one request instead of 251? Does no caller wait with \
      stale-while-revalidate?";
 
 /// Requests a second.

@@ -12,8 +12,7 @@ use super::window::{Stream, enough};
 use crate::accuracy::report::thousands;
 
 /// See [`super::Experiment::question`].
-pub const QUESTION: &str =
-    "Is the hit ratio of a warm cache λT/(1 + λT) for each key?";
+pub const QUESTION: &str = "Is the hit ratio of a warm cache λT/(1 + λT) for each key?";
 
 /// Times to live before it is measured.
 const WARM_TTLS: f64 = 5.0;
