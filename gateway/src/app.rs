@@ -113,7 +113,7 @@ impl Config {
 }
 
 impl Gateway {
-    /// Where it listens; tells the port when 0 was asked for.
+    /// The address it listens on, with the real port if 0 was requested.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.server.local_addr()

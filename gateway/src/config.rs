@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// The gateway of the Hot Partition Lab: places keys on shards, caches hot keys, keeps statistics.
+/// The gateway of the Hot Partition Lab: placement, cache, key statistics
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "gateway", version)]
 pub struct Args {
@@ -22,18 +22,18 @@ pub struct Args {
     /// The shards, http://host:port separated by commas; the position in the list is the shard's id
     #[arg(long, env = "SHARD_URLS", value_name = "URLS")]
     pub shard_urls: String,
-    /// How many shards SHARD_URLS must name [default: as many as it does]
+    /// Expected number of shards in SHARD_URLS [default: not checked]
     #[arg(long, env = "NUM_SHARDS", value_name = "COUNT")]
     pub num_shards: Option<u32>,
     /// Whether the cache is on at the start
     #[arg(long, env = "CACHE_ENABLED", default_value = "false", default_missing_value = "true", num_args = 0..=1,
           action = clap::ArgAction::Set, value_parser = switch, value_name = "BOOL")]
     pub cache_enabled: bool,
-    /// Seconds that a cached value lives
+    /// Time to live of cached values in seconds
     #[arg(long, env = "CACHE_TTL_SECONDS", default_value_t = 60, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(*TTL_SECONDS.start()..=*TTL_SECONDS.end()))]
     pub cache_ttl_seconds: u64,
-    /// Most bytes of keys, values and bookkeeping in the cache
+    /// Largest size of the cache in bytes, including keys and overhead
     #[arg(long, env = "CACHE_MAX_BYTES", default_value_t = 64 * 1024 * 1024, value_name = "BYTES",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub cache_max_bytes: u64,
@@ -48,15 +48,15 @@ pub struct Args {
     #[arg(long, env = "KEY_STATISTICS", default_value = "true", default_missing_value = "true", num_args = 0..=1,
           action = clap::ArgAction::Set, value_parser = switch, value_name = "BOOL")]
     pub key_statistics: bool,
-    /// Milliseconds in which a connection to a shard must stand; less than UPSTREAM_TIMEOUT_MS
+    /// Timeout for connecting to a shard in milliseconds; less than UPSTREAM_TIMEOUT_MS
     #[arg(long, env = "CONNECT_TIMEOUT_MS", default_value_t = 1_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub connect_timeout_ms: u64,
-    /// Milliseconds in which a shard's whole answer must be there, connecting included
+    /// Timeout for a shard's whole answer in milliseconds, including connecting
     #[arg(long, env = "UPSTREAM_TIMEOUT_MS", default_value_t = 5_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub upstream_timeout_ms: u64,
-    /// Where `GET /` leads: the lab's live page [default: nowhere]
+    /// URL of the live page, to which `GET /` redirects [default: none]
     #[arg(long, env = "PROBE_PAGE_URL", default_value = "", hide_default_value = true, value_name = "URL")]
     pub probe_page_url: String,
     /// Origins whose pages may call POST /admin/*, scheme://host[:port] separated by commas [default: none]

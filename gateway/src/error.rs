@@ -1,4 +1,4 @@
-//! Everything that keeps the gateway from doing what was asked: who is to blame, and the one conversion to an answer.
+//! The gateway's errors: blame, kind, and conversion to an answer.
 
 use protocol::{ErrorBody, ErrorKind, KeyError, ShardId};
 use service::problem::Problem;
@@ -19,7 +19,7 @@ pub enum Error {
     /// The body cannot be used.
     #[error("{}", problem.body.detail)]
     BadBody {
-        /// What is wrong with it, with its kind: not the JSON that was asked for, a bad key in it, or too long.
+        /// What is wrong with it, with its kind: not the required JSON, an invalid key, or too long.
         problem: Problem,
     },
     /// A page of an origin that is not in `ADMIN_ORIGINS` called an admin path.
@@ -64,7 +64,7 @@ pub enum Error {
 /// Who is to blame for an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// The request asked for what cannot be done.
+    /// The request cannot be fulfilled.
     Client,
     /// A shard did not do its part.
     Shard,

@@ -26,14 +26,14 @@ pub(crate) struct KeyCounts {
     start: Instant,
 }
 
-/// A key, and the shard that was asked for it.
+/// A key, and the shard of the request.
 #[derive(PartialEq, Eq, Hash)]
 struct Place {
     key: Key,
     shard: ShardId,
 }
 
-/// A read and a write that a client asked for; the shard is the key's home.
+/// A client's read or write; the shard is the key's home.
 const ASKED: [[u8; 4]; 2] = [[1, 0, 0, 0], [0, 1, 0, 0]];
 /// A read and a write that the gateway asked of the shard.
 const SENT: [[u8; 4]; 2] = [[0, 0, 1, 0], [0, 0, 0, 1]];
@@ -76,7 +76,7 @@ impl KeyCounts {
         Self { counts, shards, on, start: Instant::now() }
     }
 
-    /// Counts a request of a client at `now`, whoever answers it.
+    /// Counts a client's request at `now`, cached or not.
     pub(crate) fn asked(&self, key: &Key, home: ShardId, access: Access, now: Instant) {
         if self.on {
             self.note(key, home, ASKED[usize::from(access == Access::Write)], now);
@@ -96,12 +96,12 @@ impl KeyCounts {
         self.counts.note(Place { key: key.clone(), shard }, times, second);
     }
 
-    /// The `n` keys most asked for by lower bound, most first.
+    /// The `n` most requested keys by lower bound, most first.
     pub(crate) fn top(&self, n: usize) -> Vec<Count<Key>> {
         self.counts.lock().totals.top(n)
     }
 
-    /// The `n` keys most asked for, and a bound for all others.
+    /// The `n` most requested keys, and a bound for all others.
     pub(crate) fn summary(&self, n: usize) -> Summary<Key> {
         self.counts.lock().totals.summary(n)
     }

@@ -1,4 +1,4 @@
-//! The gateway: places keys on shards, caches values with single-flight, counts who asks for what.
+//! The gateway: placement, cache with single-flight, request counts by key.
 //!
 //! The path of one read: [`routes`] → `handlers::data` takes the key from the raw path → `placement` names its home → `cache`
 //! decides how it is answered (`cache::Read`): a copy, the fetch of another read (single-flight), a remembered error, or a

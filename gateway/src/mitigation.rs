@@ -1,4 +1,4 @@
-//! What is done about hot keys: the switches, and the keys they are about.
+//! Mitigations of hot keys: the switches and the hot keys.
 //!
 //! A request never looks here: the cache and the replicas hold what concerns them in a form that costs it nothing. This
 //! module changes them, on request, and once a second by which keys are hot.
@@ -184,7 +184,7 @@ impl Mitigations {
     }
 }
 
-/// The largest keys that clients asked for in the last ten full seconds, and how often they asked for any.
+/// The most requested keys of the last ten full seconds, and the number of all requests.
 fn ranked(keys: &KeyCounts) -> (Vec<Count<Key>>, u64) {
     let (mut top, mut total) = (Vec::new(), 0);
     keys.look(|_, window, now| {

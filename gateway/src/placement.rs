@@ -1,4 +1,4 @@
-//! Which shard owns a key, and where that shard is.
+//! Maps a key to its home shard and that shard's URL.
 
 use protocol::placement::Scheme;
 use protocol::shard_urls::{ShardUrl, ShardUrls};

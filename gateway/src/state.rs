@@ -1,4 +1,4 @@
-//! What the handlers work with: what all cores share, and what each core has of its own.
+//! The handlers' state: shared by all cores, and per core.
 
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};

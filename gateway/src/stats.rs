@@ -1,4 +1,4 @@
-//! What the gateway counts: metrics that never fall, and the figures of `/stats`, which a reset takes back to 0.
+//! The gateway's counts: metrics that never fall, and `/stats`, which a reset clears.
 
 use hotspot::window::Access;
 use parking_lot::Mutex;

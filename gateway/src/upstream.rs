@@ -83,7 +83,7 @@ impl Upstream {
         Self { client, targets, keys, traces, in_flight, deadline }
     }
 
-    /// What is on its way to the shards, from all cores.
+    /// Requests in flight to the shards, from all cores.
     pub(crate) fn in_flight(&self) -> &InFlight {
         &self.in_flight
     }

@@ -1,4 +1,4 @@
-//! A count shared by all cores, with a batch of notes for each core to avoid contention.
+//! A shared count with per-core batches, to avoid contention.
 //!
 //! Each core notes accesses in a buffer of its own. A full buffer is merged at once, and equal things of one second are
 //! added up before the count gets them. Counting one by one would move the count's cache lines between the cores at every

@@ -1,4 +1,4 @@
-//! Counts keys exactly while they are few, and with a stated error in bounded memory when they are many.
+//! Counts keys in bounded memory: few exactly, many with a stated error.
 //!
 //! Up to `exact_keys` distinct keys every count is exact. Beyond that the counter goes on as Filtered Space-Saving with
 //! `sketch_keys` monitored keys (Homem, Carvalho: "Finding top-k elements in data streams", Information Sciences 180,
@@ -79,7 +79,7 @@ pub struct KeyCounter<K: Eq + Hash> {
 
 #[derive(Clone)]
 enum Mode<K: Eq + Hash> {
-    /// Its hash is seeded anew in every process: clients cannot choose keys that collide.
+    /// Every process has a new hash seed, so clients cannot choose colliding keys.
     Exact(AHashMap<K, u64>),
     Sketch(FilteredSpaceSaving<K>),
 }

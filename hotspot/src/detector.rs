@@ -1,4 +1,4 @@
-//! Turns one judgement a second into a verdict that does not flicker.
+//! Turns one judgement a second into a stable verdict.
 //!
 //! Every second two windows are judged, the last full second and the last ten; the higher state counts. `critical` holds
 //! at once; `warm`, `hot` and every way down need three of the last five seconds.

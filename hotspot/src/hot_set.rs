@@ -1,4 +1,4 @@
-//! Which of all keys are hot now: the largest ones that matter, with hysteresis, so that the list does not flicker.
+//! The hot keys of all shards, with hysteresis.
 
 use crate::counter::Count;
 use crate::skew::float;

@@ -1,4 +1,4 @@
-//! Judges one window: how hot, and why.
+//! Judges one window: state and reason.
 
 use std::hash::Hash;
 

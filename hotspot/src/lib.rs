@@ -5,7 +5,7 @@
 //! [`hot_keys`] which of them are hot on one shard, [`hot_set`] which of all. Once a second a [`detector::Detector`] looks
 //! at the windows of all shards: [`skew`] gives the figures, [`judge`] state and reason, and out comes a
 //! [`verdict::Verdict`]. [`predict`] says what a key stream and a placement must produce, [`zipf_fit`] what stream it was,
-//! [`spread`] where load goes that is copied, forwarded or placed anew, and [`what_if`] ranks the mitigations for the load
+//! [`spread`] where load goes when keys are copied, forwarded or moved, and [`what_if`] ranks the mitigations for the load
 //! there is. [`merge`] makes one list of what several gateways counted.
 //!
 //! Nothing here reads a clock: time is an argument. Nothing here does I/O.

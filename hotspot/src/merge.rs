@@ -1,6 +1,6 @@
-//! What several gateways counted, as one: the hottest keys with their bounds, and whether the list is surely the right one.
+//! Merges the key counts of several gateways, with bounds.
 //!
-//! A gateway tells its largest keys and one bound for all others. Both bounds of a key add up; where a gateway does not
+//! A gateway reports its largest keys and one bound for all others. Both bounds of a key add up; where a gateway does not
 //! list it, the upper one grows by what that gateway says of its others. So no key is ever told to have had less than it
 //! may have had, nor more than it surely had.
 

@@ -1,4 +1,4 @@
-//! What a key stream and a placement must produce: shares of keys and shards, and what a cache lets through.
+//! Predicts shares of keys and shards, and the load behind a cache.
 
 /// The probabilities of `keys` ranks under Zipf's law: rank r (from 1) has `r^-exponent / Σ i^-exponent`.
 /// With exponent 0 it is the uniform distribution.
@@ -22,7 +22,7 @@ pub fn shard_shares(probabilities: &[f64], owners: &[usize], shards: usize) -> V
     shares
 }
 
-/// Requests a second that reach the shard for a key asked for at `rate` per second through a cache of `ttl` seconds with
+/// Requests a second that reach the shard for a key with `rate` reads per second through a cache of `ttl` seconds with
 /// single-flight, once steady: one fetch, then hits for `ttl`, then 1/λ until the next request asks again. λ/(1+λT).
 #[must_use]
 pub fn steady_misses(rate: f64, ttl: f64) -> f64 {
@@ -37,7 +37,7 @@ pub fn steady_misses_between_writes(rate: f64, writes: f64, ttl: f64) -> f64 {
     rate / (1.0 + rate * life)
 }
 
-/// The steady hit ratio of a cache with entries of `ttl` seconds over keys asked for at `rates` per second: each key's is
+/// The steady hit ratio of a cache with entries of `ttl` seconds over keys with `rates` reads per second: each key's is
 /// λT/(1+λT). 0 without requests.
 #[must_use]
 pub fn hit_ratio(rates: impl IntoIterator<Item = f64>, ttl: f64) -> f64 {
@@ -62,7 +62,7 @@ pub fn max_over_mean(shares: &[f64]) -> f64 {
 }
 
 /// Expected fetches of one key in the first `span` seconds from a cold cache, `span` no longer than the time to live:
-/// one if it is asked for at all. 1 − e^(−λ·span), arrivals being Poisson.
+/// one if it is read at all. 1 − e^(−λ·span), arrivals being Poisson.
 #[must_use]
 pub fn cold_misses(rate: f64, span: f64) -> f64 {
     1.0 - (-rate * span).exp()

@@ -1,4 +1,4 @@
-//! Decides which few keys deserve a metric series of their own, and keeps that choice steady.
+//! Chooses the few keys with their own metric series, with hysteresis.
 //!
 //! A promoted key keeps its place until it falls clearly below the keys outside (hysteresis), the number of changes a
 //! minute is bounded, and a demoted key's series stays, no longer counting, until a scraper has surely seen its last
@@ -7,15 +7,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Most keys with a series at one time, those on their way out included.
+/// Most keys with a series at one time, including those being demoted.
 pub const MAX_KEYS: usize = 20;
-/// Most keys that count at one time. The places between this and [`MAX_KEYS`] are for series on their way out, so that a
+/// Most keys that count at one time. The places between this and [`MAX_KEYS`] are for series being demoted, so that a
 /// key that has just become hot need not wait for them.
 pub const MAX_ACTIVE: usize = 16;
 /// Most promotions and demotions together in any 60 s.
 pub const MAX_CHANGES_PER_MINUTE: usize = 20;
 /// How long a demoted key's series keeps its last value; longer than three scrapes at the usual 15 s. For as long again
-/// its key is not promoted, so that a scraper sees the series absent before it starts anew at 0.
+/// its key is not promoted, so that a scraper sees the series absent before it restarts at 0.
 pub const RETIREMENT: Duration = Duration::from_secs(60);
 /// Fewest accesses that deserve a series: the first keys ever seen must not spend the minute's changes.
 pub const MIN_COUNT: u64 = 10;

@@ -1,4 +1,4 @@
-//! The verdict in one sentence for people.
+//! Words the verdict in one sentence.
 
 use std::fmt::Display;
 

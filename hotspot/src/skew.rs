@@ -1,4 +1,4 @@
-//! How unevenly requests fall on shards, each figure with what it can and cannot say.
+//! Measures of how unevenly requests fall on shards.
 //!
 //! They are only good together: max/mean misses two hot shards (40/40/10/10 is 1.6) and a dead one (33/33/33/0 is 1.33),
 //! and reaches 1.64 by chance on 100 even requests; χ² calls any skew significant once there are enough requests.

@@ -1,4 +1,4 @@
-//! Where load goes when keys are copied, forwarded or placed anew.
+//! Predicts the shards' load when keys are copied, forwarded or moved.
 
 /// The load of one key and the shard that owns it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,7 +49,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// A request goes where there is less load, whichever key it is for: each key's part is split alike.
+    /// A request goes where there is less load, whichever key it is for: all keys are split in the same ratio.
     fn elsewhere(&self) -> f64 {
         let first = if self.load > 0.0 { self.on_first / self.load } else { 0.0 };
         self.load - self.at_home[0] * first - self.at_home[1] * (1.0 - first)
@@ -120,7 +120,7 @@ fn pairs(keys: &[HomeLoad], copies: usize, shards: usize) -> Vec<Pair> {
 /// Sweeps over all pairs after which [`two_choices`] is content: a few dozen do for dozens of shards.
 const MOST_SWEEPS: usize = 1_000;
 
-/// What bounded load does at the least.
+/// The minimum that bounded load forwards.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bounded {
     /// Load by shard; none above the bound.
@@ -214,7 +214,7 @@ mod tests {
         let base = [10.0, 20.0, 5.0, 5.0];
         near(&evenly(&base, &[key(0, 40.0)], 4), &[20.0, 30.0, 15.0, 15.0]);
         near(&two_choices(&base, &[key(0, 40.0)], 4).loads, &[20.0; 4]);
-        // Two copies, on 0 and 1: nobody else gets any.
+        // Two copies, on 0 and 1: no other shard gets any.
         near(&two_choices(&base, &[key(0, 40.0)], 2).loads, &[35.0, 35.0, 5.0, 5.0]);
         // Too little to level: one pair in three misses both of the empty shards.
         near(&two_choices(&[30.0, 30.0, 0.0, 0.0], &[key(1, 6.0)], 4).loads, &[30.5, 30.5, 2.5, 2.5]);
@@ -225,7 +225,7 @@ mod tests {
     fn elsewhere_is_what_the_loads_leave_away_from_home() {
         // The home serves 25 of 40, the other shard 15.
         near(&[two_choices(&[10.0, 20.0], &[key(0, 40.0)], 2).elsewhere], &[15.0]);
-        // Of two keys on the same two shards each one's part is split alike: 30 and 30 of 60 in all.
+        // Of two keys on the same two shards both are split in the same ratio: 30 and 30 of 60 in all.
         near(&[two_choices(&[0.0, 0.0], &[key(0, 40.0), key(1, 20.0)], 2).elsewhere], &[30.0]);
         // The home is so full that it serves only what looks at nothing emptier: nothing.
         near(&[two_choices(&[90.0, 0.0, 0.0], &[key(0, 12.0)], 3).elsewhere], &[12.0]);

@@ -1,4 +1,4 @@
-//! What each mitigation would do to the load that there is now, before any is applied.
+//! Predicts the effect of each mitigation on the present load.
 
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;

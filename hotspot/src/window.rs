@@ -1,4 +1,4 @@
-//! What happened in the last ten seconds: one-second slots in a ring, reads and writes apart, each a bounded counter.
+//! The last ten seconds: a ring of one-second counters, reads and writes apart.
 
 use std::collections::VecDeque;
 use std::hash::Hash;

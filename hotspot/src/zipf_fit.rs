@@ -15,7 +15,7 @@ pub struct Fit {
 pub const MOST: f64 = 20.0;
 
 /// The exponent under which `counts` are most likely, `counts[i]` being the accesses to the key of rank i + 1 and every
-/// key of the key space, asked for or not, having its place. None with fewer than two keys or without an access.
+/// key of the key space, read or not, having its rank. None with fewer than two keys or without an access.
 ///
 /// Ranks must be known beforehand: ranking by the counts themselves makes any stream, even a uniform one, look skewed.
 /// The likelihood's slope in s is n·(E[ln rank under s] − mean ln rank), which falls all the way: one root.

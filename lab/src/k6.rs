@@ -27,7 +27,7 @@ pub fn script(tree: &Tree, name: &str) -> PathBuf {
     tree.root.join("k6").join(format!("{name}.js"))
 }
 
-/// A run of a script, which reports to nobody.
+/// A run of a script without a report.
 #[must_use]
 pub fn run(k6: &Path, script: &Path) -> Command {
     let mut command = Command::new(k6);

@@ -58,7 +58,7 @@ impl Log {
     pub fn text(&self) -> String {
         let length = self.file.metadata().map_or(0, |data| data.len());
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        // A file that grows meanwhile is read up to where it ended; one that shrinks belongs to a process started anew.
+        // A file that grows meanwhile is read up to where it ended; one that shrinks belongs to a restarted process.
         let read = self.file.read_exact_at(&mut bytes, 0);
         if read.is_ok() { String::from_utf8_lossy(&bytes).into_owned() } else { String::new() }
     }

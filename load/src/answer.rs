@@ -38,7 +38,7 @@ pub struct Expected<'a> {
 /// Where a valid answer came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The shard was asked for it.
+    /// The shard answered it.
     Shard,
     /// The gateway's cache.
     Cache,

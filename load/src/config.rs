@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::keys::Distribution;
 use crate::scenario::Scenario;
 
-/// The load generator of the hot partition lab
+/// The load generator of the Hot Partition Lab
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub struct Args {
@@ -21,13 +21,13 @@ pub struct Args {
 /// The ways to load.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Run a scenario at its own rate, whatever the answers (open loop)
+    /// Run a scenario at its rates (open loop)
     Run(RunArgs),
-    /// Send one stream of reads at a constant rate, whatever the answers (open loop)
+    /// Send one stream of reads at a constant rate (open loop)
     Stream(StreamArgs),
     /// Send a number of requests as fast as they are answered (closed loop)
     Saturate(SaturateArgs),
-    /// Start scenarios when asked to over HTTP, one at a time: for the lab's live page
+    /// Serve the live page's scenario starter: one scenario at a time
     Serve(ServeArgs),
 }
 
@@ -42,14 +42,14 @@ pub struct TargetArgs {
 /// Where the report goes.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct OutputArgs {
-    /// Write the report as JSON to FILE, or to standard output for `-`, instead of a summary for people; a refused run
+    /// Write the report as JSON to FILE, or to standard output for `-`, instead of a summary; a refused run
     /// (exit code 3) writes its reason there
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Add to the JSON, by stream and shard, every latency and how often it was, as [[milliseconds, count], …]
+    /// Add all latencies by stream and shard to the JSON, as [[milliseconds, count], …]
     #[arg(long, requires = "json")]
     pub histograms: bool,
-    /// Say once a second on standard error how far it is
+    /// Print the progress on standard error once a second
     #[arg(long)]
     pub progress: bool,
 }
@@ -68,7 +68,7 @@ pub struct RunArgs {
     /// Multiplies the scenario's rates and its limits of requests in flight
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = rate_factor)]
     pub rate_factor: f64,
-    /// Determines the sequence of keys, and when in its interval each request comes
+    /// Seed of the sequence of keys and of the moment of each request in its interval
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
     /// Report
@@ -88,7 +88,7 @@ pub struct StreamArgs {
     /// Seconds of load
     #[arg(long, default_value_t = 30.0, value_name = "SECONDS", value_parser = duration)]
     pub duration: f64,
-    /// Most requests in flight; one more is dropped, and then there is no report
+    /// Largest number of requests in flight; a run that exceeds it is refused
     #[arg(long, default_value = "1000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub in_flight: u32,
     /// Keys `user-0`, `user-1`, …
@@ -97,7 +97,7 @@ pub struct StreamArgs {
     /// How the keys are drawn: `uniform`, `in-turn` or `zipf:EXPONENT`
     #[arg(long, default_value = "uniform", value_name = "LAW")]
     pub distribution: Distribution,
-    /// Determines the sequence of keys, and when in its interval each request comes
+    /// Seed of the sequence of keys and of the moment of each request in its interval
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
     /// Report
@@ -111,7 +111,7 @@ pub struct SaturateArgs {
     /// Where to
     #[command(flatten)]
     pub target: TargetArgs,
-    /// The shards themselves, in order of id; then the gateway is left out and the generator places the keys
+    /// The shards in order of id; the generator then places the keys and bypasses the gateway
     #[arg(long, value_name = "URLS", value_parser = ShardUrls::parse)]
     pub shard_urls: Option<ShardUrls>,
     /// Connections, each with one request at a time (to every shard, when there is no gateway)
@@ -126,7 +126,7 @@ pub struct SaturateArgs {
     /// How the keys are drawn: `uniform`, `in-turn` or `zipf:EXPONENT`
     #[arg(long, default_value = "uniform", value_name = "LAW")]
     pub distribution: Distribution,
-    /// Determines the sequence of keys
+    /// Seed of the sequence of keys
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
     /// Report
@@ -143,7 +143,7 @@ pub struct ServeArgs {
     /// Where to
     #[command(flatten)]
     pub target: TargetArgs,
-    /// Origins whose pages may start and stop, scheme://host[:port] separated by commas [default: none]
+    /// Origins whose web pages may start and stop scenarios, scheme://host[:port] separated by commas [default: none]
     #[arg(
         long,
         env = "ADMIN_ORIGINS",

@@ -168,7 +168,7 @@ mod tests {
                     for now in schedule.dues(seed).map(|due| due.as_secs_f64()) {
                         let until = fresh_until.entry(draws.draw()).or_insert(0.0);
                         if now >= *until {
-                            // A fetch takes time, so the entry is a little younger than the request.
+                            // A fetch takes time, so the entry is a little newer than the request.
                             *until = now + 60.001;
                             fetches += 1;
                         }

@@ -61,7 +61,7 @@ impl Latencies {
 pub struct ShardTally {
     /// Valid answers that name it.
     pub answered: u64,
-    /// Those that it was asked for.
+    /// Those that it answered.
     pub upstream: u64,
     /// Their latencies.
     pub latencies: Latencies,

@@ -1,4 +1,4 @@
-//! Signal `connections`: those set up since the probe attached, and those that existed before.
+//! Signal `connections`: connections newer and older than the probe.
 
 use core::ops::AddAssign;
 
@@ -13,7 +13,7 @@ pub struct Connections {
     /// Of the closed ones, those that ended before the shard's side had said that it was done (FIN): by a reset of
     /// either side, or by a time-out.
     pub aborted_connections: u64,
-    /// Segments the shard's sockets sent again.
+    /// Segments retransmitted by the shard's sockets.
     pub retransmitted: u64,
     /// Segments with RST that reached the shard's sockets.
     pub resets_received: u64,
@@ -73,7 +73,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Its handshake was seen, and the kernel tells of its end.
+    /// Its handshake was seen, and the kernel reports its end.
     pub const NEW: u64 = 1;
 
     /// Its handshake was not seen.

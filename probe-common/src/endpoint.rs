@@ -1,4 +1,4 @@
-//! An address and a port a shard listens on: the key of the kernel's map of shards.
+//! A shard's address and port: the key of the map of shards.
 
 /// Key of the map `SHARDS`; its value is the shard's number as `u32`.
 ///

@@ -1,4 +1,4 @@
-//! The request-head parser: a state machine over the bytes of one connection, eight at a time at most.
+//! The request-head parser: a state machine over one connection's bytes.
 //!
 //! It accepts what `httparse` accepts, so what hyper, and thereby a shard, accepts: leading empty lines, bare LF as a
 //! line's end, header names of token characters, no folded lines; of targets, what `http::uri::PathAndQuery` accepts.

@@ -1,4 +1,4 @@
-//! A request's key as it goes by: its bytes word by word, and a hash over all of them.
+//! A request's key: its first bytes, and a hash over all bytes.
 //!
 //! The bytes are those of the request target, percent-encoding included: two spellings of a key are two keys here, and
 //! user space adds them up.

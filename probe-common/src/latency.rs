@@ -1,4 +1,4 @@
-//! Signal `latency`: log-linear buckets, and which one a duration falls into.
+//! Signal `latency`: log-linear buckets.
 //!
 //! Each octave (a doubling) is cut into eight buckets of equal width, so that none is wider than an eighth of its lower
 //! bound. Octaves begin at whole powers of two of microseconds, from 1 µs to 2^26 µs (67 s); one more bucket lies below

@@ -1,4 +1,4 @@
-//! What the kernel programs and the probe agree on: map types, limits, and the request parser.
+//! Shared by kernel programs and probe: map types, limits, request parser.
 //!
 //! Everything here is compiled twice: for the kernel (`probe-ebpf`, without features) and for the host (`probe`,
 //! feature `user`; tests; fuzzing). So nothing allocates, nothing panics, and no slice is indexed by a value the

@@ -1,6 +1,6 @@
-//! What the probe writes beside pinned maps, for the probe that comes after it.
+//! The record beside pinned maps that the next probe reads.
 
-/// One set of pinned maps and links. All zeros is a set that nobody has finished pinning. Its size must not change:
+/// One set of pinned maps and links. All zeros is a set that is not completely pinned. Its size must not change:
 /// the next probe may be of another version, and has to read it to know.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

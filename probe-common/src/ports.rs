@@ -1,4 +1,4 @@
-//! The ports of all endpoints, a bit each, so that packets of other ports are known at once.
+//! A bitmap of all endpoints' ports, which rejects unrelated packets first.
 
 /// Words of the array `PORTS`: 65,536 bits.
 pub const WORDS: u32 = 1 << 10;

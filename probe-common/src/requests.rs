@@ -1,4 +1,4 @@
-//! Signal `requests`: complete request heads that reached a shard, and what could not be read as such.
+//! Signal `requests`: complete request heads at a shard, and unparsed segments by reason.
 
 use core::ops::AddAssign;
 

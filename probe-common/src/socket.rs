@@ -1,4 +1,4 @@
-//! What the kernel programs keep in a socket of a shard.
+//! The socket storage of the kernel programs.
 
 use core::mem::offset_of;
 

@@ -1,4 +1,4 @@
-//! One connection: which bytes are new, and what to do when they do not come in order.
+//! One connection's byte stream: new bytes, retransmissions, gaps.
 //!
 //! The kernel programs see segments *before* TCP puts them in order, so this keeps the next expected sequence number.
 //! In order: parse on. Wholly old: a repeat. Partly old: the old part is skipped. Ahead: a gap; if the bytes skipped
@@ -100,7 +100,7 @@ impl Stream {
         } else {
             self.lose(Reason::Joined);
             self.next = sequence;
-            // Nothing tells a pause from the middle of a body here: the first segment with a method is taken.
+            // A pause and the middle of a body look the same here: the first segment with a method is taken.
             self.answered = 1;
         }
     }
@@ -135,7 +135,7 @@ impl Stream {
             }
             let missing = sequence.wrapping_sub(self.next);
             if self.head.body >= missing as u64 {
-                // What is missing is body, which nobody reads: a repeat when it comes.
+                // The missing bytes are body, which is not parsed: a repeat when they arrive.
                 self.head.body -= missing as u64;
                 self.next = sequence;
                 return Admission::Parse(0);

@@ -108,7 +108,7 @@ pub fn count_held(context: &SockOpsContext, socket: *mut Socket, shard: u32, ser
     }
     // This call comes in softirq, as ingress does.
     let counters = counters(shard)?;
-    // SAFETY: the new socket's storage: nobody else has it yet.
+    // SAFETY: the new socket's storage: no other program has it yet.
     let stream = unsafe { &mut (*socket).stream };
     if kind == SEVERAL {
         stream.open_lost(first, held.sequence.wrapping_add(held.length), Reason::Handshake);

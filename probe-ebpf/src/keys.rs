@@ -39,7 +39,7 @@ pub unsafe extern "C" fn count_key(shard: u32, epoch: u32, key: *const KeyText) 
     // SAFETY: the caller's promise.
     let Some(key) = (unsafe { key.as_ref() }) else { return 0 };
     let Some(set) = KEYS.get_ptr_mut(set_of(shard, key.hash)) else { return 0 };
-    // The lock's instruction would wait for its line, and what follows for it: all lines are asked for before it.
+    // The lock would wait for its cache line, so all lines are prefetched before it.
     // SAFETY: words of the map's value; what they are does not matter.
     unsafe {
         let first = set.cast::<u64>().cast_const();

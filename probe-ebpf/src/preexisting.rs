@@ -1,4 +1,4 @@
-//! Signal `connections`, of those older than the probe: adopted at the first packet that tells of one.
+//! Signal `connections`, of connections older than the probe, from their first packet on.
 //!
 //! Hooks: `cgroup_skb`, and `cgroup/sock_release` for their end. Unit: connections. A connection is open from its first
 //! payload on, and closed once the shard's side has closed the socket or sent FIN or RST. Cannot see: those that say
@@ -105,7 +105,7 @@ fn close(mark: *mut Mark) -> Option<()> {
     Some(())
 }
 
-/// Counts what TCP has sent again since the last look: no call tells of it on these connections.
+/// Counts retransmissions since the last read: no callback reports them on these connections.
 #[inline(always)]
 fn count_retransmissions(socket: *mut bpf_sock, mark: *mut Mark, counters: *mut Connections) {
     let Some(total) = total_retransmissions(socket) else { return };

@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use probe_common::socket::Socket;
 
-/// One for each socket that is or was a shard's, so that one look tells all that is known of it.
+/// One for each socket that is or was a shard's, so that one lookup has all its state.
 #[btf_map]
 static SOCKETS: SkStorage<Socket> = SkStorage::new();
 

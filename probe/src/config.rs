@@ -17,7 +17,7 @@ use crate::pods::{PodArgs, PodSettings};
 use crate::targets;
 use crate::view::args::{ReconcileArgs, TopArgs};
 
-/// The kernel's witness: counts what reaches the shards' sockets, and compares it with what the shards say
+/// Counts requests at the shards' sockets in the kernel, and compares them with the shards' own counts
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub struct Args {
@@ -31,9 +31,9 @@ pub struct Args {
 pub enum Command {
     /// Attach, count, and serve /metrics, /status, /api/compare and /api/shards until stopped
     Run(RunArgs),
-    /// Say whether the probe can run here, and what to do if not; exit code 0 or 1
+    /// Check whether the probe can run here, with a remedy for each problem; exit code 0 or 1
     Check(RunArgs),
-    /// Print kernel and shards side by side, with difference, bound and verdict
+    /// Compare kernel and shards, with difference, bound and verdict
     Reconcile(ReconcileArgs),
     /// Remove what `probe run --pin DIR` left: the kernel stops counting; exit code 0, or 1 if something is left
     Unpin(UnpinArgs),
@@ -48,25 +48,25 @@ pub struct RunArgs {
     #[arg(long, env = "SHARD_URLS", value_name = "URLS")]
     pub shard_urls: String,
     /// The gateway, http://host:port, or several separated by commas, then all there are; dns+http://host:port is a
-    /// gateway at each address of the name. Requests that reach a shard without them are named
+    /// gateway at each address of the name. Requests that bypass them are counted
     #[arg(long, env = "GATEWAY_URL", value_name = "URLS")]
     pub gateway_url: Option<String>,
-    /// The gateway as a browser finds it, for the live page's switches [default: the first of GATEWAY_URL]
+    /// The gateway's URL for browsers, for the live page's switches [default: the first of GATEWAY_URL]
     #[arg(long, env = "PAGE_GATEWAY_URL", value_name = "URL")]
     pub page_gateway_url: Option<String>,
-    /// The scenario starter (`load serve`) as a browser finds it [default: the live page starts none]
+    /// The URL of the scenario starter (`load serve`) for browsers [default: none]
     #[arg(long, env = "PAGE_SCENARIOS_URL", value_name = "URL")]
     pub page_scenarios_url: Option<String>,
     /// Port to listen on; 0 takes any free one
     #[arg(long, env = "PORT", default_value_t = 9010, value_name = "PORT")]
     pub port: u16,
-    /// The cgroup whose sockets are watched: one that all shards are in [default: the root, found in the mount table]
+    /// The cgroup whose sockets are watched; it must contain all shards [default: the root cgroup]
     #[arg(long, env = "CGROUP", value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
-    /// Whether the kernel programs log rare events: segments they could not parse
+    /// Whether the kernel programs log unparsed segments
     #[arg(long, env = "KERNEL_LOG", default_value = "off", value_name = "SWITCH")]
     pub kernel_log: Switch,
-    /// Whether the distribution of the connections' round-trip times is kept, for 0.13 µs an answer
+    /// Whether round-trip times are measured; costs 0.13 µs an answer
     #[arg(long, env = "RTT", default_value = "off", value_name = "SWITCH")]
     pub rtt: Switch,
     /// Whether the kernel counts the programs' runs, for /status and /metrics; takes CAP_SYS_ADMIN or the setting

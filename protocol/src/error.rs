@@ -18,7 +18,7 @@ pub struct ErrorBody {
 pub enum ErrorKind {
     /// 400: the key breaks a rule of [`crate::Key`].
     BadKey,
-    /// 400: the body is not the JSON that was asked for.
+    /// 400: the body is not the required JSON.
     BadBody,
     /// 400: the request target or head cannot be served.
     BadRequest,
@@ -30,7 +30,7 @@ pub enum ErrorKind {
     NoSuchRoute,
     /// 405: the path has other methods.
     MethodNotAllowed,
-    /// 409: there is one of it already, and may be no two.
+    /// 409: one is running already.
     AlreadyRunning,
     /// 413: the body is over 64 KiB.
     BodyTooLarge,
@@ -46,7 +46,7 @@ pub enum ErrorKind {
     Overloaded,
     /// 503: the process is starting or draining.
     NotReady,
-    /// 507: the shard holds as many keys as it may.
+    /// 507: the shard is full.
     StoreFull,
 }
 

@@ -1,4 +1,4 @@
-//! Reading the JSON bodies of `POST /data`: whatever the `Content-Type`, unknown fields ignored.
+//! Reads the JSON bodies of `POST /data`, whatever their `Content-Type`.
 
 use serde::Deserialize;
 use serde_json::Value;

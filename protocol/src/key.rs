@@ -1,4 +1,4 @@
-//! Keys: what is a valid one, and how it travels in a URL path.
+//! Keys: validation, and encoding in a URL path.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};

@@ -1,11 +1,11 @@
-//! `SHARD_URLS`: where the shards are, in order of their ids.
+//! `SHARD_URLS`: the shards' base URLs, in order of their ids.
 
 use http::Uri;
 use std::num::NonZeroU32;
 
 use crate::ShardId;
 
-/// The shards' base URLs, in order of shard id; never empty, no two alike.
+/// The shards' base URLs, in order of shard id; never empty, no duplicates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardUrls(Vec<ShardUrl>);
 

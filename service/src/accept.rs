@@ -1,4 +1,4 @@
-//! One runtime's accept loop: serves HTTP/1.1 connections until told to drain, then empties its queue and lets them end.
+//! One runtime's accept loop: serves HTTP/1.1 connections until the drain.
 //!
 //! hyper closes a connection that it is told to shut down before it has read a byte, although a request may lie in the
 //! socket. So a connection is handed to hyper only once it is readable, and hyper is polled before it is told.
@@ -128,7 +128,7 @@ impl Open {
 }
 
 /// A request's handler, polled once on the spot: hyper drops it unpolled when its client has left by then, and a request
-/// that was read would be counted by the kernel and by nobody else.
+/// that was read would only be counted by the kernel.
 fn begun<F: Future>(handler: F) -> impl Future<Output = F::Output> {
     let mut handler = Box::pin(handler);
     match (&mut handler).now_or_never() {

@@ -5,7 +5,7 @@ use std::net::{AddrParseError, IpAddr};
 use std::num::{IntErrorKind, NonZeroUsize, ParseFloatError, ParseIntError};
 use std::time::Duration;
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -23,17 +23,17 @@ pub struct ProcessArgs {
     /// Runtimes that serve requests, one thread each [default: one a core]
     #[arg(long, env = "WORKERS", value_name = "COUNT")]
     pub workers: Option<NonZeroUsize>,
-    /// Seconds that requests in flight get to end after a stop signal
+    /// Grace period in seconds for requests in flight after a stop signal
     #[arg(long, env = "DRAIN_TIMEOUT_SECONDS", default_value_t = 10, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(0..=3_600))]
     pub drain_timeout_seconds: u64,
-    /// How log lines look
+    /// Format of log lines
     #[arg(long, env = "LOG_FORMAT", default_value = "plain", value_name = "FORMAT")]
     pub log_format: LogFormat,
-    /// What is logged: error, warn, info, debug, trace, or a filter such as `info,gateway=debug`
+    /// Log level: error, warn, info, debug, trace, or a filter such as `info,gateway=debug`
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "FILTER")]
     pub log_level: String,
-    /// Ask this URL once instead of serving, and end with exit code 0 for a 2xx answer, else 1; for the health checks
+    /// Request this URL once instead of serving; exit code 0 for a 2xx answer, else 1. For the health checks
     /// of containers
     #[arg(long, value_name = "URL")]
     pub healthcheck: Option<String>,

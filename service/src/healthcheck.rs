@@ -1,4 +1,4 @@
-//! `--healthcheck URL`: the health check of a container, whose image has no shell and no curl.
+//! `--healthcheck URL`: the containers' health check, without shell and curl.
 
 use axum::http::Uri;
 use std::io::{self, BufRead as _, BufReader, Write as _};

@@ -1,4 +1,4 @@
-//! What every process of the lab shares.
+//! Shared by all processes of the lab: settings, logs, HTTP server, drain.
 //!
 //! A process is `arguments → build → start → wait for a signal → drain → exit code`: [`process::main`] drives that, with
 //! [`args::ProcessArgs`] as the settings all have in common, [`logs`] and one [`metrics::Metrics`] registry passed down.

@@ -11,7 +11,7 @@ const BACKLOG: i32 = 1024;
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {addr}: {source}{}", hint(source))]
 pub struct BindError {
-    /// The address that was asked for.
+    /// The requested address.
     pub addr: SocketAddr,
     /// What the system said.
     #[source]

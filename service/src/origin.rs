@@ -1,4 +1,4 @@
-//! Which browser pages may call what changes something.
+//! Restricts which web pages may call admin endpoints.
 //!
 //! A browser names the page's origin in `Origin`; programs send none and pass. Without this any page a person has open
 //! could switch the cache, or start load, of a lab on the same machine.

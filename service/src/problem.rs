@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use protocol::{ErrorBody, ErrorKind};
 
-/// An error on its way to the client.
+/// An error answer to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// What the client reads.
@@ -44,7 +44,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let kind = self.body.kind;
         let mut response = (kind.status(), Json(self.body)).into_response();
-        // For whoever looks at the answer on its way out.
+        // For middleware that reads the answer.
         response.extensions_mut().insert(kind);
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -49,7 +49,7 @@ impl Server {
         Ok(Self { listeners, addr, health: Health::default(), tasks: Tasks::default(), flush: None })
     }
 
-    /// Where it listens; tells the port when 0 was asked for.
+    /// The address it listens on, with the real port if 0 was requested.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addr

@@ -1,4 +1,4 @@
-//! Background tasks: every one is spawned here, so that a drain can wait for all and name what was left.
+//! Spawns all background tasks, so that a drain can wait for them.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Spans of the requests a process serves and sends, on their way to an OpenTelemetry collector by OTLP.
+//! Sends spans of requests to an OpenTelemetry collector by OTLP.
 //!
 //! [`settings`] reads the standard `OTEL_…` variables, [`span`] has the two kinds of spans, `export` sends them from
 //! threads of its own through a bounded queue, [`events`] puts what is logged while a request is served on its span.
@@ -104,7 +104,7 @@ impl Traces {
         response
     }
 
-    /// Does what no request asked for within a short span of its own; what is logged meanwhile becomes its event.
+    /// Runs work without a request in its own span; log lines become its events.
     pub fn within<R>(&self, name: &'static str, act: impl FnOnce() -> R) -> R {
         let Some(on) = &self.0 else { return act() };
         let span = on.begin(name, SpanKind::Internal, &Context::new());

@@ -73,7 +73,7 @@ impl Config {
 }
 
 impl App {
-    /// Where it will listen; tells the port when 0 was asked for.
+    /// The address it will listen on, with the real port if 0 was requested.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.server.local_addr()
@@ -120,7 +120,7 @@ impl KeyTick {
             self.metrics.hot_key.with_label_values(&[id.as_str(), key.as_str()]).set(1);
         }
         for key in self.shown.difference(&hot) {
-            // Was set when it was shown, and nobody else removes it.
+            // Was set when it was shown, and is removed only here.
             let _ = self.metrics.hot_key.remove_label_values(&[id.as_str(), key.as_str()]);
         }
         self.shown = hot;

@@ -1,4 +1,4 @@
-//! The service model: how many requests are in service, how many wait, and how long each takes.
+//! The service model: concurrency, queue and service time.
 //!
 //! A request either gets one of `concurrency` places, waits for one in arrival order, or is shed at once when `queue`
 //! others wait already. Its service time is base + per_request × requests in service (itself included) + a uniform
@@ -29,7 +29,7 @@ pub struct ServiceTime {
 /// How many requests a shard holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests in service at once; none = no limit, and nobody ever waits.
+    /// Requests in service at once; none = no limit, and no request ever waits.
     pub concurrency: Option<NonZeroUsize>,
     /// Requests waiting for service.
     pub queue: usize,

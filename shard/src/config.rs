@@ -13,10 +13,10 @@ use crate::store::StoreLimits;
 
 /// Port of shard 0; shard n has the n-th after it.
 const FIRST_PORT: u16 = 9_000;
-/// Longest latency that can be asked for, in milliseconds.
+/// Longest latency that can be set, in milliseconds.
 const MAX_LATENCY_MS: f64 = 60_000.0;
 
-/// One shard of the hot partition lab
+/// One shard of the Hot Partition Lab
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub struct Args {
@@ -26,10 +26,10 @@ pub struct Args {
     /// Port to listen on; 0 takes any free one [default: 9000 + shard id]
     #[arg(long, env = "PORT", value_name = "PORT")]
     pub port: Option<u16>,
-    /// Milliseconds that every request takes at least; with both latencies 0 there is no sleep at all
+    /// Base latency of every request in milliseconds; with both latencies 0 there is no sleep
     #[arg(long, env = "BASE_LATENCY_MS", value_name = "MS", default_value_t = 5.0, value_parser = latency)]
     pub base_latency_ms: f64,
-    /// Milliseconds added for every request in service, this one included
+    /// Milliseconds added for every request in service, including this one
     #[arg(long, env = "LOAD_LATENCY_FACTOR_MS", value_name = "MS", default_value_t = 0.5, value_parser = latency)]
     pub load_latency_factor_ms: f64,
     /// Requests in service at once; 0 = no limit
@@ -40,15 +40,15 @@ pub struct Args {
     #[arg(long, env = "SHARD_QUEUE", value_name = "COUNT", default_value_t = 512,
           value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub shard_queue: u32,
-    /// Most keys stored; then writes of new keys are answered with 507 and reads of absent ones with 404
+    /// Largest number of keys; beyond it, writes of new keys get 507 and reads of absent keys 404
     #[arg(long, env = "SHARD_MAX_KEYS", value_name = "COUNT", default_value_t = 1_000_000,
           value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub shard_max_keys: u64,
-    /// Most bytes stored (keys, values and 128 bytes an entry); beyond, as beyond SHARD_MAX_KEYS
+    /// Largest size in bytes (keys, values and 128 bytes an entry); beyond it, as for SHARD_MAX_KEYS
     #[arg(long, env = "SHARD_MAX_BYTES", value_name = "BYTES", default_value_t = 1 << 30,
           value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     pub shard_max_bytes: u64,
-    /// Seed of the service times' jitter [default: another one each start]
+    /// Seed of the jitter of service times [default: random]
     #[arg(long, env = "SEED", value_name = "NUMBER")]
     pub seed: Option<u64>,
     /// What all processes share

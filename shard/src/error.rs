@@ -1,4 +1,4 @@
-//! Why a data request was not answered with what it asked for.
+//! Errors of data requests.
 
 use protocol::{ErrorKind, KeyError};
 use service::problem::Problem;
@@ -11,7 +11,7 @@ use crate::store::{Full, StoreLimits};
 pub enum Refusal {
     /// The client's: the key breaks a rule.
     Key(KeyError),
-    /// The client's: the body is too long, broken off, not what was asked for, or names a bad key.
+    /// The client's: the body is too long, incomplete, not the required JSON, or names an invalid key.
     Body(Problem),
     /// Ours: a write needs room that the store does not have.
     StoreFull {

@@ -15,7 +15,7 @@ use crate::metrics::{Operation, ShardMetrics};
 /// How a data request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// Answered with what it asked for.
+    /// Answered with the value.
     Served,
     /// Refused for what it asked (4xx, 507), or abandoned.
     Rejected,
@@ -72,7 +72,7 @@ impl RequestCounts {
         Request { counts, operation, reset, since, outcome: RequestOutcome::Rejected, has_key: false }
     }
 
-    /// Starts `total_accesses` anew; requests in flight belong to the count before and never appear in the new one.
+    /// Resets `total_accesses`; requests in flight belong to the count before and never appear in the new one.
     pub fn reset(&self) {
         let next = |now: u64| Some((now >> COUNT_BITS).wrapping_add(1) << COUNT_BITS);
         // Never refuses.

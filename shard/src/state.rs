@@ -1,4 +1,4 @@
-//! What the handlers of all runtimes of a shard share.
+//! The state that all runtimes of a shard share.
 
 use hotspot::window::Access;
 use protocol::{Key, ShardId};

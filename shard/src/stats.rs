@@ -1,4 +1,4 @@
-//! Which keys this shard is asked for: totals since the last reset and the last ten seconds, in bounded memory.
+//! Key counts of this shard: totals since the reset and the last ten seconds.
 //!
 //! Every data request whose key can be read counts, whether or not the key exists and whatever its outcome. Counts are
 //! exact up to [`EXACT_KEYS`] distinct keys and carry their error beyond.

@@ -1,4 +1,4 @@
-//! Sleeps that end when they should, not at a whole millisecond after.
+//! Sleeps with better than millisecond precision.
 //!
 //! tokio's timer counts whole milliseconds and rounds up, twice: a service time of 15.5 ms would take 16.5 ms on average,
 //! and at the lab's load of 85 % a millisecond more turns the wait for service into another one. Here one thread waits

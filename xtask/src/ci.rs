@@ -18,7 +18,7 @@ use lab::{command, signals};
 
 type Step<'a> = (&'static str, Box<dyn Fn() -> Result<CheckOutcome> + 'a>);
 
-/// Runs all steps and tells whether all of them hold; a failed step does not hide the later ones.
+/// Runs all steps, also after a failure, and returns whether all passed.
 ///
 /// # Errors
 /// Only when a signal interrupts it.
@@ -98,7 +98,7 @@ fn lints(tree: &Tree) -> Result<()> {
     command::run(&mut command, "cargo clippy")
 }
 
-/// The dashboards built anew and compared, where Node is; their checksums are tested everywhere.
+/// Rebuilds and compares the dashboards if Node is installed; tests compare their checksums everywhere.
 fn dashboards_of_their_source(tree: &Tree) -> Result<CheckOutcome> {
     if dashboards::possible() {
         return dashboards::run(tree, false).map(Into::into);

@@ -33,10 +33,10 @@ use work::Work;
 /// What the names of the lab's own images begin with.
 const OURS: &str = "hot-partition-lab/";
 
-/// How long after `up` has returned all must be healthy: asked for.
+/// How long after `up` has returned all must be healthy, by the contract.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(20);
 
-/// Requests of a counting run: asked for.
+/// Requests of a counting run, by the contract.
 const REQUESTS: u64 = 500_000;
 
 /// The runbook's loads, in seconds instead of two minutes.

@@ -60,7 +60,7 @@ pub(crate) struct Request {
     pub(crate) require_kernel: bool,
 }
 
-/// Runs the demo and tells whether all witnesses that ran agree everywhere.
+/// Runs the demo and returns whether all witnesses that ran agree.
 ///
 /// # Errors
 /// When something cannot be built, started or measured, or when the kernel is required and cannot be asked.

@@ -15,7 +15,7 @@ use lab::tree::Tree;
 pub(crate) enum Access {
     /// As this user (root, or the program has file capabilities).
     Direct,
-    /// Through sudo, which has been asked for the password already.
+    /// Through sudo, which has the password already.
     Sudo,
     /// Not at all.
     None(Lacking),
@@ -31,7 +31,7 @@ pub(crate) struct Lacking {
 }
 
 impl Lacking {
-    /// Not asked for on purpose.
+    /// Left out on purpose.
     pub(crate) fn switched_off() -> Self {
         Self { why: vec!["switched off with --no-kernel".to_owned()], remedy: None }
     }

@@ -73,7 +73,7 @@ impl KernelOutcome {
     }
 }
 
-/// Asks the kernels named, all where none is, and tells whether each is as it should be.
+/// Tests the named kernels, or all, and returns whether each is as expected.
 ///
 /// # Errors
 /// When the object, the probe or its tests cannot be built, or the tools cannot be had.

@@ -47,7 +47,7 @@ use lab::ports::Ports;
 use lab::tree::Tree;
 use lab::{command, guard, signals};
 
-/// Everything around the Hot Partition Lab: set-up, the running lab, the demo, the tests.
+/// The Hot Partition Lab: set-up, the running lab, demo, tests, measurements.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -57,87 +57,87 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Find or install what the lab needs on this machine, and say what is done
+    /// Install what the lab needs, or print what to install
     Setup {
-        /// Only what the kernel programs are built with
+        /// Only the tools that build the kernel programs
         #[arg(long)]
         kernel: bool,
     },
     /// Compile the kernel programs into target/bpf/probe-ebpf
     BuildEbpf,
-    /// Run the lab on this machine in the foreground; Ctrl-C stops it in order
+    /// Run the lab in the foreground; Ctrl-C stops it
     Up(LabArgs),
-    /// Run four scenarios and show generator, application, kernel and theory side by side
+    /// Run four scenarios and compare generator, application, kernel and theory
     Demo(DemoArgs),
-    /// Run all tests, with everything they need
+    /// Run all tests and install what they need
     Test {
-        /// Run the million-sized tests too
+        /// Also run the tests with a million requests
         #[arg(long)]
         full: bool,
     },
-    /// Run the tests of the live page in headless Chromium; pictures of it go to target/page
+    /// Test the live page in headless Chromium; screenshots go to target/page
     PageTest {
         /// Renew the README's pictures in docs/pictures instead
         #[arg(long)]
         pictures: bool,
     },
-    /// Format, lints, house rules, tests, a quick demo with the kernel and the runbook: what must hold before a change goes in
+    /// Check everything before a change goes in: format, lints, house rules, tests, a quick demo, the runbook
     Ci {
-        /// Run the million-sized tests too
+        /// Also run the tests with a million requests
         #[arg(long)]
         full: bool,
-        /// Leave the tests out, where `cargo xtask test` has run them already
+        /// Skip the tests, if `cargo xtask test` has run already
         #[arg(long, conflicts_with = "full")]
         no_test: bool,
         #[command(flatten)]
         ports: PortBase,
     },
-    /// Load the kernel object and run its tests in other kernels, emulated, and in the running one
+    /// Load and test the kernel programs in emulated kernels and the running one
     Kernels {
-        /// Only this kernel; may be given several times
+        /// Only this kernel; can be repeated
         #[arg(long, value_name = "VERSION", value_parser = kernels::NAMES)]
         kernel: Vec<String>,
         /// Write all findings as JSON
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Compare the probe's counts with the truth, row by row, on traffic of every kind
+    /// Compare the probe's counts with an exact server on all kinds of traffic
     #[command(disable_help_flag = true)]
     Accuracy(measure::Arguments),
-    /// Bring compose.yaml up on a container engine, one of its own if need be, check it, and take it down
+    /// Start compose.yaml on a container engine, check it, and stop it; starts an engine if none runs
     ComposeTest(compose_test::Request),
-    /// Measure: what a number in the documentation rests on
+    /// Measure costs: the sources of the numbers in the documentation
     #[command(subcommand)]
     Bench(measure::Bench),
-    /// Print every metric of the services, as docs/metrics.md has it
+    /// Print docs/metrics.md from the code
     Metrics {
-        /// Write docs/metrics.md instead
+        /// Write docs/metrics.md
         #[arg(long)]
         write: bool,
     },
-    /// Check deploy/kubernetes: one source of rules and dashboards, what kustomize makes of it, Kubernetes' schemas
+    /// Check deploy/kubernetes against its sources, kustomize and Kubernetes' schemas
     Manifests {
         /// Write the PrometheusRule from deploy/prometheus/rules first
         #[arg(long)]
         write: bool,
     },
-    /// Check that the dashboards are what grafana/source gives; needs Node and npm
+    /// Check that the dashboards match grafana/source; needs Node and npm
     Dashboards {
         /// Write them instead
         #[arg(long)]
         write: bool,
     },
-    /// Run every block of docs/runbook.md against a lab of its own and check what each prints
+    /// Run every block of docs/runbook.md against a new lab and check its output
     Runbook(runbook::Request),
-    /// Run an experiment on the whole lab, in repeated runs that refuse a number they cannot stand for; `--list` names all
+    /// Compare the lab with theory in repeated runs; `--list` prints the experiments
     #[command(disable_help_flag = true)]
     Experiment(measure::Arguments),
-    /// Check the house rules alone: directions of dependencies, sizes, lints, names of machines
+    /// Check the house rules: dependencies, cycles, sizes, lints, links, prose
     Tidy,
     /// Run the load generator: `cargo xtask load run celebrity --duration 30`
     #[command(disable_help_flag = true)]
     Load {
-        /// Given to the generator as they stand
+        /// Arguments of the generator
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
@@ -169,7 +169,7 @@ impl PortBase {
 struct LabArgs {
     #[command(flatten)]
     ports: PortBase,
-    /// Leave the kernel out: no probe, no kernel object
+    /// Without kernel: no probe, no kernel object
     #[arg(long)]
     no_kernel: bool,
 }
@@ -184,7 +184,7 @@ struct DemoArgs {
     /// Write all figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Fail when the kernel cannot be asked
+    /// Fail if the kernel part cannot run
     #[arg(long, conflicts_with = "no_kernel")]
     require_kernel: bool,
 }

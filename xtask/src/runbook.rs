@@ -62,7 +62,7 @@ impl Request {
     }
 }
 
-/// Runs all blocks; tells whether each that was run printed what it must.
+/// Runs all blocks and returns whether each printed what it must.
 ///
 /// # Errors
 /// When the runbook cannot be read, the lab not be built or started, or a signal arrives.

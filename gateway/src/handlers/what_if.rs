@@ -1,4 +1,4 @@
-//! `GET /admin/what-if`: what each mitigation would do to the load that clients offer now, before any is applied.
+//! `GET /admin/what-if`: the predicted effect of each mitigation.
 
 use axum::Json;
 use axum::extract::State;

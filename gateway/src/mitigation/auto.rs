@@ -1,4 +1,4 @@
-//! Chooses a mitigation by what clients ask for, and takes it back when it is no longer needed.
+//! Chooses a mitigation from the offered load, and reverts it when it is no longer needed.
 //!
 //! It judges the offered load, which no mitigation changes. The load of the shards looks balanced as soon as a mitigation
 //! works, so judging that would switch it off again. Time is an argument.
@@ -40,7 +40,7 @@ impl Auto {
         AutoState { enabled, chosen, reason: self.reason.clone().filter(|_| enabled), since }
     }
 
-    /// Takes back what was chosen and begins anew.
+    /// Reverts the choice and starts again.
     pub(super) fn stop(&mut self, settings: &mut MitigationSettings) {
         self.restore(settings);
         *self = Self::default();

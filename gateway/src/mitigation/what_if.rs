@@ -1,4 +1,4 @@
-//! What each mitigation would do to the load that clients offer now, before any is applied.
+//! Predicts the effect of each mitigation on the offered load.
 
 use hotspot::what_if::{KeyRate, Mitigation, MitigationOutcome, Settings as Assumed, Traffic, hot_entries};
 use protocol::body::{MitigationSettings, WhatIfMitigation, WhatIfOption, WhatIfSettings};

@@ -1,4 +1,4 @@
-//! The copies of one key: which of them may be read, what writes do to them, and when they are made anew.
+//! The copies of one key: which may be read, what writes do to them, and when they are recreated.
 //!
 //! A copy may be read only while no write of the key is under way and the copy has been written since the last one ended.
 //! So a write makes all copies unreadable before it is sent, and one job at a time (see [`Copies::claim`]) brings home's

@@ -33,9 +33,9 @@ enum Step {
     Copies(usize),
     /// The job ends; a shard that has not carried out its part has failed, and may do it later.
     Concludes,
-    /// What a shard was sent and nobody waits for.
+    /// A request to a shard without a waiting client.
     Late(usize),
-    /// A shard starts anew and makes up a value.
+    /// A shard restarts and creates a value.
     Loses(usize),
     /// A read of a copy begins.
     Read(usize),

@@ -1,4 +1,4 @@
-//! Connections to the shards that tell whether a request went out on them and whether any of its answer came.
+//! Connections that record whether a request was sent and an answer began.
 
 use axum::http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};

@@ -1,4 +1,4 @@
-//! How many requests this gateway has on their way to each shard.
+//! Counts this gateway's requests in flight to each shard.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,7 +17,7 @@ impl InFlight {
         Some(InFlightGuard(count))
     }
 
-    /// Those on their way to a shard.
+    /// Requests in flight to a shard.
     pub(crate) fn of(&self, shard: usize) -> u32 {
         self.0.get(shard).map_or(0, |count| count.load(Ordering::Relaxed))
     }

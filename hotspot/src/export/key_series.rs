@@ -1,4 +1,4 @@
-//! Per-key counters for the few keys that deserve one, and one counter for all the rest.
+//! Counters of the tracked keys, and one counter for all others.
 
 use ahash::AHashMap;
 use arc_swap::ArcSwap;

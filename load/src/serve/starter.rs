@@ -111,7 +111,7 @@ impl Starter {
         ScenarioOverview { running, last: state.last.clone(), scenarios: scenarios.collect() }
     }
 
-    /// The request as a command line, so that both are checked alike.
+    /// The request as a command line, so that both have the same checks.
     fn run_args(&self, request: &ScenarioRequest) -> Result<RunArgs, Problem> {
         let figures =
             [self.gateway.to_string(), request.duration.to_string(), request.rate_factor.to_string()];

@@ -1,4 +1,4 @@
-//! Header lines: skipped, but for those that say how long the body is, and whether the connection goes on.
+//! Header lines: reads only body length and connection reuse.
 
 use super::swar::{below, byte_at, equal, first, is_token, lower, not_letter, pattern, word};
 use super::{

@@ -1,4 +1,4 @@
-//! The values of `Transfer-Encoding` and `Connection`: lists of tokens, of which three matter.
+//! The values of `Transfer-Encoding` and `Connection`: finds three tokens in a list.
 //!
 //! As hyper reads them: parted by commas, blanks around tokens do not count, and a line with a byte beyond ASCII
 //! holds no token at all.

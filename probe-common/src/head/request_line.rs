@@ -1,4 +1,4 @@
-//! The request line: which kind of request it is, and whether it is one at all.
+//! The request line: the kind of request, or malformed.
 
 use super::swar::{byte_at, is_token, pattern, word};
 use super::{

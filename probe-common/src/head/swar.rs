@@ -1,4 +1,4 @@
-//! Eight bytes at a time: tests on all bytes of a word at once, and the character classes of heads.
+//! Tests on eight bytes at once (SWAR), and character classes of heads.
 //!
 //! See "Determine if a word has a byte less than n" in Sean Eron Anderson's Bit Twiddling Hacks.
 

@@ -1,4 +1,4 @@
-//! The request target: which of its bytes hyper takes, and where the key ends.
+//! The request target: allowed bytes, and the end of the key.
 //!
 //! The sets are those of `http::uri::PathAndQuery`; that all of it is valid UTF-8 is asked by `httparse`.
 

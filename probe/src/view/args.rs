@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Which probe is shown.
 #[derive(Clone, Debug, clap::Args)]
 pub struct OriginArgs {
-    /// A running probe to ask [default: http://127.0.0.1:9010, if it watches the shards of SHARD_URLS]
+    /// URL of a running probe [default: http://127.0.0.1:9010, if it watches the shards of SHARD_URLS]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// The shards, as for `probe run`: without a running probe, this command attaches to them itself until it ends
@@ -26,13 +26,13 @@ pub struct ReconcileArgs {
     /// Where the figures come from
     #[command(flatten)]
     pub origin: OriginArgs,
-    /// Print one table and end: exit code 0 when all shards agree, 1 when one differs or has no verdict
+    /// Print one table; exit code 0 if all shards agree, 1 if one differs or has no verdict
     #[arg(long)]
     pub once: bool,
-    /// Print JSON, one object a line, in place of a table
+    /// Print JSON, one object a line, instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Seconds to wait for a verdict where there is none yet
+    /// Seconds to wait for a first verdict
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3_600))]
     pub wait: u64,
     /// Seconds between two tables, without --once
@@ -46,7 +46,7 @@ pub struct TopArgs {
     /// Where the figures come from
     #[command(flatten)]
     pub origin: OriginArgs,
-    /// Print one frame as plain text and end; so does a standard output that is no terminal
+    /// Print one frame as plain text; the default without a terminal
     #[arg(long)]
     pub once: bool,
     /// Seconds between two readings, over which rates and quantiles are taken

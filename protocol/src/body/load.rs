@@ -82,7 +82,7 @@ pub struct LoadShard {
     pub predicted_share: f64,
     /// Valid answers that name it.
     pub answered: u64,
-    /// Those that it was asked for: neither from the cache nor from another request's fetch.
+    /// Answered by the shard itself, neither from the cache nor from another request's fetch.
     pub upstream_requests: u64,
     /// Median of their latency, in ms; absent without answers.
     pub p50_ms: Option<f64>,
@@ -138,7 +138,7 @@ pub struct LoadStreamShard {
     pub shard_id: ShardId,
     /// Valid answers of the stream that name it.
     pub answered: u64,
-    /// Those that it was asked for.
+    /// Those that it answered itself.
     pub upstream_requests: u64,
     /// Their latency.
     pub latency_ms: Quantiles,

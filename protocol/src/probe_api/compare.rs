@@ -60,7 +60,7 @@ pub enum CauseKind {
     ShardUnreadable,
     /// No verdict: the baseline does not stand yet.
     Baseline,
-    /// They agree: the requests are on their way.
+    /// They agree: the requests are in flight.
     InFlight,
     /// They agree: clients left before an answer, and the shard need not have read what they sent.
     Aborted,
@@ -70,7 +70,7 @@ pub enum CauseKind {
     GatewayUnreadable,
     /// The shard did not count requests, and no answer to them was seen: it has not read them.
     Unanswered,
-    /// The same, and segments were sent again: a repeated request may have been counted twice.
+    /// The same, with retransmissions: one request may have been counted twice.
     Retransmitted,
     /// The shard did not count requests, though all were answered: they are shed ahead of its counter.
     Shed,
@@ -127,7 +127,7 @@ pub struct Verdicts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictDifference {
-    /// A change is on its way from one to the other.
+    /// One follows the other's change.
     Changing,
     /// The figure is at a threshold.
     Threshold,

@@ -81,11 +81,11 @@ pub struct ConnectionCounts {
     pub aborted_connections: u64,
     /// Open now.
     pub open: u64,
-    /// Segments that the shard sent again.
+    /// Segments that the shard retransmitted.
     pub retransmitted_segments: u64,
     /// Segments with RST.
     pub resets: ByDirection,
-    /// Connections older than the probe; absent where nothing tells when they end.
+    /// Connections older than the probe; absent if their end cannot be seen.
     #[serde(rename = "older", skip_serializing_if = "Option::is_none")]
     pub preexisting: Option<PreexistingConnections>,
 }

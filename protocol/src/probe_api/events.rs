@@ -1,4 +1,4 @@
-//! `/api/events`: what the live page is sent, first `hello` and then a `second` every second.
+//! `/api/events`: the live page's events, `hello` and then one `second` a second.
 
 use serde::{Deserialize, Serialize};
 

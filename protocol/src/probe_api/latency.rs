@@ -1,4 +1,4 @@
-//! `/api/latency`: both witnesses' latencies in buckets. Those of a while are later counts less earlier ones.
+//! `/api/latency`: latencies of kernel and application, in buckets.
 
 use serde::{Deserialize, Serialize};
 

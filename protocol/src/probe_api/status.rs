@@ -1,4 +1,4 @@
-//! `/status`: what is attached, what works, what was given up.
+//! `/status`: programs, features, privileges, losses.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -134,7 +134,7 @@ pub struct PinnedCounting {
     pub programs_changed: bool,
     /// How long nothing was counted while the programs were replaced: 0 where that was done in place.
     pub gap_seconds: f64,
-    /// Why a set that was there was removed and counting started anew; null if it was not.
+    /// Why an existing set was removed; null if it was not.
     pub removed_because: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What is logged while a request's span is the current one, as an event of that span.
+//! Turns log lines into events of the current span.
 //!
 //! Only what is rare makes its span the current one ([`super::Traces::serve`], [`super::Traces::within`]), so that this
 //! costs a look at a thread-local a log line, and nothing a data request.

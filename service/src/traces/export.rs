@@ -1,4 +1,4 @@
-//! From ended spans to the collector: a bounded queue, batches, and every span's fate counted.
+//! Exports spans in batches from a bounded queue, and counts the outcomes.
 //!
 //! Two threads: the SDK's batch processor forms the batches, and one runtime of its own sends them, so that nothing of
 //! it runs where requests are served. A batch that cannot be sent is lost and counted; nothing is sent twice.
@@ -226,7 +226,7 @@ impl SpanExporter for Sender {
     }
 
     fn set_resource(&mut self, resource: &Resource) {
-        // The provider sets it before the first batch, so nobody else holds the exporter yet.
+        // The provider sets it before the first batch, so no other owner of the exporter exists yet.
         if let Some(otlp) = Arc::get_mut(&mut self.otlp) {
             otlp.set_resource(resource);
         }

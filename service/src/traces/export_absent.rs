@@ -1,4 +1,4 @@
-//! Stands in for the exporter in a build without OTLP, where no process has one.
+//! Replaces the exporter in a build without OTLP.
 
 use opentelemetry_sdk::trace::SdkTracer;
 use prometheus::IntCounterVec;

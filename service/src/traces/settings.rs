@@ -10,7 +10,7 @@ use crate::args::SettingError;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Traces (OpenTelemetry)")]
 pub struct TraceArgs {
-    /// The collector, http://host:port; without one no span is made [default: none]
+    /// The collector, http://host:port; without it there is no tracing [default: none]
     #[arg(
         long,
         env = "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -19,14 +19,14 @@ pub struct TraceArgs {
         value_name = "URL"
     )]
     pub otel_exporter_otlp_endpoint: String,
-    /// How the collector is spoken to; its usual port is 4317 for grpc and 4318 for http/protobuf
+    /// Protocol of the collector; its usual port is 4317 for grpc and 4318 for http/protobuf
     #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", default_value = "grpc", value_name = "PROTOCOL")]
     pub otel_exporter_otlp_protocol: Protocol,
-    /// Milliseconds that sending a batch of spans may take
+    /// Timeout for sending a batch of spans in milliseconds
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TIMEOUT", default_value_t = 10_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub otel_exporter_otlp_timeout: u64,
-    /// What this process is called in traces [default: api-gateway, or shard-N]
+    /// Service name in traces [default: api-gateway, or shard-N]
     #[arg(
         long,
         env = "OTEL_SERVICE_NAME",
@@ -35,7 +35,7 @@ pub struct TraceArgs {
         value_name = "NAME"
     )]
     pub otel_service_name: String,
-    /// Which requests are traced; with parentbased_… the caller decides where it says so
+    /// Sampler; with parentbased_… the caller's decision has priority
     #[arg(
         long,
         env = "OTEL_TRACES_SAMPLER",
@@ -46,15 +46,15 @@ pub struct TraceArgs {
     /// The share of requests that …traceidratio samples, 0 to 1
     #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = 1.0, value_name = "SHARE", value_parser = share)]
     pub otel_traces_sampler_arg: f64,
-    /// Most spans that wait to be sent; what does not fit is dropped and counted
+    /// Largest number of queued spans; more are dropped and counted
     #[arg(long, env = "OTEL_BSP_MAX_QUEUE_SIZE", default_value_t = 2_048, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub otel_bsp_max_queue_size: u32,
-    /// Most spans in one batch, at most OTEL_BSP_MAX_QUEUE_SIZE
+    /// Largest number of spans in a batch, at most OTEL_BSP_MAX_QUEUE_SIZE
     #[arg(long, env = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", default_value_t = 512, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub otel_bsp_max_export_batch_size: u32,
-    /// Milliseconds after which a batch is sent that is not full
+    /// Milliseconds after which a partial batch is sent
     #[arg(long, env = "OTEL_BSP_SCHEDULE_DELAY", default_value_t = 5_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub otel_bsp_schedule_delay: u64,

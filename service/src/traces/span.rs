@@ -1,4 +1,4 @@
-//! The span of a request that is served, and of one that is sent; both nothing where tracing is off.
+//! Spans of served and sent requests; no-ops without tracing.
 //!
 //! Names of attributes are those of OpenTelemetry's semantic conventions for HTTP, and the lab's own few below.
 
@@ -17,7 +17,7 @@ pub const COALESCED: &str = "cache.coalesced";
 
 const STATUS_CODE: &str = "http.response.status_code";
 const ERROR_TYPE: &str = "error.type";
-/// Whoever waited for the answer has gone, and nobody will see one.
+/// The client has gone, so no answer will be sent.
 const CANCELLED: &str = "cancelled";
 
 /// Where a span stands in its trace; nowhere where there is none.
@@ -88,7 +88,7 @@ impl ServerSpan {
     }
 }
 
-/// One attempt at a request to another process. Dropped without an end, nobody waits for its answer any more.
+/// One attempt at a request to another process. If it is dropped before its end, no one waits for the answer.
 #[derive(Debug, Default)]
 #[must_use = "a span measures until it is dropped"]
 pub struct ClientSpan(Option<Box<Open>>);

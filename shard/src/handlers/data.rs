@@ -48,7 +48,7 @@ pub(crate) async fn set(State(shard): State<Arc<Shard>>, request: HttpRequest) -
     finish(request, answered, span)
 }
 
-/// Data requests are origin-form only, because that is what the kernel's parser recognises: one way to ask, counted alike.
+/// Data requests are origin-form only, because that is what the kernel's parser recognises: one form, counted the same by both.
 fn absolute_form(uri: &Uri) -> Option<Problem> {
     let detail = "the request target is an absolute URL; ask for its path alone";
     uri.authority().is_some().then(|| Problem::new(ErrorKind::BadRequest, detail))

@@ -80,7 +80,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Whether its images and containers are nobody else's.
+    /// Whether this run owns all its images and containers.
     pub(crate) const fn is_ours(&self) -> bool {
         self.daemon.is_some()
     }
@@ -103,7 +103,7 @@ impl Engine {
         command
     }
 
-    /// What tells the client of this engine.
+    /// The client's environment for this engine.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         // BuildKit is a part of its own that a distribution's engine may lack.
         let mut set = vec![("DOCKER_BUILDKIT", "0".to_owned()), ("COMPOSE_MENU", "0".to_owned())];

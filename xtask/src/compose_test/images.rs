@@ -81,7 +81,7 @@ fn pull(engine: &Engine, image: &str) -> bool {
 /// An image of the same use under the name of `image`.
 fn substitute(tree: &Tree, engine: &Engine, work: &Work, image: &str) -> Result<()> {
     if !engine.is_ours() {
-        // A name that says something else than it holds is only for an engine nobody else uses.
+        // A misleading name is only allowed in an engine of our own.
         bail!("it cannot be pulled");
     }
     let name = image.split(':').next().unwrap_or(image);

@@ -12,7 +12,7 @@ const BRIDGE: &str = "docker0";
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
-/// Tables an engine writes to, with their chains as they are where nobody has written.
+/// Tables an engine writes to, with their default chains.
 const EMPTY: [(&str, &[&str]); 2] =
     [("filter", &["INPUT", "FORWARD", "OUTPUT"]), ("nat", &["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"])];
 

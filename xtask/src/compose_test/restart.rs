@@ -27,7 +27,7 @@ const REQUESTS: &str = "5000";
 /// From the load's start to the restart.
 const LEAD: Duration = Duration::from_secs(4);
 
-/// How long the probe may take to find a shard that came back elsewhere: asked for.
+/// How long the probe may take to find a shard at a new address.
 const FOUND_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long this test waits for it.

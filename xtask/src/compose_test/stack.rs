@@ -1,4 +1,4 @@
-//! The lab's compose file on one engine: up, asked for its health, down.
+//! The lab's compose file on one engine: up, health, down.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -30,7 +30,7 @@ pub(crate) struct Stack<'a> {
     files: Vec<PathBuf>,
 }
 
-/// One service as `docker compose ps` tells of it.
+/// One service in the output of `docker compose ps`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Service {
@@ -54,7 +54,7 @@ impl<'a> Stack<'a> {
         self.engine
     }
 
-    /// What tells Compose of the engine and the files; the first file's folder is the project's.
+    /// Options for engine and files; the first file's folder is the project's.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         let files: Vec<String> =
             self.files.iter().map(|file| self.tree.root.join(file).display().to_string()).collect();

@@ -36,7 +36,7 @@ impl<'a> Lab<'a> {
         Self { stack, probe: ProbeClient::new(client.clone(), ports.probe()), client, ports }
     }
 
-    /// The published addresses of gateway and shards at which nobody answers.
+    /// The published addresses of gateway and shards without an answer.
     pub(crate) fn silent(&self) -> Vec<String> {
         let mut asked = vec![url(self.ports.gateway())];
         asked.extend((0..SHARDS).map(|id| url(self.ports.shard(id))));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-/// The folder, of mode 0700 and with a name that nobody can guess; removed when dropped.
+/// The folder, of mode 0700 and with an unguessable name; removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Work {
     folder: TempDir,

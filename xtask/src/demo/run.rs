@@ -39,7 +39,7 @@ const LOAD_AIR: Duration = Duration::from_secs(60);
 /// The kernel's reads by key.
 type KeyReadsByName = HashMap<String, u64>;
 
-/// Keys a shard that are asked for: more than the scenarios have.
+/// Requested keys a shard: more than the scenarios have.
 const KEYS: u32 = 10_000;
 
 /// How often a scenario is tried whose generator could not keep its rate.

@@ -15,7 +15,7 @@ const SHOWN_LINES: usize = 14;
 /// One kernel's findings.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// As asked for, such as `6.1`.
+    /// As requested, such as `6.1`.
     asked: &'static str,
     package: Option<String>,
     release: String,
