@@ -18,7 +18,7 @@ use protocol::{Key, ShardId};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,6 @@ pub(crate) struct Replicas {
     /// Tables that were replaced and that a write may still hold; locked while the table is replaced.
     older: Mutex<Vec<Weak<Table>>>,
     in_flight: Arc<InFlight>,
-    /// The state of a SplitMix64, advanced by every choice.
-    draws: AtomicU64,
     fingerprints: RandomState,
     /// See [`Copies`].
     pause: Duration,
@@ -63,7 +61,6 @@ impl Replicas {
             table: ArcSwap::default(),
             older: Mutex::default(),
             in_flight,
-            draws: AtomicU64::new(0),
             fingerprints: RandomState::new(),
             pause: 2 * deadline,
             shards,
@@ -131,24 +128,12 @@ impl Replicas {
             Some(copy) => synced.on.get(copy).map(|copy| copy.shard),
         };
         let places = synced.on.len() + 1;
-        let first = self.draw(places);
-        let second = (first + 1 + self.draw(places - 1)) % places;
+        let first = fastrand::usize(..places);
+        let second = (first + 1 + fastrand::usize(..places - 1)) % places;
         let load = |place| at(place).map_or(u32::MAX, |shard: ShardId| self.in_flight.of(shard.index()));
         let shard = at(if load(second) < load(first) { second } else { first })?;
         let route = || Route { copies: Arc::clone(copies), synced: Arc::clone(&synced), shard };
         (shard != copies.home).then(route)
-    }
-
-    /// A number below `n` (SplitMix64; Steele, Lea, Flood, OOPSLA 2014).
-    fn draw(&self, n: usize) -> usize {
-        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut bits = self.draws.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^= bits >> 31;
-        #[expect(clippy::cast_possible_truncation, reason = "below n, a usize")]
-        let below = ((u128::from(bits) * n as u128) >> 64) as usize;
-        below
     }
 
     /// To be called before a write of `key` is sent.

@@ -5,8 +5,6 @@
 //! jitter of ± 2 ms, and never under 1 ms; with base and per_request both 0 it is 0.
 
 use parking_lot::Mutex;
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -38,7 +36,7 @@ pub struct Limits {
 /// The places of a shard, shared by all its runtimes.
 pub struct Capacity {
     service_time: ServiceTime,
-    jitter: Mutex<StdRng>,
+    jitter: Mutex<fastrand::Rng>,
     /// Serves in the order of asking.
     places: Option<Semaphore>,
     /// Most requests in service and waiting together.
@@ -53,7 +51,7 @@ impl Capacity {
     pub fn new(service_time: ServiceTime, limits: Limits, seed: u64) -> Self {
         Self {
             service_time,
-            jitter: Mutex::new(StdRng::seed_from_u64(seed)),
+            jitter: Mutex::new(fastrand::Rng::with_seed(seed)),
             places: limits.concurrency.map(|count| Semaphore::new(count.get().min(Semaphore::MAX_PERMITS))),
             most: limits.concurrency.map_or(usize::MAX, |count| count.get().saturating_add(limits.queue)),
             active: AtomicUsize::new(0),
@@ -92,7 +90,7 @@ impl Capacity {
         if base.is_zero() && per_request.is_zero() {
             return Duration::ZERO;
         }
-        let jitter = self.jitter.lock().random_range(-JITTER..=JITTER);
+        let jitter = (2.0 * self.jitter.lock().f64() - 1.0) * JITTER;
         let seconds = base.as_secs_f64() + per_request.as_secs_f64() * in_service as f64 + jitter;
         Duration::from_secs_f64(seconds.max(SHORTEST))
     }

@@ -1,7 +1,5 @@
 //! The lab profile's latencies, simulated on the capacity itself.
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use shard::capacity::{Capacity, Limits, ServiceTime};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -45,10 +43,10 @@ fn arrivals(seed: u64, regular: u32, background: f64, seconds: f64) -> Vec<f64> 
         .map(|n| f64::from(n) / f64::from(regular.max(1)))
         .take_while(|t| regular > 0 && *t < seconds)
         .collect();
-    let mut rng = StdRng::seed_from_u64(seed);
+    let mut rng = fastrand::Rng::with_seed(seed);
     let mut at = 0.0;
     while at < seconds {
-        at -= (1.0 - rng.random::<f64>()).ln() / background;
+        at -= (1.0 - rng.f64()).ln() / background;
         times.push(at);
     }
     times
