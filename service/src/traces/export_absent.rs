@@ -13,6 +13,7 @@ use crate::process::StartError;
 pub(super) struct Pipeline(Infallible);
 
 impl Pipeline {
+    #[expect(clippy::needless_pass_by_value, reason = "the exporter's own takes them")]
     pub(super) fn start(settings: TraceSettings, _: &IntCounterVec) -> Result<Self, StartError> {
         Err(without_exporter(&settings.endpoint).into())
     }
