@@ -10,7 +10,6 @@
 
 pub mod cgroup;
 pub mod command;
-pub mod escape;
 pub mod generator;
 pub mod guard;
 pub mod http;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::Pid;
 pub use rustix::process::Signal;
 
-use crate::escape::escaped;
+use protocol::escape::escaped;
 
 /// Written to a [guard](crate::guard): stop the program in order.
 pub(crate) const STOP: u8 = b's';

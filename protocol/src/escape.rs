@@ -16,6 +16,27 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
+/// The JSON text `json` with every control and format character as its `\\uXXXX`; its value stays the same.
+///
+/// JSON escapes only the controls below U+0020.
+#[must_use]
+pub fn escaped_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if letter.is_control() || is_format(letter) {
+            let units = letter
+                .encode_utf16(&mut [0; 2])
+                .iter()
+                .map(|unit| format!("\\u{unit:04x}"))
+                .collect::<String>();
+            out.push_str(&units);
+        } else {
+            out.push(letter);
+        }
+    }
+    out
+}
+
 /// Whether `letter` is in the category Cf of Unicode 16, or separates lines or paragraphs.
 fn is_format(letter: char) -> bool {
     matches!(letter,
@@ -27,7 +48,7 @@ fn is_format(letter: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::escaped;
+    use super::{escaped, escaped_json};
 
     #[test]
     fn what_a_terminal_would_obey_is_written_out() {
@@ -37,5 +58,12 @@ mod tests {
             "\\u{202e}sdrah\\u{2066}\\u{200b}\\u{e0041}"
         );
         assert_eq!(escaped("plain – ünï ✓"), "plain – ünï ✓");
+    }
+    #[test]
+    fn json_keeps_its_value_and_loses_what_a_terminal_would_obey() {
+        let value = serde_json::json!({"cause": "a\u{1b}[2K\u{9b}b\u{7f}\u{202e}\u{e0041}\"ü"});
+        let text = escaped_json(&value.to_string());
+        assert_eq!(text, r#"{"cause":"a\u001b[2K\u009bb\u007f\u202e\udb40\udc41\"ü"}"#);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 }

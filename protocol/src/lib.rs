@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod error;
+pub mod escape;
 pub mod json;
 pub mod key;
 pub mod limits;

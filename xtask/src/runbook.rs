@@ -23,7 +23,6 @@ use crate::packages::Part;
 use crate::terminal::{faint, mark};
 use crate::{PortBase, needs, terminal, up};
 use compose::Compose;
-use lab::escape::escaped;
 use lab::generator;
 use lab::http::Client;
 use lab::ports::Ports;
@@ -31,6 +30,7 @@ use lab::signals;
 use lab::tree::Tree;
 use native::Native;
 use page::{Block, Need};
+use protocol::escape::escaped;
 use script::{Piece, Running};
 
 /// How long a block beside a load may take to print what it must.

@@ -1,6 +1,6 @@
 //! Tables of figures for a person: aligned columns, framed, groups of columns set apart.
 
-use lab::escape::escaped;
+use protocol::escape::escaped;
 
 /// A column's heading and where its cells stand.
 #[derive(Debug, Clone)]

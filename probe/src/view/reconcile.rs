@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use protocol::escape::escaped_json;
 use protocol::probe_api::Compare;
 use service::process::{StartError, complain};
 
@@ -63,5 +64,5 @@ async fn verdicts(client: &Client, wait: Duration) -> Result<Compare, String> {
 fn json(compare: &Compare) -> String {
     let mut body = serde_json::json!(compare);
     body["result"] = table::result(compare).into();
-    format!("{body}\n")
+    escaped_json(&body.to_string()) + "\n"
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use protocol::escape::escaped;
 use protocol::probe_api::{Compare, Comparison};
 
 /// The table, with a closing line.
@@ -21,7 +22,7 @@ pub(super) fn table(compare: &Compare) -> String {
             figure(comparison.bound),
             overlap(compare, shard.shard_id),
             verdict(comparison),
-            comparison.cause.as_deref().unwrap_or_default(),
+            escaped(comparison.cause.as_deref().unwrap_or_default()),
         );
         // Writing to a string does not fail.
         let _ = writeln!(text, "{}", line.trim_end());
@@ -138,5 +139,17 @@ shard 1 differs; shard 2 has no verdict
         let undecided = of(&[Some(true), None, None]);
         assert_eq!(outcome(&undecided), (false, "shards 1, 2 have no verdict".to_owned()));
         assert_eq!((result(&undecided), result(&of(&[Some(true)]))), ("no_verdict", "agrees"));
+    }
+
+    #[test]
+    fn a_cause_cannot_forge_a_line() {
+        let hostile = "x\n\u{1b}[1A\rall 4 shards agree\u{202e}";
+        let shards = vec![shard(0, Some(false), -3, Some(hostile))];
+        let compare = Compare { taken_at: 1.0, shards, hot_keys: OfShards { shards: Vec::new() } };
+        let text = table(&compare);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text:?}");
+        assert!(lines[1].ends_with("differs     x\\n\\u{1b}[1A\\rall 4 shards agree\\u{202e}"), "{text:?}");
+        assert_eq!(lines[2], "shard 0 differs");
     }
 }

@@ -1,7 +1,7 @@
 //! What was checked, and how it came out: said as it happens, and once more as a table at the end.
 
 use anyhow::Error;
-use lab::escape::escaped;
+use protocol::escape::escaped;
 
 use crate::table::{Column, Table};
 use crate::terminal;

@@ -1,6 +1,6 @@
 //! A scenario's outcome as a person reads it: table, checks, sentence.
 
-use lab::escape::escaped;
+use protocol::escape::escaped;
 
 use super::sentence::{percent, sentence};
 use super::witness::{STANDARD_ERRORS, ScenarioOutcome, Shard};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lab::escape::escaped;
+use protocol::escape::escaped;
 use serde_json::Value;
 
 use crate::test_output::{Reader, Tally};

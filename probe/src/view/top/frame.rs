@@ -1,5 +1,6 @@
 //! Renders a frame as lines, for 80 columns and 24 rows or more.
 
+use protocol::escape::escaped;
 use protocol::probe_api::Verdicts;
 use protocol::verdict::Verdict;
 use ratatui::style::{Color, Modifier, Style};
@@ -147,10 +148,10 @@ fn verdicts(model: &Model, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// A text in as many lines as it takes.
+/// A text of another process in as many lines as it takes, escaped.
 fn wrapped(text: &str, style: Style, width: usize) -> Vec<Line<'static>> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
+    for word in escaped(text).split_whitespace() {
         match lines.last_mut() {
             Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
                 line.push(' ');
@@ -190,9 +191,9 @@ fn verdict(verdict: ShardVerdict) -> (&'static str, Style) {
     }
 }
 
-/// At most so many columns, without control characters; what is cut ends in `…`.
+/// At most so many columns of a text of another process, escaped; what is cut ends in `…`.
 fn clip(text: &str, width: usize) -> String {
-    let mut clipped: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let mut clipped = escaped(text);
     if Span::raw(clipped.as_str()).width() <= width {
         return clipped;
     }

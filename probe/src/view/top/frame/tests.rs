@@ -208,3 +208,27 @@ fn figures_fit_their_columns() {
         assert_eq!(milliseconds(Some(number)), expected);
     }
 }
+
+#[test]
+fn strings_of_another_process_cannot_forge_a_line() {
+    let mut model = model();
+    let hostile = "\r\u{1b}[2Kall 4 shards agree\n\u{9b}1m\u{202e}\u{200b}";
+    let sentence =
+        serde_json::json!({"state": "hot", "requests": 0, "window_seconds": 10.0, "sentence": hostile});
+    model.verdicts.kernel = serde_json::from_value(sentence).unwrap();
+    (model.verdicts.agree, model.verdicts.cause) = (Some(false), Some(hostile.to_owned()));
+    model.rows[2].cause = Some(hostile.to_owned());
+    model.rows[0].keys = Some(vec![("k\u{2066}\n\u{1b}".to_owned(), 9.0)]);
+    model.lost(hostile.to_owned());
+    let shown = "\\r\\u{1b}[2Kall 4 shards agree\\n\\u{9b}1m\\u{202e}\\u{200b}";
+    let text = plain(&model, 80);
+    for line in [
+        &format!("\n{shown}; trying again\n"),
+        &format!("\nkernel: {shown}\n"),
+        &format!("\nverdicts differ: {shown}\n"),
+        &format!("\nshard 2: {shown}\n"),
+        "  k\\u{2066}\\n\\u{1b} 9.0\n",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in {text:?}");
+    }
+}
