@@ -18,7 +18,7 @@ use crate::config::Config;
 const DEFAULT_URL: &str = "http://127.0.0.1:9010";
 
 /// How long an own probe may take to let go.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_millis(500);
 
 /// A probe that can be asked.
 pub(crate) struct Origin {

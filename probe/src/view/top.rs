@@ -1,12 +1,14 @@
 //! `probe top`: the shards in a terminal, most loaded first.
 
 use std::io::{IsTerminal, Write};
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::terminal::disable_raw_mode;
 use ratatui::widgets::Paragraph;
 use service::process::StartError;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,10 +21,14 @@ use super::origin::{self, Origin, advice};
 
 mod frame;
 mod growth;
+mod hang_up;
 mod model;
 
-/// How long a pressed key or a new reading waits at most.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long the end of the terminal may take to be known after a failed write.
+const HANG_UP_DELAY: Duration = Duration::from_millis(50);
+
+/// How long a terminal may take to be given back.
+const RESTORE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Width of a frame that goes to no terminal.
 const PLAIN_WIDTH: u16 = 80;
@@ -69,48 +75,69 @@ async fn read(client: &Client) -> Result<Reading, String> {
     Ok(Reading { shards, latencies, compare, verdicts })
 }
 
-/// What the reading thread has to say.
-enum ReaderEvent {
+/// What the screen reacts to.
+enum ScreenEvent {
     Reading(Box<Reading>),
     /// No reading, and why.
     Problem(String),
+    Input(std::io::Result<Event>),
     /// The process is told to stop.
     Stop,
 }
 
-fn live(args: &TopArgs, origin: &Origin, mut model: Model) -> Result<(), StartError> {
+/// The screen has a thread of its own, and so have the keys: a terminal that is gone or stopped blocks both without end.
+fn live(args: &TopArgs, origin: &Origin, model: Model) -> Result<(), StartError> {
     let (runtime, client) = origin.client()?;
-    let (sender, news) = channel();
-    let (stop, stopped) = oneshot::channel();
-    let interval = args.interval;
-    let reader = std::thread::Builder::new().name("reader".into());
-    let reader = reader.spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                () = follow(&client, interval, &sender) => {}
-                () = stop_signal() => drop(sender.send(ReaderEvent::Stop)),
-                _ = stopped => {}
-            }
-        });
-    })?;
-    let shown = Screen::open().and_then(|mut screen| show(&mut screen.terminal, &mut model, &news));
-    // The reader may have ended already.
-    let _ = stop.send(());
-    drop(reader.join());
+    let (events, received) = channel();
+    let (ended, end) = oneshot::channel();
+    let input = events.clone();
+    let screen = move || drop(ended.send(draw(model, input, &received)));
+    drop(std::thread::Builder::new().name("screen".into()).spawn(screen)?);
+    let shown = runtime.block_on(until_the_end(&client, args.interval, &events, end));
+    // A look-up of a name may still be under way.
+    runtime.shutdown_background();
     Ok(shown?)
 }
 
-async fn follow(client: &Client, interval: Duration, news: &Sender<ReaderEvent>) {
+/// Reads the probe until the screen ends, a signal comes, or the terminal hangs up.
+async fn until_the_end(
+    client: &Client,
+    interval: Duration,
+    events: &Sender<ScreenEvent>,
+    mut end: oneshot::Receiver<std::io::Result<()>>,
+) -> std::io::Result<()> {
+    let mut hung_up = std::pin::pin!(hang_up::hung_up());
+    tokio::select! {
+        shown = &mut end => {
+            let shown = shown.unwrap_or_else(|_| Err(std::io::Error::other("the screen failed")));
+            // Drawing may fail before the end of the terminal is known here.
+            let gone = shown.is_err() && tokio::time::timeout(HANG_UP_DELAY, hung_up).await.is_ok();
+            return if gone { Ok(()) } else { shown };
+        }
+        () = follow(client, interval, events) => {}
+        () = stop_signal() => {}
+        () = &mut hung_up => {}
+    }
+    // Fails once the screen has ended.
+    let _ = events.send(ScreenEvent::Stop);
+    if tokio::time::timeout(RESTORE_TIMEOUT, end).await.is_err() {
+        // The screen is still writing to a terminal that takes nothing.
+        let _ = disable_raw_mode();
+    }
+    Ok(())
+}
+
+async fn follow(client: &Client, interval: Duration, events: &Sender<ScreenEvent>) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let one = match read(client).await {
-            Ok(reading) => ReaderEvent::Reading(Box::new(reading)),
-            Err(problem) => ReaderEvent::Problem(problem),
+            Ok(reading) => ScreenEvent::Reading(Box::new(reading)),
+            Err(problem) => ScreenEvent::Problem(problem),
         };
-        if news.send(one).is_err() {
-            return;
+        if events.send(one).is_err() {
+            return std::future::pending().await;
         }
     }
 }
@@ -131,54 +158,65 @@ async fn stop_signal() {
 
 /// The terminal in raw mode; dropping it, and any panic, gives it back as it was.
 struct Screen {
-    terminal: DefaultTerminal,
+    /// Its own drop writes an error to a terminal that may be gone, and panics when it cannot.
+    terminal: ManuallyDrop<DefaultTerminal>,
 }
 
 impl Screen {
     fn open() -> std::io::Result<Self> {
-        Ok(Self { terminal: ratatui::try_init()? })
+        Ok(Self { terminal: ManuallyDrop::new(ratatui::try_init()?) })
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
         // Nothing more can be done for a terminal that is gone.
+        let _ = self.terminal.show_cursor();
         let _ = ratatui::try_restore();
     }
 }
 
-/// Draws until `q`, Ctrl-C or a signal.
-fn show(
-    terminal: &mut DefaultTerminal,
-    model: &mut Model,
-    news: &Receiver<ReaderEvent>,
-) -> std::io::Result<()> {
+/// Opens the screen and draws until `q`, Ctrl-C or a stop.
+fn draw(mut model: Model, input: Sender<ScreenEvent>, events: &Receiver<ScreenEvent>) -> std::io::Result<()> {
+    let mut screen = Screen::open()?;
+    drop(std::thread::Builder::new().name("keys".into()).spawn(move || read_keys(&input))?);
     loop {
-        terminal.draw(|frame| {
+        screen.terminal.draw(|frame| {
             let area = frame.area();
-            frame.render_widget(Paragraph::new(frame::lines(model, area.width, area.height)), area);
+            frame.render_widget(Paragraph::new(frame::lines(&model, area.width, area.height)), area);
         })?;
-        // Until there is something new to draw.
-        loop {
-            let mut changed = false;
-            while let Ok(one) = news.try_recv() {
-                changed = true;
-                match one {
-                    ReaderEvent::Reading(reading) => model.observe(*reading),
-                    ReaderEvent::Problem(problem) => model.lost(problem),
-                    ReaderEvent::Stop => return Ok(()),
-                }
+        // Until there is something new to draw, and then all of it.
+        let mut changed = false;
+        while let Some(event) = if changed { events.try_recv().ok() } else { events.recv().ok() } {
+            match event {
+                ScreenEvent::Reading(reading) => model.observe(*reading),
+                ScreenEvent::Problem(problem) => model.lost(problem),
+                ScreenEvent::Input(Ok(Event::Key(key))) if ends(key) => return Ok(()),
+                ScreenEvent::Input(Ok(Event::Resize(..))) => {}
+                ScreenEvent::Input(Ok(_)) => continue,
+                ScreenEvent::Input(Err(error)) => return Err(error),
+                ScreenEvent::Stop => return Ok(()),
             }
-            if event::poll(POLL_INTERVAL)? {
-                match event::read()? {
-                    Event::Key(key) if ends(key) => return Ok(()),
-                    Event::Resize(..) => changed = true,
-                    _ => {}
-                }
-            }
-            if changed {
-                break;
-            }
+            changed = true;
+        }
+        if !changed {
+            return Ok(());
+        }
+    }
+}
+
+/// Passes on what is pressed. `event::read` never returns once the terminal has hung up; the process then ends without
+/// this thread.
+fn read_keys(input: &Sender<ScreenEvent>) {
+    loop {
+        let event = event::read();
+        let last = match &event {
+            Ok(Event::Key(key)) => ends(*key),
+            Ok(_) => false,
+            Err(_) => true,
+        };
+        if input.send(ScreenEvent::Input(event)).is_err() || last {
+            return;
         }
     }
 }

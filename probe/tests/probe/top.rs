@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use crate::harness::{PATIENCE, privileges};
 use crate::http::{counters, serve};
@@ -72,22 +72,25 @@ fn both_witnesses_rates_and_latencies_are_shown_of_a_running_probe_and_of_its_ow
     }
 }
 
-/// A terminal of 80 × 24: the side a person sits at, and the program's.
+/// A terminal of 80 × 24: the side a person sits at, and the program's. No program that any test starts inherits the
+/// first, or its end would not hang the terminal up.
 fn terminal() -> (File, OwnedFd) {
     let size = libc::winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-    let (mut person, mut program) = (0, 0);
-    // SAFETY: all pointers are valid or null, as openpty(3) allows.
+    let person = File::options().read(true).write(true).open("/dev/ptmx").unwrap();
+    let fd = person.as_raw_fd();
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: the descriptor is open, and the size lives as long as the call; what the last call gives belongs to nobody
+    // else.
     #[expect(unsafe_code, reason = "the standard library has no terminals")]
-    let made = unsafe {
-        libc::openpty(&mut person, &mut program, std::ptr::null_mut(), std::ptr::null(), &raw const size)
-    };
-    assert_eq!(made, 0);
-    // SAFETY: both were just made and belong to nobody else.
-    #[expect(unsafe_code, reason = "a descriptor from C")]
-    unsafe {
+    let program = unsafe {
         use std::os::fd::FromRawFd;
-        (File::from_raw_fd(person), OwnedFd::from_raw_fd(program))
-    }
+        assert_eq!(libc::unlockpt(fd), 0);
+        assert_eq!(libc::ioctl(fd, libc::TIOCSWINSZ, &raw const size), 0);
+        let program = libc::ioctl(fd, libc::TIOCGPTPEER, flags);
+        assert!(program >= 0);
+        OwnedFd::from_raw_fd(program)
+    };
+    (person, program)
 }
 
 fn mode(terminal: &OwnedFd) -> String {
@@ -121,7 +124,7 @@ impl Live {
         let before = mode(&program);
         let mut top = command(&[&["top", "--interval", "0.1"], arguments].concat());
         top.env("TERM", "xterm").stdin(program.try_clone().unwrap()).stdout(program.try_clone().unwrap());
-        let child = Killed(top.stderr(Stdio::inherit()).spawn().unwrap());
+        let child = Killed(top.stderr(program.try_clone().unwrap()).spawn().unwrap());
         Self { child, person, program, before, seen: String::new() }
     }
 
@@ -151,6 +154,11 @@ impl Live {
         self.person.write_all(key.as_bytes()).unwrap();
     }
 
+    fn signal(&self, name: &str) {
+        let pid = self.child.0.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
     /// Waits for its end: the terminal must be as it was.
     fn ended(mut self) {
         let deadline = Instant::now() + PATIENCE;
@@ -178,18 +186,58 @@ impl Live {
 fn a_terminal_is_left_as_it_was() {
     let shard = Shard::start(0);
     let served = serve(&[shard.url()], vec![vec![counters(7, 2)]]);
-    for end in ["q", "\u{3}", "TERM"] {
+    for end in ["q", "\u{3}", "TERM", "HUP"] {
         let mut top = Live::start(&["--url", &served.base]);
         top.until("agrees");
         assert_ne!(mode(&top.program), top.before);
-        if end == "TERM" {
-            let pid = top.child.0.id().to_string();
-            assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        if matches!(end, "TERM" | "HUP") {
+            top.signal(end);
         } else {
             top.press(end);
         }
         top.ended();
     }
+}
+
+#[test]
+fn it_ends_within_a_second_of_a_hang_up_even_without_a_signal() {
+    let shard = Shard::start(0);
+    let served = serve(&[shard.url()], vec![vec![counters(7, 2)]]);
+    // The second time with bytes that nobody has read: half an escape sequence.
+    for pressed in ["", "\u{1b}[1"] {
+        let mut top = Live::start(&["--url", &served.base]);
+        top.until("agrees");
+        top.press(pressed);
+        let Live { child, person, program, .. } = top;
+        drop((person, program));
+        ends_within_a_second(child);
+    }
+}
+
+#[test]
+fn a_terminal_that_takes_nothing_does_not_hold_it_up() {
+    let shard = Shard::start(0);
+    let served = serve(&[shard.url()], vec![vec![counters(7, 2)]]);
+    let mut top = Live::start(&["--url", &served.base]);
+    top.until("agrees");
+    // SAFETY: the descriptor is open.
+    #[expect(unsafe_code, reason = "the standard library has no terminals")]
+    let stopped = unsafe { libc::tcflow(top.program.as_raw_fd(), libc::TCOOFF) };
+    assert_eq!(stopped, 0);
+    // Time for a write that blocks.
+    std::thread::sleep(Duration::from_millis(300));
+    top.signal("TERM");
+    ends_within_a_second(top.child);
+    assert_eq!(mode(&top.program), top.before);
+}
+
+fn ends_within_a_second(mut child: Killed) {
+    let since = Instant::now();
+    while child.0.try_wait().unwrap().is_none() {
+        assert!(since.elapsed() < Duration::from_secs(1), "it does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
 }
 
 #[test]
