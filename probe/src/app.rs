@@ -27,6 +27,7 @@ use crate::probe::Probe;
 use crate::routes;
 use crate::serve::features::features;
 use crate::serve::state::ApiState;
+use crate::serve::unread::Unread;
 use crate::source::KernelSource;
 
 /// A probe that is attached, bound, and unprivileged.
@@ -108,7 +109,8 @@ impl App {
         metrics.before_exposition(move || shown.export());
         let (watch, comparisons) = first_look(&probe, gateways.clone(), pods.as_mut())?;
         let gateways = Arc::new(gateways);
-        let stats = StatsClient::new().map_err(ProbeError::from)?;
+        let stats = StatsClient::default();
+        let unread = Unread::default();
         let (health, tasks) = (server.health(), server.tasks());
         // Worker 0 takes them with it.
         let background = Mutex::new(Some((watch, pods, kernel_log)));
@@ -127,6 +129,7 @@ impl App {
                 comparisons: comparisons.clone(),
                 stats: stats.clone(),
                 gateways: Arc::clone(&gateways),
+                unread: unread.clone(),
             };
             routes::router(state, health.clone(), Arc::clone(&metrics))
         })?;
@@ -141,8 +144,7 @@ fn first_look(
     mut pods: Option<&mut Pods>,
 ) -> Result<(Watch, CompareHandle), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let client = || StatsClient::new().map_err(ProbeError::from);
-    let (watch, comparisons) = Watch::new(Arc::clone(probe), probe.shards.clone(), client()?);
+    let (watch, comparisons) = Watch::new(Arc::clone(probe), probe.shards.clone(), StatsClient::default());
     let mut watch = watch.with_gateways(gateways).with_pods(pods.as_deref().map(Pods::known));
     runtime.block_on(async {
         if let Some(pods) = pods.as_deref_mut() {
@@ -151,7 +153,7 @@ fn first_look(
         watch.first_look().await;
     });
     // The clients' connections belong to that runtime.
-    watch.renew_client(client()?);
+    watch.renew_client(StatsClient::default());
     pods.map_or(Ok(()), Pods::renew_client).map_err(ProbeError::Pods)?;
     Ok((watch, comparisons))
 }

@@ -31,9 +31,6 @@ pub(crate) enum ProbeError {
     /// The privileges are still there.
     #[error("{0}: the probe does not run with more privileges than it needs")]
     Privileges(#[from] PrivilegeError),
-    /// The client for the shards' `/stats` could not be set up.
-    #[error("the client for the shards' /stats cannot be set up: {0}")]
-    Client(#[from] reqwest::Error),
     /// The client for the Kubernetes API could not be set up.
     #[error("the client for the Kubernetes API cannot be set up: {0}")]
     Pods(String),

@@ -10,4 +10,5 @@ pub(crate) mod page;
 pub(crate) mod shards;
 pub mod state;
 pub(crate) mod status;
+pub mod unread;
 pub(crate) mod verdict;

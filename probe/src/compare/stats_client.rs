@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use hotspot::judge::Observation;
 use hotspot::merge::Summary;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::Uri;
 use protocol::Key;
 use protocol::body::{GatewayCounts, HotKeys, ShardRequests, ShardStats};
 use protocol::probe_api::{AppLatency, HotKey};
@@ -16,11 +18,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use service::clock::unix_seconds;
 
+use self::connection::{Allowance, BoundedClient};
 use super::app_metrics;
 use super::hot_keys::AppKeys;
 use super::reconcile::AppReading;
+use crate::error::chain::chain;
 use crate::signal::key_window::KeyReading;
 use crate::signal::keys::name_of;
+
+mod connection;
 
 /// How long one of them may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -31,7 +37,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// A client that keeps its connections.
 #[derive(Clone, Debug)]
 pub struct StatsClient {
-    client: reqwest::Client,
+    client: BoundedClient,
     /// By shard, the newest answer of its `/metrics`.
     newest: Arc<parking_lot::Mutex<HashMap<u32, Newest>>>,
 }
@@ -56,16 +62,13 @@ pub(crate) struct GatewayReading {
 /// What a gateway counted by key.
 pub(crate) type GatewayKeys = HotKeys<Summary<Key>, Observation<String>>;
 
-impl StatsClient {
-    /// A client without proxies: shards are near.
-    ///
-    /// # Errors
-    /// When the client cannot be set up.
-    pub fn new() -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
-        Ok(Self { client, newest: Arc::default() })
+impl Default for StatsClient {
+    fn default() -> Self {
+        Self { client: connection::client(), newest: Arc::default() }
     }
+}
 
+impl StatsClient {
     /// Reads one shard: its counts and its keys.
     pub(crate) async fn read(&self, shard: &ShardUrl) -> Result<(AppReading, AppKeys), String> {
         let body: ShardStats = self.json(shard, "/stats").await?;
@@ -126,13 +129,27 @@ impl StatsClient {
     }
 
     async fn get(&self, shard: &ShardUrl, path: &str) -> Result<Vec<u8>, String> {
-        let failed = |error| short(&error);
-        let mut answer = self.client.get(format!("{shard}{path}")).send().await.map_err(failed)?;
+        let answer = tokio::time::timeout(TIMEOUT, self.whole(shard, path)).await;
+        answer.unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())))
+    }
+
+    async fn whole(&self, shard: &ShardUrl, path: &str) -> Result<Vec<u8>, String> {
+        let uri = Uri::try_from(format!("{shard}{path}")).map_err(|error| error.to_string())?;
+        let request = hyper::Request::get(uri).body(Empty::new()).map_err(|error| error.to_string())?;
+        let mut answer =
+            self.client.request(request).await.map_err(|error| {
+                if error.is_connect() { "no connection".to_owned() } else { chain(&error) }
+            })?;
         if !answer.status().is_success() {
             return Err(format!("{path} answers {}", answer.status()));
         }
+        if let Some(allowance) = answer.extensions().get::<Allowance>() {
+            // Chunks have heads, too.
+            allowance.set(2 * MAX_BYTES);
+        }
         let mut body = Vec::new();
-        while let Some(bytes) = answer.chunk().await.map_err(failed)? {
+        while let Some(frame) = answer.frame().await {
+            let bytes = frame.map_err(|error| chain(&error))?.into_data().unwrap_or_default();
             if body.len() + bytes.len() > MAX_BYTES {
                 return Err(format!("{path} is longer than 1 MiB"));
             }
@@ -149,16 +166,6 @@ pub(crate) fn as_in_kernel(key: String) -> String {
 
 fn lacks_fields(path: &str) -> String {
     format!("{path} has not the fields it must have")
-}
-
-fn short(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return format!("no answer within {} s", TIMEOUT.as_secs());
-    }
-    if error.is_connect() {
-        return "no connection".to_owned();
-    }
-    error.to_string()
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ use service::clock::unix_seconds;
 /// Keys a shard's list has unless asked for another number.
 const DEFAULT_LIMIT: usize = 20;
 
+/// Keys of a whole answer, at most: some 13 MiB.
+const MAX_KEYS: usize = 65_536;
+
 /// What is asked for.
 #[derive(Debug, Deserialize)]
 pub(crate) struct KeysQuery {
@@ -40,8 +43,8 @@ pub(crate) async fn keys(
             "the query cannot be used; allowed: limit=N, keys a shard at most",
         )
     })?;
-    let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT);
     let tables = tables(&state.probe, Instant::now()).await?;
+    let limit = limit(wanted.limit, tables.len());
     let shards = tables.into_iter().map(|(shard_id, table)| ShardKeyTable {
         shard_id,
         capacity: CAPACITY,
@@ -50,6 +53,11 @@ pub(crate) async fn keys(
         keys: table.top(limit),
     });
     Ok(Json(KeyTables { taken_at: unix_seconds(), shards: shards.collect() }))
+}
+
+/// Keys a shard's list has at most.
+fn limit(wanted: Option<usize>, shards: usize) -> usize {
+    wanted.unwrap_or(DEFAULT_LIMIT).min(CAPACITY).min(MAX_KEYS / shards.max(1))
 }
 
 /// Every shard's table, its reading begun at `since` or later, read where nobody else has to wait.
@@ -62,4 +70,15 @@ pub(crate) async fn tables(probe: &Arc<Probe>, since: Instant) -> Result<Vec<(u3
     let read = tokio::task::spawn_blocking(all).await;
     let read = read.map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?;
     read.map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_bounded_keys_whatever_is_asked_for() {
+        assert_eq!([None, Some(0), Some(3), Some(100_000)].map(|wanted| limit(wanted, 4)), [20, 0, 3, 8_192]);
+        assert_eq!([Some(1_000), Some(usize::MAX)].map(|wanted| limit(wanted, 64)), [1_000, 1_024]);
+    }
 }

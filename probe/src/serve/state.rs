@@ -6,6 +6,7 @@ use crate::compare::gateway::urls::GatewayUrls;
 use crate::compare::stats_client::StatsClient;
 use crate::compare::watch::CompareHandle;
 use crate::probe::Probe;
+use crate::serve::unread::Unread;
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -18,4 +19,6 @@ pub struct ApiState {
     pub stats: StatsClient,
     /// The gateways, where any are to be asked.
     pub gateways: Arc<GatewayUrls>,
+    /// Room for answers that wait to be read.
+    pub unread: Unread,
 }

@@ -18,7 +18,8 @@ pub(crate) struct Client {
 impl Client {
     /// For the probe at `base`, `http://host:port`.
     pub(crate) fn new(base: String) -> Result<Self, StartError> {
-        let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build();
+        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let client = client.timeout(TIMEOUT).build();
         Ok(Self { client: client.map_err(|error| StartError::Other(error.to_string()))?, base })
     }
 

@@ -12,6 +12,7 @@ use probe::probe::Probe;
 use probe::routes;
 use probe::serve::features::features;
 use probe::serve::state::ApiState;
+use probe::serve::unread::Unread;
 use probe::signal::key_table::KeyTable;
 use probe::source::{Counters, ReplaySource};
 use probe_common::connections::Connections;
@@ -53,6 +54,11 @@ impl Drop for Served {
 
 /// A probe of these shards, one list of counters each.
 pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
+    serve_within(Unread::default(), shards, readings)
+}
+
+/// The same, with this room for answers that wait to be read.
+fn serve_within(unread: Unread, shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
     let mut source = ReplaySource::default();
     for (shard, readings) in (0..).zip(readings) {
         readings.into_iter().for_each(|counters| source.push(shard, counters));
@@ -93,8 +99,8 @@ pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
     ));
     let server = Server::bind("127.0.0.1:0".parse().unwrap(), NonZeroUsize::MIN).unwrap();
     let base = format!("http://{}", server.local_addr());
-    let (watch, comparisons) = Watch::new(Arc::clone(&probe), urls, StatsClient::new().unwrap());
-    let stats = StatsClient::new().unwrap();
+    let (watch, comparisons) = Watch::new(Arc::clone(&probe), urls, StatsClient::default());
+    let stats = StatsClient::default();
     let (health, tasks) = (server.health(), server.tasks());
     let background = parking_lot::Mutex::new(Some(watch));
     let shown = Arc::clone(&probe);
@@ -109,6 +115,7 @@ pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
                 comparisons: comparisons.clone(),
                 stats: stats.clone(),
                 gateways: Arc::default(),
+                unread: unread.clone(),
             };
             routes::router(state, health.clone(), Arc::clone(&metrics))
         })
@@ -140,6 +147,17 @@ fn keys_are_listed_as_many_as_asked_for() {
     let (status, body) = served.get("/api/keys?limit=-1");
     assert_eq!(status, 400);
     assert!(body.contains("bad_request") && body.contains("limit=N"), "{body}");
+}
+
+#[test]
+fn without_room_long_answers_are_refused_and_health_checks_are_not() {
+    let shard = Shard::start(0);
+    let served = serve_within(Unread::new(0), &[shard.url()], vec![vec![counters(7, 2)]]);
+    let (status, body) = served.get("/metrics");
+    assert!(status == 503 && body.contains("\"overloaded\""), "{status}: {body}");
+    for path in ["/live", "/ready", "/api/keys?limit=100000"] {
+        assert_eq!(served.get(path).0, 200, "{path}");
+    }
 }
 
 #[test]

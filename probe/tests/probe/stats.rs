@@ -165,7 +165,7 @@ async fn every_loss_is_counted() {
     source.refuses_endpoints = true;
     let (probe, urls, metrics) = probe_of(source);
     assert!(probe.metrics.events_lost().values().all(|lost| *lost == 0));
-    let (mut watch, _comparisons) = Watch::new(Arc::clone(&probe), urls, StatsClient::new().unwrap());
+    let (mut watch, _comparisons) = Watch::new(Arc::clone(&probe), urls, StatsClient::default());
     watch.first_look().await;
     probe.export();
     let lost = probe.metrics.events_lost();
@@ -184,7 +184,7 @@ async fn a_shard_that_is_not_there_is_a_loss() {
     let mut source = ReplaySource::default();
     source.push(0, Counters::default());
     let (probe, urls, _metrics) = probe_of(source);
-    let (mut watch, _comparisons) = Watch::new(Arc::clone(&probe), urls, StatsClient::new().unwrap());
+    let (mut watch, _comparisons) = Watch::new(Arc::clone(&probe), urls, StatsClient::default());
     watch.first_look().await;
     let lost = probe.metrics.events_lost();
     assert!(lost["shard_unreadable"] >= 1 && lost["counters_unreadable"] == 0, "{lost:?}");
