@@ -117,7 +117,7 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(10);
         while room.0.available_permits() < 2 * ANSWER - 1_000 {
             assert!(Instant::now() < deadline, "{room:?}");
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::park_timeout(Duration::from_millis(5));
         }
         assert_eq!(ask(addr, "/short").1, "HTTP/1.1 200");
         assert_eq!(ask(addr, "/long").1, "HTTP/1.1 200");

@@ -225,7 +225,7 @@ fn a_terminal_that_takes_nothing_does_not_hold_it_up() {
     let stopped = unsafe { libc::tcflow(top.program.as_raw_fd(), libc::TCOOFF) };
     assert_eq!(stopped, 0);
     // Time for a write that blocks.
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::park_timeout(Duration::from_millis(300));
     top.signal("TERM");
     ends_within_a_second(top.child);
     assert_eq!(mode(&top.program), top.before);
@@ -235,7 +235,7 @@ fn ends_within_a_second(mut child: Killed) {
     let since = Instant::now();
     while child.0.try_wait().unwrap().is_none() {
         assert!(since.elapsed() < Duration::from_secs(1), "it does not end");
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::park_timeout(Duration::from_millis(5));
     }
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
 }
