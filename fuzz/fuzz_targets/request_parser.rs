@@ -74,7 +74,7 @@ fn segment(
     let (sequence, length) = (FIRST.wrapping_add(from as u32), payload.len() as u32);
     let begins = payload.first_chunk().is_some_and(|bytes| begins_request(u32::from_le_bytes(*bytes)));
     let begins = connection.wants_first_bytes() && begins;
-    if let Admission::Parse(skip) = connection.admit(sequence, length, begins) {
+    if let Admission::Parse(skip) = connection.admit(sequence, length, None, begins) {
         reader.begin(skip, length);
         reader.read(&mut connection.head, payload, STEPS, |key| keys.push(*key));
         assert!(reader.is_done() && reader.at <= reader.end, "{} of {} bytes", reader.at, reader.end);

@@ -9,6 +9,7 @@
 mod header_lines;
 mod list_value;
 mod request_line;
+mod response;
 mod swar;
 mod target;
 
@@ -147,6 +148,10 @@ const CHUNKED: u8 = 31;
 const CLOSED: u8 = 32;
 /// Inside a target that cannot be judged.
 const UNJUDGED: u8 = 33;
+/// Inside an answer's `HTTP/1.x nnn`.
+const STATUS: u8 = 34;
+/// Behind an answer's status code.
+const REASON_PHRASE: u8 = 35;
 
 impl Head {
     /// Resets the parser to the first byte of a request. The other fields are set where a request begins: assigning all of

@@ -25,12 +25,19 @@ pub enum Reason {
     /// The request's target is neither a path nor `*`: what the shard makes of it is not judged. Parsing goes on when
     /// the connection is idle again.
     Target = 8,
-    /// Bytes behind a request that is the connection's last (`Connection: close`): the shard does not read them.
+    /// Bytes behind a request or an answer that is the connection's last (`Connection: close`), or to a socket that the shard
+    /// has closed: the shard does not read them.
     Closed = 9,
+    /// The segment has urgent data, which the application does not read in order. Parsing resumes when the connection is idle.
+    Urgent = 10,
+    /// More segments wait for TCP than are kept. Parsing resumes when the connection is idle.
+    Unconfirmed = 11,
+    /// The IP headers could not be followed to TCP's. Counted without a connection.
+    Headers = 12,
 }
 
 /// How many reasons there are.
-pub const REASONS: usize = 10;
+pub const REASONS: usize = 13;
 
 impl Reason {
     /// All of them, in the order of their numbers.
@@ -45,6 +52,9 @@ impl Reason {
         Self::Concurrent,
         Self::Target,
         Self::Closed,
+        Self::Urgent,
+        Self::Unconfirmed,
+        Self::Headers,
     ];
 
     /// The reason with this number; unknown numbers are [`Reason::Unreadable`].
@@ -61,6 +71,9 @@ impl Reason {
             7 => Self::Concurrent,
             8 => Self::Target,
             9 => Self::Closed,
+            10 => Self::Urgent,
+            11 => Self::Unconfirmed,
+            12 => Self::Headers,
             _ => Self::Unreadable,
         }
     }
@@ -79,6 +92,9 @@ impl Reason {
             Self::Concurrent => "concurrent",
             Self::Target => "target",
             Self::Closed => "closed",
+            Self::Urgent => "urgent",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Headers => "headers",
         }
     }
 }
@@ -97,15 +113,36 @@ pub struct Requests {
     pub duplicate_segments: u64,
     /// Data requests whose client left (FIN, RST) before an answer: the shard may never have read them.
     pub aborted: u64,
+    /// Of the aborted ones, those that were answered after all, or are known to be never read.
+    pub aborted_settled: u64,
+    /// Data requests that the shard has never read: they stood behind its last answer, or it has reset the connection.
+    pub never_read: u64,
+    /// Data requests in segments that have arrived, whether TCP accepts them or not.
+    pub arrived: u64,
+    /// Of them, those in segments that TCP has dropped.
+    pub dropped: u64,
     /// Segments with bytes that were not parsed, by [`Reason`].
     pub unparsed: [u64; REASONS],
 }
 
 impl Requests {
-    /// Data requests: reads and writes together.
+    /// Data requests that the shard has read or will read: reads and writes together.
     #[must_use]
     pub const fn data(&self) -> u64 {
-        self.get.wrapping_add(self.set)
+        self.get.wrapping_add(self.set).saturating_sub(self.never_read)
+    }
+
+    /// Data requests in segments that TCP has neither accepted nor dropped. 0 rather than less, because CPUs are not read
+    /// at one instant.
+    #[must_use]
+    pub const fn undecided(&self) -> u64 {
+        self.arrived.saturating_sub(self.dropped).saturating_sub(self.get.wrapping_add(self.set))
+    }
+
+    /// Data requests whose client left before an answer, and of which nothing more is known.
+    #[must_use]
+    pub const fn unsettled(&self) -> u64 {
+        self.aborted.saturating_sub(self.aborted_settled)
     }
 }
 
@@ -117,6 +154,10 @@ impl AddAssign<&Self> for Requests {
         self.control = self.control.wrapping_add(other.control);
         self.duplicate_segments = self.duplicate_segments.wrapping_add(other.duplicate_segments);
         self.aborted = self.aborted.wrapping_add(other.aborted);
+        self.aborted_settled = self.aborted_settled.wrapping_add(other.aborted_settled);
+        self.never_read = self.never_read.wrapping_add(other.never_read);
+        self.arrived = self.arrived.wrapping_add(other.arrived);
+        self.dropped = self.dropped.wrapping_add(other.dropped);
         for (mine, theirs) in self.unparsed.iter_mut().zip(other.unparsed) {
             *mine = mine.wrapping_add(theirs);
         }

@@ -49,6 +49,11 @@ pub struct SegmentReader {
     done: u32,
     /// The driver's own: whose payload it is.
     pub shard: u32,
+    /// The driver's own: keys that it has staged for this segment.
+    pub staged: u32,
+    padding: u32,
+    /// The driver's own: where the first of them is.
+    pub staged_at: u64,
     /// The driver's own: when it came, in nanoseconds of the kernel's monotonic clock.
     pub came_at: u64,
     /// The key of a read on the fast path. It is not in the connection's [`Head`], which is seldom in a CPU cache.
@@ -68,6 +73,9 @@ impl SegmentReader {
         window_length: 0,
         done: 0,
         shard: 0,
+        staged: 0,
+        padding: 0,
+        staged_at: 0,
         came_at: 0,
         key: KeyText::NONE,
         tail: HeadTail::EMPTY,
@@ -84,6 +92,7 @@ impl SegmentReader {
         self.window_at = skip;
         self.window_length = 0;
         self.done = 0;
+        self.staged = 0;
     }
 
     /// Bytes the driver should copy: at most [`WINDOW`].
@@ -130,6 +139,17 @@ impl SegmentReader {
     /// Reads on by one step of the connection's parser.
     #[inline(always)]
     pub fn step(&mut self, head: &mut Head) -> Next {
+        self.step_in::<false>(head)
+    }
+
+    /// The same for a segment with answers.
+    #[inline(always)]
+    pub fn step_response(&mut self, head: &mut Head) -> Next {
+        self.step_in::<true>(head)
+    }
+
+    #[inline(always)]
+    fn step_in<const RESPONSES: bool>(&mut self, head: &mut Head) -> Next {
         if head.has_key() {
             return Next::Get;
         }
@@ -147,7 +167,11 @@ impl SegmentReader {
         };
         let word = self.word_at(offset);
         let available = if available < 8 { available } else { 8 };
-        self.at += head.step(word, available, &mut self.tally);
+        self.at += if RESPONSES {
+            head.step_response(word, available, &mut self.tally)
+        } else {
+            head.step(word, available, &mut self.tally)
+        };
         Next::Step
     }
 

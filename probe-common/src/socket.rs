@@ -2,7 +2,7 @@
 
 use core::mem::offset_of;
 
-use crate::{connections::Mark, stream::Stream};
+use crate::{connections::Mark, pending::Pending, responses::Responses, stream::Stream};
 
 /// Value of the socket storage `SOCKETS`: it goes when the socket goes. All zeros is a new one.
 #[repr(C)]
@@ -14,6 +14,10 @@ pub struct Socket {
     pub owner: Owner,
     /// Its parser.
     pub stream: Stream,
+    /// Its answers.
+    pub responses: Responses,
+    /// Its requests that TCP has not accepted yet.
+    pub pending: Pending,
 }
 
 /// A shard's number as it was found once, so that it is not looked for with every packet. All zeros is not known.

@@ -1,9 +1,10 @@
-//! One connection's byte stream: new bytes, retransmissions, gaps.
+//! One connection: which bytes are new, what TCP has accepted, and what to do when bytes do not come in order.
 //!
-//! The kernel programs see segments *before* TCP puts them in order, so this keeps the next expected sequence number.
-//! In order: parse on. Wholly old: a repeat. Partly old: the old part is skipped. Ahead: a gap; if the bytes skipped
-//! by it prove to be body, nothing is lost, otherwise the connection is lost until a segment begins with a method
-//! right after an answer.
+//! The kernel programs see a segment *before* TCP checks it and puts it in order. TCP's own `rcv_nxt` says what TCP has
+//! accepted before that segment. The parser follows the segments as they arrive, and takes a snapshot wherever TCP has
+//! accepted everything. A segment that starts again at the snapshot replaces what was parsed since: TCP has dropped that.
+//! Where TCP is ahead of the parser, or bytes are missing that are not body, the connection is lost until TCP is idle and
+//! a segment begins with a method.
 
 use crate::{head::Head, requests::Reason, segment::SegmentReader};
 
@@ -14,35 +15,61 @@ use crate::{head::Head, requests::Reason, segment::SegmentReader};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stream {
-    /// 1 while a CPU works on this connection. Only the kernel program touches it; 64 bits, as the instruction set's
-    /// oldest exchange has.
+    /// 1 while a CPU works on this connection. Only the kernel program touches it; 64 bits, because the oldest exchange
+    /// instruction has 64.
     pub busy: u64,
     /// When the data request that is being timed came, in nanoseconds of the kernel's monotonic clock; 0 when none is.
     /// Written by the ingress program, taken by the egress program.
     pub request_started: u64,
-    /// 1 once an answer's bytes went out after the last bytes that came in. Written by the egress program.
+    /// 1 once a final answer's bytes went out after the last bytes that came in. Written by the egress program.
     pub answered: u32,
+    /// Requests of every kind that have arrived, and are not known to be dropped.
+    pub requests: u32,
+    /// Of them, requests that are not data requests.
+    pub controls: u32,
+    /// `controls` when the connection was last idle.
+    pub idle_controls: u32,
+    /// `requests` when the connection was last idle.
+    pub idle_requests: u32,
     /// One of `PHASE_*`.
     phase: u8,
     /// While lost: the [`Reason`]'s number.
     reason: u8,
     /// 1 if every byte of this connection has been followed from its first.
     whole: u8,
+    /// Requests that may be without an answer: none, one, or [`SEVERAL`].
+    waiting: u8,
+    /// 1 when parsing has begun in the middle of the connection, and no request been seen since.
+    resumed: u8,
+    /// 1 if the snapshot is a request's first byte, and [`Self::snapshot`] is not used.
+    snapshot_is_boundary: u8,
+    /// 1 if the snapshot may be gone back to.
+    has_snapshot: u8,
+    /// `whole` at the snapshot.
+    snapshot_whole: u8,
+    /// `waiting` at the snapshot.
+    snapshot_waiting: u8,
+    padding: [u8; 3],
     /// Sequence number of the next byte to parse; while lost, the highest seen.
     next: u32,
     /// First sequence number that came too early.
     ahead_from: u32,
     /// The one behind the last that came too early; equal to `ahead_from` when none did.
     ahead_to: u32,
-    /// Data requests since the last answer; those of one segment, where several were answered in part.
-    unanswered: u32,
-    /// Requests that may be without an answer: none, one, or [`SEVERAL`].
-    waiting: u8,
-    /// 1 when parsing has begun in the middle of the connection, and no request been seen since.
-    resumed: u8,
-    padding: [u8; 7],
+    /// The bytes of a body that were missing, and may still come: from here
+    hole_from: u32,
+    /// to here.
+    hole_to: u32,
+    /// Sequence number of the snapshot.
+    snapshot_at: u32,
+    /// `requests` at the snapshot.
+    snapshot_requests: u32,
+    /// `controls` at the snapshot.
+    snapshot_controls: u32,
     /// The parser's place in the byte stream.
     pub head: Head,
+    /// The same at the snapshot.
+    snapshot: Head,
 }
 
 /// More requests at a time than one: which answer is whose cannot be told from here on.
@@ -100,7 +127,7 @@ impl Stream {
         } else {
             self.lose(Reason::Joined);
             self.next = sequence;
-            // A pause and the middle of a body look the same here: the first segment with a method is taken.
+            // Nothing tells a pause from the middle of a body here: the first segment with a method is taken.
             self.answered = 1;
         }
     }
@@ -114,38 +141,115 @@ impl Stream {
         self.lose(reason);
     }
 
-    /// Whether [`admit`](Self::admit) wants to know the segment's first bytes.
+    /// Whether [`admit`](Self::admit) uses the segment's first bytes.
     #[must_use]
     #[inline(always)]
     pub const fn wants_first_bytes(&self) -> bool {
         self.phase == PHASE_LOST
     }
 
-    /// Judges a segment by its sequence number and length (at least 1). `begins_request` says whether its first bytes
-    /// are a method; see [`wants_first_bytes`](Self::wants_first_bytes).
+    /// Goes back to the snapshot if the segment starts there again: TCP has accepted nothing behind it. Returns whether it
+    /// did. Then discard what is pending before [`admit`](Self::admit).
     #[inline(always)]
-    pub fn admit(&mut self, sequence: u32, length: u32, begins_request: bool) -> Admission {
+    pub fn roll_back(&mut self, sequence: u32, length: u32, accepted: u32) -> bool {
         let end = sequence.wrapping_add(length);
-        if !after(end, self.next) {
-            return Admission::Duplicate;
+        let is_repeat = self.has_snapshot != 0
+            && self.snapshot_at == accepted
+            && after(self.next, accepted)
+            && !after(sequence, accepted)
+            && after(end, accepted);
+        if !is_repeat || self.is_in_hole(sequence, end) {
+            return false;
         }
-        if self.phase == PHASE_FOLLOWED {
-            if !after(sequence, self.next) {
-                return Admission::Parse(self.next.wrapping_sub(sequence));
+        if self.snapshot_is_boundary != 0 {
+            self.head.restart();
+        } else {
+            self.head = self.snapshot;
+        }
+        self.phase = PHASE_FOLLOWED;
+        self.next = accepted;
+        (self.whole, self.waiting) = (self.snapshot_whole, self.snapshot_waiting);
+        (self.requests, self.controls) = (self.snapshot_requests, self.snapshot_controls);
+        (self.ahead_from, self.ahead_to) = (accepted, accepted);
+        (self.hole_from, self.hole_to) = (accepted, accepted);
+        true
+    }
+
+    /// Takes note of what TCP has accepted, before a segment is [admitted](Self::admit).
+    #[inline(always)]
+    pub fn accept(&mut self, accepted: u32) {
+        if self.phase != PHASE_FOLLOWED {
+            return;
+        }
+        if self.next == accepted {
+            self.has_snapshot = 1;
+            self.snapshot_at = accepted;
+            (self.snapshot_requests, self.snapshot_controls) = (self.requests, self.controls);
+            (self.snapshot_whole, self.snapshot_waiting) = (self.whole, self.waiting);
+            self.snapshot_is_boundary = self.head.is_at_first_byte() as u8;
+            if self.snapshot_is_boundary == 0 {
+                self.snapshot = self.head;
             }
-            let missing = sequence.wrapping_sub(self.next);
-            if self.head.body >= missing as u64 {
-                // The missing bytes are body, which is not parsed: a repeat when they arrive.
-                self.head.body -= missing as u64;
-                self.next = sequence;
+        } else if after(accepted, self.next) {
+            // TCP has more than the parser. Bytes that are body do not matter.
+            let missed = accepted.wrapping_sub(self.next);
+            if self.head.body >= missed as u64 {
+                self.head.body -= missed as u64;
+                self.next = accepted;
+            } else {
+                self.lose(Reason::Gap);
+                self.next = accepted;
+            }
+        }
+    }
+
+    /// Judges a segment by its sequence number and length (at least 1). `begins_request` says whether its first bytes
+    /// are a method; see [`wants_first_bytes`](Self::wants_first_bytes). `accepted` is TCP's `rcv_nxt`, if it is known.
+    #[inline(always)]
+    pub fn admit(
+        &mut self,
+        sequence: u32,
+        length: u32,
+        accepted: Option<u32>,
+        begins_request: bool,
+    ) -> Admission {
+        let end = sequence.wrapping_add(length);
+        if self.phase == PHASE_LOST {
+            // Of what TCP has accepted already nothing is new. Else it is the stream's next segment, or it is not.
+            let from = match accepted {
+                Some(accepted) => accepted,
+                None => self.next,
+            };
+            if !after(end, from) {
+                return Admission::Duplicate;
+            }
+            let is_next = sequence == from || accepted.is_none() && after(sequence, from);
+            if is_next && self.answered != 0 && begins_request {
+                self.follow(sequence);
+                self.resumed = 1;
                 return Admission::Parse(0);
             }
-            return self.ahead(sequence, end);
-        }
-        if self.phase == PHASE_LOST && self.answered != 0 && begins_request && !after(self.next, sequence) {
-            self.follow(sequence);
-            self.resumed = 1;
-            return Admission::Parse(0);
+        } else {
+            if !after(end, self.next) || self.is_in_hole(sequence, end) {
+                return Admission::Duplicate;
+            }
+            if self.phase == PHASE_FOLLOWED {
+                if !after(sequence, self.next) {
+                    return Admission::Parse(self.next.wrapping_sub(sequence));
+                }
+                let missing = sequence.wrapping_sub(self.next);
+                if self.head.body >= missing as u64 {
+                    // What is missing is body, which nobody reads: a repeat when it comes.
+                    self.head.body -= missing as u64;
+                    if self.hole_from == self.hole_to {
+                        self.hole_from = self.next;
+                    }
+                    self.hole_to = sequence;
+                    self.next = sequence;
+                    return Admission::Parse(0);
+                }
+                return self.ahead(sequence, end);
+            }
         }
         self.next = end;
         self.answered = 0;
@@ -157,11 +261,10 @@ impl Stream {
     #[inline(always)]
     pub fn finish(&mut self, reader: &SegmentReader, end: u32) -> Option<Reason> {
         self.next = end;
-        if self.answered != 0 {
-            self.unanswered = 0;
-            self.answered = 0;
-        }
-        self.unanswered = self.unanswered.wrapping_add(reader.tally.get).wrapping_add(reader.tally.set);
+        self.answered = 0;
+        let data = reader.tally.get.wrapping_add(reader.tally.set);
+        self.requests = self.requests.wrapping_add(data).wrapping_add(reader.tally.control);
+        self.controls = self.controls.wrapping_add(reader.tally.control);
         if let Some(reason) = self.head.stopped() {
             let rest = reader.at < reader.end;
             let whole = self.whole != 0;
@@ -203,13 +306,45 @@ impl Stream {
         oldest && control == 0
     }
 
-    /// The client has left: how many data requests the shard may not have read. With one request at a time those
-    /// without an answer; of a pipeline answered in part, all of its last segment.
+    /// Takes note of whether every request has been answered. `answers` is how many were.
     #[inline(always)]
-    pub fn aborted(&mut self) -> u32 {
-        let all = self.unanswered;
-        self.unanswered = 0;
-        if self.answered != 0 && all <= 1 { 0 } else { all }
+    pub fn note_idle(&mut self, answers: u32) {
+        if self.requests == answers {
+            self.idle_requests = self.requests;
+            self.idle_controls = self.controls;
+        }
+    }
+
+    /// Data requests without an answer: at least, and at most. They differ where other requests are among them.
+    #[must_use]
+    #[inline(always)]
+    pub fn outstanding(&self, answers: u32) -> (u32, u32) {
+        let all = self.requests.wrapping_sub(answers);
+        let controls = self.controls.wrapping_sub(self.idle_controls);
+        let data = self.requests.wrapping_sub(self.idle_requests).wrapping_sub(controls);
+        if all.cast_signed() <= 0 {
+            (0, 0)
+        } else if controls == 0 {
+            (all, all)
+        } else if data < all {
+            (0, data)
+        } else {
+            (0, all)
+        }
+    }
+
+    /// Whether the next byte is a request's first.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_at_boundary(&self) -> bool {
+        self.phase == PHASE_FOLLOWED && self.head.is_at_first_byte()
+    }
+
+    /// The shard reads nothing more: it has said so in an answer.
+    #[inline(always)]
+    pub fn refuse(&mut self) {
+        self.lose(Reason::Closed);
+        self.phase = PHASE_REFUSED;
     }
 
     /// Gives a connection up for now: after an error of the driver.
@@ -220,6 +355,8 @@ impl Stream {
         }
         self.ahead_from = self.next;
         self.ahead_to = self.next;
+        self.hole_from = self.next;
+        self.hole_to = self.next;
         self.phase = PHASE_LOST;
         self.reason = reason as u8;
         self.answered = 0;
@@ -233,6 +370,15 @@ impl Stream {
         self.next = sequence;
         self.ahead_from = sequence;
         self.ahead_to = sequence;
+        self.hole_from = sequence;
+        self.hole_to = sequence;
+        self.has_snapshot = 0;
+    }
+
+    /// Whether all of these bytes belong to a body and were missing.
+    #[inline(always)]
+    const fn is_in_hole(&self, sequence: u32, end: u32) -> bool {
+        self.hole_from != self.hole_to && !after(self.hole_from, sequence) && !after(end, self.hole_to)
     }
 
     /// A segment came too early. The first and the last of such bytes are remembered, whatever is missing between.

@@ -5,7 +5,6 @@
 //! this CPU, before any other packet. So the result is held here until `sock_ops` reports the new connection.
 
 use aya_ebpf::{
-    helpers::generated::bpf_ktime_get_ns,
     macros::map,
     maps::{Array, PerCpuArray},
     programs::{SkBuffContext, SockOpsContext},
@@ -22,7 +21,8 @@ use crate::{
     keys,
     packet::{End, Packet},
     parser::parse_segment,
-    request_counters::{add_requests, add_unparsed, counters},
+    pending,
+    request_counters::{add_unparsed, counters},
     sock_ops::remote,
 };
 
@@ -74,12 +74,14 @@ pub fn hold(context: &SkBuffContext, shard: u32, packet: &Packet) -> Result<(), 
     held.length = packet.payload_length;
     zero(&mut held.stream);
     held.stream.open(Some(packet.sequence), packet.sequence);
+    held.stream.accept(packet.sequence);
     // From the first byte on. `black_box`, because the compiler would make a call of several zeros in a row.
     let skip = core::hint::black_box(0);
-    let (tally, outcome) =
-        parse_segment::<false>(context, shard, keys::NO_SHARD, packet, skip, &mut held.stream);
+    let parsed = parse_segment::<false>(context, shard, keys::NO_SHARD, packet, skip, &mut held.stream)
+        .ok_or(Reason::Unreadable)?;
+    let tally = parsed.tally;
     held.tally = tally;
-    held.unparsed = outcome.err().map_or(0, |reason| 1 + reason as u32);
+    held.unparsed = parsed.outcome.err().map_or(0, |reason| 1 + reason as u32);
     let heads = tally.get.wrapping_add(tally.set).wrapping_add(tally.control);
     if heads > 1 || heads == 1 && held.stream.head.inside_head() {
         held.kind = SEVERAL;
@@ -116,11 +118,12 @@ pub fn count_held(context: &SockOpsContext, socket: *mut Socket, shard: u32, ser
     }
     if ahead == 0 {
         copy(&held.stream, stream);
-        add_requests(counters, held.tally);
-        if held.tally.get > 0 {
-            // SAFETY: the helper takes nothing.
-            keys::count_read(shard, unsafe { bpf_ktime_get_ns() }, &held.stream.head.key);
-        }
+        // TCP has yet to take the segment.
+        let key = if held.tally.get > 0 { Some(&held.stream.head.key) } else { None };
+        let end = held.sequence.wrapping_add(held.length);
+        // SAFETY: the new socket's storage.
+        let waiting = unsafe { &raw mut (*socket).pending };
+        pending::append(waiting, counters, end, held.tally, key, (0, 0), false);
         if held.unparsed > 0 {
             add_unparsed(counters, Reason::from_number((held.unparsed - 1) as u8));
         }
@@ -128,7 +131,7 @@ pub fn count_held(context: &SockOpsContext, socket: *mut Socket, shard: u32, ser
     }
     // Bytes before these are missing: they were read from a wrong place on.
     stream.open(Some(first), first);
-    if let Admission::Unparsed(reason) = stream.admit(held.sequence, held.length, false) {
+    if let Admission::Unparsed(reason) = stream.admit(held.sequence, held.length, None, false) {
         add_unparsed(counters, reason);
     }
     Some(())

@@ -19,11 +19,13 @@ mod keys;
 mod latency;
 mod packet;
 mod parser;
+mod pending;
 mod pinned;
 mod ports;
 mod preexisting;
 mod request_counters;
 mod requests;
+mod responses;
 mod rtt;
 mod shard;
 mod sock_ops;
@@ -35,9 +37,9 @@ use aya_ebpf::{
     macros::{cgroup_skb, cgroup_sock, sock_ops},
     programs::{SkBuffContext, SockContext, SockOpsContext},
 };
-use probe_common::LAYOUT_MARK;
+use probe_common::{LAYOUT_MARK, requests::Reason};
 
-use crate::packet::{End, Packet};
+use crate::packet::{End, Packet, Skip};
 
 /// What a cgroup program returns to let a packet through.
 const PASS: i32 = 1;
@@ -72,7 +74,10 @@ pub fn socket_released(context: SockContext) -> i32 {
 
 #[inline(always)]
 fn try_ingress(context: &SkBuffContext) -> Option<()> {
-    let packet = Packet::parse(context, End::Destination)?;
+    let packet = match Packet::parse(context, End::Destination) {
+        Ok(packet) => packet,
+        Err(skip) => return count_unreadable(context, skip, true),
+    };
     let storage = socket::storage_of_packet(context);
     let shard = shard::of_packet(context, &packet, End::Destination, storage)?;
     traffic::count_received(context, shard, &packet);
@@ -87,13 +92,20 @@ fn try_ingress(context: &SkBuffContext) -> Option<()> {
 
 #[inline(always)]
 fn try_egress(context: &SkBuffContext) -> Option<()> {
-    let packet = Packet::parse(context, End::Source)?;
+    let packet = match Packet::parse(context, End::Source) {
+        Ok(packet) => packet,
+        Err(skip) => return count_unreadable(context, skip, false),
+    };
     // One check for a null storage: verifiers before 6.16 lose track of a second one.
     let shard = match socket::storage_of_packet(context) {
         Some(storage) => {
             let shard = shard::of_packet(context, &packet, End::Source, Some(storage))?;
             if packet.payload_length > 0 {
-                requests::count_answer(context, storage.as_ptr(), shard);
+                responses::follow(context, storage.as_ptr(), shard, &packet);
+            }
+            requests::count_acknowledged(storage.as_ptr(), shard, &packet);
+            if packet.is_reset() {
+                responses::reset(storage.as_ptr(), shard);
             }
             shard
         }
@@ -105,6 +117,20 @@ fn try_egress(context: &SkBuffContext) -> Option<()> {
     }
     if packet.is_last() {
         preexisting::count_end(context, shard);
+    }
+    Some(())
+}
+
+/// Counts a packet whose headers could not be followed, if its socket is a shard's.
+#[inline(always)]
+fn count_unreadable(context: &SkBuffContext, skip: Skip, is_received: bool) -> Option<()> {
+    if skip == Skip::Unrelated {
+        return None;
+    }
+    let shard = shard::of_socket(socket::full(socket::of_packet(context)?)?)?;
+    traffic::count_unreadable(context, shard, is_received);
+    if is_received {
+        request_counters::add_unparsed(request_counters::counters(shard)?, Reason::Headers);
     }
     Some(())
 }

@@ -1,4 +1,4 @@
-//! A TCP packet's headers. IPv6 extension headers are not followed: such packets are not seen as TCP.
+//! A TCP packet's headers, IPv4 options and IPv6 extension headers included.
 //!
 //! Headers without options are read by direct packet access: a helper call takes longer than all work for a packet of
 //! another port. They are read in units of 16 bits, because the IP header is aligned to no more.
@@ -12,11 +12,37 @@ const PROTOCOL_TCP: u8 = 6;
 const FLAG_FIN: u16 = 1;
 const FLAG_SYN: u16 = 2;
 const FLAG_RESET: u16 = 4;
+const FLAG_ACKNOWLEDGMENT: u16 = 16;
+const FLAG_URGENT: u16 = 32;
 
 /// Bytes of the headers without options.
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 const TCP_HEADER: usize = 20;
+
+/// Bytes of the shortest IPv6 extension header.
+const EXTENSION_UNIT: usize = 8;
+
+/// IPv6 extension headers that are followed. RFC 8200 names eight kinds, and each is to occur once.
+const EXTENSIONS: usize = 8;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION: u8 = 60;
+const MOBILITY: u8 = 135;
+const HOST_IDENTITY: u8 = 139;
+const SHIM6: u8 = 140;
+
+/// Why a packet is not one to count requests in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// Not TCP, or to a port that no shard has.
+    Unrelated,
+    /// Its headers could not be followed.
+    Headers,
+}
 
 /// The first byte of an IPv4 header without options.
 const PLAIN_IPV4: u8 = 0x45;
@@ -37,6 +63,8 @@ pub enum End {
 pub struct Packet {
     /// TCP sequence number of the first payload byte.
     pub sequence: u32,
+    /// TCP acknowledgment number.
+    pub acknowledgment: u32,
     /// The TCP header's data offset and flags.
     flags: u16,
     /// Where the payload begins.
@@ -50,63 +78,68 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// Reads the headers; `None` for anything but TCP, and for ports no shard has.
+    /// Reads the headers.
     #[inline(always)]
-    pub fn parse(context: &SkBuffContext, end: End) -> Option<Self> {
+    pub fn parse(context: &SkBuffContext, end: End) -> Result<Self, Skip> {
         if let Some(header) = Header::<{ IPV4_HEADER + TCP_HEADER }>::of(context)
             && header.byte(0) == PLAIN_IPV4
         {
             return if header.byte(9) == PROTOCOL_TCP {
                 header.tcp::<IPV4_HEADER>(context, end)
             } else {
-                None
+                Err(Skip::Unrelated)
             };
         }
         if let Some(header) = Header::<{ IPV6_HEADER + TCP_HEADER }>::of(context)
             && header.byte(0) >> 4 == 6
         {
-            return if header.byte(6) == PROTOCOL_TCP {
-                header.tcp::<IPV6_HEADER>(context, end)
-            } else {
-                None
-            };
+            if header.byte(6) == PROTOCOL_TCP {
+                return header.tcp::<IPV6_HEADER>(context, end);
+            }
         }
         Self::copied(context, end)
     }
 
     /// The same for headers with options, and for those that are not where they can be read.
     #[inline(always)]
-    fn copied(context: &SkBuffContext, end: End) -> Option<Self> {
-        let first: u8 = context.load(0).ok()?;
+    fn copied(context: &SkBuffContext, end: End) -> Result<Self, Skip> {
+        let first: u8 = load(context, 0)?;
         // The version nibble decides: the socket family of a v4-mapped connection says IPv6.
         let is_ipv4 = first >> 4 == 4;
-        let protocol: u8 = context.load(if is_ipv4 { 9 } else { 6 }).ok()?;
-        if protocol != PROTOCOL_TCP {
-            return None;
-        }
-        let ip_header = if is_ipv4 { usize::from(first & 15) * 4 } else { IPV6_HEADER };
-        let port = u16::from_be(context.load(ip_header + port_at(end)).ok()?);
+        let ip_header = if is_ipv4 {
+            let protocol: u8 = load(context, 9)?;
+            if protocol != PROTOCOL_TCP {
+                return Err(Skip::Unrelated);
+            }
+            usize::from(first & 15) * 4
+        } else {
+            behind_extensions(context)?
+        };
+        let port = u16::from_be(load(context, ip_header + port_at(end))?);
         if !ports::may_be_shard(port) {
-            return None;
+            return Err(Skip::Unrelated);
         }
-        let sequence = u32::from_be(context.load(ip_header + 4).ok()?);
-        let flags = u16::from_be(context.load(ip_header + 12).ok()?);
-        Self::of(context, sequence, flags, is_ipv4, ip_header)
+        let sequence = u32::from_be(load(context, ip_header + 4)?);
+        let acknowledgment = u32::from_be(load(context, ip_header + 8)?);
+        let flags = u16::from_be(load(context, ip_header + 12)?);
+        Self::of(context, (sequence, acknowledgment), flags, is_ipv4, ip_header)
     }
 
     #[inline(always)]
     fn of(
         context: &SkBuffContext,
-        sequence: u32,
+        (sequence, acknowledgment): (u32, u32),
         flags: u16,
         is_ipv4: bool,
         ip_header: usize,
-    ) -> Option<Self> {
+    ) -> Result<Self, Skip> {
         let payload_at = ip_header as u32 + u32::from(flags >> 12) * 4;
-        let payload_length = context.len().checked_sub(payload_at).filter(|length| *length < LENGTH_MAX)?;
-        Some(Self {
+        let payload_length =
+            context.len().checked_sub(payload_at).filter(|length| *length < LENGTH_MAX).ok_or(Skip::Headers)?;
+        Ok(Self {
             // A SYN, which may carry payload (TCP Fast Open), takes a number of its own.
             sequence: sequence.wrapping_add(u32::from((flags / FLAG_SYN) & 1)),
+            acknowledgment,
             flags,
             payload_at,
             payload_length,
@@ -119,6 +152,18 @@ impl Packet {
     #[inline(always)]
     pub const fn is_last(&self) -> bool {
         self.flags & (FLAG_FIN | FLAG_RESET) != 0
+    }
+
+    /// Whether it acknowledges something. TCP drops segments of a connection that do not.
+    #[inline(always)]
+    pub const fn is_acknowledgment(&self) -> bool {
+        self.flags & FLAG_ACKNOWLEDGMENT != 0
+    }
+
+    /// Whether it has urgent data.
+    #[inline(always)]
+    pub const fn is_urgent(&self) -> bool {
+        self.flags & FLAG_URGENT != 0
     }
 
     /// Whether its sender breaks the connection off (RST).
@@ -139,6 +184,35 @@ impl Packet {
             Endpoint::v6(context.load(if second { 24 } else { 8 }).ok()?, port)
         }))
     }
+}
+
+#[inline(always)]
+fn load<T>(context: &SkBuffContext, at: usize) -> Result<T, Skip> {
+    context.load(at).map_err(|_| Skip::Headers)
+}
+
+/// Follows IPv6 extension headers (RFC 8200, section 4) to TCP's header.
+#[inline(always)]
+fn behind_extensions(context: &SkBuffContext) -> Result<usize, Skip> {
+    let mut next: u8 = load(context, 6)?;
+    let mut at = IPV6_HEADER;
+    for _ in 0..EXTENSIONS {
+        if next == PROTOCOL_TCP {
+            return Ok(at);
+        }
+        let [following, length]: [u8; 2] = load(context, at)?;
+        at += match next {
+            HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HOST_IDENTITY | SHIM6 => {
+                EXTENSION_UNIT + usize::from(length) * EXTENSION_UNIT
+            }
+            FRAGMENT => EXTENSION_UNIT,
+            AUTHENTICATION => 8 + usize::from(length) * 4,
+            // Another protocol. If TCP is behind it after all, its socket says so.
+            _ => return Err(Skip::Headers),
+        };
+        next = following;
+    }
+    if next == PROTOCOL_TCP { Ok(at) } else { Err(Skip::Headers) }
 }
 
 /// The first `LENGTH` bytes of a packet, where they lie.
@@ -171,13 +245,13 @@ impl<const LENGTH: usize> Header<LENGTH> {
     }
 
     #[inline(always)]
-    fn tcp<const IP_HEADER: usize>(&self, context: &SkBuffContext, end: End) -> Option<Packet> {
+    fn tcp<const IP_HEADER: usize>(&self, context: &SkBuffContext, end: End) -> Result<Packet, Skip> {
         if !ports::may_be_shard(u16::from_be(self.half(IP_HEADER + port_at(end)))) {
-            return None;
+            return Err(Skip::Unrelated);
         }
-        let sequence = u32::from_be(self.word(IP_HEADER + 4));
+        let numbers = (u32::from_be(self.word(IP_HEADER + 4)), u32::from_be(self.word(IP_HEADER + 8)));
         let flags = u16::from_be(self.half(IP_HEADER + 12));
-        Packet::of(context, sequence, flags, IP_HEADER == IPV4_HEADER, IP_HEADER)
+        Packet::of(context, numbers, flags, IP_HEADER == IPV4_HEADER, IP_HEADER)
     }
 }
 

@@ -20,7 +20,7 @@ use probe_common::{
     stream::Stream,
 };
 
-use crate::{keys, latency, packet::Packet};
+use crate::{keys, latency, packet::Packet, pending};
 
 /// Where ingress copies payload to. Ingress runs in softirq and is never nested, so one per CPU is enough. There is one
 /// for each shard, because the fast path compares with the shard's last request.
@@ -34,8 +34,17 @@ const STEPS: u32 = 1 << 17;
 /// verifier three times the work.
 const STEPS_A_CALL: u32 = 4;
 
-/// Parses a segment to `shard` that has been admitted, from its offset `skip` on. Counts the keys of reads for the shard
-/// `keys_of`, unless that is [`keys::NO_SHARD`]. Without `FAST_PATH` it parses step by step, which halves the verifier's
+/// What a segment held.
+pub struct Parsed {
+    pub tally: Tally,
+    pub outcome: Result<(), Reason>,
+    /// Its keys are staged there. If the fast path was taken, its only key is there instead.
+    pub reader: &'static mut SegmentReader,
+    pub took_fast_path: bool,
+}
+
+/// Parses a segment to `shard` that has been admitted, from its offset `skip` on. Stages the keys of reads, unless `keys_of` is
+/// [`keys::NO_SHARD`]. Without `FAST_PATH` it parses step by step, which halves the verifier's
 /// work.
 #[inline(always)]
 pub fn parse_segment<const FAST_PATH: bool>(
@@ -45,12 +54,9 @@ pub fn parse_segment<const FAST_PATH: bool>(
     packet: &Packet,
     skip: u32,
     stream: &mut Stream,
-) -> (Tally, Result<(), Reason>) {
-    let Some(reader) = READERS.get_ptr_mut(shard) else {
-        return (Tally::default(), Err(Reason::Unreadable));
-    };
+) -> Option<Parsed> {
     // SAFETY: the map's value for this CPU.
-    let reader = unsafe { &mut *reader };
+    let reader = unsafe { &mut *READERS.get_ptr_mut(shard)? };
     reader.begin(skip, packet.payload_length);
     reader.shard = keys_of;
     // SAFETY: the helper takes nothing.
@@ -61,9 +67,9 @@ pub fn parse_segment<const FAST_PATH: bool>(
         head: &raw mut stream.head,
         payload_at: packet.payload_at,
     };
-    parse_payload::<FAST_PATH>(&mut parser);
+    let took_fast_path = parse_payload::<FAST_PATH>(&mut parser);
     // SAFETY: the same value as above; the callback has returned.
-    let reader = unsafe { &*parser.reader };
+    let reader = unsafe { &mut *parser.reader };
     if stream.is_timed(reader) {
         latency::start(stream, reader.came_at);
     }
@@ -71,7 +77,7 @@ pub fn parse_segment<const FAST_PATH: bool>(
         Some(reason) => Err(reason),
         None => Ok(()),
     };
-    (reader.tally, outcome)
+    Some(Parsed { tally: reader.tally, outcome, reader, took_fast_path })
 }
 
 /// What the callback of `bpf_loop` works with.
@@ -83,17 +89,16 @@ struct Parser {
     payload_at: u32,
 }
 
-/// Takes the fast path if the segment allows it, else runs the parser's steps.
+/// Takes the fast path if the segment allows it, else runs the parser's steps. Returns whether it took it.
 #[inline(always)]
-fn parse_payload<const FAST_PATH: bool>(parser: &mut Parser) {
+fn parse_payload<const FAST_PATH: bool>(parser: &mut Parser) -> bool {
     // SAFETY: the map's value for this CPU.
     let reader = unsafe { &mut *parser.reader };
     // SAFETY: in a socket's storage that is locked for this CPU, or in this CPU's own map value.
     let head = unsafe { &mut *parser.head };
     let may_take_fast_path = FAST_PATH && reader.may_take_fast_path(head);
     if may_take_fast_path && load_window(parser, reader) == 0 && reader.try_fast_path() {
-        keys::count_read(reader.shard, reader.came_at, &reader.key);
-        return;
+        return true;
     }
     // SAFETY: the callback has the signature that `bpf_loop` calls, and `parser` outlives the call.
     unsafe {
@@ -108,6 +113,7 @@ fn parse_payload<const FAST_PATH: bool>(parser: &mut Parser) {
         // SAFETY: as above; the callback has returned.
         unsafe { (*parser.reader).cache_tail(&*parser.head) };
     }
+    false
 }
 
 /// `bpf_loop`'s callback: some steps of the parser; 1 ends the loop.
@@ -120,7 +126,9 @@ unsafe extern "C" fn run_steps(_: u32, parser: *mut Parser) -> i64 {
     let head = unsafe { &mut *parser.head };
     // Before the steps, and not after each: the verifier would follow the call from each of them.
     if head.has_key() {
-        keys::count_read(reader.shard, reader.came_at, &head.key);
+        if reader.shard != keys::NO_SHARD {
+            pending::stage_key(reader, &head.key);
+        }
         head.key_taken();
         return 0;
     }

@@ -3,33 +3,46 @@
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use probe_common::{
     MAX_SHARDS,
-    head::Tally,
     requests::{Reason, Requests},
 };
+
+use crate::atomic;
 
 #[map]
 static REQUESTS: PerCpuArray<Requests> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
 
-/// A shard's counters on this CPU. Only softirq uses them, and softirq is never nested.
+/// A shard's counters on this CPU, for softirq, which is never nested.
 #[inline(always)]
 pub fn counters(shard: u32) -> Option<&'static mut Requests> {
-    // SAFETY: the map's value for this CPU, with no other user on this CPU.
-    REQUESTS.get_ptr_mut(shard).map(|requests| unsafe { &mut *requests })
+    // SAFETY: the map's value for this CPU. Others that interrupt, or are interrupted, add atomically.
+    pointer(shard).map(|requests| unsafe { &mut *requests })
 }
 
-/// Adds one segment's requests.
+/// The same for any context: add atomically.
 #[inline(always)]
-pub fn add_requests(requests: &mut Requests, tally: Tally) {
-    requests.get += u64::from(tally.get);
-    requests.set += u64::from(tally.set);
-    requests.control += u64::from(tally.control);
+pub fn pointer(shard: u32) -> Option<*mut Requests> {
+    REQUESTS.get_ptr_mut(shard)
 }
 
 /// Counts a segment with bytes that were not parsed.
 #[inline(always)]
 pub fn add_unparsed(requests: &mut Requests, reason: Reason) {
+    // SAFETY: counters of the map's value for this CPU.
+    unsafe { add_unparsed_shared(requests, reason) };
+}
+
+/// The same in any context.
+///
+/// # Safety
+///
+/// `requests` is the map's value for this CPU.
+#[inline(always)]
+pub unsafe fn add_unparsed_shared(requests: *mut Requests, reason: Reason) {
+    // SAFETY: the caller's promise.
+    let unparsed = unsafe { &mut (*requests).unparsed };
     // Without `black_box` the compiler knows the bound and removes the check that the verifier needs.
-    if let Some(counter) = requests.unparsed.get_mut(core::hint::black_box(reason as usize)) {
-        *counter += 1;
+    if let Some(counter) = unparsed.get_mut(core::hint::black_box(reason as usize)) {
+        // SAFETY: a counter of the map's value for this CPU.
+        unsafe { atomic::add(counter, 1) };
     }
 }

@@ -1,11 +1,16 @@
 //! Signal `requests`: counts complete request heads of each shard, read from the payload.
 //!
-//! Hook: `cgroup_skb`. Unit: requests; segments for duplicates and for what was not parsed. Cannot see: chunked bodies
-//! (counted as unparsed). Payload before the end of the handshake: [`handshake`].
+//! Hook: `cgroup_skb`. Unit: requests; segments for duplicates and for what was not parsed. A request counts once TCP has
+//! accepted its segment ([`pending`]). Cannot see: chunked bodies (counted as unparsed). Payload before the end of the
+//! handshake: [`handshake`].
 
-use core::ptr::NonNull;
+use core::{ffi::c_void, ptr::NonNull};
 
-use aya_ebpf::{bindings::bpf_sock, helpers::generated::bpf_tcp_sock, programs::SkBuffContext};
+use aya_ebpf::{
+    bindings::bpf_sock,
+    helpers::generated::{bpf_loop, bpf_tcp_sock},
+    programs::SkBuffContext,
+};
 use aya_log_ebpf::warn;
 use probe_common::{
     requests::{Reason, Requests},
@@ -14,15 +19,18 @@ use probe_common::{
 };
 
 use crate::{
-    atomic, handshake, latency,
+    atomic, handshake,
     packet::Packet,
-    parser, preexisting,
-    request_counters::{add_requests, add_unparsed, counters},
-    socket::{self, CREATE, LISTEN},
+    parser, pending, preexisting,
+    request_counters::{add_unparsed, counters},
+    socket::{self, CLOSE, CLOSE_WAIT, CREATE, ESTABLISHED, LISTEN, SYN_RECEIVED},
 };
 
-/// Attempts to lock a connection that another CPU works on: some microseconds.
-const SPINS: u32 = 256;
+/// Attempts to lock a connection that another CPU works on. The longest segment takes that CPU some hundred microseconds.
+const SPINS: u32 = 1 << 15;
+
+/// Attempts to make a socket's storage: the kernel may be out of memory for a moment.
+const ATTEMPTS: u32 = 4;
 
 /// Counts a packet to a shard that has payload or ends the client's side.
 #[inline(always)]
@@ -52,39 +60,73 @@ fn count_at_socket(
 ) -> Result<(), Reason> {
     let socket = socket::of_packet(context).ok_or(Reason::Unreadable)?;
     // SAFETY: not null; all sockets have a state.
-    if unsafe { (*socket).state } == LISTEN {
+    let state = unsafe { (*socket).state };
+    if state == LISTEN {
         return if packet.payload_length > 0 { handshake::hold(context, shard, packet) } else { Ok(()) };
     }
     let storage = match storage {
         Some(storage) => storage.as_ptr(),
-        None => socket::storage(socket, CREATE).ok_or(Reason::Unreadable)?,
+        None => make_storage(socket).ok_or(Reason::Unreadable)?,
     };
     preexisting::count_activity(socket, storage, shard);
-    // SAFETY: a socket's storage lives as long as the program runs.
-    let stream = unsafe { &raw mut (*storage).stream };
-    let outcome = if packet.payload_length > 0 {
-        parse_locked(context, shard, requests, packet, socket, stream)
-    } else {
+    let outcome = if packet.payload_length == 0 || !(packet.is_acknowledgment() || packet.is_reset()) {
+        // TCP drops payload without an acknowledgment.
         Ok(())
+    } else {
+        let accepted = accepted(socket, packet);
+        if is_closing(state) {
+            // The shard has closed the socket, and reads nothing more.
+            Err(Reason::Closed)
+        } else {
+            let result = parse_locked(context, shard, requests, packet, accepted, storage);
+            // SAFETY: not null.
+            if unsafe { (*socket).state } == CLOSE {
+                // Not a socket of TCP's but a test run's, which accepts everything.
+                let end = packet.sequence.wrapping_add(packet.payload_length);
+                // SAFETY: a socket's storage.
+                unsafe { pending::count_accepted(storage, shard, end) };
+            }
+            result
+        }
     };
     if packet.is_last() {
         // The shard may never read what has no answer.
-        // SAFETY: as above. After a client's last packet no payload follows that another CPU could work on.
-        requests.aborted += u64::from(unsafe { (*stream).aborted() });
+        // SAFETY: a socket's storage lives as long as the program runs. After a client's last packet no payload follows that
+        // another CPU could work on.
+        let most = unsafe { (*storage).stream.outstanding((*storage).responses.answers).1 };
+        // SAFETY: the same.
+        let aborted = unsafe { &mut (*storage).responses.aborted };
+        // A repeated FIN counts no request twice.
+        if most > *aborted {
+            requests.aborted += u64::from(most - *aborted);
+            *aborted = most;
+        }
     }
     outcome
 }
 
-/// Records that an answer's bytes leave.
+/// Makes what is kept in a socket.
 #[inline(always)]
-pub fn count_answer(context: &SkBuffContext, storage: *mut Socket, shard: u32) {
+fn make_storage(socket: *mut bpf_sock) -> Option<*mut Socket> {
+    for _ in 0..ATTEMPTS {
+        if let Some(storage) = socket::storage(socket, CREATE) {
+            return Some(storage);
+        }
+    }
+    None
+}
+
+/// Counts what a shard's packet acknowledges.
+#[inline(always)]
+pub fn count_acknowledged(storage: *mut Socket, shard: u32, packet: &Packet) {
     // SAFETY: a socket's storage lives as long as the program runs.
-    let stream = unsafe { &raw mut (*storage).stream };
-    // SAFETY: the same storage. One aligned word that only egress writes, except for the reset in `Stream`, which may come
-    // a packet early or late without harm.
-    unsafe { (&raw mut (*stream).answered).write_volatile(1) };
-    // SAFETY: the same storage.
-    unsafe { latency::stop(context, shard, stream) };
+    let waits = unsafe {
+        (&raw const (*storage).pending.head).read_volatile() != (&raw const (*storage).pending.tail).read_volatile()
+    };
+    if waits && packet.is_acknowledgment() {
+        // SAFETY: a socket's storage.
+        unsafe { pending::count_accepted(storage, shard, packet.acknowledgment) };
+    }
 }
 
 /// Parses a segment while its connection is locked for this CPU.
@@ -94,32 +136,56 @@ fn parse_locked(
     shard: u32,
     requests: &mut Requests,
     packet: &Packet,
-    socket: *mut bpf_sock,
-    stream: *mut Stream,
+    accepted: Accepted,
+    storage: *mut Socket,
 ) -> Result<(), Reason> {
-    // SAFETY: as in `count_answer`.
-    let busy = unsafe { &raw mut (*stream).busy };
-    if !try_lock(busy) {
+    // SAFETY: a socket's storage lives as long as the program runs.
+    let busy = unsafe { &raw mut (*storage).stream.busy };
+    if !lock(busy) {
         return Err(Reason::Concurrent);
     }
-    // SAFETY: `busy` keeps other CPUs away from everything that ingress uses.
-    let outcome = parse_in_order(context, shard, requests, packet, socket, unsafe { &mut *stream });
-    // SAFETY: as above.
+    let outcome = parse_in_order(context, shard, requests, packet, accepted, storage);
+    // SAFETY: `busy` points into a socket's storage.
     unsafe { atomic::exchange(busy, 0) };
     outcome
 }
 
-/// Locks a connection for this CPU. Another CPU that holds it is done in microseconds. The kernel's spin lock is of no use:
-/// it must not be held while helpers are called.
+/// Locks a connection for this CPU. The kernel's spin lock is of no use: it must not be held while helpers are called.
+#[inline(always)]
+fn lock(busy: *mut u64) -> bool {
+    if try_lock(busy) {
+        return true;
+    }
+    let mut attempt = Attempt { busy, is_locked: 0 };
+    // SAFETY: the callback has the signature that `bpf_loop` calls, and `attempt` outlives the call.
+    unsafe { bpf_loop(SPINS, spin as *mut c_void, (&raw mut attempt).cast(), 0) };
+    attempt.is_locked != 0
+}
+
 #[inline(always)]
 fn try_lock(busy: *mut u64) -> bool {
-    for _ in 0..SPINS {
-        // SAFETY: `busy` points into a socket's storage.
-        if unsafe { atomic::exchange(busy, 1) } == 0 {
-            return true;
-        }
+    // SAFETY: `busy` points into a socket's storage.
+    unsafe { atomic::exchange(busy, 1) == 0 }
+}
+
+/// What the callback of `bpf_loop` works with.
+#[repr(C)]
+struct Attempt {
+    busy: *mut u64,
+    is_locked: u64,
+}
+
+/// `bpf_loop`'s callback: one attempt to lock; 1 ends the loop.
+unsafe extern "C" fn spin(_: u32, attempt: *mut Attempt) -> i64 {
+    // SAFETY: `bpf_loop` passes on the pointer it was given.
+    let attempt = unsafe { &mut *attempt };
+    // Read first: an exchange would take the cache line from the CPU that has the lock.
+    // SAFETY: `busy` points into a socket's storage.
+    if unsafe { attempt.busy.read_volatile() } == 0 && try_lock(attempt.busy) {
+        attempt.is_locked = 1;
+        return 1;
     }
-    false
+    0
 }
 
 /// Parses a segment's new bytes if they are the next ones of the stream.
@@ -129,17 +195,41 @@ fn parse_in_order(
     shard: u32,
     requests: &mut Requests,
     packet: &Packet,
-    socket: *mut bpf_sock,
-    stream: &mut Stream,
+    accepted: Accepted,
+    storage: *mut Socket,
 ) -> Result<(), Reason> {
+    // SAFETY: the storage is locked for this CPU, but for what egress takes from it.
+    let (stream, waiting): (&mut Stream, _) = unsafe { (&mut (*storage).stream, &raw mut (*storage).pending) };
+    // SAFETY: words that egress writes as a whole.
+    let (answers, closing) = unsafe {
+        (
+            (&raw const (*storage).responses.answers).read_volatile(),
+            (&raw const (*storage).responses.closing).read_volatile(),
+        )
+    };
     if stream.is_new() {
-        stream.open(first_byte(socket), packet.sequence);
+        stream.open(accepted.is_untouched.then_some(accepted.next), packet.sequence);
+    }
+    // SAFETY: the storage's own.
+    if unsafe { !(*waiting).is_empty() } {
+        // SAFETY: a socket's storage.
+        unsafe { pending::count_accepted(storage, shard, accepted.next) };
+    }
+    if stream.roll_back(packet.sequence, packet.payload_length, accepted.next) {
+        pending::drop_all(waiting, requests);
+    }
+    stream.accept(accepted.next);
+    if closing != 0 {
+        stream.refuse();
+    }
+    if packet.is_urgent() {
+        stream.lose(Reason::Urgent);
     }
     let begins = stream.wants_first_bytes()
         && context
             .load::<u32>(packet.payload_at as usize)
             .is_ok_and(|bytes| begins_request(u32::from_le(bytes)));
-    let skip = match stream.admit(packet.sequence, packet.payload_length, begins) {
+    let skip = match stream.admit(packet.sequence, packet.payload_length, Some(accepted.next), begins) {
         Admission::Parse(skip) => skip,
         Admission::Duplicate => {
             requests.duplicate_segments += 1;
@@ -147,20 +237,60 @@ fn parse_in_order(
         }
         Admission::Unparsed(reason) => return Err(reason),
     };
-    let (tally, outcome) = parser::parse_segment::<true>(context, shard, shard, packet, skip, stream);
-    add_requests(requests, tally);
-    outcome
+    // SAFETY: the storage's own.
+    if unsafe { (*waiting).is_full() } {
+        stream.lose(Reason::Unconfirmed);
+        return Err(Reason::Unconfirmed);
+    }
+    stream.note_idle(answers);
+    let parsed = parser::parse_segment::<true>(context, shard, shard, packet, skip, stream).ok_or(Reason::Unreadable)?;
+    let tally = parsed.tally;
+    if tally.get | tally.set | tally.control != 0 {
+        let end = packet.sequence.wrapping_add(packet.payload_length);
+        let is_boundary = stream.is_at_boundary();
+        // A connection without other pending requests has a place for one key.
+        // SAFETY: the storage's own.
+        let key = if parsed.took_fast_path && unsafe { (*waiting).is_empty() } {
+            Some(&parsed.reader.key)
+        } else {
+            if parsed.took_fast_path {
+                pending::stage_fast_key(parsed.reader);
+            }
+            None
+        };
+        let staged = (parsed.reader.staged_at, parsed.reader.staged);
+        pending::append(waiting, requests, end, tally, key, staged, is_boundary);
+    }
+    parsed.outcome
 }
 
-/// The sequence number of a connection's first byte, if that is still to come.
+/// What TCP has accepted of a connection, without the segment at hand.
+#[derive(Clone, Copy)]
+struct Accepted {
+    /// `rcv_nxt`.
+    next: u32,
+    /// Nothing yet.
+    is_untouched: bool,
+}
+
+/// Whether a connection in this state is one that its process has closed.
 #[inline(always)]
-fn first_byte(socket: *mut bpf_sock) -> Option<u32> {
+fn is_closing(state: u32) -> bool {
+    state != ESTABLISHED && state != CLOSE_WAIT && state != SYN_RECEIVED && state != CLOSE
+}
+
+/// A socket that is not TCP's accepts everything.
+#[inline(always)]
+fn accepted(socket: *mut bpf_sock, packet: &Packet) -> Accepted {
     // SAFETY: `socket` is not null.
     let tcp = unsafe { bpf_tcp_sock(socket) };
     if tcp.is_null() {
-        return None;
+        return Accepted { next: packet.sequence, is_untouched: false };
     }
+    // Volatile: the compiler would share an address between both, and the verifier allows no arithmetic on this pointer.
     // SAFETY: not null.
-    let (received, next) = unsafe { ((*tcp).bytes_received, (*tcp).rcv_nxt) };
-    (received == 0).then_some(next)
+    let (next, received) = unsafe {
+        ((&raw const (*tcp).rcv_nxt).read_volatile(), (&raw const (*tcp).bytes_received).read_volatile())
+    };
+    Accepted { next, is_untouched: received == 0 }
 }

@@ -3,6 +3,7 @@
 use core::ptr::NonNull;
 
 use aya_ebpf::{
+    bindings::bpf_sock,
     macros::map,
     maps::{Array, HashMap},
     programs::SkBuffContext,
@@ -17,7 +18,11 @@ use crate::{
     atomic,
     endpoint_key::EndpointKey,
     packet::{End, Packet},
+    ports,
 };
+
+const PROTOCOL_TCP: u32 = 6;
+const AF_INET: u32 = 2;
 
 #[map]
 static SHARDS: HashMap<Endpoint, u32> = HashMap::with_max_entries(MAX_ENDPOINTS, 0);
@@ -31,6 +36,43 @@ static CHANGES: Array<u32> = Array::with_max_entries(1, 0);
 pub fn find(key: &EndpointKey) -> Option<u32> {
     // SAFETY: entries are replaced by user space only, as a whole; a stale number is still a number.
     SHARDS.get_ptr(key.endpoint()).map(|shard| unsafe { *shard })
+}
+
+/// The shard whose socket this is, by the socket's own address and port.
+#[inline(always)]
+pub fn of_socket(socket: *mut bpf_sock) -> Option<u32> {
+    // SAFETY: a full socket. Volatile, because the verifier allows reads of whole fields only.
+    let (protocol, port) = unsafe {
+        ((&raw const (*socket).protocol).read_volatile(), (&raw const (*socket).src_port).read_volatile() as u16)
+    };
+    if protocol != PROTOCOL_TCP || !ports::may_be_shard(port) {
+        return None;
+    }
+    // All of them, whatever the family: the compiler would share an address between the branches, and the verifier allows
+    // no arithmetic on this pointer.
+    // SAFETY: the same.
+    let (family, v4, v6) = unsafe {
+        (
+            (&raw const (*socket).family).read_volatile(),
+            (&raw const (*socket).src_ip4).read_volatile(),
+            [
+                (&raw const (*socket).src_ip6[0]).read_volatile(),
+                (&raw const (*socket).src_ip6[1]).read_volatile(),
+                (&raw const (*socket).src_ip6[2]).read_volatile(),
+                (&raw const (*socket).src_ip6[3]).read_volatile(),
+            ],
+        )
+    };
+    let [a, b, c, d] = v6.map(u32::to_ne_bytes);
+    let endpoint = if family == AF_INET {
+        Endpoint::v4(v4.to_ne_bytes(), port)
+    } else {
+        Endpoint::v6(
+            [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]],
+            port,
+        )
+    };
+    find(&EndpointKey::of(endpoint))
 }
 
 /// The shard at one end of a packet. `storage` belongs to the socket at that end, and caches the result.

@@ -17,6 +17,7 @@ static SOCKETS: SkStorage<Socket> = SkStorage::new();
 
 /// States of `sk_state`.
 pub const ESTABLISHED: u32 = 1;
+pub const SYN_RECEIVED: u32 = 3;
 pub const CLOSE: u32 = 7;
 pub const CLOSE_WAIT: u32 = 8;
 pub const LISTEN: u32 = 10;

@@ -9,13 +9,13 @@ use aya_ebpf::{
     },
     programs::SockOpsContext,
 };
-use probe_common::connections::Mark;
+use probe_common::{connections::Mark, socket::Socket};
 
 use crate::{
     atomic,
     connections::{counters, mark},
     endpoint_key::EndpointKey,
-    handshake, rtt, shard, sock_ops,
+    handshake, pending, request_counters, rtt, shard, sock_ops,
     socket::{self, CLOSE, CLOSE_WAIT, CREATE, ESTABLISHED},
 };
 
@@ -30,7 +30,8 @@ pub fn handle(context: &SockOpsContext) -> Option<()> {
         return None;
     }
     // Only for marked sockets: another probe may have enabled the calls for others.
-    let mark = mark(socket::storage(sock_ops::socket(context)?, 0)?)?;
+    let storage = socket::storage(sock_ops::socket(context)?, 0)?;
+    let mark = mark(storage)?;
     // SAFETY: a socket's storage lives as long as the program runs; `shard` is written before `kind`.
     let shard = unsafe { (*mark).shard };
     if event == BPF_SOCK_OPS_RTT_CB {
@@ -46,6 +47,7 @@ pub fn handle(context: &SockOpsContext) -> Option<()> {
     }
     let (before, now) = (sock_ops::argument::<0>(context), sock_ops::argument::<1>(context));
     if now == CLOSE && before != CLOSE {
+        settle_pending(context, storage, shard);
         let aborted = before == ESTABLISHED || before == CLOSE_WAIT;
         // SAFETY: as above.
         unsafe {
@@ -55,6 +57,23 @@ pub fn handle(context: &SockOpsContext) -> Option<()> {
             }
         }
     }
+    Some(())
+}
+
+/// Counts what TCP has accepted by a connection's end. The rest it never will.
+#[inline(always)]
+fn settle_pending(context: &SockOpsContext, storage: *mut Socket, shard: u32) -> Option<()> {
+    // SAFETY: a socket's storage lives as long as the program runs.
+    let waiting = unsafe { &raw mut (*storage).pending };
+    // SAFETY: the same.
+    if unsafe { (*waiting).is_empty() } {
+        return None;
+    }
+    // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
+    let accepted = unsafe { (&raw const (*context.ops).rcv_nxt).read_volatile() };
+    // SAFETY: a socket's storage.
+    unsafe { pending::count_accepted(storage, shard, accepted) };
+    pending::drop_all(waiting, request_counters::pointer(shard)?);
     Some(())
 }
 

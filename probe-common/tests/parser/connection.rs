@@ -79,7 +79,7 @@ impl Connection {
         let length = payload.len() as u32;
         let begins = self.stream.wants_first_bytes()
             && payload.first_chunk().is_some_and(|bytes| begins_request(u32::from_le_bytes(*bytes)));
-        match self.stream.admit(sequence, length, begins) {
+        match self.stream.admit(sequence, length, None, begins) {
             Admission::Duplicate => self.duplicates += 1,
             Admission::Unparsed(reason) => self.unparsed.push(reason),
             Admission::Parse(skip) => {

@@ -71,7 +71,12 @@ impl Gateway {
         for (id, ((ledger, bracket), comparison)) in (0..).zip(shards) {
             let Some(bracket) = bracket else { continue };
             let Some(after) = kernel(id) else { continue };
-            let wider = Bracket { to: now(), kernel_after: after.requests.data(), ..bracket.clone() };
+            let wider = Bracket {
+                to: now(),
+                kernel_after: after.requests.data(),
+                undecided: after.requests.undecided(),
+                ..bracket.clone()
+            };
             ledger.observe(&wider, &of_shard(&reading, id), comparison);
         }
         if self.group.is_one() {

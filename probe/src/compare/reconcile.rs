@@ -60,7 +60,9 @@ pub(crate) struct Bracket {
     pub(crate) kernel_before: u64,
     /// The same at `to`.
     pub(crate) kernel_after: u64,
-    /// Data requests whose client left before an answer, at `to`.
+    /// Data requests at `to` in segments that TCP has neither accepted nor dropped: the application may have read them.
+    pub(crate) undecided: u64,
+    /// Data requests whose client left before an answer, and of which nothing more is known, at `to`.
     pub(crate) aborted: u64,
     /// Data requests whose answer was seen to begin, soon after `to`.
     pub(crate) answered: u64,
@@ -131,6 +133,7 @@ impl Ledger {
         let seen = BracketFigures {
             count: signed(app.requests_received),
             after: signed(bracket.kernel_after),
+            undecided: signed(bracket.undecided),
             moved: bracket.kernel_after.saturating_sub(lagging.unwrap_or(oldest)),
             high: long_ago.map(|count| signed(app.requests_received) - signed(count)),
         };
@@ -166,6 +169,8 @@ struct BracketFigures {
     count: i64,
     /// The kernel's at the bracket's end.
     after: i64,
+    /// Requests beyond it that TCP may have accepted by then.
+    undecided: i64,
     /// What the kernel counted in the last [`LAG`] and inside the bracket.
     moved: u64,
     /// `A − K(t1 − BASELINE_LAG)`, once the shard has been watched that long.
@@ -179,7 +184,7 @@ impl Generation {
             since: bracket.unix_seconds,
             kernel_at_baseline: bracket.kernel_after,
             evidence: Evidence::at(bracket),
-            low: seen.count - seen.after,
+            low: seen.count - seen.after - seen.undecided,
             high: None,
             still: None,
             quiet: false,
@@ -190,8 +195,10 @@ impl Generation {
         let quiet = self.is_quiet(bracket, app);
         self.quiet = quiet;
         let aborted = bracket.aborted.saturating_sub(self.evidence.aborted);
+        // TCP acknowledges what it has accepted in less time than a quiet bracket takes.
+        let undecided = if quiet { 0 } else { seen.undecided };
         // The bracket's own interval.
-        let low = seen.count - seen.after;
+        let low = seen.count - seen.after - undecided;
         let high = if quiet { Some(low) } else { seen.high }.map(|high| high + signed(aborted));
         let narrowed_low = self.low.max(low);
         let narrowed_high = match (self.high, high) {
@@ -212,9 +219,9 @@ impl Generation {
             return Comparison { kernel: Some(kernel), since, ..Cause::baseline().alone() };
         };
         // Kernel − application for either end of what the baseline may be.
-        let (least, most) = (seen.after - seen.count + self.low, seen.after - seen.count + high);
+        let (least, most) = (seen.after - seen.count + self.low, seen.after + undecided - seen.count + high);
         let difference = 0.clamp(least, most);
-        let width = (high - self.low).unsigned_abs();
+        let width = (most - least).unsigned_abs();
         let still = self.still.is_some();
         // Equal counts at rest need no allowance.
         let equal = still && width == 0 && difference == 0;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use probe_common::keys::SETS;
+use probe_common::pending::STAGED_KEYS;
 use probe_common::{LAYOUT_MARK, LAYOUT_MARK_PREFIX, MAX_SHARDS};
 
 use super::error::ObjectError;
@@ -72,6 +73,11 @@ pub fn load_pinned(
     let mut loader = EbpfLoader::new();
     loader.override_global(aya_log::LEVEL, &log_level, true).override_global("RTT_WANTED", &rtt, true);
     loader.map_max_entries(KEYS, switches.shards.clamp(1, MAX_SHARDS) * SETS);
+    let cpus = aya::util::nr_cpus().map_err(|(what, error)| ObjectError::Other {
+        what: format!("the number of CPUs cannot be read ({what})"),
+        reason: error.to_string(),
+    })?;
+    loader.map_max_entries("STAGED", u32::try_from(cpus).unwrap_or(1).saturating_mul(STAGED_KEYS));
     for (name, path) in pins {
         loader.map_pin_path(name, path.as_path());
     }

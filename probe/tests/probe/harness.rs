@@ -69,13 +69,27 @@ impl Watched {
     /// The keys once the server has read everything that was sent.
     pub(crate) fn keys(&mut self, sent: u64) -> KeyTable {
         self.server.wait_for(sent);
+        self.decided();
         self.source.keys(0).unwrap()
     }
 
     /// The counters once the server has read everything that was sent.
     pub(crate) fn counters(&mut self, sent: u64) -> Counters {
         self.server.wait_for(sent);
-        self.source.read(0).unwrap()
+        self.decided()
+    }
+
+    /// The counters once TCP has accepted or dropped everything that has arrived.
+    pub(crate) fn decided(&mut self) -> Counters {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let counters = self.source.read(0).unwrap();
+            if counters.requests.undecided() == 0 {
+                return counters;
+            }
+            assert!(Instant::now() < deadline, "undecided: {counters:?}");
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -163,6 +177,11 @@ impl Client {
     pub(crate) fn ask(&mut self, bytes: &[u8]) {
         self.send(bytes);
         self.answer();
+    }
+
+    /// The same connection, to read from elsewhere.
+    pub(crate) fn reader(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
     }
 
     /// Ends the connection by a reset.

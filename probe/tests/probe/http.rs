@@ -127,7 +127,15 @@ pub(crate) fn counters(get: u64, set: u64) -> Counters {
     let mut unparsed = [0; REASONS];
     unparsed[Reason::Gap as usize] = 5;
     Counters {
-        requests: Requests { get, set, control: 3, duplicate_segments: 4, aborted: 6, unparsed },
+        requests: Requests {
+            get,
+            set,
+            control: 3,
+            duplicate_segments: 4,
+            aborted: 6,
+            unparsed,
+            ..Requests::default()
+        },
         traffic: Traffic {
             receive: Flow { payload_bytes: 10, ip_bytes: 20, packets: 30 },
             transmit: Flow { payload_bytes: 40, ip_bytes: 50, packets: 60 },
@@ -168,8 +176,9 @@ fn counters_are_shown_as_json_and_as_metrics() {
     let expected = serde_json::json!({
         "shard_id": 0, "address": shard.addr.to_string(), "requests": {"get": 7, "set": 2}, "control_requests": 3,
         "payload_bytes": {"receive": 10, "transmit": 40}, "ip_bytes": {"receive": 20, "transmit": 50},
-        "packets": {"receive": 30, "transmit": 60}, "repeated_requests": 4, "aborted_requests": 6,
+        "packets": {"receive": 30, "transmit": 60}, "repeated_requests": 4, "aborted_requests": 6, "never_read_requests": 0,
         "unparsed": {"unreadable": 0, "joined": 0, "gap": 5, "chunked": 0, "malformed": 0, "budget": 0, "handshake": 0,
+                     "urgent": 0, "unconfirmed": 0, "headers": 0,
                      "concurrent": 0, "target": 0, "closed": 0},
         "latency_ms": {"p50": 1.024, "p95": 1.024, "p99": 2.048, "count": 100},
         "connections": {"opened": 9, "closed": 5, "cut": 2, "open": 4, "retransmitted_segments": 7,

@@ -18,6 +18,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
+mod acceptance;
 mod bpffs;
 mod connections;
 mod folder;

@@ -39,6 +39,9 @@ pub struct ShardCounts {
     pub repeated_requests: u64,
     /// Data requests whose client left before an answer.
     pub aborted_requests: u64,
+    /// Data requests that the shard never reads: behind its last answer, or on a connection it reset.
+    #[serde(default)]
+    pub never_read_requests: u64,
     /// The keys with most reads; absent from a probe that does not count keys.
     pub top_keys: Option<Vec<KernelKey>>,
     /// Request durations in milliseconds.

@@ -16,6 +16,7 @@ fn seen(second: u64, kernel: u64, app: Option<(f64, u64)>, timed: u64) -> Option
         to: at,
         kernel_before: kernel,
         kernel_after: kernel,
+        undecided: 0,
         aborted: 0,
         answered: 0,
         repeated: 0,

@@ -44,6 +44,7 @@ impl World {
             to: self.now,
             kernel_before: self.kernel,
             kernel_after: self.kernel,
+            undecided: 0,
             aborted: 0,
             answered: self.kernel,
             repeated: 0,

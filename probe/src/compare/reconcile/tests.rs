@@ -66,6 +66,7 @@ impl World {
             to: self.now,
             kernel_before,
             kernel_after: self.kernel,
+            undecided: 0,
             aborted: self.aborted,
             // The shards answer what they count.
             answered: self.app + self.answered_uncounted,
@@ -249,6 +250,7 @@ fn an_unreadable_shard_has_no_verdict_and_gets_it_back() {
         to: world.now,
         kernel_before: 0,
         kernel_after: 0,
+        undecided: 0,
         aborted: 0,
         answered: 0,
         repeated: 0,

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use probe_common::requests::Requests;
 use protocol::probe_api::HotKeyOverlap;
 
 use crate::compare::hot_keys::{AppKeys, HotKeysLedger};
 use crate::probe::Probe;
 use crate::signal::key_table::KeyTable;
 use crate::signal::key_window::KeyReading;
-use crate::source::Counters;
 
 /// Both witnesses' keys, read one right after the other.
 #[derive(Default)]
@@ -31,7 +31,7 @@ pub(super) enum KernelKeys {
         at: Duration,
         table: Arc<KeyTable>,
         /// Read after the table, so that there are no fewer reads than reads of keys.
-        counters: Counters,
+        requests: Box<Requests>,
     },
 }
 
@@ -43,7 +43,10 @@ impl KernelKeys {
         // An error says that the runtime ends.
         let table = read.ok().and_then(|read| probe.readable(shard, read));
         let both = table.and_then(|table| Some((table, probe.counters(shard)?)));
-        both.map_or(Self::Unreadable, |(table, counters)| Self::Read { at, table, counters })
+        both.map_or(Self::Unreadable, |(table, counters)| {
+            let requests = Box::new(counters.requests);
+            Self::Read { at, table, requests }
+        })
     }
 }
 
@@ -76,10 +79,10 @@ fn one(
         (KernelKeys::NotDue, Some(_)) => return ledger.shown().clone(),
         (KernelKeys::NotDue, None) => {}
         (KernelKeys::Unreadable, _) => ledger.interrupted(now),
-        (KernelKeys::Read { at, table, counters }, app) => {
-            probe.metrics.keys.counted(shard, at, &table, counters.requests.get);
+        (KernelKeys::Read { at, table, requests }, app) => {
+            probe.metrics.keys.counted(shard, at, &table, requests.get);
             if let Some(app) = app {
-                let kernel = KeyReading { total: counters.requests.data(), keys: table };
+                let kernel = KeyReading { total: requests.data(), keys: table };
                 return ledger.observe(at, kernel, app).clone();
             }
             ledger.interrupted(at);

@@ -1,0 +1,72 @@
+//! The answers of one connection: how many final ones there were, and whether one of them was the last.
+//!
+//! One request at a time needs only the first bytes of its answer. A pipeline, and an answer that may close the
+//! connection, are parsed: heads line by line, bodies skipped by `Content-Length`.
+
+use crate::head::Head;
+
+/// State of a connection's answers. Only egress writes it, which one socket never runs twice at a time.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Responses {
+    /// The sequence number behind the last payload byte sent.
+    sent: u32,
+    /// Final answers begun, or requests that get none.
+    pub answers: u32,
+    /// Data requests counted as aborted that may still be answered.
+    pub aborted: u32,
+    /// 1 once payload has been sent.
+    started: u8,
+    /// 1 while the parser stands inside an answer.
+    pub parsing: u8,
+    /// 1 once an answer was the connection's last.
+    pub closing: u8,
+    padding: u8,
+    /// The parser's place.
+    pub head: Head,
+}
+
+/// The first bytes of a segment with answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstBytes {
+    /// They begin an answer.
+    pub begins: bool,
+    /// It is an interim one (1xx).
+    pub is_interim: bool,
+    /// It is a usual one (2xx).
+    pub is_success: bool,
+}
+
+impl FirstBytes {
+    /// Judges the first twelve bytes, lowest first.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(low: u64, high: u32) -> Self {
+        const PREFIX: u64 = u64::from_le_bytes(*b"HTTP/1.\0");
+        let class = (high >> 8) as u8;
+        Self { begins: low << 8 == PREFIX << 8, is_interim: class == b'1', is_success: class == b'2' }
+    }
+}
+
+impl Responses {
+    /// Takes a segment; gives the offset of its first new byte, `None` if it has none.
+    #[inline(always)]
+    pub fn send(&mut self, sequence: u32, length: u32) -> Option<u32> {
+        let end = sequence.wrapping_add(length);
+        if self.started == 0 {
+            self.started = 1;
+            self.sent = sequence;
+        }
+        let old = self.sent.wrapping_sub(sequence);
+        if end.wrapping_sub(self.sent).cast_signed() <= 0 {
+            return None;
+        }
+        let skip = if old.cast_signed() > 0 { old } else { 0 };
+        if old.cast_signed() < 0 {
+            // Bytes between were not seen: where an answer begins is not known.
+            self.parsing = 0;
+        }
+        self.sent = end;
+        Some(skip)
+    }
+}

@@ -1,0 +1,225 @@
+//! Counts requests once TCP has accepted their segment.
+//!
+//! Ingress appends the segments of a connection while it has the connection's lock. Ingress, egress and `sock_ops` take
+//! them without a lock: whoever moves the queue's head owns the segment. Minimum kernel: 5.17 (`bpf_loop`).
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_loop},
+    macros::map,
+    maps::{Array, PerCpuArray},
+};
+use probe_common::{
+    head::Tally,
+    key::KeyText,
+    pending::{INLINE, Pending, SEGMENTS, STAGED_KEYS, Segment, StagedKey},
+    requests::{Reason, Requests},
+    segment::SegmentReader,
+    socket::Socket,
+};
+
+use crate::{atomic, keys, request_counters};
+
+/// Keys that wait, [`STAGED_KEYS`] for each CPU. The loader makes it as large as there are CPUs.
+#[map]
+static STAGED: Array<StagedKey> = Array::with_max_entries(STAGED_KEYS, 0);
+
+/// How many keys each CPU has ever staged.
+#[map]
+static STAGED_AT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Keeps a key of the segment that is being parsed until TCP has accepted the segment.
+#[inline(always)]
+pub fn stage_key(reader: &mut SegmentReader, key: &KeyText) -> Option<()> {
+    let next = STAGED_AT.get_ptr_mut(0)?;
+    // SAFETY: the map's value for this CPU; ingress runs in softirq, where nothing else on this CPU gets at it.
+    let position = unsafe { *next };
+    // SAFETY: the same.
+    unsafe { *next = position + 1 };
+    if reader.staged == 0 {
+        reader.staged_at = position;
+    }
+    reader.staged += 1;
+    // SAFETY: the helper takes nothing.
+    let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
+    let staged = STAGED.get_ptr_mut(place(cpu, position))?;
+    // SAFETY: a place of this CPU's. Who reads it compares the position.
+    unsafe {
+        copy_key(key, &raw mut (*staged).key);
+        (&raw mut (*staged).position).write_volatile(position);
+    }
+    Some(())
+}
+
+/// Keeps the key that the fast path has found.
+#[inline(always)]
+pub fn stage_fast_key(reader: &mut SegmentReader) {
+    let key: *const KeyText = &raw const reader.key;
+    // SAFETY: a field that staging does not change.
+    stage_key(reader, unsafe { &*key });
+}
+
+/// Appends a segment that has been parsed. `key` is its only one; else so many keys are staged, from a position on.
+#[inline(always)]
+pub fn append(
+    pending: *mut Pending,
+    requests: &mut Requests,
+    end: u32,
+    tally: Tally,
+    key: Option<&KeyText>,
+    (keys_at, keys): (u64, u32),
+    is_boundary: bool,
+) {
+    requests.arrived += u64::from(tally.get) + u64::from(tally.set);
+    // SAFETY: the connection's storage, locked for this CPU; others read only.
+    let waiting = unsafe { &mut *pending };
+    let (cpu, count) = match key {
+        Some(key) => {
+            copy_key(key, &raw mut waiting.key);
+            (INLINE, 1)
+        }
+        // SAFETY: the helper takes nothing.
+        None => (unsafe { bpf_get_smp_processor_id() } as u32, keys),
+    };
+    waiting.append(Segment {
+        end,
+        tally,
+        keys_at: keys_at as u32,
+        keys: count,
+        cpu,
+        is_boundary: u32::from(is_boundary),
+    });
+    let tail = waiting.tail;
+    // An exchange, so that the segment is written before.
+    // SAFETY: an aligned word of the storage.
+    unsafe { atomic::exchange(&raw mut (*pending).tail, tail + 1) };
+}
+
+/// Drops all that waits: TCP has dropped it.
+#[inline(always)]
+pub fn drop_all(pending: *mut Pending, requests: *mut Requests) {
+    for _ in 0..SEGMENTS {
+        let Some(taken) = take(pending, None) else { return };
+        // SAFETY: a counter of the map's value for this CPU.
+        unsafe { atomic::add(&raw mut (*requests).dropped, data(taken.tally)) };
+    }
+}
+
+/// Counts every segment that TCP has accepted: those that end at or before `accepted`. A global function: verified once and
+/// on its own.
+///
+/// # Safety
+///
+/// `socket` is null or points to a socket's storage: the verifier holds callers to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn count_accepted(socket: *mut Socket, shard: u32, accepted: u32) -> u64 {
+    if socket.is_null() {
+        return 0;
+    }
+    let Some(requests) = request_counters::pointer(shard) else { return 0 };
+    // SAFETY: the caller's promise.
+    let pending = unsafe { &raw mut (*socket).pending };
+    for _ in 0..SEGMENTS {
+        let mut key = KeyText::NONE;
+        // Before the segment is taken: behind that another one may be written there.
+        // SAFETY: the same storage. Who takes the segment has read the right key.
+        copy_key(unsafe { &(*pending).key }, &raw mut key);
+        let Some(taken) = take(pending, Some(accepted)) else { return 0 };
+        // SAFETY: counters of the map's value for this CPU. Atomic, because softirq may interrupt process context.
+        unsafe {
+            atomic::add(&raw mut (*requests).get, u64::from(taken.tally.get));
+            atomic::add(&raw mut (*requests).set, u64::from(taken.tally.set));
+            atomic::add(&raw mut (*requests).control, u64::from(taken.tally.control));
+        }
+        if taken.keys == 0 {
+            continue;
+        }
+        // SAFETY: the helper takes nothing.
+        let now = unsafe { bpf_ktime_get_ns() };
+        if taken.cpu == INLINE {
+            keys::count_read(shard, now, &key);
+            continue;
+        }
+        let mut staged = Staged { shard, cpu: taken.cpu, at: taken.keys_at, lost: 0, now };
+        // SAFETY: the callback has the signature that `bpf_loop` calls, and `staged` outlives the call.
+        unsafe { bpf_loop(taken.keys, count_staged as *mut c_void, (&raw mut staged).cast(), 0) };
+        if staged.lost > 0 {
+            // SAFETY: as above.
+            unsafe { request_counters::add_unparsed_shared(requests, Reason::Unconfirmed) };
+        }
+    }
+    0
+}
+
+/// What the callback of `bpf_loop` works with.
+#[repr(C)]
+struct Staged {
+    now: u64,
+    shard: u32,
+    cpu: u32,
+    at: u32,
+    lost: u32,
+}
+
+/// `bpf_loop`'s callback: counts one staged key.
+unsafe extern "C" fn count_staged(index: u32, staged: *mut Staged) -> i64 {
+    // SAFETY: `bpf_loop` passes on the pointer it was given.
+    let staged = unsafe { &mut *staged };
+    let position = staged.at.wrapping_add(index);
+    let found = STAGED.get_ptr(place(staged.cpu, u64::from(position)));
+    // SAFETY: the map's value. A key that is overwritten meanwhile shows by its position, which is written last.
+    if let Some(found) = found
+        && unsafe { (&raw const (*found).position).read_volatile() } as u32 == position
+    {
+        // SAFETY: the same.
+        keys::count_read(staged.shard, staged.now, unsafe { &(*found).key });
+    } else {
+        staged.lost += 1;
+    }
+    0
+}
+
+/// Takes the oldest segment, if there is one that ends at or before `accepted`.
+#[inline(always)]
+fn take(pending: *mut Pending, accepted: Option<u32>) -> Option<Segment> {
+    // SAFETY: the connection's storage: words that are read as a whole.
+    let (head, tail) =
+        unsafe { ((&raw const (*pending).head).read_volatile(), (&raw const (*pending).tail).read_volatile()) };
+    if head == tail {
+        return None;
+    }
+    // SAFETY: the same storage. If the segment is overwritten meanwhile, the exchange below fails.
+    let segment = unsafe { core::ptr::from_ref((*pending).segment(head)).read_volatile() };
+    if let Some(accepted) = accepted
+        && segment.end.wrapping_sub(accepted).cast_signed() > 0
+    {
+        return None;
+    }
+    // SAFETY: an aligned word of the storage.
+    unsafe { atomic::replace(&raw mut (*pending).head, head, head + 1) }.then_some(segment)
+}
+
+#[inline(always)]
+fn data(tally: Tally) -> u64 {
+    u64::from(tally.get) + u64::from(tally.set)
+}
+
+#[inline(always)]
+fn place(cpu: u32, position: u64) -> u32 {
+    cpu.wrapping_mul(STAGED_KEYS).wrapping_add(position as u32 & (STAGED_KEYS - 1))
+}
+
+const KEY_WORDS: usize = size_of::<KeyText>() / 8;
+const _: () = assert!(size_of::<KeyText>().is_multiple_of(8));
+
+/// Copies a key word by word: an assignment would be a call with a loop over bytes.
+#[inline(always)]
+fn copy_key(from: &KeyText, to: *mut KeyText) {
+    let (from, to) = (core::ptr::from_ref(from).cast::<u64>(), to.cast::<u64>());
+    for at in 0..KEY_WORDS {
+        // SAFETY: a word of either key.
+        unsafe { to.add(at).write_volatile(from.add(at).read_volatile()) };
+    }
+}

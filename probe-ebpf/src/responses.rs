@@ -1,0 +1,233 @@
+//! Follows the answers of a connection: which requests they settle, and whether the shard reads on.
+//!
+//! Hook: `cgroup_skb` egress. An interim answer (1xx) is none. An answer with `Connection: close` is the last: the shard
+//! reads no request behind it. Cannot see: that an answer to HEAD has no body.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::__sk_buff,
+    helpers::generated::{bpf_loop, bpf_skb_load_bytes},
+    macros::map,
+    maps::PerCpuArray,
+    programs::SkBuffContext,
+};
+use probe_common::{
+    head::Head,
+    requests::Requests,
+    responses::{FirstBytes, Responses},
+    segment::{Next, SegmentReader, WINDOW},
+    socket::Socket,
+};
+
+use crate::{atomic, latency, packet::Packet, request_counters};
+
+/// Where egress copies payload to. Softirq may interrupt process context, and a task another one: each level has its own.
+#[map]
+static ANSWER_READERS: PerCpuArray<SegmentReader> = PerCpuArray::with_max_entries(LEVELS, 0);
+
+/// The levels in use on this CPU.
+#[map]
+static ANSWER_LEVEL: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+const LEVELS: u32 = 4;
+
+/// Parser steps for one segment: one for each byte of the longest.
+const STEPS: u32 = 1 << 17;
+
+const STEPS_A_CALL: u32 = 4;
+
+/// Follows a segment with payload from a shard.
+#[inline(always)]
+pub fn follow(context: &SkBuffContext, storage: *mut Socket, shard: u32, packet: &Packet) -> Option<()> {
+    // SAFETY: a socket's storage lives as long as the program runs. Only egress writes it, under the socket's lock.
+    let responses = unsafe { &mut (*storage).responses };
+    // SAFETY: the same storage.
+    let stream = unsafe { &raw mut (*storage).stream };
+    let skip = responses.send(packet.sequence, packet.payload_length)?;
+    // SAFETY: a word that ingress writes as a whole.
+    let requests = unsafe { (&raw const (*stream).requests).read_volatile() };
+    let outstanding = requests.wrapping_sub(responses.answers).cast_signed();
+    let bytes = first_bytes(context, packet.payload_at.wrapping_add(skip));
+    if bytes.begins && bytes.is_interim && responses.parsing == 0 && packet.payload_length < 64 {
+        return Some(());
+    }
+    // SAFETY: one aligned word that only egress writes, except for the reset in `Stream`, which may come a packet early or
+    // late without harm.
+    unsafe { (&raw mut (*stream).answered).write_volatile(1) };
+    if outstanding <= 0 {
+        responses.parsing = 0;
+        return Some(());
+    }
+    // SAFETY: a word that ingress writes as a whole.
+    let body = unsafe { (&raw const (*stream).head.body).read_volatile() };
+    if responses.parsing == 0 {
+        if !bytes.begins {
+            // The rest of an answer that has been counted.
+            return Some(());
+        }
+        if outstanding == 1 && bytes.is_success && body == 0 {
+            // SAFETY: the same storage.
+            unsafe { latency::stop(context, shard, stream) };
+            return settle(responses, shard, 1);
+        }
+        responses.parsing = 1;
+        responses.head.begin_response();
+    }
+    let finals = parse(context, packet, skip, responses)?;
+    if finals > 0 {
+        // SAFETY: the same storage.
+        unsafe { latency::stop(context, shard, stream) };
+        settle(responses, shard, if finals < outstanding as u32 { finals } else { outstanding as u32 })?;
+    }
+    if responses.head.is_last() && finals > 0 {
+        responses.closing = 1;
+        // SAFETY: the same storage; what ingress adds meanwhile is refused by it.
+        let (never, at_most) = unsafe { (*stream).outstanding(responses.answers) };
+        never_read(responses, shard, requests, never, at_most - never)?;
+    }
+    if responses.head.stopped().is_some() || requests == responses.answers && responses.head.body == 0 {
+        responses.parsing = 0;
+    }
+    Some(())
+}
+
+/// The shard has reset the connection: it has not read the last bytes.
+#[inline(always)]
+pub fn reset(storage: *mut Socket, shard: u32) -> Option<()> {
+    // SAFETY: as in `follow`.
+    let (stream, responses) = unsafe { (&(*storage).stream, &mut (*storage).responses) };
+    let (least, most) = stream.outstanding(responses.answers);
+    if most == 0 {
+        return None;
+    }
+    // The last request is unread if nothing stands behind its head.
+    let unread = u32::from(least > 0 && stream.is_at_boundary());
+    never_read(responses, shard, stream.requests, unread, most - unread)
+}
+
+/// So many data requests are never read, and so many others may not be: none of them gets an answer.
+#[inline(always)]
+fn never_read(responses: &mut Responses, shard: u32, requests: u32, never: u32, maybe: u32) -> Option<()> {
+    let counters = request_counters::pointer(shard)?;
+    let aborted = responses.aborted;
+    responses.aborted = 0;
+    responses.answers = requests;
+    // SAFETY: counters of the map's value for this CPU.
+    unsafe {
+        atomic::add(&raw mut (*counters).aborted_settled, u64::from(aborted));
+        atomic::add(&raw mut (*counters).never_read, u64::from(never));
+        atomic::add(&raw mut (*counters).aborted, u64::from(maybe));
+    }
+    Some(())
+}
+
+/// So many requests have their answer.
+#[inline(always)]
+fn settle(responses: &mut Responses, shard: u32, answers: u32) -> Option<()> {
+    responses.answers = responses.answers.wrapping_add(answers);
+    if responses.aborted > 0 {
+        let settled = if answers < responses.aborted { answers } else { responses.aborted };
+        responses.aborted -= settled;
+        let counters: *mut Requests = request_counters::pointer(shard)?;
+        // SAFETY: a counter of the map's value for this CPU.
+        unsafe { atomic::add(&raw mut (*counters).aborted_settled, u64::from(settled)) };
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn first_bytes(context: &SkBuffContext, at: u32) -> FirstBytes {
+    let mut bytes = [0_u32; 3];
+    // SAFETY: the buffer has that length. It stays zeros where the segment is shorter.
+    unsafe { bpf_skb_load_bytes(context.as_ptr().cast(), at, bytes.as_mut_ptr().cast(), 12) };
+    let [a, b, c] = bytes;
+    FirstBytes::of(u64::from(a) | u64::from(b) << 32, c)
+}
+
+/// What the callback of `bpf_loop` works with.
+#[repr(C)]
+struct Parser {
+    context: *mut __sk_buff,
+    reader: *mut SegmentReader,
+    head: *mut Head,
+    payload_at: u32,
+}
+
+/// Parses a segment; gives how many final answers' heads ended in it.
+#[inline(always)]
+fn parse(context: &SkBuffContext, packet: &Packet, skip: u32, responses: &mut Responses) -> Option<u32> {
+    let level = ANSWER_LEVEL.get_ptr_mut(0)?;
+    // SAFETY: the map's value for this CPU. Each level gives back what it has added.
+    let mine = unsafe { level.read_volatile() };
+    // It fails if another level has come and not gone in between.
+    // SAFETY: the same.
+    if unsafe { !atomic::replace(level, mine, mine + 1) } {
+        responses.parsing = 0;
+        return Some(0);
+    }
+    let finals = match ANSWER_READERS.get_ptr_mut(mine as u32) {
+        // SAFETY: this level's own.
+        Some(reader) => {
+            unsafe { (*reader).begin(skip, packet.payload_length) };
+            let mut parser = Parser {
+                context: context.as_ptr().cast(),
+                reader,
+                head: &raw mut responses.head,
+                payload_at: packet.payload_at,
+            };
+            // SAFETY: the callback has the signature that `bpf_loop` calls, and `parser` outlives the call.
+            unsafe {
+                bpf_loop(STEPS / STEPS_A_CALL, run_steps as *mut c_void, (&raw mut parser).cast(), 0)
+            };
+            // SAFETY: as above; the callback has returned.
+            unsafe { (*parser.reader).tally.set }
+        }
+        None => {
+            responses.parsing = 0;
+            0
+        }
+    };
+    // SAFETY: as above.
+    unsafe { atomic::add(level, u64::MAX) };
+    Some(finals)
+}
+
+/// `bpf_loop`'s callback: some steps of the parser; 1 ends the loop.
+unsafe extern "C" fn run_steps(_: u32, parser: *mut Parser) -> i64 {
+    // SAFETY: `bpf_loop` passes on the pointer it was given.
+    let parser = unsafe { &mut *parser };
+    // SAFETY: the map's value for this CPU and level.
+    let reader = unsafe { &mut *parser.reader };
+    // SAFETY: in the socket's storage, which egress alone writes.
+    let head = unsafe { &mut *parser.head };
+    for _ in 0..STEPS_A_CALL {
+        match reader.step_response(head) {
+            Next::Step => {}
+            Next::Load => return load_window(parser, reader),
+            Next::Done | Next::Get => return 1,
+        }
+    }
+    0
+}
+
+/// Copies the next window of payload; 0, or 1 when there is none.
+#[inline(always)]
+fn load_window(parser: &Parser, reader: &mut SegmentReader) -> i64 {
+    let wanted = reader.wanted();
+    if wanted == 0 {
+        return 1;
+    }
+    // Both bounds on the very register that the helper gets.
+    let length = (core::hint::black_box(wanted - 1) & (WINDOW as u32 - 1)) + 1;
+    let at = parser.payload_at.wrapping_add(reader.at);
+    // SAFETY: `length` is at most the window's size.
+    let failed =
+        unsafe { bpf_skb_load_bytes(parser.context.cast(), at, reader.words.as_mut_ptr().cast(), length) };
+    if failed != 0 {
+        return 1;
+    }
+    reader.loaded(length);
+    0
+}
