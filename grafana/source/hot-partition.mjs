@@ -13,9 +13,9 @@ const question = ['Is a shard hot?', [
     mappings: VERDICTS,
     noValue: 'no verdict',
     about: {
-      shows: 'Whether a shard gets more than its share of what is really sent to shards, judged by the gateway every second over the last second and the last ten.',
+      shows: 'Whether a shard gets more than its share of the requests sent to shards. The gateway judges every second, over the last second and the last ten.',
       normal: '*balanced*, or *not enough traffic* below 100 requests in ten seconds.',
-      next: 'From *hot* on, read which shard and why beside it.',
+      next: 'From *hot* on, read shard and reason in the panels beside.',
     },
   }),
   value({
@@ -24,9 +24,9 @@ const question = ['Is a shard hot?', [
     names: true,
     noValue: 'none',
     about: {
-      shows: 'The shard that the verdict is about.',
+      shows: 'The shard that the verdict names.',
       normal: '*none*.',
-      next: 'Compare its latency and its queue with those of the others below.',
+      next: 'Compare its latency and queue with the others below.',
     },
   }),
   value({
@@ -35,9 +35,9 @@ const question = ['Is a shard hot?', [
     names: true,
     noValue: '–',
     about: {
-      shows: 'Why: *hot_key*, one key carries at least half of the excess; *placement*, many warm keys met there; *shard_down*, another shard gets too little.',
+      shows: 'The reason. *hot_key*: one key is at least half of the excess. *placement*: many warm keys share the shard. *shard_down*: a shard gets too little.',
       normal: 'Nothing.',
-      next: '*hot_key*: switch the cache on, no other placement helps. *placement*: another placement or more shards. *shard_down*: see whether it runs.',
+      next: '*hot_key*: switch the cache on; no other placement helps. *placement*: use another placement or more shards. *shard_down*: check whether it runs.',
     },
   }),
   value({
@@ -48,9 +48,9 @@ const question = ['Is a shard hot?', [
     thresholds: FAIR_SHARES,
     noValue: '–',
     about: {
-      shows: 'Requests of the shard that gets most, in fair shares: 1 is an even split, with four shards 4 is everything.',
-      normal: '1.0 to 1.2; luck alone makes it larger where there is little traffic.',
-      next: 'Colours are those of the verdict, which rests on the surer lower bound: see *Load of the Largest Shard over Time*.',
+      shows: 'Requests of the busiest shard in fair shares. 1 is an even split. With four shards, 4 is all requests.',
+      normal: '1.0 to 1.2. With little traffic it is larger by chance.',
+      next: 'The colours follow the verdict, which uses the lower bound: see *Load of the Largest Shard over Time*.',
     },
   }),
   value({
@@ -61,9 +61,9 @@ const question = ['Is a shard hot?', [
     thresholds: [[null, 'green'], [0.25, 'orange']],
     noValue: '–',
     about: {
-      shows: 'The part of all requests to shards that asks for one key, at the least.',
+      shows: 'Lower bound of the top key\'s share of all requests to shards.',
       normal: 'Below 25 % for four shards.',
-      next: 'Above it, this key alone is more than a fair share: no placement can balance it; cache it, or keep copies of it.',
+      next: 'Above it, this key alone exceeds a fair share. No placement can balance it. Use the cache or copies.',
     },
   }),
   value({
@@ -74,7 +74,7 @@ const question = ['Is a shard hot?', [
     about: {
       shows: 'Every alert that fires now, with its shard.',
       normal: '*none*.',
-      next: 'docs/alerts.md has a section for each: what it means, what to do.',
+      next: 'docs/alerts.md explains each alert and what to do.',
     },
   }),
   timeline({
@@ -83,8 +83,8 @@ const question = ['Is a shard hot?', [
     mappings: VERDICTS,
     about: {
       shows: 'The verdict since the start of the time range.',
-      normal: 'One green band. *critical* begins at once, every way down takes three of five seconds.',
-      next: 'A band that flickers between two states lies at a threshold: look at the load of the largest shard.',
+      normal: 'One green band. *critical* begins at once. Every step down takes three of five seconds.',
+      next: 'A band that flickers between two states is at a threshold. Look at the load of the largest shard.',
     },
   }),
 ]];
@@ -98,9 +98,9 @@ const load = ['Who gets how much', [
     traces: true,
     queries: [ask(`sum by (shard_id) (rate(gateway_shard_distribution_total{${OF_SHARD}}${RATE}))`, SHARD)],
     about: {
-      shows: 'Requests the gateway really sent to each shard; cache hits are none of them.',
+      shows: 'Requests that the gateway sent to each shard, without cache hits.',
       normal: 'Four lines close together.',
-      next: 'One far above the others is a hot shard; one at zero is down or has no keys that are asked for.',
+      next: 'A line far above the others is a hot shard. A line at zero is a shard that is down or has no requested keys.',
     },
   }),
   bars({
@@ -114,9 +114,9 @@ const load = ['Who gets how much', [
     traces: true,
     queries: [now(`shard:gateway_shard_distribution:share_rate1m{${OF_SHARD}}`, SHARD)],
     about: {
-      shows: "Each shard's part of all requests sent to shards, over the last minute.",
+      shows: "Each shard's share of all requests sent to shards, over the last minute.",
       normal: '25 % each; from 30 % it is warm, from 37.5 % hot, from 50 % critical (for four shards).',
-      next: 'This figure is not judged for significance, the verdict is: trust that when they differ.',
+      next: 'This share has no significance test. The verdict has one: trust it if they differ.',
     },
   }),
   pie({
@@ -128,7 +128,7 @@ const load = ['Who gets how much', [
     about: {
       shows: 'Requests sent to each shard within the last five minutes.',
       normal: 'Four quarters.',
-      next: 'What is hot since a minute shows here late: look at the rate.',
+      next: 'A recent hot shard shows here late. Look at the rate.',
     },
   }),
   heat({
@@ -136,9 +136,9 @@ const load = ['Who gets how much', [
     unit: 'reqps',
     queries: [ask(`sum by (shard_id) (rate(gateway_shard_distribution_total{${OF_SHARD}}${RATE}))`, SHARD)],
     about: {
-      shows: 'The same rates as a map: a row a shard, the darker the more requests/s.',
+      shows: 'The same rates as a heat map: one row a shard; darker is more requests/s.',
       normal: 'Rows of one colour.',
-      next: 'A dark row is a hot shard; a dark column is more load on all. Where a row turns pale, something was done about it.',
+      next: 'A dark row is a hot shard. A dark column is more load on all shards. A row turns pale when a mitigation works.',
     },
   }),
   lines({
@@ -152,9 +152,9 @@ const load = ['Who gets how much', [
     dashed: '.*at least.*',
     queries: [ask('hot_partition_max_over_mean', 'measured'), ask('hot_partition_lower_bound', 'surely at least (99.9 %)')],
     about: {
-      shows: 'How many fair shares the largest shard gets: as measured, and at the least, given how few requests the window holds.',
+      shows: 'The largest shard\'s load in fair shares: measured, and the lower bound for the window\'s number of requests.',
       normal: 'The lower bound stays below 1.2.',
-      next: 'It decides: 1.2 is warm, 1.5 hot, 2 critical. Far below the measured line there is little traffic: wait before you act.',
+      next: 'The lower bound decides: 1.2 is warm, 1.5 hot, 2 critical. If it is far below the measured line, there is little traffic: wait.',
     },
   }),
 ]];
@@ -167,9 +167,9 @@ const cost = ['What it costs', [
     traces: true,
     queries: [ask(`histogram_quantile(0.95, sum by (shard_id, le) (rate(shard_request_duration_seconds_bucket{${OF_SHARD}}${RATE})))`, SHARD)],
     about: {
-      shows: 'The time within which a shard answers 95 of 100 requests, waiting included, by its own clock.',
-      normal: 'All alike: 17 to 20 ms in the lab profile, the more the busier.',
-      next: 'One above the others waits: see *Active Requests per Shard*. All above: the machine or the load.',
+      shows: 'The shard\'s own p95, including the wait for service.',
+      normal: 'All similar: 17 to 20 ms in the lab profile, more under load.',
+      next: 'One above the others: its queue is long, see *Active Requests per Shard*. All above: the machine or the load.',
     },
   }),
   lines({
@@ -179,9 +179,9 @@ const cost = ['What it costs', [
     traces: true,
     queries: [ask(`shard_active_requests{${OF_SHARD}}`, SHARD)],
     about: {
-      shows: 'Requests in service plus waiting, at the moment of the scrape.',
-      normal: 'Below what it serves at once (SHARD_CONCURRENCY, 2 in the lab profile), with short peaks.',
-      next: 'What stays above it waits in line. Near the limit, alert ShardQueueFilling fires; beyond it, requests are refused.',
+      shows: 'Requests in service or queued at the time of the scrape.',
+      normal: 'Below SHARD_CONCURRENCY (2 in the lab profile), with short peaks.',
+      next: 'Requests above it are queued. Near the limit the alert ShardQueueFilling fires. Beyond it, requests are shed.',
     },
   }),
   lines({
@@ -193,9 +193,9 @@ const cost = ['What it costs', [
     limits: true,
     queries: [ask(`shard_active_requests{${OF_SHARD}} / shard_active_requests_limit{${OF_SHARD}}`, SHARD)],
     about: {
-      shows: 'Active requests as a part of those the shard has room for (SHARD_CONCURRENCY + SHARD_QUEUE).',
+      shows: 'Active requests over SHARD_CONCURRENCY + SHARD_QUEUE.',
       normal: 'Near 0.',
-      next: 'Above a half for 15 s alert ShardQueueFilling fires: take load off the shard.',
+      next: 'Above one half for 15 s the alert ShardQueueFilling fires: reduce the load of the shard.',
     },
   }),
   lines({
@@ -208,7 +208,7 @@ const cost = ['What it costs', [
       ask(`sum (rate(shard_requests_shed_total{${OF_SHARD}}${RATE}))`, 'shed'),
     ],
     about: {
-      shows: 'How data requests ended: served, rejected (4xx, 507, or the client left), shed (503: no room to wait).',
+      shows: 'Outcomes of data requests: served, rejected (4xx, 507, or aborted by the client), shed (503: queue full).',
       normal: 'All served.',
       next: 'Shed: a queue is full, see the panels beside. Rejected: see *Errors by Kind*.',
     },
@@ -220,9 +220,9 @@ const cost = ['What it costs', [
     traces: true,
     queries: [ask(`histogram_quantile(0.95, sum by (shard_id, le) (rate(gateway_request_duration_seconds_bucket{${OF_SHARD}}${RATE})))`, SHARD)],
     about: {
-      shows: "What clients wait in the gateway, by the shard that owns the key, cache hits included.",
+      shows: "Latency in the gateway by the key's home shard, including cache hits.",
       normal: "The shard's latency and a fraction of a millisecond; far below it with the cache on.",
-      next: 'More than the shard says: the time is lost between them, see the dashboard *Kernel vs App*.',
+      next: 'Far above the shard\'s own latency: time is lost between them, see the dashboard *Kernel vs App*.',
     },
   }),
   lines({
@@ -232,9 +232,9 @@ const cost = ['What it costs', [
     noValue: 'no errors',
     queries: [ask(`sum by (kind, blame) (rate(gateway_errors_total${RATE}))`, '{{kind}} ({{blame}})')],
     about: {
-      shows: 'Answers that were errors, by kind and by who is to blame.',
+      shows: 'Error answers by kind and blame.',
       normal: 'No series: there was no error.',
-      next: '*shard*: see whether it runs, or sheds. *client*: the requests are wrong. *gateway*: a fault, its log says more.',
+      next: '*shard*: check whether it runs or sheds. *client*: the requests are invalid. *gateway*: a fault; see its log.',
     },
   }),
 ]];
@@ -248,8 +248,8 @@ const keys = ['Which keys', [
     thresholds: [[null, 'blue']],
     queries: [now(`topk(10, sum by (key) (rate(gateway_key_access_total${RATE})))`, '{{key}}')],
     about: {
-      shows: 'The keys that clients ask the gateway for most, of the 16 it tracks; cache hits included.',
-      normal: 'Bars of like length.',
+      shows: 'The most requested keys at the gateway, including cache hits.',
+      normal: 'Bars of similar length.',
       next: 'A long one is a hot key. Is its shard hot too? With the cache on it is not.',
     },
   }),
@@ -266,7 +266,7 @@ const keys = ['Which keys', [
     about: {
       shows: 'Keys with more than 30 % of the accesses of their shard in the last ten seconds, by the shard; their share is over a minute.',
       normal: 'Empty. A shard with little traffic can have one by chance.',
-      next: 'Ask the kernel whether it sees the same: dashboard *Kernel vs App*, *Hot Keys*.',
+      next: 'Compare with the kernel: dashboard *Kernel vs App*, *Hot Keys*.',
     },
   }),
   lines({
@@ -281,8 +281,8 @@ const keys = ['Which keys', [
     ],
     overrides: [['.*at the shards', [{ id: 'custom.stacking', value: { mode: 'none', group: 'A' } }, { id: 'custom.fillOpacity', value: 0 }]]],
     about: {
-      shows: 'Accesses at the gateway by keys that have a series of their own, and by all others; and the latter as the shards count them.',
-      normal: 'Even load: nearly all by others. Skewed load: the more by the tracked ones, the more skewed.',
+      shows: 'Accesses of tracked keys and of all others at the gateway, and of the others at the shards.',
+      normal: 'Uniform load: nearly all by others. Skewed load: more by tracked keys.',
       next: 'A hot shard without tracked keys is hot by many warm ones: reason *placement*.',
     },
   }),
@@ -300,8 +300,8 @@ const cache = ['What is done about it', [
       ask(`sum(rate(gateway_requests_total{cache_hit="true"}${RATE}))`, 'from the cache'),
     ],
     about: {
-      shows: 'What clients send to the gateway, by operation, and the part of it that the cache answers.',
-      normal: 'The load that is offered; nothing from the cache while it is off.',
+      shows: 'Requests of clients to the gateway by operation, and the part answered from the cache.',
+      normal: 'The offered load; nothing from the cache while it is off.',
       next: 'What is not answered from the cache reaches a shard: *Requests per Shard (rate)*.',
     },
   }),
@@ -315,9 +315,9 @@ const cache = ['What is done about it', [
       ask(`sum(rate(gateway_cache_coalesced_total${RATE})) / (${reads} > 0)`, "waited for another's fetch"),
     ],
     about: {
-      shows: "The part of all reads that the cache answered, and the part that waited for another read's fetch instead of asking the shard again.",
-      normal: '0 with the cache off. With it on, some 80 to 95 % under celebrity load, more the longer it is on.',
-      next: 'Low with the cache on: the keys are many and seldom read twice within the time to live, or it is too short.',
+      shows: "The share of reads answered from the cache, and the share that waited for another read's fetch.",
+      normal: '0 with the cache off. With the cache on, 80 to 95 % under celebrity load, rising over time.',
+      next: 'Low with the cache on: few keys are read twice within the time to live.',
     },
   }),
   lines({
@@ -338,9 +338,9 @@ const cache = ['What is done about it', [
     mappings: [[0, 'off', 'text'], [1, 'on', 'blue']],
     queries: [ask('gateway_mitigation_enabled', '{{mitigation}}')],
     about: {
-      shows: 'What the gateway does about hot keys, by mitigation, since the start of the time range.',
+      shows: 'Active mitigations since the start of the time range.',
       normal: 'As you switched it; nothing is on at the start.',
-      next: 'Compare the moment of a change with the rates above. `curl localhost:8000/admin/what-if` tells beforehand what each would do.',
+      next: 'Compare the time of a change with the rates above. `curl localhost:8000/admin/what-if` predicts the effect of each.',
     },
   }),
   lines({
@@ -351,9 +351,9 @@ const cache = ['What is done about it', [
     min: 0,
     queries: [ask('sum by (mitigation, reason) (increase(gateway_mitigation_changes_total[1m]))', '{{mitigation}} by {{reason}}')],
     about: {
-      shows: 'How often a mitigation was switched on or off within a minute, and by whom: a request, or the gateway itself.',
-      normal: '0 but for the moment in which somebody switches.',
-      next: 'Again and again: two hands, or a load at a threshold. The log of the gateway has a line for each change.',
+      shows: 'Switches of mitigations in the last minute, by request or by the gateway itself (auto).',
+      normal: '0, except at a switch.',
+      next: 'Many switches: two users, or a load at a threshold. The gateway logs every change.',
     },
   }),
   lines({
@@ -367,9 +367,9 @@ const cache = ['What is done about it', [
       ask(`sum(rate(gateway_negative_cache_hits_total${RATE}))`, 'remembered failure'),
     ],
     about: {
-      shows: "Fetches in the background for copies that are still served (stale-while-revalidate), reads answered with a copy past its time to live, and reads answered at once with the failure a shard gave a moment before (negative caching).",
-      normal: '0 unless they are switched on; then few refreshes, for it is one a key and time to live.',
-      next: '*failed*, or remembered failures: a shard does not answer; see *Errors by Kind*.',
+      shows: "Background fetches for copies that are still served (stale-while-revalidate), reads answered with a stale copy, and reads answered from the negative cache.",
+      normal: '0 unless switched on; then one refresh for each key and time to live.',
+      next: '*failed*, or negative cache hits: a shard does not answer; see *Errors by Kind*.',
     },
   }),
   lines({
@@ -384,8 +384,8 @@ const cache = ['What is done about it', [
       ask(`sum(rate(gateway_bounded_load_forwarded_total${RATE}))`, 'forwarded by bounded load'),
     ],
     about: {
-      shows: "With replication on: reads of hot keys that went to a copy, and values sent to shards that are to hold one. With PLACEMENT=bounded: reads sent to another shard than the key's home, because that had too much in flight.",
-      normal: '0 unless it is on. Then most are *served*; home keeps its own part of the reads, which is none of these.',
+      shows: "With replication: reads of hot keys sent to a copy, and copies sent to shards. With PLACEMENT=bounded: reads forwarded because the home had too much in flight.",
+      normal: '0 unless it is on. Then most are *served*. Reads at home are not included.',
       next: '*overtaken*: the key is written, and copies are of little use. *lost* or *failed*: a shard was restarted or does not answer.',
     },
   }),
@@ -398,8 +398,8 @@ const store = ['The store, and traces', [
     min: 0,
     queries: [ask(`shard_stored_keys{${OF_SHARD}}`, SHARD)],
     about: {
-      shows: 'Keys each shard holds; a read of an absent key makes one.',
-      normal: 'Close together: a hot partition is a matter of accesses, seldom of keys.',
+      shows: 'Stored keys by shard. A read of an absent key creates it.',
+      normal: 'Close together: a hot partition has many accesses, rarely many keys.',
       next: 'Near SHARD_MAX_KEYS writes of new keys are refused (507).',
     },
   }),
@@ -409,7 +409,7 @@ const store = ['The store, and traces', [
     min: 0,
     queries: [ask(`shard_stored_bytes{${OF_SHARD}}`, SHARD)],
     about: {
-      shows: 'Bytes each shard holds, as its limit counts them.',
+      shows: 'Stored bytes by shard, by the rule of its limit.',
       normal: 'In step with its keys.',
       next: 'One shard far above the others holds large values: placement is by key, not by size.',
     },
@@ -422,7 +422,7 @@ const store = ['The store, and traces', [
     queries: [ask(`sum by (outcome) (rate(service_spans_total${RATE}))`, '{{outcome}}')],
     about: {
       shows: 'Spans per second that gateway and shards exported, could not send, or dropped because the queue was full.',
-      normal: 'All exported; no series while no collector is named (OTEL_EXPORTER_OTLP_ENDPOINT).',
+      normal: 'All exported; no series without a collector (OTEL_EXPORTER_OTLP_ENDPOINT).',
       next: '*failed*: the collector does not answer. *dropped*: sample less (OTEL_TRACES_SAMPLER_ARG). See docs/traces.md.',
     },
   }),

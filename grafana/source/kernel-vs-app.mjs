@@ -6,7 +6,7 @@ const OF_SHARD = 'shard_id=~"$shard"';
 const SHARD = 'shard {{shard_id}}';
 const RATE = '[$__rate_interval]';
 
-const WHY_RATES = 'Kernel and application are scraped at different moments, so only their rates over a minute are put side by side, shard by shard and operation by operation; the true difference is *Difference and Bound*.';
+const WHY_RATES = 'Kernel and application are scraped at different times, so only rates over a minute are compared, by shard and operation. The exact difference is in *Difference and Bound*.';
 
 const p95 = (family, by = 'shard_id, le') => `histogram_quantile(0.95, sum by (${by}) (rate(${family}_bucket{${OF_SHARD}}${RATE})))`;
 
@@ -20,9 +20,9 @@ const agreement = ['Do they agree?', [
     traces: true,
     queries: [now(`reconciliation_agrees{${OF_SHARD}}`, SHARD)],
     about: {
-      shows: "Whether the kernel's count of data requests and the shard's own are equal, but for what is on its way, since the baseline.",
+      shows: "Whether kernel and shard count the same data requests since the baseline, except those in flight.",
       normal: '*agrees* on every shard.',
-      next: '*differs*: `curl localhost:9010/api/compare` names the cause. A shard that is missing has no verdict: no baseline, not readable, or not wholly watched.',
+      next: '*differs*: `curl localhost:9010/api/compare` names the cause. A missing shard has no verdict: no baseline, unreadable, or unwatched.',
     },
   }),
   value({
@@ -31,9 +31,9 @@ const agreement = ['Do they agree?', [
     noValue: 'cannot be told',
     queries: [now('reconciliation_verdicts_agree')],
     about: {
-      shows: 'Whether the verdict made from kernel counts alone is that of the gateway.',
-      normal: '*yes*. For up to five seconds after a change it cannot be told.',
-      next: '*no*: `curl localhost:9010/api/verdict` names the cause, mostly requests that reach a shard without the gateway.',
+      shows: 'Whether the verdict from kernel counts equals the gateway\'s.',
+      normal: '*yes*. Unknown for up to five seconds after a change.',
+      next: '*no*: `curl localhost:9010/api/verdict` names the cause, mostly bypassed requests.',
     },
   }),
   value({
@@ -45,9 +45,9 @@ const agreement = ['Do they agree?', [
     noValue: 'not asked',
     queries: [now(`reconciliation_bypassed_requests{${OF_SHARD}}`, SHARD)],
     about: {
-      shows: 'Data requests that surely reached the shard without the gateway, since the baseline: exact at rest, a lower bound under load.',
+      shows: 'Data requests that bypassed the gateway since the baseline: exact at rest, a lower bound under load.',
       normal: '0.',
-      next: 'Somebody talks to a shard directly. It is no disagreement: kernel and shard both saw them; the gateway could not.',
+      next: 'A client talks to a shard directly. Kernel and shard still agree; the gateway cannot see these requests.',
     },
   }),
   lines({
@@ -61,9 +61,9 @@ const agreement = ['Do they agree?', [
       ask(`-reconciliation_requests_bound{${OF_SHARD}}`, `${SHARD}: −bound`),
     ],
     about: {
-      shows: 'Requests the kernel counted minus those the shard counted, since the baseline, both read in one bracket; dashed, how many may be on their way.',
+      shows: 'Requests counted by the kernel minus those counted by the shard, since the baseline. Dashed: the bound, from requests in flight.',
       normal: 'Within the bounds under load, 0 at rest.',
-      next: 'Above the bound: the shard did not count (stuck, or another server). Below: the kernel did not see (unparsed, another address). See *Not Parsed*.',
+      next: 'Above the bound: the shard did not count (stuck, or another server). Below: the kernel missed some (unparsed, another address). See *Not Parsed*.',
     },
   }),
   timeline({
@@ -73,7 +73,7 @@ const agreement = ['Do they agree?', [
     mappings: VERDICTS,
     queries: [ask(verdict(''), 'gateway'), ask(verdict('kernel_'), 'kernel')],
     about: {
-      shows: 'The verdict by the gateway, and by kernel counts alone, under the same rules.',
+      shows: 'The gateway\'s verdict, and the verdict from kernel counts by the same rules.',
       normal: 'Two equal bands, up to a second apart.',
       next: 'Kernel hot and gateway balanced: the load does not come through the gateway. The other way round: the kernel misses some.',
     },
@@ -89,7 +89,7 @@ const agreement = ['Do they agree?', [
       now('kernel_hot_partition_shard == 1', 'kernel: shard {{shard_id}}'),
     ],
     about: {
-      shows: 'The shard that each verdict is about.',
+      shows: 'The shard that each verdict names.',
       normal: '*none*, or the same for both.',
       next: 'Different shards: requests reach one of them without the gateway.',
     },
@@ -105,9 +105,9 @@ const agreement = ['Do they agree?', [
       now('kernel_hot_partition_reason == 1', 'kernel: {{reason}}'),
     ],
     about: {
-      shows: 'Why, by each verdict: *hot_key*, *placement* or *shard_down*.',
+      shows: 'The reason of each verdict: *hot_key*, *placement* or *shard_down*.',
       normal: 'Nothing, or the same for both.',
-      next: '*hot_key* by the gateway and *placement* by the kernel: the key is written, and the kernel reads keys of reads alone.',
+      next: '*hot_key* from the gateway and *placement* from the kernel: the key is written, and the kernel reads only keys of reads.',
     },
   }),
   lines({
@@ -124,9 +124,9 @@ const agreement = ['Do they agree?', [
       ask('kernel_hot_partition_lower_bound', 'kernel, at least'),
     ],
     about: {
-      shows: 'How many fair shares the largest shard gets by either, and at the least.',
-      normal: 'Kernel on gateway; their seconds begin up to one second apart.',
-      next: 'The kernel higher: the rest of the load bypasses the gateway.',
+      shows: 'The largest shard\'s load in fair shares by each verdict, and its lower bound.',
+      normal: 'Both lines together; their seconds begin up to one second apart.',
+      next: 'Kernel higher: some load bypasses the gateway.',
     },
   }),
   lines({
@@ -137,9 +137,9 @@ const agreement = ['Do they agree?', [
     max: 1,
     queries: [ask('hot_partition_top_key_share', 'gateway'), ask('kernel_hot_partition_top_key_share', 'kernel')],
     about: {
-      shows: 'The part of all requests to shards that asks for one key, at the least, by either.',
-      normal: 'Kernel on gateway.',
-      next: 'The kernel lower: the key is written, or many connections begin in the midst of requests (*Not Parsed*).',
+      shows: 'Lower bound of the top key\'s share of all requests to shards, by each verdict.',
+      normal: 'Both lines together.',
+      next: 'Kernel lower: the key is written, or some requests could not be parsed (*Not Parsed*).',
     },
   }),
 ]];
@@ -155,9 +155,9 @@ const requests = ['Requests', [
       ask(`sum by (shard_id) (shard_operation:kernel_shard_requests:rate1m{${OF_SHARD}})`, `${SHARD} kernel`),
     ],
     about: {
-      shows: `Data requests by both witnesses. ${WHY_RATES}`,
+      shows: `Data requests by kernel and application. ${WHY_RATES}`,
       normal: 'Each dashed line on its solid one.',
-      next: 'Lines that part for longer than a minute: look at *Difference and Bound*.',
+      next: 'Lines differ for longer than a minute: look at *Difference and Bound*.',
     },
   }),
   lines({
@@ -167,8 +167,8 @@ const requests = ['Requests', [
     queries: [ask(`shard_operation:kernel_over_app_requests:ratio_rate1m{${OF_SHARD}}`, `${SHARD} {{operation}}`)],
     about: {
       shows: `The kernel's rate over the shard's. ${WHY_RATES}`,
-      normal: '1; a few per cent off while the load changes or a shard gets few requests.',
-      next: 'Steadily above 1: the shard does not count some. Steadily below: the kernel does not see some.',
+      normal: '1, within a few per cent while the load changes or a shard gets few requests.',
+      next: 'Steadily above 1: the shard does not count some. Steadily below: the kernel misses some.',
     },
   }),
   lines({
@@ -183,9 +183,9 @@ const requests = ['Requests', [
       ask(`shard:kernel_shard_requests:share_rate1m{${OF_SHARD}}`, `${SHARD} kernel`),
     ],
     about: {
-      shows: "Each shard's part of the load, by what the gateway sent and by what the kernel saw arrive. Shares of one witness each, so that moments of scrapes do not matter.",
-      normal: 'Each dashed line on its solid one; 25 % for four shards under even load.',
-      next: 'The kernel sees a shard hotter than the gateway: requests bypass it.',
+      shows: "Each shard's share of the load, by the gateway and by the kernel. Shares of one source do not depend on the time of the scrape.",
+      normal: 'Each dashed line on its solid one; 25 % for four shards under uniform load.',
+      next: 'Kernel higher than the gateway: requests bypass it.',
     },
   }),
 ]];
@@ -198,9 +198,9 @@ const keys = ['Hot keys', [
     noValue: 'none',
     queries: [now(`topk(10, sum by (shard_id, key) (rate(shard_key_access_total{${OF_SHARD}}[1m])) > 0)`)],
     about: {
-      shows: 'The keys that are read and written most, by the shards themselves.',
-      normal: 'The same keys as in the table beside, at like rates.',
-      next: 'Kernel lower: the key is written, and the kernel reads keys of reads alone; or longer than 64 bytes, and then named by a hash.',
+      shows: 'The most accessed keys, by the shards\' own counts.',
+      normal: 'The same keys as in the table beside, at similar rates.',
+      next: 'Kernel lower: the key is written, and the kernel reads only keys of reads. Keys over 64 bytes are shown as a hash.',
     },
   }),
   rows({
@@ -210,8 +210,8 @@ const keys = ['Hot keys', [
     noValue: 'none',
     queries: [now(`topk(10, sum by (shard_id, key) (rate(kernel_shard_key_requests_total{${OF_SHARD}}[1m])) > 0)`)],
     about: {
-      shows: "The keys read most, as the kernel saw them cross the shards' sockets.",
-      normal: 'The same keys as in the table beside, at like rates.',
+      shows: "The most read keys, as the kernel counted them at the shards' sockets.",
+      normal: 'The same keys as in the table beside, at similar rates.',
       next: '`curl localhost:9010/api/keys?limit=20` has more keys, with their error.',
     },
   }),
@@ -225,8 +225,8 @@ const keys = ['Hot keys', [
       ask(`reconciliation_hot_keys_overlap_ratio{${OF_SHARD}}`, SHARD),
     ],
     about: {
-      shows: "How far both count the same for the keys that either calls hot: 100 % is the same keys with the same counts over ten seconds.",
-      normal: 'Above 95 %; no line where neither calls a key hot.',
+      shows: "Overlap of both counts for keys that either calls hot. 100 % is the same keys with the same counts over ten seconds.",
+      normal: 'Above 95 %; no line without hot keys.',
       next: 'Low: compare the two tables beside.',
     },
   }),
@@ -241,9 +241,9 @@ const keys = ['Hot keys', [
       ask(`sum by (shard_id) (rate(kernel_shard_key_requests_untracked_total{${OF_SHARD}}${RATE}))`, `${SHARD} all others`),
     ],
     about: {
-      shows: 'Reads the kernel saw, by keys with a series of their own and by all others.',
-      normal: 'Even load: nearly all by others.',
-      next: 'A hot shard whose tracked keys have little is hot by many warm keys.',
+      shows: 'Reads counted by the kernel, of tracked keys and of all others.',
+      normal: 'Uniform load: nearly all by others.',
+      next: 'A hot shard with few accesses of tracked keys has many warm keys.',
     },
   }),
 ]];
@@ -262,9 +262,9 @@ const time = ['Where the time goes', [
       ask('shard:kernel_shard_request_duration_seconds:p95_rate1m{shard_id=~"$shard"}', `${SHARD} kernel`),
     ],
     about: {
-      shows: "Three clocks on one request: in the gateway; at the shard's socket (kernel: head in to first byte of the answer out); in the shard's handler (app).",
-      normal: "Gateway and app together, the kernel within its buckets: they are half an octave wide (16 to 24 ms), so that 20 and 24 ms may be the same. `curl localhost:9010/api/shards` has finer ones.",
-      next: "Gateway above kernel: time is lost before the shard's socket (connections, the gateway's own cores), or the cache answers. Kernel above app: the shard does not get to its sockets.",
+      shows: "One request measured three times: in the gateway, at the shard's socket (kernel, from the head to the first byte of the answer), and in the shard's handler (app).",
+      normal: "Gateway and app close together, the kernel within its buckets. These are half an octave wide (16 to 24 ms). `curl localhost:9010/api/shards` has finer ones.",
+      next: "Gateway above kernel: time is lost before the shard's socket. Kernel above app: the shard is slow to read its sockets.",
     },
   }),
   lines({
@@ -278,9 +278,9 @@ const time = ['Where the time goes', [
       ask(`histogram_quantile(0.99, sum by (shard_id, le) (rate(kernel_shard_request_duration_seconds_bucket{${OF_SHARD}}${RATE})))`, `${SHARD} p99`),
     ],
     about: {
-      shows: "Median and slowest hundredth at the shard's socket.",
-      normal: 'Medians alike; p99 a few milliseconds above.',
-      next: 'A shard whose median rises waits for service: it is hot. One whose p99 alone rises has a bad path or a pause.',
+      shows: "Median and p99 at the shard's socket.",
+      normal: 'Similar medians; p99 a few milliseconds above.',
+      next: 'A rising median: the shard is hot. Only p99 rises: a bad path or a pause.',
     },
   }),
 ]];
@@ -307,9 +307,9 @@ const path = ['Hot shard or bad path?', [
       ask(`-sum by (shard_id) (rate(kernel_shard_ip_bytes_total{${OF_SHARD},direction="receive"}${RATE}))`, `${SHARD} received`),
     ],
     about: {
-      shows: 'The same from the IP header on, repeated segments and bare acknowledgements included.',
+      shows: 'The same from the IP header on, including retransmissions and bare acknowledgements.',
       normal: 'The payload and some 52 bytes a packet.',
-      next: 'Far above the payload: segments are sent again, see *Retransmitted Segments*.',
+      next: 'Far above the payload: see *Retransmitted Segments*.',
     },
   }),
   lines({
@@ -335,9 +335,9 @@ const path = ['Hot shard or bad path?', [
       ask(`kernel_shard_older_connections_open{${OF_SHARD}}`, `${SHARD}, older than the probe`),
     ],
     about: {
-      shows: 'Connections to the shard that are open: set up since the probe attached, and older ones that have spoken since.',
-      normal: 'A steady few: the gateway keeps them.',
-      next: 'Rising without end: a client leaks them. See who by `ss -tn`.',
+      shows: 'Open connections to the shard: opened since the probe attached, and older ones that carried payload since.',
+      normal: 'A constant few: the gateway reuses them.',
+      next: 'Rising without end: a client leaks them. Find it with `ss -tn`.',
     },
   }),
   lines({
@@ -352,9 +352,9 @@ const path = ['Hot shard or bad path?', [
       ask(`sum by (shard_id) (rate(kernel_shard_older_connections_closed_total{${OF_SHARD}}${RATE}))`, `${SHARD} older, closed`),
     ],
     about: {
-      shows: "Connections opened and closed per second; cut ones ended without the shard's FIN, by a reset or a time-out.",
-      normal: 'Nearly none: connections are kept.',
-      next: 'Many: somebody opens one for each request, which costs more than the request. Cut: clients give up.',
+      shows: "Connections opened and closed per second. Cut: ended by a reset or timeout, without the shard's FIN.",
+      normal: 'Nearly none: connections are reused.',
+      next: 'Many: a client opens one for each request. Cut: clients give up.',
     },
   }),
   lines({
@@ -366,7 +366,7 @@ const path = ['Hot shard or bad path?', [
       ask(`sum by (shard_id) (rate(kernel_shard_repeated_segments_total{${OF_SHARD}}${RATE}))`, `${SHARD} received again`),
     ],
     about: {
-      shows: 'Segments the shard had to send again, and segments that reached it twice.',
+      shows: 'Segments retransmitted by the shard, and segments that reached it twice.',
       normal: '0 on one machine.',
       next: 'More than 0 with a slow shard: a bad path, not a hot shard. Look at the network before the keys.',
     },
@@ -380,9 +380,9 @@ const path = ['Hot shard or bad path?', [
       ask(`sum by (shard_id) (rate(kernel_shard_aborted_requests_total{${OF_SHARD}}${RATE}))`, `${SHARD} requests given up`),
     ],
     about: {
-      shows: 'Segments with RST in both directions, and data requests whose client left before an answer.',
+      shows: 'RST segments in both directions, and aborted requests.',
       normal: '0.',
-      next: 'Sent: nobody listens, or the shard closes on clients. Received, or given up: clients lose patience (UPSTREAM_TIMEOUT_MS).',
+      next: 'Sent: no listener, or the shard closes connections. Received, or aborted: clients time out (UPSTREAM_TIMEOUT_MS).',
     },
   }),
   lines({
@@ -392,9 +392,9 @@ const path = ['Hot shard or bad path?', [
     noValue: 'switched off (--rtt on)',
     queries: [ask(p95('kernel_shard_rtt_seconds'), SHARD)],
     about: {
-      shows: "From a segment of the shard's to its acknowledgement, as TCP measures it.",
-      normal: 'Switched off, for it costs up to 1 %. On one machine tens of microseconds, or 40 ms where an acknowledgement is delayed.',
-      next: 'Start the probe with `--rtt on`. High for one shard alone: a bad path to it.',
+      shows: "TCP's round-trip time, from a shard's segment to its acknowledgement.",
+      normal: 'Off by default, because it costs up to 1 %. On one machine tens of microseconds, or 40 ms for a delayed acknowledgement.',
+      next: 'Start the probe with `--rtt on`. High for one shard only: a bad path to it.',
     },
   }),
   lines({
@@ -403,9 +403,9 @@ const path = ['Hot shard or bad path?', [
     min: 0,
     queries: [ask(`sum by (reason) (rate(kernel_shard_unparsed_total{${OF_SHARD}}${RATE}))`, '{{reason}}')],
     about: {
-      shows: 'Segments towards the shards with bytes that the kernel could not read as HTTP requests, by reason.',
+      shows: 'Segments to the shards that the kernel could not parse as HTTP, by reason.',
       normal: '0; for a moment after the probe has attached, *joined*.',
-      next: 'docs/http.md says what each reason is. What is not parsed is not counted, and makes the witnesses differ.',
+      next: 'docs/http.md explains each reason. Unparsed requests are not counted, so kernel and application differ.',
     },
   }),
 ]];

@@ -13,7 +13,7 @@ const sight = ['Does it see?', [
     about: {
       shows: 'Whether Prometheus can read the probe.',
       normal: '*runs*.',
-      next: '*does not answer*: `probe check` says whether it can run here, target/lab/probe.log why it ended.',
+      next: '*does not answer*: `probe check` says whether it can run here. target/lab/probe.log says why it ended.',
     },
   }),
   value({
@@ -22,9 +22,9 @@ const sight = ['Does it see?', [
     unit: 'short',
     thresholds: [[null, 'green'], [1, 'red']],
     about: {
-      shows: 'Features of the probe that do not work although nobody switched them off.',
+      shows: 'Features of the probe that do not work but should.',
       normal: '0.',
-      next: 'The table below names them; `curl localhost:9010/status` says what to do.',
+      next: 'The table below names them. `curl localhost:9010/status` has the remedy.',
     },
   }),
   value({
@@ -34,9 +34,9 @@ const sight = ['Does it see?', [
     decimals: 0,
     thresholds: [[null, 'green'], [0.5, 'orange']],
     about: {
-      shows: 'How often the probe could not read what it should, within five minutes.',
-      normal: '0; a few while a shard starts anew.',
-      next: '*Samples Lost* below says of what kind.',
+      shows: 'Samples that the probe could not take in the last five minutes.',
+      normal: '0; a few while a shard restarts.',
+      next: '*Samples Lost* below shows the reasons.',
     },
   }),
   value({
@@ -45,9 +45,9 @@ const sight = ['Does it see?', [
     unit: 'short',
     thresholds: [[null, 'green'], [1, 'orange']],
     about: {
-      shows: 'Shards on which the probe says neither *agrees* nor *differs*.',
+      shows: 'Shards without *agrees* or *differs*.',
       normal: '0.',
-      next: '`curl localhost:9010/api/compare` names the cause: no baseline, not readable, not wholly watched.',
+      next: '`curl localhost:9010/api/compare` names the cause: no baseline, unreadable, or unwatched.',
     },
   }),
   value({
@@ -55,9 +55,9 @@ const sight = ['Does it see?', [
     queries: [now('probe_counting_start_time_seconds * 1000')],
     unit: 'dateTimeFromNow',
     about: {
-      shows: 'Since when the kernel counts: when the probe attached, or, with PIN, one before it.',
+      shows: 'Since when the kernel counts: when the probe attached, or with PIN an earlier probe.',
       normal: 'As long as the lab runs.',
-      next: 'Younger than you think: the probe was started anew, and its counters with it.',
+      next: 'More recent than expected: the probe was restarted, and its counters with it.',
     },
   }),
   value({
@@ -67,9 +67,9 @@ const sight = ['Does it see?', [
     thresholds: [[null, 'green'], [0.001, 'orange']],
     noValue: 'no pinned set',
     about: {
-      shows: 'How long nothing was counted while this probe took over from the one before, with PIN.',
+      shows: 'Time without counting while this probe replaced its predecessor, with PIN.',
       normal: '0: programs are replaced in place. No value without PIN.',
-      next: 'More than 0: the kernel cannot replace that kind of program; requests in the gap are missing from the counts.',
+      next: 'More than 0: the kernel could not replace a program in place. Requests in the gap are not counted.',
     },
   }),
   rows({
@@ -79,9 +79,9 @@ const sight = ['Does it see?', [
     overrides: [['^state$', [{ id: 'mappings', value: [{ type: 'value', options: { 0: { text: 'off', color: 'text', index: 0 }, 1: { text: 'on', color: 'green', index: 1 } } }] }]]],
     queries: [now('probe_feature_enabled')],
     about: {
-      shows: 'What the probe can do here, and why it cannot do the rest.',
+      shows: 'Features of the probe, and why some are off.',
       normal: 'on, or off because *switched_off*.',
-      next: 'Another reason: `curl localhost:9010/status` has the remedy, docs/limits.md what each capability gives.',
+      next: 'Another reason: `curl localhost:9010/status` has the remedy. docs/limits.md explains the capabilities.',
     },
   }),
   lines({
@@ -91,7 +91,7 @@ const sight = ['Does it see?', [
     min: 0,
     queries: [ask('increase(probe_events_lost_total[1m])', '{{reason}}')],
     about: {
-      shows: 'What the probe could not read within a minute, by kind.',
+      shows: 'Samples lost in the last minute, by reason.',
       normal: 'Lines at 0.',
       next: '*shard_unreadable*: a shard is down or slow. *counters_unreadable*, *runs_unreadable*: the kernel refuses. *watch_failed*, *address_over_limit*: addresses are not watched.',
     },
@@ -108,9 +108,9 @@ const cost = ['What does it cost?', [
     noValue: 'not counted (--program-stats on)',
     queries: [ask(`rate(probe_program_run_seconds_total${RATE})`, '{{program}}')],
     about: {
-      shows: 'Time the kernel spends in the programs, as a part of one core.',
+      shows: 'CPU time of the kernel programs as a share of one core.',
       normal: 'Well below 1 % at the lab\'s rates.',
-      next: 'docs/limits.md has the figures at full speed. Empty unless the probe runs with `--program-stats on`: counting the time costs time too.',
+      next: 'docs/cost.md has the figures at full speed. Empty without `--program-stats on`, which itself costs time.',
     },
   }),
   lines({
@@ -120,9 +120,9 @@ const cost = ['What does it cost?', [
     noValue: 'not counted (--program-stats on)',
     queries: [ask(`rate(probe_program_runs_total${RATE})`, '{{program}}')],
     about: {
-      shows: 'How often each program runs: on every packet of this machine in that direction, shard or not, or on every event of a socket.',
-      normal: 'In step with the packets of the machine.',
-      next: 'Many runs with few requests: other traffic of the machine, which each run leaves at once.',
+      shows: 'Runs of each program: one for every packet or socket event of the cgroup.',
+      normal: 'In proportion to the packets of the cgroup.',
+      next: 'Many runs with few requests: other traffic, which the programs skip at once.',
     },
   }),
   lines({
@@ -134,7 +134,7 @@ const cost = ['What does it cost?', [
     about: {
       shows: 'The mean time of a run.',
       normal: 'Some 0.1 to 1 µs.',
-      next: 'Higher than that on a virtual machine: its clock is slow to read.',
+      next: 'Higher on a virtual machine: its clock is slow to read.',
     },
   }),
   bars({
@@ -146,9 +146,9 @@ const cost = ['What does it cost?', [
     thresholds: [[null, 'green'], [0.8, 'orange']],
     queries: [now('probe_map_entries / probe_map_max_entries', '{{map}}')],
     about: {
-      shows: 'How full the kernel maps are that can fill: addresses of shards, and keys.',
-      normal: 'Addresses near 0. Keys fill with the keys that are read; a full set gives way to hotter ones.',
-      next: 'Addresses above 80 %: shards beyond the room are not watched, and say so.',
+      shows: 'Fill level of the kernel maps for addresses and keys.',
+      normal: 'Addresses near 0. Keys fill up; hotter keys replace colder ones in a full set.',
+      next: 'Addresses above 80 %: further shards would be unwatched.',
     },
   }),
   lines({
@@ -157,9 +157,9 @@ const cost = ['What does it cost?', [
     min: 0,
     queries: [ask(`sum by (shard_id) (rate(kernel_shard_control_requests_total${RATE}))`, 'shard {{shard_id}}')],
     about: {
-      shows: "Requests to the shards that are no data requests: the probe's reads of /stats, Prometheus's scrapes.",
+      shows: "Control requests to the shards: the probe's reads of /stats and Prometheus' scrapes.",
       normal: 'One or two a second.',
-      next: 'They are counted apart and make no difference between the witnesses.',
+      next: 'They are counted separately and do not affect the comparison.',
     },
   }),
   lines({
@@ -168,9 +168,9 @@ const cost = ['What does it cost?', [
     min: 0,
     queries: [ask('scrape_duration_seconds', '{{job}}')],
     about: {
-      shows: 'How long Prometheus waits for each /metrics; the probe reads the kernel maps for it.',
+      shows: 'Duration of each scrape. The probe reads the kernel maps for it.',
       normal: 'A few milliseconds.',
-      next: 'Near 4 s scrapes fail and lines have holes: the machine is too busy.',
+      next: 'Near 4 s scrapes fail and lines have gaps: the machine is too busy.',
     },
   }),
   lines({
@@ -180,9 +180,9 @@ const cost = ['What does it cost?', [
     min: 0,
     queries: [ask('probe_page_listeners', 'pages')],
     about: {
-      shows: "Browsers that follow the probe's live page.",
-      normal: 'As many as are open; each costs a reading a second, shared by all.',
-      next: 'More than you know of: who has the address?',
+      shows: "Browsers with the probe's live page open.",
+      normal: 'As many as are open. One reading a second serves all.',
+      next: 'More than expected: check who has the address.',
     },
   }),
 ]];
