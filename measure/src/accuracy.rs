@@ -5,18 +5,19 @@
 //! process watches all servers ([`probe`]); what it says of a row's server is compared with the truth by the row's
 //! rule ([`rule`]), and the reads by key too ([`keys`]). Rows are in [`rows`], the run in [`suite`], its presentation in [`report`].
 
-pub mod bpffs;
+pub(crate) mod bpffs;
 pub mod case;
-pub mod client;
-pub mod heads;
-pub mod keys;
+pub(crate) mod client;
+pub(crate) mod heads;
+pub(crate) mod keys;
 pub mod namespace;
-pub mod one_cpu;
+pub(crate) mod pinned_thread;
 pub mod probe;
 pub mod relay;
 pub mod report;
-pub mod rows;
-pub mod rule;
-pub mod server;
+pub(crate) mod rows;
+pub(crate) mod rule;
+pub(crate) mod server;
+pub(crate) mod socket_option;
 pub mod suite;
 pub mod tcp_info;

@@ -2,27 +2,29 @@
 //! without it, beside what else one might take ([`watcher`]), in alternating [`pairs`]; where the watcher can be kept to one
 //! of two equal labs, [`side_by_side`].
 
-pub mod empty;
-pub mod generator;
+pub(crate) mod empty;
+pub(crate) mod generator;
 pub mod packets;
-pub mod pairs;
+pub(crate) mod pairs;
 pub mod report;
 pub mod runs;
-pub mod side_by_side;
-pub mod stand;
+pub(crate) mod side_by_side;
+pub mod testbed;
 pub mod watcher;
 
 use anyhow::Result;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use self::pairs::{Pair, Shuffle, Speed};
-use self::report::{Report, Row};
-use self::stand::{Stand, Way};
+use self::pairs::{Pair, Speed};
+use self::report::{CostReport, Row};
+use self::testbed::{Testbed, TestbedOptions, TrafficPath};
 use self::watcher::Watcher;
+use crate::machine::load_average;
+use lab_tests::lab::SHARDS;
 
-/// What is measured on other ways than straight at a shard.
-const OTHER_WAYS: [Watcher; 5] =
+/// What is measured on other paths than straight to a shard.
+const OTHER_PATHS: [Watcher; 5] =
     [Watcher::Nothing, Watcher::Probe, Watcher::EqualLabs, Watcher::EmptyOnShards, Watcher::ProbeOnShards];
 
 /// What is measured with k6's load.
@@ -48,26 +50,40 @@ pub struct Options {
     pub seed: u64,
 }
 
-/// Measures all of it, and says by `progress` how far it is.
+impl Options {
+    fn testbed(&self, cgroup: &str) -> Result<Testbed> {
+        Testbed::start(TestbedOptions {
+            programs: &self.programs,
+            k6: self.k6.as_deref(),
+            shards: SHARDS,
+            cgroup: Some(cgroup),
+            settings: &[],
+            generator_cpu: true,
+        })
+    }
+}
+
+/// Measures everything; `progress` gets a line for each step.
 ///
 /// # Errors
-/// When the shards, the load generator or the probe cannot be had.
-pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
-    let load_before = report::load_average();
+/// When shards, load generator or probe cannot be started.
+pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<CostReport> {
+    let load_before = load_average();
     // Halves and slices of it are sent.
     let options =
         &Options { requests: options.requests / options.slices * options.slices, ..options.clone() };
     progress("single packets through the programs");
     let packets = packets::measure()?;
     progress("shards start and warm up");
-    let stand = Stand::start(options, "shards")?;
-    stand.warm_up(options.requests)?;
+    let testbed = options.testbed("shards")?;
+    testbed.warm_up(options.requests)?;
     progress("the programs' runs under load");
-    let measured = Way::OF_OWN_GENERATOR.into_iter().map(|way| runs::measure(&stand, way, options.requests));
+    let measured =
+        TrafficPath::NATIVE.into_iter().map(|path| runs::measure(&testbed, path, options.requests));
     let runs = measured.collect::<Result<_>>()?;
     let k6 = generator::k6_version(options.k6.as_deref()).map_err(|error| format!("{error:#}"));
-    let rows = all_pairs(&stand, options, k6.as_ref().err(), &progress)?;
-    Ok(Report {
+    let rows = all_pairs(&testbed, options, k6.as_ref().err(), &progress)?;
+    Ok(CostReport {
         packets,
         runs,
         rows,
@@ -76,35 +92,35 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
         slices: options.slices,
         seed: options.seed,
         k6: k6.ok(),
-        load_average: [load_before, report::load_average()],
+        load_average: [load_before, load_average()],
     })
 }
 
 /// Every round has one pair of each watcher, in an order of its own, so that a disturbance meets all of them. `no_k6` says why
 /// there is none.
 fn all_pairs(
-    stand: &Stand,
+    testbed: &Testbed,
     options: &Options,
     no_k6: Option<&String>,
     progress: &impl Fn(&str),
 ) -> Result<Vec<Row>> {
-    let straight = Watcher::ALL.into_iter().map(|watcher| Row::new(watcher, Way::Straight));
-    let others = [Way::Gateway, Way::Lab];
-    let others = others.into_iter().flat_map(|way| OTHER_WAYS.map(|watcher| Row::new(watcher, way)));
-    let k6 = K6_WATCHERS.map(|watcher| Row { absent: no_k6.cloned(), ..Row::new(watcher, Way::K6) });
+    let straight = Watcher::ALL.into_iter().map(|watcher| Row::new(watcher, TrafficPath::Straight));
+    let others = [TrafficPath::Gateway, TrafficPath::Lab];
+    let others = others.into_iter().flat_map(|path| OTHER_PATHS.map(|watcher| Row::new(watcher, path)));
+    let k6 = K6_WATCHERS.map(|watcher| Row { absent: no_k6.cloned(), ..Row::new(watcher, TrafficPath::K6) });
     let mut rows: Vec<Row> = straight.chain(others).chain(k6).collect();
-    let mut shuffle = Shuffle::new(options.seed);
+    let mut random = fastrand::Rng::with_seed(options.seed);
     for round in 0..options.pairs {
         let mut order: Vec<usize> = (0..rows.len()).collect();
-        shuffle.shuffle(&mut order);
+        random.shuffle(&mut order);
         for at in order {
             // Also of what is absent, so that the seed alone determines the order of the rest.
-            let watched_first = shuffle.coin();
+            let watched_first = random.bool();
             let Some(row) = rows.get_mut(at).filter(|row| row.absent.is_none()) else { continue };
             let pair = if row.watcher.is_side_by_side() {
                 side_by_side::pair(options, row, round, watched_first)
             } else {
-                pair(stand, row, options.requests, round, watched_first)
+                pair(testbed, row, options.requests, round, watched_first)
             };
             match pair {
                 Ok(pair) => {
@@ -113,18 +129,18 @@ fn all_pairs(
                         round + 1,
                         options.pairs,
                         row.watcher.name(),
-                        row.way.name(),
+                        row.path.name(),
                         -100.0 * pair.loss()
                     ));
                     row.pairs.push(pair);
                 }
                 // Then its row says so.
-                Err(error) if row.pairs.is_empty() && row.watcher.may_be_missing(stand) => {
-                    progress(&format!("{}, {}: {error:#}", row.watcher.name(), row.way.name()));
+                Err(error) if row.pairs.is_empty() && row.watcher.may_be_missing(testbed) => {
+                    progress(&format!("{}, {}: {error:#}", row.watcher.name(), row.path.name()));
                     row.absent = Some(format!("{error:#}"));
                 }
                 Err(error) => {
-                    return Err(error.context(format!("{}, {}", row.watcher.name(), row.way.name())));
+                    return Err(error.context(format!("{}, {}", row.watcher.name(), row.path.name())));
                 }
             }
         }
@@ -134,16 +150,16 @@ fn all_pairs(
 
 /// A run without the watcher, two with it, and one without; or the other way round: so a machine that becomes quicker or
 /// slower all the while does so for both. The same keys for both, others in each of the two runs and in every round.
-fn pair(stand: &Stand, row: &mut Row, requests: u64, round: u32, watched_first: bool) -> Result<Pair> {
+fn pair(testbed: &Testbed, row: &mut Row, requests: u64, round: u32, watched_first: bool) -> Result<Pair> {
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for watched in [watched_first, !watched_first, !watched_first, watched_first] {
         let speeds = if watched { &mut with } else { &mut without };
         let seed = 2 * u64::from(round) + speeds.len() as u64;
         let watcher = if watched { row.watcher } else { Watcher::Nothing };
-        let watching = watcher.start(stand)?;
+        let watching = watcher.start(testbed)?;
         // Its start is not what is measured. The same without it, so that both follow a pause.
-        stand.pause(SETTLING);
-        speeds.push(stand.saturate_beside(row.way, requests / 2, watching.process(), seed)?);
+        testbed.pause(SETTLING);
+        speeds.push(testbed.saturate(row.path, requests / 2, watching.process(), seed)?);
         let counted = watching.stop()?;
         if watched {
             row.counted.push(counted);

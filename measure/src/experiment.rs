@@ -4,22 +4,22 @@
 //! refused: a run whose generator could not keep its rate, that was too small, or that was not steady gives no number, and
 //! an arm that lacks a run has none. [`report`] writes it down.
 
-pub mod chart;
-pub mod detection;
+pub(crate) mod chart;
+pub(crate) mod detection;
 pub mod figure;
-pub mod innocents;
+pub(crate) mod innocents;
 pub mod report;
 pub mod rig;
-pub mod shares;
-pub mod spread;
-pub mod stampede;
+pub(crate) mod shares;
+pub(crate) mod spread;
+pub(crate) mod stampede;
 pub mod trials;
-pub mod ttl;
+pub(crate) mod ttl;
 pub mod window;
 
 use clap::ValueEnum;
 
-pub use self::chart::Chart;
+pub use self::chart::{Chart, Mark};
 use self::figure::Figure;
 use self::trials::Plan;
 
@@ -46,7 +46,7 @@ pub enum Experiment {
 
 /// What an experiment gave.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct ExperimentOutcome {
     /// How it was done, for a stranger.
     pub method: String,
     /// What came of it.
@@ -59,34 +59,38 @@ pub struct Outcome {
     pub refusals: Vec<String>,
 }
 
-/// Numbers that nothing is asked of.
+/// Numbers without a requirement.
 #[derive(Debug)]
 pub struct Table {
     /// What they are.
-    pub title: String,
+    pub(crate) title: String,
     /// Of its columns; the first names the rows.
-    pub headings: Vec<&'static str>,
+    pub(crate) headings: Vec<&'static str>,
     /// Its rows, a cell for each heading.
-    pub rows: Vec<Vec<String>>,
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn shown(&self) -> crate::table::Table<'_> {
+        let numbers = 1..self.headings.len();
+        crate::table::Table { headings: &self.headings, numbers, rows: self.rows.clone() }
+    }
 }
 
 impl Experiment {
     /// Its name on the command line.
-    #[must_use]
     pub fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     /// What it is about, in one line.
-    #[must_use]
     pub fn about(self) -> String {
         let help = self.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
         help.unwrap_or_default()
     }
 
     /// The question that it answers.
-    #[must_use]
-    pub const fn question(self) -> &'static str {
+    pub(crate) const fn question(self) -> &'static str {
         match self {
             Self::Shares => shares::QUESTION,
             Self::Ttl => ttl::QUESTION,
@@ -100,7 +104,7 @@ impl Experiment {
     }
 
     /// Runs it, and says by `progress` how far it is.
-    pub async fn run(self, plan: Plan, progress: &impl Fn(&str)) -> Outcome {
+    pub async fn run(self, plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
         match self {
             Self::Shares => shares::run(plan, progress).await,
             Self::Ttl => ttl::run(plan, progress).await,

@@ -13,3 +13,6 @@ pub mod churn;
 pub mod cost;
 pub mod experiment;
 pub mod gateway_cost;
+mod machine;
+mod statistics;
+mod table;

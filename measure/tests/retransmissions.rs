@@ -5,7 +5,7 @@
 use lab_tests::{build, kernel};
 use measure::accuracy::namespace::{Namespace, Pairs};
 use measure::accuracy::probe::Stage;
-use measure::accuracy::relay::{self, Weather};
+use measure::accuracy::relay::{self, NetworkFaults};
 use measure::accuracy::tcp_info;
 use parking_lot::Mutex;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use std::time::Duration;
 const CONNECTIONS: usize = 8;
 const ROUNDS: usize = 20;
 const ANSWER: usize = 20_000;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A server that keeps its sockets, so that TCP can be asked about them.
 #[derive(Clone, Default)]
@@ -81,19 +81,19 @@ fn segments_sent_again_are_those_that_tcp_counts() {
     let _removed_at_the_end = Pairs;
     let (near, far) = (Namespace::new().unwrap(), Namespace::new().unwrap());
     let ip = far.join_ours().unwrap();
-    let weather = Weather { loses: 10, ..Weather::default() };
-    let network = relay::join(&near, &far, &ip.to_string(), weather, 11).unwrap();
+    let faults = NetworkFaults { loss: 10, ..NetworkFaults::default() };
+    let network = relay::join(&near, &far, &ip.to_string(), faults, 11).unwrap();
     let server = Keeper::start(&far, PORT);
     let addr = SocketAddr::from((ip, PORT));
     let connect = || {
         let client = near.run(|| TcpStream::connect(addr).unwrap()).unwrap();
         client.set_nodelay(true).unwrap();
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.set_read_timeout(Some(TIMEOUT)).unwrap();
         client
     };
     let stage = Stage::new(&build::binary("probe")).unwrap();
     let settled =
-        || stage.until(PATIENCE, || server.sent_again().ok_or("not acknowledged".to_owned())).unwrap();
+        || stage.until(TIMEOUT, || server.sent_again().ok_or("not acknowledged".to_owned())).unwrap();
     let mut older: Vec<TcpStream> = (0..CONNECTIONS).map(|_| connect()).collect();
     ask(&mut older, 1);
     let before: u64 = settled().iter().sum();
@@ -105,7 +105,7 @@ fn segments_sent_again_are_those_that_tcp_counts() {
     let after: u64 = settled().iter().sum();
     assert!(after - before > 50, "hardly anything was sent again: {}", network.words());
     stage
-        .until(PATIENCE, || match probe.counted().unwrap()[0].sent_again {
+        .until(TIMEOUT, || match probe.counted().unwrap()[0].sent_again {
             now if now == after - before => Ok(()),
             now => Err(format!("{now} of {}, {counted} at first", after - before)),
         })
@@ -114,7 +114,7 @@ fn segments_sent_again_are_those_that_tcp_counts() {
     ask(&mut older, ROUNDS);
     let truth = settled().iter().sum::<u64>() - before;
     drop((older, newer));
-    let exact = stage.until(PATIENCE, || match probe.counted().unwrap()[0].sent_again {
+    let exact = stage.until(TIMEOUT, || match probe.counted().unwrap()[0].sent_again {
         now if now == truth => Ok(()),
         now => Err(format!("{now} of {truth}")),
     });

@@ -6,73 +6,75 @@ use std::ops::AddAssign;
 use super::rule::Rule;
 use super::server::Server;
 
-/// Sizes of a run.
-#[derive(Clone, Copy, Debug)]
-pub struct Size {
-    /// Whether the run is to be over within 40 s.
-    pub quick: bool,
+/// The size of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// Over within 40 s.
+    Quick,
+    /// Large enough for the figures that are kept.
+    Usual,
 }
 
 impl Size {
-    /// `quick` in the quick run, `full` otherwise.
-    #[must_use]
-    pub const fn of(self, quick: u64, full: u64) -> u64 {
-        if self.quick { quick } else { full }
+    /// `quick` in the quick run, `usual` otherwise.
+    pub(crate) fn of(self, quick: u64, usual: u64) -> u64 {
+        if self == Self::Quick { quick } else { usual }
     }
 }
 
 /// A row that can be prepared.
-pub struct Row {
+pub(crate) struct Row {
     /// Its name in the table.
-    pub name: String,
+    pub(crate) name: String,
     /// Starts its server and whatever must be there before the probe.
-    pub prepare: Box<dyn FnOnce(Size) -> Result<Case>>,
+    pub(crate) prepare: Box<dyn FnOnce(Size) -> Result<Case>>,
 }
 
 impl Row {
     /// A row of this name.
-    pub fn new(name: &str, prepare: impl FnOnce(Size) -> Result<Case> + 'static) -> Self {
+    pub(crate) fn new(name: &str, prepare: impl FnOnce(Size) -> Result<Case> + 'static) -> Self {
         Self { name: name.to_owned(), prepare: Box::new(prepare) }
     }
 }
 
 /// What the clients of a row do.
-pub type Drive = Box<dyn FnOnce(&Server) -> Result<Driven>>;
+pub(crate) type Workload = Box<dyn FnOnce(&Server) -> Result<WorkloadResult>>;
 
 /// A row whose server runs.
-pub struct Case {
+pub(crate) struct Case {
     /// Its own server: the kernel's counts for it are this row's alone.
-    pub server: Server,
+    pub(crate) server: Server,
     /// How it is judged.
-    pub rule: Rule,
+    pub(crate) rule: Rule,
     /// Whether payload bytes are compared too.
-    pub bytes: bool,
+    pub(crate) bytes: bool,
     /// The load.
-    pub drive: Drive,
+    pub(crate) drive: Workload,
 }
 
 impl Case {
     /// On a loopback server with small answers, judged as exact.
-    ///
-    /// # Errors
-    /// When no port can be had.
-    pub fn plain(drive: impl FnOnce(&Server) -> Result<Driven> + 'static) -> Result<Self> {
+    pub(crate) fn plain(drive: impl FnOnce(&Server) -> Result<WorkloadResult> + 'static) -> Result<Self> {
         Ok(Self::on(Server::on_loopback()?, Rule::Exact, drive))
     }
 
     /// On this server, judged by this rule.
-    pub fn on(server: Server, rule: Rule, drive: impl FnOnce(&Server) -> Result<Driven> + 'static) -> Self {
+    pub(crate) fn on(
+        server: Server,
+        rule: Rule,
+        drive: impl FnOnce(&Server) -> Result<WorkloadResult> + 'static,
+    ) -> Self {
         Self { server, rule, bytes: false, drive: Box::new(drive) }
     }
 }
 
 /// Complete requests that the clients have sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
+pub(crate) struct Sent {
     /// `GET /data/{key}`.
-    pub get: u64,
+    pub(crate) get: u64,
     /// `POST /data`.
-    pub set: u64,
+    pub(crate) set: u64,
 }
 
 impl AddAssign for Sent {
@@ -83,29 +85,26 @@ impl AddAssign for Sent {
 }
 
 /// What the clients have done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Driven {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WorkloadResult {
     /// The requests.
-    pub sent: Sent,
+    pub(crate) sent: Sent,
     /// Payload bytes that the clients' TCP sent again.
-    pub repeated_bytes: u64,
+    pub(crate) repeated_bytes: u64,
     /// Packets that the interface they came by dropped, in either direction: nobody behind it saw them.
-    pub dropped_packets: u64,
+    pub(crate) dropped_packets: u64,
     /// What else a reader should know: proofs that the row is what it says.
-    pub note: String,
+    pub(crate) note: String,
 }
 
-impl From<Sent> for Driven {
+impl From<Sent> for WorkloadResult {
     fn from(sent: Sent) -> Self {
         Self { sent, ..Self::default() }
     }
 }
 
 /// Does `job` on `number` threads at once, each with its number, and adds up what they sent.
-///
-/// # Errors
-/// The first error of a job.
-pub fn together(number: u64, job: impl Fn(u64) -> Result<Sent> + Sync) -> Result<Sent> {
+pub(crate) fn together(number: u64, job: impl Fn(u64) -> Result<Sent> + Sync) -> Result<Sent> {
     let job = &job;
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..number).map(|index| scope.spawn(move || job(index))).collect();

@@ -5,7 +5,7 @@
 
 /// What a complete head asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// `GET /data/{key}`.
     Get,
     /// `POST /data`.
@@ -16,18 +16,18 @@ pub enum Kind {
 
 /// A message's head, and what follows from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     /// What it asks for.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// The request's target; for an answer, its status.
-    pub target: String,
-    /// Whether the sender wants the connection closed behind it.
-    pub closes: bool,
+    pub(crate) target: String,
+    /// Whether the sender closes the connection behind it.
+    pub(crate) closes: bool,
 }
 
 /// What bytes completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// The last byte of a head: from here on the request counts.
     Head(Kind),
     /// The last byte of the message, its body included.
@@ -45,7 +45,7 @@ enum State {
 
 /// A reader in the middle of a byte stream.
 #[derive(Debug)]
-pub struct Reader {
+pub(crate) struct Reader {
     head: Vec<u8>,
     state: State,
 }
@@ -58,7 +58,7 @@ impl Default for Reader {
 
 impl Reader {
     /// Reads on; tells `event` what was completed, in order.
-    pub fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(Event)) {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(Event)) {
         while !bytes.is_empty() {
             bytes = self.advance(bytes, &mut event);
         }

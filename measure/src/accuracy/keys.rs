@@ -3,17 +3,15 @@
 use std::collections::HashMap;
 
 /// Reads by key, as the path had it.
-pub type KeyCounts = HashMap<String, u64>;
+pub(crate) type KeyCounts = HashMap<String, u64>;
 
 /// The kernel's table for one server.
 #[derive(Clone, Debug, Default)]
-pub struct KeyTable {
-    /// Entries it has room for.
-    pub capacity: u64,
+pub(crate) struct KeyTable {
     /// How often a key had to make room.
-    pub evictions: u64,
+    pub(crate) evictions: u64,
     /// Reads since the key came into the table, and at most so many before, by key as the probe shows it.
-    pub keys: HashMap<String, (u64, u64)>,
+    pub(crate) keys: HashMap<String, (u64, u64)>,
 }
 
 /// A key with this part of all reads has more than an eighth of its set's: it must be there, and exact if it came early.
@@ -23,10 +21,7 @@ const HOT_PART: u64 = 100;
 const WHOLE: usize = 64;
 
 /// Compares; `lossless` says that every read was counted. Gives a note where the table was too small for all keys.
-///
-/// # Errors
-/// Says which key is wrong, and how.
-pub fn compare(truth: &KeyCounts, table: &KeyTable, lossless: bool) -> Result<Option<String>, String> {
+pub(crate) fn compare(truth: &KeyCounts, table: &KeyTable, lossless: bool) -> Result<Option<String>, String> {
     let mut expected: HashMap<String, u64> = HashMap::new();
     for (sent, count) in truth {
         *expected.entry(shown(sent, table)).or_default() += count;
@@ -74,8 +69,7 @@ fn shown(sent: &str, table: &KeyTable) -> String {
 }
 
 /// The key in a request's target.
-#[must_use]
-pub fn of_target(target: &str) -> Option<&str> {
+pub(crate) fn of_target(target: &str) -> Option<&str> {
     target.strip_prefix("/data/")?.split(['?', '#']).next()
 }
 
@@ -85,7 +79,7 @@ mod tests {
 
     fn table(evictions: u64, keys: &[(&str, u64, u64)]) -> KeyTable {
         let keys = keys.iter().map(|(key, requests, error)| ((*key).to_owned(), (*requests, *error)));
-        KeyTable { capacity: 8, evictions, keys: keys.collect() }
+        KeyTable { evictions, keys: keys.collect() }
     }
 
     fn sent(keys: &[(&str, u64)]) -> KeyCounts {

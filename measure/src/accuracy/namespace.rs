@@ -3,9 +3,13 @@
 //! until TCP has given up the connections in it, so an orderly end and a panic remove the pairs at once ([`Pairs`]).
 
 use anyhow::{Context, Result, bail};
+use rustix::net::netdevice::name_to_index;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::File;
+use std::io::Read;
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,15 +21,13 @@ impl Namespace {
     /// Makes one.
     ///
     /// # Errors
-    /// Without the privilege for it (`CAP_SYS_ADMIN`), or without `ip`.
+    /// Without `CAP_SYS_ADMIN`.
     pub fn new() -> Result<Self> {
+        // In a thread of its own, which ends in the new namespace.
         let made = std::thread::spawn(|| -> Result<File> {
-            // SAFETY: unshare changes this thread alone, which ends right after.
-            #[expect(unsafe_code, reason = "the standard library knows no namespaces")]
-            let failed = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-            if failed != 0 {
-                return Err(std::io::Error::last_os_error()).context("no network namespace can be made");
-            }
+            // SAFETY: it does not unshare file descriptors, and this thread ends right after.
+            #[expect(unsafe_code, reason = "rustix leaves shared descriptors to its caller")]
+            unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("no network namespace can be made")?;
             Ok(File::open("/proc/thread-self/ns/net")?)
         });
         let Ok(made) = made.join() else { bail!("no network namespace can be made") };
@@ -34,18 +36,14 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// Does `job` in the namespace. Sockets and processes made by it stay there.
+    /// Does `job` in the namespace. Its sockets and processes stay there.
     ///
     /// # Errors
-    /// When the namespace cannot be entered.
+    /// When the namespace cannot be entered, or the job panics.
     pub fn run<T: Send>(&self, job: impl FnOnce() -> T + Send) -> Result<T> {
-        let file = self.0.as_raw_fd();
         let outcome = std::thread::scope(|scope| {
             let worker = scope.spawn(move || {
-                // SAFETY: setns changes this thread alone, which ends with the job; the file is open for as long.
-                #[expect(unsafe_code, reason = "the standard library knows no namespaces")]
-                let failed = unsafe { libc::setns(file, libc::CLONE_NEWNET) };
-                if failed != 0 { Err(std::io::Error::last_os_error()) } else { Ok(job()) }
+                move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network)).map(|()| job())
             });
             worker.join()
         });
@@ -56,18 +54,12 @@ impl Namespace {
     }
 
     /// Runs `ip` with these arguments in the namespace.
-    ///
-    /// # Errors
-    /// When it is missing or says no.
-    pub fn ip(&self, args: &[&str]) -> Result<()> {
+    pub(crate) fn ip(&self, args: &[&str]) -> Result<()> {
         self.run(|| ip(args))?
     }
 
     /// A counter of `/proc/net/netstat` in the namespace, by name (`TcpExt`).
-    ///
-    /// # Errors
-    /// When there is none of that name.
-    pub fn netstat(&self, name: &str) -> Result<u64> {
+    pub(crate) fn netstat(&self, name: &str) -> Result<u64> {
         let text = self.run(|| std::fs::read_to_string("/proc/thread-self/net/netstat"))??;
         let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
         let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
@@ -79,10 +71,7 @@ impl Namespace {
 
     /// Packets that came by this interface and were dropped, a full queue of the processor's (`netdev_max_backlog`)
     /// included.
-    ///
-    /// # Errors
-    /// When there is no such interface.
-    pub fn dropped(&self, interface: &str) -> Result<u64> {
+    pub(crate) fn dropped(&self, interface: &str) -> Result<u64> {
         let text = self.run(|| std::fs::read_to_string("/proc/thread-self/net/dev"))??;
         let mut lines = text.lines().filter_map(|line| line.trim().split_once(':'));
         let (_, figures) = lines
@@ -92,21 +81,47 @@ impl Namespace {
         Ok(figures.split_whitespace().nth(3).context("no figures")?.parse()?)
     }
 
-    /// Joins the namespace to the one of this process by a veth pair; gives the address it has on its end.
+    /// Runs a script of `nft` in the namespace and returns what it prints.
+    pub(crate) fn nft(&self, script: &str) -> Result<String> {
+        let output = self
+            .run(|| Command::new("nft").arg(script).output())?
+            .context("nft (package nftables) cannot be run")?;
+        if !output.status.success() {
+            bail!("nft {script}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Lets an interface take bundles of up to 256 KB (BIG TCP), in IPv4 too, which older `ip` programs cannot ask for.
+    pub(crate) fn allow_big_tcp(&self, interface: &str) -> Result<()> {
+        self.ip(&["link", "set", interface, "gso_max_size", "262144"])?;
+        self.run(|| set_gso_ipv4_max_size(interface, 262_144))?
+    }
+
+    /// Joins the namespace to the one of this process by a veth pair; returns the namespace's address.
     ///
     /// # Errors
-    /// When `ip` says no.
+    /// When `ip` fails.
     pub fn join_ours(&self) -> Result<Ipv4Addr> {
-        let (pid, pair) = (std::process::id(), PAIRS.fetch_add(1, Ordering::Relaxed));
+        let (pid, pair) = self.make_pair()?;
         let (ours, theirs) = pair_addresses(pid, pair);
-        let name = pair_name(pid, pair);
-        let owner = pid.to_string();
-        self.ip(&["link", "add", "up0", "type", "veth", "peer", "name", &name, "netns", &owner])?;
-        self.ip(&["addr", "add", &format!("{theirs}/31"), "dev", "up0"])?;
-        self.ip(&["link", "set", "up0", "up"])?;
-        ip(&["addr", "add", &format!("{ours}/31"), "dev", &name])?;
-        ip(&["link", "set", &name, "up"])?;
+        self.set_addresses((pid, pair), &[&format!("{ours}/31")], &[&format!("{theirs}/31")])?;
         Ok(theirs)
+    }
+
+    fn make_pair(&self) -> Result<(u32, u32)> {
+        let (pid, pair) = (std::process::id(), PAIRS.fetch_add(1, Ordering::Relaxed));
+        let (name, owner) = (pair_name(pid, pair), pid.to_string());
+        self.ip(&["link", "add", "up0", "type", "veth", "peer", "name", &name, "netns", &owner])?;
+        Ok((pid, pair))
+    }
+
+    fn set_addresses(&self, (pid, pair): (u32, u32), ours: &[&str], theirs: &[&str]) -> Result<()> {
+        let name = pair_name(pid, pair);
+        self.ip(&[&["addr", "add", "dev", "up0"], theirs].concat())?;
+        self.ip(&["link", "set", "up0", "up"])?;
+        ip(&[&["addr", "add", "dev", &name], ours].concat())?;
+        ip(&["link", "set", &name, "up"])
     }
 }
 
@@ -131,10 +146,40 @@ fn pair_name(pid: u32, pair: u32) -> String {
     format!("acc{pid}v{pair}")
 }
 
-/// Two neighbouring addresses of 198.18.0.0/15, which is set apart for tests of networks (RFC 2544); 16 pairs a process.
+/// Two neighbouring addresses of 198.18.0.0/15, which is reserved for network tests (RFC 2544); 64 pairs per process.
 fn pair_addresses(pid: u32, pair: u32) -> (Ipv4Addr, Ipv4Addr) {
-    let base = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + (pid % 4096) * 32 + (pair % 16) * 2;
+    let base = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + (pid % 1024) * 128 + (pair % 64) * 2;
     (Ipv4Addr::from(base), Ipv4Addr::from(base + 1))
+}
+
+/// Sets `IFLA_GSO_IPV4_MAX_SIZE` of an interface (`rtnetlink(7)`; since Linux 6.3).
+fn set_gso_ipv4_max_size(interface: &str, bytes: u32) -> Result<()> {
+    const GSO_IPV4_MAX_SIZE: u16 = 63;
+    let flags = u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_ACK)?;
+    let protocol = Protocol::from(libc::NETLINK_ROUTE);
+    let socket = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(protocol))?;
+    let index = name_to_index(&Socket::new(Domain::IPV4, Type::DGRAM, None)?, interface)?;
+    // `struct nlmsghdr`, `struct ifinfomsg`, one attribute.
+    let mut message = Vec::new();
+    message.extend(40_u32.to_ne_bytes());
+    message.extend(libc::RTM_SETLINK.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend([0; 4]);
+    message.extend(index.to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend(8_u16.to_ne_bytes());
+    message.extend(GSO_IPV4_MAX_SIZE.to_ne_bytes());
+    message.extend(bytes.to_ne_bytes());
+    socket.send(&message)?;
+    let mut answer = [0; 64];
+    let length = (&socket).read(&mut answer)?;
+    // `struct nlmsgerr`: a negative error number behind the header, or 0.
+    let error = answer.get(16..20).filter(|_| length >= 20).context("no answer from rtnetlink")?;
+    match i32::from_ne_bytes(error.try_into()?) {
+        0 => Ok(()),
+        error => Err(std::io::Error::from_raw_os_error(-error)).context("gso_ipv4_max_size cannot be set"),
+    }
 }
 
 fn ip(args: &[&str]) -> Result<()> {

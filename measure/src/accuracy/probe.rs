@@ -14,7 +14,7 @@ use lab_tests::process::{Process, Signal, TestProcess as _};
 /// Starts probes, and waits for what they say.
 pub struct Stage {
     /// Waits and HTTP calls run on it, from the main thread.
-    pub runtime: Runtime,
+    pub(crate) runtime: Runtime,
     program: PathBuf,
     client: reqwest::Client,
 }
@@ -23,7 +23,7 @@ impl Stage {
     /// For the probe at `program`.
     ///
     /// # Errors
-    /// When no runtime can be had.
+    /// When no runtime can be built.
     pub fn new(program: &Path) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Self { runtime, program: program.to_path_buf(), client: lab_tests::lab::client() })
@@ -52,25 +52,22 @@ impl Stage {
     }
 
     /// Lets a moment pass.
-    pub fn pause(&self) {
+    pub(crate) fn pause(&self) {
         self.runtime.block_on(pause());
     }
 
     /// Starts a probe that watches `servers`, in this order, and waits until it is ready.
-    #[must_use]
-    pub fn start_probe(&self, servers: &[&Server]) -> Probe<'_> {
+    pub(crate) fn start_probe(&self, servers: &[&Server]) -> Probe<'_> {
         self.start_probe_at(urls(servers))
     }
 
     /// The same for shards at these addresses (`SHARD_URLS`).
-    #[must_use]
     pub fn start_probe_at(&self, urls: String) -> Probe<'_> {
         self.start(urls, None)
     }
 
     /// A probe that watches `servers`, with maps and links pinned in `folder`.
-    #[must_use]
-    pub fn start_pinned(&self, servers: &[&Server], folder: &Path) -> Probe<'_> {
+    pub(crate) fn start_pinned(&self, servers: &[&Server], folder: &Path) -> Probe<'_> {
         self.start(urls(servers), Some(folder))
     }
 
@@ -98,43 +95,41 @@ pub struct Probe<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// Heads `GET /data/{key}`.
-    pub get: u64,
+    pub(crate) get: u64,
     /// Heads `POST /data`.
-    pub set: u64,
+    pub(crate) set: u64,
     /// Other heads.
-    pub control: u64,
+    pub(crate) control: u64,
     /// Payload bytes towards the server.
-    pub received_bytes: u64,
+    pub(crate) received_bytes: u64,
     /// Payload bytes from the server.
-    pub sent_bytes: u64,
+    pub(crate) sent_bytes: u64,
     /// IP bytes from the server.
-    pub sent_ip_bytes: u64,
+    pub(crate) sent_ip_bytes: u64,
     /// Packets from the server.
-    pub sent_packets: u64,
+    pub(crate) sent_packets: u64,
     /// Segments not parsed, by reason.
-    pub unparsed: BTreeMap<String, u64>,
+    pub(crate) unparsed: BTreeMap<String, u64>,
     /// Segments whose bytes had all been seen.
-    pub repeats: u64,
+    pub(crate) repeats: u64,
     /// Connections opened since it attached.
-    pub opened: u64,
+    pub(crate) opened: u64,
     /// Of those, closed since.
-    pub closed: u64,
+    pub(crate) closed: u64,
     /// Of those, open.
-    pub open: u64,
+    pub(crate) open: u64,
     /// Segments sent again by the server.
     pub sent_again: u64,
 }
 
 impl Counted {
     /// Data requests.
-    #[must_use]
-    pub const fn data(&self) -> u64 {
+    pub(crate) const fn data(&self) -> u64 {
         self.get + self.set
     }
 
     /// How many heads of `truth` are missing; `None` if there are too many of any kind.
-    #[must_use]
-    pub fn missing_from(&self, truth: &Counts) -> Option<u64> {
+    pub(crate) fn missing_from(&self, truth: &Counts) -> Option<u64> {
         let get = truth.get.checked_sub(self.get)?;
         let set = truth.set.checked_sub(self.set)?;
         let control = truth.control.checked_sub(self.control)?;
@@ -142,14 +137,12 @@ impl Counted {
     }
 
     /// Segments not parsed.
-    #[must_use]
-    pub fn unparsed_segments(&self) -> u64 {
+    pub(crate) fn unparsed_segments(&self) -> u64 {
         self.unparsed.values().sum()
     }
 
     /// The reasons that occurred, in words.
-    #[must_use]
-    pub fn unparsed_words(&self) -> String {
+    pub(crate) fn unparsed_words(&self) -> String {
         let words: Vec<String> = self
             .unparsed
             .iter()
@@ -195,16 +188,12 @@ impl Probe<'_> {
     }
 
     /// The kernel's table of keys for the server of this place in the list.
-    ///
-    /// # Errors
-    /// When the probe does not answer, or does not know the server.
-    pub fn keys(&self, index: usize) -> Result<KeyTable> {
+    pub(crate) fn keys(&self, index: usize) -> Result<KeyTable> {
         let shards = self.list("/api/keys?limit=1000000")?;
         let shard = shards.get(index).context("the probe does not know the server")?;
         let number = |value: &Value| value.as_u64().unwrap_or_default();
         let keys = shard["keys"].as_array().into_iter().flatten();
         Ok(KeyTable {
-            capacity: number(&shard["capacity"]),
             evictions: number(&shard["evictions"]),
             keys: keys
                 .map(|key| {
@@ -216,16 +205,12 @@ impl Probe<'_> {
     }
 
     /// Its resident memory in bytes.
-    #[must_use]
-    pub fn resident_bytes(&self) -> u64 {
+    pub(crate) fn resident_bytes(&self) -> u64 {
         self.process.resident_bytes().unwrap_or_default()
     }
 
     /// Memory that the kernel holds for its maps, in bytes.
-    ///
-    /// # Errors
-    /// When its file descriptors cannot be looked at.
-    pub fn map_bytes(&self) -> Result<u64> {
+    pub(crate) fn map_bytes(&self) -> Result<u64> {
         let mut bytes = 0;
         for descriptor in std::fs::read_dir(format!("/proc/{}/fdinfo", self.process.pid()))? {
             // One that has been closed meanwhile is no map.
@@ -240,18 +225,12 @@ impl Probe<'_> {
     }
 
     /// The probe's own comparison of every server, in order: whether it agrees, absent where there is no verdict.
-    ///
-    /// # Errors
-    /// When the probe does not answer.
-    pub fn agrees(&self) -> Result<Vec<Option<bool>>> {
+    pub(crate) fn agrees(&self) -> Result<Vec<Option<bool>>> {
         Ok(self.list("/api/compare")?.iter().map(|shard| shard["agrees"].as_bool()).collect())
     }
 
     /// What the probe says of itself.
-    ///
-    /// # Errors
-    /// When the probe does not answer.
-    pub fn status(&self) -> Result<Value> {
+    pub(crate) fn status(&self) -> Result<Value> {
         self.ask("/status")
     }
 

@@ -14,27 +14,26 @@ use super::namespace::Namespace;
 
 /// What the network does, each in percent of the packets of each direction.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Weather {
+pub struct NetworkFaults {
     /// Never arrives.
-    pub loses: u64,
+    pub loss: u32,
     /// Arrives twice.
-    pub duplicates: u64,
+    pub duplication: u32,
     /// Arrives behind one to three packets that were sent after it, if such come soon.
-    pub reorders: u64,
+    pub reordering: u32,
 }
 
 /// What the network has done, both directions together.
 #[derive(Debug, Default)]
-pub struct Done {
+pub struct RelayCounters {
     packets: AtomicU64,
     lost: AtomicU64,
     duplicated: AtomicU64,
     reordered: AtomicU64,
 }
 
-impl Done {
+impl RelayCounters {
     /// In words.
-    #[must_use]
     pub fn words(&self) -> String {
         let of = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
         format!(
@@ -53,18 +52,18 @@ const HOLD: Duration = Duration::from_millis(5);
 /// The larger of Ethernet's usual packets.
 const PACKET: usize = 1500;
 
-/// Joins `client` to `server` by a network of that weather. `route` is the address of the server's that goes through
+/// Joins `client` to `server` by a network of that faults. `route` is the address of the server's that goes through
 /// it. It works until the process ends.
 ///
 /// # Errors
-/// When the devices cannot be had.
+/// When the devices cannot be made.
 pub fn join(
     client: &Namespace,
     server: &Namespace,
     route: &str,
-    weather: Weather,
+    faults: NetworkFaults,
     seed: u64,
-) -> Result<Arc<Done>> {
+) -> Result<Arc<RelayCounters>> {
     const CLIENT: &str = "10.181.0.1";
     const SERVER: &str = "10.181.0.2";
     let near = device(client, CLIENT, SERVER)?;
@@ -72,14 +71,14 @@ pub fn join(
     client.ip(&["route", "replace", SERVER, "dev", "bad0", "rto_min", "20ms"])?;
     server.ip(&["route", "replace", CLIENT, "dev", "bad0", "rto_min", "20ms"])?;
     client.ip(&["route", "add", route, "dev", "bad0", "rto_min", "20ms"])?;
-    let done = Arc::new(Done::default());
+    let done = Arc::new(RelayCounters::default());
     for (from, to, seed) in [(&near, &far, seed), (&far, &near, !seed)] {
         let (from, to, done) = (from.try_clone()?, to.try_clone()?, Arc::clone(&done));
         let (sender, packets) = mpsc::channel();
         std::thread::spawn(move || read(from, &sender));
-        std::thread::spawn(move || {
-            Carrier { to, weather, dice: Dice(seed), held: Vec::new(), done }.run(&packets);
-        });
+        let random = fastrand::Rng::with_seed(seed);
+        let direction = Direction { to, faults, random, held: Vec::new(), done };
+        std::thread::spawn(move || direction.run(&packets));
     }
     Ok(done)
 }
@@ -114,16 +113,16 @@ fn read(mut from: File, packets: &mpsc::Sender<Vec<u8>>) {
     }
 }
 
-struct Carrier {
+struct Direction {
     to: File,
-    weather: Weather,
-    dice: Dice,
+    faults: NetworkFaults,
+    random: fastrand::Rng,
     /// Packets held back, each with the number of packets still to go before it.
     held: Vec<(u64, Vec<u8>)>,
-    done: Arc<Done>,
+    done: Arc<RelayCounters>,
 }
 
-impl Carrier {
+impl Direction {
     fn run(mut self, packets: &Receiver<Vec<u8>>) {
         loop {
             match packets.recv_timeout(HOLD) {
@@ -145,16 +144,16 @@ impl Carrier {
             self.deliver(&packet);
             return;
         }
-        if self.dice.percent() < self.weather.loses {
+        if self.chance(self.faults.loss) {
             self.done.lost.fetch_add(1, Ordering::SeqCst);
             return;
         }
-        if self.dice.percent() < self.weather.reorders {
-            self.held.push((1 + self.dice.next() % 3, packet));
+        if self.chance(self.faults.reordering) {
+            self.held.push((self.random.u64(1..=3), packet));
             return;
         }
         self.deliver(&packet);
-        if self.dice.percent() < self.weather.duplicates {
+        if self.chance(self.faults.duplication) {
             self.done.duplicated.fetch_add(1, Ordering::SeqCst);
             self.deliver(&packet);
         }
@@ -172,6 +171,10 @@ impl Carrier {
         }
     }
 
+    fn chance(&mut self, percent: u32) -> bool {
+        self.random.u32(..100) < percent
+    }
+
     fn deliver(&mut self, packet: &[u8]) {
         // A device that is full loses the packet, as networks do; TCP sends it again.
         let _ = self.to.write(packet);
@@ -183,20 +186,4 @@ fn is_syn(packet: &[u8]) -> bool {
     let Some(first) = packet.first().filter(|first| *first >> 4 == 4) else { return false };
     let flags = packet.get(usize::from(first & 15) * 4 + 13);
     packet.get(9) == Some(&6) && flags.is_some_and(|flags| flags & 2 != 0)
-}
-
-/// `SplitMix64` (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn percent(&mut self) -> u64 {
-        self.next() % 100
-    }
 }

@@ -8,11 +8,14 @@ const LARGEST_PACKET: u64 = 65_535;
 
 /// The rule of a row.
 #[derive(Clone, Copy, Debug)]
-pub enum Rule {
+pub(crate) enum Rule {
     /// Everything arrives in order: every count equals the truth, nothing is unparsed.
     Exact,
-    /// On a bad network, one request at a time: every count equals the truth. Body segments may be unparsed.
-    OneAtATime,
+    /// Every count equals the truth. Segments may be unparsed.
+    ExactDespite {
+        /// Why they may.
+        why: &'static str,
+    },
     /// Every count equals the truth, and there are unparsed segments of this reason, or the probe does not say what it
     /// cannot see.
     ExactSaying {
@@ -39,7 +42,7 @@ pub enum Rule {
 
 /// The outcome of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum RowVerdict {
     /// Counted is true.
     Exact,
     /// It is not, or segments are unparsed, for this reason, within the rule.
@@ -50,10 +53,9 @@ pub enum Verdict {
     NotRun(String),
 }
 
-impl Verdict {
+impl RowVerdict {
     /// In one word, for the table.
-    #[must_use]
-    pub const fn word(&self) -> &'static str {
+    pub(crate) const fn word(&self) -> &'static str {
         match self {
             Self::Exact => "exact",
             Self::Explained(_) => "explained",
@@ -63,14 +65,12 @@ impl Verdict {
     }
 
     /// Whether the suite may pass with it.
-    #[must_use]
-    pub const fn passes(&self) -> bool {
+    pub(crate) const fn passes(&self) -> bool {
         matches!(self, Self::Exact | Self::Explained(_))
     }
 
     /// The explanation.
-    #[must_use]
-    pub fn why(&self) -> Option<&str> {
+    pub(crate) fn why(&self) -> Option<&str> {
         match self {
             Self::Exact => None,
             Self::Explained(why) | Self::Wrong(why) | Self::NotRun(why) => Some(why),
@@ -79,24 +79,27 @@ impl Verdict {
 }
 
 impl Rule {
+    /// For one request at a time on a bad network.
+    pub(crate) const ONE_AT_A_TIME: Self =
+        Self::ExactDespite { why: "exact; body bytes after a gap were not parsed, and need not be" };
+
     /// Judges the requests; `agrees` is the probe's own comparison with the server's `/stats`.
-    #[must_use]
-    pub fn judge(&self, truth: &Counts, counted: &Counted, agrees: Option<bool>) -> Verdict {
+    pub(crate) fn judge(&self, truth: &Counts, counted: &Counted, agrees: Option<bool>) -> RowVerdict {
         let verdict = self.judge_counts(truth, counted);
         let equal = truth.data() == counted.data();
         match (agrees, &verdict) {
-            (_, Verdict::Wrong(_)) => verdict,
+            (_, RowVerdict::Wrong(_)) => verdict,
             (Some(true), _) if !equal => {
-                Verdict::Wrong("the probe says that it agrees with the server, and does not".to_owned())
+                RowVerdict::Wrong("the probe says that it agrees with the server, and does not".to_owned())
             }
             (Some(false), _) if equal => {
-                Verdict::Wrong("the probe says that it differs from the server, and does not".to_owned())
+                RowVerdict::Wrong("the probe says that it differs from the server, and does not".to_owned())
             }
             _ => verdict,
         }
     }
 
-    fn judge_counts(&self, truth: &Counts, counted: &Counted) -> Verdict {
+    fn judge_counts(&self, truth: &Counts, counted: &Counted) -> RowVerdict {
         let unparsed = counted.unparsed_segments();
         let data = (truth.get, truth.set) == (counted.get, counted.set);
         let all = data && truth.control == counted.control;
@@ -115,11 +118,11 @@ impl Rule {
         // Heads of all kinds that are missing; absent if there is one too many of any kind.
         let missing = counted.missing_from(truth);
         let said = |why: &str| {
-            Verdict::Explained(format!("{why} (unparsed segments: {})", counted.unparsed_words()))
+            RowVerdict::Explained(format!("{why} (unparsed segments: {})", counted.unparsed_words()))
         };
         match *self {
-            _ if all && unparsed == 0 && !matches!(self, Self::ExactSaying { .. }) => Verdict::Exact,
-            Self::OneAtATime if all => said("exact; body bytes after a gap were not parsed, and need not be"),
+            _ if all && unparsed == 0 && !matches!(self, Self::ExactSaying { .. }) => RowVerdict::Exact,
+            Self::ExactDespite { why } if all => said(why),
             Self::ExactSaying { reason, why }
                 if all && counted.unparsed.get(reason).is_some_and(|n| *n > 0) =>
             {
@@ -131,43 +134,41 @@ impl Rule {
                     let share = percent(missing, truth.data() + truth.control);
                     said(&format!("{missing} requests ({share}, control calls included) not counted: {why}"))
                 }
-                _ => Verdict::Wrong(operations()),
+                _ => RowVerdict::Wrong(operations()),
             },
             Self::OverByAtMost { requests, why } => {
                 let over = counted.data().saturating_sub(truth.data());
                 let short =
                     counted.get < truth.get || counted.set < truth.set || counted.control != truth.control;
                 if short || over > requests {
-                    Verdict::Wrong(operations())
+                    RowVerdict::Wrong(operations())
                 } else {
                     said(&format!("{over} too many: {why}"))
                 }
             }
-            _ => Verdict::Wrong(operations()),
+            _ => RowVerdict::Wrong(operations()),
         }
     }
 
     /// Judges payload bytes that came in: those the server read, and those that TCP sent again. Of the latter some are
     /// seen once only where the packets before them were dropped ahead of the socket.
-    #[must_use]
-    pub fn judge_received(read: u64, repeated: u64, dropped_packets: u64, counted: u64) -> Verdict {
+    pub(crate) fn judge_received(read: u64, repeated: u64, dropped_packets: u64, counted: u64) -> RowVerdict {
         let unseen = (read + repeated).saturating_sub(counted);
         if unseen == 0 || unseen > repeated.min(dropped_packets * LARGEST_PACKET) {
             return Self::judge_bytes(read + repeated, counted);
         }
-        Verdict::Explained(format!(
+        RowVerdict::Explained(format!(
             "{unseen} of {repeated} retransmitted bytes were seen once, because the interface had dropped \
              {dropped_packets} packets before the socket"
         ))
     }
 
     /// Judges payload bytes, which must be exact whatever happens to the requests in them.
-    #[must_use]
-    pub fn judge_bytes(truth: u64, counted: u64) -> Verdict {
+    pub(crate) fn judge_bytes(truth: u64, counted: u64) -> RowVerdict {
         if truth == counted {
-            Verdict::Exact
+            RowVerdict::Exact
         } else {
-            Verdict::Wrong(format!("{} bytes of {truth} make the difference", truth.abs_diff(counted)))
+            RowVerdict::Wrong(format!("{} bytes of {truth} make the difference", truth.abs_diff(counted)))
         }
     }
 }
@@ -194,8 +195,8 @@ mod tests {
         assert_eq!(judge(Rule::Exact, (5, 5), 0, Some(true)), "exact");
         assert_eq!(judge(Rule::Exact, (5, 4), 0, None), "WRONG");
         assert_eq!(judge(Rule::Exact, (5, 5), 1, None), "WRONG");
-        assert_eq!(judge(Rule::OneAtATime, (5, 5), 1, None), "explained");
-        assert_eq!(judge(Rule::OneAtATime, (5, 4), 1, None), "WRONG");
+        assert_eq!(judge(Rule::ONE_AT_A_TIME, (5, 5), 1, None), "explained");
+        assert_eq!(judge(Rule::ONE_AT_A_TIME, (5, 4), 1, None), "WRONG");
     }
 
     #[test]

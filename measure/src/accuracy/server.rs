@@ -4,8 +4,9 @@
 
 use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
+use socket2::SockRef;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,33 +18,31 @@ use super::tcp_info;
 
 /// What the server has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Complete heads `GET /data/{key}`.
-    pub get: u64,
+    pub(crate) get: u64,
     /// Complete heads `POST /data`.
-    pub set: u64,
+    pub(crate) set: u64,
     /// Other complete heads.
-    pub control: u64,
+    pub(crate) control: u64,
     /// Bytes read from sockets.
-    pub read: u64,
+    pub(crate) read: u64,
     /// Bytes written to sockets.
-    pub written: u64,
+    pub(crate) written: u64,
     /// Bytes that TCP sent again, on connections that asked for data and have ended.
-    pub repeated: u64,
+    pub(crate) repeated: u64,
     /// Those connections.
-    pub ended: u64,
+    pub(crate) ended: u64,
 }
 
 impl Counts {
     /// Data requests.
-    #[must_use]
-    pub const fn data(&self) -> u64 {
+    pub(crate) const fn data(&self) -> u64 {
         self.get + self.set
     }
 
     /// What was seen since `before`.
-    #[must_use]
-    pub const fn since(&self, before: &Self) -> Self {
+    pub(crate) const fn since(&self, before: &Self) -> Self {
         Self {
             get: self.get - before.get,
             set: self.set - before.set,
@@ -56,6 +55,13 @@ impl Counts {
     }
 }
 
+/// Connections with a control call, such as those of the probe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ControlConnections {
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     get: AtomicU64,
@@ -66,6 +72,8 @@ struct Shared {
     repeated: AtomicU64,
     ended: AtomicU64,
     in_flight: AtomicU64,
+    control_opened: AtomicU64,
+    control_closed: AtomicU64,
     keys: Mutex<KeyCounts>,
     started_at: f64,
     answer_bytes: usize,
@@ -74,37 +82,37 @@ struct Shared {
 
 /// A running server. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Server {
+pub(crate) struct Server {
     /// Where it is reached.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     shared: Arc<Shared>,
 }
 
 /// How a server is to behave.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Manner {
+pub(crate) struct ServerOptions {
     /// Length of the body of an answer to a data request.
-    pub answer_bytes: usize,
+    pub(crate) answer_bytes: usize,
     /// Whether it has every segment acknowledged at once.
-    pub acknowledges_at_once: bool,
+    pub(crate) acknowledges_at_once: bool,
 }
 
 /// Nothing that is waited for here takes longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The port of every server in a namespace.
+const PORT: u16 = 9000;
 
 /// Bodies are made of this.
 static BODY: [u8; 1 << 16] = [b'x'; 1 << 16];
 
 impl Server {
     /// Starts one on `bind`, in `namespace` if given; reached at `ip`.
-    ///
-    /// # Errors
-    /// When the address cannot be had.
-    pub fn start(
+    pub(crate) fn start(
         namespace: Option<&Namespace>,
         bind: SocketAddr,
         ip: IpAddr,
-        manner: Manner,
+        options: ServerOptions,
     ) -> Result<Self> {
         let listen = || TcpListener::bind(bind).with_context(|| format!("cannot listen on {bind}"));
         let listener = match namespace {
@@ -115,8 +123,8 @@ impl Server {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let shared = Arc::new(Shared {
             started_at: started.as_secs_f64(),
-            answer_bytes: manner.answer_bytes,
-            acknowledges_at_once: manner.acknowledges_at_once,
+            answer_bytes: options.answer_bytes,
+            acknowledges_at_once: options.acknowledges_at_once,
             ..Shared::default()
         });
         let counts = Arc::clone(&shared);
@@ -130,32 +138,36 @@ impl Server {
     }
 
     /// One on the loopback interface with small answers.
-    ///
-    /// # Errors
-    /// When no port can be had.
-    pub fn on_loopback() -> Result<Self> {
+    pub(crate) fn on_loopback() -> Result<Self> {
         let ip = IpAddr::from([127, 0, 0, 1]);
-        Self::start(None, SocketAddr::new(ip, 0), ip, Manner::default())
+        Self::start(None, SocketAddr::new(ip, 0), ip, ServerOptions::default())
+    }
+
+    /// One in `namespace`, on a fixed port and an address that this process reaches.
+    pub(crate) fn in_namespace(namespace: &Namespace, options: ServerOptions) -> Result<Self> {
+        let ip = IpAddr::V4(namespace.join_ours()?);
+        Self::start(Some(namespace), SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)), ip, options)
     }
 
     /// The address as the probe is told it.
-    #[must_use]
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
     /// The reads so far, by key.
-    #[must_use]
-    pub fn keys(&self) -> KeyCounts {
+    pub(crate) fn keys(&self) -> KeyCounts {
         self.shared.keys.lock().clone()
     }
 
+    pub(crate) fn control_connections(&self) -> ControlConnections {
+        // In this order none is closed that has not been opened.
+        let closed = self.shared.control_closed.load(Ordering::SeqCst);
+        ControlConnections { opened: self.shared.control_opened.load(Ordering::SeqCst), closed }
+    }
+
     /// Waits until its counts are as wanted.
-    ///
-    /// # Errors
-    /// When they are not within a minute.
-    pub fn until(&self, wanted: impl Fn(&Counts) -> bool) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+    pub(crate) fn until(&self, wanted: impl Fn(&Counts) -> bool) -> Result<()> {
+        let deadline = Instant::now() + TIMEOUT;
         while !wanted(&self.counts()) {
             if Instant::now() > deadline {
                 bail!("the server does not get there: {:?}", self.counts());
@@ -166,8 +178,7 @@ impl Server {
     }
 
     /// What it has seen so far.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         let of = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
         let Shared { get, set, control, read, written, repeated, ended, .. } = &*self.shared;
         Counts {
@@ -182,26 +193,34 @@ impl Server {
     }
 }
 
+/// What a connection has asked for.
+#[derive(Default)]
+struct Asked {
+    data: bool,
+    control: bool,
+}
+
 fn serve(mut stream: TcpStream, shared: &Shared) {
-    let mut asked = false;
-    let outcome = converse(&mut stream, shared, &mut asked);
-    // Client and server are of one process: an error is the client's hanging up, which some rows want.
-    drop(outcome);
-    // The probe's own connections come and go as it likes.
-    if asked {
+    let mut asked = Asked::default();
+    // An error means that the client closed the connection, as some rows do.
+    let _ = converse(&mut stream, shared, &mut asked);
+    if asked.data {
         shared.repeated.fetch_add(tcp_info::of(&stream).repeated_bytes, Ordering::SeqCst);
         shared.ended.fetch_add(1, Ordering::SeqCst);
     }
+    drop(stream);
+    if asked.control {
+        shared.control_closed.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
-/// `asked` becomes true when data is asked for.
-fn converse(stream: &mut TcpStream, shared: &Shared, asked: &mut bool) -> std::io::Result<()> {
+fn converse(stream: &mut TcpStream, shared: &Shared, asked: &mut Asked) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = Reader::default();
-    let mut buffer = vec![0; 1 << 16];
+    let mut buffer = [0; 1 << 14];
     loop {
         if shared.acknowledges_at_once {
-            tcp_info::acknowledge_at_once(stream);
+            SockRef::from(&*stream).set_tcp_quickack(true)?;
         }
         let length = stream.read(&mut buffer)?;
         if length == 0 {
@@ -210,7 +229,11 @@ fn converse(stream: &mut TcpStream, shared: &Shared, asked: &mut bool) -> std::i
         let mut requests = Vec::new();
         reader.feed(&buffer[..length], |event| match event {
             Event::Head(kind) => {
-                *asked |= kind != Kind::Control;
+                if kind != Kind::Control {
+                    asked.data = true;
+                } else if !std::mem::replace(&mut asked.control, true) {
+                    shared.control_opened.fetch_add(1, Ordering::SeqCst);
+                }
                 shared.count(kind);
             }
             Event::Complete(message) => {

@@ -4,13 +4,13 @@ use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::case::{Case, Driven, Row, Size};
+use super::case::{Case, Row, Size, WorkloadResult};
 use super::keys::{self, KeyCounts};
 use super::namespace::Pairs;
 use super::probe::{Counted, Probe, Stage};
-use super::report::{Line, Report};
+use super::report::{AccuracyReport, Line};
 use super::rows;
-use super::rule::{Rule, Verdict};
+use super::rule::{RowVerdict, Rule};
 use super::server::{Counts, Server};
 
 /// What is to be run.
@@ -28,7 +28,7 @@ pub struct Options<'a> {
 type Alone = fn(&Stage, Size) -> Result<Line>;
 
 /// How long a reading at rest may take that the row's rule lets pass.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the probe's counts may take to be those of a server at rest, where the rule lets them differ.
 const SETTLES: Duration = Duration::from_millis(500);
 
@@ -52,7 +52,7 @@ struct Run {
 }
 
 struct Measured {
-    driven: Driven,
+    driven: WorkloadResult,
     truth: Counts,
     counted: Counted,
     /// What is wrong with the reads by key.
@@ -91,8 +91,8 @@ impl Measured {
 /// Runs the rows; tells `progress` the name of each as it ends, with the seconds it took.
 ///
 /// # Errors
-/// When there is no such row, or the probe does not answer. A row that cannot be run is a line of the report.
-pub fn run(options: &Options<'_>, progress: impl Fn(&str, f64)) -> Result<Report> {
+/// When there is no such row, or the probe does not answer. A row that cannot run is a line of the report.
+pub fn run(options: &Options<'_>, progress: impl Fn(&str, f64)) -> Result<AccuracyReport> {
     let start = Instant::now();
     let _removed_at_the_end = Pairs;
     let wanted = |name: &str| options.row.is_none_or(|part| name.contains(part));
@@ -124,7 +124,7 @@ pub fn run(options: &Options<'_>, progress: impl Fn(&str, f64)) -> Result<Report
         progress(name, start.elapsed().as_secs_f64());
         lines.push(outcome.unwrap_or_else(|error| Line::not_run(name, &error)));
     }
-    Ok(Report { lines, quick: options.size.quick, seconds: start.elapsed().as_secs_f64() })
+    Ok(AccuracyReport { lines, quick: options.size == Size::Quick, seconds: start.elapsed().as_secs_f64() })
 }
 
 fn under_one_probe(stage: &Stage, ready: Vec<Ready>, progress: &impl Fn(&str, f64)) -> Result<Vec<Line>> {
@@ -156,13 +156,13 @@ fn measure(
     (index, bytes): (usize, bool),
     (server, rule): (&Server, Rule),
     before: &Counts,
-    driven: Driven,
+    driven: WorkloadResult,
 ) -> Result<Measured> {
     let mut last = None;
     let start = Instant::now();
     // The probe's own /stats calls go on, so a reading counts only if the server's counts are the same before and
     // after it. Whether the counts agree decides only how long this waits.
-    let settled = stage.until(PATIENCE, || {
+    let settled = stage.until(TIMEOUT, || {
         let then = server.counts();
         let all = probe.counted().map_err(|error| error.to_string())?;
         let counted = all.into_iter().nth(index).ok_or("the probe does not know the server")?;
@@ -176,7 +176,7 @@ fn measure(
             && (!bytes
                 || [bytes_in(&truth, &driven, &counted), bytes_out(&truth, &counted)]
                     .iter()
-                    .all(Verdict::passes));
+                    .all(RowVerdict::passes));
         last = Some((truth, counted));
         if passes && (equal || start.elapsed() >= SETTLES) {
             Ok(())
@@ -195,11 +195,11 @@ fn measure(
     Ok(Measured { driven, truth, counted, keys: None })
 }
 
-fn bytes_in(truth: &Counts, driven: &Driven, counted: &Counted) -> Verdict {
+fn bytes_in(truth: &Counts, driven: &WorkloadResult, counted: &Counted) -> RowVerdict {
     Rule::judge_received(truth.read, driven.repeated_bytes, driven.dropped_packets, counted.received_bytes)
 }
 
-fn bytes_out(truth: &Counts, counted: &Counted) -> Verdict {
+fn bytes_out(truth: &Counts, counted: &Counted) -> RowVerdict {
     Rule::judge_bytes(truth.written + truth.repeated, counted.sent_bytes)
 }
 
@@ -210,8 +210,8 @@ fn judge(run: Run, agrees: Option<bool>) -> Vec<Line> {
             Ok(measured) => measured,
             Err(error) => return vec![Line::not_run(&name, &error)],
         };
-    let verdict = keys.map_or_else(|| rule.judge(&truth, &counted, agrees), Verdict::Wrong);
-    let line = |name: String, truth: u64, seen: u64, verdict: Verdict, note: String| Line {
+    let verdict = keys.map_or_else(|| rule.judge(&truth, &counted, agrees), RowVerdict::Wrong);
+    let line = |name: String, truth: u64, seen: u64, verdict: RowVerdict, note: String| Line {
         name,
         truth: Some(truth),
         counted: Some(seen),

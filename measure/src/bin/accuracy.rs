@@ -33,11 +33,8 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<bool> {
     let beside = std::env::current_exe()?.with_file_name("probe");
-    let options = Options {
-        size: Size { quick: args.quick },
-        row: args.row.as_deref(),
-        probe: args.probe.as_deref().unwrap_or(&beside),
-    };
+    let size = if args.quick { Size::Quick } else { Size::Usual };
+    let options = Options { size, row: args.row.as_deref(), probe: args.probe.as_deref().unwrap_or(&beside) };
     let report = suite::run(&options, |row, seconds| eprintln!("  {row} ({seconds:.1} s)"))?;
     if let Some(path) = &args.markdown {
         program::write(path, &report.markdown(&command(args)))?;

@@ -3,13 +3,11 @@
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use lab_tests::{build, program};
-use measure::cost;
 use measure::experiment::Experiment;
-use measure::experiment::report::Report;
+use measure::experiment::report::ExperimentReport;
 use measure::experiment::trials::Plan;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 /// Experiments on the whole lab: theory, application and kernel. Exit code 1 if a figure is not as asked, or refused
 #[derive(Debug, Parser)]
@@ -75,11 +73,8 @@ fn run(args: &Args, plan: Plan) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut holds = true;
     for experiment in args.names.iter().flat_map(chosen) {
-        let (load_before, started) = (cost::report::load_average(), Instant::now());
         let progress = |what: &str| eprintln!("  {}: {what}", experiment.name());
-        let outcome = runtime.block_on(experiment.run(plan, &progress));
-        let seconds = started.elapsed().as_secs_f64();
-        let report = Report { experiment, plan, outcome, seconds, load_before };
+        let report = runtime.block_on(ExperimentReport::of(experiment, plan, &progress));
         print!("{}", report.text());
         if let Some(folder) = &args.write {
             for file in report.files() {

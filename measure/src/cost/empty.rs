@@ -59,19 +59,16 @@ struct LinkAttributes {
 }
 
 /// The empty program on a cgroup, both ways; gone when dropped.
-pub struct Attached {
+pub(crate) struct Attached {
     _links: [OwnedFd; 2],
 }
 
 /// The empty program, loaded.
-pub struct Empty(OwnedFd);
+pub(crate) struct Empty(OwnedFd);
 
 impl Empty {
     /// Loads it.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn load() -> Result<Self> {
+    pub(crate) fn load() -> Result<Self> {
         let license = c"GPL";
         let mut attributes = LoadAttributes {
             kind: CGROUP_SKB,
@@ -84,10 +81,7 @@ impl Empty {
     }
 
     /// Has the kernel call it for every packet of the sockets in a cgroup.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn attach(&self, cgroup: &Path) -> Result<Attached> {
+    pub(crate) fn attach(&self, cgroup: &Path) -> Result<Attached> {
         let folder = File::open(cgroup)?;
         let link = |attach_type| {
             let mut attributes = LinkAttributes {
@@ -103,10 +97,7 @@ impl Empty {
     }
 
     /// Nanoseconds a run, over `repeat` runs on a packet.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn run(&self, packet: &[u8], repeat: u32) -> Result<u32> {
+    pub(crate) fn run(&self, packet: &[u8], repeat: u32) -> Result<u32> {
         let mut attributes = RunAttributes {
             program: u32::try_from(self.0.as_raw_fd())?,
             size_in: u32::try_from(packet.len())?,

@@ -6,28 +6,31 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Connections of the generator, each with one request at a time.
-pub const CONNECTIONS: u32 = 64;
+pub(crate) const CONNECTIONS: u32 = 64;
 
 /// Which keys are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Draws {
+pub(crate) struct Draws {
     /// How many there are.
-    pub keys: u32,
+    pub(crate) keys: u32,
     /// By which law, as `load saturate` takes it.
-    pub distribution: &'static str,
+    pub(crate) distribution: &'static str,
 }
 
 /// More keys than a processor's caches hold counts of, all alike: the most that counting by key can cost.
-pub const ALIKE: Draws = Draws { keys: 20_000, distribution: "uniform" };
+pub(crate) const UNIFORM: Draws = Draws { keys: 20_000, distribution: "uniform" };
 /// As the lab's scenario `zipfian`.
-pub const ZIPFIAN: Draws = Draws { keys: 1_000, distribution: "zipf:1.5" };
+pub(crate) const ZIPFIAN: Draws = Draws { keys: 1_000, distribution: "zipf:1.5" };
 
 /// Has `load`, the program at this path, send so many requests as fast as they are answered; `target` is its option for
 /// where to, with the value, and `seed` determines which of the `draws` come. Gives the requests a second.
-///
-/// # Errors
-/// When the generator fails, or one request does.
-pub fn saturate(load: &Path, target: [&str; 2], requests: u64, draws: Draws, seed: u64) -> Result<f64> {
+pub(crate) fn saturate(
+    load: &Path,
+    target: [&str; 2],
+    requests: u64,
+    draws: Draws,
+    seed: u64,
+) -> Result<f64> {
     let output = Command::new(load)
         .args(["saturate", "--json", "-"])
         .args(target)
@@ -48,10 +51,7 @@ pub fn saturate(load: &Path, target: [&str; 2], requests: u64, draws: Draws, see
 }
 
 /// What k6 says of its version.
-///
-/// # Errors
-/// When there is none, or it does not run; the text says which.
-pub fn k6_version(k6: Option<&Path>) -> Result<String> {
+pub(crate) fn k6_version(k6: Option<&Path>) -> Result<String> {
     let k6 = k6.context("k6 is not installed: `cargo xtask bench cost` does it where it can")?;
     // With as little about it as when it sends.
     let output = Command::new(k6).arg("version").env_clear().stdin(Stdio::null()).output();
@@ -65,10 +65,7 @@ pub fn k6_version(k6: Option<&Path>) -> Result<String> {
 
 /// Has k6, the program at this path, send so many requests to a gateway as fast as they are answered, as [`saturate`] does;
 /// always of [`ZIPFIAN`]. Gives the requests a second.
-///
-/// # Errors
-/// When k6 fails, or one request does.
-pub fn saturate_by_k6(k6: &Path, gateway: &str, requests: u64, seed: u64) -> Result<f64> {
+pub(crate) fn saturate_by_k6(k6: &Path, gateway: &str, requests: u64, seed: u64) -> Result<f64> {
     let output = Command::new(k6)
         .args(["run", "--quiet", "--no-usage-report", concat!(env!("CARGO_MANIFEST_DIR"), "/src/cost/k6.js")])
         // Settings of its own, or of the lab's scripts, would change what is measured.

@@ -15,7 +15,7 @@ use probe_common::endpoint::Endpoint;
 use serde::Serialize;
 
 use super::empty::Empty;
-use super::pairs::Spread;
+use crate::statistics::Quartiles;
 
 /// Where the one shard is.
 const SHARD: ([u8; 4], u16) = ([10, 1, 2, 3], 9_000);
@@ -38,15 +38,15 @@ const ANSWER: usize = 250;
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     /// The program.
-    pub program: &'static str,
+    pub(crate) program: &'static str,
     /// The packet.
-    pub packet: &'static str,
+    pub(crate) packet: &'static str,
     /// Repetitions in one measurement.
-    pub repetitions: u32,
+    pub(crate) repetitions: u32,
     /// Nanoseconds a run, over all measurements.
-    pub nanoseconds: Spread,
+    pub nanoseconds: Quartiles,
     /// The same while the kernel keeps its statistics of programs.
-    pub with_statistics: Option<Spread>,
+    pub(crate) with_statistics: Option<Quartiles>,
 }
 
 /// All single packets.
@@ -55,13 +55,12 @@ pub struct Packets {
     /// One row for each program and packet.
     pub costs: Vec<Cost>,
     /// Whether another process had the statistics on, so that no row is without them.
-    pub never_without_statistics: bool,
+    pub(crate) never_without_statistics: bool,
 }
 
 impl Packets {
     /// What each further request in one segment costs `program`, in nanoseconds: a difference of two medians.
-    #[must_use]
-    pub fn further_request(&self, program: &str) -> Option<f64> {
+    pub(crate) fn further_request(&self, program: &str) -> Option<f64> {
         let median = |packet| {
             let cost = self.costs.iter().find(|cost| cost.program == program && cost.packet == packet);
             cost.map(|cost| cost.nanoseconds.median)
@@ -73,8 +72,7 @@ impl Packets {
 impl Packets {
     /// What the kernel's statistics add to each run, in nanoseconds: a difference of two medians over packets of other
     /// ports; `None` where they could not be switched on or off.
-    #[must_use]
-    pub fn statistics(&self) -> Option<f64> {
+    pub(crate) fn statistics(&self) -> Option<f64> {
         let cost = self.costs.iter().find(|cost| cost.packet == ELSEWHERE_PACKET)?;
         let with = cost.with_statistics.filter(|_| !self.never_without_statistics)?;
         Some(with.median - cost.nanoseconds.median)
@@ -86,10 +84,7 @@ const FIRST: &str = "first request of a connection";
 const LONG: &str = "first 21 requests of a connection, in one segment";
 
 /// Runs every program on its typical packets.
-///
-/// # Errors
-/// When the kernel refuses a program, or drops a packet.
-pub fn measure() -> Result<Packets> {
+pub(crate) fn measure() -> Result<Packets> {
     let mut ebpf = object::load(object::embedded()?, Switches::default())?;
     let mut shards: aya::maps::HashMap<_, Endpoint, u32> =
         ebpf.take_map("SHARDS").context("no map SHARDS")?.try_into()?;
@@ -139,8 +134,8 @@ pub fn measure() -> Result<Packets> {
 fn empty(packet: &[u8]) -> Result<Cost> {
     let program = Empty::load()?;
     let (repetitions, calls) = REPEATED;
-    let all = (0..calls).map(|_| program.run(packet, repetitions).map(f64::from)).collect::<Result<_>>()?;
-    let nanoseconds = Spread::of(all).context("no measurement")?;
+    let all = (0..calls).map(|_| program.run(packet, repetitions).map(f64::from));
+    let nanoseconds = Quartiles::of(all.collect::<Result<Vec<_>>>()?).context("no measurement")?;
     Ok(Cost { program: "(empty)", packet: "any", repetitions, nanoseconds, with_statistics: None })
 }
 
@@ -149,7 +144,7 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSkb> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of one run are far below 2^53")]
-fn spread(program: &CgroupSkb, packet: &[u8], (repeat, calls): (u32, usize)) -> Result<Spread> {
+fn spread(program: &CgroupSkb, packet: &[u8], (repeat, calls): (u32, usize)) -> Result<Quartiles> {
     let mut all = Vec::with_capacity(calls);
     // The first warms up.
     for call in 0..=calls {
@@ -162,7 +157,7 @@ fn spread(program: &CgroupSkb, packet: &[u8], (repeat, calls): (u32, usize)) -> 
             all.push(result.duration.as_nanos() as f64);
         }
     }
-    Spread::of(all).context("no measurement")
+    Quartiles::of(all).context("no measurement")
 }
 
 /// A request as the load generator makes it.

@@ -3,20 +3,22 @@
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-use super::generator::{ALIKE, CONNECTIONS, ZIPFIAN};
+use super::generator::{CONNECTIONS, UNIFORM, ZIPFIAN};
 use super::packets::Packets;
-use super::pairs::{K6_FEWER, Pair, STRAIGHT, Spread, processors};
+use super::pairs::{K6_FEWER, Pair, STRAIGHT};
 use super::runs::Runs;
-use super::stand::Way;
+use super::testbed::TrafficPath;
 use super::watcher::Watcher;
-use crate::accuracy::report::{date, machine, thousands};
+use crate::machine::{self, date, processors};
+use crate::statistics::Quartiles;
+use crate::table::{Table, percent, thousands};
 
 /// The goal: the largest loss of throughput.
 const GOAL: f64 = 0.02;
 
 /// All figures.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct CostReport {
     /// By program and packet.
     pub packets: Packets,
     /// By program and request, one for each way.
@@ -24,17 +26,17 @@ pub struct Report {
     /// By watcher.
     pub rows: Vec<Row>,
     /// Pairs asked for.
-    pub pairs: u32,
+    pub(crate) pairs: u32,
     /// Requests with a watcher and as many without, in each pair.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Slices of each lab, of those that are side by side.
-    pub slices: u64,
+    pub(crate) slices: u64,
     /// Of the order of runs.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Which k6, if there was one.
-    pub k6: Option<String>,
+    pub(crate) k6: Option<String>,
     /// Load of the machine before and after, over a minute.
-    pub load_average: [String; 2],
+    pub(crate) load_average: [String; 2],
 }
 
 /// One watcher.
@@ -43,7 +45,7 @@ pub struct Row {
     /// Which.
     pub watcher: Watcher,
     /// Where the requests went.
-    pub way: Way,
+    pub path: TrafficPath,
     /// Its pairs.
     pub pairs: Vec<Pair>,
     /// What it said it had counted in each run, which is of half of the requests.
@@ -54,36 +56,26 @@ pub struct Row {
 
 impl Row {
     /// Without pairs yet.
-    #[must_use]
-    pub const fn new(watcher: Watcher, way: Way) -> Self {
-        Self { watcher, way, pairs: Vec::new(), counted: Vec::new(), absent: None }
+    pub(crate) const fn new(watcher: Watcher, path: TrafficPath) -> Self {
+        Self { watcher, path, pairs: Vec::new(), counted: Vec::new(), absent: None }
     }
 
-    /// Of the losses.
-    #[must_use]
-    pub fn loss(&self) -> Option<Spread> {
-        Spread::of(self.pairs.iter().map(Pair::loss).collect())
+    fn quartiles(&self, figure: impl Fn(&Pair) -> f64) -> Option<Quartiles> {
+        Quartiles::of(self.pairs.iter().map(figure))
     }
 
-    /// Of the CPU time that it took.
-    #[must_use]
-    pub fn more_cpu(&self) -> Option<Spread> {
-        Spread::of(self.pairs.iter().map(Pair::more_cpu).collect())
+    fn loss(&self) -> Option<Quartiles> {
+        self.quartiles(Pair::loss)
     }
 
-    /// Of the shares that the watcher's own process took.
-    fn own_share(&self) -> Option<f64> {
-        Some(Spread::of(self.pairs.iter().map(|pair| pair.own_share).collect())?.median)
-    }
-
-    /// Microseconds of CPU time for a request, without the watcher.
+    /// CPU time per request without the watcher, in microseconds.
     fn cpu_without(&self) -> Option<f64> {
-        Some(Spread::of(self.pairs.iter().map(|pair| pair.without.cpu_microseconds).collect())?.median)
+        Some(self.quartiles(|pair| pair.without.cpu_microseconds)?.median)
     }
 
-    /// Requests a second without the watcher.
+    /// Requests per second without the watcher.
     fn per_second_without(&self) -> Option<f64> {
-        Some(Spread::of(self.pairs.iter().map(|pair| pair.without.per_second).collect())?.median)
+        Some(self.quartiles(|pair| pair.without.per_second)?.median)
     }
 
     fn not_measured(&self) -> String {
@@ -92,7 +84,7 @@ impl Row {
 
     fn cells(&self) -> [String; 7] {
         let name = self.watcher.name().to_owned();
-        let (Some(loss), Some(cpu)) = (self.loss(), self.more_cpu()) else {
+        let (Some(loss), Some(cpu)) = (self.loss(), self.quartiles(Pair::more_cpu)) else {
             let mut cells = [const { String::new() }; 7].map(|_| "–".to_owned());
             cells[0] = name;
             cells[6] = self.not_measured();
@@ -102,7 +94,7 @@ impl Row {
             name,
             percent(loss.median),
             format!("{} … {}", percent(loss.lower), percent(loss.upper)),
-            format!("{} … {}", percent(loss.least), percent(loss.most)),
+            format!("{} … {}", percent(loss.min), percent(loss.max)),
             format!("{} ({} … {})", percent(cpu.median), percent(cpu.lower), percent(cpu.upper)),
             self.per_second_without().map_or_else(|| "–".to_owned(), |rate| thousands(rate as u64)),
             self.counted.last().cloned().unwrap_or_default(),
@@ -122,22 +114,21 @@ const PAIR_HEADINGS: [&str; 7] = [
 const RUN_HEADINGS: [&str; 4] = ["program", "runs a request", "ns a run", "ns a request"];
 const PACKET_HEADINGS: [&str; 5] = ["program", "packet", "runs a call", "ns a run", "with statistics"];
 
-impl Report {
+impl CostReport {
     /// The probe's own lines, one or two for each way that requests take: whether it costs as little as is asked for.
-    #[must_use]
     pub fn verdicts(&self) -> Vec<String> {
         let probes = [Watcher::Probe, Watcher::ProbeOnShards];
-        let rows = Way::ALL.into_iter().flat_map(|way| probes.map(|probe| self.row(way, probe)));
+        let rows = TrafficPath::ALL.into_iter().flat_map(|path| probes.map(|probe| self.row(path, probe)));
         rows.flatten().map(|row| self.verdict(row)).collect()
     }
 
-    fn row(&self, way: Way, watcher: Watcher) -> Option<&Row> {
-        self.rows.iter().find(|row| row.watcher == watcher && row.way == way)
+    fn row(&self, path: TrafficPath, watcher: Watcher) -> Option<&Row> {
+        self.rows.iter().find(|row| row.watcher == watcher && row.path == path)
     }
 
     fn verdict(&self, row: &Row) -> String {
-        let (way, probe) = (row.way, row.watcher);
-        let what = format!("{}, {}", way.name(), probe.name());
+        let (path, probe) = (row.path, row.watcher);
+        let what = format!("{}, {}", path.name(), probe.name());
         let Some(loss) = row.loss() else {
             return format!("{what}: {}", row.not_measured());
         };
@@ -151,11 +142,11 @@ impl Report {
             percent(GOAL),
         );
         if probe.is_side_by_side()
-            && let Some(own) = row.own_share()
+            && let Some(own) = row.quartiles(|pair| pair.own_share)
         {
-            let _ = write!(text, "; this includes {} for its own process", percent(own));
+            let _ = write!(text, "; this includes {} for its own process", percent(own.median));
         }
-        if way == Way::K6
+        if path == TrafficPath::K6
             && let (Some(cpu), Some(rate)) = (row.cpu_without(), row.per_second_without())
         {
             let all = processors() * 1e6 / rate;
@@ -167,7 +158,7 @@ impl Report {
         } else {
             (Watcher::Nothing, "two equal runs")
         };
-        if let Some(nothing) = self.row(way, watcher).and_then(Row::loss) {
+        if let Some(nothing) = self.row(path, watcher).and_then(Row::loss) {
             let _ = write!(
                 text,
                 "; {equal} differ by {} (quartiles {} … {})",
@@ -186,7 +177,7 @@ impl Report {
 
     /// What the programs take of a request's CPU time, on the way of the probe's row.
     fn share(&self, row: &Row) -> Option<String> {
-        let runs = self.runs.iter().find(|runs| runs.way == row.way)?;
+        let runs = self.runs.iter().find(|runs| runs.path == row.path)?;
         let (all, cpu) = (runs.nanoseconds_a_request(), row.cpu_without()?);
         let of_cpu = |nanoseconds: f64| percent(nanoseconds / (cpu * 1_000.0));
         let Some(statistics) = self.packets.statistics() else {
@@ -204,26 +195,24 @@ impl Report {
     }
 
     /// For a terminal.
-    #[must_use]
     pub fn text(&self) -> String {
         let mut text = format!("Single packets (BPF_PROG_TEST_RUN), medians{}\n", self.statistics_remark());
-        text += &plain(&PACKET_HEADINGS, &self.packet_rows());
+        text += &self.packet_table().text();
         for runs in &self.runs {
-            let way = runs.way.name();
-            let _ = writeln!(text, "\nUnder load, {way}, with the kernel's statistics and what they cost");
-            text += &plain(&RUN_HEADINGS, &run_rows(runs));
+            let path = runs.path.name();
+            let _ = writeln!(text, "\nUnder load, {path}, with the kernel's statistics and what they cost");
+            text += &run_table(runs).text();
             let _ = writeln!(text, "{}", packets_sentence(runs));
         }
-        for way in Way::ALL {
-            let _ = writeln!(text, "\nThroughput, {}", way.name());
-            text += &plain(&PAIR_HEADINGS, &self.pair_rows(way));
+        for path in TrafficPath::ALL {
+            let _ = writeln!(text, "\nThroughput, {}", path.name());
+            text += &self.pair_table(path).text();
         }
         let _ = writeln!(text, "load of the machine {} … {}", self.load_average[0], self.load_average[1]);
         text + &self.verdicts().join("\n") + "\n"
     }
 
     /// For `docs/experiments/`.
-    #[must_use]
     pub fn markdown(&self, command: &str) -> String {
         let mut text = format!("# {}: What the probe costs\n\n", date("+%F"));
         let _ = writeln!(
@@ -233,7 +222,7 @@ impl Report {
              ## Throughput directly on one shard\n",
             percent(GOAL),
             self.verdicts().join("\n- "),
-            machine(),
+            machine::describe(),
             self.load_average[0],
             self.load_average[1]
         );
@@ -251,31 +240,32 @@ impl Report {
              - In the rows of two labs, the watcher is older than the gateway's connections, as in the lab. In the others it is newer.\n\
              - The last column is half a pair, including the slices of the warm-up.\n",
             thousands(self.requests),
-            thousands(u64::from(ALIKE.keys)),
+            thousands(u64::from(UNIFORM.keys)),
             self.pairs,
             self.seed,
             self.slices
         );
-        text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::Straight));
+        text += &self.pair_table(TrafficPath::Straight).markdown();
         text.push('\n');
-        let watchers = self.rows.iter().filter(|row| row.way == Way::Straight);
-        let watchers =
+        let watchers = self.rows.iter().filter(|row| row.path == TrafficPath::Straight);
+        let rows =
             watchers.map(|row| vec![row.watcher.name().to_owned(), row.watcher.what().replace("||", "or")]);
-        text += &table(&["watcher", "what it is"], 0..0, &watchers.collect::<Vec<_>>());
+        text +=
+            &Table { headings: &["watcher", "what it is"], numbers: 0..0, rows: rows.collect() }.markdown();
         let _ = writeln!(
             text,
             "\nThe probe counts requests. `nftables` and `tcpdump` count packets, `bpftrace` received segments. None of them knows a request,\n\
              a key or a latency.\n\n\
              ## Throughput through the gateway\n\nFrom the generator to the gateway and from there to four shards, without capacity model.\n"
         );
-        text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::Gateway));
+        text += &self.pair_table(TrafficPath::Gateway).markdown();
         let _ = writeln!(
             text,
             "\n## Throughput through the gateway, the lab's keys\n\nThe same with the keys of the scenario `zipfian`: {}, exponent \
              1.5. Their sets in the table of keys stay in a CPU cache.\n",
             thousands(u64::from(ZIPFIAN.keys))
         );
-        text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::Lab));
+        text += &self.pair_table(TrafficPath::Lab).markdown();
         let _ = writeln!(
             text,
             "\n## Throughput through the gateway by k6, the lab's keys\n\nThe same by {}: as many virtual users as there were connections, in \
@@ -283,18 +273,18 @@ impl Report {
              and probe have a smaller share of it.\n",
             self.k6.as_deref().unwrap_or("k6")
         );
-        text += &table(&PAIR_HEADINGS, 1..6, &self.pair_rows(Way::K6));
+        text += &self.pair_table(TrafficPath::K6).markdown();
         text.push_str("\n## Nanoseconds by request\n");
         for runs in &self.runs {
-            let _ = writeln!(text, "\n{}, {} requests:\n", runs.way.name(), thousands(runs.requests));
-            text += &table(&RUN_HEADINGS, 1..4, &run_rows(runs));
+            let _ = writeln!(text, "\n{}, {} requests:\n", runs.path.name(), thousands(runs.requests));
+            text += &run_table(runs).markdown();
             let _ = writeln!(text, "\n{}.", packets_sentence(runs));
         }
         text.push_str(
             "\nFrom `probe_program_runs_total` and `…_run_seconds_total` with `PROGRAM_STATS=on`, on the root cgroup. On loopback each packet\n\
              is seen twice, at the shard and at its client. The clock of the statistics is included here.\n\n## Nanoseconds by packet\n\n",
         );
-        text += &table(&PACKET_HEADINGS, 2..5, &self.packet_rows());
+        text += &self.packet_table().markdown();
         let _ = writeln!(
             text,
             "\n`BPF_PROG_TEST_RUN` on programs that are not attached{}: medians over 9 calls of 200,000 runs, or over 2,000 calls of one\n\
@@ -313,12 +303,11 @@ impl Report {
     }
 
     /// For programs.
-    #[must_use]
     pub fn json(&self) -> Value {
         let rows = self.rows.iter().map(|row| {
             json!({
                 "watcher": row.watcher.name(),
-                "way": row.way,
+                "way": row.path,
                 "what": row.watcher.what(),
                 "loss": row.loss(),
                 "pairs": row.pairs,
@@ -327,7 +316,7 @@ impl Report {
             })
         });
         json!({
-            "machine": machine(),
+            "machine": machine::describe(),
             "load_average": self.load_average,
             "requests": self.requests,
             "slices": self.slices,
@@ -340,11 +329,12 @@ impl Report {
         })
     }
 
-    fn pair_rows(&self, way: Way) -> Vec<Vec<String>> {
-        self.rows.iter().filter(|row| row.way == way).map(|row| row.cells().to_vec()).collect()
+    fn pair_table(&self, path: TrafficPath) -> Table<'_> {
+        let rows = self.rows.iter().filter(|row| row.path == path).map(|row| row.cells().to_vec()).collect();
+        Table { headings: &PAIR_HEADINGS, numbers: 1..6, rows }
     }
 
-    fn packet_rows(&self) -> Vec<Vec<String>> {
+    fn packet_table(&self) -> Table<'_> {
         let costs = self.packets.costs.iter().map(|cost| {
             let with =
                 cost.with_statistics.map_or_else(|| "–".to_owned(), |with| format!("{:.0}", with.median));
@@ -356,7 +346,7 @@ impl Report {
                 with,
             ]
         });
-        costs.collect()
+        Table { headings: &PACKET_HEADINGS, numbers: 2..5, rows: costs.collect() }
     }
 
     fn statistics_remark(&self) -> &'static str {
@@ -368,7 +358,7 @@ impl Report {
     }
 }
 
-fn run_rows(runs: &Runs) -> Vec<Vec<String>> {
+fn run_table(runs: &Runs) -> Table<'static> {
     let programs = runs.programs.iter().map(|program| {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let often = runs.per_request(program.runs as f64);
@@ -376,7 +366,8 @@ fn run_rows(runs: &Runs) -> Vec<Vec<String>> {
         vec![program.program.clone(), format!("{often:.3}"), format!("{a_run:.0}"), format!("{a_request:.0}")]
     });
     let all = format!("{:.0}", runs.nanoseconds_a_request());
-    programs.chain([vec!["all".into(), String::new(), String::new(), all]]).collect()
+    let rows = programs.chain([vec!["all".into(), String::new(), String::new(), all]]).collect();
+    Table { headings: &RUN_HEADINGS, numbers: 1..4, rows }
 }
 
 fn packets_sentence(runs: &Runs) -> String {
@@ -387,40 +378,4 @@ fn packets_sentence(runs: &Runs) -> String {
         a_request(runs.packets_to_shard),
         a_request(runs.packets_from_shard)
     )
-}
-
-/// The machine's load over the last minute.
-#[must_use]
-pub fn load_average() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or_default().to_owned()
-}
-
-fn percent(share: f64) -> String {
-    // No "-0.0".
-    let tenths = (share * 1_000.0).round() / 10.0 + 0.0;
-    format!("{tenths:.1} %")
-}
-
-pub(crate) fn plain(headings: &[&str], rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> = std::iter::once(headings.iter().map(|&text| text.to_owned()).collect())
-        .chain(rows.to_vec())
-        .collect();
-    let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..headings.len()).filter_map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
-}
-
-pub(crate) fn table(headings: &[&str], numbers: std::ops::Range<usize>, rows: &[Vec<String>]) -> String {
-    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let mut text = format!("| {} |\n|", headings.join(" | "));
-    for at in 0..headings.len() {
-        text += if numbers.contains(&at) { "--:|" } else { "---|" };
-    }
-    text.push('\n');
-    text + &rows.iter().map(|row| line(row)).collect::<String>()
 }

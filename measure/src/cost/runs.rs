@@ -7,77 +7,71 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::stand::{Stand, Way};
+use super::testbed::{Testbed, TrafficPath};
 
 /// The programs under load.
 #[derive(Clone, Debug, Serialize)]
 pub struct Runs {
-    /// Where the requests went.
-    pub way: Way,
+    /// The path of the requests.
+    #[serde(rename = "way")]
+    pub(crate) path: TrafficPath,
     /// One row a program.
-    pub programs: Vec<Program>,
+    pub(crate) programs: Vec<Program>,
     /// Requests that were sent, and that the probe has counted.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Packets to the shards.
-    pub packets_to_shard: u64,
+    pub(crate) packets_to_shard: u64,
     /// Packets from the shards.
-    pub packets_from_shard: u64,
+    pub(crate) packets_from_shard: u64,
     /// Connections that were opened.
-    pub connections: u64,
+    pub(crate) connections: u64,
 }
 
 /// One program.
 #[derive(Clone, Debug, Serialize)]
-pub struct Program {
+pub(crate) struct Program {
     /// Its name.
-    pub program: String,
+    pub(crate) program: String,
     /// How often it ran meanwhile, for whatever packet or event of the machine.
-    pub runs: u64,
+    pub(crate) runs: u64,
     /// How long, in nanoseconds, with the clock's own cost.
-    pub nanoseconds: f64,
+    pub(crate) nanoseconds: f64,
 }
 
 impl Program {
     /// Nanoseconds a run.
-    #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-    pub fn per_run(&self) -> f64 {
+    pub(crate) fn per_run(&self) -> f64 {
         self.nanoseconds / self.runs.max(1) as f64
     }
 }
 
 impl Runs {
     /// A number of anything for each request.
-    #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-    pub fn per_request(&self, number: f64) -> f64 {
+    pub(crate) fn per_request(&self, number: f64) -> f64 {
         number / self.requests as f64
     }
 
     /// How often any program runs for a request.
-    #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-    pub fn runs_a_request(&self) -> f64 {
+    pub(crate) fn runs_a_request(&self) -> f64 {
         self.per_request(self.programs.iter().map(|program| program.runs as f64).sum())
     }
 
     /// Nanoseconds that all programs take for a request.
-    #[must_use]
     pub fn nanoseconds_a_request(&self) -> f64 {
         self.per_request(self.programs.iter().map(|program| program.nanoseconds).sum())
     }
 }
 
 /// Sends the requests under a probe that has the runs counted.
-///
-/// # Errors
-/// When the statistics cannot be had, or the probe counts other requests than were sent.
-pub fn measure(stand: &Stand, way: Way, requests: u64) -> Result<Runs> {
-    let (mut probe, addr) = stand.start_probe(&[("PROGRAM_STATS", "on")])?;
-    let before = look(stand, addr)?;
-    stand.saturate(way, requests, 1)?;
-    let after = look(stand, addr)?;
-    stand.end(&mut probe, Signal::TERM);
+pub(crate) fn measure(testbed: &Testbed, path: TrafficPath, requests: u64) -> Result<Runs> {
+    let (mut probe, addr) = testbed.start_probe(&[("PROGRAM_STATS", "on")])?;
+    let before = look(testbed, addr)?;
+    testbed.saturate(path, requests, None, 1)?;
+    let after = look(testbed, addr)?;
+    testbed.end(&mut probe, Signal::TERM);
     let grown = |name: &str| {
         let count = |look: &Look| {
             let counts = look.shards.iter().map(|shard| shard.pointer(name).and_then(Value::as_u64));
@@ -96,7 +90,7 @@ pub fn measure(stand: &Stand, way: Way, requests: u64) -> Result<Runs> {
         programs.push(Program { program: program.clone(), runs: runs - runs_before, nanoseconds });
     }
     Ok(Runs {
-        way,
+        path,
         programs,
         requests,
         packets_to_shard: grown("/packets/receive")?,
@@ -112,8 +106,8 @@ struct Look {
     shards: Vec<Value>,
 }
 
-fn look(stand: &Stand, addr: SocketAddr) -> Result<Look> {
-    let status = stand.json(addr, "/status")?;
+fn look(testbed: &Testbed, addr: SocketAddr) -> Result<Look> {
+    let status = testbed.json(addr, "/status")?;
     let Some(runs) = status.pointer("/itself/runs").and_then(Value::as_array) else {
         bail!("the kernel does not count the programs' runs: {}", status["features"]);
     };
@@ -121,6 +115,6 @@ fn look(stand: &Stand, addr: SocketAddr) -> Result<Look> {
         Some((row["program"].as_str()?.to_owned(), (row["runs"].as_u64()?, row["run_seconds"].as_f64()?)))
     });
     let runs = runs.collect();
-    let shards = stand.json(addr, "/api/shards")?["shards"].as_array().cloned().unwrap_or_default();
+    let shards = testbed.json(addr, "/api/shards")?["shards"].as_array().cloned().unwrap_or_default();
     Ok(Look { runs, shards })
 }

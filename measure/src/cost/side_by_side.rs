@@ -12,10 +12,11 @@
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
-use super::pairs::{K6_FEWER, Pair, STRAIGHT, Speed, processors};
+use super::pairs::{K6_FEWER, Pair, STRAIGHT, Speed};
 use super::report::Row;
-use super::stand::{OWN, Stand, Way, cpu_seconds};
+use super::testbed::{Testbed, TrafficPath};
 use super::{Options, SETTLING};
+use crate::machine::{OWN, cpu_seconds, processors};
 
 /// Slices that warm a lab up.
 const WARM_UP: u64 = 16;
@@ -30,23 +31,23 @@ struct Found {
     elapsed: Duration,
 }
 
-/// One pair of labs, asked for the row's keys the row's way.
+/// One pair of labs, loaded on the row's path.
 pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: bool) -> Result<Pair> {
-    let start = |name| Stand::start(options, name);
-    let mut labs = [start("one")?, start("other")?];
+    let mut labs = [options.testbed("one")?, options.testbed("other")?];
     let short = options.requests / options.slices;
-    let (slices, slice) = match row.way {
-        Way::Straight => (options.slices, short * STRAIGHT),
-        Way::Gateway | Way::Lab => (options.slices, short),
+    let (slices, slice) = match row.path {
+        TrafficPath::Straight => (options.slices, short * STRAIGHT),
+        TrafficPath::Gateway | TrafficPath::Lab => (options.slices, short),
         // At least one for either half of the pair.
-        Way::K6 if options.slices < 2 * K6_FEWER => (2, options.requests / 2),
-        Way::K6 => (options.slices / K6_FEWER, short * K6_FEWER),
+        TrafficPath::K6 if options.slices < 2 * K6_FEWER => (2, options.requests / 2),
+        TrafficPath::K6 => (options.slices / K6_FEWER, short * K6_FEWER),
     };
-    let (warming, warm_up) = if row.way == Way::K6 { (Way::Lab, short) } else { (row.way, slice) };
+    let (warming, warm_up) =
+        if row.path == TrafficPath::K6 { (TrafficPath::Lab, short) } else { (row.path, slice) };
     let mut found = Found::default();
     for half in 0..2 {
         if half > 0 {
-            labs.iter_mut().for_each(Stand::renew_gateway);
+            labs.iter_mut().for_each(Testbed::renew_gateway);
         }
         // Which is watched first is left to chance.
         let [one, other] = &labs;
@@ -54,7 +55,7 @@ pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: 
         let watching = row.watcher.start(watched)?;
         watched.pause(SETTLING);
         for lab in &labs {
-            lab.saturate(warming, warm_up * WARM_UP, 0)?;
+            lab.saturate(warming, warm_up * WARM_UP, None, 0)?;
         }
         let own = || watching.process().map_or(0.0, |pid| cpu_seconds(pid, OWN));
         let (began, own_before) = (Instant::now(), own());
@@ -64,7 +65,7 @@ pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: 
             for is_watched in [turn.is_multiple_of(2), !turn.is_multiple_of(2)] {
                 let (lab, speeds) =
                     if is_watched { (watched, &mut found.with) } else { (plain, &mut found.without) };
-                speeds.push(lab.saturate(row.way, slice, seed)?);
+                speeds.push(lab.saturate(row.path, slice, None, seed)?);
             }
         }
         found.own_seconds += own() - own_before;

@@ -7,14 +7,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::empty::{Attached, Empty};
-use super::stand::Stand;
-use crate::accuracy::report::thousands;
+use super::testbed::Testbed;
+use crate::table::thousands;
 use lab_tests::nft::Counters;
 use lab_tests::poll;
 use lab_tests::process::{Process, Signal, TestProcess as _};
 
 /// How long a tool may take to begin, or to say its counts at its end.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where tools that trace look for the kernel's events.
 const TRACEFS: &str = "/sys/kernel/tracing";
@@ -45,8 +45,8 @@ pub enum Watcher {
 }
 
 /// A watcher at work.
-pub struct Watching<'a> {
-    stand: &'a Stand,
+pub(crate) struct Watching<'a> {
+    testbed: &'a Testbed,
     tool: Tool,
 }
 
@@ -61,7 +61,7 @@ enum Tool {
 
 impl Watcher {
     /// All, in the order of the table.
-    pub const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Nothing,
         Self::Empty,
         Self::Probe,
@@ -75,7 +75,6 @@ impl Watcher {
     ];
 
     /// Its name in the table.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nothing => "nothing (two equal runs)",
@@ -92,8 +91,7 @@ impl Watcher {
     }
 
     /// How it is started.
-    #[must_use]
-    pub const fn what(self) -> &'static str {
+    pub(crate) const fn what(self) -> &'static str {
         match self {
             Self::Nothing => "how far two runs differ by themselves",
             Self::Empty => "programs that do nothing, in and out: what the kernel takes for any call",
@@ -113,49 +111,43 @@ impl Watcher {
     }
 
     /// Whether it watches one of two labs, and not the whole machine.
-    #[must_use]
-    pub const fn is_side_by_side(self) -> bool {
+    pub(crate) const fn is_side_by_side(self) -> bool {
         matches!(self, Self::EqualLabs | Self::EmptyOnShards | Self::ProbeOnShards)
     }
 
     /// Whether it may be missing on this machine: what a user would take instead, and a cgroup for the shards where none
     /// could be made.
-    #[must_use]
-    pub fn may_be_missing(self, stand: &Stand) -> bool {
+    pub(crate) fn may_be_missing(self, testbed: &Testbed) -> bool {
         match self {
             Self::Nftables | Self::Bpftrace | Self::Tcpdump => true,
-            Self::EmptyOnShards | Self::ProbeOnShards => stand.shards_cgroup().is_err(),
+            Self::EmptyOnShards | Self::ProbeOnShards => testbed.shards_cgroup().is_err(),
             Self::Nothing | Self::EqualLabs | Self::Empty | Self::Probe | Self::ProbeWithStatistics => false,
         }
     }
 
     /// Starts it, and waits until it counts.
-    ///
-    /// # Errors
-    /// When it is not installed or does not run here; the text says why.
-    pub fn start(self, stand: &Stand) -> Result<Watching<'_>> {
+    pub(crate) fn start(self, testbed: &Testbed) -> Result<Watching<'_>> {
         let probe = |settings: &[(&'static str, &str)]| {
-            stand.start_probe(settings).map(|(probe, addr)| Tool::Probe(probe, addr))
+            testbed.start_probe(settings).map(|(probe, addr)| Tool::Probe(probe, addr))
         };
         let tool = match self {
             Self::Nothing | Self::EqualLabs => Tool::Nothing,
             Self::Empty => Tool::Empty(Empty::load()?.attach(&probe::kernel::preflight::cgroup(None)?)?),
             Self::Probe => probe(&[])?,
-            Self::EmptyOnShards => Tool::Empty(Empty::load()?.attach(stand.shards_cgroup()?)?),
-            Self::ProbeOnShards => probe(&[("CGROUP", &stand.shards_cgroup()?.display().to_string())])?,
+            Self::EmptyOnShards => Tool::Empty(Empty::load()?.attach(testbed.shards_cgroup()?)?),
+            Self::ProbeOnShards => probe(&[("CGROUP", &testbed.shards_cgroup()?.display().to_string())])?,
             Self::ProbeWithStatistics => probe(&[("PROGRAM_STATS", "on")])?,
-            Self::Nftables => Tool::Nftables(Counters::start(&stand.ports()).map_err(|why| anyhow!(why))?),
-            Self::Bpftrace => Tool::Bpftrace(bpftrace(stand)?),
-            Self::Tcpdump => Tool::Tcpdump(tcpdump(stand)?),
+            Self::Nftables => Tool::Nftables(Counters::start(&testbed.ports()).map_err(|why| anyhow!(why))?),
+            Self::Bpftrace => Tool::Bpftrace(bpftrace(testbed)?),
+            Self::Tcpdump => Tool::Tcpdump(tcpdump(testbed)?),
         };
-        Ok(Watching { stand, tool })
+        Ok(Watching { testbed, tool })
     }
 }
 
 impl Watching<'_> {
     /// Its process, if it is one.
-    #[must_use]
-    pub fn process(&self) -> Option<u32> {
+    pub(crate) fn process(&self) -> Option<u32> {
         match &self.tool {
             Tool::Nothing | Tool::Empty(_) | Tool::Nftables(_) => None,
             Tool::Probe(process, _) | Tool::Bpftrace(process) | Tool::Tcpdump(process) => Some(process.pid()),
@@ -163,11 +155,8 @@ impl Watching<'_> {
     }
 
     /// Ends it; gives what it says it has counted.
-    ///
-    /// # Errors
-    /// When it does not say.
-    pub fn stop(self) -> Result<String> {
-        let Self { stand, tool } = self;
+    pub(crate) fn stop(self) -> Result<String> {
+        let Self { testbed, tool } = self;
         match tool {
             Tool::Nothing => Ok("–".to_owned()),
             Tool::Empty(attached) => {
@@ -175,20 +164,20 @@ impl Watching<'_> {
                 Ok("–".to_owned())
             }
             Tool::Probe(mut probe, addr) => {
-                let shards = stand.json(addr, "/api/shards")?;
-                stand.end(&mut probe, Signal::TERM);
+                let shards = testbed.json(addr, "/api/shards")?;
+                testbed.end(&mut probe, Signal::TERM);
                 let shards = shards["shards"].as_array().context("the probe shows shards")?;
                 let reads = shards.iter().filter_map(|shard| shard["requests"]["get"].as_u64());
                 Ok(format!("{} requests", thousands(reads.sum())))
             }
             Tool::Nftables(counters) => {
-                let first = *stand.ports().first().context("a shard")?;
+                let first = *testbed.ports().first().context("a shard")?;
                 let (received, sent) = counters.read(first).map_err(|why| anyhow!(why))?;
                 Ok(format!("{} packets", thousands(received.packets + sent.packets)))
             }
             Tool::Bpftrace(mut bpftrace) => {
-                stand.end(&mut bpftrace, Signal::INT);
-                let segments = said(stand, &bpftrace, |log| {
+                testbed.end(&mut bpftrace, Signal::INT);
+                let segments = said(testbed, &bpftrace, |log| {
                     let counts = log.lines().filter_map(|line| line.strip_prefix("@[")?.split_once("]: "));
                     let counts: Vec<u64> = counts.filter_map(|(_, count)| count.parse().ok()).collect();
                     (!counts.is_empty()).then(|| counts.iter().sum::<u64>())
@@ -196,11 +185,11 @@ impl Watching<'_> {
                 Ok(format!("{} segments", thousands(segments)))
             }
             Tool::Tcpdump(mut tcpdump) => {
-                stand.end(&mut tcpdump, Signal::INT);
+                testbed.end(&mut tcpdump, Signal::INT);
                 let number = |log: &str, what: &str| {
                     log.lines().find_map(|line| line.strip_suffix(what)?.trim().parse::<u64>().ok())
                 };
-                let (captured, dropped) = said(stand, &tcpdump, |log| {
+                let (captured, dropped) = said(testbed, &tcpdump, |log| {
                     Some((number(log, "packets captured")?, number(log, "packets dropped by kernel")?))
                 })?;
                 Ok(format!("{} packets, {} lost", thousands(captured), thousands(dropped)))
@@ -209,17 +198,19 @@ impl Watching<'_> {
     }
 }
 
-fn tcpdump(stand: &Stand) -> Result<Process> {
+fn tcpdump(testbed: &Testbed) -> Result<Process> {
     installed("tcpdump")?;
-    let ports = stand.ports().iter().map(|port| format!("port {port}")).collect::<Vec<_>>().join(" or ");
+    let ports = testbed.ports().iter().map(|port| format!("port {port}")).collect::<Vec<_>>().join(" or ");
     let filter = format!("tcp and ({ports})");
     let args = ["-i", "lo", "-n", "-w", "/dev/null", &filter];
-    begun(stand, Process::start_program(Path::new("tcpdump"), &args, &[]), |log| log.contains("listening on"))
+    begun(testbed, Process::start_program(Path::new("tcpdump"), &args, &[]), |log| {
+        log.contains("listening on")
+    })
 }
 
-fn bpftrace(stand: &Stand) -> Result<Process> {
+fn bpftrace(testbed: &Testbed) -> Result<Process> {
     installed("bpftrace")?;
-    let ports = stand.ports().iter().map(|port| format!("args->sport == {port}")).collect::<Vec<_>>();
+    let ports = testbed.ports().iter().map(|port| format!("args->sport == {port}")).collect::<Vec<_>>();
     // The second probe is attached no later than the first, and says so.
     let program = format!(
         "tracepoint:tcp:tcp_probe /{}/ {{ @[args->sport] = count(); }} interval:s:1 {{ printf(\"counting\\n\"); }}",
@@ -228,12 +219,12 @@ fn bpftrace(stand: &Stand) -> Result<Process> {
     let attached = |log: &str| log.lines().any(|line| line == "counting");
     if Path::new(TRACEFS).join("events").is_dir() {
         let args = ["-e", &program];
-        return begun(stand, Process::start_program(Path::new("bpftrace"), &args, &[]), attached);
+        return begun(testbed, Process::start_program(Path::new("bpftrace"), &args, &[]), attached);
     }
     // In a mount namespace of its own, so that nothing stays mounted.
     let script = format!("mount -t tracefs none {TRACEFS} && exec bpftrace -e \"$0\"");
     let args = ["--mount", "sh", "-c", &script, &program];
-    begun(stand, Process::start_program(Path::new("unshare"), &args, &[]), attached)
+    begun(testbed, Process::start_program(Path::new("unshare"), &args, &[]), attached)
 }
 
 fn installed(program: &str) -> Result<()> {
@@ -244,9 +235,9 @@ fn installed(program: &str) -> Result<()> {
 }
 
 /// Waits until the tool has begun; if it ends instead, its last line says why.
-fn begun(stand: &Stand, process: Process, has_begun: impl Fn(&str) -> bool) -> Result<Process> {
+fn begun(testbed: &Testbed, process: Process, has_begun: impl Fn(&str) -> bool) -> Result<Process> {
     let process = parking_lot::Mutex::new(process);
-    let waited = stand.runtime.block_on(poll::until(PATIENCE, || async {
+    let waited = testbed.runtime.block_on(poll::until(TIMEOUT, || async {
         let mut process = process.lock();
         if has_begun(&process.log()) {
             return Ok(true);
@@ -265,7 +256,7 @@ fn begun(stand: &Stand, process: Process, has_begun: impl Fn(&str) -> bool) -> R
 }
 
 /// What the tool says at its end. The pipe is read by a thread of its own, so it may come a moment later.
-fn said<T>(stand: &Stand, process: &Process, find: impl Fn(&str) -> Option<T>) -> Result<T> {
-    let found = poll::until(PATIENCE, || async { find(&process.log()).ok_or_else(|| process.log()) });
-    stand.runtime.block_on(found).map_err(|log| anyhow!("it does not say what it counted: {log}"))
+fn said<T>(testbed: &Testbed, process: &Process, find: impl Fn(&str) -> Option<T>) -> Result<T> {
+    let found = poll::until(TIMEOUT, || async { find(&process.log()).ok_or_else(|| process.log()) });
+    testbed.runtime.block_on(found).map_err(|log| anyhow!("it does not say what it counted: {log}"))
 }

@@ -13,7 +13,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::Outcome;
+use super::ExperimentOutcome;
 use super::chart::Chart;
 use super::figure::{Figure, Rule, Unit};
 use super::rig::{PROFILE, Rig, report};
@@ -21,7 +21,7 @@ use super::trials::{Order, Plan, Trials};
 use lab_tests::lab::SHARDS;
 
 /// See [`super::Experiment::question`].
-pub const QUESTION: &str = "Is a celebrity named after its first full second, is a moving one followed, and is uniform load never called hot?";
+pub(crate) const QUESTION: &str = "Is a celebrity named after its first full second, is a moving one followed, and is uniform load never called hot?";
 
 /// Judged once a second, so a celebrity waits for the end of the second it came in, and for the next one.
 const NAMED_WITHIN: f64 = 2.0;
@@ -196,7 +196,7 @@ fn observed(counts: &[u64], owners: &[ShardId]) -> Observation<usize> {
 }
 
 /// Runs it.
-pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
+pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let mut rigs = Vec::new();
     for arm in ARMS {
         // The first one waits for its turn; the others are beside it.
@@ -246,5 +246,11 @@ pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
         Arm::Even.load().join(" "),
         ASKING.as_millis()
     );
-    Outcome { method, figures, charts: vec![chart], refusals: trials.refusals, ..Outcome::default() }
+    ExperimentOutcome {
+        method,
+        figures,
+        charts: vec![chart],
+        refusals: trials.refusals,
+        ..ExperimentOutcome::default()
+    }
 }

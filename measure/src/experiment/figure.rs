@@ -1,5 +1,7 @@
 //! One figure of an experiment: what theory says, what the witnesses say in every repetition, and whether they agree.
 
+use crate::statistics::{Quartiles, mean};
+
 /// What a figure is measured in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -17,8 +19,7 @@ pub enum Unit {
 
 impl Unit {
     /// A value with its unit.
-    #[must_use]
-    pub fn shown(self, value: f64) -> String {
+    pub(crate) fn shown(self, value: f64) -> String {
         match self {
             Self::Share => format!("{:.2} %", 100.0 * value),
             Self::Times => format!("{value:.3}"),
@@ -29,8 +30,7 @@ impl Unit {
     }
 
     /// A difference with its sign and unit.
-    #[must_use]
-    pub fn difference(self, value: f64) -> String {
+    pub(crate) fn difference(self, value: f64) -> String {
         match self {
             Self::Share => format!("{:+.2} pp", 100.0 * value),
             Self::Times => format!("{value:+.3}"),
@@ -40,21 +40,8 @@ impl Unit {
         }
     }
 
-    /// For an axis.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Share => "%",
-            Self::Times => "ratio",
-            Self::Milliseconds => "ms",
-            Self::Seconds => "s",
-            Self::Count => "number",
-        }
-    }
-
     /// A value as an axis has it.
-    #[must_use]
-    pub const fn on_axis(self, value: f64) -> f64 {
+    pub(crate) const fn on_axis(self, value: f64) -> f64 {
         if matches!(self, Self::Share) { 100.0 * value } else { value }
     }
 }
@@ -74,7 +61,7 @@ pub enum Rule {
 
 /// Whether it is so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum FigureVerdict {
     /// It is.
     Holds,
     /// It is not.
@@ -106,20 +93,17 @@ pub struct Figure {
 
 impl Figure {
     /// Without a witness yet.
-    #[must_use]
-    pub fn new(what: impl Into<String>, unit: Unit, predicted: Option<f64>, rule: Rule) -> Self {
+    pub(crate) fn new(what: impl Into<String>, unit: Unit, predicted: Option<f64>, rule: Rule) -> Self {
         Self { what: what.into(), unit, predicted, rule, app: Vec::new(), kernel: Vec::new(), refused: None }
     }
 
     /// With these witnesses.
-    #[must_use]
-    pub fn seen(self, app: Vec<f64>, kernel: Vec<f64>) -> Self {
+    pub(crate) fn seen(self, app: Vec<f64>, kernel: Vec<f64>) -> Self {
         Self { app, kernel, ..self }
     }
 
     /// Without a number if there is a reason, and no other was before.
-    #[must_use]
-    pub fn refused_if(mut self, why: Option<String>) -> Self {
+    pub(crate) fn refused_if(mut self, why: Option<String>) -> Self {
         self.refused = self.refused.or(why);
         self
     }
@@ -130,13 +114,12 @@ impl Figure {
     }
 
     /// Whether it is as asked.
-    #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> FigureVerdict {
         if self.refused.is_some() || self.means().next().is_none() {
-            return Verdict::Refused;
+            return FigureVerdict::Refused;
         }
         let holds = match (self.rule, self.predicted) {
-            (Rule::Shown, _) => return Verdict::Nothing,
+            (Rule::Shown, _) => return FigureVerdict::Nothing,
             (Rule::Within(distance), Some(predicted)) => {
                 self.means().all(|mean| (mean - predicted).abs() <= distance)
             }
@@ -144,12 +127,11 @@ impl Figure {
             (Rule::AtMost(most), _) => self.means().all(|mean| mean <= most),
             (Rule::AtLeast(least), _) => self.means().all(|mean| mean >= least),
         };
-        if holds { Verdict::Holds } else { Verdict::Fails }
+        if holds { FigureVerdict::Holds } else { FigureVerdict::Fails }
     }
 
     /// What is asked, in words.
-    #[must_use]
-    pub fn asked(&self) -> String {
+    pub(crate) fn asked(&self) -> String {
         match self.rule {
             Rule::Within(distance) => format!("± {}", self.unit.difference(distance).trim_start_matches('+')),
             Rule::AtMost(most) => format!("≤ {}", self.unit.shown(most)),
@@ -159,8 +141,7 @@ impl Figure {
     }
 
     /// The figure as cells of a table: what, predicted, application, kernel, residual, asked, verdict.
-    #[must_use]
-    pub fn cells(&self) -> [String; 7] {
+    pub(crate) fn cells(&self) -> [String; 7] {
         let none = || "–".to_owned();
         let predicted = self.predicted.map_or_else(none, |value| self.unit.shown(value));
         if let Some(why) = &self.refused {
@@ -183,10 +164,10 @@ impl Figure {
             }
         });
         let verdict = match self.verdict() {
-            Verdict::Holds => "✓",
-            Verdict::Fails => "✗",
-            Verdict::Refused => "refused: no run stands",
-            Verdict::Nothing => "",
+            FigureVerdict::Holds => "✓",
+            FigureVerdict::Fails => "✗",
+            FigureVerdict::Refused => "refused: no run stands",
+            FigureVerdict::Nothing => "",
         };
         [
             self.what.clone(),
@@ -203,28 +184,13 @@ impl Figure {
     fn witness(&self, values: &[f64]) -> String {
         let Some(mean) = mean(values) else { return "–".to_owned() };
         let shown = |value: f64| self.unit.shown(value);
-        let (least, most) = extremes(values);
-        if values.len() == 1 || shown(least) == shown(most) {
+        let (min, max) = Quartiles::of(values.iter().copied()).map_or((mean, mean), |all| (all.min, all.max));
+        if shown(min) == shown(max) {
             return shown(mean);
         }
         let bare = |value: f64| shown(value).trim_end_matches(|c: char| !c.is_ascii_digit()).to_owned();
-        format!("{} ({} … {})", shown(mean), bare(least), bare(most))
+        format!("{} ({} … {})", shown(mean), bare(min), bare(max))
     }
-}
-
-/// Their mean; none of none.
-#[must_use]
-pub fn mean(values: &[f64]) -> Option<f64> {
-    #[expect(clippy::cast_precision_loss, reason = "a few repetitions")]
-    let count = values.len() as f64;
-    (count > 0.0).then(|| values.iter().sum::<f64>() / count)
-}
-
-/// The smallest and the largest; 0 of none.
-#[must_use]
-pub fn extremes(values: &[f64]) -> (f64, f64) {
-    let least = values.iter().copied().reduce(f64::min).unwrap_or(0.0);
-    (least, values.iter().copied().reduce(f64::max).unwrap_or(0.0))
 }
 
 #[cfg(test)]
@@ -238,13 +204,13 @@ mod tests {
     #[test]
     fn every_witness_must_be_as_asked() {
         for (rule, app, kernel, expected) in [
-            (Rule::Within(0.01), &[0.49, 0.52][..], &[0.5][..], Verdict::Holds),
-            (Rule::Within(0.01), &[0.5], &[0.52], Verdict::Fails),
-            (Rule::AtMost(0.5), &[0.4], &[], Verdict::Holds),
-            (Rule::AtMost(0.5), &[0.4], &[0.6], Verdict::Fails),
-            (Rule::AtLeast(0.5), &[0.4], &[], Verdict::Fails),
-            (Rule::Shown, &[0.4], &[], Verdict::Nothing),
-            (Rule::Shown, &[], &[], Verdict::Refused),
+            (Rule::Within(0.01), &[0.49, 0.52][..], &[0.5][..], FigureVerdict::Holds),
+            (Rule::Within(0.01), &[0.5], &[0.52], FigureVerdict::Fails),
+            (Rule::AtMost(0.5), &[0.4], &[], FigureVerdict::Holds),
+            (Rule::AtMost(0.5), &[0.4], &[0.6], FigureVerdict::Fails),
+            (Rule::AtLeast(0.5), &[0.4], &[], FigureVerdict::Fails),
+            (Rule::Shown, &[0.4], &[], FigureVerdict::Nothing),
+            (Rule::Shown, &[], &[], FigureVerdict::Refused),
         ] {
             let figure = share(rule, app, kernel);
             assert_eq!(figure.verdict(), expected, "{figure:?}");
@@ -254,7 +220,7 @@ mod tests {
     #[test]
     fn a_refused_figure_shows_why_and_no_number() {
         let figure = share(Rule::Within(0.01), &[0.5], &[0.5]).refused_if(Some("too few".to_owned()));
-        assert_eq!(figure.verdict(), Verdict::Refused);
+        assert_eq!(figure.verdict(), FigureVerdict::Refused);
         assert_eq!(figure.cells(), ["x", "50.00 %", "–", "–", "–", "± 1.00 pp", "refused: too few"]);
     }
 

@@ -10,11 +10,11 @@ use super::chart::{Chart, Mark};
 use super::figure::{Figure, Rule, Unit};
 use super::rig::{PROFILE, Rig, nothing};
 use super::trials::{Order, Plan, Trials};
-use super::{Outcome, Table};
-use crate::accuracy::report::thousands;
+use super::{ExperimentOutcome, Table};
+use crate::table::thousands;
 
 /// See [`super::Experiment::question`].
-pub const QUESTION: &str = "At the lab's own rates and capacity, how slow are the celebrity and the innocent keys on its shard? What does each \
+pub(crate) const QUESTION: &str = "At the lab's own rates and capacity, how slow are the celebrity and the innocent keys on its shard? What does each \
      mitigation change?";
 
 /// The celebrity's shard.
@@ -174,7 +174,7 @@ async fn measure(rig: &Rig, plan: Plan, arm: Arm, seed: u64) -> Result<Run, Stri
 }
 
 /// Runs it.
-pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
+pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let rigs = Rig::several(&PROFILE, ARMS.len()).await;
     let measure = async |arm: Arm, seed| {
         let place = ARMS.iter().position(|other| *other == arm).unwrap_or_default();
@@ -223,7 +223,7 @@ pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
         rows,
     };
     let (figures, tables, charts) = (figures, vec![table], vec![chart]);
-    Outcome { method: method(plan), figures, tables, charts, refusals: trials.refusals }
+    ExperimentOutcome { method: method(plan), figures, tables, charts, refusals: trials.refusals }
 }
 
 fn method(plan: Plan) -> String {

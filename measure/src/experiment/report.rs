@@ -1,24 +1,25 @@
 //! What an experiment gave, for a terminal and for `docs/experiments/`.
 
 use std::fmt::Write as _;
+use std::time::Instant;
 
-use super::figure::Verdict;
+use super::figure::FigureVerdict;
 use super::trials::Plan;
-use super::{Experiment, Outcome};
-use crate::accuracy::report::{date, machine};
-use crate::cost::report::{load_average, plain, table};
+use super::{Experiment, ExperimentOutcome};
+use crate::machine::{self, date, load_average};
+use crate::table::Table;
 
 const HEADINGS: [&str; 7] = ["figure", "predicted", "application", "kernel", "residual", "goal", "met"];
 
 /// One experiment that has run.
 #[derive(Debug)]
-pub struct Report {
+pub struct ExperimentReport {
     /// Which.
     pub experiment: Experiment,
     /// How often, and by which seed.
     pub plan: Plan,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: ExperimentOutcome,
     /// How long it took.
     pub seconds: f64,
     /// Load of the machine before, over a minute.
@@ -33,26 +34,32 @@ pub struct File {
     pub content: String,
 }
 
-impl Report {
+impl ExperimentReport {
+    /// Runs an experiment; `progress` gets a line for each step.
+    pub async fn of(experiment: Experiment, plan: Plan, progress: &impl Fn(&str)) -> Self {
+        let (load_before, started) = (load_average(), Instant::now());
+        let outcome = experiment.run(plan, progress).await;
+        Self { experiment, plan, outcome, seconds: started.elapsed().as_secs_f64(), load_before }
+    }
+
     /// Whether every figure is there and as asked.
-    #[must_use]
     pub fn holds(&self) -> bool {
         self.outcome
             .figures
             .iter()
-            .all(|figure| matches!(figure.verdict(), Verdict::Holds | Verdict::Nothing))
+            .all(|figure| matches!(figure.verdict(), FigureVerdict::Holds | FigureVerdict::Nothing))
     }
 
     /// How many figures meet their goal, in one line.
-    #[must_use]
-    pub fn answer(&self) -> String {
-        let count = |verdict: Verdict| {
+    pub(crate) fn answer(&self) -> String {
+        let count = |verdict: FigureVerdict| {
             self.outcome.figures.iter().filter(|figure| figure.verdict() == verdict).count()
         };
-        let (holds, fails, refused) = (count(Verdict::Holds), count(Verdict::Fails), count(Verdict::Refused));
+        let (holds, fails, refused) =
+            (count(FigureVerdict::Holds), count(FigureVerdict::Fails), count(FigureVerdict::Refused));
         let mut text = format!("{holds} of {} figures meet their goal", holds + fails + refused);
         if fails > 0 {
-            let names = self.named(Verdict::Fails);
+            let names = self.named(FigureVerdict::Fails);
             let _ = write!(text, "; {fails} NOT: {names}");
         }
         if refused > 0 {
@@ -61,23 +68,23 @@ impl Report {
         text
     }
 
-    fn named(&self, verdict: Verdict) -> String {
+    fn named(&self, verdict: FigureVerdict) -> String {
         let named = self.outcome.figures.iter().filter(|figure| figure.verdict() == verdict);
         named.map(|figure| figure.what.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    fn rows(&self) -> Vec<Vec<String>> {
-        self.outcome.figures.iter().map(|figure| figure.cells().to_vec()).collect()
+    fn figures(&self) -> Table<'_> {
+        let rows = self.outcome.figures.iter().map(|figure| figure.cells().to_vec()).collect();
+        Table { headings: &HEADINGS, numbers: 1..5, rows }
     }
 
     /// For a terminal.
-    #[must_use]
     pub fn text(&self) -> String {
         let mut text = format!("{}: {}\n\n", self.experiment.name(), self.experiment.about());
-        text += &plain(&HEADINGS, &self.rows());
+        text += &self.figures().text();
         for table in &self.outcome.tables {
             let _ = writeln!(text, "\n{}\n", table.title);
-            text += &plain(&table.headings, &table.rows);
+            text += &table.shown().text();
         }
         for refusal in &self.outcome.refusals {
             let _ = writeln!(text, "refused: {refusal}");
@@ -87,7 +94,6 @@ impl Report {
     }
 
     /// For `docs/experiments/`: the page first, then its pictures.
-    #[must_use]
     pub fn files(&self) -> Vec<File> {
         let base = format!("{}-{}", date("+%F"), self.experiment.name());
         let picture = |number: usize| format!("{base}-{}.svg", number + 1);
@@ -102,7 +108,7 @@ impl Report {
             self.experiment.question(),
             self.answer(),
             self.experiment.name(),
-            machine(),
+            machine::describe(),
             self.seconds,
             self.load_before,
             load_average()
@@ -110,11 +116,11 @@ impl Report {
         for (number, chart) in self.outcome.charts.iter().enumerate() {
             let _ = writeln!(page, "![{}]({})\n", chart.title, picture(number));
         }
-        page += &table(&HEADINGS, 1..5, &self.rows());
+        page += &self.figures().markdown();
         let _ = writeln!(page, "\n[How to read this page](README.md#how-to-read-a-page)\n");
         for rows in &self.outcome.tables {
             let _ = writeln!(page, "## {}\n", rows.title);
-            page += &table(&rows.headings, 1..rows.headings.len(), &rows.rows);
+            page += &rows.shown().markdown();
             page.push('\n');
         }
         let _ = writeln!(page, "## Method\n\n{}\n", self.outcome.method);
@@ -145,10 +151,10 @@ mod tests {
         };
         let figures = vec![figure("good", 0.5), figure("bad", 0.6)];
         let charts = vec![super::super::Chart::of("T", "%", Unit::Share, &figures)];
-        let report = Report {
+        let report = ExperimentReport {
             experiment: Experiment::Shares,
             plan: Plan { repetitions: 5, seed: 1, quick: false },
-            outcome: Outcome {
+            outcome: ExperimentOutcome {
                 method: "So.".into(),
                 figures,
                 tables: vec![Table {

@@ -1,7 +1,7 @@
 //! One lab under an experiment: its witnesses read at a moment, and loads that may refuse.
 
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lab_tests::lab::{Lab, Load, Options, SHARDS};
 use lab_tests::poll;
@@ -16,7 +16,7 @@ pub const PROFILE: [(&str, &str); 2] = [("BASE_LATENCY_MS", "15"), ("SHARD_CONCU
 /// A running lab with a probe.
 pub struct Rig {
     /// The lab.
-    pub lab: Lab,
+    pub(crate) lab: Lab,
 }
 
 /// What the witnesses say at one moment, each since it started.
@@ -24,16 +24,12 @@ pub struct Rig {
 pub struct Reading {
     /// Reads and writes that the gateway got, since its last reset.
     pub offered: u64,
-    /// Of these reads, answered from the cache.
-    pub hits: u64,
     /// Of these reads, those that waited for another's fetch.
-    pub coalesced: u64,
+    pub(crate) coalesced: u64,
     /// Data requests each shard received.
     pub app: Vec<u64>,
     /// Data requests the kernel saw at each shard's socket.
     pub kernel: Vec<u64>,
-    /// When it was taken.
-    pub at: Instant,
 }
 
 /// What happened between two readings.
@@ -41,16 +37,12 @@ pub struct Reading {
 pub struct Growth {
     /// Requests that the gateway got.
     pub offered: u64,
-    /// Of these, from the cache.
-    pub hits: u64,
     /// Of these, by another's fetch.
-    pub coalesced: u64,
+    pub(crate) coalesced: u64,
     /// At each shard, by its own count.
     pub app: Vec<u64>,
     /// At each shard, by the kernel's.
     pub kernel: Vec<u64>,
-    /// Seconds between.
-    pub seconds: f64,
 }
 
 impl Rig {
@@ -74,7 +66,7 @@ impl Rig {
     }
 
     /// Starts some that run at the same time.
-    pub async fn several(shard: &[(&'static str, &str)], number: usize) -> Vec<Self> {
+    pub(crate) async fn several(shard: &[(&'static str, &str)], number: usize) -> Vec<Self> {
         let mut rigs = Vec::new();
         for place in 0..number {
             // The first one waits for its turn; the others are beside it.
@@ -84,10 +76,7 @@ impl Rig {
     }
 
     /// Forgets statistics, cached entries and verdicts.
-    ///
-    /// # Errors
-    /// When the gateway refuses.
-    pub async fn reset(&self) -> Result<(), String> {
+    pub(crate) async fn reset(&self) -> Result<(), String> {
         self.post("/admin/reset", &Value::Null).await.map(drop)
     }
 
@@ -110,18 +99,17 @@ impl Rig {
     }
 
     /// What the witnesses say now. Under load a few requests pass between one and the next.
-    pub async fn read(&self) -> Reading {
+    pub(crate) async fn read(&self) -> Reading {
         let kernel = self.lab.kernel_requests().await;
         let stats = self.lab.gateway_stats().await;
         let app = self.lab.received().await;
-        let (hits, coalesced) = (stats.cache_hits, stats.cache_coalesced);
-        Reading { offered: stats.total_requests, hits, coalesced, app, kernel, at: Instant::now() }
+        Reading { offered: stats.total_requests, coalesced: stats.cache_coalesced, app, kernel }
     }
 
     /// The same once nothing is on its way and kernel and application agree on every shard.
     ///
     /// # Errors
-    /// When they do not.
+    /// When kernel and application do not agree.
     pub async fn read_at_rest(&self) -> Result<Reading, String> {
         let agreed = poll::until(REST, || async {
             let compare = self.lab.probe_json("/api/compare").await;
@@ -135,7 +123,7 @@ impl Rig {
     }
 
     /// Requests for a key by the kernel's tables, since it began to count.
-    pub async fn kernel_reads_of(&self, key: &str) -> u64 {
+    pub(crate) async fn kernel_reads_of(&self, key: &str) -> u64 {
         let answer = self.lab.probe_json("/api/keys?limit=100").await;
         let shards = answer["shards"].as_array().cloned().unwrap_or_default();
         let keys = shards.iter().flat_map(|shard| shard["keys"].as_array().cloned().unwrap_or_default());
@@ -145,35 +133,29 @@ impl Rig {
     /// Runs the generator to its end; its report.
     ///
     /// # Errors
-    /// What it says when it refuses to report.
+    /// The reason why the generator refuses to report.
     pub async fn load(&self, args: &[&str]) -> Result<LoadReport, String> {
         report(self.lab.load_started(args)).await
     }
 }
 
 /// The report of a generator that runs.
-///
-/// # Errors
-/// Why there is none, in one line.
-pub async fn report(load: Load) -> Result<LoadReport, String> {
+pub(crate) async fn report(load: Load) -> Result<LoadReport, String> {
     let report = load.report().await.map_err(|why| why.one_line())?;
     if report.errors == 0 { Ok(report) } else { Err(format!("{} requests failed", report.errors)) }
 }
 
 impl Reading {
     /// What happened since an earlier reading.
-    #[must_use]
     pub fn since(&self, earlier: &Self) -> Growth {
         let grown = |now: &[u64], before: &[u64]| {
             now.iter().zip(before).map(|(now, before)| now.saturating_sub(*before)).collect()
         };
         Growth {
             offered: self.offered.saturating_sub(earlier.offered),
-            hits: self.hits.saturating_sub(earlier.hits),
             coalesced: self.coalesced.saturating_sub(earlier.coalesced),
             app: grown(&self.app, &earlier.app),
             kernel: grown(&self.kernel, &earlier.kernel),
-            seconds: (self.at - earlier.at).as_secs_f64(),
         }
     }
 }
@@ -181,21 +163,18 @@ impl Reading {
 #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
 impl Growth {
     /// A shard's requests as a share of what was offered, by application and kernel.
-    #[must_use]
-    pub fn share(&self, shard: usize) -> [f64; 2] {
+    pub(crate) fn share(&self, shard: usize) -> [f64; 2] {
         [&self.app, &self.kernel]
             .map(|counts| counts.get(shard).copied().unwrap_or(0) as f64 / self.offered.max(1) as f64)
     }
 
     /// The hottest shard's share of what was offered.
-    #[must_use]
-    pub fn hottest_share(&self) -> [f64; 2] {
+    pub(crate) fn hottest_share(&self) -> [f64; 2] {
         (0..SHARDS).map(|shard| self.share(shard)).fold([0.0, 0.0], |a, b| [a[0].max(b[0]), a[1].max(b[1])])
     }
 
     /// The hottest shard's load over the mean of what reached the shards.
-    #[must_use]
-    pub fn max_over_mean(&self) -> [f64; 2] {
+    pub(crate) fn max_over_mean(&self) -> [f64; 2] {
         [&self.app, &self.kernel].map(|counts| {
             let loads: Vec<f64> = counts.iter().map(|count| *count as f64).collect();
             hotspot::predict::max_over_mean(&loads)
@@ -203,7 +182,6 @@ impl Growth {
     }
 
     /// The share of what was offered that reached no shard.
-    #[must_use]
     pub fn hit_ratio(&self) -> [f64; 2] {
         [&self.app, &self.kernel]
             .map(|counts| 1.0 - counts.iter().sum::<u64>() as f64 / self.offered.max(1) as f64)
@@ -212,7 +190,7 @@ impl Growth {
     /// Whether both halves of a run have the same share at every shard, as far as four standard errors tell.
     ///
     /// # Errors
-    /// The shard, and how far the halves are apart.
+    /// The shard, and the difference between the halves.
     pub fn is_steady(halves: &[Self; 2]) -> Result<(), String> {
         for shard in 0..SHARDS {
             let [one, two] = halves.each_ref().map(|half| half.share(shard)[0]);
@@ -232,7 +210,6 @@ impl Growth {
 }
 
 /// Switches every mitigation off.
-#[must_use]
 pub fn nothing() -> Value {
     json!({"cache": "off", "stale_while_revalidate": false, "negative_caching": false, "replication": 1, "auto": false})
 }
@@ -243,7 +220,7 @@ mod tests {
 
     fn growth(app: [u64; 4]) -> Growth {
         let app = app.to_vec();
-        Growth { offered: 1_000, hits: 0, coalesced: 0, kernel: app.clone(), app, seconds: 1.0 }
+        Growth { offered: 1_000, coalesced: 0, kernel: app.clone(), app }
     }
 
     #[test]

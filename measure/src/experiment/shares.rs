@@ -7,17 +7,18 @@ use load::scenario::{Scenario, Stream};
 use std::fmt;
 use std::num::NonZeroU32;
 
-use super::Outcome;
+use super::ExperimentOutcome;
 use super::chart::Chart;
 use super::figure::{Figure, Rule, Unit};
 use super::rig::{Growth, Rig};
 use super::trials::{Order, Plan, Trials};
 use super::window::enough;
-use crate::accuracy::report::thousands;
+use crate::table::thousands;
 use lab_tests::lab::SHARDS;
 
 /// See [`super::Experiment::question`].
-pub const QUESTION: &str = "Do shards and keys get their predicted shares, within one percentage point?";
+pub(crate) const QUESTION: &str =
+    "Do shards and keys get their predicted shares, within one percentage point?";
 
 /// Requests of a run, in two halves.
 fn requests(plan: Plan) -> u64 {
@@ -117,7 +118,7 @@ async fn measure(rig: &Rig, plan: Plan, arm: Arm, seed: u64) -> Result<Run, Stri
 }
 
 /// Runs it.
-pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
+pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let rig = Rig::start(&[], &[], false).await;
     let measure = async |arm, seed| measure(&rig, plan, arm, seed).await;
     let trials = Trials::run(plan, Order::Shuffled, &ARMS, progress, measure).await;
@@ -159,5 +160,11 @@ pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
         thousands(requests(plan)),
         celebrity(plan)[0]
     );
-    Outcome { method, figures, charts: vec![chart], refusals: trials.refusals, ..Outcome::default() }
+    ExperimentOutcome {
+        method,
+        figures,
+        charts: vec![chart],
+        refusals: trials.refusals,
+        ..ExperimentOutcome::default()
+    }
 }

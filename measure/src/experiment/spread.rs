@@ -9,23 +9,23 @@ use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
 
-use super::Outcome;
+use super::ExperimentOutcome;
 use super::chart::Chart;
 use super::figure::{Figure, Rule, Unit};
 use super::rig::{Growth, Rig, nothing};
 use super::trials::{Order, Plan, Trials};
 use super::window::{Stream, enough};
-use crate::accuracy::report::thousands;
+use crate::table::thousands;
 use lab_tests::lab::SHARDS;
 
 /// See [`super::Experiment::question`].
-pub const HOT_ONLY: &str = "Do six cached keys, chosen by the detector, relieve the hottest of four shards like a perfect cache of six? That is \
+pub(crate) const HOT_ONLY: &str = "Do six cached keys, chosen by the detector, relieve the hottest of four shards like a perfect cache of six? That is \
      8.9 % (exponent 1.5) and 19.7 % (0.99) of the offered load.";
 /// See [`super::Experiment::question`].
-pub const REPLICATION: &str = "Do copies of the eight hottest keys on four shards balance the load at least as well as even copies? That is max/mean \
+pub(crate) const REPLICATION: &str = "Do copies of the eight hottest keys on four shards balance the load at least as well as even copies? That is max/mean \
      1.11 (exponent 1.5) and 1.14 (0.99).";
 /// See [`super::Experiment::question`].
-pub const BOUNDED: &str = "Does bounded load at 1.25 hold the hottest shard to 31.25 % of the load? Does it forward at least what theory requires: \
+pub(crate) const BOUNDED: &str = "Does bounded load at 1.25 hold the hottest shard to 31.25 % of the load? Does it forward at least what theory requires: \
      17.5 % (exponent 1.5) and none (0.99)?";
 
 /// Requests that all repetitions must have together.
@@ -188,7 +188,7 @@ fn method(plan: Plan, what: &str) -> String {
 }
 
 /// Runs the hot-only cache.
-pub async fn hot_only(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
+pub(crate) async fn hot_only(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let entries = hot_entries(SHARDS);
     let rig = Rig::start(&[], &[], false).await;
     let trials = trials(
@@ -225,11 +225,17 @@ pub async fn hot_only(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
         "The cache is `hot_only` with a time to live of 60 s. There is no capacity model. The prediction is a perfect cache of the six \
          hottest keys. Keys of nearly equal rank may replace each other.",
     );
-    Outcome { method, figures, charts: vec![chart], refusals: trials.refusals, ..Outcome::default() }
+    ExperimentOutcome {
+        method,
+        figures,
+        charts: vec![chart],
+        refusals: trials.refusals,
+        ..ExperimentOutcome::default()
+    }
 }
 
 /// Runs the replication.
-pub async fn replication(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
+pub(crate) async fn replication(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let rig = Rig::start(&slow("10"), &[], false).await;
     let wish = json!({"replication": SHARDS, "replicated_keys": COPIED});
     let trials = trials(plan, &rig, wish, Some(("replicated", COPIED)), progress).await;
@@ -269,11 +275,17 @@ pub async fn replication(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
         "Eight keys have copies on all four shards. A read goes to the one of two with fewer requests in flight. A shard takes \
          10 ± 2 ms a request without a limit, so that about 40 are in flight.",
     );
-    Outcome { method, figures, charts: vec![chart], refusals: trials.refusals, ..Outcome::default() }
+    ExperimentOutcome {
+        method,
+        figures,
+        charts: vec![chart],
+        refusals: trials.refusals,
+        ..ExperimentOutcome::default()
+    }
 }
 
 /// Runs the bounded load.
-pub async fn bounded_load(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
+pub(crate) async fn bounded_load(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let gateway = [("PLACEMENT", "bounded"), ("BOUNDED_LOAD_EPSILON", "0.25")];
     let rig = Rig::start(&slow("50"), &gateway, false).await;
     let trials = trials(plan, &rig, nothing(), None, progress).await;
@@ -305,5 +317,11 @@ pub async fn bounded_load(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
          forwarded. Forwarded is a share of all requests: by the gateway's own counter, and by the reads that the kernel saw away \
          from their home.",
     );
-    Outcome { method, figures, charts: vec![chart], refusals: trials.refusals, ..Outcome::default() }
+    ExperimentOutcome {
+        method,
+        figures,
+        charts: vec![chart],
+        refusals: trials.refusals,
+        ..ExperimentOutcome::default()
+    }
 }

@@ -5,14 +5,14 @@ use serde_json::json;
 use std::fmt;
 use std::time::Duration;
 
-use super::Outcome;
+use super::ExperimentOutcome;
 use super::chart::Chart;
 use super::figure::{Figure, Rule, Unit};
 use super::rig::{Rig, nothing, report};
 use super::trials::{Order, Plan, Trials};
 
 /// See [`super::Experiment::question`].
-pub const QUESTION: &str = "Does one expiry of a key with 5,000 reads a second cost its shard one request instead of 251? Does no caller wait with \
+pub(crate) const QUESTION: &str = "Does one expiry of a key with 5,000 reads a second cost its shard one request instead of 251? Does no caller wait with \
      stale-while-revalidate?";
 
 /// Requests a second.
@@ -115,7 +115,7 @@ async fn measure(rig: &Rig, plan: Plan, arm: Arm, seed: u64) -> Result<Run, Stri
 }
 
 /// Runs it.
-pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
+pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let shard = [("BASE_LATENCY_MS", LATENCY_MS), ("LOAD_LATENCY_FACTOR_MS", "0")];
     let rig = Rig::start(&shard, &[], false).await;
     let measure = async |arm, seed| measure(&rig, plan, arm, seed).await;
@@ -168,5 +168,11 @@ pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
         Arm::SingleFlight.fetches(plan),
         Arm::Stale.fetches(plan),
     );
-    Outcome { method, figures, charts: vec![chart], refusals: trials.refusals, ..Outcome::default() }
+    ExperimentOutcome {
+        method,
+        figures,
+        charts: vec![chart],
+        refusals: trials.refusals,
+        ..ExperimentOutcome::default()
+    }
 }

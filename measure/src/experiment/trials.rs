@@ -4,8 +4,6 @@ use futures_util::future::join_all;
 use std::cell::Cell;
 use std::fmt;
 
-use crate::cost::pairs::Shuffle;
-
 /// How often, determined by which seed, and how large.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -19,14 +17,13 @@ pub struct Plan {
 
 impl Plan {
     /// `quick` if it is so, else `full`.
-    pub fn sized<T>(self, full: T, quick: T) -> T {
+    pub(crate) fn sized<T>(self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
     }
 
     /// How far a share may be from its prediction: one percentage point; of a quick run three, four standard errors of a
     /// half of 5,000.
-    #[must_use]
-    pub fn allowed(self) -> f64 {
+    pub(crate) fn allowed(self) -> f64 {
         self.sized(0.01, 0.03)
     }
 }
@@ -47,7 +44,7 @@ pub struct Trials<A, M> {
     /// Each run without a number: its arm, its repetition and the reason.
     pub refusals: Vec<String>,
     /// By which they were made.
-    pub plan: Plan,
+    pub(crate) plan: Plan,
 }
 
 impl<A: Copy + PartialEq + fmt::Display, M> Trials<A, M> {
@@ -61,12 +58,12 @@ impl<A: Copy + PartialEq + fmt::Display, M> Trials<A, M> {
         run: impl AsyncFn(A, u64) -> Result<M, String>,
     ) -> Self {
         let mut trials = Self { runs: Vec::new(), refusals: Vec::new(), plan };
-        let mut shuffle = Shuffle::new(plan.seed);
+        let mut random = fastrand::Rng::with_seed(plan.seed);
         let again = Cell::new(arms.len());
         for repetition in 1..=plan.repetitions {
             let seed = plan.seed.wrapping_mul(1_000).wrapping_add(u64::from(repetition));
             let mut turn = arms.to_vec();
-            shuffle.shuffle(&mut turn);
+            random.shuffle(&mut turn);
             let tried = async |arm: A| match run(arm, seed).await {
                 Ok(measured) => (arm, Ok(measured), None),
                 Err(first) if again.get() > 0 => {
@@ -118,16 +115,15 @@ impl<A: Copy + PartialEq + fmt::Display, M> Trials<A, M> {
     }
 
     /// A figure of each of an arm's runs.
-    pub fn each(&self, arm: A, figure: impl Fn(&M) -> f64) -> Vec<f64> {
+    pub(crate) fn each(&self, arm: A, figure: impl Fn(&M) -> f64) -> Vec<f64> {
         self.of(arm).map(figure).collect()
     }
 
     /// Why an arm has no number: it lacks a run.
-    #[must_use]
     pub fn lacking(&self, arm: A) -> Option<String> {
-        let stand = self.of(arm).count();
+        let complete = self.of(arm).count();
         let asked = self.plan.repetitions;
-        (stand < asked as usize).then(|| format!("{stand} of {asked} runs stand"))
+        (complete < asked as usize).then(|| format!("{complete} of {asked} runs stand"))
     }
 }
 

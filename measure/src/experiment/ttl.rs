@@ -3,16 +3,16 @@
 use hotspot::predict;
 use std::fmt;
 
-use super::Outcome;
+use super::ExperimentOutcome;
 use super::chart::Chart;
 use super::figure::{Figure, Rule, Unit};
 use super::rig::{Growth, Rig};
 use super::trials::{Order, Plan, Trials};
 use super::window::{Stream, enough};
-use crate::accuracy::report::thousands;
+use crate::table::thousands;
 
 /// See [`super::Experiment::question`].
-pub const QUESTION: &str = "Is the hit ratio of a warm cache λT/(1 + λT) for each key?";
+pub(crate) const QUESTION: &str = "Is the hit ratio of a warm cache λT/(1 + λT) for each key?";
 
 /// Times to live before it is measured.
 const WARM_TTLS: f64 = 5.0;
@@ -71,7 +71,7 @@ fn is_steady(halves: &[Growth; 2]) -> Result<(), String> {
 }
 
 /// Runs it.
-pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
+pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let plan = Plan { repetitions: plan.repetitions.min(MOST_REPETITIONS), ..plan };
     let arms = plan.sized(&ARMS[..], &ARMS[..1]);
     let rigs = Rig::several(&[], arms.len()).await;
@@ -104,5 +104,11 @@ pub async fn run(plan: Plan, progress: &impl Fn(&str)) -> Outcome {
         plan.repetitions,
         thousands(needed(plan))
     );
-    Outcome { method, figures, charts: vec![chart], refusals: trials.refusals, ..Outcome::default() }
+    ExperimentOutcome {
+        method,
+        figures,
+        charts: vec![chart],
+        refusals: trials.refusals,
+        ..ExperimentOutcome::default()
+    }
 }

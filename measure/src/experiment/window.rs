@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rig::{Growth, Reading, Rig, report};
-use crate::accuracy::report::thousands;
+use crate::table::thousands;
 
 /// A stream over `user-0`, `user-1`, … by Zipf's law.
 #[derive(Clone, Copy, Debug)]
@@ -30,14 +30,12 @@ pub struct Window {
 
 impl Window {
     /// First and second half.
-    #[must_use]
     pub fn halves(&self) -> [Growth; 2] {
         let [start, middle, end] = &self.readings;
         [middle.since(start), end.since(middle)]
     }
 
     /// The whole.
-    #[must_use]
     pub fn all(&self) -> Growth {
         self.readings[2].since(&self.readings[0])
     }
@@ -45,14 +43,12 @@ impl Window {
 
 impl Stream {
     /// Each key's probability.
-    #[must_use]
-    pub fn probabilities(&self) -> Vec<f64> {
+    pub(crate) fn probabilities(&self) -> Vec<f64> {
         hotspot::predict::zipf(self.keys, self.exponent)
     }
 
     /// The command, for a reader.
-    #[must_use]
-    pub fn command(&self) -> String {
+    pub(crate) fn command(&self) -> String {
         let Self { rate, keys, .. } = self;
         format!("load stream --rate {rate} --keys {keys} --distribution zipf:EXPONENT")
     }
@@ -60,8 +56,8 @@ impl Stream {
     /// Sends it; `settled` is asked when the window begins.
     ///
     /// # Errors
-    /// When the generator refuses to report, a request fails, `settled` says that something is not as it must be, or kernel
-    /// and application do not agree afterwards.
+    /// When the generator refuses to report, a request fails, `settled` fails, or kernel and application do not agree
+    /// afterwards.
     pub async fn send(
         &self,
         rig: &Rig,
@@ -98,10 +94,7 @@ impl Stream {
 }
 
 /// Whether runs are large enough together, give or take what passes between a window's begin and its readings.
-///
-/// # Errors
-/// How many there are, and how many there must be.
-pub fn enough(requests: u64, needed: u64) -> Result<(), String> {
+pub(crate) fn enough(requests: u64, needed: u64) -> Result<(), String> {
     if requests * 100 >= needed * 98 {
         Ok(())
     } else {

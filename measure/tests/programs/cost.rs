@@ -1,7 +1,7 @@
 //! The measurement of the probe's cost runs, and says all it should. How much it is, is for an optimised build to say.
 
 use lab_tests::{build, k6, kernel};
-use measure::cost::stand::Way;
+use measure::cost::testbed::TrafficPath;
 use measure::cost::watcher::Watcher;
 use measure::cost::{self, Options};
 
@@ -25,7 +25,7 @@ fn what_the_probe_costs_is_measured_or_said_to_be_missing() {
     let others = [Watcher::Nftables, Watcher::Bpftrace, Watcher::Tcpdump];
     for row in &report.rows {
         match &row.absent {
-            Some(why) if row.way == Way::K6 => {
+            Some(why) if row.path == TrafficPath::K6 => {
                 assert!(!has_k6 && why.starts_with("k6 is not installed"), "{row:?}");
             }
             Some(why) => assert!(others.contains(&row.watcher) && !why.is_empty(), "{row:?}"),
@@ -33,7 +33,7 @@ fn what_the_probe_costs_is_measured_or_said_to_be_missing() {
         }
     }
     assert!(report.packets.costs.iter().all(|cost| cost.nanoseconds.median > 0.0), "{:?}", report.packets);
-    assert_eq!(report.runs.len(), Way::OF_OWN_GENERATOR.len());
+    assert_eq!(report.runs.len(), TrafficPath::NATIVE.len());
     assert!(report.runs.iter().all(|runs| runs.nanoseconds_a_request() > 0.0), "{:?}", report.runs);
     let probes =
         report.rows.iter().filter(|row| matches!(row.watcher, Watcher::Probe | Watcher::ProbeOnShards));
@@ -41,7 +41,7 @@ fn what_the_probe_costs_is_measured_or_said_to_be_missing() {
     assert_eq!(probes.len(), 7, "{probes:?}");
     assert_eq!(report.verdicts().len(), probes.len());
     for (verdict, row) in report.verdicts().iter().zip(probes) {
-        let begin = format!("{}, {}: ", row.way.name(), row.watcher.name());
+        let begin = format!("{}, {}: ", row.path.name(), row.watcher.name());
         let said = verdict.strip_prefix(&begin).unwrap_or_else(|| panic!("{verdict}"));
         if row.absent.is_some() {
             assert!(said.starts_with("not measured: k6 is not installed"), "{verdict}");
@@ -50,9 +50,9 @@ fn what_the_probe_costs_is_measured_or_said_to_be_missing() {
         assert!(said.starts_with("median loss of throughput ") && said.contains("HOLD"), "{verdict}");
         // On whatever cgroup, it counts all: two runs, or slices, of half of the requests; before the slices, those that
         // warm the lab up.
-        let expected = match (row.watcher, row.way) {
+        let expected = match (row.watcher, row.path) {
             (Watcher::Probe, _) => "60 requests",
-            (_, Way::Straight) => "2,160 requests",
+            (_, TrafficPath::Straight) => "2,160 requests",
             _ => "540 requests",
         };
         assert_eq!(row.counted, [expected; 2], "{row:?}");

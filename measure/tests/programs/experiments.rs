@@ -2,8 +2,8 @@
 //! experiment from its runs to its page.
 
 use lab_tests::kernel;
-use measure::experiment::figure::Verdict;
-use measure::experiment::report::Report;
+use measure::experiment::figure::FigureVerdict;
+use measure::experiment::report::ExperimentReport;
 use measure::experiment::rig::{Growth, PROFILE, Rig, nothing};
 use measure::experiment::trials::{Order, Plan, Trials};
 use measure::experiment::window::Stream;
@@ -77,18 +77,19 @@ async fn a_quick_experiment_gives_each_figure_by_every_witness_or_says_why_not()
     assert_eq!(outcome.figures.len(), 23, "four shards and max/mean of four loads, and three hottest keys");
     for figure in &outcome.figures {
         match figure.verdict() {
-            Verdict::Holds => {
+            FigureVerdict::Holds => {
                 assert_eq!((figure.app.len(), &figure.app), (1, &figure.kernel), "{figure:?}");
                 assert!(figure.predicted.is_some(), "{figure:?}");
             }
-            Verdict::Refused => assert!(!outcome.refusals.is_empty(), "{figure:?}"),
+            FigureVerdict::Refused => assert!(!outcome.refusals.is_empty(), "{figure:?}"),
             other => panic!("{other:?}: {figure:?}"),
         }
     }
     // The closed loop of the first three loads keeps up with any machine.
     assert!(outcome.figures[..17].iter().all(|figure| figure.refused.is_none()), "{:?}", outcome.refusals);
     assert!(outcome.charts.iter().all(|chart: &Chart| chart.rows.len() == 19), "{:?}", outcome.charts);
-    let report = Report { experiment, plan: QUICK, outcome, seconds: 1.0, load_before: "0.1".into() };
+    let report =
+        ExperimentReport { experiment, plan: QUICK, outcome, seconds: 1.0, load_before: "0.1".into() };
     let [page, picture] = &report.files()[..] else { panic!("a page and its picture") };
     assert!(page.content.contains("cargo xtask experiment shares --repetitions 1 --seed 1 --quick"));
     assert!(page.content.contains("| Zipf 1.5: user-0 | 39.23 % |"), "{}", page.content);

@@ -3,13 +3,12 @@
 use anyhow::Result;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::accuracy::case::{Case, Driven, Row, Sent, Size};
+use crate::accuracy::case::{Case, Row, Sent, Size, WorkloadResult};
 use crate::accuracy::client::{Client, get, post};
 use crate::accuracy::namespace::Namespace;
+use crate::accuracy::relay::{self, NetworkFaults};
 use crate::accuracy::rule::Rule;
-use crate::accuracy::server::{Manner, Server};
-
-const PORT: u16 = 9000;
+use crate::accuracy::server::{Server, ServerOptions};
 
 /// The rows.
 pub(super) fn rows() -> Vec<Row> {
@@ -27,13 +26,14 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new(&format!("4 namespaces, one port: server {index}"), move |size| apart(size, index))
     });
     rows.extend(servers);
+    rows.push(Row::new("published port", published_port));
     rows
 }
 
 /// A server bound to `bind`, which the probe knows as `known`, and the client connects to as `to`.
 fn family(size: Size, bind: IpAddr, known: IpAddr, to: IpAddr) -> Result<Case> {
     let rounds = size.of(500, 5_000);
-    let server = Server::start(None, SocketAddr::new(bind, 0), known, Manner::default())?;
+    let server = Server::start(None, SocketAddr::new(bind, 0), known, ServerOptions::default())?;
     Ok(Case::on(server, Rule::Exact, move |server| ask(SocketAddr::new(to, server.addr.port()), rounds)))
 }
 
@@ -41,16 +41,33 @@ fn family(size: Size, bind: IpAddr, known: IpAddr, to: IpAddr) -> Result<Case> {
 fn apart(size: Size, index: u64) -> Result<Case> {
     let rounds = size.of(250, 2_500) * (index + 1);
     let namespace = Namespace::new()?;
-    let ip = IpAddr::V4(namespace.join_ours()?);
-    let bind = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
-    let server = Server::start(Some(&namespace), bind, ip, Manner::default())?;
+    let server = Server::in_namespace(&namespace, ServerOptions::default())?;
     Ok(Case::on(server, Rule::Exact, move |server| {
         let driven = ask(server.addr, rounds)?;
-        Ok(Driven { note: format!("reached at {}", server.addr), ..driven })
+        Ok(WorkloadResult { note: format!("reached at {}", server.addr), ..driven })
     }))
 }
 
-fn ask(addr: SocketAddr, rounds: u64) -> Result<Driven> {
+/// Clients reach the server by another port, which the network translates ahead of the server's socket.
+fn published_port(size: Size) -> Result<Case> {
+    const PUBLISHED: u16 = 8080;
+    let rounds = size.of(100, 1_000);
+    let (near, far) = (Namespace::new()?, Namespace::new()?);
+    let server = Server::in_namespace(&far, ServerOptions::default())?;
+    let ip = server.addr.ip();
+    let network = relay::join(&near, &far, &ip.to_string(), NetworkFaults::default(), 1)?;
+    near.nft(&format!(
+        "table ip published {{\nchain out {{\ntype nat hook output priority -100;\n\
+         ip daddr {ip} tcp dport {PUBLISHED} dnat to {}\n}}\n}}",
+        server.addr
+    ))?;
+    Ok(Case::on(server, Rule::Exact, move |_| {
+        let driven = near.run(|| ask(SocketAddr::new(ip, PUBLISHED), rounds))??;
+        Ok(WorkloadResult { note: network.words(), ..driven })
+    }))
+}
+
+fn ask(addr: SocketAddr, rounds: u64) -> Result<WorkloadResult> {
     let mut connection = Client::connect(addr)?;
     for _ in 0..rounds {
         connection.ask(&get("a"))?;

@@ -1,17 +1,15 @@
 //! Packets lost, doubled and out of order: client and server in network namespaces of their own, a relay between them.
 
 use anyhow::{Result, bail};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::accuracy::case::{Case, Driven, Row, Sent, Size, together};
+use crate::accuracy::case::{Case, Row, Sent, Size, WorkloadResult, together};
 use crate::accuracy::client::{Client, get, post};
 use crate::accuracy::namespace::Namespace;
-use crate::accuracy::relay::{self, Weather};
+use crate::accuracy::relay::{self, NetworkFaults};
 use crate::accuracy::rows::pipelined;
 use crate::accuracy::rule::Rule;
-use crate::accuracy::server::{Manner, Server};
+use crate::accuracy::server::{Server, ServerOptions};
 
-const PORT: u16 = 9000;
 const DEPTH: u64 = 16;
 const CLIENTS: u64 = 16;
 
@@ -20,18 +18,18 @@ const HEADS_PER_SEGMENT: u64 = 1_500 / 24 + 1;
 
 /// The rows.
 pub(super) fn rows() -> Vec<Row> {
-    let weathers = [
-        ("lost", Weather { loses: 10, ..Weather::default() }),
-        ("duplicated", Weather { duplicates: 10, ..Weather::default() }),
-        ("reordered", Weather { reorders: 10, ..Weather::default() }),
-        ("each", Weather { loses: 10, duplicates: 10, reorders: 10 }),
+    let all_faults = [
+        ("lost", NetworkFaults { loss: 10, ..NetworkFaults::default() }),
+        ("duplicated", NetworkFaults { duplication: 10, ..NetworkFaults::default() }),
+        ("reordered", NetworkFaults { reordering: 10, ..NetworkFaults::default() }),
+        ("each", NetworkFaults { loss: 10, duplication: 10, reordering: 10 }),
     ];
-    let both = weathers.into_iter().zip(1..).flat_map(|((word, weather), seed)| {
+    let both = all_faults.into_iter().zip(1..).flat_map(|((word, faults), seed)| {
         let single = Row::new(&format!("10 % {word}, one at a time"), move |size| {
-            prepare(weather, seed, size, Load::OneAtATime)
+            prepare(faults, seed, size, Load::OneAtATime)
         });
         let pipelined = Row::new(&format!("10 % {word}, pipelined {DEPTH}"), move |size| {
-            prepare(weather, seed, size, Load::Pipelined)
+            prepare(faults, seed, size, Load::Pipelined)
         });
         [single, pipelined]
     });
@@ -44,14 +42,12 @@ enum Load {
     Pipelined,
 }
 
-fn prepare(weather: Weather, seed: u64, size: Size, load: Load) -> Result<Case> {
+fn prepare(faults: NetworkFaults, seed: u64, size: Size, load: Load) -> Result<Case> {
     let (near, far) = (Namespace::new()?, Namespace::new()?);
-    let ip = far.join_ours()?;
-    let network = relay::join(&near, &far, &ip.to_string(), weather, seed)?;
-    let bind = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
-    let server = Server::start(Some(&far), bind, IpAddr::V4(ip), Manner::default())?;
+    let server = Server::in_namespace(&far, ServerOptions::default())?;
+    let network = relay::join(&near, &far, &server.addr.ip().to_string(), faults, seed)?;
     let rule = match load {
-        Load::OneAtATime => Rule::OneAtATime,
+        Load::OneAtATime => Rule::ONE_AT_A_TIME,
         Load::Pipelined => Rule::NeverOver {
             heads_per_segment: HEADS_PER_SEGMENT,
             why: "heads after a missing segment are not guessed, because the programs see packets before TCP orders them",
@@ -71,17 +67,17 @@ fn prepare(weather: Weather, seed: u64, size: Size, load: Load) -> Result<Case> 
         })?;
         let out_of_order = far.netstat("TCPOFOQueue")?;
         let doubled = far.netstat("TCPDSACKOldSent")? + far.netstat("TCPDSACKOfoSent")?;
-        if weather.reorders > 0 && out_of_order == 0 {
+        if faults.reordering > 0 && out_of_order == 0 {
             bail!("nothing arrived out of order (TCPOFOQueue is 0)");
         }
-        if weather.duplicates > 0 && doubled == 0 {
+        if faults.duplication > 0 && doubled == 0 {
             bail!("nothing arrived twice (TCPDSACKOldSent is 0)");
         }
         let note = format!(
             "{}. Server: TCPOFOQueue {out_of_order}, TCPDSACKOldSent + OfoSent {doubled}",
             network.words()
         );
-        Ok(Driven { sent, note, ..Driven::default() })
+        Ok(WorkloadResult { sent, note, ..WorkloadResult::default() })
     }))
 }
 

@@ -1,7 +1,7 @@
 //! Requests one at a time in order, and how connections begin and end.
 
 use crate::accuracy::case::{Case, Row, Sent, together};
-use crate::accuracy::client::{Client, get, post};
+use crate::accuracy::client::{Client, get, get_and_close, post};
 
 /// The rows.
 pub(super) fn rows() -> Vec<Row> {
@@ -32,8 +32,7 @@ pub(super) fn rows() -> Vec<Row> {
                 let sent = together(2, |_| {
                     for _ in 0..number {
                         let mut connection = Client::connect(server.addr)?;
-                        connection
-                            .ask(b"GET /data/once HTTP/1.1\r\nHost: shard\r\nConnection: close\r\n\r\n")?;
+                        connection.ask(&get_and_close("once"))?;
                         connection.closed()?;
                     }
                     Ok(Sent { get: number, set: 0 })

@@ -1,16 +1,14 @@
 //! 20 MB both ways, in bundles of segments (GSO) and in single ones: bytes as well as requests.
 
 use anyhow::Result;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::accuracy::case::{Case, Driven, Row, Sent, Size};
+use crate::accuracy::case::{Case, Row, Sent, Size, WorkloadResult};
 use crate::accuracy::client::{Client, get, post_head};
 use crate::accuracy::namespace::Namespace;
 use crate::accuracy::rule::Rule;
-use crate::accuracy::server::{Manner, Server};
+use crate::accuracy::server::{Server, ServerOptions};
 
 const LENGTH: usize = 20_000_000;
-const PORT: u16 = 9000;
 
 /// The rows.
 pub(super) fn rows() -> Vec<Row> {
@@ -27,12 +25,10 @@ fn prepare(size: Size, bundles: bool) -> Result<Case> {
     if !bundles {
         namespace.ip(&["link", "set", "lo", "gso_max_segs", "1"])?;
     }
-    let ip = namespace.join_ours()?;
-    let bind = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
-    let manner = Manner { answer_bytes: LENGTH, ..Manner::default() };
-    let server = Server::start(Some(&namespace), bind, IpAddr::V4(ip), manner)?;
+    let options = ServerOptions { answer_bytes: LENGTH, ..ServerOptions::default() };
+    let server = Server::in_namespace(&namespace, options)?;
     let rounds = size.of(2, 10);
-    let case = Case::on(server, Rule::OneAtATime, move |server| {
+    let case = Case::on(server, Rule::ONE_AT_A_TIME, move |server| {
         let mut client = Client::connect_in(&namespace, server.addr)?;
         let head = post_head(LENGTH);
         let part = [get("inside"), vec![b'x'; 50_000]].concat();
@@ -52,7 +48,7 @@ fn prepare(size: Size, bundles: bool) -> Result<Case> {
         // The server adds up what it sent again when the connection has ended.
         server.until(|counts| counts.ended > 0)?;
         let sent = Sent { get: rounds, set: rounds };
-        Ok(Driven { sent, repeated_bytes, dropped_packets: namespace.dropped("lo")?, note: String::new() })
+        Ok(WorkloadResult { repeated_bytes, dropped_packets: namespace.dropped("lo")?, ..sent.into() })
     });
     Ok(Case { bytes: true, ..case })
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::accuracy::case::{Case, Driven, Row, Sent, Size};
+use crate::accuracy::case::{Case, Row, Sent, Size, WorkloadResult};
 use crate::accuracy::client::{Client, get, post, post_head};
 use crate::accuracy::rule::Rule;
 use crate::accuracy::server::Server;
@@ -91,6 +91,6 @@ fn inside_a_body(size: Size) -> Result<Case> {
             client.ask(&body)?;
         }
         let sent = go_on(&mut clients, rounds)?;
-        Ok(Driven { note: format!("{CONNECTIONS} connections"), ..sent.into() })
+        Ok(WorkloadResult { note: format!("{CONNECTIONS} connections"), ..sent.into() })
     }))
 }

@@ -2,7 +2,7 @@
 
 use crate::accuracy::case::{Case, Row, Sent, Size};
 use crate::accuracy::client::{Client, get, post};
-use crate::accuracy::one_cpu::OneCpu;
+use crate::accuracy::pinned_thread::PinnedThread;
 use anyhow::Result;
 
 /// The rows.
@@ -17,7 +17,7 @@ fn prepare(depth: u64, size: Size) -> Result<Case> {
     let rounds = size.of(2_000, 40_000) / depth.min(64);
     Case::plain(move |server| {
         // A thousand are two segments, until TCP has come to know the path.
-        let _in_order = OneCpu::stay()?;
+        let _in_order = PinnedThread::here()?;
         let mut connection = Client::connect(server.addr)?;
         let (segment, once) = mixed(depth);
         for _ in 0..rounds {

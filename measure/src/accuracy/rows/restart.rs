@@ -9,11 +9,11 @@ use crate::accuracy::case::{Sent, Size, together};
 use crate::accuracy::client::{Client, get};
 use crate::accuracy::probe::{Counted, Probe, Stage};
 use crate::accuracy::report::Line;
-use crate::accuracy::rule::Verdict;
+use crate::accuracy::rule::RowVerdict;
 use crate::accuracy::server::Server;
 
 /// The row's name.
-pub const NAME: &str = "probe restarted under load";
+pub(crate) const NAME: &str = "probe restarted under load";
 
 pub(super) const CLIENTS: u64 = 4;
 
@@ -37,10 +37,7 @@ struct Moments {
 }
 
 /// Runs the row.
-///
-/// # Errors
-/// When a client or a probe fails.
-pub fn run(stage: &Stage, size: Size) -> Result<Line> {
+pub(crate) fn run(stage: &Stage, size: Size) -> Result<Line> {
     let server = Server::on_loopback()?;
     let enough = AtomicBool::new(false);
     let wanted = size.of(2_000, 20_000);
@@ -148,15 +145,15 @@ fn line(moments: &Moments) -> Line {
     let before_least = at_first.0.saturating_sub(*first);
     let gap = end.saturating_sub(before_least).saturating_sub(counted);
     let verdict = if *first < first_least || *first > first_most {
-        Verdict::Wrong(format!("the first probe counted {first}, not {first_least} to {first_most}"))
+        RowVerdict::Wrong(format!("the first probe counted {first}, not {first_least} to {first_most}"))
     } else if second.data() < least || second.data() > most {
-        Verdict::Wrong(format!("the second probe counted {}, not {least} to {most}", second.data()))
+        RowVerdict::Wrong(format!("the second probe counted {}, not {least} to {most}", second.data()))
     } else if second.unparsed_segments() > CLIENTS {
-        Verdict::Wrong(format!("unparsed: {}", second.unparsed_words()))
+        RowVerdict::Wrong(format!("unparsed: {}", second.unparsed_words()))
     } else if *agrees != Some(true) {
-        Verdict::Wrong("the second probe does not agree with the server at rest".to_owned())
+        RowVerdict::Wrong("the second probe does not agree with the server at rest".to_owned())
     } else {
-        Verdict::Explained(format!(
+        RowVerdict::Explained(format!(
             "{gap} requests arrived after the first probe's last reading and before the second was attached"
         ))
     };

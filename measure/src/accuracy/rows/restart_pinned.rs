@@ -8,11 +8,11 @@ use crate::accuracy::bpffs::Bpffs;
 use crate::accuracy::case::{Size, together};
 use crate::accuracy::probe::{Counted, Stage};
 use crate::accuracy::report::Line;
-use crate::accuracy::rule::Verdict;
+use crate::accuracy::rule::RowVerdict;
 use crate::accuracy::server::Server;
 
 /// The row's name.
-pub const NAME: &str = "probe restarted under load, pinned";
+pub(crate) const NAME: &str = "probe restarted under load, pinned";
 
 /// What the probes said.
 #[derive(Debug)]
@@ -32,10 +32,7 @@ struct Seen {
 }
 
 /// Runs the row.
-///
-/// # Errors
-/// When a client or a probe fails.
-pub fn run(stage: &Stage, size: Size) -> Result<Line> {
+pub(crate) fn run(stage: &Stage, size: Size) -> Result<Line> {
     let bpffs = Bpffs::mount()?;
     let server = Server::on_loopback()?;
     let enough = AtomicBool::new(false);
@@ -94,15 +91,15 @@ fn observe<L>(
 fn line(seen: &Seen, restarts: u64) -> Line {
     let Seen { last, end, between, gap, adopted, agrees } = seen;
     let verdict = if !adopted {
-        Verdict::Wrong("a probe did not go on with the pinned set".to_owned())
+        RowVerdict::Wrong("a probe did not go on with the pinned set".to_owned())
     } else if last.data() != *end {
-        Verdict::Wrong(format!("the last probe says {}, not {end}", last.data()))
+        RowVerdict::Wrong(format!("the last probe says {}, not {end}", last.data()))
     } else if last.unparsed_segments() > 0 {
-        Verdict::Wrong(format!("unparsed: {}", last.unparsed_words()))
+        RowVerdict::Wrong(format!("unparsed: {}", last.unparsed_words()))
     } else if *agrees != Some(true) {
-        Verdict::Wrong("the last probe does not agree with the server at rest".to_owned())
+        RowVerdict::Wrong("the last probe does not agree with the server at rest".to_owned())
     } else {
-        Verdict::Exact
+        RowVerdict::Exact
     };
     Line {
         name: NAME.to_owned(),

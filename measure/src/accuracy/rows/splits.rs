@@ -3,11 +3,11 @@
 use anyhow::{Result, bail};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::accuracy::case::{Case, Driven, Row, Sent};
+use crate::accuracy::case::{Case, Row, Sent, WorkloadResult};
 use crate::accuracy::client::{Client, get, post};
-use crate::accuracy::one_cpu::OneCpu;
+use crate::accuracy::pinned_thread::PinnedThread;
 use crate::accuracy::rule::Rule;
-use crate::accuracy::server::{Manner, Server};
+use crate::accuracy::server::{Server, ServerOptions};
 
 /// The rows.
 pub(super) fn rows() -> Vec<Row> {
@@ -56,7 +56,7 @@ pub(super) fn rows() -> Vec<Row> {
             let rounds = size.of(200, 2_000);
             Case::plain(move |server| {
                 // Where they do not fit into a segment, these come in order.
-                let _in_order = OneCpu::stay()?;
+                let _in_order = PinnedThread::here()?;
                 let mut connection = Client::connect(server.addr)?;
                 let mut request = b"GET /data/a HTTP/1.1\r\nHost: shard\r\n".to_vec();
                 for name in ["Cookie", "X-One", "Content-Lengthy"] {
@@ -73,10 +73,10 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 /// On a server that acknowledges every segment at once, so that none waits for the congestion window and grows.
-fn case(drive: impl FnOnce(&Server) -> Result<Driven> + 'static) -> Result<Case> {
+fn case(drive: impl FnOnce(&Server) -> Result<WorkloadResult> + 'static) -> Result<Case> {
     let ip = IpAddr::from([127, 0, 0, 1]);
-    let manner = Manner { acknowledges_at_once: true, ..Manner::default() };
-    let server = Server::start(None, SocketAddr::new(ip, 0), ip, manner)?;
+    let options = ServerOptions { acknowledges_at_once: true, ..ServerOptions::default() };
+    let server = Server::start(None, SocketAddr::new(ip, 0), ip, options)?;
     Ok(Case::on(server, Rule::Exact, drive))
 }
 
@@ -111,12 +111,17 @@ impl Tally {
     }
 
     /// Proves that the segments were those that were meant.
-    fn driven(self) -> Result<Driven> {
+    fn driven(self) -> Result<WorkloadResult> {
         if self.seen < self.meant {
             bail!("{} segments instead of {}: they were sent together", self.seen, self.meant);
         }
         let requests = self.sent.get + self.sent.set;
         let note = format!("{} segments for {requests} requests (tcpi_data_segs_out)", self.seen);
-        Ok(Driven { sent: self.sent, repeated_bytes: self.repeated_bytes, note, ..Driven::default() })
+        Ok(WorkloadResult {
+            sent: self.sent,
+            repeated_bytes: self.repeated_bytes,
+            note,
+            ..WorkloadResult::default()
+        })
     }
 }

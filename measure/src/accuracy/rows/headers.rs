@@ -1,0 +1,77 @@
+//! IP options, and packets of more than 64 KB.
+
+use anyhow::{Context, Result, bail};
+
+use crate::accuracy::case::{Case, Row, Sent, Size, WorkloadResult};
+use crate::accuracy::client::{Client, get};
+use crate::accuracy::namespace::Namespace;
+use crate::accuracy::rule::Rule;
+use crate::accuracy::server::{Server, ServerOptions};
+
+/// A socket option by level and name.
+type SocketOption = (i32, i32);
+
+const NOPS: &[u8] = &[1; 4];
+/// Record route, with room for nine addresses.
+const RECORD_ROUTE: &[u8] = &{
+    let mut option = [0; 40];
+    (option[0], option[1], option[2]) = (7, 39, 4);
+    option
+};
+
+/// The rows.
+pub(super) fn rows() -> Vec<Row> {
+    let options: [(&str, SocketOption, &[u8]); 2] = [
+        ("IPv4 options: NOPs", (libc::IPPROTO_IP, libc::IP_OPTIONS), NOPS),
+        ("IPv4 options: record route", (libc::IPPROTO_IP, libc::IP_OPTIONS), RECORD_ROUTE),
+    ];
+    let options = options
+        .into_iter()
+        .map(|(name, option, value)| Row::new(name, move |size| with_option(size, option, value)));
+    options.chain([Row::new("BIG TCP, IPv4", big_tcp)]).collect()
+}
+
+fn with_option(size: Size, option: SocketOption, value: &'static [u8]) -> Result<Case> {
+    let connections = size.of(20, 200);
+    let server = Server::on_loopback()?;
+    let rule = Rule::NeverOver { heads_per_segment: 1, why: "a header that the programs cannot follow" };
+    Ok(Case::on(server, rule, move |server| {
+        for _ in 0..connections {
+            let mut client = Client::connect_with(server.addr, option, value)?;
+            client.ask(&get("first"))?;
+            client.ask(&get("second"))?;
+        }
+        Ok(Sent { get: 2 * connections, set: 0 }.into())
+    }))
+}
+
+/// Bundles of up to 256 KB, which only exist within one machine or between large adapters.
+fn big_tcp(size: Size) -> Result<Case> {
+    const REQUESTS: u64 = 4_000;
+    const TABLE: &str = "inet big";
+    let namespace = Namespace::new()?;
+    // Ethernet's packets, so that there is something to bundle.
+    namespace.ip(&["link", "set", "lo", "mtu", "1500"])?;
+    namespace.allow_big_tcp("lo")?;
+    namespace.nft(&format!(
+        "table {TABLE} {{\nchain big {{\ntype filter hook output priority 0;\ntcp dport 9000 meta length > 65535 counter\n}}\n}}"
+    ))?;
+    let server = Server::in_namespace(&namespace, ServerOptions::default())?;
+    let rounds = size.of(5, 50);
+    Ok(Case::on(server, Rule::Exact, move |server| {
+        let mut client = Client::connect_in(&namespace, server.addr)?;
+        let batch = get("as-long-as-a-key-of-a-user-may-be").repeat(REQUESTS as usize);
+        for _ in 0..rounds {
+            client.send(&batch)?;
+            client.answers(REQUESTS)?;
+        }
+        let listing = namespace.nft(&format!("list table {TABLE}"))?;
+        let packets = listing.split_once("packets ").and_then(|(_, rest)| rest.split(' ').next());
+        let packets: u64 = packets.context("no counter")?.parse()?;
+        if packets == 0 {
+            bail!("no packet was larger than 65,535 bytes");
+        }
+        let sent = Sent { get: REQUESTS * rounds, set: 0 };
+        Ok(WorkloadResult { note: format!("{packets} packets of more than 65,535 bytes"), ..sent.into() })
+    }))
+}
