@@ -71,6 +71,7 @@ pub fn append(
     (keys_at, keys): (u64, u32),
     is_boundary: bool,
 ) {
+    // Parsed, not yet accepted by TCP.
     requests.arrived += u64::from(tally.get) + u64::from(tally.set);
     // SAFETY: the connection's storage, locked for this CPU; others read only.
     let waiting = unsafe { &mut *pending };

@@ -1,4 +1,4 @@
-//! Signal `requests`: counts complete request heads of each shard, read from the payload.
+//! Signal `requests`: finds complete request heads of each shard in the payload; [`pending::count_accepted`] adds them.
 //!
 //! Hook: `cgroup_skb`. Unit: requests; segments for duplicates and for what was not parsed. A request counts once TCP has
 //! accepted its segment ([`pending`]). Cannot see: chunked bodies (counted as unparsed). Payload before the end of the

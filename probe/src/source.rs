@@ -1,6 +1,7 @@
 //! The source of counts: the kernel, or a list in tests.
 //!
-//! [`Source`] is the one seam: another protocol, or a probe elsewhere, is another implementation of it.
+//! [`Source`] is the one seam for reading counts: a probe elsewhere is another implementation of it. It does not parse;
+//! the parsers are in `probe-common`.
 
 use std::collections::BTreeMap;
 
