@@ -1,11 +1,11 @@
 //! One runtime's accept loop: serves HTTP/1.1 connections until the drain.
 //!
-//! hyper closes a connection that it is told to shut down before it has read a byte, although a request may lie in the
-//! socket. So a connection is handed to hyper only once it is readable, and hyper is polled before it is told.
+//! hyper closes a connection on a shutdown before its first read, although a request may lie in the socket. So a
+//! connection goes to hyper only once it is readable, and hyper is polled before the shutdown.
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request};
+use axum::http::{Method, Request, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use futures_util::future::Either;
@@ -18,13 +18,19 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::connection::{Progress, TrackedStream};
+use crate::host;
 use crate::problem::{Problem, method_not_allowed};
+
+/// Called with method and target of a request that is refused before its router sees it.
+pub(crate) type OnRefused = Arc<dyn Fn(&Method, &Uri) + Send + Sync>;
 
 /// Longest request head, in bytes; longer ones are answered with 431. A 512-byte key takes 1,536 bytes encoded.
 const HEAD_MAX_BYTES: usize = 32 * 1024;
@@ -41,10 +47,11 @@ const FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(250);
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
+    on_refused: OnRefused,
     connections: Arc<Semaphore>,
     drain: CancellationToken,
 ) {
-    let open = Arc::new(Open { router, drain: drain.clone() });
+    let open = Arc::new(Open { router, on_refused, drain: drain.clone() });
     let tasks = TaskTracker::new();
     let connection = |stream: TcpStream, permit: Option<OwnedSemaphorePermit>| {
         // Fails only on a connection that is already gone.
@@ -92,6 +99,7 @@ pub(crate) async fn serve(
 /// What the connections of one runtime share.
 struct Open {
     router: Router,
+    on_refused: OnRefused,
     drain: CancellationToken,
 }
 
@@ -107,21 +115,43 @@ impl Open {
             }
         }
         let router = self.router.clone();
-        let service = service_fn(move |request: Request<Incoming>| begun(answer(router.clone(), request)));
+        let (progress, on_refused) = (Progress::default(), Arc::clone(&self.on_refused));
+        let handled = progress.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let guard = handled.handle();
+            let answer =
+                answer(router.clone(), request.map(|body| handled.body(body)), Arc::clone(&on_refused));
+            begun(async move {
+                let _guard = guard;
+                answer.await
+            })
+        });
+        let tcp = Arc::new(stream);
+        let stream = TrackedStream::new(Arc::clone(&tcp), progress.clone());
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
+            // A client may close its sending side after its request (RFC 9112, section 9.6).
+            .half_close(true)
             .max_header_size(HEAD_MAX_BYTES)
             .max_buf_size(2 * HEAD_MAX_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         let mut served = std::pin::pin!(served);
+        // A client that resets its connection waits for no answer. One that closes it may have closed its sending side alone.
+        let mut reset = std::pin::pin!(tcp.ready(Interest::ERROR));
         tokio::select! {
             // hyper first: it reads what is there before it is told to shut down.
             biased;
             ended = served.as_mut() => ended,
+            _ = reset.as_mut() => Ok(()),
             () = self.drain.cancelled() => {
                 served.as_mut().graceful_shutdown();
-                served.await
+                tokio::select! {
+                    biased;
+                    ended = served.as_mut() => ended,
+                    _ = reset.as_mut() => Ok(()),
+                    () = progress.stalled() => Ok(()),
+                }
             }
         }
     }
@@ -137,13 +167,21 @@ fn begun<F: Future>(handler: F) -> impl Future<Output = F::Output> {
     }
 }
 
-async fn answer(router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+async fn answer(
+    router: Router,
+    request: Request<Body>,
+    on_refused: OnRefused,
+) -> Result<Response, Infallible> {
+    if let Err(problem) = host::check(request.version(), request.headers()) {
+        on_refused(request.method(), request.uri());
+        return Ok(problem.into_response());
+    }
     // axum answers HEAD with the GET handler; here HEAD is a method like any other that a path does not have.
     if request.method() == Method::HEAD {
         let (parts, _) = request.into_parts();
         return Ok(method_not_allowed(parts.method, parts.uri).await.into_response());
     }
-    let answered = AssertUnwindSafe(router.oneshot(request.map(Body::new))).catch_unwind().await;
+    let answered = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
     Ok(answered
         .unwrap_or_else(|_| {
             // The panic hook has logged it.

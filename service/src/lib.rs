@@ -21,5 +21,7 @@ pub mod tasks;
 pub mod traces;
 
 mod accept;
+mod connection;
+mod host;
 mod listen;
 mod signals;

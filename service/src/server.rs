@@ -1,6 +1,7 @@
 //! An HTTP server on one single-threaded runtime a core, so that a request never changes cores.
 
 use axum::Router;
+use axum::http::{Method, Uri};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept;
+use crate::accept::{self, OnRefused};
 use crate::health::Health;
 use crate::listen::{self, BindError};
 use crate::tasks::Tasks;
@@ -25,6 +26,7 @@ pub struct Server {
     health: Health,
     tasks: Tasks,
     flush: Option<Flush>,
+    on_refused: OnRefused,
 }
 
 /// What is done last, within a time.
@@ -46,7 +48,14 @@ impl Server {
     pub fn bind(addr: SocketAddr, workers: NonZeroUsize) -> Result<Self, BindError> {
         let listeners = listen::listeners(addr, workers)?;
         let addr = listeners.first().and_then(|l| l.local_addr().ok()).unwrap_or(addr);
-        Ok(Self { listeners, addr, health: Health::default(), tasks: Tasks::default(), flush: None })
+        Ok(Self {
+            listeners,
+            addr,
+            health: Health::default(),
+            tasks: Tasks::default(),
+            flush: None,
+            on_refused: Arc::new(|_, _| {}),
+        })
     }
 
     /// The address it listens on, with the real port if 0 was requested.
@@ -72,6 +81,11 @@ impl Server {
         self.flush = Some(Box::new(flush));
     }
 
+    /// Calls this with method and target of every request that is refused before its router sees it.
+    pub fn on_refused(&mut self, count: impl Fn(&Method, &Uri) + Send + Sync + 'static) {
+        self.on_refused = Arc::new(count);
+    }
+
     /// Starts one thread and runtime a worker and returns once all accept.
     ///
     /// # Errors
@@ -90,6 +104,7 @@ impl Server {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (router, connections) = (Arc::clone(&router), Arc::clone(&connections));
             let (drain, events) = (drain.clone(), events.clone());
+            let on_refused = Arc::clone(&self.on_refused);
             let life = async move {
                 let listener = match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => listener,
@@ -97,7 +112,7 @@ impl Server {
                 };
                 let app = router(&worker);
                 let _ = events.send(Event::Up);
-                accept::serve(listener, app, connections, drain).await;
+                accept::serve(listener, app, on_refused, connections, drain).await;
                 let _ = events.send(Event::ConnectionsDone);
                 // The runtime must live as long as any task may run on it.
                 worker.tasks.stopping().cancelled().await;

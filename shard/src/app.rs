@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use crate::capacity::Capacity;
 use crate::config::Config;
+use crate::handlers;
 use crate::metrics::ShardMetrics;
-use crate::request_counts::RequestCounts;
+use crate::request_counts::{RequestCounts, RequestOutcome};
 use crate::routes;
 use crate::state::Shard;
 use crate::stats::Stats;
@@ -58,6 +59,12 @@ impl Config {
             store: Store::new(self.store),
             stats: Stats::default(),
             traces: Traces::start(self.traces, &metrics, &mut server)?,
+        });
+        let refused = Arc::clone(&shard);
+        server.on_refused(move |method, uri| {
+            if let Some(operation) = handlers::data::operation(method, uri) {
+                refused.counts.receive(operation).end(RequestOutcome::Rejected);
+            }
         });
         if let Some(limit) = shard.capacity.limit() {
             shard_metrics.active_limit.with_label_values(&[&shard.id.to_string()]).set(gauge(limit as u64));

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
-use axum::http::{HeaderValue, Uri, header};
+use axum::http::{HeaderValue, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use hotspot::window::Access;
 use protocol::body::{STORED, ShardGet, ShardSet};
@@ -46,6 +46,18 @@ pub(crate) async fn set(State(shard): State<Arc<Shard>>, request: HttpRequest) -
     drop(head);
     let answered = write(&shard, &mut request, body, &mut span).await;
     finish(request, answered, span)
+}
+
+/// The data request with this method and target, as the routes match it.
+pub(crate) fn operation(method: &Method, uri: &Uri) -> Option<Operation> {
+    let is_key =
+        |path: &str| path.strip_prefix(PREFIX).is_some_and(|key| !key.is_empty() && !key.contains('/'));
+    match *method {
+        _ if uri.authority().is_some() => None,
+        Method::GET if is_key(uri.path()) => Some(Operation::Get),
+        Method::POST if uri.path() == "/data" => Some(Operation::Set),
+        _ => None,
+    }
 }
 
 /// Data requests are origin-form only, because that is what the kernel's parser recognises: one form, counted the same by both.

@@ -1,0 +1,85 @@
+//! Starts a server, and sends bytes to it.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::{get, post};
+use service::server::{Server, Started};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How long `/slow` takes.
+pub(crate) const SLOW: Duration = Duration::from_millis(1_500);
+
+/// Handlers of `/slow` that have begun, and those whose future is gone.
+#[derive(Clone, Default)]
+pub(crate) struct Slow {
+    pub(crate) begun: Arc<AtomicUsize>,
+    pub(crate) gone: Arc<AtomicUsize>,
+}
+
+struct Gone(Arc<AtomicUsize>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Slow {
+    /// Starts a server on one worker.
+    pub(crate) fn start(&self, refused: &Arc<AtomicUsize>) -> Started {
+        let mut server = Server::bind("127.0.0.1:0".parse().unwrap(), NonZeroUsize::MIN).unwrap();
+        let count = Arc::clone(refused);
+        server.on_refused(move |_, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let slow = self.clone();
+        let started = server.start(move |_| {
+            let slow = slow.clone();
+            let wait = move || {
+                let gone = Gone(Arc::clone(&slow.gone));
+                slow.begun.fetch_add(1, Ordering::Relaxed);
+                async move {
+                    let _gone = gone;
+                    tokio::time::sleep(SLOW).await;
+                    "slow"
+                }
+            };
+            Router::new()
+                .route("/ok", get(|| async { "ok" }))
+                .route("/slow", get(wait))
+                .route("/large", get(|| async { vec![b'x'; 1 << 20] }))
+                .route("/echo", post(|body: Bytes| async move { body }))
+        });
+        started.unwrap()
+    }
+}
+
+pub(crate) fn connect(addr: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(bytes).unwrap();
+    stream
+}
+
+/// All that comes until the server closes the connection.
+pub(crate) fn answer(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Waits until `done` says so.
+pub(crate) fn until(done: impl Fn() -> bool) {
+    for _ in 0..10_000 {
+        if done() {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+    panic!("waited in vain");
+}
