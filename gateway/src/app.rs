@@ -20,6 +20,7 @@ use crate::routes;
 use crate::state::{Core, Shared};
 use crate::stats::Stats;
 use crate::upstream::in_flight::InFlight;
+use crate::upstream::shard_health::ShardHealth;
 use crate::upstream::{Target, Upstream};
 
 /// Period of the choice of keys with a series of their own.
@@ -52,7 +53,8 @@ impl Config {
         let traces = Traces::start(self.traces, &metrics, &mut server)?;
         let gateway_metrics = GatewayMetrics::register(&metrics, placement.count())?;
         let routing = gateway_metrics.routing.clone();
-        let stats = Stats::new(gateway_metrics, self.key_statistics);
+        let health = Arc::new(ShardHealth::new(self.shards.iter().count()));
+        let stats = Stats::new(gateway_metrics, self.key_statistics, Arc::clone(&health));
         let targets: Arc<[Target]> = self
             .shards
             .iter()
@@ -60,7 +62,12 @@ impl Config {
             .map(|(url, sent)| Target { base: url.to_string(), sent })
             .collect();
         let in_flight = Arc::new(InFlight::new(targets.len()));
-        let replicas = Arc::new(Replicas::new(targets.len(), Arc::clone(&in_flight), self.upstream_timeout));
+        let replicas = Arc::new(Replicas::new(
+            targets.len(),
+            Arc::clone(&in_flight),
+            Arc::clone(&health),
+            self.upstream_timeout,
+        ));
         let shards = (0..self.workers.get())
             .map(|_| ShardClient {
                 replicas: Arc::clone(&replicas),
@@ -70,6 +77,7 @@ impl Config {
                     Arc::clone(stats.keys()),
                     traces.clone(),
                     Arc::clone(&in_flight),
+                    Arc::clone(&health),
                     self.connect_timeout,
                     self.upstream_timeout,
                 ),

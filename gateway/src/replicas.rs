@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use self::copies::{Copies, Known, Synced};
 use crate::upstream::in_flight::InFlight;
+use crate::upstream::shard_health::ShardHealth;
 
 /// All copies of all keys.
 pub(crate) struct Replicas {
@@ -31,6 +32,7 @@ pub(crate) struct Replicas {
     /// Tables that were replaced and that a write may still hold; locked while the table is replaced.
     older: Mutex<Vec<Weak<Table>>>,
     in_flight: Arc<InFlight>,
+    health: Arc<ShardHealth>,
     fingerprints: RandomState,
     /// See [`Copies`].
     pause: Duration,
@@ -56,11 +58,17 @@ pub(crate) struct Writing {
 
 impl Replicas {
     /// `deadline` is that of a request to a shard.
-    pub(crate) fn new(shards: usize, in_flight: Arc<InFlight>, deadline: Duration) -> Self {
+    pub(crate) fn new(
+        shards: usize,
+        in_flight: Arc<InFlight>,
+        health: Arc<ShardHealth>,
+        deadline: Duration,
+    ) -> Self {
         Self {
             table: ArcSwap::default(),
             older: Mutex::default(),
             in_flight,
+            health,
             fingerprints: RandomState::new(),
             pause: 2 * deadline,
             shards,
@@ -114,26 +122,46 @@ impl Replicas {
         [vec![home], on].concat()
     }
 
-    /// Where a read of `key` goes, if not home: two of the shards that hold it are drawn, and the one with fewer requests
-    /// in flight is taken.
+    /// Where a read of `key` goes, if not home. Two of the shards that hold it are drawn, and the one with fewer requests in
+    /// flight is taken. A shard whose last call failed is left out, but for a trial now and then: it fails fast, so it has
+    /// the fewest in flight.
     pub(crate) fn choose(&self, key: &Key) -> Option<Route> {
+        let (copies, synced) = self.readable(key)?;
+        let usable: Vec<ShardId> = [copies.home]
+            .into_iter()
+            .chain(synced.on.iter().map(|copy| copy.shard))
+            .filter(|shard| self.health.is_usable(shard.index()))
+            .collect();
+        let shard = match usable[..] {
+            [] => return None,
+            [only] => only,
+            _ => {
+                let first = fastrand::usize(..usable.len());
+                let second = (first + 1 + fastrand::usize(..usable.len() - 1)) % usable.len();
+                let load = |place: usize| self.in_flight.of(usable[place].index());
+                usable[if load(second) < load(first) { second } else { first }]
+            }
+        };
+        (shard != copies.home).then_some(Route { copies, synced, shard })
+    }
+
+    /// A copy of `key` on another shard than `failed`, which may be tried in its place.
+    pub(crate) fn instead_of(&self, failed: ShardId, key: &Key) -> Option<Route> {
+        let (copies, synced) = self.readable(key)?;
+        let others = || synced.on.iter().map(|copy| copy.shard).filter(|shard| *shard != failed);
+        let shard =
+            others().find(|shard| self.health.is_usable(shard.index())).or_else(|| others().next())?;
+        Some(Route { copies, synced, shard })
+    }
+
+    /// The copies of `key` that may be read.
+    fn readable(&self, key: &Key) -> Option<(Arc<Copies>, Arc<Synced>)> {
         let table = self.table.load();
         if table.is_empty() {
             return None;
         }
         let copies = table.get(key)?;
-        let synced = copies.readable()?;
-        let at = |place: usize| match place.checked_sub(1) {
-            None => Some(copies.home),
-            Some(copy) => synced.on.get(copy).map(|copy| copy.shard),
-        };
-        let places = synced.on.len() + 1;
-        let first = fastrand::usize(..places);
-        let second = (first + 1 + fastrand::usize(..places - 1)) % places;
-        let load = |place| at(place).map_or(u32::MAX, |shard: ShardId| self.in_flight.of(shard.index()));
-        let shard = at(if load(second) < load(first) { second } else { first })?;
-        let route = || Route { copies: Arc::clone(copies), synced: Arc::clone(&synced), shard };
-        (shard != copies.home).then(route)
+        Some((Arc::clone(copies), copies.readable()?))
     }
 
     /// To be called before a write of `key` is sent.

@@ -13,6 +13,7 @@ use crate::cache::{FetchEnd, Read};
 use crate::error::Error;
 use crate::key_counts::KeyCounts;
 use crate::metrics::{GatewayMetrics, ShardMetrics};
+use crate::upstream::shard_health::ShardHealth;
 use crate::verdicts::Verdicts;
 
 /// Keys that are ranked when it is decided which get a series. More than get one, so that a key which has one and is
@@ -41,10 +42,10 @@ struct Figures {
 
 impl Stats {
     /// Without `counts_keys` nothing is known of keys, and no load is judged.
-    pub(crate) fn new(metrics: GatewayMetrics, counts_keys: bool) -> Self {
+    pub(crate) fn new(metrics: GatewayMetrics, counts_keys: bool, health: Arc<ShardHealth>) -> Self {
         let at_reset = Mutex::new(Figures { sent: vec![0; metrics.shards.len()], ..Figures::default() });
         let keys = Arc::new(KeyCounts::new(metrics.shards.len(), counts_keys));
-        let verdicts = Verdicts::new(Arc::clone(&keys));
+        let verdicts = Verdicts::new(Arc::clone(&keys), health);
         let (started, started_at) = (Instant::now(), service::clock::unix_seconds());
         Self { metrics, keys, verdicts, at_reset, started, started_at }
     }

@@ -6,6 +6,7 @@
 pub(crate) mod answer;
 mod connector;
 pub(crate) mod in_flight;
+pub(crate) mod shard_health;
 
 use axum::http::{Method, Request, header};
 use bytes::Bytes;
@@ -21,12 +22,16 @@ use protocol::{Key, ShardId};
 use service::traces::Traces;
 use service::traces::span::{GET_DATA, KeyValue, POST_DATA, SpanRef, asked};
 use std::error::Error as StdError;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use self::answer::{Answer, Fetched};
-use self::connector::{Connector, Witness};
+use self::connector::{BUFFER_MAX_BYTES, Connector, OnSent, Witness};
 use self::in_flight::InFlight;
+use self::shard_health::ShardHealth;
 use crate::error::Error;
 use crate::key_counts::KeyCounts;
 
@@ -43,6 +48,7 @@ pub(crate) struct Upstream {
     keys: Arc<KeyCounts>,
     traces: Traces,
     in_flight: Arc<InFlight>,
+    health: Arc<ShardHealth>,
     deadline: Duration,
 }
 
@@ -50,8 +56,7 @@ pub(crate) struct Upstream {
 pub(crate) struct Target {
     /// `http://host:port`.
     pub(crate) base: String,
-    /// Counts requests that really went out: the system took at least a part of them for a connection that stood. Whether
-    /// the shard read it, only the shard can tell.
+    /// Counts sent requests: the system took at least a part of each for an open connection.
     pub(crate) sent: IntCounter,
 }
 
@@ -72,6 +77,7 @@ impl Upstream {
         keys: Arc<KeyCounts>,
         traces: Traces,
         in_flight: Arc<InFlight>,
+        health: Arc<ShardHealth>,
         connect: Duration,
         deadline: Duration,
     ) -> Self {
@@ -79,8 +85,9 @@ impl Upstream {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_MAX)
+            .http1_max_buf_size(BUFFER_MAX_BYTES)
             .build(Connector::new(connect));
-        Self { client, targets, keys, traces, in_flight, deadline }
+        Self { client, targets, keys, traces, in_flight, health, deadline }
     }
 
     /// Requests in flight to the shards, from all cores.
@@ -88,7 +95,7 @@ impl Upstream {
         &self.in_flight
     }
 
-    /// In which a shard's whole answer must be there.
+    /// The time in which a shard's whole answer must be there.
     pub(crate) fn deadline(&self) -> Duration {
         self.deadline
     }
@@ -146,13 +153,16 @@ impl Upstream {
             }
         };
         let late = |_| Err(Failure::Unavailable(format!("no whole answer within {:?}", self.deadline)));
-        tokio::time::timeout(self.deadline, exchange).await.unwrap_or_else(late).map_err(|failure| {
-            match failure {
-                Failure::BeforeAnswer(cause) | Failure::Unavailable(cause) => {
-                    tracing::debug!(%shard, cause, "shard unavailable");
-                    Error::ShardUnavailable { shard, cause }
-                }
-                Failure::Unreadable(reason) => Error::BadShardAnswer { shard, reason },
+        let outcome = tokio::time::timeout(self.deadline, exchange).await.unwrap_or_else(late);
+        outcome.inspect(|_| self.health.answered(shard.index())).map_err(|failure| match failure {
+            Failure::BeforeAnswer(cause) | Failure::Unavailable(cause) => {
+                self.health.failed(shard.index());
+                tracing::debug!(%shard, cause, "shard unavailable");
+                Error::ShardUnavailable { shard, cause }
+            }
+            Failure::Unreadable(reason) => {
+                self.health.answered(shard.index());
+                Error::BadShardAnswer { shard, reason }
             }
         })
     }
@@ -189,16 +199,37 @@ impl Upstream {
         mut request: Request<Full<Bytes>>,
     ) -> Result<Answer, Failure> {
         let access = if request.method() == Method::GET { Access::Read } else { Access::Write };
+        let (keys, key, counter) = (Arc::clone(&self.keys), key.clone(), target.sent.clone());
+        let is_counted = AtomicBool::new(false);
+        let count: OnSent = Arc::new(move || {
+            if !is_counted.swap(true, Ordering::Relaxed) {
+                counter.inc();
+                keys.sent(&key, shard, access);
+            }
+        });
         let connection = capture_connection(&mut request);
-        let sent = Sent { counter: &target.sent, keys: &self.keys, shard, key, access, connection };
-        let response =
-            self.client.request(request).await.map_err(|err| Failure::of(&err, sent.witness().as_ref()))?;
-        drop(sent);
+        let mut response = pin!(self.client.request(request));
+        // The connection is known after the poll that gives it to the request, and writes after that.
+        let response = poll_fn(|cx| {
+            let polled = response.as_mut().poll(cx);
+            if let Some(witness) = witness(&connection) {
+                witness.on_sent(&count);
+            }
+            polled
+        });
+        let response = response.await.map_err(|err| Failure::of(&err, witness(&connection).as_ref()))?;
         if let Some(witness) = response.extensions().get::<Witness>() {
             witness.settle();
         }
         Ok(Answer { shard, status: response.status(), body: body(response.into_body()).await? })
     }
+}
+
+/// The witness of the connection that a request was given; none before it was given one.
+fn witness(connection: &CaptureConnection) -> Option<Witness> {
+    let mut extras = axum::http::Extensions::new();
+    connection.connection_metadata().as_ref()?.get_extras(&mut extras);
+    extras.remove()
 }
 
 async fn body(body: Incoming) -> Result<Bytes, Failure> {
@@ -208,34 +239,6 @@ async fn body(body: Incoming) -> Result<Bytes, Failure> {
             Err(Failure::Unreadable(format!("it is over {ANSWER_MAX_BYTES} bytes")))
         }
         Err(err) => Err(Failure::Unreadable(format!("it broke off: {}", root_cause(&*err)))),
-    }
-}
-
-/// Counts one request when dropped, also when nobody waits for the answer any more, if it went out.
-struct Sent<'a> {
-    counter: &'a IntCounter,
-    keys: &'a KeyCounts,
-    shard: ShardId,
-    key: &'a Key,
-    access: Access,
-    connection: CaptureConnection,
-}
-
-impl Sent<'_> {
-    /// The witness of the connection that the request was given; none before it was given one.
-    fn witness(&self) -> Option<Witness> {
-        let mut extras = axum::http::Extensions::new();
-        self.connection.connection_metadata().as_ref()?.get_extras(&mut extras);
-        extras.remove()
-    }
-}
-
-impl Drop for Sent<'_> {
-    fn drop(&mut self) {
-        if self.witness().is_some_and(|witness| witness.was_sent()) {
-            self.counter.inc();
-            self.keys.sent(self.key, self.shard, self.access);
-        }
     }
 }
 
@@ -270,7 +273,6 @@ fn root_cause(err: &(dyn StdError + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
     #[tokio::test]
@@ -284,6 +286,7 @@ mod tests {
             Arc::new(KeyCounts::new(1, true)),
             Traces::default(),
             Arc::new(InFlight::new(1)),
+            Arc::new(ShardHealth::new(1)),
             Duration::from_secs(10),
             Duration::from_secs(20),
         );

@@ -8,10 +8,12 @@ use protocol::Key;
 use std::sync::Arc;
 
 use crate::key_counts::KeyCounts;
+use crate::upstream::shard_health::ShardHealth;
 
 /// Judges the shards' loads, second by second.
 pub(crate) struct Verdicts {
     keys: Arc<KeyCounts>,
+    health: Arc<ShardHealth>,
     judge: Mutex<Judge>,
 }
 
@@ -37,9 +39,9 @@ impl Judge {
 }
 
 impl Verdicts {
-    pub(crate) fn new(keys: Arc<KeyCounts>) -> Self {
+    pub(crate) fn new(keys: Arc<KeyCounts>, health: Arc<ShardHealth>) -> Self {
         let judge = Mutex::new(Judge::new(keys.shards(), 0));
-        Self { keys, judge }
+        Self { keys, health, judge }
     }
 
     /// Judges once in every second; to be called several times in each. Returns a new verdict.
@@ -56,6 +58,7 @@ impl Verdicts {
             second.add(shard, &window.full(1, now));
             ten.add(shard, &window.full(10, now));
         });
+        second.evidence = self.health.take();
         let before = judge.verdict.state;
         judge.verdict = judge.detector.observe(&second, &ten);
         if judge.verdict.state != before {

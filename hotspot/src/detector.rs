@@ -2,19 +2,27 @@
 //!
 //! Every second two windows are judged, the last full second and the last ten; the higher state counts. `critical` holds
 //! at once; `warm`, `hot` and every way down need three of the last five seconds.
+//!
+//! A shard is down on evidence alone: requests or health checks failed, and none was answered since. Absent traffic is no
+//! evidence.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
 
-use crate::judge::{Cause, Judgement, Observation};
+use crate::judge::{Cause, Evidence, Judgement, Observation};
 use crate::sentence;
 use crate::skew::float;
-use crate::verdict::{State, Verdict};
+use crate::verdict::{Reason, State, Verdict};
 
 /// Seconds that are remembered.
 const REMEMBERED: usize = 5;
 /// As many of them must agree.
 const AGREEING: usize = 3;
+/// Failures without an answer between them from which a shard is down.
+pub const DOWN_FAILURES: u64 = 3;
+/// Seconds without a sign of life or failure after which nothing is known of a shard, and seconds that a shard which was
+/// down is not compared with others: so long is the longer window.
+const FORGOTTEN: u32 = 10;
 
 /// Judges a set of shards, second by second.
 #[derive(Clone, Debug)]
@@ -24,19 +32,61 @@ pub struct Detector<K> {
     held: State,
     /// Whom the held state blames.
     cause: Option<Cause<K>>,
+    lives: Vec<Life>,
+}
+
+/// What is known of a shard's life.
+#[derive(Clone, Copy, Debug, Default)]
+struct Life {
+    /// Failures since the last answer.
+    failures: u64,
+    /// Seconds since the last failure or answer.
+    quiet: u32,
+    /// Seconds for which it is not compared with others.
+    excluded: u32,
+}
+
+impl Life {
+    /// Takes in the evidence of one second.
+    fn observe(&mut self, evidence: Evidence) {
+        self.excluded = self.excluded.saturating_sub(1);
+        self.quiet += 1;
+        if evidence.answered > 0 {
+            self.failures = 0;
+        } else {
+            self.failures += evidence.failed;
+        }
+        if evidence != Evidence::default() {
+            self.quiet = 0;
+        } else if self.quiet >= FORGOTTEN {
+            self.failures = 0;
+        }
+        if self.is_down() {
+            self.excluded = FORGOTTEN + 1;
+        }
+    }
+
+    fn is_down(&self) -> bool {
+        self.failures >= DOWN_FAILURES
+    }
 }
 
 impl<K> Default for Detector<K> {
     fn default() -> Self {
-        Self { seen: VecDeque::new(), held: State::NotEnoughTraffic, cause: None }
+        Self { seen: VecDeque::new(), held: State::NotEnoughTraffic, cause: None, lives: Vec::new() }
     }
 }
 
 impl<K: Clone + Display + Eq> Detector<K> {
     /// The verdict after one more second, given the last full second and the last ten. To be called once a second, also
-    /// when there was no request.
+    /// when there was no request. Evidence counts in the last full second only.
     pub fn observe(&mut self, second: &Observation<K>, ten: &Observation<K>) -> Verdict<K> {
-        let now = choose(second.judge(), ten.judge());
+        self.lives.resize(ten.requests.len(), Life::default());
+        for (shard, life) in self.lives.iter_mut().enumerate() {
+            life.observe(second.evidence.get(shard).copied().unwrap_or_default());
+        }
+        let excluded: Vec<usize> = self.shards(|life| life.excluded > 0);
+        let now = choose(second.judge(&excluded), ten.judge(&excluded));
         self.hold(now.as_ref().map_or(State::NotEnoughTraffic, |now| now.state));
         if self.held < State::Warm {
             self.cause = None;
@@ -45,6 +95,10 @@ impl<K: Clone + Display + Eq> Detector<K> {
             self.cause.clone_from(&now.cause);
         }
         self.tell(now.as_ref(), ten)
+    }
+
+    fn shards(&self, test: impl Fn(&Life) -> bool) -> Vec<usize> {
+        self.lives.iter().enumerate().filter(|(_, life)| test(life)).map(|(shard, _)| shard).collect()
     }
 
     /// Takes in the state of one second.
@@ -76,24 +130,29 @@ impl<K: Clone + Display + Eq> Detector<K> {
         let (requests, seconds) =
             now.map_or_else(|| (ten.requests.iter().sum(), ten.seconds), |now| (now.requests, now.seconds));
         let p1 = now.and_then(|now| now.top.as_ref()).map(|(_, share)| *share);
+        let down = self.shards(Life::is_down);
+        let of_load = match now {
+            Some(now) => sentence::sentence(self.held, now, cause),
+            None => sentence::too_few(self.held, requests, seconds),
+        };
+        let of_down = down.iter().map(|shard| sentence::down(*shard, self.lives[*shard].failures));
+        let of_load = (down.is_empty() || cause.is_some()).then_some(of_load);
         Verdict {
-            state: self.held,
-            reason: cause.map(|cause| cause.reason),
-            shard_id: cause.map(|cause| cause.shard),
+            state: if down.is_empty() { self.held } else { self.held.max(State::Warm) },
+            reason: cause.map(|cause| cause.reason).or_else(|| down.first().map(|_| Reason::ShardDown)),
+            shard_id: cause.map(|cause| cause.shard).or_else(|| down.first().copied()),
             key: cause.and_then(|cause| cause.key.clone()),
             max_over_mean: skew.map(|skew| skew.max_over_mean),
             lower_bound: skew.map(|skew| skew.lower_bound),
             cv: skew.map(|skew| skew.cv),
             p1,
-            n_p1: p1.map(|p1| float(ten.requests.len() as u64) * p1),
+            n_p1: now.zip(p1).map(|(now, p1)| float(now.judged as u64) * p1),
             chi2: skew.map(|skew| skew.chi2),
             p: skew.map(|skew| skew.p),
             requests,
             window_seconds: seconds,
-            sentence: match now {
-                Some(now) => sentence::sentence(self.held, now, cause),
-                None => sentence::too_few(self.held, requests, seconds),
-            },
+            sentence: of_load.into_iter().chain(of_down).collect::<Vec<_>>().join(" "),
+            down,
         }
     }
 }
@@ -125,7 +184,12 @@ mod tests {
     /// One second in which both windows hold `requests`, all of the first shard's from one key.
     fn second(detector: &mut Detector<&'static str>, requests: [u64; 4]) -> Verdict<&'static str> {
         let keys = [KeyLoad { key: "user-7", shard: 0, requests: requests[0] }];
-        let observation = Observation { requests: requests.to_vec(), keys: keys.to_vec(), seconds: 1.0 };
+        let observation = Observation {
+            requests: requests.to_vec(),
+            keys: keys.to_vec(),
+            seconds: 1.0,
+            evidence: Vec::new(),
+        };
         detector.observe(&observation, &observation)
     }
 
@@ -165,7 +229,7 @@ mod tests {
         assert_eq!((verdict.requests, verdict.max_over_mean, verdict.key), (36, None, None));
         assert_eq!(
             verdict.sentence,
-            "Not enough traffic to judge: 36 requests in 1 s, at least 100 are needed."
+            "Not enough traffic to judge: 36 requests in 1 s, at least 100 and 20 a second are needed."
         );
     }
 
@@ -176,11 +240,26 @@ mod tests {
             KeyLoad { key: "new", shard: 2, requests: 100 },
         ];
         let new = vec![KeyLoad { key: "new", shard: 2, requests: 100 }];
-        let ten = Observation { requests: vec![900, 60, 160, 70], keys: old.clone(), seconds: 10.0 };
-        let last = Observation { requests: vec![7, 8, 107, 8], keys: new.clone(), seconds: 1.0 };
+        let ten = Observation {
+            requests: vec![900, 60, 160, 70],
+            keys: old.clone(),
+            seconds: 10.0,
+            evidence: Vec::new(),
+        };
+        let last = Observation {
+            requests: vec![7, 8, 107, 8],
+            keys: new.clone(),
+            seconds: 1.0,
+            evidence: Vec::new(),
+        };
         let verdict = Detector::default().observe(&last, &ten);
         assert_eq!((verdict.key, verdict.shard_id, verdict.requests), (Some("new"), Some(2), 130));
-        let same = Observation { requests: vec![107, 7, 8, 8], keys: old.clone(), seconds: 1.0 };
+        let same = Observation {
+            requests: vec![107, 7, 8, 8],
+            keys: old.clone(),
+            seconds: 1.0,
+            evidence: Vec::new(),
+        };
         assert_eq!(Detector::default().observe(&same, &ten).requests, 1_190, "agreed: the longer one");
     }
 
@@ -188,7 +267,12 @@ mod tests {
     fn something_lesser_elsewhere_is_not_blamed_for_what_lasts() {
         let mut detector = Detector::default();
         second(&mut detector, CRITICAL);
-        let warm = Observation { requests: vec![210, 210, 210, 370], keys: Vec::new(), seconds: 1.0 };
+        let warm = Observation {
+            requests: vec![210, 210, 210, 370],
+            keys: Vec::new(),
+            seconds: 1.0,
+            evidence: Vec::new(),
+        };
         let verdict = detector.observe(&warm, &warm);
         assert_eq!(
             (verdict.state, verdict.shard_id, verdict.key),
@@ -221,12 +305,73 @@ mod tests {
         assert!(rising.starts_with(
             "The load counts as balanced until hot lasts: the busiest shard, 0, gets 43.0 % of"
         ));
-        let down = second(&mut Detector::default(), [0, 500, 500, 500]);
-        assert!(
-            down.state == State::Balanced && down.sentence.contains("until warm lasts"),
-            "{}",
-            down.sentence
+    }
+
+    /// A second with these requests, all of the first shard's from one key, and this evidence for the last shard.
+    fn with(
+        detector: &mut Detector<&'static str>,
+        requests: [u64; 4],
+        answered: u64,
+        failed: u64,
+    ) -> Verdict<&'static str> {
+        let keys = vec![KeyLoad { key: "user-7", shard: 0, requests: requests[0] }];
+        let alive = Evidence { answered: 9, failed: 0 };
+        let evidence = vec![alive, alive, alive, Evidence { answered, failed }];
+        let observation = Observation { requests: requests.to_vec(), keys, seconds: 1.0, evidence };
+        detector.observe(&observation, &observation)
+    }
+
+    #[test]
+    fn a_shard_is_down_on_evidence_and_up_with_its_first_answer() {
+        let mut detector = Detector::default();
+        (0..20).for_each(|_| assert!(with(&mut detector, [333, 333, 333, 0], 0, 0).down.is_empty()));
+        assert!(with(&mut detector, [333, 333, 333, 0], 0, 2).down.is_empty());
+        let verdict = with(&mut detector, [333, 333, 333, 0], 0, 1);
+        assert_eq!(
+            (verdict.state, verdict.reason, verdict.shard_id, verdict.down),
+            (State::Warm, Some(Reason::ShardDown), Some(3), vec![3])
         );
+        assert_eq!(
+            verdict.sentence,
+            "Shard 3 is down: 3 requests or health checks failed since its last answer."
+        );
+        // Failures beside an answer are none that show a dead shard.
+        let verdict = with(&mut detector, [333, 333, 333, 9], 1, 50);
+        assert_eq!((verdict.state, verdict.reason, verdict.down), (State::Balanced, None, vec![]));
+    }
+
+    #[test]
+    fn a_hot_key_and_a_dead_shard_are_both_reported() {
+        let mut detector = Detector::default();
+        let verdict = with(&mut detector, [800, 100, 100, 0], 0, 40);
+        assert_eq!((verdict.state, verdict.reason), (State::Critical, Some(Reason::HotKey)));
+        assert_eq!((verdict.shard_id, verdict.key, &*verdict.down), (Some(0), Some("user-7"), &[3][..]));
+        assert!(
+            verdict
+                .sentence
+                .ends_with("Shard 3 is down: 40 requests or health checks failed since its last answer.")
+        );
+    }
+
+    #[test]
+    fn a_dead_shard_makes_no_other_one_hot_nor_does_its_return() {
+        let mut detector = Detector::default();
+        with(&mut detector, [5_000; 4], 9, 0);
+        for second in 0..30 {
+            let (share, answered) = if second < 10 { (0, 0) } else { (500 * (second - 10), 9) };
+            let verdict =
+                with(&mut detector, [5_000, 5_000, 5_000, share.min(5_000)], answered, 9 - answered);
+            assert!(verdict.reason.is_none_or(|reason| reason == Reason::ShardDown), "{second}: {verdict:?}");
+            assert_eq!(verdict.down.is_empty(), second >= 10, "{second}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn without_news_a_dead_shard_is_forgotten() {
+        let mut detector = Detector::default();
+        assert_eq!(with(&mut detector, [333, 333, 333, 0], 0, 3).down, [3]);
+        let down = (0..12).filter(|_| !with(&mut detector, [333, 333, 333, 0], 0, 0).down.is_empty());
+        assert_eq!(down.count(), 9);
     }
 
     #[test]

@@ -77,6 +77,7 @@ pub fn verdict<K: Clone + Display>(shard: usize, total: u64, seconds: f64, top: 
         requests: total,
         window_seconds: seconds,
         sentence,
+        down: Vec::new(),
     }
 }
 

@@ -5,16 +5,16 @@ use std::hash::Hash;
 use serde::{Deserialize, Serialize};
 
 use crate::counter::Count;
-use crate::skew::{Skew, Z, float, wilson};
+use crate::skew::{Skew, float};
 use crate::verdict::{Reason, State};
 use crate::window::View;
 
 /// Fewest requests in a window that can be judged.
 pub const MIN_REQUESTS: u64 = 100;
+/// Fewest requests a second in a window that can be judged: a health check of one key is no load.
+pub const MIN_RATE: f64 = 20.0;
 /// L from which a shard is `warm`, `hot`, `critical`.
 pub const THRESHOLDS: [(f64, State); 3] = [(2.0, State::Critical), (1.5, State::Hot), (1.2, State::Warm)];
-/// A shard whose upper bound is below this many fair shares is down.
-pub const DOWN: f64 = 0.5;
 /// The part of the hottest shard's excess that makes its top key the reason.
 pub const BLAME: f64 = 0.5;
 
@@ -31,6 +31,18 @@ pub struct Observation<K> {
     pub keys: Vec<KeyLoad<K>>,
     /// Its length in seconds, as measured.
     pub seconds: f64,
+    /// Signs of life by shard; empty where none were looked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
+}
+
+/// Signs of life of one shard in a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Requests and health checks that it answered, whatever the answer.
+    pub answered: u64,
+    /// Those that failed: connection refused or reset, or no answer in time. A refusal for lack of room is an answer.
+    pub failed: u64,
 }
 
 /// One key's requests on one shard.
@@ -51,9 +63,14 @@ pub(crate) struct Judgement<K> {
     pub(crate) state: State,
     pub(crate) cause: Option<Cause<K>>,
     pub(crate) skew: Skew,
+    /// The shard with the most requests.
+    pub(crate) hottest: usize,
     /// The top key and its share of all requests.
     pub(crate) top: Option<(K, f64)>,
+    /// Of all shards, excluded ones too, by id.
     pub(crate) shares: Vec<f64>,
+    /// Shards that are compared.
+    pub(crate) judged: usize,
     pub(crate) requests: u64,
     pub(crate) seconds: f64,
 }
@@ -70,7 +87,7 @@ impl<K: Clone + Eq + Hash + Ord> Observation<K> {
     /// Nothing yet, of `shards` shards.
     #[must_use]
     pub fn new(shards: usize) -> Self {
-        Self { requests: vec![0; shards], keys: Vec::new(), seconds: 0.0 }
+        Self { requests: vec![0; shards], keys: Vec::new(), seconds: 0.0, evidence: Vec::new() }
     }
 
     /// Adds what a view counted on `shard`. Several views of one shard must be of different keys.
@@ -94,49 +111,43 @@ impl<K: Clone + Eq + Hash + Ord> Observation<K> {
             }
         }
         self.seconds = self.seconds.max(other.seconds);
+        self.evidence.resize(self.evidence.len().max(other.evidence.len()), Evidence::default());
+        for (sum, more) in self.evidence.iter_mut().zip(&other.evidence) {
+            sum.answered += more.answered;
+            sum.failed += more.failed;
+        }
     }
 }
 
 impl<K: Clone + Eq> Observation<K> {
-    /// None when there are too few requests.
-    pub(crate) fn judge(&self) -> Option<Judgement<K>> {
-        let total = self.requests.iter().sum::<u64>();
-        if total < MIN_REQUESTS {
+    /// Judges the shards that are not `excluded`. None when there are too few requests.
+    ///
+    /// A shard that is down, or was a moment ago, gets less than its share. That makes no other shard hot.
+    pub(crate) fn judge(&self, excluded: &[usize]) -> Option<Judgement<K>> {
+        let judged = |shard: &usize| !excluded.contains(shard);
+        let shards: Vec<usize> = (0..self.requests.len()).filter(judged).collect();
+        let requests: Vec<u64> = shards.iter().map(|shard| self.requests[*shard]).collect();
+        let total = requests.iter().sum::<u64>();
+        if total < MIN_REQUESTS || float(total) < MIN_RATE * self.seconds {
             return None;
         }
-        let skew = Skew::of(&self.requests)?;
+        let skew = Skew::of(&requests)?;
+        let (hottest, most) = (shards[skew.largest], requests[skew.largest]);
         let level = THRESHOLDS.iter().find(|(least, _)| skew.lower_bound >= *least);
-        let level = level.map_or(State::Balanced, |(_, state)| *state);
-        let cause = self.cause(&skew, level, total);
-        let state = if cause.is_some() { level.max(State::Warm) } else { level };
+        let state = level.map_or(State::Balanced, |(_, state)| *state);
+        let excess = float(most) - float(total) / float(shards.len() as u64);
+        let on_hottest = self.keys.iter().filter(|load| load.shard == hottest);
+        let heaviest = on_hottest.max_by_key(|load| load.requests);
+        let to_blame = heaviest.filter(|load| float(load.requests) >= BLAME * excess);
+        let cause = (state >= State::Warm).then(|| Cause {
+            reason: if to_blame.is_some() { Reason::HotKey } else { Reason::Placement },
+            shard: hottest,
+            key: to_blame.map(|load| load.key.clone()),
+        });
         let top = self.top().map(|(key, requests)| (key, float(requests) / float(total)));
         let shares = self.requests.iter().map(|n| float(*n) / float(total)).collect();
-        Some(Judgement { state, cause, skew, top, shares, requests: total, seconds: self.seconds })
-    }
-
-    fn cause(&self, skew: &Skew, level: State, total: u64) -> Option<Cause<K>> {
-        let most = self.requests[skew.largest];
-        let is_hot = level >= State::Warm;
-        let excess = float(most) - float(total) / float(self.requests.len() as u64);
-        let on_largest = self.keys.iter().filter(|load| load.shard == skew.largest);
-        let heaviest = on_largest.max_by_key(|load| load.requests);
-        let to_blame = heaviest.filter(|load| is_hot && float(load.requests) >= BLAME * excess);
-        if let Some(load) = to_blame {
-            let key = Some(load.key.clone());
-            return Some(Cause { reason: Reason::HotKey, shard: skew.largest, key });
-        }
-        if self.is_down(skew, total - most) {
-            return Some(Cause { reason: Reason::ShardDown, shard: skew.smallest, key: None });
-        }
-        is_hot.then_some(Cause { reason: Reason::Placement, shard: skew.largest, key: None })
-    }
-
-    /// Whether the smallest shard gets less than half of its share, and not only because the largest takes so much: it
-    /// must also be below half of an even split of what the largest, with `others` beside it, leaves.
-    fn is_down(&self, skew: &Skew, others: u64) -> bool {
-        let shards = float(self.requests.len() as u64);
-        let of_rest = (shards - 1.0) * wilson(float(self.requests[skew.smallest]), float(others), Z).1;
-        skew.upper_bound < DOWN && (self.requests.len() == 2 || of_rest < DOWN)
+        let (seconds, judged) = (self.seconds, shards.len());
+        Some(Judgement { state, cause, skew, hottest, top, shares, judged, requests: total, seconds })
     }
 
     /// The key with the most requests on all shards together; a replicated key has some on several.
@@ -159,7 +170,9 @@ mod tests {
             requests: *requests,
         };
         let keys: Vec<_> = keys.iter().map(load).collect();
-        let judgement = Observation { requests: requests.to_vec(), keys, seconds: 1.0 }.judge().unwrap();
+        let judgement = Observation { requests: requests.to_vec(), keys, seconds: 1.0, evidence: Vec::new() }
+            .judge(&[])
+            .unwrap();
         (judgement.state, judgement.cause)
     }
 
@@ -192,44 +205,73 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_shard_is_down_however_many_there_are() {
-        assert_eq!(judged(&[333, 333, 333, 0], &[]), (State::Warm, cause(Reason::ShardDown, 3, None)));
-        assert_eq!(judged(&[33, 0, 33, 34], &[]), (State::Warm, cause(Reason::ShardDown, 1, None)));
-        let ten = [111, 111, 111, 111, 0, 111, 111, 111, 111, 112];
-        assert_eq!(judged(&ten, &[("top", 9, 1)]), (State::Warm, cause(Reason::ShardDown, 4, None)));
-        assert_eq!(judged(&[200, 0], &[]).1, cause(Reason::ShardDown, 1, None));
+    fn a_shard_without_requests_is_no_cause() {
+        assert_eq!(judged(&[333, 333, 333, 0], &[]), (State::Balanced, None));
+        assert_eq!(judged(&[33, 0, 33, 34], &[]), (State::Balanced, None));
         // All of it goes to one shard because there is one key.
         assert_eq!(judged(&[0, 200], &[("only", 1, 200)]).1, cause(Reason::HotKey, 1, Some("only")));
+    }
+
+    #[test]
+    fn an_excluded_shard_makes_no_other_one_hot() {
+        let judge = |requests: [u64; 4], excluded: &[usize]| {
+            let keys = vec![KeyLoad { key: "c", shard: 3, requests: requests[3] }];
+            let observation =
+                Observation { requests: requests.to_vec(), keys, seconds: 1.0, evidence: Vec::new() };
+            observation.judge(excluded).unwrap()
+        };
+        let even = [3_000, 0, 3_100, 3_050];
+        assert_eq!(judge(even, &[]).state, State::Warm);
+        assert_eq!(judge(even, &[1]).state, State::Balanced);
+        let hot = judge([300, 0, 310, 3_000], &[1]);
+        assert_eq!((hot.state, hot.cause), (State::Critical, cause(Reason::HotKey, 3, Some("c"))));
+    }
+
+    #[test]
+    fn few_requests_a_second_are_not_judged() {
+        let load = |requests: u64, seconds: f64| {
+            let keys = vec![KeyLoad { key: "health-check", shard: 0, requests }];
+            Observation { requests: vec![requests, 0, 0, 0], keys, seconds, evidence: Vec::new() }
+        };
+        assert_eq!(load(190, 10.0).judge(&[]), None);
+        assert_eq!(load(200, 10.0).judge(&[]).unwrap().state, State::Critical);
+        assert_eq!(load(99, 1.0).judge(&[]), None);
     }
 
     #[test]
     fn even_counts_have_no_cause() {
         assert_eq!(judged(&[239, 249, 262, 250], &[("user-7", 2, 4)]), (State::Balanced, None));
         assert_eq!(judged(&[1_000], &[("all", 0, 1_000)]), (State::Balanced, None));
-        let few: Observation<u8> =
-            Observation { requests: vec![99, 0, 0, 0], keys: Vec::new(), seconds: 10.0 };
-        assert_eq!(few.judge(), None);
+        let few: Observation<u8> = Observation {
+            requests: vec![99, 0, 0, 0],
+            keys: Vec::new(),
+            seconds: 10.0,
+            evidence: Vec::new(),
+        };
+        assert_eq!(few.judge(&[]), None);
     }
 
     #[test]
     fn half_of_a_hot_key_at_each_gateway_is_a_hot_key() {
         let load = |key, shard, requests| KeyLoad { key, shard, requests };
         let keys = vec![load("c", 0, 300), load("a", 0, 280), load("b", 0, 270), load("d", 1, 90)];
-        let one = Observation { requests: vec![850, 90, 80, 80], keys, seconds: 1.0 };
+        let one = Observation { requests: vec![850, 90, 80, 80], keys, seconds: 1.0, evidence: Vec::new() };
         let keys = vec![load("c", 0, 310), load("e", 0, 290), load("d", 1, 1)];
-        let other = Observation { requests: vec![860, 80, 80, 80], keys, seconds: 0.9 };
+        let other = Observation { requests: vec![860, 80, 80, 80], keys, seconds: 0.9, evidence: Vec::new() };
         // Half of the excess of 1,160 is 580.
         let mut both = one.clone();
         both.merge(&other);
         assert_eq!((both.requests.clone(), both.seconds), (vec![1_710, 170, 160, 160], 1.0));
         assert!(both.keys.contains(&load("c", 0, 610)) && both.keys.contains(&load("d", 1, 91)));
-        assert_eq!(both.judge().unwrap().cause, cause(Reason::HotKey, 0, Some("c")));
+        assert_eq!(both.judge(&[]).unwrap().cause, cause(Reason::HotKey, 0, Some("c")));
     }
 
     #[test]
     fn a_replicated_key_counts_whole() {
         let keys: Vec<_> = (0..4).map(|shard| KeyLoad { key: "c", shard, requests: 190 }).collect();
-        let judgement = Observation { requests: vec![250; 4], keys, seconds: 1.0 }.judge().unwrap();
+        let judgement = Observation { requests: vec![250; 4], keys, seconds: 1.0, evidence: Vec::new() }
+            .judge(&[])
+            .unwrap();
         assert_eq!((judgement.state, judgement.top), (State::Balanced, Some(("c", 0.76))));
     }
 }

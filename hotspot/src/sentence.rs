@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::judge::{Cause, Judgement, MIN_REQUESTS};
+use crate::judge::{Cause, Judgement, MIN_RATE, MIN_REQUESTS};
 use crate::verdict::{Reason, State};
 
 /// The sentence for `state`, caused by `cause`, when the newest window has the judgement `now`.
@@ -12,7 +12,7 @@ pub(crate) fn sentence<K: Display + Eq>(
     cause: Option<&Cause<K>>,
 ) -> String {
     let Some(cause) = cause else {
-        let (at, share) = (now.skew.largest, share_of(now, now.skew.largest));
+        let (at, share) = (now.hottest, share_of(now, now.hottest));
         let counts = match now.state {
             State::NotEnoughTraffic | State::Balanced => "is balanced".to_owned(),
             seen => format!("counts as balanced until {seen} lasts"),
@@ -24,7 +24,6 @@ pub(crate) fn sentence<K: Display + Eq>(
         return format!("Shard {shard} was {state} and is cooling down: {share}.");
     }
     match (cause.reason, cause.key.as_ref()) {
-        (Reason::ShardDown, _) => format!("Shard {shard} looks down: {share}."),
         (Reason::HotKey, Some(key)) => {
             format!("Shard {shard} is {state}: {share}. Key {} {}", quoted(key), remedy(now, key))
         }
@@ -32,12 +31,19 @@ pub(crate) fn sentence<K: Display + Eq>(
     }
 }
 
+/// The sentence for a shard that is down.
+pub(crate) fn down(shard: usize, failures: u64) -> String {
+    format!("Shard {shard} is down: {failures} requests or health checks failed since its last answer.")
+}
+
 /// The sentence when no window can be judged.
 pub(crate) fn too_few(state: State, requests: u64, seconds: f64) -> String {
     let window = window(requests, seconds);
     match state {
         State::NotEnoughTraffic => {
-            format!("Not enough traffic to judge: {window}, at least {MIN_REQUESTS} are needed.")
+            format!(
+                "Not enough traffic to judge: {window}, at least {MIN_REQUESTS} and {MIN_RATE} a second are needed."
+            )
         }
         held => format!("The last verdict, {held}, expires: {window} are not enough to judge."),
     }
@@ -64,7 +70,7 @@ fn rehash<K>(now: &Judgement<K>) -> &'static str {
 /// The least number of copies of the top key with which the load can be balanced: ⌈n·p₁⌉, when n·p₁ > 1.
 fn copies<K>(now: &Judgement<K>) -> Option<f64> {
     let (_, p1) = now.top.as_ref()?;
-    let n_p1 = now.shares.len() as f64 * p1;
+    let n_p1 = now.judged as f64 * p1;
     (n_p1 > 1.0).then(|| n_p1.ceil())
 }
 
@@ -74,7 +80,7 @@ fn share_of<K>(now: &Judgement<K>, shard: usize) -> String {
         "{} of {}, {:.2} times its fair share",
         percent(share),
         window(now.requests, now.seconds),
-        share * now.shares.len() as f64
+        share * now.judged as f64
     )
 }
 

@@ -13,15 +13,11 @@ pub const Z: f64 = 3.29;
 pub struct Skew {
     /// The shard with the most requests; among equals the first.
     pub largest: usize,
-    /// The shard with the fewest requests; among equals the first.
-    pub smallest: usize,
     /// Largest count over the mean: 1 when even, at most the number of shards.
     pub max_over_mean: f64,
     /// L: the number of shards times the lower Wilson bound of the largest share. Significance and size in one figure:
     /// `max_over_mean` is at least this, but for one case in a thousand.
     pub lower_bound: f64,
-    /// The upper Wilson bound of the smallest share, in fair shares: below 1, that shard gets less than its own.
-    pub upper_bound: f64,
     /// Coefficient of variation: standard deviation of the counts over their mean.
     pub cv: f64,
     /// χ² of the counts against an even split.
@@ -38,19 +34,16 @@ impl Skew {
         if total == 0 {
             return None;
         }
-        let by_count = || requests.iter().copied().enumerate();
-        let (largest, most) = by_count().max_by_key(|(at, n)| (*n, std::cmp::Reverse(*at)))?;
-        let (smallest, least) = by_count().min_by_key(|(at, n)| (*n, *at))?;
+        let by_count = requests.iter().copied().enumerate();
+        let (largest, most) = by_count.max_by_key(|(at, n)| (*n, std::cmp::Reverse(*at)))?;
         let (shards, total) = (float(requests.len() as u64), float(total));
         let mean = total / shards;
         let squares = requests.iter().map(|n| (float(*n) - mean).powi(2)).sum::<f64>();
         let chi2 = squares / mean;
         Some(Self {
             largest,
-            smallest,
             max_over_mean: float(most) / mean,
             lower_bound: shards * wilson(float(most), total, Z).0,
-            upper_bound: shards * wilson(float(least), total, Z).1,
             cv: (squares / shards).sqrt() / mean,
             chi2,
             p: chi_square_tail(chi2, requests.len() - 1),
@@ -95,7 +88,6 @@ mod tests {
         near(two_hot.cv, 0.6, 1e-12);
         let dead = Skew::of(&[333, 333, 333, 0]).unwrap();
         near(dead.max_over_mean, 4.0 / 3.0, 1e-12);
-        assert!(dead.smallest == 3 && dead.upper_bound < 0.05, "{dead:?}");
     }
 
     #[test]
@@ -122,7 +114,7 @@ mod tests {
     fn an_even_split_has_no_skew() {
         let even = Skew::of(&[25, 25, 25, 25]).unwrap();
         assert_eq!((even.max_over_mean, even.cv, even.chi2, even.p), (1.0, 0.0, 0.0, 1.0));
-        assert!(even.lower_bound < 1.0 && even.upper_bound > 1.0);
+        assert!(even.lower_bound < 1.0);
         assert_eq!(Skew::of(&[0, 0]), None);
         assert_eq!(Skew::of(&[]), None);
         let alone = Skew::of(&[7]).unwrap();
@@ -143,14 +135,13 @@ mod tests {
             let Some(skew) = Skew::of(&requests) else { return Ok(()) };
             let shards = requests.len() as f64;
             prop_assert!(skew.lower_bound <= skew.max_over_mean + 1e-9 && skew.max_over_mean <= shards + 1e-9);
-            prop_assert!(skew.max_over_mean >= 1.0 - 1e-12 && skew.upper_bound >= 0.0);
+            prop_assert!(skew.max_over_mean >= 1.0 - 1e-12);
             prop_assert!((0.0..=1.0).contains(&skew.p), "{skew:?}");
             // χ² = n · cv², and the largest shard bounds the coefficient from both sides.
             let total = requests.iter().sum::<u64>() as f64;
             prop_assert!((skew.chi2 - total * skew.cv.powi(2)).abs() < 1e-6 * (1.0 + skew.chi2));
             prop_assert!(skew.cv <= (shards * (skew.max_over_mean - 1.0)).sqrt() + 1e-9);
             prop_assert_eq!(requests[skew.largest], *requests.iter().max().unwrap());
-            prop_assert_eq!(requests[skew.smallest], *requests.iter().min().unwrap());
         }
 
         #[test]

@@ -52,7 +52,7 @@ pub enum Reason {
     HotKey,
     /// Many warm keys met on one shard.
     Placement,
-    /// A shard gets less than half of its share.
+    /// A shard does not answer.
     ShardDown,
 }
 
@@ -108,6 +108,9 @@ pub struct Verdict<K> {
     pub window_seconds: f64,
     /// The verdict in one sentence.
     pub sentence: String,
+    /// The shards that are down; absent when none is. They may stand beside another reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub down: Vec<usize>,
 }
 
 impl<K> Verdict<K> {
@@ -128,6 +131,7 @@ impl<K> Verdict<K> {
             requests: self.requests,
             window_seconds: self.window_seconds,
             sentence: self.sentence,
+            down: self.down,
         }
     }
 }

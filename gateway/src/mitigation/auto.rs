@@ -176,7 +176,7 @@ fn choose(reads: f64, writes: f64, settings: &MitigationSettings, options: &[Wha
 mod tests {
     use super::*;
     use crate::mitigation::Switches;
-    use hotspot::judge::KeyLoad;
+    use hotspot::judge::{Evidence, KeyLoad};
     use protocol::body::WhatIfSettings;
 
     fn hot_key() -> Key {
@@ -186,7 +186,8 @@ mod tests {
     /// A second with this many requests on shard 0, all for one key, and ten on each of three others.
     fn verdict(auto: &mut Auto, hot: u64) -> Verdict<Key> {
         let keys = vec![KeyLoad { key: hot_key(), shard: 0, requests: hot }];
-        let observation = Observation { requests: vec![hot, 100, 100, 100], keys, seconds: 1.0 };
+        let observation =
+            Observation { requests: vec![hot, 100, 100, 100], keys, seconds: 1.0, evidence: Vec::new() };
         auto.detector.observe(&observation, &observation)
     }
 
@@ -247,11 +248,13 @@ mod tests {
     #[test]
     fn placement_and_down_shards_are_left_alone() {
         let mut auto = Auto::default();
-        for (requests, reason) in
-            [(vec![900, 100, 100, 100], Reason::Placement), (vec![0, 400, 400, 400], Reason::ShardDown)]
+        for (requests, failed, reason) in
+            [([900, 100, 100, 100], 0, Reason::Placement), ([0, 400, 400, 400], 9, Reason::ShardDown)]
         {
             for second in 0..10 {
-                let observation = Observation { requests: requests.clone(), keys: Vec::new(), seconds: 1.0 };
+                let evidence = vec![Evidence { answered: 0, failed }];
+                let observation =
+                    Observation { requests: requests.to_vec(), keys: Vec::new(), seconds: 1.0, evidence };
                 let verdict = auto.detector.observe(&observation, &observation);
                 assert!(second < 5 || verdict.reason == Some(reason), "{verdict:?}");
                 assert_eq!(auto.next(second, &verdict, &off(), cache), None);

@@ -8,8 +8,8 @@ use service::traces::span::SpanRef;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Replicas;
 use super::copies::{Copies, Done, Job, Known};
+use super::{Replicas, Route};
 use crate::error::Error;
 use crate::metrics::RoutingMetrics;
 use crate::placement::Placement;
@@ -28,35 +28,48 @@ pub(crate) struct ShardClient {
 
 impl ShardClient {
     /// Reads `key` from one of the shards that hold it, for the request whose span is `parent`. When a copy fails, home is
-    /// read.
+    /// read; when home fails, a copy.
     ///
     /// # Errors
-    /// Those of home; or of a copy that took most of the time a read may take.
+    /// Those of home; or of the first shard, when that took most of the time a read may take.
     pub(crate) async fn read(&self, key: &Key, home: ShardId, parent: &SpanRef) -> Fetched {
-        let Some(route) = self.replicas.choose(key) else {
-            let shard = self.placement.for_read(home, self.upstream.in_flight());
-            if shard != home {
-                self.metrics.forwarded.inc();
-            }
-            return self.upstream.get(shard, key, parent).await;
-        };
         let began = Instant::now();
+        let is_late = || 2 * began.elapsed() > self.upstream.deadline();
+        if let Some(route) = self.replicas.choose(key) {
+            let (fetched, is_copy) = self.read_copy(key, &route, parent).await;
+            if is_copy || (fetched.is_err() && is_late()) {
+                return fetched;
+            }
+            return self.upstream.get(home, key, parent).await;
+        }
+        let shard = self.placement.for_read(home, self.upstream.in_flight());
+        if shard != home {
+            self.metrics.forwarded.inc();
+        }
+        let fetched = self.upstream.get(shard, key, parent).await;
+        if matches!(fetched, Err(Error::ShardUnavailable { .. }))
+            && !is_late()
+            && let Some(route) = self.replicas.instead_of(shard, key)
+        {
+            let (copy, is_copy) = self.read_copy(key, &route, parent).await;
+            return if is_copy { copy } else { fetched };
+        }
+        fetched
+    }
+
+    /// Reads a copy, and whether it has the value that was copied.
+    async fn read_copy(&self, key: &Key, route: &Route, parent: &SpanRef) -> (Fetched, bool) {
         let fetched = self.upstream.get(route.shard, key, parent).await;
-        let is_copy = fetched.as_ref().is_ok_and(|found| self.replicas.is_copy(&route, &found.value));
+        let is_copy = fetched.as_ref().is_ok_and(|found| self.replicas.is_copy(route, &found.value));
         if is_copy {
             self.metrics.copy_served.inc();
-            return fetched;
-        }
-        if route.copies.lost(&route.synced, route.shard, Instant::now()) {
+        } else if route.copies.lost(&route.synced, route.shard, Instant::now()) {
             self.metrics.copy_lost.inc();
             tracing::info!(%key, shard = %route.shard, "a copy did not answer with its value; it is made anew later");
         } else {
             self.metrics.copy_overtaken.inc();
         }
-        if fetched.is_err() && 2 * began.elapsed() > self.upstream.deadline() {
-            return fetched;
-        }
-        self.upstream.get(home, key, parent).await
+        (fetched, is_copy)
     }
 
     /// Writes `body`, a checked [`SetRequest`], to the key's home. Copies are unreadable until they hold the value too.

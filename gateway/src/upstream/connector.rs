@@ -1,14 +1,15 @@
-//! Connections that record whether a request was sent and an answer began.
+//! Connections to the shards, each with a [`Witness`] of the present request: whether it was sent, and answered.
 
 use axum::http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use std::error::Error as StdError;
-use std::io::{IoSlice, Result as IoResult};
+use std::io::{Error as IoError, IoSlice, Result as IoResult};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -23,32 +24,81 @@ const SENT: u8 = 2;
 /// At least a byte of an answer came.
 const ANSWERED: u8 = 3;
 
+/// Most bytes before the end of an answer's head. A shard that sends interim answers (1xx) without end is cut off here. As
+/// many as hyper reads ahead of a body are allowed too.
+const HEAD_MAX_BYTES: u32 = 3 * BUFFER_MAX_BYTES as u32;
+/// The largest read buffer of a connection.
+pub(super) const BUFFER_MAX_BYTES: usize = 64 * 1024;
+
+/// Called when the system takes the first of a request.
+pub(super) type OnSent = Arc<dyn Fn() + Send + Sync>;
+
 /// How far the one request that is on a connection has got.
 #[derive(Clone, Default)]
-pub(crate) struct Witness(Arc<AtomicU8>);
+pub(crate) struct Witness(Arc<Exchange>);
+
+#[derive(Default)]
+struct Exchange {
+    state: AtomicU8,
+    /// Bytes read since the request was sent and before the head of its answer was there.
+    read: AtomicU32,
+    on_sent: Mutex<Option<OnSent>>,
+}
 
 impl Witness {
-    /// Whether the system took any of the request.
-    pub(crate) fn was_sent(&self) -> bool {
-        self.0.load(Ordering::Acquire) >= SENT
-    }
-
     /// Whether a byte of the answer came.
     pub(crate) fn answer_began(&self) -> bool {
-        self.0.load(Ordering::Acquire) == ANSWERED
+        self.state() == ANSWERED
+    }
+
+    /// Calls this once when the system takes the first of the request: now, if it has.
+    pub(super) fn on_sent(&self, call: &OnSent) {
+        // The state is read under the lock, and `sent` takes the call under it.
+        let mut waiting = self.0.on_sent.lock();
+        if self.state() >= SENT {
+            call();
+        } else {
+            *waiting = Some(Arc::clone(call));
+        }
     }
 
     /// Makes ready for the next request on this connection; to be called when the head of an answer is there, which is
     /// before another request can get the connection.
     pub(crate) fn settle(&self) {
-        self.0.store(IDLE, Ordering::Release);
+        self.0.read.store(0, Ordering::Relaxed);
+        self.0.state.store(IDLE, Ordering::Release);
+    }
+
+    fn state(&self) -> u8 {
+        self.0.state.load(Ordering::Acquire)
     }
 
     fn advance(&self, from: &[u8], to: u8) {
         // Only the connection's task and, between two requests, `settle` write.
-        if from.contains(&self.0.load(Ordering::Acquire)) {
-            self.0.store(to, Ordering::Release);
+        if !from.contains(&self.state()) {
+            return;
         }
+        self.0.state.store(to, Ordering::Release);
+        if to == SENT
+            && let Some(call) = self.0.on_sent.lock().take()
+        {
+            call();
+        }
+    }
+
+    /// Notes bytes of an answer; an error when its head does not end.
+    fn received(&self, bytes: usize) -> IoResult<()> {
+        self.advance(&[TRIED, SENT], ANSWERED);
+        if self.state() != ANSWERED {
+            // The rest of an answer whose head is there.
+            return Ok(());
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let before = self.0.read.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > HEAD_MAX_BYTES {
+            return Err(IoError::other(format!("no end of the answer's head within {HEAD_MAX_BYTES} bytes")));
+        }
+        Ok(())
     }
 }
 
@@ -92,6 +142,17 @@ pub(crate) struct Witnessed {
     witness: Witness,
 }
 
+impl Drop for Witnessed {
+    fn drop(&mut self) {
+        // A request that is given up resets its connection: after a mere close the shard would still serve it, because the
+        // client of a half-closed connection waits for its answer.
+        if self.witness.state() != IDLE {
+            // Fails only on a connection that is already gone.
+            let _ = self.tcp.set_zero_linger();
+        }
+    }
+}
+
 impl Connection for Witnessed {
     fn connected(&self) -> Connected {
         Connected::new().extra(self.witness.clone())
@@ -105,12 +166,9 @@ impl AsyncRead for Witnessed {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<IoResult<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            // When idle these are the rest of an answer whose head is there.
-            self.witness.advance(&[TRIED, SENT], ANSWERED);
-        }
-        read
+        ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
+        let bytes = buf.filled().len() - before;
+        Poll::Ready(if bytes > 0 { self.witness.received(bytes) } else { Ok(()) })
     }
 }
 
@@ -161,13 +219,53 @@ mod tests {
     use tokio::net::TcpListener;
 
     #[tokio::test]
+    async fn an_answer_whose_head_never_ends_is_cut_off() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri: Uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let mut here = Connector::new(Duration::from_secs(20)).call(uri).await.unwrap().into_inner();
+        let (mut there, _) = listener.accept().await.unwrap();
+        here.write_all(b"ask").await.unwrap();
+        tokio::spawn(async move { while there.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_ok() {} });
+        let (mut total, mut part) = (0, vec![0; 8 * 1024]);
+        let err = loop {
+            match here.read(&mut part).await {
+                Ok(bytes) => total += bytes,
+                Err(err) => break err,
+            }
+        };
+        assert!(
+            total <= HEAD_MAX_BYTES as usize && err.to_string().contains("answer's head"),
+            "{total} {err}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_request_is_reported_as_sent_once_when_it_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri: Uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let mut here = Connector::new(Duration::from_secs(20)).call(uri).await.unwrap().into_inner();
+        let count = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&count);
+        let call: OnSent = Arc::new(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        here.witness.on_sent(&call);
+        assert_eq!(count.load(Ordering::Relaxed), 0);
+        here.write_all(b"ask").await.unwrap();
+        here.write_all(b"more").await.unwrap();
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+        here.witness.on_sent(&call);
+        assert_eq!(count.load(Ordering::Relaxed), 2, "it was sent already");
+    }
+
+    #[tokio::test]
     async fn a_witness_tells_how_far_each_request_got() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri: Uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let mut here = Connector::new(Duration::from_secs(20)).call(uri).await.unwrap().into_inner();
         let (mut there, _) = listener.accept().await.unwrap();
         let witness = here.witness.clone();
-        let seen = || (witness.was_sent(), witness.answer_began());
+        let seen = || (witness.state() >= SENT, witness.answer_began());
         let mut byte = [0];
         for _ in 0..2 {
             assert_eq!(seen(), (false, false), "nothing of this request was written");

@@ -260,3 +260,17 @@ async fn what_a_full_shard_says_is_never_remembered() {
         assert_eq!(stub.count(), n);
     }
 }
+
+#[tokio::test]
+async fn interim_answers_are_skipped_and_endless_ones_cut_off() {
+    let interim = "HTTP/1.1 100 Continue\r\n\r\n";
+    let body = r#"{"key":"k","value":{},"shard_id":0,"found":true}"#;
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    for (count, status) in [(10, 200), (20_000, 502)] {
+        let bytes = interim.repeat(count) + &answer;
+        let stub = Stub::start(move |_, _| Reply::Raw(bytes.clone().into_bytes())).await;
+        let bench = Bench::over(&stub, &[]);
+        let answer = bench.get("/data/k").await;
+        assert_eq!((answer.status, stub.count()), (status, 1), "{answer:?}");
+    }
+}

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::net::SocketAddr;
 
 use crate::bench::{Bench, until};
-use crate::stub::Stub;
+use crate::stub::{self, Gate, Stub};
 
 const CELEBRITY: &str = "celebrity-user-kardashian";
 
@@ -109,6 +109,38 @@ async fn a_shard_that_refuses_is_down() {
     let verdict =
         read_until(&bench, "down", &users(1_000), |verdict| verdict["reason"] == "shard_down").await;
     assert_eq!((&verdict["state"], &verdict["shard_id"]), (&"warm".into(), &2.into()), "{verdict}");
+}
+
+#[tokio::test]
+async fn a_hot_key_and_a_dead_shard_are_both_reported() {
+    let mut shards = four().await;
+    shards[2] = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let bench = Bench::at(&shards, &[]);
+    let keys: Vec<String> =
+        users(30).into_iter().flat_map(|user| [CELEBRITY.to_owned(), user, CELEBRITY.to_owned()]).collect();
+    let both = |verdict: &Value| verdict["reason"] == "hot_key" && verdict["down"] == serde_json::json!([2]);
+    let verdict = read_until(&bench, "both", &keys, both).await;
+    assert_eq!((&verdict["key"], &verdict["shard_id"]), (&CELEBRITY.into(), &0.into()), "{verdict}");
+    let metrics = bench.metrics().await;
+    for series in ["reason{reason=\"hot_key\"}", "reason{reason=\"shard_down\"}", "shard{shard_id=\"2\"}"] {
+        assert_eq!(metrics[&format!("hot_partition_{series}")], 1.0, "{series}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_counts_when_it_is_sent() {
+    let gate = Gate::closed();
+    let holding = gate.clone();
+    let stub = Stub::start(move |asked, _| holding.hold(stub::value(asked, 0, "{}"))).await;
+    let bench = Bench::over(&stub, &[]);
+    let (client, url) = (bench.client.clone(), bench.url("/data/k"));
+    let reading = tokio::spawn(async move { client.get(url).send().await.unwrap().status() });
+    until("the request is sent", async || stub.count() == 1).await;
+    let stats = bench.stats().await;
+    assert_eq!(stats["shard_requests"][0]["requests"], 1, "before its answer");
+    gate.open();
+    assert_eq!(reading.await.unwrap(), 200);
+    assert_eq!(bench.stats().await["shard_requests"][0]["requests"], 1);
 }
 
 #[tokio::test]

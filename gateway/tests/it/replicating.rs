@@ -22,6 +22,8 @@ struct Shards {
     /// Refuses everything.
     refuses: [Arc<AtomicBool>; 4],
     refuses_writes: [Arc<AtomicBool>; 4],
+    /// Breaks every connection.
+    dead: [Arc<AtomicBool>; 4],
     /// Some answers wait for these.
     late: Arc<Mutex<Vec<Gate>>>,
     is_late: Arc<AtomicBool>,
@@ -39,6 +41,9 @@ impl Shards {
 
     fn answer(&self, id: usize, asked: &stub::Asked, nth: usize) -> Reply {
         let is_write = asked.method == "POST";
+        if self.dead[id].load(Ordering::SeqCst) {
+            return Reply::Cut;
+        }
         if self.refuses[id].load(Ordering::SeqCst)
             || (is_write && self.refuses_writes[id].load(Ordering::SeqCst))
         {
@@ -341,4 +346,24 @@ async fn no_read_after_a_write_is_older_than_it_with_copies() {
         assert!(older_copies > 0, "the test would not notice a gateway that reads any copy");
         assert_eq!(bench.metrics().await[r#"gateway_replica_reads_total{result="lost"}"#], 0.0);
     }
+}
+
+#[tokio::test]
+async fn a_replicated_key_survives_its_home() {
+    let shards = Shards::default();
+    let stubs = shards.start().await;
+    let bench = at(&stubs, &[]);
+    bench.write(HOT, json!({"v": 7})).await;
+    bench.mitigate(json!({"replication": 4})).await;
+    replicated_on(&bench, &[0, 1, 2, 3]).await;
+    shards.dead[HOME].store(true, Ordering::SeqCst);
+    let before = stubs[HOME].count();
+    for _ in 0..10_000 {
+        let read = bench.read(HOT).await;
+        assert_eq!(read["value"], json!({"v": 7}));
+    }
+    // It is tried again now and then, not whenever it has the fewest in flight.
+    assert!(stubs[HOME].count() - before < 1_000, "{}", stubs[HOME].count() - before);
+    shards.dead[HOME].store(false, Ordering::SeqCst);
+    until("home is read again", async || bench.read(HOT).await["shard_id"] == HOME).await;
 }

@@ -60,10 +60,11 @@ impl HotPartition {
     pub fn show<K>(&self, verdict: &Verdict<K>) {
         self.show_state(verdict.state);
         for (reason, gauge) in &self.reasons {
-            gauge.set(i64::from(verdict.reason == Some(*reason)));
+            let down = *reason == Reason::ShardDown && !verdict.down.is_empty();
+            gauge.set(i64::from(down || verdict.reason == Some(*reason)));
         }
         for (shard, gauge) in self.shards.iter().enumerate() {
-            gauge.set(i64::from(verdict.shard_id == Some(shard)));
+            gauge.set(i64::from(verdict.shard_id == Some(shard) || verdict.down.contains(&shard)));
         }
         for (figure, value) in [
             (&self.max_over_mean, verdict.max_over_mean),
@@ -104,7 +105,7 @@ pub fn label(state: State) -> &'static str {
 mod tests {
     use super::*;
     use crate::detector::Detector;
-    use crate::judge::{KeyLoad, Observation};
+    use crate::judge::{Evidence, KeyLoad, Observation};
     use prometheus::{Registry, TextEncoder};
 
     fn shown(shards: u32) -> (Registry, HotPartition) {
@@ -121,7 +122,8 @@ mod tests {
     fn lines(requests: [u64; 3]) -> Vec<String> {
         let (registry, shown) = shown(3);
         let keys = vec![KeyLoad { key: "k", shard: 1, requests: requests[1] }];
-        let observation = Observation { requests: requests.to_vec(), keys, seconds: 1.0 };
+        let observation =
+            Observation { requests: requests.to_vec(), keys, seconds: 1.0, evidence: Vec::new() };
         shown.show(&Detector::default().observe(&observation, &observation));
         let text = text(&registry);
         let shown = text.lines().filter(|line| !line.starts_with('#') && !line.ends_with(" 0"));
@@ -144,10 +146,33 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_that_is_down_is_shown_beside_a_hot_one() {
+        let (registry, shown) = shown(4);
+        let keys = vec![KeyLoad { key: "k", shard: 1, requests: 900 }];
+        let mut evidence = vec![Evidence::default(); 4];
+        evidence[2].failed = 5;
+        let observation = Observation { requests: vec![100, 900, 0, 100], keys, seconds: 1.0, evidence };
+        shown.show(&Detector::default().observe(&observation, &observation));
+        let text = text(&registry);
+        for expected in [
+            "reason{reason=\"hot_key\"}",
+            "reason{reason=\"shard_down\"}",
+            "shard{shard_id=\"1\"}",
+            "shard{shard_id=\"2\"}",
+        ] {
+            assert!(text.contains(&format!("kernel_hot_partition_{expected} 1")), "{expected}: {text}");
+        }
+    }
+
+    #[test]
     fn no_verdict_is_no_state() {
         let (registry, shown) = shown(2);
-        let observation =
-            Observation { requests: vec![900, 100], keys: Vec::<KeyLoad<&str>>::new(), seconds: 1.0 };
+        let observation = Observation {
+            requests: vec![900, 100],
+            keys: Vec::<KeyLoad<&str>>::new(),
+            seconds: 1.0,
+            evidence: Vec::new(),
+        };
         shown.show(&Detector::default().observe(&observation, &observation));
         shown.show_nothing();
         let text = text(&registry);

@@ -1,5 +1,6 @@
 //! Celebrities are named at once and followed; Zipf traffic gets the state that theory says.
 
+use hotspot::judge::Evidence;
 use hotspot::verdict::{Reason, State, Verdict};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -105,6 +106,14 @@ fn a_shard_that_is_down_is_named() {
     (0..12).for_each(|_| {
         watch.second(&[&uniform], &mut rng);
     });
+    // Absent traffic alone is no evidence.
+    (0..12).for_each(|_| assert_ne!(watch.second(&[&without], &mut rng).reason, Some(Reason::ShardDown)));
+    let mut watch = Watch::new();
+    (0..12).for_each(|_| {
+        watch.second(&[&uniform], &mut rng);
+    });
+    watch.evidence = vec![Evidence { answered: 50, failed: 0 }; SHARDS];
+    watch.evidence[2] = Evidence { answered: 0, failed: 1 };
     let after: Vec<_> = (0..12).map(|_| watch.second(&[&without], &mut rng)).collect();
     let verdict = &after[11];
     assert_eq!(
@@ -112,4 +121,8 @@ fn a_shard_that_is_down_is_named() {
         (State::Warm, Some(Reason::ShardDown), Some(2))
     );
     assert_eq!(after[2].reason, Some(Reason::ShardDown), "named after three seconds: {:?}", after[2]);
+    let (celebrity, mut both) = (Stream::one(100, CELEBRITY), after[11].clone());
+    (0..3).for_each(|_| both = watch.second(&[&without, &celebrity], &mut rng));
+    assert_eq!((both.reason, both.key.as_deref()), (Some(Reason::HotKey), Some(CELEBRITY)), "{both:?}");
+    assert_eq!(both.down, [2], "{both:?}");
 }

@@ -2,7 +2,7 @@
 
 use hotspot::counter::Limits;
 use hotspot::detector::Detector;
-use hotspot::judge::Observation;
+use hotspot::judge::{Evidence, Observation};
 use hotspot::verdict::Verdict;
 use hotspot::window::{Access, Window};
 use md5::{Digest, Md5};
@@ -67,13 +67,15 @@ pub(crate) struct Watch {
     windows: Vec<Window<String>>,
     detector: Detector<String>,
     second: u64,
+    /// Signs of life by shard, the same every second.
+    pub(crate) evidence: Vec<Evidence>,
 }
 
 impl Watch {
     pub(crate) fn new() -> Self {
         let limits = Limits { exact_keys: 256, sketch_keys: 64 };
         let windows = (0..SHARDS).map(|_| Window::new(limits, Duration::ZERO)).collect();
-        Self { windows, detector: Detector::default(), second: 0 }
+        Self { windows, detector: Detector::default(), second: 0, evidence: Vec::new() }
     }
 
     /// One second of these streams, and the verdict after it.
@@ -93,6 +95,7 @@ impl Watch {
             last.add(shard, &window.full(1, now));
             ten.add(shard, &window.full(10, now));
         }
+        last.evidence.clone_from(&self.evidence);
         self.detector.observe(&last, &ten)
     }
 }

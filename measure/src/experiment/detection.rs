@@ -192,7 +192,7 @@ fn observed(counts: &[u64], owners: &[ShardId]) -> Observation<usize> {
     }
     let keys = largest.into_iter().enumerate();
     let keys = keys.map(|(shard, (requests, key))| KeyLoad { key, shard, requests }).collect();
-    Observation { requests, keys, seconds: 1.0 }
+    Observation { requests, keys, seconds: 1.0, evidence: Vec::new() }
 }
 
 /// Runs it.

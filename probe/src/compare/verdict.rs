@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 use hotspot::detector::Detector;
-use hotspot::judge::{KeyLoad, Observation};
+use hotspot::judge::{Evidence, KeyLoad, Observation};
 use hotspot::window::SLOTS;
 use protocol::verdict::Verdict;
 use smol_str::SmolStr;
@@ -36,6 +36,8 @@ pub(crate) struct Reading {
     pub(crate) at: Duration,
     /// In order of id.
     pub(crate) shards: Vec<ShardReading>,
+    /// Whether each shard answered the probe just now; the kernel alone cannot tell a dead shard from an idle one.
+    pub(crate) evidence: Vec<Evidence>,
 }
 
 /// One shard's counts.
@@ -78,7 +80,7 @@ impl KernelJudge {
 
     /// Takes a reading in; gives the verdict on the time up to it.
     pub(crate) fn observe(&mut self, reading: Reading) -> Verdict<String> {
-        let shards = reading.shards.len();
+        let (shards, evidence) = (reading.shards.len(), reading.evidence.clone());
         match self.previous.as_ref().and_then(|previous| Slot::between(previous, &reading)) {
             Some(slot) => self.slots.push_back(slot),
             None => self.start_over(),
@@ -88,8 +90,9 @@ impl KernelJudge {
         while self.slots.len() > most || (self.slots.len() > 1 && self.span() > MAX_INTERVAL) {
             self.slots.pop_front();
         }
-        let second = observation(self.slots.iter().rev().take(1), shards);
+        let mut second = observation(self.slots.iter().rev().take(1), shards);
         let ten = observation(self.slots.iter(), shards);
+        second.evidence = evidence;
         self.detector.observe(&second, &ten)
     }
 

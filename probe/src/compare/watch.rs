@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hotspot::judge::Evidence;
 use protocol::probe_api::Comparison;
 use protocol::shard_urls::ShardUrls;
 use service::clock::unix_seconds;
@@ -14,8 +15,8 @@ use crate::compare::feed::ShardSample;
 use crate::compare::gateway::Gateway;
 use crate::compare::gateway::urls::GatewayUrls;
 use crate::compare::hot_keys::HotKeysLedger;
-use crate::compare::reconcile::Ledger;
 use crate::compare::reconcile::cause::Cause;
+use crate::compare::reconcile::{Bracket, Ledger};
 use crate::compare::snapshot::Snapshot;
 use crate::compare::stats_client::StatsClient;
 use crate::metrics::Lost;
@@ -282,7 +283,8 @@ impl Watch {
             let unwatched =
                 self.unwatched.iter().enumerate().find_map(|(shard, why)| Some((shard, why.as_ref()?)));
             let problem = unwatched.map(|(shard, why)| format!("shard {shard} is not wholly watched: {why}"));
-            Some(self.judge.kernel(probe, start, problem).await)
+            let evidence = brackets.iter().map(|bracket| evidence(bracket.as_ref())).collect();
+            Some(self.judge.kernel(probe, start, problem, evidence).await)
         } else {
             None
         };
@@ -301,6 +303,15 @@ impl Watch {
         let snapshot = Snapshot { taken_at: unix_seconds(), shards, hot_keys };
         probe.metrics.compared(&snapshot.shards);
         snapshot
+    }
+}
+
+/// The health check of a shard: whether it answered `/stats`.
+fn evidence(bracket: Option<&Bracket>) -> Evidence {
+    match bracket.map(|bracket| &bracket.app) {
+        Some(Ok(_)) => Evidence { answered: 1, failed: 0 },
+        Some(Err(_)) => Evidence { answered: 0, failed: 1 },
+        None => Evidence::default(),
     }
 }
 

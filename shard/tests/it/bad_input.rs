@@ -39,6 +39,20 @@ fn cases() -> Vec<Case> {
     vec![
         other("no key", head("GET", "/data/"), 404, "no_such_route"),
         other("no slash", head("GET", "/data"), 405, "method_not_allowed"),
+        data("no Host", b"GET /data/k HTTP/1.1\r\nConnection: close\r\n\r\n".to_vec(), 400, "bad_request"),
+        data("two Hosts", head("GET", "/data/k HTTP/1.1\r\nHost: y\r\nX:"), 400, "bad_request"),
+        data(
+            "bad Host",
+            b"GET /data/k HTTP/1.1\r\nHost: a b/c\r\nConnection: close\r\n\r\n".to_vec(),
+            400,
+            "bad_request",
+        ),
+        other(
+            "no Host elsewhere",
+            b"GET /stats HTTP/1.1\r\nConnection: close\r\n\r\n".to_vec(),
+            400,
+            "bad_request",
+        ),
         data("key of 513 bytes", key_in_path(&"k".repeat(513)), 400, "bad_key"),
         data("key of 257 two-byte characters", key_in_path(&"%C3%BC".repeat(257)), 400, "bad_key"),
         data("NUL in a key", key_in_path("a%00b"), 400, "bad_key"),

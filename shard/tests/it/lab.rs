@@ -101,6 +101,12 @@ pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
     stream
 }
 
+/// Resets the connection. After a mere close the shard must take the client for one that still reads its answer.
+pub(crate) fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+}
+
 pub(crate) fn ask(addr: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = connect(addr);
     stream.write_all(request).unwrap();

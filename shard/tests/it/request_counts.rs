@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::lab::{Lab, answer, connect, head};
+use crate::lab::{Lab, answer, connect, head, reset};
 
 #[test]
 fn an_abandoned_request_is_booked_as_rejected_wherever_it_was() {
@@ -19,9 +19,7 @@ fn an_abandoned_request_is_booked_as_rejected_wherever_it_was() {
     let stats = lab.stats_when(|stats| stats.requests_received == 3);
     assert_eq!((stats.total_accesses, stats.requests_rejected), (3, 0));
     for (gone, stream) in (1..).zip([sending, waiting, in_service]) {
-        // A reset: after a mere close the client might still read the answer.
-        socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
-        drop(stream);
+        reset(stream);
         let stats = lab.stats_when(|stats| stats.requests_rejected == gone);
         assert_eq!((stats.requests_received, stats.total_accesses), (3, 3 - gone));
     }

@@ -34,7 +34,7 @@ impl Kernel {
             });
             ShardReading { requests: *requests, table: Arc::new(keys.collect()) }
         });
-        self.judge.observe(Reading { at: self.at, shards: shards.collect() })
+        self.judge.observe(Reading { at: self.at, shards: shards.collect(), evidence: Vec::new() })
     }
 
     fn count(&mut self, shard: usize, key: &'static str, requests: u64) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::compare::verdict::agreement::Agreement;
 use crate::compare::verdict::{KernelJudge, Reading, ShardReading};
 use crate::probe::Probe;
+use hotspot::judge::Evidence;
 use protocol::probe_api::Verdicts;
 use protocol::verdict::Verdict;
 use service::clock::unix_seconds;
@@ -32,6 +33,7 @@ impl Judge {
         probe: &Arc<Probe>,
         start: Instant,
         problem: Option<String>,
+        evidence: Vec<Evidence>,
     ) -> Result<Verdict<String>, String> {
         if let Some(problem) = problem {
             self.kernel.start_over();
@@ -39,7 +41,7 @@ impl Judge {
         }
         // A second without a reading makes the next one longer.
         let unreadable = || "the kernel's counters cannot be read".to_owned();
-        let reading = read(probe, start).await.ok_or_else(unreadable)?;
+        let reading = read(probe, start, evidence).await.ok_or_else(unreadable)?;
         Ok(self.kernel.observe(reading))
     }
 
@@ -72,7 +74,7 @@ fn tell(before: &Verdicts, now: &Verdicts) {
 }
 
 /// All shards' counts; `None` when one cannot be read.
-async fn read(probe: &Arc<Probe>, start: Instant) -> Option<Reading> {
+async fn read(probe: &Arc<Probe>, start: Instant, evidence: Vec<Evidence>) -> Option<Reading> {
     let requests = probe.shards.iter().map(|url| probe.counters(url.id.0));
     let requests: Vec<u64> =
         requests.map(|counters| Some(counters?.requests.data())).collect::<Option<_>>()?;
@@ -88,5 +90,6 @@ async fn read(probe: &Arc<Probe>, start: Instant) -> Option<Reading> {
     let tables = tables.await.ok()?.into_iter();
     let tables = tables.map(|(shard, table)| probe.readable(shard, table)).collect::<Option<Vec<_>>>()?;
     let shards = requests.into_iter().zip(tables);
-    Some(Reading { at, shards: shards.map(|(requests, table)| ShardReading { requests, table }).collect() })
+    let shards = shards.map(|(requests, table)| ShardReading { requests, table }).collect();
+    Some(Reading { at, shards, evidence })
 }

@@ -8,7 +8,7 @@ use super::*;
 /// The verdict of a detector that sees these requests for the first time, shard 0's from one key.
 fn verdict(requests: [u64; 4]) -> Verdict<String> {
     let keys = vec![KeyLoad { key: "celebrity".to_owned(), shard: 0, requests: requests[0] }];
-    let observation = Observation { requests: requests.to_vec(), keys, seconds: 1.0 };
+    let observation = Observation { requests: requests.to_vec(), keys, seconds: 1.0, evidence: Vec::new() };
     Detector::default().observe(&observation, &observation)
 }
 
@@ -76,7 +76,8 @@ fn the_same_figure_on_both_sides_of_a_threshold_is_no_disagreement() {
     // The lower bounds are 1.24 and 1.18.
     let warm = |requests: [u64; 4]| {
         let keys = vec![KeyLoad { key: "celebrity".to_owned(), shard: 0, requests: requests[0] }];
-        let observation = Observation { requests: requests.to_vec(), keys, seconds: 1.0 };
+        let observation =
+            Observation { requests: requests.to_vec(), keys, seconds: 1.0, evidence: Vec::new() };
         let mut detector = Detector::default();
         (0..3).map(|_| detector.observe(&observation, &observation)).last().unwrap()
     };
@@ -95,7 +96,8 @@ fn the_cause_is_named() {
     let double = verdict([1_640, 120, 120, 120]);
     assert_eq!(last(double, balanced()), (Some(false), Some(VerdictDifference::Bypassed)));
     assert_eq!(last(balanced(), verdict([2_000, 0, 0, 0])), (Some(false), Some(VerdictDifference::Unseen)));
-    let of_writes = Observation { requests: vec![820, 60, 60, 60], keys: Vec::new(), seconds: 1.0 };
+    let of_writes =
+        Observation { requests: vec![820, 60, 60, 60], keys: Vec::new(), seconds: 1.0, evidence: Vec::new() };
     let of_writes = Detector::default().observe(&of_writes, &of_writes);
     assert_eq!(last(of_writes, critical()), (Some(false), Some(VerdictDifference::Writes)));
 }

@@ -1,0 +1,100 @@
+//! Signs of life of the shards: which calls they answered, and which failed.
+
+use hotspot::judge::Evidence;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often a shard whose last call failed is tried in place of another that holds the same key.
+const TRIAL_PERIOD: Duration = Duration::from_secs(1);
+
+/// Signs of life by shard, of all cores.
+pub(crate) struct ShardHealth {
+    shards: Box<[Shard]>,
+    start: Instant,
+}
+
+#[derive(Default)]
+struct Shard {
+    answered: AtomicU64,
+    failed: AtomicU64,
+    /// Failures since the last answer.
+    failing: AtomicU32,
+    /// Milliseconds since the start at which it may be tried again.
+    next_trial: AtomicU64,
+}
+
+impl ShardHealth {
+    pub(crate) fn new(shards: usize) -> Self {
+        Self { shards: (0..shards).map(|_| Shard::default()).collect(), start: Instant::now() }
+    }
+
+    /// Counts an answer, whatever its status.
+    pub(crate) fn answered(&self, shard: usize) {
+        if let Some(shard) = self.shards.get(shard) {
+            shard.answered.fetch_add(1, Ordering::Relaxed);
+            // Read first: the usual case leaves the cache line shared.
+            if shard.failing.load(Ordering::Relaxed) != 0 {
+                shard.failing.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Counts a call without an answer.
+    pub(crate) fn failed(&self, shard: usize) {
+        if let Some(shard) = self.shards.get(shard) {
+            shard.failed.fetch_add(1, Ordering::Relaxed);
+            shard.failing.fetch_add(1, Ordering::Relaxed);
+            shard.next_trial.store(self.millis() + millis(TRIAL_PERIOD), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a read may go to this shard where another one holds the same key: its last call did not fail, or it is time
+    /// to try it again. That is true for one caller in each period.
+    pub(crate) fn is_usable(&self, shard: usize) -> bool {
+        let Some(shard) = self.shards.get(shard) else { return false };
+        if shard.failing.load(Ordering::Relaxed) == 0 {
+            return true;
+        }
+        let (now, next) = (self.millis(), shard.next_trial.load(Ordering::Relaxed));
+        let then = now + millis(TRIAL_PERIOD);
+        now >= next
+            && shard.next_trial.compare_exchange(next, then, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// The evidence since the last call of this.
+    pub(crate) fn take(&self) -> Vec<Evidence> {
+        let take = |shard: &Shard| Evidence {
+            answered: shard.answered.swap(0, Ordering::Relaxed),
+            failed: shard.failed.swap(0, Ordering::Relaxed),
+        };
+        self.shards.iter().map(take).collect()
+    }
+
+    fn millis(&self) -> u64 {
+        millis(self.start.elapsed())
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_shard_is_tried_by_one_caller_a_period_until_it_answers() {
+        let health = ShardHealth::new(2);
+        assert!(health.is_usable(0) && health.is_usable(0));
+        health.failed(0);
+        assert!(!health.is_usable(0) && health.is_usable(1));
+        health.shards[0].next_trial.store(0, Ordering::Relaxed);
+        assert!(health.is_usable(0) && !health.is_usable(0));
+        health.answered(0);
+        assert!(health.is_usable(0) && health.is_usable(0));
+        let evidence = health.take();
+        assert_eq!(evidence[0], Evidence { answered: 1, failed: 1 });
+        assert_eq!(health.take(), [Evidence::default(); 2]);
+    }
+}
