@@ -26,8 +26,8 @@ pub struct Segment {
     pub keys: u32,
     /// The CPU that staged its keys.
     pub cpu: u32,
-    /// 1 if the next request begins right behind it.
-    pub is_boundary: u32,
+    /// Always 0.
+    pub padding: u32,
 }
 
 /// Instead of a CPU's number: the key is [`Pending::key`].
@@ -51,6 +51,8 @@ pub struct Pending {
     pub head: u64,
     /// Segments ever appended.
     pub tail: u64,
+    /// 1 while a CPU counts [`Self::key`]: then it must not be written.
+    pub key_in_use: u64,
     /// The only key of the oldest segment, if that is its only one.
     pub key: KeyText,
     /// Segment `n` is at `n` modulo [`SEGMENTS`].

@@ -77,9 +77,12 @@ pub fn hold(context: &SkBuffContext, shard: u32, packet: &Packet) -> Result<(), 
     held.stream.accept(packet.sequence);
     // From the first byte on. `black_box`, because the compiler would make a call of several zeros in a row.
     let skip = core::hint::black_box(0);
-    let parsed = parse_segment::<false>(context, shard, keys::NO_SHARD, packet, skip, &mut held.stream)
+    let parsed = parse_segment(context, shard, keys::NO_SHARD, packet, skip, &mut held.stream)
         .ok_or(Reason::Unreadable)?;
     let tally = parsed.tally;
+    if parsed.took_fast_path {
+        pending::copy_key(&parsed.reader.key, &raw mut held.stream.head.key);
+    }
     held.tally = tally;
     held.unparsed = parsed.outcome.err().map_or(0, |reason| 1 + reason as u32);
     let heads = tally.get.wrapping_add(tally.set).wrapping_add(tally.control);
@@ -93,13 +96,21 @@ pub fn hold(context: &SkBuffContext, shard: u32, packet: &Packet) -> Result<(), 
 
 /// A connection to a shard has been set up: if what is held is its, it is counted now.
 #[inline(always)]
-pub fn count_held(context: &SockOpsContext, socket: *mut Socket, shard: u32, server: &EndpointKey) -> Option<()> {
+pub fn count_held(
+    context: &SockOpsContext,
+    socket: *mut Socket,
+    shard: u32,
+    server: &EndpointKey,
+) -> Option<()> {
     let held = HELD.get_ptr_mut(0)?;
     // SAFETY: as in `hold`.
     let held = unsafe { &mut *held };
     let kind = held.kind;
     held.kind = NOTHING;
-    if kind == NOTHING || !held.server.equals(server) || !held.client.equals(&EndpointKey::of(remote(context))) {
+    if kind == NOTHING
+        || !held.server.equals(server)
+        || !held.client.equals(&EndpointKey::of(remote(context)))
+    {
         return None;
     }
     // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
@@ -123,7 +134,7 @@ pub fn count_held(context: &SockOpsContext, socket: *mut Socket, shard: u32, ser
         let end = held.sequence.wrapping_add(held.length);
         // SAFETY: the new socket's storage.
         let waiting = unsafe { &raw mut (*socket).pending };
-        pending::append(waiting, counters, end, held.tally, key, (0, 0), false);
+        pending::append(waiting, counters, end, held.tally, key, (0, 0));
         if held.unparsed > 0 {
             add_unparsed(counters, Reason::from_number((held.unparsed - 1) as u8));
         }

@@ -69,8 +69,8 @@ fn departure_time(context: &SkBuffContext) -> u64 {
 /// `latency` is a map's value for this CPU.
 #[inline(always)]
 pub unsafe fn count(latency: *mut Latency, took: u64) {
-    // As a byte it is below `SLOTS`, which the verifier can see.
-    let bucket = usize::from(latency::bucket(took) as u8);
+    // Below `SLOTS`, which the verifier must see. Without `black_box` the compiler knows it and removes the mask.
+    let bucket = core::hint::black_box(latency::bucket(took)) as usize & usize::from(u8::MAX);
     const { assert!(SLOTS > u8::MAX as usize) };
     // SAFETY: fields of the map's value for this CPU; atomic, because softirq may interrupt process context.
     unsafe {

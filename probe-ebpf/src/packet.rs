@@ -3,7 +3,14 @@
 //! Headers without options are read by direct packet access: a helper call takes longer than all work for a packet of
 //! another port. They are read in units of 16 bits, because the IP header is aligned to no more.
 
-use aya_ebpf::programs::SkBuffContext;
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::__sk_buff,
+    helpers::generated::{bpf_loop, bpf_skb_load_bytes},
+    programs::SkBuffContext,
+};
 use probe_common::endpoint::Endpoint;
 
 use crate::{endpoint_key::EndpointKey, ports};
@@ -21,10 +28,10 @@ const IPV6_HEADER: usize = 40;
 const TCP_HEADER: usize = 20;
 
 /// Bytes of the shortest IPv6 extension header.
-const EXTENSION_UNIT: usize = 8;
+const EXTENSION_UNIT: u32 = 8;
 
-/// IPv6 extension headers that are followed. RFC 8200 names eight kinds, and each is to occur once.
-const EXTENSIONS: usize = 8;
+/// Steps along IPv6 extension headers: one for each, and one for TCP. There are eight kinds, and each is to occur once.
+const EXTENSIONS: u32 = 9;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -134,8 +141,11 @@ impl Packet {
         ip_header: usize,
     ) -> Result<Self, Skip> {
         let payload_at = ip_header as u32 + u32::from(flags >> 12) * 4;
-        let payload_length =
-            context.len().checked_sub(payload_at).filter(|length| *length < LENGTH_MAX).ok_or(Skip::Headers)?;
+        let payload_length = context
+            .len()
+            .checked_sub(payload_at)
+            .filter(|length| *length < LENGTH_MAX)
+            .ok_or(Skip::Headers)?;
         Ok(Self {
             // A SYN, which may carry payload (TCP Fast Open), takes a number of its own.
             sequence: sequence.wrapping_add(u32::from((flags / FLAG_SYN) & 1)),
@@ -194,25 +204,60 @@ fn load<T>(context: &SkBuffContext, at: usize) -> Result<T, Skip> {
 /// Follows IPv6 extension headers (RFC 8200, section 4) to TCP's header.
 #[inline(always)]
 fn behind_extensions(context: &SkBuffContext) -> Result<usize, Skip> {
-    let mut next: u8 = load(context, 6)?;
-    let mut at = IPV6_HEADER;
-    for _ in 0..EXTENSIONS {
-        if next == PROTOCOL_TCP {
-            return Ok(at);
-        }
-        let [following, length]: [u8; 2] = load(context, at)?;
-        at += match next {
-            HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HOST_IDENTITY | SHIM6 => {
-                EXTENSION_UNIT + usize::from(length) * EXTENSION_UNIT
-            }
-            FRAGMENT => EXTENSION_UNIT,
-            AUTHENTICATION => 8 + usize::from(length) * 4,
-            // Another protocol. If TCP is behind it after all, its socket says so.
-            _ => return Err(Skip::Headers),
-        };
-        next = following;
+    let next: u8 = load(context, 6)?;
+    let mut walk =
+        Walk { context: context.as_ptr().cast(), at: IPV6_HEADER as u32, next: u32::from(next), fails: 0 };
+    // A loop of the verifier's would be followed for each kind of header each time.
+    // SAFETY: the callback has the signature that `bpf_loop` calls, and `walk` outlives the call.
+    unsafe { bpf_loop(EXTENSIONS, skip_extension as *mut c_void, (&raw mut walk).cast(), 0) };
+    if walk.fails == 0 && walk.next == u32::from(PROTOCOL_TCP) {
+        Ok(walk.at as usize)
+    } else {
+        Err(Skip::Headers)
     }
-    if next == PROTOCOL_TCP { Ok(at) } else { Err(Skip::Headers) }
+}
+
+/// What the callback of `bpf_loop` works with.
+#[repr(C)]
+struct Walk {
+    context: *mut __sk_buff,
+    /// Where the header at hand is.
+    at: u32,
+    /// Its kind.
+    next: u32,
+    fails: u32,
+}
+
+/// `bpf_loop`'s callback: follows one extension header; 1 ends the loop.
+unsafe extern "C" fn skip_extension(_: u32, walk: *mut Walk) -> i64 {
+    // SAFETY: `bpf_loop` passes on the pointer it was given.
+    let walk = unsafe { &mut *walk };
+    if walk.next == u32::from(PROTOCOL_TCP) {
+        return 1;
+    }
+    let mut start = [0_u8; 2];
+    // SAFETY: the buffer has that length.
+    let failed = unsafe { bpf_skb_load_bytes(walk.context.cast(), walk.at, start.as_mut_ptr().cast(), 2) };
+    let [following, length] = start;
+    let length = u32::from(length);
+    walk.at += match walk.next as u8 {
+        HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HOST_IDENTITY | SHIM6 => {
+            (length + 1) * EXTENSION_UNIT
+        }
+        FRAGMENT => EXTENSION_UNIT,
+        AUTHENTICATION => (length + 2) * 4,
+        // Another protocol. If TCP is behind it after all, its socket says so.
+        _ => {
+            walk.fails = 1;
+            return 1;
+        }
+    };
+    walk.next = u32::from(following);
+    if failed != 0 {
+        walk.fails = 1;
+        return 1;
+    }
+    0
 }
 
 /// The first `LENGTH` bytes of a packet, where they lie.

@@ -44,10 +44,9 @@ pub struct Parsed {
 }
 
 /// Parses a segment to `shard` that has been admitted, from its offset `skip` on. Stages the keys of reads, unless `keys_of` is
-/// [`keys::NO_SHARD`]. Without `FAST_PATH` it parses step by step, which halves the verifier's
-/// work.
+/// [`keys::NO_SHARD`].
 #[inline(always)]
-pub fn parse_segment<const FAST_PATH: bool>(
+pub fn parse_segment(
     context: &SkBuffContext,
     shard: u32,
     keys_of: u32,
@@ -61,15 +60,10 @@ pub fn parse_segment<const FAST_PATH: bool>(
     reader.shard = keys_of;
     // SAFETY: the helper takes nothing.
     reader.came_at = unsafe { bpf_ktime_get_ns() };
-    let mut parser = Parser {
-        context: context.as_ptr().cast(),
-        reader,
-        head: &raw mut stream.head,
-        payload_at: packet.payload_at,
-    };
-    let took_fast_path = parse_payload::<FAST_PATH>(&mut parser);
-    // SAFETY: the same value as above; the callback has returned.
-    let reader = unsafe { &mut *parser.reader };
+    // SAFETY: the context, the map's value for this CPU, and a connection that is locked for this CPU or its own.
+    let took_fast_path =
+        unsafe { parse_payload(context.as_ptr().cast(), reader, &raw mut stream.head, packet.payload_at) }
+            != 0;
     if stream.is_timed(reader) {
         latency::start(stream, reader.came_at);
     }
@@ -89,31 +83,37 @@ struct Parser {
     payload_at: u32,
 }
 
-/// Takes the fast path if the segment allows it, else runs the parser's steps. Returns whether it took it.
-#[inline(always)]
-fn parse_payload<const FAST_PATH: bool>(parser: &mut Parser) -> bool {
-    // SAFETY: the map's value for this CPU.
-    let reader = unsafe { &mut *parser.reader };
-    // SAFETY: in a socket's storage that is locked for this CPU, or in this CPU's own map value.
-    let head = unsafe { &mut *parser.head };
-    let may_take_fast_path = FAST_PATH && reader.may_take_fast_path(head);
-    if may_take_fast_path && load_window(parser, reader) == 0 && reader.try_fast_path() {
-        return true;
+/// Takes the fast path if the segment allows it, else runs the parser's steps. Returns 1 if it took it. A global function:
+/// verified once and on its own, not again for each state of its callers.
+///
+/// # Safety
+///
+/// The pointers are null or point to what they say: the verifier holds callers to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn parse_payload(
+    context: *mut __sk_buff,
+    reader: *mut SegmentReader,
+    head: *mut Head,
+    payload_at: u32,
+) -> u64 {
+    if reader.is_null() || head.is_null() {
+        return 0;
+    }
+    let mut parser = Parser { context, reader, head, payload_at };
+    // SAFETY: the caller's promise.
+    let (reader, head) = unsafe { (&mut *reader, &mut *head) };
+    let may_take_fast_path = reader.may_take_fast_path(head);
+    if may_take_fast_path && load_window(&parser, reader) == 0 && reader.try_fast_path() {
+        return 1;
     }
     // SAFETY: the callback has the signature that `bpf_loop` calls, and `parser` outlives the call.
-    unsafe {
-        bpf_loop(
-            STEPS / STEPS_A_CALL,
-            run_steps as *mut c_void,
-            core::ptr::from_mut(parser).cast(),
-            0,
-        )
-    };
+    unsafe { bpf_loop(STEPS / STEPS_A_CALL, run_steps as *mut c_void, (&raw mut parser).cast(), 0) };
     if may_take_fast_path {
         // SAFETY: as above; the callback has returned.
         unsafe { (*parser.reader).cache_tail(&*parser.head) };
     }
-    false
+    0
 }
 
 /// `bpf_loop`'s callback: some steps of the parser; 1 ends the loop.

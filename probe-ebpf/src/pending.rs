@@ -69,7 +69,6 @@ pub fn append(
     tally: Tally,
     key: Option<&KeyText>,
     (keys_at, keys): (u64, u32),
-    is_boundary: bool,
 ) {
     // Parsed, not yet accepted by TCP.
     requests.arrived += u64::from(tally.get) + u64::from(tally.set);
@@ -83,14 +82,7 @@ pub fn append(
         // SAFETY: the helper takes nothing.
         None => (unsafe { bpf_get_smp_processor_id() } as u32, keys),
     };
-    waiting.append(Segment {
-        end,
-        tally,
-        keys_at: keys_at as u32,
-        keys: count,
-        cpu,
-        is_boundary: u32::from(is_boundary),
-    });
+    waiting.append(Segment { end, tally, keys_at: keys_at as u32, keys: count, cpu, padding: 0 });
     let tail = waiting.tail;
     // An exchange, so that the segment is written before.
     // SAFETY: an aligned word of the storage.
@@ -100,11 +92,31 @@ pub fn append(
 /// Drops all that waits: TCP has dropped it.
 #[inline(always)]
 pub fn drop_all(pending: *mut Pending, requests: *mut Requests) {
-    for _ in 0..SEGMENTS {
-        let Some(taken) = take(pending, None) else { return };
+    let mut dropping = Dropping { pending, requests };
+    // A loop of the verifier's would be followed 16 times.
+    // SAFETY: the callback has the signature that `bpf_loop` calls, and `dropping` outlives the call.
+    unsafe { bpf_loop(SEGMENTS as u32, drop_oldest as *mut c_void, (&raw mut dropping).cast(), 0) };
+}
+
+/// What the callback of `bpf_loop` works with.
+#[repr(C)]
+struct Dropping {
+    pending: *mut Pending,
+    requests: *mut Requests,
+}
+
+/// `bpf_loop`'s callback: drops the oldest segment; 1 ends the loop.
+unsafe extern "C" fn drop_oldest(_: u32, dropping: *mut Dropping) -> i64 {
+    // SAFETY: `bpf_loop` passes on the pointer it was given.
+    let dropping = unsafe { &mut *dropping };
+    let Some(number) = oldest(dropping.pending) else { return 1 };
+    // SAFETY: the storage; if the segment is overwritten meanwhile, it cannot be taken.
+    let dropped = data(unsafe { (*dropping.pending).segment(number).tally });
+    if take(dropping.pending, number) {
         // SAFETY: a counter of the map's value for this CPU.
-        unsafe { atomic::add(&raw mut (*requests).dropped, data(taken.tally)) };
+        unsafe { atomic::add(&raw mut (*dropping.requests).dropped, dropped) };
     }
+    0
 }
 
 /// Counts every segment that TCP has accepted: those that end at or before `accepted`. A global function: verified once and
@@ -122,34 +134,69 @@ pub unsafe extern "C" fn count_accepted(socket: *mut Socket, shard: u32, accepte
     let Some(requests) = request_counters::pointer(shard) else { return 0 };
     // SAFETY: the caller's promise.
     let pending = unsafe { &raw mut (*socket).pending };
-    for _ in 0..SEGMENTS {
-        let mut key = KeyText::NONE;
-        // Before the segment is taken: behind that another one may be written there.
-        // SAFETY: the same storage. Who takes the segment has read the right key.
-        copy_key(unsafe { &(*pending).key }, &raw mut key);
-        let Some(taken) = take(pending, Some(accepted)) else { return 0 };
+    let mut counting = Counting { pending, requests, shard, accepted };
+    // A loop of the verifier's would be followed 16 times.
+    // SAFETY: the callback has the signature that `bpf_loop` calls, and `counting` outlives the call.
+    unsafe { bpf_loop(SEGMENTS as u32, count_oldest as *mut c_void, (&raw mut counting).cast(), 0) };
+    0
+}
+
+/// What the callback of `bpf_loop` works with.
+#[repr(C)]
+struct Counting {
+    pending: *mut Pending,
+    requests: *mut Requests,
+    shard: u32,
+    accepted: u32,
+}
+
+/// `bpf_loop`'s callback: counts the oldest segment; 1 ends the loop.
+unsafe extern "C" fn count_oldest(_: u32, counting: *mut Counting) -> i64 {
+    // SAFETY: `bpf_loop` passes on the pointer it was given.
+    let counting = unsafe { &mut *counting };
+    let (pending, requests, shard) = (counting.pending, counting.requests, counting.shard);
+    let Some(number) = oldest(pending) else { return 1 };
+    // SAFETY: the same storage. If the segment is overwritten meanwhile, it cannot be taken.
+    let segment = unsafe { (*pending).segment(number) };
+    if segment.end.wrapping_sub(counting.accepted).cast_signed() > 0 {
+        return 1;
+    }
+    let (tally, keys, cpu, at) = (segment.tally, segment.keys, segment.cpu, segment.keys_at);
+    // SAFETY: an aligned word of the storage. Whoever has set it counts what there is to count.
+    if cpu == INLINE && unsafe { atomic::exchange(&raw mut (*pending).key_in_use, 1) } != 0 {
+        return 1;
+    }
+    let is_taken = take(pending, number);
+    if is_taken {
         // SAFETY: counters of the map's value for this CPU. Atomic, because softirq may interrupt process context.
         unsafe {
-            atomic::add(&raw mut (*requests).get, u64::from(taken.tally.get));
-            atomic::add(&raw mut (*requests).set, u64::from(taken.tally.set));
-            atomic::add(&raw mut (*requests).control, u64::from(taken.tally.control));
+            atomic::add(&raw mut (*requests).get, u64::from(tally.get));
+            atomic::add(&raw mut (*requests).set, u64::from(tally.set));
+            atomic::add(&raw mut (*requests).control, u64::from(tally.control));
         }
-        if taken.keys == 0 {
-            continue;
+    }
+    if cpu == INLINE {
+        if is_taken {
+            // SAFETY: the helper takes nothing; nobody writes the key while it is in use.
+            unsafe { keys::count_read(shard, bpf_ktime_get_ns(), &(*pending).key) };
         }
-        // SAFETY: the helper takes nothing.
-        let now = unsafe { bpf_ktime_get_ns() };
-        if taken.cpu == INLINE {
-            keys::count_read(shard, now, &key);
-            continue;
-        }
-        let mut staged = Staged { shard, cpu: taken.cpu, at: taken.keys_at, lost: 0, now };
-        // SAFETY: the callback has the signature that `bpf_loop` calls, and `staged` outlives the call.
-        unsafe { bpf_loop(taken.keys, count_staged as *mut c_void, (&raw mut staged).cast(), 0) };
-        if staged.lost > 0 {
-            // SAFETY: as above.
-            unsafe { request_counters::add_unparsed_shared(requests, Reason::Unconfirmed) };
-        }
+        // SAFETY: an aligned word of the storage.
+        unsafe { atomic::exchange(&raw mut (*pending).key_in_use, 0) };
+        return i64::from(!is_taken);
+    }
+    if !is_taken {
+        return 1;
+    }
+    if keys == 0 {
+        return 0;
+    }
+    // SAFETY: the helper takes nothing.
+    let mut staged = Staged { shard, cpu, at, lost: 0, now: unsafe { bpf_ktime_get_ns() } };
+    // SAFETY: the callback has the signature that `bpf_loop` calls, and `staged` outlives the call.
+    unsafe { bpf_loop(keys, count_staged as *mut c_void, (&raw mut staged).cast(), 0) };
+    if staged.lost > 0 {
+        // SAFETY: as above.
+        unsafe { request_counters::add_unparsed_shared(requests, Reason::Unconfirmed) };
     }
     0
 }
@@ -182,24 +229,21 @@ unsafe extern "C" fn count_staged(index: u32, staged: *mut Staged) -> i64 {
     0
 }
 
-/// Takes the oldest segment, if there is one that ends at or before `accepted`.
+/// The number of the oldest segment.
 #[inline(always)]
-fn take(pending: *mut Pending, accepted: Option<u32>) -> Option<Segment> {
+fn oldest(pending: *mut Pending) -> Option<u64> {
     // SAFETY: the connection's storage: words that are read as a whole.
-    let (head, tail) =
-        unsafe { ((&raw const (*pending).head).read_volatile(), (&raw const (*pending).tail).read_volatile()) };
-    if head == tail {
-        return None;
-    }
-    // SAFETY: the same storage. If the segment is overwritten meanwhile, the exchange below fails.
-    let segment = unsafe { core::ptr::from_ref((*pending).segment(head)).read_volatile() };
-    if let Some(accepted) = accepted
-        && segment.end.wrapping_sub(accepted).cast_signed() > 0
-    {
-        return None;
-    }
-    // SAFETY: an aligned word of the storage.
-    unsafe { atomic::replace(&raw mut (*pending).head, head, head + 1) }.then_some(segment)
+    let (head, tail) = unsafe {
+        ((&raw const (*pending).head).read_volatile(), (&raw const (*pending).tail).read_volatile())
+    };
+    (head != tail).then_some(head)
+}
+
+/// Takes the oldest segment, if that still has this number.
+#[inline(always)]
+fn take(pending: *mut Pending, number: u64) -> bool {
+    // SAFETY: an aligned word of the connection's storage.
+    unsafe { atomic::replace(&raw mut (*pending).head, number, number + 1) }
 }
 
 #[inline(always)]
@@ -217,7 +261,7 @@ const _: () = assert!(size_of::<KeyText>().is_multiple_of(8));
 
 /// Copies a key word by word: an assignment would be a call with a loop over bytes.
 #[inline(always)]
-fn copy_key(from: &KeyText, to: *mut KeyText) {
+pub fn copy_key(from: &KeyText, to: *mut KeyText) {
     let (from, to) = (core::ptr::from_ref(from).cast::<u64>(), to.cast::<u64>());
     for at in 0..KEY_WORDS {
         // SAFETY: a word of either key.

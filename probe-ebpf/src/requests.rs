@@ -22,7 +22,7 @@ use crate::{
     atomic, handshake,
     packet::Packet,
     parser, pending, preexisting,
-    request_counters::{add_unparsed, counters},
+    request_counters::{add_unparsed, counters, pointer},
     socket::{self, CLOSE, CLOSE_WAIT, CREATE, ESTABLISHED, LISTEN, SYN_RECEIVED},
 };
 
@@ -34,18 +34,16 @@ const ATTEMPTS: u32 = 4;
 
 /// Counts a packet to a shard that has payload or ends the client's side.
 #[inline(always)]
-pub fn count_segment(
-    context: &SkBuffContext,
-    shard: u32,
-    packet: &Packet,
-    storage: Option<NonNull<Socket>>,
-) {
+pub fn count_segment(context: &SkBuffContext, shard: u32, packet: &Packet, storage: Option<NonNull<Socket>>) {
     let Some(requests) = counters(shard) else { return };
     if let Err(reason) = count_at_socket(context, shard, requests, packet, storage)
         && packet.payload_length > 0
     {
         add_unparsed(requests, reason);
-        warn!(context, "shard {}: {} bytes not parsed, reason {}", shard, packet.payload_length, reason as u8);
+        warn!(
+            context,
+            "shard {}: {} bytes not parsed, reason {}", shard, packet.payload_length, reason as u8
+        );
     }
 }
 
@@ -109,11 +107,12 @@ fn count_at_socket(
 #[inline(always)]
 fn make_storage(socket: *mut bpf_sock) -> Option<*mut Socket> {
     for _ in 0..ATTEMPTS {
-        if let Some(storage) = socket::storage(socket, CREATE) {
-            return Some(storage);
+        if socket::storage(socket, CREATE).is_some() {
+            break;
         }
     }
-    None
+    // Looked up once more, so that the verifier follows one pointer and not one for each attempt.
+    socket::storage(socket, 0)
 }
 
 /// Counts what a shard's packet acknowledges.
@@ -121,7 +120,8 @@ fn make_storage(socket: *mut bpf_sock) -> Option<*mut Socket> {
 pub fn count_acknowledged(storage: *mut Socket, shard: u32, packet: &Packet) {
     // SAFETY: a socket's storage lives as long as the program runs.
     let waits = unsafe {
-        (&raw const (*storage).pending.head).read_volatile() != (&raw const (*storage).pending.tail).read_volatile()
+        (&raw const (*storage).pending.head).read_volatile()
+            != (&raw const (*storage).pending.tail).read_volatile()
     };
     if waits && packet.is_acknowledgment() {
         // SAFETY: a socket's storage.
@@ -153,13 +153,25 @@ fn parse_locked(
 /// Locks a connection for this CPU. The kernel's spin lock is of no use: it must not be held while helpers are called.
 #[inline(always)]
 fn lock(busy: *mut u64) -> bool {
-    if try_lock(busy) {
-        return true;
+    // SAFETY: `busy` points into a socket's storage.
+    try_lock(busy) || unsafe { lock_contended(busy) } != 0
+}
+
+/// Waits for the CPU that has the lock. A global function: verified once and on its own.
+///
+/// # Safety
+///
+/// `busy` is null or points into a socket's storage.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn lock_contended(busy: *mut u64) -> u64 {
+    if busy.is_null() {
+        return 0;
     }
     let mut attempt = Attempt { busy, is_locked: 0 };
     // SAFETY: the callback has the signature that `bpf_loop` calls, and `attempt` outlives the call.
     unsafe { bpf_loop(SPINS, spin as *mut c_void, (&raw mut attempt).cast(), 0) };
-    attempt.is_locked != 0
+    attempt.is_locked
 }
 
 #[inline(always)]
@@ -198,33 +210,14 @@ fn parse_in_order(
     accepted: Accepted,
     storage: *mut Socket,
 ) -> Result<(), Reason> {
-    // SAFETY: the storage is locked for this CPU, but for what egress takes from it.
-    let (stream, waiting): (&mut Stream, _) = unsafe { (&mut (*storage).stream, &raw mut (*storage).pending) };
-    // SAFETY: words that egress writes as a whole.
-    let (answers, closing) = unsafe {
-        (
-            (&raw const (*storage).responses.answers).read_volatile(),
-            (&raw const (*storage).responses.closing).read_volatile(),
-        )
+    let flags = u64::from(accepted.is_untouched) * IS_UNTOUCHED + u64::from(packet.is_urgent()) * IS_URGENT;
+    // SAFETY: a socket's storage.
+    unsafe {
+        catch_up(storage, shard, packet.sequence, packet.payload_length, u64::from(accepted.next) | flags)
     };
-    if stream.is_new() {
-        stream.open(accepted.is_untouched.then_some(accepted.next), packet.sequence);
-    }
-    // SAFETY: the storage's own.
-    if unsafe { !(*waiting).is_empty() } {
-        // SAFETY: a socket's storage.
-        unsafe { pending::count_accepted(storage, shard, accepted.next) };
-    }
-    if stream.roll_back(packet.sequence, packet.payload_length, accepted.next) {
-        pending::drop_all(waiting, requests);
-    }
-    stream.accept(accepted.next);
-    if closing != 0 {
-        stream.refuse();
-    }
-    if packet.is_urgent() {
-        stream.lose(Reason::Urgent);
-    }
+    // SAFETY: the storage is locked for this CPU, but for what egress takes from it.
+    let (stream, waiting): (&mut Stream, _) =
+        unsafe { (&mut (*storage).stream, &raw mut (*storage).pending) };
     let begins = stream.wants_first_bytes()
         && context
             .load::<u32>(packet.payload_at as usize)
@@ -242,15 +235,16 @@ fn parse_in_order(
         stream.lose(Reason::Unconfirmed);
         return Err(Reason::Unconfirmed);
     }
-    stream.note_idle(answers);
-    let parsed = parser::parse_segment::<true>(context, shard, shard, packet, skip, stream).ok_or(Reason::Unreadable)?;
+    let parsed =
+        parser::parse_segment(context, shard, shard, packet, skip, stream).ok_or(Reason::Unreadable)?;
     let tally = parsed.tally;
     if tally.get | tally.set | tally.control != 0 {
         let end = packet.sequence.wrapping_add(packet.payload_length);
-        let is_boundary = stream.is_at_boundary();
         // A connection without other pending requests has a place for one key.
         // SAFETY: the storage's own.
-        let key = if parsed.took_fast_path && unsafe { (*waiting).is_empty() } {
+        let has_place =
+            unsafe { (*waiting).is_empty() && (&raw const (*waiting).key_in_use).read_volatile() == 0 };
+        let key = if parsed.took_fast_path && has_place {
             Some(&parsed.reader.key)
         } else {
             if parsed.took_fast_path {
@@ -259,9 +253,67 @@ fn parse_in_order(
             None
         };
         let staged = (parsed.reader.staged_at, parsed.reader.staged);
-        pending::append(waiting, requests, end, tally, key, staged, is_boundary);
+        pending::append(waiting, requests, end, tally, key, staged);
     }
     parsed.outcome
+}
+
+/// In [`catch_up`]'s last argument, above the sequence number: TCP has accepted nothing yet.
+const IS_UNTOUCHED: u64 = 1 << 32;
+
+/// The segment has urgent data.
+const IS_URGENT: u64 = 1 << 33;
+
+/// Brings a connection's state to what TCP has accepted, before a segment is admitted. A global function: verified once and
+/// on its own, so that its outcomes are not followed through the parser.
+///
+/// # Safety
+///
+/// `socket` is null or points to a socket's storage that is locked for this CPU.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn catch_up(
+    socket: *mut Socket,
+    shard: u32,
+    sequence: u32,
+    length: u32,
+    accepted: u64,
+) -> u64 {
+    if socket.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's promise; egress only takes from what is pending.
+    let (stream, waiting) = unsafe { (&mut (*socket).stream, &raw mut (*socket).pending) };
+    // SAFETY: words that egress writes as a whole.
+    let (answers, closing) = unsafe {
+        (
+            (&raw const (*socket).responses.answers).read_volatile(),
+            (&raw const (*socket).responses.closing).read_volatile(),
+        )
+    };
+    let next = accepted as u32;
+    if stream.is_new() {
+        stream.open(if accepted & IS_UNTOUCHED != 0 { Some(next) } else { None }, sequence);
+    }
+    // SAFETY: the storage's own.
+    if unsafe { !(*waiting).is_empty() } {
+        // SAFETY: a socket's storage.
+        unsafe { pending::count_accepted(socket, shard, next) };
+    }
+    if stream.roll_back(sequence, length, next)
+        && let Some(requests) = pointer(shard)
+    {
+        pending::drop_all(waiting, requests);
+    }
+    stream.accept(next);
+    if closing != 0 {
+        stream.refuse();
+    }
+    if accepted & IS_URGENT != 0 {
+        stream.lose(Reason::Urgent);
+    }
+    stream.note_idle(answers);
+    0
 }
 
 /// What TCP has accepted of a connection, without the segment at hand.

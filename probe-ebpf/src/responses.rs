@@ -178,9 +178,7 @@ fn parse(context: &SkBuffContext, packet: &Packet, skip: u32, responses: &mut Re
                 payload_at: packet.payload_at,
             };
             // SAFETY: the callback has the signature that `bpf_loop` calls, and `parser` outlives the call.
-            unsafe {
-                bpf_loop(STEPS / STEPS_A_CALL, run_steps as *mut c_void, (&raw mut parser).cast(), 0)
-            };
+            unsafe { bpf_loop(STEPS / STEPS_A_CALL, run_steps as *mut c_void, (&raw mut parser).cast(), 0) };
             // SAFETY: as above; the callback has returned.
             unsafe { (*parser.reader).tally.set }
         }

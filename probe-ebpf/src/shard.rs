@@ -43,7 +43,10 @@ pub fn find(key: &EndpointKey) -> Option<u32> {
 pub fn of_socket(socket: *mut bpf_sock) -> Option<u32> {
     // SAFETY: a full socket. Volatile, because the verifier allows reads of whole fields only.
     let (protocol, port) = unsafe {
-        ((&raw const (*socket).protocol).read_volatile(), (&raw const (*socket).src_port).read_volatile() as u16)
+        (
+            (&raw const (*socket).protocol).read_volatile(),
+            (&raw const (*socket).src_port).read_volatile() as u16,
+        )
     };
     if protocol != PROTOCOL_TCP || !ports::may_be_shard(port) {
         return None;

@@ -45,9 +45,8 @@ pub fn count_sent(context: &SkBuffContext, shard: u32, packet: &Packet) {
 pub fn count_unreadable(context: &SkBuffContext, shard: u32, is_received: bool) {
     let Some(traffic) = TRAFFIC.get_ptr_mut(shard) else { return };
     // SAFETY: a field of the map's value for this CPU.
-    let flow: *mut Flow = unsafe {
-        if is_received { &raw mut (*traffic).receive } else { &raw mut (*traffic).transmit }
-    };
+    let flow: *mut Flow =
+        unsafe { if is_received { &raw mut (*traffic).receive } else { &raw mut (*traffic).transmit } };
     // SAFETY: counters of that value; atomic, as in `count_sent`.
     unsafe {
         atomic::add(&raw mut (*flow).ip_bytes, u64::from(context.len()));
