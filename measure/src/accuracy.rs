@@ -17,6 +17,7 @@ pub mod relay;
 pub mod report;
 pub(crate) mod rows;
 pub(crate) mod rule;
+pub(crate) mod segment;
 pub(crate) mod server;
 pub(crate) mod socket_option;
 pub mod suite;

@@ -13,6 +13,8 @@ pub enum Size {
     Quick,
     /// Large enough for the figures that are kept.
     Usual,
+    /// As `Usual`, and the storm.
+    Full,
 }
 
 impl Size {
@@ -48,6 +50,8 @@ pub(crate) struct Case {
     pub(crate) rule: Rule,
     /// Whether payload bytes are compared too.
     pub(crate) bytes: bool,
+    /// Whether no request may be counted as aborted, and the probe's bound must be 0 at rest.
+    pub(crate) settles: bool,
     /// The load.
     pub(crate) drive: Workload,
 }
@@ -64,7 +68,7 @@ impl Case {
         rule: Rule,
         drive: impl FnOnce(&Server) -> Result<WorkloadResult> + 'static,
     ) -> Self {
-        Self { server, rule, bytes: false, drive: Box::new(drive) }
+        Self { server, rule, bytes: false, settles: false, drive: Box::new(drive) }
     }
 }
 
@@ -93,6 +97,10 @@ pub(crate) struct WorkloadResult {
     pub(crate) repeated_bytes: u64,
     /// Packets that the interface they came by dropped, in either direction: nobody behind it saw them.
     pub(crate) dropped_packets: u64,
+    /// Keys whose reads must all be counted, whatever the rule allows for others.
+    pub(crate) exact_keys: Vec<(String, u64)>,
+    /// The answers that took at least so many milliseconds; the probe must have timed each of them so.
+    pub(crate) slow_answers: Option<(u64, f64)>,
     /// What else a reader should know: proofs that the row is what it says.
     pub(crate) note: String,
 }

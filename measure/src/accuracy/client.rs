@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::heads::{Event, Reader};
 use super::namespace::Namespace;
+use super::segment::{self, Fault};
 use super::server::Server;
 use super::socket_option;
 use super::tcp_info::{self, Info};
@@ -23,6 +24,7 @@ pub(crate) struct Client {
     reader: Reader,
     /// Answers received and not yet asked for.
     answers: u64,
+    interim_answers: u64,
 }
 
 impl Client {
@@ -42,7 +44,12 @@ impl Client {
     fn on(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
-        Ok(Self { stream, reader: Reader::default(), answers: 0 })
+        Ok(Self { stream, reader: Reader::default(), answers: 0, interim_answers: 0 })
+    }
+
+    /// The same connection, to be read by another thread.
+    pub(crate) fn duplicate(&self) -> Result<Self> {
+        Self::on(self.stream.try_clone()?)
     }
 
     /// Connects from `namespace`.
@@ -53,6 +60,17 @@ impl Client {
     /// Writes `bytes` in one call: one segment, if they fit into one and nothing is waiting to be sent.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream.write_all(bytes).context("cannot send")
+    }
+
+    /// Sends one byte of urgent data.
+    pub(crate) fn send_urgent(&mut self, byte: u8) -> Result<()> {
+        SockRef::from(&self.stream).send_out_of_band(&[byte])?;
+        Ok(())
+    }
+
+    /// Sends `payload` in a segment that TCP must drop.
+    pub(crate) fn send_faulty(&self, payload: &[u8], fault: Fault) -> Result<()> {
+        segment::send(&self.stream, payload, fault)
     }
 
     /// Writes each of `parts` as a segment of its own: the next one only when the server has read the one before.
@@ -79,6 +97,15 @@ impl Client {
         Ok(())
     }
 
+    /// Waits for an interim answer (1xx).
+    pub(crate) fn interim(&mut self) -> Result<()> {
+        while self.interim_answers == 0 {
+            self.read()?;
+        }
+        self.interim_answers -= 1;
+        Ok(())
+    }
+
     fn read(&mut self) -> Result<()> {
         let mut buffer = [0; 1 << 14];
         let length = self.stream.read(&mut buffer).context("no answer")?;
@@ -86,8 +113,9 @@ impl Client {
             bail!("the connection ended before the answer");
         }
         self.reader.feed(&buffer[..length], |event| {
-            if matches!(event, Event::Complete(_)) {
-                self.answers += 1;
+            if let Event::Complete(answer) = event {
+                let interim = answer.target.starts_with('1');
+                *(if interim { &mut self.interim_answers } else { &mut self.answers }) += 1;
             }
         });
         Ok(())
@@ -136,6 +164,12 @@ pub(crate) fn get_and_close(key: &str) -> Vec<u8> {
 /// The head of a `POST /data` for a body of `length` bytes.
 pub(crate) fn post_head(length: usize) -> Vec<u8> {
     format!("POST /data HTTP/1.1\r\nHost: shard\r\nContent-Length: {length}\r\n\r\n").into_bytes()
+}
+
+/// As [`post_head`], for a body that waits for `100 Continue`.
+pub(crate) fn expecting_post_head(length: usize) -> Vec<u8> {
+    format!("POST /data HTTP/1.1\r\nHost: shard\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n")
+        .into_bytes()
 }
 
 /// `POST /data` with `body`, in one piece.

@@ -23,13 +23,15 @@ pub(crate) struct Message {
     pub(crate) target: String,
     /// Whether the sender closes the connection behind it.
     pub(crate) closes: bool,
+    /// Whether its body comes only after an interim answer.
+    pub(crate) expects: bool,
 }
 
 /// What bytes completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// The last byte of a head: from here on the request counts.
-    Head(Kind),
+    Head(Message),
     /// The last byte of the message, its body included.
     Complete(Message),
 }
@@ -136,8 +138,9 @@ impl Reader {
             kind: kind(method, target),
             target: target.to_owned(),
             closes: header("connection") == Some("close"),
+            expects: header("expect") == Some("100-continue"),
         };
-        event(Event::Head(message.kind));
+        event(Event::Head(message.clone()));
         let length = header("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
         if header("transfer-encoding").is_some() {
             self.state = State::ChunkSize { line: Vec::new(), message };
@@ -184,7 +187,7 @@ mod tests {
         let kinds = |events: Vec<Event>| {
             events
                 .into_iter()
-                .filter_map(|event| if let Event::Head(kind) = event { Some(kind) } else { None })
+                .filter_map(|event| if let Event::Head(head) = event { Some(head.kind) } else { None })
         };
         let whole: Vec<Kind> = kinds(read(&[bytes])).collect();
         let bytewise: Vec<Kind> = kinds(read(&bytes.chunks(1).collect::<Vec<_>>())).collect();
@@ -223,9 +226,10 @@ mod tests {
     #[test]
     fn a_message_is_complete_behind_its_body() {
         let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc";
-        let expected = Message { kind: Kind::Control, target: "200".to_owned(), closes: true };
+        let expected =
+            Message { kind: Kind::Control, target: "200".to_owned(), closes: true, expects: false };
         let (most, last) = answer.split_at(answer.len() - 1);
-        assert_eq!(read(&[most]), [Event::Head(Kind::Control)]);
-        assert_eq!(read(&[most, last]), [Event::Head(Kind::Control), Event::Complete(expected)]);
+        assert_eq!(read(&[most]), [Event::Head(expected.clone())]);
+        assert_eq!(read(&[most, last]), [Event::Head(expected.clone()), Event::Complete(expected)]);
     }
 }

@@ -8,7 +8,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::File;
 use std::io::Read;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -107,6 +107,18 @@ impl Namespace {
         let (ours, theirs) = pair_addresses(pid, pair);
         self.set_addresses((pid, pair), &[&format!("{ours}/31")], &[&format!("{theirs}/31")])?;
         Ok(theirs)
+    }
+
+    /// As [`join_ours`](Self::join_ours), over IPv6.
+    pub(crate) fn join_ours_v6(&self) -> Result<Ipv6Addr> {
+        let (pid, pair) = self.make_pair()?;
+        // Unique local addresses (RFC 4193) that end in the pair's IPv4 addresses.
+        let local = |v4: Ipv4Addr| Ipv6Addr::from(0xfd39 << 112 | u128::from(u32::from(v4)));
+        let (ours, theirs) = pair_addresses(pid, pair);
+        let (own, peer) = (format!("{}/127", local(ours)), format!("{}/127", local(theirs)));
+        // Without the wait for duplicates of an address.
+        self.set_addresses((pid, pair), &[&own, "nodad"], &[&peer, "nodad"])?;
+        Ok(local(theirs))
     }
 
     fn make_pair(&self) -> Result<(u32, u32)> {

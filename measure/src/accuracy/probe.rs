@@ -91,6 +91,14 @@ pub struct Probe<'a> {
     base: String,
 }
 
+/// The probe's comparison of one server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Compared {
+    /// Absent where there is no verdict.
+    pub(crate) agrees: Option<bool>,
+    pub(crate) bound: Option<u64>,
+}
+
 /// What the probe says of one server since it attached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
@@ -110,6 +118,10 @@ pub struct Counted {
     pub(crate) sent_packets: u64,
     /// Segments not parsed, by reason.
     pub(crate) unparsed: BTreeMap<String, u64>,
+    /// Requests counted that the server may not have read.
+    pub(crate) aborted: u64,
+    /// Requests counted that the server never reads.
+    pub(crate) never_read: u64,
     /// Segments whose bytes had all been seen.
     pub(crate) repeats: u64,
     /// Connections opened since it attached.
@@ -164,6 +176,8 @@ impl Counted {
             sent_ip_bytes: number("/ip_bytes/transmit"),
             sent_packets: number("/packets/transmit"),
             unparsed: unparsed.map(|(reason, n)| (reason.clone(), n.as_u64().unwrap_or_default())).collect(),
+            aborted: number("/aborted_requests"),
+            never_read: number("/never_read_requests"),
             repeats: number("/repeated_requests"),
             opened: number("/connections/opened"),
             closed: number("/connections/closed"),
@@ -224,9 +238,21 @@ impl Probe<'_> {
         Ok(bytes)
     }
 
-    /// The probe's own comparison of every server, in order: whether it agrees, absent where there is no verdict.
-    pub(crate) fn agrees(&self) -> Result<Vec<Option<bool>>> {
-        Ok(self.list("/api/compare")?.iter().map(|shard| shard["agrees"].as_bool()).collect())
+    /// The probe's own comparison of every server, in order.
+    pub(crate) fn compared(&self) -> Result<Vec<Compared>> {
+        let of =
+            |shard: &Value| Compared { agrees: shard["agrees"].as_bool(), bound: shard["bound"].as_u64() };
+        Ok(self.list("/api/compare")?.iter().map(of).collect())
+    }
+
+    /// Answers of one server that took at least so many milliseconds, by the kernel's histogram.
+    pub(crate) fn answers_slower_than(&self, index: usize, milliseconds: f64) -> Result<u64> {
+        let shards = self.list("/api/latency")?;
+        let buckets = shards.get(index).and_then(|shard| shard["kernel"].as_array());
+        let buckets = buckets.context("the probe has no latencies of the server")?.iter();
+        // A bucket is its upper bound and its number.
+        let slow = buckets.filter(|bucket| bucket[0].as_f64().is_none_or(|upper| upper >= milliseconds));
+        Ok(slow.filter_map(|bucket| bucket[1].as_u64()).sum())
     }
 
     /// What the probe says of itself.

@@ -11,6 +11,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::namespace::Namespace;
+use super::pinned_thread::PinnedThread;
 
 /// What the network does, each in percent of the packets of each direction.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +22,8 @@ pub struct NetworkFaults {
     pub duplication: u32,
     /// Arrives behind one to three packets that were sent after it, if such come soon.
     pub reordering: u32,
+    /// Whether two CPUs deliver the packets of each direction at the same time.
+    pub parallel: bool,
 }
 
 /// What the network has done, both directions together.
@@ -76,8 +79,10 @@ pub fn join(
         let (from, to, done) = (from.try_clone()?, to.try_clone()?, Arc::clone(&done));
         let (sender, packets) = mpsc::channel();
         std::thread::spawn(move || read(from, &sender));
+        let cpus = if faults.parallel { 0..2 } else { 0..0 };
+        let writers = cpus.map(|cpu| writer(to.try_clone()?, cpu)).collect::<Result<_>>()?;
         let random = fastrand::Rng::with_seed(seed);
-        let direction = Direction { to, faults, random, held: Vec::new(), done };
+        let direction = Direction { to, faults, random, writers, turn: 0, held: Vec::new(), done };
         std::thread::spawn(move || direction.run(&packets));
     }
     Ok(done)
@@ -104,6 +109,20 @@ fn device(namespace: &Namespace, own: &str, peer: &str) -> Result<File> {
     Ok(file)
 }
 
+/// A thread on one CPU that writes packets to a device.
+fn writer(mut to: File, cpu: usize) -> Result<mpsc::Sender<Vec<u8>>> {
+    let (sender, packets) = mpsc::channel::<Vec<u8>>();
+    std::thread::spawn(move || -> Result<()> {
+        let _here = PinnedThread::on(cpu)?;
+        for packet in packets {
+            // A device that is full loses the packet.
+            let _ = to.write(&packet);
+        }
+        Ok(())
+    });
+    Ok(sender)
+}
+
 fn read(mut from: File, packets: &mpsc::Sender<Vec<u8>>) {
     let mut buffer = [0; PACKET];
     while let Ok(length) = from.read(&mut buffer) {
@@ -117,6 +136,9 @@ struct Direction {
     to: File,
     faults: NetworkFaults,
     random: fastrand::Rng,
+    /// Threads on a CPU each that deliver in turn; none where this one delivers itself.
+    writers: Vec<mpsc::Sender<Vec<u8>>>,
+    turn: usize,
     /// Packets held back, each with the number of packets still to go before it.
     held: Vec<(u64, Vec<u8>)>,
     done: Arc<RelayCounters>,
@@ -176,8 +198,13 @@ impl Direction {
     }
 
     fn deliver(&mut self, packet: &[u8]) {
-        // A device that is full loses the packet, as networks do; TCP sends it again.
-        let _ = self.to.write(packet);
+        if self.writers.is_empty() {
+            // A device that is full loses the packet, as networks do; TCP sends it again.
+            let _ = self.to.write(packet);
+        } else {
+            self.turn = (self.turn + 1) % self.writers.len();
+            let _ = self.writers[self.turn].send(packet.to_vec());
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! The table's rows, by what they try.
 
 pub(crate) mod addresses;
+pub(crate) mod answers;
 pub(crate) mod bad_network;
 pub(crate) mod bodies;
 pub(crate) mod connections;
+pub(crate) mod contended;
+pub(crate) mod dropped;
 pub(crate) mod headers;
 pub(crate) mod keys;
 pub(crate) mod large;
@@ -13,11 +16,12 @@ pub(crate) mod restart;
 pub(crate) mod restart_pinned;
 pub(crate) mod splits;
 
-use super::case::Row;
+use super::case::{Row, Size};
 
 /// All rows that share one probe, in the table's order. The restarts of a probe ([`restart`], [`restart_pinned`]) need their
 /// own.
-pub(crate) fn all() -> Vec<Row> {
+pub(crate) fn all(size: Size) -> Vec<Row> {
+    let storm = if size == Size::Full { contended::storm_rows() } else { Vec::new() };
     [
         connections::rows(),
         bodies::rows(),
@@ -29,6 +33,10 @@ pub(crate) fn all() -> Vec<Row> {
         keys::rows(),
         older::rows(),
         headers::rows(),
+        dropped::rows(),
+        answers::rows(),
+        contended::rows(),
+        storm,
     ]
     .into_iter()
     .flatten()

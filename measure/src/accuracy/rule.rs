@@ -4,7 +4,7 @@ use super::probe::Counted;
 use super::server::Counts;
 
 /// The most bytes of a packet, a bundle included.
-const LARGEST_PACKET: u64 = 65_535;
+pub(crate) const LARGEST_PACKET: u64 = 65_535;
 
 /// The rule of a row.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,18 @@ pub(crate) enum Rule {
     },
     /// Never more than the truth; what is missing is accounted for by unparsed segments.
     NeverOver {
+        /// The most heads that end in one segment.
+        heads_per_segment: u64,
+        /// Why it must be so.
+        why: &'static str,
+    },
+    /// Every count equals the truth once the requests are taken off that the probe says the server never reads.
+    NeverRead {
+        /// Why it must be so.
+        why: &'static str,
+    },
+    /// What is too much is accounted for by aborted requests, what is missing by unparsed segments.
+    Accounted {
         /// The most heads that end in one segment.
         heads_per_segment: u64,
         /// Why it must be so.
@@ -86,7 +98,7 @@ impl Rule {
     /// Judges the requests; `agrees` is the probe's own comparison with the server's `/stats`.
     pub(crate) fn judge(&self, truth: &Counts, counted: &Counted, agrees: Option<bool>) -> RowVerdict {
         let verdict = self.judge_counts(truth, counted);
-        let equal = truth.data() == counted.data();
+        let equal = truth.data() + counted.never_read == counted.data();
         match (agrees, &verdict) {
             (_, RowVerdict::Wrong(_)) => verdict,
             (Some(true), _) if !equal => {
@@ -136,6 +148,28 @@ impl Rule {
                 }
                 _ => RowVerdict::Wrong(operations()),
             },
+            Self::NeverRead { why } => {
+                let read = counted.data().checked_sub(counted.never_read);
+                if (read, counted.control) == (Some(truth.data()), truth.control) {
+                    said(&format!("exact without {} requests: {why}", counted.never_read))
+                } else {
+                    RowVerdict::Wrong(operations())
+                }
+            }
+            Self::Accounted { heads_per_segment, why } => {
+                let (true_all, counted_all) =
+                    (truth.data() + truth.control, counted.data() + counted.control);
+                if counted_all <= true_all + counted.aborted + counted.never_read
+                    && true_all <= counted_all + unparsed * heads_per_segment
+                {
+                    let Counted { aborted, never_read, .. } = counted;
+                    said(&format!(
+                        "{counted_all} of {true_all} counted, {aborted} aborted, {never_read} never read: {why}"
+                    ))
+                } else {
+                    RowVerdict::Wrong(operations())
+                }
+            }
             Self::OverByAtMost { requests, why } => {
                 let over = counted.data().saturating_sub(truth.data());
                 let short =

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 use socket2::SockRef;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -103,6 +103,9 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The port of every server in a namespace.
 const PORT: u16 = 9000;
 
+/// The server closes the connection behind its answer to this target.
+pub(crate) const CLOSING_TARGET: &str = "/data/closes";
+
 /// Bodies are made of this.
 static BODY: [u8; 1 << 16] = [b'x'; 1 << 16];
 
@@ -145,8 +148,16 @@ impl Server {
 
     /// One in `namespace`, on a fixed port and an address that this process reaches.
     pub(crate) fn in_namespace(namespace: &Namespace, options: ServerOptions) -> Result<Self> {
-        let ip = IpAddr::V4(namespace.join_ours()?);
-        Self::start(Some(namespace), SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)), ip, options)
+        Self::start_there(namespace, IpAddr::V4(namespace.join_ours()?), options)
+    }
+
+    /// As [`in_namespace`](Self::in_namespace), over IPv6.
+    pub(crate) fn in_namespace_v6(namespace: &Namespace, options: ServerOptions) -> Result<Self> {
+        Self::start_there(namespace, IpAddr::V6(namespace.join_ours_v6()?), options)
+    }
+
+    fn start_there(namespace: &Namespace, ip: IpAddr, options: ServerOptions) -> Result<Self> {
+        Self::start(Some(namespace), SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)), ip, options)
     }
 
     /// The address as the probe is told it.
@@ -226,29 +237,44 @@ fn converse(stream: &mut TcpStream, shared: &Shared, asked: &mut Asked) -> std::
         if length == 0 {
             return Ok(());
         }
-        let mut requests = Vec::new();
-        reader.feed(&buffer[..length], |event| match event {
-            Event::Head(kind) => {
-                if kind != Kind::Control {
-                    asked.data = true;
-                } else if !std::mem::replace(&mut asked.control, true) {
-                    shared.control_opened.fetch_add(1, Ordering::SeqCst);
-                }
-                shared.count(kind);
+        let mut requests: Vec<Message> = Vec::new();
+        let mut interim = false;
+        reader.feed(&buffer[..length], |event| {
+            // What is behind the last request of a connection is never read.
+            if requests.last().is_some_and(closes) {
+                return;
             }
-            Event::Complete(message) => {
-                shared.count_key(&message);
-                requests.push(message);
+            match event {
+                Event::Head(head) => {
+                    if head.kind != Kind::Control {
+                        asked.data = true;
+                    } else if !std::mem::replace(&mut asked.control, true) {
+                        shared.control_opened.fetch_add(1, Ordering::SeqCst);
+                    }
+                    interim |= head.expects;
+                    shared.count(head.kind);
+                }
+                Event::Complete(message) => {
+                    shared.count_key(&message);
+                    requests.push(message);
+                }
             }
         });
         // Last, so that whoever waits for bytes finds the heads in them counted.
         shared.read.fetch_add(length as u64, Ordering::SeqCst);
-        let closes = requests.iter().any(|request| request.closes);
+        if interim {
+            shared.write(stream, b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
         shared.answer(stream, &requests)?;
-        if closes {
+        if requests.last().is_some_and(closes) {
             return Ok(());
         }
     }
+}
+
+/// Whether the connection ends behind this request: by the client's wish, or by the server's.
+fn closes(request: &Message) -> bool {
+    request.closes || request.target == CLOSING_TARGET
 }
 
 impl Shared {
@@ -279,9 +305,10 @@ impl Shared {
         let mut small = Vec::new();
         for request in requests {
             let stats = if request.target == "/stats" { self.stats() } else { String::new() };
+            let ending = if closes(request) { "Connection: close\r\n" } else { "" };
             let body = if request.kind == Kind::Control { stats.len() } else { self.answer_bytes };
             small.extend_from_slice(
-                format!("HTTP/1.1 200 OK\r\nContent-Length: {body}\r\n\r\n{stats}").as_bytes(),
+                format!("HTTP/1.1 200 OK\r\n{ending}Content-Length: {body}\r\n\r\n{stats}").as_bytes(),
             );
             if request.kind != Kind::Control && body > 0 {
                 self.write(stream, &small)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::case::{Case, Row, Size, WorkloadResult};
 use super::keys::{self, KeyCounts};
 use super::namespace::Pairs;
-use super::probe::{Counted, Probe, Stage};
+use super::probe::{Compared, Counted, Probe, Stage};
 use super::report::{AccuracyReport, Line};
 use super::rows;
 use super::rule::{RowVerdict, Rule};
@@ -49,19 +49,21 @@ struct Run {
     rule: Rule,
     outcome: Result<Measured>,
     bytes: bool,
+    settles: bool,
 }
 
 struct Measured {
     driven: WorkloadResult,
     truth: Counts,
     counted: Counted,
-    /// What is wrong with the reads by key.
-    keys: Option<String>,
+    /// What is wrong besides the counts: reads by key, latencies.
+    wrong: Option<String>,
 }
 
 impl Measured {
-    /// Compares the reads by key. A read too many for a key is wrong where the rule lets none be too many at all.
-    fn with_keys(
+    /// Compares the reads by key, and the latencies. A read too many for a key is wrong where the rule lets none be too many
+    /// at all.
+    fn checked(
         mut self,
         probe: &Probe<'_>,
         index: usize,
@@ -78,11 +80,26 @@ impl Measured {
         if self.counted.get > self.truth.get {
             return Ok(self);
         }
-        match keys::compare(&truth, &probe.keys(index)?, self.counted.get == self.truth.get) {
+        let table = probe.keys(index)?;
+        match keys::compare(&truth, &table, self.counted.get == self.truth.get) {
             Ok(None) => {}
             Ok(Some(note)) if self.driven.note.is_empty() => self.driven.note = note,
             Ok(Some(note)) => self.driven.note = format!("{}; {note}", self.driven.note),
-            Err(wrong) => self.keys = Some(wrong),
+            Err(wrong) => self.wrong = Some(wrong),
+        }
+        for (key, sent) in &self.driven.exact_keys {
+            let counted = table.keys.get(key).map_or(0, |(requests, _)| *requests);
+            if counted != *sent {
+                let wrong = format!("key {key:?}: {counted} counted, {sent} sent, which must be exact");
+                self.wrong.get_or_insert(wrong);
+            }
+        }
+        if let Some((answers, least)) = self.driven.slow_answers {
+            let slow = probe.answers_slower_than(index, least)?;
+            if slow != answers {
+                let wrong = format!("{slow} of {answers} answers of at least {least} ms were timed so");
+                self.wrong.get_or_insert(wrong);
+            }
         }
         Ok(self)
     }
@@ -98,7 +115,7 @@ pub fn run(options: &Options<'_>, progress: impl Fn(&str, f64)) -> Result<Accura
     let wanted = |name: &str| options.row.is_none_or(|part| name.contains(part));
     let mut lines = Vec::new();
     let mut ready = Vec::new();
-    for Row { name, prepare } in rows::all().into_iter().filter(|row| wanted(&row.name)) {
+    for Row { name, prepare } in rows::all(options.size).into_iter().filter(|row| wanted(&row.name)) {
         match prepare(options.size) {
             Ok(case) => {
                 let (before, keys_before) = (case.server.counts(), case.server.keys());
@@ -133,17 +150,17 @@ fn under_one_probe(stage: &Stage, ready: Vec<Ready>, progress: &impl Fn(&str, f6
     let mut runs = Vec::new();
     for (index, Ready { name, case, before, keys_before }) in ready.into_iter().enumerate() {
         let start = Instant::now();
-        let Case { server, rule, bytes, drive } = case;
+        let Case { server, rule, bytes, settles, drive } = case;
         let outcome = drive(&server)
             .and_then(|driven| measure(stage, &probe, (index, bytes), (&server, rule), &before, driven))
-            .and_then(|measured| measured.with_keys(&probe, index, &server, &keys_before));
+            .and_then(|measured| measured.checked(&probe, index, &server, &keys_before));
         progress(&name, start.elapsed().as_secs_f64());
-        runs.push(Run { name, server, rule, outcome, bytes });
+        runs.push(Run { name, server, rule, outcome, bytes, settles });
     }
-    let agrees = probe.agrees()?;
+    let compared = probe.compared()?;
     let mut lines = Vec::new();
-    for (run, agrees) in runs.into_iter().zip(agrees) {
-        lines.extend(judge(run, agrees));
+    for (run, compared) in runs.into_iter().zip(compared) {
+        lines.extend(judge(run, compared));
     }
     probe.stop();
     Ok(lines)
@@ -192,7 +209,7 @@ fn measure(
     if (sent.get, sent.set) != (truth.get, truth.set) {
         bail!("the suite itself is wrong: its clients sent {sent:?}, its server has {truth:?}");
     }
-    Ok(Measured { driven, truth, counted, keys: None })
+    Ok(Measured { driven, truth, counted, wrong: None })
 }
 
 fn bytes_in(truth: &Counts, driven: &WorkloadResult, counted: &Counted) -> RowVerdict {
@@ -203,14 +220,16 @@ fn bytes_out(truth: &Counts, counted: &Counted) -> RowVerdict {
     Rule::judge_bytes(truth.written + truth.repeated, counted.sent_bytes)
 }
 
-fn judge(run: Run, agrees: Option<bool>) -> Vec<Line> {
-    let Run { name, server, rule, outcome, bytes } = run;
-    let Measured { driven, truth, counted, keys } =
+fn judge(run: Run, Compared { agrees, bound }: Compared) -> Vec<Line> {
+    let Run { name, server, rule, outcome, bytes, settles } = run;
+    let Measured { driven, truth, counted, wrong } =
         match outcome.with_context(|| format!("at {}", server.addr)) {
             Ok(measured) => measured,
             Err(error) => return vec![Line::not_run(&name, &error)],
         };
-    let verdict = keys.map_or_else(|| rule.judge(&truth, &counted, agrees), RowVerdict::Wrong);
+    let unsettled = (settles && (counted.aborted, bound) != (0, Some(0)))
+        .then(|| format!("{} requests aborted, bound {bound:?}", counted.aborted));
+    let verdict = wrong.or(unsettled).map_or_else(|| rule.judge(&truth, &counted, agrees), RowVerdict::Wrong);
     let line = |name: String, truth: u64, seen: u64, verdict: RowVerdict, note: String| Line {
         name,
         truth: Some(truth),

@@ -11,8 +11,11 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 struct Args {
     /// Smaller numbers: over within 40 s
-    #[arg(long)]
+    #[arg(long, conflicts_with = "full")]
     quick: bool,
+    /// The storm too: 1,000,000 requests through a bad network, some 15 minutes
+    #[arg(long)]
+    full: bool,
     /// Run only the rows whose name contains this
     #[arg(long, value_name = "NAME")]
     row: Option<String>,
@@ -33,7 +36,11 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<bool> {
     let beside = std::env::current_exe()?.with_file_name("probe");
-    let size = if args.quick { Size::Quick } else { Size::Usual };
+    let size = match (args.quick, args.full) {
+        (true, _) => Size::Quick,
+        (false, true) => Size::Full,
+        (false, false) => Size::Usual,
+    };
     let options = Options { size, row: args.row.as_deref(), probe: args.probe.as_deref().unwrap_or(&beside) };
     let report = suite::run(&options, |row, seconds| eprintln!("  {row} ({seconds:.1} s)"))?;
     if let Some(path) = &args.markdown {
@@ -51,6 +58,9 @@ fn command(args: &Args) -> String {
     let mut command = "cargo xtask accuracy".to_owned();
     if args.quick {
         command += " --quick";
+    }
+    if args.full {
+        command += " --full";
     }
     if let Some(row) = &args.row {
         command += &format!(" --row {row:?}");

@@ -13,8 +13,10 @@ use crate::accuracy::server::{Server, ServerOptions};
 const DEPTH: u64 = 16;
 const CLIENTS: u64 = 16;
 
-/// A head is at least this long (`GET /data/a HTTP/1.1`, twice CR LF), and a segment at most a packet.
-const HEADS_PER_SEGMENT: u64 = 1_500 / 24 + 1;
+/// The length of `GET /data/a HTTP/1.1` and twice CR LF.
+pub(super) const SHORTEST_HEAD: u64 = 24;
+/// In a network of Ethernet's packets.
+pub(super) const HEADS_PER_SEGMENT: u64 = 1_500 / SHORTEST_HEAD + 1;
 
 /// The rows.
 pub(super) fn rows() -> Vec<Row> {
@@ -22,7 +24,7 @@ pub(super) fn rows() -> Vec<Row> {
         ("lost", NetworkFaults { loss: 10, ..NetworkFaults::default() }),
         ("duplicated", NetworkFaults { duplication: 10, ..NetworkFaults::default() }),
         ("reordered", NetworkFaults { reordering: 10, ..NetworkFaults::default() }),
-        ("each", NetworkFaults { loss: 10, duplication: 10, reordering: 10 }),
+        ("each", NetworkFaults { loss: 10, duplication: 10, reordering: 10, parallel: false }),
     ];
     let both = all_faults.into_iter().zip(1..).flat_map(|((word, faults), seed)| {
         let single = Row::new(&format!("10 % {word}, one at a time"), move |size| {

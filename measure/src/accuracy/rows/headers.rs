@@ -1,6 +1,7 @@
-//! IP options, and packets of more than 64 KB.
+//! IP options, IPv6 extension headers, and packets of more than 64 KB.
 
 use anyhow::{Context, Result, bail};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::accuracy::case::{Case, Row, Sent, Size, WorkloadResult};
 use crate::accuracy::client::{Client, get};
@@ -11,6 +12,8 @@ use crate::accuracy::server::{Server, ServerOptions};
 /// A socket option by level and name.
 type SocketOption = (i32, i32);
 
+/// An IPv6 options header of 8 bytes: the next header, no further words, an unknown option to be skipped.
+const SKIPPED: &[u8] = &[0, 0, 0x1e, 4, 0, 0, 0, 0];
 const NOPS: &[u8] = &[1; 4];
 /// Record route, with room for nine addresses.
 const RECORD_ROUTE: &[u8] = &{
@@ -21,19 +24,28 @@ const RECORD_ROUTE: &[u8] = &{
 
 /// The rows.
 pub(super) fn rows() -> Vec<Row> {
-    let options: [(&str, SocketOption, &[u8]); 2] = [
+    let options: [(&str, SocketOption, &[u8]); 4] = [
         ("IPv4 options: NOPs", (libc::IPPROTO_IP, libc::IP_OPTIONS), NOPS),
         ("IPv4 options: record route", (libc::IPPROTO_IP, libc::IP_OPTIONS), RECORD_ROUTE),
+        ("IPv6 destination options", (libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS), SKIPPED),
+        ("IPv6 hop-by-hop options", (libc::IPPROTO_IPV6, libc::IPV6_HOPOPTS), SKIPPED),
     ];
     let options = options
         .into_iter()
         .map(|(name, option, value)| Row::new(name, move |size| with_option(size, option, value)));
-    options.chain([Row::new("BIG TCP, IPv4", big_tcp)]).collect()
+    let big = [("BIG TCP, IPv4", false), ("BIG TCP, IPv6", true)];
+    let big = big.into_iter().map(|(name, v6)| Row::new(name, move |size| big_tcp(size, v6)));
+    options.chain(big).collect()
 }
 
 fn with_option(size: Size, option: SocketOption, value: &'static [u8]) -> Result<Case> {
+    let ip = if option.0 == libc::IPPROTO_IPV6 {
+        IpAddr::from(Ipv6Addr::LOCALHOST)
+    } else {
+        IpAddr::from(Ipv4Addr::LOCALHOST)
+    };
     let connections = size.of(20, 200);
-    let server = Server::on_loopback()?;
+    let server = Server::start(None, SocketAddr::new(ip, 0), ip, ServerOptions::default())?;
     let rule = Rule::NeverOver { heads_per_segment: 1, why: "a header that the programs cannot follow" };
     Ok(Case::on(server, rule, move |server| {
         for _ in 0..connections {
@@ -46,7 +58,7 @@ fn with_option(size: Size, option: SocketOption, value: &'static [u8]) -> Result
 }
 
 /// Bundles of up to 256 KB, which only exist within one machine or between large adapters.
-fn big_tcp(size: Size) -> Result<Case> {
+fn big_tcp(size: Size, v6: bool) -> Result<Case> {
     const REQUESTS: u64 = 4_000;
     const TABLE: &str = "inet big";
     let namespace = Namespace::new()?;
@@ -56,7 +68,11 @@ fn big_tcp(size: Size) -> Result<Case> {
     namespace.nft(&format!(
         "table {TABLE} {{\nchain big {{\ntype filter hook output priority 0;\ntcp dport 9000 meta length > 65535 counter\n}}\n}}"
     ))?;
-    let server = Server::in_namespace(&namespace, ServerOptions::default())?;
+    let server = if v6 {
+        Server::in_namespace_v6(&namespace, ServerOptions::default())?
+    } else {
+        Server::in_namespace(&namespace, ServerOptions::default())?
+    };
     let rounds = size.of(5, 50);
     Ok(Case::on(server, Rule::Exact, move |server| {
         let mut client = Client::connect_in(&namespace, server.addr)?;

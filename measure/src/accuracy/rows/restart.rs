@@ -123,8 +123,8 @@ pub(super) fn grown(stage: &Stage, server: &Server, by: u64) -> Result<()> {
 /// Whether the probe agrees with its only server; absent if it does not say so within 10 s.
 pub(super) fn verdict(stage: &Stage, probe: &Probe<'_>) -> Option<bool> {
     let agrees = stage.until(Duration::from_secs(10), || {
-        let agrees = probe.agrees().map_err(|error| error.to_string())?;
-        agrees.first().copied().flatten().ok_or_else(|| "no verdict".to_owned())
+        let compared = probe.compared().map_err(|error| error.to_string())?;
+        compared.first().and_then(|first| first.agrees).ok_or_else(|| "no verdict".to_owned())
     });
     agrees.ok()
 }

@@ -1,0 +1,65 @@
+//! Segments that reach the server's machine and never its application: TCP drops them, or delivers them out of order.
+
+use anyhow::Result;
+
+use crate::accuracy::case::{Case, Row, Sent, Size, WorkloadResult};
+use crate::accuracy::client::{Client, get, post};
+use crate::accuracy::rule::Rule;
+use crate::accuracy::segment::Fault;
+
+/// Long enough for a segment of more than 76 bytes, whose checksum the kernel verifies late.
+const KEY: &str = "sound-and-long-enough-for-a-late-verification";
+const OTHER_KEY: &str = "wrong-and-long-enough-for-a-late-verification";
+
+/// The rows.
+pub(super) fn rows() -> Vec<Row> {
+    let faults = Fault::ALL
+        .into_iter()
+        .map(|fault| Row::new(&format!("TCP drops: {}", fault.name()), move |size| dropped(size, fault)));
+    faults.chain([Row::new("urgent data", urgent)]).collect()
+}
+
+/// Every true request stands behind a faulty one in the same place of the stream.
+fn dropped(size: Size, fault: Fault) -> Result<Case> {
+    let rounds = size.of(50, 500);
+    let case = Case::plain(move |server| {
+        let mut client = Client::connect(server.addr)?;
+        for _ in 0..rounds {
+            client.ask(&get(KEY))?;
+            client.send_faulty(&get(OTHER_KEY), fault)?;
+            client.ask(&post(&get("inside")))?;
+            client.send_faulty(&get(OTHER_KEY), fault)?;
+        }
+        let sent = Sent { get: rounds, set: rounds };
+        let note = format!("{} segments were dropped", 2 * rounds);
+        Ok(WorkloadResult { exact_keys: vec![(KEY.to_owned(), rounds)], note, ..sent.into() })
+    })?;
+    let rule = Rule::ExactDespite { why: "exact; the dropped segments are named" };
+    Ok(Case { rule, ..case })
+}
+
+/// An urgent byte inside a head: the application reads the head without it.
+fn urgent(size: Size) -> Result<Case> {
+    let rounds = size.of(50, 500);
+    let case = Case::plain(move |server| {
+        for _ in 0..rounds {
+            let mut client = Client::connect(server.addr)?;
+            client.ask(&get("before"))?;
+            let head = get("around");
+            let (first, second) = head.split_at(head.len() / 4);
+            client.send_apart(server, [first])?;
+            client.send_urgent(b'!')?;
+            client.ask(second)?;
+            client.ask(&get("after"))?;
+        }
+        Ok(WorkloadResult {
+            exact_keys: vec![("before".to_owned(), rounds)],
+            ..Sent { get: 3 * rounds, set: 0 }.into()
+        })
+    })?;
+    let rule = Rule::NeverOver {
+        heads_per_segment: 1,
+        why: "bytes that the application does not read in order are not part of the stream",
+    };
+    Ok(Case { rule, ..case })
+}
