@@ -1,4 +1,4 @@
-//! Building the gateway from its settings, and starting it.
+//! Builds the gateway from its settings and starts it.
 
 use axum::Router;
 use service::metrics::Metrics;
@@ -23,18 +23,18 @@ use crate::upstream::in_flight::InFlight;
 use crate::upstream::shard_health::ShardHealth;
 use crate::upstream::{Target, Upstream};
 
-/// Period of the choice of keys with a series of their own.
+/// How often the keys with a metric series of their own are chosen.
 const PROMOTION_PERIOD: Duration = Duration::from_secs(1);
-/// Period of the check whether a new second can be judged.
+/// How often the gateway checks whether another second can be judged.
 const JUDGE_PERIOD: Duration = Duration::from_millis(200);
 
-/// A gateway that has its port and everything else it needs, and does not serve yet.
+/// A gateway with a bound port and registered metrics. It does not accept connections yet.
 pub struct Gateway {
     server: Server,
     cores: Cores,
 }
 
-/// The parts of every core's state: what is shared, and one client to the shards a core.
+/// The inputs of every core's state: the shared state, and one shard client per core.
 struct Cores {
     shared: Arc<Shared>,
     shards: Vec<ShardClient>,
@@ -44,7 +44,7 @@ impl Config {
     /// Binds the port and registers every metric.
     ///
     /// # Errors
-    /// When the port cannot be had, or a metric cannot be made.
+    /// The port cannot be bound, the exporter of traces cannot start, or a metric cannot be registered.
     pub fn build(self) -> Result<Gateway, StartError> {
         let mut server = Server::bind(self.listen, self.workers)?;
         let placement =
@@ -109,7 +109,7 @@ impl Config {
             metrics: Arc::clone(&metrics),
             traces,
         });
-        // The registry outlives no request and must not keep itself alive.
+        // Metrics are part of `Shared`. A strong reference here would be a cycle that is never freed.
         let seen = Arc::downgrade(&shared);
         metrics.before_exposition(move || {
             if let Some(shared) = seen.upgrade() {
@@ -121,21 +121,21 @@ impl Config {
 }
 
 impl Gateway {
-    /// The address it listens on, with the real port if 0 was requested.
+    /// The listening address. Port 0 in the settings is replaced by the real port.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.server.local_addr()
     }
 
-    /// One core's routes. Worker 0 also gets the background tasks. To be called inside the core's runtime.
+    /// Builds the routes of one core. Worker 0 also starts the background tasks. Call it inside the core's runtime.
     pub fn router(&self, worker: &Worker) -> Router {
         self.cores.router(worker)
     }
 
-    /// Serves, one thread and runtime a core.
+    /// Serves requests with one thread and one runtime per core.
     ///
     /// # Errors
-    /// When a thread or runtime cannot be had.
+    /// A thread or a runtime cannot be created.
     pub fn start(self) -> Result<Started, StartError> {
         let Self { server, cores } = self;
         Ok(server.start(move |worker| cores.router(worker))?)

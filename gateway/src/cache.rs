@@ -1,12 +1,15 @@
-//! The cache: bounded, with a time to live per entry, one fetch per absent key, and writes that leave no stale copy.
+//! A bounded cache with a time to live and single-flight fetches.
 //!
-//! Entries and flights live together in a [`Generation`]. A change of the mode and a reset replace it with an empty one,
-//! so flights of the old one fill entries that are never read.
+//! Entries and flights (fetches in progress) live together in a [`Generation`]. A reset or a change of the mode
+//! replaces the generation with an empty one. Flights of the old generation then fill entries that are never read.
 //!
-//! Every change of a key's state (a flight begins or ends, a write forgets the key, it is evicted) holds the lock of the
-//! key's place in `flights`. That gives three rules. A key that is absent or due for a refresh has at most one flight. A
-//! flight stores its value only if no write has ended since it began, because a write removes the flight from its place.
-//! In the mode `hot_only` only hot keys are held.
+//! Every change of a key's state holds the lock of the key's slot in `flights`. Such changes are the start and the end
+//! of a flight, a write, and an eviction. This gives three guarantees:
+//!
+//! - A key that is absent or due for a refresh has at most one flight.
+//! - A flight stores its value only if no write has ended since the flight began, because a write removes the flight
+//!   from its slot.
+//! - In the mode `hot_only` only hot keys are stored.
 
 mod entries;
 pub(crate) mod flight;
@@ -29,30 +32,30 @@ use self::negative_cache::{NegativeCache, Ticket};
 use crate::error::Error;
 use crate::upstream::answer::{Fetched, Found};
 
-/// How long after a failed refresh the next one is tried.
+/// Delay between a failed refresh and the next attempt.
 const REFRESH_RETRY: Duration = Duration::from_secs(1);
 
-/// The settings in force.
+/// The cache settings in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CacheSettings {
     pub(crate) mode: CacheMode,
-    /// Time to live of entries stored from now on.
+    /// Time to live of entries that are stored from now on.
     pub(crate) ttl: Duration,
-    /// How long past its time to live an entry may be served while it is refreshed; `None` without
-    /// stale-while-revalidate.
+    /// How long an entry may be served past its time to live while it is refreshed. `None`: stale-while-revalidate is
+    /// off.
     pub(crate) stale: Option<Duration>,
-    /// How long a shard's error is remembered; `None` without the negative cache.
+    /// How long a shard's error is remembered. `None`: the negative cache is off.
     pub(crate) negative: Option<Duration>,
 }
 
-/// The cache. Its memory is bounded by `max_bytes`, besides a few hundred inserts that await their eviction.
+/// The cache. `max_bytes` bounds its memory; up to a few hundred inserts may wait for their eviction.
 pub(crate) struct Cache {
     max_bytes: u64,
     current: ArcSwap<Current>,
     /// The only keys that the mode `hot_only` stores.
     hot: ArcSwap<HashSet<Key>>,
     negative: NegativeCache,
-    /// Held while `current` or `hot` is replaced, so that no replacement is lost.
+    /// Held while `current` or `hot` is replaced, so that concurrent replacements do not overwrite each other.
     replacing: Mutex<()>,
 }
 
@@ -61,26 +64,27 @@ struct Current {
     generation: Arc<Generation>,
 }
 
-/// How a read is answered: the one decision of the read path.
+/// The outcome of a cache lookup. It decides how a read is answered.
 pub(crate) enum Read {
-    /// A cached copy answers; the caller runs `refresh` in the background.
+    /// Answer with the cached copy. The caller runs `refresh` in the background.
     Hit { copy: Found, stale: bool, refresh: Option<Fetch> },
-    /// The fetch of another read answers.
+    /// Wait for the fetch of another read.
     Coalesced(Arc<Flight>),
-    /// The remembered error of the shard answers.
+    /// Answer with the shard's remembered error.
     NegativeHit(Error),
-    /// This fetch answers, and the caller runs it.
+    /// The caller runs this fetch and answers with its result.
     Miss(Fetch),
 }
 
-/// The end of a fetch.
+/// How a fetch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FetchEnd {
-    /// The value is in the cache.
+    /// The value was stored in the cache.
     Stored,
-    /// There was none.
+    /// The fetch returned an error.
     Failed,
-    /// A write, a reset, the switch or eviction came between.
+    /// Nothing was stored: a write, a reset, a change of the mode or an eviction came first, or the key is not
+    /// admitted.
     Overtaken,
 }
 
@@ -96,7 +100,10 @@ impl Cache {
         self.current.load().settings
     }
 
-    /// Takes new settings; another mode, and `off` always, empties the cache, another life of errors the negative cache.
+    /// Applies new settings.
+    ///
+    /// A change of the mode empties the cache, and so does the mode `off`. A change of the errors' time to live empties
+    /// the negative cache.
     pub(crate) fn set(&self, settings: CacheSettings) {
         let _replacing = self.replacing.lock();
         let old = self.current.load();
@@ -106,7 +113,7 @@ impl Cache {
         self.current.store(Arc::new(Current { settings, generation }));
     }
 
-    /// Empties the cache; the settings stay.
+    /// Empties the cache and the negative cache. The settings stay.
     pub(crate) fn clear(&self) {
         let _replacing = self.replacing.lock();
         self.negative.clear();
@@ -114,7 +121,7 @@ impl Cache {
         self.current.store(Arc::new(Current { settings, generation: Generation::new(self.max_bytes) }));
     }
 
-    /// From now on `hot` are the only keys that the mode `hot_only` stores; it evicts the others before it admits new ones.
+    /// Replaces the set of keys that the mode `hot_only` stores. Evicts the other keys before it admits new ones.
     pub(crate) fn admit_only(&self, hot: HashSet<Key>) {
         let _replacing = self.replacing.lock();
         let old = self.hot.load_full();
@@ -158,7 +165,7 @@ impl Cache {
             }
             Place::Vacant(free) => free,
         };
-        // A flight, or a write, may have ended between the look at the entries and the lock.
+        // A flight or a write may have ended between the lookup of the entry and the lock.
         let entry = live();
         if let Some(entry) = &entry
             && !entry.wants_refresh(now, stale)
@@ -184,7 +191,7 @@ impl Cache {
         }
     }
 
-    /// Drops the copy and the error of `key`. A flight that has begun stores nothing, and no later read joins it.
+    /// Removes the copy and the error of `key`. A flight in progress stores nothing, and no later read joins it.
     fn forget(&self, key: &Key) {
         self.negative.forget(key);
         let current = self.current.load();
@@ -195,13 +202,16 @@ impl Cache {
         }
     }
 
-    /// Forgets `key` when the guard is dropped, however the write that holds it ends.
+    /// Returns a guard that forgets `key` when it is dropped. A write holds it, so the key is forgotten however the
+    /// write ends.
     pub(crate) fn forget_after(self: &Arc<Self>, key: Key) -> ForgetAfter {
         ForgetAfter { cache: Arc::clone(self), key }
     }
 
-    /// Entries that a read may get, exactly: neither expired ones nor those that await their eviction. Looks at every
-    /// entry, about a microsecond each.
+    /// The exact number of entries that a read may get. Expired entries and entries that await their eviction do not
+    /// count.
+    ///
+    /// Visits every entry, about 1 µs each.
     pub(crate) fn size(&self) -> u64 {
         let current = self.current.load_full();
         let (entries, stale, now) = (&current.generation.entries, current.settings.stale, Instant::now());
@@ -209,7 +219,7 @@ impl Cache {
         entries.iter().filter(|(_, entry)| entry.is_served(now, stale)).count() as u64
     }
 
-    /// Entries held, those included that expired within about the last second and are not swept yet.
+    /// The number of entries held. It includes entries that expired within about the last second and are not yet swept.
     pub(crate) fn held(&self) -> u64 {
         let generation = Arc::clone(&self.current.load().generation);
         generation.entries.run_pending_tasks();
@@ -217,16 +227,16 @@ impl Cache {
     }
 }
 
-/// A fetch that its holder runs.
+/// A fetch. Its holder runs it.
 ///
-/// When it is dropped before its end (a panic), its flight lands with an error, so that no waiter waits forever.
+/// When it is dropped before its end (a panic), its flight ends with an error, so that no waiter waits forever.
 pub(crate) struct Fetch {
-    /// None where the cache does not admit the key: then only its holder waits.
+    /// `None` if the cache does not admit the key. Then no other read can join the fetch.
     landing: Option<Landing>,
     ticket: Ticket,
 }
 
-/// The flight of a fetch, and its place in the cache.
+/// The flight of a fetch and its slot in the cache.
 struct Landing {
     cache: Arc<Cache>,
     generation: Arc<Generation>,
@@ -235,13 +245,14 @@ struct Landing {
 }
 
 impl Fetch {
-    /// The flight that others may join.
+    /// The flight that other reads may join.
     pub(crate) fn flight(&self) -> Option<Arc<Flight>> {
         self.landing.as_ref().map(|landing| Arc::clone(&landing.flight))
     }
 
-    /// Stores a value (unless a write, a reset or the switch came between) and wakes all waiters. After a failure a copy
-    /// that is there stays, unless the shard reports that it has no such key.
+    /// Stores a value and wakes all waiters. Nothing is stored if a write, a reset or a change of the mode came first.
+    ///
+    /// A failed fetch keeps an existing copy, unless the shard reports that the key does not exist.
     pub(crate) fn end(mut self, result: &Fetched) -> FetchEnd {
         std::mem::take(&mut self.ticket).end(result);
         self.landing.take().map_or(FetchEnd::Overtaken, |landing| landing.land(result))

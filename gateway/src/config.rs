@@ -1,4 +1,4 @@
-//! The gateway's settings: as typed in ([`Args`]), and checked ([`Config`]).
+//! The gateway's settings: parsed ([`Args`]) and validated ([`Config`]).
 
 use axum::http::{HeaderValue, Uri};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -25,7 +25,7 @@ pub struct Args {
     /// Expected number of shards in SHARD_URLS [default: not checked]
     #[arg(long, env = "NUM_SHARDS", value_name = "COUNT")]
     pub num_shards: Option<u32>,
-    /// Whether the cache is on at the start
+    /// Whether the cache is on at startup
     #[arg(long, env = "CACHE_ENABLED", default_value = "false", default_missing_value = "true", num_args = 0..=1,
           action = clap::ArgAction::Set, value_parser = switch, value_name = "BOOL")]
     pub cache_enabled: bool,
@@ -37,26 +37,26 @@ pub struct Args {
     #[arg(long, env = "CACHE_MAX_BYTES", default_value_t = 64 * 1024 * 1024, value_name = "BYTES",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub cache_max_bytes: u64,
-    /// How keys are placed on shards
+    /// Rule that maps a key to its home shard
     #[arg(long, env = "PLACEMENT", default_value = "modulo", value_name = "SCHEME", value_parser = scheme())]
     pub placement: Scheme,
-    /// With PLACEMENT=bounded: how far above its fair share of the requests in flight a shard may be
+    /// With PLACEMENT=bounded: how far above its fair share of the requests in flight a shard may be (0.25 = 25 %)
     #[arg(long, env = "BOUNDED_LOAD_EPSILON", default_value_t = 0.25, value_name = "PART", value_parser = epsilon)]
     pub bounded_load_epsilon: f64,
-    /// Whether keys are counted; without there are no hot keys, no verdict and no mitigation that needs them: to see what
-    /// counting costs
+    /// Whether requests are counted by key; false disables hot keys, the verdict and mitigations that need them, to
+    /// measure the cost of counting
     #[arg(long, env = "KEY_STATISTICS", default_value = "true", default_missing_value = "true", num_args = 0..=1,
           action = clap::ArgAction::Set, value_parser = switch, value_name = "BOOL")]
     pub key_statistics: bool,
-    /// Timeout for connecting to a shard in milliseconds; less than UPSTREAM_TIMEOUT_MS
+    /// Timeout for connecting to a shard in milliseconds; must be less than UPSTREAM_TIMEOUT_MS
     #[arg(long, env = "CONNECT_TIMEOUT_MS", default_value_t = 1_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub connect_timeout_ms: u64,
-    /// Timeout for a shard's whole answer in milliseconds, including connecting
+    /// Timeout for a shard's complete answer in milliseconds, including the connect time
     #[arg(long, env = "UPSTREAM_TIMEOUT_MS", default_value_t = 5_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub upstream_timeout_ms: u64,
-    /// URL of the live page, to which `GET /` redirects [default: none]
+    /// URL of the live page; `GET /` redirects to it [default: none]
     #[arg(long, env = "PROBE_PAGE_URL", default_value = "", hide_default_value = true, value_name = "URL")]
     pub probe_page_url: String,
     /// Origins whose pages may call POST /admin/*, scheme://host[:port] separated by commas [default: none]
@@ -68,15 +68,15 @@ pub struct Args {
         value_name = "ORIGINS"
     )]
     pub admin_origins: String,
-    /// The settings all processes share.
+    /// The settings that all processes share.
     #[command(flatten)]
     pub process: ProcessArgs,
-    /// Where spans go.
+    /// Where to export spans.
     #[command(flatten)]
     pub traces: TraceArgs,
 }
 
-/// The gateway's settings, checked.
+/// The validated settings of the gateway.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) listen: SocketAddr,
@@ -155,7 +155,7 @@ fn scheme() -> impl TypedValueParser<Value = Scheme> {
     })
 }
 
-/// The old lab's spellings.
+/// Parses a boolean in any spelling that the old lab accepts.
 fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "t" | "yes" | "y" | "on" | "1" => Ok(true),
@@ -169,7 +169,8 @@ fn epsilon(text: &str) -> Result<f64, String> {
     part.ok_or_else(|| "allowed: a number from 0 to 100".into())
 }
 
-/// An empty text is no page: a compose file passes `${PROBE_PAGE_URL:-}` on as that.
+/// Parses `PROBE_PAGE_URL`. Empty means no page, because a compose file passes an unset `${PROBE_PAGE_URL:-}` as empty
+/// text.
 fn page_url(text: &str) -> Result<Option<HeaderValue>, SettingError> {
     if text.is_empty() {
         return Ok(None);
@@ -269,7 +270,7 @@ mod tests {
 
     #[test]
     fn shards_have_no_default() {
-        // The variable may be set where this test runs, so the requirement itself is looked at.
+        // The test process may have the variable set, so the test checks the declaration.
         let command = <Args as clap::CommandFactory>::command();
         let shard_urls = command.get_arguments().find(|arg| arg.get_id() == "shard_urls").unwrap();
         assert!(shard_urls.is_required_set() && shard_urls.get_default_values().is_empty());

@@ -1,79 +1,79 @@
-//! The gateway's errors: blame, kind, and conversion to an answer.
+//! The gateway's errors: blame, kind, and conversion to a response.
 
 use protocol::{ErrorBody, ErrorKind, KeyError, ShardId};
 use service::problem::Problem;
 
-/// Seconds after which a client may try a shard again.
+/// Value of `Retry-After` in seconds when a shard is unavailable.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
-/// Why a request was not done. Cheap to clone: everybody who waits for one fetch gets its error.
+/// Why a request failed. Cheap to clone, because all waiters of one fetch get its error.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The key breaks a rule.
+    /// The key is invalid.
     #[error("{source}")]
     BadKey {
-        /// Which rule.
+        /// The violated rule.
         #[from]
         source: KeyError,
     },
-    /// The body cannot be used.
+    /// The request body is invalid.
     #[error("{}", problem.body.detail)]
     BadBody {
-        /// What is wrong with it, with its kind: not the required JSON, an invalid key, or too long.
+        /// The problem and its kind: not the required JSON, an invalid key, or too long.
         problem: Problem,
     },
-    /// A page of an origin that is not in `ADMIN_ORIGINS` called an admin path.
+    /// A page called an admin path, and its origin is not in `ADMIN_ORIGINS`.
     #[error("pages of {origin} may not call this; ADMIN_ORIGINS lists those that may")]
     OriginNotAllowed {
         /// The origin as sent.
         origin: String,
     },
-    /// A page sent something that is not declared as JSON.
+    /// A page sent a body without `Content-Type: application/json`.
     #[error("a page must send Content-Type: application/json")]
     NotJson,
-    /// The shard refused the connection, broke it, shed the request, or took too long.
+    /// The shard refused or broke the connection, shed the request, or timed out.
     #[error("Shard {shard} unavailable")]
     ShardUnavailable {
         /// The shard.
         shard: ShardId,
-        /// What happened, for the log.
+        /// The cause, for the log.
         cause: String,
     },
-    /// The shard's answer is not one of the contract's.
+    /// The shard's answer violates the contract.
     #[error("Shard {shard} gave an answer that cannot be used: {reason}")]
     BadShardAnswer {
         /// The shard.
         shard: ShardId,
-        /// What is wrong with it.
+        /// The violation.
         reason: String,
     },
-    /// The shard is full and said so; its error is passed on.
+    /// The shard is full. Its error is passed on to the client.
     #[error("{}", answer.detail)]
     ShardFull {
-        /// What the shard said.
+        /// The shard's error body.
         answer: ErrorBody,
     },
-    /// A fault of the gateway.
+    /// A bug in the gateway.
     #[error("a fault of the gateway: {what}; its log says more")]
     Internal {
-        /// What failed.
+        /// The operation that failed.
         what: &'static str,
     },
 }
 
-/// Who is to blame for an error.
+/// The side that caused an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// The request cannot be fulfilled.
+    /// The client: the request cannot be fulfilled.
     Client,
-    /// A shard did not do its part.
+    /// A shard: it is unavailable, full, or its answer is invalid.
     Shard,
-    /// The gateway has a fault.
+    /// The gateway: a bug.
     Gateway,
 }
 
 impl Blame {
-    /// As a label value.
+    /// The value of the metric label `blame`.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -85,7 +85,7 @@ impl Blame {
 }
 
 impl Error {
-    /// Who is to blame.
+    /// The side that caused this error.
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
@@ -99,7 +99,7 @@ impl Error {
         }
     }
 
-    /// The stable name; it decides the status.
+    /// The stable name of the error. It determines the HTTP status.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {

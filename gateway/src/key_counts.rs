@@ -1,5 +1,7 @@
-//! Which keys clients asked for and which the shards were sent, since the last reset and in the last ten seconds, counted
-//! by all cores at once in bounded memory.
+//! Counts requests by key, on all cores, in bounded memory.
+//!
+//! Client requests and requests sent to the shards are counted separately, since the last reset and in the last ten
+//! seconds.
 
 use hotspot::batched::Batched;
 use hotspot::counter::{Count, KeyCounter, Limits};
@@ -8,17 +10,24 @@ use hotspot::window::{Access, Window};
 use protocol::{Key, ShardId};
 use std::time::{Duration, Instant};
 
-/// Exact while there are at most 50,000 keys.
+/// Limits of the totals. Counts are exact up to 50,000 keys.
 const LIMITS: Limits = Limits { exact_keys: 50_000, sketch_keys: 256 };
-/// Per shard and second, for reads and for writes: a key with more than a 128th of them is surely seen.
+/// Limits per shard and second, separately for reads and writes. A key with more than 1/128 of them is always found.
 const SECOND: Limits = Limits { exact_keys: 512, sketch_keys: 128 };
 
-/// Counts accesses by key. Exact up to 50,000 keys; beyond, each count carries its error, at most a 256th of all accesses.
+/// Counts accesses by key. Counts are exact up to 50,000 keys. Beyond that, each count carries its error, at most 1/256
+/// of all accesses.
 ///
-/// Memory: at most 50,000 keys of 512 bytes with about 100 bytes of bookkeeping each, 31 MB; with the keys of the lab's
-/// scenarios, 5 MB. Once exact counting ends, 256 keys: 41 KiB with keys like the lab's, 170 KiB with the longest. The
-/// windows: of each shard what it was asked for and what it was sent, at most 512 read and 512 written keys in each of 11
-/// slots: 1.1 MiB a shard with keys like the lab's, 12 MiB with the longest, and 15 KiB a slot once there are more keys.
+/// Memory:
+///
+/// | part | keys as in the lab's scenarios | longest keys |
+/// |---|---|---|
+/// | totals, 50,000 keys, 100 bytes of overhead each | 5 MB | 31 MB |
+/// | totals after exact counting has ended, 256 keys | 41 KiB | 170 KiB |
+/// | windows, per shard | 1.1 MiB | 12 MiB |
+///
+/// A shard has two windows, one for client requests and one for requests sent. A window has 11 slots with at most 512
+/// read and 512 written keys each. A slot takes 15 KiB once it has more keys.
 pub(crate) struct KeyCounts {
     counts: Batched<Place, 4, Counts>,
     shards: usize,
@@ -26,23 +35,23 @@ pub(crate) struct KeyCounts {
     start: Instant,
 }
 
-/// A key, and the shard of the request.
+/// A key and the shard of the request.
 #[derive(PartialEq, Eq, Hash)]
 struct Place {
     key: Key,
     shard: ShardId,
 }
 
-/// A client's read or write; the shard is the key's home.
+/// Increments for a client's read and write. The shard is the key's home.
 const ASKED: [[u8; 4]; 2] = [[1, 0, 0, 0], [0, 1, 0, 0]];
-/// A read and a write that the gateway asked of the shard.
+/// Increments for a read and a write that the gateway sends to a shard.
 const SENT: [[u8; 4]; 2] = [[0, 0, 1, 0], [0, 0, 0, 1]];
 
 struct Counts {
     totals: KeyCounter<Key>,
-    /// One a home shard.
+    /// Client requests, one window per home shard.
     asked: Vec<Window<Key>>,
-    /// One a shard.
+    /// Requests sent, one window per shard.
     sent: Vec<Window<Key>>,
 }
 
@@ -70,7 +79,7 @@ impl hotspot::batched::Accumulate<Place, 4> for Counts {
 }
 
 impl KeyCounts {
-    /// Stays empty unless it is `on`.
+    /// Creates empty counts. They stay empty unless `on` is true.
     pub(crate) fn new(shards: usize, on: bool) -> Self {
         let counts = Batched::new(Counts::new(shards, Duration::ZERO));
         Self { counts, shards, on, start: Instant::now() }
@@ -83,7 +92,7 @@ impl KeyCounts {
         }
     }
 
-    /// Counts a request that `shard` was sent just now.
+    /// Counts a request that was just sent to `shard`.
     pub(crate) fn sent(&self, key: &Key, shard: ShardId, access: Access) {
         if self.on {
             self.note(key, shard, SENT[usize::from(access == Access::Write)], Instant::now());
@@ -91,56 +100,56 @@ impl KeyCounts {
     }
 
     fn note(&self, key: &Key, shard: ShardId, times: [u8; 4], now: Instant) {
-        // More seconds than 32 bits hold are 136 years.
+        // 32 bits of seconds are 136 years.
         let second = now.saturating_duration_since(self.start).as_secs() as u32;
         self.counts.note(Place { key: key.clone(), shard }, times, second);
     }
 
-    /// The `n` most requested keys by lower bound, most first.
+    /// The `n` most requested keys, in descending order of their lower bound.
     pub(crate) fn top(&self, n: usize) -> Vec<Count<Key>> {
         self.counts.lock().totals.top(n)
     }
 
-    /// The `n` most requested keys, and a bound for all others.
+    /// The `n` most requested keys, and an upper bound for the count of every other key.
     pub(crate) fn summary(&self, n: usize) -> Summary<Key> {
         self.counts.lock().totals.summary(n)
     }
 
-    /// Whether it counts.
+    /// Whether keys are counted.
     pub(crate) fn is_on(&self) -> bool {
         self.on
     }
 
-    /// How many shards there are.
+    /// The number of shards.
     pub(crate) fn shards(&self) -> usize {
         self.shards
     }
 
-    /// The time of the windows.
+    /// The present time on the windows' clock.
     pub(crate) fn now(&self) -> Duration {
         self.start.elapsed()
     }
 
-    /// Shows the window of what was asked of each home shard, with the time.
+    /// Calls `see` with the window of client requests of each home shard, and the time.
     pub(crate) fn look(&self, mut see: impl FnMut(usize, &mut Window<Key>, Duration)) {
-        // Read before the counts are locked: all that happened until then is among them.
+        // Read the time before the lock: all requests up to then are in the counts.
         let now = self.now();
         let mut counts = self.counts.lock();
         counts.asked.iter_mut().enumerate().for_each(|(shard, window)| see(shard, window, now));
     }
 
-    /// Shows the window of what each shard was sent until now.
+    /// Calls `see` with the window of requests sent to each shard.
     pub(crate) fn look_at_sent(&self, mut see: impl FnMut(usize, &mut Window<Key>)) {
         let mut counts = self.counts.lock();
         counts.sent.iter_mut().enumerate().for_each(|(shard, window)| see(shard, window));
     }
 
-    /// Forgets everything.
+    /// Removes all counts.
     pub(crate) fn clear(&self) {
         let mut counts = self.counts.lock();
         let old = std::mem::replace(&mut *counts, Counts::new(self.shards, self.start.elapsed()));
         drop(counts);
-        // Freed outside the lock.
+        // Free the old counts after the lock is released.
         drop(old);
     }
 }

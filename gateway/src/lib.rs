@@ -1,17 +1,22 @@
 //! The gateway: placement, cache with single-flight, request counts by key.
 //!
-//! The path of one read: [`routes`] → `handlers::data` takes the key from the raw path → `placement` names its home → `cache`
-//! decides how it is answered (`cache::Read`): a copy, the fetch of another read (single-flight), a remembered error, or a
-//! fetch of its own → `replicas::client` reads at home, or at a shard with a copy of a hot key → `upstream` calls the shard →
-//! `upstream::answer` reads its answer. A write goes the same way to its home; then the cache forgets the key and the
-//! copies are brought up to date.
+//! A read passes these stages:
 //!
-//! `key_counts` counts client requests and requests sent to the shards by key, `verdicts` judges the latter, and `stats` has
-//! all other counts. `mitigation` has the switches, searches the hot keys once a second, chooses by itself when `auto` is on,
-//! and predicts what each mitigation would do.
+//! 1. [`routes`] selects `handlers::data`, which parses the key from the raw path.
+//! 2. `placement` maps the key to its home.
+//! 3. `cache` decides how to answer (`cache::Read`): a copy, another read's fetch (single-flight), a remembered error,
+//!    or a new fetch.
+//! 4. `replicas::client` reads from the home, or from another shard that has a copy of a hot key.
+//! 5. `upstream` calls the shard, and `upstream::answer` validates the answer.
 //!
-//! One runtime a core serves its own connections with its own client to the shards (`state::Core`); cache and statistics
-//! are shared (`state::Shared`).
+//! A write goes to the home shard. Then the cache forgets the key, and the copies on other shards are updated.
+//!
+//! `key_counts` counts client requests and requests sent to the shards by key. `verdicts` judges the requests sent.
+//! `stats` has all other counts. `mitigation` has the switches and searches for hot keys once a second. It also selects
+//! mitigations when `auto` is on, and predicts the effect of each mitigation.
+//!
+//! Each core has one runtime, which serves its own connections with its own shard client (`state::Core`). Cache and
+//! statistics are shared (`state::Shared`).
 
 pub mod app;
 pub mod config;

@@ -1,4 +1,4 @@
-//! The gateway's process: reads the settings, starts, waits for a stop signal, drains.
+//! The gateway process: settings, start, stop signal, drain, exit code.
 
 use gateway::config::{Args, Config};
 use service::process;

@@ -1,4 +1,4 @@
-//! Every metric of the gateway: name, help, labels.
+//! All metrics of the gateway: name, help text, labels.
 
 use hotspot::export::hot_partition::HotPartition;
 use hotspot::export::key_series::KeySeries;
@@ -6,10 +6,10 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use service::metrics::{Family, Metrics};
 use std::num::NonZeroU32;
 
-/// The families of a gateway in front of `shards` shards, for their documentation.
+/// All metric families of a gateway in front of `shards` shards, for the generated documentation.
 ///
 /// # Errors
-/// When two have one name.
+/// Two families have the same name.
 pub fn families(shards: NonZeroU32) -> Result<Vec<Family>, prometheus::Error> {
     let metrics = Metrics::default();
     GatewayMetrics::register(&metrics, shards)?;
@@ -18,7 +18,7 @@ pub fn families(shards: NonZeroU32) -> Result<Vec<Family>, prometheus::Error> {
     Ok(metrics.families())
 }
 
-/// The gateway's metrics. Counters never fall, whatever is reset.
+/// The gateway's metrics. Counters never decrease, not even at a reset.
 pub(crate) struct GatewayMetrics {
     pub(crate) shards: Vec<ShardMetrics>,
     pub(crate) hits: IntCounter,
@@ -31,11 +31,11 @@ pub(crate) struct GatewayMetrics {
     pub(crate) stale: IntCounter,
     pub(crate) negative_hits: IntCounter,
     pub(crate) routing: RoutingMetrics,
-    /// Those that stored a value, failed, and were overtaken.
+    /// Background refreshes that stored a value, failed, and were overtaken, in this order.
     pub(crate) refreshes: [IntCounter; 3],
 }
 
-/// Requests that go elsewhere than to the key's home.
+/// Counters of requests that go to other shards than the key's home.
 #[derive(Clone)]
 pub(crate) struct RoutingMetrics {
     pub(crate) forwarded: IntCounter,
@@ -57,10 +57,10 @@ pub(crate) struct ShardMetrics {
 }
 
 impl GatewayMetrics {
-    /// Registers everything; the series of all shards are there from the start, at 0.
+    /// Registers all metrics. The series of all shards exist from the start, with value 0.
     ///
     /// # Errors
-    /// When a name is taken.
+    /// A name is already registered.
     pub(crate) fn register(metrics: &Metrics, shards: NonZeroU32) -> Result<Self, prometheus::Error> {
         let requests = metrics.counters(
             "gateway_requests_total",
@@ -162,23 +162,23 @@ impl GatewayMetrics {
     }
 }
 
-/// The mitigations, by label value.
+/// Values of the label `mitigation`.
 pub(crate) const MITIGATIONS: [&str; 6] =
     ["cache", "hot_only_cache", "stale_while_revalidate", "negative_caching", "replication", "auto"];
 
-/// The cause of a change.
+/// The cause of a change of the mitigations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChangedBy {
     /// A call of `/admin/mitigation` or `/admin/cache`.
     Request,
-    /// The gateway itself.
+    /// The gateway, in `auto` mode.
     Auto,
 }
 
 impl ChangedBy {
     const ALL: [Self; 2] = [Self::Request, Self::Auto];
 
-    /// As a label value.
+    /// The value of the label `reason`.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Request => "request",
@@ -187,7 +187,7 @@ impl ChangedBy {
     }
 }
 
-/// What is on, and how often that was changed.
+/// State and number of changes of each mitigation.
 pub(crate) struct MitigationMetrics(Vec<Series>);
 
 struct Series {
@@ -196,10 +196,10 @@ struct Series {
 }
 
 impl MitigationMetrics {
-    /// Registers them; all series are there from the start.
+    /// Registers the metrics. All series exist from the start.
     ///
     /// # Errors
-    /// When a name is taken.
+    /// A name is already registered.
     pub(crate) fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let enabled = metrics.gauges(
             "gateway_mitigation_enabled",
@@ -221,7 +221,7 @@ impl MitigationMetrics {
         Ok(Self(MITIGATIONS.iter().map(series).collect::<Result<_, prometheus::Error>>()?))
     }
 
-    /// Shows the mitigations that are on, in the order of [`MITIGATIONS`], and counts the changes that `reason` made.
+    /// Sets the gauges to `on`, in the order of [`MITIGATIONS`]. Counts the changes under `reason`.
     pub(crate) fn show(&self, on: [bool; MITIGATIONS.len()], reason: Option<ChangedBy>) {
         for (series, on) in self.0.iter().zip(on) {
             if series.enabled.get() != i64::from(on) {

@@ -1,7 +1,7 @@
 //! Mitigations of hot keys: the switches and the hot keys.
 //!
-//! A request never looks here: the cache and the replicas hold what concerns them in a form that costs it nothing. This
-//! module changes them, on request, and once a second by which keys are hot.
+//! Requests never read this module. The cache and the replicas hold the settings in a form that costs a request
+//! nothing. This module updates them on request, and once a second from the present hot keys.
 
 mod auto;
 pub(crate) mod settings;
@@ -28,22 +28,23 @@ use crate::placement::Placement;
 use crate::replicas::Replicas;
 use crate::replicas::client::ShardClient;
 
-/// Keys of each part of the counts that are ranked, so that one which is hot and overtaken by a little is still seen.
+/// Number of keys ranked in each home shard's window. It exceeds the number of hot keys, so that a hot key which is
+/// overtaken by a small margin is still found.
 const RANKED: usize = 24;
-/// Keys of all parts together that are ranked; more than twice of what may be hot.
+/// Number of keys ranked over all home shards, more than twice the largest number of hot keys.
 const RANKED_OF_ALL: usize = 160;
-/// Seconds that are looked at.
+/// Length of the observed window in seconds.
 const WINDOW: u64 = 10;
 
-/// The switches and what they are about.
+/// The mitigation switches and the components that they control.
 pub(crate) struct Mitigations {
     parts: Parts,
-    /// Most entries of the hot-only cache.
+    /// Largest number of entries in the hot-only cache.
     hot_entries: usize,
     state: Mutex<State>,
 }
 
-/// The parts of the gateway that mitigations read and change.
+/// The components of the gateway that mitigations read and change.
 pub(crate) struct Parts {
     pub(crate) cache: Arc<Cache>,
     pub(crate) replicas: Arc<Replicas>,
@@ -83,7 +84,7 @@ impl Mitigations {
         self.state.lock().switches.settings.clone()
     }
 
-    /// Makes a requested change.
+    /// Applies a requested change and returns the new settings.
     pub(crate) fn change(&self, change: &MitigationChange) -> MitigationSettings {
         let mut state = self.state.lock();
         let mut switches = state.switches.clone();
@@ -95,15 +96,15 @@ impl Mitigations {
         state.switches.settings.clone()
     }
 
-    /// Puts `switches` in force.
+    /// Applies `switches`.
     fn set(&self, state: &mut State, switches: Switches, reason: ChangedBy) {
-        // Also when nothing changes: turning off what is off empties it.
+        // Needed even without a change: turning the cache off empties it, even if it is already off.
         self.parts.cache.set(switches.for_cache());
         self.parts.metrics.show(switches.on(), Some(reason));
         if switches != state.switches {
             let (before, now) = (&state.switches, &switches);
             tracing::info!(reason = reason.label(), ?before, ?now, "mitigation changed");
-            // Hot keys are searched at the next tick, not in a second.
+            // Search for hot keys at the next tick and not a second later.
             state.second = u64::MAX;
         }
         if switches.settings.replication == 1 {
@@ -113,8 +114,8 @@ impl Mitigations {
         state.switches = switches;
     }
 
-    /// Searches the hot keys when a second is over, if a mitigation needs them, and sees to their copies; to be called
-    /// several times in each second.
+    /// Searches for hot keys once a second if a mitigation needs them, and synchronises their copies. Call it several
+    /// times a second.
     pub(crate) fn tick(&self, shards: &ShardClient) {
         let Parts { replicas, placement, keys, traces, .. } = &self.parts;
         let mut state = self.state.lock();
@@ -154,7 +155,7 @@ impl Mitigations {
         self.parts.cache.admit_only(state.cached.keys().iter().cloned().collect());
     }
 
-    /// Forgets which keys are hot.
+    /// Forgets the hot keys.
     pub(crate) fn reset(&self) {
         let mut state = self.state.lock();
         state.cached.clear();
@@ -164,7 +165,7 @@ impl Mitigations {
         self.parts.replicas.want(&[], 1);
     }
 
-    /// The answer of `/admin/mitigation`.
+    /// The response body of `/admin/mitigation`.
     pub(crate) fn report(&self) -> MitigationState {
         let state = self.state.lock();
         let replicated = state.replicated.keys().iter().map(|key| ReplicatedKey {

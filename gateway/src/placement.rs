@@ -12,7 +12,7 @@ pub(crate) struct Placement {
     shards: ShardUrls,
     count: NonZeroU32,
     scheme: Scheme,
-    /// Bounded load: how far above its fair share of what is in flight a shard may be.
+    /// Bounded load: how far above its fair share of the requests in flight a shard may be.
     epsilon: f64,
 }
 
@@ -26,9 +26,13 @@ impl Placement {
         self.scheme
     }
 
-    /// The shard that a read is sent to whose key has its home on `home`: that one, but with bounded load the first from
-    /// there on, in the ring of ids, that has less than ⌈(1 + ε) · (requests in flight + 1) / shards⌉ in flight (Mirrokni,
-    /// Thorup, Zadimoghaddam: "Consistent hashing with bounded loads", SODA 2018). One always has.
+    /// Selects the shard for a read of a key with this home.
+    ///
+    /// Without bounded load it is the home. With bounded load it is the first shard, from the home on in the ring of
+    /// ids, with fewer than ⌈(1 + ε) · (requests in flight + 1) / shards⌉ requests in flight. At least one shard is
+    /// always below this bound.
+    ///
+    /// Source: Mirrokni, Thorup, Zadimoghaddam, "Consistent hashing with bounded loads", SODA 2018.
     pub(crate) fn for_read(&self, home: ShardId, in_flight: &InFlight) -> ShardId {
         if self.scheme != Scheme::Bounded {
             return home;
@@ -40,7 +44,7 @@ impl Placement {
         from_home.find(|shard| f64::from(in_flight.of(shard.index())) < bound).unwrap_or(home)
     }
 
-    /// The shard that owns `key`; below [`Placement::count`].
+    /// The home shard of `key`. Its id is less than [`Placement::count`].
     pub(crate) fn owner(&self, key: &Key) -> ShardId {
         self.scheme.home(key, self.count)
     }
@@ -84,7 +88,7 @@ mod tests {
         let in_flight = InFlight::new(4);
         let mut flying = Vec::new();
         let mut fly = |shard: ShardId| flying.push(in_flight.enter(shard.index()).unwrap());
-        // All of one key: it fills its home up to the bound, then the next, and the bound rises.
+        // All requests are for one key. It fills its home up to the bound, then the next shard, and the bound rises.
         let mut went = Vec::new();
         for _ in 0..16 {
             let shard = bounded.for_read(ShardId(2), &in_flight);

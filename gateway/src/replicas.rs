@@ -1,11 +1,14 @@
-//! Copies of hot keys on several shards: reads go to the less loaded of two, writes reach all before any copy is read.
+//! Copies of hot keys on several shards.
 //!
-//! An answer of a copy is used only if it is the value that was copied: a shard that starts anew makes an absent value on
-//! the spot, and one may still carry out a write that nobody waits for any more. Else home is asked, and the copy is read
-//! no more until it is made anew.
+//! A read goes to the less loaded of two random shards that hold the key. A write makes all copies unreadable until
+//! they hold the new value.
 //!
-//! A write holds the [`Table`] that it has seen. A key's first copy is made only when all older tables are gone: then
-//! there is no write under way that does not know of the copies.
+//! A copy's answer is used only if it is the value that was copied. A restarted shard creates an absent value on the
+//! fly. A shard may also still execute a write whose caller has timed out. After a wrong answer the gateway reads the
+//! home, and the copy is not read until it has been written again.
+//!
+//! Each write in progress holds the [`Table`] that was current when it began. A key's first copy is created only after
+//! all older tables are dropped. From then on, every write in progress includes the copies.
 
 pub(crate) mod client;
 mod copies;
@@ -29,7 +32,7 @@ use crate::upstream::shard_health::ShardHealth;
 /// All copies of all keys.
 pub(crate) struct Replicas {
     table: ArcSwap<Table>,
-    /// Tables that were replaced and that a write may still hold; locked while the table is replaced.
+    /// Replaced tables that a write in progress may still hold. Locked while the table is replaced.
     older: Mutex<Vec<Weak<Table>>>,
     in_flight: Arc<InFlight>,
     health: Arc<ShardHealth>,
@@ -39,7 +42,7 @@ pub(crate) struct Replicas {
     shards: usize,
 }
 
-/// The keys that have copies, or had some and are not done with them.
+/// Keys that have copies, and keys whose former copies still have work in progress.
 type Table = HashMap<Key, Arc<Copies>>;
 
 /// A copy that a read goes to.
@@ -49,15 +52,15 @@ pub(crate) struct Route {
     shard: ShardId,
 }
 
-/// A write under way. Dropped before its end, its outcome is not known.
+/// A write in progress. If it is dropped before its end, its outcome is unknown.
 pub(crate) struct Writing {
-    /// Tells that this write may not know of copies that are asked for later.
+    /// Keeps the table alive. While it is alive, this write may miss copies that were requested later.
     _seen: Arc<Table>,
     copies: Option<(Arc<Copies>, u64)>,
 }
 
 impl Replicas {
-    /// `deadline` is that of a request to a shard.
+    /// `deadline` is the deadline of a request to a shard.
     pub(crate) fn new(
         shards: usize,
         in_flight: Arc<InFlight>,
@@ -75,8 +78,10 @@ impl Replicas {
         }
     }
 
-    /// From now on these keys, each with its home, are to be on `copies` shards, and no others. The keys that are dropped
-    /// are read at home at once; they leave the table when nothing of theirs is under way.
+    /// Sets the replicated keys, each with its home, and the number of shards for each.
+    ///
+    /// Other keys are read from their home at once. They leave the table when no write and no copy job of theirs is in
+    /// progress.
     pub(crate) fn want(&self, keys: &[(Key, ShardId)], copies: usize) {
         let mut older = self.older.lock();
         let old = self.table.load_full();
@@ -107,7 +112,7 @@ impl Replicas {
         }
     }
 
-    /// All keys with what is known of their copies, for [`client::ShardClient::synchronise`].
+    /// All keys with the state of their copies, for [`client::ShardClient::synchronise`].
     pub(crate) fn all(&self) -> Vec<(Key, Arc<Copies>)> {
         self.table.load().iter().map(|(key, copies)| (key.clone(), Arc::clone(copies))).collect()
     }
@@ -117,14 +122,16 @@ impl Replicas {
         let copies = self.table.load().get(key).and_then(|copies| copies.readable());
         let mut on: Vec<ShardId> =
             copies.iter().flat_map(|synced| &synced.on).map(|copy| copy.shard).collect();
-        // In the order of the ring.
+        // Sort by the order of the ring.
         on.sort_by_key(|shard| (shard.index() + self.shards - home.index()) % self.shards.max(1));
         [vec![home], on].concat()
     }
 
-    /// Where a read of `key` goes, if not home. Two of the shards that hold it are drawn, and the one with fewer requests in
-    /// flight is taken. A shard whose last call failed is left out, but for a trial now and then: it fails fast, so it has
-    /// the fewest in flight.
+    /// Selects a copy for a read of `key`. `None`: read the home.
+    ///
+    /// Draws two of the shards that hold the key, and takes the one with fewer requests in flight. Shards whose last
+    /// call failed are skipped, except for an occasional trial. A failing shard fails fast, so it would otherwise have
+    /// the fewest requests in flight and attract reads.
     pub(crate) fn choose(&self, key: &Key) -> Option<Route> {
         let (copies, synced) = self.readable(key)?;
         let usable: Vec<ShardId> = [copies.home]
@@ -145,7 +152,7 @@ impl Replicas {
         (shard != copies.home).then_some(Route { copies, synced, shard })
     }
 
-    /// A copy of `key` on another shard than `failed`, which may be tried in its place.
+    /// A copy of `key` on another shard, for a read that failed on `failed`.
     pub(crate) fn instead_of(&self, failed: ShardId, key: &Key) -> Option<Route> {
         let (copies, synced) = self.readable(key)?;
         let others = || synced.on.iter().map(|copy| copy.shard).filter(|shard| *shard != failed);
@@ -154,7 +161,7 @@ impl Replicas {
         Some(Route { copies, synced, shard })
     }
 
-    /// The copies of `key` that may be read.
+    /// The readable copies of `key`.
     fn readable(&self, key: &Key) -> Option<(Arc<Copies>, Arc<Synced>)> {
         let table = self.table.load();
         if table.is_empty() {
@@ -164,14 +171,14 @@ impl Replicas {
         Some((Arc::clone(copies), copies.readable()?))
     }
 
-    /// To be called before a write of `key` is sent.
+    /// Begins a write of `key`. Call it before the write is sent.
     pub(crate) fn begin_write(&self, key: &Key) -> Writing {
         let seen = self.table.load_full();
         let copies = seen.get(key).map(|copies| (Arc::clone(copies), copies.begin_write()));
         Writing { _seen: seen, copies }
     }
 
-    /// Whether `text` is the value that the copy of `route` was given.
+    /// Whether `text` is the value that was written to the copy of `route`.
     fn is_copy(&self, route: &Route, text: &RawValue) -> bool {
         let Some(copy) = route.synced.find(route.shard) else { return false };
         let hash = self.fingerprints.hash_one(text.get()).max(1);
@@ -185,10 +192,10 @@ impl Replicas {
         is_copy
     }
 
-    /// The fingerprint of a value, however its text is spelled: the order of fields and white space say nothing.
+    /// The fingerprint of a JSON value. The order of fields and white space do not affect it.
     fn fingerprint(&self, text: &str) -> Option<u64> {
         let value: serde_json::Value = serde_json::from_str(text).ok()?;
-        // An object's fields are in the order of their names.
+        // `serde_json::Value` sorts an object's fields by name.
         Some(self.fingerprints.hash_one(value.to_string()))
     }
 }
@@ -199,8 +206,8 @@ impl Writing {
         self.copies.is_some()
     }
 
-    /// Ends the write, which left `written` at home, or nobody knows what; gives the copies that there are to bring up to
-    /// date.
+    /// Ends the write. `written` is the value that the home now holds, or `None` if that is unknown. Returns the copies
+    /// to update, if the key has any.
     pub(crate) fn end(mut self, written: Option<Known>) -> Option<Arc<Copies>> {
         let (copies, began) = self.copies.take()?;
         copies.end_write(began, written, Instant::now());

@@ -1,4 +1,4 @@
-//! The handlers' state: shared by all cores, and per core.
+//! State of the handlers: shared and per core.
 
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
 }
 
 impl Core {
-    /// Counts an error and makes it an answer.
+    /// Counts an error and converts it to a response.
     pub(crate) fn refuse(&self, err: Error) -> Response {
         self.shared.stats.error(&err);
         if err.blame() == Blame::Gateway {

@@ -1,4 +1,6 @@
-//! The gateway's counts: metrics that never fall, and `/stats`, which a reset clears.
+//! The gateway's counts: metrics, and the figures of `/stats`.
+//!
+//! Metrics never decrease. A reset sets the figures of `/stats` to 0.
 
 use hotspot::window::Access;
 use parking_lot::Mutex;
@@ -16,8 +18,8 @@ use crate::metrics::{GatewayMetrics, ShardMetrics};
 use crate::upstream::shard_health::ShardHealth;
 use crate::verdicts::Verdicts;
 
-/// Keys that are ranked when it is decided which get a series. More than get one, so that a key which has one and is
-/// overtaken by a little is still seen with its count.
+/// Number of keys ranked to select those with a metric series. It exceeds the number of series, so that a tracked key
+/// which is overtaken by a small margin still has its count.
 const RANKED_KEYS: usize = 100;
 
 /// The gateway's counts, shared by all cores.
@@ -41,7 +43,7 @@ struct Figures {
 }
 
 impl Stats {
-    /// Without `counts_keys` nothing is known of keys, and no load is judged.
+    /// If `counts_keys` is false, keys are not counted and no load is judged.
     pub(crate) fn new(metrics: GatewayMetrics, counts_keys: bool, health: Arc<ShardHealth>) -> Self {
         let at_reset = Mutex::new(Figures { sent: vec![0; metrics.shards.len()], ..Figures::default() });
         let keys = Arc::new(KeyCounts::new(metrics.shards.len(), counts_keys));
@@ -50,9 +52,10 @@ impl Stats {
         Self { metrics, keys, verdicts, at_reset, started, started_at }
     }
 
-    /// Counts a read once it is decided how it is answered, whether or not its client waits for that.
+    /// Counts a read by how it will be answered, even if its client disconnects before the answer.
     ///
-    /// Every read with a good key is exactly one of hit, miss and coalesced; a bad key counts among the errors alone.
+    /// Every read with a valid key is exactly one of hit, miss and coalesced. Reads with an invalid key count as errors
+    /// only.
     pub(crate) fn read(&self, key: &Key, home: ShardId, read: &Read, now: Instant) {
         let metrics = &self.metrics;
         match read {
@@ -81,45 +84,45 @@ impl Stats {
         self.access(key, shard, Access::Write, now);
     }
 
-    /// Notes how long an answered read took.
+    /// Records the duration of an answered read.
     pub(crate) fn read_took(&self, shard: ShardId, took: Duration) {
         if let Some(metrics) = self.shard(shard) {
             metrics.get_duration.observe(took.as_secs_f64());
         }
     }
 
-    /// Notes how long an answered write took.
+    /// Records the duration of an answered write.
     pub(crate) fn write_took(&self, shard: ShardId, took: Duration) {
         if let Some(metrics) = self.shard(shard) {
             metrics.set_duration.observe(took.as_secs_f64());
         }
     }
 
-    /// Counts an error answer.
+    /// Counts an error response.
     pub(crate) fn error(&self, err: &Error) {
         self.metrics.errors.with_label_values(&[err.blame().label(), err.kind().name()]).inc();
     }
 
-    /// Brings the gauge of the cache's size up to date.
+    /// Sets the gauge of the cache's size.
     pub(crate) fn show_cache_size(&self, size: u64) {
         self.metrics.cache_size.set(i64::try_from(size).unwrap_or(i64::MAX));
     }
 
-    /// Decides which keys have a series of their own; to be called every second.
+    /// Selects the keys that have their own metric series. Call it every second.
     pub(crate) fn promote(&self) {
         let ranked = self.keys.top(RANKED_KEYS);
         let top: Vec<_> = ranked.into_iter().map(|count| (count.key.clone(), count.lower_bound())).collect();
         self.metrics.keys.update(&top, self.started.elapsed());
     }
 
-    /// Judges the shards' loads, once a second however often it is called.
+    /// Judges the shards' loads at most once a second.
     pub(crate) fn judge(&self) {
         if let Some(verdict) = self.verdicts.judge() {
             self.metrics.hot_partition.show(&verdict);
         }
     }
 
-    /// Counts a refresh in the background by its end.
+    /// Counts a background refresh by its result.
     pub(crate) fn refreshed(&self, end: FetchEnd) {
         let [stored, failed, overtaken] = &self.metrics.refreshes;
         match end {
@@ -129,12 +132,12 @@ impl Stats {
         }
     }
 
-    /// What clients asked for and the shards were sent, by key.
+    /// Client requests and requests sent to the shards, by key.
     pub(crate) fn keys(&self) -> &Arc<KeyCounts> {
         &self.keys
     }
 
-    /// When the process started, in unix seconds, and the requests since the last reset.
+    /// The start time of the process in Unix seconds, and the number of requests since the last reset.
     pub(crate) fn asked(&self) -> (f64, u64) {
         let at_reset = self.at_reset.lock();
         let figures = self.figures().since(&at_reset);
@@ -146,7 +149,7 @@ impl Stats {
         &self.verdicts
     }
 
-    /// Takes the figures of `/stats` back to 0; metrics stay.
+    /// Sets the figures of `/stats` to 0. Metrics keep their values.
     pub(crate) fn reset(&self) {
         let mut at_reset = self.at_reset.lock();
         *at_reset = self.figures();
@@ -155,7 +158,7 @@ impl Stats {
 
     /// The counts of `/stats`.
     pub(crate) fn report(&self, cache: CacheState, cache_size: u64) -> GatewayCounts {
-        // The lock keeps a reset from falling between the two readings.
+        // The lock excludes a reset between the two reads.
         let (figures, sent) = {
             let at_reset = self.at_reset.lock();
             let figures = self.figures();
@@ -189,7 +192,7 @@ impl Stats {
         }
     }
 
-    /// The counter of requests really sent to `shard`, for the upstream.
+    /// The counters of requests sent, one per shard.
     pub(crate) fn sent_counters(&self) -> impl Iterator<Item = IntCounter> + '_ {
         self.metrics.shards.iter().map(|shard| shard.sent.clone())
     }

@@ -1,7 +1,8 @@
-//! Calls to the shards: one client a core, a deadline over the whole call, one retry for reads, bounded answers.
+//! Calls to the shards, with one client per core.
 //!
-//! A read is sent once more when its connection failed before a byte of an answer came, which is what happens to a kept
-//! connection that the shard closes at that moment. A write is never sent twice.
+//! A deadline covers the whole call, and the size of an answer is limited. A read is retried once if its connection
+//! failed before the first byte of an answer. That happens when the shard closes a pooled connection at the moment of
+//! the request. A write is never retried.
 
 pub(crate) mod answer;
 mod connector;
@@ -35,12 +36,12 @@ use self::shard_health::ShardHealth;
 use crate::error::Error;
 use crate::key_counts::KeyCounts;
 
-/// How long a kept connection may be idle. Shorter than what the shards allow, so that the gateway is the one to close.
+/// Idle timeout of pooled connections. It is shorter than the shards' own timeout, so that the gateway closes first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Most idle connections kept to one shard, a core.
+/// Largest number of idle connections per shard and core.
 const IDLE_MAX: usize = 1_024;
 
-/// One core's way to the shards. Cheap to clone.
+/// One core's client for all shards. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Upstream {
     client: Client<Connector, Full<Bytes>>,
@@ -52,26 +53,26 @@ pub(crate) struct Upstream {
     deadline: Duration,
 }
 
-/// A shard as the upstream sees it.
+/// A shard as the target of calls.
 pub(crate) struct Target {
-    /// `http://host:port`.
+    /// The base URL, `http://host:port`.
     pub(crate) base: String,
-    /// Counts sent requests: the system took at least a part of each for an open connection.
+    /// Counts requests sent: requests of which the system accepted at least a part for an open connection.
     pub(crate) sent: IntCounter,
 }
 
 /// Why a call has no answer.
 enum Failure {
-    /// The connection failed before a byte of an answer came.
+    /// The connection failed before the first byte of an answer.
     BeforeAnswer(String),
-    /// The shard cannot be reached or does not answer.
+    /// The shard is unreachable or does not answer.
     Unavailable(String),
-    /// What came is no HTTP, broke off, or is too long.
+    /// The answer is not HTTP, broke off, or is too long.
     Unreadable(String),
 }
 
 impl Upstream {
-    /// A client for one core; connections are made when they are needed, on the runtime that needs them.
+    /// Creates the client of one core. It opens connections on demand, on the runtime that needs them.
     pub(crate) fn new(
         targets: Arc<[Target]>,
         keys: Arc<KeyCounts>,
@@ -90,20 +91,20 @@ impl Upstream {
         Self { client, targets, keys, traces, in_flight, health, deadline }
     }
 
-    /// Requests in flight to the shards, from all cores.
+    /// The requests in flight to the shards, from all cores.
     pub(crate) fn in_flight(&self) -> &InFlight {
         &self.in_flight
     }
 
-    /// The time in which a shard's whole answer must be there.
+    /// The deadline of a call, up to the end of the answer.
     pub(crate) fn deadline(&self) -> Duration {
         self.deadline
     }
 
-    /// Reads `key` from `shard`, for the request whose span is `parent`.
+    /// Reads `key` from `shard`, for the request with the span `parent`.
     ///
     /// # Errors
-    /// See [`Answer::value`]; and 503 when the shard cannot be reached or is late, 502 when its answer is unreadable.
+    /// See [`Answer::value`]. 503 if the shard is unreachable or exceeds the deadline. 502 if its answer is unreadable.
     pub(crate) async fn get(&self, shard: ShardId, key: &Key, parent: &SpanRef) -> Fetched {
         let path = key.to_path_segment();
         let request =
@@ -111,10 +112,12 @@ impl Upstream {
         self.call(shard, key, parent, request).await?.value(key)
     }
 
-    /// Writes to `shard`; `body` is the client's own, already checked, so the shard sees what the client sent.
+    /// Writes to `shard`. `body` is the client's own body, already validated, so the shard receives what the client
+    /// sent.
     ///
     /// # Errors
-    /// See [`Answer::stored`]; and as for [`Upstream::get`]. The outcome is then unknown unless the shard refused.
+    /// See [`Answer::stored`] and [`Upstream::get`]. After an error the outcome is unknown, unless the shard refused
+    /// the write.
     pub(crate) async fn set(
         &self,
         shard: ShardId,
@@ -167,7 +170,7 @@ impl Upstream {
         })
     }
 
-    /// One attempt with a span of its own; `resent` attempts came before it.
+    /// One attempt with its own span. `resent` is the number of earlier attempts.
     async fn traced(
         &self,
         shard: ShardId,
@@ -209,7 +212,7 @@ impl Upstream {
         });
         let connection = capture_connection(&mut request);
         let mut response = pin!(self.client.request(request));
-        // The connection is known after the poll that gives it to the request, and writes after that.
+        // The poll that assigns a connection to the request happens before the first write.
         let response = poll_fn(|cx| {
             let polled = response.as_mut().poll(cx);
             if let Some(witness) = witness(&connection) {
@@ -225,7 +228,7 @@ impl Upstream {
     }
 }
 
-/// The witness of the connection that a request was given; none before it was given one.
+/// The witness of the connection assigned to a request. `None` before the assignment.
 fn witness(connection: &CaptureConnection) -> Option<Witness> {
     let mut extras = axum::http::Extensions::new();
     connection.connection_metadata().as_ref()?.get_extras(&mut extras);
@@ -243,7 +246,7 @@ async fn body(body: Incoming) -> Result<Bytes, Failure> {
 }
 
 impl Failure {
-    /// As spans call it.
+    /// The error name in spans.
     fn name(&self) -> &'static str {
         match self {
             Self::BeforeAnswer(_) => "connection_lost",
@@ -293,7 +296,7 @@ mod tests {
         let (key, nobody) = (Key::new("k").unwrap(), SpanRef::default());
         {
             let mut call = pin!(upstream.get(ShardId(0), &key, &nobody));
-            // The runtime has had no turn in which the connection could have come about.
+            // The runtime had no turn, so the connection cannot exist yet.
             assert!(matches!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
         }
         assert_eq!(sent.get(), 0);

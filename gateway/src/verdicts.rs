@@ -1,4 +1,4 @@
-//! The verdict on the requests that the shards were sent in the last ten seconds.
+//! Judges the requests sent to the shards in the last ten seconds.
 
 use hotspot::detector::Detector;
 use hotspot::judge::Observation;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::key_counts::KeyCounts;
 use crate::upstream::shard_health::ShardHealth;
 
-/// Judges the shards' loads, second by second.
+/// Judges the shards' loads once a second.
 pub(crate) struct Verdicts {
     keys: Arc<KeyCounts>,
     health: Arc<ShardHealth>,
@@ -20,9 +20,9 @@ pub(crate) struct Verdicts {
 struct Judge {
     detector: Detector<Key>,
     verdict: Verdict<Key>,
-    /// The last full second and the last ten, as they were judged.
+    /// The last full second and the last ten, as judged.
     judged: [Observation<Key>; 2],
-    /// The second in which it was judged last.
+    /// The second of the last verdict.
     second: u64,
 }
 
@@ -44,7 +44,7 @@ impl Verdicts {
         Self { keys, health, judge }
     }
 
-    /// Judges once in every second; to be called several times in each. Returns a new verdict.
+    /// Judges once a second. Call it several times a second. Returns a new verdict, if there is one.
     pub(crate) fn judge(&self) -> Option<Verdict<Key>> {
         let mut judge = self.judge.lock();
         let now = self.keys.now();
@@ -68,7 +68,7 @@ impl Verdicts {
         Some(judge.verdict.clone())
     }
 
-    /// The last full second and the last ten, as they were judged: of each shard its largest keys.
+    /// The last full second and the last ten, as judged, with the largest keys of each shard.
     pub(crate) fn judged(&self) -> [Observation<Key>; 2] {
         self.judge.lock().judged.clone()
     }
@@ -78,7 +78,7 @@ impl Verdicts {
         self.judge.lock().verdict.clone()
     }
 
-    /// Forgets the counts and the verdict.
+    /// Clears the counts and the verdict.
     pub(crate) fn clear(&self) {
         let mut judge = self.judge.lock();
         self.keys.clear();

@@ -1,4 +1,4 @@
-//! What the cache holds: copies with their times, and the fetches under way.
+//! Cache contents: copies with their times, and fetches in progress.
 
 use dashmap::DashMap;
 use moka::Expiry;
@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 use super::flight::Flight;
 use crate::upstream::answer::Found;
 
-/// What an entry weighs besides the bytes of its key and value: the bookkeeping of the map, the eviction queues and the
-/// timers, in bytes.
+/// Overhead of an entry in bytes, beside its key and value: the map, the eviction queues and the timers.
 const ENTRY_BYTES: usize = 512;
-/// The last part of its time to live in which a copy that is read is refreshed ahead.
+/// A read in the last 1/`AHEAD` of a copy's time to live refreshes it early.
 const AHEAD: u32 = 10;
 
-/// The contents of the cache until it is emptied.
+/// The contents of the cache between two resets.
 pub(crate) struct Generation {
     pub(crate) entries: Entries<Key, Entry>,
     pub(crate) flights: DashMap<Key, Arc<Flight>>,
@@ -35,7 +34,7 @@ impl Generation {
         Arc::new(Self { entries, flights: DashMap::new() })
     }
 
-    /// Drops the copy of `key`; a flight goes on.
+    /// Removes the copy of `key`. A flight continues.
     pub(crate) fn evict(&self, key: &Key) {
         let _place = self.flights.entry(key.clone());
         self.entries.invalidate(key);
@@ -46,44 +45,44 @@ impl Generation {
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) copy: Found,
-    /// The end of its time to live.
+    /// End of the time to live.
     fresh_until: Instant,
-    /// When a read is to refresh it.
+    /// A read from this moment on starts a refresh.
     refresh_at: Instant,
-    /// When the map drops it.
+    /// When the map removes the entry.
     ends: Instant,
 }
 
 impl Entry {
-    /// A copy that is stored at `now`; `stale` is how long it may outlive its time to live.
+    /// Creates an entry stored at `now`. `stale` is how long it may be served past its time to live.
     pub(crate) fn new(copy: Found, now: Instant, ttl: Duration, stale: Option<Duration>) -> Self {
         let fresh_until = now + ttl;
         let ends = fresh_until + stale.unwrap_or_default();
         Self { copy, fresh_until, refresh_at: fresh_until - ttl / AHEAD, ends }
     }
 
-    /// The same copy, to be refreshed no sooner than at `at`.
+    /// The same copy, refreshed no earlier than `at`.
     pub(crate) fn refreshed_at(self, at: Instant) -> Self {
         Self { refresh_at: at, ..self }
     }
 
-    /// Whether it is past its time to live.
+    /// Whether the copy is past its time to live.
     pub(crate) fn is_stale(&self, now: Instant) -> bool {
         now >= self.fresh_until
     }
 
-    /// Whether a read at `now` may get it.
+    /// Whether a read at `now` may be answered with this copy.
     pub(crate) fn is_served(&self, now: Instant, stale: Option<Duration>) -> bool {
         now < self.fresh_until + stale.unwrap_or_default()
     }
 
-    /// Whether a read at `now` is to refresh it.
+    /// Whether a read at `now` should start a refresh.
     pub(crate) fn wants_refresh(&self, now: Instant, stale: Option<Duration>) -> bool {
         stale.is_some() && now >= self.refresh_at
     }
 }
 
-/// Every entry lives as long as was set when it was stored.
+/// Expires each entry at the time that was set when it was stored.
 struct OwnLife;
 
 impl Expiry<Key, Entry> for OwnLife {

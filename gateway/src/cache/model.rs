@@ -1,9 +1,15 @@
-//! The cache against a model of what readers may see: chance orders of reads, fetches, writes, resets and switches.
+//! Checks the cache against a model with random schedules.
 //!
-//! The shard's value of a key is a version that each write raises. A fetch reads the version at some moment of its life
-//! and ends later; a write raises it and later makes the cache forget. A read that begins after a write has ended may
-//! not see an older version, and there is no second fetch while one is out that a read might join. That holds for copies
-//! that are refreshed ahead, or served past their time to live, as well; and the mode `hot_only` holds hot keys alone.
+//! A schedule mixes reads, fetches, writes, resets and mode changes. A key's value on the shard is a version number
+//! that each write increments. A fetch reads the version at some moment and ends later. A write increments it and later
+//! invalidates the cache.
+//!
+//! Checked properties:
+//!
+//! - A read that begins after a write has ended never sees an older version. This includes copies that are refreshed
+//!   early and copies that are served past their time to live.
+//! - There is no second fetch while a read could still join the first.
+//! - The mode `hot_only` stores hot keys only.
 
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -22,19 +28,19 @@ const KEYS: usize = 2;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// A read of this key, as many seconds from now: copies live for 60 s, and 10 s more while they are refreshed.
+    /// Read this key, this many seconds from now. Copies live for 60 s and may be stale for 10 s more.
     Read(usize, u64),
-    /// A fetch that is out gets its answer from the shard.
+    /// The shard reads the value for a fetch in progress.
     FetchReads(usize),
     FetchEnds(usize),
     FetchFails(usize),
-    /// The shard takes a write.
+    /// The shard applies a write.
     WriteLands(usize),
-    /// The write answers.
+    /// The write is answered.
     WriteEnds(usize),
     Reset,
     OffAndOn,
-    /// These keys are hot from now on, one bit each.
+    /// Set the hot keys, one bit per key.
     Hot(usize),
 }
 
@@ -53,12 +59,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A fetch that is out.
+/// A fetch in progress.
 struct Out {
     key: usize,
     fetch: Fetch,
     read: Option<u64>,
-    /// The least version that those who wait for it may see.
+    /// The lowest version that the waiters of this fetch may see.
     least: u64,
     /// Whether a read may still join it.
     joinable: bool,
@@ -125,7 +131,7 @@ proptest! {
                         Read::Hit { copy: found, stale, refresh: Some(fetch) } => {
                             prop_assert!(version(&found) >= ended_writes[at]);
                             prop_assert!((55..71).contains(&age) && stale == (age == 65));
-                            // Nobody waits for it, but a read may come that does.
+                            // No read waits for this fetch yet, but a later read may join it.
                             begin(fetch, 0)?;
                         }
                         Read::Coalesced(flight) => {
@@ -153,7 +159,7 @@ proptest! {
                 Step::FetchFails(n) if n < out.len() => {
                     let fetch = out.swap_remove(n).fetch;
                     let flight = flight_of(&fetch);
-                    // As a panic would.
+                    // Drop the fetch as a panic would.
                     drop(fetch);
                     let broke_off = matches!(landed(&flight), Err(Error::Internal { .. }));
                     prop_assert!(broke_off);
@@ -231,7 +237,7 @@ fn a_failed_refresh_keeps_the_copy_and_the_next_one_waits_a_second() {
     let failed = begin(&cache, at(60_500));
     let broken = Error::ShardUnavailable { shard: ShardId(0), cause: String::new() };
     assert_eq!(failed.end(&Err(broken)), FetchEnd::Failed);
-    // A second from the failure, which was now.
+    // The next attempt is one second after the failure. The failure was at the real time.
     assert_eq!(hit(&cache, at(500)), (1, false));
     let again = begin(&cache, at(60_500));
     let gone = protocol::ErrorBody { detail: String::new(), kind: protocol::ErrorKind::NotFound };

@@ -1,7 +1,7 @@
-//! The negative cache: remembers a shard's failure for a short while, so that repeated requests fail fast.
+//! Remembers a shard's failures briefly, so repeated requests fail fast.
 //!
-//! A write clears the error of its key. An error of a read that a write has overtaken is not remembered: each read holds a
-//! [`Ticket`] with the number of writes that had ended when it began.
+//! A write removes the error of its key. The error of a read is not remembered if a write of the key ended during the
+//! read. For this, each read holds a [`Ticket`] with the number of writes that had ended when it began.
 
 use arc_swap::ArcSwapOption;
 use moka::sync::Cache as Entries;
@@ -14,25 +14,26 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::upstream::answer::Fetched;
 
-/// Most errors that are remembered, 4 MiB with the longest keys.
+/// Largest number of remembered errors. With the longest keys they take 4 MiB.
 const ENTRIES: u64 = 4_096;
-/// Counters of writes with a lock each; a write to one key keeps errors of a 64th of the keys from being remembered.
+/// Number of write counters, each with its own lock. Keys share counters: a write of one key also discards the errors
+/// of reads in progress of 1/64 of all keys.
 const STRIPES: usize = 64;
 
-/// The errors remembered; nothing while it is off.
+/// The remembered errors. `None` while the negative cache is off.
 #[derive(Default)]
 pub(crate) struct NegativeCache(ArcSwapOption<Table>);
 
 struct Table {
     life: Duration,
     errors: Entries<Key, Error>,
-    /// Ended writes, by stripe of keys.
+    /// Number of ended writes per stripe of keys.
     writes: [Mutex<u64>; STRIPES],
-    /// Seeded, so that clients cannot choose keys that share a stripe.
+    /// Seeded hash, so that clients cannot choose keys that share a stripe.
     stripes: RandomState,
 }
 
-/// A read under way; empty while the negative cache is off.
+/// A read in progress. Empty while the negative cache is off.
 #[derive(Default)]
 pub(crate) struct Ticket(Option<Begun>);
 
@@ -43,14 +44,14 @@ struct Begun {
 }
 
 impl NegativeCache {
-    /// Remembers errors for `life` from now on, or none; forgets all when that changes.
+    /// Sets how long errors are remembered; `None` turns the negative cache off. A change forgets all errors.
     pub(crate) fn set(&self, life: Option<Duration>) {
         if self.0.load().as_ref().map(|table| table.life) != life {
             self.0.store(life.map(Table::new));
         }
     }
 
-    /// Forgets all.
+    /// Forgets all errors.
     pub(crate) fn clear(&self) {
         if let Some(table) = &*self.0.load() {
             self.0.store(Some(Table::new(table.life)));
@@ -60,7 +61,7 @@ impl NegativeCache {
     /// Begins a read of `key`.
     ///
     /// # Errors
-    /// The remembered error.
+    /// The remembered error of the key.
     pub(crate) fn begin(&self, key: &Key) -> Result<Ticket, Error> {
         let Some(table) = &*self.0.load() else { return Ok(Ticket::default()) };
         match table.errors.get(key) {
@@ -72,7 +73,7 @@ impl NegativeCache {
         }
     }
 
-    /// Forgets `key`, and what reads that have begun will find.
+    /// Forgets the error of `key`. Errors of reads that have already begun are not remembered either.
     pub(crate) fn forget(&self, key: &Key) {
         if let Some(table) = &*self.0.load() {
             let mut writes = table.writes_of(key).lock();
@@ -97,7 +98,7 @@ impl Table {
 }
 
 impl Ticket {
-    /// Remembers the error of a shard, unless a write of the key has ended since the read began.
+    /// Remembers the shard's error, unless a write of the key has ended since the read began.
     pub(crate) fn end(self, fetched: &Fetched) {
         if let (Some(Begun { table, key, writes_before }), Err(err)) = (self.0, fetched)
             && matches!(err, Error::ShardUnavailable { .. } | Error::BadShardAnswer { .. })

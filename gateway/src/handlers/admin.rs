@@ -1,4 +1,4 @@
-//! `POST /admin/reset`, `GET /admin/shard-mapping/{key}`.
+//! Handlers of `POST /admin/reset` and `GET /admin/shard-mapping/{key}`.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::data::key_of;
 use crate::state::Core;
 
-/// Serves a change within a span of this name; the logs of the change become events of the span.
+/// Runs a handler within a span named `name`. Logs of the handler become events of the span.
 pub(crate) async fn traced(
     State((core, name)): State<(Arc<Core>, &'static str)>,
     request: Request,

@@ -1,4 +1,4 @@
-//! `GET /data/{key}` and `POST /data`.
+//! Handlers of `GET /data/{key}` and `POST /data`.
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -35,7 +35,7 @@ pub(crate) async fn get(State(core): State<Arc<Core>>, request: Request) -> Resp
     response
 }
 
-/// The key in the path as it stood in the request line: what a router decodes can no longer be told apart.
+/// The key in the raw path of the request line. A router's decoded path is ambiguous: `%2F` and `/` look the same.
 pub(crate) fn key_of(uri: &Uri, prefix: &str) -> Result<Key, Error> {
     let segment = uri.path().strip_prefix(prefix).unwrap_or_default();
     Ok(Key::from_path_segment(segment)?)
@@ -94,7 +94,7 @@ async fn run(core: &Arc<Core>, key: &Key, home: ShardId, fetch: Fetch, cause: Sp
     };
     flight.set_cause(cause.clone());
     let (fetching, key) = (Arc::clone(core), key.clone());
-    // A task of its own: a client that goes away neither ends it nor makes another read fetch again.
+    // A separate task, so a client's disconnect does not cancel the fetch that other reads wait for.
     drop(core.tasks.spawn("cache fetch", async move {
         fetch.end(&fetching.shards.read(&key, home, &cause).await);
     }));
@@ -134,10 +134,10 @@ async fn write(
     let key = SetRequest::parse(&body).map_err(Problem::from)?.key;
     let shard = core.shared.placement.owner(&key);
     span.describe(|| asked(&key, shard));
-    // When the body is there: it may have been long in coming.
+    // Counted now and not at `began`, because the body may arrive much later than the head.
     core.shared.stats.write(&key, shard, Instant::now());
     let (writer, written, cause) = (Arc::clone(core), key.clone(), span.at());
-    // A task of its own: when the client goes away, the cached copy must still go once the write has ended.
+    // A separate task: after a client's disconnect, the cached copy must still be removed when the write ends.
     let writing = core.tasks.spawn("write", async move {
         let _forget = writer.shared.cache.forget_after(written.clone());
         writer.shards.write(&written, shard, &cause, body).await
@@ -150,7 +150,7 @@ async fn write(
     Ok(json(&GatewaySet { key: &key, shard_id: shard, status, latency_ms }))
 }
 
-/// To two decimals.
+/// Milliseconds, rounded to two decimals.
 fn milliseconds(took: Duration) -> f64 {
     (took.as_secs_f64() * 100_000.0).round() / 100.0
 }

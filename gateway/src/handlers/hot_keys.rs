@@ -1,4 +1,4 @@
-//! `GET /admin/hot-keys`: this gateway's counts, in a form that adds up over several gateways.
+//! Handler of `GET /admin/hot-keys`, with counts that can be summed over gateways.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,11 +9,12 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::state::Core;
 
-/// Keys that are listed. With the longest keys and the worst escapes these are 0.8 MiB, less than a reader must take.
+/// Number of listed keys. With the longest keys and the most escapes they take 0.8 MiB, less than the smallest limit of
+/// a reader.
 const LISTED: usize = 256;
 
 pub(crate) async fn show(State(core): State<Arc<Core>>) -> Response {
-    // Ranking many keys takes milliseconds, which requests on this core shall not wait for.
+    // Ranking many keys takes milliseconds. A blocking thread keeps this core's requests from waiting.
     let shared = Arc::clone(&core.shared);
     let counted = tokio::task::spawn_blocking(move || {
         let [second, ten] = shared.stats.verdicts().judged();

@@ -1,4 +1,4 @@
-//! `GET` and `POST /admin/mitigation`, and the old `POST /admin/cache`, which is one of its switches.
+//! Handlers of `/admin/mitigation` and of the older `POST /admin/cache`.
 
 use axum::Json;
 use axum::body::Body;

@@ -1,4 +1,6 @@
-//! Which browser pages may call `/admin/*`: the rule of [`service::origin`], refusals counted as the gateway's errors.
+//! Guards `/admin/*` against browser pages of other origins.
+//!
+//! The rule is in [`service::origin`]. Refusals count as the gateway's errors.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;

@@ -1,4 +1,4 @@
-//! `GET /health`, `GET /stats` and `GET /`.
+//! Handlers of `GET /health`, `GET /stats` and `GET /`.
 
 use axum::Json;
 use axum::extract::State;
@@ -16,7 +16,8 @@ pub(crate) async fn health() -> Json<GatewayHealth> {
 }
 
 pub(crate) async fn stats(State(core): State<Arc<Core>>) -> Response {
-    // Counting a large cache and ranking the keys takes milliseconds, which requests on this core shall not wait for.
+    // Counting a large cache and ranking keys takes milliseconds. A blocking thread keeps this core's requests from
+    // waiting.
     let shared = Arc::clone(&core.shared);
     let stats = tokio::task::spawn_blocking(move || GatewayStats {
         counts: shared.stats.report(cache_state(&shared.mitigations.settings()), shared.cache.size()),

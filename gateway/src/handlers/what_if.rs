@@ -1,4 +1,4 @@
-//! `GET /admin/what-if`: the predicted effect of each mitigation.
+//! Handler of `GET /admin/what-if`: the predicted effect of each mitigation.
 
 use axum::Json;
 use axum::extract::State;
@@ -15,7 +15,7 @@ use crate::mitigation::what_if::OfferedTraffic;
 use crate::state::{Core, Shared};
 
 pub(crate) async fn show(State(core): State<Arc<Core>>) -> Response {
-    // Ranking the keys and trying placements takes milliseconds, which requests on this core shall not wait for.
+    // Ranking keys and trying placements takes milliseconds. A blocking thread keeps this core's requests from waiting.
     let shared = Arc::clone(&core.shared);
     match tokio::task::spawn_blocking(move || what_if(&shared)).await {
         Ok(what_if) => Json(what_if).into_response(),

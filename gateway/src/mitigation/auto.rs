@@ -1,7 +1,11 @@
-//! Chooses a mitigation from the offered load, and reverts it when it is no longer needed.
+//! Selects a mitigation from the offered load, and reverts it later.
 //!
-//! It judges the offered load, which no mitigation changes. The load of the shards looks balanced as soon as a mitigation
-//! works, so judging that would switch it off again. Time is an argument.
+//! It reverts a choice once no hot key has been to blame for a while.
+//!
+//! It judges the offered load because mitigations do not change it. The load of the shards becomes balanced as soon as
+//! a mitigation works. Judging that load would switch the mitigation off again.
+//!
+//! Time is an argument.
 
 use hotspot::detector::Detector;
 use hotspot::judge::Observation;
@@ -14,23 +18,23 @@ use super::WINDOW;
 use super::what_if::OfferedTraffic;
 use crate::key_counts::KeyCounts;
 
-/// Seconds without need after which a choice is taken back.
+/// The choice is reverted after this many seconds without need.
 const HOLD_SECONDS: u64 = 60;
-/// Reads for every write from which a cache is chosen.
+/// Lowest ratio of reads to writes at which a cache is chosen.
 const READS_PER_WRITE: f64 = 4.0;
-/// The part of its present load that the hottest shard may have at the most for copies to be worth it.
+/// Copies are chosen only if they reduce the hottest shard's share to this part of its present share or less.
 const WORTH_IT: f64 = 0.9;
 
-/// Decides once a second.
+/// The state of `auto`. It decides once a second.
 #[derive(Default)]
 pub(super) struct Auto {
     detector: Detector<Key>,
     chosen: Option<AutoChoice>,
-    /// The two switches as they were before.
+    /// Cache mode and replication before the choice.
     before: Option<(CacheMode, u64)>,
     reason: Option<String>,
     since: Option<f64>,
-    /// The second in which a hot key was blamed last.
+    /// The last second in which the verdict blamed a hot key.
     needed: u64,
 }
 
@@ -40,18 +44,18 @@ impl Auto {
         AutoState { enabled, chosen, reason: self.reason.clone().filter(|_| enabled), since }
     }
 
-    /// Reverts the choice and starts again.
+    /// Reverts the choice and resets all state.
     pub(super) fn stop(&mut self, settings: &mut MitigationSettings) {
         self.restore(settings);
         *self = Self::default();
     }
 
-    /// Forgets the load, not the choice.
+    /// Forgets the observed load and keeps the choice.
     pub(super) fn forget(&mut self) {
         self.detector = Detector::default();
     }
 
-    /// Decides at `second`, a number that rises by one every second; gives the settings that this changes.
+    /// Decides at `second`, which increases by one every second. Returns the changed settings, if any.
     pub(super) fn decide(
         &mut self,
         second: u64,
@@ -100,7 +104,7 @@ impl Auto {
         let AutoDecision { chosen, copies, why } = choose(verdict)?;
         let reason = format!("{} {why}", verdict.sentence);
         let Some(chosen) = chosen else {
-            // Said once, not every second.
+            // Report it once and not every second.
             if self.reason.as_ref().is_none_or(|said| !said.ends_with(why)) {
                 self.say(None, reason);
             }
@@ -136,7 +140,7 @@ impl Auto {
     }
 }
 
-/// What to do, and why.
+/// A decision and its reason.
 #[derive(Debug, PartialEq)]
 struct AutoDecision {
     chosen: Option<AutoChoice>,
@@ -144,7 +148,7 @@ struct AutoDecision {
     why: &'static str,
 }
 
-/// What to do about a key with these reads and writes a second, `options` being ranked.
+/// Decides what to do about a key with these reads and writes a second. `options` are sorted, best first.
 fn choose(reads: f64, writes: f64, settings: &MitigationSettings, options: &[WhatIfOption]) -> AutoDecision {
     let share = |option: &WhatIfOption| option.hottest_shard_share;
     let find = |mitigation| options.iter().find(|option| option.mitigation == mitigation);
@@ -183,7 +187,7 @@ mod tests {
         Key::new("k").unwrap()
     }
 
-    /// A second with this many requests on shard 0, all for one key, and ten on each of three others.
+    /// Observes one second with `hot` requests on shard 0, all for one key, and 100 on each of three other shards.
     fn verdict(auto: &mut Auto, hot: u64) -> Verdict<Key> {
         let keys = vec![KeyLoad { key: hot_key(), shard: 0, requests: hot }];
         let observation =
@@ -199,7 +203,7 @@ mod tests {
         Some(AutoDecision { chosen: Some(AutoChoice::HotOnlyCache), copies: 1, why: "w" })
     }
 
-    /// One second.
+    /// Runs one second.
     fn step(
         auto: &mut Auto,
         second: u64,
@@ -218,7 +222,7 @@ mod tests {
         assert_eq!(on, MitigationSettings { cache: CacheMode::HotOnly, ..off() });
         let told = auto.report(true);
         assert!(told.chosen == Some(AutoChoice::HotOnlyCache) && told.reason.unwrap().contains("\"k\""));
-        // The heat comes and goes: as long as a minute does not pass between, it stays on.
+        // The heat comes and goes. The mitigation stays on unless a full minute passes without heat.
         for second in 3..200 {
             let hot = if second % 50 < 3 { 900 } else { 100 };
             assert_eq!(step(&mut auto, second, hot, &on), None, "{second}");
@@ -231,7 +235,7 @@ mod tests {
             }
         };
         assert_eq!(released, off());
-        // The last heat was in seconds 150 to 152, and a verdict takes up to three more to fall.
+        // The last heat was in the seconds 150 to 152. A verdict takes up to three more seconds to fall.
         assert!((212..=216).contains(&second), "{second}");
         assert_eq!(auto.report(true).chosen, None);
         assert!(step(&mut auto, second + 1, 900, &off()).is_some(), "and it may be needed again");

@@ -1,4 +1,4 @@
-//! The switches of `/admin/mitigation`: their values, and the body that changes them.
+//! The switches of `/admin/mitigation`: values and request bodies.
 
 use protocol::ErrorKind;
 use protocol::body::{CacheMode, MitigationChange, MitigationSettings};
@@ -14,21 +14,21 @@ use crate::metrics::MITIGATIONS;
 
 /// How long a copy may be served past its time to live, in seconds.
 const STALE_SECONDS: RangeInclusive<u64> = 1..=3_600;
-/// Keys that may be replicated.
+/// Number of keys that may be replicated.
 const REPLICATED_KEYS: RangeInclusive<u64> = 1..=64;
 /// How long a shard's error may be remembered, in milliseconds.
 const NEGATIVE_TTL_MS: RangeInclusive<u64> = 10..=60_000;
 
-/// The settings of all mitigations, and whether the gateway changes them itself.
+/// The settings of all mitigations, and whether `auto` is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Switches {
     pub(crate) settings: MitigationSettings,
-    /// Whether the gateway sets `cache` and `replication` itself.
+    /// Whether the gateway itself sets `cache` and `replication`.
     pub(crate) auto: bool,
 }
 
 impl Switches {
-    /// Those of a gateway that starts.
+    /// The settings at startup.
     pub(crate) fn at_start(cache_enabled: bool, ttl_seconds: u64) -> Self {
         let settings = MitigationSettings {
             cache: if cache_enabled { CacheMode::All } else { CacheMode::Off },
@@ -67,7 +67,7 @@ impl Switches {
         ]
     }
 
-    /// Makes a change.
+    /// Applies a change.
     pub(super) fn apply(&mut self, change: &MitigationChange) {
         fn set<T: Copy>(to: &mut T, from: Option<T>) {
             *to = from.unwrap_or(*to);
@@ -85,16 +85,16 @@ impl Switches {
     }
 }
 
-/// Whether `auto` ends with this change: it does when a request sets what `auto` would set.
+/// Whether this change ends `auto`. It does when a request sets a value that `auto` controls.
 pub(super) fn ends_auto(change: &MitigationChange) -> bool {
     let by_hand = change.cache.is_some() || change.replication.is_some();
     change.auto == Some(false) || (by_hand && change.auto.is_none())
 }
 
-/// Reads the body of `POST /admin/mitigation` in front of `shards` shards; unknown fields are ignored.
+/// Parses the body of `POST /admin/mitigation`, with `shards` as the largest replication. Unknown fields are ignored.
 ///
 /// # Errors
-/// 400 that names the field, its value and what is allowed.
+/// 400 with the field, its value and the allowed values.
 pub(crate) fn parse(body: &[u8], shards: u64) -> Result<MitigationChange, Problem> {
     let fields = object(body, r#"{"cache":"hot_only","ttl_seconds":60}"#)?;
     Ok(MitigationChange {
@@ -110,10 +110,10 @@ pub(crate) fn parse(body: &[u8], shards: u64) -> Result<MitigationChange, Proble
     })
 }
 
-/// Reads the body of `POST /admin/cache`, which has `enabled` and `ttl_seconds` alone.
+/// Parses the body of `POST /admin/cache`. Its only fields are `enabled` and `ttl_seconds`.
 ///
 /// # Errors
-/// As [`parse`].
+/// See [`parse`].
 pub(crate) fn parse_cache(body: &[u8]) -> Result<MitigationChange, Problem> {
     let fields = object(body, r#"{"enabled":true,"ttl_seconds":60}"#)?;
     let mode = |enabled| if enabled { CacheMode::All } else { CacheMode::Off };
@@ -163,7 +163,7 @@ impl Fields {
     }
 }
 
-/// The longest value that is repeated to who sent it, in characters.
+/// Longest value that an error message repeats, in characters.
 const SHOWN: usize = 40;
 
 fn refused(name: &str, value: &Value, allowed: &str) -> Problem {

@@ -9,12 +9,12 @@ use std::num::NonZeroU32;
 use super::WINDOW;
 use crate::key_counts::KeyCounts;
 
-/// Keys of each part of the counts that are modelled one by one: all that a part counts exactly.
+/// Number of keys per home shard that are modelled individually.
 const KEYS: usize = 32;
-/// How far above its fair share bounded load lets a shard be.
+/// How far above its fair share bounded load allows a shard to be, in the prediction.
 const EPSILON: f64 = 0.25;
 
-/// The load of the last ten full seconds.
+/// The offered load of the last ten full seconds.
 pub(crate) struct OfferedTraffic {
     pub(crate) traffic: Traffic<Key>,
     pub(crate) requests: Vec<u64>,
@@ -37,13 +37,13 @@ impl OfferedTraffic {
         load
     }
 
-    /// Reads and writes of `key` a second, if it is known by itself.
+    /// Reads and writes of `key` a second, if the key is modelled individually.
     pub(crate) fn of_key(&self, key: &Key) -> Option<(f64, f64)> {
         let found = self.traffic.keys.iter().find(|known| known.key == *key)?;
         Some((found.reads, found.writes))
     }
 
-    /// The options, the one with the coolest hottest shard first.
+    /// The predicted options, ordered by the share of their hottest shard, lowest first.
     pub(crate) fn options(&self, settings: &MitigationSettings, scheme: Scheme) -> Vec<WhatIfOption> {
         use WhatIfMitigation as What;
         let shards = self.requests.len();
@@ -97,7 +97,7 @@ impl OfferedTraffic {
         found.into_iter().map(|(name, set, outcome)| option(name, set, outcome)).collect()
     }
 
-    /// The same load by another placement. The keys that are not known one by one spread evenly.
+    /// The same load under another placement. Keys that are not modelled individually are spread evenly.
     fn placed(&self, scheme: Scheme) -> Traffic<Key> {
         let shards = self.requests.len();
         let count = u32::try_from(shards).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);

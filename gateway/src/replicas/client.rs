@@ -1,4 +1,6 @@
-//! One core's reads and writes: at a key's home, or at a copy, and the writes that bring copies up to date.
+//! Reads and writes keys at their home or at a copy.
+//!
+//! Each core has one client. It also writes the copies that are out of date.
 
 use bytes::Bytes;
 use protocol::json::SetRequest;
@@ -27,11 +29,11 @@ pub(crate) struct ShardClient {
 }
 
 impl ShardClient {
-    /// Reads `key` from one of the shards that hold it, for the request whose span is `parent`. When a copy fails, home is
-    /// read; when home fails, a copy.
+    /// Reads `key` from one of the shards that hold it, for the request with the span `parent`. If a copy fails, the
+    /// home is read. If the home fails, a copy is read.
     ///
     /// # Errors
-    /// Those of home; or of the first shard, when that took most of the time a read may take.
+    /// The error of the home. If the first shard took more than half of the deadline, its error.
     pub(crate) async fn read(&self, key: &Key, home: ShardId, parent: &SpanRef) -> Fetched {
         let began = Instant::now();
         let is_late = || 2 * began.elapsed() > self.upstream.deadline();
@@ -57,7 +59,7 @@ impl ShardClient {
         fetched
     }
 
-    /// Reads a copy, and whether it has the value that was copied.
+    /// Reads a copy. Also returns whether the answer is the value that was copied.
     async fn read_copy(&self, key: &Key, route: &Route, parent: &SpanRef) -> (Fetched, bool) {
         let fetched = self.upstream.get(route.shard, key, parent).await;
         let is_copy = fetched.as_ref().is_ok_and(|found| self.replicas.is_copy(route, &found.value));
@@ -72,10 +74,11 @@ impl ShardClient {
         (fetched, is_copy)
     }
 
-    /// Writes `body`, a checked [`SetRequest`], to the key's home. Copies are unreadable until they hold the value too.
+    /// Writes `body`, a validated [`SetRequest`], to the key's home. Copies are unreadable until they hold the value
+    /// too.
     ///
     /// # Errors
-    /// Those of home.
+    /// The error of the home.
     pub(crate) async fn write(
         &self,
         key: &Key,
@@ -95,7 +98,7 @@ impl ShardClient {
         outcome
     }
 
-    /// Brings the copies of `key` up to date in the background, unless that is done or under way.
+    /// Updates the copies of `key` in the background, unless they are up to date or an update is in progress.
     pub(crate) fn synchronise(&self, key: &Key, copies: Arc<Copies>) {
         let Some(job) = copies.claim(Instant::now()) else { return };
         let (client, key, mut next) = (self.clone(), key.clone(), Some(job));
@@ -103,7 +106,7 @@ impl ShardClient {
             while let Some(job) = next {
                 let done = client.carry_out(&key, &copies, &job).await;
                 copies.conclude(&job, done, Instant::now());
-                // A write may have come between.
+                // A write may have begun and ended meanwhile.
                 next = copies.claim(Instant::now());
             }
         }));
@@ -143,7 +146,7 @@ impl ShardClient {
         Done::Written(value, shards)
     }
 
-    /// The value that home holds.
+    /// Reads the home's value.
     async fn at_home(&self, key: &Key, home: ShardId) -> Option<Known> {
         let found = self.upstream.get(home, key, &SpanRef::default()).await.ok()?;
         let value = self.replicas.fingerprint(found.value.get())?;

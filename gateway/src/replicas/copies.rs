@@ -1,10 +1,10 @@
-//! The copies of one key: which may be read, what writes do to them, and when they are recreated.
+//! Decides when one key's copies are readable and when they are written.
 //!
-//! A copy may be read only while no write of the key is under way and the copy has been written since the last one ended.
-//! So a write makes all copies unreadable before it is sent, and one job at a time (see [`Copies::claim`]) brings home's
-//! value to them once no write is under way; its work counts only if no write has begun meanwhile.
+//! A copy is readable only if no write of the key is in progress and the copy was written after the last write ended.
+//! So every write makes all copies unreadable before it is sent. Once no write is in progress, one job at a time (see
+//! [`Copies::claim`]) writes the home's value to the copies. The job's result counts only if no write began meanwhile.
 //!
-//! Time is an argument; nothing here waits or sends.
+//! Time is an argument. Nothing in this module waits or sends.
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -14,14 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// After so long home is read again, and the copies are written again if its value is another: somebody may have written
-/// past this gateway.
+/// After this time the home is read again, and the copies are written again if its value differs. Another gateway or a
+/// direct client may have written the key.
 pub(crate) const RENEW: Duration = Duration::from_secs(60);
 
 /// The copies of one key.
 pub(crate) struct Copies {
     pub(crate) home: ShardId,
-    /// How long a shard is left alone on which something had no good end; it may still do what it was asked.
+    /// How long a shard is not used after a request to it failed. The shard may still execute that request.
     pause: Duration,
     readable: ArcSwapOption<Synced>,
     state: Mutex<State>,
@@ -29,21 +29,21 @@ pub(crate) struct Copies {
 
 #[derive(Default)]
 struct State {
-    /// The shards beside home that are to hold a copy.
+    /// The shards, other than the home, that should hold a copy.
     targets: Vec<ShardId>,
-    /// Whether writes that began before this key had copies have ended.
+    /// Whether all writes that began before this key had copies have ended.
     open: bool,
-    /// Writes under way.
+    /// Number of writes in progress.
     writers: usize,
-    /// How many writes have begun.
+    /// Number of writes that have begun.
     version: u64,
-    /// What home holds, if that is sure, at this version.
+    /// The home's value at this version, if it is known with certainty.
     known: Option<(u64, Known)>,
-    /// Whether a job is under way.
+    /// Whether a job is in progress.
     busy: bool,
-    /// Until when home may change by a write whose outcome is not known.
+    /// Until this time a write with an unknown outcome may still change the home.
     doubt: Option<Instant>,
-    /// Shards that are left alone until then.
+    /// Shards that are not used, and until when.
     paused: Vec<(ShardId, Instant)>,
     synced_at: Option<Instant>,
 }
@@ -53,44 +53,44 @@ struct State {
 pub(crate) struct Known {
     /// The body of the write.
     pub(crate) body: Bytes,
-    /// Fingerprint of the value.
+    /// The fingerprint of the value.
     pub(crate) value: u64,
 }
 
-/// Copies that may be read.
+/// Readable copies.
 #[derive(Debug)]
 pub(crate) struct Synced {
-    /// Fingerprint of the value that they hold.
+    /// The fingerprint of their value.
     pub(crate) value: u64,
-    /// Where they are.
+    /// The copies, one per shard.
     pub(crate) on: Vec<Readable>,
 }
 
-/// A copy that may be read.
+/// A readable copy.
 #[derive(Debug)]
 pub(crate) struct Readable {
     pub(crate) shard: ShardId,
-    /// Fingerprint of the text in which its shard gives the value; 0 before the first read.
+    /// The fingerprint of the text in which the shard returns the value. 0 before the first read.
     pub(crate) text: AtomicU64,
 }
 
-/// Work to be done by whoever claimed it, which then calls [`Copies::conclude`].
+/// A claimed job. Its owner carries it out and then calls [`Copies::conclude`].
 #[derive(Debug)]
 pub(crate) struct Job {
     version: u64,
-    /// The shards that are to hold home's value.
+    /// The shards that should hold the home's value.
     pub(crate) targets: Vec<ShardId>,
-    /// Home's value, where it is known without asking.
+    /// The home's value, if it is known without reading the home.
     pub(crate) known: Option<Known>,
-    /// What is readable now.
+    /// The readable copies at the time of the claim.
     pub(crate) synced: Option<Arc<Synced>>,
 }
 
-/// What came of a job.
+/// The result of a job.
 pub(crate) enum Done {
-    /// Home did not say what it holds.
+    /// Reading the home failed.
     HomeFailed,
-    /// Home holds this, and each of these shards took it or did not.
+    /// The fingerprint of the home's value, and for each shard whether it stored the value.
     Written(u64, Vec<(ShardId, bool)>),
 }
 
@@ -104,7 +104,7 @@ impl Copies {
         self.readable.load_full()
     }
 
-    /// Asks for copies on these shards beside home, and on no others.
+    /// Sets the shards, other than the home, that should hold a copy.
     pub(crate) fn want(&self, targets: &[ShardId]) {
         let mut state = self.state.lock();
         if state.targets != targets {
@@ -113,29 +113,30 @@ impl Copies {
         }
     }
 
-    /// Says that the writes which began before this key had copies have ended.
+    /// Records that all writes which began before this key had copies have ended.
     pub(crate) fn open(&self) {
         self.state.lock().open = true;
     }
 
-    /// Whether nothing is wanted and nothing under way.
+    /// Whether no copy is wanted, and no write and no job is in progress.
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.state.lock();
         state.targets.is_empty() && state.writers == 0 && !state.busy
     }
 
-    /// To be called before a write is sent to home; gives what [`Copies::end_write`] wants.
+    /// Begins a write. Call it before the write is sent to the home. Returns the value to pass to
+    /// [`Copies::end_write`].
     pub(crate) fn begin_write(&self) -> u64 {
         let mut state = self.state.lock();
         self.readable.store(None);
         state.version += 1;
         state.known = None;
         state.writers += 1;
-        // Another that is under way may reach home after this one.
+        // With another write in progress, the order in which they reach the home is unknown. 0 matches no version.
         if state.writers == 1 { state.version } else { 0 }
     }
 
-    /// To be called when a write has ended, with what home holds then; without, when that is not known.
+    /// Ends a write. `written` is the value that the home now holds, or `None` if that is unknown.
     pub(crate) fn end_write(&self, began: u64, written: Option<Known>, now: Instant) {
         let mut state = self.state.lock();
         state.writers -= 1;
@@ -148,7 +149,7 @@ impl Copies {
         }
     }
 
-    /// Takes the work there is to do at `now`, if there is any and nobody else does it.
+    /// Claims the pending work at `now`. `None` if there is none, or a job is already in progress.
     pub(crate) fn claim(&self, now: Instant) -> Option<Job> {
         let mut state = self.state.lock();
         state.paused.retain(|(_, until)| *until > now);
@@ -169,7 +170,7 @@ impl Copies {
         Some(Job { version, targets, known, synced })
     }
 
-    /// Makes the copies unreadable that are about to be written by `job`.
+    /// Makes the copies unreadable. Call it before a job writes them.
     pub(crate) fn rewrite(&self) {
         let _state = self.state.lock();
         self.readable.store(None);
@@ -190,7 +191,7 @@ impl Copies {
             return;
         }
         let present = self.readable.load_full();
-        // Whoever was read from meanwhile and found wanting is no longer in `present`.
+        // `present` no longer has copies that gave a wrong answer during the job.
         let kept = present.iter().filter(|synced| synced.value == value).flat_map(|synced| &synced.on);
         let mut on: Vec<Readable> = kept.map(Readable::again).collect();
         for (shard, taken) in shards {
@@ -202,8 +203,9 @@ impl Copies {
         self.readable.store((!on.is_empty()).then(|| Arc::new(Synced { value, on })));
     }
 
-    /// Says that the copy on `shard`, one of `synced`, did not answer with its value: it is read no more and made anew
-    /// later. False when a write has overtaken the read, which says nothing of the copy.
+    /// Makes the copy on `shard`, one of `synced`, unreadable after a wrong answer. It is written again later.
+    ///
+    /// Returns false if a write has overtaken the read. Then the answer is no evidence against the copy.
     pub(crate) fn lost(&self, synced: &Arc<Synced>, shard: ShardId, now: Instant) -> bool {
         let mut state = self.state.lock();
         let Some(present) = self.readable.load_full().filter(|present| Arc::ptr_eq(present, synced)) else {

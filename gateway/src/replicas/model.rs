@@ -1,9 +1,13 @@
-//! The copies of a key against a model of what readers may see: chance orders of reads, writes, copying, shards that lose
-//! what they hold, and requests that are carried out though nobody waits for them any more.
+//! Checks one key's copies against a model with random schedules.
 //!
-//! A write lands at home at some moment between its beginning and its end or, if its outcome is not known, later. Values are
-//! told apart, and ordered by when they landed. A read of a copy that began after a write was answered may not get a value
-//! that landed before that write's, nor one that a shard made up.
+//! A schedule mixes reads, writes, copying, shards that lose their data, and requests that a shard executes after their
+//! caller has gone.
+//!
+//! A write reaches the home between its beginning and its end. If its outcome is unknown, it may also reach the home
+//! later. Every value is unique. Values are ordered by the time at which they reached the home.
+//!
+//! Checked property: a read of a copy that began after a write was answered never returns an older value. It also never
+//! returns a value that a shard created by itself.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -15,7 +19,7 @@ use std::time::{Duration, Instant};
 use super::copies::{Copies, Done, Job, Known, Synced};
 
 const PAUSE: Duration = Duration::from_secs(10);
-/// The shards beside home.
+/// Number of shards besides the home.
 const SHARDS: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
@@ -23,25 +27,25 @@ enum Step {
     Want(usize),
     Begin,
     Lands(usize),
-    /// Whether its outcome is known.
+    /// A write ends. The flag is true if its outcome is known.
     Ends(usize, bool),
-    /// Work is looked for.
+    /// Claim a job.
     Claim,
-    /// The job asks home, if it must.
+    /// The job reads the home, if it needs to.
     AsksHome,
-    /// A shard carries out what the job sends it.
+    /// A shard executes the job's write.
     Copies(usize),
-    /// The job ends; a shard that has not carried out its part has failed, and may do it later.
+    /// The job ends. Shards that have not executed its write count as failed, and may execute it later.
     Concludes,
-    /// A request to a shard without a waiting client.
+    /// A shard executes a request whose caller has gone.
     Late(usize),
     /// A shard restarts and creates a value.
     Loses(usize),
     /// A read of a copy begins.
     Read(usize),
-    /// It reaches its shard.
+    /// The read reaches its shard.
     Arrives(usize),
-    /// It is answered.
+    /// The read is answered.
     Answered(usize),
     /// Seconds pass.
     Wait(u64),
@@ -72,7 +76,7 @@ struct Write {
     landed: bool,
 }
 
-/// What home holds, and when each value landed there.
+/// The home's value, and the order in which values reached it.
 struct Home {
     value: u64,
     order: HashMap<u64, usize>,
@@ -114,7 +118,7 @@ proptest! {
         copies.open();
         copies.want(&[shard(0), shard(1), shard(2)]);
         let mut home = Home { value: 1, order: HashMap::from([(1, 0)]) };
-        // What a shard makes up is none that was ever written.
+        // Values that a shard creates are at least 1,000,000. Written values are smaller.
         let (mut newest, mut answered, mut made_up) = (1u64, 0usize, 1_000_000u64);
         let mut held = [0u64; SHARDS];
         let mut late: [Option<u64>; SHARDS] = [None; SHARDS];
@@ -135,7 +139,7 @@ proptest! {
                         home.take(writes[at].value);
                     }
                 }
-                // Somebody's write that no answer came for is carried out.
+                // A write with an unknown outcome reaches the home.
                 Step::Lands(_) => {
                     if let Some(value) = orphans.pop() {
                         home.take(value);

@@ -1,4 +1,4 @@
-//! The meaning of a shard's answer.
+//! Validates a shard's answer and converts it to a result.
 
 use axum::http::StatusCode;
 use bytes::Bytes;
@@ -9,19 +9,19 @@ use std::sync::Arc;
 
 use crate::error::Error;
 
-/// A value, and the shard that gave it.
+/// A value and the shard that returned it.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
-    /// The text that the shard wrote.
+    /// The JSON text exactly as the shard sent it.
     pub(crate) value: Arc<RawValue>,
-    /// The shard that holds it.
+    /// The shard that holds the value.
     pub(crate) shard: ShardId,
 }
 
 /// The result of a read: a value, or the reason why there is none.
 pub(crate) type Fetched = Result<Found, Error>;
 
-/// A whole answer of a shard.
+/// A complete answer of a shard.
 pub(crate) struct Answer {
     pub(crate) shard: ShardId,
     pub(crate) status: StatusCode,
@@ -32,7 +32,7 @@ impl Answer {
     /// The value of `key`.
     ///
     /// # Errors
-    /// 404 of a full shard, 503 of an overloaded one, and whatever is not the contract's answer to this read.
+    /// 404 from a full shard, 503 from an overloaded one, and every answer to this read that violates the contract.
     pub(crate) fn value(&self, key: &Key) -> Fetched {
         if self.status != StatusCode::OK {
             return Err(self.refusal(StatusCode::NOT_FOUND, ErrorKind::NotFound));
@@ -49,7 +49,7 @@ impl Answer {
     /// Whether `key` was stored.
     ///
     /// # Errors
-    /// 507 of a full shard, 503 of an overloaded one, and whatever is not the contract's answer to this write.
+    /// 507 from a full shard, 503 from an overloaded one, and every answer to this write that violates the contract.
     pub(crate) fn stored(&self, key: &Key) -> Result<(), Error> {
         if self.status != StatusCode::OK {
             return Err(self.refusal(StatusCode::INSUFFICIENT_STORAGE, ErrorKind::StoreFull));
@@ -63,7 +63,7 @@ impl Answer {
         Ok(())
     }
 
-    /// Guards against a wrong order of `SHARD_URLS`, and against an answer to another request.
+    /// Detects a wrong order in `SHARD_URLS`, and an answer to another request.
     fn check(&self, key: &Key, answered_key: &KeyText<'_>, answered_by: ShardId) -> Result<(), Error> {
         if answered_by != self.shard {
             return Err(
@@ -76,7 +76,8 @@ impl Answer {
         Ok(())
     }
 
-    /// The error behind a status that is not 200; `full` with `kind` is how a full shard refuses this kind of request.
+    /// The error for a status other than 200. A full shard refuses this kind of request with the status `full` and with
+    /// `kind`.
     fn refusal(&self, full: StatusCode, kind: ErrorKind) -> Error {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             return Error::ShardUnavailable { shard: self.shard, cause: "shed the request".into() };

@@ -1,4 +1,6 @@
-//! Connections to the shards, each with a [`Witness`] of the present request: whether it was sent, and answered.
+//! Connections to the shards that observe the present request.
+//!
+//! Each connection has a [`Witness`], which records whether the request was sent and whether an answer began.
 
 use axum::http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
@@ -17,43 +19,44 @@ use tower::Service;
 
 /// Nothing of the present request was written.
 const IDLE: u8 = 0;
-/// The system was asked to take it and took nothing yet.
+/// A write was attempted. The system has accepted nothing yet.
 const TRIED: u8 = 1;
-/// The system took at least a part.
+/// The system accepted at least a part of the request.
 const SENT: u8 = 2;
-/// At least a byte of an answer came.
+/// At least one byte of an answer arrived.
 const ANSWERED: u8 = 3;
 
-/// Most bytes before the end of an answer's head. A shard that sends interim answers (1xx) without end is cut off here. As
-/// many as hyper reads ahead of a body are allowed too.
+/// Largest number of bytes up to the end of an answer's head. The connection of a shard that sends interim answers
+/// (1xx) without end is closed at this limit. The limit includes the bytes of the body that hyper reads ahead.
 const HEAD_MAX_BYTES: u32 = 3 * BUFFER_MAX_BYTES as u32;
-/// The largest read buffer of a connection.
+/// The largest read buffer of a connection, in bytes.
 pub(super) const BUFFER_MAX_BYTES: usize = 64 * 1024;
 
-/// Called when the system takes the first of a request.
+/// Called when the system accepts the first byte of a request.
 pub(super) type OnSent = Arc<dyn Fn() + Send + Sync>;
 
-/// How far the one request that is on a connection has got.
+/// The progress of the one request that is on a connection.
 #[derive(Clone, Default)]
 pub(crate) struct Witness(Arc<Exchange>);
 
 #[derive(Default)]
 struct Exchange {
     state: AtomicU8,
-    /// Bytes read since the request was sent and before the head of its answer was there.
+    /// Bytes read after the request was sent and before the head of its answer was complete.
     read: AtomicU32,
     on_sent: Mutex<Option<OnSent>>,
 }
 
 impl Witness {
-    /// Whether a byte of the answer came.
+    /// Whether at least one byte of the answer arrived.
     pub(crate) fn answer_began(&self) -> bool {
         self.state() == ANSWERED
     }
 
-    /// Calls this once when the system takes the first of the request: now, if it has.
+    /// Calls `call` once when the system accepts the first byte of the request. If it already has, calls it
+    /// immediately.
     pub(super) fn on_sent(&self, call: &OnSent) {
-        // The state is read under the lock, and `sent` takes the call under it.
+        // The state is read under the lock, and `advance` takes the call under the same lock.
         let mut waiting = self.0.on_sent.lock();
         if self.state() >= SENT {
             call();
@@ -62,8 +65,8 @@ impl Witness {
         }
     }
 
-    /// Makes ready for the next request on this connection; to be called when the head of an answer is there, which is
-    /// before another request can get the connection.
+    /// Prepares for the next request on this connection. Call it when the head of an answer is complete. No other
+    /// request can get the connection before that.
     pub(crate) fn settle(&self) {
         self.0.read.store(0, Ordering::Relaxed);
         self.0.state.store(IDLE, Ordering::Release);
@@ -74,7 +77,7 @@ impl Witness {
     }
 
     fn advance(&self, from: &[u8], to: u8) {
-        // Only the connection's task and, between two requests, `settle` write.
+        // The state has two writers, which never overlap: the connection's task, and `settle` between two requests.
         if !from.contains(&self.state()) {
             return;
         }
@@ -86,11 +89,11 @@ impl Witness {
         }
     }
 
-    /// Notes bytes of an answer; an error when its head does not end.
+    /// Records received bytes. Fails if the answer's head exceeds its limit.
     fn received(&self, bytes: usize) -> IoResult<()> {
         self.advance(&[TRIED, SENT], ANSWERED);
         if self.state() != ANSWERED {
-            // The rest of an answer whose head is there.
+            // The rest of an answer whose head is complete.
             return Ok(());
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -102,7 +105,7 @@ impl Witness {
     }
 }
 
-/// Connects to shards; each connection carries its [`Witness`] as an extra.
+/// Connects to shards. Each connection carries its [`Witness`] as an extra.
 #[derive(Clone)]
 pub(crate) struct Connector {
     tcp: HttpConnector,
@@ -110,7 +113,7 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// A connection must stand within `timeout`, the look-up of the name included.
+    /// `timeout` covers connecting and the name lookup.
     pub(crate) fn new(timeout: Duration) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
@@ -136,7 +139,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// A connection that notes what passes.
+/// A connection that records its progress in a [`Witness`].
 pub(crate) struct Witnessed {
     tcp: TcpStream,
     witness: Witness,
@@ -144,10 +147,10 @@ pub(crate) struct Witnessed {
 
 impl Drop for Witnessed {
     fn drop(&mut self) {
-        // A request that is given up resets its connection: after a mere close the shard would still serve it, because the
-        // client of a half-closed connection waits for its answer.
+        // Reset the connection of an abandoned request. After a normal close the shard would still serve the request,
+        // because a half-closed client may still wait for its answer.
         if self.witness.state() != IDLE {
-            // Fails only on a connection that is already gone.
+            // Fails only if the connection is already gone.
             let _ = self.tcp.set_zero_linger();
         }
     }
@@ -280,7 +283,7 @@ mod tests {
         assert_eq!(seen(), (false, false), "the rest of an answer is none to the next request");
         here.write_all(b"ask").await.unwrap();
         drop(there);
-        // Closed with unread bytes, so this is a reset or an end; neither is a byte.
+        // Closed with unread bytes, so the read returns a reset or the end of the stream, but no byte.
         assert!(matches!(here.read(&mut byte).await, Ok(0) | Err(_)));
         assert_eq!(seen(), (true, false));
     }

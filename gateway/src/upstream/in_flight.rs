@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Requests in flight by shard, of all cores.
+/// Requests in flight per shard, from all cores.
 pub(crate) struct InFlight(Box<[AtomicU32]>);
 
 impl InFlight {
@@ -10,14 +10,14 @@ impl InFlight {
         Self((0..shards).map(|_| AtomicU32::new(0)).collect())
     }
 
-    /// Counts a request to the shard of this index until the guard is dropped.
+    /// Counts a request to the shard with this index until the guard is dropped.
     pub(crate) fn enter(&self, shard: usize) -> Option<InFlightGuard<'_>> {
         let count = self.0.get(shard)?;
         count.fetch_add(1, Ordering::Relaxed);
         Some(InFlightGuard(count))
     }
 
-    /// Requests in flight to a shard.
+    /// The number of requests in flight to a shard.
     pub(crate) fn of(&self, shard: usize) -> u32 {
         self.0.get(shard).map_or(0, |count| count.load(Ordering::Relaxed))
     }

@@ -1,13 +1,13 @@
-//! Signs of life of the shards: which calls they answered, and which failed.
+//! Health evidence per shard: answered and failed calls.
 
 use hotspot::judge::Evidence;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often a shard whose last call failed is tried in place of another that holds the same key.
+/// How often a failing shard is tried although another shard holds the same key.
 const TRIAL_PERIOD: Duration = Duration::from_secs(1);
 
-/// Signs of life by shard, of all cores.
+/// Health of all shards, observed by all cores.
 pub(crate) struct ShardHealth {
     shards: Box<[Shard]>,
     start: Instant,
@@ -17,9 +17,9 @@ pub(crate) struct ShardHealth {
 struct Shard {
     answered: AtomicU64,
     failed: AtomicU64,
-    /// Failures since the last answer.
+    /// Number of failures since the last answer.
     failing: AtomicU32,
-    /// Milliseconds since the start at which it may be tried again.
+    /// Earliest time of the next trial, in milliseconds since `start`.
     next_trial: AtomicU64,
 }
 
@@ -32,7 +32,7 @@ impl ShardHealth {
     pub(crate) fn answered(&self, shard: usize) {
         if let Some(shard) = self.shards.get(shard) {
             shard.answered.fetch_add(1, Ordering::Relaxed);
-            // Read first: the usual case leaves the cache line shared.
+            // Read before writing: in the usual case the cache line stays shared.
             if shard.failing.load(Ordering::Relaxed) != 0 {
                 shard.failing.store(0, Ordering::Relaxed);
             }
@@ -48,8 +48,9 @@ impl ShardHealth {
         }
     }
 
-    /// Whether a read may go to this shard where another one holds the same key: its last call did not fail, or it is time
-    /// to try it again. That is true for one caller in each period.
+    /// Whether a read may go to this shard although another shard holds the same key.
+    ///
+    /// It may if the last call did not fail, or if a trial is due. A trial is granted to one caller per period.
     pub(crate) fn is_usable(&self, shard: usize) -> bool {
         let Some(shard) = self.shards.get(shard) else { return false };
         if shard.failing.load(Ordering::Relaxed) == 0 {
@@ -61,7 +62,7 @@ impl ShardHealth {
             && shard.next_trial.compare_exchange(next, then, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// The evidence since the last call of this.
+    /// Returns the evidence since the last call of this function.
     pub(crate) fn take(&self) -> Vec<Evidence> {
         let take = |shard: &Shard| Evidence {
             answered: shard.answered.swap(0, Ordering::Relaxed),

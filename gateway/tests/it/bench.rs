@@ -1,4 +1,4 @@
-//! Starts a gateway in front of stub shards, and speaks to it.
+//! A gateway in front of stub shards, and a client.
 
 use clap::Parser;
 use gateway::config::{Args, Config};
@@ -13,18 +13,18 @@ use tokio::time::{Instant, sleep};
 
 use crate::stub::Stub;
 
-/// Within this everything that a test waits for has happened, or never will.
+/// Timeout of every wait in a test.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// A running gateway on two workers, or as many as its options say.
+/// A running gateway with two workers, unless its options set another number.
 pub(crate) struct Bench {
     pub(crate) addr: SocketAddr,
     pub(crate) client: reqwest::Client,
-    // A lock only to be shared by tasks.
+    // A lock, because several tasks share the bench.
     started: Mutex<Option<Started>>,
 }
 
-/// An answer, whole.
+/// A complete answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -37,7 +37,7 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|err| panic!("{err}: {self:?}"))
     }
 
-    /// Asserts that this is the contract's error of `status` and `kind`.
+    /// Asserts that this is the contract's error with `status` and `kind`.
     pub(crate) fn assert_error(&self, status: u16, kind: &str) {
         let body = self.json();
         assert_eq!((self.status, body["kind"].as_str()), (status, Some(kind)), "{self:?}");
@@ -96,14 +96,14 @@ impl Bench {
         self.answer(self.client.post(self.url(path)).body(body)).await
     }
 
-    /// Reads a key that must be there.
+    /// Reads a key. The read must succeed.
     pub(crate) async fn read(&self, key: &str) -> Value {
         let answer = self.get(&format!("/data/{key}")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 
-    /// Writes a value that must be taken.
+    /// Writes a value. The write must succeed.
     pub(crate) async fn write(&self, key: &str, value: Value) {
         let body = serde_json::json!({"key": key, "value": value}).to_string();
         let answer = self.post("/data", body).await;
@@ -120,7 +120,7 @@ impl Bench {
         self.get("/stats").await.json()
     }
 
-    /// One figure of `/stats`.
+    /// One field of `/stats`.
     pub(crate) async fn stat(&self, name: &str) -> u64 {
         self.stats().await[name].as_u64().unwrap()
     }
@@ -135,13 +135,14 @@ impl Bench {
             .collect()
     }
 
-    /// Sends bytes as they are on a connection of their own and reads until the gateway closes it.
+    /// Sends these bytes unchanged on a new connection and reads until the gateway closes it.
     pub(crate) async fn raw(&self, request: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();
         stream.write_all(request).await.unwrap();
         let mut bytes = Vec::new();
         match tokio::time::timeout(SOON, stream.read_to_end(&mut bytes)).await.unwrap() {
-            // A server may reset a connection whose request it did not read to the end; what came before counts.
+            // A server may reset a connection if it did not read the whole request. Bytes received before the reset
+            // count.
             Err(err) if err.kind() != std::io::ErrorKind::ConnectionReset => panic!("{err}"),
             _ => {}
         }
@@ -156,7 +157,7 @@ impl Bench {
         Answer { status, headers: headers.into_iter().collect(), text: body.to_owned() }
     }
 
-    /// The same for a request of a method and a target, spelled as given.
+    /// Sends a request with this method and this exact target on a new connection.
     pub(crate) async fn ask(&self, method: &str, target: &str, body: &str) -> Answer {
         let length = body.len();
         let head = format!(
@@ -165,7 +166,7 @@ impl Bench {
         self.raw(format!("{head}{body}").as_bytes()).await
     }
 
-    /// Stops the gateway and gives the names of what did not end within the grace.
+    /// Stops the gateway and returns the names of tasks that did not end within `grace`.
     pub(crate) async fn stop(self, grace: Duration) -> Vec<String> {
         let started = self.started.lock().unwrap().take().unwrap();
         tokio::task::spawn_blocking(move || started.stop(grace)).await.unwrap()
@@ -175,13 +176,13 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         if let Some(started) = self.started.get_mut().unwrap().take() {
-            // The threads end by themselves; nothing waits for them.
+            // With a zero grace period this does not block. The threads end by themselves.
             drop(started.stop(Duration::ZERO));
         }
     }
 }
 
-/// Waits until `done` says so.
+/// Waits until `done` returns true.
 pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !done().await {
@@ -190,7 +191,7 @@ pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Runs all at once and gives their results in order.
+/// Runs all futures concurrently and returns their results in order.
 pub(crate) async fn all<T: Send + 'static>(
     futures: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
 ) -> Vec<T> {

@@ -1,4 +1,4 @@
-//! Hits and misses, time to live, the switch, reset, and the bound.
+//! Hits, misses, time to live, cache switch, reset, size limit.
 
 use serde_json::json;
 
@@ -35,7 +35,7 @@ async fn entries_live_as_long_as_was_set_when_they_were_stored() {
     for (key, hit) in [("long", true), ("later", true), ("short", false)] {
         assert_eq!(bench.read(key).await["cache_hit"], hit, "{key}");
     }
-    // Stored anew over its expired self, it has the time to live of now.
+    // A new value replaced the expired entry, with the time to live that was set at that time.
     bench.cache(r#"{"ttl_seconds":1}"#).await;
     assert_eq!(bench.read("short").await["cache_hit"], true);
     bench.read("other").await;
@@ -49,7 +49,7 @@ async fn an_expired_entry_is_fetched_anew() {
     let bench = Bench::over(&stub, &["--cache-enabled", "--cache-ttl-seconds", "1"]);
     assert_eq!(bench.read("k").await["value"]["nth"], 0);
     until("a second fetch", async || bench.read("k").await["value"]["nth"] == 1).await;
-    // Stored over an expired entry that is not swept yet, it expires in its turn.
+    // The new value replaced an expired entry that is not yet swept. It must expire too.
     until("a third fetch", async || bench.read("k").await["value"]["nth"] == 2).await;
     assert_eq!(stub.count(), 3);
 }
@@ -64,7 +64,7 @@ async fn turning_the_cache_off_empties_it() {
     bench.cache(r#"{"enabled":true}"#).await;
     assert_eq!(bench.read("k").await["cache_hit"], false);
     assert_eq!(bench.read("k").await["cache_hit"], true);
-    // On again while on, and an empty change, leave the entries alone.
+    // Turning the cache on again, or an empty change, must keep the entries.
     bench.cache(r#"{"enabled":true}"#).await;
     bench.cache("{}").await;
     assert_eq!(bench.read("k").await["cache_hit"], true);

@@ -1,4 +1,4 @@
-//! What a shard can do wrong, what the client hears, and which calls are repeated.
+//! Failing shards: the client's answer, and which calls are retried.
 
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ async fn sent(bench: &Bench) -> Value {
 
 #[tokio::test]
 async fn a_shard_that_is_not_there_is_unavailable_and_nothing_was_sent() {
-    // Bound and not listening: it refuses connections, and nobody else can take the port.
+    // A bound socket that does not listen refuses connections. No other process can take its port.
     let gone = TcpSocket::new_v4().unwrap();
     gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let bench = Bench::at(&[gone.local_addr().unwrap()], &[]);
@@ -40,7 +40,7 @@ async fn a_connection_that_does_not_come_about_is_given_up_and_nothing_was_sent(
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let full = socket.listen(1).unwrap();
     let addr = full.local_addr().unwrap();
-    // Nobody accepts: once the queue is full, connecting takes forever.
+    // No connection is accepted. Once the listen backlog is full, connecting never ends.
     let queued: Vec<_> = (0..8).map(|_| tokio::spawn(TcpStream::connect(addr))).collect();
     let connected =
         |tasks: &[tokio::task::JoinHandle<_>]| tasks.iter().filter(|task| task.is_finished()).count();
@@ -162,7 +162,7 @@ async fn a_read_whose_kept_connection_breaks_is_sent_once_more() {
 #[tokio::test]
 async fn a_read_whose_answer_has_begun_is_not_repeated() {
     for begun in ["H", "HTTP/1.1 20", "HTTP/1.1 200 OK\r\ncontent-le"] {
-        // On a connection of its own, and on a kept one.
+        // On a new connection, and on a pooled one.
         for before in 0..2 {
             let reply = move |asked: &stub::Asked, nth| match nth {
                 _ if nth == before => Reply::Raw(begun.into()),
@@ -192,7 +192,7 @@ async fn a_read_is_sent_twice_at_most_and_a_write_once() {
 #[tokio::test]
 async fn connections_to_a_shard_are_kept_and_a_restarted_shard_is_found_again() {
     let stub = Stub::start(|asked, nth| match nth {
-        // Closes the kept connection with its answer, as a shard that goes away does.
+        // Closes the pooled connection with its answer, like a shard that stops.
         3 => Reply::Raw(match stub::value(asked, 0, "{}") {
             Reply::Answer(_, body) => {
                 format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()

@@ -1,4 +1,4 @@
-//! The verdict in `/stats` and in the metrics, from what the shards were really sent.
+//! The verdict on the requests sent, in `/stats` and in the metrics.
 
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ async fn four() -> Vec<SocketAddr> {
     shards
 }
 
-/// Reads these keys in turn, again and again, until the verdict is as wanted; gives it. Answers of shards that are down are
-/// errors, which is fine.
+/// Reads these keys in turn until `wanted` accepts the verdict, and returns the verdict. Errors of failed shards are
+/// ignored.
 async fn read_until(
     bench: &Bench,
     what: &str,
@@ -48,7 +48,7 @@ async fn the_celebrity_is_named_and_a_reset_forgets_it() {
     assert_eq!(quiet["state"], "not enough traffic");
     assert!(quiet["key"].is_null() && quiet["p1"].is_null(), "{quiet}");
 
-    // One read in four is for anybody else.
+    // One read in four is for another key.
     let keys: Vec<String> = users(30)
         .into_iter()
         .flat_map(|user| [CELEBRITY, CELEBRITY, &user, CELEBRITY].map(str::to_owned))
@@ -91,7 +91,7 @@ async fn what_the_cache_answers_loads_no_shard() {
     let bench = Bench::at(&four().await, &["--cache-enabled"]);
     let celebrity = [CELEBRITY.to_owned()];
     let mut seen = 0;
-    // 400 reads and several judgements later nothing has changed: one request went to a shard.
+    // After 400 reads and several judgements the verdict is the same, because only one request went to a shard.
     read_until(&bench, "400 reads", &celebrity, |verdict| {
         seen += 50;
         assert_eq!(verdict["state"], "not enough traffic", "{verdict}");
@@ -103,7 +103,7 @@ async fn what_the_cache_answers_loads_no_shard() {
 #[tokio::test]
 async fn a_shard_that_refuses_is_down() {
     let mut shards = four().await;
-    // Nobody listens where somebody did.
+    // A free port: no process listens on it any more.
     shards[2] = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let bench = Bench::at(&shards, &[]);
     let verdict =
@@ -159,11 +159,11 @@ async fn its_counts_are_told_in_a_form_that_adds_up() {
     .await;
     assert_eq!(told["requests"], 302);
     let listed = told["keys"].as_array().unwrap();
-    // Of the keys that were asked for once some are not listed, and none of them had more than one.
+    // Some keys with one request are not listed. So the bound for the other keys is one.
     assert_eq!((listed.len(), &told["others_at_most"]), (256, &1.into()));
     let hot = serde_json::json!({"key": "user-7", "count": 3, "error": 0});
     assert!(listed.contains(&hot), "{told}");
-    // What was sent, of each shard eight keys: hits of the cache load nobody.
+    // The requests sent, with eight keys per shard. Cache hits are not sent to a shard.
     let sent = told["ten"]["keys"].as_array().unwrap();
     assert_eq!(sent.len(), 4 * 8, "{told}");
     assert!(sent.iter().all(|load| load["requests"] == 1), "{told}");

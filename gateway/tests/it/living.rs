@@ -38,7 +38,7 @@ async fn a_fetch_that_outlives_the_grace_is_named() {
     let mut only = TcpStream::connect(bench.addr).await.unwrap();
     only.write_all(b"GET /data/k HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     until("the fetch begins", async || stub.count() == 1).await;
-    // A reset: after a mere close the client might still read the answer.
+    // Reset the connection: after a normal close the client might still read the answer.
     only.set_zero_linger().unwrap();
     drop(only);
     assert_eq!(bench.stop(Duration::from_secs(2)).await, ["cache fetch (1)"]);

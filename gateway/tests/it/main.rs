@@ -1,22 +1,24 @@
-//! The gateway over real sockets, in front of stub shards that fail and wait as told.
+//! The gateway over real sockets, in front of stub shards.
+//!
+//! The stubs fail and delay on demand.
 //!
 //! | module | what it shows |
 //! |---|---|
 //! | `rows` | every call of the contract's table |
-//! | `placing` | which shard is asked for a key, and how the key is spelled on the wire |
-//! | `caching` | hits and misses, time to live, switch, reset, bound |
-//! | `stampede` | one fetch for any number of readers, whatever happens to it |
-//! | `writing` | a write leaves no older copy behind |
-//! | `mitigating` | the switches, and the cache for hot keys alone |
-//! | `replicating` | copies of hot keys: where reads go, and that no copy answers with an older value |
-//! | `failing` | what a shard can do wrong, and which calls are repeated |
+//! | `placing` | which shard gets a key's requests, and how the key is encoded in the request |
+//! | `caching` | hits and misses, time to live, the cache switch, reset, size limit |
+//! | `stampede` | one fetch for any number of readers, however the fetch ends |
+//! | `writing` | no read returns an older value than the last write |
+//! | `mitigating` | the switches, and the cache for hot keys only |
+//! | `replicating` | copies of hot keys: where reads go, and that no copy returns an older value |
+//! | `failing` | failing shards, and which calls are retried |
 //! | `refusing` | bad input: status and kind, nothing sent, nothing counted |
-//! | `origins` | what pages of other origins may do |
+//! | `origins` | permissions of pages of other origins |
 //! | `measuring` | names, labels and sums of the metrics |
-//! | `judging` | the verdict: balanced, a celebrity, a shard that is down; the counts that several gateways add up |
+//! | `judging` | verdicts: balanced, a celebrity, a failed shard; counts that can be summed over gateways |
 //! | `living` | start, drain, exit codes |
 //!
-//! `bench` starts a gateway and speaks to it, `stub` is the shard.
+//! `bench` starts a gateway and sends requests to it. `stub` is the shard.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test fails the test")]
 
 mod bench;

@@ -30,7 +30,7 @@ async fn the_families_that_dashboards_rely_on_are_there_with_their_labels() {
     ]
     .map(str::to_owned)
     .into();
-    // The verdict's figures come with the first hundred requests.
+    // The series of the verdict exist only after the first hundred requests.
     for state in ["not_enough_traffic", "balanced", "warm", "hot", "critical"] {
         expected.insert(format!(r#"hot_partition_state{{state="{state}"}}"#));
     }
@@ -56,7 +56,7 @@ async fn the_families_that_dashboards_rely_on_are_there_with_their_labels() {
             ));
         }
     }
-    // Every shard has its series from the start, so that a rate can be taken of the first request.
+    // Every shard has its series from the start, so that `rate()` includes the first request.
     for id in 0..2 {
         expected.insert(format!(r#"gateway_shard_distribution_total{{shard_id="{id}"}}"#));
         expected.insert(format!(r#"hot_partition_shard{{shard_id="{id}"}}"#));
@@ -129,7 +129,7 @@ async fn a_few_keys_get_a_series_and_no_access_is_lost_or_counted_twice() {
         bench.read("hot").await;
     }
     bench.write("k1", json!({})).await;
-    // Refused before the key is known, and counted in neither.
+    // Refused before the key is parsed, so neither counter includes it.
     for (path, body) in [("/data", "{"), ("/data", r#"{"key":"","value":{}}"#)] {
         bench.post(path, body).await.assert_error(400, if body.len() > 1 { "bad_key" } else { "bad_body" });
     }

@@ -1,4 +1,4 @@
-//! The switches of `/admin/mitigation`, and the cache for hot keys alone.
+//! The switches of `/admin/mitigation`, and the cache for hot keys only.
 
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -16,14 +16,14 @@ pub(crate) async fn four() -> (Vec<Stub>, Vec<SocketAddr>) {
 }
 
 impl Bench {
-    /// Changes switches, which must be taken; gives the state.
+    /// Applies a change, which must succeed. Returns the new state.
     pub(crate) async fn mitigate(&self, change: Value) -> Value {
         let answer = self.post("/admin/mitigation", change.to_string()).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 
-    /// The keys that are hot now.
+    /// The present hot keys.
     pub(crate) async fn hot_keys(&self) -> Vec<String> {
         let state = self.get("/admin/mitigation").await.json();
         serde_json::from_value(state["hot_keys"].clone()).unwrap()
@@ -66,7 +66,7 @@ async fn the_old_switch_is_the_same_switch() {
     assert_eq!(bench.read("k").await["cache_hit"], true);
     bench.mitigate(json!({"cache": "hot_only"})).await;
     assert_eq!(bench.stat("cache_size").await, 0, "another mode empties it");
-    // Only the time to live is asked for.
+    // A change of the time to live only.
     assert_eq!(bench.cache(r#"{"ttl_seconds":7}"#).await["cache_enabled"], true);
     assert_eq!(mode().await, "hot_only");
     bench.cache(r#"{"enabled":false}"#).await;
@@ -90,7 +90,7 @@ async fn a_bad_value_is_named_and_changes_nothing() {
     assert_eq!(bench.get("/admin/mitigation").await.json(), before);
 }
 
-/// Reads six keys fifty times each, beside a hundred others.
+/// Reads six keys 50 times each, among 100 other keys.
 async fn read_six_hot(bench: &Bench, tail: usize) {
     for n in 0..60 {
         for hot in 0..6 {
@@ -128,7 +128,7 @@ async fn the_cache_for_hot_keys_holds_the_hot_ones_and_nothing_else() {
     }
     assert_eq!(bench.stat("cache_size").await, 6);
 
-    // Others become hot: the old ones give way, and there are never more than six.
+    // Other keys become hot. They replace the old ones, and there are never more than six.
     until("the newcomers are hot", async || {
         for _ in 0..200 {
             for n in 0..3 {
@@ -151,7 +151,7 @@ async fn the_cache_for_hot_keys_holds_the_hot_ones_and_nothing_else() {
 
 const CELEBRITY: &str = "celebrity-user-kardashian";
 
-/// Three of four requests are for the celebrity: reads, or writes.
+/// Three of four requests are for the celebrity: all reads, or all writes.
 async fn celebrity(bench: &Bench, round: usize, writes: bool) {
     for n in 0..25 {
         for _ in 0..3 {
@@ -183,7 +183,7 @@ async fn auto_caches_a_celebrity_and_keeps_it_though_the_shards_are_cool() {
     let reason = auto["reason"].as_str().unwrap();
     assert!(reason.contains(CELEBRITY) && reason.ends_with("a cache of the hot keys."), "{reason}");
     assert!(auto["since"].as_f64().unwrap() > 1.6e9);
-    // The cache hides the heat from the shards, and is kept for what clients ask for.
+    // The cache hides the heat from the shards. `auto` keeps the cache, because it judges the client requests.
     until("the shards are cool", async || {
         celebrity(&bench, round, false).await;
         round += 1;
@@ -201,7 +201,7 @@ async fn auto_caches_a_celebrity_and_keeps_it_though_the_shards_are_cool() {
     );
     assert_eq!(metrics[r#"gateway_mitigation_enabled{mitigation="auto"}"#], 1.0);
 
-    // Who sets what it sets, ends it; and it takes back what it chose.
+    // A request that sets a value controlled by `auto` ends `auto`, which then reverts its choice.
     let state = bench.mitigate(json!({"ttl_seconds": 30})).await;
     assert_eq!((&state["auto"]["enabled"], &state["cache"]), (&json!(true), &json!("hot_only")));
     let state = bench.mitigate(json!({"replication": 2})).await;
@@ -280,7 +280,7 @@ async fn what_if_ranks_before_anything_is_applied_and_by_what_is_offered() {
         }
         let on_all = options.iter().find(|o| o["settings"]["copies"] == 4).unwrap();
         near(&on_all["hottest_shard_share"], 0.25, 0.005);
-        // And nothing was applied.
+        // Nothing was applied.
         assert_eq!(bench.get("/admin/mitigation").await.json()["replication"], 1);
         let sent: usize = stubs.iter().map(Stub::count).sum();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What pages of other origins may do.
+//! Permissions of pages of other origins.
 
 use serde_json::json;
 
@@ -45,7 +45,7 @@ async fn anything_else_from_a_page_is_refused_and_changes_nothing() {
         for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""] {
             let answer = post(&bench, path, PAGE, content_type).await;
             answer.assert_error(415, "not_json");
-            // The page may read why.
+            // The page may read the reason.
             assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE));
         }
     }

@@ -1,4 +1,4 @@
-//! Which shard is asked for a key, and how the key is spelled on the wire.
+//! Each key's shard, and the encoding of the key in requests.
 
 use protocol::{Key, ShardId};
 use std::num::NonZeroU32;
@@ -60,7 +60,7 @@ async fn keys_are_spelled_canonically_whatever_the_client_wrote() {
         assert_eq!(answer.status, 200, "{written}: {answer:?}");
         assert_eq!(stub.asked().last().unwrap().path, format!("/data/{sent}"));
     }
-    // A query is no part of the key.
+    // A query is not part of the key.
     assert_eq!(bench.ask("GET", "/data/q?x=1", "").await.json()["key"], "q");
 }
 
@@ -85,7 +85,7 @@ async fn other_placements_send_keys_where_they_say() {
     }
 }
 
-/// It spreads a hot key's reads, and that is what is wrong with it: the others do not hold the key.
+/// Bounded load spreads a hot key's reads to shards that do not hold the key. That is its weakness.
 #[tokio::test]
 async fn bounded_load_forwards_reads_to_shards_that_do_not_hold_the_key() {
     let gate = Gate::closed();
@@ -100,7 +100,7 @@ async fn bounded_load_forwards_reads_to_shards_that_do_not_hold_the_key() {
         .map(|_| tokio::spawn(bench.client.get(bench.url("/data/celebrity-user-kardashian")).send()))
         .collect();
     until("all are under way", async || stubs.iter().map(Stub::count).sum::<usize>() == 40).await;
-    // ⌈1.25 · 40 / 4⌉ = 13, and one more of those that met while they were counted.
+    // ⌈1.25 · 40 / 4⌉ = 13, plus one for reads that were placed concurrently.
     for stub in &stubs {
         assert!(stub.count() <= 14, "{}", stub.count());
     }

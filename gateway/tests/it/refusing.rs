@@ -1,4 +1,4 @@
-//! Bad input: the documented status and kind, nothing sent to a shard, nothing counted as a request.
+//! Bad input gets its documented error; nothing is sent or counted.
 
 use serde_json::json;
 
@@ -67,7 +67,7 @@ async fn bad_input_is_refused_with_its_kind() {
         );
         answer.assert_error(status, kind);
     }
-    // To HEAD there is no body to answer with.
+    // An answer to HEAD has no body.
     for path in ["/data/k", "/stats", "/health"] {
         let head = bench.ask("HEAD", path, "").await;
         assert_eq!((head.status, head.text.as_str()), (405, ""), "{path}");

@@ -1,4 +1,4 @@
-//! Copies of hot keys: where reads go, and that no copy ever answers with an older value than was written.
+//! Copies of hot keys: targets of reads, and no stale answers.
 
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -9,22 +9,22 @@ use std::time::Duration;
 use crate::bench::{Bench, until};
 use crate::stub::{self, Gate, Reply, Stub};
 
-/// A key of shard 0.
+/// A key with its home on shard 0.
 const HOT: &str = "celebrity-user-kardashian";
 const HOME: usize = 0;
-/// What is left alone is so for two deadlines: long enough for a busy machine, short enough for a test.
+/// A failed shard is not used for two deadlines. These are long enough for a busy machine and short enough for a test.
 const SHORT: [&str; 2] = ["--upstream-timeout-ms=1500", "--connect-timeout-ms=1000"];
 
-/// What the four shards hold, and how they behave.
+/// The contents and the behaviour of the four shards.
 #[derive(Clone, Default)]
 struct Shards {
     stores: [Arc<Mutex<HashMap<String, Value>>>; 4],
-    /// Refuses everything.
+    /// Refuse all requests.
     refuses: [Arc<AtomicBool>; 4],
     refuses_writes: [Arc<AtomicBool>; 4],
-    /// Breaks every connection.
+    /// Break every connection.
     dead: [Arc<AtomicBool>; 4],
-    /// Some answers wait for these.
+    /// Some answers wait for these gates.
     late: Arc<Mutex<Vec<Gate>>>,
     is_late: Arc<AtomicBool>,
 }
@@ -151,7 +151,7 @@ async fn a_write_reaches_every_copy_before_one_is_read() {
         assert_eq!(shards.held(id), Some(json!({"v": 30})), "shard {id}");
     }
     assert_eq!(shards.held(3), None);
-    // A write of a known outcome costs one request a shard: home is not asked what it holds.
+    // After a write with a known outcome each shard gets one request. The home's value is not read again.
     let before: Vec<usize> = stubs.iter().map(Stub::count).collect();
     bench.write(HOT, json!({"v": 31})).await;
     until("the copies have it", async || replicas(&bench).await.len() == 3).await;
@@ -167,7 +167,7 @@ async fn a_copy_that_a_shard_lost_is_never_answered_with_what_it_makes_instead()
     bench.write(HOT, json!({"v": 7})).await;
     bench.mitigate(json!({"replication": 4})).await;
     replicated_on(&bench, &[0, 1, 2, 3]).await;
-    // As a shard that starts anew: it makes an absent value on the spot.
+    // Like a shard that restarts and creates an absent value on the fly.
     shards.stores[2].lock().unwrap().clear();
     let readers = (0..100).map(|_| {
         let bench = Arc::clone(&bench);
@@ -178,7 +178,7 @@ async fn a_copy_that_a_shard_lost_is_never_answered_with_what_it_makes_instead()
     }
     assert_eq!(shards.held(2).unwrap()["made_by"], 2, "one was sent there");
     assert!(bench.metrics().await[r#"gateway_replica_reads_total{result="lost"}"#] >= 1.0);
-    // It is made anew after a while.
+    // The copy is written again after a while.
     replicated_on(&bench, &[0, 1, 2, 3]).await;
     assert_eq!(shards.held(2), Some(json!({"v": 7})));
 }
@@ -196,7 +196,7 @@ async fn a_copys_shard_that_fails_costs_no_answer() {
         assert_eq!(bench.read(HOT).await["value"]["v"], 1);
     }
     assert!(!replicas(&bench).await.contains(&1));
-    // A write that one shard does not take is answered as home answers it, and the others are read on.
+    // A write that one shard refuses still gets the home's answer. Reads continue on the other shards.
     bench.write(HOT, json!({"v": 2})).await;
     replicated_on(&bench, &[0, 2, 3]).await;
     shards.refuses[1].store(false, Ordering::SeqCst);
@@ -224,7 +224,7 @@ async fn a_write_that_home_refuses_is_refused_and_leaves_home_as_the_truth() {
     let body = json!({"key": HOT, "value": {"v": 2}}).to_string();
     bench.post("/data", body).await.assert_error(503, "shard_unavailable");
     assert_eq!(replicas(&bench).await, [HOME], "nobody knows what home will hold");
-    // Such a write may still be carried out, later.
+    // A shard may still execute such a write later.
     shards.stores[HOME].lock().unwrap().insert(HOT.into(), json!({"v": 2}));
     replicated_on(&bench, &[0, 1]).await;
     for _ in 0..20 {
@@ -236,7 +236,7 @@ async fn a_write_that_home_refuses_is_refused_and_leaves_home_as_the_truth() {
 async fn a_write_that_began_before_the_key_had_copies_is_waited_for() {
     let shards = Shards::default();
     let stubs = shards.start().await;
-    // The write is held back in a shard of its own, so that it lands when the test says.
+    // A separate stub holds the write back, so that the test decides when it is applied.
     let (gate, landed) = (Gate::closed(), Arc::new(AtomicBool::new(false)));
     let (held, lands, behind) = (gate.clone(), Arc::clone(&landed), shards.clone());
     let home = Stub::start(move |asked, nth| {
@@ -258,7 +258,7 @@ async fn a_write_that_began_before_the_key_had_copies_is_waited_for() {
         bench.hot_keys().await == [HOT]
     })
     .await;
-    // Many looks later there is still no copy.
+    // There is still no copy after many reads.
     for _ in 0..200 {
         bench.read(HOT).await;
         assert_eq!(replicas(&bench).await, [HOME]);
@@ -270,9 +270,11 @@ async fn a_write_that_began_before_the_key_had_copies_is_waited_for() {
     assert_eq!(bench.read(HOT).await["value"]["v"], 1);
 }
 
-/// Answers come late and by chance, so that reads, writes and copying overlap in many orders. No read that begins after a
-/// write has answered may show an older version, whether with the cache or without. That copies *are* older at times, and
-/// so a gateway that read them carelessly would be caught, is looked at beside.
+/// Answers are delayed at random, so that reads, writes and copying overlap in many orders. No read that begins after a
+/// write was answered may return an older version, with or without the cache.
+///
+/// The test also checks that copies are sometimes older. Otherwise it could not detect a gateway that reads copies
+/// without a check.
 #[tokio::test]
 async fn no_read_after_a_write_is_older_than_it_with_copies() {
     const WRITES: u64 = 150;
@@ -320,7 +322,7 @@ async fn no_read_after_a_write_is_older_than_it_with_copies() {
         }
         let mut older_copies = 0;
         for version in 1..=WRITES {
-            // Two at once now and then: nobody knows which of them home takes last.
+            // Sometimes two writes run concurrently. Their order at the home is unknown.
             if version.is_multiple_of(5) {
                 let body = json!({"v": version});
                 tokio::join!(bench.write(HOT, body.clone()), bench.write(HOT, body));
@@ -362,7 +364,7 @@ async fn a_replicated_key_survives_its_home() {
         let read = bench.read(HOT).await;
         assert_eq!(read["value"], json!({"v": 7}));
     }
-    // It is tried again now and then, not whenever it has the fewest in flight.
+    // The home is tried occasionally, not whenever it has the fewest requests in flight.
     assert!(stubs[HOME].count() - before < 1_000, "{}", stubs[HOME].count() - before);
     shards.dead[HOME].store(false, Ordering::SeqCst);
     until("home is read again", async || bench.read(HOT).await["shard_id"] == HOME).await;

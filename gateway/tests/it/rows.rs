@@ -45,7 +45,7 @@ async fn get_data_has_the_shards_value_as_it_wrote_it() {
 async fn post_data() {
     let stub = Stub::honest(0).await;
     let bench = Bench::over(&stub, &[]);
-    // Spaces and an unknown field: the shard sees what the client sent.
+    // With extra spaces and an unknown field: the shard receives the body as the client sent it.
     let sent = r#"{ "key":"user-0", "value":{"a": 1.0}, "more": [] }"#;
     let answer = bench.post("/data", sent).await;
     let body = answer.json();
@@ -122,7 +122,7 @@ async fn admin_cache_takes_what_curl_sends() {
     };
     let on = form(r#"{"enabled":true,"ttl_seconds":30}"#).await;
     assert_eq!((on.status, on.json()), (200, json!({"cache_enabled": true, "cache_ttl_seconds": 30})));
-    // Each field alone, and none.
+    // Each field alone, and no field.
     assert_eq!(form("{}").await.json(), json!({"cache_enabled": true, "cache_ttl_seconds": 30}));
     assert_eq!(
         form(r#"{"ttl_seconds":7}"#).await.json(),
@@ -132,7 +132,7 @@ async fn admin_cache_takes_what_curl_sends() {
         form(r#"{"enabled":false}"#).await.json(),
         json!({"cache_enabled": false, "cache_ttl_seconds": 7})
     );
-    // A bad field changes nothing, not even the good one beside it.
+    // One bad field rejects the whole change, including a good field in the same body.
     form(r#"{"enabled":true,"ttl_seconds":0}"#).await.assert_error(400, "bad_body");
     form("[]").await.assert_error(400, "bad_body");
     assert_eq!(form("{}").await.json(), json!({"cache_enabled": false, "cache_ttl_seconds": 7}));
@@ -159,7 +159,7 @@ async fn live_and_ready() {
     let stub = Stub::honest(0).await;
     let bench = Bench::over(&stub, &[]);
     assert_eq!((bench.get("/live").await.status, bench.get("/ready").await.status), (200, 200));
-    // A router that nobody serves yet is starting: alive, not ready.
+    // A router that is not yet served is starting: it is alive and not ready.
     let gateway: Gateway = config(&[stub.addr], &[]).build().unwrap();
     let router = gateway.router(&Worker { index: 1, tasks: Tasks::default() });
     for (path, status) in [("/live", 200), ("/ready", 503), ("/health", 200), ("/data/", 404)] {

@@ -1,11 +1,11 @@
-//! One fetch for any number of readers of one absent key, whatever happens to it.
+//! Single-flight: all readers of an absent key share one fetch.
 
 use serde_json::{Value, json};
 
 use crate::bench::{Answer, Bench, all, until};
 use crate::stub::{self, Gate, MakeReply, Reply, Stub};
 
-/// `n` reads of `key` at once; `meanwhile` runs when all of them wait.
+/// Sends `n` reads of the hot key at once. `meanwhile` runs when all of them wait.
 async fn stampede(bench: &Bench, n: u64, meanwhile: impl FnOnce()) -> Vec<Answer> {
     let requests = (0..n).map(|_| {
         let request = bench.client.get(bench.url("/data/hot"));
@@ -140,8 +140,8 @@ async fn a_failure_reaches_all_readers_and_the_next_one_tries_again() {
     }
 }
 
-/// A gateway that refreshes copies of one second while it serves them, in front of a stub whose second and later answers
-/// wait for the gate.
+/// A gateway that serves copies with a time to live of one second while it refreshes them. The stub's first answer is
+/// immediate. The second is `failure`, if given. All other answers wait for the gate.
 async fn refreshing(gate: &Gate, failure: Option<MakeReply>) -> (Stub, Bench) {
     let held = gate.clone();
     let stub = Stub::start(move |asked, nth| match (nth, failure) {
@@ -161,7 +161,7 @@ async fn with_stale_while_revalidate_nobody_waits_for_the_one_refresh() {
     let (stub, bench) = refreshing(&gate, None).await;
     assert_eq!(bench.read("hot").await["value"]["v"], 0);
     until("the copy is past its time", async || bench.read("hot").await["stale"] == true).await;
-    // The refresh is held: whoever waited for it would never get an answer.
+    // The refresh is held back. A read that waited for it would never get an answer.
     for _ in 0..5 {
         let reads = (0..200).map(|_| {
             let request = bench.client.get(bench.url("/data/hot"));
@@ -194,7 +194,7 @@ async fn a_copy_whose_refresh_fails_stays() {
             bench.metrics().await[failed] == 1.0
         })
         .await;
-        // The next one comes a second later; meanwhile, and while it is held, the copy is served.
+        // The next refresh starts a second later. Until it ends, the copy is served.
         until("the next refresh", async || {
             assert_eq!(bench.read("hot").await["value"]["v"], 0);
             stub.count() == 3

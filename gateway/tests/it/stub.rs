@@ -1,4 +1,4 @@
-//! A shard that behaves as a test tells it, one reply a request, and remembers what it was asked.
+//! A stub shard with scripted replies that records the requests it receives.
 
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -16,19 +16,19 @@ pub(crate) struct Asked {
     pub(crate) body: String,
 }
 
-/// What to do with a request.
+/// The reply to a request.
 pub(crate) enum Reply {
-    /// Answer with a status and a body, keep the connection.
+    /// Answer with a status and a body, and keep the connection.
     Answer(u16, String),
     /// Send these bytes and close the connection.
     Raw(Vec<u8>),
-    /// Close the connection without a byte.
+    /// Close the connection without an answer.
     Cut,
-    /// Wait until the gate is open, then do the other.
+    /// Wait until the gate is open, then send this reply.
     Held(Gate, Box<Reply>),
 }
 
-/// Makes the same reply again and again.
+/// Makes the same reply each time.
 pub(crate) type MakeReply = fn() -> Reply;
 
 /// Holds replies back until it is opened.
@@ -63,7 +63,7 @@ pub(crate) struct Stub {
 }
 
 impl Stub {
-    /// Starts a stub; `behaviour` gets the request and how many came before it.
+    /// Starts a stub. `behaviour` gets the request and the number of earlier requests.
     pub(crate) async fn start(behaviour: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stub = Self { addr: listener.local_addr().unwrap(), asked: Arc::default() };
@@ -77,7 +77,7 @@ impl Stub {
         stub
     }
 
-    /// A shard that does what the contract says: stores, and makes absent values on the spot.
+    /// A shard that follows the contract: it stores values, and creates absent ones on the fly.
     pub(crate) async fn honest(id: u32) -> Self {
         let store: Mutex<HashMap<String, Value>> = Mutex::default();
         Self::start(move |asked, _| {
@@ -93,19 +93,19 @@ impl Stub {
         .await
     }
 
-    /// Everything it was asked.
+    /// All requests received so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 
-    /// How many requests it got.
+    /// The number of requests received so far.
     pub(crate) fn count(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
 }
 
 impl Asked {
-    /// The key that is meant.
+    /// The key of the request.
     pub(crate) fn key(&self) -> String {
         match self.path.strip_prefix("/data/") {
             Some(segment) => protocol::Key::from_path_segment(segment).unwrap().to_string(),
@@ -114,7 +114,7 @@ impl Asked {
     }
 }
 
-/// The contract's answer to a read, with `value` as written.
+/// The contract's answer to a read, with `value` unchanged.
 pub(crate) fn value(asked: &Asked, id: u32, value: &str) -> Reply {
     let key = Value::from(asked.key());
     Reply::Answer(200, format!(r#"{{"key":{key},"value":{value},"shard_id":{id},"found":true}}"#))

@@ -1,4 +1,4 @@
-//! A write leaves no older copy behind, whenever reads come.
+//! A write leaves no older copy behind, whatever the order of reads.
 
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,7 +35,7 @@ async fn a_fetch_that_a_write_overtakes_is_neither_joined_nor_kept() {
     let overtaking = async {
         until("the slow fetch begins", async || stub.count() == 1).await;
         bench.write("k", json!({"v": "new"})).await;
-        // The slow fetch is still out: a read that joined it would wait for the gate.
+        // The slow fetch is still in progress. A read that joined it would wait for the gate.
         let after = bench.read("k").await;
         assert_eq!((&after["value"]["v"], after.get("coalesced")), (&json!("new"), None));
         gate.open();
@@ -113,8 +113,8 @@ async fn a_write_of_unknown_outcome_takes_the_copy_and_is_not_repeated() {
     }
 }
 
-/// Answers of the stub come late and by chance, so that fetches and writes overlap in many orders; no read that begins
-/// after a write has answered may show an older version.
+/// The stub's answers are delayed at random, so that fetches and writes overlap in many orders. No read that begins
+/// after a write was answered may return an older version.
 #[tokio::test]
 async fn no_read_after_a_write_is_older_than_it_in_many_interleavings() {
     const KEYS: usize = 4;
@@ -132,7 +132,7 @@ async fn no_read_after_a_write_is_older_than_it_in_many_interleavings() {
             store[at] = body["value"]["v"].as_u64().unwrap();
             stub::stored(asked, 0)
         } else {
-            // What is read now is answered later, when it may be stale.
+            // The value is read now and may be stale by the time of the answer.
             stub::value(asked, 0, &json!({"v": store[at]}).to_string())
         };
         if nth.wrapping_mul(2_654_435_761) % 5 < 3 {
@@ -148,7 +148,7 @@ async fn no_read_after_a_write_is_older_than_it_in_many_interleavings() {
     let over = Arc::new(AtomicBool::new(false));
     let opener = tokio::spawn(async move {
         for turn in 0u64.. {
-            // The newest first now and then, so that the old ones become very old.
+            // Sometimes release the newest answer first, so that the older ones become very old.
             let gate = {
                 let mut gates = gates.lock().unwrap();
                 match gates.len() {
