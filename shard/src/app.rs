@@ -1,4 +1,4 @@
-//! A shard as a whole: built from its settings, then started.
+//! Builds a shard from its settings and starts it.
 
 use hotspot::export::key_series::KeySeries;
 use protocol::Key;
@@ -22,13 +22,13 @@ use crate::stats::Stats;
 use crate::store::Store;
 use crate::timer::Timer;
 
-/// How often hot keys and the tracked top keys are looked at.
+/// How often the `key` metrics and the hot keys are updated.
 const TICK: Duration = Duration::from_secs(1);
-/// Largest keys compared with the tracked ones; more than are tracked, so that a tracked key just outside the largest
-/// still has its count.
+/// Number of largest keys that compete for a metric series. It exceeds the number of tracked keys, so that a tracked
+/// key just outside the largest still has its count.
 const COMPARED_KEYS: usize = 200;
 
-/// A shard that is bound and registered but does not accept yet.
+/// A shard with a bound port and registered metrics. It does not accept connections yet.
 pub struct App {
     server: Server,
     metrics: Arc<Metrics>,
@@ -40,7 +40,7 @@ impl Config {
     /// Binds the port and registers the metrics.
     ///
     /// # Errors
-    /// When the port or a thread cannot be had.
+    /// The port cannot be bound, a thread cannot be started, or a metric cannot be registered.
     pub fn build(self) -> Result<App, StartError> {
         let mut server = Server::bind(self.addr, self.workers)?;
         let metrics = Arc::new(Metrics::default());
@@ -80,16 +80,16 @@ impl Config {
 }
 
 impl App {
-    /// The address it will listen on, with the real port if 0 was requested.
+    /// The listening address. Port 0 in the settings is replaced by the real port.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.server.local_addr()
     }
 
-    /// Accepts from now on.
+    /// Starts to accept connections.
     ///
     /// # Errors
-    /// When a thread or runtime cannot be had.
+    /// A thread or a runtime cannot be created.
     pub fn start(self) -> Result<Started, StartError> {
         let Self { server, metrics, shard_metrics, shard } = self;
         let health = server.health();
@@ -103,7 +103,7 @@ impl App {
     }
 }
 
-/// Keeps the metrics that have a `key` label in step with the statistics.
+/// Updates the metrics with a `key` label from the statistics.
 struct KeyTick {
     shard: Arc<Shard>,
     metrics: Arc<ShardMetrics>,
@@ -127,7 +127,7 @@ impl KeyTick {
             self.metrics.hot_key.with_label_values(&[id.as_str(), key.as_str()]).set(1);
         }
         for key in self.shown.difference(&hot) {
-            // Was set when it was shown, and is removed only here.
+            // The series was created when the key became hot, and is removed only here.
             let _ = self.metrics.hot_key.remove_label_values(&[id.as_str(), key.as_str()]);
         }
         self.shown = hot;

@@ -1,8 +1,10 @@
 //! The service model: concurrency, queue and service time.
 //!
-//! A request either gets one of `concurrency` places, waits for one in arrival order, or is shed at once when `queue`
-//! others wait already. Its service time is base + per_request × requests in service (itself included) + a uniform
-//! jitter of ± 2 ms, and never under 1 ms; with base and per_request both 0 it is 0.
+//! A request takes one of `concurrency` places or waits for one in arrival order. It is shed at once if `queue`
+//! requests are waiting already.
+//!
+//! Service time = base + per_request × requests in service, including this one, + a uniform jitter of ± 2 ms. The
+//! minimum is 1 ms. If base and per_request are both 0, the service time is 0.
 
 use parking_lot::Mutex;
 use std::num::NonZeroUsize;
@@ -10,26 +12,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Largest deviation of the jitter, to either side.
+/// Largest jitter in seconds, in either direction.
 const JITTER: f64 = 0.002;
-/// No service takes less.
+/// Shortest service time in seconds.
 const SHORTEST: f64 = 0.001;
 
-/// The constants of a service time.
+/// The parameters of the service time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ServiceTime {
-    /// What every request takes.
+    /// Base service time of every request.
     pub base: Duration,
-    /// What each request in service adds.
+    /// Additional service time for each request in service.
     pub per_request: Duration,
 }
 
-/// How many requests a shard holds.
+/// The limits of a shard's concurrency and queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests in service at once; none = no limit, and no request ever waits.
+    /// Largest number of requests in service. `None`: no limit, so no request waits.
     pub concurrency: Option<NonZeroUsize>,
-    /// Requests waiting for service.
+    /// Largest number of requests that wait for service.
     pub queue: usize,
 }
 
@@ -37,16 +39,16 @@ pub struct Limits {
 pub struct Capacity {
     service_time: ServiceTime,
     jitter: Mutex<fastrand::Rng>,
-    /// Serves in the order of asking.
+    /// A fair semaphore: it serves requests in arrival order.
     places: Option<Semaphore>,
-    /// Most requests in service and waiting together.
+    /// Largest number of requests in service plus waiting.
     most: usize,
     active: AtomicUsize,
     in_service: AtomicUsize,
 }
 
 impl Capacity {
-    /// An idle shard; `seed` determines the jitter of the first, second, … request served.
+    /// Creates an idle shard. `seed` determines the sequence of jitters, in the order of service.
     #[must_use]
     pub fn new(service_time: ServiceTime, limits: Limits, seed: u64) -> Self {
         Self {
@@ -59,11 +61,12 @@ impl Capacity {
         }
     }
 
-    /// Waits for a place; none when the queue is full. A caller that stops waiting frees its place.
+    /// Waits for a place. Returns `None` if the queue is full. Cancel safe: a caller that stops waiting leaves the
+    /// queue.
     pub async fn enter(&self) -> Option<Turn<'_>> {
         let active = Counted::below(&self.active, self.most)?;
         let permit = match &self.places {
-            // Never closed, so a permit is always had.
+            // The semaphore is never closed, so `acquire` always succeeds.
             Some(places) => places.acquire().await.ok(),
             None => None,
         };
@@ -72,13 +75,13 @@ impl Capacity {
         Some(Turn { time, _in_service: in_service, _permit: permit, _active: active })
     }
 
-    /// Requests in service or queued.
+    /// The number of requests in service plus waiting.
     #[must_use]
     pub fn active(&self) -> usize {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Most requests in service plus waiting; none without a limit.
+    /// Largest number of requests in service plus waiting. `None` without a limit.
     #[must_use]
     pub fn limit(&self) -> Option<usize> {
         self.places.as_ref().map(|_| self.most)
@@ -96,33 +99,34 @@ impl Capacity {
     }
 }
 
-/// A request in service; dropping it ends the service and lets the next one in.
+/// A request in service. Dropping it ends the service and admits the next request.
 pub struct Turn<'a> {
     time: Duration,
-    // Dropped in this order: whoever takes the place must not find it still counted, and whoever is counted as active
-    // may rely on the place being free.
+    // The order of these fields is the order in which they are dropped. The next owner of the place must not count this
+    // request as in service. A request that is admitted because this one is no longer active relies on the place being
+    // free.
     _in_service: Counted<'a>,
     _permit: Option<SemaphorePermit<'a>>,
     _active: Counted<'a>,
 }
 
 impl Turn<'_> {
-    /// How long this request is to be held.
+    /// The service time of this request.
     #[must_use]
     pub fn time(&self) -> Duration {
         self.time
     }
 }
 
-/// One unit in a counter until it is dropped.
+/// Adds one to a counter until it is dropped.
 struct Counted<'a> {
     counter: &'a AtomicUsize,
-    /// The counter's value with this unit.
+    /// The counter's value including this unit.
     at: usize,
 }
 
 impl<'a> Counted<'a> {
-    /// Adds a unit unless the counter has reached `most`.
+    /// Adds one, unless the counter has reached `most`.
     fn below(counter: &'a AtomicUsize, most: usize) -> Option<Self> {
         let before = counter
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |now| (now < most).then_some(now + 1))
@@ -208,7 +212,8 @@ mod tests {
             .collect();
         let mean = jitters.iter().sum::<f64>() / jitters.len() as f64;
         let variance = jitters.iter().map(|j| (j - mean).powi(2)).sum::<f64>() / jitters.len() as f64;
-        // Uniform over ± 2 ms: mean 0 ± 4 standard errors of 0.0258 ms, standard deviation 1.1547 ms.
+        // The jitter is uniform over ± 2 ms. Its mean is 0 ± 4 standard errors of 0.0258 ms. Its standard deviation is
+        // 1.1547 ms.
         assert!(
             mean.abs() < 0.000_104 && (variance.sqrt() - 0.001_154_7).abs() < 0.000_05,
             "{mean} {variance}"

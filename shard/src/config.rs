@@ -1,4 +1,4 @@
-//! Settings of a shard: as typed in ([`Args`]) and as used ([`Config`]).
+//! The shard's settings: parsed ([`Args`]) and validated ([`Config`]).
 
 use clap::Parser;
 use protocol::ShardId;
@@ -11,9 +11,9 @@ use std::time::Duration;
 use crate::capacity::{Limits, ServiceTime};
 use crate::store::StoreLimits;
 
-/// Port of shard 0; shard n has the n-th after it.
+/// Default port of shard 0. Shard n listens on this port plus n.
 const FIRST_PORT: u16 = 9_000;
-/// Longest latency that can be set, in milliseconds.
+/// Longest configurable latency, in milliseconds.
 const MAX_LATENCY_MS: f64 = 60_000.0;
 
 /// One shard of the Hot Partition Lab
@@ -26,17 +26,17 @@ pub struct Args {
     /// Port to listen on; 0 takes any free one [default: 9000 + shard id]
     #[arg(long, env = "PORT", value_name = "PORT")]
     pub port: Option<u16>,
-    /// Base latency of every request in milliseconds; with both latencies 0 there is no sleep
+    /// Base service time of every request in milliseconds; if both latencies are 0, requests do not sleep
     #[arg(long, env = "BASE_LATENCY_MS", value_name = "MS", default_value_t = 5.0, value_parser = latency)]
     pub base_latency_ms: f64,
-    /// Milliseconds added for every request in service, including this one
+    /// Service time added for each request in service, including this one, in milliseconds
     #[arg(long, env = "LOAD_LATENCY_FACTOR_MS", value_name = "MS", default_value_t = 0.5, value_parser = latency)]
     pub load_latency_factor_ms: f64,
-    /// Requests in service at once; 0 = no limit
+    /// Largest number of requests in service; 0 = no limit
     #[arg(long, env = "SHARD_CONCURRENCY", value_name = "COUNT", default_value_t = 8,
           value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub shard_concurrency: u32,
-    /// Requests that may wait for service; the next one is refused with 503
+    /// Largest number of requests that wait for service; further requests get 503
     #[arg(long, env = "SHARD_QUEUE", value_name = "COUNT", default_value_t = 512,
           value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub shard_queue: u32,
@@ -44,17 +44,17 @@ pub struct Args {
     #[arg(long, env = "SHARD_MAX_KEYS", value_name = "COUNT", default_value_t = 1_000_000,
           value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub shard_max_keys: u64,
-    /// Largest size in bytes (keys, values and 128 bytes an entry); beyond it, as for SHARD_MAX_KEYS
+    /// Largest size in bytes (keys, values and 128 bytes per entry); beyond it, as for SHARD_MAX_KEYS
     #[arg(long, env = "SHARD_MAX_BYTES", value_name = "BYTES", default_value_t = 1 << 30,
           value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     pub shard_max_bytes: u64,
-    /// Seed of the jitter of service times [default: random]
+    /// Seed of the service time's jitter [default: random]
     #[arg(long, env = "SEED", value_name = "NUMBER")]
     pub seed: Option<u64>,
-    /// What all processes share
+    /// The settings that all processes share
     #[command(flatten)]
     pub process: ProcessArgs,
-    /// Where spans go
+    /// Where to export spans
     #[command(flatten)]
     pub traces: TraceArgs,
 }
@@ -65,24 +65,24 @@ fn latency(text: &str) -> Result<f64, String> {
     if (0.0..=MAX_LATENCY_MS).contains(&value) { Ok(value) } else { Err(allowed()) }
 }
 
-/// A shard's settings, all usable.
+/// The validated settings of a shard.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which shard this is.
+    /// The shard's id.
     pub shard_id: ShardId,
-    /// Where to listen.
+    /// The address to listen on.
     pub addr: SocketAddr,
-    /// How many runtimes serve.
+    /// The number of runtimes.
     pub workers: NonZeroUsize,
-    /// How long a request takes.
+    /// The parameters of the service time.
     pub service_time: ServiceTime,
-    /// How many requests are in service and wait.
+    /// The limits of concurrency and queue.
     pub limits: Limits,
-    /// How much is stored.
+    /// The limits of the store.
     pub store: StoreLimits,
-    /// Seed of the jitter.
+    /// The seed of the jitter.
     pub seed: u64,
-    /// Where spans go; nowhere without a collector.
+    /// Where to export spans. `None`: no spans are exported.
     pub traces: Option<TraceSettings>,
 }
 
@@ -92,7 +92,7 @@ impl TryFrom<Args> for Config {
     fn try_from(args: Args) -> Result<Self, SettingError> {
         let port = match args.port {
             Some(port) => port,
-            // `range` keeps ids below 10,000, so this always fits.
+            // `range` limits ids to 9,999, so the port always fits.
             None => FIRST_PORT.saturating_add(u16::try_from(args.shard_id).unwrap_or(u16::MAX)),
         };
         let millis = |ms: f64| Duration::from_secs_f64(ms / 1_000.0);
@@ -110,7 +110,7 @@ impl TryFrom<Args> for Config {
             },
             store: StoreLimits { keys: args.shard_max_keys, bytes: args.shard_max_bytes },
             traces: args.traces.checked(&format!("shard-{}", args.shard_id))?,
-            // The standard library's source of entropy: each RandomState has keys of its own.
+            // Each `RandomState` has random keys from the standard library's source of entropy.
             seed: args.seed.unwrap_or_else(|| {
                 std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), args.shard_id)
             }),

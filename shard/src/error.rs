@@ -6,33 +6,33 @@ use service::problem::Problem;
 use crate::request_counts::RequestOutcome;
 use crate::store::{Full, StoreLimits};
 
-/// A data request that was refused.
+/// A refused data request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The client's: the key breaks a rule.
+    /// Client error: the key is invalid.
     Key(KeyError),
-    /// The client's: the body is too long, incomplete, not the required JSON, or names an invalid key.
+    /// Client error: the body is too long, incomplete, not the required JSON, or has an invalid key.
     Body(Problem),
-    /// Ours: a write needs room that the store does not have.
+    /// Shard error: the store has no room for a write.
     StoreFull {
         /// The limit that is reached.
         full: Full,
         /// All limits.
         limits: StoreLimits,
     },
-    /// Ours: an absent key cannot be made for the same reason.
+    /// Shard error: the store has no room to create the value of an absent key.
     Absent {
         /// The limit that is reached.
         full: Full,
         /// All limits.
         limits: StoreLimits,
     },
-    /// Ours: as many requests wait as may.
+    /// Shard error: the queue is full.
     Overloaded,
 }
 
 impl Refusal {
-    /// How it is counted.
+    /// The outcome under which the request is counted.
     #[must_use]
     pub fn outcome(&self) -> RequestOutcome {
         match self {

@@ -1,4 +1,4 @@
-//! The handlers, one file a resource.
+//! The request handlers, one file per resource.
 
 pub(crate) mod admin;
 pub(crate) mod data;

@@ -1,9 +1,17 @@
-//! One shard of the store: a bounded map behind a service model with a real capacity.
+//! One shard of the store: a bounded map behind a service model.
 //!
-//! The path of a data request: [`routes`] → `handlers::data` → [`request_counts`] counts it as received → its key is read
-//! and counted in [`stats`] → [`capacity`] serves it, queues it or sheds it → [`timer`] holds it for its service time →
-//! [`store`] → the answer, and one outcome in [`request_counts`]. All runtimes of the process share the state: a shard has
-//! one queue, one capacity and one set of counters, whatever the number of cores.
+//! A data request passes these stages:
+//!
+//! 1. [`routes`] selects `handlers::data`.
+//! 2. [`request_counts`] counts the request as received.
+//! 3. The key is parsed, and [`stats`] counts it.
+//! 4. [`capacity`] serves, queues or sheds the request.
+//! 5. [`timer`] holds it for its service time.
+//! 6. [`store`] reads or writes the value.
+//! 7. The answer is sent, and [`request_counts`] counts one outcome.
+//!
+//! All runtimes of the process share this state. A shard has one queue, one capacity and one set of counters, whatever
+//! the number of cores.
 
 pub mod app;
 pub mod capacity;

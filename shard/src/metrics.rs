@@ -1,10 +1,10 @@
-//! Every metric of a shard.
+//! All metrics of a shard.
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use protocol::ShardId;
 use service::metrics::Metrics;
 
-/// What a data request does.
+/// The operation of a data request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// `GET /data/{key}`.
@@ -32,7 +32,7 @@ impl<T> ByOperation<T> {
         Self(Operation::ALL.map(|operation| make(operation.label())))
     }
 
-    /// The one of `operation`.
+    /// The metric of `operation`.
     pub fn of(&self, operation: Operation) -> &T {
         match operation {
             Operation::Get => &self.0[0],
@@ -40,45 +40,45 @@ impl<T> ByOperation<T> {
         }
     }
 
-    /// Both.
+    /// The metrics of both operations.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter()
     }
 }
 
-/// The metrics of one shard, its `shard_id` label already set where nothing else varies.
+/// The metrics of one shard. The label `shard_id` is already set if it is the only label that varies.
 pub struct ShardMetrics {
     /// `shard_requests_total{shard_id,operation}`: data requests received.
     pub received: ByOperation<IntCounter>,
-    /// `shard_request_duration_seconds{shard_id,operation}`: receipt to outcome, whatever the outcome.
+    /// `shard_request_duration_seconds{shard_id,operation}`: time from receipt to outcome, for every outcome.
     pub duration: ByOperation<Histogram>,
-    /// `shard_requests_served_total{shard_id}`.
+    /// `shard_requests_served_total{shard_id}`: data requests answered with success.
     pub served: IntCounter,
-    /// `shard_requests_rejected_total{shard_id}`.
+    /// `shard_requests_rejected_total{shard_id}`: data requests refused or abandoned.
     pub rejected: IntCounter,
-    /// `shard_requests_shed_total{shard_id}`.
+    /// `shard_requests_shed_total{shard_id}`: data requests refused because the queue was full.
     pub shed: IntCounter,
-    /// `shard_active_requests{shard_id}`: in service plus waiting.
+    /// `shard_active_requests{shard_id}`: requests in service plus waiting.
     pub active: IntGauge,
-    /// `shard_active_requests_limit{shard_id}`: how many may be; without a limit there is no series.
+    /// `shard_active_requests_limit{shard_id}`: limit of the active requests. Without a limit there is no series.
     pub active_limit: IntGaugeVec,
-    /// `shard_stored_keys{shard_id}`.
+    /// `shard_stored_keys{shard_id}`: number of stored keys.
     pub stored_keys: IntGauge,
-    /// `shard_stored_bytes{shard_id}`.
+    /// `shard_stored_bytes{shard_id}`: size of the store in bytes.
     pub stored_bytes: IntGauge,
-    /// `shard_hot_key_detected{shard_id,key}`: 1 while the key is hot, else absent.
+    /// `shard_hot_key_detected{shard_id,key}`: 1 while the key is hot. Otherwise there is no series.
     pub hot_key: IntGaugeVec,
-    /// `shard_key_access_total{shard_id,key}`: only the tracked top keys.
+    /// `shard_key_access_total{shard_id,key}`: data requests for tracked keys.
     pub key_access: IntCounterVec,
-    /// `shard_key_access_untracked_total{shard_id}`: all other data requests, those without a usable key included.
+    /// `shard_key_access_untracked_total{shard_id}`: all other data requests, including those without a valid key.
     pub key_access_untracked: IntCounter,
 }
 
 impl ShardMetrics {
-    /// Registers all of them.
+    /// Registers all metrics.
     ///
     /// # Errors
-    /// When one is registered already.
+    /// A metric is already registered.
     pub fn register(metrics: &Metrics, shard_id: ShardId) -> Result<Self, prometheus::Error> {
         let id = shard_id.to_string();
         let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {

@@ -1,8 +1,10 @@
-//! Counts of data requests: each is received once and has exactly one outcome.
+//! Counts of data requests: each is received once and has one outcome.
 //!
-//! received = served + rejected + shed + in flight, at any moment and through any reset. A request whose client goes away
-//! before the outcome is rejected, as a 4xx is (nginx's 499). Each request is also counted once by key: in the key's series
-//! when it has one, else as untracked, as are those that end before their key is known.
+//! received = served + rejected + shed + in flight, at every moment and across resets. A request counts as rejected if
+//! its client disconnects before the outcome, like a 4xx (nginx's 499).
+//!
+//! Each request is also counted once by key, in the key's series if it has one. Other requests count as untracked,
+//! including those that end before their key is parsed.
 
 use hotspot::export::key_series::KeySeries;
 use protocol::Key;
@@ -12,29 +14,29 @@ use std::time::Instant;
 
 use crate::metrics::{Operation, ShardMetrics};
 
-/// How a data request ended.
+/// The outcome of a data request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// Answered with the value.
+    /// Answered with success.
     Served,
-    /// Refused for what it asked (4xx, 507), or abandoned.
+    /// Refused because of its content (4xx, 507), or abandoned by its client.
     Rejected,
-    /// Refused for lack of room (503).
+    /// Refused because the queue was full (503).
     Shed,
 }
 
 /// Counts of data requests since the process started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
-    /// All.
+    /// All received requests.
     pub received: u64,
-    /// Those served.
+    /// Served requests.
     pub served: u64,
-    /// Those rejected.
+    /// Rejected requests.
     pub rejected: u64,
-    /// Those shed.
+    /// Shed requests.
     pub shed: u64,
-    /// Those received since the last reset that were served or are in flight.
+    /// Requests received since the last reset that were served or are in flight.
     pub accesses: u64,
 }
 
@@ -42,8 +44,9 @@ pub struct Totals {
 pub struct RequestCounts {
     metrics: Arc<ShardMetrics>,
     keys: KeySeries,
-    /// Requests received since the last reset less those rejected or shed among them, in the low 48 bits; the number of
-    /// the reset in the high 16. One word, so that the end of a request is counted only if no reset came since its receipt.
+    /// The low 48 bits are the number of requests received since the last reset, without those rejected or shed. The
+    /// high 16 bits are the number of the reset. One word holds both, so that the end of a request is counted only if
+    /// no reset came after its receipt.
     accesses: AtomicU64,
 }
 
@@ -51,7 +54,7 @@ const COUNT_BITS: u32 = 48;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
 
 impl RequestCounts {
-    /// Counts that begin now.
+    /// Creates counts of zero.
     #[must_use]
     pub fn new(metrics: Arc<ShardMetrics>, keys: KeySeries) -> Self {
         Self { metrics, keys, accesses: AtomicU64::new(0) }
@@ -63,24 +66,24 @@ impl RequestCounts {
         &self.keys
     }
 
-    /// Counts a data request as received; dropping the guard counts it as rejected.
+    /// Counts a data request as received. Dropping the guard counts it as rejected.
     pub fn receive(&self, operation: Operation) -> Request<'_> {
         self.metrics.received.of(operation).inc();
-        // Released: a thread that sees this access also sees it among the received.
+        // Release ordering: a thread that sees this access also sees it in `received`.
         let before = self.accesses.fetch_add(1, Ordering::Release);
         let (counts, reset, since) = (self, before >> COUNT_BITS, Instant::now());
         Request { counts, operation, reset, since, outcome: RequestOutcome::Rejected, has_key: false }
     }
 
-    /// Resets `total_accesses`; requests in flight belong to the count before and never appear in the new one.
+    /// Resets `total_accesses`. Requests in flight belong to the old count and never appear in the new one.
     pub fn reset(&self) {
         let next = |now: u64| Some((now >> COUNT_BITS).wrapping_add(1) << COUNT_BITS);
-        // Never refuses.
+        // `next` always returns a value, so the update cannot fail.
         let _ = self.accesses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
-    /// The counts since the process started. Accesses and outcomes are read first, so that neither they nor the outcomes' sum
-    /// exceed `received`.
+    /// The counts since the process started. Outcomes and accesses are read before `received`. So neither the sum of
+    /// the outcomes nor the accesses can exceed `received`.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let ShardMetrics { served, rejected, shed, .. } = &*self.metrics;
@@ -103,13 +106,13 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Counts it as an access to `key`; to be called once.
+    /// Counts the request as an access to `key`. Call it once.
     pub fn asks_for(&mut self, key: &Key) {
         self.has_key = true;
         self.counts.keys.count(key);
     }
 
-    /// Ends it.
+    /// Ends the request with `outcome`.
     pub fn end(mut self, outcome: RequestOutcome) {
         self.outcome = outcome;
     }
@@ -124,7 +127,7 @@ impl Drop for Request<'_> {
         metrics.duration.of(self.operation).observe(self.since.elapsed().as_secs_f64());
         if self.outcome != RequestOutcome::Served {
             let mine = |now: u64| (now >> COUNT_BITS == self.reset).then(|| now - 1);
-            // Refuses when a reset came between: then it is no longer in the count.
+            // Fails if a reset came after the receipt. Then the request is no longer in the count.
             let _ = self.counts.accesses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, mine);
         }
         match self.outcome {
@@ -168,14 +171,14 @@ mod tests {
         assert_eq!(counts.totals(), Totals { received: 1, served: 0, rejected: 1, shed: 0, accesses: 0 });
     }
 
-    /// Every sequence of steps is compared with a model that keeps each request by itself.
+    /// Compares random steps with a model that tracks each request individually.
     #[test]
     fn counts_hold_through_resets_at_any_moment() {
         let counts = counts();
-        // (in flight, of the present count)
+        // Requests in flight, each with a flag: received since the last reset.
         let mut flying: Vec<(Request<'_>, bool)> = Vec::new();
         let (mut ended, mut since_reset) = (0u64, 0u64);
-        // A linear congruential generator: every run takes the same steps.
+        // A linear congruential generator, so that every run takes the same steps.
         let mut state = 1u64;
         for _ in 0..50_000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

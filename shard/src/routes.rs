@@ -1,4 +1,4 @@
-//! The router of a shard.
+//! The routes of a shard.
 
 use axum::Router;
 use axum::middleware::from_fn;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::handlers::{admin, data, status};
 use crate::state::Shard;
 
-/// Every path a shard serves.
+/// All routes of a shard.
 pub fn router(shard: Arc<Shard>, health: Health, metrics: Arc<Metrics>) -> Router {
     let admin = Router::new()
         .route("/admin/reset", post(admin::reset))

@@ -11,10 +11,10 @@ use crate::stats::Stats;
 use crate::store::Store;
 use crate::timer::Timer;
 
-/// What all runtimes of a shard share.
+/// The state that all runtimes of a shard share.
 pub struct Shard {
     pub(crate) id: ShardId,
-    /// Unix seconds at which counting began.
+    /// Start of counting in Unix seconds.
     pub(crate) started_at: f64,
     pub(crate) counts: RequestCounts,
     pub(crate) capacity: Capacity,
@@ -25,10 +25,10 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Counts `request` as an access to `key`, waits for a place and holds the request for its service time.
+    /// Counts `request` as an access to `key`, waits for a place, and holds the request for its service time.
     ///
     /// # Errors
-    /// When there is no room to wait.
+    /// The queue is full.
     pub(crate) async fn serve(
         &self,
         request: &mut Request<'_>,

@@ -1,7 +1,7 @@
-//! Key counts of this shard: totals since the reset and the last ten seconds.
+//! Counts by key: totals since the reset, and the last ten seconds.
 //!
-//! Every data request whose key can be read counts, whether or not the key exists and whatever its outcome. Counts are
-//! exact up to [`EXACT_KEYS`] distinct keys and carry their error beyond.
+//! Every data request with a valid key counts, whether or not the key exists, and whatever the outcome. Counts are
+//! exact up to [`EXACT_KEYS`] distinct keys. Beyond that, each count carries its error.
 
 use hotspot::batched::Batched;
 use hotspot::counter::{Count, KeyCounter, Limits};
@@ -10,10 +10,11 @@ use hotspot::window::{Access, Window};
 use protocol::Key;
 use std::time::{Duration, Instant};
 
-/// Distinct keys since the last reset up to which every count is exact.
+/// Largest number of distinct keys since the last reset for which every count is exact.
 pub const EXACT_KEYS: usize = 50_000;
 const TOTALS: Limits = Limits { exact_keys: EXACT_KEYS, sketch_keys: 256 };
-/// For reads and for writes; a key with more than a 128th of a second's accesses is surely seen.
+/// Limits per second, separately for reads and writes. A key with more than 1/128 of a second's accesses is always
+/// found.
 const SECOND: Limits = Limits { exact_keys: 512, sketch_keys: 128 };
 
 /// The key statistics of a shard.
@@ -27,14 +28,14 @@ struct Counts {
     window: Window<Key>,
 }
 
-/// What happened in the last ten seconds.
+/// The accesses of the last ten seconds.
 #[derive(Clone, Debug)]
 pub struct Recent {
-    /// Accesses.
+    /// The number of accesses.
     pub total: u64,
-    /// How long they were counted.
+    /// The observed time.
     pub span: Duration,
-    /// The largest keys, hottest first; all that can be hot are among them.
+    /// The largest keys, in descending order. They include every key that can be hot.
     pub top: Vec<Count<Key>>,
 }
 
@@ -63,38 +64,39 @@ impl Stats {
     /// Counts one access.
     pub fn record(&self, key: &Key, access: Access) {
         let times = if access == Access::Read { [1, 0] } else { [0, 1] };
-        // More seconds than 32 bits hold are 136 years.
+        // 32 bits of seconds are 136 years.
         self.counts.note(key.clone(), times, self.start.elapsed().as_secs() as u32);
     }
 
-    /// The `n` most accessed keys since the last reset, by what they surely got, most first.
+    /// The `n` most accessed keys since the last reset, in descending order of their lower bound.
     #[must_use]
     pub fn top(&self, n: usize) -> Vec<Count<Key>> {
         self.counts.lock().totals.top(n)
     }
 
-    /// The keys with more than 30 % of the last ten seconds' accesses, of at least ten; hottest first.
+    /// The hot keys, in descending order. A hot key has more than 30 % of the accesses of the last ten seconds. At
+    /// least ten accesses are required.
     #[must_use]
     pub fn hot(&self) -> Vec<Hot<Key>> {
         let recent = self.recent();
         hot(recent.total, recent.top)
     }
 
-    /// The last ten seconds.
+    /// The accesses of the last ten seconds.
     #[must_use]
     pub fn recent(&self) -> Recent {
         let mut counts = self.counts.lock();
-        // Read under the lock: all that is counted happened before.
+        // Read the time under the lock: every counted access happened before it.
         let view = counts.window.sliding(self.start.elapsed());
         Recent { total: view.total(), span: view.span(), top: view.top(HOT_MOST) }
     }
 
-    /// Forgets totals and window.
+    /// Clears the totals and the window.
     pub fn reset(&self) {
         let mut counts = self.counts.lock();
         let old = std::mem::replace(&mut *counts, Counts::new(self.start.elapsed()));
         drop(counts);
-        // Freed outside the lock.
+        // Free the old counts after the lock is released.
         drop(old);
     }
 }

@@ -1,4 +1,4 @@
-//! The stored values: a map bounded in keys and in bytes.
+//! The stored values: a map bounded in keys and bytes.
 
 use dashmap::DashMap;
 use dashmap::Entry;
@@ -7,27 +7,27 @@ use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes counted for an entry beside its key and value: its place in the map and the headers of both allocations.
+/// Overhead of an entry in bytes, beside its key and value: the map slot and the headers of both allocations.
 pub const ENTRY_BYTES: u64 = 128;
 
-/// How much a store holds.
+/// The limits of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreLimits {
-    /// Most keys.
+    /// Largest number of keys.
     pub keys: u64,
-    /// Most bytes: keys, values and [`ENTRY_BYTES`] for each.
+    /// Largest size in bytes: keys, values and [`ENTRY_BYTES`] per entry.
     pub bytes: u64,
 }
 
 /// A stored value.
 #[derive(Clone, Debug)]
 pub enum Value {
-    /// Made on the spot for a key that was read before it was written.
+    /// Created on the fly by a read of an absent key.
     Auto {
-        /// Unix seconds.
+        /// Time of creation in Unix seconds.
         created_at: u64,
     },
-    /// A written object, as the text that was sent.
+    /// A written JSON object, as the exact text that was sent.
     Written(Arc<RawValue>),
 }
 
@@ -40,7 +40,7 @@ impl Value {
     }
 }
 
-/// Which limit refused an entry.
+/// The limit that refused an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
     /// [`StoreLimits::keys`].
@@ -49,7 +49,7 @@ pub enum Full {
     Bytes,
 }
 
-/// A map from keys to values that never holds more than its limits.
+/// A map from keys to values that never exceeds its limits.
 pub struct Store {
     limits: StoreLimits,
     map: DashMap<Key, Value>,
@@ -58,16 +58,17 @@ pub struct Store {
 }
 
 impl Store {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new(limits: StoreLimits) -> Self {
         Self { limits, map: DashMap::new(), keys: AtomicU64::new(0), bytes: AtomicU64::new(0) }
     }
 
-    /// The value of `key` and whether it was there before; an absent one is made, created at `now` unix seconds.
+    /// Returns the value of `key`, and whether the key existed. An absent value is created, with `now` in Unix seconds
+    /// as its time of creation.
     ///
     /// # Errors
-    /// When it is absent and there is no room.
+    /// The key is absent and there is no room for it.
     pub fn read(&self, key: &Key, now: u64) -> Result<(Value, bool), Full> {
         if let Some(value) = self.map.get(key) {
             return Ok((value.clone(), true));
@@ -86,7 +87,7 @@ impl Store {
     /// Stores `value` under `key`.
     ///
     /// # Errors
-    /// When the key is new, or its value longer than the old one, and there is no room; what was there stays.
+    /// There is no room, because the key is new or the value is longer than the old one. The old value stays.
     pub fn write(&self, key: Key, value: Value) -> Result<(), Full> {
         match self.map.entry(key) {
             Entry::Occupied(mut held) => {
@@ -105,7 +106,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets everything stored before the call; what others store meanwhile may stay.
+    /// Removes everything stored before the call. Concurrent writes may stay.
     pub fn clear(&self) {
         self.map.retain(|key, value| {
             self.keys.fetch_sub(1, Ordering::Relaxed);
@@ -115,19 +116,19 @@ impl Store {
         self.map.shrink_to_fit();
     }
 
-    /// Keys stored.
+    /// The number of stored keys.
     #[must_use]
     pub fn keys(&self) -> u64 {
         self.keys.load(Ordering::Relaxed)
     }
 
-    /// Bytes stored, as [`StoreLimits::bytes`] counts them.
+    /// The stored size in bytes, as defined by [`StoreLimits::bytes`].
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The limits it keeps.
+    /// The limits of this store.
     #[must_use]
     pub fn limits(&self) -> StoreLimits {
         self.limits
@@ -151,7 +152,7 @@ fn cost(key: &Key, value: &Value) -> u64 {
     ENTRY_BYTES + key.as_str().len() as u64 + value.len()
 }
 
-/// Adds `by` to `counter` unless that would exceed `most`.
+/// Adds `by` to `counter`. Returns false if the sum would exceed `most`.
 fn take(counter: &AtomicU64, by: u64, most: u64) -> bool {
     counter
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
@@ -179,7 +180,7 @@ mod tests {
     }
 
     fn json(len: usize) -> Value {
-        // No value is shorter than a byte.
+        // A JSON value has at least one byte.
         Value::Written(RawValue::from_string("1".repeat(len.max(1))).unwrap().into())
     }
 

@@ -1,6 +1,7 @@
-//! `POST /admin/*`, for programs only.
+//! Handlers of `POST /admin/*`, for programs only.
 //!
-//! `reset`: counts, window and stored values go; what was received and the Prometheus counters stay.
+//! `reset` clears the counts, the window and the stored values. The counts of received requests and the Prometheus
+//! counters keep their values.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -21,8 +22,8 @@ pub(crate) async fn reset(State(shard): State<Arc<Shard>>) -> Json<ShardReset> {
     Json(ShardReset { status: RESET.into(), shard_id: shard.id })
 }
 
-/// Refuses what a browser page sends, of whichever origin: else any page that a person has open could reset a shard on
-/// the same machine. Browsers name the page in `Origin`; programs send none.
+/// Refuses requests of browser pages, whatever their origin. Otherwise any open page could reset a shard on the same
+/// machine. Browsers send an `Origin` header with a POST; programs do not.
 pub(crate) async fn programs_only(request: Request, next: Next) -> Response {
     if request.method() == Method::POST && request.headers().contains_key(header::ORIGIN) {
         let detail = "pages may not call this; programs do, and send no Origin header";

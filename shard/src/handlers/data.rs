@@ -1,4 +1,4 @@
-//! `GET /data/{key}` and `POST /data`: the data requests.
+//! Handlers of the data requests, `GET /data/{key}` and `POST /data`.
 
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
@@ -20,7 +20,7 @@ use crate::request_counts::{Request, RequestOutcome};
 use crate::state::Shard;
 use crate::store::Value;
 
-/// What every path of a read begins with.
+/// The prefix of every read's path.
 const PREFIX: &str = "/data/";
 
 pub(crate) async fn get(State(shard): State<Arc<Shard>>, request: HttpRequest) -> Response {
@@ -48,7 +48,7 @@ pub(crate) async fn set(State(shard): State<Arc<Shard>>, request: HttpRequest) -
     finish(request, answered, span)
 }
 
-/// The data request with this method and target, as the routes match it.
+/// The operation of a request with this method and target, by the same rules as the routes. `None`: not a data request.
 pub(crate) fn operation(method: &Method, uri: &Uri) -> Option<Operation> {
     let is_key =
         |path: &str| path.strip_prefix(PREFIX).is_some_and(|key| !key.is_empty() && !key.contains('/'));
@@ -60,7 +60,8 @@ pub(crate) fn operation(method: &Method, uri: &Uri) -> Option<Operation> {
     }
 }
 
-/// Data requests are origin-form only, because that is what the kernel's parser recognises: one form, counted the same by both.
+/// Refuses absolute URLs as targets. The kernel's parser recognises only the origin form, and both must count the same
+/// requests.
 fn absolute_form(uri: &Uri) -> Option<Problem> {
     let detail = "the request target is an absolute URL; ask for its path alone";
     uri.authority().is_some().then(|| Problem::new(ErrorKind::BadRequest, detail))
@@ -88,11 +89,11 @@ async fn read(
     uri: &Uri,
     span: &mut ServerSpan,
 ) -> Result<Vec<u8>, Refusal> {
-    // The route matches nothing that lacks the prefix.
+    // The route matches only paths with this prefix.
     let key = Key::from_path_segment(uri.path().strip_prefix(PREFIX).unwrap_or_default())?;
     span.describe(|| asked(&key, shard.id));
     let _turn = shard.serve(request, &key, Access::Read).await?;
-    // A clock before 1970 is no reason to refuse a read.
+    // A clock before 1970 must not fail a read.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (value, found) =
         shard.store.read(&key, now).map_err(|full| Refusal::Absent { full, limits: shard.store.limits() })?;
@@ -123,7 +124,7 @@ async fn write(
     }
 }
 
-/// The value that is made for an absent key.
+/// The value created for an absent key.
 #[derive(Serialize)]
 struct AutoValue {
     data: String,
@@ -135,6 +136,6 @@ fn get_answer(shard_id: ShardId, key: &Key, value: impl Serialize, found: bool) 
 }
 
 fn json(body: &impl Serialize) -> Vec<u8> {
-    // Text, numbers and JSON values always serialize.
+    // Cannot fail: text, numbers and JSON values always serialize.
     serde_json::to_vec(body).unwrap_or_default()
 }

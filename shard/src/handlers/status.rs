@@ -1,4 +1,4 @@
-//! `GET /health` and `GET /stats`.
+//! Handlers of `GET /health` and `GET /stats`.
 
 use axum::Json;
 use axum::extract::State;

@@ -1,10 +1,10 @@
-//! Every kind of bad request: its status, its body, and the books afterwards.
+//! Every kind of bad request: status, body, and the counts afterwards.
 
 use serde_json::Value;
 
 use crate::lab::{Lab, head, post};
 
-/// What a request is answered with and how it is booked.
+/// A bad request, its expected answer, and how it is counted.
 struct Case {
     name: &'static str,
     request: Vec<u8>,
@@ -29,7 +29,7 @@ fn key_in_body(key: &str) -> Vec<u8> {
     post("/data", &serde_json::json!({"key": key, "value": {}}).to_string())
 }
 
-/// A good body, filled up with spaces.
+/// A valid body, padded with spaces to this size.
 fn body_of(bytes: usize) -> String {
     let body = r#"{"key":"k","value":{}}"#;
     body.to_owned() + &" ".repeat(bytes - body.len())

@@ -1,4 +1,4 @@
-//! Every row of the shard's calls, and what a shard does with its limits.
+//! Every row of the shard's calls, and behaviour at the limits.
 
 use serde_json::json;
 use std::io::Write;
@@ -153,7 +153,7 @@ fn a_full_shard_refuses_new_keys_and_serves_the_old() {
 
 #[test]
 fn the_queue_holds_its_length_and_the_next_request_is_shed_at_once() {
-    // One in service for a minute, two waiting.
+    // One request is in service for a minute, two are waiting.
     let lab = Lab::start(&["--base-latency-ms=60000", "--shard-concurrency=1", "--shard-queue=2"]);
     let mut held = Vec::new();
     for n in 1..=3 {
@@ -169,7 +169,7 @@ fn the_queue_holds_its_length_and_the_next_request_is_shed_at_once() {
     assert_eq!((stats.requests_received, stats.requests_shed, stats.total_accesses), (4, 1, 3));
     assert_eq!(lab.metric("shard_requests_shed_total{shard_id=\"2\"}"), 1.0);
     assert_eq!(lab.metric("shard_active_requests{shard_id=\"2\"}"), 3.0);
-    // A waiter that goes away frees its place.
+    // A waiting request whose client disconnects leaves the queue.
     reset(held.remove(2));
     lab.stats_when(|stats| stats.active_requests == 2);
 }

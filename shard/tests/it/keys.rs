@@ -32,7 +32,7 @@ fn a_hot_key_is_named_with_its_share_and_disappears_when_it_is_no_longer_hot() {
 fn tracked_and_untracked_accesses_add_up_to_the_requests() {
     let lab = Lab::start(&["--shard-max-keys=1"]);
     let mut asked = 0.0;
-    // Before the first look at the keys nothing is tracked.
+    // No key is tracked before the first update of the series.
     for _ in 0..30 {
         lab.get("/data/hot");
         asked += 1.0;
@@ -43,13 +43,13 @@ fn tracked_and_untracked_accesses_add_up_to_the_requests() {
         lab.get(&format!("/data/absent-{n}"));
         asked += 2.0;
     }
-    // Refused before the key is known: a bad key in the path and in a body, and bodies that cannot be read.
+    // Refused before the key is known: an invalid key in the path or in the body, and unreadable bodies.
     assert_eq!(lab.get("/data/%FF").status, 400);
     for body in [r#"{"key":"","value":{}}"#, "{", ""] {
         assert_eq!(lab.post("/data", body).status, 400);
     }
     asked += 4.0;
-    // And one whose client goes away in the midst of its body.
+    // One more, whose client disconnects in the middle of the body.
     let mut gone = lab.connect();
     gone.write_all(b"POST /data HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{").unwrap();
     let received = lab.stats_when(|stats| stats.requests_received as f64 > asked).requests_received;

@@ -1,4 +1,4 @@
-//! A shard on a free port, and a client that sends exactly the bytes it is given.
+//! A shard on a free port, and a client for raw bytes.
 
 use clap::Parser;
 use protocol::body::ShardStats;
@@ -15,7 +15,7 @@ pub(crate) struct Lab {
     pub(crate) addr: SocketAddr,
 }
 
-/// One answer.
+/// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -30,7 +30,7 @@ impl Answer {
 }
 
 impl Lab {
-    /// Starts one without latencies and with the options of `args`.
+    /// Starts a shard with the options of `args`. Latencies are 0 unless `args` sets one.
     pub(crate) fn start(args: &[&str]) -> Self {
         let fixed = ["shard", "--shard-id=2", "--port=0", "--workers=2"];
         let mut all: Vec<&str> = fixed.to_vec();
@@ -63,14 +63,14 @@ impl Lab {
         serde_json::from_str(&self.get("/stats").body).unwrap()
     }
 
-    /// Value of one series, 0 when it is absent.
+    /// The value of one series, or 0 if it is absent.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = self.get("/metrics").body;
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
     }
 
-    /// The statistics once `wanted` holds for them.
+    /// Waits until `wanted` accepts the statistics, and returns them.
     pub(crate) fn stats_when(&self, wanted: impl Fn(&ShardStats) -> bool) -> ShardStats {
         until(|| Some(self.stats()).filter(&wanted), || format!("{:?}", self.stats()))
     }
@@ -85,7 +85,7 @@ pub(crate) fn head(method: &str, target: &str) -> Vec<u8> {
     format!("{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
-/// A POST, declared as a form as `curl -d` does.
+/// A POST with the form content type, like `curl -d`.
 pub(crate) fn post(path: &str, body: &str) -> Vec<u8> {
     let kind = "application/x-www-form-urlencoded";
     let len = body.len();
@@ -101,7 +101,8 @@ pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Resets the connection. After a mere close the shard must take the client for one that still reads its answer.
+/// Resets the connection. After a normal close the client might still read its answer, so the shard would have to serve
+/// it.
 pub(crate) fn reset(stream: TcpStream) {
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop(stream);
@@ -116,7 +117,7 @@ pub(crate) fn ask(addr: SocketAddr, request: &[u8]) -> Answer {
 /// Reads the answer to the last request of a connection.
 pub(crate) fn answer(mut stream: TcpStream) -> Answer {
     let mut bytes = Vec::new();
-    // A server may reset a connection whose request it did not read to the end; what came before counts.
+    // A server may reset a connection if it did not read the whole request. Bytes received before the reset count.
     let _ = stream.read_to_end(&mut bytes);
     let text = String::from_utf8(bytes).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
@@ -124,7 +125,7 @@ pub(crate) fn answer(mut stream: TcpStream) -> Answer {
     Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
-/// Asks until there is something, for at most 20 s.
+/// Calls `ask` until it returns a value, for at most 20 s.
 pub(crate) fn until<T>(mut ask: impl FnMut() -> Option<T>, state: impl Fn() -> String) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {

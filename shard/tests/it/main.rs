@@ -1,10 +1,10 @@
-//! A shard over real sockets. Contents:
+//! A shard over real sockets.
 //!
-//! - [`contract`]: every row of the shard's calls, and what a shard does with its limits
-//! - [`bad_input`]: every kind of bad request: its status, its body, and the books afterwards
-//! - [`request_counts`]: received = served + rejected + shed + in flight, abandoned requests and resets included
+//! - [`contract`]: every row of the shard's calls, and behaviour at the limits
+//! - [`bad_input`]: every kind of bad request: status, body, and the counts afterwards
+//! - [`request_counts`]: received = served + rejected + shed + in flight, with abandoned requests and resets
 //! - [`keys`]: hot keys and the metrics with a `key` label
-//! - [`service_model`]: the lab profile's latencies, simulated on the capacity itself
+//! - [`service_model`]: latencies of the lab profile, simulated with the capacity
 //! - [`process`]: the binary: settings, drain, memory
 
 #![expect(

@@ -12,7 +12,7 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-/// What a command says on standard error, and its exit code.
+/// A command's standard error and exit code.
 fn ends_with(mut command: Command) -> (String, Option<i32>) {
     let output = command.output().unwrap();
     (String::from_utf8(output.stderr).unwrap(), output.status.code())
@@ -57,7 +57,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Only what a failed test left; after `wait` there is nothing to end.
+        // Only needed after a failed test. After `wait` the process has ended.
         let _ = self.child.kill();
     }
 }
@@ -103,7 +103,7 @@ fn a_stop_signal_lets_requests_in_flight_end() {
     assert!(log.contains("drained"), "{log}");
 }
 
-/// Asks for keys `key-FROM …` over one connection, many at a time; gives how many answers came.
+/// Reads the keys `key-FROM` to `key-TO` over one connection, many at a time. Returns the number of answers.
 fn ask_for_keys(addr: SocketAddr, from: usize, to: usize) -> usize {
     let mut stream = connect(addr);
     let mut answers = BufReader::new(stream.try_clone().unwrap());
@@ -133,7 +133,7 @@ fn ask_for_keys(addr: SocketAddr, from: usize, to: usize) -> usize {
     answered
 }
 
-/// With LAB_TEST_FULL=1 a million keys, else fifty thousand.
+/// A million keys if LAB_TEST_FULL=1, otherwise fifty thousand.
 fn distinct_keys() -> usize {
     #[expect(
         clippy::disallowed_methods,
@@ -145,7 +145,7 @@ fn distinct_keys() -> usize {
 
 #[test]
 fn statistics_stay_small_however_many_keys_are_asked_for() {
-    // Only one key is stored: what grows is statistics.
+    // Only one key is stored, so only the statistics grow.
     let shard = Running::start(&["--base-latency-ms=0", "--shard-max-keys=1"]);
     ask_for_keys(shard.addr, 0, 100);
     let before = shard.resident();

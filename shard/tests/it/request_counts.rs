@@ -1,4 +1,6 @@
-//! received = served + rejected + shed + in flight, abandoned requests and resets included.
+//! The equation of the request counts holds.
+//!
+//! received = served + rejected + shed + in flight, with abandoned requests and resets.
 
 use std::io::Write;
 
@@ -7,7 +9,7 @@ use crate::lab::{Lab, answer, connect, head, reset};
 #[test]
 fn an_abandoned_request_is_booked_as_rejected_wherever_it_was() {
     let lab = Lab::start(&["--base-latency-ms=60000", "--shard-concurrency=1"]);
-    // In service, waiting, and in the midst of its body.
+    // One request is in service, one is waiting, and one is in the middle of its body.
     let mut in_service = lab.connect();
     in_service.write_all(&head("GET", "/data/a")).unwrap();
     lab.stats_when(|stats| stats.active_requests == 1);

@@ -1,4 +1,4 @@
-//! The lab profile's latencies, simulated on the capacity itself.
+//! Latencies of the lab profile, simulated with the capacity.
 
 use shard::capacity::{Capacity, Limits, ServiceTime};
 use std::num::NonZeroUsize;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Simulated time runs this much faster than the shard's, so that tokio's whole milliseconds are hundredths here.
+/// The shard's times are multiplied by this factor, so tokio's resolution of 1 ms is 0.01 ms of the shard's time.
 const SCALE: u32 = 100;
 
-/// Latencies in ms, sorted, of `n` requests that arrive at `times` seconds.
+/// Sorted latencies in ms of `n` requests that arrive at `times`, in seconds.
 async fn latencies(seed: u64, times: Vec<f64>) -> Vec<f64> {
     let model = ServiceTime { base: Duration::from_millis(15), per_request: Duration::from_micros(500) };
     let limits = Limits { concurrency: NonZeroUsize::new(2), queue: 512 };
@@ -37,7 +37,8 @@ fn p95(sorted: &[f64]) -> f64 {
     sorted[sorted.len() * 95 / 100]
 }
 
-/// 100/s at equal distances and a Poisson stream of `background` a second, for `seconds`.
+/// Arrival times over `seconds`: `regular` requests a second at equal distances, and a Poisson stream of `background` a
+/// second.
 fn arrivals(seed: u64, regular: u32, background: f64, seconds: f64) -> Vec<f64> {
     let mut times: Vec<f64> = (0..)
         .map(|n| f64::from(n) / f64::from(regular.max(1)))
@@ -57,7 +58,7 @@ async fn the_celebritys_shard_is_slow_and_the_others_are_not() {
     for seed in 0..5 {
         let hot = p95(&latencies(seed, arrivals(seed, 100, 6.7, 120.0)).await);
         let others = p95(&latencies(seed, arrivals(seed + 100, 0, 7.5, 120.0)).await);
-        // 23.6 to 24 without the way through the gateway, which adds its own to both.
+        // The shard alone takes 23.6 to 24 ms. The gateway adds its own time to both values.
         assert!((23.0..=30.0).contains(&hot), "seed {seed}: hot {hot:.1} ms");
         assert!((17.0..=18.0).contains(&others), "seed {seed}: others {others:.1} ms");
         assert!(hot / others >= 1.3, "seed {seed}: {hot:.1} / {others:.1}");
@@ -66,7 +67,7 @@ async fn the_celebritys_shard_is_slow_and_the_others_are_not() {
 
 #[tokio::test(start_paused = true)]
 async fn behind_the_cache_all_shards_are_alike() {
-    // What the cache lets through: about 7 requests a second to each shard.
+    // Traffic behind the cache: about 7 requests a second for four shards.
     let healed = p95(&latencies(1, arrivals(1, 0, 1.7, 600.0)).await);
     let others = p95(&latencies(2, arrivals(2, 0, 1.6, 600.0)).await);
     assert!(healed / others <= 1.05, "{healed:.2} / {others:.2}");
