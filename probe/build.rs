@@ -1,4 +1,6 @@
-//! Embeds the kernel object, if it has been built; without it the probe compiles too, and says so at run time.
+//! Embeds the kernel object in the probe.
+//!
+//! The probe also compiles without an object. It then reports the missing object at run time.
 
 use std::env::var_os;
 use std::error::Error;
@@ -10,7 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=CARGO_TARGET_DIR");
     println!("cargo::rerun-if-changed=build.rs");
     let object = object_path();
-    // Held by `cargo xtask` while it makes the object beside this build.
+    // `cargo xtask` holds this lock while it builds the object in parallel with this build.
     let making = object.with_file_name("lock");
     if let Ok(making) = File::open(making) {
         making.lock_shared()?;
@@ -30,15 +32,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Where `cargo xtask build-ebpf` leaves the object.
+/// The path where `cargo xtask build-ebpf` writes the object.
 fn object_path() -> PathBuf {
     if let Some(path) = var_os("PROBE_EBPF_OBJECT") {
         return PathBuf::from(path);
     }
-    // Asked now, not when this script was compiled: the folder may have been moved since.
+    // Read the variable at run time, because the folder may have moved since this script was compiled.
     let workspace = PathBuf::from(var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("..");
     let target = match var_os("CARGO_TARGET_DIR") {
-        // A relative one is meant from where cargo was started, which is the workspace.
+        // A relative path is relative to the workspace, where cargo was started.
         Some(target) => workspace.join(target),
         None => workspace.join("target"),
     };

@@ -41,11 +41,11 @@ pub struct App {
 }
 
 impl Config {
-    /// Binds the port, attaches the programs, and gives up all privileges. Call it before there are other threads:
-    /// privileges are a thread's own.
+    /// Binds the port, attaches the programs, and drops all privileges. Call it before the process has other threads,
+    /// because privileges belong to a thread.
     ///
     /// # Errors
-    /// When the port is taken, or the programs cannot be had.
+    /// When the port is in use, or the programs cannot be loaded or attached.
     pub fn build(self) -> Result<App, StartError> {
         let server = Server::bind(self.addr, self.workers)?;
         let pods = |settings| Pods::new(settings, self.shards.iter().len());
@@ -87,7 +87,7 @@ impl Config {
         Ok((probe, kernel_log))
     }
 
-    /// The maps: new ones, or those of the pinned set.
+    /// Loads the object with new maps, or with the maps of the pinned set.
     fn load(&self, object: &[u8], cgroup: &Path) -> Result<(Ebpf, Links), ProbeError> {
         let load = |pins: &[_]| object::load_pinned(object, self.switches, pins);
         let Some(folder) = &self.pin else { return Ok((load(&[])?, Links::Held(Vec::new()))) };
@@ -102,7 +102,7 @@ impl App {
     /// Takes the first baselines, then serves.
     ///
     /// # Errors
-    /// When a thread, runtime or client cannot be had.
+    /// When a thread, runtime or client cannot be created.
     pub fn start(self) -> Result<Started, StartError> {
         let Self { server, metrics, probe, gateways, mut pods, kernel_log } = self;
         let shown = Arc::clone(&probe);
@@ -112,7 +112,7 @@ impl App {
         let stats = StatsClient::default();
         let unread = Unread::default();
         let (health, tasks) = (server.health(), server.tasks());
-        // Worker 0 takes them with it.
+        // The first worker that starts takes the background tasks.
         let background = Mutex::new(Some((watch, pods, kernel_log)));
         let started = server.start(move |worker| {
             if let Some((watch, pods, kernel_log)) = background.lock().take() {
@@ -137,7 +137,7 @@ impl App {
     }
 }
 
-/// Baselines before anybody is told that the probe is ready, as far as the shards are there.
+/// Takes baselines of all shards that can be read, before the probe reports that it is ready.
 fn first_look(
     probe: &Arc<Probe>,
     gateways: GatewayUrls,
@@ -152,7 +152,7 @@ fn first_look(
         }
         watch.first_look().await;
     });
-    // The clients' connections belong to that runtime.
+    // The clients' connections belong to the runtime above, which ends here.
     watch.renew_client(StatsClient::default());
     pods.map_or(Ok(()), Pods::renew_client).map_err(ProbeError::Pods)?;
     Ok((watch, comparisons))

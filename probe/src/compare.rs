@@ -1,8 +1,12 @@
 //! Compares the kernel's counts with those of shards and gateways.
 //!
-//! [`watch`] runs the loop. [`reconcile`] compares request counts. [`verdict`] judges whether a shard is hot by kernel
-//! counts; its `agreement` compares that with the gateway's verdict. [`stats_client`] and [`gateway`] read the
-//! application's counts, [`hot_keys`] its hot keys. [`snapshot`] and [`feed`] hold the results for `serve`.
+//! - [`watch`] runs the loop.
+//! - [`reconcile`] compares request counts.
+//! - [`verdict`] judges by kernel counts whether a shard is hot. Its `agreement` compares that with the gateway's
+//!   verdict.
+//! - [`stats_client`] and [`gateway`] read the application's counts. [`hot_keys`] compares its hot keys with the
+//!   kernel's.
+//! - [`snapshot`] and [`feed`] hold the results for `serve`.
 
 pub(crate) mod app_metrics;
 pub(crate) mod feed;

@@ -1,4 +1,4 @@
-//! Settings: [`Args`] as given, [`Config`] as validated.
+//! Defines the settings: unparsed [`Args`] and validated [`Config`].
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -21,34 +21,35 @@ use crate::view::args::{ReconcileArgs, TopArgs};
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub struct Args {
-    /// What to do
+    /// The command
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the probe can do.
+/// The commands of the probe.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Attach, count, and serve /metrics, /status, /api/compare and /api/shards until stopped
     Run(RunArgs),
     /// Check whether the probe can run here, with a remedy for each problem; exit code 0 or 1
     Check(RunArgs),
-    /// Compare kernel and shards, with difference, bound and verdict
+    /// Compare the counts of kernel and shards: difference, bound and verdict
     Reconcile(ReconcileArgs),
-    /// Remove what `probe run --pin DIR` left: the kernel stops counting; exit code 0, or 1 if something is left
+    /// Remove what `probe run --pin DIR` left, so that the kernel stops counting; exit code 0, or 1 if something is
+    /// left
     Unpin(UnpinArgs),
     /// Show the shards live, sorted by load: rates, latencies, connections, verdicts, top keys
     Top(TopArgs),
 }
 
-/// The options of run and check.
+/// Options of `probe run` and `probe check`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
     /// The shards, http://host:port separated by commas; the position in the list is the shard's id
     #[arg(long, env = "SHARD_URLS", value_name = "URLS")]
     pub shard_urls: String,
-    /// The gateway, http://host:port, or several separated by commas, then all there are; dns+http://host:port is a
-    /// gateway at each address of the name. Requests that bypass them are counted
+    /// All gateways, http://host:port separated by commas. dns+http://host:port stands for a gateway at each address
+    /// of the name. Requests that bypass all of them are counted
     #[arg(long, env = "GATEWAY_URL", value_name = "URLS")]
     pub gateway_url: Option<String>,
     /// The gateway's URL for browsers, for the live page's switches [default: the first of GATEWAY_URL]
@@ -66,22 +67,22 @@ pub struct RunArgs {
     /// Whether the kernel programs log unparsed segments
     #[arg(long, env = "KERNEL_LOG", default_value = "off", value_name = "SWITCH")]
     pub kernel_log: Switch,
-    /// Whether round-trip times are measured; costs 0.13 µs an answer
+    /// Whether round-trip times are measured; costs 0.13 µs per answer
     #[arg(long, env = "RTT", default_value = "off", value_name = "SWITCH")]
     pub rtt: Switch,
-    /// Whether the kernel counts the programs' runs, for /status and /metrics; takes CAP_SYS_ADMIN or the setting
-    /// kernel.bpf_stats_enabled=1, and 60 to 97 ns a run of every eBPF program of the system
+    /// Whether the kernel counts the programs' runs, for /status and /metrics. Requires CAP_SYS_ADMIN or the setting
+    /// kernel.bpf_stats_enabled=1. Costs 60 to 97 ns per run of every eBPF program of the system
     #[arg(long, env = "PROGRAM_STATS", default_value = "off", value_name = "SWITCH")]
     pub program_stats: Switch,
-    /// Folder in a bpffs, such as /sys/fs/bpf/hot-partition, to pin maps and links in: the kernel then goes on counting
-    /// while no probe runs, and the next one with the same PIN and SHARD_URLS goes on from there; `probe unpin` ends
-    /// it [default: nothing stays behind]
+    /// Folder in a bpffs where maps and links are pinned, such as /sys/fs/bpf/hot-partition. The kernel then counts
+    /// while no probe runs, and the next probe with the same PIN and SHARD_URLS adopts the counts. `probe unpin`
+    /// removes them [default: nothing is pinned]
     #[arg(long, env = "PIN", value_name = "DIR")]
     pub pin: Option<PathBuf>,
     /// Shards that are pods
     #[command(flatten)]
     pub pods: PodArgs,
-    /// What all processes share
+    /// Options of every process
     #[command(flatten)]
     pub process: ProcessArgs,
 }
@@ -95,28 +96,28 @@ pub enum Switch {
     On,
 }
 
-/// The probe's settings, all usable.
+/// The probe's validated settings.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen.
+    /// The address to listen on.
     pub(crate) addr: SocketAddr,
-    /// How many runtimes serve; the probe has little to do, so one unless asked for more.
+    /// Number of runtimes that serve. The default is one, because the probe has little to serve.
     pub(crate) workers: NonZeroUsize,
     /// The shards.
     pub(crate) shards: ShardUrls,
-    /// The gateways that are to be asked too.
+    /// The gateways that are also read.
     pub(crate) gateways: GatewayUrls,
-    /// Where to find the shards, where they are pods.
+    /// How to find the shards, when they are pods.
     pub(crate) pods: Option<PodSettings>,
-    /// What the live page calls.
+    /// The addresses that the live page calls.
     pub(crate) links: PageLinks,
-    /// The cgroup to attach to; `None` asks the mount table.
+    /// The cgroup to attach to. `None` selects the root cgroup from the mount table.
     pub cgroup: Option<PathBuf>,
-    /// What the kernel programs are told to do.
+    /// The settings of the kernel programs.
     pub switches: Switches,
-    /// Whether the kernel is to count the programs' runs.
+    /// Whether the kernel counts the programs' runs.
     pub program_stats: bool,
-    /// Where to pin maps and links; `None` leaves nothing behind.
+    /// Where to pin maps and links. `None` pins nothing.
     pub pin: Option<PathBuf>,
 }
 
@@ -151,7 +152,7 @@ impl TryFrom<RunArgs> for Config {
 }
 
 impl Config {
-    /// For a probe that one command attaches for itself and asks over a free port.
+    /// Settings for a probe that one command attaches for itself. It listens on a free port of the loopback address.
     pub(crate) fn alone(
         shard_urls: &str,
         gateway_url: Option<&str>,
@@ -180,7 +181,8 @@ fn shards(list: &str) -> Result<ShardUrls, SettingError> {
     Ok(shards)
 }
 
-/// An address for browsers, without a slash at its end. An empty text is none: compose files pass `${NAME:-}` on as that.
+/// Validates a URL for browsers and drops a slash at its end. An empty string counts as absent, because compose files
+/// pass `${NAME:-}` as an empty string.
 fn link(name: &'static str, url: Option<String>) -> Result<Option<String>, SettingError> {
     let url = url.filter(|url| !url.is_empty());
     url.map(|url| one_url(name, &url).map(|url| url.to_string())).transpose()
@@ -223,7 +225,7 @@ mod tests {
         assert_eq!(links(&[]).unwrap(), (Some("http://g:8000".to_owned()), None));
         let found = links(&["--page-gateway-url", "http://localhost:8000", "--page-scenarios-url", ""]);
         assert_eq!(found.unwrap(), (Some("http://localhost:8000".to_owned()), None));
-        // It goes into a header: nothing but a URL may.
+        // The URL becomes part of a header, so only a valid URL is allowed.
         let error = links(&["--page-scenarios-url", "http://x; script-src *"]).unwrap_err().to_string();
         assert!(error.starts_with("PAGE_SCENARIOS_URL=") && error.lines().count() == 1, "{error}");
     }

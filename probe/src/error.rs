@@ -10,31 +10,31 @@ use crate::kernel::pin::folder::PinError;
 use crate::kernel::preflight::CgroupError;
 use crate::kernel::privileges::{MissingCapabilities, PrivilegeError};
 
-/// A start that failed; exit code 1.
+/// Why the probe could not start. The exit code is 1.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProbeError {
-    /// The kernel programs could not be had.
+    /// The kernel programs cannot be loaded or attached.
     #[error(transparent)]
     Object(#[from] ObjectError),
     /// The folder to pin in cannot be used.
     #[error(transparent)]
     Pin(#[from] PinError),
-    /// A pinned set cannot be begun with.
+    /// The pinned set can be neither adopted nor created.
     #[error(transparent)]
     Begin(#[from] BeginError),
-    /// There is nothing to attach them to.
+    /// There is no cgroup v2 to attach to.
     #[error("cgroup v2: {0}")]
     Cgroup(#[from] CgroupError),
-    /// The programs cannot be loaded and attached without them.
+    /// Capabilities that loading and attaching require are missing.
     #[error(transparent)]
     Capabilities(#[from] MissingCapabilities),
-    /// The privileges are still there.
+    /// The privileges could not be dropped.
     #[error("{0}: the probe does not run with more privileges than it needs")]
     Privileges(#[from] PrivilegeError),
     /// The client for the Kubernetes API could not be set up.
     #[error("the client for the Kubernetes API cannot be set up: {0}")]
     Pods(String),
-    /// The kernel's log buffer is not there.
+    /// The kernel object has no log buffer.
     #[error("KERNEL_LOG=on, but the kernel object has no log: {0}")]
     KernelLog(#[from] aya_log::Error),
 }

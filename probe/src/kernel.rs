@@ -1,4 +1,4 @@
-//! The kernel's side: object, programs, maps, privileges.
+//! Talks to the kernel: object, programs, maps, privileges.
 
 pub mod attach;
 pub(crate) mod batch;

@@ -1,9 +1,12 @@
-//! The kernel's witness: counts what reaches the shards' sockets and compares it with what the shards say.
+//! Counts requests in the kernel; compares them with the shards' counts.
 //!
-//! A request's way through here: the kernel programs (`probe-ebpf`, loaded and attached by [`kernel`]) count it in
-//! per-CPU maps; a [`source`] reads them, one [`signal`] each; [`compare`] brackets them with the shards' own `/stats`,
-//! and says whether the two agree and whether a shard is hot; [`serve`] and [`metrics`] show it over HTTP, [`view`] in a
-//! terminal.
+//! A request takes this path:
+//!
+//! - The kernel programs (`probe-ebpf`, loaded and attached by [`kernel`]) count it in per-CPU maps.
+//! - A [`source`] reads the maps, with one [`signal`] each.
+//! - [`compare`] brackets the counts with the shards' own `/stats`. It decides whether the two agree and whether a
+//!   shard is hot.
+//! - [`serve`] and [`metrics`] show the results over HTTP, [`view`] in a terminal.
 
 pub mod app;
 pub mod compare;

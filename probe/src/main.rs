@@ -1,4 +1,4 @@
-//! The probe's process: parses the arguments and runs the command.
+//! Parses the arguments and runs the command.
 
 use std::process::ExitCode;
 
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says what was found, line by line; 1 if the probe cannot run.
+/// Prints one line per finding. Returns exit code 1 if the probe cannot run.
 fn check(args: RunArgs) -> ExitCode {
     let config = match Config::try_from(args) {
         Ok(config) => config,
@@ -45,7 +45,7 @@ fn check(args: RunArgs) -> ExitCode {
     };
     let mut findings = preflight::check(config.cgroup.as_deref());
     findings.extend(config.pin.as_deref().map(preflight::pin_finding));
-    // Pointless where something is missing that it takes.
+    // Loading the programs makes sense only if all requirements are met.
     if findings.iter().all(|finding| finding.passed) {
         findings.push(preflight::programs_finding(config.switches));
     }

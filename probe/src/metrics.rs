@@ -1,4 +1,4 @@
-//! Every metric of the probe: name, help, labels.
+//! Registers and updates the probe's metrics: name, help, labels.
 
 use std::collections::BTreeMap;
 
@@ -22,16 +22,16 @@ pub enum Lost {
     CountersUnreadable,
     /// A shard's `/stats` could not be read.
     ShardUnreadable,
-    /// The kernel did not take the shards' addresses.
+    /// The kernel rejected the shards' addresses.
     WatchFailed,
     /// There was no room for one of a shard's addresses.
     AddressOverLimit,
-    /// The programs' runs could not be read.
+    /// The statistics of the programs' runs could not be read.
     RunsUnreadable,
 }
 
 impl Lost {
-    /// All of them.
+    /// All variants.
     pub const ALL: [Self; 5] = [
         Self::CountersUnreadable,
         Self::ShardUnreadable,
@@ -40,7 +40,7 @@ impl Lost {
         Self::RunsUnreadable,
     ];
 
-    /// The word for it.
+    /// The label value.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,13 +55,13 @@ impl Lost {
 
 /// The probe's metrics.
 pub struct ProbeMetrics {
-    /// Those of the requests.
+    /// Request counters.
     pub(crate) requests: RequestMetrics,
-    /// Those of bytes and packets.
+    /// Byte and packet counters.
     pub(crate) traffic: TrafficMetrics,
     /// Request durations.
     pub(crate) latency: DurationMetric,
-    /// Those of the connections.
+    /// Connection counters.
     pub(crate) connections: ConnectionMetrics,
     difference: IntGaugeVec,
     bound: IntGaugeVec,
@@ -73,17 +73,17 @@ pub struct ProbeMetrics {
     page_listeners: IntGauge,
     feature_enabled: GaugeVec,
     events_lost: IntCounterVec,
-    /// What the probe costs and how full its maps are.
+    /// Cost of the kernel programs and fill of the maps.
     pub(crate) self_metrics: SelfMetrics,
-    /// The reads by key.
+    /// Reads by key.
     pub(crate) keys: KeyMetrics,
 }
 
 impl ProbeMetrics {
-    /// Registers all, for so many shards.
+    /// Registers all metrics for `shards` shards.
     ///
     /// # Errors
-    /// When a name is taken.
+    /// When a name is already registered.
     pub fn register(metrics: &Metrics, shards: u32) -> Result<Self, prometheus::Error> {
         let shard: &[&str] = &["shard_id"];
         let registered = Self {
@@ -143,7 +143,7 @@ impl ProbeMetrics {
         Ok(registered)
     }
 
-    /// The shards have been compared. Where there is no verdict the series go.
+    /// Updates the comparison of each shard. Without a verdict the series is removed.
     pub(crate) fn compared(&self, shards: &[Comparison]) {
         for (shard, comparison) in shards.iter().enumerate() {
             let id = shard.to_string();
@@ -159,17 +159,17 @@ impl ProbeMetrics {
         }
     }
 
-    /// The hot keys of a shard have been compared.
+    /// Updates the hot-key overlap of a shard.
     pub(crate) fn overlapped(&self, shard: u32, ratio: Option<f64>) {
         let id = shard.to_string();
         match ratio {
             Some(ratio) => self.overlap.with_label_values(&[&id]).set(ratio),
-            // An error says the series was not there, which is as well.
+            // Removing fails when there was no series, which is fine.
             None => drop(self.overlap.remove_label_values(&[&id])),
         }
     }
 
-    /// The shards have been judged.
+    /// Updates the verdicts.
     pub(crate) fn judged(&self, verdicts: &Verdicts) {
         match &verdicts.kernel {
             Some(verdict) => self.hot_partition.show(verdict),
@@ -181,17 +181,17 @@ impl ProbeMetrics {
         }
     }
 
-    /// So many live pages listen.
+    /// Updates the number of live pages that listen.
     pub(crate) fn listened(&self, listeners: usize) {
         self.page_listeners.set(i64::try_from(listeners).unwrap_or(i64::MAX));
     }
 
-    /// Whether a feature works, and a short word why not ("ok" if it does).
+    /// Sets whether a feature works, with a short reason if not ("ok" if it does).
     pub(crate) fn feature(&self, Feature { feature, enabled, reason, .. }: &Feature) {
         self.feature_enabled.with_label_values(&[feature, reason]).set(f64::from(u8::from(*enabled)));
     }
 
-    /// A sample was lost.
+    /// Counts a lost sample.
     pub(crate) fn lost(&self, reason: Lost) {
         self.events_lost.with_label_values(&[reason.name()]).inc();
     }

@@ -1,7 +1,7 @@
 //! Finds the shards' addresses as pods, through the Kubernetes API.
 //!
-//! The names in `SHARD_URLS` are asked for statistics all the same. What the kernel is to count are the addresses of the
-//! pods on this node: a pod's packets pass its own node's probe and no other.
+//! Statistics are still read at the names in `SHARD_URLS`. The kernel counts at the addresses of the pods on this
+//! node. A pod's packets pass only the probe of the pod's node.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -23,32 +23,32 @@ mod list;
 
 use self::api::Api;
 
-/// How often the API is asked.
+/// Interval between requests to the API.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// How often the same trouble is named.
+/// Minimum interval between warnings about the same problem.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Where Kubernetes puts what a pod needs to ask it.
+/// Where Kubernetes mounts the credentials of a pod's service account.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// The options for shards that are pods.
+/// Options for shards that are pods.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PodArgs {
-    /// The shards are the pods with these labels, such as app.kubernetes.io/component=shard; their numbers (of a
-    /// StatefulSet) are the shards' ids [default: the addresses of the names in SHARD_URLS]
+    /// Label selector of the shards' pods, such as app.kubernetes.io/component=shard. A pod's index in its StatefulSet
+    /// is the shard's id [default: the addresses of the names in SHARD_URLS]
     #[arg(long, env = "KUBERNETES_SELECTOR", value_name = "LABELS")]
     pub kubernetes_selector: Option<String>,
     /// The namespace of those pods [default: the probe's own]
     #[arg(long, env = "KUBERNETES_NAMESPACE", value_name = "NAME")]
     pub kubernetes_namespace: Option<String>,
-    /// Only the pods on this node [default: on any]
+    /// Watch only the pods on this node [default: on any]
     #[arg(long, env = "NODE_NAME", value_name = "NODE")]
     pub node_name: Option<String>,
-    /// The Kubernetes API's host; Kubernetes sets this and the next one in every pod
+    /// Host of the Kubernetes API; Kubernetes sets this and the next variable in every pod
     #[arg(long, env = "KUBERNETES_SERVICE_HOST", value_name = "HOST")]
     pub kubernetes_service_host: Option<String>,
-    /// The Kubernetes API's port
+    /// Port of the Kubernetes API
     #[arg(long, env = "KUBERNETES_SERVICE_PORT", default_value_t = 443, value_name = "PORT")]
     pub kubernetes_service_port: u16,
     /// Folder with `token`, `ca.crt` and `namespace` of the probe's service account
@@ -56,18 +56,18 @@ pub struct PodArgs {
     pub kubernetes_account: PathBuf,
 }
 
-/// Which pods, and whom to ask for them.
+/// Which pods are the shards, and which API server lists them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PodSettings {
     uri: Uri,
     account: PathBuf,
     ca: Vec<u8>,
-    /// Where the pods are, in words.
+    /// A description of the place to search, for messages.
     place: String,
 }
 
 impl PodArgs {
-    /// The settings; `None` where the shards are no pods.
+    /// Validates the settings. Returns `None` when the shards are not pods.
     pub(crate) fn checked(self) -> Result<Option<PodSettings>, SettingError> {
         let Some(selector) = self.kubernetes_selector.filter(|selector| !selector.is_empty()) else {
             return Ok(None);
@@ -97,7 +97,7 @@ impl PodArgs {
         let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let brackets = host.contains(':') && !host.starts_with('[');
         let host = if brackets { format!("[{host}]") } else { host };
-        // Version 0: what the API server has in memory will do.
+        // Version 0 permits a list from the API server's cache.
         let mut uri = format!(
             "https://{host}:{}/api/v1/namespaces/{}/pods?resourceVersion=0&labelSelector={}",
             self.kubernetes_service_port,
@@ -124,7 +124,7 @@ impl PodSettings {
     }
 }
 
-/// Keeps the shards' addresses as the API last told them.
+/// Keeps the shards' addresses as last returned by the API.
 pub(crate) struct Pods {
     settings: PodSettings,
     api: Api,
@@ -135,27 +135,27 @@ pub(crate) struct Pods {
 }
 
 impl Pods {
-    /// Knows nothing yet.
+    /// Starts without any addresses.
     pub(crate) fn new(settings: PodSettings, shards: usize) -> Result<Self, String> {
         let api = settings.api()?;
         let nothing = vec![Err("the Kubernetes API was not asked yet".to_owned()); shards];
         Ok(Self { settings, api, shards, known: watch::Sender::new(nothing), heard: false, complained: None })
     }
 
-    /// What is known at any moment.
+    /// Subscribes to the addresses.
     pub(crate) fn known(&self) -> watch::Receiver<Vec<Lookup>> {
         self.known.subscribe()
     }
 
-    /// The same on another runtime: connections belong to the one they were made on.
+    /// Replaces the client for another runtime. Connections belong to the runtime that created them.
     pub(crate) fn renew_client(&mut self) -> Result<(), String> {
         self.api = self.settings.api()?;
         Ok(())
     }
 
-    /// Asks until `stopping`.
+    /// Refreshes the addresses until `stopping`.
     pub(crate) async fn run(mut self, stopping: CancellationToken) {
-        // It was asked once before, for the first look.
+        // The first look has already refreshed once.
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + PERIOD, PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -167,7 +167,7 @@ impl Pods {
         }
     }
 
-    /// Asks once. Without an answer the addresses stay as they were.
+    /// Refreshes the addresses once. After a failed request they stay as they were.
     pub(crate) async fn refresh(&mut self) {
         let list = match self.api.pods().await {
             Ok(list) => list,
@@ -195,7 +195,7 @@ impl Pods {
         });
     }
 
-    /// The same trouble once a minute, another one at once.
+    /// Logs a new problem at once, and the same one once a minute.
     fn complain(&mut self, problem: String) {
         let lately = self.complained.as_ref();
         if lately.is_some_and(|(said, at)| *said == problem && at.elapsed() < WARN_INTERVAL) {

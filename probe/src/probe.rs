@@ -1,4 +1,4 @@
-//! The attached probe, shared by the loop and the handlers.
+//! Holds the attached probe, shared by the loop and the handlers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,27 +20,27 @@ use crate::signal::key_table::KeyTable;
 use crate::source::{Counters, Source, SourceError};
 use crate::targets::Targets;
 
-/// Everything about a running probe.
+/// The state of a running probe.
 pub struct Probe {
     /// The shards as configured.
     pub(crate) shards: ShardUrls,
-    /// Where the programs are attached.
+    /// The cgroup that the programs are attached to.
     pub(crate) cgroup: PathBuf,
-    /// The outcome per program.
+    /// The status of each program.
     pub(crate) programs: Vec<ProgramStatus>,
-    /// What the kernel programs were told to do.
+    /// The settings of the kernel programs.
     pub(crate) switches: Switches,
     /// The shards' addresses as last looked up.
     pub(crate) targets: Mutex<Targets>,
-    /// The metrics.
+    /// The probe's metrics.
     pub metrics: ProbeMetrics,
     /// Whether the kernel counts the programs' runs.
     pub(crate) statistics: Statistics,
-    /// Since when is counted, and whether that ends with this probe.
+    /// When counting started, and whether it ends with this probe.
     pub(crate) counting: Counting,
-    /// The kernel's verdict and the gateway's, as of the last second.
+    /// The kernel's and the gateway's verdict of the last second.
     pub(crate) verdicts: Mutex<Arc<Verdicts>>,
-    /// What happens second by second, for the live page.
+    /// One frame per second, for the live page.
     pub(crate) feed: Feed,
     /// `None` once detached.
     source: Mutex<Option<Box<dyn Source>>>,
@@ -48,19 +48,19 @@ pub struct Probe {
     tables: Mutex<BTreeMap<u32, (Instant, Arc<KeyTable>)>>,
 }
 
-/// All that is known of one shard, but for its keys.
+/// One shard's readings except its keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShardReading {
     /// Requests, bytes and packets.
     pub(crate) counters: Counters,
     /// Request durations.
     pub(crate) latency: Latency,
-    /// Absent where the program for them is not attached.
+    /// `None` when the program for connections is not attached.
     pub(crate) connections: Option<ConnectionReading>,
 }
 
 impl Probe {
-    /// A probe that reads from `source`.
+    /// Creates a probe that reads from `source`.
     #[must_use]
     pub fn new(
         shards: ShardUrls,
@@ -89,13 +89,13 @@ impl Probe {
         }
     }
 
-    /// The same, with these statistics of its programs.
+    /// Sets the statistics of the programs.
     #[must_use]
     pub fn with_statistics(self, statistics: Statistics) -> Self {
         Self { statistics, ..self }
     }
 
-    /// The same, with counters that are older or live longer than it.
+    /// Sets since when is counted. Pinned counters can be older than the probe and outlive it.
     pub(crate) fn with_counting(self, counting: Counting) -> Self {
         self.metrics.self_metrics.counting(&counting);
         if counting.pinned.as_ref().is_some_and(|pinned| pinned.adopted) {
@@ -104,13 +104,12 @@ impl Probe {
         Self { counting, ..self }
     }
 
-    /// Where the counts come from.
-    /// When the probe has detached.
+    /// The source of the counts. Returns an error when the probe has detached.
     pub(crate) fn source(&self) -> Result<MappedMutexGuard<'_, dyn Source>, SourceError> {
         MutexGuard::try_map(self.source.lock(), Option::as_deref_mut).map_err(|_| SourceError::detached())
     }
 
-    /// What was read of a shard; a reading that failed is lost, and counted.
+    /// Returns the reading of a shard. A failed reading is logged and counted as lost.
     pub(crate) fn readable<T>(&self, shard: u32, read: Result<T, SourceError>) -> Option<T> {
         read.inspect_err(|error| {
             tracing::error!(shard, %error, "no reading");
@@ -119,13 +118,13 @@ impl Probe {
         .ok()
     }
 
-    /// One shard's counters, where they can be read.
+    /// One shard's counters. `None` when they cannot be read.
     pub(crate) fn counters(&self, shard: u32) -> Option<Counters> {
         self.readable(shard, self.source().and_then(|mut source| source.read(shard)))
     }
 
-    /// The connections of one shard; `None` where the program for them is not attached.
-    /// When it cannot be read, or the probe has detached.
+    /// The connections of one shard. `None` when the program for connections is not attached. Returns an error when
+    /// they cannot be read, or the probe has detached.
     pub(crate) fn connections(&self, shard: u32) -> Result<Option<ConnectionReading>, SourceError> {
         let mut source = self.source()?;
         let Some(counted) = source.connections(shard)? else { return Ok(None) };
@@ -137,9 +136,9 @@ impl Probe {
         Ok(Some(ConnectionReading { counted, follows_preexisting, round_trips }))
     }
 
-    /// The reads of one shard by key: a table whose reading began at `since` or later. All who wait for one together
-    /// share it. It is much to read, so not for a thread that serves.
-    /// When it cannot be read, or the probe has detached.
+    /// One shard's reads by key, from a table whose reading began at `since` or later. Concurrent calls share one
+    /// table. The table is large, so do not call this on a thread that serves requests. Returns an error when the
+    /// table cannot be read, or the probe has detached.
     pub(crate) fn keys(&self, shard: u32, since: Instant) -> Result<Arc<KeyTable>, SourceError> {
         let mut tables = self.tables.lock();
         if let Some((_, table)) = tables.get(&shard).filter(|(begun, _)| *begun >= since) {
@@ -152,8 +151,7 @@ impl Probe {
         Ok(table)
     }
 
-    /// All that is known of one shard, but for its keys.
-    /// When it cannot be read, or the probe has detached.
+    /// One shard's readings except its keys. Returns an error when they cannot be read, or the probe has detached.
     pub(crate) fn read(&self, shard: u32) -> Result<ShardReading, SourceError> {
         let (counters, latency) = {
             let mut source = self.source()?;
@@ -162,8 +160,8 @@ impl Probe {
         Ok(ShardReading { counters, latency, connections: self.connections(shard)? })
     }
 
-    /// How often each program ran; `None` where the kernel does not count that.
-    /// When it cannot be read, or the probe has detached.
+    /// How often each program ran. `None` when the kernel does not count runs. Returns an error when the counts cannot
+    /// be read, or the probe has detached.
     pub(crate) fn runs(&self) -> Result<Option<Vec<ProgramRuns>>, SourceError> {
         if !self.statistics.is_on() {
             return Ok(None);
@@ -171,7 +169,7 @@ impl Probe {
         self.source()?.runs().map(Some)
     }
 
-    /// Brings the metrics of every shard to the kernel's counters; those of its keys the watch loop brings.
+    /// Updates the metrics of every shard from the kernel's counters. The watch loop updates the metrics of the keys.
     pub fn export(&self) {
         for url in self.shards.iter() {
             let shard = url.id.0;
@@ -201,7 +199,7 @@ impl Probe {
         }
     }
 
-    /// Reads everything a last time, says it, and detaches.
+    /// Reads all counters a last time, logs them, and detaches.
     pub(crate) fn finish(&self) {
         for url in self.shards.iter() {
             match self.source().and_then(|mut source| source.read(url.id.0)) {
@@ -217,7 +215,7 @@ impl Probe {
                 Err(error) => tracing::error!(shard = url.id.0, %error, "no last reading"),
             }
         }
-        // Links that are not pinned end here, and their programs with them.
+        // Dropping the source ends links that are not pinned, and their programs.
         *self.source.lock() = None;
         match &self.counting.pinned {
             Some(pinned) => {

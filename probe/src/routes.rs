@@ -1,4 +1,4 @@
-//! The probe's routes; all are GET.
+//! Defines the probe's routes; all are GET.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::serve::events::{self, EventsState};
 use crate::serve::state::ApiState;
 use crate::serve::{compare, gateways, keys, latency, page, shards, status, unread, verdict};
 
-/// All routes.
+/// The router with all routes.
 pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router {
     let events = EventsState::new(Arc::clone(&state.probe), health.clone());
     let unread = state.unread.clone();

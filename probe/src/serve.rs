@@ -1,4 +1,4 @@
-//! The HTTP handlers, one file a resource, and the live page.
+//! Serves the HTTP resources, one file each, and the live page.
 
 pub(crate) mod compare;
 pub(crate) mod events;

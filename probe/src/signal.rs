@@ -1,4 +1,4 @@
-//! The signals: each reads its map and owns its metrics.
+//! Defines the signals: each reads its map and owns its metrics.
 
 pub(crate) mod connections;
 pub(crate) mod key_metrics;

@@ -1,7 +1,7 @@
-//! The source of counts: the kernel, or a list in tests.
+//! Abstracts the source of counts: kernel, or list in tests.
 //!
-//! [`Source`] is the one seam for reading counts: a probe elsewhere is another implementation of it. It does not parse;
-//! the parsers are in `probe-common`.
+//! [`Source`] is the only interface for reading counts. A probe elsewhere would be another implementation of it. A
+//! source does not parse, because the parsers are in `probe-common`.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ mod replay;
 pub use self::kernel::KernelSource;
 pub use self::replay::ReplaySource;
 
-/// Everything counted for one shard, since attach.
+/// One shard's counters since the programs were attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Bytes and packets.
@@ -29,20 +29,20 @@ pub struct Counters {
     pub requests: Requests,
 }
 
-/// Counters could not be read, or shards not set.
+/// Counters could not be read, or endpoints not set.
 #[derive(Debug, thiserror::Error)]
 #[error("the kernel's counters: {0}")]
 pub struct SourceError(String);
 
 impl SourceError {
-    /// The probe has let go of the kernel.
+    /// The error of a probe that has detached.
     #[must_use]
     pub fn detached() -> Self {
         Self("detached".to_owned())
     }
 }
 
-/// Gives counters by shard.
+/// Provides counters by shard.
 pub trait Source: Send {
     /// The counters of one shard.
     ///
@@ -50,13 +50,13 @@ pub trait Source: Send {
     /// When they cannot be read.
     fn read(&mut self, shard: u32) -> Result<Counters, SourceError>;
 
-    /// The latencies of one shard's requests. Apart from the counters, as it is much more to read.
+    /// The latencies of one shard's requests. They are separate from the counters because they are much larger.
     ///
     /// # Errors
     /// When they cannot be read.
     fn latency(&mut self, shard: u32) -> Result<Latency, SourceError>;
 
-    /// The connections of one shard; `None` where the program for them is not attached.
+    /// The connections of one shard. `None` when the program for connections is not attached.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -68,25 +68,25 @@ pub trait Source: Send {
     /// When they cannot be read.
     fn round_trips(&mut self, shard: u32) -> Result<Latency, SourceError>;
 
-    /// The reads of one shard by key. Much more to read again: 776 KiB.
+    /// The reads of one shard by key. At 776 KiB they are much larger again.
     ///
     /// # Errors
     /// When they cannot be read.
     fn keys(&mut self, shard: u32) -> Result<KeyTable, SourceError>;
 
-    /// How often each attached program ran, if the kernel counts that.
+    /// How often each attached program ran, if the kernel counts runs.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the counts cannot be read.
     fn runs(&mut self) -> Result<Vec<ProgramRuns>, SourceError>;
 
-    /// How full the maps are that can fill.
+    /// How full the maps are that can fill up.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When a map cannot be read.
     fn fills(&mut self) -> Result<Vec<MapFill>, SourceError>;
 
-    /// Counts for these endpoints from now on, and for no others.
+    /// Counts only for these endpoints from now on.
     ///
     /// # Errors
     /// When the kernel refuses.

@@ -1,4 +1,6 @@
-//! Maps addresses to shards: from `SHARD_URLS`, resolved every second, or from [`pods`](crate::pods).
+//! Maps addresses to shards.
+//!
+//! The addresses come from `SHARD_URLS`, resolved every second, or from [`pods`](crate::pods).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,27 +13,27 @@ use service::args::SettingError;
 /// The shards' endpoints at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Targets {
-    /// For the kernel's map: endpoint to shard.
+    /// Endpoint to shard, for the kernel's map.
     pub(crate) endpoints: BTreeMap<Endpoint, u32>,
     /// Per shard, in order of id.
     pub(crate) shards: Vec<Target>,
-    /// Addresses there was no room for.
+    /// Number of addresses that exceeded the limit.
     pub(crate) over_limit: usize,
 }
 
 /// One shard's addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// Where it is.
+    /// Its addresses.
     pub(crate) addresses: Vec<SocketAddr>,
-    /// Why it, or a part of it, is not watched.
+    /// Why all or some of its addresses are not watched.
     pub(crate) problem: Option<String>,
 }
 
-/// One shard's addresses as somebody gave them, or why there are none.
+/// One shard's addresses from a lookup, or why there are none.
 pub(crate) type Lookup = Result<Vec<SocketAddr>, String>;
 
-/// Refuses more shards than the kernel's maps have room for.
+/// Rejects more shards than the kernel's maps have room for.
 pub(crate) fn check(list: &str, urls: &ShardUrls) -> Result<(), SettingError> {
     if urls.count().get() > MAX_SHARDS {
         return Err(SettingError::new(
@@ -60,7 +62,7 @@ async fn lookup(url: &ShardUrl) -> Lookup {
     }
 }
 
-/// One target of each, in order of id.
+/// Creates the targets from one lookup per shard, in order of id.
 pub(crate) fn assemble(lookups: Vec<Lookup>) -> Targets {
     let mut targets = Targets::default();
     for (shard, lookup) in (0..).zip(lookups) {
@@ -79,7 +81,7 @@ pub(crate) fn assemble(lookups: Vec<Lookup>) -> Targets {
 }
 
 impl Target {
-    /// Whether there was room for it.
+    /// Adds an address. Returns `false` when the limit is reached.
     fn add(&mut self, address: SocketAddr, shard: u32, endpoints: &mut BTreeMap<Endpoint, u32>) -> bool {
         if address.ip().is_unspecified() {
             self.problem = Some(format!("{address} is every address: name the one the shard is reached at"));

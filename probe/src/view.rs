@@ -1,4 +1,4 @@
-//! Terminal views of a probe, over its HTTP interface.
+//! Shows a probe in the terminal, over its HTTP interface.
 
 pub mod args;
 mod client;

@@ -2,7 +2,7 @@
 
 use protocol::probe_api::{AppLatency, Bucket};
 
-/// The text of a moment, as far as its two families go; `None` when either is not there.
+/// Extracts the two latency families from an exposition read at `taken_at`. Returns `None` when one of them is absent.
 pub(crate) fn parse(taken_at: f64, text: &str) -> Option<AppLatency> {
     let mut requests = None;
     let mut cumulative: Vec<(f64, u64)> = Vec::new();
@@ -27,7 +27,7 @@ pub(crate) fn parse(taken_at: f64, text: &str) -> Option<AppLatency> {
     let latency: Vec<Bucket> = buckets.collect();
     if latency.is_empty() { None } else { Some(AppLatency { taken_at, requests: requests?, latency }) }
 }
-/// The value behind the labels.
+/// The value after a sample's labels.
 fn value(sample: &str) -> Option<u64> {
     let (_, value) = sample.rsplit_once("} ")?;
     let value: f64 = value.split_whitespace().next()?.parse().ok()?;

@@ -1,7 +1,7 @@
-//! The last two minutes, second by second, for all live pages.
+//! Keeps the last two minutes of seconds for all live pages.
 //!
-//! The loop hands in what it has read anyway; rates and latencies are the growth since the second before. The last two
-//! minutes are kept, so that a page begins with a line and not with a dot.
+//! The loop passes in the readings that it takes anyway. Rates and latencies are the growth since the previous second.
+//! A new page first gets the last two minutes, so its charts start with a line instead of a single point.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use crate::compare::reconcile::Bracket;
 use crate::compare::snapshot::Snapshot;
 use crate::signal::latency::quantiles;
 
-/// Most pages that listen at once.
+/// Maximum number of pages that may listen at once.
 pub(crate) const LISTENERS: usize = 32;
 
-/// Seconds that are kept.
+/// Number of seconds kept.
 const KEPT_SECONDS: usize = 120;
 
-/// A gap longer than this is no second: its mean would pass for one.
+/// A longer gap between two readings gives no rate, because its mean would look like the rate of one second.
 const MAX_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The last seconds, and who wants the next one.
+/// The last seconds, and the channel for the next one.
 #[derive(Debug)]
 pub(crate) struct Feed {
     links: PageLinks,
@@ -43,13 +43,13 @@ struct Past {
     seconds: VecDeque<PastSecond>,
 }
 
-/// One shard's counts at a moment.
+/// One shard's counts at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShardSample {
     kernel_at: Duration,
     kernel: u64,
     app_at: Duration,
-    /// When the application's process started, and its count.
+    /// The start time of the application's process, and its count.
     app: Option<(f64, u64)>,
     latency: Latency,
 }
@@ -61,7 +61,7 @@ impl Default for Feed {
 }
 
 impl Feed {
-    /// Nothing yet.
+    /// Creates a feed without any seconds.
     pub(crate) fn new(links: PageLinks) -> Self {
         Self {
             links,
@@ -71,33 +71,33 @@ impl Feed {
         }
     }
 
-    /// A place for one more listener, given back when it is dropped; `None` when there is none.
+    /// Reserves a place for one more listener until the permit is dropped. Returns `None` when all places are taken.
     pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.room).try_acquire_owned().ok()
     }
 
-    /// How many listen.
+    /// The number of listeners.
     pub(crate) fn listeners(&self) -> usize {
         LISTENERS.saturating_sub(self.room.available_permits())
     }
 
-    /// Addresses that the page may call.
+    /// The addresses that the page may call.
     pub(crate) fn links(&self) -> &PageLinks {
         &self.links
     }
 
-    /// What a listener is sent first: addresses, and the last two minutes.
+    /// The first message for a listener: addresses, and the last two minutes.
     pub(crate) fn hello(&self) -> String {
         let past = self.past.lock();
         json(&PastSeconds { links: self.links.clone(), past: past.seconds.iter().cloned().collect() })
     }
 
-    /// The frames from now on: always the newest, so that one who is slow misses some.
+    /// Subscribes to new frames. The receiver always holds the newest frame, so a slow listener misses some.
     pub(crate) fn listen(&self) -> watch::Receiver<Arc<str>> {
         self.newest.subscribe()
     }
 
-    /// A second has gone by.
+    /// Publishes one second.
     pub(crate) fn publish(&self, snapshot: &Snapshot, seen: Vec<Option<ShardSample>>, verdicts: &Verdicts) {
         let shards = {
             let mut past = self.past.lock();
@@ -117,7 +117,7 @@ impl Feed {
 }
 
 impl Past {
-    /// Takes a second in; gives what happened in it.
+    /// Adds a second. Returns each shard's rates in it.
     fn observe(&mut self, taken_at: f64, seen: Vec<Option<ShardSample>>) -> Vec<ShardRates> {
         let previous = std::mem::take(&mut self.previous).into_iter().chain(std::iter::repeat(None));
         let flows = seen.iter().zip(previous).map(|(now, before)| match (before, now) {
@@ -135,7 +135,7 @@ impl Past {
 }
 
 impl ShardSample {
-    /// What was read of a shard.
+    /// The sample of one shard's bracket and latencies.
     pub(crate) fn of(bracket: &Bracket, latency: Latency) -> Self {
         Self {
             kernel_at: bracket.to,
@@ -161,7 +161,7 @@ impl ShardSample {
     }
 }
 
-/// Growth a second; absent when the count fell, or the time between tells of no second.
+/// Growth per second. `None` when the count fell, or the interval is zero or longer than [`MAX_INTERVAL`].
 #[expect(clippy::cast_precision_loss, reason = "what grows in seconds is far below 2^53")]
 fn rate(before: (Duration, u64), now: (Duration, u64)) -> Option<f64> {
     let span = now.0.checked_sub(before.0).filter(|span| !span.is_zero() && *span <= MAX_INTERVAL)?;
@@ -170,7 +170,7 @@ fn rate(before: (Duration, u64), now: (Duration, u64)) -> Option<f64> {
 }
 
 fn json<T: Serialize>(value: &T) -> String {
-    // Only maps with keys that are no text cannot be written.
+    // Serialization fails only for maps with keys that are not strings, and there are none.
     serde_json::to_string(value).unwrap_or_else(|_| "{}".to_owned())
 }
 

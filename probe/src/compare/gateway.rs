@@ -1,9 +1,11 @@
-//! The gateway as a third witness: finds requests that bypassed it.
+//! Finds requests that bypassed the gateway.
 //!
-//! The gateway counts a request when its answer comes, the shard when it reads it, the kernel before that. So kernel
-//! and gateway are compared just as kernel and shard are, by the same [`Ledger`]; what the shard has in its hands is on
-//! its way to the gateway's count. What then is beyond the bound did not come from the gateway. A gateway or a shard
-//! that starts anew gets a new baseline; a reset of the gateway's statistics does not touch the counts that are read.
+//! The gateway counts a request when its answer arrives, the shard when it reads it, and the kernel before that. So
+//! the same [`Ledger`] compares kernel with gateway and kernel with shard. Requests in service at the shard are not in
+//! the gateway's count yet. A difference beyond the bound did not come from the gateway.
+//!
+//! A gateway or shard that restarts gets a new baseline. A reset of the gateway's statistics does not change the
+//! counts read here.
 
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ pub mod urls;
 use self::group::GatewayGroup;
 use self::urls::GatewayUrls;
 
-/// The gateway, or all there are, and what is known of each shard's requests from it.
+/// The gateways, and a ledger of each shard's requests from them.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     group: GatewayGroup,
@@ -32,32 +34,31 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Gateways in front of so many shards.
+    /// Compares the gateways in front of `shards` shards.
     pub(crate) fn new(urls: GatewayUrls, shards: usize) -> Self {
         let group = GatewayGroup::new(urls, shards);
         let shards = (0..shards).map(|_| SentLedger::default()).collect();
         Self { group, shards, verdict: Err("it has not been asked yet".to_owned()) }
     }
 
-    /// Its verdict as last read, or why there is none.
+    /// The last verdict read, or why there is none.
     pub(crate) fn verdict(&self) -> Result<Verdict<String>, String> {
         self.verdict.clone()
     }
 
-    /// Forgets all of one shard: the kernel counts something else for it now.
+    /// Drops all state of one shard, because the kernel now counts other addresses for it.
     pub(crate) fn start_over(&mut self, shard: usize) {
         if let Some(ledger) = self.shards.get_mut(shard) {
             *ledger = SentLedger::default();
         }
     }
 
-    /// Whether another bracket soon would tell more.
+    /// Whether another bracket soon would narrow the result.
     pub(crate) fn is_settling(&self) -> bool {
         self.shards.iter().any(|shard| shard.settling)
     }
 
-    /// Reads the gateway between the shards' own brackets and another reading of the kernel, and adds to the
-    /// comparisons what that tells.
+    /// Reads the gateways after the shards' brackets, then the kernel again. Adds the result to the comparisons.
     pub(crate) async fn compare(
         &mut self,
         stats: &StatsClient,
@@ -86,7 +87,8 @@ impl Gateway {
         }
     }
 
-    /// Judges what several gateways sent together; to be called once a second. One gives its own verdict.
+    /// Judges the combined counts of several gateways. Call it once a second. A single gateway reports its own
+    /// verdict.
     pub(crate) async fn judge(&mut self, stats: &StatsClient) {
         if !self.group.is_one() {
             self.verdict = self.group.judge(stats).await;
@@ -101,24 +103,25 @@ fn of_shard(reading: &Result<GatewayReading, String>, shard: u32) -> Result<(f64
     Ok((reading.started_at, sent.requests))
 }
 
-/// One shard's requests from the gateway.
+/// One shard's requests from the gateways.
 #[derive(Debug, Default)]
 struct SentLedger {
     ledger: Ledger,
-    /// The shard's process.
+    /// Start time of the shard's process, in Unix seconds.
     started_at: f64,
-    /// What the shard had in its hands last time.
+    /// The shard's active requests at the previous reading.
     active: u64,
     settling: bool,
 }
 
 impl SentLedger {
-    /// `bracket` is the shard's own, made to end after the gateway's reading (its start, and what it has sent).
+    /// Compares one shard's requests. `bracket` is the shard's own bracket, extended past the gateway's reading.
+    /// `sent` is the gateway's start time and the requests it has sent.
     fn observe(&mut self, bracket: &Bracket, sent: &Result<(f64, u64), String>, comparison: &mut Comparison) {
         self.settling = false;
         let Ok(app) = &bracket.app else { return };
         if app.started_at.to_bits() != self.started_at.to_bits() {
-            // What a shard had in its hands when it ended is in no count but the gateway's.
+            // Only the gateway's count has the requests that were in service when the shard's process ended.
             *self = Self { started_at: app.started_at, ..Self::default() };
         }
         let seen = self.ledger.observe(&Bracket {
@@ -127,7 +130,7 @@ impl SentLedger {
                 started_at,
                 active_requests: app.active_requests,
             }),
-            // The gateway counts what it gave up on, too.
+            // The gateway also counts requests that it gave up on.
             aborted: 0,
             answered: 0,
             repeated: 0,
@@ -135,7 +138,7 @@ impl SentLedger {
             ..bracket.clone()
         });
         self.settling = self.ledger.is_settling(&seen);
-        // What was answered after the gateway's reading was in the shard's hands at one of these moments.
+        // A request answered after the gateway's reading was in service at one of these two readings.
         let in_service = app.active_requests.max(self.active);
         self.active = app.active_requests;
         let surely = |difference: i64, bound: u64| {

@@ -1,15 +1,17 @@
-//! The hot keys of each witness, and their overlap.
+//! Compares the hot keys of kernel and application.
 //!
-//! Both witnesses give counts that only grow. A [`KeyWindow`] keeps their growth over the last ten seconds; the
-//! slots are the same for both, so that the same time is compared. A key is
-//! hot by the shard's own rule ([`hotspot::hot_keys::hot`]); the kernel's list is made here, the application's is its own.
+//! Both witnesses report counts that only grow. A [`KeyWindow`] keeps their growth over the last ten seconds. Both use
+//! the same slots, so both windows cover the same time.
+//!
+//! The rule for hot keys is the shard's own ([`hotspot::hot_keys::hot`]). The kernel's list is computed here. The
+//! application computes its own list.
 //!
 //! ```text
 //! overlap = Σ min(kernel, app) / Σ max(kernel, app)        over the keys that either calls hot
 //! ```
 //!
-//! The kernel knows the keys of reads alone (a write's key is in its body), so a key that is hot by its writes lowers
-//! the overlap.
+//! The kernel sees only the keys of reads, because the key of a write is in its body. A key that is hot because of its
+//! writes therefore lowers the overlap.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,23 +23,23 @@ use protocol::probe_api::{HotKey, HotKeyOverlap};
 use crate::signal::key_table::largest;
 use crate::signal::key_window::{Grown, KeyReading, KeyWindow, Unlisted};
 
-/// Two readings nearer than this are one: the loop reads once a second, and more often when it is asked.
+/// Readings closer together than this count as one. The loop reads once a second, and more often on request.
 const MIN_INTERVAL: Duration = Duration::from_millis(900);
 
-/// Below this the window is not full, and there is no overlap: the application's own is ten seconds long.
+/// Below this span the window is not full and there is no overlap. The application's own window is ten seconds long.
 const FULL: Duration = Duration::from_secs(9);
 
-/// A slot longer than this tells of another time than the application's list.
+/// A slot longer than this would cover a different time than the application's list.
 const MAX_INTERVAL: Duration = Duration::from_secs(3);
 
-/// The application's keys, as `/stats` has them.
+/// The application's keys, as in `/stats`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AppKeys {
-    /// When the process started, in unix seconds; another process has another, and counts anew.
+    /// Start time of the process, in Unix seconds. A new value means a new process with new counts.
     pub(crate) started_at: f64,
     /// `requests_received` and `top_keys`, counted since the last reset.
     pub(crate) top: KeyReading,
-    /// `hot_keys`: what it calls hot itself.
+    /// `hot_keys`: the keys that the application itself calls hot.
     pub(crate) hot: Vec<HotKey>,
 }
 
@@ -59,22 +61,23 @@ impl Default for HotKeysLedger {
 }
 
 impl HotKeysLedger {
-    /// Forgets all: one of the witnesses counts something else now.
+    /// Drops all state, because one of the witnesses now counts something else.
     pub(crate) fn start_over(&mut self) {
         *self = Self::default();
     }
 
-    /// Forgets all: one of the witnesses could not be read at `now`.
+    /// Drops all state, because one of the witnesses could not be read at `now`.
     pub(crate) fn interrupted(&mut self, now: Duration) {
         *self = Self { last: Some(now), ..Self::default() };
     }
 
-    /// Whether a reading now would tell more than the last one did.
+    /// Whether at least [`MIN_INTERVAL`] has passed since the last reading.
     pub(crate) fn is_due(&self, now: Duration) -> bool {
         self.last.is_none_or(|last| now >= last + MIN_INTERVAL)
     }
 
-    /// Takes both readings in, taken one right after the other, the kernel's at `now` (since any fixed start).
+    /// Adds a reading of each witness, taken one right after the other. `now` is when the kernel was read, since any
+    /// fixed start.
     pub(crate) fn observe(&mut self, now: Duration, kernel: KeyReading, app: AppKeys) -> &HotKeyOverlap {
         if !self.is_due(now) {
             return &self.shown;
@@ -95,7 +98,7 @@ impl HotKeysLedger {
         &self.shown
     }
 
-    /// What the last reading gave.
+    /// The result of the last reading.
     pub(crate) fn shown(&self) -> &HotKeyOverlap {
         &self.shown
     }
@@ -108,7 +111,7 @@ fn overlap(kernel: &KeyWindow, app: &KeyWindow, mine: &[HotKey], its: &[HotKey])
         let kernel = kernel.known(key);
         let app = match app.count(key) {
             Grown::By(count) => count,
-            // Its own count of its own ten seconds is the next best.
+            // Without an exact growth, use the application's own count over its own ten seconds.
             Grown::AtLeast(count) => its.iter().find(|hot| hot.key == key).map_or(count, |hot| hot.count),
         };
         least += kernel.min(app);
@@ -118,7 +121,7 @@ fn overlap(kernel: &KeyWindow, app: &KeyWindow, mine: &[HotKey], its: &[HotKey])
     (most > 0).then(|| least as f64 / most as f64)
 }
 
-/// The keys that are hot in a window.
+/// The hot keys of a window.
 fn hottest(window: &KeyWindow) -> Vec<HotKey> {
     let largest = largest(window.counts().into_iter(), HOT_MOST).into_iter();
     hot(window.total(), largest.map(|(key, count)| Count { key, count, error: 0 }))

@@ -1,22 +1,26 @@
-//! Kernel against application: brackets in, difference, bound and verdict out.
+//! Compares kernel and application: takes brackets, returns difference, bound and verdict.
 //!
-//! The kernel counts a request when the last byte of its head reaches the socket; the application counts it when it
-//! has read it, a little later. With `K(t)` and `A(t)` the two counts, `base` the constant `A − K` at rest, and a
-//! bracket *kernel, application, kernel* whose application reading falls between `t1` and `t2`:
+//! The kernel counts a request when the last byte of its head reaches the socket. The application counts it a little
+//! later, when it has read it. `K(t)` and `A(t)` are the two counts. `base` is the constant `A − K` at rest. A
+//! *bracket* is three readings: kernel, application, kernel. The application's reading falls between `t1` and `t2`:
 //!
 //! ```text
 //! base + K(t1 − lag)  ≤  A  ≤  base + K(t2)        so        A − K(t2)  ≤  base  ≤  A − K(t1 − lag)
 //! ```
 //!
-//! So every bracket gives an interval for `base`. The first one of a generation (an attached probe, a started shard
-//! process) is the baseline; later ones narrow it, with a lag so long ([`BASELINE_LAG`]) that even an overloaded
-//! machine keeps it. The first *quiet* bracket (nothing moved for [`SETTLE`], nothing in the application's hands)
-//! makes it a point, if that point lies inside what is known by then. A bracket that misses it is a disagreement: a
-//! baseline is never moved to make one go away. What gets lost between a baseline taken under load and the first
-//! quiet moment, and is smaller than the interval is wide, cannot be seen; the bound says how wide it is.
+//! So every bracket gives an interval for `base`. A *generation* starts when the probe attaches or the shard's process
+//! starts. Its first bracket is the baseline, and later ones narrow the interval. The lag ([`BASELINE_LAG`]) is long
+//! enough to hold even on an overloaded machine.
 //!
-//! A client that leaves before an answer may take requests back that the application has not looked at: the kernel
-//! counted them, the application never will. The kernel counts such requests apart, and the bound allows for them.
+//! A bracket is *quiet* if no count has changed for [`SETTLE`] and the application has no active requests. The first
+//! quiet bracket reduces the interval to a point, if that point lies inside the interval known so far. A bracket
+//! outside the interval is a disagreement. A baseline is never moved to hide one.
+//!
+//! A loss between a baseline under load and the first quiet moment cannot be seen if it is smaller than the interval.
+//! The bound includes the width of that interval.
+//!
+//! A client that closes before an answer may abort requests that the application has not read. The kernel has counted
+//! them, but the application never will. The kernel counts aborted requests separately, and the bound allows for them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -28,22 +32,22 @@ use self::cause::{Cause, Evidence};
 
 pub(crate) mod cause;
 
-/// The longest usual time between the kernel's count of a request and the application's: what is older counts as a
-/// difference.
+/// The longest usual time between the kernel's count of a request and the application's. An older request that the
+/// application has not counted is a difference.
 pub(crate) const LAG: Duration = Duration::from_secs(2);
 
-/// The longest time at all: a baseline must not be spoilt by a moment of overload.
+/// The lag for baselines. It is longer than [`LAG`], so a moment of overload cannot falsify a baseline.
 pub(crate) const BASELINE_LAG: Duration = Duration::from_secs(5);
 
-/// How long nothing may move for a moment to be called quiet.
+/// How long the counts must stay unchanged for a bracket to be quiet.
 pub(crate) const SETTLE: Duration = Duration::from_millis(500);
 
-/// What the application says of itself in `/stats`.
+/// The application's own counts, from `/stats`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct AppReading {
-    /// Data requests since its start.
+    /// Data requests since the process started.
     pub(crate) requests_received: u64,
-    /// When the process started, in unix seconds; another process has another.
+    /// Start time of the process, in Unix seconds. A new value means a new process.
     pub(crate) started_at: f64,
     /// Requests in service and waiting.
     pub(crate) active_requests: u64,
@@ -52,31 +56,33 @@ pub(crate) struct AppReading {
 /// One bracket of one shard: kernel, application, kernel. Times are since the probe's start.
 #[derive(Clone, Debug)]
 pub(crate) struct Bracket {
-    /// When the kernel was read first.
+    /// Time of the first kernel reading.
     pub(crate) from: Duration,
-    /// When it was read again.
+    /// Time of the second kernel reading.
     pub(crate) to: Duration,
-    /// The kernel's data requests, at `from`.
+    /// The kernel's data requests at `from`.
     pub(crate) kernel_before: u64,
-    /// The same at `to`.
+    /// The kernel's data requests at `to`.
     pub(crate) kernel_after: u64,
-    /// Data requests at `to` in segments that TCP has neither accepted nor dropped: the application may have read them.
+    /// Data requests at `to` in segments that TCP has neither accepted nor dropped. The application may have read
+    /// them.
     pub(crate) undecided: u64,
-    /// Data requests whose client left before an answer, and of which nothing more is known, at `to`.
+    /// Aborted data requests at `to`: the client closed before an answer, and it is unknown whether the shard read
+    /// them.
     pub(crate) aborted: u64,
-    /// Data requests whose answer was seen to begin, soon after `to`.
+    /// Data requests with the start of an answer seen, read soon after `to`.
     pub(crate) answered: u64,
-    /// Segments towards the shard that brought nothing new, at `to`.
+    /// Segments to the shard without new data, at `to`.
     pub(crate) repeated: u64,
-    /// Segments not parsed, at `to`, by [`Reason`](probe_common::requests::Reason).
+    /// Unparsed segments at `to`, by [`Reason`](probe_common::requests::Reason).
     pub(crate) unparsed: [u64; REASONS],
-    /// The application in between, or why it could not be read.
+    /// The application's reading in between, or why it could not be read.
     pub(crate) app: Result<AppReading, String>,
-    /// The clock on the wall at `to`, in unix seconds.
+    /// Wall-clock time at `to`, in Unix seconds.
     pub(crate) unix_seconds: f64,
 }
 
-/// Everything known of one shard.
+/// The state of one shard's comparison.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     /// The kernel's count over time, since the shard is watched.
@@ -84,38 +90,39 @@ pub(crate) struct Ledger {
     generation: Option<Generation>,
 }
 
-/// One life of the application's process, under one set of watched addresses.
+/// One run of the application's process, with one set of watched addresses.
 #[derive(Debug)]
 struct Generation {
     started_at: f64,
     since: f64,
     kernel_at_baseline: u64,
-    /// What was counted besides requests, at the baseline.
+    /// The kernel's other counters at the baseline.
     evidence: Evidence,
-    /// `base` is at least this,
+    /// Lower limit of `base`.
     low: i64,
-    /// and at most this, once known.
+    /// Upper limit of `base`, once known.
     high: Option<i64>,
-    /// Counts that have not moved, and since when.
+    /// Since when the counts of kernel and application are unchanged, and their values.
     still: Option<(Duration, u64, u64)>,
-    /// Whether that has been so for [`SETTLE`].
+    /// Whether the counts have been unchanged for [`SETTLE`].
     quiet: bool,
 }
 
 impl Ledger {
-    /// Forgets all: the shard's addresses have changed, so the kernel counts something else.
+    /// Drops all state, because the shard's addresses have changed and the kernel counts something else.
     pub(crate) fn start_over(&mut self) {
         *self = Self::default();
     }
 
-    /// Whether another bracket soon would tell more: nothing moves, but the verdict does not stand yet.
+    /// Whether another bracket soon could give a final verdict: the counts do not change, but the verdict is not final
+    /// yet.
     pub(crate) fn is_settling(&self, comparison: &Comparison) -> bool {
         let waiting = |generation: &Generation| generation.still.is_some() && !generation.quiet;
         let firm = comparison.bound == Some(0) && comparison.difference == Some(0);
         self.generation.as_ref().is_some_and(waiting) && !firm && comparison.agrees != Some(false)
     }
 
-    /// Takes a bracket in and gives the verdict.
+    /// Adds a bracket and returns the verdict.
     pub(crate) fn observe(&mut self, bracket: &Bracket) -> Comparison {
         let lagging = self.kernel_at(bracket.from.checked_sub(LAG));
         let long_ago = self.kernel_at(bracket.from.checked_sub(BASELINE_LAG));
@@ -147,7 +154,7 @@ impl Ledger {
         }
     }
 
-    /// The kernel's count at a moment, or the last one known before.
+    /// The kernel's count at a moment, or the last reading before it.
     fn kernel_at(&self, moment: Option<Duration>) -> Option<u64> {
         let moment = moment?;
         self.history.iter().rev().find(|(at, _)| *at <= moment).map(|(_, count)| *count)
@@ -156,22 +163,22 @@ impl Ledger {
     fn remember(&mut self, bracket: &Bracket) {
         self.history.push_back((bracket.from, bracket.kernel_before));
         self.history.push_back((bracket.to, bracket.kernel_after));
-        // One reading older than the longest lag is needed, no more.
+        // Keep one reading that is older than the longest lag, and drop the ones before it.
         while self.history.get(1).is_some_and(|(at, _)| *at + BASELINE_LAG <= bracket.from) {
             self.history.pop_front();
         }
     }
 }
 
-/// A bracket's figures, signed.
+/// A bracket's counts as signed numbers.
 struct BracketFigures {
     /// The application's count.
     count: i64,
-    /// The kernel's at the bracket's end.
+    /// The kernel's count at the bracket's end.
     after: i64,
-    /// Requests beyond it that TCP may have accepted by then.
+    /// Requests beyond `after` that TCP may have accepted by then.
     undecided: i64,
-    /// What the kernel counted in the last [`LAG`] and inside the bracket.
+    /// The growth of the kernel's count during the last [`LAG`] and the bracket.
     moved: u64,
     /// `A − K(t1 − BASELINE_LAG)`, once the shard has been watched that long.
     high: Option<i64>,
@@ -195,9 +202,9 @@ impl Generation {
         let quiet = self.is_quiet(bracket, app);
         self.quiet = quiet;
         let aborted = bracket.aborted.saturating_sub(self.evidence.aborted);
-        // TCP acknowledges what it has accepted in less time than a quiet bracket takes.
+        // TCP acknowledges accepted data in less time than a quiet bracket takes.
         let undecided = if quiet { 0 } else { seen.undecided };
-        // The bracket's own interval.
+        // The interval for `base` from this bracket alone.
         let low = seen.count - seen.after - undecided;
         let high = if quiet { Some(low) } else { seen.high }.map(|high| high + signed(aborted));
         let narrowed_low = self.low.max(low);
@@ -207,7 +214,7 @@ impl Generation {
         };
         if narrowed_high.is_none_or(|high| narrowed_low <= high) {
             if quiet && !self.evidence.rested {
-                // By now nothing is on its way, so what has no answer never gets one.
+                // No request is in flight now, so the unanswered ones never get an answer.
                 self.evidence.unanswered = cause::unanswered(bracket);
                 self.evidence.rested = true;
             }
@@ -218,7 +225,7 @@ impl Generation {
         let Some(high) = self.high else {
             return Comparison { kernel: Some(kernel), since, ..Cause::baseline().alone() };
         };
-        // Kernel − application for either end of what the baseline may be.
+        // Kernel − application for both ends of the baseline's interval.
         let (least, most) = (seen.after - seen.count + self.low, seen.after + undecided - seen.count + high);
         let difference = 0.clamp(least, most);
         let width = (most - least).unsigned_abs();
@@ -247,7 +254,7 @@ impl Generation {
         }
     }
 
-    /// Whether nothing has moved for [`SETTLE`], this bracket included.
+    /// Whether no count has changed for [`SETTLE`], up to and including this bracket.
     fn is_quiet(&mut self, bracket: &Bracket, app: AppReading) -> bool {
         let counts = (bracket.kernel_after, app.requests_received);
         if bracket.kernel_before != bracket.kernel_after || app.active_requests > 0 {

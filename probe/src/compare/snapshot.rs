@@ -1,4 +1,4 @@
-//! A comparison of all shards at one moment.
+//! Holds a comparison of all shards at one moment.
 
 use protocol::probe_api::{Comparison, HotKeyOverlap};
 
@@ -9,6 +9,6 @@ pub(crate) struct Snapshot {
     pub(crate) taken_at: f64,
     /// Per shard, in order of id.
     pub(crate) shards: Vec<Comparison>,
-    /// Per shard, in order of id; empty where one of the witnesses cannot be read.
+    /// Per shard, in order of id. Empty where one of the witnesses cannot be read.
     pub(crate) hot_keys: Vec<HotKeyOverlap>,
 }

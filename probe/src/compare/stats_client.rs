@@ -1,4 +1,4 @@
-//! HTTP client for `/stats` and `/metrics` of shards and gateways.
+//! Reads `/stats` and `/metrics` of shards and gateways over HTTP.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,38 +28,38 @@ use crate::signal::keys::name_of;
 
 mod connection;
 
-/// How long one of them may take to answer.
+/// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The longest answer that is read, as at the gateway: 1 MiB.
+/// Maximum size of an answer: 1 MiB, as in the gateway.
 const MAX_BYTES: usize = 1 << 20;
 
-/// A client that keeps its connections.
+/// A client that reuses its connections. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct StatsClient {
     client: BoundedClient,
-    /// By shard, the newest answer of its `/metrics`.
+    /// The newest `/metrics` reading of each shard.
     newest: Arc<parking_lot::Mutex<HashMap<u32, Newest>>>,
 }
 
-/// What a shard's `/metrics` said, or why there is nothing.
+/// The latencies in a shard's `/metrics`, or why they could not be read.
 type MetricsReading = Result<AppLatency, String>;
 
-/// The newest one, and when it was asked for.
+/// The newest reading, and when its request began.
 type Newest = Arc<tokio::sync::Mutex<Option<(Instant, MetricsReading)>>>;
 
-/// What a gateway says of itself in `/stats`, as far as it is compared.
+/// The part of a gateway's `/stats` that is compared.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GatewayReading {
-    /// When the process started, in unix seconds; another process has another.
+    /// Start time of the process, in Unix seconds. A new value means a new process.
     pub(crate) started_at: f64,
-    /// Data requests it sent since then.
+    /// Data requests sent since then.
     pub(crate) sent: Vec<ShardRequests>,
-    /// Its verdict on the shards; absent where it gives none.
+    /// Its verdict on the shards. `None` when it reports none.
     pub(crate) verdict: Option<Verdict<String>>,
 }
 
-/// What a gateway counted by key.
+/// A gateway's counts by key.
 pub(crate) type GatewayKeys = HotKeys<Summary<Key>, Observation<String>>;
 
 impl Default for StatsClient {
@@ -69,7 +69,7 @@ impl Default for StatsClient {
 }
 
 impl StatsClient {
-    /// Reads one shard: its counts and its keys.
+    /// Reads one shard's counts and keys.
     pub(crate) async fn read(&self, shard: &ShardUrl) -> Result<(AppReading, AppKeys), String> {
         let body: ShardStats = self.json(shard, "/stats").await?;
         let reading = AppReading {
@@ -84,23 +84,23 @@ impl StatsClient {
         Ok((reading, AppKeys { started_at: body.started_at, top, hot: hot.collect() }))
     }
 
-    /// What the gateway at `url` has sent.
+    /// Reads what the gateway at `url` has sent.
     pub(crate) async fn gateway(&self, url: &ShardUrl) -> Result<GatewayReading, String> {
         let mut body: Value = self.json(url, "/stats").await?;
-        // Read apart: a verdict of another form leaves the counts as they are.
+        // Deserialize the verdict separately, so that an unknown form of it does not lose the counts.
         let verdict = Verdict::<String>::deserialize(body["verdict"].take()).ok();
         let counts = GatewayCounts::deserialize(body).map_err(|_| lacks_fields("/stats"))?;
         let verdict = verdict.map(|verdict| verdict.map_key(as_in_kernel));
         Ok(GatewayReading { started_at: counts.started_at, sent: counts.shard_requests_total, verdict })
     }
 
-    /// What the gateway at `url` counted by key, for the merge with others.
+    /// Reads the counts by key of the gateway at `url`, to merge them with those of other gateways.
     pub(crate) async fn hot_keys(&self, url: &ShardUrl) -> Result<GatewayKeys, String> {
         self.json(url, "/admin/hot-keys").await
     }
 
-    /// A shard's own metrics, with the moment they came. A shard is asked once at a time: all who wait meanwhile share
-    /// the next answer.
+    /// Reads a shard's latencies from its `/metrics`. Only one request per shard runs at a time. Calls that wait
+    /// meanwhile share the next answer.
     pub(crate) async fn metrics(&self, shard: &ShardUrl) -> MetricsReading {
         let asked = Instant::now();
         let newest = Arc::clone(self.newest.lock().entry(shard.id.0).or_default());
@@ -144,7 +144,7 @@ impl StatsClient {
             return Err(format!("{path} answers {}", answer.status()));
         }
         if let Some(allowance) = answer.extensions().get::<Allowance>() {
-            // Chunks have heads, too.
+            // The allowance is twice the size, because chunks have headers too.
             allowance.set(2 * MAX_BYTES);
         }
         let mut body = Vec::new();
@@ -159,7 +159,7 @@ impl StatsClient {
     }
 }
 
-/// A key under the name it has in the kernel's table: long ones are not kept whole there.
+/// The name of a key in the kernel's table, which shortens long keys.
 pub(crate) fn as_in_kernel(key: String) -> String {
     Key::new(&key).map_or(key, |key| name_of(&key))
 }

@@ -1,9 +1,11 @@
-//! The verdict from kernel counts alone.
+//! Judges the shards by kernel counts alone.
 //!
-//! The kernel's counts only grow. Between two readings lies a slot, as long as they were apart by the clock: about a
-//! second, longer when the loop was late. The last slot and the last ten go to the same [`Detector`] as the gateway's
-//! counts do. Of a key only what it surely got is judged: the growth of its count, or all of it when the key came into
-//! the table in between. What it may have had before, its error, could only add to that.
+//! The kernel's counts only grow. The time between two readings is a *slot*. It is about a second long, and longer
+//! when the loop is late. The last slot and the last ten slots go to the [`Detector`] that also judges the gateway's
+//! counts.
+//!
+//! Keys are judged by a lower bound of their requests. That is the growth of the key's count, or the whole count if
+//! the key entered the table within the slot. The key's error could only add to it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,23 +22,24 @@ use crate::signal::key_table::{KeyGrowth, KeyTable, largest};
 
 pub(crate) mod agreement;
 
-/// Two readings nearer than this are one: the loop reads once a second, and more often when it is asked.
+/// Readings closer together than this count as one. The loop reads once a second, and more often on request.
 const MIN_INTERVAL: Duration = Duration::from_millis(900);
 
-/// All slots together are no longer than this: ten seconds, each a little late.
+/// Maximum span of all slots: ten seconds, with each slot a little late.
 const MAX_INTERVAL: Duration = Duration::from_secs(11);
 
-/// Keys of one shard that are judged.
+/// Number of keys per shard that are judged.
 const JUDGED_KEYS: usize = 4;
 
-/// All shards at a moment.
+/// The counts of all shards at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
-    /// When, since any fixed start.
+    /// Time of the reading, since any fixed start.
     pub(crate) at: Duration,
     /// In order of id.
     pub(crate) shards: Vec<ShardReading>,
-    /// Whether each shard answered the probe just now; the kernel alone cannot tell a dead shard from an idle one.
+    /// Whether each shard answered the probe just now. The kernel's counts alone cannot distinguish a dead shard from
+    /// an idle one.
     pub(crate) evidence: Vec<Evidence>,
 }
 
@@ -57,28 +60,28 @@ pub(crate) struct KernelJudge {
     detector: Detector<String>,
 }
 
-/// What was counted between two readings.
+/// The growth between two readings.
 #[derive(Debug)]
 struct Slot {
     span: Duration,
     /// By shard.
     requests: Vec<u64>,
-    /// By shard, the largest.
+    /// By shard, the largest growths.
     keys: Vec<KeyGrowth>,
 }
 
 impl KernelJudge {
-    /// Whether a reading at `now` would tell more than the last one did.
+    /// Whether at least [`MIN_INTERVAL`] has passed since the last reading.
     pub(crate) fn is_due(&self, now: Duration) -> bool {
         self.previous.as_ref().is_none_or(|previous| now >= previous.at + MIN_INTERVAL)
     }
 
-    /// Forgets all: the kernel counts something else now, or could not be trusted for a while.
+    /// Drops all state, because the kernel now counts something else or its counts were not valid for a while.
     pub(crate) fn start_over(&mut self) {
         *self = Self::default();
     }
 
-    /// Takes a reading in; gives the verdict on the time up to it.
+    /// Adds a reading and returns the verdict on the time up to it.
     pub(crate) fn observe(&mut self, reading: Reading) -> Verdict<String> {
         let (shards, evidence) = (reading.shards.len(), reading.evidence.clone());
         match self.previous.as_ref().and_then(|previous| Slot::between(previous, &reading)) {
@@ -102,7 +105,7 @@ impl KernelJudge {
 }
 
 impl Slot {
-    /// `None` when the readings cannot be compared: a count fell, or they are too far apart.
+    /// Returns `None` when the readings cannot be compared: a count fell, or they are too far apart.
     fn between(before: &Reading, now: &Reading) -> Option<Self> {
         let span = now.at.checked_sub(before.at)?;
         if span > MAX_INTERVAL || before.shards.len() != now.shards.len() {
@@ -119,7 +122,7 @@ impl Slot {
     }
 }
 
-/// These slots as one window.
+/// Merges the slots into one window.
 fn observation<'a>(slots: impl Iterator<Item = &'a Slot>, shards: usize) -> Observation<String> {
     let mut sum = Observation::new(shards);
     let mut span = Duration::ZERO;

@@ -1,4 +1,4 @@
-//! The loop: looks up the shards, reads them, compares, judges.
+//! Runs the loop: looks up the shards, reads them, compares, judges.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,21 +31,22 @@ mod verdict;
 use self::bracket::bracket;
 use self::verdict::Judge;
 
-/// How often the shards are looked up and compared without being asked.
+/// Interval of lookups and comparisons.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Pause between brackets while a verdict is about to stand.
+/// Pause between brackets while a verdict is about to become final.
 const SETTLING_PAUSE: Duration = Duration::from_millis(50);
 
-/// The longest a fresh comparison waits for such a verdict.
+/// Maximum time that a fresh comparison waits for a final verdict.
 const SETTLING_MAX: Duration = Duration::from_millis(1_500);
 
-/// Asks for comparisons. Cheap to clone.
+/// Requests comparisons from the loop. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct CompareHandle(mpsc::Sender<oneshot::Sender<Snapshot>>);
 
 impl CompareHandle {
-    /// A comparison that began after this call; `None` when the probe is stopping. Calls that wait together share one.
+    /// A comparison that began after this call. Returns `None` when the probe is stopping. Concurrent calls share one
+    /// comparison.
     pub(crate) async fn fresh(&self) -> Option<Snapshot> {
         let (sender, receiver) = oneshot::channel();
         self.0.send(sender).await.ok()?;
@@ -53,7 +54,7 @@ impl CompareHandle {
     }
 }
 
-/// The loop's own state; one task has it.
+/// The loop's state, owned by one task.
 pub struct Watch {
     probe: Arc<Probe>,
     shards: ShardUrls,
@@ -62,11 +63,11 @@ pub struct Watch {
     hot_keys: Vec<HotKeysLedger>,
     gateway: Option<Gateway>,
     judge: Judge,
-    /// What the last comparison read, for the feed.
+    /// The readings of the last comparison, for the feed.
     seen: Vec<Option<ShardSample>>,
-    /// Where the shards are, where they are pods.
+    /// The pods' addresses, when the shards are pods.
     pods: Option<Receiver<Vec<Lookup>>>,
-    /// What the kernel has taken.
+    /// The targets that the kernel has accepted.
     targets: Targets,
     /// Per shard, why some of its addresses are not watched.
     unwatched: Vec<Option<String>>,
@@ -74,11 +75,11 @@ pub struct Watch {
     start: Instant,
 }
 
-/// Most comparisons that may be asked for at once; more wait in line.
+/// Maximum number of queued requests for a comparison. Further callers wait.
 const QUEUE_LENGTH: usize = 256;
 
 impl Watch {
-    /// A loop that has not begun, and the way to ask it.
+    /// Creates a loop and the handle to request comparisons from it.
     #[must_use]
     pub fn new(probe: Arc<Probe>, shards: ShardUrls, stats: StatsClient) -> (Self, CompareHandle) {
         let (sender, requests) = mpsc::channel(QUEUE_LENGTH);
@@ -103,31 +104,31 @@ impl Watch {
         (watch, CompareHandle(sender))
     }
 
-    /// Asks these gateways too: all there are, or none.
+    /// Also reads these gateways. With an empty list no gateway is read.
     pub(crate) fn with_gateways(self, urls: GatewayUrls) -> Self {
         let gateway = (!urls.is_empty()).then(|| Gateway::new(urls, self.ledgers.len()));
         Self { gateway, ..self }
     }
 
-    /// Takes the shards' addresses from here instead of their names.
+    /// Takes the shards' addresses from `pods` instead of resolving their names.
     pub(crate) fn with_pods(self, pods: Option<Receiver<Vec<Lookup>>>) -> Self {
         Self { pods, ..self }
     }
 
-    /// Watches the shards that are found, and waits for baselines that settle quickly.
+    /// Watches the shards that are found, and waits for baselines that become final quickly.
     pub async fn first_look(&mut self) {
         self.look_up().await;
         self.compare_until_settled().await;
     }
 
-    /// Goes on with another client, on another runtime.
+    /// Replaces the client, for another runtime.
     pub(crate) fn renew_client(&mut self, stats: StatsClient) {
         self.stats = stats;
     }
 
     /// Runs until `stopping`, then reads the counters a last time and detaches.
     pub async fn run(mut self, stopping: CancellationToken) {
-        // Before the first request: a shard looked up later would start over.
+        // Look up before the first comparison, because a later change of a shard's addresses drops its state.
         self.look_up().await;
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -150,19 +151,19 @@ impl Watch {
     }
 
     async fn answer(&mut self, request: oneshot::Sender<Snapshot>) {
-        // All that ask by now get the same answer.
+        // All requests queued by now get the same answer.
         let mut waiting = vec![request];
         while let Ok(another) = self.requests.try_recv() {
             waiting.push(another);
         }
         let snapshot = self.compare_until_settled().await;
         for comparisons in waiting {
-            // One that has gone away needs no answer.
+            // Sending fails when the caller no longer waits.
             let _ = comparisons.send(snapshot.clone());
         }
     }
 
-    /// Compares again and again while nothing moves and the verdict is about to stand.
+    /// Repeats the comparison while the counts do not change and the verdict is about to become final.
     async fn compare_until_settled(&mut self) -> Snapshot {
         let deadline = Instant::now() + SETTLING_MAX;
         loop {
@@ -177,7 +178,7 @@ impl Watch {
         }
     }
 
-    /// Finds the shards' addresses and has the kernel watch them.
+    /// Looks up the shards' addresses and writes them to the kernel.
     async fn look_up(&mut self) {
         let targets = match &self.pods {
             Some(pods) => targets::assemble(pods.borrow().clone()),
@@ -210,7 +211,7 @@ impl Watch {
         *self.probe.targets.lock() = targets;
     }
 
-    /// Forgets what is known of shards whose addresses are others now; says of each shard whether they are.
+    /// Drops the state of shards whose addresses have changed. Returns for each shard whether they have.
     fn start_over_changed(&mut self, targets: &Targets) -> Vec<bool> {
         let old = self.targets.shards.iter().map(Some).chain(std::iter::repeat(None));
         let changed = targets.shards.iter().zip(old);
@@ -227,7 +228,8 @@ impl Watch {
         changed
     }
 
-    /// The kernel did not take these addresses: it may watch none of the `changed` shards' old or new ones.
+    /// Marks shards after the kernel rejected these addresses. It may watch none of the `changed` shards' old or new
+    /// ones.
     fn mark_unwatched(&mut self, mut targets: Targets, changed: &[bool], error: &SourceError) {
         for (shard, _) in changed.iter().enumerate().filter(|(_, changed)| **changed) {
             let why = format!("the kernel does not take its addresses: {error}");
@@ -238,7 +240,7 @@ impl Watch {
                 *unwatched = Some(why);
             }
             if let Some(taken) = self.targets.shards.get_mut(shard) {
-                // As no target of a lookup is, so that the next one is taken for a change.
+                // No lookup returns this target, so the next lookup counts as a change.
                 *taken = Target { addresses: Vec::new(), problem: Some(String::new()) };
             }
         }
@@ -246,13 +248,13 @@ impl Watch {
         *self.probe.targets.lock() = targets;
     }
 
-    /// One bracket of every shard, all at once.
+    /// Takes one bracket of every shard, all concurrently.
     async fn compare(&mut self) -> Snapshot {
         let (probe, stats, start) = (&self.probe, &self.stats, self.start);
         let readouts = self.shards.iter().zip(&self.hot_keys).zip(&self.unwatched);
         let readouts = readouts.map(|((url, hot_keys), unwatched)| async move {
-            // Of a shard that is not wholly watched the kernel's counts tell nothing, so it is not asked either: it may
-            // be one of many nodes' that are all watched.
+            // The kernel's counts of a partly watched shard are not comparable, so the shard is not read at all. In a
+            // cluster, another node's probe may watch it.
             if unwatched.is_some() {
                 return None;
             }
@@ -266,7 +268,7 @@ impl Watch {
             brackets.push(bracket);
             keys.push(of_keys);
         }
-        // Before anything else is waited for: both witnesses were read at one moment.
+        // Compare the keys before any other wait, so that both witnesses are read at nearly the same moment.
         let hot_keys = keys::compare(probe, &mut self.hot_keys, keys, start.elapsed());
         let mut shards: Vec<Comparison> = self
             .ledgers
@@ -306,7 +308,7 @@ impl Watch {
     }
 }
 
-/// The health check of a shard: whether it answered `/stats`.
+/// The health of a shard: whether it answered `/stats`.
 fn evidence(bracket: Option<&Bracket>) -> Evidence {
     match bracket.map(|bracket| &bracket.app) {
         Some(Ok(_)) => Evidence { answered: 1, failed: 0 },

@@ -1,6 +1,6 @@
 //! Formats an error with its causes.
 
-/// An error and its causes in one line, each said once.
+/// Returns an error and its causes in one line. A cause whose text is already there is left out.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -1,4 +1,4 @@
-//! Attaches the programs: one table row a program, one status each.
+//! Attaches the programs: a table row and a status for each.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,13 +11,13 @@ use protocol::probe_api::ProgramStatus;
 use crate::kernel::error::ObjectError;
 use crate::kernel::pin::PinnedSet;
 
-/// The program that follows connections.
+/// The program that tracks connections.
 pub(crate) const SOCKET_EVENTS: &str = "socket_events";
 
-/// The program that tells when connections older than the probe end.
+/// The program that reports the end of older connections.
 pub(crate) const SOCKET_RELEASED: &str = "socket_released";
 
-/// A program, its hook, and whether the probe is any use without it.
+/// A program, its hook, and whether the probe requires it.
 struct Row {
     program: &'static str,
     hook: &'static str,
@@ -49,15 +49,15 @@ const TABLE: [Row; 4] = [
     Row { program: SOCKET_RELEASED, hook: "cgroup/sock_release", at: Hook::Released, required: false },
 ];
 
-/// Where links are kept.
+/// Where links are held.
 pub(crate) enum Links {
-    /// In this process: they end with what is in the list.
+    /// In this process. Dropping the list detaches the programs.
     Held(Vec<FdLink>),
     /// In a pinned set.
     Pinned(PinnedSet),
 }
 
-/// The programs whose links a set must have to be of use.
+/// The programs whose links a pinned set must have.
 #[must_use]
 pub fn required() -> Vec<&'static str> {
     TABLE.iter().filter(|row| row.required).map(|row| row.program).collect()
@@ -68,7 +68,7 @@ pub(crate) fn all() -> Vec<&'static str> {
     TABLE.iter().map(|row| row.program).collect()
 }
 
-/// Loads every program and attaches it to the cgroup, or puts it in the place of a pinned link's.
+/// Loads every program and attaches it to the cgroup. A pinned link instead gets the new program in place.
 pub(crate) fn attach(
     ebpf: &mut Ebpf,
     cgroup: &Path,
@@ -84,7 +84,7 @@ pub(crate) fn attach(
             Err(error) if row.required => return Err(error),
             Err(error) => {
                 if let Links::Pinned(set) = links {
-                    // The program of a probe before must not go on without this one's knowledge.
+                    // The program of an earlier probe must not keep running when this probe cannot replace it.
                     set.forget(row.program);
                 }
                 (Some(error.to_string()), error.kind())
@@ -102,12 +102,12 @@ pub(crate) fn attach(
     Ok(statuses)
 }
 
-/// What the kernel takes of the programs.
+/// Which programs the kernel accepts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rehearsal {
-    /// The programs that it takes.
+    /// The accepted programs.
     pub(crate) taken: Vec<&'static str>,
-    /// Why it does not take others, which the probe can do without.
+    /// Why the kernel rejected optional programs.
     pub(crate) refused: Vec<String>,
 }
 
@@ -152,7 +152,7 @@ fn load(program: &mut Program) -> Result<(), ProgramError> {
 }
 
 fn link(program: &mut Program, at: Hook, cgroup: &File) -> Result<FdLink, ProgramError> {
-    // The only mode aya attaches with a link; links on a cgroup never displace each other.
+    // aya creates links only in this mode. Links on a cgroup never displace each other.
     let mode = CgroupAttachMode::Single;
     let link = match (program, at) {
         (Program::CgroupSkb(program), Hook::Packets(at)) => {
@@ -169,6 +169,6 @@ fn link(program: &mut Program, at: Hook, cgroup: &File) -> Result<FdLink, Progra
         }
         _ => return Err(ProgramError::UnexpectedProgramType),
     };
-    // Kernels before 5.7 have no links; the programs take none of those.
+    // Kernels before 5.7 have no links. The programs need a newer kernel anyway.
     link.map_err(|_| ProgramError::UnexpectedProgramType)
 }

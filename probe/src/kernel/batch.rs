@@ -26,23 +26,22 @@ struct Attributes {
     flags: u64,
 }
 
-/// Entries of one kind, copied again and again into the same memory.
+/// A buffer for entries of one type, reused by every read.
 pub(crate) struct Batch<T> {
     values: Vec<T>,
     keys: Vec<u32>,
 }
 
 impl<T: Pod + Default> Batch<T> {
-    /// Room for so many entries.
+    /// Allocates room for `entries` entries.
     pub(crate) fn new(entries: u32) -> Self {
         Self { values: vec![T::default(); entries as usize], keys: vec![0; entries as usize] }
     }
 
-    /// Reads as many entries as there is room for, from index `first` on. `map` is an array whose values are `T`s with
-    /// a lock.
+    /// Fills the buffer with entries from index `first` on. `map` must be an array whose values are `T`s with a lock.
     pub(crate) fn read_locked(&mut self, map: BorrowedFd<'_>, first: u32) -> io::Result<&[T]> {
         let count = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
-        // The kernel begins behind this one.
+        // The kernel starts after this index.
         let before = first.wrapping_sub(1);
         let mut last = 0_u32;
         let mut attributes = Attributes {
@@ -56,7 +55,7 @@ impl<T: Pod + Default> Batch<T> {
             flags: 0,
         };
         match bpf(LOOKUP_BATCH, &mut attributes) {
-            // ENOENT marks the map's end: the kernel has filled what there was.
+            // ENOENT marks the map's end. The kernel has filled in the entries before it.
             Err(error) if error.raw_os_error() != Some(libc::ENOENT) => return Err(error),
             _ => {}
         }

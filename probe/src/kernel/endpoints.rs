@@ -1,4 +1,4 @@
-//! The kernel's table of endpoints: address and port to shard.
+//! Maintains the kernel's table of endpoints: address and port to shard.
 
 use std::collections::BTreeMap;
 
@@ -11,50 +11,51 @@ use crate::kernel::error::ObjectError;
 pub struct EndpointsMap {
     shards: HashMap<MapData, Endpoint, u32>,
     changes: Array<MapData, u32>,
-    /// What is in `SHARDS`.
+    /// The entries of `SHARDS`.
     watched: BTreeMap<Endpoint, u32>,
-    /// Whether `CHANGES` has been moved since `SHARDS` was changed, as far as is known.
+    /// Whether `CHANGES` is known to have been incremented since `SHARDS` last changed.
     told: bool,
 }
 
 impl EndpointsMap {
-    /// The table's name in the object.
+    /// The name of the map in the object.
     pub const NAME: &str = "SHARDS";
 
-    /// The name of the counter of its changes: what the programs keep in a socket holds until the next one.
+    /// The name of the map with the counter of changes. A shard that the programs cache in a socket is valid until the
+    /// next change.
     pub const CHANGES: &str = "CHANGES";
 
-    /// Takes the maps, with what a probe before has left in them.
+    /// Takes the maps, including the entries of an earlier probe.
     ///
     /// # Errors
-    /// When they are of another type, or what is in them cannot be read.
+    /// When a map has another type, or its entries cannot be read.
     pub fn new(shards: Map, changes: Map) -> Result<Self, ObjectError> {
         let shards: HashMap<_, Endpoint, u32> =
             HashMap::try_from(shards).map_err(|_| ObjectError::Missing { what: Self::NAME })?;
         let changes = Array::try_from(changes).map_err(|_| ObjectError::Missing { what: Self::CHANGES })?;
         let watched = shards.iter().collect::<Result<_, MapError>>();
         let watched = watched.map_err(|error| ObjectError::unreadable(Self::NAME, &error))?;
-        // The probe before may have ended between the two.
+        // An earlier probe may have ended between changing `SHARDS` and incrementing `CHANGES`.
         Ok(Self { shards, changes, watched, told: false })
     }
 
-    /// What is in the table.
+    /// The entries of the table.
     #[must_use]
     pub fn watched(&self) -> &BTreeMap<Endpoint, u32> {
         &self.watched
     }
 
-    /// Makes the table hold these endpoints, and no others.
+    /// Replaces the entries of the table with these endpoints.
     ///
     /// # Errors
-    /// When the kernel refuses a change; those made before it stay.
+    /// When the kernel rejects a change. Earlier changes stay.
     pub fn set(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), MapError> {
         if self.told && self.watched == *endpoints {
             return Ok(());
         }
         self.told = false;
         let changed = self.change(endpoints);
-        // Also when it has changed in part.
+        // A partial change must also be announced.
         let told = self.tell();
         self.told = told.is_ok();
         changed.and(told)
@@ -65,7 +66,7 @@ impl EndpointsMap {
         self.changes.set(0, before.wrapping_add(1), 0)
     }
 
-    /// One after the other, so that `watched` is true of the map even when the kernel refuses one.
+    /// Applies one change at a time, so that `watched` matches the map even when the kernel rejects one.
     fn change(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), MapError> {
         let gone = self.watched.keys().filter(|endpoint| !endpoints.contains_key(endpoint));
         for gone in gone.copied().collect::<Vec<_>>() {

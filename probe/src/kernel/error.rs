@@ -1,4 +1,4 @@
-//! Errors of the kernel object and its programs.
+//! Defines the errors of the kernel object and its programs.
 
 use aya::maps::MapError;
 use aya::programs::ProgramError;
@@ -6,10 +6,10 @@ use probe_common::LAYOUT;
 
 use crate::error::chain::chain;
 
-/// Lines of the verifier's log that are worth showing.
+/// Number of lines shown of the verifier's log.
 const VERIFIER_LINES: usize = 10;
 
-/// Why the kernel programs could not be had. Each is one line that says what to do.
+/// Why the kernel programs cannot be loaded or attached. Each message is one line that names the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
     /// The probe was built before the kernel object.
@@ -17,27 +17,27 @@ pub enum ObjectError {
         "the kernel object is not built into this probe: run \"cargo xtask build-ebpf\", then build the probe again"
     )]
     Absent,
-    /// The embedded object is of another version than this probe.
+    /// The embedded object has another layout version than this probe.
     #[error(
         "the kernel object built into this probe has layout {found}, this probe needs {LAYOUT}: \
          run \"cargo xtask build-ebpf\", then build the probe again"
     )]
     Layout {
-        /// What the object says, or "unknown".
+        /// The object's layout version, or "unknown".
         found: String,
     },
-    /// The kernel does not let this process load programs or make maps.
+    /// The kernel does not permit this process to load programs or create maps.
     #[error(
         "the kernel refuses eBPF to this process ({what}: {source}): run it as root, or give it the capabilities \
          CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
     )]
     NotPermitted {
-        /// Which step was refused.
+        /// The step that was refused.
         what: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: std::io::Error,
     },
-    /// The kernel refused a program for another reason: most often it is too old.
+    /// The kernel rejected a program for another reason. Most often the kernel is too old.
     #[error(
         "the kernel refuses the program {program} ({source}; {verifier}): kernels from 6.1 on are known to take it \
          (`uname -r` names yours); LOG_LEVEL=debug shows the verifier's last lines"
@@ -45,21 +45,21 @@ pub enum ObjectError {
     Refused {
         /// The program's name.
         program: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: std::io::Error,
-        /// The verifier's own reason, in one line.
+        /// The verifier's reason, in one line.
         verifier: String,
     },
-    /// Something of the object that must be there is not.
+    /// The object lacks a required part.
     #[error("the kernel object has no {what}: run \"cargo xtask build-ebpf\", then build the probe again")]
     Missing {
-        /// The map or program.
+        /// The missing map or program.
         what: &'static str,
     },
     /// Any other error of loading or attaching.
     #[error("{what}: {reason}")]
     Other {
-        /// What was being done.
+        /// The operation that failed.
         what: String,
         /// Why it failed.
         reason: String,
@@ -67,17 +67,17 @@ pub enum ObjectError {
 }
 
 impl ObjectError {
-    /// Another error.
+    /// Creates an error of another kind.
     pub(crate) fn other(what: impl Into<String>, error: &dyn std::error::Error) -> Self {
         Self::Other { what: what.into(), reason: error.to_string() }
     }
 
-    /// A map of the object does not give what is in it.
+    /// Creates the error for a map that cannot be read.
     pub(crate) fn unreadable(map: &str, error: &MapError) -> Self {
         Self::other(format!("the map {map} cannot be read"), error)
     }
 
-    /// A short word for metrics and `/status`.
+    /// A short name for metrics and `/status`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -90,7 +90,7 @@ impl ObjectError {
         }
     }
 
-    /// Sorts an error of a program's load or attachment.
+    /// Classifies an error of loading or attaching a program.
     #[must_use]
     pub fn of_program(program: &str, error: ProgramError) -> Self {
         match error {
@@ -100,7 +100,7 @@ impl ObjectError {
                     "the verifier's last lines:\n{}",
                     last_lines(&verifier_log.to_string())
                 );
-                // EPERM is a lack of privilege; the verifier says EACCES and others.
+                // EPERM means a missing privilege. The verifier returns EACCES and other errors.
                 if io_error.raw_os_error() == Some(libc::EPERM) {
                     return Self::NotPermitted { what: format!("loading {program}"), source: io_error };
                 }
@@ -120,7 +120,7 @@ fn last_lines(text: &str) -> String {
     lines[lines.len().saturating_sub(VERIFIER_LINES)..].join("\n")
 }
 
-/// The verifier's reason: the last line that is not one of its counts.
+/// The verifier's reason: the last line that is not one of its statistics.
 fn reason_in(log: &str) -> String {
     let mut lines = log.lines().rev().map(str::trim);
     let is_reason = |line: &&str| {

@@ -6,7 +6,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio_util::sync::CancellationToken;
 
-/// aya-log's levels: nothing, or everything the programs say (which is little).
+/// aya-log's levels: nothing, or everything. The programs log little.
 const LEVEL_OFF: u8 = 0;
 const LEVEL_ON: u8 = 5;
 
@@ -15,16 +15,16 @@ pub(crate) fn level(on: bool) -> u8 {
     if on { LEVEL_ON } else { LEVEL_OFF }
 }
 
-/// Takes log lines from the kernel.
+/// Forwards log lines from the kernel.
 pub(crate) struct KernelLog(EbpfLogger<ToTracing>);
 
 impl KernelLog {
-    /// Takes the log's ring buffer; before the programs are loaded.
+    /// Takes the log's ring buffer. Call it before the programs are loaded.
     pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self, aya_log::Error> {
         EbpfLogger::init_with_logger(ebpf, ToTracing).map(Self)
     }
 
-    /// Passes lines on until `stopping`.
+    /// Forwards lines until `stopping`.
     pub(crate) async fn run(self, stopping: CancellationToken) {
         let mut ring = match readable(self.0) {
             Ok(ring) => ring,
@@ -47,11 +47,11 @@ impl KernelLog {
 
 #[expect(unsafe_code, reason = "tokio cannot know whose descriptor it registers")]
 fn readable(log: EbpfLogger<ToTracing>) -> std::io::Result<AsyncFd<EbpfLogger<ToTracing>>> {
-    // SAFETY: the logger owns the ring buffer's descriptor and gives the same one as long as it lives.
+    // SAFETY: the logger owns the ring buffer's descriptor and returns the same one as long as it lives.
     unsafe { AsyncFd::register_with_interest(log, Interest::READABLE) }.map_err(std::io::Error::from)
 }
 
-/// aya-log speaks the `log` crate's language.
+/// Adapts aya-log, which uses the `log` crate, to `tracing`.
 struct ToTracing;
 
 impl log::Log for ToTracing {

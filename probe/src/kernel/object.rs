@@ -1,4 +1,4 @@
-//! Checks and loads the kernel object, which is embedded at build time.
+//! Checks and loads the kernel object embedded at build time.
 
 use std::path::PathBuf;
 
@@ -13,24 +13,24 @@ use crate::error::chain::chain;
 
 static EMBEDDED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probe-ebpf"));
 
-/// The map of keys, whose size depends on how many shards there are.
+/// The map of keys. Its size depends on the number of shards.
 pub const KEYS: &str = "KEYS";
 
-/// What the kernel programs are told before they are loaded.
+/// Settings of the kernel programs, written before they are loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Switches {
-    /// They log.
+    /// Whether they log.
     pub kernel_log: bool,
-    /// They keep the distribution of round-trip times.
+    /// Whether they record round-trip times.
     pub rtt: bool,
-    /// They have room for the keys of so many shards; of one at least.
+    /// Number of shards to allocate keys for; at least one.
     pub shards: u32,
 }
 
 /// The embedded object's bytes.
 ///
 /// # Errors
-/// When there are none, or they are of another layout.
+/// When no object is embedded, or it has another layout.
 pub fn embedded() -> Result<&'static [u8], ObjectError> {
     check(EMBEDDED)?;
     Ok(EMBEDDED)
@@ -54,12 +54,12 @@ fn check(object: &[u8]) -> Result<(), ObjectError> {
 /// Creates the object's maps, with its programs configured by `switches`.
 ///
 /// # Errors
-/// When the kernel refuses, or the object cannot be read.
+/// When the kernel refuses, or the object cannot be parsed.
 pub fn load(object: &[u8], switches: Switches) -> Result<Ebpf, ObjectError> {
     load_pinned(object, switches, &[])
 }
 
-/// The same, with the maps of `pins` (name and path) opened from their pins.
+/// Like [`load`], but opens the maps in `pins` (name and path) from their pins.
 ///
 /// # Errors
 /// As for [`load`].

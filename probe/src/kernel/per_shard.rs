@@ -1,4 +1,4 @@
-//! Reads a per-CPU array with one value a shard.
+//! Reads a per-CPU array with one value per shard.
 
 use std::ops::AddAssign;
 
@@ -7,22 +7,22 @@ use aya::maps::{Map, MapData, MapError, PerCpuArray};
 
 use crate::kernel::error::ObjectError;
 
-/// Such a map; what the CPUs counted is added up.
+/// A per-CPU array whose values are summed over all CPUs.
 pub struct PerShard<T: Pod>(PerCpuArray<MapData, T>);
 
 impl<T: Pod + Default + for<'a> AddAssign<&'a T>> PerShard<T> {
     /// Takes the map of that name.
     ///
     /// # Errors
-    /// When it is of another type.
+    /// When it has another type.
     pub fn new(map: Map, name: &'static str) -> Result<Self, ObjectError> {
         PerCpuArray::try_from(map).map(Self).map_err(|_| ObjectError::Missing { what: name })
     }
 
-    /// One shard's value, all CPUs together.
+    /// One shard's value, summed over all CPUs.
     ///
     /// # Errors
-    /// When the kernel does not give it.
+    /// When the map cannot be read.
     pub fn read(&self, shard: u32) -> Result<T, MapError> {
         let mut sum = T::default();
         for share in self.0.get(&shard, 0)?.iter() {

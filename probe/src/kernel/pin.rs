@@ -1,8 +1,8 @@
-//! Pins maps and links in a bpffs, so that counting survives the probe.
+//! Pins maps and links in a bpffs, so counting survives the probe.
 //!
-//! [`PinnedSet::begin`] finds out whether the set a probe before left can be gone on with: of the same layout, for the
-//! same shards, with maps of the same shape, and attached to the same cgroup. Then its maps are taken, and its links
-//! are given the new programs in place. Otherwise it is removed, and counting starts anew.
+//! [`PinnedSet::begin`] decides whether this probe can adopt the set of an earlier one. Both must have the same
+//! layout, the same shards, maps of the same shape, and the same cgroup. To adopt a set, the probe takes its maps and
+//! replaces the programs of its links in place. Any other set is removed, and counting restarts.
 
 pub mod folder;
 mod identity;
@@ -26,40 +26,40 @@ use identity::{judge, mark_map, pinned_maps};
 use link::Link;
 use service::clock::unix_seconds;
 
-/// Counting from now on, for as long as the probe runs.
+/// Counting that starts now and ends with the probe.
 #[must_use]
 pub fn counting_from_now() -> Counting {
     Counting { since: unix_seconds(), pinned: None }
 }
 
-/// Loads the object's maps, those of the list from their pins.
+/// Loads the object's maps. The maps in the list are opened from their pins.
 pub trait Load: Fn(&[(String, PathBuf)]) -> Result<Ebpf, ObjectError> {}
 
 impl<F: Fn(&[(String, PathBuf)]) -> Result<Ebpf, ObjectError>> Load for F {}
 
-/// Why a set could not be begun with.
+/// Why a set can be neither adopted nor created.
 #[derive(Debug, thiserror::Error)]
 pub enum BeginError {
-    /// The object.
+    /// An error of the kernel object.
     #[error(transparent)]
     Object(#[from] ObjectError),
-    /// The folder.
+    /// An error of the folder.
     #[error(transparent)]
     Pin(#[from] PinError),
 }
 
-/// The set of this probe.
+/// The pinned set of this probe.
 #[derive(Debug)]
 pub struct PinnedSet {
     folder: Folder,
     mark: Mark,
     state: PinnedCounting,
-    /// Whether it can be gone on with; a set that is dropped before is removed.
+    /// Whether the set is complete. Dropping an incomplete set removes it, unless it was adopted.
     whole: bool,
 }
 
 impl PinnedSet {
-    /// Goes on with the set in `folder`, or removes what is there and pins new maps.
+    /// Adopts the set in `folder`, or removes it and pins new maps.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -104,10 +104,10 @@ impl PinnedSet {
         Ok((new, set))
     }
 
-    /// Attaches a loaded program, or puts it in the place of the one that the pinned link `name` has.
+    /// Attaches a loaded program, or replaces the program of the pinned link `name`.
     ///
     /// # Errors
-    /// When the kernel refuses, with what it refused.
+    /// When the kernel refuses, with the operation that failed.
     pub fn place(
         &mut self,
         name: &'static str,
@@ -133,12 +133,12 @@ impl PinnedSet {
         }
         let attached = attach(program)?;
         self.state.gap_seconds += started.map_or(0.0, |started: Instant| started.elapsed().as_secs_f64());
-        // The pin keeps it, and closing this descriptor does not end it.
+        // The pin keeps the link alive when this descriptor is closed.
         let pinned = attached.pin(&path).map(drop);
         pinned.map_err(|error| ObjectError::other(format!("link {name} cannot be pinned"), &error))
     }
 
-    /// Ends a link whose program cannot be replaced.
+    /// Removes a link whose program cannot be replaced.
     pub fn forget(&self, name: &str) {
         if let Err(error) = self.folder.remove_link(name)
             && error.kind() != std::io::ErrorKind::NotFound
@@ -147,7 +147,7 @@ impl PinnedSet {
         }
     }
 
-    /// Removes links that are not of `known`, and marks the set as whole.
+    /// Removes links that are not in `known`, and marks the set as complete.
     ///
     /// # Errors
     /// When the mark cannot be written.
@@ -164,7 +164,7 @@ impl PinnedSet {
         Ok(())
     }
 
-    /// As `/status` shows it.
+    /// The set in the form of `/status`.
     #[must_use]
     pub fn counting(&self) -> Counting {
         let directory = self.folder.path().display().to_string();
@@ -173,7 +173,7 @@ impl PinnedSet {
     }
 }
 
-/// The probe does not start: what it has pinned goes, if it did not find it there.
+/// Removes the new pins of a probe that did not start. An adopted set stays.
 impl Drop for PinnedSet {
     fn drop(&mut self) {
         if self.whole || self.state.adopted {

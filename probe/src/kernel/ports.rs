@@ -1,4 +1,4 @@
-//! The kernel's port bitmap, which rejects unrelated packets first.
+//! Maintains the kernel's port bitmap, which rejects unrelated packets first.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::kernel::error::ObjectError;
 /// The map `PORTS`.
 pub struct PortsMap {
     map: Array<MapData, u64>,
-    /// What is in it, but for words of zeros.
+    /// The map's words that are not zero.
     words: BTreeMap<u32, u64>,
 }
 
@@ -19,10 +19,10 @@ impl PortsMap {
     /// The map's name in the object.
     pub const NAME: &str = "PORTS";
 
-    /// Takes the map, with what a probe before has left in it.
+    /// Takes the map, including the bits of an earlier probe.
     ///
     /// # Errors
-    /// When it is of another type, or the kernel does not give it.
+    /// When it has another type, or cannot be read.
     pub fn new(map: Map) -> Result<Self, ObjectError> {
         let map: Array<_, u64> =
             Array::try_from(map).map_err(|_| ObjectError::Missing { what: Self::NAME })?;
@@ -36,10 +36,10 @@ impl PortsMap {
         Ok(Self { map, words })
     }
 
-    /// Opens the ports of these endpoints, and closes all others.
+    /// Sets the bits of these endpoints' ports, and clears all others.
     ///
     /// # Errors
-    /// When the kernel does not take one; what it took before stays.
+    /// When the kernel rejects a word. Earlier changes stay.
     pub fn set<'a>(&mut self, endpoints: impl Iterator<Item = &'a Endpoint>) -> Result<(), MapError> {
         let mut wanted: BTreeMap<u32, u64> = BTreeMap::new();
         for endpoint in endpoints {

@@ -1,4 +1,4 @@
-//! Checks whether the probe can run here; each finding has its remedy.
+//! Checks whether the probe can run here; names remedies.
 
 use std::path::{Path, PathBuf};
 
@@ -9,19 +9,19 @@ use crate::kernel::pin::folder;
 use crate::kernel::privileges;
 use crate::kernel::release::{kernel_release, kernel_version};
 
-/// The oldest kernel with everything the programs use (`bpf_loop`).
+/// The oldest kernel with everything that the programs use (`bpf_loop`).
 const OLDEST_KERNEL: (u32, u32) = (5, 17);
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at.
+    /// What was checked.
     pub what: &'static str,
-    /// Whether it is as it must be.
+    /// Whether the check passed.
     pub passed: bool,
     /// What was found.
     pub found: String,
-    /// What to do, when it did not pass.
+    /// What to do when the check did not pass.
     pub remedy: Option<String>,
 }
 
@@ -34,7 +34,7 @@ impl Finding {
         Self { what, passed: false, found: found.into(), remedy: Some(remedy.into()) }
     }
 
-    /// The finding in one line, its remedy included.
+    /// The finding and its remedy in one line.
     #[must_use]
     pub fn line(&self) -> String {
         match &self.remedy {
@@ -44,7 +44,7 @@ impl Finding {
     }
 }
 
-/// What can be told at a glance; `cgroup` is the path given by option, if one was.
+/// The quick checks. `cgroup` is the path from the options, if one was given.
 #[must_use]
 pub fn check(cgroup: Option<&Path>) -> Vec<Finding> {
     vec![object_finding(), kernel_finding(), cgroup_finding(cgroup), privileges_finding()]
@@ -83,7 +83,7 @@ fn cgroup_finding(option: Option<&Path>) -> Finding {
     }
 }
 
-/// Whether the folder to pin in could be used.
+/// Checks whether the folder to pin in can be used.
 #[must_use]
 pub fn pin_finding(path: &Path) -> Finding {
     match folder::check(path) {
@@ -92,7 +92,7 @@ pub fn pin_finding(path: &Path) -> Finding {
     }
 }
 
-/// Whether the kernel takes the programs: they are loaded, attached nowhere, and let go.
+/// Checks whether the kernel accepts the programs. They are loaded but not attached.
 #[must_use]
 pub fn programs_finding(switches: Switches) -> Finding {
     let what = "programs";
@@ -113,7 +113,7 @@ pub fn programs_finding(switches: Switches) -> Finding {
             "start the probe outside of user namespaces (rootless containers), and without a seccomp profile that \
              forbids bpf",
         ),
-        // Each says what to do.
+        // Each error message names the remedy.
         Err(error) => Finding { what, passed: false, found: error.to_string(), remedy: None },
     }
 }
@@ -126,12 +126,12 @@ fn privileges_finding() -> Finding {
     };
     match privileges::sufficient(held) {
         Ok(()) => Finding::passed(what, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"),
-        // It says what to do.
+        // The error message names the remedy.
         Err(error) => Finding { what, passed: false, found: error.to_string(), remedy: None },
     }
 }
 
-/// No cgroup v2 to attach to.
+/// There is no cgroup v2 to attach to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found}: {remedy}")]
 pub struct CgroupError {
@@ -141,13 +141,13 @@ pub struct CgroupError {
     pub remedy: String,
 }
 
-/// The cgroup to attach to: the option's, else the root of cgroup v2 from the mount table.
+/// The cgroup to attach to: the path from the options, else the root of cgroup v2 from the mount table.
 ///
 /// # Errors
-/// When there is none.
+/// When there is no such cgroup.
 pub fn cgroup(option: Option<&Path>) -> Result<PathBuf, CgroupError> {
     if let Some(path) = option {
-        // The file every cgroup v2 has, and no cgroup v1 nor other folder.
+        // Every cgroup v2 has this file. A cgroup v1 or any other folder does not.
         if path.join("cgroup.controllers").is_file() {
             return Ok(path.to_owned());
         }
@@ -179,7 +179,7 @@ fn cgroup2_root(mountinfo: &str) -> Option<PathBuf> {
     })
 }
 
-/// Blanks, tabs, newlines and backslashes stand as `\040` and so on in a mount table.
+/// Decodes the octal escapes of blanks, tabs, newlines and backslashes in a mount table, such as `\040`.
 fn unescape(field: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .into_iter()

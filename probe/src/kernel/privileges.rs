@@ -1,29 +1,29 @@
-//! Drops all privileges after the attachment, and verifies it in `/proc/self`.
+//! Drops all privileges after attaching, and verifies it in `/proc/self`.
 
 use caps::CapSet;
 use protocol::probe_api::PrivilegeStatus;
 
 use crate::kernel::release::{kernel_release, kernel_version};
 
-/// From this kernel on, maps already opened can be read and written without any capability.
+/// From this kernel on, a process needs no capability to read and write maps that it has already opened.
 const FREE_MAPS: (u32, u32) = (5, 19);
 
-/// The capabilities the probe has to do with; the numbers are the kernel's (`linux/capability.h`).
+/// The capabilities that matter to the probe. The numbers are the kernel's (`linux/capability.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Capability {
     /// Attaching to a cgroup's network hooks.
     NetAdmin = 12,
-    /// All of the others, before they were split off.
+    /// Includes `Perfmon` and `Bpf`, which were later split from it.
     SysAdmin = 21,
-    /// Loading programs that the verifier does not follow along mispredicted branches.
+    /// Loading programs without the verifier following mispredicted branches.
     Perfmon = 38,
-    /// Loading programs and making maps.
+    /// Loading programs and creating maps.
     Bpf = 39,
 }
 
 impl Capability {
-    /// Its name.
+    /// The kernel's name of the capability.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::NetAdmin => "CAP_NET_ADMIN",
@@ -33,48 +33,49 @@ impl Capability {
         }
     }
 
-    /// Whether a set has it.
+    /// Whether a capability set contains it.
     pub(crate) fn is_in(self, set: u64) -> bool {
         set >> (self as u8) & 1 == 1
     }
 }
 
-/// What `/proc/self/task/*/status` says, over all threads: a bit is set if any thread has it.
+/// The capability sets in `/proc/self/task/*/status`. A bit is set if any thread has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CapabilitySets {
-    /// Inherited by programs this one would start.
+    /// Inherited across `execve`.
     pub(crate) inheritable: u64,
-    /// What could be made effective.
+    /// Can be made effective.
     pub(crate) permitted: u64,
-    /// What counts.
+    /// Checked by the kernel.
     pub(crate) effective: u64,
-    /// The most that could ever be had.
+    /// The upper limit of what the process can gain.
     pub(crate) bounding: u64,
-    /// Inherited without file capabilities.
+    /// Inherited across `execve` without file capabilities.
     pub(crate) ambient: u64,
-    /// Whether every thread has given up gaining privileges by starting programs.
+    /// Whether every thread has set `no_new_privs`, so that `execve` grants no privileges.
     pub(crate) no_new_privileges: bool,
-    /// How many threads were looked at.
+    /// Number of threads read.
     pub(crate) threads: usize,
 }
 
-/// What the probe needs in order to attach is not there.
+/// Capabilities that the probe needs in order to attach are missing.
 #[derive(Debug, thiserror::Error)]
 #[error("this process lacks {}: {REMEDY}", listed(missing))]
 pub(crate) struct MissingCapabilities {
     missing: Vec<&'static str>,
 }
 
-/// What to do without the capabilities.
+/// What to do when capabilities are missing.
 const REMEDY: &str = "run the probe as root (sudo), or give it the capabilities: \
                       sudo setcap cap_bpf,cap_net_admin,cap_perfmon=ep target/release/probe";
 
-/// Whether a process with these effective capabilities can load and attach the programs.
+/// Checks whether these effective capabilities suffice to load and attach the programs.
 pub(crate) fn sufficient(effective: u64) -> Result<(), MissingCapabilities> {
     let missing: Vec<_> = [Capability::Bpf, Capability::NetAdmin, Capability::Perfmon]
         .into_iter()
         .filter(|needed| !needed.is_in(effective))
-        // CAP_SYS_ADMIN includes both others. Container engines that do not know their names grant it instead.
+        // CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON. Container engines that do not know their names grant it
+        // instead.
         .filter(|needed| *needed == Capability::NetAdmin || !Capability::SysAdmin.is_in(effective))
         .map(Capability::name)
         .collect();
@@ -88,7 +89,7 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-/// The privileges could not be dropped or looked at.
+/// The privileges could not be dropped or verified.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {reason}")]
 pub(crate) struct PrivilegeError {
@@ -102,17 +103,18 @@ impl PrivilegeError {
     }
 }
 
-/// Drops every capability of the calling thread, and of those it will start. Call it before there are others.
+/// Drops every capability of the calling thread and of threads it creates later. Call it before there are other
+/// threads.
 pub(crate) fn drop_all() -> Result<(), PrivilegeError> {
     let what = "capabilities cannot be dropped";
     let failed = |error: caps::errors::CapsError| PrivilegeError::new(what, &error);
-    // The bounding set takes CAP_SETPCAP; without it, it stays, and `no_new_privs` keeps it from mattering.
+    // Clearing the bounding set requires CAP_SETPCAP. If it stays, `no_new_privs` makes it ineffective.
     for capability in caps::all() {
         if caps::drop(None, CapSet::Bounding, capability).is_err() {
             break;
         }
     }
-    // Not an error where the kernel has no ambient set.
+    // Kernels without an ambient set return an error, which is fine.
     let _ = caps::clear(None, CapSet::Ambient);
     let mut keep = caps::CapsHashSet::new();
     if keeps_bpf() {
@@ -139,7 +141,7 @@ fn no_new_privileges() -> Result<(), PrivilegeError> {
     Err(PrivilegeError::new("no_new_privs cannot be set", &std::io::Error::last_os_error()))
 }
 
-/// Older kernels ask for CAP_BPF at every look into a map.
+/// Whether the kernel is so old that every map access requires CAP_BPF.
 fn keeps_bpf() -> bool {
     kernel_version(&kernel_release()).is_some_and(|version| version < FREE_MAPS)
 }
@@ -168,7 +170,7 @@ pub(crate) fn of_this_process() -> Result<CapabilitySets, PrivilegeError> {
     Ok(all)
 }
 
-/// The privileges in a `/proc/PID/status` (`proc_pid_status(5)`).
+/// Parses the privileges in a `/proc/PID/status` (`proc_pid_status(5)`).
 fn parse(status: &str) -> Option<CapabilitySets> {
     let value = |name: &str| {
         status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
@@ -185,7 +187,7 @@ fn parse(status: &str) -> Option<CapabilitySets> {
     })
 }
 
-/// The privileges as they are now.
+/// The current privileges, for `/status`.
 pub(crate) fn status() -> Result<PrivilegeStatus, PrivilegeError> {
     let held = of_this_process()?;
     Ok(PrivilegeStatus {

@@ -1,11 +1,11 @@
-//! The version of the running kernel.
+//! Reads the version of the running kernel.
 
 /// The running kernel's release, such as `6.18.4-1-amd64`; empty when it cannot be read.
 pub(crate) fn kernel_release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
-/// Major and minor version of a release.
+/// Parses the major and minor version of a release.
 pub(crate) fn kernel_version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))

@@ -5,23 +5,23 @@ use std::os::fd::OwnedFd;
 use aya::sys::{Stats, enable_stats};
 use protocol::probe_api::Feature;
 
-/// Whether the kernel counts the programs' runs. It goes on counting as long as this lives.
+/// Whether the kernel counts the programs' runs. Dropping the value stops the counting.
 #[derive(Debug, Default)]
 pub enum Statistics {
-    /// Nobody asked for them.
+    /// Not requested.
     #[default]
     SwitchedOff,
-    /// The kernel does not let this process switch them on.
+    /// The kernel does not permit this process to enable them.
     NotPermitted,
-    /// They are counted: by this switch, or for all by the system's setting.
+    /// Enabled: by this descriptor, or for all by the system's setting.
     On(Option<OwnedFd>),
 }
 
-/// The system's own switch.
+/// The system's setting.
 const SETTING: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 impl Statistics {
-    /// Switches them on if `wanted`. Takes CAP_SYS_ADMIN, unless the system counts them anyway.
+    /// Enables the statistics if `wanted`. Requires CAP_SYS_ADMIN, unless the system's setting is on.
     #[must_use]
     pub fn switch(wanted: bool) -> Self {
         if !wanted {
@@ -39,13 +39,13 @@ impl Statistics {
         }
     }
 
-    /// Whether they are counted.
+    /// Whether the statistics are enabled.
     #[must_use]
     pub const fn is_on(&self) -> bool {
         matches!(self, Self::On(_))
     }
 
-    /// As `/status` and `probe_feature_enabled` show it.
+    /// The feature in the form of `/status` and `probe_feature_enabled`.
     #[must_use]
     pub fn feature(&self) -> Feature {
         let (reason, remedy) = match self {

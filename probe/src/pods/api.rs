@@ -17,13 +17,13 @@ use rustls::{ClientConfig, RootCertStore};
 use super::list::PodList;
 use crate::error::chain::chain;
 
-/// How long one answer may take.
+/// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The longest answer that is read: a node has a few hundred pods, each some 10 KiB.
+/// Maximum size of an answer. A node has a few hundred pods of about 10 KiB each.
 const MAX_BYTES: usize = 4 << 20;
 
-/// The API server and the right to ask it.
+/// The API server, and the credentials for it.
 pub(super) struct Api {
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
     uri: Uri,
@@ -31,10 +31,10 @@ pub(super) struct Api {
 }
 
 impl Api {
-    /// A client that trusts `ca` (PEM) alone and shows the token in the file at `token`.
+    /// Creates a client that trusts only `ca` (PEM) and sends the token in the file at `token`.
     ///
     /// # Errors
-    /// When `ca` holds no certificate, in a few words.
+    /// A short reason when `ca` holds no certificate.
     pub(super) fn new(uri: Uri, ca: &[u8], token: PathBuf) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(ca) {
@@ -56,17 +56,17 @@ impl Api {
         Ok(Self { client: builder.build(https), uri, token })
     }
 
-    /// Asks.
+    /// Requests the list of pods.
     ///
     /// # Errors
-    /// Why there is no list, in a few words.
+    /// A short reason why there is no list.
     pub(super) async fn pods(&self) -> Result<PodList, String> {
         let asked = tokio::time::timeout(TIMEOUT, self.ask()).await;
         asked.unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())))
     }
 
     async fn ask(&self) -> Result<PodList, String> {
-        // Read each time: it is renewed while the probe runs.
+        // Read the token each time, because it is renewed while the probe runs.
         let token = std::fs::read_to_string(&self.token)
             .map_err(|error| format!("{} cannot be read: {error}", self.token.display()))?;
         let request = Request::get(self.uri.clone())

@@ -1,4 +1,4 @@
-//! Stands in for the Kubernetes client in a build without it.
+//! Replaces the Kubernetes client in a build without it.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use hyper::Uri;
 
 use super::list::PodList;
 
-/// Has no values: [`Api::new`] always refuses.
+/// Has no values, because [`Api::new`] always returns an error.
 pub(super) struct Api(Infallible);
 
 impl Api {

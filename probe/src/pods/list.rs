@@ -6,13 +6,14 @@ use serde::Deserialize;
 
 use crate::targets::Lookup;
 
-/// The label that a StatefulSet gives its pods from Kubernetes 1.28 on; before, the name alone has the number.
+/// The label with a pod's index, which a StatefulSet sets from Kubernetes 1.28 on. Before, only the pod's name has the
+/// index.
 const INDEX: &str = "apps.kubernetes.io/pod-index";
 
-/// What the port of a shard is called; without such a name the first port is it.
+/// The name of a shard's port. Without a port of this name the first port is used.
 const PORT: &str = "http";
 
-/// A `PodList` of the core API, as far as it matters.
+/// The used fields of a `PodList` of the core API.
 #[derive(Debug, Deserialize)]
 pub(super) struct PodList {
     items: Vec<Pod>,
@@ -66,7 +67,7 @@ struct PodIp {
 }
 
 impl PodList {
-    /// Where each of `shards` shards is; one without a pod here is somebody else's to watch.
+    /// The addresses of each of `shards` shards. Another probe must watch a shard without a pod here.
     pub(super) fn lookups(&self, shards: usize, place: &str) -> Vec<Lookup> {
         let mut found: Vec<Lookup> = vec![Err(format!("it has no running pod {place}")); shards];
         for pod in &self.items {
@@ -81,7 +82,7 @@ impl PodList {
         found
     }
 
-    /// The names of pods whose number is no shard's.
+    /// The names of pods whose index is not a shard's id.
     pub(super) fn unknown_pods(&self, shards: usize) -> Vec<&str> {
         let is_one = |pod: &&Pod| pod.shard().is_none_or(|shard| shard >= shards);
         self.items.iter().filter(is_one).map(|pod| pod.metadata.name.as_str()).collect()
@@ -94,7 +95,7 @@ impl Pod {
         self.metadata.labels.get(INDEX).map(String::as_str).or_else(of_name)?.parse().ok()
     }
 
-    /// None for a pod that has ended, or is not placed yet.
+    /// Empty for a pod that has ended or has no address yet.
     fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
         if matches!(self.status.phase.as_str(), "Succeeded" | "Failed") {
             return Ok(Vec::new());
@@ -113,7 +114,7 @@ mod tests {
     use super::*;
 
     fn list(items: &serde_json::Value) -> PodList {
-        // What the API adds and nobody here reads is there too.
+        // Include fields that the API returns and this program ignores.
         let list = serde_json::json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}, "items": items});
         serde_json::from_value(list).unwrap()
     }
@@ -158,7 +159,7 @@ mod tests {
             pod("shard-1", "Succeeded", &["10.0.0.8"])
         ]);
         assert!(found(&pods).iter().all(Result::is_err));
-        // Another pod's end does not hide the one that runs.
+        // A pod that has ended does not hide one that runs.
         let pods = serde_json::json!([
             pod("shard-0", "Running", &["10.0.0.9"]),
             pod("shard-0", "Failed", &["10.0.0.7"])

@@ -1,4 +1,4 @@
-//! `/api/compare`: kernel and shards side by side.
+//! Serves `/api/compare`: kernel and shards side by side.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,8 +8,7 @@ use service::problem::Problem;
 
 use super::state::ApiState;
 
-/// A comparison taken for this request.
-/// 503 when the probe is stopping.
+/// A comparison taken for this request. 503 when the probe is stopping.
 pub(crate) async fn compare(State(state): State<ApiState>) -> Result<Json<Compare>, Problem> {
     let stopping = || Problem::new(ErrorKind::NotReady, "the probe is stopping");
     let snapshot = state.comparisons.fresh().await.ok_or_else(stopping)?;

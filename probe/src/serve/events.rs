@@ -1,4 +1,4 @@
-//! `/api/events`: server-sent events for the live page, one a second.
+//! Serves `/api/events`: server-sent events for the live page, one a second.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use crate::compare::feed::LISTENERS;
 use crate::probe::Probe;
 
-/// How long the line may be silent: then a comment is sent, which also finds out who has gone.
+/// After this time without an event a comment is sent. Sending also detects closed connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
-/// What the handler needs.
+/// The state of the handler.
 #[derive(Clone)]
 pub(crate) struct EventsState {
     probe: Arc<Probe>,
@@ -27,28 +27,28 @@ pub(crate) struct EventsState {
 }
 
 impl EventsState {
-    /// For this probe; the streams end when `health` says so.
+    /// Creates the state. The streams end when `health` reports that the process stops.
     pub(crate) fn new(probe: Arc<Probe>, health: Health) -> Self {
         Self { probe, health }
     }
 }
 
-/// One listener's place in the stream.
+/// One listener's stream.
 struct Listener {
     frames: watch::Receiver<Arc<str>>,
     health: Health,
     hello: Option<String>,
-    /// Given back when the listener goes.
+    /// Dropping it frees the listener's place.
     _place: OwnedSemaphorePermit,
 }
 
-/// The stream: first `hello`, with the last two minutes, then one `second` a second.
-/// 503 when as many listen as may.
+/// The stream: first `hello` with the last two minutes, then one `second` event per second. 503 when the maximum
+/// number of pages listen.
 pub(crate) async fn events(State(state): State<EventsState>) -> Result<Response, Problem> {
     let feed = &state.probe.feed;
     let full = || Problem::new(ErrorKind::Overloaded, format!("{LISTENERS} pages listen, no more may"));
     let place = feed.place().ok_or_else(|| full().retry_after(5))?;
-    // Listening begins before the past is told, so that no second falls between.
+    // Subscribe before reading the past, so that no second is missed in between.
     let (frames, hello) = (feed.listen(), Some(feed.hello()));
     let listener = Listener { frames, health: state.health, hello, _place: place };
     Ok(Sse::new(stream::unfold(listener, next)).into_response())

@@ -1,4 +1,4 @@
-//! `/api/gateways`: the hottest keys of all gateways together.
+//! Serves `/api/gateways`: the hottest keys of all gateways together.
 
 use axum::Json;
 use axum::extract::State;
@@ -16,8 +16,7 @@ use crate::compare::stats_client::GatewayKeys;
 use crate::serve::state::ApiState;
 use service::clock::unix_seconds;
 
-/// Asks all gateways, and merges what they say.
-/// 503 when the gateways' name has no address.
+/// Reads all gateways and merges their counts. 503 when the gateways' name has no address.
 pub(crate) async fn gateways(State(state): State<ApiState>) -> Result<Json<Gateways>, Problem> {
     let taken_at = unix_seconds();
     let urls = state.gateways.resolve().await.map_err(|why| Problem::new(ErrorKind::NotReady, why))?;
@@ -50,7 +49,7 @@ fn body<'a>(
             .map(|Count { key, count, error }| TopKey { key, count, error })
             .collect(),
         others_at_most: whole.others_at_most,
-        // What one that did not answer has counted may change everything.
+        // The counts of a gateway that did not answer could change the whole list.
         exact: top.exact && !gateways.is_empty() && parts.len() == gateways.len(),
         gateways,
     }
@@ -80,7 +79,7 @@ mod tests {
         };
         let found = both(Ok(keys(&[("y", 4)])));
         assert_eq!(found["top_keys"][0], serde_json::json!({"key": "y", "count": 6, "error": 0}));
-        // Twenty are asked for, and there is no third.
+        // The list has room for twenty keys, and there is no third.
         assert_eq!((&found["exact"], &found["requests"]), (&true.into(), &9.into()), "{found}");
         let found = both(Err("no connection".to_owned()));
         assert_eq!(found["gateways"][1]["problem"], "no connection");

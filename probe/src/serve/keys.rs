@@ -1,4 +1,4 @@
-//! `/api/keys`: each shard's keys, as the kernel counts them.
+//! Serves `/api/keys`: each shard's keys, as the kernel counts them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,21 +18,20 @@ use crate::signal::keys::CAPACITY;
 use crate::source::SourceError;
 use service::clock::unix_seconds;
 
-/// Keys a shard's list has unless asked for another number.
+/// Default number of keys per shard.
 const DEFAULT_LIMIT: usize = 20;
 
-/// Keys of a whole answer, at most: some 13 MiB.
+/// Maximum number of keys in one answer: about 13 MiB.
 const MAX_KEYS: usize = 65_536;
 
-/// What is asked for.
+/// The query parameters.
 #[derive(Debug, Deserialize)]
 pub(crate) struct KeysQuery {
-    /// Keys a shard, at most.
+    /// Maximum number of keys per shard.
     limit: Option<usize>,
 }
 
-/// The tables, read for this request.
-/// 400 when the query cannot be used; 503 when the tables cannot be read.
+/// The tables, read for this request. 400 when the query is invalid, 503 when the tables cannot be read.
 pub(crate) async fn keys(
     State(state): State<ApiState>,
     wanted: Result<Query<KeysQuery>, QueryRejection>,
@@ -55,13 +54,13 @@ pub(crate) async fn keys(
     Ok(Json(KeyTables { taken_at: unix_seconds(), shards: shards.collect() }))
 }
 
-/// Keys a shard's list has at most.
+/// The number of keys per shard, limited by the table and by the size of the answer.
 fn limit(wanted: Option<usize>, shards: usize) -> usize {
     wanted.unwrap_or(DEFAULT_LIMIT).min(CAPACITY).min(MAX_KEYS / shards.max(1))
 }
 
-/// Every shard's table, its reading begun at `since` or later, read where nobody else has to wait.
-/// 503 when one cannot be read.
+/// Every shard's table, with a reading begun at `since` or later. Reads on a blocking thread, so other requests do not
+/// wait. 503 when a table cannot be read.
 pub(crate) async fn tables(probe: &Arc<Probe>, since: Instant) -> Result<Vec<(u32, Arc<KeyTable>)>, Problem> {
     let probe = Arc::clone(probe);
     let all = move || -> Result<Vec<_>, SourceError> {

@@ -1,4 +1,4 @@
-//! `/api/latency`: latencies by kernel and shard, in buckets.
+//! Serves `/api/latency`: latencies by kernel and shard, in buckets.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,8 +10,7 @@ use crate::serve::state::ApiState;
 use crate::signal::latency::buckets;
 use service::clock::unix_seconds;
 
-/// All buckets, read for this request.
-/// 503 when the kernel's cannot be read.
+/// All buckets, read for this request. 503 when the kernel's buckets cannot be read.
 pub(crate) async fn latency(State(state): State<ApiState>) -> Result<Json<Latencies>, Problem> {
     let apps = state.probe.shards.iter().map(|url| state.stats.metrics(url));
     let apps = futures_util::future::join_all(apps).await;

@@ -1,4 +1,4 @@
-//! Serves the live page at `/` from the binary, with its content security policy.
+//! Serves the embedded live page at `/` with a content security policy.
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -18,14 +18,14 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The bytes of a file beside this one.
+/// Embeds the bytes of a file in this folder.
 macro_rules! file {
     ($path:literal, $kind:expr, $name:literal) => {
         File { path: $path, kind: $kind, bytes: include_bytes!(concat!("page/", $name)) }
     };
 }
 
-/// All of them. What is vendored has a README beside it.
+/// All files. Vendored files have a README in their folder.
 const FILES: [File; 12] = [
     file!("/", HTML, "index.html"),
     file!("/page/page.css", CSS, "page.css"),
@@ -41,7 +41,7 @@ const FILES: [File; 12] = [
     file!("/page/uplot.css", CSS, "uplot/uPlot.min.css"),
 ];
 
-/// What a browser may do with the page.
+/// The content security policy of the page.
 fn policy(links: &PageLinks) -> HeaderValue {
     let mut policy = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       object-src 'none'; connect-src 'self'"
@@ -50,7 +50,7 @@ fn policy(links: &PageLinks) -> HeaderValue {
         policy.push(' ');
         policy.push_str(url);
     }
-    // Each is a URL, without a byte that a header may not have.
+    // All links are valid URLs, so they have no byte that is invalid in a header.
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'self'"))
 }
 
@@ -67,7 +67,7 @@ fn answer(file: &'static File, policy: HeaderValue) -> Response {
     let fixed = |name: HeaderName, value: &'static str| (name, HeaderValue::from_static(value));
     let headers = [
         fixed(header::CONTENT_TYPE, file.kind),
-        // A probe that starts anew may be of another build.
+        // After a restart the probe may be another build.
         fixed(header::CACHE_CONTROL, "no-cache"),
         fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         fixed(header::REFERRER_POLICY, "no-referrer"),
@@ -80,7 +80,7 @@ fn answer(file: &'static File, policy: HeaderValue) -> Response {
 mod tests {
     use super::*;
 
-    /// The heaviest the page may be, all files together, as sent.
+    /// Maximum size of the page: the sum of all files as sent.
     const MAX_BYTES: usize = 150 * 1024;
 
     #[test]

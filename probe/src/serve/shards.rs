@@ -1,4 +1,4 @@
-//! `/api/shards`: each shard's counts.
+//! Serves `/api/shards`: each shard's counts.
 
 use std::time::{Duration, Instant};
 
@@ -18,14 +18,14 @@ use crate::signal::key_table::KeyTable;
 use crate::signal::latency::quantiles;
 use crate::source::Counters;
 
-/// Keys a shard's list has.
+/// Number of keys per shard.
 const TOP_KEYS: usize = 10;
 
-/// How old the table they are of may be: no older than the pause between two frames of `probe top`.
+/// Maximum age of their table: the pause between two frames of `probe top`.
 const TOP_KEYS_AGE: Duration = Duration::from_millis(100);
 
-/// All counters, read for this request; the keys at most [`TOP_KEYS_AGE`] before it.
-/// 503 when the kernel's counters cannot be read.
+/// All counters, read for this request. The keys are at most [`TOP_KEYS_AGE`] older. 503 when the kernel's counters
+/// cannot be read.
 pub(crate) async fn shards(State(state): State<ApiState>) -> Result<Json<Shards>, Problem> {
     let probe = &state.probe;
     let now = Instant::now();

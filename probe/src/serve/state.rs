@@ -1,4 +1,4 @@
-//! State shared by the handlers.
+//! Defines the state shared by the handlers.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use crate::compare::watch::CompareHandle;
 use crate::probe::Probe;
 use crate::serve::unread::Unread;
 
-/// What the handlers need.
+/// The state of the handlers.
 #[derive(Clone)]
 pub struct ApiState {
     /// The attached probe.
     pub probe: Arc<Probe>,
-    /// The way to a fresh comparison.
+    /// Requests fresh comparisons.
     pub comparisons: CompareHandle,
-    /// The way to what shards and gateways say themselves.
+    /// Reads the statistics of shards and gateways.
     pub stats: StatsClient,
-    /// The gateways, where any are to be asked.
+    /// The gateways, if any are configured.
     pub gateways: Arc<GatewayUrls>,
-    /// Room for answers that wait to be read.
+    /// Limits the bytes of unread answers.
     pub unread: Unread,
 }

@@ -1,4 +1,4 @@
-//! `/status`: programs, features, privileges, costs.
+//! Serves `/status`: programs, features, privileges, costs.
 
 use axum::Json;
 use axum::extract::State;
@@ -13,8 +13,7 @@ use crate::kernel::privileges;
 use crate::kernel::release::kernel_release;
 use crate::source::SourceError;
 
-/// The probe as it is now.
-/// 500 when `/proc` cannot be read, 503 when the kernel's counters cannot.
+/// The probe's current status. 500 when `/proc` cannot be read, 503 when the kernel's counters cannot be read.
 pub(crate) async fn status(State(state): State<ApiState>) -> Result<Json<ProbeStatus>, Problem> {
     let probe = &state.probe;
     let privileges =

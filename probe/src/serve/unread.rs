@@ -1,4 +1,4 @@
-//! Bounds the bytes of answers that their clients have not read yet.
+//! Limits the bytes of answers that clients have not read yet.
 
 use std::sync::Arc;
 
@@ -10,13 +10,14 @@ use protocol::ErrorKind;
 use service::problem::Problem;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes of all answers together. The longest is a list of keys, some 13 MiB.
+/// Limit for all answers together. The largest answer is a list of keys of about 13 MiB.
 const MAX_BYTES: usize = 32 << 20;
 
-/// An answer up to here takes no room: its socket holds it, and health checks must not fail for others' answers.
+/// Answers up to this size are not counted. The socket buffers them, and other clients' answers must not fail health
+/// checks.
 const SMALL_BYTES: usize = 4 << 10;
 
-/// Room for answers, shared by all connections.
+/// The remaining bytes, shared by all connections.
 #[derive(Clone, Debug)]
 pub struct Unread(Arc<Semaphore>);
 
@@ -27,7 +28,7 @@ impl Default for Unread {
 }
 
 impl Unread {
-    /// Room for so many bytes.
+    /// A limit of `bytes` bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes)))
@@ -38,7 +39,7 @@ impl Unread {
     }
 }
 
-/// A body, whose room is given back once the socket has taken its last byte.
+/// A body that frees its bytes once the socket has taken the last one.
 struct Held {
     body: Bytes,
     _room: OwnedSemaphorePermit,
@@ -50,8 +51,7 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// Passes an answer on if there is room for it. Streams bound themselves.
-/// 503 when there is none.
+/// Sends an answer if it fits into the limit. Streams have limits of their own. 503 when it does not fit.
 pub(crate) async fn bounded(State(unread): State<Unread>, request: Request, next: Next) -> Response {
     let (parts, body) = next.run(request).await.into_parts();
     let length = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
@@ -79,10 +79,10 @@ mod tests {
 
     use super::*;
 
-    /// More than the sockets of one connection hold.
+    /// More than the sockets of one connection buffer.
     const ANSWER: usize = 48 << 20;
 
-    /// Asks, and reads no further than the status.
+    /// Sends a request and reads only the status line.
     fn ask(addr: SocketAddr, path: &str) -> (TcpStream, String) {
         let mut stream = TcpStream::connect(addr).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -110,7 +110,7 @@ mod tests {
         let answered: Vec<&str> = held.iter().map(|(_, status)| status.as_str()).collect();
         assert_eq!(answered[..3], ["HTTP/1.1 200"; 3]);
         assert!(answered[3..].iter().all(|status| *status == "HTTP/1.1 503"), "{answered:?}");
-        // One is read to its end, and one leaves.
+        // One client reads its answer to the end, another closes.
         let mut all = vec![0; ANSWER];
         held[0].0.read_exact(&mut all).unwrap();
         drop(held.remove(1));

@@ -1,4 +1,4 @@
-//! `/api/verdict`: the kernel's and the gateway's verdict.
+//! Serves `/api/verdict`: the kernel's and the gateway's verdict.
 
 use axum::Json;
 use axum::extract::State;
@@ -6,7 +6,7 @@ use protocol::probe_api::Verdicts;
 
 use crate::serve::state::ApiState;
 
-/// Both verdicts, as of the last second.
+/// Both verdicts of the last second.
 pub(crate) async fn verdict(State(state): State<ApiState>) -> Json<Verdicts> {
     let verdicts = state.probe.verdicts.lock().clone();
     Json(Verdicts::clone(&verdicts))

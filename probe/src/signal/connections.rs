@@ -1,4 +1,4 @@
-//! Signal `connections`: connection counters, with their JSON and metrics.
+//! Defines the signal `connections`: connection counters, with their JSON and metrics.
 
 use probe_common::connections::Connections;
 use probe_common::latency::Latency;
@@ -18,21 +18,21 @@ impl ConnectionsMap {
     /// The map's name in the object.
     pub(crate) const NAME: &str = "CONNECTIONS";
 
-    /// The program that fills it.
+    /// The program that fills the map.
     pub(crate) const PROGRAM: &str = attach::SOCKET_EVENTS;
 
-    /// The program that tells when older connections end.
+    /// The program that reports the end of older connections.
     pub(crate) const PREEXISTING_PROGRAM: &str = attach::SOCKET_RELEASED;
 }
 
-/// All that is known of one shard's connections.
+/// One shard's connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionReading {
     /// The counters.
     pub(crate) counted: Connections,
-    /// Whether the program that tells when older ones end is attached.
+    /// Whether the program that reports the end of older connections is attached.
     pub(crate) follows_preexisting: bool,
-    /// Round-trip times, where they are wanted.
+    /// Round-trip times, if they are measured.
     pub(crate) round_trips: Option<Latency>,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct ConnectionMetrics {
 }
 
 impl ConnectionMetrics {
-    /// Registers all.
+    /// Registers all metrics of the signal.
     pub(crate) fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let shard: &[&str] = &["shard_id"];
         Ok(Self {
@@ -123,7 +123,7 @@ impl ConnectionMetrics {
         })
     }
 
-    /// One shard's connections have been read.
+    /// Updates the metrics with one shard's connections.
     pub(crate) fn read(&self, shard: u32, reading: &ConnectionReading) {
         let id = shard.to_string();
         let gauge = |value: u64| Some(i64::try_from(value).unwrap_or(i64::MAX));

@@ -1,6 +1,6 @@
-//! Metrics of the signal `keys`: a series for each of the hottest keys, one for all other reads.
+//! Counts reads by key: hottest keys separately, all others together.
 //!
-//! The watch loop counts here once a second; a scrape only shows, so that who scrapes how often changes nothing.
+//! The watch loop counts once a second. A scrape only exposes the result, so the number of scrapes changes nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,38 +16,38 @@ use smol_str::SmolStr;
 use super::key_table::{KeyTable, largest};
 use super::key_window::{KeyReading, KeyWindow, Unlisted};
 
-/// The two families.
+/// The two metric families and the state behind them.
 pub(crate) struct KeyMetrics {
     tracked: IntCounterVec,
     untracked: IntCounterVec,
     known: Mutex<Known>,
 }
 
-/// What is known of all shards.
+/// The state of all shards.
 #[derive(Default)]
 struct Known {
-    /// Whether the first reading of a shard holds what was counted for a probe before.
+    /// Whether the first reading of each shard includes the counts of an earlier probe.
     adopted: bool,
     shards: BTreeMap<u32, Shard>,
-    /// The keys that count, by shard, with their series.
+    /// The tracked keys by shard, with their series.
     series: HashMap<ShardKey, IntCounter>,
-    /// One for the whole process, so that the bounds hold however many shards there are.
+    /// One for the whole process, so that the limits hold for any number of shards.
     promotion: Promotion<ShardKey>,
 }
 
 type ShardKey = (u32, SmolStr);
 
-/// What was last seen of a shard.
+/// The state of one shard.
 struct Shard {
     window: KeyWindow,
-    /// Reads that are in no series, because they came before the first reading of an adopted set.
+    /// Reads in no series, because they precede the first reading of an adopted set.
     before: u64,
-    /// Reads that are in a series.
+    /// Reads counted in a series.
     counted: u64,
 }
 
 impl KeyMetrics {
-    /// Registers both.
+    /// Registers both families.
     pub(crate) fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         Ok(Self {
             tracked: metrics.counters(
@@ -64,12 +64,13 @@ impl KeyMetrics {
         })
     }
 
-    /// The kernel goes on with the counts of a probe before: each shard's first reading counts for nothing.
+    /// Excludes each shard's first reading from the series, because it includes the counts of an earlier probe.
     pub(crate) fn adopted(&self) {
         self.known.lock().adopted = true;
     }
 
-    /// A shard's table has been read at `now` (since any fixed start), and after it the count of all its reads.
+    /// Counts a shard's table read at `now` (since any fixed start). `reads` is the count of all its reads, taken
+    /// after the table.
     pub(crate) fn counted(&self, shard: u32, now: Duration, table: &Arc<KeyTable>, reads: u64) {
         let Known { adopted, shards, series, .. } = &mut *self.known.lock();
         let before = if *adopted { reads } else { 0 };
@@ -86,23 +87,23 @@ impl KeyMetrics {
                 seen.counted += grown;
             }
         }
-        // A request may be in the table's count before it is in this one: then it is not counted a second time.
+        // A request may be in the table before it is in `reads`. It must not be counted twice.
         let rest = reads.saturating_sub(seen.before).saturating_sub(seen.counted);
         seen.counted += rest;
         self.untracked.with_label_values(&[&shard.to_string()]).inc_by(rest);
     }
 
-    /// All tables have been read: decides by the last ten seconds which keys have a series from now on.
+    /// Decides which keys have a series from now on, by the last ten seconds. Call it after all tables have been read.
     pub(crate) fn decide(&self, now: Duration) {
         let Known { shards, series, promotion, .. } = &mut *self.known.lock();
         let counts = shards.iter().flat_map(|(shard, seen)| {
             seen.window.counts().into_iter().map(|(key, count)| ((*shard, key), count))
         });
-        // A key the shards refuse is no key.
+        // Ignore keys that the shards reject.
         let largest = largest(counts.filter(|((_, key), _)| Key::new(key).is_ok()), MAX_ACTIVE).into_iter();
         let mut top: Vec<(ShardKey, u64)> =
             largest.map(|((shard, key), count)| ((shard, key.clone()), count)).collect();
-        // Those that have a series are compared with, however small they are.
+        // Keys with a series take part however small they are.
         for key in series.keys() {
             if let Some(seen) = shards.get(&key.0)
                 && !top.iter().any(|(large, _)| large == key)
@@ -118,7 +119,7 @@ impl KeyMetrics {
                     series.insert(key, of_key);
                 }
                 Change::Retire(key) => drop(series.remove(&key)),
-                // Gone already only if the family was reset from outside, which nobody does.
+                // Fails only if the family was reset elsewhere, which does not happen.
                 Change::Remove(key) => {
                     drop(self.tracked.remove_label_values(&[key.0.to_string().as_str(), key.1.as_str()]));
                 }
@@ -152,7 +153,7 @@ mod tests {
         keys.decide(Duration::from_secs(second));
     }
 
-    /// The value of a line of the metrics.
+    /// The value of a metric line.
     fn value(metrics: &Metrics, name: &str) -> Option<u64> {
         let text = metrics.encode().unwrap();
         text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
@@ -168,10 +169,10 @@ mod tests {
         assert_eq!((value(&metrics, HOT), value(&metrics, REST)), (None, Some(110)));
         second(&keys, 2, 3, &[("hot", 150), ("cold", 2)], 160);
         assert_eq!((value(&metrics, HOT), value(&metrics, REST)), (Some(0), Some(160)));
-        // `cold` left the table and came back; `hot` went on; 5 reads were of keys that are gone again.
+        // `cold` was evicted and came back, and `hot` grew. Five reads were of keys that are already evicted.
         second(&keys, 3, 3, &[("hot", 210), ("cold", 1)], 226);
         assert_eq!((value(&metrics, HOT), value(&metrics, REST)), (Some(60), Some(166)));
-        // Counted between the table and the reads, and in the table only next time.
+        // Four requests were counted between the table and `reads`, so the table has them only next time.
         second(&keys, 4, 3, &[("hot", 210)], 230);
         second(&keys, 5, 3, &[("hot", 214)], 230);
         second(&keys, 6, 3, &[("hot", 220)], 240);
@@ -204,7 +205,7 @@ mod tests {
         };
         keys.counted(0, Duration::ZERO, &Arc::default(), 0);
         read(1, &[]);
-        // For a second only the newcomer is read, far less than the others in ten.
+        // For one second only the newcomer is read. It has far fewer reads than the others have in ten seconds.
         read(2, &[("newcomer", 50)]);
         let text = metrics.encode().unwrap();
         assert!(text.contains("hot-0") && !text.contains("newcomer"), "{text}");
@@ -215,7 +216,7 @@ mod tests {
         let (metrics, keys) = registered();
         for at in 0..300_u64 {
             for shard in 0..8 {
-                // Other keys every ten seconds, ever more of them.
+                // The keys change every ten seconds, and their number grows.
                 let name = |n| format!("{}-{n}", at / 10);
                 let list: Vec<(String, u64)> =
                     (0..10).map(|n| (name(n), at % 10 * 100 * (at / 10 + 1))).collect();

@@ -1,4 +1,4 @@
-//! One shard's reads by key, and the growth between two tables.
+//! Holds one shard's reads by key; computes the growth between tables.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,41 +9,41 @@ use indexmap::IndexMap;
 use protocol::probe_api::KernelKey;
 use smol_str::SmolStr;
 
-/// Keys kept of one slot: one with more than a 64th of a slot's requests is surely there.
+/// Keys kept per slot. A key with more than 1/64 of a slot's requests is always among them.
 pub(crate) const KEYS_A_SLOT: usize = 64;
 
-/// The keys that grew most between two tables, with their growth, largest first; 0 among them.
+/// The keys that grew most between two tables, with their growth, largest first. It may include keys with growth 0.
 pub(crate) type KeyGrowth = Arc<[(SmolStr, u64)]>;
 
 /// One shard's table.
 #[derive(Clone, Debug, Default)]
 pub struct KeyTable {
-    /// The reads of each key, under the name it has in [`KernelKey`], in the kernel's order.
+    /// The reads of each key in the kernel's order. Names are those of [`KernelKey`].
     pub keys: IndexMap<SmolStr, KeyReads, RandomState>,
     /// Entries in use: at most [`CAPACITY`].
     pub used: usize,
-    /// How often a key had to make room for another.
+    /// How often a key was evicted for another.
     pub evictions: u64,
-    /// The first comparison, and with what.
+    /// The growth since the first table that this one was compared with.
     compared: OnceLock<(Weak<Self>, KeyGrowth)>,
 }
 
 /// One key's reads, as in [`KernelKey`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyReads {
-    /// Exact.
+    /// Reads since the key entered the table; exact.
     pub requests: u64,
-    /// At most.
+    /// Maximum number of reads before that.
     pub error: u64,
 }
 
 impl KeyTable {
-    /// An empty table with room for so many keys.
+    /// An empty table with room for `keys` keys.
     pub(crate) fn with_capacity(keys: usize) -> Self {
         Self { keys: IndexMap::with_capacity_and_hasher(keys, RandomState::new()), ..Self::default() }
     }
 
-    /// One more entry; spellings of one key add up.
+    /// Adds an entry. Different spellings of one key are summed.
     pub(crate) fn add(&mut self, key: SmolStr, requests: u64, error: u64) {
         self.used += 1;
         let reads = self.keys.entry(key).or_default();
@@ -51,7 +51,7 @@ impl KeyTable {
         reads.error += error;
     }
 
-    /// The `n` most read keys, most reads first; equal ones by name.
+    /// The `n` most read keys, most reads first. Keys with equal reads are ordered by name.
     #[must_use]
     pub fn top(&self, n: usize) -> Vec<KernelKey> {
         let counts = self.keys.iter().map(|(key, reads)| ((key, reads.error), reads.requests));
@@ -59,7 +59,7 @@ impl KeyTable {
         top.map(|((key, error), requests)| KernelKey { key: key.to_string(), requests, error }).collect()
     }
 
-    /// The keys that grew most since `before`. Who compares the same two tables later gets the same list.
+    /// The keys that grew most since `before`. A repeated comparison of the same two tables returns the same list.
     pub(crate) fn largest_growth(self: &Arc<Self>, before: &Arc<Self>) -> KeyGrowth {
         let grown = || largest(self.growth(before), KEYS_A_SLOT).into_iter();
         let grown = || grown().map(|(key, count)| (key.clone(), count)).collect();
@@ -67,9 +67,9 @@ impl KeyTable {
         if Weak::as_ptr(other) == Arc::as_ptr(before) { Arc::clone(growth) } else { grown() }
     }
 
-    /// How much each key has grown since `before`; one that was not there, from 0.
+    /// The growth of each key since `before`. A key that was not in it grew from 0.
     pub(crate) fn growth(&self, before: &Self) -> impl Iterator<Item = (&SmolStr, u64)> {
-        // Most keys stand behind the same one as then, and are not searched for.
+        // Most keys follow the same key as before, so they need no lookup.
         let mut next = 0;
         self.keys.iter().map(move |(key, now)| {
             let had = before.keys.get_index(next).filter(|(there, _)| *there == key);
@@ -88,7 +88,7 @@ impl KeyTable {
 
 impl KeyReads {
     fn since(&self, before: Option<&Self>) -> u64 {
-        // A count that fell began anew: the key gave way and came back.
+        // A lower count means that the key was evicted and came back, so it restarted at 0.
         let had = before.filter(|had| had.requests <= self.requests);
         self.requests - had.map_or(0, |had| had.requests)
     }
@@ -104,9 +104,9 @@ impl FromIterator<KernelKey> for KeyTable {
     }
 }
 
-/// The `n` largest, largest first; equal ones by key.
+/// The `n` largest, largest first. Equal counts are ordered by key.
 pub(crate) fn largest<K: Ord>(counts: impl Iterator<Item = (K, u64)>, n: usize) -> Vec<(K, u64)> {
-    // On top the one that gives way first.
+    // The top of the heap is the smallest, which is replaced first.
     let mut heap = BinaryHeap::new();
     for (key, count) in counts {
         let one = (Reverse(count), key);

@@ -1,4 +1,4 @@
-//! The growth of one witness's key counts over ten seconds, in slots.
+//! Keeps the growth of a witness's key counts over ten seconds.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,34 +11,35 @@ use smol_str::SmolStr;
 
 use super::key_table::{KEYS_A_SLOT, KeyTable, largest};
 
-/// Keys as one witness counts them at a moment. Cheap to clone.
+/// One witness's key counts at one moment. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyReading {
-    /// All requests, those without a key in the list too.
+    /// All requests, including those for keys that are not listed.
     pub(crate) total: u64,
     /// The largest keys with their counts.
     pub(crate) keys: Arc<KeyTable>,
 }
 
 impl KeyReading {
-    /// A list of keys and their counts, of so many requests in all. Two spellings of one key are one key.
+    /// A reading from a list of keys and counts, with `total` requests in all. Different spellings of one key are
+    /// summed.
     pub(crate) fn listed(total: u64, keys: impl IntoIterator<Item = (String, u64)>) -> Self {
         let keys = keys.into_iter().map(|(key, requests)| KernelKey { key, requests, error: 0 });
         Self { total, keys: Arc::new(keys.collect()) }
     }
 }
 
-/// What it means that a key is not in a reading.
+/// What the absence of a key from a reading means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unlisted {
-    /// It has not been counted: a count that appears has grown from 0.
+    /// It has not been counted. A count that appears has grown from 0.
     Nothing,
-    /// It may have any count that is too small for the list.
+    /// Its count is unknown, but too small for the list.
     Unknown,
 }
 
 impl Unlisted {
-    /// The largest growths between two tables that are known.
+    /// The largest known growths between two tables.
     fn grown(self, now: &Arc<KeyTable>, before: &Arc<KeyTable>) -> AHashMap<SmolStr, u64> {
         match self {
             Self::Nothing => now.largest_growth(before).iter().cloned().collect(),
@@ -50,12 +51,12 @@ impl Unlisted {
     }
 }
 
-/// How much a key's count has grown.
+/// The growth of a key's count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grown {
-    /// Exactly so much.
+    /// The exact growth.
     By(u64),
-    /// A part of the window is not known.
+    /// A lower bound, because a part of the window is unknown.
     AtLeast(u64),
 }
 
@@ -67,7 +68,7 @@ impl Grown {
     }
 }
 
-/// The growth of one witness's counts over the last ten seconds; bounded.
+/// The growth of one witness's counts over the last ten seconds, with bounded memory.
 #[derive(Debug)]
 pub(crate) struct KeyWindow {
     unlisted: Unlisted,
@@ -76,13 +77,13 @@ pub(crate) struct KeyWindow {
     slots: VecDeque<Slot>,
 }
 
-/// What happened between two readings.
+/// The growth between two readings.
 #[derive(Debug)]
 struct Slot {
     from: Duration,
     to: Duration,
     total: u64,
-    /// The largest growths, 0 among them, so that what is not here is not known.
+    /// The largest growths, including 0. The growth of a key that is not listed is unknown.
     keys: AHashMap<SmolStr, u64>,
 }
 
@@ -91,7 +92,7 @@ impl KeyWindow {
         Self { unlisted, previous: None, slots: VecDeque::new() }
     }
 
-    /// Takes a reading in; gives the keys of the one before, nothing for the first.
+    /// Adds a reading. Returns the keys of the previous reading, or `None` for the first.
     pub(crate) fn observe(&mut self, now: Duration, reading: KeyReading) -> Option<Arc<KeyTable>> {
         let previous = self.previous.take();
         let (_, reading) = self.previous.insert((now, reading));
@@ -103,7 +104,7 @@ impl KeyWindow {
                 keys: self.unlisted.grown(&reading.keys, &before.keys),
             });
         }
-        // As in the shards' own windows, whole slots leave.
+        // Only whole slots are dropped, as in the shards' own windows.
         let longest = SLOT.saturating_mul(u32::try_from(SLOTS).unwrap_or(u32::MAX));
         while self.slots.front().is_some_and(|slot| slot.from + longest < now) {
             self.slots.pop_front();
@@ -116,7 +117,7 @@ impl KeyWindow {
         self.slots.iter().map(|slot| slot.total).sum()
     }
 
-    /// How long the slots are together.
+    /// The total duration of the slots.
     pub(crate) fn span(&self) -> Duration {
         self.slots.iter().map(|slot| slot.to.saturating_sub(slot.from)).sum()
     }
@@ -128,12 +129,12 @@ impl KeyWindow {
         if whole { Grown::By(sum) } else { Grown::AtLeast(sum) }
     }
 
-    /// What is known of `key` to be in the window.
+    /// The known requests for `key` in the window.
     pub(crate) fn known(&self, key: &str) -> u64 {
         self.count(key).number()
     }
 
-    /// The same of every key.
+    /// The known requests for every key.
     pub(crate) fn counts(&self) -> AHashMap<&SmolStr, u64> {
         let mut counts = AHashMap::new();
         for (key, count) in self.slots.iter().flat_map(|slot| &slot.keys) {

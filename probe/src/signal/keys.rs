@@ -1,4 +1,4 @@
-//! Signal `keys`: reads the kernel's table of keys.
+//! Defines the signal `keys`: reads the kernel's table of keys.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,7 +15,7 @@ use crate::kernel::batch::Batch;
 use crate::kernel::error::ObjectError;
 use crate::kernel::object;
 
-/// Keys a shard's table has room for.
+/// Maximum number of keys in a shard's table.
 pub const CAPACITY: usize = SETS as usize * WAYS;
 
 /// The map `KEYS`.
@@ -23,7 +23,7 @@ pub(crate) struct KeysMap {
     map: MapData,
     shards: u32,
     batch: Batch<KeySet>,
-    /// Entries in use as last read, by shard.
+    /// Entries in use at the last reading, by shard.
     used: BTreeMap<u32, usize>,
 }
 
@@ -54,18 +54,18 @@ impl KeysMap {
         Ok(table)
     }
 
-    /// Shards there is room for.
+    /// The number of shards that the map has room for.
     pub(crate) fn shards(&self) -> u64 {
         u64::from(self.shards)
     }
 
-    /// Entries in use, as last read.
+    /// Entries in use at the last reading.
     pub(crate) fn used(&self) -> u64 {
         self.used.values().map(|used| *used as u64).sum()
     }
 }
 
-/// The name that a key has in a table when it is sent in its canonical spelling.
+/// The name in a table of a key that was sent in its canonical spelling.
 #[must_use]
 pub fn name_of(key: &Key) -> String {
     let mut read = KeyText::default();
@@ -80,7 +80,7 @@ pub fn name_of(key: &Key) -> String {
     name(&read.words, read.hash, read.length).into()
 }
 
-/// A key as people read it: of one that was not kept whole the hash, an ellipsis, and its end.
+/// A readable name of a key. For a shortened key it is the hash, an ellipsis, and the key's end.
 fn name(words: &[u64; KEY_WORDS], hash: u64, length: u32) -> SmolStr {
     let size = length as usize;
     let mut bytes = [0; KEY_BYTES];
@@ -91,17 +91,17 @@ fn name(words: &[u64; KEY_WORDS], hash: u64, length: u32) -> SmolStr {
     let Some(whole) = bytes.get(..size) else {
         let end: Vec<u8> = key::kept(words, length).collect();
         let end = String::from_utf8_lossy(&end);
-        // Cut in the midst of a character, perhaps.
+        // The end may start inside a character, so remove the replacement characters.
         return format!("#{hash:016x}…{}", end.trim_start_matches('\u{fffd}')).into();
     };
     let text = String::from_utf8_lossy(whole);
-    // Most have nothing to be decoded.
+    // Most keys are not percent-encoded.
     if !whole.contains(&b'%') {
         return text.into();
     }
     match Key::from_path_segment(&text) {
         Ok(key) => key.as_str().into(),
-        // The shard refuses it, but the kernel counted it: as it was sent.
+        // The shard rejects the key but the kernel counted it, so show it as sent.
         Err(_) => text.into(),
     }
 }

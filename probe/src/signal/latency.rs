@@ -1,4 +1,4 @@
-//! Signal `latency` and round-trip times: buckets, quantiles, histograms.
+//! Defines the signal `latency` and round-trip times: buckets, quantiles, histograms.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use service::metrics::Metrics;
 
 use crate::kernel::per_shard::PerShard;
 
-/// One of the maps of buckets.
+/// A map of buckets.
 pub(crate) type LatencyMap = PerShard<Latency>;
 
 impl LatencyMap {
     /// The name of the map of request durations.
     pub(crate) const NAME: &str = "LATENCY";
 
-    /// The name of the map of round trips.
+    /// The name of the map of round-trip times.
     pub(crate) const RTT: &str = "RTT";
 }
 
@@ -29,8 +29,7 @@ pub(crate) fn buckets(latency: &Latency) -> Vec<Bucket> {
     counts.map(|(bucket, count)| (latency::upper_bound(bucket).map(milliseconds), *count)).collect()
 }
 
-/// The upper bound of the bucket in which this share of the requests ends, in milliseconds; `None` without requests, or
-/// above all bounds.
+/// The upper bound in milliseconds of the bucket with this percentile. `None` without requests, or above all bounds.
 pub(crate) fn quantile(buckets: &[Bucket], percent: u64) -> Option<f64> {
     let all: u64 = buckets.iter().map(|(_, count)| count).sum();
     let place = u64::try_from((u128::from(all) * u128::from(percent)).div_ceil(100)).ok()?.max(1);
@@ -49,10 +48,10 @@ pub(crate) fn quantiles(latency: &Latency) -> Quantiles {
     Quantiles { p50, p95, p99, count: latency.count() }
 }
 
-/// The kernel buckets, by number, that close a bucket of the histogram: two an octave from 64 µs to 66 ms, fewer
-/// outside. 29 of them, and one for the rest.
+/// The indexes of the kernel buckets that end a bucket of the histogram. There are two per octave from 64 µs to 66 ms,
+/// and fewer outside: 29 in all, and one for the rest.
 fn closing_buckets() -> impl Iterator<Item = usize> {
-    /// Kernel bucket that ends with the octave that begins at 2^n µs.
+    /// The number of kernel buckets before the octave that begins at 2^n µs.
     const fn before(octave: usize) -> usize {
         octave * 8
     }
@@ -86,7 +85,7 @@ fn histogram(latency: &Latency) -> Histogram {
     histogram
 }
 
-/// A histogram by shard. Each of its buckets is a union of kernel buckets, so exact. Cheap to clone.
+/// A histogram per shard. Each bucket is a union of kernel buckets, so its count is exact. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct DurationMetric {
     description: Desc,
@@ -119,7 +118,7 @@ impl DurationMetric {
         Ok(metric)
     }
 
-    /// One shard's buckets have been read.
+    /// Sets one shard's buckets.
     pub(crate) fn timed(&self, shard: u32, latency: Latency) {
         let mut shards = self.shards.lock();
         match shards.iter_mut().find(|(id, _)| *id == shard) {

@@ -1,4 +1,4 @@
-//! Signal `requests`: request counters, with their metrics.
+//! Defines the signal `requests`: request counters, with their metrics.
 
 use probe_common::requests::{Reason, Requests};
 use prometheus::IntCounterVec;
@@ -25,7 +25,7 @@ pub(crate) struct RequestMetrics {
 }
 
 impl RequestMetrics {
-    /// Registers all.
+    /// Registers all metrics of the signal.
     pub(crate) fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let shard: &[&str] = &["shard_id"];
         Ok(Self {
@@ -57,7 +57,7 @@ impl RequestMetrics {
         })
     }
 
-    /// One shard's requests have been read.
+    /// Updates the metrics with one shard's requests.
     pub(crate) fn read(&self, shard: u32, requests: &Requests) {
         let id = shard.to_string();
         raise(&self.requests, &[&id, "get"], requests.get);

@@ -1,10 +1,10 @@
-//! Metrics of the probe itself: cost of the kernel programs, fill of the maps.
+//! Exports the probe's own metrics: program costs, fill of the maps.
 
 use prometheus::{CounterVec, Gauge, GaugeVec, IntCounterVec, IntGaugeVec, Opts};
 use protocol::probe_api::{Counting, MapFill, ProgramRuns};
 use service::metrics::Metrics;
 
-/// The metrics of this signal.
+/// The probe's metrics about itself.
 pub(crate) struct SelfMetrics {
     runs: IntCounterVec,
     run_seconds: CounterVec,
@@ -15,7 +15,7 @@ pub(crate) struct SelfMetrics {
 }
 
 impl SelfMetrics {
-    /// Registers all. A family without series is not exposed.
+    /// Registers all metrics. A family without series is not exposed.
     pub(crate) fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let run_seconds = CounterVec::new(
             Opts::new("probe_program_run_seconds_total", "Run time of the kernel program."),
@@ -41,7 +41,7 @@ impl SelfMetrics {
                 &["map"],
             )?,
             since,
-            // A vector, as without a pinned set there is no such series.
+            // A vector, because this series exists only with a pinned set.
             gap: metrics.fractions(
                 "probe_restart_gap_seconds",
                 "Time without counting while this probe replaced the programs of its predecessor.",
@@ -50,7 +50,7 @@ impl SelfMetrics {
         })
     }
 
-    /// The programs' runs have been read.
+    /// Updates the programs' runs.
     pub(crate) fn ran(&self, programs: &[ProgramRuns]) {
         for ProgramRuns { program, runs, run_seconds } in programs {
             let counter = self.runs.with_label_values(&[program]);
@@ -60,7 +60,7 @@ impl SelfMetrics {
         }
     }
 
-    /// It is known since when is counted.
+    /// Updates since when is counted.
     pub(crate) fn counting(&self, counting: &Counting) {
         self.since.set(counting.since);
         if let Some(pinned) = counting.pinned.as_ref().filter(|pinned| pinned.adopted) {
@@ -68,7 +68,7 @@ impl SelfMetrics {
         }
     }
 
-    /// The maps' fill has been read.
+    /// Updates the maps' fill.
     pub(crate) fn filled(&self, maps: &[MapFill]) {
         for MapFill { map, entries, max_entries } in maps {
             for (gauge, value) in [(&self.entries, entries), (&self.max_entries, max_entries)] {

@@ -1,4 +1,4 @@
-//! Signal `traffic`: byte and packet counters, with their metrics.
+//! Defines the signal `traffic`: byte and packet counters, with their metrics.
 
 use probe_common::traffic::Traffic;
 use prometheus::IntCounterVec;
@@ -23,7 +23,7 @@ pub(crate) struct TrafficMetrics {
 }
 
 impl TrafficMetrics {
-    /// Registers all.
+    /// Registers all metrics of the signal.
     pub(crate) fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let flow: &[&str] = &["shard_id", "direction"];
         Ok(Self {
@@ -45,7 +45,7 @@ impl TrafficMetrics {
         })
     }
 
-    /// One shard's bytes and packets have been read.
+    /// Updates the metrics with one shard's bytes and packets.
     pub(crate) fn read(&self, shard: u32, traffic: &Traffic) {
         let id = shard.to_string();
         for (direction, flow) in [("receive", &traffic.receive), ("transmit", &traffic.transmit)] {

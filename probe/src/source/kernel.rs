@@ -26,7 +26,7 @@ use crate::signal::latency::LatencyMap;
 use crate::signal::requests::RequestsMap;
 use crate::signal::traffic::TrafficMap;
 
-/// Says to `ingress` that `socket_events` is attached.
+/// Informs the program `ingress` that `socket_events` is attached.
 const ADOPTS: &str = "ADOPTS";
 
 /// The kernel's maps. The programs stay attached as long as this lives.
@@ -40,9 +40,9 @@ pub struct KernelSource {
     keys: KeysMap,
     connections: Option<ConnectionsMap>,
     programs: Vec<Cow<'static, str>>,
-    // Holds the programs.
+    // Owns the programs.
     ebpf: Ebpf,
-    // Links that are not pinned end with this; a pinned set is locked as long.
+    // Owns the links that are not pinned, or the lock of the pinned set.
     links: Links,
 }
 
@@ -91,7 +91,7 @@ impl KernelSource {
         Ok((source, statuses))
     }
 
-    /// Since when is counted, and whether that ends with this.
+    /// When counting started, and whether it ends with this source.
     pub(crate) fn counting(&self) -> Counting {
         match &self.links {
             Links::Held(_) => counting_from_now(),
@@ -99,7 +99,7 @@ impl KernelSource {
         }
     }
 
-    /// The embedded object, loaded and attached.
+    /// Loads and attaches the embedded object.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -164,7 +164,7 @@ impl Source for KernelSource {
 
     fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
         let failed = |error: aya::maps::MapError| SourceError(error.to_string());
-        // Open before a shard is there, and until it is gone.
+        // Open a port before its shard is added, and close it after the shard is removed.
         self.ports.set(endpoints.keys().chain(self.endpoints.watched().keys())).map_err(failed)?;
         self.endpoints.set(endpoints).map_err(failed)?;
         self.ports.set(self.endpoints.watched().keys()).map_err(failed)

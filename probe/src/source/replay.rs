@@ -10,25 +10,25 @@ use protocol::probe_api::{MapFill, ProgramRuns};
 use super::{Counters, Source, SourceError};
 use crate::signal::key_table::KeyTable;
 
-/// Counters from a list, for tests: each read takes the next, the last one stays.
+/// Counters from a list, for tests. Each read takes the next reading, and the last one repeats.
 #[derive(Debug, Default)]
 pub struct ReplaySource {
     readings: BTreeMap<u32, VecDeque<Counters>>,
-    /// The latencies of each shard; none for those not in it.
+    /// The latencies of each shard; empty for shards not in it.
     pub latencies: BTreeMap<u32, Latency>,
-    /// The round-trip times of each shard; none for those not in it.
+    /// The round-trip times of each shard; empty for shards not in it.
     pub round_trips: BTreeMap<u32, Latency>,
-    /// The connections of each shard; not to be had for those not in it.
+    /// The connections of each shard; `None` for shards not in it.
     pub connections: BTreeMap<u32, Connections>,
-    /// The programs' runs; unreadable if there are none.
+    /// The programs' runs; unreadable when `None`.
     pub runs: Option<Vec<ProgramRuns>>,
     /// The maps' fill.
     pub fills: Vec<MapFill>,
-    /// Whether no endpoints are taken.
+    /// Whether endpoints are rejected.
     pub refuses_endpoints: bool,
-    /// The keys of each shard; none for those not in it.
+    /// The keys of each shard; empty for shards not in it.
     pub keys: BTreeMap<u32, KeyTable>,
-    /// What was last asked to be watched.
+    /// The endpoints last set.
     pub watched: BTreeMap<Endpoint, u32>,
 }
 

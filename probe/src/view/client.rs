@@ -1,14 +1,14 @@
-//! HTTP client for a running probe.
+//! Requests JSON from a running probe over HTTP.
 
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use service::process::StartError;
 
-/// How long an answer may take: a fresh comparison waits for verdicts that are about to stand.
+/// Timeout of one request. A fresh comparison waits for verdicts that are about to become final.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks one probe.
+/// A client of one probe.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     client: reqwest::Client,
@@ -16,14 +16,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// For the probe at `base`, `http://host:port`.
+    /// A client of the probe at `base`, `http://host:port`.
     pub(crate) fn new(base: String) -> Result<Self, StartError> {
         let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         let client = client.timeout(TIMEOUT).build();
         Ok(Self { client: client.map_err(|error| StartError::Other(error.to_string()))?, base })
     }
 
-    /// Reads the body at `path`, or says in a few words why there is none.
+    /// Requests the body at `path`. Returns a short reason on failure.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
         let base = &self.base;
         let failed = |why: &str| format!("no answer from the probe at {base}: {why}");

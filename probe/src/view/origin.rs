@@ -14,13 +14,13 @@ use super::args::OriginArgs;
 use super::client::Client;
 use crate::config::Config;
 
-/// Where a probe listens if nothing else is said.
+/// The default URL of a probe.
 const DEFAULT_URL: &str = "http://127.0.0.1:9010";
 
-/// How long an own probe may take to let go.
+/// How long a probe attached by this command may take to stop.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// A probe that can be asked.
+/// A probe that answers HTTP requests.
 pub(crate) struct Origin {
     /// `http://host:port`.
     pub(crate) base: String,
@@ -28,8 +28,8 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// The probe these options mean. Call it before there are other threads: attaching gives up privileges, which are
-    /// a thread's own.
+    /// Finds or attaches the probe that these options select. Call it before the process has other threads, because
+    /// attaching drops privileges, which belong to a thread.
     pub(crate) fn find(args: &OriginArgs) -> Result<Self, StartError> {
         if let Some(url) = &args.url {
             return Ok(Self { base: plain(url)?, own: None });
@@ -44,7 +44,7 @@ impl Origin {
         Ok(Self { base: format!("http://{}", own.local_addr()), own: Some(own) })
     }
 
-    /// A client for it, and a runtime to ask on.
+    /// A client of the probe, and a runtime for it.
     pub(super) fn client(&self) -> Result<(Runtime, Client), StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok((runtime, Client::new(self.base.clone())?))
@@ -56,7 +56,7 @@ impl Origin {
         if self.own.is_some() { "attached for this command".to_owned() } else { self.base.clone() }
     }
 
-    /// Lets go of the kernel, if this was an own probe.
+    /// Stops the probe if this command attached it.
     pub(crate) fn end(self) {
         if let Some(own) = self.own {
             drop(own.stop(GRACE));
@@ -64,7 +64,7 @@ impl Origin {
     }
 }
 
-/// Runs a command on the probe that its options mean; gives its exit code.
+/// Runs a command on the probe that the options select. Returns its exit code.
 pub(super) fn show(
     args: &OriginArgs,
     command: impl FnOnce(&Origin) -> Result<ExitCode, StartError>,
@@ -80,7 +80,7 @@ pub(super) fn show(
     })
 }
 
-/// Whether a probe listens at the usual place and watches just these shards.
+/// Whether a probe listens at the default URL and watches exactly these shards.
 fn default_watches(usual: &Origin, shards: &ShardUrls) -> Result<bool, StartError> {
     let (runtime, client) = usual.client()?;
     let wanted: Vec<String> = shards.iter().map(|url| format!("{}:{}", url.host, url.port)).collect();
@@ -94,7 +94,7 @@ fn plain(url: &str) -> Result<String, SettingError> {
         .ok_or_else(|| SettingError::new("--url", url, "give one http://host:port, without a path"))
 }
 
-/// Why there is no answer, and what to do where no probe was named.
+/// Adds advice to a problem when no probe was selected.
 pub(super) fn advice(problem: &str, args: &OriginArgs) -> String {
     if args.url.is_some() || args.shard_urls.is_some() {
         return problem.to_owned();

@@ -1,4 +1,4 @@
-//! `probe reconcile`: kernel and shards side by side, once or repeatedly.
+//! Implements `probe reconcile`: kernel and shards side by side.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -13,10 +13,10 @@ use super::client::Client;
 use super::origin::{self, Origin, advice};
 use super::table;
 
-/// Pause between two questions while a verdict is not there yet.
+/// Pause between two requests while a verdict is missing.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Runs the command; gives its exit code.
+/// Runs the command. Returns its exit code.
 #[must_use]
 pub fn run(args: &ReconcileArgs) -> ExitCode {
     origin::show(&args.origin, |origin| look(args, origin))
@@ -35,20 +35,21 @@ fn look(args: &ReconcileArgs, origin: &Origin) -> Result<ExitCode, StartError> {
                     return Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE });
                 }
                 if written.is_err() {
-                    // Whoever read it has left.
+                    // The reader of the output has closed it.
                     return Ok(ExitCode::SUCCESS);
                 }
             }
             Err(problem) if args.once => return Err(StartError::Other(advice(&problem, &args.origin))),
             Err(problem) => complain(&problem),
         }
-        // Only the first table waits for a baseline: later ones show what there is.
+        // Only the first table waits for a baseline. Later ones show the current state.
         wait = Duration::ZERO;
         runtime.block_on(async { tokio::time::sleep(args.interval).await });
     }
 }
 
-/// A comparison in which every shard has a verdict, or what there is after `wait`: the last answer, or why there is none.
+/// Repeats the comparison until every shard has a verdict, or for at most `wait`. Returns the last answer, or why
+/// there is none.
 async fn verdicts(client: &Client, wait: Duration) -> Result<Compare, String> {
     let deadline = Instant::now() + wait;
     loop {

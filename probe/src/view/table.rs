@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use protocol::escape::escaped;
 use protocol::probe_api::{Compare, Comparison};
 
-/// The table, with a closing line.
+/// The table and its summary line.
 pub(super) fn table(compare: &Compare) -> String {
     let mut text = format!(
         "{:>5}  {:>13}  {:>13}  {:>10}  {:>9}  {:>8}  {:<10}  cause\n",
@@ -30,7 +30,7 @@ pub(super) fn table(compare: &Compare) -> String {
     text + &outcome(compare).1 + "\n"
 }
 
-/// Whether all agree, and the same in words.
+/// Whether all shards agree, and the summary.
 pub(super) fn outcome(compare: &Compare) -> (bool, String) {
     let which = |agrees: Option<bool>, what: [&str; 2]| {
         let shards: Vec<String> = compare
@@ -55,7 +55,7 @@ pub(super) fn outcome(compare: &Compare) -> (bool, String) {
     }
 }
 
-/// One word, as `result` in JSON.
+/// The overall result, `result` in JSON.
 pub(super) fn result(compare: &Compare) -> &'static str {
     if compare.shards.iter().any(|shard| shard.of_shard.agrees == Some(false)) {
         "differs"
@@ -74,7 +74,7 @@ fn verdict(comparison: &Comparison) -> &'static str {
     }
 }
 
-/// How far both call the same keys hot.
+/// The hot-key overlap of kernel and shard.
 fn overlap(compare: &Compare, shard: u32) -> String {
     let keys = compare.hot_keys.shards.iter().find(|keys| keys.shard_id == shard);
     figure(keys.and_then(|keys| keys.of_shard.overlap_ratio).map(|ratio| format!("{:.0} %", ratio * 100.0)))

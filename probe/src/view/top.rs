@@ -1,4 +1,4 @@
-//! `probe top`: the shards in a terminal, most loaded first.
+//! Implements `probe top`: the shards in a terminal, most loaded first.
 
 use std::io::{IsTerminal, Write};
 use std::mem::ManuallyDrop;
@@ -24,16 +24,16 @@ mod growth;
 mod hang_up;
 mod model;
 
-/// How long the end of the terminal may take to be known after a failed write.
+/// Delay until a hang-up is detected after a failed write.
 const HANG_UP_DELAY: Duration = Duration::from_millis(50);
 
-/// How long a terminal may take to be given back.
+/// How long restoring the terminal may take.
 const RESTORE_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Width of a frame that goes to no terminal.
+/// Width of a frame that is not written to a terminal.
 const PLAIN_WIDTH: u16 = 80;
 
-/// Runs the command; gives its exit code.
+/// Runs the command. Returns its exit code.
 #[must_use]
 pub fn run(args: &TopArgs) -> ExitCode {
     origin::show(&args.origin, |origin| {
@@ -48,7 +48,7 @@ pub fn run(args: &TopArgs) -> ExitCode {
     })
 }
 
-/// Two readings an interval apart, as text.
+/// Prints the growth between two readings as text.
 fn once(args: &TopArgs, origin: &Origin, mut model: Model) -> Result<(), StartError> {
     let (runtime, client) = origin.client()?;
     let readings = async {
@@ -61,31 +61,32 @@ fn once(args: &TopArgs, origin: &Origin, mut model: Model) -> Result<(), StartEr
         .map_err(|problem: String| StartError::Other(advice(&problem, &args.origin)))?;
     model.observe(first);
     model.observe(second);
-    // Whoever was to read it may have left.
+    // The reader of the output may have closed it.
     let _ = std::io::stdout().lock().write_all(frame::plain(&model, PLAIN_WIDTH).as_bytes());
     Ok(())
 }
 
 async fn read(client: &Client) -> Result<Reading, String> {
-    // The comparison last: it waits until nothing moves, if that is soon.
+    // Read the comparison last, because it may wait until the counts stop changing.
     let (shards, latencies) = tokio::try_join!(client.get("/api/shards"), client.get("/api/latency"))?;
     let compare = client.get("/api/compare").await?;
-    // An older probe has none.
+    // An older probe has no verdicts.
     let verdicts = client.get("/api/verdict").await.unwrap_or_default();
     Ok(Reading { shards, latencies, compare, verdicts })
 }
 
-/// What the screen reacts to.
+/// An event for the screen.
 enum ScreenEvent {
     Reading(Box<Reading>),
-    /// No reading, and why.
+    /// Why a reading failed.
     Problem(String),
     Input(std::io::Result<Event>),
-    /// The process is told to stop.
+    /// The process is stopping.
     Stop,
 }
 
-/// The screen has a thread of its own, and so have the keys: a terminal that is gone or stopped blocks both without end.
+/// Runs the live view. Drawing and reading keys have a thread each, because a stopped or closed terminal blocks both
+/// forever.
 fn live(args: &TopArgs, origin: &Origin, model: Model) -> Result<(), StartError> {
     let (runtime, client) = origin.client()?;
     let (events, received) = channel();
@@ -94,12 +95,12 @@ fn live(args: &TopArgs, origin: &Origin, model: Model) -> Result<(), StartError>
     let screen = move || drop(ended.send(draw(model, input, &received)));
     drop(std::thread::Builder::new().name("screen".into()).spawn(screen)?);
     let shown = runtime.block_on(until_the_end(&client, args.interval, &events, end));
-    // A look-up of a name may still be under way.
+    // A name lookup may still be running.
     runtime.shutdown_background();
     Ok(shown?)
 }
 
-/// Reads the probe until the screen ends, a signal comes, or the terminal hangs up.
+/// Reads the probe until the screen ends, a signal arrives, or the terminal hangs up.
 async fn until_the_end(
     client: &Client,
     interval: Duration,
@@ -110,7 +111,7 @@ async fn until_the_end(
     tokio::select! {
         shown = &mut end => {
             let shown = shown.unwrap_or_else(|_| Err(std::io::Error::other("the screen failed")));
-            // Drawing may fail before the end of the terminal is known here.
+            // Drawing may fail before the hang-up is detected here.
             let gone = shown.is_err() && tokio::time::timeout(HANG_UP_DELAY, hung_up).await.is_ok();
             return if gone { Ok(()) } else { shown };
         }
@@ -118,10 +119,10 @@ async fn until_the_end(
         () = stop_signal() => {}
         () = &mut hung_up => {}
     }
-    // Fails once the screen has ended.
+    // Sending fails once the screen has ended.
     let _ = events.send(ScreenEvent::Stop);
     if tokio::time::timeout(RESTORE_TIMEOUT, end).await.is_err() {
-        // The screen is still writing to a terminal that takes nothing.
+        // The screen is still blocked in a write to the terminal.
         let _ = disable_raw_mode();
     }
     Ok(())
@@ -142,7 +143,7 @@ async fn follow(client: &Client, interval: Duration, events: &Sender<ScreenEvent
     }
 }
 
-/// Signals other than the keys: those would end the process with the terminal as it is.
+/// Waits for a signal to stop. Without a handler a signal would end the process without restoring the terminal.
 async fn stop_signal() {
     let (Ok(mut terminate), Ok(mut hang_up), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::hangup()), signal(SignalKind::interrupt()))
@@ -156,9 +157,9 @@ async fn stop_signal() {
     }
 }
 
-/// The terminal in raw mode; dropping it, and any panic, gives it back as it was.
+/// The terminal in raw mode. Dropping it or panicking restores the terminal.
 struct Screen {
-    /// Its own drop writes an error to a terminal that may be gone, and panics when it cannot.
+    /// Not dropped automatically: its `drop` writes errors to a terminal that may be closed, and panics if that fails.
     terminal: ManuallyDrop<DefaultTerminal>,
 }
 
@@ -170,7 +171,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Nothing more can be done for a terminal that is gone.
+        // Errors of a closed terminal cannot be handled.
         let _ = self.terminal.show_cursor();
         let _ = ratatui::try_restore();
     }
@@ -185,7 +186,7 @@ fn draw(mut model: Model, input: Sender<ScreenEvent>, events: &Receiver<ScreenEv
             let area = frame.area();
             frame.render_widget(Paragraph::new(frame::lines(&model, area.width, area.height)), area);
         })?;
-        // Until there is something new to draw, and then all of it.
+        // Wait for the first event, then handle all pending events before drawing.
         let mut changed = false;
         while let Some(event) = if changed { events.try_recv().ok() } else { events.recv().ok() } {
             match event {
@@ -205,8 +206,7 @@ fn draw(mut model: Model, input: Sender<ScreenEvent>, events: &Receiver<ScreenEv
     }
 }
 
-/// Passes on what is pressed. `event::read` never returns once the terminal has hung up; the process then ends without
-/// this thread.
+/// Forwards key presses. `event::read` never returns after a hang-up, so the process does not wait for this thread.
 fn read_keys(input: &Sender<ScreenEvent>) {
     loop {
         let event = event::read();

@@ -1,4 +1,4 @@
-//! The kernel counts what TCP accepts and the application can read, not what arrives.
+//! Tests that the kernel counts what TCP accepts, not what arrives.
 
 #![expect(clippy::disallowed_methods, reason = "what must not happen in that time has no event to wait for")]
 
@@ -15,7 +15,7 @@ use crate::harness::{Client, Server, Watched, attached, get, post, privileges};
 const ACKNOWLEDGMENT: u8 = 0x10;
 const PUSH: u8 = 0x08;
 
-/// A segment on behalf of a connection over IPv4 loopback, from its next byte on plus `ahead`.
+/// A forged segment of a connection over IPv4 loopback. It starts at the connection's next byte plus `ahead`.
 struct Forged<'a> {
     payload: &'a [u8],
     flags: u8,
@@ -64,7 +64,8 @@ fn checksum(bytes: &[u8]) -> u16 {
 
 #[expect(unsafe_code, reason = "no dependency offers raw IP sockets")]
 fn send_raw(packet: &[u8]) {
-    // SAFETY: three integers; the address is a live `sockaddr_in` of the length given, and the packet lives.
+    // SAFETY: the arguments are three integers. The address is a live `sockaddr_in` of the given length, and the
+    // packet lives.
     let sent = unsafe {
         let raw = libc::socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_RAW);
         assert!(raw >= 0, "{}", std::io::Error::last_os_error());
@@ -89,7 +90,7 @@ fn numbers(stream: &TcpStream) -> (u32, u32) {
     set(stream, TCP_REPAIR_QUEUE, 1);
     let receive = option(stream, TCP_QUEUE_SEQ);
     set(stream, TCP_REPAIR_QUEUE, 0);
-    // Off, without a window probe.
+    // Leaves repair mode without a window probe.
     set(stream, TCP_REPAIR, -1);
     (send, receive)
 }
@@ -200,7 +201,7 @@ fn urgent_data_is_named_and_the_connection_recovers() {
         client.ask(&get("after"));
     }
     let requests = watched.counters(client.sent).requests;
-    // The request right behind it may still carry the urgent pointer.
+    // The next request may still carry the urgent pointer.
     assert!((5..=6).contains(&requests.get) && unparsed(&requests, Reason::Urgent) >= 1, "{requests:?}");
     assert_eq!(requests.control, 0);
 }
@@ -208,7 +209,7 @@ fn urgent_data_is_named_and_the_connection_recovers() {
 /// Moves the calling thread to one CPU.
 #[expect(unsafe_code, reason = "no dependency offers the affinity of threads")]
 fn move_to(cpu: usize) {
-    // SAFETY: a set of CPUs is plain memory, and it lives.
+    // SAFETY: a CPU set is plain memory, and it lives.
     let result = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         libc::CPU_SET(cpu, &mut set);
@@ -240,7 +241,7 @@ fn a_sender_that_hops_cpus_does_not_lose_its_connection() {
     println!("{} of {REQUESTS}, {skipped} segments not parsed: {:?}", pipelined.get, pipelined.unparsed);
     assert!(pipelined.get <= REQUESTS, "{pipelined:?}");
     assert!(pipelined.get == REQUESTS || skipped > 0, "{pipelined:?}");
-    // At most the segments that were skipped, and what was under way until the connection was idle.
+    // Lost are at most the skipped segments and the requests sent until the connection was idle.
     assert!(pipelined.get > REQUESTS / 2, "{pipelined:?}");
     std::thread::sleep(Duration::from_millis(100));
     for number in 0..50 {
@@ -255,7 +256,7 @@ fn a_sender_that_hops_cpus_does_not_lose_its_connection() {
     drained.join().unwrap();
 }
 
-/// A server of one connection, which `serve` gets; watched as shard 0.
+/// A server that passes its only connection to `serve`. It is watched as shard 0.
 fn watched_server(serve: impl FnOnce(TcpStream) + Send + 'static) -> (probe::source::KernelSource, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -293,7 +294,7 @@ fn requests_behind_an_answer_that_closes_are_never_read() {
         std::thread::sleep(Duration::from_millis(50));
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\ncontent-length: 2\r\n\r\nok").unwrap();
-        // What comes now is not read either.
+        // Requests that arrive now are not read either.
         std::thread::sleep(Duration::from_millis(200));
     });
     let mut client = Client::connect("127.0.0.1", port);
@@ -310,7 +311,7 @@ fn a_batch_whose_answers_were_all_sent_is_not_aborted() {
     if !privileges("a_batch_whose_answers_were_all_sent_is_not_aborted") {
         return;
     }
-    // Answers of several lengths, in pieces that end anywhere.
+    // Answers of several lengths, split at arbitrary bytes.
     let answers: Vec<u8> = (0..30)
         .flat_map(|n| {
             let body = "HTTP/1.1 ".repeat(n % 4);
@@ -377,7 +378,7 @@ fn a_reset_by_the_shard_means_unread_bytes() {
         stream.read_exact(&mut one).unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
         std::thread::sleep(Duration::from_millis(50));
-        // Closes with a request unread.
+        // The connection closes with a request unread.
     });
     let mut client = Client::connect("127.0.0.1", port);
     client.send(&get("first"));
@@ -429,7 +430,7 @@ fn requests_over_headers_with_extensions_are_counted() {
     let stream = TcpStream::connect(("::1", watched.server.port)).unwrap();
     let mut client = Client::over(stream.try_clone().unwrap());
     client.ask(&get("plain"));
-    // A destination options header with padding alone.
+    // A destination options header that contains only padding.
     let options: [u8; 8] = [0, 0, 1, 4, 0, 0, 0, 0];
     const IPV6_DSTOPTS: i32 = 59;
     // SAFETY: the socket lives, and the option's value is eight bytes that live.

@@ -1,9 +1,9 @@
-//! A bpffs of a test's own.
+//! Provides a bpffs for one test.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Mounted on a new folder; dropping it takes it away.
+/// A bpffs mounted on a new folder. Dropping it unmounts it and removes the folder.
 pub(crate) struct Bpffs(pub(crate) PathBuf);
 
 impl Bpffs {
@@ -14,7 +14,7 @@ impl Bpffs {
         Self(path)
     }
 
-    /// A folder in it, not made yet.
+    /// The path of a folder in it that does not exist yet.
     pub(crate) fn folder(&self) -> PathBuf {
         self.0.join("set")
     }
@@ -22,7 +22,7 @@ impl Bpffs {
 
 impl Drop for Bpffs {
     fn drop(&mut self) {
-        // What is pinned in it goes with it.
+        // Unmounting also removes the pins.
         let _ = Command::new("umount").arg(&self.0).status();
         let _ = std::fs::remove_dir(&self.0);
     }

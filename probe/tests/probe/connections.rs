@@ -1,4 +1,4 @@
-//! Connections in the kernel against those that were made.
+//! Tests the kernel's connection counters against connections made.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,7 +12,8 @@ use probe_common::latency::upper_bound;
 
 use crate::harness::{Client, PATIENCE, Server, attached, attached_with, get, privileges};
 
-/// Reads until the counters are these, but for segments sent again: a machine that stands still for 200 ms has TCP repeat.
+/// Reads until the counters have these values. Retransmissions are ignored, because TCP retransmits when the machine
+/// stalls for 200 ms.
 fn wait_for(source: &mut KernelSource, expected: Connections) {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -25,10 +26,10 @@ fn wait_for(source: &mut KernelSource, expected: Connections) {
     }
 }
 
-/// A listener whose connections have both of their ends here.
+/// A listener. The test owns both ends of its connections.
 struct Hub {
     listener: TcpListener,
-    /// Where clients, and the probe, find it.
+    /// The address that clients and the probe use.
     addr: SocketAddr,
 }
 
@@ -37,7 +38,7 @@ impl Hub {
         Self::at("127.0.0.1", "127.0.0.1")
     }
 
-    /// Listens at `bind`, is found at `address`.
+    /// Listens at `bind` and is reached at `address`.
     fn at(bind: &str, address: &str) -> Self {
         let listener = TcpListener::bind((bind, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -48,20 +49,20 @@ impl Hub {
         source.watch(&[(self.addr.into(), 0)].into()).unwrap();
     }
 
-    /// A connection: the client's end, the shard's end.
+    /// Opens a connection: the client's end, the shard's end.
     fn connect(&self) -> (TcpStream, TcpStream) {
         let client = TcpStream::connect(self.addr).unwrap();
         (client, self.listener.accept().unwrap().0)
     }
 }
 
-/// Payload from one end to the other, read there.
+/// Sends payload from one end to the other and reads it there.
 fn say(from: &mut TcpStream, to: &mut TcpStream) {
     from.write_all(b"x").unwrap();
     to.read_exact(&mut [0]).unwrap();
 }
 
-/// Waits until all that either side has said is acknowledged, a FIN included.
+/// Waits until all sent data is acknowledged on both sides, including FINs.
 fn settle(connections: &[(TcpStream, TcpStream)]) {
     let deadline = Instant::now() + PATIENCE;
     for stream in connections.iter().flat_map(|(client, shard)| [client, shard]) {
@@ -72,8 +73,9 @@ fn settle(connections: &[(TcpStream, TcpStream)]) {
     }
 }
 
-/// The clients leave, then the shard's sides, once the clients know that their FIN has come. A FIN that overtakes that
-/// acknowledgement on another CPU leads to a second acknowledgement of it, for a socket that is gone: TCP answers with a reset.
+/// Closes the clients' ends, then the shard's ends once the clients' FINs are acknowledged. Otherwise the shard's FIN
+/// could overtake that acknowledgement on another CPU. The client would then acknowledge again, to a socket that no
+/// longer exists, and TCP would answer with a reset.
 fn leave(connections: Vec<(TcpStream, TcpStream)>) {
     connections.iter().for_each(|(client, _)| client.shutdown(Shutdown::Write).unwrap());
     settle(&connections);
@@ -136,7 +138,7 @@ fn older_connections_are_counted_apart_however_they_end() {
         wait_for(source, Connections { preexisting_seen: seen, preexisting_closed: closed, ..others });
     };
     let none = Connections::default();
-    // Open from their first payload on, in either direction.
+    // Older connections are counted as open from their first payload on, in either direction.
     for _ in 0..3 {
         say(&mut closes.0, &mut closes.1);
         say(&mut closes.1, &mut closes.0);
@@ -144,30 +146,30 @@ fn older_connections_are_counted_apart_however_they_end() {
         say(&mut leaves.0, &mut leaves.1);
     }
     older(&mut source, 3, 0, none);
-    // The shard's side closes first, after payload and without any.
+    // The shard's end closes first, with and without earlier payload.
     drop(closes.1);
     older(&mut source, 0, 1, none);
     drop(idle.1);
     older(&mut source, 1, 2, none);
-    // The client's side closes: the connection is open until the shard's side does, too.
+    // The client's end closes first. The connection stays open until the shard's end closes too.
     drop(leaves.0);
     leaves.1.read_exact(&mut [0]).unwrap_err();
     older(&mut source, 0, 2, none);
     drop(leaves.1);
     older(&mut source, 0, 3, none);
-    // The client resets.
+    // The client resets the connection.
     reset(resets.0);
     resets.1.read_exact(&mut [0]).unwrap_err();
     drop(resets.1);
     let received = Connections { resets_received: 1, ..none };
     older(&mut source, 0, 4, received);
-    // The shard resets, as there is something it has not read.
+    // The shard resets the connection, because it has not read all data.
     (&unread.0).write_all(b"x").unwrap();
     unread.1.peek(&mut [0]).unwrap();
     drop(unread.1);
     let both = Connections { resets_sent: 1, ..received };
     older(&mut source, 1, 5, both);
-    // New ones are not mixed up with them, and the one that says nothing is not known.
+    // New connections are counted separately. The older connection without payload stays unknown.
     let new = hub.connect();
     older(&mut source, 0, 5, Connections { opened: 1, ..both });
     drop((new, closes.0, idle.0, unread.0));
@@ -217,19 +219,19 @@ fn resets_of_the_shard_are_counted_by_direction() {
         ..Connections::default()
     };
     wait_for(&mut source, expected);
-    // Nobody listens: the reset comes from a socket of the kernel's own.
+    // Nothing listens, so a socket of the kernel itself sends the reset.
     let addr = hub.addr;
     drop(hub);
     TcpStream::connect(addr).unwrap_err();
     wait_for(&mut source, Connections { resets_sent: 4, ..expected });
 }
 
-/// What TCP itself says of a connection, as words of `struct tcp_info`.
+/// TCP's own figures of a connection, as words of `struct tcp_info`.
 fn tcp_info(stream: &TcpStream) -> [u32; TCP_INFO_WORDS] {
     let mut info = [0_u32; TCP_INFO_WORDS];
     let mut length = libc::socklen_t::try_from(size_of_val(&info)).unwrap();
     let place = info.as_mut_ptr().cast();
-    // SAFETY: the kernel writes at most `length` bytes there, integers.
+    // SAFETY: the kernel writes at most `length` bytes of integers there.
     #[expect(unsafe_code, reason = "the standard library does not give TCP_INFO")]
     let outcome = unsafe {
         libc::getsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut length)
@@ -240,10 +242,10 @@ fn tcp_info(stream: &TcpStream) -> [u32; TCP_INFO_WORDS] {
 
 const TCP_INFO_WORDS: usize = 26;
 
-/// Place of `tcpi_unacked`: segments that the peer has not acknowledged.
+/// Index of `tcpi_unacked`: segments that the peer has not acknowledged.
 const UNACKNOWLEDGED: usize = 6;
 
-/// Place of `tcpi_total_retrans`: segments sent again.
+/// Index of `tcpi_total_retrans`: retransmitted segments.
 const SENT_AGAIN: usize = 25;
 
 #[test]
@@ -254,7 +256,8 @@ fn a_handshakes_segments_sent_again_are_counted_as_tcp_counts_them() {
     let hub = Hub::new();
     let mut source = attached();
     hub.watch(&mut source);
-    // Has the shard pass over the end of the handshake as if it had been lost, and say its part again after a second.
+    // The shard ignores the last packet of the handshake, as if it had been lost, and retransmits its SYN-ACK after a
+    // second.
     let seconds: libc::c_int = 1;
     let (value, length) =
         ((&raw const seconds).cast(), libc::socklen_t::try_from(size_of_val(&seconds)).unwrap());
@@ -291,7 +294,7 @@ fn round_trips_are_measured_where_they_are_wanted() {
     drop(client);
     let took = u64::try_from(start.elapsed().as_nanos()).unwrap();
     let measured = wants.round_trips(0).unwrap();
-    // Once a flight: an answer, acknowledged by the next request.
+    // One measurement per flight: an answer, acknowledged by the next request.
     assert!(measured.count() >= ANSWERS / 2 && measured.count() <= ANSWERS + 2, "{}", measured.count());
     assert!(measured.sum > 0 && measured.sum <= took, "{} of {took} ns", measured.sum);
     let slowest = measured.bucket_of(measured.count()).unwrap();

@@ -1,4 +1,4 @@
-//! The folder of a pinned set: who may use it, what it may be called, and what is left of a set that was not finished.
+//! Tests the folder of a pinned set: access, name, incomplete sets.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
@@ -18,7 +18,7 @@ fn nobody_else_can_open_the_folder() {
     let mode = || std::fs::metadata(bpffs.folder()).unwrap().mode() & 0o777;
     drop(Folder::open(&bpffs.folder()).unwrap());
     assert_eq!(mode(), 0o700);
-    // One that an administrator made is closed to others too.
+    // A folder that an administrator created is also closed to other users.
     std::fs::set_permissions(bpffs.folder(), std::fs::Permissions::from_mode(0o755)).unwrap();
     drop(Folder::open(&bpffs.folder()).unwrap());
     assert_eq!(mode(), 0o700);
@@ -61,7 +61,7 @@ fn a_set_that_is_not_finished_leaves_nothing() {
     let load = |pins: &[_]| object::load_pinned(bytes, switches, pins);
     let (_ebpf, set) = PinnedSet::begin(Folder::open(&bpffs.folder()).unwrap(), &identity, load).unwrap();
     assert!(bpffs.folder().join("probe-maps/KEYS").exists());
-    // Something fails between here and the programs' attaching.
+    // Dropping the set simulates a failure before the programs are attached.
     drop(set);
     assert!(!bpffs.folder().exists());
 }

@@ -1,4 +1,4 @@
-//! Requests that come with the last packet of their connection's handshake.
+//! Tests requests in the last packet of their connection's handshake.
 
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -9,8 +9,8 @@ use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Client, Watched, get, post, privileges};
 
-/// A client that ends the handshake with its first bytes. Linux does so where `TCP_DEFER_ACCEPT` is set on the side that
-/// connects.
+/// A client that sends its first bytes with the last packet of the handshake. Linux does so when `TCP_DEFER_ACCEPT` is
+/// set on the connecting side.
 fn lazy(address: &str, port: u16) -> Client {
     let address = SocketAddr::new(address.parse().unwrap(), port);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
@@ -45,7 +45,7 @@ fn a_request_with_the_handshakes_last_packet_is_counted() {
             if round % 2 == 0 {
                 client.ask(&request);
             } else {
-                // Split: the connection has to go on where the listener's packet ended.
+                // Split the request, so that the connection must continue where the listener's packet ended.
                 let (one, other) = request.split_at(1 + round);
                 client.send(one);
                 watched.server.wait_for(sent + client.sent);
@@ -60,7 +60,8 @@ fn a_request_with_the_handshakes_last_packet_is_counted() {
         let keys = watched.keys(sent).top(usize::MAX);
         let counts: Vec<u64> = keys.iter().map(|key| key.requests).collect();
         assert_eq!(counts, [50, 10, 10, 10, 10, 10], "{keys:?}");
-        // All but the second halves and what came behind them before their answers.
+        // Not all requests are timed: the second half of a split request and the request after it may lack a timed
+        // answer.
         assert!(watched.source.latency(0).unwrap().count() >= 50);
     }
 }
@@ -72,7 +73,7 @@ fn what_of_a_handshakes_packet_cannot_be_told_is_unparsed_and_never_wrong() {
     }
     let mut watched = Watched::v4();
     let port = watched.server.port;
-    // A head and a part of the next one; two heads; a head of which the body begins as a request does.
+    // Three packets: a head and a part of the next one; two heads; a head whose body starts like a request.
     let (one, other) = (get("one"), get("other"));
     let body = get("body");
     let packets = [
@@ -95,7 +96,7 @@ fn what_of_a_handshakes_packet_cannot_be_told_is_unparsed_and_never_wrong() {
     }
     let requests = watched.counters(sent).requests;
     assert_eq!((requests.get, requests.set, requests.control), (0, 1, 0));
-    // Two packets, and the rest of the head behind the first.
+    // Two packets, and the rest of the head after the first of them.
     assert_eq!(requests.unparsed[Reason::Handshake as usize], 3, "{:?}", requests.unparsed);
     assert_eq!(watched.keys(sent).top(1), []);
 }

@@ -1,4 +1,4 @@
-//! Privileges, a probe, a server, and what was sent to it.
+//! Provides privileges, a probe, a server, and a client that counts.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -13,10 +13,10 @@ use probe::signal::key_table::KeyTable;
 use probe::source::{Counters, KernelSource, Source};
 use probe_common::endpoint::Endpoint;
 
-/// How long anything may take here.
+/// Timeout of every wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Whether this test can run; otherwise says so in one line, and in CI fails.
+/// Whether this test can run. Otherwise prints the reason in one line, and fails in CI.
 pub(crate) fn privileges(test: &str) -> bool {
     let Some(why) = preflight::check(None).into_iter().find(|finding| !finding.passed) else { return true };
     #[expect(clippy::disallowed_methods, reason = "whether a skipped test is a failure is CI's to say")]
@@ -26,7 +26,7 @@ pub(crate) fn privileges(test: &str) -> bool {
     false
 }
 
-/// A probe of one shard, number 0, at a server of the test's own.
+/// A probe of one shard with id 0, at a server of the test.
 pub(crate) struct Watched {
     pub(crate) source: KernelSource,
     pub(crate) server: Server,
@@ -41,12 +41,12 @@ impl Watched {
         watched
     }
 
-    /// A server that runs already, not watched yet.
+    /// Combines a running server with a source that does not watch it yet.
     pub(crate) fn of(server: Server, source: KernelSource) -> Self {
         Self { source, server }
     }
 
-    /// What [`watch`](Self::watch) watches on IPv4 loopback.
+    /// The endpoints that [`watch`](Self::watch) watches on IPv4 loopback.
     pub(crate) fn endpoints(&self) -> BTreeMap<Endpoint, u32> {
         BTreeMap::from([(SocketAddr::from(([127, 0, 0, 1], self.server.port)).into(), 0)])
     }
@@ -60,26 +60,26 @@ impl Watched {
         self.watch_all(&[SocketAddr::new(address, self.server.port)]);
     }
 
-    /// Watches all of them as shard 0.
+    /// Watches all addresses as shard 0.
     pub(crate) fn watch_all(&mut self, addresses: &[SocketAddr]) {
         let endpoints = addresses.iter().map(|address| ((*address).into(), 0)).collect();
         self.source.watch(&endpoints).unwrap();
     }
 
-    /// The keys once the server has read everything that was sent.
+    /// The keys once the server has read `sent` bytes.
     pub(crate) fn keys(&mut self, sent: u64) -> KeyTable {
         self.server.wait_for(sent);
         self.decided();
         self.source.keys(0).unwrap()
     }
 
-    /// The counters once the server has read everything that was sent.
+    /// The counters once the server has read `sent` bytes.
     pub(crate) fn counters(&mut self, sent: u64) -> Counters {
         self.server.wait_for(sent);
         self.decided()
     }
 
-    /// The counters once TCP has accepted or dropped everything that has arrived.
+    /// The counters once TCP has accepted or dropped all segments that have arrived.
     pub(crate) fn decided(&mut self) -> Counters {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -102,7 +102,7 @@ pub(crate) fn attached_with(switches: Switches) -> KernelSource {
     KernelSource::embedded(&cgroup, switches).unwrap().0
 }
 
-/// Reads everything and answers each read once.
+/// A server that answers each read once.
 pub(crate) struct Server {
     pub(crate) port: u16,
     read: Arc<AtomicU64>,
@@ -125,7 +125,7 @@ impl Server {
         Self { port, read }
     }
 
-    /// Waits until `bytes` in all have been read.
+    /// Waits until `bytes` bytes in all have been read.
     pub(crate) fn wait_for(&self, bytes: u64) {
         let deadline = Instant::now() + PATIENCE;
         while self.read.load(Ordering::SeqCst) < bytes {
@@ -147,7 +147,7 @@ fn serve(mut stream: TcpStream, total: &AtomicU64) {
     }
 }
 
-/// A connection that counts what it sends.
+/// A connection that counts the bytes it sends.
 pub(crate) struct Client {
     stream: TcpStream,
     pub(crate) sent: u64,
@@ -160,14 +160,14 @@ impl Client {
         Self::over(TcpStream::connect_timeout(&address, PATIENCE).unwrap())
     }
 
-    /// Over a connection that is there.
+    /// Uses an open connection.
     pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { stream, sent: 0, received: 0 }
     }
 
-    /// Sends bytes in one piece.
+    /// Sends bytes in one write.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
         self.sent += bytes.len() as u64;
@@ -179,12 +179,12 @@ impl Client {
         self.answer();
     }
 
-    /// The same connection, to read from elsewhere.
+    /// A second handle of the connection, for reading.
     pub(crate) fn reader(&self) -> TcpStream {
         self.stream.try_clone().unwrap()
     }
 
-    /// Ends the connection by a reset.
+    /// Resets the connection.
     pub(crate) fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
@@ -197,12 +197,12 @@ impl Client {
     }
 }
 
-/// A usual request for a key.
+/// A typical read of a key.
 pub(crate) fn get(key: &str) -> Vec<u8> {
     format!("GET /data/{key} HTTP/1.1\r\naccept: */*\r\nhost: 127.0.0.1:9000\r\n\r\n").into_bytes()
 }
 
-/// A usual write with this body.
+/// A typical write with this body.
 pub(crate) fn post(body: &[u8]) -> Vec<u8> {
     let head = format!("POST /data HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()

@@ -1,4 +1,6 @@
-//! The probe's HTTP interface over counters from a list: no privileges needed.
+//! Tests the probe's HTTP interface with counters from a list.
+//!
+//! No privileges are needed.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -52,12 +54,12 @@ impl Drop for Served {
     }
 }
 
-/// A probe of these shards, one list of counters each.
+/// A probe of these shards, with one list of counters each.
 pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
     serve_within(Unread::default(), shards, readings)
 }
 
-/// The same, with this room for answers that wait to be read.
+/// Like [`serve`], with this limit for unread answers.
 fn serve_within(unread: Unread, shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
     let mut source = ReplaySource::default();
     for (shard, readings) in (0..).zip(readings) {
@@ -234,7 +236,7 @@ fn an_agreement_is_fresh_firm_and_exported() {
     ] {
         assert!(metrics.lines().any(|have| have == line), "{line} is not in\n{metrics}");
     }
-    // The shard counts three the kernel does not see.
+    // The shard counts three requests that the kernel does not see.
     shard.received.fetch_add(3, std::sync::atomic::Ordering::SeqCst);
     let one = &served.json("/api/compare")["shards"][0];
     assert_eq!((&one["difference"], &one["agrees"]), (&(-3).into(), &false.into()));
@@ -279,7 +281,7 @@ fn everything_else_is_refused_as_the_contract_says() {
     assert_eq!(served.json("/status")["shards"][0]["addresses"][0], shard.addr.to_string());
 }
 
-/// A probe whose program of that name was refused; with its metrics.
+/// A probe whose program `program` was rejected, and its metrics.
 fn lacking(program: &'static str) -> (Probe, Metrics) {
     let refused = ProgramStatus {
         program: program.into(),

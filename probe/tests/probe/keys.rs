@@ -1,4 +1,4 @@
-//! Keys as the kernel sees them.
+//! Tests the kernel's counts by key.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ fn each_read_counts_for_its_key_however_it_is_sent() {
     client.ask(&get("x#y"));
     client.ask(&post(b"GET /data/body HTTP/1.1\r\n\r\n"));
     client.ask(&get("not/a/key"));
-    // Split at each byte, and eight in one segment.
+    // Split at each byte, then eight in one segment.
     let split = get("split");
     for at in 1..split.len() {
         let (one, other) = split.split_at(at);
@@ -73,7 +73,7 @@ fn a_full_table_bounds_what_it_does_not_know() {
     }
     let mut watched = Watched::v4();
     let mut client = Client::connect("127.0.0.1", watched.server.port);
-    // Five times as many keys as there is room for, and one that comes again and again.
+    // Five times as many keys as the table holds, and one key that repeats.
     let sent = 5 * CAPACITY;
     for number in 0..sent / 8 {
         let requests: Vec<u8> = (0..8)
@@ -81,7 +81,7 @@ fn a_full_table_bounds_what_it_does_not_know() {
             .chain(get("hot"))
             .collect();
         client.send(&requests);
-        // One segment at a time: this thread may change CPUs, and segments overtake one another.
+        // One segment at a time, because segments can be reordered when this thread changes CPUs.
         watched.server.wait_for(client.sent);
     }
     let table = watched.keys(client.sent);
@@ -90,6 +90,6 @@ fn a_full_table_bounds_what_it_does_not_know() {
     let keys = table.top(usize::MAX);
     let first = &keys[0];
     assert_eq!((first.key.as_str(), first.requests, first.error), ("hot", sent as u64 / 8, 0));
-    // All others came once.
+    // Every other key was read once.
     assert!(keys[1..].iter().all(|key| key.requests <= 1 && 1 <= key.requests + key.error));
 }

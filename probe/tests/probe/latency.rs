@@ -1,4 +1,4 @@
-//! Latencies in the kernel against a server's and a client's own clocks.
+//! Tests the kernel's latencies against a server's and client's clocks.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -12,13 +12,13 @@ use crate::harness::{Client, attached, get, privileges};
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
-/// Requests of a round; the median is the one in the middle.
+/// Requests per round. The number is odd, so the median is one of them.
 const ROUND: usize = 41;
 
-/// Rounds a busy machine gets to keep the server's waking up below a bucket's width.
+/// Maximum number of rounds until the server's wake-up delay is shorter than a bucket.
 const ROUNDS: usize = 10;
 
-/// A server of one connection that sleeps over each request, and says how long it took from reading to answering.
+/// A server of one connection. It sleeps for each request and sends the time from reading to answering.
 #[expect(clippy::disallowed_methods, reason = "its sleep is what is measured; there is no runtime to block")]
 fn sleeping(pause: Duration) -> (u16, Receiver<Duration>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -80,7 +80,7 @@ fn the_median_is_within_a_bucket_of_the_servers_own() {
             assert_eq!(round.count(), ROUND as u64);
             let kernel = round.bucket_of(ROUND as u64 / 2 + 1).unwrap();
             let (server, client) = (bucket(median(answered)) as usize, bucket(median(asked)) as usize);
-            // Whatever the machine does: the kernel sees more than the server and less than the client.
+            // On any machine the kernel's latency lies between the server's and the client's.
             assert!((server..=client).contains(&kernel), "{milliseconds} ms: {server} {kernel} {client}");
             kernel <= server + 1
         });

@@ -1,4 +1,4 @@
-//! Real connections over loopback.
+//! Tests real connections over loopback.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -132,7 +132,7 @@ fn an_open_connection_goes_with_its_address_to_another_shard() {
     let second = [client.sent - first[0], client.received - first[1]];
     assert_eq!(counts(&mut watched, client.sent), ((5, first), (7, second)));
 
-    // Another's with the same port: packets of the port are still looked at.
+    // Another shard has the same port, so packets of that port are still examined.
     let other = SocketAddr::from(([127, 0, 0, 2], watched.server.port)).into();
     watched.source.watch(&BTreeMap::from([(other, 0)])).unwrap();
     (0..3).for_each(|_| client.ask(&get("abc")));
@@ -184,7 +184,7 @@ fn pipelines_of_any_depth_are_counted() {
         client.send(&get("celebrity-user-kardashian").repeat(depth));
         expected += depth as u64;
     }
-    // A batch of segments as large as they come.
+    // A batch of segments of the maximum size.
     client.send(&get("abc").repeat(2_000));
     let counted = watched.counters(client.sent).requests;
     assert_eq!((counted.get, counted.unparsed), (expected + 2_000, [0; REASONS]));
@@ -223,7 +223,7 @@ fn large_bodies_are_skipped() {
         client.send(&get("after"));
     }
     let mut counted = watched.counters(client.sent).requests;
-    // Segments of one body may be on two CPUs at once: those are said to be unparsed, and lie inside what is skipped.
+    // Two CPUs may process segments of one body at once. Those are counted as unparsed, but lie in the skipped part.
     counted.unparsed[Reason::Concurrent as usize] = 0;
     assert_eq!((counted.get, counted.set, counted.unparsed), (20, 20, [0; REASONS]));
 }
@@ -300,7 +300,7 @@ fn requests_of_clients_that_leave_before_an_answer_are_counted_as_such() {
     if !privileges("requests_of_clients_that_leave_before_an_answer_are_counted_as_such") {
         return;
     }
-    // Accepts nothing, so reads nothing.
+    // This shard accepts no connections, so it reads nothing.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut watched = Watched::of(Server::start("127.0.0.1"), attached());
     let (deaf, reading) = (listener.local_addr().unwrap(), watched.server.port);
@@ -319,7 +319,7 @@ fn requests_of_clients_that_leave_before_an_answer_are_counted_as_such() {
         sent += answered.sent;
         leave(answered);
     }
-    // On loopback a client's last packet has gone through the programs before the call returns.
+    // On loopback the programs have processed a client's last packet before the call returns.
     let requests = watched.counters(sent).requests;
     assert_eq!((requests.get, requests.aborted), (8, 4));
 }

@@ -1,4 +1,4 @@
-//! Probes that come and go while the kernel counts on: pinned sets, and what ends them.
+//! Tests pinned sets: the kernel counts on between probes.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -56,7 +56,7 @@ fn await_unloaded(programs: &[u32]) {
     }
 }
 
-/// A connection that stays open whatever probe runs.
+/// A connection that stays open across probes.
 struct Lasting(TcpStream);
 
 impl Lasting {
@@ -101,7 +101,7 @@ fn the_kernel_counts_on_while_no_probe_runs() {
     let mut lasting = Lasting::to(&shard);
     ask(&shard, 10);
     lasting.ask();
-    // A head under way when the probe goes.
+    // The head is incomplete when the probe stops.
     lasting.send("GET /data/lasting HT");
     assert_eq!(requests(&probe), (11, 1));
     let fresh = pinned(&probe);
@@ -130,7 +130,7 @@ fn the_kernel_counts_on_while_no_probe_runs() {
     );
     assert_eq!(status["counting"]["since"].as_f64().unwrap().to_bits(), since.to_bits());
     assert_eq!(status["privileges"]["effective"], "0000000000000000");
-    // The baseline is this probe's own.
+    // Each probe takes its own baseline.
     let compare = &probe.json("/api/compare")["shards"][0];
     assert_eq!((&compare["difference"], &compare["agrees"]), (&0.into(), &true.into()), "{compare}");
     let metrics = probe.text("/metrics");
@@ -142,15 +142,15 @@ fn the_kernel_counts_on_while_no_probe_runs() {
         assert!(metrics.lines().any(|have| have == line), "{line} is not in\n{metrics}");
     }
 
-    // One that is killed leaves no less.
+    // A killed probe leaves the same set.
     probe.child.kill().unwrap();
     probe.child.wait().unwrap();
     ask(&shard, 5);
-    // As if it had been built with other programs.
+    // As if the set came from another build of the programs.
     change_mark(&folder, |mark| mark.object += 1);
     let probe = start(&shard, &folder);
     assert_eq!(requests(&probe), (64 + 5, 6 + 1));
-    // `user-0` in each of four rounds, the lasting connection's four times.
+    // Four rounds read `user-0` once each. The lasting connection read its key four times.
     let keys = probe.json("/api/keys?limit=100")["shards"][0]["keys"].clone();
     for key in ["user-0", "lasting"] {
         let row = keys.as_array().unwrap().iter().find(|row| row["key"] == key).unwrap();
@@ -178,7 +178,7 @@ fn three_capabilities_are_enough_to_pin() {
     assert_eq!(pinned(&probe)["gap_seconds"], 0.0);
 }
 
-/// Changes the mark that a probe has left.
+/// Changes the mark of a pinned set.
 fn change_mark(folder: &Path, change: impl FnOnce(&mut Mark)) {
     let data = MapData::from_pin(folder.join("probe-maps/PINNED")).unwrap();
     let mut map = Array::<_, Mark>::try_from(Map::from_map_data(data).unwrap()).unwrap();
@@ -266,7 +266,7 @@ fn where_a_program_cannot_be_replaced_in_place_the_gap_is_measured() {
     let probe = start(&shard, &folder);
     ask(&shard, 10);
     assert_eq!(probe.stop().0, Some(0));
-    // The kernel puts no program of another type in a link's place.
+    // The kernel does not replace a link's program by one of another type.
     swap(&folder, "probe-links/ingress", "probe-links/socket_events");
     let probe = start(&shard, &folder);
     let pinned = pinned(&probe);
@@ -294,7 +294,7 @@ fn unpin_ends_the_counting_and_removes_everything() {
     let programs = own_programs(probe.child.id());
     assert!(programs.len() >= 3, "{programs:?}");
 
-    // Not while it is in use, neither by `unpin` nor by another probe.
+    // A set in use is refused, to `unpin` and to another probe.
     let refused = unpin(&folder);
     assert_eq!(refused.status.code(), Some(1));
     assert!(error_line(&refused).contains("is in use by another probe: stop that one first"));
@@ -319,7 +319,7 @@ fn unpin_ends_the_counting_and_removes_everything() {
     assert!(!folder.exists());
     await_unloaded(&programs);
 
-    // Once more, there is nothing; half a set is removed as well as a whole one.
+    // The second time there is nothing to remove. An incomplete set is removed like a complete one.
     let nothing = unpin(&folder);
     assert_eq!(nothing.status.code(), Some(0));
     assert!(stdout(&nothing).contains("there is no such folder"));
@@ -333,7 +333,7 @@ fn unpin_ends_the_counting_and_removes_everything() {
     assert!(!folder.exists());
     await_unloaded(&programs);
 
-    // What is not the probe's stays, and is said.
+    // The folder `foreign` is not part of the set. It stays, and the command reports it.
     let probe = start(&shard, &folder);
     assert_eq!(probe.stop().0, Some(0));
     std::fs::create_dir(folder.join("foreign")).unwrap();
@@ -373,6 +373,6 @@ fn a_folder_that_cannot_be_pinned_in_is_one_line() {
     assert!(stdout(&check).contains("FAIL pin: the folder /tmp to pin in is on no bpffs"));
     let check = run(&["check", "--shard-urls", "http://127.0.0.1:9", "--pin", &format!("{root}/set")]);
     assert_eq!(check.status.code(), Some(0), "{}", stdout(&check));
-    // Looking made nothing.
+    // The check created nothing.
     assert!(!bpffs.folder().exists());
 }

@@ -1,4 +1,6 @@
-//! Shards that are pods: the probe's binary asks a Kubernetes API over TLS, and the kernel counts where the pods are.
+//! Tests shards that are pods, with a simulated Kubernetes API.
+//!
+//! The probe's binary requests the pods over TLS, and the kernel counts at their addresses.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -16,12 +18,12 @@ use crate::harness::{PATIENCE, privileges};
 use crate::process::{Running, command, error_line};
 use crate::shard::Shard;
 
-/// An API server of a few lines: one list of pods, to whoever shows the token.
+/// A small API server. It returns one list of pods to clients with the token.
 struct Api {
     port: u16,
-    /// What it answers: status and body.
+    /// Status and body of the answer.
     answer: Arc<Mutex<(u16, Value)>>,
-    /// First lines of the requests it got with the right token.
+    /// First lines of the requests with the right token.
     asked: Arc<Mutex<Vec<String>>>,
     /// The service account's folder.
     account: PathBuf,
@@ -59,7 +61,7 @@ impl Api {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let tls = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
-                // A client that trusts nobody here, or goes away, is none of this thread's business.
+                // Errors of clients that reject the certificate or close are ignored.
                 let _ = serve(tls, &answer, &asked, &token);
             }
         });
@@ -70,7 +72,7 @@ impl Api {
         *self.answer.lock().unwrap() = (status, body);
     }
 
-    /// The list has one running pod of shard 0 at this address.
+    /// Sets the list to one running pod of shard 0 at this address.
     fn pod_at(&self, ip: &str, port: u16) {
         let pod = json!({
             "metadata": {"name": "shard-0", "namespace": "lab", "labels": {"apps.kubernetes.io/pod-index": "0"}},
@@ -84,7 +86,7 @@ impl Api {
         );
     }
 
-    /// A probe that looks for the pod of `shard`, whose name it has too.
+    /// A probe that looks for the pod of `shard`. It also has the shard's URL.
     fn probe(&self, shard: &str) -> std::process::Command {
         let mut command = command(&["run", "--port", "0", "--shard-urls", shard]);
         command
@@ -100,12 +102,12 @@ impl Api {
 
 impl Drop for Api {
     fn drop(&mut self) {
-        // Left behind at worst.
+        // Removing the folder is best effort.
         let _ = std::fs::remove_dir_all(&self.account);
     }
 }
 
-/// One request a connection.
+/// Serves one request per connection.
 fn serve(
     tls: StreamOwned<ServerConnection, std::net::TcpStream>,
     answer: &Mutex<(u16, Value)>,
@@ -173,7 +175,7 @@ fn a_pod_is_counted_where_it_is_also_after_it_has_moved() {
     if !privileges("a_pod_is_counted_where_it_is_also_after_it_has_moved") {
         return;
     }
-    // One process that is reached at any address of the loopback net: a pod that keeps its count while it moves.
+    // One process that any loopback address reaches. It represents a pod that moves and keeps its count.
     let shard = Shard::start_at("0.0.0.0:0".parse().unwrap(), 0);
     let port = shard.addr.port();
     let api = Api::start("moves");
@@ -190,7 +192,7 @@ fn a_pod_is_counted_where_it_is_also_after_it_has_moved() {
     let agreed = probe.settled();
     assert_eq!((&agreed["kernel"], &agreed["app"]), (&7.into(), &7.into()), "{agreed}");
 
-    // Its token is renewed, as tokens are, and then it moves.
+    // The token is renewed, then the pod moves.
     std::fs::write(api.account.join("token"), "second\n").unwrap();
     api.pod_at("127.0.0.42", port);
     wait_until("the new address", || addresses(&probe) == json!([format!("127.0.0.42:{port}")]));
@@ -200,17 +202,17 @@ fn a_pod_is_counted_where_it_is_also_after_it_has_moved() {
     let agreed = probe.settled();
     assert_eq!((counted(&probe) - before, &agreed["agrees"]), (11, &true.into()), "{agreed}");
     assert_eq!((&agreed["kernel"], &agreed["app"]), (&11.into(), &11.into()), "{agreed}");
-    // The old address is watched no more.
+    // The old address is no longer watched.
     read("127.0.0.41", port, 3);
     assert_eq!(counted(&probe) - before, 11);
     assert_eq!(shard.received.load(Ordering::SeqCst), 21);
 
-    // The API fails: what was known stays, and the trouble is named once.
+    // The API fails. The known addresses stay, and the problem is logged once.
     api.answer(500, json!({"kind": "Status"}));
     let asked = api.asked.lock().unwrap().len();
     wait_until("two more questions", || api.asked.lock().unwrap().len() >= asked + 2);
     assert_eq!(addresses(&probe), json!([format!("127.0.0.42:{port}")]));
-    // A pod that is gone is nobody's to count here.
+    // Without a pod there is nothing to count here.
     api.answer(200, json!({"kind": "PodList", "items": []}));
     wait_until("no address", || addresses(&probe) == json!([]));
     let compare = probe.json("/api/compare")["shards"][0].clone();
@@ -241,7 +243,7 @@ fn an_api_that_refuses_is_named_and_the_probe_runs() {
     );
     api.pod_at("127.0.0.1", shard.addr.port());
     wait_until("the pod", || addresses(&probe) == json!([shard.addr.to_string()]));
-    // A server that this certificate authority does not know is not asked.
+    // The probe sends no request to a server with a certificate of another authority.
     let stranger = Api::start("stranger");
     stranger.pod_at("127.0.0.1", shard.addr.port());
     let mut command = stranger.probe(&shard.url());

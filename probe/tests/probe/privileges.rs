@@ -1,4 +1,6 @@
-//! Which capability gives what: every cell of the table in docs/limits.md, from what the probe says and from counts made.
+//! Tests every cell of the capability table in docs/limits.md.
+//!
+//! The expected cells come from the probe's status and from counts of real traffic.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -27,14 +29,14 @@ const FEATURES: [&str; 9] = [
     "program_stats",
 ];
 
-/// New requests of every row: 20 reads, and a write for every tenth.
+/// Requests per row: 20 reads, and a write for every tenth read.
 const READS: u32 = 20;
 const WRITES: u64 = 2;
 
-/// Who starts the probe.
+/// A row of the table: the user that starts the probe.
 struct Row {
     name: &'static str,
-    /// As `setpriv` wants them, for a user without any privilege; root keeps all it has.
+    /// In the syntax of `setpriv`, for a user without other privileges. `None` means root with all of its own.
     capabilities: Option<&'static str>,
 }
 
@@ -54,7 +56,7 @@ fn every_cell_of_the_privileges_table_is_true() {
         return;
     }
     let copy = Reachable::new("privileges");
-    // The system's own switch would count for all.
+    // With the system's setting on, every row would have run statistics.
     let setting = Setting::set("0");
     let rows: Vec<String> = ROWS.iter().map(|row| row.line(copy.path())).collect();
     drop(setting);
@@ -77,7 +79,7 @@ impl Row {
         }
     }
 
-    /// Starts the probe, makes traffic, and gives what the table should say.
+    /// Starts the probe, sends traffic, and returns the expected line of the table.
     fn line(&self, copy: &Path) -> String {
         let shard = Shard::start(0);
         if self.lacks_any() {
@@ -87,7 +89,7 @@ impl Row {
             assert!(line.contains("this process lacks CAP_"), "{}: {line}", self.name);
             return format!("| {} | no |{} – |", self.name, " – |".repeat(FEATURES.len()));
         }
-        // Older than the probe.
+        // This connection is older than the probe.
         let mut older = TcpStream::connect(shard.addr).unwrap();
         older.set_read_timeout(Some(PATIENCE)).unwrap();
         let bounding = capability_sets(std::process::id()).remove(3);
@@ -110,7 +112,7 @@ impl Row {
         line
     }
 
-    /// Whether the probe must refuse to start.
+    /// Whether a required capability is missing, so that the probe must refuse to start.
     fn lacks_any(&self) -> bool {
         self.capabilities.is_some_and(|held| {
             let has = |name| held.contains(name) || name != "net_admin" && held.contains("sys_admin");
@@ -118,7 +120,7 @@ impl Row {
         })
     }
 
-    /// Which sets of capabilities are not empty in any thread of the running probe.
+    /// The capability sets that are not empty in some thread of the running probe.
     fn left(&self, pid: u32, status: &Value, bounding: &str) -> String {
         let mut left = String::new();
         for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
@@ -148,10 +150,10 @@ fn capability_sets(task: u32) -> Vec<String> {
     sets.map(|set| value(set).to_owned()).to_vec()
 }
 
-/// Whether the counts of the row's traffic are there, and right.
+/// Whether the counts of the row's traffic are present and correct.
 fn works(feature: &str, counts: &Value, compare: &Value, status: &Value) -> bool {
     let number = |place: &str| counts.pointer(place).and_then(Value::as_u64);
-    // The reads of `ask`, and that of the older connection.
+    // The reads of `ask`, and one read of the older connection.
     let reads = u64::from(READS) + 1;
     match feature {
         "traffic" => {

@@ -1,4 +1,4 @@
-//! The probe's binary from start to stop.
+//! Tests the probe's binary from start to stop.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -22,15 +22,15 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// A copy of the binary where every user can reach it; removed at the end.
+/// A copy of the binary that every user can execute; removed at the end.
 pub(crate) struct Reachable {
     path: PathBuf,
     _folder: TempDir,
 }
 
 impl Reachable {
-    /// `name` is the test's own. Another process writes the copy: with a descriptor of this one, a child that some other
-    /// test starts meanwhile could inherit it, and a file that is open for writing cannot be run.
+    /// `name` is unique to the test. Another process writes the copy. A descriptor of this process could be inherited
+    /// by another test's child, and a file that is open for writing cannot be executed.
     pub(crate) fn new(name: &str) -> Self {
         let others_may_enter = std::fs::Permissions::from_mode(0o755);
         let folder = tempfile::Builder::new().prefix(name).permissions(others_may_enter).tempdir().unwrap();
@@ -61,7 +61,7 @@ pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) base: String,
     log: BufReader<std::process::ChildStderr>,
-    /// Its log until it was ready.
+    /// The log up to readiness.
     pub(crate) started: String,
 }
 
@@ -72,8 +72,8 @@ impl Running {
         probe
     }
 
-    /// The shard's comparison once its verdict needs no allowance, or is a disagreement. Ready is earlier: the shard may
-    /// not have answered within its second, or nothing may have stood still for long enough.
+    /// The shard's comparison once its verdict has no allowance or is a disagreement. The probe may be ready before:
+    /// the shard may not have answered within a second, or the counts may not have been quiet for long enough.
     pub(crate) fn settled(&self) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -108,7 +108,7 @@ impl Running {
         ureq::get(format!("{}{path}", self.base)).call().unwrap().body_mut().read_to_string().unwrap()
     }
 
-    /// Stops it; gives the exit code and the rest of its log.
+    /// Stops the probe. Returns the exit code and the rest of its log.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
@@ -120,7 +120,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Fails when it has been stopped already.
+        // Fails if the probe has already stopped.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -178,7 +178,7 @@ fn without_privileges_there_is_one_line_and_exit_code_1() {
     if !privileges("without_privileges_there_is_one_line_and_exit_code_1") {
         return;
     }
-    // The test's binaries may lie where another user cannot reach them.
+    // The build folder may not be accessible to another user.
     let copy = Reachable::new("unprivileged");
     let nobody = |verb| {
         let mut command = Command::new(copy.path());
@@ -202,7 +202,7 @@ fn without_privileges_there_is_one_line_and_exit_code_1() {
 /// The capabilities that the probe needs.
 pub(crate) const ENOUGH: &str = "+bpf,+net_admin,+perfmon";
 
-/// The probe as a user with these capabilities and no others, from a place that user can reach.
+/// Runs the probe as a user with only these capabilities, from a copy that this user can execute.
 pub(crate) fn with_capabilities(copy: &Path, capabilities: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
     let user = NOBODY.to_string();
@@ -271,7 +271,7 @@ fn check_fails_where_only_the_load_itself_is_refused() {
     if !privileges(test) {
         return;
     }
-    // Root of a user namespace has every capability there, and none where the kernel asks for it.
+    // Root of a user namespace has every capability in it, but not in the initial namespace, where the kernel checks.
     let inside = |program: &str, arguments: &[&str]| {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", program]).args(arguments).stdin(Stdio::null());
@@ -313,7 +313,7 @@ fn the_probe_counts_what_the_shard_counts_without_privileges_and_stops_cleanly()
         (&status["privileges"]["dropped"], &status["privileges"]["no_new_privileges"]),
         (&true.into(), &true.into())
     );
-    // Not only what it says of itself.
+    // Verify the threads' real capabilities, not only those in `/status`.
     for task in std::fs::read_dir(format!("/proc/{}/task", probe.child.id())).unwrap() {
         let text = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
@@ -371,7 +371,7 @@ fn a_killed_probe_leaves_nothing_attached() {
     ask(&shard, 1);
 }
 
-/// The ids of the programs a process holds, from its file descriptors.
+/// The ids of the programs that a process holds, from its file descriptors.
 pub(crate) fn own_programs(pid: u32) -> Vec<u32> {
     let fds = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
     let ids = fds.filter_map(|fd| {

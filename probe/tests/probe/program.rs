@@ -1,4 +1,6 @@
-//! Single packets through the programs, without a network. Every packet has a new socket here.
+//! Tests single packets through the programs, without a network.
+//!
+//! Every packet has a new socket here.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +24,10 @@ const SHARD: u32 = 3;
 const V4: [u8; 4] = [10, 1, 2, 3];
 const V6: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
 
-/// Length of the header in front of every packet here.
+/// Length of the Ethernet header in front of every packet.
 const ETHERNET: usize = 14;
 
-/// The programs, loaded and watching one shard at an IPv4 and an IPv6 address.
+/// The loaded programs, watching one shard at an IPv4 and an IPv6 address.
 struct Programs {
     ebpf: Ebpf,
     requests: RequestsMap,
@@ -52,14 +54,14 @@ impl Programs {
         Self { ebpf, requests, traffic }
     }
 
-    /// Runs one packet; every one must pass unchanged.
+    /// Runs a program on one packet, which must pass unchanged.
     fn run(&mut self, name: &str, packet: &[u8]) {
         let mut out = vec![0; packet.len() + 64];
         let options =
             TestRunOptions { data_in: Some(packet), data_out: Some(&mut out), ..TestRunOptions::default() };
         let result = program(&mut self.ebpf, name).test_run(options).unwrap();
         assert_eq!(result.return_value, 1, "a packet was dropped");
-        // The kernel writes zeros over the Ethernet header itself.
+        // The kernel overwrites the Ethernet header with zeros.
         let length = result.data_size_out as usize;
         assert_eq!(out[ETHERNET..length], packet[ETHERNET..], "a packet was changed");
     }
@@ -73,7 +75,7 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut CgroupSkb {
     ebpf.program_mut(name).unwrap().try_into().unwrap()
 }
 
-/// A packet of the length `payload` gives it. The kernel wants an Ethernet header in front and takes it off.
+/// A packet with this payload. The kernel expects an Ethernet header and removes it.
 fn packet(from: (Endpoint, u16), to: (Endpoint, u16), payload: &[u8]) -> Vec<u8> {
     let tcp_length = 20 + payload.len() as u16;
     let mapped = |endpoint: Endpoint| {
@@ -147,7 +149,7 @@ fn headers_with_options_are_followed() {
     };
     programs.run("ingress", &with_options(&to_shard(&get("abc"))));
     programs.run("egress", &with_options(&from_shard(&[7; 1000])));
-    // To another port of the shard's address.
+    // Another port of the shard's address.
     let elsewhere = packet((v4([10, 9, 9, 9]), 40_000), (v4(V4), PORT + 1), &get("abc"));
     programs.run("ingress", &with_options(&elsewhere));
     let (requests, traffic) = programs.counts();
@@ -164,7 +166,8 @@ fn only_the_servers_side_of_a_shards_own_address_counts() {
     let mut programs = Programs::load();
     let payload = get("abc");
     let client = (v4([10, 9, 9, 9]), 40_000);
-    // The client's side of the same connection, another port, another address with the port, another protocol.
+    // Packets to ignore: the client's side of the same connection, another port, another address with the shard's
+    // port, another protocol.
     programs.run("egress", &to_shard(&payload));
     programs.run("ingress", &from_shard(&payload));
     programs.run("ingress", &packet(client, (v4(V4), PORT + 1), &payload));
@@ -187,7 +190,7 @@ fn heads_are_counted_by_kind_over_both_families() {
     programs.run("ingress", &v6(&get("abc?x=1")));
     programs.run("ingress", &v6(&post(b"{}")));
     programs.run("ingress", &to_shard(b"GET /stats HTTP/1.1\r\n\r\n"));
-    // Every packet has a socket of its own, so the rest of an incomplete head never comes.
+    // Every packet has a new socket, so the rest of an incomplete head never arrives.
     programs.run("ingress", &to_shard(b"GET /data/abc HTTP/1.1\r\nhost: x\r\n"));
     let (requests, _) = programs.counts();
     assert_eq!((requests.get, requests.set, requests.control, requests.unparsed), (2, 1, 1, [0; REASONS]));
@@ -202,7 +205,7 @@ fn pipelines_across_many_windows_are_counted() {
     let mut expected = 0;
     for depth in 1..=64 {
         let requests: Vec<u8> = (0..depth).flat_map(|n| get(&"k".repeat(n % 19 + 1))).collect();
-        // The kernel's test packets end at a page.
+        // The kernel's test packets are limited to a page.
         if requests.len() < 3_500 {
             programs.run("ingress", &to_shard(&requests));
             expected += depth as u64;
@@ -240,7 +243,7 @@ fn nothing_a_packet_holds_makes_a_program_drop_it() {
             programs.run("egress", &from_shard(&vec![byte; length]));
         }
     }
-    // Header lengths that point behind the packet's end.
+    // Header lengths that point past the packet's end.
     let mut short = to_shard(b"");
     short[ETHERNET + 20 + 12] = 0xf0;
     programs.run("ingress", &short);
@@ -263,13 +266,13 @@ fn what_sockets_keep_is_void_after_a_probe_that_may_not_have_said_so() {
         Map::Array(MapData::from_id(data.info().unwrap().id()).unwrap()).try_into().unwrap();
     let mut shards = ebpf.take_map(EndpointsMap::NAME).unwrap();
     let mut before: aya::maps::HashMap<_, Endpoint, u32> = (&mut shards).try_into().unwrap();
-    // The probe before has put it there, and ended.
+    // An earlier probe added this entry and ended.
     before.insert(Endpoint::v4(V4, PORT), SHARD, 0).unwrap();
     let mut map = EndpointsMap::new(shards, changes).unwrap();
     assert_eq!((map.watched(), seen.get(&0, 0).unwrap()), (&endpoints, 0));
     map.set(&endpoints).unwrap();
     assert_eq!(seen.get(&0, 0).unwrap(), 1);
-    // Nothing has changed since.
+    // Nothing has changed since then.
     map.set(&endpoints).unwrap();
     assert_eq!(seen.get(&0, 0).unwrap(), 1);
     map.set(&BTreeMap::new()).unwrap();
@@ -281,7 +284,7 @@ fn the_verifiers_limit_is_far() {
     if !privileges("the_verifiers_limit_is_far") {
         return;
     }
-    // `BPF_COMPLEXITY_LIMIT_INSNS`: what the verifier looks at before it gives up.
+    // `BPF_COMPLEXITY_LIMIT_INSNS`: the maximum number of instructions that the verifier processes.
     const LIMIT: u32 = 1_000_000;
     let mut programs = Programs::load();
     for name in ["ingress", "egress"] {

@@ -1,4 +1,4 @@
-//! `probe reconcile`: what it prints, and its exit code.
+//! Tests the output and the exit code of `probe reconcile`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -22,7 +22,7 @@ fn once(served: &Served, more: &[&str]) -> Output {
     run(&[&["reconcile", "--once", "--url", &served.base], more].concat())
 }
 
-/// The table's row of a shard, without the spaces.
+/// The cells of a shard's row in the table.
 fn row(table: &str, shard: usize) -> Vec<&str> {
     table.lines().nth(shard + 1).unwrap().split_whitespace().collect()
 }
@@ -37,7 +37,7 @@ fn the_exit_code_says_whether_all_agree() {
     assert_eq!(row(&table, 1), ["1", "0", "0", "0", "0", "-", "agrees"], "{table}");
     assert!(table.ends_with("all 2 shards agree\n"), "{table}");
 
-    // The shard counts three the kernel does not see.
+    // The shard counts three requests that the kernel does not see.
     shards[1].received.fetch_add(3, Ordering::SeqCst);
     let output = once(&served, &[]);
     let table = printed(&output);
@@ -88,7 +88,7 @@ fn a_probe_that_answers_late_is_waited_for() {
     let shard = Shard::start(0);
     let served = serve(&[shard.url()], vec![vec![counters(7, 2)]]);
     let probe = served.base.strip_prefix("http://").unwrap().to_owned();
-    // The first connection is closed without an answer, later ones lead to the probe.
+    // The first connection is closed without an answer. Later ones are forwarded to the probe.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -123,7 +123,7 @@ fn a_running_probe_and_one_of_its_own_give_the_same_table() {
 
     let url = shard.url();
     let own = std::thread::spawn(move || run(&["reconcile", "--once", "--json", "--shard-urls", &url]));
-    // Requests all the while, so that its baseline is one under load.
+    // Send requests continuously, so that the baseline is taken under load.
     while !own.is_finished() {
         ask(&shard, 10);
     }
@@ -133,7 +133,7 @@ fn a_running_probe_and_one_of_its_own_give_the_same_table() {
     assert!(body["shards"][0]["kernel"].as_u64().unwrap() > 0, "{body}");
 }
 
-/// The comparison once it is a disagreement.
+/// Waits for a disagreement and returns the comparison.
 fn disagreement(probe: &Running) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -160,7 +160,7 @@ fn requests_that_are_answered_and_not_counted_were_shed() {
     assert_eq!((&one["difference"], &one["cause_kind"]), (&4.into(), &"shed".into()), "{one}");
 }
 
-/// A server that says it received nothing, and leaves data requests unanswered.
+/// A server that reports no received requests and leaves data requests unanswered.
 fn deaf() -> String {
     fn serve(mut stream: TcpStream) {
         let (mut head, mut byte) = (Vec::new(), [0]);
@@ -203,7 +203,7 @@ fn requests_that_nobody_reads_are_unanswered() {
     clients.iter_mut().for_each(|client| client.send(&get("user-1")));
     let one = disagreement(&probe);
     assert_eq!((&one["difference"], &one["cause_kind"]), (&3.into(), &"unanswered".into()), "{one}");
-    // Clients that leave take their requests back.
+    // Clients that close abort their requests.
     clients.into_iter().for_each(Client::reset);
     let deadline = Instant::now() + PATIENCE;
     loop {

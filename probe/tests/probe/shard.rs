@@ -1,4 +1,4 @@
-//! A stand-in for a shard: counts data requests, and says so in `/stats`.
+//! A stand-in for a shard: counts requests and reports them.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -16,13 +16,13 @@ use crate::harness::PATIENCE;
 
 pub(crate) struct Shard {
     pub(crate) addr: SocketAddr,
-    /// What `/stats` says.
+    /// The count in `/stats`.
     pub(crate) received: Arc<AtomicU64>,
     server: Option<Started>,
 }
 
 impl Shard {
-    /// A shard that has counted `received` requests already.
+    /// A shard that has already counted `received` requests.
     pub(crate) fn start(received: u64) -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap(), received)
     }
@@ -44,7 +44,7 @@ impl Shard {
 }
 
 impl Shard {
-    /// Stops it, and waits until nobody listens any more.
+    /// Stops the shard, and waits until it no longer listens.
     pub(crate) fn stop(mut self) {
         let left = self.server.take().map(|server| server.stop(PATIENCE));
         assert_eq!(left, Some(vec![]));
@@ -74,13 +74,13 @@ fn router(received: Arc<AtomicU64>, started_at: f64) -> Router {
     let metrics = Arc::clone(&received);
     Router::new()
         .route("/data/{key}", get(move || count(reads)))
-        // The body is read, as a server that leaves it closes the connection.
+        // The body is read, because a server that leaves it unread closes the connection.
         .route("/data", post(move |_: String| count(writes)))
         .route(
             "/metrics",
             get(move || async move {
                 let count = metrics.load(Ordering::SeqCst);
-                // All took between 1 and 2 ms.
+                // Every request took between 1 and 2 ms.
                 format!(
                     "# TYPE shard_requests_total counter\n\
                      shard_requests_total{{operation=\"get\",shard_id=\"0\"}} {count}\n\

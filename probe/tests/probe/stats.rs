@@ -1,4 +1,4 @@
-//! The probe on itself: what its programs cost, how full its maps are, what it lost.
+//! Tests the probe's metrics about itself: program costs, map fill, losses.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -47,7 +47,7 @@ fn runs_and_their_time_are_shown_after_all_privileges_are_gone() {
     let names: Vec<&Value> = runs.iter().map(|row| &row["program"]).collect();
     assert_eq!(names[..3], ["ingress", "egress", "socket_events"], "{runs:?}");
     assert_eq!(runs.len(), status["programs"].as_array().unwrap().len(), "{status}");
-    // The programs see the packets of all sockets; a batch of segments is one run.
+    // The programs see the packets of all sockets. A batch of segments is one run.
     assert!(packets > 100 && runs[0]["runs"].as_u64().unwrap() >= 100, "{packets} packets, {runs:?}");
     assert!(runs[0]["run_seconds"].as_f64().unwrap() > 0.0, "{runs:?}");
     let maps = status["itself"]["maps"].as_array().unwrap();
@@ -86,10 +86,10 @@ fn unless_they_are_asked_for_the_families_are_absent() {
     );
 }
 
-/// Tests that set the system's switch run one after the other.
+/// Serializes the tests that change the system's setting.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Sets the system's switch; puts back what was there.
+/// Changes the system's setting. Dropping it restores the old value.
 pub(crate) struct Setting {
     before: String,
     _turn: MutexGuard<'static, ()>,
@@ -106,7 +106,7 @@ impl Setting {
 
 impl Drop for Setting {
     fn drop(&mut self) {
-        // In a test that fails there is nothing else to be done.
+        // Errors during a failing test are ignored.
         let _ = std::fs::write(SETTING, &self.before);
     }
 }
@@ -142,7 +142,7 @@ fn without_the_privilege_the_systems_switch_decides() {
     assert!(status["itself"]["runs"][0]["runs"].as_u64().unwrap() >= 20, "{status}");
 }
 
-/// A probe of a shard that is not there.
+/// A probe of a shard that does not listen.
 fn probe_of(source: ReplaySource) -> (Arc<Probe>, ShardUrls, Metrics) {
     let urls = ShardUrls::parse(&Shard::start(0).url()).unwrap();
     let metrics = Metrics::default();

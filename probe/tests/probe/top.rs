@@ -1,4 +1,4 @@
-//! `probe top` in a pipe, and in a terminal that must be left as it was.
+//! Tests `probe top` in a pipe and in a terminal.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use crate::http::{counters, serve};
 use crate::process::{Running, ask, command, error_line, own_programs, run};
 use crate::shard::Shard;
 
-/// What stands in a row of the frame.
+/// The cells of a row of the frame.
 fn row(frame: &str, shard: &str) -> Vec<String> {
     let row = frame.lines().find(|line| line.split_whitespace().next() == Some(shard));
     assert!(row.is_some(), "{frame}");
@@ -26,7 +26,7 @@ fn a_pipe_gets_one_frame_of_text() {
         let output = run(&[&["top", "--url", &served.base, "--interval", "0.1"], more].concat());
         let frame = String::from_utf8(output.stdout.clone()).unwrap();
         assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{frame}");
-        // Not sooner than asked for; how much later is the machine's to say.
+        // The interval is at least the requested one. How much longer depends on the machine.
         let head = frame.lines().next().unwrap_or_default();
         let over = head.strip_prefix(&format!("probe top   {}   over ", served.base));
         let seconds = over.and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok());
@@ -65,22 +65,22 @@ fn both_witnesses_rates_and_latencies_are_shown_of_a_running_probe_and_of_its_ow
         {
             assert!(row[column].parse::<f64>().unwrap() > 0.0, "{what}: {frame}");
         }
-        // The stand-in says so of all its requests.
+        // The stand-in reports these latencies for all its requests.
         assert_eq!((row[5].as_str(), row[7].as_str()), ("2.00", "2.00"), "{frame}");
-        // The kernel's count of its own baseline may still be under way.
+        // The kernel's baseline may not be final yet.
         assert!(["agrees", "none"].contains(&row[10].as_str()), "{frame}");
     }
 }
 
-/// A terminal of 80 × 24: the side a person sits at, and the program's. No program that any test starts inherits the
-/// first, or its end would not hang the terminal up.
+/// A terminal of 80 × 24: the user's side and the program's side. No child process of any test inherits the user's
+/// side. Otherwise closing it would not hang up the terminal.
 fn terminal() -> (File, OwnedFd) {
     let size = libc::winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
     let person = File::options().read(true).write(true).open("/dev/ptmx").unwrap();
     let fd = person.as_raw_fd();
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // SAFETY: the descriptor is open, and the size lives as long as the call; what the last call gives belongs to nobody
-    // else.
+    // SAFETY: the descriptor is open, and the size lives as long as the call. Nothing else owns the descriptor that
+    // the last call returns.
     #[expect(unsafe_code, reason = "the standard library has no terminals")]
     let program = unsafe {
         use std::os::fd::FromRawFd;
@@ -98,12 +98,12 @@ fn mode(terminal: &OwnedFd) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Ended with the test.
+/// A child process that is killed when the test ends.
 struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // Both fail when it has ended already.
+        // Both fail if the process has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -128,7 +128,7 @@ impl Live {
         Self { child, person, program, before, seen: String::new() }
     }
 
-    /// Waits until a word is drawn. Escape sequences stand between words, never within one.
+    /// Waits until a word is drawn. Escape sequences occur between words, never within one.
     fn until(&mut self, word: &str) {
         let deadline = Instant::now() + PATIENCE;
         while !self.seen.contains(word) {
@@ -137,10 +137,10 @@ impl Live {
         }
     }
 
-    /// Reads what is drawn within a moment, if anything.
+    /// Reads the output of the next 100 ms, if there is any.
     fn look(&mut self) {
         let mut wanted = libc::pollfd { fd: self.person.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one structure, which the kernel writes its answer to; the descriptor is open.
+        // SAFETY: the call takes one structure, which the kernel updates. The descriptor is open.
         #[expect(unsafe_code, reason = "the standard library does not wait with a limit for a terminal")]
         let ready = unsafe { libc::poll(&raw mut wanted, 1, 100) };
         if ready > 0 {
@@ -159,11 +159,11 @@ impl Live {
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
-    /// Waits for its end: the terminal must be as it was.
+    /// Waits until it ends. The terminal must be restored.
     fn ended(mut self) {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
-            // What it draws is read on, or it could not end.
+            // Keep reading its output, because it could not end otherwise.
             self.look();
             if let Some(status) = self.child.0.try_wait().unwrap() {
                 break status;
@@ -173,7 +173,7 @@ impl Live {
         assert_eq!(status.code(), Some(0), "{:?}", self.seen);
         assert_eq!(mode(&self.program), self.before, "{:?}", self.seen);
         drop(self.program);
-        // Nobody is left to write: the rest, and then an error.
+        // The last writer is closed, so this reads the rest and then returns an error.
         let mut rest = Vec::new();
         let _ = self.person.read_to_end(&mut rest);
         let all = self.seen + &String::from_utf8_lossy(&rest);
@@ -203,7 +203,7 @@ fn a_terminal_is_left_as_it_was() {
 fn it_ends_within_a_second_of_a_hang_up_even_without_a_signal() {
     let shard = Shard::start(0);
     let served = serve(&[shard.url()], vec![vec![counters(7, 2)]]);
-    // The second time with bytes that nobody has read: half an escape sequence.
+    // The second time with unread input: half an escape sequence.
     for pressed in ["", "\u{1b}[1"] {
         let mut top = Live::start(&["--url", &served.base]);
         top.until("agrees");
@@ -224,7 +224,7 @@ fn a_terminal_that_takes_nothing_does_not_hold_it_up() {
     #[expect(unsafe_code, reason = "the standard library has no terminals")]
     let stopped = unsafe { libc::tcflow(top.program.as_raw_fd(), libc::TCOOFF) };
     assert_eq!(stopped, 0);
-    // Time for a write that blocks.
+    // Wait until a write blocks.
     std::thread::park_timeout(Duration::from_millis(300));
     top.signal("TERM");
     ends_within_a_second(top.child);

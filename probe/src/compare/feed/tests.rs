@@ -1,4 +1,4 @@
-//! Seconds handed in, and what is told of them.
+//! Tests what the feed publishes for given seconds.
 
 use probe_common::requests::REASONS;
 use protocol::probe_api::Comparison;
@@ -68,7 +68,7 @@ fn what_cannot_be_told_is_absent() {
     let feed = Feed::default();
     let mut frames = feed.listen();
     publish(&feed, 1, seen(1, 1_000, Some((5.5, 900)), 10));
-    // The shard's process is another.
+    // The shard's process has restarted.
     publish(&feed, 2, seen(2, 1_010, Some((6.5, 3)), 10));
     let shard = &newest(&mut frames)["shards"][0];
     assert_eq!((&shard["kernel_per_second"], &shard["app_per_second"]), (&10.0.into(), &Value::Null));
@@ -77,7 +77,7 @@ fn what_cannot_be_told_is_absent() {
     assert!(newest(&mut frames)["shards"][0]["kernel_per_second"].is_null());
     publish(&feed, 4, seen(4, 1_020, None, 10));
     assert!(newest(&mut frames)["shards"][0]["kernel_per_second"].is_null());
-    // Half a minute of sleep is no second.
+    // A gap of 36 s is too long for a rate.
     publish(&feed, 40, seen(40, 9_000, None, 10));
     assert!(newest(&mut frames)["shards"][0]["kernel_per_second"].is_null());
 }

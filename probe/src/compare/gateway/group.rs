@@ -1,6 +1,7 @@
-//! Several gateways as one: sums of their counts, one verdict.
+//! Treats several gateways as one: sums of their counts, one verdict.
 //!
-//! All of them are read, or there is no reading: what one has sent would look as if it had come past all.
+//! There is no reading unless all of them can be read. Otherwise the requests of a missing gateway would look as if
+//! they had bypassed all of them.
 
 use futures_util::future::join_all;
 use hotspot::detector::Detector;
@@ -14,11 +15,11 @@ use std::collections::BTreeMap;
 use super::urls::GatewayUrls;
 use crate::compare::stats_client::{GatewayReading, StatsClient, as_in_kernel};
 
-/// All gateways, and the memory of their common verdict.
+/// All gateways, and the state of their common verdict.
 #[derive(Debug)]
 pub(super) struct GatewayGroup {
     urls: GatewayUrls,
-    /// Those that were found last.
+    /// The gateways found at the last lookup.
     found: Vec<ShardUrl>,
     shards: usize,
     detector: Detector<String>,
@@ -33,15 +34,15 @@ impl GatewayGroup {
         self.urls.is_one()
     }
 
-    /// Finds all of them, and what they have sent.
+    /// Looks up all gateways and reads what they have sent.
     pub(super) async fn sent(&mut self, stats: &StatsClient) -> Result<GatewayReading, String> {
-        // Without an answer those of the last time are asked for their verdict.
+        // If the lookup fails, `judge` still reads the gateways found last.
         self.found = self.urls.resolve().await?;
         let readings = join_all(self.found.iter().map(|url| stats.gateway(url))).await;
         sum(readings.into_iter().zip(&self.found).map(|(reading, url)| self.named(url, reading)))
     }
 
-    /// The verdict on what all of them sent in the last second and the last ten, each by its own clock.
+    /// The verdict on what all gateways sent in the last second and the last ten seconds, each by its own clock.
     pub(super) async fn judge(&mut self, stats: &StatsClient) -> Result<Verdict<String>, String> {
         let read = join_all(self.found.iter().map(|url| stats.hot_keys(url))).await;
         let read: Result<Vec<_>, String> =
@@ -58,13 +59,14 @@ impl GatewayGroup {
         Ok(self.detector.observe(&second, &ten).map_key(as_in_kernel))
     }
 
-    /// Of several it must be said which one.
+    /// With several gateways an error names the one it is about.
     fn named<T>(&self, url: &ShardUrl, read: Result<T, String>) -> Result<T, String> {
         if self.is_one() { read } else { read.map_err(|why| format!("{url}: {why}")) }
     }
 }
 
-/// One gateway's reading as it is; of several the sums. Their common start is another one as soon as one of theirs is.
+/// Returns one gateway's reading unchanged, or the sums of several. The combined start time changes as soon as one
+/// gateway's start time does.
 fn sum(readings: impl Iterator<Item = Result<GatewayReading, String>>) -> Result<GatewayReading, String> {
     let (mut started_at, mut sent, mut verdict) = (0.0, BTreeMap::new(), None);
     for reading in readings {
@@ -99,7 +101,7 @@ mod tests {
         let of = |one, other| sum([reading(one, &[(0, 7), (1, 1)]), reading(other, &[(1, 5)])].into_iter());
         let first = of(1_795_422_711.25, 1_795_422_712.5).unwrap();
         assert_eq!(first.sent, requests([(ShardId(0), 7), (ShardId(1), 6)]));
-        // By a clock that is behind, too.
+        // A restart must be noticed even when the new process's clock is behind.
         for later in [of(1_795_422_711.25, 1_795_422_600.0), of(1_795_422_799.0, 1_795_422_712.5)] {
             assert!((later.unwrap().started_at - first.started_at).abs() > 0.0);
         }

@@ -1,4 +1,4 @@
-//! Requests with and without the gateway, made up: the ledger must name those without.
+//! Tests the ledger with simulated requests through and past the gateway.
 
 use protocol::probe_api::CauseKind;
 
@@ -13,7 +13,7 @@ struct World {
 }
 
 impl World {
-    /// A gateway that has sent 5,000 requests already.
+    /// A gateway that has already sent 5,000 requests.
     fn new() -> Self {
         Self {
             now: Duration::from_secs(50),
@@ -57,7 +57,7 @@ impl World {
         comparison
     }
 
-    /// Brackets in silence until they say all they can.
+    /// Takes brackets without load until the result no longer changes.
     fn settle(&mut self) -> Comparison {
         for _ in 0..12 {
             self.now += Duration::from_millis(50);
@@ -67,7 +67,7 @@ impl World {
         self.look()
     }
 
-    /// Load through the gateway, a bracket a second; `direct` requests each second without it.
+    /// Sends load through the gateway, with one bracket a second. Each second `direct` more requests bypass it.
     fn load(&mut self, seconds: u32, direct: u64) -> Vec<Comparison> {
         let seconds = (0..seconds).map(|_| {
             for _ in 0..10 {
@@ -75,7 +75,7 @@ impl World {
                 self.now += Duration::from_millis(100);
             }
             self.directly(direct);
-            // Fifty are with the shard, so not in the gateway's count yet.
+            // Fifty requests are in service at the shard, so the gateway has not counted them yet.
             self.directly(50);
             self.app.active_requests = 50;
             let seen = self.look();
@@ -142,7 +142,7 @@ fn a_queue_that_takes_longer_than_the_lag_is_no_bypass() {
         world.now += Duration::from_secs(1);
         assert_eq!(world.look().bypassed, Some(0));
     }
-    // Answered just after the gateway was read.
+    // They are answered just after the gateway was read.
     world.app.active_requests = 0;
     assert_eq!(world.look().bypassed, Some(0));
     if let Ok((_, sent)) = &mut world.sent {
@@ -159,7 +159,7 @@ fn a_gateway_started_anew_has_a_new_baseline() {
     world.sent = Ok((9.0, 0));
     assert_eq!(world.look().bypassed, None);
     assert_names(&world.settle(), 0);
-    // Also when it has sent more since than the one before it.
+    // The same holds if the new process has already sent more than the old one.
     world.sent = Ok((10.0, 1_000_000));
     assert_names(&world.settle(), 0);
     world.directly(2);
@@ -170,7 +170,7 @@ fn a_gateway_started_anew_has_a_new_baseline() {
 fn a_shard_started_anew_has_a_new_baseline() {
     let mut world = World::new();
     world.settle();
-    // Sent and lost with the shard.
+    // These requests were sent, and lost when the shard ended.
     world.sent = Ok((1.0, 5_040));
     world.app = AppReading { requests_received: 0, started_at: 3.0, active_requests: 0 };
     assert_names(&world.settle(), 0);

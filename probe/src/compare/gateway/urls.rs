@@ -1,32 +1,32 @@
-//! `GATEWAY_URL`: addresses of gateways, or a DNS name of all of them.
+//! Parses `GATEWAY_URL`: addresses of gateways, or their DNS name.
 
 use std::fmt;
 
 use protocol::shard_urls::{ShardUrl, ShardUrls, ShardUrlsError};
 use service::args::SettingError;
 
-/// Most gateways that are asked: each is asked twice a second.
+/// Maximum number of gateways. Each is read twice a second.
 pub const MAX_GATEWAYS: usize = 64;
 
-/// Before a URL whose name stands for several gateways.
+/// Prefix of a URL whose host name resolves to several gateways.
 const ALL: &str = "dns+";
 
-/// The gateways as they were named.
+/// The gateways as configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GatewayUrls(Vec<Named>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Named {
     url: ShardUrl,
-    /// Each address of the name is a gateway.
+    /// Whether every address of the name is a gateway.
     all: bool,
 }
 
 impl GatewayUrls {
-    /// Reads a comma-separated list; no list is no gateway.
+    /// Parses a comma-separated list. `None` means no gateways.
     ///
     /// # Errors
-    /// Names the setting and what is allowed.
+    /// Names the setting and the allowed values.
     pub fn parse(list: Option<&str>) -> Result<Self, SettingError> {
         let Some(list) = list else { return Ok(Self::default()) };
         let refused = |allowed: String| SettingError::new("GATEWAY_URL", list, allowed);
@@ -48,28 +48,28 @@ impl GatewayUrls {
         Ok(Self(named.map(|(url, part)| Named { url: url.clone(), all: part.starts_with(ALL) }).collect()))
     }
 
-    /// Whether there is none.
+    /// Whether no gateway is configured.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether there is one, and can be no more.
+    /// Whether exactly one gateway is configured, and not by a name that may resolve to several.
     #[must_use]
     pub fn is_one(&self) -> bool {
         matches!(self.0.as_slice(), [Named { all: false, .. }])
     }
 
-    /// The first one.
+    /// The first URL of the list.
     #[must_use]
     pub fn first(&self) -> Option<&ShardUrl> {
         self.0.first().map(|named| &named.url)
     }
 
-    /// All gateways there are now, those of a name in the order of their addresses.
+    /// Resolves all gateways. The gateways of one name are in the order of their addresses.
     ///
     /// # Errors
-    /// When a name has no address, or they are too many, in a few words.
+    /// A short reason when a name has no address, or when there are too many gateways.
     pub async fn resolve(&self) -> Result<Vec<ShardUrl>, String> {
         let mut urls = Vec::new();
         for Named { url, all } in &self.0 {

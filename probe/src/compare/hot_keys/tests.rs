@@ -1,10 +1,10 @@
-//! Two witnesses of one shard, replayed second by second.
+//! Replays two witnesses of one shard, second by second.
 
 use std::collections::HashMap;
 
 use super::*;
 
-/// Counts since the start, of kernel and application.
+/// Counts of kernel and application since the start.
 #[derive(Default)]
 struct World {
     now: Duration,
@@ -18,7 +18,7 @@ struct World {
 }
 
 impl World {
-    /// Both witnesses count these.
+    /// Requests that both witnesses count.
     fn request(&mut self, key: &str, count: u64) {
         self.seen_by_kernel(key, count);
         *self.app.entry(key.to_owned()).or_default() += count;
@@ -30,7 +30,7 @@ impl World {
         self.kernel_total += count;
     }
 
-    /// A second passes, and both are read; the application lists its ten largest.
+    /// Advances one second and reads both. The application lists its ten largest keys.
     fn second(&mut self) -> HotKeyOverlap {
         self.now += Duration::from_millis(1_003);
         let list = |counts: &HashMap<String, u64>| -> Vec<(String, u64)> {
@@ -54,7 +54,7 @@ fn named(keys: &[HotKey]) -> Vec<(&str, u64)> {
 fn the_same_hot_key_on_both_sides_overlaps_wholly() {
     let mut world =
         World { app_hot: vec![HotKey { key: "star".into(), count: 95, ratio: 0.5 }], ..World::default() };
-    // What came before the window counts for nobody.
+    // Requests before the window count in neither witness.
     world.request("old", 5_000);
     world.second();
     let mut last = HotKeyOverlap::default();
@@ -64,10 +64,10 @@ fn the_same_hot_key_on_both_sides_overlaps_wholly() {
         last = world.second();
         assert_eq!(last.overlap_ratio.is_some(), second >= 8, "not before the window is full: {second}");
     }
-    // Nine slots of 1.003 s are within ten seconds.
+    // Nine slots of 1.003 s fit into ten seconds.
     assert_eq!(named(&last.kernel), [("star", 90)]);
     assert!((last.kernel[0].ratio - 0.5).abs() < 1e-9 && (9.0..10.0).contains(&last.window_seconds));
-    // The application's list is its own; the overlap takes both counts of the same time.
+    // `app` is the application's own list. The overlap uses both counts over the same time.
     assert_eq!(named(&last.app), [("star", 95)]);
     assert_eq!(last.overlap_ratio, Some(1.0));
 }
@@ -80,7 +80,7 @@ fn keys_that_only_one_calls_hot_lower_the_overlap() {
     let mut last = HotKeyOverlap::default();
     for _ in 0..10 {
         world.request("both", 40);
-        // A third of the kernel's is not the application's.
+        // Each witness counts one key that the other does not.
         world.seen_by_kernel("kernel-only", 40);
         *world.app.entry("app-only".to_owned()).or_default() += 40;
         world.app_total += 40;
@@ -107,7 +107,7 @@ fn without_a_hot_key_there_is_no_overlap() {
 #[test]
 fn a_key_the_application_does_not_list_has_the_count_of_its_own_window() {
     let mut world = World::default();
-    // Ten keys with a long past fill its list.
+    // Ten keys with large old counts fill the application's list.
     (0..10).for_each(|n| world.request(&format!("past-{n}"), 1_000_000));
     world.second();
     let mut last = HotKeyOverlap::default();

@@ -1,34 +1,39 @@
-//! The cause of a difference, from the kernel's other counters.
+//! Finds the cause of a difference from the kernel's other counters.
 //!
-//! The shard counts a request before any check, so nothing is shed ahead of its counter; what can stand between the
-//! socket and that counter is a shard that does not read (stopped, stuck, or with a full accept queue), and another
-//! server than this shard, which may answer without counting. The two are told apart by whether answers were seen.
+//! The shard counts a request before any check, so it sheds no request before counting it. Two things can separate the
+//! socket from that counter:
+//!
+//! - a shard that does not read (stopped, stuck, or with a full accept queue)
+//! - another server at the same address, which answers without counting
+//!
+//! Whether answers were seen distinguishes the two.
 
 use probe_common::requests::{REASONS, Reason};
 use protocol::probe_api::{CauseKind, Comparison};
 
 use super::{Bracket, signed};
 
-/// A kind with its sentence.
+/// A kind of cause with its sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cause {
     pub(crate) kind: CauseKind,
     pub(crate) sentence: String,
 }
 
-/// What the kernel counted besides requests: at the baseline, or since.
+/// The kernel's counters besides requests: at the baseline, or their growth since.
 #[derive(Clone, Debug)]
 pub(super) struct Evidence {
     pub(super) aborted: u64,
-    /// Requests without a timed answer whose client is still there; maps are not read at one instant, so it may fall.
+    /// Requests without a timed answer whose client has not closed. The maps are not read at one instant, so the
+    /// number may fall.
     pub(super) unanswered: i64,
-    /// Whether `unanswered` was taken while nothing was on its way; before that it tells nothing.
+    /// Whether `unanswered` was read while no request was in flight. Before that it is not meaningful.
     pub(super) rested: bool,
     repeated: u64,
     unparsed: [u64; REASONS],
 }
 
-/// Requests that had no timed answer by the bracket's end, their client being there.
+/// Requests without a timed answer at the bracket's end, minus the aborted ones.
 pub(super) fn unanswered(bracket: &Bracket) -> i64 {
     signed(bracket.kernel_after) - signed(bracket.answered) - signed(bracket.aborted)
 }
@@ -44,7 +49,7 @@ impl Evidence {
         }
     }
 
-    /// What has come since.
+    /// The growth since this baseline.
     pub(super) fn since(&self, bracket: &Bracket) -> Self {
         let now = Self::at(bracket);
         let mut unparsed = now.unparsed;
@@ -91,13 +96,13 @@ impl Cause {
         Self::new(CauseKind::GatewayUnreadable, format!("the gateway cannot be read: {problem}"))
     }
 
-    /// A comparison that says only this.
+    /// A comparison with only this cause.
     pub(crate) fn alone(self) -> Comparison {
         let (cause_kind, cause) = Self::split(Some(self));
         Comparison { cause_kind, cause, ..Comparison::default() }
     }
 
-    /// Says what another witness adds. It names the kind where kernel and application agree.
+    /// Adds the finding of another witness to a comparison. It replaces the kind where kernel and application agree.
     pub(crate) fn add_to(self, comparison: &mut Comparison) {
         if comparison.agrees == Some(true) {
             comparison.cause_kind = Some(self.kind);
@@ -113,7 +118,7 @@ impl Cause {
         cause.map(|cause| (cause.kind, cause.sentence)).unzip()
     }
 
-    /// What makes the bound of a difference that lies within it; nothing where the bound is 0.
+    /// What the bound of a small difference consists of. `None` when the bound is 0.
     pub(super) fn within(moving: u64, aborted: u64) -> Option<Self> {
         let kind = if moving > 0 { CauseKind::InFlight } else { CauseKind::Aborted };
         let parts = [(moving, "are in flight"), (aborted, "were aborted by their clients")];
@@ -125,12 +130,12 @@ impl Cause {
         (!parts.is_empty()).then(|| Self::new(kind, parts.join(", ")))
     }
 
-    /// What a difference is that lies beyond its bound.
+    /// The cause of a difference beyond its bound.
     pub(super) fn beyond(difference: i64, since: &Evidence) -> Self {
         if difference > 0 { Self::uncounted(difference, since) } else { Self::missed(difference, since) }
     }
 
-    /// The shard counted fewer than the kernel.
+    /// The cause when the shard counted fewer than the kernel.
     fn uncounted(difference: i64, since: &Evidence) -> Self {
         let (kind, why) = if !since.rested || (1..difference).contains(&since.unanswered) {
             (CauseKind::Uncounted, String::new())
@@ -154,7 +159,7 @@ impl Cause {
         )
     }
 
-    /// The kernel counted fewer than the shard.
+    /// The cause when the kernel counted fewer than the shard.
     fn missed(difference: i64, since: &Evidence) -> Self {
         let missing = difference.unsigned_abs();
         let reasons: Vec<String> = Reason::ALL

@@ -1,11 +1,11 @@
-//! A shard, its load and a clock, all made up: the ledger must say what is true of them.
+//! Tests the ledger with a simulated shard, load and clock.
 
 use probe_common::requests::Reason;
 use protocol::probe_api::CauseKind;
 
 use super::*;
 
-/// Requests reach the socket, and the application `delay` later.
+/// Requests reach the socket first, and the application after `delay`.
 struct World {
     now: Duration,
     kernel: u64,
@@ -14,7 +14,7 @@ struct World {
     active: u64,
     on_their_way: VecDeque<(Duration, u64)>,
     aborted: u64,
-    /// Requests that were answered though the application did not count them.
+    /// Requests that were answered although the application did not count them.
     answered_uncounted: u64,
     repeated: u64,
     unparsed: [u64; REASONS],
@@ -22,7 +22,7 @@ struct World {
 }
 
 impl World {
-    /// A shard that has counted `app` requests already.
+    /// A shard that has already counted `app` requests.
     fn new(app: u64) -> Self {
         Self {
             now: Duration::from_secs(100),
@@ -51,7 +51,7 @@ impl World {
         self.on_their_way.push_back((self.now + delay, count));
     }
 
-    /// A bracket during which `moves` requests reach the socket behind the application's reading.
+    /// Takes a bracket. `moves` requests reach the socket after the application's reading.
     fn look(&mut self, moves: u64) -> Comparison {
         let (from, kernel_before) = (self.now, self.kernel);
         let app = AppReading {
@@ -68,7 +68,7 @@ impl World {
             kernel_after: self.kernel,
             undecided: 0,
             aborted: self.aborted,
-            // The shards answer what they count.
+            // The shards answer every request that they count.
             answered: self.app + self.answered_uncounted,
             repeated: self.repeated,
             unparsed: self.unparsed,
@@ -77,12 +77,12 @@ impl World {
         })
     }
 
-    /// Load for a while: brackets once a second, as the loop takes them, some requests always on their way.
+    /// Sends load for a while. Takes one bracket a second, as the loop does, always with requests in flight.
     fn load(&mut self, seconds: u32, a_second: u64) -> Vec<Comparison> {
         let mut seen = Vec::new();
         for _ in 0..seconds {
             for step in 0..100 {
-                // Uneven, so that no bracket falls on a convenient moment.
+                // Uneven rates and delays, so that no bracket falls on a convenient moment.
                 self.send(a_second / 100 + step % 3, Duration::from_millis(7 * (step % 5)));
                 self.pass(Duration::from_millis(10));
             }
@@ -91,7 +91,7 @@ impl World {
         seen
     }
 
-    /// Brackets in silence until a verdict stands.
+    /// Takes brackets without load until the verdict is final.
     fn settle(&mut self) -> Comparison {
         self.pass(Duration::from_secs(1));
         let mut last = self.look(0);
@@ -191,7 +191,7 @@ fn a_request_the_shard_did_not_count_is_a_difference_once_nothing_is_on_its_way(
 fn a_baseline_taken_under_load_leaves_no_offset() {
     for a_second in [100, 10_000, 1_000_000] {
         let mut world = World::new(5_000_000);
-        // On their way when the probe attached: the application will count them, the kernel has not.
+        // In flight when the probe attached: the application will count them, the kernel has not.
         world.on_their_way.push_back((world.now + Duration::from_millis(40), 77));
         let seen = world.load(20, a_second);
         assert_eq!(seen[0].agrees, None);
@@ -205,11 +205,11 @@ fn a_baseline_taken_under_load_leaves_no_offset() {
 fn a_baseline_taken_under_load_is_narrow_after_a_while() {
     let mut world = World::new(100);
     world.load(10, 1_000);
-    // Slower now, so the interval is as wide as five seconds of this.
+    // The rate falls, so the interval is as wide as five seconds at this lower rate.
     world.load(10, 10);
     let low_load = world.load(1, 10).remove(0);
     assert!(low_load.bound.is_some_and(|bound| bound < 1_300), "{low_load:?}");
-    // More than that cannot be lost unseen.
+    // A larger loss must be noticed.
     world.app += 1_300;
     assert_eq!(world.settle().agrees, Some(false));
 }
@@ -219,7 +219,7 @@ fn a_shard_restarted_under_load_starts_over_without_an_offset() {
     let mut world = World::new(0);
     world.settle();
     world.load(10, 2_000);
-    // It is killed with requests in its hands, which nobody will ever count.
+    // The process is killed with requests in service, so they are never counted.
     world.send(40, Duration::from_secs(1_000));
     world.on_their_way.clear();
     world.app = 0;
@@ -235,7 +235,7 @@ fn a_shard_restarted_under_load_starts_over_without_an_offset() {
 fn a_moment_of_overload_does_not_spoil_the_baseline() {
     let mut world = World::new(0);
     world.load(3, 1_000);
-    // For four seconds the application reads nothing, but answers /stats.
+    // For four seconds the application reads no requests but answers `/stats`.
     world.send(5_000, Duration::from_secs(4));
     world.load(6, 1_000);
     assert_firm(&world.settle(), 0);
@@ -320,7 +320,7 @@ fn every_cause_has_its_kind() {
         (|world| (world.app, world.unparsed[Reason::Budget as usize]) = (world.app + 2, 1), Some(Unparsed)),
     ];
     for (change, expected) in cases {
-        // Under load, so that the first baseline has requests on their way.
+        // The first baseline is taken under load, with requests in flight.
         let mut world = World::new(30);
         assert_eq!(world.look(0).cause_kind, Some(Baseline));
         assert_eq!(world.load(8, 1_000)[7].cause_kind, Some(InFlight));
@@ -338,7 +338,7 @@ fn before_the_first_rest_nobody_says_why_requests_are_not_counted() {
     let mut world = World::new(30);
     world.load(8, 1_000);
     world.kernel += 100_000;
-    // Answers of requests that were on their way at the baseline, or never timed, are in this count too.
+    // This count includes answers to requests that were in flight at the baseline or never timed.
     world.answered_uncounted += 100_000;
     let under_load = world.load(3, 1_000).remove(2);
     assert_eq!((under_load.agrees, under_load.cause_kind), (Some(false), Some(CauseKind::Uncounted)));

@@ -1,7 +1,8 @@
-//! Connections that read a bounded number of bytes a request.
+//! Limits how many bytes a connection reads per request.
 //!
-//! An HTTP client skips interim answers (100 Continue) without end. So the connection bounds what it reads: little until
-//! the head of the final answer is there, and then what an answer may have.
+//! An HTTP client skips interim answers (100 Continue) without limit. So the connection itself limits what it reads.
+//! Before the head of the final answer the limit is [`HEAD_MAX_BYTES`]. After it, the limit is the maximum size of an
+//! answer.
 
 use std::io::{Error, Result};
 use std::pin::Pin;
@@ -19,16 +20,17 @@ use tokio::net::TcpStream;
 use tower::ServiceExt as _;
 use tower::util::MapResponse;
 
-/// Bytes that are read before the head of the final answer is known.
+/// Maximum number of bytes read before the head of the final answer.
 const HEAD_MAX_BYTES: usize = 256 * 1024;
 
-/// Bytes that one read takes. The first body bytes come with the head, so several reads must fit [`HEAD_MAX_BYTES`].
+/// Maximum number of bytes per read. The first body bytes come with the head, so [`HEAD_MAX_BYTES`] must be several
+/// times as large.
 const READ_MAX_BYTES: usize = 64 * 1024;
 
 type Plain = TokioIo<TcpStream>;
 type Connector = MapResponse<HttpConnector, fn(Plain) -> TokioIo<Bounded>>;
 
-/// A client that follows no redirects and uses no proxies.
+/// A client without redirects and proxies.
 pub(super) type BoundedClient = Client<Connector, Empty<Bytes>>;
 
 pub(super) fn client() -> BoundedClient {
@@ -40,18 +42,18 @@ pub(super) fn client() -> BoundedClient {
     builder.build(connector.map_response(bounded))
 }
 
-/// Bytes that a connection may still read for its present request; an extension of each answer.
+/// Bytes that a connection may still read for its current request. It is an extension of each answer.
 #[derive(Clone, Debug)]
 pub(super) struct Allowance(Arc<AtomicUsize>);
 
 impl Allowance {
-    /// The head is there: the rest may have so many bytes.
+    /// Sets the limit for the rest of the answer, once its head is read.
     pub(super) fn set(&self, bytes: usize) {
         self.0.store(bytes, Ordering::Relaxed);
     }
 }
 
-/// A connection whose requests bound what it reads.
+/// A connection that limits what it reads per request.
 #[derive(Debug)]
 pub(super) struct Bounded {
     stream: TcpStream,
@@ -87,7 +89,7 @@ impl AsyncRead for Bounded {
 impl AsyncWrite for Bounded {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         let Self { stream, allowance } = self.get_mut();
-        // Only a request is ever written.
+        // Every write is part of a request, so it resets the limit.
         allowance.set(HEAD_MAX_BYTES);
         Pin::new(stream).poll_write(cx, bytes)
     }

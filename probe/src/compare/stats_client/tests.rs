@@ -1,4 +1,4 @@
-//! What answers at a shard's address, and need be no shard.
+//! Tests the client against servers that need not be shards.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use protocol::shard_urls::ShardUrls;
 
 use super::*;
 
-/// Gives this answer, each time once it is allowed to; counts the requests.
+/// Sends `answer` once per message on the returned sender, and counts the requests.
 fn serve(answer: Vec<u8>) -> (ShardUrl, Arc<AtomicUsize>, Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let urls = ShardUrls::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
@@ -22,7 +22,7 @@ fn serve(answer: Vec<u8>) -> (ShardUrl, Arc<AtomicUsize>, Sender<()>) {
             if allowed.recv().is_err() {
                 break;
             }
-            // The reader may have had enough.
+            // The reader may have closed early.
             let _ = stream.write_all(&answer);
         }
     });
@@ -36,7 +36,7 @@ async fn an_answer_longer_than_a_mebibyte_is_refused() {
     "active_requests":0,"requests_served":1,"requests_rejected":0,"requests_shed":0,"top_keys":[],"hot_keys":[],
     "verdict":{"state":"balanced","requests":1,"window_seconds":10.0,"sentence":"The load is balanced."}}"#;
     for (length, fits) in [(MAX_BYTES, true), (MAX_BYTES + 1, false)] {
-        // Without a length, as one who means no good would.
+        // Without a length, as a malicious server might answer.
         let mut answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
         answer.extend(std::iter::repeat_n(b' ', length - rest.len()));
         answer.extend_from_slice(rest.as_bytes());
@@ -79,7 +79,7 @@ async fn interim_answers_without_end_are_cut_off() {
     });
     let problem = StatsClient::default().read(urls.iter().next().unwrap()).await.unwrap_err();
     assert!(problem.ends_with("its answer has no end"), "{problem}");
-    // What was read, and what the sockets hold.
+    // Only what the client has read and what the sockets buffer was sent.
     let sent = server.join().unwrap();
     assert!(sent < 16 << 20, "{sent}");
 }
@@ -115,9 +115,9 @@ async fn those_who_wait_for_a_shards_metrics_share_an_answer() {
     let all = futures_util::future::join_all((0..50).map(|_| stats.metrics(&url)));
     let (all, ()) = tokio::join!(all, async { (0..100).for_each(|_| allow.send(()).unwrap()) });
     assert!(all.iter().all(|reading| reading.as_ref().is_ok_and(|metrics| metrics.requests == 3)), "{all:?}");
-    // The first one's, and one for all that came meanwhile.
+    // One request for the first call, and one for all calls that arrived meanwhile.
     assert!(asked.load(Ordering::SeqCst) <= 2, "{asked:?}");
-    // Later ones get no old answer.
+    // Later calls do not get an old answer.
     let before = asked.load(Ordering::SeqCst);
     stats.metrics(&url).await.unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), before + 1);

@@ -1,8 +1,8 @@
 //! Compares the kernel's verdict with the gateway's.
 //!
-//! Both judge what reaches the shards, but not at one moment: their seconds begin up to one second apart, and a request
-//! is counted by the kernel when it arrives and by the gateway when it is answered. So a change shows in one before the
-//! other, and near a threshold the two may stand on either side of it. Neither is a disagreement.
+//! Both judge the requests to the shards, but not at the same moment. Their seconds start up to one second apart. The
+//! kernel counts a request when it arrives, the gateway when it is answered. So a change can show in one verdict
+//! before the other. Near a threshold the two can fall on different sides of it. Neither case is a disagreement.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use std::time::Duration;
 use protocol::probe_api::{VerdictDifference, Verdicts};
 use protocol::verdict::{Reason, State, Verdict};
 
-/// How long one may be ahead of the other: the seconds that a verdict remembers.
+/// How far one verdict may lag behind the other. A verdict's memory is as long.
 const CHANGE: Duration = Duration::from_secs(5);
 
-/// Lower bounds that are nearer than this are one figure.
+/// Lower bounds closer than this count as equal.
 const BOUND_SLACK: f64 = 0.1;
 
-/// Rates of requests that differ by less than this part are one figure.
+/// Request rates with a smaller relative difference count as equal.
 const RATE_SLACK: f64 = 0.1;
 
-/// Why there is no verdict of one of them, in a few words.
+/// A short reason why one verdict is missing.
 pub(crate) type Missing = String;
 
-/// What the two said lately.
+/// The recent verdicts of both witnesses.
 #[derive(Debug, Default)]
 pub(crate) struct Agreement {
     kernel: OpinionHistory,
@@ -30,7 +30,7 @@ pub(crate) struct Agreement {
     differ_since: Option<Duration>,
 }
 
-/// Whom a verdict blames, for what.
+/// The parts of a verdict that are compared: state, reason, shard and key.
 type Opinion = (State, Option<Reason>, Option<usize>, Option<String>);
 
 /// One witness's opinions of the last [`CHANGE`], oldest first.
@@ -38,7 +38,7 @@ type Opinion = (State, Option<Reason>, Option<usize>, Option<String>);
 struct OpinionHistory(VecDeque<(Duration, Opinion)>);
 
 impl Agreement {
-    /// Takes both verdicts of the moment `now` in (since any fixed start). The gateway's is `None` where none is asked.
+    /// Adds both verdicts at `now`, since any fixed start. The gateway's is `None` when no gateway is configured.
     pub(crate) fn observe(
         &mut self,
         now: Duration,
@@ -121,7 +121,7 @@ impl Agreement {
 }
 
 impl OpinionHistory {
-    /// How long ago this was said, if it was.
+    /// How long ago this witness last had this opinion, within [`CHANGE`].
     fn said(&self, opinion: &Opinion, now: Duration) -> Option<Duration> {
         let (at, _) = self.0.iter().rev().find(|(_, said)| said == opinion)?;
         now.checked_sub(*at).filter(|ago| *ago <= CHANGE)
@@ -152,7 +152,7 @@ fn in_words(verdict: &Verdict<String>) -> String {
     words
 }
 
-/// Neighbouring states about the same shard, if both name one, and the same figure.
+/// Whether the states are neighbours, name the same shard if both name one, and rest on nearly equal figures.
 fn is_at_threshold(kernel: &Verdict<String>, gateway: &Verdict<String>) -> bool {
     let place = |state| State::ALL.iter().position(|one| *one == state).unwrap_or_default();
     let blames = kernel.shard_id.zip(gateway.shard_id).is_none_or(|(a, b)| a == b)
@@ -167,7 +167,7 @@ fn is_at_threshold(kernel: &Verdict<String>, gateway: &Verdict<String>) -> bool 
     bounds.is_some_and(|(a, b)| (a - b).abs() <= BOUND_SLACK)
 }
 
-/// By what part the kernel's rate of requests is larger than the gateway's; negative when it is smaller.
+/// By which fraction the kernel's request rate exceeds the gateway's. Negative when it is lower.
 #[expect(clippy::cast_precision_loss, reason = "requests of ten seconds are far below 2^53")]
 fn share_more(kernel: &Verdict<String>, gateway: &Verdict<String>) -> f64 {
     let rate =

@@ -1,4 +1,4 @@
-//! Seconds of counts, as the kernel's tables have them.
+//! Judges seconds of counts like those of the kernel's tables.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    /// Before the first second.
+    /// The state before the first second.
     fn new() -> Self {
         let mut kernel = Self::default();
         kernel.reading();
@@ -42,7 +42,7 @@ impl Kernel {
         self.keys[shard].entry(key).or_default().0 += requests;
     }
 
-    /// As many milliseconds with so many reads of one key of each shard and one of the celebrity on shard 0.
+    /// Advances by `millis`, with `each` reads of one key per shard and `celebrity` reads of the hot key on shard 0.
     fn pass(&mut self, millis: u64, each: u64, celebrity: u64) -> Verdict<String> {
         self.at += Duration::from_millis(millis);
         for (shard, key) in ["a", "b", "c", "d"].into_iter().enumerate() {
@@ -56,7 +56,7 @@ impl Kernel {
 #[test]
 fn the_celebrity_is_named_in_the_first_full_second() {
     let mut kernel = Kernel::new();
-    // Too few to judge before.
+    // Too few requests for a verdict.
     assert_eq!(kernel.pass(1_000, 7, 0).state, State::NotEnoughTraffic);
     let verdict = kernel.pass(1_000, 7, 100);
     assert_eq!((verdict.state, verdict.reason), (State::Critical, Some(Reason::HotKey)), "{verdict:?}");
@@ -79,10 +79,10 @@ fn a_second_that_comes_late_is_a_longer_one() {
     let mut kernel = Kernel::new();
     (0..9).for_each(|_| drop(kernel.pass(1_000, 100, 0)));
     let verdict = kernel.pass(3_000, 300, 0);
-    // The window is ten seconds as far as whole readings fit: 8 × 1 s and 3 s.
+    // The window has as many whole readings as fit into its maximum span: 8 × 1 s and 3 s.
     assert_eq!((verdict.requests, verdict.window_seconds), (4_400, 11.0));
     assert_eq!(verdict.state, State::Balanced);
-    // Asleep for a minute: nothing is known of the last ten seconds.
+    // After a gap of one minute nothing is known of the last ten seconds.
     let verdict = kernel.pass(60_000, 0, 10_000);
     assert_eq!((verdict.state, verdict.requests), (State::NotEnoughTraffic, 0), "{verdict:?}");
     assert_eq!(kernel.pass(1_000, 100, 0).requests, 400);
@@ -109,11 +109,12 @@ fn the_past_counts_for_nothing() {
 fn a_key_that_came_into_the_table_between_two_readings_is_seen_with_what_it_surely_got() {
     let mut kernel = Kernel::new();
     kernel.pass(1_000, 100, 0);
-    // It inherits the rank of the key that gave way: 900 it may have had before, and surely had not in this second.
+    // The key takes the rank of the evicted key. It may have had up to 900 reads before, but none of them in this
+    // second.
     kernel.keys[0].insert("celebrity", (0, 900));
     let verdict = kernel.pass(1_000, 20, 300);
     assert_eq!(verdict.key.as_deref(), Some("celebrity"));
-    // It gives way, and comes back with fewer than it had: those are new, all of them.
+    // The key is evicted and returns with a lower count. All of its requests are new.
     kernel.keys[0].insert("celebrity", (0, 300));
     (0..12).for_each(|_| drop(kernel.pass(1_000, 20, 0)));
     kernel.keys[0].insert("celebrity", (0, 300));
@@ -147,7 +148,7 @@ proptest! {
         let mut kernel = Kernel::new();
         for span in spans {
             let verdict = kernel.pass(span, span, 0);
-            // A request a millisecond and shard: the window's requests are those of its span.
+            // One request per millisecond and shard, so the window's requests match its span.
             let expected = 4_000.0 * verdict.window_seconds;
             prop_assert!((verdict.requests as f64 - expected).abs() < 1.0, "{verdict:?}");
             prop_assert!(verdict.window_seconds <= 11.0 && kernel.judge.slots.len() <= 10);

@@ -13,14 +13,14 @@ use crate::metrics::Lost;
 use crate::probe::Probe;
 use service::clock::unix_seconds;
 
-/// All that is read of a shard at once.
+/// One complete reading of a shard.
 pub(super) struct ShardReadout {
     pub(super) bracket: Bracket,
     pub(super) keys: KeyReadout,
     pub(super) latency: Latency,
 }
 
-/// One shard's bracket, its keys where that is due, and its latencies.
+/// Reads one shard's bracket, its latencies, and its keys if they are due.
 pub(super) async fn bracket(
     probe: &Arc<Probe>,
     stats: &StatsClient,

@@ -1,4 +1,4 @@
-//! Reads the kernel's keys, counts them, and compares them with the application's.
+//! Reads and counts the kernel's keys; compares them with the application's.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,11 +11,11 @@ use crate::probe::Probe;
 use crate::signal::key_table::KeyTable;
 use crate::signal::key_window::KeyReading;
 
-/// Both witnesses' keys, read one right after the other.
+/// The keys of both witnesses, read one right after the other.
 #[derive(Default)]
 pub(super) struct KeyReadout {
     pub(super) kernel: KernelKeys,
-    /// `None` where the application could not be read.
+    /// `None` when the application could not be read.
     pub(super) app: Option<AppKeys>,
 }
 
@@ -24,23 +24,23 @@ pub(super) struct KeyReadout {
 pub(super) enum KernelKeys {
     #[default]
     Unreadable,
-    /// They were read a moment ago.
+    /// The last reading is too recent.
     NotDue,
     Read {
-        /// Since the loop's start.
+        /// Time since the loop's start.
         at: Duration,
         table: Arc<KeyTable>,
-        /// Read after the table, so that there are no fewer reads than reads of keys.
+        /// Read after the table, so that it has no fewer reads than the table.
         requests: Box<Requests>,
     },
 }
 
 impl KernelKeys {
-    /// One shard's, at `at`.
+    /// Reads one shard's keys at `at`.
     pub(super) async fn read(probe: &Arc<Probe>, shard: u32, at: Duration) -> Self {
         let (reader, since) = (Arc::clone(probe), Instant::now());
         let read = tokio::task::spawn_blocking(move || reader.keys(shard, since)).await;
-        // An error says that the runtime ends.
+        // Joining the task fails only when the runtime ends.
         let table = read.ok().and_then(|read| probe.readable(shard, read));
         let both = table.and_then(|table| Some((table, probe.counters(shard)?)));
         both.map_or(Self::Unreadable, |(table, counters)| {
@@ -50,7 +50,7 @@ impl KernelKeys {
     }
 }
 
-/// Counts what was read of each shard, and compares it with what the application says.
+/// Counts each shard's keys, and compares them with the application's keys.
 pub(super) fn compare(
     probe: &Probe,
     ledgers: &mut [HotKeysLedger],

@@ -1,4 +1,6 @@
-//! The loop over shards and a gateway that are a few lines of HTTP, and a kernel that is a list.
+//! Tests the loop with simulated shards, gateway and kernel.
+//!
+//! Shards and gateway are HTTP stubs. A list replaces the kernel.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -17,7 +19,7 @@ use crate::metrics::ProbeMetrics;
 use crate::signal::key_table::KeyTable;
 use crate::source::{Counters, ReplaySource, Source};
 
-/// Answers every request with this body, and counts them.
+/// Answers every request with this body, and counts the requests.
 fn stub(body: &'static str) -> (String, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -52,11 +54,11 @@ fn watch(urls: &str, source: Box<dyn Source>) -> (Watch, Metrics) {
     (Watch::new(Arc::new(probe), urls, StatsClient::default()).0, metrics)
 }
 
-/// A list that is the same at every reading, and what happens at the readings of the keys.
+/// A list that is the same at every reading, with hooks for the readings of the keys.
 struct Kernel {
     list: ReplaySource,
     on_keys: Box<dyn FnMut(u32) + Send>,
-    /// Whether addresses are refused.
+    /// Whether addresses are rejected.
     refuses: Arc<AtomicU64>,
 }
 
@@ -105,7 +107,7 @@ async fn there_is_no_verdict_while_the_kernel_has_not_taken_the_addresses() {
     refuses.store(1, Ordering::SeqCst);
     let (mut watch, metrics) = watch(&url, Box::new(kernel));
     watch.first_look().await;
-    // Both counts stand still, and would agree.
+    // Both counts stay unchanged, so they would agree.
     let unwatched = watch.compare_until_settled().await.shards.remove(0);
     assert_eq!((unwatched.agrees, unwatched.cause_kind), (None, Some(CauseKind::Unwatched)), "{unwatched:?}");
     assert!(unwatched.cause.is_some_and(|cause| cause.contains("does not take its addresses")));

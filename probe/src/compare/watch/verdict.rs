@@ -11,10 +11,10 @@ use protocol::probe_api::Verdicts;
 use protocol::verdict::Verdict;
 use service::clock::unix_seconds;
 
-/// How old a table of keys may be: the brackets have just read those of shards that answer at once.
+/// Maximum age of a table of keys. The brackets have just read the tables of the shards that answered at once.
 const TABLE_AGE: Duration = Duration::from_millis(100);
 
-/// What is remembered from second to second.
+/// State kept from second to second.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     kernel: KernelJudge,
@@ -22,12 +22,12 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    /// Whether a second has gone by.
+    /// Whether a second has passed since the last verdict.
     pub(super) fn is_due(&self, now: Duration) -> bool {
         self.kernel.is_due(now)
     }
 
-    /// Judges the shards by the kernel's counts. With a `problem` there is no verdict, and no memory of the time.
+    /// Judges the shards by the kernel's counts. With a `problem` there is no verdict, and the state is dropped.
     pub(super) async fn kernel(
         &mut self,
         probe: &Arc<Probe>,
@@ -39,13 +39,13 @@ impl Judge {
             self.kernel.start_over();
             return Err(problem);
         }
-        // A second without a reading makes the next one longer.
+        // After a second without a reading the next slot is longer.
         let unreadable = || "the kernel's counters cannot be read".to_owned();
         let reading = read(probe, start, evidence).await.ok_or_else(unreadable)?;
         Ok(self.kernel.observe(reading))
     }
 
-    /// Compares with the gateway's, and shows both.
+    /// Compares the verdict with the gateway's and publishes both.
     pub(super) fn compare(
         &mut self,
         probe: &Probe,
@@ -60,7 +60,7 @@ impl Judge {
     }
 }
 
-/// What has changed, in the log.
+/// Logs changes of the verdicts.
 fn tell(before: &Verdicts, now: &Verdicts) {
     let state = |verdicts: &Verdicts| verdicts.kernel.as_ref().map(|verdict| verdict.state);
     if let (Some(verdict), Some(before)) = (&now.kernel, state(before))
@@ -73,7 +73,7 @@ fn tell(before: &Verdicts, now: &Verdicts) {
     }
 }
 
-/// All shards' counts; `None` when one cannot be read.
+/// Reads all shards' counts. Returns `None` when one cannot be read.
 async fn read(probe: &Arc<Probe>, start: Instant, evidence: Vec<Evidence>) -> Option<Reading> {
     let requests = probe.shards.iter().map(|url| probe.counters(url.id.0));
     let requests: Vec<u64> =
@@ -86,7 +86,7 @@ async fn read(probe: &Arc<Probe>, start: Instant, evidence: Vec<Evidence>) -> Op
         let tables = reader.shards.iter().map(|url| (url.id.0, reader.keys(url.id.0, since)));
         tables.collect::<Vec<_>>()
     });
-    // An error says that the runtime ends.
+    // Joining the task fails only when the runtime ends.
     let tables = tables.await.ok()?.into_iter();
     let tables = tables.map(|(shard, table)| probe.readable(shard, table)).collect::<Option<Vec<_>>>()?;
     let shards = requests.into_iter().zip(tables);

@@ -1,6 +1,6 @@
-//! The folder of a pinned set: in a bpffs, locked by one probe.
+//! Manages and locks the bpffs folder of a pinned set.
 //!
-//! `DIR/probe-maps/NAME` are the maps, `DIR/probe-links/NAME` the links. Nothing else in it is touched.
+//! `DIR/probe-maps/NAME` are the maps, `DIR/probe-links/NAME` the links. Other entries are not touched.
 
 use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{Error, ErrorKind};
@@ -15,10 +15,10 @@ use super::link::Link;
 const MAPS: &str = "probe-maps";
 const LINKS: &str = "probe-links";
 
-/// Nobody else may open the folder: whoever can, can hold its lock.
+/// Only the owner may open the folder, because any process that can open it can hold its lock.
 const MODE: u32 = 0o700;
 
-/// Why a folder cannot be used: one line each, with what to do.
+/// Why a folder cannot be used. Each message is one line that names the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
     /// It is on another file system.
@@ -27,15 +27,15 @@ pub enum PinError {
          it, such as /sys/fs/bpf/hot-partition"
     )]
     NoBpffs(String),
-    /// It is where the file system is mounted.
+    /// It is the root of the bpffs.
     #[error(
         "the folder {0} is the root of a bpffs, which is everybody's: name a folder in it, such as {0}/hot-partition"
     )]
     Root(String),
-    /// The kernel does not take its name.
+    /// A bpffs does not allow its name.
     #[error("the folder {0} to pin in cannot be: names in a bpffs have no dots")]
     Name(String),
-    /// Somebody else made it.
+    /// It belongs to another user.
     #[error(
         "the folder {path} belongs to user {owner}, who could keep it locked or change what is pinned: name a folder \
          that is not there yet"
@@ -43,32 +43,32 @@ pub enum PinError {
     Owner {
         /// The folder.
         path: String,
-        /// Its owner's number.
+        /// Its owner's user id.
         owner: u32,
     },
-    /// Another probe has it.
+    /// Another probe has locked it.
     #[error("the folder {0} is in use by another probe: stop that one first, or name another folder")]
     InUse(String),
-    /// Anything else.
+    /// Any other error.
     #[error("{what}: {source}")]
     Other {
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: Error,
     },
 }
 
-/// What was removed.
+/// The pins that were removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// Links: each detached a program.
+    /// Links. Removing one detached a program.
     pub links: Vec<String>,
     /// Maps.
     pub maps: Vec<String>,
 }
 
-/// A folder this probe has to itself for as long as this lives.
+/// A folder locked by this probe as long as the value lives.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -76,10 +76,10 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder if need be, and locks it.
+    /// Creates the folder if necessary, and locks it.
     ///
     /// # Errors
-    /// When it cannot be used.
+    /// When the folder cannot be used.
     pub fn open(path: &Path) -> Result<Self, PinError> {
         let path = &resolved(path)?;
         if !check(path)? {
@@ -89,10 +89,10 @@ impl Folder {
         Self::lock(path)
     }
 
-    /// Locks the folder if it is there.
+    /// Locks the folder if it exists.
     ///
     /// # Errors
-    /// When it cannot be used.
+    /// When the folder cannot be used.
     pub fn existing(path: &Path) -> Result<Option<Self>, PinError> {
         let path = &resolved(path)?;
         if check(path)? { Self::lock(path).map(Some) } else { Ok(None) }
@@ -115,19 +115,19 @@ impl Folder {
         }
     }
 
-    /// Where it is.
+    /// The folder's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the map of this name is pinned.
+    /// The path of the map with this name.
     #[must_use]
     pub fn map(&self, name: &str) -> PathBuf {
         self.path.join(MAPS).join(name)
     }
 
-    /// Where the link of this name is pinned.
+    /// The path of the link with this name.
     #[must_use]
     pub fn link(&self, name: &str) -> PathBuf {
         self.path.join(LINKS).join(name)
@@ -152,12 +152,12 @@ impl Folder {
     /// Whether nothing is pinned here.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When the pins cannot be listed.
     pub fn is_empty(&self) -> Result<bool, PinError> {
         Ok(self.maps()?.is_empty() && self.links()?.is_empty())
     }
 
-    /// Makes room for maps and links.
+    /// Creates the subfolders for maps and links.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -180,12 +180,12 @@ impl Folder {
     /// When the pin cannot be removed.
     pub fn remove_link(&self, name: &str) -> Result<(), Error> {
         let path = self.link(name);
-        // At once, where the kernel can; the pin's removal does it a moment later.
+        // Detach first, where the kernel supports it. Removing the pin alone detaches a moment later.
         drop(Link::at(&path).map(|link| link.detach()));
         std::fs::remove_file(path)
     }
 
-    /// Removes all links, then all maps: whatever there is of them.
+    /// Removes all links, then all maps.
     ///
     /// # Errors
     /// When something cannot be removed.
@@ -213,13 +213,13 @@ impl Folder {
     /// Removes the folder itself, which must be empty.
     ///
     /// # Errors
-    /// When it is not, or the kernel refuses.
+    /// When it is not empty, or the kernel refuses.
     pub fn remove(&self) -> Result<(), PinError> {
         std::fs::remove_dir(&self.path).map_err(|error| failed("cannot be removed", &self.path, error))
     }
 }
 
-/// A folder's name as typed in.
+/// Validates a folder's name from the options.
 ///
 /// # Errors
 /// When it is empty.
@@ -230,10 +230,10 @@ pub fn named(path: PathBuf) -> Result<PathBuf, SettingError> {
     Ok(path)
 }
 
-/// Whether the folder is there, and could be used.
+/// Whether the folder exists. Also checks that it could be used.
 ///
 /// # Errors
-/// When it could not.
+/// When it could not be used.
 pub fn check(path: &Path) -> Result<bool, PinError> {
     let path = &resolved(path)?;
     let shown = || path.display().to_string();
@@ -253,7 +253,7 @@ pub fn check(path: &Path) -> Result<bool, PinError> {
     Ok(there)
 }
 
-/// The path without `.`, `..` and symbolic links; its last part need not be there.
+/// The path without `.`, `..` and symbolic links. Its last part need not exist.
 fn resolved(path: &Path) -> Result<PathBuf, PinError> {
     if path.file_name().is_some_and(|name| name.as_bytes().contains(&b'.')) {
         return Err(PinError::Name(path.display().to_string()));
@@ -262,7 +262,7 @@ fn resolved(path: &Path) -> Result<PathBuf, PinError> {
     match (&whole, path.file_name()) {
         (Err(error), Some(name)) if error.kind() == ErrorKind::NotFound => {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            // Without a parent there is nothing to resolve, and the check says what is wrong.
+            // Without a parent there is nothing to resolve. The check then reports the problem.
             Ok(std::fs::canonicalize(parent.unwrap_or(Path::new(".")))
                 .map_or(path.to_owned(), |at| at.join(name)))
         }
@@ -270,10 +270,10 @@ fn resolved(path: &Path) -> Result<PathBuf, PinError> {
     }
 }
 
-/// Whose the process is.
+/// The effective user id of this process.
 #[expect(unsafe_code, reason = "the standard library does not tell the user")]
 fn user() -> u32 {
-    // SAFETY: it takes nothing and cannot fail.
+    // SAFETY: the call takes no arguments and cannot fail.
     unsafe { libc::geteuid() }
 }
 
@@ -281,11 +281,11 @@ fn user() -> u32 {
 fn is_bpffs(path: &Path) -> bool {
     let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return false };
     let mut about = std::mem::MaybeUninit::<libc::statfs>::zeroed();
-    // SAFETY: a path that ends with a zero, and room for the answer.
+    // SAFETY: the path ends with a zero byte, and there is room for the result.
     if unsafe { libc::statfs(path.as_ptr(), about.as_mut_ptr()) } != 0 {
         return false;
     }
-    // SAFETY: zeroed integers, then filled by the kernel.
+    // SAFETY: the integers were zeroed and then filled by the kernel.
     unsafe { about.assume_init() }.f_type == libc::BPF_FS_MAGIC
 }
 

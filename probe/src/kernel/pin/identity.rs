@@ -14,25 +14,25 @@ use super::link::Link;
 /// The map with the set's [`Mark`].
 const MARK: &str = "PINNED";
 
-/// What two probes must have in common for the second to go on with the first one's set, beside the layout and the
-/// shape of the maps.
+/// What two probes must have in common for the second to adopt the first one's set, besides the layout and the shape
+/// of the maps.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// A hash of the shards' list.
+    /// A hash of the list of shards.
     pub(super) shards: u64,
-    /// A hash of the object. Another one's programs are put in the place of the old ones.
+    /// A hash of the object. If it differs, the set is adopted and its programs are replaced.
     pub(super) object: u64,
-    /// The number of the cgroup that is attached to.
+    /// The inode number of the cgroup to attach to.
     cgroup: u64,
-    /// The links that must be there.
+    /// The links that must exist.
     links: Vec<&'static str>,
 }
 
 impl Identity {
-    /// Of a probe with these settings.
+    /// The identity of a probe with these settings.
     ///
     /// # Errors
-    /// When the cgroup cannot be looked at.
+    /// When the cgroup cannot be read.
     pub fn new(
         shards: &ShardUrls,
         object: &[u8],
@@ -48,14 +48,15 @@ impl Identity {
     }
 }
 
-/// FNV-1a: the same in every build.
+/// FNV-1a, which gives the same hash in every build.
 fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
-/// The mark of the set in `folder` if `new`, a probe of this identity, can go on with it; else why not.
+/// Returns the mark of the set in `folder` if a probe with the object `new` and this identity can adopt it, else the
+/// reason.
 pub(super) fn judge(
     folder: &Folder,
     new: &Ebpf,
@@ -99,13 +100,13 @@ pub(super) fn judge(
     Ok(Ok(mark))
 }
 
-/// The maps that are pinned: all but those of constants (`.rodata` and the like), which are of one load, and whose
-/// names a bpffs does not take.
+/// The maps to pin. Maps of constants (`.rodata` and the like) are left out: they belong to one load, and a bpffs does
+/// not allow their names.
 pub(super) fn pinned_maps(ebpf: &Ebpf) -> impl Iterator<Item = (&str, &Map)> {
     ebpf.maps().filter(|(name, _)| !name.contains('.'))
 }
 
-/// What makes two maps of one name the same: type, sizes of key and value, entries, flags.
+/// The properties in which two maps of one name must match: type, sizes of key and value, entries, flags.
 type Shape = (MapType, u32, u32, u32, u32);
 
 fn shape(info: Result<MapInfo, MapError>) -> Option<Shape> {
@@ -114,7 +115,7 @@ fn shape(info: Result<MapInfo, MapError>) -> Option<Shape> {
     Some((kind, info.key_size(), info.value_size(), info.max_entries(), info.map_flags()))
 }
 
-/// A map's handle; `None` for kinds the object has none of.
+/// A map's handle. `None` for map types that the object does not use.
 fn data(map: &Map) -> Option<&MapData> {
     match map {
         Map::Array(data)

@@ -1,4 +1,4 @@
-//! A pinned link, with the commands that aya lacks.
+//! Opens, queries and updates pinned links, which aya cannot.
 
 use std::ffi::{CString, c_long};
 use std::io::{Error, ErrorKind};
@@ -17,11 +17,11 @@ const LINK_DETACH: c_long = 34;
 /// `BPF_LINK_TYPE_CGROUP`.
 const CGROUP: u32 = 3;
 
-/// A link held open.
+/// An open link.
 #[derive(Debug)]
 pub(super) struct Link(OwnedFd);
 
-/// `bpf_attr` of the commands about a pin.
+/// `bpf_attr` of the commands that take a path.
 #[repr(C)]
 #[derive(Default)]
 struct ByPath {
@@ -30,7 +30,7 @@ struct ByPath {
     flags: u32,
 }
 
-/// `bpf_attr` of the commands about a link.
+/// `bpf_attr` of the commands that take a link.
 #[repr(C)]
 #[derive(Default)]
 struct OfLink {
@@ -40,7 +40,7 @@ struct OfLink {
     old_program: u32,
 }
 
-/// `bpf_attr` of the question about an object.
+/// `bpf_attr` of `BPF_OBJ_GET_INFO_BY_FD`.
 #[repr(C)]
 #[derive(Default)]
 struct Question {
@@ -49,7 +49,7 @@ struct Question {
     answer: u64,
 }
 
-/// The head of `bpf_link_info`, as for a link to a cgroup.
+/// The first fields of `bpf_link_info`, for a link to a cgroup.
 #[repr(C)]
 #[derive(Default)]
 struct About {
@@ -70,13 +70,13 @@ impl Link {
         let fd = bpf(OBJ_GET, &mut request)?;
         let fd = RawFd::try_from(fd).map_err(Error::other)?;
         #[expect(unsafe_code, reason = "the kernel gives a descriptor as a number")]
-        // SAFETY: a new descriptor, which nobody else owns.
+        // SAFETY: the descriptor is new, so nothing else owns it.
         let link = Self(unsafe { OwnedFd::from_raw_fd(fd) });
-        // A pin may be of anything.
+        // A pin may be of any kind of object, so check that it is a link to a cgroup.
         link.cgroup().map(|_| link)
     }
 
-    /// The number of the cgroup it is attached to; 0 when that is gone.
+    /// The inode number of the cgroup it is attached to, or 0 if the cgroup no longer exists.
     pub(super) fn cgroup(&self) -> Result<u64, Error> {
         let mut about = About::default();
         let mut question = Question {
@@ -91,13 +91,13 @@ impl Link {
         Ok(about.cgroup)
     }
 
-    /// Puts another program in the place of the link's, without a moment in between.
+    /// Replaces the link's program atomically.
     pub(super) fn update(&self, program: impl AsFd) -> Result<(), Error> {
         let mut request = OfLink { link: number(&self.0), program: number(&program), ..OfLink::default() };
         bpf(LINK_UPDATE, &mut request).map(drop)
     }
 
-    /// Detaches its program.
+    /// Detaches the link's program.
     pub(super) fn detach(&self) -> Result<(), Error> {
         bpf(LINK_DETACH, &mut OfLink { link: number(&self.0), ..OfLink::default() }).map(drop)
     }

@@ -1,4 +1,4 @@
-//! `probe unpin DIR`: removes a pinned set.
+//! Removes a pinned set (`probe unpin DIR`).
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,15 +7,15 @@ use service::process::complain;
 
 use super::folder::{self, Folder, PinError, Removed};
 
-/// What the command needs.
+/// Options of `probe unpin`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct UnpinArgs {
-    /// The folder, as given to run --pin
+    /// The folder, as passed to run --pin
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 }
 
-/// Says what was removed; 1 if something is left, 2 for a folder that is none.
+/// Prints what was removed. Returns exit code 1 if something is left, 2 for an invalid folder.
 #[must_use]
 pub fn run(args: UnpinArgs) -> ExitCode {
     let folder = match folder::named(args.folder) {
@@ -37,7 +37,7 @@ pub fn run(args: UnpinArgs) -> ExitCode {
     }
 }
 
-/// Removes all that is pinned under `path`, and the folder; says in one line what that was.
+/// Removes all pins under `path`, and the folder. Returns one line that names them.
 ///
 /// # Errors
 /// When the folder cannot be used, or something is left.

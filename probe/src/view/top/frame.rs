@@ -1,4 +1,4 @@
-//! Renders a frame as lines, for 80 columns and 24 rows or more.
+//! Renders a frame as lines, for at least 80 × 24.
 
 use protocol::escape::escaped;
 use protocol::probe_api::Verdicts;
@@ -8,10 +8,10 @@ use ratatui::text::{Line, Span};
 
 use super::model::{Model, Row, ShardVerdict};
 
-/// Title, problem, two rows of headings, and the sum.
+/// Number of fixed lines: title, problem, two rows of headings, and the sum.
 const FIXED: usize = 5;
 
-/// The widest a key is shown.
+/// Maximum width of a key.
 const KEY_WIDTH: usize = 32;
 
 const HEADINGS: [&str; 2] = [
@@ -27,7 +27,7 @@ pub(super) fn lines(model: &Model, width: u16, height: u16) -> Vec<Line<'static>
     lines
 }
 
-/// A frame as text, as long as it needs to be.
+/// A frame as text of any height.
 pub(super) fn plain(model: &Model, width: u16) -> String {
     let width = usize::from(width);
     let mut lines = vec![title(model, "", width)];
@@ -123,7 +123,7 @@ fn sum_line(rows: &[Row]) -> Line<'static> {
     Line::styled(line, Modifier::BOLD)
 }
 
-/// What is wrong with a shard, in as many lines as it takes.
+/// The problem of a shard, wrapped.
 fn notes(row: &Row, width: usize) -> Vec<Line<'static>> {
     if row.verdict == ShardVerdict::Agrees {
         return Vec::new();
@@ -132,7 +132,7 @@ fn notes(row: &Row, width: usize) -> Vec<Line<'static>> {
     wrapped(&format!("shard {}: {cause}", row.shard_id), verdict(row.verdict).1, width)
 }
 
-/// Whether a shard is hot, by both witnesses, and whether they agree.
+/// Both witnesses' verdicts, and whether they agree.
 fn verdicts(model: &Model, width: usize) -> Vec<Line<'static>> {
     let Verdicts { kernel, gateway, agree, cause, .. } = &model.verdicts;
     let said = |by: &str, told: &Option<Verdict<String>>| {
@@ -148,7 +148,7 @@ fn verdicts(model: &Model, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// A text of another process in as many lines as it takes, escaped.
+/// Wraps and escapes a text from another process.
 fn wrapped(text: &str, style: Style, width: usize) -> Vec<Line<'static>> {
     let mut lines: Vec<String> = Vec::new();
     for word in escaped(text).split_whitespace() {
@@ -191,7 +191,7 @@ fn verdict(verdict: ShardVerdict) -> (&'static str, Style) {
     }
 }
 
-/// At most so many columns of a text of another process, escaped; what is cut ends in `…`.
+/// Escapes a text from another process and shortens it to `width` columns. A shortened text ends in `…`.
 fn clip(text: &str, width: usize) -> String {
     let mut clipped = escaped(text);
     if Span::raw(clipped.as_str()).width() <= width {
@@ -205,7 +205,7 @@ fn nothing() -> String {
     "-".to_owned()
 }
 
-/// At most six characters up to 99,999 thousand.
+/// A count in at most six characters, up to 99,999 thousand.
 fn count(number: Option<f64>) -> String {
     match number {
         None => nothing(),
@@ -216,7 +216,7 @@ fn count(number: Option<f64>) -> String {
     }
 }
 
-/// In units of 1,000.
+/// Bytes in units of powers of 1,000.
 fn bytes(number: Option<f64>) -> String {
     let Some(mut number) = number else { return nothing() };
     for unit in ["", "k", "M"] {

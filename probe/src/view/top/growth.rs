@@ -1,10 +1,10 @@
-//! The growth of a histogram between two readings.
+//! Computes the growth of a histogram between two readings.
 
 use protocol::probe_api::Bucket;
 
-/// The requests of `now` that were not in `before`, by bucket; `None` when counting began anew in between.
+/// The requests in `now` that are not in `before`, by bucket. `None` when counting restarted in between.
 pub(super) fn between(before: &[Bucket], now: &[Bucket]) -> Option<Vec<Bucket>> {
-    // Buckets that were empty before need not be listed there.
+    // Buckets that were empty need not be listed in `before`.
     let growth = now.iter().map(|(bound, count)| {
         let before = before.iter().find(|(other, _)| other == bound).map_or(0, |(_, count)| *count);
         count.checked_sub(before).map(|count| (*bound, count))

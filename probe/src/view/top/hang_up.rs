@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Ends when a terminal that is read or written has hung up: keys are read from standard input, or else from the
-/// controlling terminal.
+/// Returns when a terminal in use has hung up. Keys are read from standard input, or else from the controlling
+/// terminal.
 pub(super) async fn hung_up() {
     let keys = || {
         if stdin().is_terminal() { copy(&stdin()) } else { File::open("/dev/tty").ok().map(OwnedFd::from) }
@@ -23,7 +23,7 @@ fn copy(terminal: &impl AsFd) -> Option<OwnedFd> {
     terminal.as_fd().try_clone_to_owned().ok()
 }
 
-/// Never ends for what cannot be waited for.
+/// Never returns for a descriptor that cannot be waited for.
 async fn of(terminal: Option<OwnedFd>) {
     // SAFETY: an `OwnedFd` stays open, and the same descriptor, until it is dropped.
     #[expect(unsafe_code, reason = "tokio leaves to its caller that the descriptor stays open")]
@@ -35,7 +35,7 @@ async fn of(terminal: Option<OwnedFd>) {
         if ready.ready().is_read_closed() {
             return;
         }
-        // Bytes that another thread reads.
+        // The terminal has input, which another thread reads.
         ready.clear_ready();
     }
 }

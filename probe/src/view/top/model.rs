@@ -1,4 +1,4 @@
-//! The figures of a frame: rates and quantiles between two readings.
+//! Computes a frame's figures: rates and quantiles between two readings.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use protocol::probe_api::{
 use super::growth::between;
 use crate::signal::latency::quantile;
 
-/// All that a probe says at a moment.
+/// All data of a probe at one moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reading {
     pub(super) shards: Shards,
@@ -19,23 +19,23 @@ pub(super) struct Reading {
     pub(super) verdicts: Verdicts,
 }
 
-/// What is shown.
+/// The figures of a frame.
 #[derive(Debug)]
 pub(super) struct Model {
-    /// Which probe.
+    /// Name of the probe.
     pub(super) origin: String,
     /// Why there is no newer reading.
     pub(super) problem: Option<String>,
-    /// The seconds between the two readings; `None` before there are two.
+    /// The seconds between the two readings. `None` before the second reading.
     pub(super) span: Option<f64>,
-    /// The most loaded first.
+    /// The rows, most loaded first.
     pub(super) rows: Vec<Row>,
-    /// Whether a shard is hot.
+    /// The verdicts of kernel and gateway.
     pub(super) verdicts: Verdicts,
     previous: Option<Reading>,
 }
 
-/// One shard. Rates are per second, times in milliseconds; `None` is what is not known.
+/// One shard. Rates are per second, times in milliseconds. `None` means unknown.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Row {
     pub(super) shard_id: u32,
@@ -48,18 +48,18 @@ pub(super) struct Row {
     pub(super) resent_rate: Option<f64>,
     pub(super) verdict: ShardVerdict,
     pub(super) cause: Option<String>,
-    /// The most asked for first; `None` where the probe does not count keys.
+    /// The most requested keys first. `None` when the probe does not count keys.
     pub(super) keys: Option<Vec<(String, f64)>>,
 }
 
-/// Of one witness.
+/// The quantiles of one witness.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Quantiles {
     pub(super) p50: Option<f64>,
     pub(super) p99: Option<f64>,
 }
 
-/// What the comparison says of a shard.
+/// The comparison's verdict on a shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum ShardVerdict {
     #[default]
@@ -75,7 +75,7 @@ impl Model {
         Self { origin, problem: None, span: None, rows: Vec::new(), verdicts, previous: None }
     }
 
-    /// Takes a reading in.
+    /// Adds a reading.
     pub(super) fn observe(&mut self, now: Reading) {
         self.problem = None;
         let before = self.previous.take();
@@ -92,7 +92,7 @@ impl Model {
         self.previous = Some(now);
     }
 
-    /// There is no reading; the last one stays on show.
+    /// Records a failed reading. The last successful one stays visible.
     pub(super) fn lost(&mut self, problem: String) {
         self.problem = Some(problem);
     }
@@ -131,13 +131,13 @@ fn timed(latencies: &Latencies, shard: u32) -> Option<&ShardLatency> {
     latencies.shards.iter().find(|timed| timed.shard_id == shard)
 }
 
-/// The growth per second; `None` when counting began anew in between.
+/// The growth per second. `None` when counting restarted in between.
 fn rate(before: u64, now: u64, span: f64) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "what grows in seconds is far below 2^53")]
     now.checked_sub(before).map(|growth| growth as f64 / span)
 }
 
-/// By the shard's own count, over the time between its own readings.
+/// The shard's own rate, over the time between its own readings.
 fn app_rate(before: Option<&ShardLatency>, now: Option<&ShardLatency>) -> Option<f64> {
     let app = |timed: Option<&ShardLatency>| -> Option<AppLatency> { timed?.app.clone() };
     let (before, now) = (app(before)?, app(now)?);
@@ -161,7 +161,7 @@ fn verdict(shard: &Comparison) -> ShardVerdict {
     }
 }
 
-/// Keys that were asked for in the meantime. One that is new in the list is left out: what it had before is not known.
+/// Keys that grew between the readings. A newly listed key is left out, because its earlier count is unknown.
 fn keys_by_rate(before: &[KernelKey], now: &[KernelKey], span: Option<f64>) -> Vec<(String, f64)> {
     let Some(span) = span else { return Vec::new() };
     let before: HashMap<&str, u64> = before.iter().map(|key| (key.key.as_str(), key.requests)).collect();

@@ -1,11 +1,11 @@
-//! Two witnesses, second by second.
+//! Compares two witnesses second by second.
 
 use hotspot::detector::Detector;
 use hotspot::judge::{KeyLoad, Observation};
 
 use super::*;
 
-/// The verdict of a detector that sees these requests for the first time, shard 0's from one key.
+/// The verdict of a new detector on these requests. Shard 0's requests all have one key.
 fn verdict(requests: [u64; 4]) -> Verdict<String> {
     let keys = vec![KeyLoad { key: "celebrity".to_owned(), shard: 0, requests: requests[0] }];
     let observation = Observation { requests: requests.to_vec(), keys, seconds: 1.0, evidence: Vec::new() };
@@ -20,7 +20,7 @@ fn critical() -> Verdict<String> {
     verdict([820, 60, 60, 60])
 }
 
-/// What is said of these pairs, one a second.
+/// The results for these pairs of verdicts, one pair a second.
 fn told(seconds: &[(Verdict<String>, Verdict<String>)]) -> Vec<(Option<bool>, Option<VerdictDifference>)> {
     let mut agreement = Agreement::default();
     let seconds = (1..).zip(seconds.iter().cloned()).map(|(at, (kernel, gateway))| {
@@ -56,7 +56,7 @@ fn what_lasts_is_a_disagreement() {
     let mut seconds = vec![(balanced(), balanced())];
     seconds.extend((0..12).map(|_| (critical(), balanced())));
     let told = told(&seconds);
-    // The gateway says what the kernel said before, for five seconds.
+    // For five seconds the gateway reports the kernel's earlier verdict.
     assert_eq!(told[5], (Some(true), Some(VerdictDifference::Changing)));
     assert_eq!(told[12], (Some(false), Some(VerdictDifference::Unexplained)));
     let first = told.iter().position(|(agree, _)| *agree == Some(false));

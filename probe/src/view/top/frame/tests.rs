@@ -1,4 +1,4 @@
-//! Whole frames, line by line.
+//! Tests whole frames line by line.
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -133,7 +133,7 @@ fn both_verdicts_are_told_in_words() {
             "gateway: The load is balanced.",
         ]
     );
-    // What follows has its room still.
+    // The following lines still fit.
     assert!(found.iter().any(|line| line.starts_with("shard 1: 37 requests")), "{found:?}");
     model.verdicts.agree = Some(false);
     model.verdicts.cause = Some("the cause is unknown".to_owned());

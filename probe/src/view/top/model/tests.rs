@@ -1,4 +1,4 @@
-//! Two readings, and what is between them.
+//! Tests the figures between two readings.
 
 use super::*;
 use protocol::probe_api::{ByDirection, ByOperation, ConnectionCounts, OfShard, PreexistingConnections};
