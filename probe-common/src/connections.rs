@@ -1,4 +1,4 @@
-//! Signal `connections`: connections newer and older than the probe.
+//! Signal `connections`: counters of new and preexisting connections.
 
 use core::ops::AddAssign;
 
@@ -6,12 +6,12 @@ use core::ops::AddAssign;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connections {
-    /// Handshakes that ended.
+    /// Connections whose handshake completed.
     pub opened: u64,
-    /// Of those, connections that have ended since.
+    /// Opened connections that have ended.
     pub closed: u64,
-    /// Of the closed ones, those that ended before the shard's side had said that it was done (FIN): by a reset of
-    /// either side, or by a time-out.
+    /// Closed connections that ended before the shard's side sent FIN. A reset by either side or a timeout ended
+    /// them.
     pub aborted_connections: u64,
     /// Segments retransmitted by the shard's sockets.
     pub retransmitted: u64,
@@ -19,27 +19,28 @@ pub struct Connections {
     pub resets_received: u64,
     /// Segments with RST from the shard's address.
     pub resets_sent: u64,
-    /// Connections whose handshake was not seen, from their first payload or their end on.
+    /// Connections whose handshake was not seen. Each is counted at its first payload or at its end.
     pub preexisting_seen: u64,
-    /// Of those, connections whose socket the shard has closed, or on which it has sent FIN or RST.
+    /// Preexisting connections whose socket the shard has closed, or on which it has sent FIN or RST.
     pub preexisting_closed: u64,
 }
 
 impl Connections {
-    /// Connections that are open now. 0 rather than less, as CPUs are not read at one instant.
+    /// Returns the number of open connections. It saturates at 0, because the CPUs are not read at one instant.
     #[must_use]
     pub const fn open(&self) -> u64 {
         self.opened.saturating_sub(self.closed)
     }
 
-    /// Preexisting connections that are open now. Never below 0, as above.
+    /// Returns the number of open preexisting connections. It saturates at 0, because the CPUs are not read at one
+    /// instant.
     #[must_use]
     pub const fn preexisting_open(&self) -> u64 {
         self.preexisting_seen.saturating_sub(self.preexisting_closed)
     }
 }
 
-/// Adds another CPU's share.
+/// Adds another CPU's counters.
 impl AddAssign<&Self> for Connections {
     fn add_assign(&mut self, other: &Self) {
         for (mine, theirs) in [
@@ -57,29 +58,30 @@ impl AddAssign<&Self> for Connections {
     }
 }
 
-/// In each socket that was counted: as which kind of connection, so that each is counted as one kind only, and for the
-/// shard its end counts for even if the shard has moved meanwhile.
+/// How a socket's connection was counted, kept in the socket storage. It ensures that a connection counts as one kind
+/// only. Its end counts for the same shard, even if the endpoint has moved to another shard.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
-    /// One of [`Mark::NEW`], [`Mark::PREEXISTING`], [`Mark::PREEXISTING_CLOSED`]; 0 right after it was made.
+    /// One of [`Mark::NEW`], [`Mark::PREEXISTING`], [`Mark::PREEXISTING_CLOSED`]; 0 if the connection has not been
+    /// counted.
     pub kind: u64,
-    /// The shard it was counted for, and is to be counted for at its end.
+    /// The shard that the connection and its end count for.
     pub shard: u32,
     /// Always 0.
     pub padding: u32,
-    /// Of a preexisting one: how many segments TCP had retransmitted at the last look.
+    /// For a preexisting connection: segments that TCP had retransmitted at the last read.
     pub retransmitted: u64,
 }
 
 impl Mark {
-    /// Its handshake was seen, and the kernel reports its end.
+    /// The handshake was seen, and the kernel reports the end.
     pub const NEW: u64 = 1;
 
-    /// Its handshake was not seen.
+    /// The handshake was not seen.
     pub const PREEXISTING: u64 = 2;
 
-    /// The same, and its end was counted.
+    /// The handshake was not seen, and the end has been counted.
     pub const PREEXISTING_CLOSED: u64 = 3;
 }
 

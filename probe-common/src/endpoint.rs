@@ -1,28 +1,28 @@
-//! A shard's address and port: the key of the map of shards.
+//! A shard's address and port: the key of `SHARDS`.
 
-/// Key of the map `SHARDS`; its value is the shard's number as `u32`.
+/// Key of the map `SHARDS`. The value is the shard's number as `u32`.
 ///
-/// An address alone or a port alone would not do: a published container port is a second socket with the same port.
+/// The key needs both address and port. A published container port is a second socket with the same port.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// IPv6 address in network order; IPv4 addresses are v4-mapped (`::ffff:a.b.c.d`).
+    /// IPv6 address in network byte order. IPv4 addresses are v4-mapped (`::ffff:a.b.c.d`).
     pub address: [u8; 16],
-    /// Port, in the host's order.
+    /// Port in host byte order.
     pub port: u16,
-    /// Always 0: the kernel compares keys byte by byte.
+    /// Always 0, because the kernel compares keys byte by byte.
     pub padding: u16,
 }
 
 impl Endpoint {
-    /// The endpoint of an IPv6 (or v4-mapped) address in network order.
+    /// Returns the endpoint of an IPv6 (or v4-mapped) address in network byte order.
     #[must_use]
     #[inline(always)]
     pub const fn v6(address: [u8; 16], port: u16) -> Self {
         Self { address, port, padding: 0 }
     }
 
-    /// The endpoint of an IPv4 address in network order, v4-mapped.
+    /// Returns the v4-mapped endpoint of an IPv4 address in network byte order.
     #[must_use]
     #[inline(always)]
     pub const fn v4(address: [u8; 4], port: u16) -> Self {

@@ -1,10 +1,16 @@
 //! The request-head parser: a state machine over one connection's bytes.
 //!
-//! It accepts what `httparse` accepts, so what hyper, and thereby a shard, accepts: leading empty lines, bare LF as a
-//! line's end, header names of token characters, no folded lines; of targets, what `http::uri::PathAndQuery` accepts.
-//! Bodies are skipped by `Content-Length`. A head counts when its last line's end has been seen, and never before.
+//! It accepts the heads that `httparse` accepts, because hyper, and therefore a shard, accepts the same:
 //!
-//! Not judged here: targets that do not begin with a slash (but `*`); see [`Reason::Target`].
+//! - empty lines before the request line
+//! - a bare LF as a line ending
+//! - header names of token characters
+//! - no folded lines
+//! - targets that `http::uri::PathAndQuery` accepts
+//!
+//! Bodies are skipped by `Content-Length`. A head counts once the end of its last line has been seen, never before.
+//!
+//! The parser does not judge a target that is neither `*` nor begins with a slash. See [`Reason::Target`].
 
 mod header_lines;
 mod list_value;
@@ -18,10 +24,11 @@ pub(crate) use target::is_plain_key;
 
 use crate::{key::KeyText, requests::Reason};
 
-/// Header lines a head may have: hyper refuses more (`hyper::server::conn::http1::Builder::max_headers`).
+/// The maximum number of header lines in a head. hyper refuses more
+/// (`hyper::server::conn::http1::Builder::max_headers`).
 pub const MAX_HEADERS: u8 = 100;
 
-/// Bytes a head may have, empty lines before it included: the services' `max_header_size`.
+/// The maximum size of a head in bytes, with the empty lines before it: the services' `max_header_size`.
 pub const MAX_HEAD: u32 = 32 * 1024;
 
 /// Complete heads of one segment, by kind.
@@ -32,39 +39,42 @@ pub struct Tally {
     pub get: u32,
     /// `POST /data`.
     pub set: u32,
-    /// Everything else.
+    /// All other requests.
     pub control: u32,
 }
 
-/// Where in a connection's byte stream the parser stands. All zeros is the beginning of a connection.
+/// The parser's position in a connection's byte stream. All zeros is the beginning of a connection.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
-    /// Bytes of the current body still to come.
+    /// Remaining bytes of the current body.
     pub body: u64,
-    /// The value of `Content-Length` seen first in this head.
+    /// The first `Content-Length` value of this head.
     length: u64,
-    /// The value of the `Content-Length` being read; the last eight bytes of the list's token being read; bounds of
-    /// the target's next byte inside of a character that is not ASCII.
+    /// The value in use, which depends on the state:
+    ///
+    /// - the `Content-Length` value being read
+    /// - the last eight bytes of the list token being read
+    /// - inside a non-ASCII character of the target, the bounds of its next byte
     number: u64,
-    /// Bytes of this head, and of the empty lines before it, so far.
+    /// Bytes read of this head and of the empty lines before it.
     size: u32,
     /// The two bytes of the token before those in `number`.
     token: u16,
     state: u8,
     /// Bytes of the state's pattern matched so far.
     matched: u8,
-    /// One of `KIND_*`.
+    /// One of the `KIND_*` constants.
     kind: u8,
-    /// `HAS_*`.
+    /// A combination of the `HAS_*` bits.
     flags: u8,
     headers: u8,
-    /// What the list being read holds, as `list_value` writes it.
+    /// What has been found in the list being read; the bits are defined in `list_value`.
     found: u8,
-    /// 1 when the head of a read is complete and its key not taken yet.
+    /// 1 if the head of a read is complete and its key has not been taken.
     has_key: u8,
     padding: [u8; 3],
-    /// The key of the read at hand.
+    /// The key of the current read.
     pub key: KeyText,
 }
 
@@ -80,7 +90,7 @@ const IS_VERSION_1_0: u8 = 8;
 const SAYS_CLOSE: u8 = 16;
 const SAYS_KEEP_ALIVE: u8 = 32;
 
-/// Between requests; empty lines may come.
+/// Between requests. Empty lines may follow.
 const START: u8 = 0;
 /// After the CR of an empty line before a request.
 const START_LF: u8 = 1;
@@ -92,9 +102,9 @@ const POST: u8 = 3;
 const METHOD: u8 = 4;
 /// At a target's first byte.
 const TARGET_FIRST: u8 = 5;
-/// Behind a target `*`.
+/// After a target `*`.
 const TARGET_END: u8 = 6;
-/// Inside the path of a target whose kind is settled.
+/// Inside the path of a target whose kind is already decided.
 const PATH: u8 = 7;
 /// At the first byte of a key.
 const KEY_FIRST: u8 = 8;
@@ -106,7 +116,7 @@ const POST_END: u8 = 10;
 const QUERY: u8 = 11;
 /// Inside a fragment.
 const FRAGMENT: u8 = 12;
-/// Inside a character of several bytes in a target; `matched` has the state to go back to.
+/// Inside a multi-byte character of a target. `matched` holds the state to return to.
 const CHARACTER: u8 = 13;
 /// Inside `HTTP/1.x`.
 const VERSION: u8 = 14;
@@ -116,7 +126,7 @@ const LINE_END: u8 = 15;
 const LINE_LF: u8 = 16;
 /// At the beginning of a header line.
 const HEADER: u8 = 17;
-/// Inside a header name that does not matter.
+/// Inside a header name that the parser ignores.
 const NAME: u8 = 18;
 /// Inside `content-length`.
 const NAME_LENGTH: u8 = 19;
@@ -124,38 +134,38 @@ const NAME_LENGTH: u8 = 19;
 const NAME_ENCODING: u8 = 20;
 /// Inside `connection`.
 const NAME_CONNECTION: u8 = 21;
-/// Inside a header value that does not matter.
+/// Inside a header value that the parser ignores.
 const VALUE: u8 = 22;
 /// Inside the value of `Transfer-Encoding` or `Connection`.
 const LIST: u8 = 23;
 /// Before the digits of a `Content-Length`.
 const LENGTH_BEFORE: u8 = 24;
-/// Inside them.
+/// Inside the digits of a `Content-Length`.
 const LENGTH_DIGITS: u8 = 25;
-/// Behind them.
+/// After the digits of a `Content-Length`.
 const LENGTH_AFTER: u8 = 26;
 /// After the CR that ends a `Content-Length` line.
 const LENGTH_LF: u8 = 27;
 /// After the CR that ends the head.
 const END_LF: u8 = 28;
-/// Behind the head's last byte: never seen between two steps.
+/// After the head's last byte. This state never lasts from one step to the next.
 const COMPLETE: u8 = 29;
-/// Refused by the shard; nothing after it is read.
+/// The shard refuses the request and reads nothing after it.
 const MALFORMED: u8 = 30;
-/// Behind the head of a request with a chunked body.
+/// After the head of a request with a chunked body.
 const CHUNKED: u8 = 31;
-/// In or behind the body of a request that is the connection's last.
+/// In or after the body of the connection's last request.
 const CLOSED: u8 = 32;
-/// Inside a target that cannot be judged.
+/// Inside a target that the parser does not judge.
 const UNJUDGED: u8 = 33;
-/// Inside an answer's `HTTP/1.x nnn`.
+/// Inside `HTTP/1.x nnn` of a response.
 const STATUS: u8 = 34;
-/// Behind an answer's status code.
+/// After the status code of a response.
 const REASON_PHRASE: u8 = 35;
 
 impl Head {
-    /// Resets the parser to the first byte of a request. The other fields are set where a request begins: assigning all of
-    /// them would be a call of `memset`, a loop over bytes.
+    /// Resets the parser to the first byte of a request. The other fields are set when a request begins. Assigning
+    /// all of them would compile to a call of `memset`, a loop over bytes.
     #[inline(always)]
     pub const fn restart(&mut self) {
         self.state = START;
@@ -163,7 +173,8 @@ impl Head {
         self.size = 0;
     }
 
-    /// Whether parsing has ended for good on this connection, or until it is idle again.
+    /// Returns why parsing has stopped on this connection, for good or until the connection is idle. `None` if it has
+    /// not.
     #[must_use]
     #[inline(always)]
     pub const fn stopped(&self) -> Option<Reason> {
@@ -187,41 +198,41 @@ impl Head {
         }
     }
 
-    /// Whether a read has just been completed whose key was not [taken](Self::key_taken) yet.
+    /// Whether a read is complete whose key has not been [taken](Self::key_taken).
     #[must_use]
     #[inline(always)]
     pub const fn has_key(&self) -> bool {
         self.has_key != 0
     }
 
-    /// The key has been counted.
+    /// Marks the key as counted.
     #[inline(always)]
     pub const fn key_taken(&mut self) {
         self.has_key = 0;
     }
 
-    /// Whether the next byte is the first of a request (or of an empty line before it).
+    /// Whether the next byte is the first of a request, or of an empty line before it.
     #[must_use]
     #[inline(always)]
     pub const fn between_requests(&self) -> bool {
         self.state == START && self.body == 0
     }
 
-    /// Whether the next byte is a request's first, with nothing before it, not even an empty line.
+    /// Whether the next byte is the first of a request, and no empty line precedes it.
     #[must_use]
     #[inline(always)]
     pub(crate) const fn is_at_first_byte(&self) -> bool {
         self.state == START && self.body == 0 && self.size == 0
     }
 
-    /// Whether some of a head's bytes have been read and others are to come.
+    /// Whether the parser is inside a head: at least one byte has been read, and more must follow.
     #[must_use]
     #[inline(always)]
     pub const fn inside_head(&self) -> bool {
         !matches!(self.state, START | START_LF | MALFORMED | CHUNKED | CLOSED | UNJUDGED)
     }
 
-    /// Skips as much of the current body as there is, at most `available` bytes; returns how many.
+    /// Skips at most `available` bytes of the current body and returns the number skipped.
     #[inline(always)]
     pub const fn skip_body(&mut self, available: u32) -> u32 {
         if self.body >= available as u64 {
@@ -234,10 +245,10 @@ impl Head {
         }
     }
 
-    /// Reads on, outside of bodies: the next byte is the lowest of `word`, and `available` (1 to 8) of its bytes
-    /// are there. Returns how many were used: at least 1, at most `available`.
+    /// Reads bytes outside of bodies. The next byte is the lowest of `word`, and `available` (1 to 8) of its bytes
+    /// are valid. Returns the number of bytes used: at least 1, at most `available`.
     ///
-    /// Must not be called when [`stopped`](Self::stopped), nor while [`body`](Self::body) is not 0.
+    /// Must not be called when [`stopped`](Self::stopped) returns a reason, nor while [`body`](Self::body) is not 0.
     #[inline(always)]
     pub fn step(&mut self, word: u64, available: u32, tally: &mut Tally) -> u32 {
         let used = self.advance(word, available);
@@ -288,12 +299,12 @@ impl Head {
         1
     }
 
-    /// The head is complete: count it, and know what follows it.
+    /// Counts the complete head and sets the state for the bytes after it.
     #[inline(always)]
     fn complete(&mut self, tally: &mut Tally) {
         self.size = 0;
         let has_encoding = self.flags & HAS_TRANSFER_ENCODING != 0;
-        // RFC 9112, section 6.1: a server cannot tell where such a body ends.
+        // RFC 9112, section 6.1: a server cannot determine where such a body ends.
         if has_encoding && self.flags & (IS_CHUNKED | IS_VERSION_1_0) != IS_CHUNKED {
             self.state = MALFORMED;
             return;
@@ -314,7 +325,7 @@ impl Head {
         self.body = if self.flags & HAS_LENGTH != 0 { self.length } else { 0 };
     }
 
-    /// Whether the connection ends with this request, as hyper has it.
+    /// Whether hyper closes the connection after this request.
     #[inline(always)]
     const fn closes(&self) -> bool {
         const BOTH: u8 = HAS_LENGTH | HAS_TRANSFER_ENCODING;

@@ -1,25 +1,29 @@
-//! A request's key: its first bytes, and a hash over all bytes.
+//! A request's key: its last bytes, and a hash.
 //!
-//! The bytes are those of the request target, percent-encoding included: two spellings of a key are two keys here, and
-//! user space adds them up.
+//! At most 64 bytes are kept. The hash covers all bytes.
+//!
+//! The bytes are those of the request target, with percent-encoding. Two spellings of a key are two keys here. User
+//! space merges them.
 
-/// The longest key that is kept whole, in bytes. Of longer ones only the end is; hash and length tell them apart.
+/// The longest key that is kept whole, in bytes. Of a longer key only the end is kept. Its hash and length
+/// distinguish it.
 pub const KEY_BYTES: usize = 64;
 
 /// [`KEY_BYTES`] in words.
 pub const KEY_WORDS: usize = KEY_BYTES / 8;
 
-/// A key that is being read, or has been. All zeros is none.
+/// A key that is being read or has been read. All zeros is no key.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyText {
-    /// The last words, the last one first; each eight bytes of the key, lowest first, the last one maybe fewer.
+    /// The key's last words, the last one first. Each word holds eight bytes of the key, the first one lowest. The
+    /// key's last word may hold fewer.
     pub words: [u64; KEY_WORDS],
-    /// Over all bytes and the length, once [`end`](Self::end) has been called.
+    /// Hash over all bytes and the length. Valid after [`end`](Self::end).
     pub hash: u64,
-    /// The bytes that do not make a whole word yet.
+    /// Bytes that do not yet fill a word.
     partial: u64,
-    /// All its bytes, kept or not.
+    /// Length of the whole key in bytes, also of bytes that are not kept.
     pub length: u32,
     padding: u32,
 }
@@ -28,12 +32,12 @@ impl KeyText {
     /// No key.
     pub const NONE: Self = Self { words: [0; KEY_WORDS], hash: 0, partial: 0, length: 0, padding: 0 };
 
-    /// Forgets what was there.
+    /// Resets the key to zeros.
     #[inline(always)]
     pub fn begin(&mut self) {
         let mut at = 0;
         while at < KEY_WORDS {
-            // Without `black_box` the compiler makes a call of `memset`, a loop over bytes.
+            // Without `black_box` the compiler emits a call of `memset`, a loop over bytes.
             self.words[at] = core::hint::black_box(0);
             at += 1;
         }
@@ -42,7 +46,8 @@ impl KeyText {
         self.length = 0;
     }
 
-    /// Takes the lowest `count` bytes of `word` (1 to 8). How the bytes are cut into calls makes no difference.
+    /// Appends the lowest `count` bytes of `word` (1 to 8). The result does not depend on how the bytes are divided
+    /// among calls.
     #[inline(always)]
     pub fn append(&mut self, word: u64, count: u32) {
         let unused = (8_u32.wrapping_sub(count) & 7) * 8;
@@ -51,13 +56,13 @@ impl KeyText {
         self.partial |= bytes << (within * 8);
         if within + count >= 8 {
             self.put();
-            // In two shifts, as one by 64 has no meaning.
+            // Two shifts, because a shift by 64 is undefined.
             self.partial = (bytes >> 1) >> (63 - within * 8);
         }
         self.length = self.length.wrapping_add(count);
     }
 
-    /// The key ends here.
+    /// Completes the key: its hash is valid afterwards.
     #[inline(always)]
     pub fn end(&mut self) {
         if self.length & 7 != 0 {
@@ -66,7 +71,7 @@ impl KeyText {
         self.hash = finish(self.hash ^ self.length as u64);
     }
 
-    /// The word being filled is complete. All words shift by one, so that no address depends on the length.
+    /// Stores the filled word. All words shift by one, so that no address depends on the length.
     #[inline(always)]
     fn put(&mut self) {
         self.hash = mix(self.hash, self.partial);
@@ -75,7 +80,7 @@ impl KeyText {
     }
 }
 
-/// The kept bytes of a key with these words and this length: all of it, or its end.
+/// Returns the kept bytes of a key with these words and this length: the whole key, or its end.
 pub fn kept(words: &[u64; KEY_WORDS], length: u32) -> impl Iterator<Item = u8> + '_ {
     let (whole, rest) = (length as usize / 8, length as usize % 8);
     let count = if rest > 0 { whole + 1 } else { whole };
@@ -84,7 +89,7 @@ pub fn kept(words: &[u64; KEY_WORDS], length: u32) -> impl Iterator<Item = u8> +
     bytes.take(count.min(KEY_WORDS) * 8 - unused)
 }
 
-/// One step of Firefox's hash (FxHash): fast, good enough before [`finish`].
+/// One step of Firefox's hash (FxHash). It is fast, and [`finish`] makes up for its weak mixing.
 #[inline(always)]
 const fn mix(hash: u64, word: u64) -> u64 {
     (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)

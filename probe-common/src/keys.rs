@@ -1,75 +1,77 @@
-//! Signal `keys`: how often each key was read, in a table of fixed size.
+//! Signal `keys`: reads by key, in a table of fixed size.
 //!
-//! A key's hash picks one of its shard's sets; a set has eight entries. A key that has none takes the entry of least
-//! rank and inherits the rank, as in Space-Saving (Metwally, Agrawal, El Abbadi 2005); but a read of a key that is there
-//! raises its rank by [`RETURN`], not by one, so that those who come back stay and those who come once, however many,
-//! pass through. Ranks are halved every [`EPOCH_SHIFT`] so that yesterday's keys give way. Why this and no other way:
-//! `docs/experiments/2026-11-23-keys.md`.
+//! A key's hash selects one of the shard's sets. A set has eight entries. The table follows Space-Saving (Metwally,
+//! Agrawal, El Abbadi 2005): a new key replaces the entry of lowest rank and inherits its rank. It differs in one
+//! point. A read of a key in the table raises the key's rank by [`RETURN`] instead of one. Keys with repeated reads
+//! therefore stay, and keys with one read each, however many, do not displace them. Every [`EPOCH_SHIFT`] all ranks
+//! are halved, so that keys that are no longer read leave. `docs/experiments/2026-11-23-keys.md` compares this
+//! algorithm with others.
 //!
-//! What is reported does not depend on ranks: `count` is exact since the key came into the table, and `error` bounds
-//! what it may have had before. For while a key was out of the table its requests went through other entries, and each
-//! time it left, `count + error` of that moment went into the set's `evicted`, which newcomers take as their error.
-//! A key that came before its set was ever full has an error of 0: its count is exact since attach.
+//! Reported counts do not depend on ranks. `count` is exact since the key entered the table. `error` is an upper
+//! bound of the key's earlier reads. Earlier entries of the key, since evicted, counted those reads. Whenever a key
+//! is evicted, the set's `evicted` is raised to at least its `count + error`. A new key takes `evicted` as its error.
+//! A key that entered before its set was first full has an error of 0, so its count is exact since attach.
 
 use crate::key::{KEY_WORDS, KeyText};
 
 /// Entries of a set.
 pub const WAYS: usize = 8;
 
-/// Sets of a shard: together [`WAYS`] · 1,024 keys in 776 KiB.
+/// Sets of a shard. Together they hold [`WAYS`] · 1,024 keys in 776 KiB.
 pub const SETS: u32 = 1024;
 
-/// What a read of a key that is in the table counts for its staying; a newcomer's counts one.
+/// How much a read of a key in the table raises its rank. A new key's read raises it by one.
 pub const RETURN: u32 = 16;
 
-/// An epoch is 2^33 ns: 8.6 s.
+/// The base-2 logarithm of an epoch in nanoseconds: 2^33 ns are 8.6 s.
 pub const EPOCH_SHIFT: u32 = 33;
 
-/// A key in the table: what is looked at once it is known which.
+/// A key in the table: the fields that are read only after the key's slot is known.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// Reads since it came into the table.
+    /// Reads since the key entered the table.
     pub count: u64,
-    /// Reads before that, at most.
+    /// Upper bound of the reads before the key entered the table.
     pub error: u64,
-    /// Its last bytes, as [`KeyText::words`].
+    /// The key's last bytes, like [`KeyText::words`].
     pub words: [u64; KEY_WORDS],
 }
 
-/// The kernel's lock, by the name that it looks for in the map's BTF. Only its helpers touch it.
+/// The kernel's spin lock. The kernel finds it by this name in the map's BTF. Only the lock helpers access it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct bpf_spin_lock {
     value: u32,
 }
 
-/// Value of the array `KEYS`; set `s` of shard `n` has the index `n · SETS + s`.
+/// Value of the array `KEYS`. Set `s` of shard `n` has the index `n · SETS + s`.
 ///
-/// What every read looks at stands together: a set is seldom in a cache, and each of its lines is waited for.
+/// The fields that every read accesses are adjacent. A set is seldom in the CPU's cache, so each cache line costs a
+/// miss.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeySet {
-    /// Held while the set is changed, and by user space's `BPF_F_LOCK` while it is copied. First, as the verifier lets
-    /// no pointer be moved onto it.
+    /// Held while a kernel program changes the set, and while user space copies it (`BPF_F_LOCK`). It is the first
+    /// field, because the verifier allows no pointer arithmetic that reaches a lock.
     pub lock: bpf_spin_lock,
-    /// The epoch ranks were last halved in.
+    /// The epoch in which the ranks were last halved.
     epoch: u32,
-    /// The largest `count + error` of a key that had to leave.
+    /// The largest `count + error` of any evicted key.
     pub evicted: u64,
-    /// Reads that count for staying, by entry.
+    /// The rank of each entry.
     ranks: [u32; WAYS],
-    /// Bytes of the keys, of which a head has fewer than 2^16; 0 where an entry is free.
+    /// Length of each key in bytes, below 2^16 because a head is smaller. 0 marks a free entry.
     pub lengths: [u16; WAYS],
-    /// As [`KeyText::hash`].
+    /// Hash of each key, like [`KeyText::hash`].
     pub hashes: [u64; WAYS],
     /// The keys.
     pub entries: [Entry; WAYS],
-    /// How many had to leave.
+    /// Number of evicted keys.
     pub evictions: u64,
 }
 
-/// The set of a shard that a key belongs to.
+/// Returns the index of the set that holds a key of this hash.
 #[must_use]
 #[inline(always)]
 pub const fn set_of(shard: u32, hash: u64) -> u32 {
@@ -77,12 +79,12 @@ pub const fn set_of(shard: u32, hash: u64) -> u32 {
 }
 
 impl KeySet {
-    // Few branches and no loops: the verifier follows both sides of each branch.
+    // Few branches and no loops, because the verifier follows both sides of each branch.
 
-    /// Counts a read of `key`, in the epoch of now. With the lock held, and hence without a call.
+    /// Counts a read of `key` in the current epoch. The caller holds the lock, so this function makes no calls.
     #[inline(always)]
     pub fn count(&mut self, key: &KeyText, epoch: u32) {
-        // Not backwards: another CPU may have read the clock before this one and got the lock after it.
+        // The epoch never goes back. Another CPU may read the clock before this one and get the lock after it.
         if epoch.wrapping_sub(self.epoch).cast_signed() > 0 {
             self.age(epoch);
         }
@@ -91,11 +93,11 @@ impl KeySet {
         let entry = at(&mut self.entries, slot);
         let rank = at(&mut self.ranks, slot);
         let length = at(&mut self.lengths, slot);
-        // Two keys of one hash take turns in one entry; that is as rare as it is harmless.
+        // Two keys with the same hash replace each other in one entry. This is rare and harmless.
         if (1 - there) | (*length as u64 ^ key.length as u64) | entry.differs(key) != 0 {
             let used = is_not_zero(*length as u64);
             let most = entry.count.wrapping_add(entry.error);
-            // The greater of both.
+            // The maximum of both.
             self.evicted = most.wrapping_add(self.evicted).wrapping_sub(min(most, self.evicted));
             self.evictions += used;
             entry.words = key.words;
@@ -108,18 +110,18 @@ impl KeySet {
         *rank = rank.wrapping_add(1).wrapping_add(there as u32 * (RETURN - 1));
     }
 
-    /// 1 and the place of the entry with this hash, if there is one; else 0 and 0.
+    /// Returns 1 and the slot of the entry with this hash, or 0 and 0 if there is none.
     #[inline(always)]
     fn find(&self, hash: u64) -> (u64, u64) {
         let [a, b, c, d, e, f, g, h] = self.hashes;
         let (a, b, c, d) = (is_equal(a, hash), is_equal(b, hash), is_equal(c, hash), is_equal(d, hash));
         let (e, f, g, h) = (is_equal(e, hash), is_equal(f, hash), is_equal(g, hash), is_equal(h, hash));
-        // The first, if there were several: 0 is the hash of free entries too, and may be a key's.
+        // The first one, if several match: 0 is the hash of free entries, and a key's hash may be 0 too.
         let place = b + 2 * c + 3 * d + 4 * e + 5 * f + 6 * g + 7 * h;
         (a | b | c | d | e | f | g | h, place)
     }
 
-    /// The place to give away: that of a free entry, else of one of least rank.
+    /// Returns the slot to replace: a free entry, or else an entry of lowest rank.
     #[inline(always)]
     fn least(&self) -> u64 {
         let ab = min(self.standing::<0>(), self.standing::<1>());
@@ -129,13 +131,13 @@ impl KeySet {
         min(min(ab, cd), min(ef, gh)) & (WAYS as u64 - 1)
     }
 
-    /// What an entry has to say for staying, a free one nothing; and its place, in the lowest bits.
+    /// Returns an entry's rank above its slot number, which takes the lowest bits. A free entry sorts first.
     #[inline(always)]
     fn standing<const PLACE: usize>(&self) -> u64 {
         (self.ranks[PLACE] as u64 + is_not_zero(self.lengths[PLACE] as u64)) * WAYS as u64 + PLACE as u64
     }
 
-    /// Halves all ranks, once for each epoch that has passed.
+    /// Halves all ranks, once for each elapsed epoch.
     #[inline(always)]
     fn age(&mut self, epoch: u32) {
         let halvings = min(epoch.wrapping_sub(self.epoch) as u64, 31) as u32;
@@ -153,7 +155,7 @@ impl KeySet {
 }
 
 impl KeySet {
-    /// Every key in the set, with its hash and length.
+    /// Returns every key in the set, with its hash and length.
     pub fn keys(&self) -> impl Iterator<Item = (&Entry, u64, u32)> {
         let all = self.entries.iter().zip(self.hashes).zip(self.lengths);
         all.filter(|(_, length)| *length > 0).map(|((entry, hash), length)| (entry, hash, u32::from(length)))
@@ -161,7 +163,7 @@ impl KeySet {
 }
 
 impl Entry {
-    /// Not 0 if a kept byte is another.
+    /// Returns a value other than 0 if a kept byte differs.
     #[inline(always)]
     const fn differs(&self, key: &KeyText) -> u64 {
         let ([a, b, c, d, e, f, g, h], [s, t, u, v, w, x, y, z]) = (self.words, key.words);
@@ -169,38 +171,39 @@ impl Entry {
     }
 }
 
-/// An element of an entry. `black_box` keeps the verifier's mask, and keeps the address from being computed from the lock's.
+/// Returns an element of an array of the set. `black_box` keeps the mask that the verifier needs. It also stops the
+/// compiler from computing the address from the lock's address.
 #[inline(always)]
 fn at<T>(all: &mut [T; WAYS], slot: u64) -> &mut T {
     let all = core::hint::black_box(all);
     &mut all[core::hint::black_box(slot) as usize & (WAYS - 1)]
 }
 
-// `black_box` keeps the compiler from turning these bits into branches. They are bits and not masks, because newer
-// verifiers follow `-1 & constant` and `0 & constant` separately.
+// `black_box` stops the compiler from turning these bits into branches. The values are single bits instead of masks,
+// because newer verifiers follow `-1 & constant` and `0 & constant` separately.
 
-/// 1 if both are the same, else 0.
+/// Returns 1 if both are equal, else 0.
 #[inline(always)]
 fn is_equal(a: u64, b: u64) -> u64 {
     let difference = a ^ b;
-    // Both halves, as `is_not_zero` takes no number of 64 bits.
+    // Halves the value, because `is_not_zero` accepts numbers below 2^63 only.
     1 - is_not_zero((difference >> 1) | (difference & 1))
 }
 
-/// 1 if `number` (below 2^63) is not 0, else 0.
+/// Returns 1 if `number` (below 2^63) is not 0, else 0.
 #[inline(always)]
 fn is_not_zero(number: u64) -> u64 {
     is_negative(number.wrapping_neg())
 }
 
-/// The lesser of two numbers below 2^63.
+/// Returns the minimum of two numbers below 2^63.
 #[inline(always)]
 fn min(number: u64, limit: u64) -> u64 {
     let over = number.wrapping_sub(limit);
     limit.wrapping_add(over.wrapping_mul(is_negative(over)))
 }
 
-/// 1 if the highest bit is set, else 0.
+/// Returns 1 if the highest bit is set, else 0.
 #[inline(always)]
 fn is_negative(number: u64) -> u64 {
     core::hint::black_box(core::hint::black_box(number) >> 63)

@@ -1,34 +1,34 @@
 //! Signal `latency`: log-linear buckets.
 //!
-//! Each octave (a doubling) is cut into eight buckets of equal width, so that none is wider than an eighth of its lower
-//! bound. Octaves begin at whole powers of two of microseconds, from 1 µs to 2^26 µs (67 s); one more bucket lies below
-//! them and one above. The same idea as in HdrHistogram.
+//! Each octave (a doubling) has eight buckets of equal width. A bucket is therefore at most one eighth as wide as its
+//! lower bound. Octaves begin at powers of two of microseconds, from 1 µs to 2^26 µs (67 s). One more bucket lies
+//! below the octaves and one above. HdrHistogram uses the same scheme.
 
 use core::ops::AddAssign;
 
-/// Buckets of an octave.
+/// Buckets in each octave.
 const BUCKETS_AN_OCTAVE: usize = 8;
 
-/// Doublings from 1 µs on.
+/// Octaves from 1 µs on.
 const OCTAVES: usize = 26;
 
-/// All buckets: the one below 1 µs, those of the octaves, the one above.
+/// Number of buckets: one below 1 µs, those of the octaves, and one above.
 pub const BUCKETS: usize = OCTAVES * BUCKETS_AN_OCTAVE + 2;
 
-/// Length of the array that holds them: as many as a byte has values, so that a byte is an index inside.
+/// Length of the bucket array. A byte has as many values, so a byte is always a valid index.
 pub const SLOTS: usize = 256;
 
-/// The width of the first octave's buckets, in nanoseconds.
+/// Width of the first octave's buckets, in nanoseconds.
 const UNIT: u64 = 125;
 
-/// Value of the per-CPU arrays `LATENCY` (requests) and `RTT` (round trips); the index is the shard. Monotonic since
+/// Value of the per-CPU arrays `LATENCY` (requests) and `RTT` (round trips). The index is the shard. Monotonic since
 /// attach.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latency {
-    /// What was timed, by bucket; those from [`BUCKETS`] on stay 0.
+    /// Durations by bucket. Slots from [`BUCKETS`] on stay 0.
     pub buckets: [u64; SLOTS],
-    /// All their durations together, in nanoseconds.
+    /// Sum of all durations, in nanoseconds.
     pub sum: u64,
 }
 
@@ -38,7 +38,7 @@ impl Default for Latency {
     }
 }
 
-/// The bucket of a duration in nanoseconds: below [`BUCKETS`].
+/// Returns the bucket of a duration in nanoseconds, below [`BUCKETS`].
 #[must_use]
 #[inline(always)]
 pub const fn bucket(nanoseconds: u64) -> u32 {
@@ -46,14 +46,14 @@ pub const fn bucket(nanoseconds: u64) -> u32 {
     if units < BUCKETS_AN_OCTAVE as u64 {
         return 0;
     }
-    // The highest four bits: a one, and which eighth of the octave.
+    // The highest four bits: a one, and the number of the bucket in the octave.
     let octave = 60 - units.leading_zeros();
     let eighth = (units >> octave) as u32 & 7;
     let index = 1 + octave * BUCKETS_AN_OCTAVE as u32 + eighth;
     if index < BUCKETS as u32 { index } else { BUCKETS as u32 - 1 }
 }
 
-/// The upper bound of a bucket in nanoseconds: all its durations are below it. `None` for the last, which has none.
+/// Returns the exclusive upper bound of a bucket in nanoseconds. `None` for the last bucket, which is unbounded.
 #[must_use]
 pub const fn upper_bound(bucket: usize) -> Option<u64> {
     if bucket + 1 >= BUCKETS {
@@ -64,14 +64,14 @@ pub const fn upper_bound(bucket: usize) -> Option<u64> {
 }
 
 impl Latency {
-    /// How many were timed.
+    /// Returns the number of durations.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// The bucket that holds the one at this place when ordered by duration, counted from 1; `None` if there are
-    /// fewer.
+    /// Returns the bucket of the duration with this rank, counted from 1 in ascending order. `None` if there are
+    /// fewer durations.
     #[must_use]
     pub fn bucket_of(&self, place: u64) -> Option<usize> {
         let mut below = 0;
@@ -82,7 +82,7 @@ impl Latency {
     }
 }
 
-/// Adds another CPU's share.
+/// Adds another CPU's counters.
 impl AddAssign<&Self> for Latency {
     fn add_assign(&mut self, other: &Self) {
         for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets) {

@@ -1,13 +1,17 @@
 //! Shared by kernel programs and probe: map types, limits, request parser.
 //!
-//! Everything here is compiled twice: for the kernel (`probe-ebpf`, without features) and for the host (`probe`,
-//! feature `user`; tests; fuzzing). So nothing allocates, nothing panics, and no slice is indexed by a value the
-//! kernel's verifier cannot bound.
+//! Everything here is compiled twice: for the kernel (`probe-ebpf`, without features) and for the host (`probe` with
+//! the feature `user`, tests, fuzzing). Therefore nothing allocates or panics. The kernel's verifier must be able to
+//! bound every slice index.
 //!
-//! A payload segment's way: [`endpoint`] says which shard it is for, [`stream`] whether its bytes come in order,
-//! [`segment`] feeds them to [`head`], which counts complete request heads and extracts the [`key`]; its fast path
-//! recognises a repeated request without parsing. The probe reads [`requests`], [`keys`], [`traffic`], [`latency`] and
-//! [`connections`].
+//! A payload segment passes through these modules:
+//!
+//! 1. [`endpoint`] identifies the shard.
+//! 2. [`stream`] checks whether the bytes arrive in order.
+//! 3. [`segment`] feeds the bytes to the parser. Its fast path recognises a repeated request without parsing.
+//! 4. [`head`] counts complete request heads and extracts the [`key`].
+//!
+//! The probe reads [`requests`], [`keys`], [`traffic`], [`latency`] and [`connections`].
 
 #![no_std]
 
@@ -27,19 +31,20 @@ pub mod socket;
 pub mod stream;
 pub mod traffic;
 
-/// Shards that can be watched at once; every per-shard map has this many entries.
+/// Maximum number of watched shards. Every per-shard map has this many entries.
 pub const MAX_SHARDS: u32 = 64;
 
-/// Addresses that can be watched at once: a shard may have several.
+/// Maximum number of watched addresses. A shard may have several.
 pub const MAX_ENDPOINTS: u32 = 256;
 
-/// Version of every type in this crate that crosses the kernel boundary. Raise it with each change to one of them.
+/// Version of all types in this crate that kernel programs and probe share. Increase it with each change to one of
+/// them.
 pub const LAYOUT: u32 = 10;
 
-/// Bytes that stand in the kernel object as `LAYOUT_MARK`, so that the probe refuses an object of another layout.
+/// Bytes that the kernel object contains as `LAYOUT_MARK`. The probe refuses an object with another layout.
 pub const LAYOUT_MARK: [u8; 20] = layout_mark(LAYOUT);
 
-/// What every [`LAYOUT_MARK`] begins with, whatever its version.
+/// The common prefix of every [`LAYOUT_MARK`], independent of the version.
 pub const LAYOUT_MARK_PREFIX: [u8; 16] = *b"hotlab-layout-v=";
 
 const fn layout_mark(version: u32) -> [u8; 20] {

@@ -1,23 +1,23 @@
 //! The record beside pinned maps that the next probe reads.
 
-/// One set of pinned maps and links. All zeros is a set that is not completely pinned. Its size must not change:
-/// the next probe may be of another version, and has to read it to know.
+/// Describes one set of pinned maps and links. All zeros is a set that is not completely pinned. The size of this
+/// type must not change: a probe of another version has to read it to find out the layout.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
     /// 1 once everything is pinned.
     pub complete: u64,
-    /// [`LAYOUT`](crate::LAYOUT) of the probe that pinned it.
+    /// [`LAYOUT`](crate::LAYOUT) of the probe that pinned the set.
     pub layout: u64,
-    /// A hash of the shards' list: entry n of every map is shard n of that list.
+    /// Hash of the list of shards. Entry n of every map belongs to shard n of that list.
     pub shards: u64,
-    /// A hash of the object its programs are from.
+    /// Hash of the object that contains the programs.
     pub object: u64,
-    /// When counting began, in microseconds of Unix time.
+    /// Start of counting, in microseconds of Unix time.
     pub since: u64,
-    /// How many probes have gone on with it.
+    /// Number of probes that have adopted the set.
     pub adoptions: u64,
-    /// For versions to come.
+    /// Reserved for later versions.
     pub spare: [u64; 2],
 }
 

@@ -1,16 +1,16 @@
-//! A bitmap of all endpoints' ports, which rejects unrelated packets first.
+//! A bitmap of all endpoints' ports, which rejects unrelated packets early.
 
 /// Words of the array `PORTS`: 65,536 bits.
 pub const WORDS: u32 = 1 << 10;
 
-/// The word that holds a port's bit.
+/// Returns the index of the word with a port's bit.
 #[must_use]
 #[inline(always)]
 pub const fn word(port: u16) -> u32 {
     port as u32 / 64
 }
 
-/// A port's bit in its [`word`].
+/// Returns a port's bit in its [`word`].
 #[must_use]
 #[inline(always)]
 pub const fn bit(port: u16) -> u64 {

@@ -1,4 +1,4 @@
-//! Signal `requests`: complete request heads at a shard, and unparsed segments by reason.
+//! Signal `requests`: complete request heads, and unparsed segments by reason.
 
 use core::ops::AddAssign;
 
@@ -6,41 +6,42 @@ use core::ops::AddAssign;
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The payload's bytes, or the socket they belong to, could not be read.
+    /// The payload's bytes or its socket could not be read.
     Unreadable = 0,
-    /// The connection is older than the probe and no request has begun on it yet.
+    /// The connection is older than the probe, and no request has begun on it yet.
     Joined = 1,
-    /// Bytes before these are missing: lost or reordered on the way.
+    /// Earlier bytes are missing: they were lost or reordered.
     Gap = 2,
-    /// The request's body is chunked; parsing goes on when the connection is idle again.
+    /// The request's body is chunked. Parsing resumes when the connection is idle.
     Chunked = 3,
-    /// Not HTTP/1.x: the shard refuses it too, and closes.
+    /// Not HTTP/1.x. The shard also refuses it and closes the connection.
     Malformed = 4,
-    /// More work in one segment than a kernel program may do.
+    /// One segment needs more work than a kernel program may do.
     Budget = 5,
-    /// The bytes came before the connection was set up, and belong to no connection yet.
+    /// The bytes arrived before the connection was set up and belong to no connection yet.
     Handshake = 6,
-    /// Two CPUs had bytes of one connection at the same time, and one did not get its turn.
+    /// Two CPUs handled bytes of one connection at the same time, and one could not get the lock.
     Concurrent = 7,
-    /// The request's target is neither a path nor `*`: what the shard makes of it is not judged. Parsing goes on when
-    /// the connection is idle again.
+    /// The request's target is neither a path nor `*`. The parser does not judge how the shard handles it. Parsing
+    /// resumes when the connection is idle.
     Target = 8,
-    /// Bytes behind a request or an answer that is the connection's last (`Connection: close`), or to a socket that the shard
-    /// has closed: the shard does not read them.
+    /// Bytes that the shard does not read. They follow the connection's last request or response (`Connection:
+    /// close`), or the shard has closed the socket.
     Closed = 9,
-    /// The segment has urgent data, which the application does not read in order. Parsing resumes when the connection is idle.
+    /// The segment has urgent data, which the application does not read in order. Parsing resumes when the connection
+    /// is idle.
     Urgent = 10,
-    /// More segments wait for TCP than are kept. Parsing resumes when the connection is idle.
+    /// More segments wait for TCP's acceptance than can be kept. Parsing resumes when the connection is idle.
     Unconfirmed = 11,
-    /// The IP headers could not be followed to TCP's. Counted without a connection.
+    /// The TCP header could not be found behind the IP headers. Counted without a connection.
     Headers = 12,
 }
 
-/// How many reasons there are.
+/// Number of reasons.
 pub const REASONS: usize = 13;
 
 impl Reason {
-    /// All of them, in the order of their numbers.
+    /// All reasons, in the order of their numbers.
     pub const ALL: [Self; REASONS] = [
         Self::Unreadable,
         Self::Joined,
@@ -57,7 +58,7 @@ impl Reason {
         Self::Headers,
     ];
 
-    /// The reason with this number; unknown numbers are [`Reason::Unreadable`].
+    /// Returns the reason with this number. An unknown number returns [`Reason::Unreadable`].
     #[must_use]
     #[inline(always)]
     pub const fn from_number(number: u8) -> Self {
@@ -78,7 +79,7 @@ impl Reason {
         }
     }
 
-    /// The reason as metrics and JSON write it.
+    /// Returns the reason's name in metrics and JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -111,42 +112,43 @@ pub struct Requests {
     pub control: u64,
     /// Segments without a new byte: retransmissions.
     pub duplicate_segments: u64,
-    /// Data requests whose client left (FIN, RST) before an answer: the shard may never have read them.
+    /// Data requests whose client closed the connection (FIN, RST) before a response. The shard may never have read
+    /// them.
     pub aborted: u64,
-    /// Of the aborted ones, those that were answered after all, or are known to be never read.
+    /// Aborted requests that were answered later, or that the shard is known not to have read.
     pub aborted_settled: u64,
-    /// Data requests that the shard has never read: they stood behind its last answer, or it has reset the connection.
+    /// Data requests that the shard never read. They followed its last response, or the shard reset the connection.
     pub never_read: u64,
-    /// Data requests in segments that have arrived, whether TCP accepts them or not.
+    /// Data requests in all segments that arrived, whether or not TCP accepts them.
     pub arrived: u64,
-    /// Of them, those in segments that TCP has dropped.
+    /// Data requests in arrived segments that TCP dropped.
     pub dropped: u64,
-    /// Segments with bytes that were not parsed, by [`Reason`].
+    /// Segments with unparsed bytes, by [`Reason`].
     pub unparsed: [u64; REASONS],
 }
 
 impl Requests {
-    /// Data requests that the shard has read or will read: reads and writes together.
+    /// Returns the data requests that the shard has read or will read: reads and writes together.
     #[must_use]
     pub const fn data(&self) -> u64 {
         self.get.wrapping_add(self.set).saturating_sub(self.never_read)
     }
 
-    /// Data requests in segments that TCP has neither accepted nor dropped. 0 rather than less, because CPUs are not read
-    /// at one instant.
+    /// Returns the data requests in segments that TCP has neither accepted nor dropped. It saturates at 0, because
+    /// the CPUs are not read at one instant.
     #[must_use]
     pub const fn undecided(&self) -> u64 {
         self.arrived.saturating_sub(self.dropped).saturating_sub(self.get.wrapping_add(self.set))
     }
 
-    /// Data requests whose client left before an answer, and of which nothing more is known.
+    /// Returns the aborted data requests that are not settled.
     #[must_use]
     pub const fn unsettled(&self) -> u64 {
         self.aborted.saturating_sub(self.aborted_settled)
     }
 }
 
-/// Adds another CPU's share.
+/// Adds another CPU's counters.
 impl AddAssign<&Self> for Requests {
     fn add_assign(&mut self, other: &Self) {
         self.get = self.get.wrapping_add(other.get);

@@ -4,36 +4,36 @@ use core::mem::offset_of;
 
 use crate::{connections::Mark, pending::Pending, responses::Responses, stream::Stream};
 
-/// Value of the socket storage `SOCKETS`: it goes when the socket goes. All zeros is a new one.
+/// Value of the socket storage `SOCKETS`, freed with the socket. All zeros is a new value.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Socket {
-    /// As which connection it was counted.
+    /// How the connection was counted.
     pub mark: Mark,
-    /// Whose it is.
+    /// The cached shard of the socket.
     pub owner: Owner,
-    /// Its parser.
+    /// The parser of its requests.
     pub stream: Stream,
-    /// Its answers.
+    /// The parser of its responses.
     pub responses: Responses,
-    /// Its requests that TCP has not accepted yet.
+    /// Requests that TCP has not accepted yet.
     pub pending: Pending,
 }
 
-/// A shard's number as it was found once, so that it is not looked for with every packet. All zeros is not known.
+/// A cached shard number, which saves a lookup for every packet. All zeros is an empty cache.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owner(u64);
 
 impl Owner {
-    /// What was found after so many changes of the endpoints.
+    /// Returns a cache of `shard`, valid while the endpoint table has seen this number of changes.
     #[must_use]
     #[inline(always)]
     pub const fn found(shard: u32, changes: u32) -> Self {
         Self((changes as u64) << 32 | (shard as u64 + 1))
     }
 
-    /// The shard, if it is known and the endpoints have not changed since.
+    /// Returns the cached shard, if the endpoint table has not changed since.
     #[must_use]
     #[inline(always)]
     pub const fn shard(self, changes: u32) -> Option<u32> {
@@ -42,11 +42,11 @@ impl Owner {
     }
 }
 
-/// What the kernel has before the value, in the line that the value begins in.
+/// Bytes that the kernel stores in the same cache line before the value.
 const BEFORE: usize = 8;
 
-/// Bytes of a line.
+/// Bytes of a cache line.
 const LINE: usize = 64;
 
-// All that egress touches is in the first line.
+// All fields that egress accesses are in the first cache line.
 const _: () = assert!(BEFORE + offset_of!(Socket, stream) + offset_of!(Stream, answered) < LINE);

@@ -2,19 +2,19 @@
 
 use core::ops::AddAssign;
 
-/// One direction of one shard's traffic, as the shard's socket sees it. Monotonic since attach.
+/// One direction of a shard's traffic, measured at the shard's socket. Monotonic since attach.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
-    /// TCP payload, in bytes; repeated segments count again.
+    /// TCP payload in bytes. Retransmitted segments count again.
     pub payload_bytes: u64,
-    /// From the IP header on, in bytes, as the stack hands it over: a batch of segments (GSO) has one header.
+    /// Bytes from the IP header on, as the network stack passes them. A batch of segments (GSO) has one header.
     pub ip_bytes: u64,
-    /// Packets on the wire: a batch of segments counts as many as it holds.
+    /// Packets on the wire. A batch counts as the number of segments in it.
     pub packets: u64,
 }
 
-/// Value of the per-CPU array `TRAFFIC`; the index is the shard.
+/// Value of the per-CPU array `TRAFFIC`. The index is the shard.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
@@ -24,7 +24,7 @@ pub struct Traffic {
     pub transmit: Flow,
 }
 
-/// Adds another CPU's share.
+/// Adds another CPU's counters.
 impl AddAssign<&Self> for Flow {
     fn add_assign(&mut self, other: &Self) {
         self.payload_bytes = self.payload_bytes.wrapping_add(other.payload_bytes);
@@ -33,7 +33,7 @@ impl AddAssign<&Self> for Flow {
     }
 }
 
-/// Adds another CPU's share.
+/// Adds another CPU's counters.
 impl AddAssign<&Self> for Traffic {
     fn add_assign(&mut self, other: &Self) {
         self.receive += &other.receive;

@@ -1,4 +1,4 @@
-//! Keys as they go by, and the table that counts them.
+//! Tests how keys are read, and the table that counts them.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use probe_common::key::{self, KEY_BYTES, KeyText};
 use probe_common::keys::{KeySet, WAYS};
 use proptest::prelude::*;
 
-/// Appends `text` in pieces of the given lengths, around and around.
+/// Appends `text` in pieces of the given lengths, which repeat.
 fn read(text: &[u8], pieces: &[usize]) -> KeyText {
     let mut key = KeyText::default();
     key.append(0x6261, 2);
@@ -17,7 +17,7 @@ fn read(text: &[u8], pieces: &[usize]) -> KeyText {
             break;
         }
         let (now, later) = rest.split_at((*piece).min(rest.len()));
-        // What is behind the piece must not matter.
+        // Bytes after the piece must not affect the result.
         let mut word = [0xa5; 8];
         word[..now.len()].copy_from_slice(now);
         key.append(u64::from_le_bytes(word), now.len() as u32);
@@ -36,7 +36,7 @@ fn cuts_make_no_difference() {
             assert_eq!(read(&text[..length], pieces), whole, "{length} bytes in {pieces:?}");
         }
         let kept: Vec<u8> = key::kept(&whole.words, whole.length).collect();
-        // The end, in whole words but for the last.
+        // The end of the key, in whole words except for the last.
         let from = if length > KEY_BYTES { length.next_multiple_of(8) - KEY_BYTES } else { 0 };
         assert_eq!(kept, text[from..length]);
         assert_eq!(whole.length as usize, length);
@@ -59,7 +59,7 @@ fn key(number: u64) -> KeyText {
 }
 
 proptest! {
-    /// Whatever comes, in whatever order and epoch: `count ≤ true ≤ count + error`, and the table's own sums hold.
+    /// For reads in any order and epoch, `count ≤ true ≤ count + error`, and the table's sums are consistent.
     #[test]
     fn the_truth_lies_between_count_and_count_plus_error(
         reads in prop::collection::vec((0_u64..30, 0_u32..8), 1..600)
@@ -69,7 +69,7 @@ proptest! {
         let mut epoch = 0;
         for (number, later) in reads {
             epoch += later / 6;
-            // A CPU may be late with its clock.
+            // A CPU's clock may be late.
             set.count(&key(number), if later == 5 { epoch.wrapping_sub(1) } else { epoch });
             *truth.entry(number).or_default() += 1;
             for (number, count) in &truth {
@@ -92,7 +92,7 @@ fn a_key_with_more_than_an_eighth_of_its_set_stays() {
     let mut set = KeySet::default();
     set.count(&key(7), 1);
     for round in 0..1_000 {
-        // One read in seven is of the key, the others are of keys that come once each.
+        // One read in seven is of the key. Each of the others is of a new key.
         for other in 0..6 {
             set.count(&key(1_000 + round * 6 + other), 1);
         }
@@ -125,7 +125,7 @@ fn a_late_clock_does_not_wipe_the_ranks() {
             set.count(&key(number), 9);
         }
     }
-    // Were all ranks gone, the next newcomers would take the places in their order, and the last key's with them.
+    // If all ranks were reset, the new keys would replace all entries in order, also the last key's.
     for newcomer in 100..107 {
         set.count(&key(newcomer), 8);
     }
@@ -142,7 +142,7 @@ fn a_new_hot_key_takes_the_place_of_yesterdays() {
             set.count(&key(number), 1);
         }
     }
-    // Twenty epochs later one key comes 10 times among 20 others.
+    // Twenty epochs later, one key has 10 reads among 20 other keys.
     for others in 0..20 {
         set.count(&key(100 + others), 21);
         if others % 2 == 0 {

@@ -1,4 +1,4 @@
-//! The latency buckets over their whole range.
+//! Tests the latency buckets over their whole range.
 
 use probe_common::latency::{BUCKETS, Latency, SLOTS, bucket, upper_bound};
 

@@ -1,4 +1,4 @@
-//! Whose a socket is, as the kernel programs keep it in the socket.
+//! Tests the shard cache in the socket storage.
 
 use probe_common::socket::Owner;
 

@@ -7,7 +7,7 @@ use super::{
     NAME_LENGTH, VALUE,
 };
 
-/// The longest body hyper takes.
+/// The longest body that hyper accepts.
 const MAX_LENGTH: u64 = u64::MAX - 2;
 
 const LENGTH_LOW: u64 = word(*b"content-");
@@ -118,7 +118,7 @@ impl Head {
         if plain >= available {
             return available;
         }
-        // The commonest end, CR LF, in one go.
+        // The most common line ending, CR LF, takes one step.
         if plain + 1 < available && byte_at(word, plain) == b'\r' && byte_at(word, plain + 1) == b'\n' {
             self.state = HEADER;
             return plain + 2;
@@ -137,7 +137,7 @@ impl Head {
 
     #[inline(always)]
     fn length_begins(&mut self) {
-        // Behind a `Transfer-Encoding` hyper does not read it.
+        // hyper ignores a `Content-Length` after a `Transfer-Encoding`.
         if self.flags & HAS_TRANSFER_ENCODING != 0 {
             self.flags |= HAS_LENGTH;
             self.state = VALUE;
@@ -180,7 +180,7 @@ impl Head {
         }
     }
 
-    /// The LF behind a `Content-Length`: a second one must say the same.
+    /// Handles the LF after a `Content-Length`. A second value must be the same as the first.
     #[inline(always)]
     pub(super) fn length_line_ends(&mut self, byte: u8) {
         let differs = self.flags & HAS_LENGTH != 0 && self.length != self.number;

@@ -1,35 +1,35 @@
-//! The values of `Transfer-Encoding` and `Connection`: finds three tokens in a list.
+//! Values of `Transfer-Encoding` and `Connection`: finds three tokens in a list.
 //!
-//! As hyper reads them: parted by commas, blanks around tokens do not count, and a line with a byte beyond ASCII
-//! holds no token at all.
+//! It follows hyper: commas separate tokens, and blanks around tokens are ignored. A line with a non-ASCII byte holds
+//! no token.
 
 use super::swar::{lower, word};
 use super::{
     HAS_TRANSFER_ENCODING, HEADER, Head, IS_CHUNKED, LINE_LF, LIST, MALFORMED, SAYS_CLOSE, SAYS_KEEP_ALIVE,
 };
 
-/// Bits of [`Head::found`]. The list's last token is `chunked`.
+/// Bit of [`Head::found`]: the list's last token is `chunked`.
 const CHUNKED_LAST: u8 = 1;
 const CLOSE: u8 = 2;
 const KEEP_ALIVE: u8 = 4;
-/// A byte beyond ASCII was in it.
+/// Bit: the list has a non-ASCII byte.
 const OPAQUE: u8 = 8;
-/// The token being read has a blank behind it.
+/// Bit: a blank follows the token being read.
 const BLANK: u8 = 16;
-/// It is the value of `Transfer-Encoding`.
+/// Bit: the list is the value of `Transfer-Encoding`.
 const ENCODING: u8 = 32;
 
-/// A token that is none of the three: its length says so.
+/// A token length that marks a token as none of the three.
 const OTHER: u8 = u8::MAX;
 
-// As a token is gathered: its last byte lowest.
+// The order in which a token's bytes are collected: its last byte is the lowest.
 const TOKEN_CHUNKED: u64 = word(*b"deknuhc\0");
 const TOKEN_CLOSE: u64 = word(*b"esolc\0\0\0");
 const TOKEN_KEEP: u16 = u16::from_be_bytes(*b"ke");
 const TOKEN_ALIVE: u64 = word(*b"evila-pe");
 
 impl Head {
-    /// Behind the colon.
+    /// Starts a list after the colon.
     #[inline(always)]
     pub(super) fn list_begins(&mut self, is_encoding: bool) {
         self.state = LIST;

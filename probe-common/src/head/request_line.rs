@@ -1,4 +1,4 @@
-//! The request line: the kind of request, or malformed.
+//! Request line: decides the kind of request, or that it is malformed.
 
 use super::swar::{byte_at, is_token, pattern, word};
 use super::{
@@ -42,7 +42,7 @@ impl Head {
         1
     }
 
-    /// Inside `GET /data/`, of which the method is 3 bytes.
+    /// Reads inside `GET /data/`. The method is its first 3 bytes.
     #[inline(always)]
     pub(super) fn get(&mut self, word: u64, byte: u8, available: u32) -> u32 {
         if self.matched == 8 && available > 1 && word as u16 == GET_HIGH as u16 {
@@ -60,7 +60,7 @@ impl Head {
         1
     }
 
-    /// Inside `POST /data`, of which the method is 4 bytes.
+    /// Reads inside `POST /data`. The method is its first 4 bytes.
     #[inline(always)]
     pub(super) fn post(&mut self, byte: u8) {
         if byte == pattern(POST_LOW, POST_HIGH, self.matched) {
@@ -73,7 +73,7 @@ impl Head {
         }
     }
 
-    /// A byte that is not the pattern's next one: some other method or target.
+    /// Handles a byte that differs from the pattern: another method or target.
     #[inline(always)]
     pub(super) fn leave_pattern(&mut self, byte: u8, method_length: u8) {
         if self.matched <= method_length {

@@ -1,4 +1,6 @@
-//! Heads of answers: the status line, and how long the body is. Header lines are those of requests.
+//! Heads of responses: the status line and the body length.
+//!
+//! Header lines are parsed as in requests.
 
 use super::swar::{equal, first, pattern, word};
 use super::{
@@ -6,16 +8,16 @@ use super::{
     MALFORMED, MAX_HEAD, REASON_PHRASE, STATUS, Tally,
 };
 
-/// What kind of answer it is, in [`Head::kind`].
+/// A value of [`Head::kind`]: a final response.
 const KIND_FINAL: u8 = 3;
 const KIND_INTERIM: u8 = 4;
-/// 204 and 304.
+/// A value of [`Head::kind`]: a response without a body (204 or 304).
 const KIND_BODYLESS: u8 = 5;
 
 const PREFIX: u64 = word(*b"HTTP/1.\0");
 
 impl Head {
-    /// Goes to the first byte of an answer.
+    /// Moves the parser to the first byte of a response.
     #[inline(always)]
     pub const fn begin_response(&mut self) {
         self.restart();
@@ -32,14 +34,14 @@ impl Head {
         self.size = 0;
     }
 
-    /// Whether the next byte is the first of an answer.
+    /// Whether the next byte is the first of a response.
     #[must_use]
     #[inline(always)]
     pub const fn is_between_responses(&self) -> bool {
         self.state == STATUS && self.matched == 0 && self.body == 0
     }
 
-    /// [`Head::step`] for answers: final ones are counted as `set`, interim ones as `control`.
+    /// Like [`Head::step`], for responses. Final responses are counted as `set`, interim responses as `control`.
     #[inline(always)]
     pub fn step_response(&mut self, word: u64, available: u32, tally: &mut Tally) -> u32 {
         let used = match self.state {
@@ -71,7 +73,7 @@ impl Head {
         used
     }
 
-    /// A byte of `HTTP/1.x nnn`.
+    /// Reads a byte of `HTTP/1.x nnn`.
     #[inline(always)]
     fn status(&mut self, byte: u8) {
         let at = self.matched;
@@ -86,7 +88,7 @@ impl Head {
             }
             8 => byte == b' ',
             9 => {
-                // 2xx and 3xx may be bodyless: the last digit decides.
+                // 2xx and 3xx responses may have no body: the last digit decides.
                 self.number = (byte & 15) as u64;
                 if byte == b'1' {
                     self.kind = KIND_INTERIM;
@@ -110,7 +112,7 @@ impl Head {
         }
     }
 
-    /// The head is complete: count it, and know what follows it.
+    /// Counts the complete head and sets the state for the bytes after it.
     #[inline(always)]
     fn complete_response(&mut self, tally: &mut Tally) {
         if self.kind == KIND_INTERIM {

@@ -6,7 +6,8 @@ pub(super) const fn word(bytes: [u8; 8]) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Byte `at` of a pattern kept in two words. Constants, not a table: a table would be one more map to look up.
+/// Returns byte `at` of a pattern in two words. Constants avoid a table, because each table would be a map that needs
+/// a lookup.
 #[inline(always)]
 pub(super) const fn pattern(low: u64, high: u64, at: u8) -> u8 {
     if at < 8 { (low >> (at as u32 * 8)) as u8 } else { (high >> ((at as u32 & 7) * 8)) as u8 }
@@ -15,26 +16,26 @@ pub(super) const fn pattern(low: u64, high: u64, at: u8) -> u8 {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = 0x8080_8080_8080_8080;
 
-/// Marks bytes equal to `byte`. Exact up to and including the lowest mark, which is all [`first`] looks at.
+/// Marks bytes equal to `byte`. Marks above the lowest one may be wrong, but [`first`] uses only the lowest.
 #[inline(always)]
 pub(super) const fn equal(word: u64, byte: u8) -> u64 {
     let difference = word ^ (ONES * byte as u64);
     difference.wrapping_sub(ONES) & !difference & TOPS
 }
 
-/// Marks bytes below `limit` (at most 128). Exact up to and including the lowest mark.
+/// Marks bytes below `limit` (at most 128). Only the marks up to the lowest one are exact.
 #[inline(always)]
 pub(super) const fn below(word: u64, limit: u8) -> u64 {
     word.wrapping_sub(ONES * limit as u64) & !word & TOPS
 }
 
-/// Marks bytes that are not ASCII. Exact everywhere.
+/// Marks bytes that are not ASCII. All marks are exact.
 #[inline(always)]
 pub(super) const fn beyond_ascii(word: u64) -> u64 {
     word & TOPS
 }
 
-/// Marks bytes that are not ASCII letters. Exact everywhere.
+/// Marks bytes that are not ASCII letters. All marks are exact.
 #[inline(always)]
 pub(super) const fn not_letter(word: u64) -> u64 {
     let lower = (word | (ONES * 0x20)) & !TOPS;
@@ -43,7 +44,7 @@ pub(super) const fn not_letter(word: u64) -> u64 {
     !(from_a & !past_z & !word) & TOPS
 }
 
-/// Index of the lowest marked byte, 8 if none. (BPF has no instruction that counts zeros.)
+/// Returns the index of the lowest marked byte, or 8 if none is marked. BPF has no instruction that counts zeros.
 #[inline(always)]
 pub(super) const fn first(marks: u64) -> u32 {
     if marks == 0 {
@@ -53,13 +54,13 @@ pub(super) const fn first(marks: u64) -> u32 {
     (below_first.wrapping_mul(ONES) >> 56) as u32 - 1
 }
 
-/// Byte `at` (below 8) of a word.
+/// Returns byte `at` (below 8) of a word.
 #[inline(always)]
 pub(super) const fn byte_at(word: u64, at: u32) -> u8 {
     (word >> ((at & 7) * 8)) as u8
 }
 
-/// RFC 9110 `tchar`, as `httparse` has it for methods and header names.
+/// Whether a byte is an RFC 9110 `tchar`, which `httparse` accepts in methods and header names.
 #[inline(always)]
 pub(super) const fn is_token(byte: u8) -> bool {
     // One bit for each of the 128 ASCII characters.
@@ -69,7 +70,7 @@ pub(super) const fn is_token(byte: u8) -> bool {
     byte < 128 && (bits >> (byte as u32 & 63)) & 1 == 1
 }
 
-/// An ASCII letter in lower case; other bytes as they are, so that CR is not taken for `-`.
+/// Returns an ASCII letter in lower case, and other bytes unchanged, so that CR is not read as `-`.
 #[inline(always)]
 pub(super) const fn lower(byte: u8) -> u8 {
     if byte.is_ascii_uppercase() { byte | 0x20 } else { byte }

@@ -1,6 +1,6 @@
 //! The request target: allowed bytes, and the end of the key.
 //!
-//! The sets are those of `http::uri::PathAndQuery`; that all of it is valid UTF-8 is asked by `httparse`.
+//! `http::uri::PathAndQuery` defines the sets of allowed bytes. `httparse` requires valid UTF-8 in the whole target.
 
 use super::swar::{below, beyond_ascii, byte_at, equal, first};
 use super::{
@@ -14,12 +14,13 @@ impl Head {
             b'/' => PATH,
             b'*' => TARGET_END,
             0x00..=b' ' | 0x7f => MALFORMED,
-            // An absolute URI or an authority; what hyper makes of them is too much for a kernel program.
+            // An absolute URI or an authority. Following hyper's rules for them would exceed a kernel program's
+            // limits.
             _ => UNJUDGED,
         };
     }
 
-    /// Behind `*`.
+    /// Handles the byte after `*`.
     #[inline(always)]
     pub(super) fn target_end(&mut self, byte: u8) {
         match byte {
@@ -48,7 +49,7 @@ impl Head {
         1
     }
 
-    /// A byte of a path whose kind is settled.
+    /// Reads a byte of a path whose kind is already decided.
     #[inline(always)]
     pub(super) fn path_byte(&mut self, byte: u8) {
         match byte {
@@ -79,7 +80,7 @@ impl Head {
         let byte_behind = byte_at(word, plain);
         if plain > 0 {
             self.key.append(word, plain);
-            // The commonest end in one go with what is before it.
+            // The most common end takes one step, together with the bytes before it.
             if plain < available && byte_behind == b' ' {
                 self.kind = KIND_GET;
                 self.key.end();
@@ -142,7 +143,8 @@ impl Head {
         }
     }
 
-    /// The first byte of a character of several. Unicode 15.0, table 3-7: only its second byte has narrower bounds.
+    /// Reads the first byte of a multi-byte character. Only the second byte can have narrower bounds than the others
+    /// (Unicode 15.0, table 3-7).
     #[inline(always)]
     fn character_begins(&mut self, byte: u8, back: u8) {
         let (low, high, more) = match byte {
@@ -179,10 +181,10 @@ impl Head {
     }
 }
 
-/// Whether none of the lowest `count` bytes (1 to 8) ends a key, cannot be in one, or is not ASCII.
+/// Whether the lowest `count` bytes (1 to 8) are all plain: ASCII, allowed in a key, and not its end.
 #[inline(always)]
 pub(crate) const fn is_plain_key(word: u64, count: u32) -> bool {
-    // Up to the lowest mark they are exact, and behind the last byte they do not matter.
+    // Marks are exact up to the lowest one. Bytes after `count` are shifted out.
     key_stops(word) << ((8_u32.wrapping_sub(count) & 7) * 8) == 0
 }
 
@@ -191,10 +193,10 @@ const fn key_stops(word: u64) -> u64 {
     path_stops(word) | equal(word, b'/')
 }
 
-/// `<` and `>` differ by this bit alone.
+/// The one bit in which `<` and `>` differ, in every byte.
 const EITHER_ANGLE: u64 = 0x0202_0202_0202_0202;
 
-/// Marks what ends a path, or cannot be in one, or is not ASCII.
+/// Marks bytes that end a path, are not allowed in one, or are not ASCII.
 #[inline(always)]
 const fn path_stops(word: u64) -> u64 {
     below(word, b'!')

@@ -1,34 +1,35 @@
-//! Fast path: recognises a read that differs from the last one in its key only.
+//! Fast path: recognises a read that differs only in its key.
 //!
-//! [`HeadTail`] keeps the bytes that followed the key of a read, once the parser has found that they complete the read and
-//! lead to the first byte of the next request. The parser depends only on its state and the bytes. In the same state,
-//! the same bytes lead to the same result. A segment that starts at a request's first byte and consists of `GET /data/`,
-//! a plain key and these bytes is therefore one complete read, and is not parsed again.
+//! [`HeadTail`] caches the bytes after the key of a read. It does so once the parser has found that these bytes
+//! complete the read and lead to the first byte of the next request. The parser's result depends only on its state
+//! and the bytes. In the same state, the same bytes lead to the same result. A segment is therefore one complete read
+//! if it starts at a request's first byte and consists of `GET /data/`, a plain key and the cached bytes. Such a
+//! segment is not parsed again.
 
 use super::SegmentReader;
 use crate::head::{Head, Tally, begins_read, is_plain_key};
 
-/// Words of the longest tail that is kept: 128 bytes.
+/// Words of the longest cached tail: 128 bytes.
 const TAIL_WORDS: usize = 16;
 
 /// Words of the longest key on the fast path: 40 bytes.
 const KEY_WORDS: usize = 5;
 
-/// Where the key begins.
+/// Position of the key's first byte.
 const KEY_AT: u32 = 10;
 
-/// The bytes that followed the key, from the space on.
+/// The bytes after the key, from the space on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HeadTail {
     words: [u64; TAIL_WORDS],
-    /// Length in bytes; 0 when none has been kept yet.
+    /// Length in bytes. 0 if no tail is cached.
     length: u32,
     padding: u32,
 }
 
 impl HeadTail {
-    /// Nothing yet.
+    /// No tail.
     pub(super) const EMPTY: Self = Self { words: [0; TAIL_WORDS], length: 0, padding: 0 };
 }
 
@@ -41,12 +42,12 @@ impl SegmentReader {
         head.is_at_first_byte() && self.fits_window()
     }
 
-    /// Counts the segment if it is one read with the cached tail: then count [`SegmentReader::key`]. Otherwise parse the
-    /// segment by steps.
+    /// Counts the segment and returns `true` if it is one read with the cached tail. The caller then counts
+    /// [`SegmentReader::key`]. Otherwise the caller parses the segment step by step.
     #[inline(always)]
     pub fn try_fast_path(&mut self) -> bool {
         let key_length = self.window_length().wrapping_sub(KEY_AT).wrapping_sub(self.tail.length);
-        // Neither a key of no bytes nor one of less than none.
+        // One comparison rejects an empty key and a negative length.
         let is_key = key_length.wrapping_sub(1) < KEY_WORDS as u32 * 8 && self.tail.length > 0;
         if !is_key || !begins_read(self.words[0], self.words[1]) || !self.tail_matches(key_length) {
             return false;
@@ -59,7 +60,7 @@ impl SegmentReader {
         true
     }
 
-    /// Copies a key of `length` bytes (1 to 40) out of the window; `false` if it is not a plain one.
+    /// Copies a key of `length` bytes (1 to 40) from the window. Returns `false` if the key is not plain.
     #[inline(always)]
     fn copy_key(&mut self, length: u32) -> bool {
         self.key.begin();
@@ -74,7 +75,7 @@ impl SegmentReader {
         is_plain
     }
 
-    /// Caches the tail of a segment that was parsed by steps although it [might have taken the fast
+    /// Caches the tail of a segment that was parsed step by step although it [might have taken the fast
     /// path](Self::may_take_fast_path).
     #[inline(always)]
     pub fn cache_tail(&mut self, head: &Head) {
@@ -104,7 +105,7 @@ impl SegmentReader {
         self.tail.length = length;
     }
 
-    /// Copies one word of the key, if the key has it; `false` if the key is not plain.
+    /// Copies one word of the key, if the key is that long. Returns `false` if the word is not plain.
     #[inline(always)]
     fn key_word<const AT: usize>(&mut self, key_length: u32) -> bool {
         const { assert!(AT < KEY_WORDS) };
@@ -121,7 +122,7 @@ impl SegmentReader {
         true
     }
 
-    /// Whether the bytes after the key are the cached tail.
+    /// Whether the bytes after the key equal the cached tail.
     #[inline(always)]
     fn tail_matches(&self, key_length: u32) -> bool {
         let (index, shift) = tail_position(key_length);
@@ -143,11 +144,11 @@ impl SegmentReader {
     }
 }
 
-/// The word of the window in which the key ends, and how many bits of it belong to the key.
+/// Returns the index of the window's word in which the key ends, and the number of its bits that belong to the key.
 #[inline(always)]
 fn tail_position(key_length: u32) -> (usize, u32) {
     let at = KEY_AT + key_length;
-    // The verifier needs the mask. Without `black_box` the compiler knows the bound and removes the mask.
+    // The verifier needs the mask. Without `black_box` the compiler infers the bound and removes the mask.
     ((core::hint::black_box(at) / 8) as usize & 7, at % 8 * 8)
 }
 

@@ -1,4 +1,6 @@
-//! Segments that TCP drops are not counted, and do not blind the connection: against a model of TCP.
+//! Tests dropped and late segments against a model of TCP.
+//!
+//! Dropped segments are not counted and do not stop parsing.
 
 use probe_common::head::Tally;
 use probe_common::key::KeyText;
@@ -13,21 +15,22 @@ use crate::oracle::{self, judge};
 
 const FIRST: u32 = u32::MAX - 700;
 
-/// A segment that waits for TCP.
+/// A segment that TCP has not accepted yet.
 struct Waiting {
     end: u32,
     tally: Tally,
     keys: Vec<KeyText>,
 }
 
-/// What the kernel programs do with one connection, beside a TCP that accepts whole segments in order.
+/// One connection in the kernel programs, with a TCP that accepts whole segments in order.
 struct World {
     stream: Stream,
     reader: SegmentReader,
     waiting: Vec<Waiting>,
     counted: Tally,
     keys: Vec<KeyText>,
-    /// TCP's `rcv_nxt`, and what the programs see of it: less while segments are in the socket's backlog.
+    /// `accepted` is TCP's `rcv_nxt`. `seen` is the value that the programs read, which is lower while segments are
+    /// in the socket's backlog.
     accepted: u32,
     seen: u32,
 }
@@ -47,7 +50,7 @@ impl World {
         }
     }
 
-    /// TCP has worked on everything, and acknowledges it.
+    /// TCP has processed all segments and acknowledges them.
     fn acknowledge(&mut self) {
         self.seen = self.accepted;
         let seen = self.seen;
@@ -88,14 +91,14 @@ impl World {
     }
 }
 
-/// How a segment arrives before it arrives soundly.
+/// A faulty copy of a segment that arrives before the correct one.
 #[derive(Clone, Debug)]
 enum Before {
-    /// With a byte changed: TCP drops it.
+    /// One byte differs. TCP drops the segment.
     Damaged(Index, u8),
-    /// Longer than what is sent: somebody else's, outside of the window or with an old timestamp. TCP drops it.
+    /// Bytes that the client never sent, outside of the window or with an old timestamp. TCP drops the segment.
     Foreign(Vec<u8>),
-    /// Only its first bytes, and TCP drops those.
+    /// Only the first bytes of the segment. TCP drops it.
     Cut(Index),
 }
 
@@ -191,13 +194,13 @@ fn a_connection_that_tcp_is_ahead_of_recovers_at_the_next_request_head() {
     let mut world = World::new();
     world.segment(FIRST, get, true);
     world.acknowledge();
-    // A segment that another CPU had: the parser has not seen it.
+    // Another CPU handled a segment, so the parser has not seen it.
     world.accepted = FIRST.wrapping_add(2 * length);
     world.acknowledge();
     world.stream.answered = 1;
     world.segment(FIRST.wrapping_add(2 * length), &get[..10], true);
     world.acknowledge();
-    // Not idle, and not at a request's first byte.
+    // The connection is not idle, and the segment does not start at a request's first byte.
     world.segment(FIRST.wrapping_add(2 * length + 10), &get[10..], true);
     world.acknowledge();
     assert_eq!(world.counted.get, 1);

@@ -1,4 +1,4 @@
-//! Heads and streams with the count each must give: (get, set, control).
+//! Heads and streams with their expected counts: (get, set, control).
 
 use probe_common::head::MAX_HEAD;
 use probe_common::requests::Reason;
@@ -6,7 +6,7 @@ use probe_common::requests::Reason;
 use crate::connection::{Connection, counts};
 use crate::oracle::judge;
 
-/// A stream, its counts, and what it shows.
+/// A stream, its counts, and what it demonstrates.
 type Case = (&'static [u8], (u32, u32, u32), &'static str);
 
 pub(crate) const CASES: &[Case] = &[
@@ -213,7 +213,7 @@ fn heads_as_long_as_the_services_take_and_no_longer() {
         let request = format!("\r\nGET /data/a HTTP/1.1\r\nx: {value}\r\n\r\n");
         assert_eq!(counts(request.as_bytes()), expected, "{length}");
         assert_eq!(judge(request.as_bytes()).counts, expected, "{length}");
-        // The size is each head's own.
+        // The size limit applies to each head separately.
         let after = [get(3), request.into_bytes()].concat();
         assert_eq!(counts(&after).0, 3 + expected.0, "{length}");
     }
@@ -242,13 +242,13 @@ fn targets_have_the_bytes_that_http_takes() {
             [("/", "b"), ("/data/", ""), ("/data/k", ""), ("/data?", "k"), ("/data/k?q", ""), ("/#", "x")]
         {
             let target = [before.as_bytes(), &[byte], after.as_bytes()].concat();
-            // A control byte or a blank ends or breaks a target before `http` sees it.
+            // A control byte or a blank ends or breaks a target before `http` reads it.
             let taken =
                 byte > b' ' && byte != 0x7f && http::uri::PathAndQuery::try_from(target.as_slice()).is_ok();
             let stream = [b"GET ", target.as_slice(), b" HTTP/1.1\r\n\r\n"].concat();
             let (get, set, control) = counts(&stream);
             let shown = stream.escape_ascii();
-            // `http` does not look behind a `#`, `httparse` asks for UTF-8 there too.
+            // `http` ignores the bytes after a `#`. `httparse` requires UTF-8 there too.
             let taken = taken && std::str::from_utf8(&target).is_ok();
             assert_eq!(get + set + control == 1, taken, "{shown}");
             assert_eq!((get, set, control), judge(&stream).counts, "{shown}");

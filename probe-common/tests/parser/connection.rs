@@ -1,4 +1,4 @@
-//! One connection as the kernel program keeps it, fed segment by segment.
+//! One connection with the kernel program's state, fed segment by segment.
 
 use probe_common::head::Tally;
 use probe_common::key::KeyText;
@@ -8,33 +8,33 @@ use probe_common::stream::{Admission, Stream, begins_request};
 
 use crate::oracle;
 
-/// As many steps for a segment as the kernel program has.
+/// Steps for a segment, as many as in the kernel program.
 pub(crate) const STEPS: u32 = 1 << 17;
 
 pub(crate) struct Connection {
     pub(crate) stream: Stream,
     reader: SegmentReader,
     pub(crate) tally: Tally,
-    /// Of each read.
+    /// The key of each read.
     keys: Vec<KeyText>,
     pub(crate) duplicates: u32,
-    /// Requests that are timed.
+    /// Number of timed requests.
     pub(crate) timed: u32,
     pub(crate) unparsed: Vec<Reason>,
-    /// Where [`Connection::append`] goes on.
+    /// Sequence number of the next [`Connection::append`].
     next: u32,
     steps: u32,
 }
 
 impl Connection {
-    /// A connection seen from its first byte, which has this sequence number.
+    /// Returns a connection seen from its first byte, which has this sequence number.
     pub(crate) fn from_start(first: u32) -> Self {
         let mut connection = Self::empty(first);
         connection.stream.open(Some(first), first);
         connection
     }
 
-    /// A connection older than the probe.
+    /// Returns a connection older than the probe.
     pub(crate) fn joined(next: u32) -> Self {
         let mut connection = Self::empty(next);
         connection.stream.open(None, next);
@@ -42,7 +42,7 @@ impl Connection {
     }
 
     fn empty(next: u32) -> Self {
-        // Rubbish in the window: nothing may depend on what an earlier segment left there.
+        // Garbage in the window: no result may depend on an earlier segment's bytes.
         let mut reader = SegmentReader::EMPTY;
         reader.words.fill(0x0a0d_0a0d_2f54_4547);
         let (stream, tally) = (Stream::default(), Tally::default());
@@ -64,14 +64,14 @@ impl Connection {
         self
     }
 
-    /// A segment that comes in order.
+    /// Reads a segment that arrives in order.
     pub(crate) fn append(&mut self, payload: &[u8]) {
         let sequence = self.next;
         self.next = sequence.wrapping_add(payload.len() as u32);
         self.segment(sequence, payload);
     }
 
-    /// A segment with this sequence number.
+    /// Reads a segment with this sequence number.
     pub(crate) fn segment(&mut self, sequence: u32, payload: &[u8]) {
         if payload.is_empty() {
             return;
@@ -95,12 +95,12 @@ impl Connection {
         }
     }
 
-    /// An answer's bytes go out.
+    /// Sends bytes of a response.
     pub(crate) fn answer(&mut self) {
         self.stream.answered = 1;
     }
 
-    /// Whether these, in this order, are the keys of the reads.
+    /// Whether the reads had exactly these keys, in this order.
     pub(crate) fn has_keys(&self, expected: &[Vec<u8>]) -> bool {
         self.keys.len() == expected.len()
             && self.keys.iter().zip(expected).all(|(key, sent)| oracle::is(key, sent))
@@ -111,7 +111,7 @@ impl Connection {
     }
 }
 
-/// The counts of a stream that comes in one segment.
+/// Returns the counts of a stream in one segment.
 pub(crate) fn counts(stream: &[u8]) -> (u32, u32, u32) {
     let mut connection = Connection::from_start(1);
     connection.append(stream);

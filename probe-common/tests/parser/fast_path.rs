@@ -1,4 +1,4 @@
-//! The fast path gives the same result as parsing step by step.
+//! Tests that fast path and step-by-step parsing return the same.
 
 use probe_common::head::{Head, Tally};
 use probe_common::key::KeyText;
@@ -9,7 +9,7 @@ use proptest::sample::select;
 
 use crate::connection::STEPS;
 
-/// What one segment gave, and where the parser stands after it.
+/// The result of one segment, and the parser's state after it.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     tally: Tally,
@@ -18,7 +18,7 @@ struct Outcome {
     read: (u32, bool),
 }
 
-/// One connection, read in either way.
+/// One connection, read with or without the fast path.
 struct Reader {
     reader: SegmentReader,
     head: Head,
@@ -27,7 +27,7 @@ struct Reader {
 
 impl Reader {
     fn new(by_steps: bool) -> Self {
-        // Rubbish in the window, which nothing may depend on: a read's very bytes.
+        // Garbage in the window that no result may depend on: the bytes of a read.
         let mut reader = SegmentReader::EMPTY;
         for (word, bytes) in
             reader.words.iter_mut().zip(b"GET /data/a HTTP/1.1\r\nhost: a\r\n\r\n".chunks_exact(8).cycle())
@@ -60,7 +60,7 @@ impl Reader {
     }
 }
 
-/// Tails that take the fast path, that nearly do, and that do not.
+/// Tails that take the fast path, that almost do, and that do not.
 fn tail() -> impl Strategy<Value = String> {
     select(vec![
         " HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n\r\n",
@@ -111,7 +111,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     (line, key(), tail).prop_map(|(line, key, tail)| format!("{line}{key}{tail}").into_bytes())
 }
 
-/// Segments that are whole requests most often, and cut elsewhere at times, with one byte changed now and then.
+/// Segments that are mostly whole requests. Some are cut elsewhere, and some have one byte changed.
 fn segments() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let cut = prop_oneof![6 => Just(None), 1 => any::<prop::sample::Index>().prop_map(Some)];
     let change =
@@ -138,12 +138,12 @@ proptest! {
     fn segments_are_read_alike_in_both_ways(segments in segments(), old in 0..20_usize) {
         let (mut one, mut other) = (Reader::new(false), Reader::new(true));
         for segment in segments {
-            // Some bytes before it that are not new.
+            // Some old bytes before the new ones.
             let payload = [vec![b'o'; old], segment].concat();
             let stopped = other.head.stopped().is_some();
             prop_assert_eq!(one.segment(old as u32, &payload), other.segment(old as u32, &payload));
             if stopped {
-                // As a connection does that is followed anew.
+                // As for a connection whose parsing starts again.
                 one.head.restart();
                 other.head.restart();
             }
@@ -162,7 +162,7 @@ fn the_second_read_with_the_same_tail_takes_the_fast_path() {
         let payload = request(key);
         reader.reader.begin(0, payload.len() as u32);
         let mut keys = Vec::new();
-        // Without a step.
+        // No steps are allowed.
         reader.reader.read(&mut reader.head, &payload, 0, |key| keys.push(*key));
         assert!(reader.reader.is_done() && reader.head.between_requests());
         assert_eq!((reader.reader.tally.get, keys.len()), (1, 1), "{key}");

@@ -1,4 +1,8 @@
-//! A server of hyper's, set up as the shards' is, over the same bytes: what it hands on is what must be counted.
+//! Compares the counts with hyper's on the same bytes.
+//!
+//! The hyper server is set up like the shards' servers.
+//!
+//! The parser must count the requests that hyper passes to the service.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -14,7 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::cases::CASES;
 use crate::connection::counts;
 
-/// How many requests of each kind hyper hands on.
+/// Returns the number of requests of each kind that hyper passes to the service.
 fn handed_on(stream: &[u8]) -> (u32, u32, u32) {
     let counts = Arc::new(Mutex::new((0, 0, 0)));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -37,14 +41,14 @@ fn handed_on(stream: &[u8]) -> (u32, u32, u32) {
                         _ => counts.2 += 1,
                     }
                 }
-                // Cut short in these cases, now and then.
+                // In these cases the body is sometimes incomplete.
                 let _ = request.into_body().collect().await;
                 Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
             }
         });
-        // What it refuses it says as an error.
+        // hyper reports a refused request as an error.
         let _ = hyper::server::conn::http1::Builder::new()
-            // The stream has an end here, and the answers are wanted all the same.
+            // The stream ends here, and the responses are still needed.
             .half_close(true)
             .max_header_size(MAX_HEAD as usize)
             .max_buf_size(2 * MAX_HEAD as usize)

@@ -1,13 +1,13 @@
-//! The request parser against its specification.
+//! Tests the request parser against its specification.
 //!
-//! - `fast_path`: the fast path gives the same result as the parser
-//! - `oracle`: what `httparse` and hyper's rules for bodies make of the same bytes
-//! - `cases`: heads and streams with the count each must give
-//! - `hyper_itself`: a server of hyper's over the same bytes
-//! - `splits`: any cut of any stream counts the same, and as the oracle does
-//! - `accepted`: segments that TCP drops, or takes later
+//! - `fast_path`: the fast path returns the same result as the parser
+//! - `oracle`: the result of `httparse` and hyper's rules for bodies for the same bytes
+//! - `cases`: heads and streams with their expected counts
+//! - `hyper_itself`: a hyper server reads the same bytes
+//! - `splits`: the counts equal the oracle's, however a stream is split
+//! - `accepted`: segments that TCP drops or accepts later
 //! - `timing`: which requests are timed
-//! - `sequence`: repeats, overlaps, gaps, connections older than the probe
+//! - `sequence`: retransmissions, overlaps, gaps, connections older than the probe
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot run has failed")]
 

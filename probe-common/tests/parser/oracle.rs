@@ -1,9 +1,9 @@
-//! What `httparse`, `http` and hyper's rules for bodies and connections make of a byte stream.
+//! The oracle: applies `httparse`, `http` and hyper's rules to a byte stream.
 
 use probe_common::head::{MAX_HEAD, MAX_HEADERS};
 use probe_common::key::{self, KeyText};
 
-/// Counts of complete heads, and how the stream ended.
+/// Counts of complete heads, and the state at the end of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) counts: (u32, u32, u32),
@@ -12,7 +12,7 @@ pub(crate) struct Verdict {
     pub(crate) end: End,
 }
 
-/// Whether the parser's key is this one.
+/// Whether the parser's key equals the sent one.
 pub(crate) fn is(key: &KeyText, sent: &[u8]) -> bool {
     let mut whole = KeyText::default();
     for bytes in sent.chunks(8) {
@@ -33,9 +33,9 @@ pub(crate) enum End {
     Inside,
     /// Refused.
     Malformed,
-    /// Behind the head of a chunked request.
+    /// After the head of a chunked request.
     Chunked,
-    /// Behind the head of the connection's last request.
+    /// After the head of the connection's last request.
     Closed,
     /// At a target that the parser does not judge.
     Target,
@@ -49,7 +49,7 @@ pub(crate) fn judge(mut bytes: &[u8]) -> Verdict {
         let length = match request.parse(bytes) {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) => {
-                // Empty lines before a request are not a request yet.
+                // Empty lines before a request do not begin it.
                 let empty = bytes.is_empty() || bytes.ends_with(b"\n") && request.method.is_none();
                 return Verdict { counts, keys, end: if empty { End::Idle } else { End::Inside } };
             }
@@ -105,7 +105,7 @@ enum Body {
     Chunked,
 }
 
-/// `None` where hyper refuses the head.
+/// Returns the kind of body, or `None` if hyper refuses the head.
 fn body(version: Option<u8>, headers: &[httparse::Header<'_>]) -> Option<Body> {
     let mut length = None;
     let mut chunked = None;
@@ -130,7 +130,7 @@ fn body(version: Option<u8>, headers: &[httparse::Header<'_>]) -> Option<Body> {
     }
 }
 
-/// Whether the connection ends with this request, if its body is not chunked.
+/// Whether the connection ends after this request, if its body is not chunked.
 fn closes(version: Option<u8>, headers: &[httparse::Header<'_>]) -> bool {
     let says = |wanted: &str| {
         headers
@@ -141,7 +141,7 @@ fn closes(version: Option<u8>, headers: &[httparse::Header<'_>]) -> bool {
     says("close") || version == Some(0) && !says("keep-alive")
 }
 
-/// The tokens of a list; none if a byte of it is not ASCII.
+/// Returns the tokens of a list. A list with a non-ASCII byte has none.
 fn tokens(value: &[u8]) -> Vec<&str> {
     let text = std::str::from_utf8(value).unwrap_or_default();
     if text.is_ascii() { text.split(',').map(str::trim).collect() } else { Vec::new() }

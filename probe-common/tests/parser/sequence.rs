@@ -1,4 +1,4 @@
-//! Repeats, overlaps, gaps, connections older than the probe.
+//! Tests retransmissions, overlaps, gaps, and connections older than the probe.
 
 use probe_common::requests::Reason;
 
@@ -35,11 +35,11 @@ fn the_old_part_of_a_segment_is_skipped() {
 fn a_gap_loses_the_connection_until_it_is_idle() {
     let mut connection = Connection::from_start(1);
     connection.append(GET);
-    // The second is missing; the third comes first.
+    // The second segment is missing. The third arrives first.
     connection.segment(1 + 2 * LENGTH, GET);
     connection.segment(1 + LENGTH, GET);
     assert_eq!((connection.tally.get, &*connection.unparsed), (2, [Reason::Gap].as_slice()));
-    // Not idle: nothing says what these bytes are.
+    // The connection is not idle, so the position of these bytes in a request is unknown.
     connection.segment(1 + 3 * LENGTH, GET);
     assert_eq!((connection.tally.get, &*connection.unparsed), (2, [Reason::Gap; 2].as_slice()));
     connection.answer();
@@ -104,14 +104,14 @@ fn an_older_connection_is_followed_from_the_first_segment_with_a_method() {
 #[test]
 fn a_wrong_start_on_an_older_connection_is_mended_at_the_next_pause() {
     let mut connection = Connection::joined(1);
-    // Inside a body, by chance with a method in front.
+    // Bytes inside a body that happen to start with a method.
     connection.append(b"GET /of the body");
     connection.answer();
     connection.append(GET);
     assert_eq!((connection.tally.get, &*connection.unparsed), (1, [Reason::Malformed].as_slice()));
 }
 
-/// One request at a time; its body's pieces come before its head, last one first.
+/// One request at a time. The pieces of its body arrive in reverse order, before its head.
 #[test]
 fn the_pieces_of_a_body_may_come_last_one_first() {
     let stream = [b"POST /data HTTP/1.1\r\ncontent-length: 3000\r\n\r\n".as_slice(), &[b'x'; 3000]].concat();
@@ -124,7 +124,7 @@ fn the_pieces_of_a_body_may_come_last_one_first() {
     assert_eq!(connection.tally.set, 1);
 }
 
-/// The head and a middle piece are lost: what comes is not contiguous.
+/// The head and a middle piece are lost, so the arriving bytes are not contiguous.
 #[test]
 fn the_head_and_a_middle_piece_may_come_late() {
     let stream = [b"POST /data HTTP/1.1\r\ncontent-length: 4000\r\n\r\n".as_slice(), &[b'x'; 4000]].concat();

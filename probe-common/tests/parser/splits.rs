@@ -1,4 +1,4 @@
-//! Any cut of any stream counts the same, and as the oracle does.
+//! Tests that the counts equal the oracle's, however a stream is split.
 
 use probe_common::requests::Reason;
 use proptest::collection::vec;
@@ -57,7 +57,7 @@ fn pipeline() -> impl Strategy<Value = Vec<u8>> {
     vec(request(), 0..12).prop_map(|requests| requests.concat())
 }
 
-/// A stream with some bytes changed, taken out or put in, and headers that hyper may refuse.
+/// A stream with some bytes changed, removed or inserted, and with headers that hyper may refuse.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![any::<u8>(), select(b" \r\n\t:/?#G0\0\x7f-,".to_vec())];
     let sharp = prop_oneof![
@@ -118,13 +118,13 @@ proptest! {
         prop_assert_eq!(connection.counts(), expected.counts);
         prop_assert!(connection.has_keys(&expected.keys));
         match expected.end {
-            // A target that is not judged may have come before.
+            // A target that the parser does not judge may come first.
             End::Malformed => prop_assert!(
                 matches!(connection.unparsed.first(), Some(Reason::Malformed | Reason::Target)),
                 "{:?}", connection.unparsed
             ),
             End::Idle => prop_assert!(connection.stream.head.between_requests()),
-            // A length that hyper will refuse is refused at its line already.
+            // The parser refuses an invalid length at its line. hyper refuses it later.
             End::Inside | End::Chunked | End::Closed => {}
             End::Target => prop_assert_eq!(connection.unparsed.first(), Some(&Reason::Target)),
         }
@@ -140,7 +140,7 @@ proptest! {
         let expected = judge(&stream);
         let mut connection = Connection::from_start(first);
         for (from, to) in cut(&stream, &cuts) {
-            // Any earlier byte may come again, with this segment's bytes behind it.
+            // Any earlier bytes may be retransmitted together with this segment's bytes.
             for (old, end) in &again {
                 let old = old.index(from + 1);
                 let end = old + end.index(from - old + 1);

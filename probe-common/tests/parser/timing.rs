@@ -1,4 +1,4 @@
-//! Which requests are timed.
+//! Tests which requests are timed.
 
 use crate::connection::Connection;
 
