@@ -1,8 +1,10 @@
-//! Signal `connections`: opened, closed, aborted, retransmitted segments, resets, at each shard's sockets.
+//! Signal `connections`: connection, retransmission and reset counters of each shard.
 //!
-//! Hook: `sock_ops` ([`socket_events`](crate::socket_events)); `cgroup_skb` for resets. Unit: connections; segments.
-//! Connections older than the probe: [`preexisting`](crate::preexisting). Cannot see: resets to a socket in TIME_WAIT.
-//! Minimum kernel: 5.2.
+//! - Hook: `sock_ops` ([`socket_events`](crate::socket_events)); `cgroup_skb` for resets.
+//! - Unit: connections; segments.
+//! - Connections older than the probe: [`preexisting`](crate::preexisting).
+//! - Not seen: resets to a socket in TIME_WAIT.
+//! - Minimum kernel: 5.2.
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use probe_common::{
@@ -16,18 +18,18 @@ use crate::atomic;
 #[map]
 static CONNECTIONS: PerCpuArray<Connections> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
 
-/// A shard's counters on this CPU.
+/// Returns a shard's counters on this CPU.
 #[inline(always)]
 pub fn counters(shard: u32) -> Option<*mut Connections> {
     CONNECTIONS.get_ptr_mut(shard)
 }
 
-/// A socket's mark, if it was counted.
+/// Returns a socket's mark, if its connection was counted.
 #[inline(always)]
 pub fn mark(socket: *mut Socket) -> Option<*mut Mark> {
-    // SAFETY: a socket's storage.
+    // SAFETY: `socket` is a socket's storage.
     let mark = unsafe { &raw mut (*socket).mark };
-    // SAFETY: the same.
+    // SAFETY: as above.
     (unsafe { (*mark).kind } != 0).then_some(mark)
 }
 

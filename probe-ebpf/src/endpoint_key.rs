@@ -1,21 +1,21 @@
-//! An endpoint in whole words, as a map key.
+//! An endpoint as a map key of whole words.
 
 use probe_common::endpoint::Endpoint;
 
-/// An [`Endpoint`] that is built and compared word by word, which takes fewer instructions than byte by byte.
+/// An [`Endpoint`] that is built and compared by words, which takes fewer instructions than by bytes.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct EndpointKey([u64; 3]);
 
 impl EndpointKey {
-    /// The key of an endpoint.
+    /// Converts an endpoint into a key.
     #[inline(always)]
     pub fn of(endpoint: Endpoint) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = endpoint.address;
         Self([
             u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
             u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-            // The kernel programs are little-endian: the port comes first, then the padding.
+            // The kernel programs are little-endian, so the port comes first and the padding follows.
             u64::from(endpoint.port),
         ])
     }
@@ -27,10 +27,11 @@ impl EndpointKey {
         (a ^ x) | (b ^ y) | (c ^ z) == 0
     }
 
-    /// The endpoint.
+    /// Returns the key as an endpoint.
     #[inline(always)]
     pub fn endpoint(&self) -> &Endpoint {
-        // SAFETY: `Endpoint` is 20 bytes of integers, and any value is valid; the words are 24 bytes with a larger alignment.
+        // SAFETY: `Endpoint` is 20 bytes of integers, and any value is valid. The words are 24 bytes with a larger
+        // alignment.
         unsafe { &*self.0.as_ptr().cast::<Endpoint>() }
     }
 }

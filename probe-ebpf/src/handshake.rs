@@ -1,8 +1,9 @@
-//! Requests that come with, or before, the last packet of their connection's handshake.
+//! Requests that arrive with, or before, the last packet of the handshake.
 //!
-//! The kernel passes such a packet to the listening socket. There is no connection yet to count it for, and whether
-//! there will be one is not known: the listener may be full. If there is, the kernel makes it from this very packet, on
-//! this CPU, before any other packet. So the result is held here until `sock_ops` reports the new connection.
+//! The kernel passes such a packet to the listening socket. There is no connection yet to count the requests for. The
+//! listener may also be full, and then no connection follows. Otherwise the kernel creates the connection from this
+//! packet, on this CPU, before it handles any other packet. The parser's result is therefore held here until
+//! `sock_ops` reports the new connection.
 
 use aya_ebpf::{
     macros::map,
@@ -26,11 +27,11 @@ use crate::{
     sock_ops::remote,
 };
 
-/// 1 once `socket_events` is attached, which takes what is held.
+/// 1 once `socket_events` is attached. That program counts the held result.
 #[map]
 static ADOPTS: Array<u32> = Array::with_max_entries(1, 0);
 
-/// What is held: one packet at most.
+/// The held result, of one packet at most.
 #[map]
 static HELD: PerCpuArray<Held> = PerCpuArray::with_max_entries(1, 0);
 
@@ -43,29 +44,30 @@ struct Held {
     /// Sequence number of the packet's first payload byte.
     sequence: u32,
     length: u32,
-    /// 0, or 1 + the [`Reason`] why some of it was not parsed.
+    /// 0, or 1 + the [`Reason`] why some bytes were not parsed.
     unparsed: u32,
-    /// One of the three below.
+    /// One of the three constants below.
     kind: u32,
     padding: u32,
 }
 
 const NOTHING: u32 = 0;
-/// What was read, to be counted.
+/// A parsed packet that is still to be counted.
 const READ: u32 = 1;
-/// More than one head: of several keys only the last one's bytes are there. Counted as unparsed already.
+/// More than one head. Only the last key's bytes are kept, so the packet was counted as unparsed.
 const SEVERAL: u32 = 2;
 
-/// Farther ahead of a connection's first byte no packet can be at its handshake's end: beyond its first window.
+/// The farthest a packet can be ahead of the connection's first byte when the handshake ends. It is above any first
+/// window.
 const AHEAD_MOST: u32 = 1 << 20;
 
-/// Reads a packet's payload and holds the outcome.
+/// Parses a packet's payload and holds the result.
 #[inline(always)]
 pub fn hold(context: &SkBuffContext, shard: u32, packet: &Packet) -> Result<(), Reason> {
-    // SAFETY: written by user space only, as a whole.
+    // SAFETY: only user space writes it, as a whole.
     let adopts = ADOPTS.get_ptr(0).is_some_and(|adopts| unsafe { *adopts } != 0);
     let held = HELD.get_ptr_mut(0).filter(|_| adopts).ok_or(Reason::Handshake)?;
-    // SAFETY: the map's value for this CPU. Ingress and the `sock_ops` call that follows it run in one softirq.
+    // SAFETY: the map's value for this CPU. Ingress and the `sock_ops` call after it run in one softirq.
     let held = unsafe { &mut *held };
     held.kind = NOTHING;
     held.client = packet.at(context, End::Source).ok_or(Reason::Unreadable)?;
@@ -75,7 +77,7 @@ pub fn hold(context: &SkBuffContext, shard: u32, packet: &Packet) -> Result<(), 
     zero(&mut held.stream);
     held.stream.open(Some(packet.sequence), packet.sequence);
     held.stream.accept(packet.sequence);
-    // From the first byte on. `black_box`, because the compiler would make a call of several zeros in a row.
+    // Parse from the first byte. Without `black_box` the compiler merges several zeros into a call.
     let skip = core::hint::black_box(0);
     let parsed = parse_segment(context, shard, keys::NO_SHARD, packet, skip, &mut held.stream)
         .ok_or(Reason::Unreadable)?;
@@ -94,7 +96,7 @@ pub fn hold(context: &SkBuffContext, shard: u32, packet: &Packet) -> Result<(), 
     Ok(())
 }
 
-/// A connection to a shard has been set up: if what is held is its, it is counted now.
+/// Counts the held result if it belongs to this new connection to a shard.
 #[inline(always)]
 pub fn count_held(
     context: &SockOpsContext,
@@ -113,15 +115,15 @@ pub fn count_held(
     {
         return None;
     }
-    // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
+    // SAFETY: the context's own structure. The verifier rewrites the access to the kernel's structure.
     let first = unsafe { (*context.ops).rcv_nxt };
     let ahead = held.sequence.wrapping_sub(first);
     if ahead > AHEAD_MOST {
         return None;
     }
-    // This call comes in softirq, as ingress does.
+    // This call runs in softirq, as ingress does.
     let counters = counters(shard)?;
-    // SAFETY: the new socket's storage: no other program has it yet.
+    // SAFETY: the new socket's storage. No other program uses it yet.
     let stream = unsafe { &mut (*socket).stream };
     if kind == SEVERAL {
         stream.open_lost(first, held.sequence.wrapping_add(held.length), Reason::Handshake);
@@ -129,7 +131,7 @@ pub fn count_held(
     }
     if ahead == 0 {
         copy(&held.stream, stream);
-        // TCP has yet to take the segment.
+        // TCP has not accepted the segment yet.
         let key = if held.tally.get > 0 { Some(&held.stream.head.key) } else { None };
         let end = held.sequence.wrapping_add(held.length);
         // SAFETY: the new socket's storage.
@@ -140,7 +142,7 @@ pub fn count_held(
         }
         return Some(());
     }
-    // Bytes before these are missing: they were read from a wrong place on.
+    // Earlier bytes are missing, so parsing began at a wrong position.
     stream.open(Some(first), first);
     if let Admission::Unparsed(reason) = stream.admit(held.sequence, held.length, None, false) {
         add_unparsed(counters, reason);
@@ -151,22 +153,22 @@ pub fn count_held(
 const STREAM_WORDS: usize = size_of::<Stream>() / 8;
 const _: () = assert!(size_of::<Stream>().is_multiple_of(8));
 
-/// Resets a stream, word by word: an assignment would be a call with a loop over bytes.
+/// Resets a stream word by word. An assignment would compile to a call with a loop over bytes.
 #[inline(always)]
 fn zero(stream: &mut Stream) {
     let words = core::ptr::from_mut(stream).cast::<u64>();
     for at in 0..STREAM_WORDS {
-        // SAFETY: a word of the stream, which is integers only: all zeros is a new one.
+        // SAFETY: a word of the stream. It consists of integers only, and all zeros is a new stream.
         unsafe { words.add(at).write_volatile(0) };
     }
 }
 
-/// Copies a stream, word by word for the same reason.
+/// Copies a stream word by word. An assignment would compile to a call with a loop over bytes.
 #[inline(always)]
 fn copy(from: &Stream, to: &mut Stream) {
     let (from, to) = (core::ptr::from_ref(from).cast::<u64>(), core::ptr::from_mut(to).cast::<u64>());
     for at in 0..STREAM_WORDS {
-        // SAFETY: a word of either stream.
+        // SAFETY: a word of each stream.
         unsafe { to.add(at).write_volatile(from.add(at).read_volatile()) };
     }
 }

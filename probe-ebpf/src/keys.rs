@@ -1,7 +1,9 @@
-//! Signal `keys`: the reads of each shard by key, in sets of eight.
+//! Signal `keys`: reads of each shard by key, in sets of eight.
 //!
-//! Hook: `cgroup_skb`, through the request parser. Unit: reads. Cannot see: keys of writes, which stand in bodies. Minimum
-//! kernel: 5.6 (global functions).
+//! - Hook: `cgroup_skb`, through the request parser.
+//! - Unit: reads.
+//! - Not seen: keys of writes, which are in bodies.
+//! - Minimum kernel: 5.6 (global functions).
 
 use aya_ebpf::{
     btf_maps::Array,
@@ -14,33 +16,36 @@ use probe_common::{
     keys::{EPOCH_SHIFT, KeySet, SETS, set_of},
 };
 
-/// The loader makes it smaller: room for as many shards as there are.
+/// The loader reduces its size to the number of shards.
 #[btf_map]
 static KEYS: Array<KeySet, { (MAX_SHARDS * SETS) as usize }> = Array::new();
 
-/// For reads that are not to be counted now: the table has no such shard.
+/// Passed for reads that are not to be counted yet. The table has no such shard.
 pub const NO_SHARD: u32 = u32::MAX;
 
-/// Counts a read at a moment of the kernel's monotonic clock.
+/// Counts a read. `now` is the kernel's monotonic clock in nanoseconds.
 #[inline(always)]
 pub fn count_read(shard: u32, now: u64, key: &KeyText) {
-    // SAFETY: a reference is a pointer that is not null.
+    // SAFETY: a reference is a valid pointer.
     unsafe { count_key(shard, (now >> EPOCH_SHIFT) as u32, key) };
 }
 
-/// A global function, as the kernel calls it: verified once and on its own, not again for each state of the parser.
+/// Counts a read of a key in an epoch.
+///
+/// This is a global function in the kernel's terms: it is verified once and separately, instead of for each state of
+/// the parser.
 ///
 /// # Safety
 ///
-/// `key` is null or points to a key: the verifier holds callers to it.
+/// `key` is null or points to a key. The verifier checks this for all callers.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn count_key(shard: u32, epoch: u32, key: *const KeyText) -> u64 {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees it.
     let Some(key) = (unsafe { key.as_ref() }) else { return 0 };
     let Some(set) = KEYS.get_ptr_mut(set_of(shard, key.hash)) else { return 0 };
-    // The lock would wait for its cache line, so all lines are prefetched before it.
-    // SAFETY: words of the map's value; what they are does not matter.
+    // Prefetch all cache lines before the lock is taken, so that no cache miss happens while it is held.
+    // SAFETY: words of the map's value. The values read are not used.
     unsafe {
         let first = set.cast::<u64>().cast_const();
         first.add(1).read_volatile();
@@ -50,11 +55,11 @@ pub unsafe extern "C" fn count_key(shard: u32, epoch: u32, key: *const KeyText) 
     }
     // SAFETY: the lock in the map's value.
     let lock = unsafe { &raw mut (*set).lock };
-    // SAFETY: as above. Nothing is called before it is given back.
+    // SAFETY: as above. No function is called while the lock is held.
     unsafe { bpf_spin_lock(lock.cast()) };
-    // SAFETY: the lock keeps other CPUs away.
+    // SAFETY: the lock excludes other CPUs.
     unsafe { &mut *set }.count(key, epoch);
-    // SAFETY: it was taken above.
+    // SAFETY: the lock was taken above.
     unsafe { bpf_spin_unlock(lock.cast()) };
     1
 }

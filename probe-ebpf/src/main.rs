@@ -1,10 +1,15 @@
 //! The kernel programs of the probe.
 //!
-//! Two programs on the root of cgroup v2, or on `CGROUP`, see every packet of every socket there: `ingress` sees packets to
-//! a socket, `egress` packets from one. Both find the socket's shard ([`shard`]) and pass the packet to the signals
-//! ([`traffic`], [`requests`], [`latency`], [`keys`]), which count in arrays. Both always return 1, "pass": the probe
-//! never changes traffic. `socket_events` is called when a socket opens, closes or retransmits ([`socket_events`]).
-//! `socket_released` is called when a process closes a socket ([`preexisting`]).
+//! | program | called for | work |
+//! |---|---|---|
+//! | `ingress` | each packet to a socket | finds the shard ([`shard`]) and passes the packet to the signals |
+//! | `egress` | each packet from a socket | the same |
+//! | `socket_events` | a socket that opens, closes or retransmits | [`socket_events`] |
+//! | `socket_released` | a socket that a process closes | [`preexisting`] |
+//!
+//! The programs are attached to the root of cgroup v2, or to `CGROUP`, and see every socket there. The signals
+//! ([`traffic`], [`requests`], [`latency`], [`keys`]) count in arrays. `ingress` and `egress` always return 1
+//! ("pass"): the probe never changes traffic.
 
 #![no_std]
 #![no_main]
@@ -41,31 +46,31 @@ use probe_common::{LAYOUT_MARK, requests::Reason};
 
 use crate::packet::{End, Packet, Skip};
 
-/// What a cgroup program returns to let a packet through.
+/// Return value of a cgroup program that lets a packet through.
 const PASS: i32 = 1;
 
-/// Every packet before its socket takes it.
+/// Called for every packet before its socket receives it.
 #[cgroup_skb]
 pub fn ingress(context: SkBuffContext) -> i32 {
     try_ingress(&context);
     PASS
 }
 
-/// Every packet a socket sends.
+/// Called for every packet that a socket sends.
 #[cgroup_skb]
 pub fn egress(context: SkBuffContext) -> i32 {
     try_egress(&context);
     PASS
 }
 
-/// Every event of a TCP socket.
+/// Called for every event of a TCP socket.
 #[sock_ops]
 pub fn socket_events(context: SockOpsContext) -> u32 {
     socket_events::handle(&context);
     PASS as u32
 }
 
-/// Every socket that its process closes.
+/// Called for every socket that its process closes.
 #[cgroup_sock(sock_release)]
 pub fn socket_released(context: SockContext) -> i32 {
     preexisting::released(&context);
@@ -96,7 +101,7 @@ fn try_egress(context: &SkBuffContext) -> Option<()> {
         Ok(packet) => packet,
         Err(skip) => return count_unreadable(context, skip, false),
     };
-    // One check for a null storage: verifiers before 6.16 lose track of a second one.
+    // Check once for a null storage. Verifiers before 6.16 lose track of a second check.
     let shard = match socket::storage_of_packet(context) {
         Some(storage) => {
             let shard = shard::of_packet(context, &packet, End::Source, Some(storage))?;
@@ -121,7 +126,7 @@ fn try_egress(context: &SkBuffContext) -> Option<()> {
     Some(())
 }
 
-/// Counts a packet whose headers could not be followed, if its socket is a shard's.
+/// Counts a packet whose headers could not be parsed, if its socket belongs to a shard.
 #[inline(always)]
 fn count_unreadable(context: &SkBuffContext, skip: Skip, is_received: bool) -> Option<()> {
     if skip == Skip::Unrelated {
@@ -135,18 +140,18 @@ fn count_unreadable(context: &SkBuffContext, skip: Skip, is_received: bool) -> O
     Some(())
 }
 
-/// Never reached: nothing here panics, and the verifier would refuse the endless loop.
+/// Never reached, because nothing here panics. The verifier would refuse the endless loop.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
     loop {}
 }
 
-/// Some helpers require a license that is compatible with the GPL.
+/// Some helpers require a GPL-compatible license.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-/// The probe reads it from the object file before it loads anything.
+/// The probe reads it from the object file before it loads a program.
 #[unsafe(link_section = "layout")]
 #[unsafe(no_mangle)]
 static LAYOUT: [u8; 20] = LAYOUT_MARK;

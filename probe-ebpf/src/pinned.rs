@@ -1,4 +1,6 @@
-//! The mark of a pinned set of maps. No program touches it: the probe leaves it for the one that comes after.
+//! The mark of a pinned set of maps.
+//!
+//! No kernel program accesses it. The probe writes it for the next probe.
 
 use aya_ebpf::{macros::map, maps::Array};
 use probe_common::pinned::Mark;

@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::map, maps::Array};
 use probe_common::ports::{WORDS, bit, word};
 
-/// A bit for each port. User space sets those of [`SHARDS`](crate::shard) before it puts a shard there.
+/// One bit for each port. User space sets a shard's bits before it adds the shard to [`SHARDS`](crate::shard).
 #[map]
 static PORTS: Array<u64> = Array::with_max_entries(WORDS, 0);
 

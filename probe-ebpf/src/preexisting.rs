@@ -1,8 +1,12 @@
-//! Signal `connections`, of connections older than the probe, from their first packet on.
+//! Signal `connections`: connections older than the probe.
 //!
-//! Hooks: `cgroup_skb`, and `cgroup/sock_release` for their end. Unit: connections. A connection is open from its first
-//! payload on, and closed once the shard's side has closed the socket or sent FIN or RST. Cannot see: those that say
-//! nothing; one that dies in the queue of a listener. Minimum kernel: 5.12.
+//! A connection is open from its first payload on. It is closed once the shard's side has closed the socket or sent
+//! FIN or RST.
+//!
+//! - Hooks: `cgroup_skb`, and `cgroup/sock_release` for the end of a connection.
+//! - Unit: connections.
+//! - Not seen: connections that send nothing, and connections that end in a listener's queue.
+//! - Minimum kernel: 5.12.
 
 use aya_ebpf::{
     bindings::bpf_sock,
@@ -20,10 +24,10 @@ use crate::{
     socket::{CLOSE_WAIT, CREATE, ESTABLISHED, LISTEN, full, of_packet, storage},
 };
 
-/// `SOCK_STREAM`. The kernel's own socket, by which TCP answers packets that belong to no connection, is another.
+/// `SOCK_STREAM`. It excludes the kernel's own socket, through which TCP answers packets without a connection.
 const STREAM: u32 = 1;
 
-/// Payload, or the client's last packet, comes in.
+/// Counts a connection when payload or the client's last packet arrives.
 #[inline(always)]
 pub fn count_activity(socket: *mut bpf_sock, storage: *mut Socket, shard: u32) -> Option<()> {
     if let Some(mark) = mark(storage) {
@@ -33,17 +37,17 @@ pub fn count_activity(socket: *mut bpf_sock, storage: *mut Socket, shard: u32) -
         }
         return Some(());
     }
-    // SAFETY: not null.
+    // SAFETY: the socket is not null.
     let state = unsafe { (*socket).state };
-    // Any state before is one of a connection that is just being set up, which `sock_ops` counts; in any state behind
-    // them the shard was done with it before anything was seen.
+    // In an earlier state the connection is being set up, and `sock_ops` counts it. In a later state the shard's side
+    // ended before the probe saw the connection.
     if state != ESTABLISHED && state != CLOSE_WAIT {
         return None;
     }
     adopt(socket, storage, shard)
 }
 
-/// The shard's last packet goes out.
+/// Counts the end of a connection when the shard's last packet leaves.
 #[inline(always)]
 pub fn count_end(context: &SkBuffContext, shard: u32) -> Option<()> {
     let socket = full(of_packet(context)?)?;
@@ -67,13 +71,13 @@ pub fn count_end(context: &SkBuffContext, shard: u32) -> Option<()> {
     close(mark)
 }
 
-/// A process has closed a socket.
+/// Counts the end of a connection when a process closes its socket.
 #[inline(always)]
 pub fn released(context: &SockContext) -> Option<()> {
     close(mark(storage(context.sock, 0)?)?)
 }
 
-/// Counts a socket as an older connection.
+/// Counts a socket as a preexisting connection.
 #[inline(always)]
 fn adopt(socket: *mut bpf_sock, storage: *mut Socket, shard: u32) -> Option<()> {
     let counters = counters(shard)?;
@@ -83,7 +87,7 @@ fn adopt(socket: *mut bpf_sock, storage: *mut Socket, shard: u32) -> Option<()> 
         let mark = &raw mut (*storage).mark;
         (*mark).shard = shard;
         (*mark).retransmitted = total;
-        // Two CPUs may have packets of one connection: one of them counts.
+        // Two CPUs may handle packets of one connection. Only one of them counts it.
         if atomic::replace(&raw mut (*mark).kind, 0, Mark::PREEXISTING) {
             atomic::add(&raw mut (*counters).preexisting_seen, 1);
         }
@@ -91,12 +95,12 @@ fn adopt(socket: *mut bpf_sock, storage: *mut Socket, shard: u32) -> Option<()> 
     Some(())
 }
 
-/// Counts the end of an older connection, once.
+/// Counts the end of a preexisting connection, once.
 #[inline(always)]
 fn close(mark: *mut Mark) -> Option<()> {
     // SAFETY: the socket's storage.
     let counters = counters(unsafe { (*mark).shard })?;
-    // SAFETY: the same, and a counter of the map's value for this CPU.
+    // SAFETY: as above, and a counter of the map's value for this CPU.
     unsafe {
         if atomic::replace(&raw mut (*mark).kind, Mark::PREEXISTING, Mark::PREEXISTING_CLOSED) {
             atomic::add(&raw mut (*counters).preexisting_closed, 1);
@@ -105,7 +109,7 @@ fn close(mark: *mut Mark) -> Option<()> {
     Some(())
 }
 
-/// Counts retransmissions since the last read: no callback reports them on these connections.
+/// Counts retransmissions since the last read. No callback reports them for these connections.
 #[inline(always)]
 fn count_retransmissions(socket: *mut bpf_sock, mark: *mut Mark, counters: *mut Connections) {
     let Some(total) = total_retransmissions(socket) else { return };
@@ -113,7 +117,7 @@ fn count_retransmissions(socket: *mut bpf_sock, mark: *mut Mark, counters: *mut 
     unsafe {
         let place = &raw mut (*mark).retransmitted;
         if place.read_volatile() != total {
-            // Wrapping, so that the sum is right in whichever order two CPUs get here.
+            // Wrapping arithmetic keeps the sum right in any order of two CPUs.
             let more = total.wrapping_sub(atomic::exchange(place, total));
             atomic::add(&raw mut (*counters).retransmitted, more);
         }
@@ -122,8 +126,8 @@ fn count_retransmissions(socket: *mut bpf_sock, mark: *mut Mark, counters: *mut 
 
 #[inline(always)]
 fn total_retransmissions(socket: *mut bpf_sock) -> Option<u64> {
-    // SAFETY: a socket that is not null.
+    // SAFETY: the socket is not null.
     let tcp = unsafe { bpf_tcp_sock(socket) };
-    // SAFETY: not null where it is read.
+    // SAFETY: it is read only if not null.
     (!tcp.is_null()).then(|| u64::from(unsafe { (*tcp).total_retrans }))
 }

@@ -1,4 +1,4 @@
-//! Which shard an endpoint, or a socket, belongs to.
+//! Finds the shard of an endpoint or a socket.
 
 use core::ptr::NonNull;
 
@@ -27,18 +27,18 @@ const AF_INET: u32 = 2;
 #[map]
 static SHARDS: HashMap<Endpoint, u32> = HashMap::with_max_entries(MAX_ENDPOINTS, 0);
 
-/// How often user space has changed [`SHARDS`]. Each change invalidates the shards cached in sockets.
+/// Number of changes of [`SHARDS`] by user space. Each change invalidates the shards cached in sockets.
 #[map]
 static CHANGES: Array<u32> = Array::with_max_entries(1, 0);
 
-/// The number of the shard that listens at this endpoint, if any.
+/// Returns the number of the shard that listens at this endpoint, if any.
 #[inline(always)]
 pub fn find(key: &EndpointKey) -> Option<u32> {
-    // SAFETY: entries are replaced by user space only, as a whole; a stale number is still a number.
+    // SAFETY: only user space replaces entries, as a whole. A stale number is still valid.
     SHARDS.get_ptr(key.endpoint()).map(|shard| unsafe { *shard })
 }
 
-/// The shard whose socket this is, by the socket's own address and port.
+/// Returns the shard of a socket, by the socket's own address and port.
 #[inline(always)]
 pub fn of_socket(socket: *mut bpf_sock) -> Option<u32> {
     // SAFETY: a full socket. Volatile, because the verifier allows reads of whole fields only.
@@ -51,9 +51,9 @@ pub fn of_socket(socket: *mut bpf_sock) -> Option<u32> {
     if protocol != PROTOCOL_TCP || !ports::may_be_shard(port) {
         return None;
     }
-    // All of them, whatever the family: the compiler would share an address between the branches, and the verifier allows
-    // no arithmetic on this pointer.
-    // SAFETY: the same.
+    // Read the fields of both families. With a branch for each family, the compiler would compute one address for
+    // both, and the verifier allows no arithmetic on this pointer.
+    // SAFETY: as above.
     let (family, v4, v6) = unsafe {
         (
             (&raw const (*socket).family).read_volatile(),
@@ -78,7 +78,7 @@ pub fn of_socket(socket: *mut bpf_sock) -> Option<u32> {
     find(&EndpointKey::of(endpoint))
 }
 
-/// The shard at one end of a packet. `storage` belongs to the socket at that end, and caches the result.
+/// Returns the shard at one end of a packet. `storage` belongs to the socket at that end and caches the result.
 #[inline(always)]
 pub fn of_packet(
     context: &SkBuffContext,
@@ -87,20 +87,21 @@ pub fn of_packet(
     storage: Option<NonNull<Socket>>,
 ) -> Option<u32> {
     let Some(storage) = storage else { return find(&packet.at(context, end)?) };
-    // Read before `SHARDS`: user space raises it after a change there, which invalidates a result that came too early.
-    // SAFETY: a number that user space replaces as a whole.
+    // Read `CHANGES` before `SHARDS`. User space increments it after each change of `SHARDS`, which invalidates a
+    // result from before the change.
+    // SAFETY: user space replaces the number as a whole.
     let changes = unsafe { CHANGES.get_ptr(0)?.read_volatile() };
-    // SAFETY: a word of a socket's storage, which says itself how long it holds.
+    // SAFETY: a word of a socket's storage, which records how long it is valid.
     let owner = unsafe { &raw mut (*storage.as_ptr()).owner };
-    // SAFETY: the same.
+    // SAFETY: as above.
     if let Some(shard) = unsafe { owner.read_volatile() }.shard(changes) {
         return Some(shard);
     }
-    // An exchange, as a processor that reorders reads does not move them across it.
-    // SAFETY: the same.
+    // The exchange is a barrier: the CPU does not move reads across it.
+    // SAFETY: as above.
     unsafe { atomic::exchange(owner.cast(), 0) };
     let shard = find(&packet.at(context, end)?)?;
-    // SAFETY: the same.
+    // SAFETY: as above.
     unsafe { owner.write_volatile(Owner::found(shard, changes)) };
     Some(shard)
 }

@@ -1,26 +1,27 @@
-//! Fields of a `sock_ops` call: the socket, the arguments, both endpoints.
+//! Fields of a `sock_ops` call: socket, arguments, both endpoints.
 
 use aya_ebpf::{bindings::bpf_sock, programs::SockOpsContext};
 use probe_common::endpoint::Endpoint;
 
 const AF_INET: u32 = 2;
 
-/// The socket of the call.
+/// Returns the socket of the call.
 #[inline(always)]
 pub fn socket(context: &SockOpsContext) -> Option<*mut bpf_sock> {
-    // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
+    // SAFETY: the context's own structure. The verifier rewrites the access to the kernel's structure.
     let socket = unsafe { (*context.ops).__bindgen_anon_2.sk };
     (!socket.is_null()).then_some(socket)
 }
 
-/// An argument of the call. Volatile, because the compiler would join two reads of 4 bytes, and the verifier accepts no larger ones.
+/// Returns an argument of the call. Volatile, because the compiler would merge two 4-byte reads and the verifier
+/// accepts no larger ones.
 #[inline(always)]
 pub fn argument<const N: usize>(context: &SockOpsContext) -> u32 {
-    // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
+    // SAFETY: the context's own structure. The verifier rewrites the access to the kernel's structure.
     unsafe { (&raw const (*context.ops).__bindgen_anon_1.args[N]).read_volatile() }
 }
 
-/// The socket's own address and port.
+/// Returns the socket's own address and port.
 #[inline(always)]
 pub fn local(context: &SockOpsContext) -> Endpoint {
     let port = context.local_port() as u16;
@@ -31,10 +32,10 @@ pub fn local(context: &SockOpsContext) -> Endpoint {
     v6(unsafe { (&raw const (*context.ops).local_ip6).cast::<u32>() }, port)
 }
 
-/// The peer's address and port.
+/// Returns the peer's address and port.
 #[inline(always)]
 pub fn remote(context: &SockOpsContext) -> Endpoint {
-    // In network order, in the upper half.
+    // The port is in network byte order, in the upper half.
     let port = u16::from_be((context.remote_port() >> 16) as u16);
     if context.family() == AF_INET {
         return Endpoint::v4(context.remote_ip4().to_ne_bytes(), port);

@@ -1,4 +1,6 @@
-//! Sockets: a packet's, and what the kernel keeps in them for this probe, freed with them.
+//! Sockets of packets, and the storage in them.
+//!
+//! The kernel frees a socket's storage with the socket.
 
 use core::ptr::NonNull;
 
@@ -11,11 +13,11 @@ use aya_ebpf::{
 };
 use probe_common::socket::Socket;
 
-/// One for each socket that is or was a shard's, so that one lookup has all its state.
+/// One value for each socket that is or was a shard's. One lookup returns all its state.
 #[btf_map]
 static SOCKETS: SkStorage<Socket> = SkStorage::new();
 
-/// States of `sk_state`.
+/// Values of `sk_state`.
 pub const ESTABLISHED: u32 = 1;
 pub const SYN_RECEIVED: u32 = 3;
 pub const CLOSE: u32 = 7;
@@ -25,29 +27,29 @@ pub const LISTEN: u32 = 10;
 /// `BPF_SK_STORAGE_GET_F_CREATE`.
 pub const CREATE: u64 = 1;
 
-/// A packet's socket, full or not: who only wants to know its state or what is kept in it need not ask which.
+/// Returns a packet's socket, which may not be a full one. The state and the storage can be read in either case.
 #[inline(always)]
 pub fn of_packet(context: &SkBuffContext) -> Option<*mut bpf_sock> {
-    // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
+    // SAFETY: the context's own structure. The verifier rewrites the access to the kernel's structure.
     let socket = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
     (!socket.is_null()).then_some(socket)
 }
 
-/// The socket, if it is a full one.
+/// Returns the socket if it is a full one.
 #[inline(always)]
 pub fn full(socket: *mut bpf_sock) -> Option<*mut bpf_sock> {
-    // SAFETY: not null.
+    // SAFETY: the socket is not null.
     let socket = unsafe { bpf_sk_fullsock(socket) };
     (!socket.is_null()).then_some(socket)
 }
 
-/// What is kept in a packet's socket, if something is.
+/// Returns the storage of a packet's socket, if it exists.
 #[inline(always)]
 pub fn storage_of_packet(context: &SkBuffContext) -> Option<NonNull<Socket>> {
     NonNull::new(storage(of_packet(context)?, 0)?)
 }
 
-/// What is kept in a socket that is not null, if something is; with [`CREATE`] it is, if the socket is a full one.
+/// Returns the storage of a socket that is not null, if it exists. With [`CREATE`], it is created for a full socket.
 #[inline(always)]
 pub fn storage(socket: *mut bpf_sock, flags: u64) -> Option<*mut Socket> {
     let map = core::ptr::from_ref(&SOCKETS).cast_mut().cast();

@@ -29,17 +29,17 @@ pub fn handle(context: &SockOpsContext) -> Option<()> {
     if !matches!(event, BPF_SOCK_OPS_STATE_CB | BPF_SOCK_OPS_RETRANS_CB | BPF_SOCK_OPS_RTT_CB) {
         return None;
     }
-    // Only for marked sockets: another probe may have enabled the calls for others.
+    // Only marked sockets are counted, because another probe may have enabled the callbacks for others.
     let storage = socket::storage(sock_ops::socket(context)?, 0)?;
     let mark = mark(storage)?;
-    // SAFETY: a socket's storage lives as long as the program runs; `shard` is written before `kind`.
+    // SAFETY: a socket's storage lives as long as the program runs. `shard` is written before `kind`.
     let shard = unsafe { (*mark).shard };
     if event == BPF_SOCK_OPS_RTT_CB {
         return rtt::count_sample(context, shard);
     }
     let counters = counters(shard)?;
     if event == BPF_SOCK_OPS_RETRANS_CB {
-        // As TCP counts them (`tcpi_total_retrans`): with those that this host itself dropped at egress.
+        // The same number as TCP's `tcpi_total_retrans`. It includes segments that this host dropped at egress.
         let segments = sock_ops::argument::<1>(context);
         // SAFETY: a counter of the map's value for this CPU.
         unsafe { atomic::add(&raw mut (*counters).retransmitted, u64::from(segments)) };
@@ -60,16 +60,16 @@ pub fn handle(context: &SockOpsContext) -> Option<()> {
     Some(())
 }
 
-/// Counts what TCP has accepted by a connection's end. The rest it never will.
+/// Counts the requests that TCP has accepted when the connection ends. TCP will never accept the rest.
 #[inline(always)]
 fn settle_pending(context: &SockOpsContext, storage: *mut Socket, shard: u32) -> Option<()> {
     // SAFETY: a socket's storage lives as long as the program runs.
     let waiting = unsafe { &raw mut (*storage).pending };
-    // SAFETY: the same.
+    // SAFETY: as above.
     if unsafe { (*waiting).is_empty() } {
         return None;
     }
-    // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
+    // SAFETY: the context's own structure. The verifier rewrites the access to the kernel's structure.
     let accepted = unsafe { (&raw const (*context.ops).rcv_nxt).read_volatile() };
     // SAFETY: a socket's storage.
     unsafe { pending::count_accepted(storage, shard, accepted) };
@@ -84,15 +84,15 @@ fn opened(context: &SockOpsContext) -> Option<()> {
     let shard = shard::find(&server)?;
     let counters = counters(shard)?;
     let socket = socket::storage(sock_ops::socket(context)?, CREATE)?;
-    // SAFETY: the socket's storage; the connection is not established yet, so no other CPU writes it.
+    // SAFETY: the socket's storage. The connection is not established yet, so no other CPU writes it.
     unsafe {
         (*socket).mark.shard = shard;
         (*socket).mark.kind = Mark::NEW;
     }
     let wanted = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG | rtt::flag();
-    // Other programs' flags stay. It fails only for flags that the kernel does not know.
+    // Keep other programs' flags. The call fails only for flags that the kernel does not support.
     let _ = context.set_cb_flags((context.cb_flags() | wanted) as i32);
-    // The handshake's retransmissions: TCP counts them for the connection, but made no call for them.
+    // TCP counts retransmissions of the handshake for the connection, but no callback reports them.
     // SAFETY: the context's own structure. Volatile, as in `argument`.
     let again = unsafe { (&raw const (*context.ops).total_retrans).read_volatile() };
     // SAFETY: counters of the map's value for this CPU.
