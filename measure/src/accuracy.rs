@@ -1,9 +1,10 @@
-//! The accuracy suite: the real probe's counts against a truth that the suite knows by itself.
+//! The accuracy suite: compares the real probe's counts with independent counts.
 //!
-//! Each row has an exact server of its own ([`server`]), which stands in for a shard and counts heads and bytes with a
-//! reader written for this purpose ([`heads`]), and raw clients ([`client`]), which know what they have sent. One probe
-//! process watches all servers ([`probe`]); what it says of a row's server is compared with the truth by the row's
-//! rule ([`rule`]), and the reads by key too ([`keys`]). Rows are in [`rows`], the run in [`suite`], its presentation in [`report`].
+//! Each row has its own exact server ([`server`]), which stands in for a shard. The server counts heads and bytes
+//! with a parser written for this purpose ([`heads`]). Raw clients ([`client`]) record the requests that they send.
+//! One probe process watches all servers ([`probe`]). Each row's rule ([`rule`]) compares the probe's counts with the
+//! truth, and [`keys`] compares the reads by key. [`rows`] has the rows, [`suite`] the run, and [`report`] its
+//! presentation.
 
 pub(crate) mod bpffs;
 pub mod case;

@@ -1,5 +1,6 @@
-//! A million connections opened and closed: do the probe's counts stay exact, and do it and its maps stay as large as they
-//! were?
+//! Checks counts and memory of the probe over a million connections.
+//!
+//! The counts must stay exact. The probe and its maps must not grow.
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -12,55 +13,56 @@ use crate::accuracy::client::{Client, get, get_and_close};
 use crate::accuracy::probe::{Counted, Probe, Stage};
 use crate::accuracy::server::Server;
 
-/// Connections at once.
+/// Number of concurrent connections.
 const CLIENTS: u64 = 4;
 
-/// Every 50th connection ends in order by its client, and leaves a port in TIME_WAIT: few enough for any run.
+/// One connection in this many is closed in order by its client and leaves a port in TIME_WAIT. Even a long run does
+/// not exhaust the ports.
 const IN_ORDER: u64 = 50;
 
-/// Every fourth of the others is ended by the server.
+/// The server closes one in this many of the other connections.
 const BY_SERVER: u64 = 4;
 
-/// How much the probe may grow after the second tenth. Until then it sets up what it needs once, such as windows of ten
-/// seconds.
+/// How much the probe may grow after the second tenth, in bytes. Until then it allocates what it needs once, such as
+/// windows of ten seconds.
 const GROWTH: u64 = 2 << 20;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The probe at one moment. Its own connections are not counted.
+/// The probe's state at one moment, without its own connections.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Moment {
     /// Seconds since the start.
     pub seconds: f64,
-    /// Connections that the clients have ended.
+    /// Connections that the clients have closed.
     pub ended: u64,
-    /// Connections opened, by the probe's count.
+    /// Opened connections, by the probe's count.
     pub opened: u64,
-    /// Connections closed, by the probe's count.
+    /// Closed connections, by the probe's count.
     pub closed: u64,
-    /// Connections open, by the probe's count.
+    /// Open connections, by the probe's count.
     pub open: u64,
-    /// Resident memory of the probe.
+    /// Resident memory of the probe, in bytes.
     pub resident_bytes: u64,
-    /// Kernel memory of its maps.
+    /// Kernel memory of its maps, in bytes.
     pub map_bytes: u64,
 }
 
-/// The whole run.
+/// Results of the whole run.
 #[derive(Clone, Debug, Serialize)]
 pub struct ChurnReport {
-    /// Nine moments, and the last.
+    /// Nine intermediate moments and the final one.
     pub moments: Vec<Moment>,
-    /// Connections of the run.
+    /// Number of connections in the run.
     pub connections: u64,
-    /// What does not hold; empty if everything does.
+    /// Failed requirements. Empty if all are met.
     pub broken: Vec<String>,
 }
 
-/// Opens and closes `connections`; `progress` gets the probe's state after each tenth.
+/// Opens and closes `connections`. It calls `progress` with the probe's state after each tenth.
 ///
 /// # Errors
-/// When the probe cannot be started, or a connection fails.
+/// If the probe cannot be started, or a connection fails.
 pub fn run(probe: &Path, connections: u64, progress: impl Fn(&Moment)) -> Result<ChurnReport> {
     let server = Server::on_loopback()?;
     let stage = Stage::new(probe)?;
@@ -79,7 +81,7 @@ pub fn run(probe: &Path, connections: u64, progress: impl Fn(&Moment)) -> Result
                 if clients.iter().all(std::thread::ScopedJoinHandle::is_finished) {
                     break;
                 }
-                // Nothing to wait on but the count itself.
+                // Polling, because no event signals the count.
                 stage.pause();
             }
             let moment = look()?;
@@ -94,7 +96,7 @@ pub fn run(probe: &Path, connections: u64, progress: impl Fn(&Moment)) -> Result
         }
         Ok(())
     })?;
-    // The last ones end in the kernel after their clients have.
+    // The kernel ends the last connections after their clients have closed them.
     let last = stage.until(TIMEOUT, || {
         let now = look().map_err(|error| error.to_string())?;
         if (now.opened, now.closed) == (connections, connections) { Ok(now) } else { Err(format!("{now:?}")) }
@@ -106,7 +108,7 @@ pub fn run(probe: &Path, connections: u64, progress: impl Fn(&Moment)) -> Result
     Ok(judge(moments, connections))
 }
 
-/// Every [`CLIENTS`]th connection, beginning with number `first`.
+/// Opens and closes every [`CLIENTS`]th connection, from number `first` on.
 fn come_and_go(addr: SocketAddr, first: u64, connections: u64, ended: &AtomicU64) -> Result<()> {
     for index in (first..connections).step_by(CLIENTS as usize) {
         connect(addr, index)?;
@@ -115,7 +117,7 @@ fn come_and_go(addr: SocketAddr, first: u64, connections: u64, ended: &AtomicU64
     Ok(())
 }
 
-/// Reads the probe without the probe's own connections, which come and go at any time.
+/// Reads the probe's counts and subtracts its own connections, which open and close at any time.
 fn look(probe: &Probe<'_>, server: &Server, ended: u64, start: Instant) -> Result<Moment> {
     let own = server.control_connections();
     let all = probe.counted()?;
@@ -154,12 +156,12 @@ fn judge(moments: Vec<Moment>, connections: u64) -> ChurnReport {
     ChurnReport { moments, connections, broken }
 }
 
-/// One connection: one request, its answer, and an end that depends on the connection's number.
+/// Makes one connection with one request and its response. The connection's number decides how it ends.
 fn connect(addr: SocketAddr, index: u64) -> Result<()> {
     let mut client = Client::connect(addr)?;
     let in_order = index.is_multiple_of(IN_ORDER);
     let by_server = !in_order && index.is_multiple_of(BY_SERVER);
-    // So few keys that the probe's state by key has its size by the first tenth.
+    // So few keys that the probe's state by key reaches its full size within the first tenth.
     let key = format!("user-{}", index % 200);
     client.ask(&if by_server { get_and_close(&key) } else { get(&key) })?;
     if in_order {

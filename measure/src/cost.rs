@@ -1,6 +1,9 @@
-//! What the probe costs: nanoseconds by program and packet ([`packets`]) and by request ([`runs`]), and throughput with and
-//! without it, beside what else one might take ([`watcher`]), in alternating [`pairs`]; where the watcher can be kept to one
-//! of two equal labs, [`side_by_side`].
+//! Measures the probe's cost in CPU time and throughput.
+//!
+//! - [`packets`]: nanoseconds by program and packet
+//! - [`runs`]: nanoseconds by program and request
+//! - [`pairs`]: throughput with and without the probe or an alternative ([`watcher`]), in alternating runs
+//! - [`side_by_side`]: the same on two equal labs, if the watcher can be restricted to one of them
 
 pub(crate) mod empty;
 pub(crate) mod generator;
@@ -23,28 +26,29 @@ use self::watcher::Watcher;
 use crate::machine::load_average;
 use lab_tests::lab::SHARDS;
 
-/// What is measured on other paths than straight to a shard.
+/// Watchers that are measured on paths other than directly to a shard.
 const OTHER_PATHS: [Watcher; 5] =
     [Watcher::Nothing, Watcher::Probe, Watcher::EqualLabs, Watcher::EmptyOnShards, Watcher::ProbeOnShards];
 
-/// What is measured with k6's load.
+/// Watchers that are measured under k6's load.
 const K6_WATCHERS: [Watcher; 2] = [Watcher::EqualLabs, Watcher::ProbeOnShards];
 
-/// How long a watcher is left alone after its start: a probe looks at all of its tables first.
+/// Pause after a watcher's start. A probe first reads all of its tables.
 const SETTLING: Duration = Duration::from_millis(500);
 
-/// What is measured, and how long.
+/// What to measure, and for how long.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where `shard`, `gateway`, `load` and `probe` are.
+    /// Folder of `shard`, `gateway`, `load` and `probe`.
     pub programs: PathBuf,
-    /// k6, if there is one.
+    /// Path of k6, if present.
     pub k6: Option<PathBuf>,
     /// Pairs of runs for each watcher.
     pub pairs: u32,
-    /// Requests with a watcher and without, in each pair.
+    /// Requests with a watcher, and as many without, in each pair.
     pub requests: u64,
-    /// Slices of each of two labs side by side, in which these requests are sent to it; in half of them it is the watched one.
+    /// Slices of each of two labs side by side, into which these requests are divided. A lab is watched in half of
+    /// its slices.
     pub slices: u64,
     /// Determines the order of runs.
     pub seed: u64,
@@ -63,13 +67,13 @@ impl Options {
     }
 }
 
-/// Measures everything; `progress` gets a line for each step.
+/// Runs all measurements and calls `progress` with a line for each step.
 ///
 /// # Errors
-/// When shards, load generator or probe cannot be started.
+/// If shards, load generator or probe cannot be started.
 pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<CostReport> {
     let load_before = load_average();
-    // Halves and slices of it are sent.
+    // The number must be divisible by the slices.
     let options =
         &Options { requests: options.requests / options.slices * options.slices, ..options.clone() };
     progress("single packets through the programs");
@@ -96,8 +100,8 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<CostReport> {
     })
 }
 
-/// Every round has one pair of each watcher, in an order of its own, so that a disturbance meets all of them. `no_k6` says why
-/// there is none.
+/// Runs one pair of each watcher per round. Each round has its own order, so that a disturbance affects all watchers.
+/// `no_k6` is the reason why k6 is missing.
 fn all_pairs(
     testbed: &Testbed,
     options: &Options,
@@ -114,7 +118,7 @@ fn all_pairs(
         let mut order: Vec<usize> = (0..rows.len()).collect();
         random.shuffle(&mut order);
         for at in order {
-            // Also of what is absent, so that the seed alone determines the order of the rest.
+            // Also drawn for absent rows, so that the seed alone determines the order of the rest.
             let watched_first = random.bool();
             let Some(row) = rows.get_mut(at).filter(|row| row.absent.is_none()) else { continue };
             let pair = if row.watcher.is_side_by_side() {
@@ -134,7 +138,7 @@ fn all_pairs(
                     ));
                     row.pairs.push(pair);
                 }
-                // Then its row says so.
+                // The row records the reason.
                 Err(error) if row.pairs.is_empty() && row.watcher.may_be_missing(testbed) => {
                     progress(&format!("{}, {}: {error:#}", row.watcher.name(), row.path.name()));
                     row.absent = Some(format!("{error:#}"));
@@ -148,8 +152,9 @@ fn all_pairs(
     Ok(rows)
 }
 
-/// A run without the watcher, two with it, and one without; or the other way round: so a machine that becomes quicker or
-/// slower all the while does so for both. The same keys for both, others in each of the two runs and in every round.
+/// Runs once without the watcher, twice with it, and once without, or the reverse. A steady drift of the machine's
+/// speed therefore cancels out. Both sides use the same keys. The two runs of a side and all rounds use different
+/// keys.
 fn pair(testbed: &Testbed, row: &mut Row, requests: u64, round: u32, watched_first: bool) -> Result<Pair> {
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for watched in [watched_first, !watched_first, !watched_first, watched_first] {
@@ -157,7 +162,7 @@ fn pair(testbed: &Testbed, row: &mut Row, requests: u64, round: u32, watched_fir
         let seed = 2 * u64::from(round) + speeds.len() as u64;
         let watcher = if watched { row.watcher } else { Watcher::Nothing };
         let watching = watcher.start(testbed)?;
-        // Its start is not what is measured. The same without it, so that both follow a pause.
+        // The watcher's start is not measured. Both sides pause, so that they run under the same conditions.
         testbed.pause(SETTLING);
         speeds.push(testbed.saturate(row.path, requests / 2, watching.process(), seed)?);
         let counted = watching.stop()?;

@@ -1,8 +1,9 @@
-//! Experiments on the whole lab: theory, application and kernel side by side, in repeated runs of paired arms.
+//! Experiments on the whole lab: theory, application and kernel side by side.
 //!
-//! An experiment starts a [`rig`], runs its arms in [`trials`] and gives [`figure`]s, a [`chart`] of them and what was
-//! refused: a run whose generator could not keep its rate, that was too small, or that was not steady gives no number, and
-//! an arm that lacks a run has none. [`report`] writes it down.
+//! An experiment starts a [`rig`] and runs its paired arms repeatedly in [`trials`]. It returns [`figure`]s, a
+//! [`chart`] of them, and the refused runs. A run is refused if its generator could not keep its rate, if it was too
+//! small, or if it was not steady. A refused run has no number, and an arm with a missing run has none either.
+//! [`report`] writes the results.
 
 pub(crate) mod chart;
 pub(crate) mod detection;
@@ -23,7 +24,7 @@ pub use self::chart::{Chart, Mark};
 use self::figure::Figure;
 use self::trials::Plan;
 
-/// The experiments there are.
+/// The available experiments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Experiment {
     /// Shares of keys and shards under uniform, Zipf and celebrity load
@@ -44,29 +45,29 @@ pub enum Experiment {
     Detection,
 }
 
-/// What an experiment gave.
+/// Results of an experiment.
 #[derive(Debug, Default)]
 pub struct ExperimentOutcome {
-    /// How it was done, for a stranger.
+    /// The method, for readers who do not know the lab.
     pub method: String,
-    /// What came of it.
+    /// Results with a prediction or a requirement.
     pub figures: Vec<Figure>,
-    /// What else is to be seen of it, in rows.
+    /// Further results as tables.
     pub tables: Vec<Table>,
-    /// Pictures of it.
+    /// Charts of the results.
     pub charts: Vec<Chart>,
-    /// Runs without a number, each with its reason.
+    /// Runs without a number, with the reason.
     pub refusals: Vec<String>,
 }
 
 /// Numbers without a requirement.
 #[derive(Debug)]
 pub struct Table {
-    /// What they are.
+    /// The title.
     pub(crate) title: String,
-    /// Of its columns; the first names the rows.
+    /// Column headings. The first column names the rows.
     pub(crate) headings: Vec<&'static str>,
-    /// Its rows, a cell for each heading.
+    /// Rows with a cell for each heading.
     pub(crate) rows: Vec<Vec<String>>,
 }
 
@@ -78,18 +79,18 @@ impl Table {
 }
 
 impl Experiment {
-    /// Its name on the command line.
+    /// Returns the name on the command line.
     pub fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// What it is about, in one line.
+    /// Returns a description in one line.
     pub fn about(self) -> String {
         let help = self.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
         help.unwrap_or_default()
     }
 
-    /// The question that it answers.
+    /// Returns the question that the experiment answers.
     pub(crate) const fn question(self) -> &'static str {
         match self {
             Self::Shares => shares::QUESTION,
@@ -103,7 +104,7 @@ impl Experiment {
         }
     }
 
-    /// Runs it, and says by `progress` how far it is.
+    /// Runs the experiment and calls `progress` with a line for each step.
     pub async fn run(self, plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
         match self {
             Self::Shares => shares::run(plan, progress).await,

@@ -1,8 +1,9 @@
-//! What a part of the gateway costs: a lab without it beside a lab with it, the same load on both, in alternating pairs.
+//! Measures the cost of a part of the gateway, in alternating pairs.
 //!
-//! Every pair has labs of its own, because two equal processes may differ by some percent as long as they live (memory
-//! layout, connections per core). Short slices alternate between them, because the machine's speed changes from second to
-//! second. An idle lab costs next to nothing. The collector of spans shares the machine.
+//! A lab with the part and a lab without it receive the same load. Every pair has its own labs, because two equal
+//! processes may differ by some percent for their whole life (memory layout, connections per core). Short slices
+//! alternate between the labs, because the machine's speed changes from second to second. An idle lab costs almost
+//! nothing. The collector of spans shares the machine.
 
 use anyhow::{Context, Result};
 use lab_tests::collector::Collector;
@@ -16,7 +17,7 @@ use crate::table::{Table, percent};
 
 /// Shards of each lab.
 const SHARDS: usize = 2;
-/// Slices of each lab in a pair, besides one to warm up.
+/// Slices of each lab in a pair, in addition to one that warms up.
 const SLICES: u64 = 4;
 
 /// A part that can be switched off.
@@ -24,12 +25,12 @@ const SLICES: u64 = 4;
 pub enum Part {
     /// Tracing: 1 % and 100 % of the requests.
     Traces,
-    /// The detector: hot keys, windows and verdict, of every request.
+    /// The detector: hot keys, windows and verdicts, for every request.
     Detector,
 }
 
 impl Part {
-    /// The settings that leave it out.
+    /// Returns the settings that switch the part off.
     fn without(self) -> Settings {
         match self {
             Self::Traces => Vec::new(),
@@ -37,7 +38,7 @@ impl Part {
         }
     }
 
-    /// The first row says how far two equal labs differ.
+    /// Returns the rows. The first row shows the difference between two equal labs.
     fn rows(self, collector: &str) -> Vec<Row> {
         let row = |name, settings, path| Row { name, settings, path, pairs: Vec::new(), spans: [0; 2] };
         let sampled = |share: &str| {
@@ -70,7 +71,7 @@ impl Part {
     }
 }
 
-/// What is measured, and how long.
+/// What to measure, and for how long.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The part.
@@ -83,12 +84,12 @@ pub struct Options {
     pub requests: u64,
 }
 
-/// Measures all rows and returns their table; `progress` gets a line for each pair.
+/// Measures all rows and returns their table. It calls `progress` with a line for each pair.
 ///
 /// # Errors
-/// When a lab or the load generator cannot be started, or a request fails.
+/// If a lab or the load generator cannot be started, or a request fails.
 pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
-    // The collector works while the pairs run.
+    // The collector runs on this runtime while the pairs run.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let mut rows = options.part.rows(&runtime.block_on(Collector::sink()));
     let start = |settings: &Settings| {
@@ -146,7 +147,7 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
     ))
 }
 
-/// A way to run the lab, and what was found.
+/// A configuration of the lab, and its results.
 struct Row {
     name: &'static str,
     settings: Settings,
@@ -180,7 +181,7 @@ fn pair(
     watched_first: bool,
 ) -> Result<Pair> {
     let slice = requests / SLICES;
-    // The slices of one turn have the same keys.
+    // All slices of one turn use the same keys.
     for testbed in [plain, other] {
         testbed.saturate(path, slice, None, 0)?;
     }
@@ -194,7 +195,7 @@ fn pair(
     Ok(Pair { without: Speed::whole(&without), with: Speed::whole(&with), watched_first, own_share: 0.0 })
 }
 
-/// Spans of the gateway that were sent, and that were lost.
+/// Returns the gateway's sent and lost spans.
 fn spans(testbed: &Testbed) -> Result<[u64; 2]> {
     let text = testbed.gateway_metrics()?;
     let of = |outcome: &str| {

@@ -1,10 +1,10 @@
 //! Programs that measure the lab.
 //!
-//! - [`accuracy`]: the probe's counts against an independent truth
+//! - [`accuracy`]: compares the probe's counts with independent counts
 //! - [`churn`]: a million connections under one probe
-//! - [`cost`]: what the probe costs
+//! - [`cost`]: the probe's cost
 //! - [`experiment`]: theory, application and kernel side by side
-//! - [`gateway_cost`]: what tracing and the detector cost
+//! - [`gateway_cost`]: the cost of tracing and of the detector
 
 #![expect(clippy::expect_used, reason = "a measurement that cannot start its lab ends there")]
 

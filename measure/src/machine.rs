@@ -1,8 +1,8 @@
-//! The machine a measurement ran on, and the processor time of its processes.
+//! Describes the machine of a measurement, and reads processes' CPU time.
 
 use std::process::Command;
 
-/// Date, kernel and processor.
+/// Returns date, kernel and CPU.
 pub(crate) fn describe() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
@@ -20,30 +20,30 @@ pub(crate) fn describe() -> String {
     )
 }
 
-/// The date in UTC, in the format of `date(1)`.
+/// Returns the date in UTC, in the format of `date(1)`.
 pub(crate) fn date(format: &str) -> String {
     let output = Command::new("date").args(["-u", format]).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }
 
-/// The load average of the last minute.
+/// Returns the load average of the last minute.
 pub(crate) fn load_average() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// The number of processors.
+/// Returns the number of CPUs.
 #[expect(clippy::cast_precision_loss, reason = "a few processors")]
 pub(crate) fn processors() -> f64 {
     std::thread::available_parallelism().map_or(1.0, |number| number.get() as f64)
 }
 
-/// Indices of user and system time in `/proc/PID/stat`, counted after the name: of the process, and of its children that
-/// have ended.
+/// Indices of user and system time in `/proc/PID/stat`, counted after the name. The first pair is the process's own
+/// time, the second that of its ended children.
 pub(crate) const OWN: [usize; 2] = [11, 12];
 pub(crate) const CHILDREN: [usize; 2] = [13, 14];
 
-/// CPU time in seconds, in steps of 10 ms; 0 for a process that is gone (`proc_pid_stat(5)`).
+/// Returns the CPU time in seconds, with a resolution of 10 ms. 0 for a process that has ended (`proc_pid_stat(5)`).
 pub(crate) fn cpu_seconds(pid: u32, fields: [usize; 2]) -> f64 {
     /// `USER_HZ`, the same on every current architecture.
     const TICKS_PER_SECOND: f64 = 100.0;

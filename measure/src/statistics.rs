@@ -20,7 +20,7 @@ pub struct Quartiles {
 }
 
 impl Quartiles {
-    /// `None` without values. Interpolates linearly between two of them (Hyndman and Fan, type 7).
+    /// Returns `None` without values. Interpolates linearly between two values (Hyndman and Fan, type 7).
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
@@ -34,7 +34,7 @@ impl Quartiles {
     }
 }
 
-/// `None` without values.
+/// Returns the mean, or `None` without values.
 pub(crate) fn mean(values: &[f64]) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a few measurements")]
     let count = values.len() as f64;

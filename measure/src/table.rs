@@ -1,4 +1,4 @@
-//! Tables for a terminal and in Markdown, and how numbers stand in them.
+//! Tables for a terminal and in Markdown, with formatted numbers.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 /// One table.
 pub(crate) struct Table<'a> {
     pub(crate) headings: &'a [&'a str],
-    /// The columns that hold numbers; these are aligned to the right.
+    /// The columns with numbers, which are aligned to the right.
     pub(crate) numbers: Range<usize>,
     pub(crate) rows: Vec<Vec<String>>,
 }
@@ -51,7 +51,7 @@ impl Table<'_> {
     }
 }
 
-/// With a comma between thousands.
+/// Formats a number with a comma between thousands.
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -64,7 +64,7 @@ pub(crate) fn thousands(number: u64) -> String {
     text
 }
 
-/// A share in percent, to one decimal.
+/// Formats a share in percent, with one decimal.
 pub(crate) fn percent(share: f64) -> String {
     // Adding 0 avoids "-0.0".
     let tenths = (share * 1_000.0).round() / 10.0 + 0.0;

@@ -1,4 +1,4 @@
-//! The quick accuracy suite passes: every line exact, or explained by its row's rule.
+//! The quick accuracy suite passes: every line is exact or explained.
 
 use lab_tests::{build, kernel};
 use std::process::Command;

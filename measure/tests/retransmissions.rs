@@ -1,4 +1,6 @@
-//! Segments sent again, where a tenth of all packets is lost: the kernel programs' count is TCP's own.
+//! Retransmissions under packet loss: the kernel programs' count equals TCP's.
+//!
+//! A tenth of all packets is lost.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
@@ -18,7 +20,7 @@ const ROUNDS: usize = 20;
 const ANSWER: usize = 20_000;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A server that keeps its sockets, so that TCP can be asked about them.
+/// A server that keeps its sockets, so that the test can read their TCP counters.
 #[derive(Clone, Default)]
 struct Keeper(Arc<Mutex<Vec<Arc<TcpStream>>>>);
 
@@ -35,7 +37,7 @@ impl Keeper {
                 std::thread::spawn(move || {
                     let answer = vec![b'x'; ANSWER];
                     let mut request = [0; 512];
-                    // Requests are short and come one at a time: each is one read.
+                    // Requests are short and are sent one at a time, so each arrives in one read.
                     while let Ok(1..) = (&*stream).read(&mut request) {
                         if (&*stream).write_all(&answer).is_err() {
                             return;
@@ -47,7 +49,8 @@ impl Keeper {
         keeper
     }
 
-    /// How many segments each socket has sent again, in the order of their coming; no number while one waits.
+    /// Returns the retransmitted segments of each socket, in the order of accepting. `None` while a segment is
+    /// unacknowledged.
     fn sent_again(&self) -> Option<Vec<u64>> {
         let infos: Vec<_> = self.0.lock().iter().map(|stream| tcp_info::of(stream)).collect();
         infos
@@ -57,7 +60,7 @@ impl Keeper {
     }
 }
 
-/// Every client asks `rounds` times, all at once.
+/// Sends `rounds` requests on every client in parallel.
 fn ask(clients: &mut [TcpStream], rounds: usize) {
     std::thread::scope(|scope| {
         for client in clients {
@@ -100,7 +103,7 @@ fn segments_sent_again_are_those_that_tcp_counts() {
     let probe = stage.start_probe_at(format!("http://{addr}"));
     let mut newer: Vec<TcpStream> = (0..CONNECTIONS).map(|_| connect()).collect();
     ask(&mut newer, ROUNDS);
-    // Of these the probe knows when TCP does.
+    // The kernel reports retransmissions of new connections to the probe at once.
     let counted = probe.counted().unwrap()[0].sent_again;
     let after: u64 = settled().iter().sum();
     assert!(after - before > 50, "hardly anything was sent again: {}", network.words());
@@ -110,7 +113,7 @@ fn segments_sent_again_are_those_that_tcp_counts() {
             now => Err(format!("{now} of {}, {counted} at first", after - before)),
         })
         .unwrap();
-    // Of these at their next request, or their end.
+    // The probe reads retransmissions of preexisting connections at the next request or at the end.
     ask(&mut older, ROUNDS);
     let truth = settled().iter().sum::<u64>() - before;
     drop((older, newer));

@@ -1,15 +1,15 @@
-//! A private bpffs, so that nothing stays pinned after the suite.
+//! A private bpffs, so that no pinned map remains after the suite.
 
 use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::path::PathBuf;
 
-/// A mounted bpffs; dropping it unmounts it.
+/// A mounted bpffs. Dropping it unmounts it.
 #[derive(Debug)]
 pub(crate) struct Bpffs(PathBuf);
 
 impl Bpffs {
-    /// Needs `CAP_SYS_ADMIN`.
+    /// Mounts a bpffs. Requires `CAP_SYS_ADMIN`.
     pub(crate) fn mount() -> Result<Self> {
         let path = tempfile::tempdir().context("no temporary folder can be made")?.keep();
         let mounted = mount("bpf", &path, "bpf", MountFlags::empty(), None);
@@ -20,7 +20,7 @@ impl Bpffs {
         Ok(Self(path))
     }
 
-    /// A folder in it that does not exist yet.
+    /// Returns the path of a folder in it that does not exist yet.
     pub(crate) fn folder(&self) -> PathBuf {
         self.0.join("set")
     }

@@ -1,26 +1,29 @@
-//! Reads by key: the server's own count of them against the kernel's table.
+//! Reads by key: compares the server's counts with the kernel's table.
 
 use std::collections::HashMap;
 
-/// Reads by key, as the path had it.
+/// Reads by key, with the key as in the path.
 pub(crate) type KeyCounts = HashMap<String, u64>;
 
 /// The kernel's table for one server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyTable {
-    /// How often a key had to make room.
+    /// Number of evicted keys.
     pub(crate) evictions: u64,
-    /// Reads since the key came into the table, and at most so many before, by key as the probe shows it.
+    /// By key as the probe displays it: the reads since the key entered the table, and an upper bound of those
+    /// before.
     pub(crate) keys: HashMap<String, (u64, u64)>,
 }
 
-/// A key with this part of all reads has more than an eighth of its set's: it must be there, and exact if it came early.
+/// A key with at least one read in this many has more than an eighth of its set's reads. It must be in the table, and
+/// its count must be exact if it came early.
 const HOT_PART: u64 = 100;
 
-/// Longest key, as sent, that the kernel keeps whole.
+/// The longest key, as sent, that the kernel keeps whole.
 const WHOLE: usize = 64;
 
-/// Compares; `lossless` says that every read was counted. Gives a note where the table was too small for all keys.
+/// Compares the counts. `lossless` means that every read was counted. Returns a note if the table was too small for
+/// all keys.
 pub(crate) fn compare(truth: &KeyCounts, table: &KeyTable, lossless: bool) -> Result<Option<String>, String> {
     let mut expected: HashMap<String, u64> = HashMap::new();
     for (sent, count) in truth {
@@ -56,10 +59,11 @@ pub(crate) fn compare(truth: &KeyCounts, table: &KeyTable, lossless: bool) -> Re
     )))
 }
 
-/// A key as the probe shows it.
+/// Returns a key as the probe displays it.
 fn shown(sent: &str, table: &KeyTable) -> String {
     if sent.len() > WHOLE {
-        // A hash and the end: the end decides, as rows with long keys have different ones.
+        // The displayed name has a hash and the key's end. The end is enough, because the long keys of a row have
+        // different ends.
         let is_its = |name: &&String| {
             name.split_once('…').is_some_and(|(hash, end)| hash.starts_with('#') && sent.ends_with(end))
         };
@@ -68,7 +72,7 @@ fn shown(sent: &str, table: &KeyTable) -> String {
     protocol::Key::from_path_segment(sent).map_or_else(|_| sent.to_owned(), |key| key.as_str().to_owned())
 }
 
-/// The key in a request's target.
+/// Returns the key in a request's target.
 pub(crate) fn of_target(target: &str) -> Option<&str> {
     target.strip_prefix("/data/")?.split(['?', '#']).next()
 }

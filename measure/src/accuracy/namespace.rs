@@ -1,6 +1,8 @@
-//! Network namespaces without a name: each lives as long as something holds it, so none is left behind however the
-//! process ends. With a namespace go its interfaces and the other ends of its veth pairs; after a kill that may take
-//! until TCP has given up the connections in it, so an orderly end and a panic remove the pairs at once ([`Pairs`]).
+//! Network namespaces without a name.
+//!
+//! A namespace lives as long as a process or descriptor holds it, so none remains however the process ends. The
+//! kernel removes its interfaces and the other ends of its veth pairs with it. After a kill this can take until TCP
+//! has given up the connections in it. An orderly end or a panic therefore removes the pairs at once ([`Pairs`]).
 
 use anyhow::{Context, Result, bail};
 use rustix::net::netdevice::name_to_index;
@@ -13,19 +15,19 @@ use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A network namespace of our own, with its loopback interface up.
+/// A private network namespace with its loopback interface up.
 #[derive(Debug)]
 pub struct Namespace(File);
 
 impl Namespace {
-    /// Makes one.
+    /// Creates a namespace.
     ///
     /// # Errors
     /// Without `CAP_SYS_ADMIN`.
     pub fn new() -> Result<Self> {
-        // In a thread of its own, which ends in the new namespace.
+        // A separate thread enters the new namespace and ends in it.
         let made = std::thread::spawn(|| -> Result<File> {
-            // SAFETY: it does not unshare file descriptors, and this thread ends right after.
+            // SAFETY: it does not unshare file descriptors, and this thread ends directly afterwards.
             #[expect(unsafe_code, reason = "rustix leaves shared descriptors to its caller")]
             unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("no network namespace can be made")?;
             Ok(File::open("/proc/thread-self/ns/net")?)
@@ -36,10 +38,10 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// Does `job` in the namespace. Its sockets and processes stay there.
+    /// Runs `job` in the namespace. Its sockets and processes stay there.
     ///
     /// # Errors
-    /// When the namespace cannot be entered, or the job panics.
+    /// If the namespace cannot be entered, or the job panics.
     pub fn run<T: Send>(&self, job: impl FnOnce() -> T + Send) -> Result<T> {
         let outcome = std::thread::scope(|scope| {
             let worker = scope.spawn(move || {
@@ -58,7 +60,7 @@ impl Namespace {
         self.run(|| ip(args))?
     }
 
-    /// A counter of `/proc/net/netstat` in the namespace, by name (`TcpExt`).
+    /// Returns a counter of `/proc/net/netstat` in the namespace, by name (`TcpExt`).
     pub(crate) fn netstat(&self, name: &str) -> Result<u64> {
         let text = self.run(|| std::fs::read_to_string("/proc/thread-self/net/netstat"))??;
         let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
@@ -69,19 +71,19 @@ impl Namespace {
         Ok(value.parse()?)
     }
 
-    /// Packets that came by this interface and were dropped, a full queue of the processor's (`netdev_max_backlog`)
-    /// included.
+    /// Returns the received packets that this interface dropped. It includes drops because of a full CPU queue
+    /// (`netdev_max_backlog`).
     pub(crate) fn dropped(&self, interface: &str) -> Result<u64> {
         let text = self.run(|| std::fs::read_to_string("/proc/thread-self/net/dev"))??;
         let mut lines = text.lines().filter_map(|line| line.trim().split_once(':'));
         let (_, figures) = lines
             .find(|(name, _)| *name == interface)
             .with_context(|| format!("no interface {interface}"))?;
-        // Received: bytes, packets, errors, dropped.
+        // The fields are received bytes, packets, errors and drops.
         Ok(figures.split_whitespace().nth(3).context("no figures")?.parse()?)
     }
 
-    /// Runs a script of `nft` in the namespace and returns what it prints.
+    /// Runs an `nft` script in the namespace and returns its output.
     pub(crate) fn nft(&self, script: &str) -> Result<String> {
         let output = self
             .run(|| Command::new("nft").arg(script).output())?
@@ -92,16 +94,17 @@ impl Namespace {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Lets an interface take bundles of up to 256 KB (BIG TCP), in IPv4 too, which older `ip` programs cannot ask for.
+    /// Allows segment batches of up to 256 KB on an interface (BIG TCP), also for IPv4, which older `ip` programs
+    /// cannot set.
     pub(crate) fn allow_big_tcp(&self, interface: &str) -> Result<()> {
         self.ip(&["link", "set", interface, "gso_max_size", "262144"])?;
         self.run(|| set_gso_ipv4_max_size(interface, 262_144))?
     }
 
-    /// Joins the namespace to the one of this process by a veth pair; returns the namespace's address.
+    /// Connects the namespace to that of this process with a veth pair. Returns the namespace's address.
     ///
     /// # Errors
-    /// When `ip` fails.
+    /// If `ip` fails.
     pub fn join_ours(&self) -> Result<Ipv4Addr> {
         let (pid, pair) = self.make_pair()?;
         let (ours, theirs) = pair_addresses(pid, pair);
@@ -137,7 +140,7 @@ impl Namespace {
     }
 }
 
-/// How many veth pairs this process has made.
+/// Number of veth pairs that this process has created.
 static PAIRS: AtomicU32 = AtomicU32::new(0);
 
 /// Removes this process's veth pairs when dropped.
@@ -147,18 +150,19 @@ pub struct Pairs;
 impl Drop for Pairs {
     fn drop(&mut self) {
         for pair in 0..PAIRS.load(Ordering::Relaxed) {
-            // Fails if its namespace is gone already, and the pair with it.
+            // Fails if the namespace, and with it the pair, is already gone.
             let _ = ip(&["link", "del", &pair_name(std::process::id(), pair)]);
         }
     }
 }
 
-/// The name of this side of a pair.
+/// Returns the name of this side of a pair.
 fn pair_name(pid: u32, pair: u32) -> String {
     format!("acc{pid}v{pair}")
 }
 
-/// Two neighbouring addresses of 198.18.0.0/15, which is reserved for network tests (RFC 2544); 64 pairs per process.
+/// Returns two adjacent addresses of 198.18.0.0/15, which is reserved for network tests (RFC 2544). Each process has
+/// 64 pairs.
 fn pair_addresses(pid: u32, pair: u32) -> (Ipv4Addr, Ipv4Addr) {
     let base = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + (pid % 1024) * 128 + (pair % 64) * 2;
     (Ipv4Addr::from(base), Ipv4Addr::from(base + 1))
@@ -186,7 +190,7 @@ fn set_gso_ipv4_max_size(interface: &str, bytes: u32) -> Result<()> {
     socket.send(&message)?;
     let mut answer = [0; 64];
     let length = (&socket).read(&mut answer)?;
-    // `struct nlmsgerr`: a negative error number behind the header, or 0.
+    // `struct nlmsgerr`: a negative error number after the header, or 0.
     let error = answer.get(16..20).filter(|_| length >= 20).context("no answer from rtnetlink")?;
     match i32::from_ne_bytes(error.try_into()?) {
         0 => Ok(()),

@@ -1,11 +1,12 @@
 //! A thread pinned to one CPU.
 //!
-//! Loopback queues packets per sending CPU. Two segments of one write arrive out of order when the thread moves between them.
+//! Loopback queues packets per sending CPU. Two segments of one write arrive out of order if the thread moves between
+//! them.
 
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
-/// Keeps this thread, and threads it starts, on one CPU until dropped.
+/// Keeps this thread, and the threads that it starts, on one CPU until dropped.
 #[derive(Debug)]
 pub(crate) struct PinnedThread(CpuSet);
 
@@ -26,7 +27,7 @@ impl PinnedThread {
 
 impl Drop for PinnedThread {
     fn drop(&mut self) {
-        // It was allowed before.
+        // The kernel has accepted this CPU set before.
         let _ = sched_setaffinity(None, &self.0);
     }
 }

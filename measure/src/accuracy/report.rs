@@ -1,4 +1,4 @@
-//! What the run gave: a table for a terminal of 100 columns, Markdown, JSON.
+//! Results of the run: a table for a 100-column terminal, Markdown, JSON.
 
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -10,26 +10,26 @@ use crate::table::{Table, thousands};
 /// One line of the table.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// The row, and what of it.
+    /// Name of the row and of the compared quantity.
     pub(crate) name: String,
-    /// What the suite knows; absent when the row could not be run.
+    /// The true value. Absent if the row could not run.
     pub(crate) truth: Option<u64>,
-    /// What the probe said.
+    /// The probe's value.
     pub(crate) counted: Option<u64>,
     /// Segments that the probe did not parse.
     pub(crate) unparsed: u64,
-    /// Segments that the probe saw again.
+    /// Segments that the probe saw without a new byte.
     pub(crate) repeats: u64,
     /// The probe's own comparison with the server's `/stats`.
     pub(crate) agrees: Option<bool>,
-    /// The outcome.
+    /// The row's verdict.
     pub(crate) verdict: RowVerdict,
-    /// Proofs and figures.
+    /// Evidence and numbers.
     pub(crate) note: String,
 }
 
 impl Line {
-    /// A row without figures.
+    /// Returns a line without numbers.
     pub(crate) fn not_run(name: &str, error: &anyhow::Error) -> Self {
         Self {
             name: name.to_owned(),
@@ -57,7 +57,7 @@ impl Line {
         ]
     }
 
-    /// Explanation and note in one text, if there is something to say.
+    /// Returns explanation and note as one text, if there is any.
     fn remark(&self) -> Option<String> {
         let parts = [self.verdict.why().unwrap_or_default(), &self.note];
         let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -72,7 +72,7 @@ pub struct AccuracyReport {
     pub(crate) lines: Vec<Line>,
     /// Whether it was the quick run.
     pub(crate) quick: bool,
-    /// How long it took.
+    /// Duration in seconds.
     pub(crate) seconds: f64,
 }
 
@@ -84,7 +84,7 @@ impl AccuracyReport {
         self.lines.iter().all(|line| line.verdict.passes())
     }
 
-    /// For a terminal.
+    /// Returns the report for a terminal.
     pub fn text(&self) -> String {
         let mut text = self.table().text();
         for (name, remark) in self.remarks() {
@@ -93,7 +93,7 @@ impl AccuracyReport {
         text + &self.closing() + "\n"
     }
 
-    /// For `docs/experiments/`.
+    /// Returns the report for `docs/experiments/`.
     pub fn markdown(&self, command: &str) -> String {
         let mut text = format!("# {}: Accuracy of the probe's counts\n\n", date("+%F"));
         let _ = writeln!(
@@ -114,7 +114,7 @@ impl AccuracyReport {
         text
     }
 
-    /// For programs.
+    /// Returns the report as JSON.
     pub fn json(&self) -> Value {
         let lines = self.lines.iter().map(|line| {
             json!({
@@ -165,7 +165,7 @@ impl AccuracyReport {
     }
 }
 
-/// Lines of at most `width` characters, the first one set out.
+/// Wraps text to lines of at most `width` characters, with a hanging indent.
 fn wrap(text: &str, width: usize) -> String {
     let mut wrapped = String::new();
     let mut line = String::from("*");

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Sets an option to `value`, as the kernel expects it in memory.
+/// Sets an option to `value`, in the kernel's memory format.
 pub(crate) fn set(socket: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
     let length = libc::socklen_t::try_from(value.len()).unwrap_or_default();
     // SAFETY: the kernel reads `length` bytes from `value`.
@@ -12,7 +12,7 @@ pub(crate) fn set(socket: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Reads an option of at most `LENGTH` bytes; what the kernel leaves out is 0.
+/// Reads an option of at most `LENGTH` bytes. Bytes that the kernel does not write are 0.
 pub(crate) fn get<const LENGTH: usize>(
     socket: BorrowedFd<'_>,
     level: i32,

@@ -1,4 +1,4 @@
-//! What the kernel's TCP reports of one end of a connection (`TCP_INFO`, `tcp(7)`).
+//! The kernel's TCP counters of one end of a connection (`TCP_INFO`, `tcp(7)`).
 
 use std::net::TcpStream;
 use std::os::fd::AsFd;
@@ -8,9 +8,9 @@ use super::socket_option;
 /// Counters of one end of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Info {
-    /// Segments with payload that were sent, retransmissions included (`tcpi_data_segs_out`).
+    /// Segments sent with payload, retransmissions included (`tcpi_data_segs_out`).
     pub data_segments_sent: u64,
-    /// Segments sent and not acknowledged (`tcpi_unacked`).
+    /// Segments sent but not acknowledged (`tcpi_unacked`).
     pub unacknowledged: u64,
     /// Retransmitted segments (`tcpi_total_retrans`).
     pub segments_sent_again: u64,
@@ -18,14 +18,14 @@ pub struct Info {
     pub repeated_bytes: u64,
 }
 
-/// Offsets in `struct tcp_info` of `linux/tcp.h`, which grows only at its end.
+/// Offsets in `struct tcp_info` of `linux/tcp.h`. New kernels add fields only at its end.
 const UNACKED: usize = 24;
 const TOTAL_RETRANS: usize = 100;
 const DATA_SEGS_OUT: usize = 156;
 const BYTES_RETRANS: usize = 208;
 const LENGTH: usize = 216;
 
-/// Zeros from a kernel before 4.19, which lacks the fields.
+/// Returns zeros on a kernel before 4.19, which lacks the fields.
 #[must_use]
 pub fn of(stream: &TcpStream) -> Info {
     let bytes = socket_option::get::<LENGTH>(stream.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO);

@@ -1,4 +1,6 @@
-//! `churn`: opens and closes connections under a probe. `cargo xtask bench churn` builds what it needs and runs it.
+//! `churn`: opens and closes connections under a probe.
+//!
+//! `cargo xtask bench churn` builds what it needs and runs it.
 
 use clap::Parser;
 use lab_tests::program;
@@ -6,13 +8,13 @@ use measure::churn;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Does the probe count a long day's connections exactly, and stay as small as it was? Exit code 0 if so, 1 if not
+/// Check that the probe counts a long day's connections exactly and does not grow; exit code 0 if so, 1 if not
 #[derive(Debug, Parser)]
 struct Args {
-    /// How many connections to open and close
+    /// Number of connections to open and close
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     connections: u64,
-    /// Write all figures as JSON
+    /// Write all results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// The probe's program [default: the one beside this program]

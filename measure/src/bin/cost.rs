@@ -1,4 +1,6 @@
-//! `cost`: what the probe costs. `cargo xtask bench cost` builds what it needs and runs it.
+//! `cost`: measures the probe's cost.
+//!
+//! `cargo xtask bench cost` builds what it needs and runs it.
 
 use clap::Parser;
 use lab_tests::program;
@@ -6,25 +8,25 @@ use measure::cost::{self, Options};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Slices of each of two labs side by side: each lasts as long as the machine keeps its speed.
+/// Slices of each of two labs side by side. A slice is so short that the machine's speed hardly changes.
 const SLICES: u64 = 64;
 
-/// Nanoseconds by program, and throughput with and without the probe. Exit code 1 if it could not be measured
+/// Measure nanoseconds by program, and throughput with and without the probe; exit code 1 if this fails
 #[derive(Debug, Parser)]
 struct Args {
     /// Pairs of runs for each watcher
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pairs: u32,
-    /// Requests with each watcher and as many without, in each pair
+    /// Requests with each watcher, and as many without, in each pair
     #[arg(long, value_name = "N", default_value_t = 400_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
     requests: u64,
-    /// Determines the order of runs
+    /// Seed of the order of runs
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// k6, to measure with its load too
+    /// Path of k6, to measure under its load too
     #[arg(long, value_name = "FILE")]
     k6: Option<PathBuf>,
-    /// Write all figures as JSON
+    /// Write all results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the whole experiment as Markdown

@@ -1,4 +1,6 @@
-//! `experiment`: paired runs of the whole lab by name. `cargo xtask experiment` builds what it needs and runs it.
+//! `experiment`: runs paired experiments on the whole lab, by name.
+//!
+//! `cargo xtask experiment` builds what it needs and runs it.
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
@@ -9,25 +11,26 @@ use measure::experiment::trials::Plan;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Experiments on the whole lab: theory, application and kernel. Exit code 1 if a figure is not as asked, or refused
+/// Run experiments that compare theory, application and kernel on the whole lab; exit code 1 if a figure fails its
+/// requirement or is refused
 #[derive(Debug, Parser)]
 struct Args {
-    /// Which; `all` for every one
+    /// Names of the experiments to run; `all` runs every one
     #[arg(required_unless_present = "list", value_name = "NAME", value_parser = name)]
     names: Vec<Names>,
-    /// Say which there are
+    /// List the experiments
     #[arg(long)]
     list: bool,
     /// Runs of each arm: 5 to 100, and with --quick 1 to 100 [default: 5, with --quick 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     repetitions: Option<u32>,
-    /// Determines keys and orders
+    /// Seed of keys and orders
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// Small runs, over in seconds: the same refusals, but figures may be three points off where one is allowed
+    /// Small runs that take seconds; refusals stay the same, but a share may be off by three points instead of one
     #[arg(long)]
     quick: bool,
-    /// Write each result into this folder, as Markdown with its pictures
+    /// Write each result into this folder, as Markdown with its charts
     #[arg(long, value_name = "FOLDER")]
     write: Option<PathBuf>,
 }

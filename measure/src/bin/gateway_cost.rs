@@ -1,4 +1,6 @@
-//! `gateway_cost`: what tracing or the detector costs. `cargo xtask bench traces` and `bench detector` build what it needs and run it.
+//! `gateway_cost`: measures the cost of tracing or of the detector.
+//!
+//! `cargo xtask bench traces` and `bench detector` build what they need and run it.
 
 use clap::Parser;
 use lab_tests::program;
@@ -6,10 +8,10 @@ use measure::gateway_cost::{self, Options, Part};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Throughput of the gateway with and without one of its parts. Exit code 1 if it could not be measured
+/// Measure the gateway's throughput with and without one of its parts; exit code 1 if this fails
 #[derive(Debug, Parser)]
 struct Args {
-    /// Which part
+    /// The part to measure
     part: Part,
     /// Pairs of runs for each row
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1_000))]

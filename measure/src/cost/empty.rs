@@ -1,5 +1,7 @@
-//! An empty program: in `BPF_PROG_TEST_RUN` what that measurement itself costs, in every figure of [`super::packets`]; on a
-//! cgroup what the kernel takes for calling any program at all.
+//! An empty kernel program: the baseline of the cost measurements.
+//!
+//! In `BPF_PROG_TEST_RUN` it shows the measurement's own cost, which is part of every result of [`super::packets`].
+//! On a cgroup it shows the kernel's cost of calling any program.
 
 use anyhow::{Result, bail};
 use std::ffi::{c_int, c_long};
@@ -20,7 +22,7 @@ const BOTH_WAYS: [u32; 2] = [0, 1];
 /// `r0 = 1; exit`.
 const PROGRAM: [u64; 2] = [0x0000_0001_0000_00b7, 0x95];
 
-/// The beginning of `bpf_attr` for a load; what is left out is 0.
+/// The start of `bpf_attr` for a load. The omitted fields are 0.
 #[repr(C)]
 #[derive(Default)]
 struct LoadAttributes {
@@ -33,7 +35,7 @@ struct LoadAttributes {
     version_and_flags: [u32; 2],
 }
 
-/// The same for a test run.
+/// The start of `bpf_attr` for a test run.
 #[repr(C)]
 #[derive(Default)]
 struct RunAttributes {
@@ -48,7 +50,7 @@ struct RunAttributes {
     context: [u64; 3],
 }
 
-/// The same for a link.
+/// The start of `bpf_attr` for a link.
 #[repr(C)]
 #[derive(Default)]
 struct LinkAttributes {
@@ -58,7 +60,7 @@ struct LinkAttributes {
     flags: u32,
 }
 
-/// The empty program on a cgroup, both ways; gone when dropped.
+/// The empty program on a cgroup, in both directions. Dropping it detaches it.
 pub(crate) struct Attached {
     _links: [OwnedFd; 2],
 }
@@ -67,7 +69,7 @@ pub(crate) struct Attached {
 pub(crate) struct Empty(OwnedFd);
 
 impl Empty {
-    /// Loads it.
+    /// Loads the program.
     pub(crate) fn load() -> Result<Self> {
         let license = c"GPL";
         let mut attributes = LoadAttributes {
@@ -80,7 +82,7 @@ impl Empty {
         Ok(Self(bpf_descriptor(LOAD, &mut attributes)?))
     }
 
-    /// Has the kernel call it for every packet of the sockets in a cgroup.
+    /// Attaches the program to a cgroup, for every packet of its sockets.
     pub(crate) fn attach(&self, cgroup: &Path) -> Result<Attached> {
         let folder = File::open(cgroup)?;
         let link = |attach_type| {
@@ -96,7 +98,7 @@ impl Empty {
         Ok(Attached { _links: [received?, sent?] })
     }
 
-    /// Nanoseconds a run, over `repeat` runs on a packet.
+    /// Returns the nanoseconds of a run, over `repeat` runs on a packet.
     pub(crate) fn run(&self, packet: &[u8], repeat: u32) -> Result<u32> {
         let mut attributes = RunAttributes {
             program: u32::try_from(self.0.as_raw_fd())?,
@@ -113,17 +115,17 @@ impl Empty {
     }
 }
 
-/// For commands that give a descriptor.
+/// Calls a `bpf` command that returns a descriptor.
 fn bpf_descriptor<T>(command: c_int, attributes: &mut T) -> Result<OwnedFd> {
     let fd = c_int::try_from(bpf(command, attributes)?)?;
-    // SAFETY: the kernel has just given this descriptor to nobody else.
+    // SAFETY: the kernel has just created this descriptor, and no other code owns it.
     #[expect(unsafe_code, reason = "a descriptor from a system call without a wrapper")]
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn bpf<T>(command: c_int, attributes: &mut T) -> Result<c_long> {
-    // SAFETY: the attributes are a prefix of `bpf_attr` for that command, as long as is said, and what they point to
-    // outlives the call; the kernel writes to no other place than these.
+    // SAFETY: the attributes are a prefix of `bpf_attr` for that command, with the given length. Everything they
+    // point to outlives the call, and the kernel writes nowhere else.
     #[expect(unsafe_code, reason = "aya loads no program that is not in an object file")]
     let result =
         unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };

@@ -1,29 +1,31 @@
-//! The load generators at full speed.
+//! Runs the load generators at full speed.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Connections of the generator, each with one request at a time.
+/// Connections of the generator. Each has one request in flight.
 pub(crate) const CONNECTIONS: u32 = 64;
 
-/// Which keys are asked for.
+/// The keys that the generator requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Draws {
-    /// How many there are.
+    /// Number of keys.
     pub(crate) keys: u32,
-    /// By which law, as `load saturate` takes it.
+    /// Their distribution, in the syntax of `load saturate`.
     pub(crate) distribution: &'static str,
 }
 
-/// More keys than a processor's caches hold counts of, all alike: the most that counting by key can cost.
+/// More keys than a CPU's caches can hold counts of, all with the same rate. This is the highest cost of counting by
+/// key.
 pub(crate) const UNIFORM: Draws = Draws { keys: 20_000, distribution: "uniform" };
-/// As the lab's scenario `zipfian`.
+/// The keys of the lab's scenario `zipfian`.
 pub(crate) const ZIPFIAN: Draws = Draws { keys: 1_000, distribution: "zipf:1.5" };
 
-/// Has `load`, the program at this path, send so many requests as fast as they are answered; `target` is its option for
-/// where to, with the value, and `seed` determines which of the `draws` come. Gives the requests a second.
+/// Runs `load`, the program at this path, which sends this many requests as fast as they are answered. `target` is
+/// its option for the destination, with the value. `seed` determines which of the `draws` are requested. Returns the
+/// requests per second.
 pub(crate) fn saturate(
     load: &Path,
     target: [&str; 2],
@@ -50,25 +52,25 @@ pub(crate) fn saturate(
     report["achieved_per_second"].as_f64().context("no rate in the generator's report")
 }
 
-/// What k6 says of its version.
+/// Returns k6's version.
 pub(crate) fn k6_version(k6: Option<&Path>) -> Result<String> {
     let k6 = k6.context("k6 is not installed: `cargo xtask bench cost` does it where it can")?;
-    // With as little about it as when it sends.
+    // The same empty environment as in a load run.
     let output = Command::new(k6).arg("version").env_clear().stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("{} cannot be run", k6.display()))?;
     if !output.status.success() {
         bail!("{} version: {}", k6.display(), first_line(&output.stderr));
     }
-    // Behind it stands what it was built with.
+    // The version ends before the build details.
     Ok(first_line(&output.stdout).split(" (").next().unwrap_or_default().to_owned())
 }
 
-/// Has k6, the program at this path, send so many requests to a gateway as fast as they are answered, as [`saturate`] does;
-/// always of [`ZIPFIAN`]. Gives the requests a second.
+/// Runs k6, the program at this path, like [`saturate`]: it sends this many requests to a gateway as fast as they are
+/// answered. The keys are always [`ZIPFIAN`]. Returns the requests per second.
 pub(crate) fn saturate_by_k6(k6: &Path, gateway: &str, requests: u64, seed: u64) -> Result<f64> {
     let output = Command::new(k6)
         .args(["run", "--quiet", "--no-usage-report", concat!(env!("CARGO_MANIFEST_DIR"), "/src/cost/k6.js")])
-        // Settings of its own, or of the lab's scripts, would change what is measured.
+        // k6's own settings, or those of the lab's scripts, would change the measurement.
         .env_clear()
         .env("BASE_URL", gateway)
         .env("CONNECTIONS", CONNECTIONS.to_string())

@@ -1,8 +1,8 @@
-//! Single packets through the real programs, by `BPF_PROG_TEST_RUN`: nothing is attached, no traffic is needed.
+//! Runs the real programs on single packets with `BPF_PROG_TEST_RUN`.
 //!
-//! The kernel takes the time once around all repetitions. All repetitions of one call have one socket, so the same
-//! request comes only once on it: requests are measured one a call, each on a new socket, the clock and a cold cache
-//! included.
+//! Nothing is attached and no traffic is needed. The kernel measures the time once around all repetitions of a call.
+//! All repetitions of one call share one socket, so a request is new only once. Requests are therefore measured with
+//! one call each, each on a new socket. Their time includes the clock and a cold cache.
 
 use anyhow::{Context, Result, bail};
 use aya::Ebpf;
@@ -17,24 +17,24 @@ use serde::Serialize;
 use super::empty::Empty;
 use crate::statistics::Quartiles;
 
-/// Where the one shard is.
+/// Address and port of the only shard.
 const SHARD: ([u8; 4], u16) = ([10, 1, 2, 3], 9_000);
 const CLIENT: ([u8; 4], u16) = ([10, 9, 9, 9], 40_000);
 const ELSEWHERE: ([u8; 4], u16) = ([10, 1, 2, 3], 443);
 
-/// Repetitions of one call, and calls, for packets that may repeat.
+/// Repetitions of one call, and number of calls, for packets that may repeat.
 const REPEATED: (u32, usize) = (200_000, 9);
 
-/// The same for those that may not.
+/// Repetitions of one call, and number of calls, for packets that may not repeat.
 const ALONE: (u32, usize) = (1, 2_000);
 
-/// Requests in the long segment, besides the first.
+/// Requests in the long segment after the first one.
 const FURTHER: u16 = 20;
 
-/// An answer as a shard gives it, in bytes.
+/// Length of a shard's response, in bytes.
 const ANSWER: usize = 250;
 
-/// What a packet costs one program.
+/// The cost of one packet in one program.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     /// The program.
@@ -43,23 +43,24 @@ pub struct Cost {
     pub(crate) packet: &'static str,
     /// Repetitions in one measurement.
     pub(crate) repetitions: u32,
-    /// Nanoseconds a run, over all measurements.
+    /// Nanoseconds of a run, over all measurements.
     pub nanoseconds: Quartiles,
-    /// The same while the kernel keeps its statistics of programs.
+    /// The same with the kernel's statistics of programs enabled.
     pub(crate) with_statistics: Option<Quartiles>,
 }
 
-/// All single packets.
+/// Results of all single packets.
 #[derive(Clone, Debug, Serialize)]
 pub struct Packets {
     /// One row for each program and packet.
     pub costs: Vec<Cost>,
-    /// Whether another process had the statistics on, so that no row is without them.
+    /// Whether another process had enabled the statistics, so that no row is without them.
     pub(crate) never_without_statistics: bool,
 }
 
 impl Packets {
-    /// What each further request in one segment costs `program`, in nanoseconds: a difference of two medians.
+    /// Returns the cost of each further request in one segment for `program`, in nanoseconds: a difference of two
+    /// medians.
     pub(crate) fn further_request(&self, program: &str) -> Option<f64> {
         let median = |packet| {
             let cost = self.costs.iter().find(|cost| cost.program == program && cost.packet == packet);
@@ -70,8 +71,8 @@ impl Packets {
 }
 
 impl Packets {
-    /// What the kernel's statistics add to each run, in nanoseconds: a difference of two medians over packets of other
-    /// ports; `None` where they could not be switched on or off.
+    /// Returns what the kernel's statistics add to each run, in nanoseconds. It is a difference of two medians over
+    /// packets to other ports. `None` if the statistics could not be switched.
     pub(crate) fn statistics(&self) -> Option<f64> {
         let cost = self.costs.iter().find(|cost| cost.packet == ELSEWHERE_PACKET)?;
         let with = cost.with_statistics.filter(|_| !self.never_without_statistics)?;
@@ -89,7 +90,7 @@ pub(crate) fn measure() -> Result<Packets> {
     let mut shards: aya::maps::HashMap<_, Endpoint, u32> =
         ebpf.take_map("SHARDS").context("no map SHARDS")?.try_into()?;
     let shard = Endpoint::v4(SHARD.0, SHARD.1);
-    // Kept until the programs are loaded: a map that nobody holds is closed.
+    // Kept until the programs are loaded, because a map without a descriptor is closed.
     let mut ports = PortsMap::new(ebpf.take_map(PortsMap::NAME).context("no map PORTS")?)?;
     ports.set([&shard].into_iter())?;
     shards.insert(shard, 0, 0)?;
@@ -121,7 +122,7 @@ pub(crate) fn measure() -> Result<Packets> {
     for name in ["ingress", "egress"] {
         never_without_statistics |= program(&mut ebpf, name)?.info()?.run_count() > 0;
     }
-    // As long as this lives. Without the privilege the column stays empty.
+    // The statistics stay enabled while this value lives. Without the privilege the column stays empty.
     if let Ok(_statistics) = enable_stats(Stats::RunTime) {
         for (cost, (name, _, packet, how)) in costs.iter_mut().skip(1).zip(&table) {
             cost.with_statistics = Some(spread(program(&mut ebpf, name)?, packet, *how)?);
@@ -130,7 +131,7 @@ pub(crate) fn measure() -> Result<Packets> {
     Ok(Packets { costs, never_without_statistics })
 }
 
-/// What is in every figure: the kernel's loop around the program.
+/// Measures the part of every result that is the kernel's loop around the program.
 fn empty(packet: &[u8]) -> Result<Cost> {
     let program = Empty::load()?;
     let (repetitions, calls) = REPEATED;
@@ -146,7 +147,7 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSkb> {
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of one run are far below 2^53")]
 fn spread(program: &CgroupSkb, packet: &[u8], (repeat, calls): (u32, usize)) -> Result<Quartiles> {
     let mut all = Vec::with_capacity(calls);
-    // The first warms up.
+    // The first call warms up.
     for call in 0..=calls {
         let options = TestRunOptions { data_in: Some(packet), repeat, ..TestRunOptions::default() };
         let result = program.test_run(options)?;
@@ -160,12 +161,12 @@ fn spread(program: &CgroupSkb, packet: &[u8], (repeat, calls): (u32, usize)) -> 
     Quartiles::of(all).context("no measurement")
 }
 
-/// A request as the load generator makes it.
+/// Returns a request in the load generator's format.
 fn request(user: u16) -> Vec<u8> {
     format!("GET /data/user-{user} HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n\r\n").into_bytes()
 }
 
-/// An IPv4 packet with the Ethernet header that the kernel wants in front and takes off.
+/// Returns an IPv4 packet with the Ethernet header that the kernel expects and removes.
 fn packet(from: ([u8; 4], u16), to: ([u8; 4], u16), payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0; 12];
     packet.extend([8, 0, 0x45, 0]);

@@ -2,25 +2,26 @@
 
 use serde::Serialize;
 
-/// So many times the requests go straight to a shard: it answers them faster, and a slice has connections of its own,
-/// which are not what is measured.
+/// Factor for the requests sent directly to a shard. A shard answers faster, and each slice opens its own
+/// connections, which are not to be measured.
 pub(crate) const STRAIGHT: u64 = 4;
 
-/// So many times fewer slices are by k6, each of as many times more requests: it takes a third of a second to start.
+/// k6 runs this many times fewer slices, each with this many times more requests, because k6 takes a third of a
+/// second to start.
 pub(crate) const K6_FEWER: u64 = 4;
 
 /// One run.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Speed {
-    /// Requests a second.
+    /// Requests per second.
     pub(crate) per_second: f64,
-    /// Processor time of generator, gateway, shards and watcher together (side by side without the watcher, by k6 without the
-    /// generator too), in microseconds a request.
+    /// CPU time in microseconds per request, of generator, gateway, shards and watcher together. Side by side it
+    /// excludes the watcher. With k6 it also excludes the generator.
     pub(crate) cpu_microseconds: f64,
 }
 
 impl Speed {
-    /// Of several runs of as many requests each.
+    /// Combines several runs of equal numbers of requests.
     #[expect(clippy::cast_precision_loss, reason = "a few runs")]
     pub(crate) fn whole(runs: &[Self]) -> Self {
         let mean = |of: fn(&Self) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
@@ -31,26 +32,26 @@ impl Speed {
     }
 }
 
-/// Two runs side by side, or several of each in turn.
+/// Two runs side by side, or several alternating runs of each.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Pair {
-    /// Without the watcher.
+    /// The run without the watcher.
     pub(crate) without: Speed,
-    /// With it.
+    /// The run with the watcher.
     pub(crate) with: Speed,
-    /// Whether the run with it was the first.
+    /// Whether the run with the watcher was first.
     pub(crate) watched_first: bool,
-    /// The share of the machine's CPU time that the watcher's own process took, where it took it from both; else 0.
+    /// The share of the machine's CPU time that the watcher's own process took, if it slowed down both runs; else 0.
     pub(crate) own_share: f64,
 }
 
 impl Pair {
-    /// The share of the throughput that the watcher took; less than 0 if there was more with it.
+    /// Returns the share of the throughput lost with the watcher. Negative if the throughput was higher with it.
     pub(crate) fn loss(&self) -> f64 {
         1.0 - self.with.per_second / self.without.per_second + self.own_share
     }
 
-    /// The CPU time that the watcher took, as a share of what there was without it.
+    /// Returns the additional CPU time with the watcher, as a share of the CPU time without it.
     pub(crate) fn more_cpu(&self) -> f64 {
         self.with.cpu_microseconds / self.without.cpu_microseconds - 1.0
     }

@@ -1,4 +1,4 @@
-//! What the run gave: tables and a verdict for a terminal, Markdown for `docs/experiments/`, JSON.
+//! Results of the run, for a terminal, Markdown and JSON.
 
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -13,49 +13,49 @@ use crate::machine::{self, date, processors};
 use crate::statistics::Quartiles;
 use crate::table::{Table, percent, thousands};
 
-/// The goal: the largest loss of throughput.
+/// The goal: the largest accepted loss of throughput.
 const GOAL: f64 = 0.02;
 
-/// All figures.
+/// All results.
 #[derive(Clone, Debug)]
 pub struct CostReport {
-    /// By program and packet.
+    /// Cost by program and packet.
     pub packets: Packets,
-    /// By program and request, one for each way.
+    /// Cost by program and request, one element for each path.
     pub runs: Vec<Runs>,
-    /// By watcher.
+    /// Throughput by watcher.
     pub rows: Vec<Row>,
-    /// Pairs asked for.
+    /// Requested number of pairs.
     pub(crate) pairs: u32,
-    /// Requests with a watcher and as many without, in each pair.
+    /// Requests with a watcher, and as many without, in each pair.
     pub(crate) requests: u64,
-    /// Slices of each lab, of those that are side by side.
+    /// Slices of each lab in a side-by-side measurement.
     pub(crate) slices: u64,
-    /// Of the order of runs.
+    /// Seed of the order of runs.
     pub(crate) seed: u64,
-    /// Which k6, if there was one.
+    /// Version of k6, if it was used.
     pub(crate) k6: Option<String>,
-    /// Load of the machine before and after, over a minute.
+    /// Load average of the machine over a minute, before and after the run.
     pub(crate) load_average: [String; 2],
 }
 
-/// One watcher.
+/// Results of one watcher.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Which.
+    /// The watcher.
     pub watcher: Watcher,
-    /// Where the requests went.
+    /// The path of the requests.
     pub path: TrafficPath,
-    /// Its pairs.
+    /// The pairs of runs.
     pub pairs: Vec<Pair>,
-    /// What it said it had counted in each run, which is of half of the requests.
+    /// The watcher's own count in each run, which has half of the requests.
     pub counted: Vec<String>,
-    /// Why there are none.
+    /// The reason why there are no pairs.
     pub absent: Option<String>,
 }
 
 impl Row {
-    /// Without pairs yet.
+    /// Returns a row without pairs.
     pub(crate) const fn new(watcher: Watcher, path: TrafficPath) -> Self {
         Self { watcher, path, pairs: Vec::new(), counted: Vec::new(), absent: None }
     }
@@ -68,12 +68,12 @@ impl Row {
         self.quartiles(Pair::loss)
     }
 
-    /// CPU time per request without the watcher, in microseconds.
+    /// Returns the CPU time per request without the watcher, in microseconds.
     fn cpu_without(&self) -> Option<f64> {
         Some(self.quartiles(|pair| pair.without.cpu_microseconds)?.median)
     }
 
-    /// Requests per second without the watcher.
+    /// Returns the requests per second without the watcher.
     fn per_second_without(&self) -> Option<f64> {
         Some(self.quartiles(|pair| pair.without.per_second)?.median)
     }
@@ -115,7 +115,7 @@ const RUN_HEADINGS: [&str; 4] = ["program", "runs a request", "ns a run", "ns a 
 const PACKET_HEADINGS: [&str; 5] = ["program", "packet", "runs a call", "ns a run", "with statistics"];
 
 impl CostReport {
-    /// The probe's own lines, one or two for each way that requests take: whether it costs as little as is asked for.
+    /// Returns the probe's verdicts, one or two lines for each path: whether the cost meets the goal.
     pub fn verdicts(&self) -> Vec<String> {
         let probes = [Watcher::Probe, Watcher::ProbeOnShards];
         let rows = TrafficPath::ALL.into_iter().flat_map(|path| probes.map(|probe| self.row(path, probe)));
@@ -175,7 +175,7 @@ impl CostReport {
         text
     }
 
-    /// What the programs take of a request's CPU time, on the way of the probe's row.
+    /// Returns the programs' share of a request's CPU time, on the path of the probe's row.
     fn share(&self, row: &Row) -> Option<String> {
         let runs = self.runs.iter().find(|runs| runs.path == row.path)?;
         let (all, cpu) = (runs.nanoseconds_a_request(), row.cpu_without()?);
@@ -194,7 +194,7 @@ impl CostReport {
         ))
     }
 
-    /// For a terminal.
+    /// Returns the report for a terminal.
     pub fn text(&self) -> String {
         let mut text = format!("Single packets (BPF_PROG_TEST_RUN), medians{}\n", self.statistics_remark());
         text += &self.packet_table().text();
@@ -212,7 +212,7 @@ impl CostReport {
         text + &self.verdicts().join("\n") + "\n"
     }
 
-    /// For `docs/experiments/`.
+    /// Returns the report for `docs/experiments/`.
     pub fn markdown(&self, command: &str) -> String {
         let mut text = format!("# {}: What the probe costs\n\n", date("+%F"));
         let _ = writeln!(
@@ -302,7 +302,7 @@ impl CostReport {
         text
     }
 
-    /// For programs.
+    /// Returns the report as JSON.
     pub fn json(&self) -> Value {
         let rows = self.rows.iter().map(|row| {
             json!({

@@ -1,4 +1,4 @@
-//! The kernel's own statistics of the programs' runs, over a known number of requests.
+//! The kernel's statistics of the programs over a known number of requests.
 
 use anyhow::{Context, Result, bail};
 use lab_tests::process::Signal;
@@ -9,15 +9,15 @@ use std::net::SocketAddr;
 
 use super::testbed::{Testbed, TrafficPath};
 
-/// The programs under load.
+/// The programs' cost under load.
 #[derive(Clone, Debug, Serialize)]
 pub struct Runs {
     /// The path of the requests.
     #[serde(rename = "way")]
     pub(crate) path: TrafficPath,
-    /// One row a program.
+    /// One row per program.
     pub(crate) programs: Vec<Program>,
-    /// Requests that were sent, and that the probe has counted.
+    /// Requests sent, which the probe has all counted.
     pub(crate) requests: u64,
     /// Packets to the shards.
     pub(crate) packets_to_shard: u64,
@@ -27,19 +27,19 @@ pub struct Runs {
     pub(crate) connections: u64,
 }
 
-/// One program.
+/// The cost of one program.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Program {
     /// Its name.
     pub(crate) program: String,
-    /// How often it ran meanwhile, for whatever packet or event of the machine.
+    /// Number of runs, for all packets and events of the machine.
     pub(crate) runs: u64,
-    /// How long, in nanoseconds, with the clock's own cost.
+    /// Total nanoseconds, including the cost of reading the clock.
     pub(crate) nanoseconds: f64,
 }
 
 impl Program {
-    /// Nanoseconds a run.
+    /// Returns the nanoseconds per run.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     pub(crate) fn per_run(&self) -> f64 {
         self.nanoseconds / self.runs.max(1) as f64
@@ -47,25 +47,25 @@ impl Program {
 }
 
 impl Runs {
-    /// A number of anything for each request.
+    /// Divides a number by the requests.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     pub(crate) fn per_request(&self, number: f64) -> f64 {
         number / self.requests as f64
     }
 
-    /// How often any program runs for a request.
+    /// Returns the runs of all programs per request.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     pub(crate) fn runs_a_request(&self) -> f64 {
         self.per_request(self.programs.iter().map(|program| program.runs as f64).sum())
     }
 
-    /// Nanoseconds that all programs take for a request.
+    /// Returns the nanoseconds of all programs per request.
     pub fn nanoseconds_a_request(&self) -> f64 {
         self.per_request(self.programs.iter().map(|program| program.nanoseconds).sum())
     }
 }
 
-/// Sends the requests under a probe that has the runs counted.
+/// Sends the requests under a probe that has the kernel's statistics enabled.
 pub(crate) fn measure(testbed: &Testbed, path: TrafficPath, requests: u64) -> Result<Runs> {
     let (mut probe, addr) = testbed.start_probe(&[("PROGRAM_STATS", "on")])?;
     let before = look(testbed, addr)?;
@@ -99,9 +99,9 @@ pub(crate) fn measure(testbed: &Testbed, path: TrafficPath, requests: u64) -> Re
     })
 }
 
-/// What the probe says at one moment.
+/// The probe's report at one moment.
 struct Look {
-    /// Of each program, how often and how many seconds it ran.
+    /// Number of runs and their seconds, by program.
     runs: BTreeMap<String, (u64, f64)>,
     shards: Vec<Value>,
 }

@@ -1,13 +1,14 @@
-//! The probe on one lab's cgroup, beside an equal lab that nothing watches: both are asked in turn, in slices so short that
-//! what the machine does besides meets both.
+//! Measures the probe on one lab's cgroup beside an equal, unwatched lab.
 //!
-//! That takes a watcher that watches one of them alone. Two equal processes may differ by some percent as long as they
-//! live: so either lab is the watched one in turn, and every pair has labs of its own. A watcher's own process works in
-//! both labs' slices; so its share of the machine's CPU time is added to what the slices say, which counts some of
-//! it twice, and none of it never.
+//! Both labs receive load in turn. The slices are so short that disturbances of the machine affect both.
 //!
-//! What is measured is the lab as it is started: the watcher is there before the gateways' connections to the shards. So
-//! either half of a pair has new gateways, and is warmed up when the watcher has begun.
+//! The watcher must be restricted to one lab. Two equal processes may differ by some percent for their whole life.
+//! Each lab is therefore the watched one in turn, and every pair has its own labs. A watcher's own process works
+//! during the slices of both labs. Its share of the machine's CPU time is therefore added to the loss in the slices.
+//! This counts some of it twice, but never misses any.
+//!
+//! The measured state is a lab as it starts: the watcher is attached before the gateways connect to the shards. Each
+//! half of a pair therefore has new gateways, which are warmed up after the watcher has started.
 
 use anyhow::Result;
 use std::time::{Duration, Instant};
@@ -18,27 +19,27 @@ use super::testbed::{Testbed, TrafficPath};
 use super::{Options, SETTLING};
 use crate::machine::{OWN, cpu_seconds, processors};
 
-/// Slices that warm a lab up.
+/// Slices that warm up a lab.
 const WARM_UP: u64 = 16;
 
-/// What the slices of a pair gave.
+/// Results of a pair's slices.
 #[derive(Default)]
 struct Found {
     with: Vec<Speed>,
     without: Vec<Speed>,
-    /// Processor time of the watchers' processes, and how long they worked.
+    /// CPU time of the watchers' processes, and how long they worked.
     own_seconds: f64,
     elapsed: Duration,
 }
 
-/// One pair of labs, loaded on the row's path.
+/// Runs one pair of labs, with load on the row's path.
 pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: bool) -> Result<Pair> {
     let mut labs = [options.testbed("one")?, options.testbed("other")?];
     let short = options.requests / options.slices;
     let (slices, slice) = match row.path {
         TrafficPath::Straight => (options.slices, short * STRAIGHT),
         TrafficPath::Gateway | TrafficPath::Lab => (options.slices, short),
-        // At least one for either half of the pair.
+        // At least one slice for each half of the pair.
         TrafficPath::K6 if options.slices < 2 * K6_FEWER => (2, options.requests / 2),
         TrafficPath::K6 => (options.slices / K6_FEWER, short * K6_FEWER),
     };
@@ -49,7 +50,7 @@ pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: 
         if half > 0 {
             labs.iter_mut().for_each(Testbed::renew_gateway);
         }
-        // Which is watched first is left to chance.
+        // The lab that is watched first is chosen at random.
         let [one, other] = &labs;
         let (watched, plain) = if watched_first == (half == 0) { (one, other) } else { (other, one) };
         let watching = row.watcher.start(watched)?;
@@ -60,7 +61,7 @@ pub(super) fn pair(options: &Options, row: &mut Row, round: u32, watched_first: 
         let own = || watching.process().map_or(0.0, |pid| cpu_seconds(pid, OWN));
         let (began, own_before) = (Instant::now(), own());
         for turn in 0..slices / 2 {
-            // The same keys for both, others in every turn.
+            // Both labs use the same keys, and every turn uses different ones.
             let seed = (u64::from(round) * 2 + half) * slices + turn;
             for is_watched in [turn.is_multiple_of(2), !turn.is_multiple_of(2)] {
                 let (lab, speeds) =

@@ -1,4 +1,4 @@
-//! What counts at the shards' ports: the probe, and the nearest things to take instead.
+//! Watchers at the shards' ports: the probe and the nearest alternatives.
 
 use anyhow::{Context, Result, anyhow, bail};
 use std::net::SocketAddr;
@@ -13,38 +13,38 @@ use lab_tests::nft::Counters;
 use lab_tests::poll;
 use lab_tests::process::{Process, Signal, TestProcess as _};
 
-/// How long a tool may take to begin, or to say its counts at its end.
+/// The longest wait for a tool's start, or for its counts at the end.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where tools that trace look for the kernel's events.
+/// Mount point of the kernel's events, which tracing tools read.
 const TRACEFS: &str = "/sys/kernel/tracing";
 
-/// One thing to compare.
+/// A watcher to compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watcher {
-    /// Nothing: how far two equal runs differ here.
+    /// No watcher: the difference between two equal runs.
     Nothing,
-    /// Programs that do nothing, where the probe has its own.
+    /// Programs that do nothing, attached like the probe's.
     Empty,
-    /// The probe as it starts for root.
+    /// The probe as root starts it.
     Probe,
-    /// Nothing at either of two labs: how far equal ones differ here.
+    /// No watcher on either of two labs: the difference between equal labs.
     EqualLabs,
-    /// Programs that do nothing on the cgroup of one lab's shards.
+    /// Programs that do nothing, on the cgroup of one lab's shards.
     EmptyOnShards,
     /// The probe on the cgroup of one lab's shards.
     ProbeOnShards,
-    /// The probe with the kernel's statistics of its programs.
+    /// The probe, with the kernel's statistics of its programs enabled.
     ProbeWithStatistics,
-    /// A counter for each port and direction.
+    /// nftables with a counter for each port and direction.
     Nftables,
-    /// Segments by port.
+    /// bpftrace, which counts segments by port.
     Bpftrace,
-    /// Every packet, to nowhere.
+    /// tcpdump, which captures every packet and discards it.
     Tcpdump,
 }
 
-/// A watcher at work.
+/// A running watcher.
 pub(crate) struct Watching<'a> {
     testbed: &'a Testbed,
     tool: Tool,
@@ -60,7 +60,7 @@ enum Tool {
 }
 
 impl Watcher {
-    /// All, in the order of the table.
+    /// All watchers, in the order of the table.
     pub(crate) const ALL: [Self; 10] = [
         Self::Nothing,
         Self::Empty,
@@ -74,7 +74,7 @@ impl Watcher {
         Self::Tcpdump,
     ];
 
-    /// Its name in the table.
+    /// Returns the name in the table.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nothing => "nothing (two equal runs)",
@@ -90,7 +90,7 @@ impl Watcher {
         }
     }
 
-    /// How it is started.
+    /// Returns how the watcher is started.
     pub(crate) const fn what(self) -> &'static str {
         match self {
             Self::Nothing => "how far two runs differ by themselves",
@@ -110,13 +110,13 @@ impl Watcher {
         }
     }
 
-    /// Whether it watches one of two labs, and not the whole machine.
+    /// Whether it watches one of two labs instead of the whole machine.
     pub(crate) const fn is_side_by_side(self) -> bool {
         matches!(self, Self::EqualLabs | Self::EmptyOnShards | Self::ProbeOnShards)
     }
 
-    /// Whether it may be missing on this machine: what a user would take instead, and a cgroup for the shards where none
-    /// could be made.
+    /// Whether it may be missing on this machine. This applies to other tools, and to watchers that need the shards'
+    /// cgroup if none could be created.
     pub(crate) fn may_be_missing(self, testbed: &Testbed) -> bool {
         match self {
             Self::Nftables | Self::Bpftrace | Self::Tcpdump => true,
@@ -125,7 +125,7 @@ impl Watcher {
         }
     }
 
-    /// Starts it, and waits until it counts.
+    /// Starts the watcher and waits until it counts.
     pub(crate) fn start(self, testbed: &Testbed) -> Result<Watching<'_>> {
         let probe = |settings: &[(&'static str, &str)]| {
             testbed.start_probe(settings).map(|(probe, addr)| Tool::Probe(probe, addr))
@@ -146,7 +146,7 @@ impl Watcher {
 }
 
 impl Watching<'_> {
-    /// Its process, if it is one.
+    /// Returns its process, if it has one.
     pub(crate) fn process(&self) -> Option<u32> {
         match &self.tool {
             Tool::Nothing | Tool::Empty(_) | Tool::Nftables(_) => None,
@@ -154,7 +154,7 @@ impl Watching<'_> {
         }
     }
 
-    /// Ends it; gives what it says it has counted.
+    /// Ends the watcher and returns its own count.
     pub(crate) fn stop(self) -> Result<String> {
         let Self { testbed, tool } = self;
         match tool {
@@ -211,7 +211,7 @@ fn tcpdump(testbed: &Testbed) -> Result<Process> {
 fn bpftrace(testbed: &Testbed) -> Result<Process> {
     installed("bpftrace")?;
     let ports = testbed.ports().iter().map(|port| format!("args->sport == {port}")).collect::<Vec<_>>();
-    // The second probe is attached no later than the first, and says so.
+    // bpftrace attaches the second probe after the first, and its output shows that it has.
     let program = format!(
         "tracepoint:tcp:tcp_probe /{}/ {{ @[args->sport] = count(); }} interval:s:1 {{ printf(\"counting\\n\"); }}",
         ports.join(" || ")
@@ -221,7 +221,7 @@ fn bpftrace(testbed: &Testbed) -> Result<Process> {
         let args = ["-e", &program];
         return begun(testbed, Process::start_program(Path::new("bpftrace"), &args, &[]), attached);
     }
-    // In a mount namespace of its own, so that nothing stays mounted.
+    // Runs in its own mount namespace, so that nothing stays mounted.
     let script = format!("mount -t tracefs none {TRACEFS} && exec bpftrace -e \"$0\"");
     let args = ["--mount", "sh", "-c", &script, &program];
     begun(testbed, Process::start_program(Path::new("unshare"), &args, &[]), attached)
@@ -234,7 +234,7 @@ fn installed(program: &str) -> Result<()> {
     }
 }
 
-/// Waits until the tool has begun; if it ends instead, its last line says why.
+/// Waits until the tool has started. If it exits instead, the error contains its last line.
 fn begun(testbed: &Testbed, process: Process, has_begun: impl Fn(&str) -> bool) -> Result<Process> {
     let process = parking_lot::Mutex::new(process);
     let waited = testbed.runtime.block_on(poll::until(TIMEOUT, || async {
@@ -255,7 +255,8 @@ fn begun(testbed: &Testbed, process: Process, has_begun: impl Fn(&str) -> bool) 
     }
 }
 
-/// What the tool says at its end. The pipe is read by a thread of its own, so it may come a moment later.
+/// Returns a value from the tool's final output. Another thread reads the pipe, so the output may arrive a moment
+/// later.
 fn said<T>(testbed: &Testbed, process: &Process, find: impl Fn(&str) -> Option<T>) -> Result<T> {
     let found = poll::until(TIMEOUT, || async { find(&process.log()).ok_or_else(|| process.log()) });
     testbed.runtime.block_on(found).map_err(|log| anyhow!("it does not say what it counted: {log}"))

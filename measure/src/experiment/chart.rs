@@ -1,4 +1,6 @@
-//! A chart of figures as SVG: a row each, with predictions and witnesses side by side.
+//! A chart of figures as SVG, one row each.
+//!
+//! Predictions and witnesses are drawn side by side.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -12,9 +14,9 @@ const WIDTH: u32 = 860;
 /// Heights of a row, and of title, legend and axis together.
 const ROW: u32 = 26;
 const FRAME: u32 = 124;
-/// The legend's place below the title.
+/// The legend's position below the title.
 const LEGEND: i32 = 46;
-/// The width of a character, as the text is laid out without font files.
+/// The assumed width of a character, because the text is laid out without font files.
 const LETTER: u32 = 7;
 const FONT: &str = "system-ui,sans-serif";
 
@@ -22,7 +24,7 @@ const PAPER: RGBColor = RGBColor(0xff, 0xff, 0xff);
 const INK: RGBColor = RGBColor(0x1f, 0x23, 0x28);
 const GRID: RGBColor = RGBColor(0xd1, 0xd9, 0xe0);
 const SERIES: [RGBColor; 3] = [INK, RGBColor(0x09, 0x69, 0xda), RGBColor(0xbc, 0x4c, 0x00)];
-/// What replaces each colour where the reader prefers dark.
+/// Replacement of each colour in dark mode.
 const DARK: [(RGBColor, &str); 5] =
     [(PAPER, "#0d1117"), (INK, "#f0f6fc"), (GRID, "#3d444d"), (SERIES[1], "#4493f8"), (SERIES[2], "#f0883e")];
 
@@ -40,18 +42,18 @@ pub struct Mark {
 /// One chart.
 #[derive(Clone, Debug)]
 pub struct Chart {
-    /// What it shows.
+    /// The title.
     pub title: String,
-    /// What the axis counts, with its unit.
+    /// The axis label, with its unit.
     pub axis: String,
     /// The names of the series, at most three.
     pub series: Vec<&'static str>,
-    /// A label and its marks each. A refused figure has no marks.
+    /// Each row's label and marks. A refused figure has no marks.
     pub rows: Vec<(String, Vec<Mark>)>,
 }
 
 impl Chart {
-    /// Charts the figures of one unit: prediction, application, kernel.
+    /// Returns a chart of the figures of one unit: prediction, application, kernel.
     pub(crate) fn of(title: &str, axis: &str, unit: Unit, figures: &[Figure]) -> Self {
         let mark = |series, values: &[f64]| {
             let range = Quartiles::of(values.iter().copied())?;
@@ -118,7 +120,7 @@ impl Chart {
             .x_desc(&self.axis)
             .draw()?;
         let place = |value: f64, row: usize, series: usize| {
-            // Each series a little lower than the one before, so that none hides another.
+            // Each series is drawn a little lower than the one before, so that none hides another.
             let height = (number - row) as f64 - 0.5 - (series as f64 - 1.0) * 0.22;
             chart.plotting_area().map_coordinate(&(value, height))
         };
@@ -147,7 +149,7 @@ impl Chart {
 
 type Drawn<'a> = Result<(), Box<dyn std::error::Error + 'a>>;
 
-/// A cross for the first series, a dot, a triangle.
+/// Returns a series' symbol: a cross for the first, a dot for the second, a triangle for the third.
 fn symbol<'a>(root: &DrawingArea<SVGBackend<'a>, Shift>, series: usize, at: (i32, i32)) -> Drawn<'a> {
     let colour = SERIES[series];
     match series {

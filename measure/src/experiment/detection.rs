@@ -1,4 +1,6 @@
-//! How soon a celebrity is named by gateway and kernel, whether one that moves is followed, and whether even load is left alone.
+//! Detection of celebrities: how soon gateway and kernel name one.
+//!
+//! It also checks that a moving celebrity is followed, and that uniform load raises no alarm.
 
 use hotspot::detector::Detector;
 use hotspot::judge::{KeyLoad, Observation, THRESHOLDS};
@@ -23,14 +25,14 @@ use lab_tests::lab::SHARDS;
 /// See [`super::Experiment::question`].
 pub(crate) const QUESTION: &str = "Is a celebrity named after its first full second, is a moving one followed, and is uniform load never called hot?";
 
-/// Judged once a second, so a celebrity waits for the end of the second it came in, and for the next one.
+/// Verdicts come once a second. A celebrity waits for the end of the second in which it starts, and for the next one.
 const NAMED_WITHIN: f64 = 2.0;
-/// Of asking, and of what is asked.
+/// Interval between two polls.
 const ASKING: Duration = Duration::from_millis(50);
 const SLACK: f64 = 0.25;
-/// From here on a shard is at least warm.
+/// From this load on, a shard is at least warm.
 const WARM: f64 = THRESHOLDS[THRESHOLDS.len() - 1].0;
-/// Seconds of even load that are replayed, and the requests of each.
+/// Seconds of uniform load to replay, and requests in each.
 const WINDOWS: u64 = 1_000;
 const REQUESTS: usize = 1_000;
 
@@ -42,7 +44,7 @@ enum Arm {
 }
 
 const ARMS: [Arm; 3] = [Arm::Crowd, Arm::Moving, Arm::Even];
-/// Seconds of even load in a run.
+/// Seconds of uniform load in a run.
 const EVEN: &str = "16";
 
 impl fmt::Display for Arm {
@@ -64,23 +66,23 @@ impl Arm {
         }
     }
 
-    /// The scenario and its seconds: 5 s of quiet, crowd, quiet; 4 s for each celebrity.
+    /// Returns the scenario and its seconds: 5 s each of quiet, crowd and quiet; 4 s for each celebrity.
     const fn load(self) -> &'static [&'static str] {
         match self {
             Self::Crowd => &["run", "flash-crowd", "--duration", "15"],
             Self::Moving => &["run", "moving-celebrity", "--duration", "16"],
-            // Uniform unless said otherwise.
+            // Uniform is the default distribution.
             Self::Even => &["stream", "--rate", "1000", "--keys", "1000", "--duration", EVEN],
         }
     }
 
-    /// Shards that take the load: the scenarios' are the lab's own.
+    /// Returns shard settings with enough capacity. The scenarios use the lab's own settings.
     const fn shard(self) -> &'static [(&'static str, &'static str)] {
         if matches!(self, Self::Even) { &[] } else { &PROFILE }
     }
 }
 
-/// When a key was first asked for, and when it was first named.
+/// The times when a key was first requested and first named.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     came: Option<Instant>,
@@ -96,13 +98,13 @@ impl Seen {
 
 /// One run.
 struct Run {
-    /// Seconds from each key's coming to its being named, by application and kernel.
+    /// Seconds from each key's first request until it is named, by application and kernel.
     named: [Vec<f64>; 2],
-    /// How often a shard was called warm or worse before anybody hot had come, by application and kernel.
+    /// How often a shard was judged warm or worse before any hot key was requested, by application and kernel.
     false_alarms: [f64; 2],
 }
 
-/// Whether a verdict blames this key, of a shard that is critical.
+/// Whether a verdict names this key as the cause on a critical shard.
 fn names(verdict: &Value, key: &str) -> bool {
     verdict["state"] == "critical" && verdict["key"] == key
 }
@@ -114,7 +116,7 @@ fn is_alarm(verdict: &Value) -> bool {
 async fn measure(rig: &Rig, arm: Arm, seed: u64) -> Result<Run, String> {
     rig.reset().await?;
     let quiet = Instant::now();
-    // The kernel knows no reset: what it saw ten seconds ago is gone from its windows.
+    // The kernel's counts have no reset, so this waits until ten seconds have left its windows.
     while is_alarm(&rig.lab.probe_json("/api/verdict").await["kernel"]) {
         if quiet.elapsed() > Duration::from_secs(20) {
             return Err("the kernel's verdict did not come to rest".to_owned());
@@ -156,7 +158,7 @@ async fn measure(rig: &Rig, arm: Arm, seed: u64) -> Result<Run, String> {
     Ok(Run { named, false_alarms })
 }
 
-/// How many seconds of even load end in a verdict that is an alarm, or would by one of its two windows alone.
+/// Returns how many seconds of uniform load end in an alarm, or would with either of the two windows alone.
 fn alarms_on_even_load(seed: u64) -> u64 {
     let shards = NonZeroU32::new(SHARDS as u32).expect("there are shards");
     let space = KeySpace::numbered("user-", 1_000, Distribution::Uniform).expect("names are keys");
@@ -182,7 +184,7 @@ fn alarms_on_even_load(seed: u64) -> u64 {
     alarms
 }
 
-/// One window, with the largest key of each shard.
+/// Returns the observation of one window, with the largest key of each shard.
 fn observed(counts: &[u64], owners: &[ShardId]) -> Observation<usize> {
     let mut requests = vec![0; SHARDS];
     let mut largest = [(0, 0); SHARDS];
@@ -195,11 +197,11 @@ fn observed(counts: &[u64], owners: &[ShardId]) -> Observation<usize> {
     Observation { requests, keys, seconds: 1.0, evidence: Vec::new() }
 }
 
-/// Runs it.
+/// Runs the experiment.
 pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let mut rigs = Vec::new();
     for arm in ARMS {
-        // The first one waits for its turn; the others are beside it.
+        // The first rig waits for its turn. The others start beside it.
         rigs.push(Rig::start(arm.shard(), &[], !rigs.is_empty()).await);
     }
     let measure = async |arm: Arm, seed| {

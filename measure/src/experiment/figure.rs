@@ -1,11 +1,11 @@
-//! One figure of an experiment: what theory says, what the witnesses say in every repetition, and whether they agree.
+//! One figure of an experiment: prediction, witnesses of every repetition, and verdict.
 
 use crate::statistics::{Quartiles, mean};
 
-/// What a figure is measured in.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Of a whole, 0 … 1; shown in percent, its differences in percentage points.
+    /// A part of a whole, 0 … 1. Displayed in percent, with differences in percentage points.
     Share,
     /// A ratio.
     Times,
@@ -13,12 +13,12 @@ pub enum Unit {
     Milliseconds,
     /// Seconds.
     Seconds,
-    /// A number of things.
+    /// A count.
     Count,
 }
 
 impl Unit {
-    /// A value with its unit.
+    /// Formats a value with its unit.
     pub(crate) fn shown(self, value: f64) -> String {
         match self {
             Self::Share => format!("{:.2} %", 100.0 * value),
@@ -29,7 +29,7 @@ impl Unit {
         }
     }
 
-    /// A difference with its sign and unit.
+    /// Formats a difference with its sign and unit.
     pub(crate) fn difference(self, value: f64) -> String {
         match self {
             Self::Share => format!("{:+.2} pp", 100.0 * value),
@@ -40,80 +40,80 @@ impl Unit {
         }
     }
 
-    /// A value as an axis has it.
+    /// Converts a value for an axis.
     pub(crate) const fn on_axis(self, value: f64) -> f64 {
         if matches!(self, Self::Share) { 100.0 * value } else { value }
     }
 }
 
-/// What is asked of a figure.
+/// The requirement on a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
-    /// Every witness is no farther than this from the prediction.
+    /// Every witness differs from the prediction by at most this.
     Within(f64),
     /// No witness is above this.
     AtMost(f64),
     /// No witness is below this.
     AtLeast(f64),
-    /// Nothing: it is to be seen.
+    /// No requirement: the figure is only displayed.
     Shown,
 }
 
-/// Whether it is so.
+/// Whether a figure meets its requirement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FigureVerdict {
-    /// It is.
+    /// It meets the requirement.
     Holds,
-    /// It is not.
+    /// It fails the requirement.
     Fails,
-    /// There is no number.
+    /// It has no number.
     Refused,
-    /// Nothing was asked.
+    /// It has no requirement.
     Nothing,
 }
 
-/// See the module.
+/// One figure with its prediction, rule and witnesses.
 #[derive(Clone, Debug)]
 pub struct Figure {
-    /// What it is.
+    /// The description.
     pub what: String,
-    /// In which unit.
+    /// The unit.
     pub unit: Unit,
-    /// What theory says.
+    /// The value that theory predicts.
     pub predicted: Option<f64>,
-    /// What is asked.
+    /// The requirement.
     pub rule: Rule,
-    /// What the application says, by repetition; runs are of equal size, so the mean is that of all their requests.
+    /// The application's values, by repetition. Runs have equal sizes, so the mean is that of all requests.
     pub app: Vec<f64>,
-    /// What the kernel says, likewise; empty where it cannot know.
+    /// The kernel's values, by repetition. Empty if the kernel cannot measure the figure.
     pub kernel: Vec<f64>,
-    /// Why there is no number.
+    /// The reason why there is no number.
     pub refused: Option<String>,
 }
 
 impl Figure {
-    /// Without a witness yet.
+    /// Returns a figure without witnesses.
     pub(crate) fn new(what: impl Into<String>, unit: Unit, predicted: Option<f64>, rule: Rule) -> Self {
         Self { what: what.into(), unit, predicted, rule, app: Vec::new(), kernel: Vec::new(), refused: None }
     }
 
-    /// With these witnesses.
+    /// Sets the witnesses.
     pub(crate) fn seen(self, app: Vec<f64>, kernel: Vec<f64>) -> Self {
         Self { app, kernel, ..self }
     }
 
-    /// Without a number if there is a reason, and no other was before.
+    /// Removes the number if there is a reason. The first reason is kept.
     pub(crate) fn refused_if(mut self, why: Option<String>) -> Self {
         self.refused = self.refused.or(why);
         self
     }
 
-    /// The means of the witnesses that speak.
+    /// Returns the mean of each witness that has values.
     fn means(&self) -> impl Iterator<Item = f64> {
         [mean(&self.app), mean(&self.kernel)].into_iter().flatten()
     }
 
-    /// Whether it is as asked.
+    /// Returns the verdict.
     pub fn verdict(&self) -> FigureVerdict {
         if self.refused.is_some() || self.means().next().is_none() {
             return FigureVerdict::Refused;
@@ -130,7 +130,7 @@ impl Figure {
         if holds { FigureVerdict::Holds } else { FigureVerdict::Fails }
     }
 
-    /// What is asked, in words.
+    /// Returns the requirement as text.
     pub(crate) fn asked(&self) -> String {
         match self.rule {
             Rule::Within(distance) => format!("± {}", self.unit.difference(distance).trim_start_matches('+')),
@@ -140,7 +140,8 @@ impl Figure {
         }
     }
 
-    /// The figure as cells of a table: what, predicted, application, kernel, residual, asked, verdict.
+    /// Returns the cells of a table row: description, prediction, application, kernel, residual, requirement,
+    /// verdict.
     pub(crate) fn cells(&self) -> [String; 7] {
         let none = || "–".to_owned();
         let predicted = self.predicted.map_or_else(none, |value| self.unit.shown(value));
@@ -180,7 +181,7 @@ impl Figure {
         ]
     }
 
-    /// Mean and extremes.
+    /// Formats mean, minimum and maximum.
     fn witness(&self, values: &[f64]) -> String {
         let Some(mean) = mean(values) else { return "–".to_owned() };
         let shown = |value: f64| self.unit.shown(value);

@@ -1,4 +1,6 @@
-//! What a celebrity costs those who ask for other keys on its shard, without and with each mitigation.
+//! The cost of a celebrity for other keys on its shard.
+//!
+//! It is measured without and with each mitigation.
 
 use protocol::ShardId;
 use protocol::body::LoadStream;
@@ -20,15 +22,15 @@ pub(crate) const QUESTION: &str = "At the lab's own rates and capacity, how slow
 /// The celebrity's shard.
 const HOT: ShardId = ShardId(0);
 
-/// Seconds before it is measured: the gateway finds the hot key, copies are made.
+/// Seconds before the measurement, in which the gateway finds the hot key and makes copies.
 const WARM: &str = "5";
 
-/// Seconds that are measured.
+/// Returns the measured seconds.
 fn measured(plan: Plan) -> &'static str {
     plan.sized("22", "5")
 }
 
-/// Answers of all repetitions that a 99th percentile is made of, at the least.
+/// Returns the minimum number of responses for a 99th percentile, over all repetitions.
 fn needed(plan: Plan) -> u64 {
     plan.sized(500, 10)
 }
@@ -70,7 +72,7 @@ impl Arm {
         }
     }
 
-    /// What the wire contract asks of the hot shard's p95 over that of the others.
+    /// Returns the wire contract's limit of the hot shard's p95 over that of the other shards.
     const fn asked(self) -> Rule {
         match self {
             Self::Nothing => Rule::AtLeast(1.3),
@@ -80,12 +82,12 @@ impl Arm {
     }
 }
 
-/// Latencies in µs and how often each was.
+/// A histogram: latencies in µs with their counts.
 #[derive(Clone, Debug, Default)]
 struct Latencies(BTreeMap<u64, u64>);
 
 impl Latencies {
-    /// From latencies in ms with their counts.
+    /// Adds latencies in ms with their counts.
     fn add(&mut self, histogram: &[(f64, u64)]) {
         for (ms, count) in histogram {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a latency in µs")]
@@ -102,13 +104,13 @@ impl Latencies {
         self.0.values().sum()
     }
 
-    /// Why no percentile can be taken, if so.
+    /// Returns the reason if there are too few responses for a percentile.
     fn too_few(&self, needed: u64) -> Option<String> {
         let count = self.count();
         (count < needed).then(|| format!("{count} answers are too few, {needed} are needed"))
     }
 
-    /// In ms; none of none.
+    /// Returns a quantile in ms, or `None` without responses.
     #[expect(clippy::cast_precision_loss, reason = "latencies in µs, and counts of a run")]
     fn quantile(&self, quantile: f64) -> Option<f64> {
         let rank = (quantile * self.count() as f64).ceil();
@@ -121,7 +123,7 @@ impl Latencies {
     }
 }
 
-/// One run's latencies.
+/// The latencies of one run.
 #[derive(Clone, Debug, Default)]
 struct Run {
     celebrity: Latencies,
@@ -151,7 +153,7 @@ impl Run {
         self.innocent_elsewhere.merge(&other.innocent_elsewhere);
     }
 
-    /// The hot shard's p95, the celebrity's answers among them, over the others'.
+    /// Returns the hot shard's p95, with the celebrity's responses, over the p95 of the other shards.
     fn pain(&self) -> Option<f64> {
         let mut hot = self.celebrity.clone();
         hot.merge(&self.innocent_hot);
@@ -173,7 +175,7 @@ async fn measure(rig: &Rig, plan: Plan, arm: Arm, seed: u64) -> Result<Run, Stri
     Ok(Run::of(&report.streams))
 }
 
-/// Runs it.
+/// Runs the experiment.
 pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let rigs = Rig::several(&PROFILE, ARMS.len()).await;
     let measure = async |arm: Arm, seed| {

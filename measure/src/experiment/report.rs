@@ -1,4 +1,4 @@
-//! What an experiment gave, for a terminal and for `docs/experiments/`.
+//! Results of an experiment, for a terminal and for `docs/experiments/`.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -14,35 +14,35 @@ const HEADINGS: [&str; 7] = ["figure", "predicted", "application", "kernel", "re
 /// One experiment that has run.
 #[derive(Debug)]
 pub struct ExperimentReport {
-    /// Which.
+    /// The experiment.
     pub experiment: Experiment,
-    /// How often, and by which seed.
+    /// Its repetitions and seed.
     pub plan: Plan,
-    /// What came of it.
+    /// Its results.
     pub outcome: ExperimentOutcome,
-    /// How long it took.
+    /// Its duration in seconds.
     pub seconds: f64,
-    /// Load of the machine before, over a minute.
+    /// Load average of the machine over a minute, before the experiment.
     pub load_before: String,
 }
 
 /// A file of a report: its name and content.
 pub struct File {
-    /// Within the folder of all experiments.
+    /// Name relative to the folder of all experiments.
     pub name: String,
     /// Its text.
     pub content: String,
 }
 
 impl ExperimentReport {
-    /// Runs an experiment; `progress` gets a line for each step.
+    /// Runs an experiment and calls `progress` with a line for each step.
     pub async fn of(experiment: Experiment, plan: Plan, progress: &impl Fn(&str)) -> Self {
         let (load_before, started) = (load_average(), Instant::now());
         let outcome = experiment.run(plan, progress).await;
         Self { experiment, plan, outcome, seconds: started.elapsed().as_secs_f64(), load_before }
     }
 
-    /// Whether every figure is there and as asked.
+    /// Whether every figure has a number and meets its requirement.
     pub fn holds(&self) -> bool {
         self.outcome
             .figures
@@ -50,7 +50,7 @@ impl ExperimentReport {
             .all(|figure| matches!(figure.verdict(), FigureVerdict::Holds | FigureVerdict::Nothing))
     }
 
-    /// How many figures meet their goal, in one line.
+    /// Returns in one line how many figures meet their goal.
     pub(crate) fn answer(&self) -> String {
         let count = |verdict: FigureVerdict| {
             self.outcome.figures.iter().filter(|figure| figure.verdict() == verdict).count()
@@ -78,7 +78,7 @@ impl ExperimentReport {
         Table { headings: &HEADINGS, numbers: 1..5, rows }
     }
 
-    /// For a terminal.
+    /// Returns the report for a terminal.
     pub fn text(&self) -> String {
         let mut text = format!("{}: {}\n\n", self.experiment.name(), self.experiment.about());
         text += &self.figures().text();
@@ -93,7 +93,7 @@ impl ExperimentReport {
         text
     }
 
-    /// For `docs/experiments/`: the page first, then its pictures.
+    /// Returns the files for `docs/experiments/`: the page first, then its charts.
     pub fn files(&self) -> Vec<File> {
         let base = format!("{}-{}", date("+%F"), self.experiment.name());
         let picture = |number: usize| format!("{base}-{}.svg", number + 1);

@@ -1,4 +1,6 @@
-//! One lab under an experiment: its witnesses read at a moment, and loads that may refuse.
+//! One lab under an experiment: reads its witnesses and applies load.
+//!
+//! A load that does not meet its conditions is refused.
 
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -7,10 +9,10 @@ use lab_tests::lab::{Lab, Load, Options, SHARDS};
 use lab_tests::poll;
 use protocol::body::LoadReport;
 
-/// How long kernel and application may take to agree once traffic has stopped.
+/// The longest wait for kernel and application to agree after traffic has stopped.
 const REST: Duration = Duration::from_secs(10);
 
-/// The shards of the lab's profile, slow and narrow enough that a hot one hurts.
+/// The shard settings of the lab profile. They are slow and narrow enough for a hot shard to cause delays.
 pub const PROFILE: [(&str, &str); 2] = [("BASE_LATENCY_MS", "15"), ("SHARD_CONCURRENCY", "2")];
 
 /// A running lab with a probe.
@@ -19,34 +21,34 @@ pub struct Rig {
     pub(crate) lab: Lab,
 }
 
-/// What the witnesses say at one moment, each since it started.
+/// The witnesses' counts at one moment, each since its own start.
 #[derive(Clone, Debug)]
 pub struct Reading {
-    /// Reads and writes that the gateway got, since its last reset.
+    /// Reads and writes that the gateway received since its last reset.
     pub offered: u64,
-    /// Of these reads, those that waited for another's fetch.
+    /// Reads that waited for the fetch of another read.
     pub(crate) coalesced: u64,
-    /// Data requests each shard received.
+    /// Data requests that each shard received.
     pub app: Vec<u64>,
     /// Data requests the kernel saw at each shard's socket.
     pub kernel: Vec<u64>,
 }
 
-/// What happened between two readings.
+/// The growth of the counts between two readings.
 #[derive(Clone, Debug)]
 pub struct Growth {
-    /// Requests that the gateway got.
+    /// Requests that the gateway received.
     pub offered: u64,
-    /// Of these, by another's fetch.
+    /// Requests that waited for the fetch of another read.
     pub(crate) coalesced: u64,
-    /// At each shard, by its own count.
+    /// Requests at each shard, by its own count.
     pub app: Vec<u64>,
-    /// At each shard, by the kernel's.
+    /// Requests at each shard, by the kernel's count.
     pub kernel: Vec<u64>,
 }
 
 impl Rig {
-    /// Starts one; `beside` another that is already there, or when it is its turn.
+    /// Starts a rig. It waits for its turn, or starts at once `beside` a running rig.
     pub async fn start(
         shard: &[(&'static str, &str)],
         gateway: &[(&'static str, &str)],
@@ -65,25 +67,25 @@ impl Rig {
         Self { lab: Lab::start(options).await }
     }
 
-    /// Starts some that run at the same time.
+    /// Starts several rigs that run at the same time.
     pub(crate) async fn several(shard: &[(&'static str, &str)], number: usize) -> Vec<Self> {
         let mut rigs = Vec::new();
         for place in 0..number {
-            // The first one waits for its turn; the others are beside it.
+            // The first rig waits for its turn. The others start beside it.
             rigs.push(Self::start(shard, &[], place > 0).await);
         }
         rigs
     }
 
-    /// Forgets statistics, cached entries and verdicts.
+    /// Resets statistics, cached entries and verdicts.
     pub(crate) async fn reset(&self) -> Result<(), String> {
         self.post("/admin/reset", &Value::Null).await.map(drop)
     }
 
-    /// Switches mitigations; gives their state.
+    /// Switches mitigations and returns their state.
     ///
     /// # Errors
-    /// When the gateway refuses.
+    /// If the gateway refuses.
     pub async fn mitigate(&self, wish: &Value) -> Result<Value, String> {
         self.post("/admin/mitigation", wish).await
     }
@@ -98,7 +100,7 @@ impl Rig {
         serde_json::from_str(&text).map_err(|err| format!("{path}: {err}"))
     }
 
-    /// What the witnesses say now. Under load a few requests pass between one and the next.
+    /// Reads the witnesses now. Under load, a few requests arrive between one witness and the next.
     pub(crate) async fn read(&self) -> Reading {
         let kernel = self.lab.kernel_requests().await;
         let stats = self.lab.gateway_stats().await;
@@ -106,10 +108,10 @@ impl Rig {
         Reading { offered: stats.total_requests, coalesced: stats.cache_coalesced, app, kernel }
     }
 
-    /// The same once nothing is on its way and kernel and application agree on every shard.
+    /// Reads the witnesses once no request is in flight and kernel and application agree on every shard.
     ///
     /// # Errors
-    /// When kernel and application do not agree.
+    /// If kernel and application do not agree.
     pub async fn read_at_rest(&self) -> Result<Reading, String> {
         let agreed = poll::until(REST, || async {
             let compare = self.lab.probe_json("/api/compare").await;
@@ -122,7 +124,7 @@ impl Rig {
         Ok(self.read().await)
     }
 
-    /// Requests for a key by the kernel's tables, since it began to count.
+    /// Returns the reads of a key in the kernel's tables, since attach.
     pub(crate) async fn kernel_reads_of(&self, key: &str) -> u64 {
         let answer = self.lab.probe_json("/api/keys?limit=100").await;
         let shards = answer["shards"].as_array().cloned().unwrap_or_default();
@@ -130,7 +132,7 @@ impl Rig {
         keys.filter(|found| found["key"] == key).filter_map(|found| found["requests"].as_u64()).sum()
     }
 
-    /// Runs the generator to its end; its report.
+    /// Runs the generator to its end and returns its report.
     ///
     /// # Errors
     /// The reason why the generator refuses to report.
@@ -139,14 +141,14 @@ impl Rig {
     }
 }
 
-/// The report of a generator that runs.
+/// Waits for a running generator and returns its report.
 pub(crate) async fn report(load: Load) -> Result<LoadReport, String> {
     let report = load.report().await.map_err(|why| why.one_line())?;
     if report.errors == 0 { Ok(report) } else { Err(format!("{} requests failed", report.errors)) }
 }
 
 impl Reading {
-    /// What happened since an earlier reading.
+    /// Returns the growth since an earlier reading.
     pub fn since(&self, earlier: &Self) -> Growth {
         let grown = |now: &[u64], before: &[u64]| {
             now.iter().zip(before).map(|(now, before)| now.saturating_sub(*before)).collect()
@@ -162,18 +164,18 @@ impl Reading {
 
 #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
 impl Growth {
-    /// A shard's requests as a share of what was offered, by application and kernel.
+    /// Returns a shard's requests as a share of all offered requests, by application and kernel.
     pub(crate) fn share(&self, shard: usize) -> [f64; 2] {
         [&self.app, &self.kernel]
             .map(|counts| counts.get(shard).copied().unwrap_or(0) as f64 / self.offered.max(1) as f64)
     }
 
-    /// The hottest shard's share of what was offered.
+    /// Returns the hottest shard's share of the offered requests.
     pub(crate) fn hottest_share(&self) -> [f64; 2] {
         (0..SHARDS).map(|shard| self.share(shard)).fold([0.0, 0.0], |a, b| [a[0].max(b[0]), a[1].max(b[1])])
     }
 
-    /// The hottest shard's load over the mean of what reached the shards.
+    /// Returns the hottest shard's load over the mean load of the shards.
     pub(crate) fn max_over_mean(&self) -> [f64; 2] {
         [&self.app, &self.kernel].map(|counts| {
             let loads: Vec<f64> = counts.iter().map(|count| *count as f64).collect();
@@ -181,13 +183,13 @@ impl Growth {
         })
     }
 
-    /// The share of what was offered that reached no shard.
+    /// Returns the share of the offered requests that reached no shard.
     pub fn hit_ratio(&self) -> [f64; 2] {
         [&self.app, &self.kernel]
             .map(|counts| 1.0 - counts.iter().sum::<u64>() as f64 / self.offered.max(1) as f64)
     }
 
-    /// Whether both halves of a run have the same share at every shard, as far as four standard errors tell.
+    /// Whether every shard's share is the same in both halves of a run, within four standard errors.
     ///
     /// # Errors
     /// The shard, and the difference between the halves.
@@ -209,7 +211,7 @@ impl Growth {
     }
 }
 
-/// Switches every mitigation off.
+/// Returns the settings that switch every mitigation off.
 pub fn nothing() -> Value {
     json!({"cache": "off", "stale_while_revalidate": false, "negative_caching": false, "replication": 1, "auto": false})
 }

@@ -20,17 +20,17 @@ use lab_tests::lab::SHARDS;
 pub(crate) const QUESTION: &str =
     "Do shards and keys get their predicted shares, within one percentage point?";
 
-/// Requests of a run, in two halves.
+/// Returns the requests of a run, in two halves.
 fn requests(plan: Plan) -> u64 {
     plan.sized(100_000, 10_000)
 }
 
-/// The celebrity's rates, times this, for these seconds: 52,000 requests in each half.
+/// Returns the factor of the celebrity's rates, and the seconds: 52,000 requests in each half.
 fn celebrity(plan: Plan) -> [&'static str; 2] {
     plan.sized(["40", "10"], ["10", "4"])
 }
 
-/// What is loaded with.
+/// The load.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Arm {
     Uniform,
@@ -50,7 +50,7 @@ impl fmt::Display for Arm {
 
 const ARMS: [Arm; 4] = [Arm::Uniform, Arm::Zipf(1.5), Arm::Zipf(0.99), Arm::Celebrity];
 
-/// One run: all of it, and its hottest key by application and kernel.
+/// One run: its total growth, and its hottest key by application and kernel.
 struct Run {
     all: Growth,
     hottest_key: [f64; 2],
@@ -117,7 +117,7 @@ async fn measure(rig: &Rig, plan: Plan, arm: Arm, seed: u64) -> Result<Run, Stri
     Ok(Run { all, hottest_key })
 }
 
-/// Runs it.
+/// Runs the experiment.
 pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let rig = Rig::start(&[], &[], false).await;
     let measure = async |arm, seed| measure(&rig, plan, arm, seed).await;

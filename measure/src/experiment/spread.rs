@@ -1,4 +1,6 @@
-//! What takes load off the hottest shard when keys are Zipf's: a cache for the hottest alone, copies of them, bounded load.
+//! Relief of the hottest shard when keys follow Zipf's law.
+//!
+//! Three mitigations are measured: a cache of the hottest keys only, copies of them, and bounded load.
 
 use hotspot::predict::{self, max_over_mean, shard_shares};
 use hotspot::spread::{HomeLoad, bounded, evenly, two_choices};
@@ -28,13 +30,13 @@ pub(crate) const REPLICATION: &str = "Do copies of the eight hottest keys on fou
 pub(crate) const BOUNDED: &str = "Does bounded load at 1.25 hold the hottest shard to 31.25 % of the load? Does it forward at least what theory requires: \
      17.5 % (exponent 1.5) and none (0.99)?";
 
-/// Requests that all repetitions must have together.
+/// Returns the number of requests required over all repetitions.
 fn needed(plan: Plan) -> u64 {
     plan.sized(100_000, 6_000)
 }
 
 const KEYS: usize = 1_000;
-/// Keys that are copied, and shards that hold each.
+/// Number of copied keys, and number of shards that hold each.
 const COPIED: usize = 8;
 const EPSILON: f64 = 0.25;
 
@@ -53,7 +55,7 @@ const ARMS: [Zipf; 2] = [Zipf(1.5), Zipf(0.99)];
 /// One run.
 struct Run {
     all: Growth,
-    /// The part of all requests that another shard than the key's home served, by application and kernel.
+    /// The part of all requests that a shard other than the key's home served, by application and kernel.
     elsewhere: [f64; 2],
 }
 
@@ -63,14 +65,14 @@ impl Zipf {
         Stream { rate, keys: KEYS, exponent: self.0, warm, measured }
     }
 
-    /// Home shards of the keys.
+    /// Returns the home shards of the keys.
     fn homes(self) -> Vec<usize> {
         let shards = NonZeroU32::new(SHARDS as u32).expect("there are shards");
         let home = |n| placement::modulo(&Key::new(&format!("user-{n}")).expect("a key"), shards).index();
         (0..KEYS).map(home).collect()
     }
 
-    /// Shares of the shards without the `left_out` hottest keys, and those.
+    /// Returns the shards' shares without the `left_out` hottest keys, and the shares of these keys.
     fn apart(self, left_out: usize) -> (Vec<f64>, Vec<HomeLoad>) {
         let (p, homes) = (predict::zipf(KEYS, self.0), self.homes());
         let hot =
@@ -120,10 +122,10 @@ async fn measure(
     Ok(Run { all: window.all(), elsewhere })
 }
 
-/// A field of the mitigations' state, and how many entries it must have when the window begins.
+/// A field of the mitigations' state, and the number of entries it must have when the window begins.
 type Listed = Option<(&'static str, usize)>;
 
-/// Reads by shard and key, by the kernel's tables.
+/// Returns the reads by shard and key in the kernel's tables.
 async fn reads_by_key(rig: &Rig) -> HashMap<(usize, String), u64> {
     let answer = rig.lab.probe_json("/api/keys?limit=1000").await;
     let shards = answer["shards"].as_array().cloned().unwrap_or_default();
@@ -136,7 +138,7 @@ async fn reads_by_key(rig: &Rig) -> HashMap<(usize, String), u64> {
     keys.collect()
 }
 
-/// What the gateway forwarded, by its metric.
+/// Returns the number of requests that the gateway forwarded, from its metric.
 async fn forwarded(rig: &Rig) -> f64 {
     let answer = rig.lab.client.get(rig.lab.at_gateway("/metrics")).send().await;
     let text = match answer {
@@ -147,8 +149,8 @@ async fn forwarded(rig: &Rig) -> f64 {
     value.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
 }
 
-/// A shard that takes so long for each request, whatever the load, that many are in flight at the same time: that is what
-/// choices go by.
+/// Returns settings of a shard with a fixed, long time per request, so that many requests are in flight. The
+/// gateway's choices depend on the requests in flight.
 fn slow(milliseconds: &'static str) -> [(&'static str, &'static str); 1] {
     [("BASE_LATENCY_MS", milliseconds)]
 }
@@ -164,7 +166,7 @@ async fn trials(
     Trials::run(plan, Order::Shuffled, &ARMS, progress, measure).await
 }
 
-/// A figure of an arm, refused where its runs are too few or too small.
+/// Returns a figure of an arm, refused if its runs are too few or too small.
 fn figure(trials: &Trials<Zipf, Run>, zipf: Zipf, figure: Figure, of: impl Fn(&Run) -> [f64; 2]) -> Figure {
     let requests = enough(trials.of(zipf).map(|run| run.all.offered).sum(), needed(trials.plan));
     figure
@@ -187,7 +189,7 @@ fn method(plan: Plan, what: &str) -> String {
     )
 }
 
-/// Runs the hot-only cache.
+/// Runs the experiment with the hot-only cache.
 pub(crate) async fn hot_only(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let entries = hot_entries(SHARDS);
     let rig = Rig::start(&[], &[], false).await;
@@ -234,7 +236,7 @@ pub(crate) async fn hot_only(plan: Plan, progress: &impl Fn(&str)) -> Experiment
     }
 }
 
-/// Runs the replication.
+/// Runs the experiment with replication.
 pub(crate) async fn replication(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let rig = Rig::start(&slow("10"), &[], false).await;
     let wish = json!({"replication": SHARDS, "replicated_keys": COPIED});
@@ -251,7 +253,7 @@ pub(crate) async fn replication(plan: Plan, progress: &impl Fn(&str)) -> Experim
         );
         figures.push(figure(&trials, zipf, asked, |run| run.all.max_over_mean()));
         let chosen = max_over_mean(&two_choices(&rest, &hot, SHARDS).loads);
-        // Only shown: choices go by what is in flight, which is noisy, and nobody promised the best.
+        // No requirement: choices depend on the requests in flight, which is noisy, and the optimum is not promised.
         let asked = Figure::new(
             format!("{zipf}: max/mean, beside the best two choices could do"),
             Unit::Times,
@@ -284,7 +286,7 @@ pub(crate) async fn replication(plan: Plan, progress: &impl Fn(&str)) -> Experim
     }
 }
 
-/// Runs the bounded load.
+/// Runs the experiment with bounded load.
 pub(crate) async fn bounded_load(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let gateway = [("PLACEMENT", "bounded"), ("BOUNDED_LOAD_EPSILON", "0.25")];
     let rig = Rig::start(&slow("50"), &gateway, false).await;

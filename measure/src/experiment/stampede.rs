@@ -1,4 +1,6 @@
-//! One key, asked for 5,000 times a second, whose shard takes 50 ms: what each expiry of its cached copy costs.
+//! The cost of each expiry of a very hot key.
+//!
+//! The cached key gets 5,000 reads a second. Its shard takes 50 ms per request.
 
 use hotspot::predict::calls_per_expiry;
 use serde_json::json;
@@ -15,24 +17,24 @@ use super::trials::{Order, Plan, Trials};
 pub(crate) const QUESTION: &str = "Does one expiry of a key with 5,000 reads a second cost its shard one request instead of 251? Does no caller wait with \
      stale-while-revalidate?";
 
-/// Requests a second.
+/// Returns the requests per second.
 fn rate(plan: Plan) -> f64 {
     plan.sized(5_000.0, 500.0)
 }
 
-/// Seconds of load.
+/// Returns the seconds of load.
 fn seconds(plan: Plan) -> f64 {
     plan.sized(8.0, 3.5)
 }
 
-/// What a call takes, in seconds, and as the shard's setting.
+/// Latency of a call, in seconds, and as the shard's setting.
 const LATENCY: f64 = 0.05;
 const LATENCY_MS: &str = "50";
 /// Time to live, in seconds.
 const TTL: f64 = 1.0;
 /// A copy is refreshed in this last part of its time to live.
 const REFRESH: f64 = 0.1;
-/// From here on the cold start is over.
+/// Seconds after which the cold start is over.
 const WARM: f64 = 1.5;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,7 +53,7 @@ impl fmt::Display for Arm {
 }
 
 impl Arm {
-    /// Seconds from one fetch's begin to the next one's.
+    /// Returns the seconds from the start of one fetch to the start of the next.
     const fn cycle(self) -> f64 {
         match self {
             Self::SingleFlight => LATENCY + TTL,
@@ -59,7 +61,7 @@ impl Arm {
         }
     }
 
-    /// Fetches of a run from a cold cache.
+    /// Returns the fetches of a run that starts with a cold cache.
     fn fetches(self, plan: Plan) -> f64 {
         (seconds(plan) / self.cycle()).ceil()
     }
@@ -70,7 +72,7 @@ const ARMS: [Arm; 2] = [Arm::SingleFlight, Arm::Stale];
 struct Run {
     /// Calls by application and kernel.
     calls: [f64; 2],
-    /// Callers that waited for another's fetch, in all, and once the cold start was over.
+    /// Callers that waited for another caller's fetch: all of them, and those after the cold start.
     waited: f64,
     waited_warm: f64,
     p99_ms: f64,
@@ -114,7 +116,7 @@ async fn measure(rig: &Rig, plan: Plan, arm: Arm, seed: u64) -> Result<Run, Stri
     })
 }
 
-/// Runs it.
+/// Runs the experiment.
 pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let shard = [("BASE_LATENCY_MS", LATENCY_MS), ("LOAD_LATENCY_FACTOR_MS", "0")];
     let rig = Rig::start(&shard, &[], false).await;
@@ -123,7 +125,7 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
     let complete = |arm, figure: Figure| figure.refused_if(trials.lacking(arm));
     let mut figures = Vec::new();
     for arm in ARMS {
-        // A whole number of fetches fits: half a call too many would be a second call of one expiry.
+        // The number of fetches is whole, so half a call too many already means a second call of one expiry.
         let asked = Figure::new(
             format!("{arm}: calls of the shard by expiry"),
             Unit::Count,

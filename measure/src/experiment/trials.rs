@@ -1,28 +1,28 @@
-//! Repetitions of an experiment's arms: in which order, with which seeds, and what came of each run.
+//! Repetitions of an experiment's arms: their order, seeds and results.
 
 use futures_util::future::join_all;
 use std::cell::Cell;
 use std::fmt;
 
-/// How often, determined by which seed, and how large.
+/// Number of repetitions, seed and size.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// Runs of each arm.
     pub repetitions: u32,
-    /// Of all orders and all keys.
+    /// Determines all orders and keys.
     pub seed: u64,
-    /// Whether runs are small, over in seconds, and so may differ more from what is predicted.
+    /// Whether runs are small and take only seconds. Their results may differ more from the prediction.
     pub quick: bool,
 }
 
 impl Plan {
-    /// `quick` if it is so, else `full`.
+    /// Returns `quick` in a quick run, else `full`.
     pub(crate) fn sized<T>(self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
     }
 
-    /// How far a share may be from its prediction: one percentage point; of a quick run three, four standard errors of a
-    /// half of 5,000.
+    /// Returns how far a share may be from its prediction. A full run allows one percentage point. A quick run allows
+    /// three, which are four standard errors of a half with 5,000 requests.
     pub(crate) fn allowed(self) -> f64 {
         self.sized(0.01, 0.03)
     }
@@ -33,23 +33,24 @@ impl Plan {
 pub enum Order {
     /// One after the other, in an order that the seed determines.
     Shuffled,
-    /// All at the same time, each in a lab of its own: for loads that leave the machine mostly idle.
+    /// All at the same time, each in its own lab, for loads that leave the machine mostly idle.
     SideBySide,
 }
 
-/// What came of all runs.
+/// Results of all runs.
 #[derive(Debug)]
 pub struct Trials<A, M> {
     runs: Vec<(A, M)>,
     /// Each run without a number: its arm, its repetition and the reason.
     pub refusals: Vec<String>,
-    /// By which they were made.
+    /// The plan of the runs.
     pub(crate) plan: Plan,
 }
 
 impl<A: Copy + PartialEq + fmt::Display, M> Trials<A, M> {
-    /// Runs every arm in every repetition, all arms of one with the same seed. A run that is refused is
-    /// made once more, as often as there are arms: a disturbance may pass, and the whole stays bounded in time.
+    /// Runs every arm in every repetition. All arms of a repetition use the same seed. A refused run is repeated
+    /// once, because a disturbance may pass. There are at most as many such repeats as arms, which bounds the total
+    /// time.
     pub async fn run(
         plan: Plan,
         order: Order,
@@ -109,17 +110,17 @@ impl<A: Copy + PartialEq + fmt::Display, M> Trials<A, M> {
         }
     }
 
-    /// What an arm's runs measured.
+    /// Returns the measurements of an arm's runs.
     pub fn of(&self, arm: A) -> impl Iterator<Item = &M> {
         self.runs.iter().filter(move |(other, _)| *other == arm).map(|(_, measured)| measured)
     }
 
-    /// A figure of each of an arm's runs.
+    /// Returns a value of each of an arm's runs.
     pub(crate) fn each(&self, arm: A, figure: impl Fn(&M) -> f64) -> Vec<f64> {
         self.of(arm).map(figure).collect()
     }
 
-    /// Why an arm has no number: it lacks a run.
+    /// Returns the reason if an arm has no number because a run is missing.
     pub fn lacking(&self, arm: A) -> Option<String> {
         let complete = self.of(arm).count();
         let asked = self.plan.repetitions;

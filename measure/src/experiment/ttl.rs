@@ -1,4 +1,6 @@
-//! What a cache with a time to live and single-flight lets through, once steady.
+//! The hit ratio of a cache with time to live and single-flight.
+//!
+//! It is measured once the cache is steady.
 
 use hotspot::predict;
 use std::fmt;
@@ -14,12 +16,12 @@ use crate::table::thousands;
 /// See [`super::Experiment::question`].
 pub(crate) const QUESTION: &str = "Is the hit ratio of a warm cache λT/(1 + λT) for each key?";
 
-/// Times to live before it is measured.
+/// Times to live before the measurement begins.
 const WARM_TTLS: f64 = 5.0;
-/// Three repetitions already take three minutes: most of a run is waiting until it is steady.
+/// The maximum number of repetitions. Three take three minutes, because most of a run is the wait for a steady state.
 const MOST_REPETITIONS: u32 = 3;
 
-/// Requests that all repetitions must have together.
+/// Returns the number of requests required over all repetitions.
 fn needed(plan: Plan) -> u64 {
     plan.sized(100_000, 6_000)
 }
@@ -57,7 +59,7 @@ async fn measure(rig: &Rig, plan: Plan, ttl: Ttl, seed: u64) -> Result<Growth, S
     Ok(window.all())
 }
 
-/// Whether the hit ratios of both halves are the same, as far as four standard errors tell.
+/// Whether both halves have the same hit ratio, within four standard errors.
 #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
 fn is_steady(halves: &[Growth; 2]) -> Result<(), String> {
     let [one, two] = halves.each_ref().map(|half| half.hit_ratio()[0]);
@@ -70,7 +72,7 @@ fn is_steady(halves: &[Growth; 2]) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs it.
+/// Runs the experiment.
 pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutcome {
     let plan = Plan { repetitions: plan.repetitions.min(MOST_REPETITIONS), ..plan };
     let arms = plan.sized(&ARMS[..], &ARMS[..1]);

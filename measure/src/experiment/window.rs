@@ -1,26 +1,28 @@
-//! A stream at a constant rate, and a window of it that is measured once all has settled.
+//! A stream at a constant rate, and a measured window of it.
+//!
+//! The window begins once the lab is steady.
 
 use std::time::Duration;
 
 use super::rig::{Growth, Reading, Rig, report};
 use crate::table::thousands;
 
-/// A stream over `user-0`, `user-1`, … by Zipf's law.
+/// A stream over `user-0`, `user-1`, … with Zipf's distribution.
 #[derive(Clone, Copy, Debug)]
 pub struct Stream {
-    /// Requests a second.
+    /// Requests per second.
     pub rate: f64,
-    /// Keys.
+    /// Number of keys.
     pub keys: usize,
-    /// Exponent of the law.
+    /// Exponent of the distribution.
     pub exponent: f64,
-    /// Seconds before it is measured.
+    /// Seconds before the measurement.
     pub warm: f64,
-    /// Seconds that are measured.
+    /// Measured seconds.
     pub measured: f64,
 }
 
-/// The readings at begin, middle and end of the window.
+/// The readings at the start, middle and end of the window.
 #[derive(Clone, Debug)]
 pub struct Window {
     readings: [Reading; 3],
@@ -29,34 +31,34 @@ pub struct Window {
 }
 
 impl Window {
-    /// First and second half.
+    /// Returns the growth in the first and in the second half.
     pub fn halves(&self) -> [Growth; 2] {
         let [start, middle, end] = &self.readings;
         [middle.since(start), end.since(middle)]
     }
 
-    /// The whole.
+    /// Returns the growth in the whole window.
     pub fn all(&self) -> Growth {
         self.readings[2].since(&self.readings[0])
     }
 }
 
 impl Stream {
-    /// Each key's probability.
+    /// Returns each key's probability.
     pub(crate) fn probabilities(&self) -> Vec<f64> {
         hotspot::predict::zipf(self.keys, self.exponent)
     }
 
-    /// The command, for a reader.
+    /// Returns the generator's command, for the report.
     pub(crate) fn command(&self) -> String {
         let Self { rate, keys, .. } = self;
         format!("load stream --rate {rate} --keys {keys} --distribution zipf:EXPONENT")
     }
 
-    /// Sends it; `settled` is asked when the window begins.
+    /// Sends the stream. `settled` is called when the window begins.
     ///
     /// # Errors
-    /// When the generator refuses to report, a request fails, `settled` fails, or kernel and application do not agree
+    /// If the generator refuses to report, a request fails, `settled` fails, or kernel and application do not agree
     /// afterwards.
     pub async fn send(
         &self,
@@ -85,7 +87,7 @@ impl Stream {
         let start = rig.read().await;
         tokio::time::sleep(Duration::from_secs_f64(self.measured / 2.0)).await;
         let middle = rig.read().await;
-        // Why the generator was content or not comes before what the gateway was not ready for.
+        // A refusal by the generator takes precedence over an error of `settled`.
         let report = report(load).await?;
         settled?;
         let end = rig.read_at_rest().await?;
@@ -93,7 +95,8 @@ impl Stream {
     }
 }
 
-/// Whether runs are large enough together, give or take what passes between a window's begin and its readings.
+/// Whether the runs together have enough requests. It tolerates the requests that arrive between a window's start and
+/// its readings.
 pub(crate) fn enough(requests: u64, needed: u64) -> Result<(), String> {
     if requests * 100 >= needed * 98 {
         Ok(())

@@ -1,4 +1,4 @@
-//! Connections opened and closed by the thousand are counted exactly, and cost the probe no memory.
+//! Thousands of connections are counted exactly and cost no probe memory.
 
 use lab_tests::build::{self, sized};
 use lab_tests::kernel;

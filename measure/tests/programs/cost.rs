@@ -1,11 +1,13 @@
-//! The measurement of the probe's cost runs, and says all it should. How much it is, is for an optimised build to say.
+//! The cost measurement runs and reports all its results.
+//!
+//! This test does not check the cost itself, which needs an optimised build.
 
 use lab_tests::{build, k6, kernel};
 use measure::cost::testbed::TrafficPath;
 use measure::cost::watcher::Watcher;
 use measure::cost::{self, Options};
 
-/// Few, as a debug build is slow.
+/// Small, because a debug build is slow.
 const SLICE: u64 = 30;
 const SLICES: u64 = 4;
 
@@ -48,8 +50,8 @@ fn what_the_probe_costs_is_measured_or_said_to_be_missing() {
             continue;
         }
         assert!(said.starts_with("median loss of throughput ") && said.contains("HOLD"), "{verdict}");
-        // On whatever cgroup, it counts all: two runs, or slices, of half of the requests; before the slices, those that
-        // warm the lab up.
+        // A watcher on any cgroup counts all requests: two runs, or slices, of half of the requests each. Side by
+        // side it also counts the slices that warm up the lab.
         let expected = match (row.watcher, row.path) {
             (Watcher::Probe, _) => "60 requests",
             (_, TrafficPath::Straight) => "2,160 requests",

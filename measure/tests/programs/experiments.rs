@@ -1,5 +1,8 @@
-//! What every experiment rests on: a window of a stream, read by application and kernel to the request; refusals; and one
-//! experiment from its runs to its page.
+//! Tests the common basis of all experiments.
+//!
+//! - Application and kernel read a window of a stream exactly.
+//! - Runs are refused when they should be.
+//! - One experiment runs from its trials to its page.
 
 use lab_tests::kernel;
 use measure::experiment::figure::FigureVerdict;
@@ -12,7 +15,7 @@ use serde_json::json;
 
 const STREAM: Stream = Stream { rate: 200.0, keys: 50, exponent: 0.99, warm: 1.0, measured: 2.0 };
 const QUICK: Plan = Plan { repetitions: 1, seed: 1, quick: true };
-/// How often a run that a busy machine made late is tried.
+/// Maximum number of attempts for a run that a busy machine delays.
 const ATTEMPTS: u32 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,7 +30,7 @@ async fn a_window_is_read_by_both_witnesses_and_refused_for_a_reason() {
         let before = rig.read_at_rest().await.unwrap();
         match STREAM.send(&rig, 1, async || Ok(())).await {
             Ok(window) => break (before, window),
-            // The generator of a busy machine refuses, and says so.
+            // On a busy machine the generator refuses to report.
             Err(why) => assert!(why.contains("no report: "), "{why}"),
         }
         refused += 1;
@@ -56,7 +59,7 @@ async fn a_lab_that_cannot_keep_up_gives_no_number() {
         return;
     }
     let rig = Rig::start(&PROFILE, &[], false).await;
-    // Four shards of the profile answer some 500 requests a second.
+    // Four shards of the profile answer about 500 requests per second.
     let too_fast = Stream { rate: 3_000.0, ..STREAM };
     let run = async |_, seed| too_fast.send(&rig, seed, async || Ok(())).await;
     let trials = Trials::run(QUICK, Order::Shuffled, &["too fast"], &|_| {}, run).await;
@@ -85,7 +88,7 @@ async fn a_quick_experiment_gives_each_figure_by_every_witness_or_says_why_not()
             other => panic!("{other:?}: {figure:?}"),
         }
     }
-    // The closed loop of the first three loads keeps up with any machine.
+    // The closed loop of the first three loads adapts to any machine's speed.
     assert!(outcome.figures[..17].iter().all(|figure| figure.refused.is_none()), "{:?}", outcome.refusals);
     assert!(outcome.charts.iter().all(|chart: &Chart| chart.rows.len() == 19), "{:?}", outcome.charts);
     let report =

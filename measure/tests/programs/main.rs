@@ -1,8 +1,8 @@
-//! The measuring programs run, and report what they should.
+//! The measuring programs run and report their results.
 //!
-//! - `churn`: connections that come and go are counted exactly and leave nothing
+//! - `churn`: opened and closed connections are counted exactly and leave no memory behind
 //! - `cost`: every watcher is measured, or its absence has a reason
-//! - `experiments`: what every experiment rests on
+//! - `experiments`: the common basis of all experiments
 
 mod churn;
 mod cost;
