@@ -1,4 +1,4 @@
-//! Playwright, which drives the browser of the live page's tests.
+//! Installs Playwright, which drives the browser in the live page's tests.
 
 use std::process::Command;
 
@@ -9,8 +9,9 @@ use lab::{programs, signals};
 
 use crate::step::Step;
 
-/// Installs Playwright for `cargo xtask test`, which installs no browser: only where node and Chromium are there already.
-/// The tests report what is missing.
+/// Installs Playwright for `cargo xtask test` if node, npm and Chromium are installed.
+///
+/// This command never installs a browser. The tests report missing programs.
 ///
 /// # Errors
 /// Only when a signal interrupts it.
@@ -25,10 +26,10 @@ pub(crate) fn ensure_if_at_hand(tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-/// Puts Playwright where the tests look for it.
+/// Installs Playwright into the folder where the tests look for it.
 ///
 /// # Errors
-/// When there is no npm, or the package cannot be had.
+/// When npm is missing or cannot install the package.
 pub(crate) fn install(tree: &Tree) -> Result<()> {
     if module(tree).is_file() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `cargo xtask build-ebpf`: compiles the kernel programs and puts the object where the probe's build finds it.
+//! `cargo xtask build-ebpf`: compiles the kernel programs.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,21 +16,22 @@ use crate::toolchain::{self, Compiler, Origin};
 use lab::tree::Tree;
 use lab::{command, programs, signals};
 
-/// The linker for the kernel's target. Later releases drop the LLVM that distributions' compilers use.
+/// The linker for the kernel target: crate and version. Later releases no longer support the LLVM versions of
+/// distribution compilers.
 const LINKER: (&str, &str) = ("bpf-linker", "0.13.0");
 
-/// The probe's kernel programs, by their name in `probe-ebpf`.
+/// The name of the binary in `probe-ebpf`.
 const PROBE: &str = "probe-ebpf";
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// Flags without which the kernel refuses maps described by BTF.
+/// The kernel rejects BTF-described maps that were built without these flags.
 const RUSTFLAGS: [&str; 2] = ["-Cdebuginfo=2", "-Clink-arg=--btf"];
 
-/// Makes builds of the probe wait for the kernel object until the returned lock is dropped.
+/// Takes the lock that builds of the probe wait for. Dropping the file releases it.
 ///
 /// # Errors
-/// When the lock's file cannot be made.
+/// When the lock file cannot be created or locked.
 pub(crate) fn lock(tree: &Tree) -> Result<File> {
     let path = tree.kernel_object().with_file_name("lock");
     let folder = path.parent().context("the kernel object has no folder")?;
@@ -40,10 +41,10 @@ pub(crate) fn lock(tree: &Tree) -> Result<File> {
     Ok(file)
 }
 
-/// Builds the object, installing what is missing for it first.
+/// Builds the kernel object. Installs missing tools first.
 ///
 /// # Errors
-/// When no toolchain can be had, or the programs do not compile.
+/// When no toolchain can be installed, or the programs do not compile.
 pub(crate) fn run(tree: &Tree) -> Result<()> {
     match run_if_possible(tree)? {
         None => Ok(()),
@@ -51,7 +52,7 @@ pub(crate) fn run(tree: &Tree) -> Result<()> {
     }
 }
 
-/// The same for those who can do without the kernel: gives the reason when no toolchain can be had.
+/// Like [`run`], but returns the reason when no toolchain can be installed.
 ///
 /// # Errors
 /// When the programs do not compile.
@@ -70,10 +71,10 @@ pub(crate) fn run_if_possible(tree: &Tree) -> Result<Option<anyhow::Error>> {
     Ok(None)
 }
 
-/// A compiler for the kernel and a linker that goes with it, installed if need be.
+/// Returns a compiler for the kernel target and a matching linker. Installs them if necessary.
 ///
 /// # Errors
-/// When one of them can not be had.
+/// When one of them cannot be installed.
 pub(crate) fn linker(tree: &Tree) -> Result<(Compiler, PathBuf)> {
     let mut candidates = toolchain::candidates();
     if toolchain::first_complete(&candidates).is_none() {
@@ -106,12 +107,12 @@ fn install_linker(tree: &Tree, compiler: &Compiler) -> Result<PathBuf> {
         .arg("--target-dir")
         .arg(&scratch)
         .env("LLVM_PREFIX", prefix)
-        // Its own profile has full debug information; LLVM, which does the work, is compiled already.
+        // bpf-linker's profile requests full debug information, and LLVM does the heavy work. LLVM is precompiled.
         .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
         .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_BUILD_TARGET")
-        // The folder above is found by its full path; cargo's advice to extend PATH would mislead.
+        // PATH includes the folder only to silence cargo's advice to extend PATH. Callers use the full path.
         .env("PATH", with_folder(&root.join("bin")));
     Step::new(&format!("installing {name} for LLVM {}", compiler.llvm), 50).run(tree, &mut command)?;
     fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))?;
@@ -133,7 +134,7 @@ fn compile(tree: &Tree, compiler: &Compiler, linker: &Path) -> Result<PathBuf> {
         .args(["--release", "-Z", "build-std=core", "--target", TARGET, "--target-dir"])
         .arg(&folder)
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
-        // This variable replaces every other source of flags, so a caller's host flags cannot leak in.
+        // This variable overrides every other source of flags, so host flags of the caller have no effect.
         .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"));
     Step::new("compiling the kernel programs", 45).run(tree, &mut command)?;
     Ok(folder.join(TARGET).join("release").join(PROBE))
@@ -142,7 +143,7 @@ fn compile(tree: &Tree, compiler: &Compiler, linker: &Path) -> Result<PathBuf> {
 /// Lints the kernel programs with the clippy `driver` that belongs to `compiler`.
 ///
 /// # Errors
-/// When a lint does not hold.
+/// When clippy reports a problem.
 pub(crate) fn lint(tree: &Tree, compiler: &Compiler, driver: &Path) -> Result<()> {
     let mut command = kernel_cargo(tree, compiler)?;
     command
@@ -154,14 +155,14 @@ pub(crate) fn lint(tree: &Tree, compiler: &Compiler, driver: &Path) -> Result<()
     command::run(&mut command, "clippy on the kernel programs")
 }
 
-/// A cargo command in the kernel programs' folder that compiles with `compiler`.
+/// A cargo command that runs in the kernel programs' folder and uses `compiler`.
 fn kernel_cargo(tree: &Tree, compiler: &Compiler) -> Result<Command> {
     let source = tree.root.join("probe-ebpf");
     if !source.join("Cargo.toml").exists() {
         return Err(anyhow!("{} has no Cargo.toml", source.display()));
     }
     let mut command = match &compiler.origin {
-        // The toolchain's own cargo, beside its rustc: a proxy would ask RUSTUP_TOOLCHAIN.
+        // Use the toolchain's own cargo. A rustup proxy would follow RUSTUP_TOOLCHAIN instead.
         Origin::Rustup(_) => cargo::cargo_program(tree, compiler.rustc.with_file_name("cargo").as_ref()),
         Origin::Distribution => cargo(tree),
     };
@@ -177,21 +178,22 @@ fn kernel_cargo(tree: &Tree, compiler: &Compiler) -> Result<Command> {
     }
     command.env("RUSTC", &compiler.rustc);
     if compiler.origin == Origin::Distribution {
-        // A stable compiler allows -Z build-std only when it is told that it is bootstrapping.
+        // A stable compiler accepts -Z build-std only with this variable.
         command.env("RUSTC_BOOTSTRAP", "1");
     }
     command.env("CARGO_RESOLVER_INCOMPATIBLE_RUST_VERSIONS", "fallback").current_dir(source);
     Ok(command)
 }
 
-/// Copies `built` to `object` unless it is the same already (a new time stamp would rebuild the probe).
+/// Copies `built` to `object` unless both are equal, and returns whether it did. A new time stamp would rebuild the
+/// probe.
 fn install(built: &Path, object: &Path) -> Result<bool> {
     let bytes =
         fs::read(built).with_context(|| format!("the build left no object at {}", built.display()))?;
     if fs::read(object).is_ok_and(|old| old == bytes) {
         return Ok(false);
     }
-    // Beside it and renamed: a build that runs meanwhile reads the old object or the new one, never half.
+    // Write and rename, so that a concurrent build never reads a partial object.
     let part = object.with_extension("part");
     fs::write(&part, bytes).with_context(|| format!("cannot write {}", part.display()))?;
     fs::rename(&part, object).with_context(|| format!("cannot write {}", object.display()))?;

@@ -1,4 +1,4 @@
-//! cargo, as xtask calls it: with a clean environment and the workspace's target directory.
+//! Creates cargo commands with a clean environment and shared target directory.
 
 use std::env;
 use std::ffi::OsStr;
@@ -9,7 +9,7 @@ use lab::tree::Tree;
 
 use crate::step::Step;
 
-/// What `cargo run` sets for xtask and what would mislead a cargo started by xtask.
+/// Variables that `cargo run` sets for xtask. They would mislead a cargo process started by xtask.
 const SET_BY_CARGO_RUN: [&str; 6] = [
     "CARGO_MANIFEST_DIR",
     "CARGO_MANIFEST_PATH",
@@ -19,12 +19,12 @@ const SET_BY_CARGO_RUN: [&str; 6] = [
     "CARGO_MANIFEST_LINKS",
 ];
 
-/// A cargo command for the host's crates, in the workspace's root and with its target directory.
+/// A cargo command for the host crates. It runs in the workspace root and uses its target directory.
 pub(crate) fn cargo(tree: &Tree) -> Command {
     cargo_program(tree, &env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// The same for the cargo at `program`.
+/// Like [`cargo`], but runs the cargo at `program`.
 pub(crate) fn cargo_program(tree: &Tree, program: &OsStr) -> Command {
     let mut command = Command::new(program);
     command.current_dir(&tree.root).env("CARGO_TARGET_DIR", &tree.target);
@@ -37,7 +37,7 @@ pub(crate) fn cargo_program(tree: &Tree, program: &OsStr) -> Command {
     command
 }
 
-/// Builds these programs, optimised; each with its package.
+/// Builds `programs` in release mode. Each entry is a package and a binary.
 ///
 /// # Errors
 /// When the build fails.

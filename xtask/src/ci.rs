@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: what must hold before a change goes in, cheapest first.
+//! `cargo xtask ci`: runs all checks for a change, cheapest first.
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ use lab::{command, signals};
 
 type Step<'a> = (&'static str, Box<dyn Fn() -> Result<CheckOutcome> + 'a>);
 
-/// Runs all steps, also after a failure, and returns whether all passed.
+/// Runs all steps and returns whether all passed. A failed step does not stop the others.
 ///
 /// # Errors
 /// Only when a signal interrupts it.
@@ -78,7 +78,7 @@ fn demo_request(ports: Ports) -> demo::Request {
     demo::Request { quick: true, json: None, ports, with_kernel: true, require_kernel: true }
 }
 
-/// compose.yaml on a real engine, where one can be had.
+/// Tests compose.yaml on a container engine, if one is available.
 fn containers(tree: &Tree) -> Result<CheckOutcome> {
     match compose_test::run(tree, &compose_test::Request::of_ci()) {
         Err(error) if error.is::<compose_test::NoEngine>() => Ok(CheckOutcome::NotAll(format!("{error:#}"))),
@@ -98,7 +98,7 @@ fn lints(tree: &Tree) -> Result<()> {
     command::run(&mut command, "cargo clippy")
 }
 
-/// Rebuilds and compares the dashboards if Node is installed; tests compare their checksums everywhere.
+/// Compares the dashboards with their source if Node is installed. Tests compare checksums on every machine.
 fn dashboards_of_their_source(tree: &Tree) -> Result<CheckOutcome> {
     if dashboards::possible() {
         return dashboards::run(tree, false).map(Into::into);
@@ -107,7 +107,7 @@ fn dashboards_of_their_source(tree: &Tree) -> Result<CheckOutcome> {
     Ok(CheckOutcome::NotAll(why.to_owned()))
 }
 
-/// Clippy for the kernel programs, where the compiler that builds them has one.
+/// Runs clippy on the kernel programs if their compiler has a clippy driver.
 fn kernel_lints(tree: &Tree) -> Result<CheckOutcome> {
     let candidates = toolchain::candidates();
     let found = toolchain::first_complete(&candidates)

@@ -1,4 +1,4 @@
-//! `cargo xtask compose-test`: the real compose file on a real engine, checked, and taken down.
+//! `cargo xtask compose-test`: tests compose.yaml on a container engine.
 
 mod counts;
 mod engine;
@@ -30,37 +30,37 @@ use verdicts::Verdicts;
 use witnesses::{Lab, listed};
 use work::Work;
 
-/// What the names of the lab's own images begin with.
+/// Name prefix of the lab's own images.
 const OURS: &str = "hot-partition-lab/";
 
-/// How long after `up` has returned all must be healthy, by the contract.
+/// All services must be healthy within this time after `up` returns (contract).
 const HEALTHY_WITHIN: Duration = Duration::from_secs(20);
 
-/// Requests of a counting run, by the contract.
+/// Requests in one counting run (contract).
 const REQUESTS: u64 = 500_000;
 
-/// The runbook's loads, in seconds instead of two minutes.
+/// Shortens the loads of the runbook from two minutes to 6 s.
 const SHORT: &str = "services:\n  lab39-k6: { environment: { DURATION: \"6\" } }\n";
 
-/// What is checked.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(crate) struct Request {
     /// Requests of each of the two counting runs
     #[arg(long, value_name = "COUNT", default_value_t = REQUESTS, value_parser = clap::value_parser!(u64).range(1..))]
     requests: u64,
-    /// Keep the images of an engine that is started for the test in DIR, for the next run (several GB)
+    /// Keep the images of an engine that this test starts in DIR for the next run (several GB)
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 }
 
 impl Request {
-    /// As `cargo xtask ci --full` runs it.
+    /// The options that `cargo xtask ci --full` uses.
     pub(crate) fn of_ci() -> Self {
         Self { requests: REQUESTS, keep: None }
     }
 }
 
-/// Brings the lab up in containers, checks it, takes it down; gives whether everything holds.
+/// Starts the lab in containers, checks it, and removes it. Returns whether every check passed.
 ///
 /// # Errors
 /// When there is no engine and none can be started, or a signal arrives.
@@ -106,7 +106,7 @@ fn checked(
     Ok(())
 }
 
-/// Images of others, and what this machine or its engine cannot do.
+/// Provides third-party images and leaves out what this machine or its engine cannot do.
 fn prepare(tree: &Tree, stack: &mut Stack<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()> {
     let provided = images::provide(tree, stack.engine(), work, &stack.foreign_images()?)?;
     for (image, what) in &provided.substitutes {
@@ -173,7 +173,7 @@ fn on_stack(
     Ok(())
 }
 
-/// Shards that answer as fast as they can: half a million requests at the lab's own service times would take an hour.
+/// Override that removes the shards' service time. With the lab profile, half a million requests would take an hour.
 fn fast() -> String {
     let mut text = "services:\n".to_owned();
     for id in 0..lab::ports::SHARDS {

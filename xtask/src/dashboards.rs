@@ -1,4 +1,4 @@
-//! `cargo xtask dashboards`: whether the dashboards are what grafana/source gives, or writes them.
+//! `cargo xtask dashboards`: compares the dashboards with grafana/source, or writes them.
 
 use std::process::Command;
 
@@ -7,10 +7,10 @@ use anyhow::{Result, bail};
 use lab::tree::Tree;
 use lab::{command, programs};
 
-/// Checks the dashboards, or writes them.
+/// Checks the dashboards. Writes them instead if `write` is set.
 ///
 /// # Errors
-/// When there is no Node, a package cannot be had, or the dashboards are out of date.
+/// When Node is missing, a package cannot be installed, or the dashboards are out of date.
 pub(crate) fn run(tree: &Tree, write: bool) -> Result<()> {
     if !possible() {
         bail!(
@@ -23,7 +23,7 @@ pub(crate) fn run(tree: &Tree, write: bool) -> Result<()> {
     command::run(Command::new("npm").args(["run", "--silent", script]).current_dir(&source), "npm run")
 }
 
-/// Whether the tools are here.
+/// Whether the required tools are installed.
 pub(crate) fn possible() -> bool {
     ["node", "npm"].iter().all(|program| programs::find(program).is_some())
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: from a bare machine to four scenarios, each counted by all witnesses side by side.
+//! `cargo xtask demo`: runs four scenarios and compares all witnesses.
 
 mod run;
 #[cfg(test)]
@@ -29,14 +29,14 @@ use lab::tree::Tree;
 
 /// Seconds of load in each scenario.
 const SECONDS: u32 = 15;
-/// The same with `--quick`.
+/// Seconds of load in each scenario with `--quick`.
 const QUICK_SECONDS: u32 = 4;
 
 /// A scenario of the load generator.
 pub(crate) struct Scenario {
-    /// The generator's name for it.
+    /// The scenario's name in the load generator.
     pub(crate) name: &'static str,
-    /// What it does, for a stranger.
+    /// A description for new users.
     about: &'static str,
 }
 
@@ -50,7 +50,7 @@ const SCENARIOS: [Scenario; 4] = [
     Scenario { name: "with-caching", about: "the same load with the gateway's cache switched on" },
 ];
 
-/// How the demo is run.
+/// Command-line options.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) quick: bool,
@@ -63,7 +63,7 @@ pub(crate) struct Request {
 /// Runs the demo and returns whether all witnesses that ran agree.
 ///
 /// # Errors
-/// When something cannot be built, started or measured, or when the kernel is required and cannot be asked.
+/// When something cannot be built, started or measured, or when the required kernel access is missing.
 pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
     let started = Instant::now();
     let seconds = if request.quick { QUICK_SECONDS } else { SECONDS };
@@ -120,7 +120,7 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
     Ok(agrees && killed.is_empty())
 }
 
-/// Runs all scenarios; one that cannot be measured is said and leaves a gap.
+/// Runs all scenarios. A scenario that cannot be measured is reported and becomes `None`.
 fn scenarios(stage: &Stage, lab: &mut Lab) -> Result<Vec<Option<ScenarioOutcome>>> {
     let mut outcomes = Vec::new();
     for scenario in &SCENARIOS {
@@ -133,7 +133,8 @@ fn scenarios(stage: &Stage, lab: &mut Lab) -> Result<Vec<Option<ScenarioOutcome>
             }
             Err(error) => {
                 signals::check()?;
-                // Without its parts there is nothing left to measure; another failure may be this scenario's alone.
+                // If a part of the lab has stopped, no further scenario can run. Other errors may concern this
+                // scenario only.
                 lab.check()?;
                 println!("  {} not measured: {error:#}", mark(false));
                 outcomes.push(None);

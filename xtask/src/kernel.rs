@@ -1,4 +1,4 @@
-//! Whether the probe may use the kernel here, and with whose rights: its own, sudo's, or not at all.
+//! Finds out how the probe may use the kernel.
 
 use std::process::{Command, Stdio};
 
@@ -13,36 +13,36 @@ use lab::tree::Tree;
 /// How the probe is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// As this user (root, or the program has file capabilities).
+    /// As this user, who is root, or the program has file capabilities.
     Direct,
-    /// Through sudo, which has the password already.
+    /// Through sudo, which has cached the password.
     Sudo,
-    /// Not at all.
+    /// The kernel is not available.
     None(Lacking),
 }
 
-/// Why the kernel cannot be asked.
+/// Why the kernel is not available.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lacking {
-    /// What is missing, in lines.
+    /// What is missing, one item a line.
     pub(crate) why: Vec<String>,
-    /// The command that gives it, where one does.
+    /// The command that provides it, if there is one.
     pub(crate) remedy: Option<String>,
 }
 
 impl Lacking {
-    /// Left out on purpose.
+    /// The user switched the kernel part off.
     pub(crate) fn switched_off() -> Self {
         Self { why: vec!["switched off with --no-kernel".to_owned()], remedy: None }
     }
 
-    /// `error` kept the probe or its object from being built.
+    /// `error` prevented the build of the probe or its object.
     pub(crate) fn not_built(error: &anyhow::Error) -> Self {
         let why = format!("{error:#}").lines().map(str::to_owned).collect();
         Self { why, remedy: Some("cargo xtask setup".to_owned()) }
     }
 
-    /// What is missing and what gives it.
+    /// What is missing, and the remedy.
     pub(crate) fn lines(&self) -> Vec<String> {
         let why = self.why.iter().flat_map(|why| terminal::wrap(why, 90));
         let mut lines: Vec<String> = why.map(|line| format!("  {line}")).collect();
@@ -52,7 +52,7 @@ impl Lacking {
         lines
     }
 
-    /// All of it in a box.
+    /// [`lines`](Self::lines) in a box.
     pub(crate) fn banner(&self) -> String {
         let mut lines = vec![
             "The kernel is not asked, and what comes from it stays empty: the probe cannot run here."
@@ -63,7 +63,7 @@ impl Lacking {
     }
 }
 
-/// Asks the probe's own preflight, as this user and then with sudo where a person can give the password.
+/// Runs the probe's preflight check as this user, then with sudo if a person can type the password.
 ///
 /// # Errors
 /// When the preflight cannot be started at all.
@@ -93,7 +93,7 @@ fn preflight(tree: &Tree, ports: Ports, sudo: bool) -> Result<(bool, Vec<String>
     Ok((output.status.success(), unmet(&text)))
 }
 
-/// The findings that keep the probe from running; all that was said, when none is marked as such.
+/// The failed findings of the preflight. All of its output if no finding is marked as failed.
 fn unmet(said: &str) -> Vec<String> {
     let lines: Vec<&str> = said.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     let failed: Vec<String> = lines
@@ -104,7 +104,7 @@ fn unmet(said: &str) -> Vec<String> {
     if failed.is_empty() { lines.into_iter().map(str::to_owned).collect() } else { failed }
 }
 
-/// The probe as a command, with sudo in front where asked.
+/// A command that runs the probe, with sudo if `sudo` is set.
 pub(crate) fn command(tree: &Tree, sudo: bool) -> Command {
     let probe = tree.release_binary("probe");
     if sudo {

@@ -1,7 +1,7 @@
-//! `cargo xtask kernels`: the kernel object loaded and counting in other kernels than the one that runs here.
+//! `cargo xtask kernels`: tests the kernel object in several kernels.
 //!
-//! Debian's cloud kernels boot in an emulator with a first file system that holds the probe and its kernel tests; the
-//! running kernel is asked the same questions by the same script.
+//! Debian's cloud kernels boot in an emulator. Their initramfs holds the probe and its kernel tests. The same script
+//! also tests the running kernel.
 
 mod boot;
 mod console;
@@ -24,23 +24,23 @@ use crate::terminal::{self, heading};
 use lab::programs;
 use lab::tree::Tree;
 
-/// Emulator and guest's shell, with the packages that bring them.
+/// Emulator and guest shell, each with its Debian package.
 const EMULATOR: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
 const BUSYBOX: (&str, &str) = ("busybox", "busybox-static");
 
-/// A kernel to ask.
+/// A kernel to test.
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
     /// Major and minor version, or `running`.
     version: &'static str,
-    /// Debian's suite that has it; none for the running one.
+    /// The Debian suite that has this kernel. `None` for the running one.
     suite: Option<&'static str>,
-    /// Whether the probe may say that it is too old: then it must say so in one line and end.
+    /// Whether the probe may reject this kernel as too old. Then it must report that in one line and exit.
     may_refuse: bool,
 }
 
-/// All kernels, oldest first. The programs need `bpf_loop`, which came with 5.17; the oldest long-term kernel with it
-/// is 6.1.
+/// All kernels, oldest first. The programs need `bpf_loop`, added in 5.17. The oldest long-term kernel with it is
+/// 6.1.
 const KERNELS: [Wanted; 4] = [
     Wanted { version: "5.10", suite: Some("bullseye"), may_refuse: true },
     Wanted { version: "6.1", suite: Some("bookworm"), may_refuse: false },
@@ -48,18 +48,18 @@ const KERNELS: [Wanted; 4] = [
     Wanted { version: "running", suite: None, may_refuse: false },
 ];
 
-/// The names that `--kernel` takes.
+/// The values of `--kernel`.
 pub(crate) const NAMES: [&str; 4] =
     [KERNELS[0].version, KERNELS[1].version, KERNELS[2].version, KERNELS[3].version];
 
-/// What a kernel's answers come to.
+/// The outcome for one kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum KernelOutcome {
-    /// The programs load and count right.
+    /// The programs load and count correctly.
     Runs,
-    /// Older than the oldest the probe takes, and the probe says so.
+    /// The kernel is older than the oldest supported one, and the probe reports that.
     Refuses,
-    /// Anything else, with the reasons.
+    /// Any other outcome, with the reasons.
     Fails(Vec<String>),
 }
 
@@ -73,17 +73,17 @@ impl KernelOutcome {
     }
 }
 
-/// Tests the named kernels, or all, and returns whether each is as expected.
+/// Tests the kernels in `names`, or all if it is empty. Returns whether each outcome is as expected.
 ///
 /// # Errors
-/// When the object, the probe or its tests cannot be built, or the tools cannot be had.
+/// When the object, the probe, its tests or the tools cannot be built or installed.
 pub(crate) fn run(tree: &Tree, names: &[String], json: Option<&Path>) -> Result<bool> {
     let asked: Vec<&Wanted> = KERNELS
         .iter()
         .filter(|kernel| names.is_empty() || names.iter().any(|name| name == kernel.version))
         .collect();
     heading("Kernel object, probe and its kernel tests");
-    // It is copied into the guests.
+    // The guests get a copy, so this must be the executable itself.
     let busybox = programs::executable(&tool(tree, BUSYBOX)?)?;
     build_ebpf::run(tree)?;
     let programs = Programs::build(tree, busybox)?;
@@ -110,7 +110,7 @@ pub(crate) fn run(tree: &Tree, names: &[String], json: Option<&Path>) -> Result<
     Ok(rows.iter().all(Row::holds))
 }
 
-/// Runs the steps in one kernel; with the package it came from.
+/// Runs the steps in one kernel. Returns the result and the kernel's package.
 fn ask(tree: &Tree, wanted: &Wanted, programs: &Programs, folder: &Path) -> Result<(Option<String>, Ran)> {
     let Some(suite) = wanted.suite else {
         return Ok((None, boot::here(programs, &folder.join(wanted.version))?));
@@ -125,7 +125,7 @@ fn ask(tree: &Tree, wanted: &Wanted, programs: &Programs, folder: &Path) -> Resu
     Ok((Some(image.package), ran))
 }
 
-/// The program, installed first when it is missing.
+/// Returns the program's path. Installs its package if it is missing.
 fn tool(tree: &Tree, (program, package): (&str, &str)) -> Result<PathBuf> {
     if let Some(found) = programs::find(program) {
         return Ok(found);

@@ -1,4 +1,4 @@
-//! `cargo xtask load ARGS…`: the load generator, built for speed, with the arguments as they stand.
+//! `cargo xtask load ARGS…`: builds and runs the load generator.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
@@ -11,10 +11,10 @@ use crate::packages::Part;
 use lab::command;
 use lab::tree::Tree;
 
-/// Builds and runs `load`; gives its exit code.
+/// Builds and runs `load` with unchanged `arguments`. Returns its exit code.
 ///
 /// # Errors
-/// When it cannot be built or started.
+/// When the generator cannot be built or started.
 pub(crate) fn run(tree: &Tree, arguments: &[OsString]) -> Result<ExitCode> {
     needs::ensure(tree, &[Part::Build])?;
     cargo::build_release(tree, &[("load", "load")])?;

@@ -1,6 +1,6 @@
 //! `cargo xtask`: set-up, the lab, its demo and its tests.
 //!
-//! One file a subcommand. It depends on no crate of the services, so that it compiles in seconds.
+//! One module per subcommand. The crate depends on none of the service crates, so it compiles in seconds.
 
 mod browser;
 mod build_ebpf;
@@ -97,7 +97,7 @@ enum Action {
         /// Only this kernel; can be repeated
         #[arg(long, value_name = "VERSION", value_parser = kernels::NAMES)]
         kernel: Vec<String>,
-        /// Write all findings as JSON
+        /// Write all results as JSON
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
@@ -123,7 +123,7 @@ enum Action {
     },
     /// Check that the dashboards match grafana/source; needs Node and npm
     Dashboards {
-        /// Write them instead
+        /// Write the dashboards instead
         #[arg(long)]
         write: bool,
     },
@@ -169,7 +169,7 @@ impl PortBase {
 struct LabArgs {
     #[command(flatten)]
     ports: PortBase,
-    /// Without kernel: no probe, no kernel object
+    /// Run without the kernel part: no probe, no kernel object
     #[arg(long)]
     no_kernel: bool,
 }
@@ -178,10 +178,10 @@ struct LabArgs {
 struct DemoArgs {
     #[command(flatten)]
     lab: LabArgs,
-    /// 4 s of load a scenario instead of 15 s
+    /// Apply load for 4 s per scenario instead of 15 s
     #[arg(long)]
     quick: bool,
-    /// Write all figures as JSON
+    /// Write all results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Fail if the kernel part cannot run

@@ -1,8 +1,10 @@
-//! `cargo xtask manifests`: whether deploy/kubernetes holds together.
+//! `cargo xtask manifests`: checks deploy/kubernetes.
 //!
-//! The PrometheusRule is written from deploy/prometheus/rules, so that there is one source; both are compared here. The
-//! objects of the Prometheus operator's kinds in base/ are checked against [`definitions`]. What kustomize makes of each
-//! overlay is checked against Kubernetes' own schemas; both checks refuse unknown fields.
+//! - The PrometheusRule is generated from deploy/prometheus/rules and compared with it.
+//! - Objects of the Prometheus operator's kinds in base/ are checked against [`definitions`].
+//! - The rendered overlays are checked against Kubernetes' schemas.
+//!
+//! Both schema checks reject unknown fields.
 
 mod definitions;
 
@@ -25,11 +27,11 @@ const DEFINITIONS: &str = "deploy/kubernetes/definitions";
 const RULE: &str = "deploy/kubernetes/base/prometheus-rule.yaml";
 const OVERLAYS: [&str; 2] = ["kind", "production"];
 
-/// The package with the schemas, and the Kubernetes they are of.
+/// The Python package with the schemas. Its version is the Kubernetes version.
 const VALIDATOR: (&str, &str) = ("kubernetes-validate", "1.34.1");
 const KUBERNETES: &str = "1.34";
 
-/// The kinds of this group are not Kubernetes' own.
+/// Kinds of this API group belong to the Prometheus operator, not to Kubernetes.
 const OPERATOR: &str = "monitoring.coreos.com/";
 
 /// Prints the YAML documents of files as one JSON list.
@@ -37,7 +39,7 @@ const TO_JSON: &str = "\
 import json, sys, yaml
 print(json.dumps([each for name in sys.argv[1:] for each in yaml.safe_load_all(open(name, 'rb')) if each]))";
 
-/// The selector that a Service for one shard has.
+/// The label selector of a Service for one shard.
 const ONE_SHARD: &str = "statefulset.kubernetes.io/pod-name: shard-";
 
 const HEAD: &str = "\
@@ -51,10 +53,10 @@ spec:
   groups:
 ";
 
-/// Checks everything that can be checked here; with `write`, writes the PrometheusRule first.
+/// Runs all checks that this machine can run. With `write`, writes the PrometheusRule first.
 ///
 /// # Errors
-/// Names what is out of date, or what kustomize or the schemas refuse.
+/// When a file is out of date, or kustomize or a schema rejects something. The error lists the findings.
 pub(crate) fn run(tree: &Tree, write: bool) -> Result<CheckOutcome> {
     one_source_of_rules(tree, write)?;
     every_dashboard(tree)?;
@@ -75,7 +77,7 @@ pub(crate) fn run(tree: &Tree, write: bool) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Holds)
 }
 
-/// Checks the files of base/ as they are, so that it takes no kustomize.
+/// Checks the files of base/ without rendering, so this check does not need kustomize.
 fn operators_kinds(tree: &Tree, python: &Path) -> Result<()> {
     let (definitions, base) = (documents(tree, python, DEFINITIONS)?, documents(tree, python, BASE)?);
     let of_operator =
@@ -116,7 +118,7 @@ fn one_source_of_rules(tree: &Tree, write: bool) -> Result<()> {
     Ok(())
 }
 
-/// The groups of all files, one level deeper.
+/// A PrometheusRule with the groups of all `files`, indented by one more level.
 fn prometheus_rule(files: &[String]) -> Result<String> {
     let mut rule = HEAD.to_owned();
     for file in files {
@@ -157,7 +159,7 @@ fn as_many_names_as_shards(tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-/// The command that renders, without the folder.
+/// The command that renders an overlay, without the overlay's folder.
 fn kustomize() -> Option<Vec<String>> {
     let found = |name: &str| programs::find(name).map(|path| path.to_string_lossy().into_owned());
     let alone = found("kustomize").map(|path| vec![path, "build".to_owned()]);
@@ -183,7 +185,7 @@ fn validate(tree: &Tree, validator: &Path, overlay: &str, text: &str) -> Result<
     let mut command = Command::new(validator);
     command.args(["--strict", "-k", KUBERNETES]).arg(&file).stdin(Stdio::null());
     let output = command.output().context("the validator cannot be started")?;
-    // What it finds is on its standard output.
+    // The validator writes its findings to standard output.
     let said = String::from_utf8_lossy(&output.stdout);
     let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("ERROR")).collect();
     if !output.status.success() || !errors.is_empty() {

@@ -1,4 +1,4 @@
-//! `cargo xtask accuracy`, `experiment` and `bench …`: builds a measuring program, optimised, and runs it.
+//! `cargo xtask accuracy`, `experiment`, `bench …`: build and run measuring programs.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
@@ -12,39 +12,39 @@ use crate::cargo::{build_release, cargo};
 use crate::packages::{self, Part, Root};
 use crate::{build_ebpf, k6, needs, terminal};
 
-/// What a measuring program is given.
+/// Arguments for a measuring program.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Given to the program as they stand; `--help` lists them
+    /// Arguments of the program; `--help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
 
-/// What can be measured.
+/// The available measurements.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
-    /// A million connections, opened and closed under a probe that must count them all and not grow
+    /// Open and close a million connections; the probe must count each one in bounded memory
     #[command(disable_help_flag = true)]
     Churn(Arguments),
-    /// What the probe costs: ns by program, packet and request; throughput with and without it, beside other tools
+    /// Measure the probe: ns per program, packet and request; throughput with and without it; other tools
     #[command(disable_help_flag = true)]
     Cost(Arguments),
-    /// What tracing costs: the gateway's throughput with it off, at 1 % and at 100 %, in alternating pairs
+    /// Measure tracing: gateway throughput with it off, at 1 % and at 100 %, in alternating pairs
     #[command(disable_help_flag = true)]
     Traces(Arguments),
-    /// What the detector costs: the gateway's throughput without it and with every request counted, in alternating pairs
+    /// Measure the detector: gateway throughput without it and with every request counted, in alternating pairs
     #[command(disable_help_flag = true)]
     Detector(Arguments),
-    /// Counting, windows, verdict and what-if: the sketches side by side, and what each part costs
+    /// Measure counting, windows, verdict and what-if: compare the sketches and the cost of each part
     Hotspot,
 }
 
 /// A measuring program.
 struct Program {
     name: &'static str,
-    /// What it needs besides a compiler.
+    /// The system packages that it needs besides a compiler.
     parts: &'static [Part],
-    /// The programs of the lab that it starts.
+    /// The lab's programs that it starts.
     lab: &'static [&'static str],
 }
 
@@ -60,10 +60,10 @@ const COST: Program = Program {
 const GATEWAY_COST: Program =
     Program { name: "gateway_cost", parts: &[], lab: &["gateway", "shard", "load"] };
 
-/// Runs the accuracy suite; returns its exit code.
+/// Runs the accuracy suite and returns its exit code.
 ///
 /// # Errors
-/// When something cannot be built, or there is no way to become root.
+/// When something cannot be built, or root access is not available.
 pub(crate) fn accuracy(tree: &Tree, given: &Arguments) -> Result<ExitCode> {
     run(tree, &ACCURACY, given.arguments.clone())
 }

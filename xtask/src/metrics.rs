@@ -1,4 +1,4 @@
-//! `cargo xtask metrics`: every metric of the services, as docs/metrics.md has it.
+//! `cargo xtask metrics`: generates docs/metrics.md from the code.
 
 use anyhow::Result;
 
@@ -8,10 +8,10 @@ use crate::packages::Part;
 use lab::command;
 use lab::tree::Tree;
 
-/// Prints the text, or writes the file.
+/// Prints the page, or writes the file.
 ///
 /// # Errors
-/// When the program that knows cannot be built.
+/// When the program that lists the metrics cannot be built.
 pub(crate) fn run(tree: &Tree, write: bool) -> Result<()> {
     needs::ensure(tree, &[Part::Build])?;
     let mut command = cargo(tree);

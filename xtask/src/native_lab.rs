@@ -1,4 +1,4 @@
-//! The lab on this machine, as `up`, `demo` and `runbook` start it.
+//! Starts the lab on this machine for `up`, `demo` and `runbook`.
 
 use std::env;
 use std::ffi::OsString;
@@ -17,22 +17,22 @@ use crate::kernel::Access;
 use crate::step::{Running, Step};
 use crate::terminal::Progress;
 
-/// The lab profile: a shard slow and narrow enough that a hot one hurts.
+/// The lab profile. It makes a shard so slow and narrow that a hot one shows higher latency.
 const PROFILE: [(&str, &str); 2] = [("BASE_LATENCY_MS", "15"), ("SHARD_CONCURRENCY", "2")];
 
 /// The name of the shards' cgroup.
 const CGROUP: &str = "hot-partition-lab-shards";
 
-/// What of the programs is compiled.
+/// The parts of the programs to compile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parts {
-    /// Everything.
+    /// All features.
     All,
-    /// What the demo needs: no OTLP, no Kubernetes, no terminal view.
+    /// Only the features that the demo needs: no OTLP, no Kubernetes, no terminal view.
     Demo,
 }
 
-/// Begins to build the programs of the lab; the probe only `with_probe`.
+/// Starts a build of the lab's programs. Includes the probe only if `with_probe` is set.
 ///
 /// # Errors
 /// When cargo cannot be started.
@@ -48,15 +48,15 @@ pub(crate) fn build(tree: &Tree, parts: Parts, with_probe: bool) -> Result<Runni
     Step::new("compiling the lab", 200).start(tree, &mut command)
 }
 
-/// The options of a lab for a person, who can set everything and start scenarios on the live page.
+/// Lab options for interactive use. The environment can change every setting, and the live page can start scenarios.
 ///
 /// # Errors
-/// When this program's own path cannot be told.
+/// When the path of this executable cannot be determined.
 pub(crate) fn interactive(tree: &Tree, ports: Ports, access: &Access) -> Result<Options> {
     let origins = format!("http://localhost:{0},http://127.0.0.1:{0}", ports.probe());
     let mut options = measured(tree, ports, access)?;
     options.inherit = true;
-    // The cgroup of the lab ends with it; counting that is to outlive the lab needs another.
+    // The lab removes its own cgroup at the end. To keep counts beyond that, the user sets another cgroup.
     if env::var_os("CGROUP").is_some() || env::var_os("PIN").is_some() {
         options.cgroup = None;
     }
@@ -67,10 +67,10 @@ pub(crate) fn interactive(tree: &Tree, ports: Ports, access: &Access) -> Result<
     Ok(options)
 }
 
-/// The options of a lab for figures, which the caller's environment must not change.
+/// Lab options for measurements. The caller's environment has no effect on them.
 ///
 /// # Errors
-/// When this program's own path cannot be told.
+/// When the path of this executable cannot be determined.
 pub(crate) fn measured(tree: &Tree, ports: Ports, access: &Access) -> Result<Options> {
     let origins = format!("http://localhost:{0},http://127.0.0.1:{0}", ports.probe());
     let gateway: Vec<Setting> =
@@ -87,7 +87,7 @@ pub(crate) fn measured(tree: &Tree, ports: Ports, access: &Access) -> Result<Opt
     })
 }
 
-/// The command line of the probe's guard, if the probe may run.
+/// The command line of the probe's guard. `None` if the probe may not run.
 fn guard(access: &Access) -> Result<Option<Vec<OsString>>> {
     let sudo: &[&str] = match access {
         Access::None(_) => return Ok(None),
@@ -103,7 +103,7 @@ fn guard(access: &Access) -> Result<Option<Vec<OsString>>> {
 /// Starts a lab and waits until it is ready.
 ///
 /// # Errors
-/// When a port is taken, or a part does not start.
+/// When a port is in use, or a part of the lab does not start.
 pub(crate) fn start(options: Options, client: &Client) -> Result<Lab> {
     let mut lab = Lab::start(options)?;
     let mut progress = Progress::new();
@@ -116,7 +116,7 @@ pub(crate) fn start(options: Options, client: &Client) -> Result<Lab> {
     Ok(lab)
 }
 
-/// Where the logs of the lab on `ports` go: labs on other ports do not overwrite them.
+/// The log folder of the lab on `ports`. Each port range has its own folder.
 pub(crate) fn logs(tree: &Tree, ports: Ports) -> PathBuf {
     let folder = tree.target.join("lab");
     if ports.are_default() { folder } else { folder.join(ports.base().to_string()) }

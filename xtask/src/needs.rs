@@ -1,4 +1,4 @@
-//! What parts of the work need on this machine: installed, or what a person must install.
+//! Installs what a task needs, or prints install instructions.
 
 use anyhow::{Result, bail};
 use lab::tree::Tree;
@@ -7,11 +7,11 @@ use lab::{programs, signals};
 use crate::packages::{self, Missing, Part};
 use crate::{terminal, toolchain};
 
-/// Installs what is missing for `parts`. A tool of tests, lints or comparisons that can not be had is said
-/// and left out.
+/// Installs what is missing for `parts`. Reports and skips tools of tests, lints or comparisons that cannot be
+/// installed.
 ///
 /// # Errors
-/// When something that building or the kernel object needs can not be had; with the commands to give.
+/// When a requirement of the build or the kernel object cannot be installed. The error has the commands to run.
 pub(crate) fn ensure(tree: &Tree, parts: &[Part]) -> Result<()> {
     let missing = packages::missing(parts);
     if missing.is_empty() {
@@ -49,12 +49,12 @@ pub(crate) fn ensure(tree: &Tree, parts: &[Part]) -> Result<()> {
     if still.is_empty() { Ok(()) } else { bail!("{}", by_hand(&still)) }
 }
 
-/// Whether the lab can be built and run in the absence of `need`.
+/// Whether the lab can be built and run without `need`.
 fn can_do_without(need: &Missing) -> bool {
     matches!(need.part, Part::Tests | Part::Peers | Part::LoadTool | Part::Lints | Part::Containers)
 }
 
-/// What a person must do where this program cannot.
+/// Instructions for what this program cannot install.
 fn by_hand(missing: &[Missing]) -> String {
     let mut text = String::from("this machine needs these by hand:");
     let of = |part: Part| {

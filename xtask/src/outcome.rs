@@ -1,16 +1,16 @@
-//! How a check ended: it holds, it fails, or it holds as far as it could be made.
+//! The outcome of a check: passed, failed, or passed in part.
 
-/// The end of a check.
+/// The outcome of a check.
 #[derive(Debug)]
 pub(crate) enum CheckOutcome {
     Holds,
-    /// Nothing fails, but this was not run, and why.
+    /// No failure, but a part was not run. Contains the reason.
     NotAll(String),
     Fails,
 }
 
 impl CheckOutcome {
-    /// Of something that `holds`, but for `skipped` of its `what`.
+    /// The outcome of a check that `holds`, with `skipped` of its `what` not run.
     pub(crate) fn but_for(holds: bool, skipped: usize, what: &str) -> Self {
         match (holds, skipped) {
             (false, _) => Self::Fails,
@@ -26,7 +26,7 @@ impl CheckOutcome {
         }
     }
 
-    /// Whether something fails.
+    /// Whether the check failed.
     pub(crate) fn fails(&self) -> bool {
         matches!(self, Self::Fails)
     }

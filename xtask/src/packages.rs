@@ -1,4 +1,4 @@
-//! What the lab needs from the system: one table with the reason for each, and how it is installed.
+//! Lists the system packages that the lab needs, and installs them.
 
 use std::process::{Command, Stdio};
 
@@ -9,33 +9,33 @@ use crate::toolchain::{self, Compiler, Origin};
 use lab::tree::Tree;
 use lab::{command, programs};
 
-/// What a need is for, and so who can do without it.
+/// The task that a package is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Building anything at all.
+    /// Building any program.
     Build,
     /// Building the kernel object.
     Kernel,
-    /// Tools that tests call.
+    /// Tools that the tests call.
     Tests,
     /// Tools that the probe's cost is compared with.
     Peers,
-    /// What k6 is installed with.
+    /// Installing k6.
     LoadTool,
     /// Tests of the live page in a browser.
     Page,
-    /// A container engine, and images where none can be pulled.
+    /// A container engine, and base images if none can be pulled.
     Containers,
-    /// Checking the kernel programs' style.
+    /// Linting the kernel programs.
     Lints,
 }
 
 /// One package of the table.
 struct Package {
-    /// Debian's name; `{llvm}` stands for the compiler's LLVM major version.
+    /// Debian's package name. `{llvm}` stands for the major version of the compiler's LLVM.
     name: &'static str,
     part: Part,
-    /// What it brings, as far as the search for missing things is concerned.
+    /// What the package provides. Used to find out whether it is missing.
     brings: Brings,
     why: &'static str,
 }
@@ -44,13 +44,13 @@ struct Package {
 enum Brings {
     /// A program in `PATH`.
     Program(&'static str),
-    /// A compiler for the kernel with its sources.
+    /// A compiler for the kernel target, with library sources.
     KernelCompiler,
-    /// The LLVM of that compiler.
+    /// The LLVM that matches that compiler.
     Llvm,
-    /// A k6, or a Python that makes environments, to install one in.
+    /// k6, or a Python that can create environments, to install k6 in one.
     PythonVenv,
-    /// The clippy of that compiler.
+    /// The clippy driver of that compiler.
     KernelClippy,
 }
 
@@ -132,7 +132,7 @@ const fn package(name: &'static str, part: Part, brings: Brings, why: &'static s
     Package { name, part, brings, why }
 }
 
-/// The LLVM of the compiler that the table's packages bring.
+/// The LLVM major version of the compiler in the table.
 const LLVM_OF_TABLE: u32 = 22;
 
 /// A package to install, with the reason.
@@ -143,7 +143,7 @@ pub(crate) struct Missing {
     pub(crate) why: &'static str,
 }
 
-/// The packages whose gifts are not on this machine, for the `parts` asked for.
+/// The packages for `parts` whose contents are missing on this machine.
 pub(crate) fn missing(parts: &[Part]) -> Vec<Missing> {
     let asks = parts.contains(&Part::Kernel) || parts.contains(&Part::Lints);
     let compilers = if asks { toolchain::candidates() } else { Vec::new() };
@@ -153,7 +153,7 @@ pub(crate) fn missing(parts: &[Part]) -> Vec<Missing> {
     })
 }
 
-/// Stands for a Python with its own installer: Debian packages them apart.
+/// Stands for a Python with its own installer. Debian packages both separately.
 const PYTHON_VENV: &str = "python3 -m venv";
 
 fn makes_environments() -> bool {
@@ -165,8 +165,8 @@ fn makes_environments() -> bool {
 fn missing_given(parts: &[Part], compilers: &[Compiler], has: impl Fn(&str) -> bool) -> Vec<Missing> {
     let chosen = toolchain::first_complete(compilers);
     let complete = chosen.is_some();
-    // A distribution's compiler with sources that only lacks its LLVM. A nightly in the same state is left alone:
-    // no distribution packages the LLVM of the newest nightly.
+    // Prefer a distribution compiler that has its sources and lacks only LLVM. Skip a nightly in the same state,
+    // because no distribution packages the newest nightly's LLVM.
     let sound = compilers.iter().find(|compiler| {
         compiler.origin == Origin::Distribution && compiler.has_sources && compiler.is_new_enough()
     });
@@ -179,7 +179,7 @@ fn missing_given(parts: &[Part], compilers: &[Compiler], has: impl Fn(&str) -> b
             Brings::PythonVenv => !has(PYTHON_VENV),
             Brings::KernelCompiler => !complete && sound.is_none(),
             Brings::Llvm => !complete,
-            // A package adds nothing to rustup's toolchains.
+            // Packages do not extend rustup's toolchains.
             Brings::KernelClippy => chosen
                 .is_none_or(|compiler| compiler.origin == Origin::Distribution && compiler.clippy.is_none()),
         })
@@ -199,7 +199,7 @@ pub(crate) enum Root {
     No,
 }
 
-/// Whether installing is possible here; `ask` allows sudo to ask for a password.
+/// Whether this process can install packages. `ask` allows sudo to prompt for a password.
 pub(crate) fn root(ask: bool) -> Root {
     if command::is_root() {
         return Root::Already;
@@ -216,12 +216,12 @@ pub(crate) fn root(ask: bool) -> Root {
     if asked { Root::Sudo } else { Root::No }
 }
 
-/// The command that installs `packages`, as a person would type it.
+/// The command that installs `packages`, as a user would type it.
 pub(crate) fn shown(packages: &[String]) -> String {
     format!("sudo apt-get install --no-install-recommends {}", packages.join(" "))
 }
 
-/// Installs `packages` with apt-get, saying what it does.
+/// Installs `packages` with apt-get and prints each step.
 ///
 /// # Errors
 /// When the machine has no apt-get, the rights are missing, a package is unknown, or apt-get fails.
@@ -243,13 +243,13 @@ pub(crate) fn install(tree: &Tree, packages: &[String], root: Root) -> Result<()
     }
     let attempt = || {
         let mut command = apt_get(root);
-        // Nothing that is installed may go: the compilers of two package sets exclude each other.
+        // Never remove a package. The compilers of two package sets exclude each other.
         command.args(["install", "-y", "-q", "--no-install-recommends", "--no-remove"]).args(packages);
         println!("  running: {}", command::shown(&command));
         Step::new(&format!("installing {}", packages.join(", ")), 60).run(tree, &mut command)
     };
     match attempt() {
-        // Old lists name files that their source has replaced since.
+        // Outdated lists can name files that the mirror has replaced.
         Err(error) if !updated && lab::signals::received() == 0 => {
             println!("  {error:#}; once more with fresh package lists");
             update(tree, root)?;
@@ -284,7 +284,7 @@ fn apt_get(root: Root) -> Command {
     }
 }
 
-/// Those of `packages` that the package lists do not offer.
+/// The `packages` that are missing from the package lists.
 fn unknown(packages: &[String]) -> Result<Vec<String>> {
     let policy = command::capture(Command::new("apt-cache").arg("policy").args(packages).env("LC_ALL", "C"))
         .context("cannot read the package lists")?;

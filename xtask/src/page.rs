@@ -1,4 +1,4 @@
-//! `cargo xtask page-test`: the live page in headless Chromium, with the tools that takes.
+//! `cargo xtask page-test`: tests the live page in headless Chromium.
 
 use std::fs;
 
@@ -14,10 +14,10 @@ const TESTS: [&str; 4] = ["-p", "lab-tests", "--test", "page"];
 /// The README's pictures of the page under celebrity load.
 const PICTURES: [&str; 2] = ["live-page-dark.png", "live-page-light.png"];
 
-/// Installs what is missing and runs the tests. Pictures go to `target/page/`.
+/// Installs what is missing and runs the tests. Screenshots go to `target/page/`.
 ///
 /// # Errors
-/// When a tool cannot be had, or something does not build.
+/// When a tool cannot be installed, or something does not build.
 pub(crate) fn run(tree: &Tree) -> Result<CheckOutcome> {
     prepare(tree)?;
     let holds = test::run_only(tree, &TESTS, &[("LAB_PAGE_TEST", "1")])?;
@@ -25,10 +25,10 @@ pub(crate) fn run(tree: &Tree) -> Result<CheckOutcome> {
     Ok(holds)
 }
 
-/// Takes the README's pictures and puts them into `docs/pictures/`.
+/// Creates the README's pictures and copies them to `docs/pictures/`.
 ///
 /// # Errors
-/// When a tool cannot be had, something does not build, or a picture is missing.
+/// When a tool cannot be installed, something does not build, or a picture is missing.
 pub(crate) fn pictures(tree: &Tree) -> Result<CheckOutcome> {
     prepare(tree)?;
     let settings = [("LAB_PAGE_TEST", "1"), ("LAB_PAGE_PICTURES", "1")];

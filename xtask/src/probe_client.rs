@@ -1,4 +1,4 @@
-//! Reads what the probe serves.
+//! HTTP client for the probe.
 
 use anyhow::Result;
 use lab::http::Client;
@@ -7,7 +7,7 @@ use protocol::probe_api::{
     Compare, Comparison, KernelKey, KeyTables, OfShard, ProbeStatus, ShardCounts, Shards,
 };
 
-/// The probe that listens on a port of this machine. Every question fails where it does not answer.
+/// Client of a probe on a port of this machine. Every request fails if the probe does not answer.
 #[derive(Debug, Clone)]
 pub(crate) struct ProbeClient {
     client: Client,
@@ -19,29 +19,29 @@ impl ProbeClient {
         Self { client, url: url(port) }
     }
 
-    /// The running comparison, by shard.
+    /// The current comparison of each shard.
     pub(crate) fn compare(&self) -> Result<Vec<OfShard<Comparison>>> {
         Ok(self.client.get::<Compare>(&format!("{}/api/compare", self.url))?.shards)
     }
 
-    /// All shards as the kernel counts them.
+    /// The kernel's counts of all shards.
     pub(crate) fn shards(&self) -> Result<Vec<ShardCounts>> {
         Ok(self.client.get::<Shards>(&format!("{}/api/shards", self.url))?.shards)
     }
 
-    /// The kernel's reads by key, at most `limit` keys a shard.
+    /// The kernel's reads by key, with at most `limit` keys per shard.
     pub(crate) fn keys(&self, limit: u32) -> Result<Vec<KernelKey>> {
         let tables: KeyTables = self.client.get(&format!("{}/api/keys?limit={limit}", self.url))?;
         Ok(tables.shards.into_iter().flat_map(|shard| shard.keys).collect())
     }
 
-    /// The probe's own state.
+    /// The probe's own status.
     pub(crate) fn status(&self) -> Result<ProbeStatus> {
         self.client.get(&format!("{}/status", self.url))
     }
 }
 
-/// Data requests whose head reached the shard's socket.
+/// Data requests whose request head reached the shard's socket.
 pub(crate) const fn data_requests(shard: &ShardCounts) -> u64 {
     shard.requests.get + shard.requests.set
 }

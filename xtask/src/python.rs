@@ -1,4 +1,4 @@
-//! Programs that come as Python packages: each in an environment of its own under the target directory.
+//! Installs Python packages, each into its own environment.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,10 +9,10 @@ use lab::tree::Tree;
 
 use crate::step::Step;
 
-/// Installs the package with that program, unless it is there.
+/// Installs `package` with `program`, unless it is already installed.
 ///
 /// # Errors
-/// When there is no Python, or the package cannot be had; with what is missing.
+/// When Python is missing, or the package cannot be installed. The error lists what is missing.
 pub(crate) fn install(tree: &Tree, package: &str, version: &str, program: &str) -> Result<PathBuf> {
     let folder = tree.tool(package, version);
     let path = folder.join("bin").join(program);
@@ -32,7 +32,7 @@ pub(crate) fn install(tree: &Tree, package: &str, version: &str, program: &str) 
     if programs::is_program(&path) { Ok(path) } else { bail!("{}, and it brought no {program}", failed()) }
 }
 
-/// The caller's own Python stays out of it.
+/// Removes variables that refer to the caller's Python.
 fn own(command: &mut Command) -> &mut Command {
     command.env_remove("PYTHONHOME").env_remove("PYTHONPATH").env_remove("VIRTUAL_ENV")
 }

@@ -1,8 +1,8 @@
-//! `cargo xtask runbook`: every block of docs/runbook.md, in order, against a lab that it starts without containers.
+//! `cargo xtask runbook`: runs every block of docs/runbook.md in order.
 //!
-//! A line that begins with `docker compose` is done by its native counterpart ([`native`]), or in `cargo xtask compose-test` as it
-//! stands ([`compose`]); everything else is given to bash. A block in the background runs beside the one block after it. What a block must print stands in a comment
-//! after it ([`page`]).
+//! By default, each line that begins with `docker compose` is replaced by its native counterpart ([`native`]). In
+//! `cargo xtask compose-test` it runs unchanged ([`compose`]). bash runs all other lines. A block in the background
+//! runs beside the one block after it. A comment after a block lists its expected output ([`page`]).
 
 mod compose;
 mod native;
@@ -33,10 +33,10 @@ use page::{Block, Need};
 use protocol::escape::escaped;
 use script::{Piece, Running};
 
-/// How long a block beside a load may take to print what it must.
+/// Maximum time for a block beside a load to print the expected lines.
 const BESIDE_WITHIN: Duration = Duration::from_secs(20);
 
-/// What is run, and where.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(crate) struct Request {
     #[command(flatten)]
@@ -44,28 +44,28 @@ pub(crate) struct Request {
     /// Seconds of each load instead of two minutes
     #[arg(long, value_name = "SECONDS", default_value_t = 6, value_parser = clap::value_parser!(u32).range(3..=600))]
     seconds: u32,
-    /// Show what every block prints
+    /// Show the output of every block
     #[arg(long)]
     show: bool,
-    /// Leave the kernel out; its blocks are skipped
+    /// Skip the blocks that need the kernel
     #[arg(long)]
     no_kernel: bool,
-    /// Fail when the kernel cannot be asked
+    /// Fail if the kernel part cannot run
     #[arg(long, conflicts_with = "no_kernel")]
     require_kernel: bool,
 }
 
 impl Request {
-    /// As `cargo xtask ci` runs it.
+    /// The options that `cargo xtask ci` uses.
     pub(crate) fn of_ci(ports: PortBase) -> Self {
         Self { ports, seconds: 6, show: false, no_kernel: false, require_kernel: true }
     }
 }
 
-/// Runs all blocks and returns whether each printed what it must.
+/// Runs all blocks and returns whether each printed the expected lines.
 ///
 /// # Errors
-/// When the runbook cannot be read, the lab not be built or started, or a signal arrives.
+/// When the runbook cannot be read, the lab cannot be built or started, or a signal arrives.
 pub(crate) fn run(tree: &Tree, request: &Request) -> Result<CheckOutcome> {
     let ports = request.ports.ports();
     if !ports.base().is_multiple_of(10) {
@@ -96,8 +96,8 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<CheckOutcome> {
     Ok(CheckOutcome::but_for(counts.failed == 0, counts.skipped.len(), "blocks"))
 }
 
-/// Runs all blocks with Compose, its lines as they stand, on the contract's ports; `environment` tells the client which
-/// engine, and Compose which files.
+/// Runs all blocks unchanged with Compose, on the default ports. `environment` selects the container engine and the
+/// compose files.
 ///
 /// # Errors
 /// When the runbook cannot be read, or a signal arrives.
@@ -109,16 +109,16 @@ pub(crate) fn on_compose(tree: &Tree, environment: Vec<(&'static str, String)>) 
     Book { tree, ports, runner, show: false, beside: None, counts: Counts::default() }.run(&blocks)
 }
 
-/// How the blocks came out.
+/// Numbers of passed and failed blocks.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) held: usize,
     pub(crate) failed: usize,
-    /// With the reasons.
+    /// Skipped blocks, with the reasons.
     pub(crate) skipped: Vec<String>,
 }
 
-/// What does a docker line.
+/// Runs the docker lines.
 enum Runner<'a> {
     Native(Box<Native<'a>>),
     Compose(Compose<'a>),
@@ -135,12 +135,12 @@ impl Runner<'_> {
     fn has_probe(&self) -> bool {
         match self {
             Self::Native(native) => native.has_probe(),
-            // Its absence is a failure: compose.yaml starts one.
+            // compose.yaml starts it, so its absence is a failure.
             Self::Compose(_) => true,
         }
     }
 
-    /// What bash must know besides.
+    /// Additional environment variables for bash.
     fn environment(&self) -> &[(&'static str, String)] {
         match self {
             Self::Native(_) => &[],
@@ -163,7 +163,7 @@ impl Runner<'_> {
     }
 
     fn down(&mut self) {
-        // Whoever brought the containers up takes them down.
+        // Compose containers are stopped by the caller that started them.
         if let Self::Native(native) = self {
             native.down();
         }
@@ -222,7 +222,7 @@ impl<'a> Book<'a> {
             return Ok(());
         }
         let mut output = self.pieces(block)?;
-        // A load takes its time to get going.
+        // A load needs some time to start, so repeat the block until then.
         while beside && !self.holds(block, &output) && started.elapsed() < BESIDE_WITHIN {
             signals::pause(Duration::from_millis(500));
             signals::check()?;
@@ -247,7 +247,7 @@ impl<'a> Book<'a> {
         })
     }
 
-    /// Runs all pieces to their end.
+    /// Runs all pieces of a block to completion.
     fn pieces(&mut self, block: &Block) -> Result<script::Output> {
         let mut whole = script::Output::default();
         for piece in script::pieces(&block.script) {
@@ -265,7 +265,7 @@ impl<'a> Book<'a> {
         Ok(whole)
     }
 
-    /// Runs the pieces before the last, and starts that.
+    /// Runs all pieces except the last, and starts the last in the background.
     fn begin(&mut self, block: &Block) -> Result<Running> {
         let pieces = script::pieces(&block.script);
         let Some((Piece::Docker(load), before)) = pieces.split_last() else {

@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: finds what the lab misses on this machine and installs it.
+//! `cargo xtask setup`: installs what the lab needs on this machine.
 
 use anyhow::Result;
 use lab::tree::Tree;
@@ -6,10 +6,11 @@ use lab::tree::Tree;
 use crate::packages::Part;
 use crate::{build_ebpf, k6, needs};
 
-/// Installs whatever is missing, for building, for the kernel object and, unless `kernel_only`, for the tests.
+/// Installs missing tools for the build and the kernel object. Includes those of the tests unless `kernel_only` is
+/// set.
 ///
 /// # Errors
-/// When something that building or the kernel object needs can not be had; with the commands to give.
+/// When a requirement of the build or the kernel object cannot be installed. The error has the commands to run.
 pub(crate) fn run(tree: &Tree, kernel_only: bool) -> Result<()> {
     if kernel_only {
         needs::ensure(tree, &[Part::Kernel])?;

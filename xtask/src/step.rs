@@ -1,4 +1,4 @@
-//! A step that takes its time: one line with elapsed and expected time, the output in a log.
+//! Runs a long step with progress line and log.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,32 +11,35 @@ use lab::tree::Tree;
 
 use crate::terminal::Progress;
 
-/// The last lines that are shown of a step that failed.
+/// Number of last log lines shown when a step fails.
 const SHOWN_LINES: usize = 20;
 
-/// One step.
+/// One long-running step.
 #[derive(Debug)]
 pub(crate) struct Step {
     name: String,
-    /// Seconds from nothing on two cores.
+    /// Seconds for a run from scratch on two cores.
     estimate: u64,
 }
 
 impl Step {
-    /// A step that takes `estimate` seconds from nothing on two cores, until it has been run on this machine.
+    /// Creates a step with an expected time in seconds, from scratch on two cores.
+    ///
+    /// After the first run on this machine the measured time replaces `estimate`.
     pub(crate) fn new(name: &str, estimate: u64) -> Self {
         Self { name: name.to_owned(), estimate }
     }
 
-    /// Runs `command` to its end; what it writes goes to a log below the target directory.
+    /// Runs `command` to completion. Its output goes to a log in the target directory.
     ///
     /// # Errors
-    /// When it cannot be started or does not succeed; with its last lines and the log's path.
+    /// When it cannot be started or fails. The error has the last lines of the output and the log's path.
     pub(crate) fn run(self, tree: &Tree, command: &mut Command) -> Result<()> {
         self.start(tree, command)?.finish(tree)
     }
 
-    /// The same beside other steps; dropped before [`Running::finish`], the command is terminated.
+    /// Like [`run`](Self::run), but in the background. Dropping the result before [`Running::finish`] terminates the
+    /// command.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -65,7 +68,7 @@ impl Step {
     }
 }
 
-/// A step under way.
+/// A running step.
 #[derive(Debug)]
 pub(crate) struct Running {
     name: String,
@@ -76,10 +79,10 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Waits for its end.
+    /// Waits until the step ends.
     ///
     /// # Errors
-    /// When it does not succeed; with its last lines and the log's path.
+    /// When the command fails. The error has the last lines of the output and the log's path.
     pub(crate) fn finish(self, tree: &Tree) -> Result<()> {
         let Self { name, estimate, log, started, command } = self;
         let mut progress = Progress::new();
@@ -99,7 +102,7 @@ impl Running {
         }
         if took >= Duration::from_secs(2) {
             eprintln!("  {name}: {}", minutes(took));
-            // A run that found all of it done says nothing about the next one from nothing.
+            // A run that found everything built is no estimate for a run from scratch.
             let known = log.with_extension("seconds");
             fs::write(&known, took.as_secs().to_string()).with_context(|| known.display().to_string())?;
         }
@@ -107,7 +110,7 @@ impl Running {
     }
 }
 
-/// `1:05 min` or `7 s`.
+/// Formats as `1:05 min` or `7 s`.
 fn minutes(time: Duration) -> String {
     match time.as_secs() {
         seconds if seconds < 60 => format!("{seconds} s"),

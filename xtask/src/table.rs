@@ -1,8 +1,8 @@
-//! Tables of figures for a person: aligned columns, framed, groups of columns set apart.
+//! Renders tables: framed, aligned columns, with separators between column groups.
 
 use protocol::escape::escaped;
 
-/// A column's heading and where its cells stand.
+/// A column's heading and alignment.
 #[derive(Debug, Clone)]
 pub(crate) struct Column {
     heading: &'static str,
@@ -11,24 +11,24 @@ pub(crate) struct Column {
 }
 
 impl Column {
-    /// A column of figures, aligned to the right.
+    /// A right-aligned column, for numbers.
     pub(crate) const fn right(heading: &'static str) -> Self {
         Self { heading, left: false, starts_group: false }
     }
 
-    /// A column of words, aligned to the left.
+    /// A left-aligned column, for text.
     pub(crate) const fn left(heading: &'static str) -> Self {
         Self { heading, left: true, starts_group: false }
     }
 
-    /// The same column with a line before it.
+    /// Adds a separator line before the column.
     pub(crate) const fn group(mut self) -> Self {
         self.starts_group = true;
         self
     }
 }
 
-/// Rows under headings.
+/// Rows with column headings.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     columns: Vec<Column>,
@@ -42,17 +42,18 @@ enum Row {
 }
 
 impl Table {
-    /// A table without rows.
+    /// An empty table.
     pub(crate) fn new(columns: Vec<Column>) -> Self {
         Self { columns, rows: Vec::new() }
     }
 
-    /// Adds a row; missing cells are empty, surplus ones are left out. Cells may hold strings of other processes.
+    /// Adds a row. Missing cells are empty, surplus cells are dropped. Cells may contain untrusted text of other
+    /// processes.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(Row::Cells(cells.into_iter().map(|cell| escaped(&cell)).collect()));
     }
 
-    /// Adds a line across.
+    /// Adds a horizontal line.
     pub(crate) fn rule(&mut self) {
         self.rows.push(Row::Rule);
     }
@@ -117,7 +118,7 @@ impl Table {
     }
 }
 
-/// `number` with a comma every three digits.
+/// Formats `number` with a comma every three digits.
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

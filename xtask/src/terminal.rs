@@ -1,13 +1,13 @@
-//! What a person sees: headings, marks, colours where there is a terminal, and one progress line.
+//! Terminal output: headings, marks, colours and one progress line.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 use std::{env, io};
 
-/// How often progress is written where there is no terminal to overwrite a line on.
+/// Interval between progress lines if the output is not a terminal.
 const SPARSE: Duration = Duration::from_secs(5);
 
-/// Whether a person can answer a question here.
+/// Whether a person can answer a prompt.
 pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
@@ -30,22 +30,22 @@ pub(crate) fn faint(text: &str) -> String {
     paint("2", text)
 }
 
-/// The mark before a line that says whether something holds.
+/// The mark of a passed or failed check.
 pub(crate) fn mark(holds: bool) -> String {
     if holds { paint("32", "✓") } else { paint("31", "✗") }
 }
 
-/// The mark of what does not fail and was not run as a whole.
+/// The mark of a check that did not fail but was not run completely.
 pub(crate) fn part_mark() -> String {
     paint("33", "–")
 }
 
-/// Starts a part of the work: a line in bold with its number.
+/// Prints a heading in bold.
 pub(crate) fn heading(text: &str) {
     println!("\n{}", bold(text));
 }
 
-/// A box around `lines`, for what must not be overlooked.
+/// Frames `lines` in a box, for important messages.
 pub(crate) fn banner(lines: &[String]) -> String {
     let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
     let rule = "─".repeat(width + 2);
@@ -58,7 +58,7 @@ pub(crate) fn banner(lines: &[String]) -> String {
     text
 }
 
-/// Breaks `text` into lines of at most `width` characters, at spaces.
+/// Wraps `text` at spaces to lines of at most `width` characters.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in text.lines() {
@@ -77,7 +77,7 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// One updating line on a terminal, a line every five seconds elsewhere; gone when dropped.
+/// A progress line: updated in place on a terminal, printed every five seconds otherwise. Removed on drop.
 pub(crate) struct Progress {
     terminal: bool,
     started: Instant,
@@ -85,17 +85,17 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Nothing is shown before the first [`Progress::show`].
+    /// Creates a progress line. It stays hidden until the first [`Progress::show`].
     pub(crate) fn new() -> Self {
         Self { terminal: io::stderr().is_terminal(), started: Instant::now(), last: None }
     }
 
-    /// Time since this progress began.
+    /// Time since this progress line was created.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// Shows `text` in place of what was shown before.
+    /// Replaces the shown text by `text`.
     pub(crate) fn show(&mut self, text: &str) {
         let due = self.last.unwrap_or(self.started).elapsed() >= SPARSE;
         if !self.terminal && due {
@@ -105,11 +105,11 @@ impl Progress {
         self.overwrite(text);
     }
 
-    /// Shows `text` in place of what was shown before, and nothing where there is no terminal.
+    /// Replaces the shown text by `text` on a terminal. Without a terminal it shows nothing.
     pub(crate) fn overwrite(&mut self, text: &str) {
         if self.terminal {
             eprint!("\r\x1b[2K  {text}");
-            // A terminal that has gone away must not stop the work.
+            // A closed terminal must not stop the work.
             let _ = io::stderr().flush();
             self.last = Some(Instant::now());
         }
@@ -125,7 +125,7 @@ impl Drop for Progress {
     }
 }
 
-/// A bar of `width` characters, filled to `done` (0 … 1).
+/// A bar of `width` characters, filled to the fraction `done` (0 … 1).
 pub(crate) fn bar(done: f64, width: usize) -> String {
     #[expect(
         clippy::cast_possible_truncation,

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything the tests need, then all of them, and one closing line that hides nothing.
+//! `cargo xtask test`: installs what tests need and runs them.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -18,11 +18,12 @@ use lab::process::Signal;
 use lab::tree::Tree;
 use lab::{command, process, signals};
 
-/// Runs all tests of the host's crates. `full` adds the million-sized ones. Without a
-/// kernel object the tests of the kernel say that they are skipped; in CI that is a failure.
+/// Runs all tests of the host crates. `full` adds the tests with a million requests.
+///
+/// Without a kernel object the kernel tests report that they are skipped. In CI that is a failure.
 ///
 /// # Errors
-/// When something the tests need cannot be had or built.
+/// When a requirement of the tests cannot be installed or built.
 pub(crate) fn run(tree: &Tree, full: bool) -> Result<CheckOutcome> {
     terminal::heading("Tools and kernel object");
     needs::ensure(tree, &[Part::Build, Part::Tests, Part::LoadTool])?;
@@ -36,10 +37,10 @@ pub(crate) fn run(tree: &Tree, full: bool) -> Result<CheckOutcome> {
     run_and_close(tree, &[], settings)
 }
 
-/// Runs the tests that these arguments of `cargo test` choose, with these variables.
+/// Runs the tests that the `cargo test` arguments `chosen` select. `settings` are environment variables.
 ///
 /// # Errors
-/// When something the tests need cannot be had or built.
+/// When a requirement of the tests cannot be installed or built.
 pub(crate) fn run_only(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)]) -> Result<CheckOutcome> {
     build_kernel_object(tree)?;
     build_programs(tree, false)?;
@@ -64,7 +65,7 @@ fn run_and_close(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)]) -> Res
     Ok(CheckOutcome::but_for(clean && tally.failed == 0, tally.skipped.len(), "tests"))
 }
 
-/// The tests build the lab's programs when they need them, but silently; done here, a person sees it.
+/// The tests would build the lab's programs without output. Building them first shows progress.
 fn build_programs(tree: &Tree, full: bool) -> Result<()> {
     let mut command = cargo(tree);
     command.args(["build", "--bins", "-p", "gateway", "-p", "shard", "-p", "probe", "-p", "load"]);
@@ -74,7 +75,7 @@ fn build_programs(tree: &Tree, full: bool) -> Result<()> {
     Step::new("compiling the programs that the tests start", 150).run(tree, &mut command)
 }
 
-/// Runs `cargo test` and feeds its output to `reader`; whether cargo was content.
+/// Runs `cargo test` and passes its output to `reader`. Returns whether cargo succeeded.
 fn stream(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)], reader: &mut Reader) -> Result<bool> {
     let mut command = cargo(tree);
     command.args(["test", "--no-fail-fast"]).args(chosen);
@@ -83,11 +84,11 @@ fn stream(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)], reader: &mut 
         command.env(runner_variable(), runner);
     }
     command.envs(settings.iter().copied());
-    // nft, ip and bpftool are there, and a plain `su` leaves it out.
+    // nft, ip and bpftool are in this folder. A plain `su` omits it from PATH.
     let path = std::env::var_os("PATH").unwrap_or_default();
     let with_sbin = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     command.env("PATH", std::env::join_paths(with_sbin).context("PATH cannot be extended")?);
-    // With --show-output every test's lines arrive whole; uncaptured, those of parallel tests would mix.
+    // --show-output prints each test's lines together. With --nocapture, lines of parallel tests would mix.
     command.args(["--", "--show-output"]).stdin(Stdio::null()).stdout(Stdio::piped());
     process::die_with_parent(&mut command, Signal::TERM);
     let mut child = command.spawn().context("cannot start cargo")?;
@@ -107,13 +108,13 @@ fn stream(tree: &Tree, chosen: &[&str], settings: &[(&str, &str)], reader: &mut 
     Ok(status.success())
 }
 
-/// What cargo must put before each test program so that kernel tests have their rights; nothing for root.
+/// The command that cargo must use to run test programs, so that kernel tests run as root. `None` for root.
 fn root_runner() -> Option<&'static str> {
     let sudo = !command::is_root() && packages::root(terminal::is_interactive()) == Root::Sudo;
     sudo.then_some("sudo -n -E --")
 }
 
-/// The variable of cargo that names the runner for this machine.
+/// The cargo variable that sets the runner for this target.
 fn runner_variable() -> String {
     format!("CARGO_TARGET_{}_UNKNOWN_LINUX_{}_RUNNER", std::env::consts::ARCH.to_uppercase(), LIBC)
 }
@@ -134,7 +135,7 @@ fn close(tally: &Tally, clean: bool) {
     println!("{}", closing_line(tally));
 }
 
-/// The skipped tests by their reason: one missing privilege skips many.
+/// The skipped tests grouped by reason. One missing privilege can skip many tests.
 fn by_reason(tally: &Tally) -> BTreeMap<&str, Vec<&str>> {
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, why) in &tally.skipped {

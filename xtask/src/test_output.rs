@@ -1,21 +1,21 @@
-//! Reads what `cargo test -- --show-output` prints: what a person should see of it, and the tests' outcomes.
+//! Parses and filters the output of `cargo test -- --show-output`.
 
 use std::collections::BTreeMap;
 
-/// Outcomes over all test programs.
+/// Outcomes of all test programs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// Passed and really run.
+    /// Tests that passed and were not skipped.
     pub(crate) passed: u64,
     pub(crate) failed: u64,
-    /// Name and reason of each test that said it was skipped, or that is marked as ignored.
+    /// Name and reason of each skipped or ignored test.
     pub(crate) skipped: BTreeMap<String, String>,
 }
 
-/// A reader of test output, line by line.
+/// Parses test output line by line.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
-    /// libtest counts a test that returns early as passed.
+    /// Passed tests by libtest's count, which includes skipped tests that return early.
     counted_as_passed: u64,
     failed: u64,
     skipped: BTreeMap<String, String>,
@@ -24,7 +24,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Takes one line and says whether to show it: what passing tests wrote is not shown.
+    /// Parses one line and returns whether to show it. Output of passed tests is not shown.
     pub(crate) fn line(&mut self, line: &str) -> bool {
         if let Some((name, why)) = skipped(line) {
             self.skipped.insert(name.to_owned(), why.to_owned());
@@ -43,7 +43,7 @@ impl Reader {
         !self.hides
     }
 
-    /// The outcomes after the last line.
+    /// Returns the outcomes. Call it after the last line.
     pub(crate) fn tally(self) -> Tally {
         let said = u64::try_from(self.skipped.len()).unwrap_or(u64::MAX);
         let mut skipped = self.ignored;
@@ -52,22 +52,22 @@ impl Reader {
     }
 }
 
-/// Name and reason of a line `SKIPPED name: why`. With output that is not captured the line may stand behind
-/// libtest's own `test name ... `.
+/// Name and reason in a line `SKIPPED name: why`. With uncaptured output the line may follow libtest's `test name ...
+/// `.
 fn skipped(line: &str) -> Option<(&str, &str)> {
     let said = &line[line.find("SKIPPED ")?..];
     let (name, why) = said.strip_prefix("SKIPPED ")?.split_once(": ")?;
     (!name.is_empty() && !name.contains(' ')).then(|| (name, why.trim()))
 }
 
-/// Name and reason of a line `test name ... ignored, why`.
+/// Name and reason in a line `test name ... ignored, why`.
 fn ignored(line: &str) -> Option<(&str, &str)> {
     let (name, why) = line.strip_prefix("test ")?.split_once(" ... ignored")?;
     let why = why.trim_start_matches(',').trim();
     Some((name, if why.is_empty() { "ignored" } else { why }))
 }
 
-/// Passed and failed of a line `test result: ok. 3 passed; 0 failed; …`.
+/// Passed and failed counts in a line `test result: ok. 3 passed; 0 failed; …`.
 fn result(line: &str) -> Option<(u64, u64)> {
     let counts = line.strip_prefix("test result: ")?;
     let count = |what: &str| -> Option<u64> {

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: the house rules that no compiler checks.
+//! `cargo xtask tidy`: checks the house rules that no compiler checks.
 
 mod cycles;
 mod dependencies;
@@ -15,10 +15,10 @@ use crate::cargo::cargo;
 use lab::command;
 use lab::tree::Tree;
 
-/// Checks all rules over everything git tracks.
+/// Checks all rules on all files that git tracks.
 ///
 /// # Errors
-/// Listing every breach, each with the file and what is allowed.
+/// When a rule is broken. The error lists every violation with its file and the allowed alternative.
 pub(crate) fn run(tree: &Tree) -> Result<()> {
     let mut problems = Vec::new();
     let metadata =
@@ -28,7 +28,7 @@ pub(crate) fn run(tree: &Tree) -> Result<()> {
     let mut files = Vec::new();
     for name in listed.split('\0').filter(|name| !name.is_empty()) {
         let path = tree.root.join(name);
-        // A file that is deleted but not committed yet, or a link to nowhere, has no text to check.
+        // A deleted file or a dangling link has no text to check.
         let Ok(bytes) = std::fs::read(&path) else { continue };
         let Ok(content) = String::from_utf8(bytes) else { continue };
         problems.extend(text::problems(name, &content));

@@ -1,49 +1,51 @@
-//! Finds a Rust compiler that can build for the kernel: one with the sources of `core` and an LLVM to link against.
+//! Finds a Rust compiler for the kernel target.
+//!
+//! It needs the sources of `core`, and an LLVM that bpf-linker can link against.
 
 use lab::{command, programs};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The oldest compiler that builds the kernel programs (they share the workspace's `rust-version`).
+/// The oldest compiler that builds the kernel programs. Equals the workspace's `rust-version`.
 const OLDEST: (u32, u32) = (1, 95);
 
-/// The LLVM versions bpf-linker can be linked with.
+/// The LLVM versions that bpf-linker supports.
 const LINKER_KNOWS: std::ops::RangeInclusive<u32> = 21..=23;
 
-/// Who provides a compiler.
+/// The provider of a compiler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// A toolchain of rustup, by its name.
+    /// A rustup toolchain, with its name.
     Rustup(String),
-    /// A distribution's package; its sources are under its own sysroot.
+    /// A distribution package, with sources in its own sysroot.
     Distribution,
 }
 
-/// A compiler, and whether all parts for the kernel are there.
+/// A compiler, and which parts for the kernel target are installed.
 #[derive(Debug, Clone)]
 pub(crate) struct Compiler {
     pub(crate) origin: Origin,
     pub(crate) rustc: PathBuf,
     /// For instance `1.96.0`.
     pub(crate) version: String,
-    /// The major version of the LLVM it brings its code in.
+    /// The major version of its LLVM.
     pub(crate) llvm: u32,
-    /// Whether the sources of `core` are under its sysroot.
+    /// Whether its sysroot has the sources of `core`.
     pub(crate) has_sources: bool,
-    /// Where an LLVM of that major version with a shared library is installed.
+    /// Prefix of an installed LLVM of that major version with a shared library.
     pub(crate) llvm_prefix: Option<PathBuf>,
-    /// Its clippy-driver, if it is installed.
+    /// Its clippy-driver, if installed.
     pub(crate) clippy: Option<PathBuf>,
 }
 
 impl Compiler {
-    /// Whether the kernel programs can be built with it as it stands.
+    /// Whether this compiler can build the kernel programs.
     pub(crate) fn is_complete(&self) -> bool {
         self.problem().is_none()
     }
 
-    /// What keeps it from building the kernel programs.
+    /// The reason why it cannot build the kernel programs.
     pub(crate) fn problem(&self) -> Option<String> {
         if !self.is_new_enough() {
             return Some(format!("is older than {}.{}", OLDEST.0, OLDEST.1));
@@ -60,13 +62,13 @@ impl Compiler {
         None
     }
 
-    /// Whether it is as new as the kernel programs need it.
+    /// Whether it is new enough for the kernel programs.
     pub(crate) fn is_new_enough(&self) -> bool {
         let mut parts = self.version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= OLDEST
     }
 
-    /// It in a few words.
+    /// A short description.
     pub(crate) fn shown(&self) -> String {
         let llvm = self.llvm;
         match &self.origin {
@@ -78,7 +80,7 @@ impl Compiler {
     }
 }
 
-/// All compilers that might do, the preferred first: rustup's nightlies, then the distribution's.
+/// All possible compilers in order of preference: rustup's nightlies, then the distribution's.
 pub(crate) fn candidates() -> Vec<Compiler> {
     let mut found = rustup_nightlies();
     found.extend(distribution_compilers().iter().filter_map(|rustc| inspect(rustc, Origin::Distribution)));
@@ -92,7 +94,7 @@ pub(crate) fn first_complete(candidates: &[Compiler]) -> Option<&Compiler> {
 
 fn rustup_nightlies() -> Vec<Compiler> {
     let Some(rustup) = programs::find("rustup") else { return Vec::new() };
-    // No rustup, or one that fails, only means that there are no nightlies to take.
+    // Without a working rustup there are no nightlies. This is not an error.
     let listed = command::capture(Command::new(rustup).args(["toolchain", "list", "-v"])).unwrap_or_default();
     nightlies(&listed)
         .into_iter()
@@ -113,7 +115,7 @@ fn nightlies(listed: &str) -> Vec<(String, PathBuf)> {
         .collect()
 }
 
-/// `/usr/bin/rustc` and the versioned compilers some distributions put beside it, the newest name first.
+/// `/usr/bin/rustc` and the versioned compilers next to it, in descending order of names.
 fn distribution_compilers() -> Vec<PathBuf> {
     let mut versioned: Vec<PathBuf> = fs::read_dir("/usr/lib")
         .into_iter()
@@ -148,7 +150,7 @@ fn inspect(rustc: &Path, origin: Origin) -> Option<Compiler> {
     })
 }
 
-/// Release and LLVM major version from the output of `rustc -vV`.
+/// Release and LLVM major version in the output of `rustc -vV`.
 fn versions(verbose: &str) -> Option<(String, u32)> {
     let field = |name: &str| {
         verbose.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
@@ -165,8 +167,8 @@ fn llvm_prefixes(major: u32) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Whether `prefix` holds the development library of LLVM `major`. A bare `libLLVM.so` says nothing about its
-/// version, so the versioned link is asked for.
+/// Whether `prefix` has the development library of LLVM `major`. A plain `libLLVM.so` does not reveal its version, so
+/// this checks the versioned link.
 fn has_shared_llvm(prefix: &Path, major: u32) -> bool {
     ["lib", "lib64"].iter().any(|folder| prefix.join(folder).join(format!("libLLVM-{major}.so")).exists())
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask up`: the lab natively in the foreground, until Ctrl-C.
+//! `cargo xtask up`: runs the lab in the foreground until Ctrl-C.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,10 +16,10 @@ use crate::native_lab::Parts;
 use crate::packages::Part;
 use crate::{build_ebpf, native_lab, needs, terminal};
 
-/// Builds and runs the lab until a signal or until one of its parts dies.
+/// Builds and runs the lab until a signal arrives or a part stops.
 ///
 /// # Errors
-/// When something cannot be built or started, or when a part dies.
+/// When something cannot be built or started, or when a part stops.
 pub(crate) fn run(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<()> {
     ports.check(with_kernel)?;
     let access = prepare(tree, ports, Parts::All, with_kernel)?;
@@ -32,7 +32,7 @@ pub(crate) fn run(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<()> {
     let mut prometheus = start_prometheus(tree, ports, &lab)?;
     print_addresses(tree, ports, lab.probe.is_some(), prometheus.as_ref().err());
     let ended = wait(&mut lab, prometheus.as_mut().ok());
-    // Nothing of it outlives the lab that must be saved.
+    // Its data ends with the lab, so it needs no orderly shutdown.
     drop(prometheus);
     match ended {
         Ok(()) => println!("\nStopping: gateway, shards, probe (Ctrl-C again ends them at once)."),
@@ -50,18 +50,17 @@ pub(crate) fn run(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<()> {
     }
 }
 
-/// Everything up to the start: set-up, kernel object, programs, and whether the probe may run.
+/// Prepares a start: set-up, kernel object, programs, and the probe's access to the kernel.
 ///
 /// # Errors
-/// When the lab's programs cannot be built. A kernel object that cannot be had is no error but a reason in
-/// [`Access::None`].
+/// When the lab's programs cannot be built. A missing kernel object is not an error but a reason in [`Access::None`].
 pub(crate) fn prepare(tree: &Tree, ports: Ports, parts: Parts, with_kernel: bool) -> Result<Access> {
     needs::ensure(tree, &[Part::Build])?;
     if !with_kernel {
         native_lab::build(tree, parts, false)?.finish(tree)?;
         return Ok(Access::None(Lacking::switched_off()));
     }
-    // Side by side: the probe's build script waits for the object, everything else does not need it.
+    // Both builds run in parallel. Only the probe's build script waits for the object.
     let making = build_ebpf::lock(tree)?;
     let programs = native_lab::build(tree, parts, true)?;
     let lacking = build_ebpf::run_if_possible(tree)?;
@@ -73,7 +72,7 @@ pub(crate) fn prepare(tree: &Tree, ports: Ports, parts: Parts, with_kernel: bool
     }
 }
 
-/// Prometheus, without a past; or why it does not run.
+/// Starts Prometheus without old data. The inner error is the reason why it does not run.
 fn start_prometheus(tree: &Tree, ports: Ports, lab: &Lab) -> Result<Result<Process, String>> {
     if programs::find("prometheus").is_none() {
         return Ok(Err(prometheus::REMEDY.to_owned()));

@@ -1,4 +1,4 @@
-//! Kernel = application to the request, through the containers' network and through published ports.
+//! Compares exact kernel and application counts on both network paths.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use lab::ports::{Ports, SHARDS};
 /// Connections to each shard.
 const CONNECTIONS: &str = "16";
 
-/// Both ways, `requests` each.
+/// Sends `requests` through the container network, then as many through the published ports.
 pub(crate) fn check(lab: &Lab<'_>, requests: u64, verdicts: &mut Verdicts) {
     let names: Vec<String> = (0..SHARDS).map(|id| format!("http://lab39-shard-{id}:{}", port(id))).collect();
     let published: Vec<String> = (0..SHARDS).map(|id| format!("http://127.0.0.1:{}", port(id))).collect();

@@ -1,4 +1,4 @@
-//! The container engine of this machine, or one that is started for the test and ended after it.
+//! Finds this machine's container engine, or starts one for the test.
 
 use std::fmt;
 use std::fs;
@@ -17,30 +17,30 @@ use lab::process::Signal;
 use lab::tree::Tree;
 use lab::{command, process, programs, signals};
 
-/// From this release on an engine knows the names of the capabilities that the probe takes.
+/// The first engine release that accepts the names of the probe's capabilities.
 const KNOWS_BPF: u32 = 23;
 
-/// How long a new engine may take to answer, and to end.
+/// Maximum time for a new engine to answer, and to stop.
 const WITHIN: Duration = Duration::from_secs(60);
 
 const STEP: Duration = Duration::from_millis(200);
 
-/// What a caller has set for another engine or another project.
+/// Variables of the caller that would select another engine or project.
 const FOREIGN: [&str; 4] = ["DOCKER_CONTEXT", "COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "COMPOSE_FILE"];
 
-/// An engine that answers.
+/// A container engine that answers.
 #[derive(Debug)]
 pub(crate) struct Engine {
     /// For instance `20.10.24+dfsg1`.
     pub(crate) version: String,
-    /// Its socket, where it is ours.
+    /// The socket of an engine that this test started.
     socket: Option<PathBuf>,
-    /// Where the client finds its plugins, where they are ours.
+    /// The client's plugin folder, if this test installed the plugins.
     plugins: Option<PathBuf>,
     daemon: Option<Daemon>,
 }
 
-/// No engine answers, and none can be started; with the reason.
+/// The reason why no engine answers and none can be started.
 #[derive(Debug)]
 pub(crate) struct NoEngine(String);
 
@@ -59,10 +59,10 @@ struct Daemon {
 }
 
 impl Engine {
-    /// The engine that answers here, else a new one with its images in `images`.
+    /// Returns the running engine. Starts a new one with its images in `images` if none runs.
     ///
     /// # Errors
-    /// When none answers and none can be started; with what is missing.
+    /// When no engine answers and none can be started. The error lists what is missing.
     pub(crate) fn find(tree: &Tree, work: &Work, images: &Path) -> Result<Self> {
         let mut engine = Self { version: String::new(), socket: None, plugins: None, daemon: None };
         if let Ok(version) = engine.ask() {
@@ -80,18 +80,18 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Whether this run owns all its images and containers.
+    /// Whether this test started the engine, so that all its images and containers belong to the test.
     pub(crate) const fn is_ours(&self) -> bool {
         self.daemon.is_some()
     }
 
-    /// Whether it refuses the names of the probe's capabilities.
+    /// Whether the engine rejects the names of the probe's capabilities.
     pub(crate) fn is_old(&self) -> bool {
         let major = self.version.split('.').next().and_then(|major| major.parse::<u32>().ok());
         major.is_some_and(|major| major < KNOWS_BPF)
     }
 
-    /// The client, with this engine.
+    /// A client command for this engine.
     pub(crate) fn docker(&self) -> Command {
         let mut command = Command::new(programs::find("docker").unwrap_or_else(|| "docker".into()));
         for name in FOREIGN.iter().skip(usize::from(self.socket.is_none())) {
@@ -103,9 +103,9 @@ impl Engine {
         command
     }
 
-    /// The client's environment for this engine.
+    /// Environment variables that connect the client to this engine.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
-        // BuildKit is a part of its own that a distribution's engine may lack.
+        // Use the classic builder. BuildKit is a separate component that a distribution's engine may lack.
         let mut set = vec![("DOCKER_BUILDKIT", "0".to_owned()), ("COMPOSE_MENU", "0".to_owned())];
         if let Some(socket) = &self.socket {
             set.push(("DOCKER_HOST", format!("unix://{}", socket.display())));
@@ -116,14 +116,14 @@ impl Engine {
         set
     }
 
-    /// Ends it, if it was started for the test, and puts the machine's network back.
+    /// Stops an engine that this test started and restores the machine's network.
     pub(crate) fn stop(mut self) {
         let Some(mut daemon) = self.daemon.take() else { return };
         process::send(&daemon.process, Signal::TERM);
         let ended = wait(&mut daemon.process);
         if !ended {
             eprintln!("xtask: dockerd does not end; it is killed");
-            // Fails only for one that has just ended by itself.
+            // Fails only if the process has just exited.
             let _ = daemon.process.kill();
             let _ = daemon.process.wait();
         }
@@ -145,7 +145,7 @@ impl Engine {
 
     fn ask(&self) -> Result<String> {
         let version = command::capture(self.docker().args(["info", "--format", "{{.ServerVersion}}"]))?;
-        // With no engine the client may succeed with an empty answer.
+        // Without an engine the client may succeed with an empty answer.
         if version.trim().is_empty() { bail!("no engine answers") } else { Ok(version.trim().to_owned()) }
     }
 
@@ -166,7 +166,7 @@ impl Engine {
         let file = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let errors = file.try_clone()?;
         command.stdin(Stdio::null()).stdout(file).stderr(errors).process_group(0);
-        // With a moment to end its containers.
+        // SIGTERM gives the engine time to stop its containers.
         process::die_with_parent(&mut command, Signal::TERM);
         println!("  no engine answers; starting one, with its images in {}", images.display());
         let before = Before::look()?;
@@ -202,7 +202,7 @@ impl Engine {
 }
 
 fn wait(process: &mut Child) -> bool {
-    // A second signal does not make it end sooner.
+    // A second signal would not make it stop sooner.
     let steps = WITHIN.as_millis() / STEP.as_millis();
     for _ in 0..steps {
         if process.try_wait().is_ok_and(|status| status.is_some()) {
@@ -213,7 +213,7 @@ fn wait(process: &mut Child) -> bool {
     false
 }
 
-/// Lets go of what the engine still has mounted under `folder`, the youngest first.
+/// Unmounts all that the engine left mounted under `folder`, newest first.
 fn unmount(folder: &Path) {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let under = mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).map(Path::new);

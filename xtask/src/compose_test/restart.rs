@@ -1,4 +1,4 @@
-//! A shard that restarts in the middle of a load, and one that comes back at another address.
+//! Restarts a shard under load, once with a new address.
 
 use std::fs::File;
 use std::path::Path;
@@ -14,26 +14,26 @@ use super::witnesses::{Lab, NETWORK, listed};
 use super::work::Work;
 use lab::{command, signals};
 
-/// Which.
+/// The shard to restart.
 const SHARD: usize = 2;
 const SERVICE: &str = "lab39-shard-2";
 
 const GATEWAY: &str = "http://lab39-api-gateway:8000";
 
-/// The load: each connection sends its next request when the last is answered, so that so many are in flight at most.
+/// Connections of the load. Each has one request in flight, so this bounds all requests in flight.
 const CONNECTIONS: u64 = 16;
 const REQUESTS: &str = "5000";
 
-/// From the load's start to the restart.
+/// Time between the start of the load and the restart.
 const LEAD: Duration = Duration::from_secs(4);
 
-/// How long the probe may take to find a shard at a new address.
+/// Maximum time for the probe to find a shard at a new address.
 const FOUND_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long this test waits for it.
+/// Maximum time that this test waits for the probe.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Both.
+/// Runs both checks.
 pub(crate) fn check(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) {
     if let Err(error) = in_mid_load(lab, work, verdicts) {
         verdicts.could_not("a restart in mid-load", &error);
@@ -66,7 +66,7 @@ fn in_mid_load(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()
     if was_over {
         bail!("the load was over before the shard was back");
     }
-    // The exit code tells of thresholds, which a shard that is away breaks; the report is there all the same.
+    // A failed threshold also changes the exit code, and a missing shard fails thresholds. The report exists anyway.
     ended?;
     let answered = report(&output, &errors)?;
     let after = lab.disagreements()?;
@@ -86,7 +86,7 @@ fn in_mid_load(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()
     Ok(())
 }
 
-/// Answers of the shard, by the load's report.
+/// Answers from the shard, according to the load's report.
 fn report(output: &Path, errors: &Path) -> Result<u64> {
     let text = std::fs::read_to_string(output)?;
     let report = generator::report(&text).with_context(|| {
@@ -96,14 +96,14 @@ fn report(output: &Path, errors: &Path) -> Result<u64> {
     report.shards.get(SHARD).map(|shard| shard.answered).context("the load knows too few shards")
 }
 
-/// Requests that the gateway has really sent to the shard.
+/// Requests that the gateway has sent to the shard.
 fn sent(lab: &Lab<'_>) -> Result<u64> {
     let stats: GatewayCounts = lab.of_gateway("/stats")?;
     let shard = stats.shard_requests_total.get(SHARD).context("the gateway knows too few shards")?;
     Ok(shard.requests)
 }
 
-/// Stops the shard, gives its address to another container, starts it, and waits until the probe watches the new one.
+/// Restarts the shard at a new address and waits until the probe watches it. Another container takes the old address.
 fn elsewhere(lab: &Lab<'_>) -> Result<(bool, String)> {
     let old = address(lab)?;
     command::capture(lab.stack.compose().args(["stop", SERVICE]))?;
@@ -143,7 +143,7 @@ fn comes_back(lab: &Lab<'_>, old: &str) -> Result<(String, Duration)> {
     found
 }
 
-/// The address of the shard's container; empty while it does not run.
+/// The address of the shard's container. Empty if it does not run.
 fn address(lab: &Lab<'_>) -> Result<String> {
     lab.stack.inspect(SERVICE, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
 }

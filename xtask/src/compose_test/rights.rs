@@ -1,4 +1,4 @@
-//! The rights of the probe's container: what it is given, what it keeps, and what it says without them.
+//! Checks the probe container's capabilities, and its error message without them.
 
 use std::fs;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use lab::{command, signals};
 
 const PROBE: &str = "lab39-probe";
 
-/// The capabilities that either compose file lists, by their number in `linux/capability.h`.
+/// The capabilities in the compose files, with their numbers from `linux/capability.h`.
 const NUMBERS: [(&str, u32); 4] = [("NET_ADMIN", 12), ("SYS_ADMIN", 21), ("PERFMON", 38), ("BPF", 39)];
 
-/// The sets of `/proc/PID/status` a process can use or pass on.
+/// The capability sets in `/proc/PID/status` that a process can use or pass on.
 const SETS: [&str; 4] = ["CapInh", "CapPrm", "CapEff", "CapAmb"];
 
-/// How long the probe may take to say what it lacks.
+/// Maximum time for the probe to report its missing rights.
 const SAYS_WITHIN: Duration = Duration::from_secs(20);
 
-/// What the container is given, and that the probe keeps none of it.
+/// Checks which capabilities the container gets, and that the running probe keeps none.
 pub(crate) fn check(stack: &Stack<'_>, verdicts: &mut Verdicts) {
     match given(stack) {
         Ok((holds, figure)) => verdicts.say("the probe's capabilities as listed", holds, &figure),
@@ -33,7 +33,7 @@ pub(crate) fn check(stack: &Stack<'_>, verdicts: &mut Verdicts) {
     }
 }
 
-/// The file's list, the engine's, and the most that any thread of the container can ever have (its bounding set).
+/// Compares the compose file's list, the engine's list, and the bounding set, which limits every thread in it.
 fn given(stack: &Stack<'_>) -> Result<(bool, String)> {
     let wanted: &[&str] =
         if stack.engine().is_old() { &["NET_ADMIN", "SYS_ADMIN"] } else { &["BPF", "NET_ADMIN", "PERFMON"] };
@@ -61,10 +61,11 @@ fn kept(stack: &Stack<'_>) -> Result<(bool, String)> {
     Ok((left.is_empty(), figure))
 }
 
-/// Without any capability the probe says what it lacks, and the lab runs on; puts the probe back.
+/// Runs the probe without capabilities: it must report what it lacks while the lab keeps running. Restores the probe
+/// afterwards.
 ///
 /// # Errors
-/// When the probe does not come back.
+/// When the probe does not start again.
 pub(crate) fn without(stack: &mut Stack<'_>, verdicts: &mut Verdicts) -> Result<()> {
     let check = "without capabilities it says so, the rest runs on";
     stack.add("no-rights.yaml", &format!("services:\n  {PROBE}: {{ cap_add: !override [] }}\n"))?;

@@ -1,4 +1,4 @@
-//! The lab's compose file on one engine: up, health, down.
+//! Starts, inspects and stops the lab's compose project on one engine.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,10 +16,10 @@ use lab::process::Signal;
 use lab::tree::Tree;
 use lab::{command, process, signals};
 
-/// How long all may take to be healthy once `up` has returned, before the test gives up.
+/// The test gives up if a service is not healthy within this time after `up` returns.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(90);
 
-/// The last lines that are shown of an `up` that failed.
+/// Number of last log lines shown when `up` fails.
 const LAST_LINES: usize = 15;
 
 /// The compose file with the overrides that this engine needs.
@@ -37,7 +37,7 @@ struct Service {
     #[serde(rename = "Service")]
     name: String,
     state: String,
-    /// Empty for one without a health check.
+    /// Empty for a service without a health check.
     health: String,
 }
 
@@ -54,7 +54,7 @@ impl<'a> Stack<'a> {
         self.engine
     }
 
-    /// Options for engine and files; the first file's folder is the project's.
+    /// Environment variables that select the engine and the files. The first file's folder is the project folder.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         let files: Vec<String> =
             self.files.iter().map(|file| self.tree.root.join(file).display().to_string()).collect();
@@ -63,15 +63,15 @@ impl<'a> Stack<'a> {
         set
     }
 
-    /// The files as a person would give them.
+    /// The file options as a user would type them.
     pub(crate) fn shown(&self) -> String {
         self.files.iter().map(|file| format!("-f {}", file.display())).collect::<Vec<_>>().join(" ")
     }
 
-    /// The images of other people that the services take, once each.
+    /// The distinct third-party images that the services use.
     ///
     /// # Errors
-    /// When Compose refuses the files.
+    /// When Compose rejects the files.
     pub(crate) fn foreign_images(&self) -> Result<Vec<String>> {
         let mut images: Vec<String> = self
             .images()?
@@ -83,10 +83,10 @@ impl<'a> Stack<'a> {
         Ok(images)
     }
 
-    /// Leaves the services out whose image is among `missing`; gives their names.
+    /// Removes the services with an image in `missing` and returns their names.
     ///
     /// # Errors
-    /// When Compose refuses the files, or the override cannot be written.
+    /// When Compose rejects the files, or the override cannot be written.
     pub(crate) fn leave_out(&mut self, missing: &[String]) -> Result<Vec<String>> {
         let images = self.images()?;
         let out: Vec<String> =
@@ -99,7 +99,7 @@ impl<'a> Stack<'a> {
         Ok(out)
     }
 
-    /// Adds an override, written for this run.
+    /// Writes an override file for this run and adds it.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -108,7 +108,7 @@ impl<'a> Stack<'a> {
         Ok(())
     }
 
-    /// Takes the override that was added last away again.
+    /// Removes the last override.
     pub(crate) fn take_back(&mut self) {
         self.files.pop();
     }
@@ -120,11 +120,12 @@ impl<'a> Stack<'a> {
         command
     }
 
-    /// Builds the images, one after the other: the classic builder shares a layer with another build only once it is
-    /// whole, so that builds side by side would each compile everything. Gives the time it took.
+    /// Builds the images one after another and returns the elapsed time.
+    ///
+    /// The classic builder shares only finished layers. Parallel builds would each compile everything.
     ///
     /// # Errors
-    /// When one cannot be built, with the last lines.
+    /// When an image cannot be built. The error has the last log lines.
     pub(crate) fn build(&self) -> Result<Duration> {
         let started = Instant::now();
         let log = self.work.join("build.log");
@@ -134,10 +135,10 @@ impl<'a> Stack<'a> {
         Ok(started.elapsed())
     }
 
-    /// Starts everything as a person does; gives the time from the command to its return.
+    /// Runs `docker compose up` like a user and returns the elapsed time.
     ///
     /// # Errors
-    /// When it does not succeed, with its last lines.
+    /// When the command fails. The error has its last lines.
     pub(crate) fn up(&self) -> Result<Duration> {
         let started = Instant::now();
         let log = self.work.join("up.log");
@@ -146,10 +147,10 @@ impl<'a> Stack<'a> {
         Ok(started.elapsed())
     }
 
-    /// Waits until every service runs, and is healthy where it can tell; gives the time it took.
+    /// Waits until every service runs and every health check passes. Returns the elapsed time.
     ///
     /// # Errors
-    /// Naming those that are not in time.
+    /// On timeout. The error lists the services that are not ready.
     pub(crate) fn wait_healthy(&self) -> Result<Duration> {
         let started = Instant::now();
         let mut waiting = Vec::new();
@@ -170,27 +171,27 @@ impl<'a> Stack<'a> {
     /// The id of the container of `service`.
     ///
     /// # Errors
-    /// When it has none.
+    /// When the service has no container.
     pub(crate) fn container(&self, service: &str) -> Result<String> {
         let id = command::capture(self.compose().args(["ps", "--all", "--quiet", service]))?;
         let id = id.trim().to_owned();
         if id.is_empty() { bail!("{service} has no container") } else { Ok(id) }
     }
 
-    /// What the engine says of the container of `service`, in Go's template language.
+    /// Evaluates a Go template on the container of `service`.
     ///
     /// # Errors
-    /// When it has none, or the engine does not answer.
+    /// When there is no container, or the engine does not answer.
     pub(crate) fn inspect(&self, service: &str, template: &str) -> Result<String> {
         let id = self.container(service)?;
         let text = command::capture(self.engine.docker().args(["inspect", "--format", template, &id]))?;
         Ok(text.trim().to_owned())
     }
 
-    /// Takes everything down, with its volumes.
+    /// Removes the project and its volumes.
     ///
     /// # Errors
-    /// When something is left.
+    /// When something remains.
     pub(crate) fn down(&self) -> Result<()> {
         command::capture(self.compose().args(["--profile", "*", "down", "-v", "--remove-orphans"])).map(drop)
     }
@@ -204,7 +205,7 @@ impl<'a> Stack<'a> {
             .collect()
     }
 
-    /// The image of each service; empty for one that is built without a name.
+    /// The image of each service. Empty for a service that is built without an image name.
     fn images(&self) -> Result<BTreeMap<String, String>> {
         #[derive(Deserialize)]
         struct Config {
@@ -225,7 +226,7 @@ fn described(service: &Service) -> String {
     format!("{} ({} {})", service.name, service.state, service.health)
 }
 
-/// Runs `command` into `log` and shows how far it is.
+/// Runs `command` with output to `log` and shows its progress.
 fn watched(command: &mut Command, log: &Path) -> Result<()> {
     let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let errors = file.try_clone()?;
@@ -239,7 +240,7 @@ fn watched(command: &mut Command, log: &Path) -> Result<()> {
         }
         if signals::received() > 0 {
             process::send(&child, Signal::TERM);
-            // It stops the build before it goes.
+            // The client stops the build before it exits.
             let _ = child.wait();
             signals::check()?;
         }
@@ -253,7 +254,7 @@ fn watched(command: &mut Command, log: &Path) -> Result<()> {
     bail!("failed ({}); its last lines:\n{}", command::ended(status), last_lines(log, LAST_LINES))
 }
 
-/// `piece` without the rest of the colour code that it may begin with.
+/// Removes a trailing part of a colour code from the start of `piece`.
 fn bare(piece: &str) -> &str {
     let rest = piece.strip_prefix('[').and_then(|code| code.split_once('m'));
     rest.filter(|(code, _)| code.chars().all(|letter| letter.is_ascii_digit() || letter == ';'))
@@ -261,7 +262,7 @@ fn bare(piece: &str) -> &str {
         .trim()
 }
 
-/// The last lines of `log` that are not empty.
+/// The last non-empty lines of `log`.
 fn last_lines(log: &Path, count: usize) -> String {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);

@@ -1,4 +1,4 @@
-//! What was checked, and how it came out: said as it happens, and once more as a table at the end.
+//! Prints each check's result, and a summary table at the end.
 
 use anyhow::Error;
 use protocol::escape::escaped;
@@ -6,16 +6,16 @@ use protocol::escape::escaped;
 use crate::table::{Column, Table};
 use crate::terminal;
 
-/// A line of the closing table is at most so wide in its last column.
+/// Maximum width of the table's last column, in characters.
 const WIDTH: usize = 88;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum VerdictOutcome {
     Held,
     NotHeld,
-    /// Something else went wrong before it could be told.
+    /// Another error prevented the check.
     CouldNot,
-    /// This machine lacks what it takes; known beforehand, so no fault of the lab.
+    /// This machine lacks a requirement of the check. This is not a failure of the lab.
     LeftOut,
 }
 
@@ -37,32 +37,32 @@ pub(crate) struct Verdicts {
 }
 
 impl Verdicts {
-    /// A check that was made, with its figure.
+    /// Records a completed check with its measured value.
     pub(crate) fn say(&mut self, check: &str, holds: bool, figure: &str) {
         println!("  {} {check}: {}", terminal::mark(holds), escaped(figure));
         self.add(check, if holds { VerdictOutcome::Held } else { VerdictOutcome::NotHeld }, figure);
     }
 
-    /// A check that an error kept from being made; it counts as failed.
+    /// Records a check that an error prevented. It counts as failed.
     pub(crate) fn could_not(&mut self, check: &str, why: &Error) {
         println!("  {} {check}: could not: {}", terminal::mark(false), escaped(&format!("{why:#}")));
         self.add(check, VerdictOutcome::CouldNot, &format!("{why:#}"));
     }
 
-    /// What this machine cannot show.
+    /// Records a check that this machine cannot run.
     pub(crate) fn left_out(&mut self, what: &str, why: &str) {
         println!("  – {what}: {}", escaped(why));
         self.add(what, VerdictOutcome::LeftOut, why);
     }
 
-    /// Whether nothing failed.
+    /// Whether no check failed.
     pub(crate) fn hold(&self) -> bool {
         self.rows
             .iter()
             .all(|(_, outcome, _)| matches!(outcome, VerdictOutcome::Held | VerdictOutcome::LeftOut))
     }
 
-    /// The closing table.
+    /// The summary table.
     pub(crate) fn table(&self) -> String {
         let mut table = Table::new(vec![
             Column::left("check"),

@@ -1,4 +1,4 @@
-//! The lab in containers as its witnesses tell of it: what the kernel counted, what the shards say to that.
+//! Reads kernel and application counts from the lab in containers.
 
 use std::process::Command;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use lab::http::Client;
 use lab::ports::{Ports, SHARDS, url};
 use lab::signals;
 
-/// The compose network, by the project's name.
+/// The compose network. Its name derives from the project name.
 pub(crate) const NETWORK: &str = "hot-partition-lab_default";
 
-/// How long the witnesses may take to agree once the load has stopped.
+/// Maximum time for the witnesses to agree after the load has stopped.
 const AGREE_WITHIN: Duration = Duration::from_secs(15);
 
 const STEP: Duration = Duration::from_millis(200);
 
-/// One lab in containers, and how to ask it.
+/// Client for one lab in containers.
 pub(crate) struct Lab<'a> {
     pub(crate) stack: &'a Stack<'a>,
     pub(crate) probe: ProbeClient,
@@ -36,7 +36,7 @@ impl<'a> Lab<'a> {
         Self { stack, probe: ProbeClient::new(client.clone(), ports.probe()), client, ports }
     }
 
-    /// The published addresses of gateway and shards without an answer.
+    /// The published addresses of gateway and shards that do not answer.
     pub(crate) fn silent(&self) -> Vec<String> {
         let mut asked = vec![url(self.ports.gateway())];
         asked.extend((0..SHARDS).map(|id| url(self.ports.shard(id))));
@@ -44,20 +44,20 @@ impl<'a> Lab<'a> {
         asked
     }
 
-    /// Whether a read through the gateway is answered.
+    /// Whether the gateway answers a read.
     pub(crate) fn reads(&self) -> bool {
         self.client.is_ok(&format!("{}/data/any-key", url(self.ports.gateway())))
     }
 
-    /// The gateway's answer.
+    /// Requests `path` from the gateway.
     ///
     /// # Errors
-    /// When there is none.
+    /// When the gateway does not answer.
     pub(crate) fn of_gateway<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.client.get(&format!("{}{path}", url(self.ports.gateway())))
     }
 
-    /// Data requests to shard `id` by the kernel's count.
+    /// Data requests to shard `id`, counted by the kernel.
     ///
     /// # Errors
     /// When the probe does not answer.
@@ -75,7 +75,7 @@ impl<'a> Lab<'a> {
         Ok(shard.addresses.iter().any(|watched| watched.starts_with(&format!("{address}:"))))
     }
 
-    /// Waits until kernel and shards agree to the request; returns those that do not, with the probe's cause.
+    /// Waits until kernel and shards report equal counts. Returns the shards that differ, with the probe's reason.
     ///
     /// # Errors
     /// When the probe does not answer.
@@ -95,7 +95,7 @@ impl<'a> Lab<'a> {
         Ok(problems)
     }
 
-    /// The load generator in a container on `network`.
+    /// A command that runs the load generator in a container on `network`.
     pub(crate) fn load(&self, network: &str) -> Command {
         let mut command = self.stack.engine().docker();
         command.args(["run", "--rm", "--network", network, &format!("{}load", super::OURS)]);
@@ -109,7 +109,7 @@ fn described(row: &OfShard<Comparison>) -> String {
     format!("shard {}: difference {difference}, {cause}", row.shard_id)
 }
 
-/// `; a; b`, or nothing.
+/// Formats `items` as `; a; b`. Empty for an empty list.
 pub(crate) fn listed<T: AsRef<str>>(items: &[T]) -> String {
     items.iter().map(|item| format!("; {}", item.as_ref())).collect()
 }

@@ -1,4 +1,4 @@
-//! One scenario against the running lab: reset, load, wait for quiet, read all witnesses.
+//! Runs one scenario: resets counters, applies load, reads all witnesses.
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -21,42 +21,44 @@ use crate::native_lab;
 use crate::probe_client::{ProbeClient, data_requests};
 use crate::terminal::{Progress, bar};
 
-/// How often counters are asked while waiting for them to stand still.
+/// Interval between readings while waiting for the counters to stop.
 const STEP: Duration = Duration::from_millis(100);
 
-/// How many equal readings in a row mean that they stand still.
+/// Number of equal readings in a row that count as stopped.
 const STILL: u32 = 4;
 
-/// How long counters may go on moving after the load has ended: longer than any call in the lab.
+/// Maximum time until the counters stop after the load. It is longer than any call in the lab.
 const QUIET_WITHIN: Duration = Duration::from_secs(15);
 
-/// How long the probe's comparison may take to see the quiet.
+/// Maximum time for the probe's comparison to reach the final counts.
 const COMPARED_WITHIN: Duration = Duration::from_secs(10);
 
-/// How much longer than planned a load run may take: its start, its last answers, its arithmetic.
+/// Maximum extra time of a load run for its start, its last answers and its calculations.
 const LOAD_AIR: Duration = Duration::from_secs(60);
 
-/// The kernel's reads by key.
+/// Reads of each key, counted by the kernel.
 type KeyReadsByName = HashMap<String, u64>;
 
-/// Requested keys a shard: more than the scenarios have.
+/// Number of keys requested per shard. It exceeds the number of keys in a scenario.
 const KEYS: u32 = 10_000;
 
-/// How often a scenario is tried whose generator could not keep its rate.
+/// Maximum attempts for a scenario when the generator could not keep its rate.
 const ATTEMPTS: u32 = 3;
 
-/// Where the lab is and what runs in it.
+/// The running lab with its clients.
 pub(crate) struct Stage<'a> {
     pub(crate) tree: &'a Tree,
     pub(crate) ports: Ports,
     pub(crate) client: &'a Client,
-    /// The probe, if it runs.
+    /// Client of the probe, if the probe runs.
     pub(crate) probe: Option<ProbeClient>,
     pub(crate) seconds: u32,
 }
 
-/// Readings in a row with the same requests. The bytes grow meanwhile, by the questions to `/stats`: the last one
-/// before a run and the first one after it hold the fewest of those.
+/// Several equal readings in a row.
+///
+/// Requests to `/stats` increase the byte counts meanwhile. The last reading before a load and the first one after it
+/// include the fewest of these bytes.
 struct Still {
     first: Reading,
     last: Reading,
@@ -64,10 +66,10 @@ struct Still {
 }
 
 impl Stage<'_> {
-    /// Runs `scenario` and puts the witnesses together.
+    /// Runs `scenario` and combines the witnesses' counts.
     ///
     /// # Errors
-    /// When the lab fails, the generator refuses to report, or the counters do not come to rest.
+    /// When the lab fails, the generator returns no report, or the counters do not stop.
     pub(crate) fn run(&self, lab: &mut Lab, scenario: &Scenario) -> Result<ScenarioOutcome> {
         let (before, keys_before, load) = self.loaded(lab, scenario)?;
         let after = self.settle(lab)?.first;
@@ -82,8 +84,8 @@ impl Stage<'_> {
         Ok(outcome)
     }
 
-    /// The counters and the kernel's reads by key before the load, and the load's report; once more, from a reset, when
-    /// the machine was too busy.
+    /// Returns the counters and the kernel's reads by key before the load, and the load's report. Resets and repeats
+    /// the run if the machine was too busy.
     fn loaded(
         &self,
         lab: &mut Lab,
@@ -117,7 +119,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Reads all counters until the requests stand still and none is in a shard.
+    /// Reads all counters until the requests stop changing and no request is in flight.
     fn settle(&self, lab: &mut Lab) -> Result<Still> {
         let mut still: Option<Still> = None;
         let settled = signals::poll(QUIET_WITHIN, STEP, || {
@@ -137,7 +139,7 @@ impl Stage<'_> {
             .with_context(|| format!("the counters still move {} s after the load", QUIET_WITHIN.as_secs()))
     }
 
-    /// All counters, and how many requests the shards are busy with.
+    /// Returns all counters, and the number of requests in flight in the shards.
     fn read(&self) -> Result<(Reading, u64)> {
         let (mut app, mut active) = (Vec::new(), 0);
         for id in 0..SHARDS {
@@ -149,7 +151,7 @@ impl Stage<'_> {
         Ok((Reading { app, kernel: kernel.transpose()? }, active))
     }
 
-    /// The kernel's reads by key, of all shards together; absent without the probe.
+    /// The kernel's reads by key, summed over all shards. `None` without the probe.
     fn keys(&self) -> Result<Option<KeyReadsByName>> {
         let Some(probe) = &self.probe else { return Ok(None) };
         let mut reads = HashMap::new();
@@ -172,7 +174,7 @@ impl Stage<'_> {
         let mut requests = 0;
         let ended = signals::poll(planned + LOAD_AIR, Duration::from_millis(50), || {
             lab.check()?;
-            // Rare enough to be no load of its own.
+            // This interval keeps the load of these requests negligible.
             if asked.elapsed() >= Duration::from_millis(500) {
                 asked = Instant::now();
                 requests = self.gateway_requests().unwrap_or(requests);
@@ -192,7 +194,8 @@ impl Stage<'_> {
         stats.ok().map(|stats| stats.total_requests)
     }
 
-    /// The probe's comparison, as soon as it agrees everywhere, or as it is at the end of the time; absent without it.
+    /// Returns the probe's comparison once all shards agree, or the last one after the timeout. `None` without the
+    /// probe.
     fn compare(&self, lab: &mut Lab) -> Result<Option<Vec<OfShard<Comparison>>>> {
         let Some(probe) = &self.probe else { return Ok(None) };
         let mut last = Vec::new();
@@ -204,7 +207,7 @@ impl Stage<'_> {
         Ok(Some(last))
     }
 
-    /// One line while the load runs, with the live page's address.
+    /// The progress line during the load, with the live page's address.
     fn running(&self, scenario: &Scenario, elapsed: Duration, planned: Duration, requests: u64) -> String {
         let share = elapsed.as_secs_f64() / planned.as_secs_f64();
         let (seconds, planned) = (elapsed.as_secs().min(planned.as_secs()), planned.as_secs());
@@ -216,12 +219,12 @@ impl Stage<'_> {
     }
 }
 
-/// Whether the generator's machine kept it from its rate.
+/// Whether the generator could not keep its rate on this machine.
 fn is_busy(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(NoReport::is_busy_machine)
 }
 
-/// The kernel's counts in the order of ids; 0 for a shard that is not among `shards`.
+/// The kernel's counts ordered by shard id. 0 for an id that is not in `shards`.
 fn by_shard(shards: &[ShardCounts]) -> Vec<Kernel> {
     let mut all = vec![Kernel::default(); usize::from(SHARDS)];
     for shard in shards {

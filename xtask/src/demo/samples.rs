@@ -1,4 +1,4 @@
-//! Reports as the load generator writes them, for tests.
+//! Sample load reports for tests.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::witness::{Kernel, Reading, ScenarioOutcome};
 use protocol::body::{LoadReport, UpstreamPrediction};
 use protocol::probe_api::{Comparison, OfShard};
 
-/// A celebrity run of 15 s: shard 0 holds the celebrity.
+/// Report of a 15 s celebrity run. Shard 0 holds the celebrity.
 pub(crate) fn celebrity_report() -> LoadReport {
     let shard = |id: u16, share: f64, answered: u64, p95: f64| {
         json!({"shard_id": id, "predicted_share": share, "answered": answered, "upstream_requests": answered,
@@ -26,7 +26,7 @@ pub(crate) fn celebrity_report() -> LoadReport {
     serde_json::from_value(report).expect("a valid report")
 }
 
-/// The same with the cache on.
+/// Report of the same run with the cache on.
 pub(crate) fn caching_report() -> LoadReport {
     let mut report = celebrity_report();
     for (shard, upstream) in report.shards.iter_mut().zip([70, 77, 76, 74]) {
@@ -38,7 +38,7 @@ pub(crate) fn caching_report() -> LoadReport {
     report
 }
 
-/// Readings before and after in which application and kernel counted exactly what `report` says.
+/// Readings before and after a run in which application and kernel counts equal those of `report`.
 pub(crate) fn agreeing_readings(report: &LoadReport) -> (Reading, Reading) {
     let at = |extra: fn(u64) -> u64| {
         let app: Vec<u64> =
@@ -62,12 +62,12 @@ pub(crate) fn compared(shard_id: u32, agrees: Option<bool>, cause: Option<&str>)
     OfShard { shard_id, of_shard: Comparison { agrees, cause, ..Comparison::default() } }
 }
 
-/// The probe's comparison with everything in order.
+/// A comparison in which all shards agree.
 pub(crate) fn agreeing_comparison() -> Vec<OfShard<Comparison>> {
     (0..4).map(|shard_id| compared(shard_id, Some(true), None)).collect()
 }
 
-/// A scenario in which all agree.
+/// A scenario in which all witnesses agree.
 pub(crate) fn agreeing(scenario: &'static str, report: LoadReport) -> ScenarioOutcome {
     let (before, after) = agreeing_readings(&report);
     ScenarioOutcome::new(scenario, report, &before, &after, Some(agreeing_comparison()))

@@ -1,14 +1,14 @@
-//! What a scenario showed, in one plain sentence with its measured numbers.
+//! Summarises a scenario in one sentence with measured numbers.
 
 use super::witness::{ScenarioOutcome, Shard, ratio};
 
-/// Without the cache the hot shard's p95 is at least this many times the others'.
+/// Without the cache, the hot shard's p95 must be at least this multiple of the others' median p95.
 const HURTS: f64 = 1.30;
 
-/// With the cache it is at most this many times the others'.
+/// With the cache, it must be at most this multiple.
 const HEALED: f64 = 1.05;
 
-/// The sentence of `outcome`.
+/// The summary of `outcome`.
 pub(crate) fn sentence(outcome: &ScenarioOutcome) -> String {
     match (&outcome.reached, outcome.scenario) {
         (Some(_), _) => caching(outcome),
@@ -63,13 +63,13 @@ fn caching(outcome: &ScenarioOutcome) -> String {
     )
 }
 
-/// The hottest key, its measured and its predicted share in percent.
+/// The hottest key, with its measured and predicted share in percent.
 fn hottest(outcome: &ScenarioOutcome) -> Option<(&str, String, String)> {
     let key = outcome.load.hottest_key.as_ref()?;
     Some((&key.key, percent(ratio(key.sent, outcome.load.sent)), percent(key.predicted_share)))
 }
 
-/// Whether the hot shard hurts without the cache and no longer with it, by the p95 at the generator.
+/// Whether the hot shard is slower without the cache and no longer with it. Compares the generator's p95 latencies.
 pub(crate) fn hot_shard_hurts(without: &ScenarioOutcome, with: &ScenarioOutcome) -> Option<String> {
     let hot = without.busiest()?.shard_id;
     let (own, others) = without.p95_over_others(hot)?;

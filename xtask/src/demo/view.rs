@@ -1,4 +1,4 @@
-//! A scenario's outcome as a person reads it: table, checks, sentence.
+//! Renders a scenario's outcome as text: table, checks, sentence.
 
 use protocol::escape::escaped;
 
@@ -7,10 +7,10 @@ use super::witness::{STANDARD_ERRORS, ScenarioOutcome, Shard};
 use crate::table::{Column, Table, thousands};
 use crate::terminal::{mark, wrap};
 
-/// Readable on terminals of this width.
+/// Maximum width of the output, in characters.
 pub(crate) const WIDTH: usize = 100;
 
-/// What the columns mean, once before the first table.
+/// Explains the columns. Printed once, before the first table.
 pub(crate) const LEGEND: &str = "\
 predicted  share of all requests that the key stream and md5 placement must give; share is what came out, z
            their distance in standard errors (agrees within 4)
@@ -20,7 +20,7 @@ kernel     the same, by eBPF programs at the shard's socket; diff = kernel - app
 bytes      payload in both directions, by the kernel; questions to /stats included
 p50 … p99  milliseconds at the load generator, from the scheduled send time";
 
-/// Table, checks and sentence of `outcome`.
+/// Renders table, checks and sentence of `outcome`.
 pub(crate) fn render(outcome: &ScenarioOutcome) -> String {
     let mut lines = vec![table(outcome)];
     for (holds, text) in checks(outcome) {
@@ -96,7 +96,7 @@ fn total(outcome: &ScenarioOutcome) -> Vec<String> {
     ]
 }
 
-/// The difference between kernel and app, where there is one, and whether all counts are equal.
+/// The difference between kernel and application, if known, and whether all counts are equal.
 fn verdict(difference: Option<i128>, agree: bool) -> String {
     let mark = if agree { "✓" } else { "✗" };
     difference.map_or_else(|| mark.to_owned(), |difference| format!("{difference} {mark}"))
@@ -110,7 +110,7 @@ fn milliseconds(value: Option<f64>) -> String {
     }
 }
 
-/// Each thing that was checked: whether it holds, and in words.
+/// Each check: whether it passed, and its text.
 fn checks(outcome: &ScenarioOutcome) -> Vec<(bool, String)> {
     let load = &outcome.load;
     let witnesses = if outcome.shards.iter().all(|shard| shard.kernel.is_some()) {

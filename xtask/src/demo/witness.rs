@@ -1,4 +1,4 @@
-//! The witnesses of one scenario, side by side, and whether they agree.
+//! Compares the witnesses of one scenario.
 
 use serde::Serialize;
 
@@ -6,19 +6,19 @@ use protocol::body::{LoadReport, UpstreamPrediction};
 
 use protocol::probe_api::{Comparison, OfShard};
 
-/// How far theory and count may be apart, in standard errors.
+/// Maximum distance between theory and count, in standard errors.
 pub(crate) const STANDARD_ERRORS: f64 = 4.0;
 
-/// What the lab's own counters said at one moment, by shard id.
+/// The lab's counters at one moment, by shard id.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Reading {
     /// `requests_received` of each shard.
     pub(crate) app: Vec<u64>,
-    /// The probe's counts of each shard, if it runs.
+    /// The probe's counts of each shard. `None` without the probe.
     pub(crate) kernel: Option<Vec<Kernel>>,
 }
 
-/// What the kernel counted of one shard since the probe attached.
+/// The kernel's counts of one shard since the probe attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub(crate) struct Kernel {
     pub(crate) requests: u64,
@@ -27,8 +27,8 @@ pub(crate) struct Kernel {
 }
 
 impl Reading {
-    /// Requests by shard, application's and kernel's. Bytes are left out: every question to a shard's `/stats`
-    /// moves them.
+    /// Requests by shard, from the application and from the kernel. Bytes are excluded, because every `/stats`
+    /// request changes them.
     pub(crate) fn requests(&self) -> (&[u64], Option<Vec<u64>>) {
         let kernel = self.kernel.as_ref().map(|all| all.iter().map(|shard| shard.requests).collect());
         (&self.app, kernel)
@@ -46,26 +46,26 @@ impl Kernel {
         }
     }
 
-    /// Payload in both directions.
+    /// Payload bytes in both directions.
     pub(crate) fn payload_bytes(self) -> u64 {
         self.payload_bytes_received + self.payload_bytes_transmitted
     }
 }
 
-/// One shard, as each witness saw it.
+/// One shard's counts from each witness.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Shard {
     pub(crate) shard_id: u32,
     pub(crate) predicted_share: f64,
-    /// Of all answers, those from this shard.
+    /// The shard's part of all answers (0 … 1).
     pub(crate) share: f64,
-    /// `share` − `predicted_share` in binomial standard errors.
+    /// `share` − `predicted_share`, in binomial standard errors.
     pub(crate) z: f64,
-    /// Requests that reached the shard, by the generator's answers.
+    /// Requests that reached the shard, according to the generator.
     pub(crate) generator: u64,
-    /// The same by the shard.
+    /// Requests that the shard counted.
     pub(crate) app: u64,
-    /// The same by the kernel, and the bytes; absent without the probe.
+    /// Requests and bytes that the kernel counted. `None` without the probe.
     pub(crate) kernel: Option<Kernel>,
     pub(crate) p50_ms: Option<f64>,
     pub(crate) p95_ms: Option<f64>,
@@ -73,23 +73,23 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// Whether all who counted this shard's requests came to the same number.
+    /// Whether all witnesses counted the same number of requests.
     pub(crate) fn counts_agree(&self) -> bool {
         self.generator == self.app && self.kernel.is_none_or(|kernel| kernel.requests == self.app)
     }
 
-    /// The kernel's count minus the application's; absent without the probe.
+    /// Kernel count minus application count. `None` without the probe.
     pub(crate) fn difference(&self) -> Option<i128> {
         self.kernel.map(|kernel| i128::from(kernel.requests) - i128::from(self.app))
     }
 
-    /// Whether the share is where theory puts it.
+    /// Whether the share is within [`STANDARD_ERRORS`] of the prediction.
     pub(crate) fn theory_agrees(&self) -> bool {
         self.z.abs() <= STANDARD_ERRORS
     }
 }
 
-/// Requests that reached a shard, against the prediction for a cache.
+/// Requests that reached a shard, compared with the prediction for a cache.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Reached {
     pub(crate) requests: u64,
@@ -99,21 +99,21 @@ pub(crate) struct Reached {
     pub(crate) z: f64,
 }
 
-/// One scenario, as all witnesses saw it.
+/// One scenario with the counts of all witnesses.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ScenarioOutcome {
     pub(crate) scenario: &'static str,
     pub(crate) load: LoadReport,
     pub(crate) shards: Vec<Shard>,
     pub(crate) reached: Option<Reached>,
-    /// Absent without the probe.
+    /// The probe's comparison. `None` without the probe.
     pub(crate) compare: Option<Vec<OfShard<Comparison>>>,
-    /// Reads of the hottest key that the kernel saw at a shard's socket; absent without the probe.
+    /// Reads of the hottest key that the kernel counted at a shard's socket. `None` without the probe.
     pub(crate) kernel_hottest: Option<u64>,
 }
 
 impl ScenarioOutcome {
-    /// Puts the witnesses of one run together. A shard that a witness does not name counts as 0 there.
+    /// Combines the witnesses of one run. A shard that a witness does not list counts as 0 for it.
     pub(crate) fn new(
         scenario: &'static str,
         load: LoadReport,
@@ -155,19 +155,20 @@ impl ScenarioOutcome {
         Self { scenario, load, shards, reached, compare, kernel_hottest: None }
     }
 
-    /// Generator, application and kernel have equal integers for every shard, and no answer is unaccounted for.
+    /// Whether generator, application and kernel counts are equal for every shard, and every answer is attributed.
     pub(crate) fn counts_agree(&self) -> bool {
         let answered: u64 = self.load.shards.iter().map(|shard| shard.answered).sum();
         self.shards.iter().all(Shard::counts_agree) && answered == self.load.answered
     }
 
-    /// Every share, and with a cache the requests that reached a shard, are within 4 standard errors of theory.
+    /// Whether every share is within 4 standard errors of theory. With a cache, also the requests that reached a
+    /// shard.
     pub(crate) fn theory_agrees(&self) -> bool {
         self.shards.iter().all(Shard::theory_agrees)
             && self.reached.is_none_or(|reached| reached.z.abs() <= STANDARD_ERRORS)
     }
 
-    /// The probe's own comparison says so for every shard; true where it did not run.
+    /// Whether the probe's own comparison agrees for every shard. True without the probe.
     pub(crate) fn compare_agrees(&self) -> bool {
         self.compare.as_ref().is_none_or(|rows| {
             self.shards.iter().all(|shard| {
@@ -176,8 +177,8 @@ impl ScenarioOutcome {
         })
     }
 
-    /// Every request for the hottest key reached a shard, by the kernel's count; true where no kernel was asked, or a
-    /// cache stood between.
+    /// Whether every request for the hottest key reached a shard, by the kernel's count. True without the probe or
+    /// with a cache.
     pub(crate) fn hottest_key_agrees(&self) -> bool {
         let Some((hottest, kernel)) = self.load.hottest_key.as_ref().zip(self.kernel_hottest) else {
             return true;
@@ -185,12 +186,12 @@ impl ScenarioOutcome {
         self.reached.is_some() || kernel == hottest.sent
     }
 
-    /// Everybody who was asked agrees.
+    /// Whether all available witnesses agree.
     pub(crate) fn agrees(&self) -> bool {
         self.counts_agree() && self.theory_agrees() && self.compare_agrees() && self.hottest_key_agrees()
     }
 
-    /// Requests that reached a shard, by the generator's answers.
+    /// Requests that reached a shard, according to the generator.
     pub(crate) fn reached_shards(&self) -> u64 {
         self.shards.iter().map(|shard| shard.generator).sum()
     }
@@ -200,7 +201,7 @@ impl ScenarioOutcome {
         self.shards.iter().max_by(|one, other| one.share.total_cmp(&other.share))
     }
 
-    /// p95 of `shard` over the median p95 of the others; absent when one of them got no answers.
+    /// p95 of `shard`, and the median p95 of the others. `None` if one of them got no answers.
     pub(crate) fn p95_over_others(&self, shard: u32) -> Option<(f64, f64)> {
         let mut others = Vec::new();
         let mut own = None;
@@ -222,26 +223,27 @@ impl ScenarioOutcome {
     }
 }
 
-/// `count` as a float; counts of a run are far below 2⁵³.
+/// `count` as a float. A run's counts are far below 2⁵³, so the conversion is exact.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
 pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }
 
-/// `part` of `whole`, 0 of nothing.
+/// `part` divided by `whole`, or 0 if `whole` is 0.
 pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { float(part) / float(whole) }
 }
 
-/// (observed − p) / sqrt(p (1 − p) / n) for `hits` of `n`: the binomial standard score.
+/// The binomial standard score (observed − p) / sqrt(p (1 − p) / n) for `hits` of `n`.
 fn binomial_z(hits: u64, n: u64, p: f64) -> f64 {
     let distance = ratio(hits, n) - p;
     let error = (p * (1.0 - p) / float(n.max(1))).sqrt();
     standardized(distance, error)
 }
 
-/// (count − expected) / sqrt(expected). The count is a sum of independent yes-or-no events, so its variance is at
-/// most `expected`.
+/// (count − expected) / sqrt(expected).
+///
+/// The count is a sum of independent yes-or-no events, so its variance is at most `expected`.
 fn poisson_z(count: u64, expected: f64) -> f64 {
     standardized(float(count) - expected, expected.sqrt())
 }

@@ -1,4 +1,4 @@
-//! Runs the steps in a kernel, in an emulated machine or on this one, and gives what its console said.
+//! Runs the test steps in an emulated or the running kernel.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -15,30 +15,30 @@ use crate::terminal::{self, Progress};
 use lab::process::{Log, Process};
 use lab::signals;
 
-/// How long one kernel may take in all. Emulated on two busy cores it needs a third of that.
+/// Maximum time for one kernel. Emulation on two busy cores takes a third of it.
 const LIMIT: Duration = Duration::from_secs(480);
 
-/// Processors of a guest: more than one, so that the counters of each are added up.
+/// Number of guest CPUs. More than one, so that the test covers merging of per-CPU counters.
 const PROCESSORS: &str = "2";
 
-/// All that is emulated but one instruction: qemu 7.2 was seen to leave half of an address in the flags
-/// after `cmpxchg16b`, and the kernel to die of it. Without the instruction the kernel takes another way.
+/// The emulated CPU has every instruction except `cmpxchg16b`. qemu 7.2 left half of an address in the flags after
+/// this instruction, and the kernel crashed. Without it the kernel uses another code path.
 const PROCESSOR: &str = "max,-cx16";
 
-/// Memory of a guest; its file system takes 80 MB of it.
+/// Guest memory. The guest's file system takes 80 MB of it.
 const MEMORY: &str = "1536M";
 
-/// What a kernel said, and how long it took.
+/// A kernel's console output and run time.
 #[derive(Debug)]
 pub(super) struct Ran {
     pub(super) console: Console,
     pub(super) took: Duration,
-    /// Whether it was stopped because of [`LIMIT`].
+    /// Whether the run was stopped after [`LIMIT`].
     pub(super) stopped: bool,
 }
 
-/// Boots `kernel` with `file_system` in an emulator, without any help of the processor, so that it goes the same way
-/// everywhere.
+/// Boots `kernel` with `file_system` in an emulator. Does not use hardware virtualization, so every machine behaves
+/// alike.
 ///
 /// # Errors
 /// When the emulator cannot be started.
@@ -51,15 +51,15 @@ pub(super) fn guest(emulator: &Path, kernel: &Path, file_system: &Path, log: &Pa
         .arg(kernel)
         .arg("-initrd")
         .arg(file_system)
-        // The console is for the steps; what the kernel complains of is read from its log at the end.
+        // The console is reserved for the steps. The last step prints the kernel's log.
         .args(["-append", "console=ttyS0,115200 panic=-1 loglevel=3 random.trust_cpu=on"]);
     follow(Process::start("the emulator", command, Log::at(log.to_path_buf())?)?)
 }
 
-/// The same steps in the kernel that runs here, with the rights they need.
+/// Runs the same steps in the running kernel, with the rights that they need.
 ///
 /// # Errors
-/// When those rights cannot be had.
+/// When those rights are not available.
 pub(super) fn here(programs: &Programs, folder: &Path) -> Result<Ran> {
     let root = packages::root(terminal::is_interactive());
     if root == Root::No {
@@ -77,7 +77,7 @@ pub(super) fn here(programs: &Programs, folder: &Path) -> Result<Ran> {
     } else {
         Command::new(itself)
     };
-    // timeout passes a stop on to the whole group: the shell, the probe and the tests.
+    // timeout forwards a signal to the whole process group: the shell, the probe and the tests.
     command.args(["guard", "--", "timeout", "--kill-after=5"]).arg(LIMIT.as_secs().to_string());
     command.arg("env").arg(format!("BUSYBOX={}", programs.busybox.display()));
     command.arg(format!("PROBE={}", programs.probe.display()));
@@ -94,7 +94,7 @@ fn free_port() -> Result<u16> {
     Ok(listener.local_addr().context("cannot find a free port")?.port())
 }
 
-/// Waits for the end, shows how far it is, and stops what takes too long.
+/// Waits for the process and shows its progress. Stops it after [`LIMIT`].
 fn follow(mut process: Process) -> Result<Ran> {
     let started = Instant::now();
     let mut progress = Progress::new();
@@ -110,7 +110,7 @@ fn follow(mut process: Process) -> Result<Ran> {
     Ok(Ran { console: Console::read(&process.log()), took: started.elapsed(), stopped })
 }
 
-/// Stops in order, so that the guard can end what it started; dropping the process ends the rest.
+/// Sends a signal first, so that the guard can stop its child processes. Dropping the process kills the rest.
 fn stop(process: &mut Process) {
     process.terminate();
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -119,7 +119,7 @@ fn stop(process: &mut Process) {
     }
 }
 
-/// The last mark on a console, in words.
+/// Describes the last mark in the console output.
 fn stage(text: &str) -> String {
     let mark = text.lines().rev().find_map(|line| line.strip_prefix("@@ "));
     mark.map_or_else(|| "booting".to_owned(), |mark| mark.trim_end().to_owned())

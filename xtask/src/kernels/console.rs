@@ -1,4 +1,4 @@
-//! Reads what a kernel's console said: the marked sections of `steps.sh`, and the outcome of each.
+//! Parses a kernel's console output into the marked sections of `steps.sh`.
 
 use std::collections::BTreeMap;
 
@@ -7,33 +7,33 @@ use serde_json::Value;
 
 use crate::test_output::{Reader, Tally};
 
-/// Lines shown of a failed test.
+/// Maximum lines shown for a failed test.
 const SHOWN_LINES: usize = 8;
 
-/// Characters shown of a line: the verifier's are long, and their beginnings say enough.
+/// Maximum characters shown of a line. The verifier writes long lines, and the beginnings are sufficient.
 const SHOWN_CHARACTERS: usize = 160;
 
-/// How a kernel begins to say that it ends.
+/// Prefixes of the kernel's crash messages.
 const DEATHS: [&str; 4] = ["traps: PANIC", "BUG: ", "Oops: ", "Kernel panic"];
 
-/// One section: what stood between its begin and its end.
+/// One section: the lines between its begin and end marks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Section {
     lines: Vec<String>,
-    /// The exit code; `None` when the section never ended.
+    /// The exit code. `None` if the section has no end mark.
     code: Option<i32>,
 }
 
-/// All of a console, apart into sections.
+/// A console output, split into sections.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Console {
-    /// What `uname -r` says; empty when the kernel never got to user space.
+    /// The output of `uname -r`. Empty if the kernel did not reach user space.
     pub(super) release: String,
     pub(super) lacks: Vec<String>,
     /// Whether the last step was reached.
     pub(super) done: bool,
     sections: BTreeMap<String, Section>,
-    /// Lines outside of all sections: the kernel's own.
+    /// Lines outside all sections, written by the kernel.
     outside: Vec<String>,
 }
 
@@ -80,23 +80,23 @@ impl Console {
         self.sections.entry(name.to_owned()).or_default()
     }
 
-    /// What a section said, without empty lines.
+    /// The non-empty lines of a section.
     pub(super) fn lines(&self, name: &str) -> Vec<&str> {
         let lines = self.sections.get(name).map(|section| section.lines.as_slice()).unwrap_or_default();
         lines.iter().map(String::as_str).filter(|line| !line.is_empty()).collect()
     }
 
-    /// How a section ended; `None` when it did not.
+    /// The exit code of a section. `None` if it did not end.
     pub(super) fn code(&self, name: &str) -> Option<i32> {
         self.sections.get(name)?.code
     }
 
-    /// The section during which the console fell silent.
+    /// The section that has no end mark.
     pub(super) fn unfinished(&self) -> Option<&str> {
         self.sections.iter().find(|(_, section)| section.code.is_none()).map(|(name, _)| name.as_str())
     }
 
-    /// What a console said before it fell silent: the beginning of the kernel's own end, or else the last lines.
+    /// The kernel's crash message, or the last lines of the console if there is none.
     pub(super) fn last_words(&self) -> Vec<&str> {
         let lines = match self.unfinished() {
             Some(name) => self.lines(name),
@@ -107,12 +107,13 @@ impl Console {
         lines.into_iter().skip(first).take(SHOWN_LINES).collect()
     }
 
-    /// What `/status` of the running probe said.
+    /// The running probe's answer to `/status`.
     pub(super) fn status(&self) -> Option<Value> {
         serde_json::from_str(&self.lines("status").concat()).ok()
     }
 
-    /// Instructions the verifier went through, a program each, in the order of loading; 0 where it does not tell.
+    /// Instructions that the verifier processed for each program, in loading order. 0 if the kernel does not report
+    /// them.
     pub(super) fn verified_instructions(&self) -> Vec<u64> {
         let mut programs = BTreeMap::new();
         for line in self.lines("programs") {
@@ -127,7 +128,7 @@ impl Console {
         programs.into_values().collect()
     }
 
-    /// Outcomes of the tests, and those that failed.
+    /// The outcomes of the tests, and the failed tests.
     pub(super) fn tests(&self) -> (Tally, Vec<Failure>) {
         let mut reader = Reader::default();
         let lines = self.lines("tests");
@@ -138,10 +139,10 @@ impl Console {
     }
 }
 
-/// The tests that failed, each with the last lines it wrote.
+/// The failed tests, each with its last lines of output.
 fn failures(lines: &[&str]) -> Vec<Failure> {
     let names = lines.iter().filter_map(|line| {
-        // Lines of other tests may stand between a name and its outcome where tests write by themselves.
+        // Output of other tests may stand between a test's name and its outcome.
         line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
     });
     names.map(|name| Failure { name: name.to_owned(), lines: wrote(lines, name) }).collect()
@@ -162,7 +163,7 @@ fn wrote(lines: &[&str], name: &str) -> Vec<String> {
     said[said.len().saturating_sub(SHOWN_LINES)..].iter().map(|line| shortened(line)).collect()
 }
 
-/// A line of bearable length, safe to show.
+/// Shortens a line to the maximum length and escapes control characters.
 pub(super) fn shortened(line: &str) -> String {
     match line.char_indices().nth(SHOWN_CHARACTERS) {
         Some((end, _)) => format!("{}…", escaped(&line[..end])),

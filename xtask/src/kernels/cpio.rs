@@ -1,6 +1,6 @@
-//! Writes an archive that the kernel unpacks as its first file system (`cpio`, "newc" format).
+//! Writes initramfs archives (`cpio`, "newc" format).
 //!
-//! Format: the kernel's `Documentation/driver-api/early-userspace/buffer-format.rst`.
+//! The kernel documents the format in `Documentation/driver-api/early-userspace/buffer-format.rst`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,29 +9,29 @@ const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 
-/// An archive in the making.
+/// An archive under construction.
 #[derive(Debug, Default)]
 pub(super) struct Archive {
     bytes: Vec<u8>,
     folders: BTreeSet<PathBuf>,
-    /// Every entry has a number of its own: equal ones would be hard links.
+    /// Number of entries, used as inode number. Entries with equal inode numbers would be hard links.
     entries: u32,
 }
 
 impl Archive {
-    /// Adds a file that may be executed; the folders above it are made.
+    /// Adds an executable file and its parent folders.
     pub(super) fn file(&mut self, path: &Path, content: &[u8]) {
         self.parents(path);
         self.entry(path, PROGRAM, content, (0, 0));
     }
 
-    /// Adds a character device with these numbers.
+    /// Adds a character device with these device numbers.
     pub(super) fn device(&mut self, path: &Path, major: u32, minor: u32) {
         self.parents(path);
         self.entry(path, CHARACTER_DEVICE, &[], (major, minor));
     }
 
-    /// The finished archive.
+    /// Completes the archive and returns its bytes.
     pub(super) fn finish(mut self) -> Vec<u8> {
         self.entry(Path::new("TRAILER!!!"), 0, &[], (0, 0));
         self.bytes
@@ -56,7 +56,7 @@ impl Archive {
         let name = name.trim_start_matches('/');
         let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         let links = if mode == FOLDER { 2 } else { 1 };
-        // inode, mode, user, group, links, time, size, device (two), the file's own device (two), name's length, sum
+        // inode, mode, user, group, links, mtime, size, device (2), device number (2), name length, checksum
         let fields = [
             self.entries,
             mode,
@@ -83,7 +83,7 @@ impl Archive {
         self.pad();
     }
 
-    /// Heads and contents start at multiples of four.
+    /// Pads to a multiple of four bytes, as headers and contents require.
     fn pad(&mut self) {
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
     }

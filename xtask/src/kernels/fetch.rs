@@ -1,6 +1,7 @@
-//! Debian's cloud kernels: found on the mirror of this machine's own package sources, unpacked once, then kept.
+//! Downloads and unpacks Debian's cloud kernels.
 //!
-//! apt works with a configuration of its own below the target directory; the system's lists stay as they are.
+//! They come from the mirror in this machine's package sources and stay in the target directory. apt uses its own
+//! configuration in the target directory. The system's package lists do not change.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use lab::tree::Tree;
 use lab::{command, programs};
 
-/// A kernel that can be started.
+/// A bootable kernel.
 #[derive(Debug, Clone)]
 pub(super) struct Image {
     pub(super) file: PathBuf,
@@ -19,16 +20,16 @@ pub(super) struct Image {
     pub(super) package: String,
 }
 
-/// Suites that Debian's mirrors have had since 2021; one of them tells which source is the mirror.
+/// Suites on Debian mirrors since 2021. A package source with one of them is a Debian mirror.
 const SUITES: [&str; 7] = ["bullseye", "bookworm", "trixie", "forky", "sid", "stable", "oldstable"];
 
-/// Where Debian's own keys are, also on systems that have other sources too.
+/// Debian's signing keys. A system with other package sources has this file too.
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// The newest kernel of the version wanted, from the target directory or the mirror.
+/// Returns the newest kernel of `version`, from the target directory or the mirror.
 ///
 /// # Errors
-/// When this is no Debian on x86-64, or the mirror does not have it.
+/// When this machine is not Debian on x86-64, or the mirror does not have the kernel.
 pub(super) fn image(tree: &Tree, version: &str, suite: &str) -> Result<Image> {
     let folder = tree.target.join("kernels").join(version);
     let (file, note) = (folder.join("vmlinuz"), folder.join("package"));
@@ -48,7 +49,7 @@ pub(super) fn image(tree: &Tree, version: &str, suite: &str) -> Result<Image> {
     command::capture(apt.command("apt-get").args(["download", &name]).current_dir(&folder))
         .with_context(|| format!("cannot fetch {name}"))?;
     let package = unpack(&folder)?;
-    // The note comes last: it says that the folder is whole.
+    // Write the note last. Its presence means that the folder is complete.
     fs::write(&note, &package).with_context(|| format!("cannot write {}", note.display()))?;
     Ok(Image { file, package })
 }
@@ -75,7 +76,7 @@ fn mirror_in(targets: &str) -> Option<&str> {
     })
 }
 
-/// apt with lists, caches and settings of its own.
+/// apt with its own lists, caches and settings.
 struct Apt {
     settings: PathBuf,
 }
@@ -104,7 +105,7 @@ impl Apt {
         command
     }
 
-    /// The name of the newest cloud kernel of the version wanted.
+    /// The package name of the newest cloud kernel of `version`.
     fn newest(&self, version: &str, suite: &str) -> Result<String> {
         let pattern =
             format!("^linux-image-{}\\.[0-9][^ ]*-cloud-amd64-unsigned$", version.replace('.', "\\."));
@@ -118,7 +119,7 @@ impl Apt {
     }
 }
 
-/// Settings read after the system's, so that its proxy and the like hold.
+/// apt settings. apt reads them after the system's, so the system's proxy settings stay in effect.
 fn settings(folder: &Path, list: &Path) -> String {
     let folder = folder.display();
     format!(
@@ -138,14 +139,15 @@ fn settings(folder: &Path, list: &Path) -> String {
     )
 }
 
-/// The numbers in a name, for the order of versions: `6.1.0-47` comes before `6.1.0-50`.
+/// The numbers in `name`, as a sort key: `6.1.0-47` comes before `6.1.0-50`.
 fn numbers(name: &str) -> Vec<u64> {
     name.split(|character: char| !character.is_ascii_digit())
         .filter_map(|digits| digits.parse().ok())
         .collect()
 }
 
-/// Takes the kernel out of the package in `folder`, leaves nothing else, and gives the package's name and version.
+/// Extracts the kernel from the package in `folder` and removes everything else. Returns the package's name and
+/// version.
 fn unpack(folder: &Path) -> Result<String> {
     let package = only(folder, |name| name.ends_with(".deb"))?;
     let contents = folder.join("contents");
@@ -161,7 +163,7 @@ fn unpack(folder: &Path) -> Result<String> {
     Ok(named)
 }
 
-/// The first file of `folder` whose name is as asked.
+/// The first file in `folder` whose name satisfies `asked`.
 fn only(folder: &Path, asked: impl Fn(&str) -> bool) -> Result<PathBuf> {
     fs::read_dir(folder)
         .with_context(|| format!("cannot read {}", folder.display()))?

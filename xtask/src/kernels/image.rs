@@ -1,4 +1,4 @@
-//! What a guest runs: the probe and its kernel tests, built here, and the first file system that holds them.
+//! Builds the probe, its kernel tests, and the guest's initramfs.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -14,11 +14,12 @@ use crate::cargo::cargo;
 use lab::tree::Tree;
 use lab::{command, programs};
 
-/// What the tests call and busybox has in a lesser form or not at all: taken from this machine, where the same tests need it.
+/// Tools that the tests call and that busybox lacks or implements only in part. The guest gets this machine's
+/// versions.
 const TOOLS: [&str; 2] = ["install", "setpriv"];
 
-/// The programs, at their places on this machine; they have the same places in the guest, because tests know the
-/// probe by the path it was built at.
+/// Paths of the programs on this machine. The guest uses the same paths, because the tests contain the probe's build
+/// path.
 #[derive(Debug, Clone)]
 pub(super) struct Programs {
     pub(super) busybox: PathBuf,
@@ -27,7 +28,7 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Builds the probe and its kernel tests around the object that is in the target directory.
+    /// Builds the probe and its kernel tests with the object in the target directory.
     ///
     /// # Errors
     /// When they do not compile.
@@ -41,7 +42,7 @@ impl Programs {
             bail!("building the kernel tests failed ({})", command::ended(output.status));
         }
         let messages = String::from_utf8_lossy(&output.stdout);
-        // A package has one binary of integration tests (the house rules); a second one would go unnoticed here.
+        // A package has one integration test binary (a house rule). Without this check a second one would be ignored.
         let built = |kind: &str| match executables(&messages, kind).as_slice() {
             [one] => Ok(one.clone()),
             several => Err(anyhow!("cargo built {} executables of kind {kind}, not one", several.len())),
@@ -49,13 +50,13 @@ impl Programs {
         Ok(Self { busybox, probe: built("bin")?, tests: built("test")? })
     }
 
-    /// Writes the first file system of a guest to `file`.
+    /// Writes the guest's initramfs to `file`.
     ///
     /// # Errors
-    /// When a program or a library cannot be read, or `file` not be written.
+    /// When a program or library cannot be read, or `file` cannot be written.
     pub(super) fn file_system(&self, file: &Path) -> Result<()> {
         let mut archive = Archive::default();
-        // The kernel opens it for the first process before that can mount anything.
+        // The kernel opens it for the first process before that process can mount anything.
         archive.device(Path::new("/dev/console"), 5, 1);
         archive.file(Path::new("/init"), include_bytes!("init.sh"));
         archive.file(Path::new("/steps.sh"), include_bytes!("steps.sh"));
@@ -83,7 +84,7 @@ fn read(file: &Path) -> Result<Vec<u8>> {
     fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
-/// The executables of this kind that cargo's messages name.
+/// The paths of the executables of this `kind` in cargo's JSON messages.
 fn executables(messages: &str, kind: &str) -> Vec<PathBuf> {
     messages
         .lines()
@@ -93,7 +94,7 @@ fn executables(messages: &str, kind: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The shared libraries of `program`, its loader included.
+/// The shared libraries of `program`, including the dynamic loader.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     let listed = command::capture(Command::new("ldd").arg(program))?;
     if listed.contains("not found") {
@@ -102,7 +103,7 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     Ok(library_paths(&listed))
 }
 
-/// Lines of ldd are `name => /path (address)`, for the loader `/path (address)`.
+/// Parses ldd's output. Lines are `name => /path (address)`, or `/path (address)` for the loader.
 fn library_paths(listed: &str) -> Vec<PathBuf> {
     listed
         .lines()

@@ -1,4 +1,4 @@
-//! What all kernels' consoles come to: a row each, the reasons below, and the same as JSON.
+//! Reports the results of all kernels as table and JSON.
 
 use serde_json::{Value, json};
 
@@ -9,13 +9,13 @@ use crate::table::{Column, Table, thousands};
 use crate::terminal::{heading, mark};
 use crate::test_output::Tally;
 
-/// Lines shown of a probe that did not start: the verifier's last ones.
+/// Maximum lines shown when the probe did not start. They are the last lines of the verifier's log.
 const SHOWN_LINES: usize = 14;
 
-/// One kernel's findings.
+/// The results for one kernel.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// As requested, such as `6.1`.
+    /// The requested version, such as `6.1`.
     asked: &'static str,
     package: Option<String>,
     release: String,
@@ -24,9 +24,9 @@ pub(super) struct Row {
     check: Vec<String>,
     /// Whether the probe ran with all programs attached.
     loads: bool,
-    /// Empty where it does not run, zeros where the kernel does not tell.
+    /// Empty if the probe did not run. Zeros if the kernel does not report the number.
     verified: Vec<u64>,
-    /// What the probe said when it did not run.
+    /// The probe's output if it did not run.
     refusal: Vec<String>,
     lacks: Vec<String>,
     tally: Tally,
@@ -37,7 +37,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// The findings from a console.
+    /// Evaluates a kernel's console output.
     pub(super) fn new(wanted: &Wanted, package: Option<String>, ran: &Ran) -> Self {
         let console = &ran.console;
         let owned = |lines: Vec<&str>| lines.into_iter().map(console::shortened).collect::<Vec<_>>();
@@ -68,7 +68,7 @@ impl Row {
         row
     }
 
-    /// A kernel that could not be asked at all.
+    /// The row of a kernel whose steps could not run.
     pub(super) fn unasked(wanted: &Wanted, error: &anyhow::Error) -> Self {
         Self {
             asked: wanted.version,
@@ -89,7 +89,7 @@ impl Row {
         }
     }
 
-    /// Whether this kernel is as it should be.
+    /// Whether the outcome is as expected.
     pub(super) fn holds(&self) -> bool {
         !matches!(self.outcome, KernelOutcome::Fails(_))
     }
@@ -129,7 +129,7 @@ impl Row {
         if why.is_empty() { KernelOutcome::Runs } else { KernelOutcome::Fails(why) }
     }
 
-    /// Whether the probe found this kernel too old, and nothing else amiss, and did not run.
+    /// Whether the probe rejected this kernel as too old, for no other reason, and exited.
     fn refuses_in_order(&self) -> bool {
         let mut refused = self.check.iter().filter(|line| line.starts_with("FAIL"));
         let kernel = refused
@@ -146,7 +146,7 @@ impl Row {
             (true, 0) => "yes".to_owned(),
             (true, _) => format!("yes ({})", counted.join(" + ")),
         };
-        // On a kernel that is too old each test fails for the same reason: a figure would say nothing.
+        // On a kernel that is too old all tests fail for one reason, so their number has no meaning.
         let tests = if self.outcome == KernelOutcome::Refuses {
             "not counted".to_owned()
         } else {
@@ -184,7 +184,7 @@ impl Row {
         part("probe run, its last lines:", &self.refusal);
         part("lacks:", &self.lacks);
         for failure in &self.failures {
-            // Where the programs do not load, most tests fail for that one reason, which stands above.
+            // If the programs do not load, most tests fail for that reason. The lines above show it.
             match (&self.outcome, self.loads) {
                 (KernelOutcome::Refuses, _) => {}
                 (_, true) => part(&format!("{} failed:", failure.name), &failure.lines),
@@ -231,14 +231,14 @@ fn part<'a>(title: &str, lines: impl IntoIterator<Item = &'a String>) {
     }
 }
 
-/// Whether `/status` says that every program is attached.
+/// Whether `/status` reports every program as attached.
 fn all_attached(status: &Value) -> bool {
     status["programs"].as_array().is_some_and(|programs| {
         !programs.is_empty() && programs.iter().all(|program| program["attached"] == true)
     })
 }
 
-/// Features that `/status` says are off, but for those nobody switched on.
+/// Features that `/status` reports as off, except those that were never switched on.
 fn missing_features(status: &Value) -> Vec<String> {
     let features = status["features"].as_array().map(Vec::as_slice).unwrap_or_default();
     features
@@ -251,7 +251,7 @@ fn missing_features(status: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Prints the table and what is to be said about its rows.
+/// Prints the table and the notes on its rows.
 pub(super) fn print(rows: &[Row]) {
     let mut table = Table::new(vec![
         Column::left("kernel"),

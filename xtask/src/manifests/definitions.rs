@@ -1,14 +1,14 @@
-//! Checks objects of the Prometheus operator's kinds against the definitions in deploy/kubernetes/definitions.
+//! Validates Prometheus operator objects against deploy/kubernetes/definitions.
 //!
-//! The definitions have the form of a CustomResourceDefinition. As the API server does, the check compares types, required
-//! fields and allowed values, and refuses two entries with the same key in a list of type `map`. Stricter than the API
-//! server, which prunes them, it refuses unknown fields.
+//! The definitions have the form of a CustomResourceDefinition. Like the API server, the check compares types,
+//! required fields and allowed values. It also rejects duplicate keys in a list of type `map`. Unlike the API server,
+//! which prunes unknown fields, it rejects them.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
-/// What is wrong with `objects`, each problem with its path. An object whose kind has no definition is a problem too.
+/// Returns the problems of `objects`, each with its path. An object without a definition is also a problem.
 pub(crate) fn problems(definitions: &[Value], objects: &[&Value]) -> Vec<String> {
     let mut problems = Vec::new();
     for object in objects {
@@ -25,7 +25,7 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The schema of an object's kind and version.
+/// The schema for an object's kind and version.
 fn schema_of<'a>(definitions: &'a [Value], object: &Value) -> Option<&'a Value> {
     let (group, version) = text(object, "/apiVersion").split_once('/')?;
     let definition = definitions.iter().find(|definition| {
@@ -89,7 +89,7 @@ fn check(schema: &Value, value: &Value, path: &str, problems: &mut Vec<String>) 
     }
 }
 
-/// Entries of a list of type `map` that have the same keys.
+/// Reports entries of a list of type `map` that have equal keys.
 fn duplicates(schema: &Value, items: &[Value], path: &str, problems: &mut Vec<String>) {
     let Some(names) = schema["x-kubernetes-list-map-keys"].as_array() else { return };
     let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();

@@ -1,4 +1,4 @@
-//! The runbook's docker lines as they stand, done by Compose.
+//! Runs the runbook's docker lines unchanged, with Compose.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::script::{self, Output, Running};
 use lab::tree::Tree;
 
-/// How Compose is called.
+/// Settings for Compose.
 pub(super) struct Compose<'a> {
     tree: &'a Tree,
     environment: Vec<(&'static str, String)>,
@@ -18,12 +18,12 @@ impl<'a> Compose<'a> {
         Self { tree, environment }
     }
 
-    /// Which engine, and which files.
+    /// Variables that select the engine and the files.
     pub(super) fn environment(&self) -> &[(&'static str, String)] {
         &self.environment
     }
 
-    /// Does `line`.
+    /// Runs `line`.
     ///
     /// # Errors
     /// When bash cannot be started, or a signal arrives.
@@ -31,7 +31,7 @@ impl<'a> Compose<'a> {
         script::docker(self.tree, line, &self.environment)
     }
 
-    /// Starts the load that `line` is.
+    /// Starts the load in `line`.
     ///
     /// # Errors
     /// When bash cannot be started.

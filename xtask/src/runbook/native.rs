@@ -1,4 +1,4 @@
-//! What a docker line of the runbook is without containers: one table, and how each is done.
+//! Replaces the runbook's docker lines by native counterparts.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,28 +14,28 @@ use lab::process::Process;
 use lab::tree::Tree;
 use lab::{Lab, Options};
 
-/// Lines of each log that are shown, as `--tail=50` says.
+/// Lines shown of each log. Equals the runbook's `--tail=50`.
 const TAIL: usize = 50;
 
-/// What is done for a docker line.
+/// The native action for a docker line.
 #[derive(Debug, PartialEq, Eq)]
 enum Counterpart {
-    /// Starts the lab; it may not be ready yet.
+    /// Start the lab without waiting until it is ready.
     Up,
-    /// Stops it in order.
+    /// Stop the lab in order.
     Down,
     Restart,
-    /// Lists its parts.
+    /// List the lab's parts.
     List,
-    /// The last lines of one part's log, or of all.
+    /// Show the last lines of one part's log, or of all logs.
     Logs(Option<String>),
-    /// Memory of each part.
+    /// Show the memory of each part.
     Memory,
-    /// A load scenario.
+    /// Run a load scenario.
     Load(String),
 }
 
-/// The table.
+/// The action for `line`. `None` if there is none.
 fn counterpart(line: &str) -> Option<Counterpart> {
     Some(match line {
         "docker compose up --build -d" => Counterpart::Up,
@@ -57,30 +57,30 @@ fn counterpart(line: &str) -> Option<Counterpart> {
     })
 }
 
-/// The lab without containers, and what loads it.
+/// The lab without containers, and its load generator.
 pub(super) struct Native<'a> {
     tree: &'a Tree,
     ports: Ports,
     options: Options,
     lab: Option<Lab>,
-    /// None where the native generator does it.
+    /// `None` if the native generator is used.
     k6: Option<PathBuf>,
-    /// Of each load.
+    /// Seconds of each load.
     seconds: u32,
 }
 
 impl<'a> Native<'a> {
-    /// A lab that is not started yet.
+    /// Creates a lab that is not started yet.
     ///
     /// # Errors
-    /// When a port is taken.
+    /// When a port is in use.
     pub(super) fn new(tree: &'a Tree, ports: Ports, access: &Access, seconds: u32) -> Result<Self> {
         ports.check(!matches!(access, Access::None(_)))?;
         let options = native_lab::measured(tree, ports, access)?;
         Ok(Self { tree, ports, options, lab: None, k6: lab::k6::find(tree), seconds })
     }
 
-    /// What loads it.
+    /// The name of the load generator.
     pub(super) fn generator(&self) -> &'static str {
         if self.k6.is_some() { "k6" } else { "`load`, as there is no k6" }
     }
@@ -89,7 +89,7 @@ impl<'a> Native<'a> {
         self.options.probe.is_some()
     }
 
-    /// Does what `line` says.
+    /// Runs the native counterpart of `line`.
     ///
     /// # Errors
     /// When the line has no counterpart, or the lab cannot be started.
@@ -114,10 +114,10 @@ impl<'a> Native<'a> {
         Ok(Output::said(text))
     }
 
-    /// Starts the load that `line` names.
+    /// Starts the load in `line`.
     ///
     /// # Errors
-    /// When it names none, or the generator cannot be started.
+    /// When the line has no load, or the generator cannot be started.
     pub(super) fn start(&self, line: &str, name: &str) -> Result<Running> {
         let Some(Counterpart::Load(scenario)) = counterpart(line) else { bail!("`{line}` is no load") };
         let gateway = url(self.ports.gateway());
@@ -140,7 +140,7 @@ impl<'a> Native<'a> {
         Ok("started\n".to_owned())
     }
 
-    /// Stops what runs.
+    /// Stops the lab.
     pub(super) fn down(&mut self) -> String {
         let killed = self.lab.take().map(Lab::stop).unwrap_or_default();
         if killed.is_empty() { "stopped\n".to_owned() } else { format!("killed: {}\n", killed.join(", ")) }

@@ -1,29 +1,29 @@
-//! The runbook as written: its blocks, what each needs and must print, and its ports.
+//! Parses the runbook: blocks, their requirements, expected output and ports.
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use lab::ports::{Ports, SHARDS};
 
-/// A block that can be run.
+/// A runnable block.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Block {
     pub(super) name: String,
     pub(super) background: bool,
     pub(super) script: String,
-    /// Lines of its output, in order; `*` stands for anything.
+    /// Expected lines of output, in order. `*` matches any text.
     pub(super) prints: Vec<String>,
     pub(super) needs: Vec<Need>,
 }
 
-/// What a lab may lack.
+/// A requirement that a lab may lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
     Probe,
     Prometheus,
 }
 
-/// What stands after ```` ```bash ````, as Runme reads it.
+/// The rest of the line after ```` ```bash ````, in Runme's syntax.
 #[derive(Deserialize)]
 struct Head {
     name: String,
@@ -31,10 +31,10 @@ struct Head {
     background: bool,
 }
 
-/// All blocks in order.
+/// Parses all blocks in order.
 ///
 /// # Errors
-/// Naming the line that cannot be read.
+/// When a line cannot be parsed. The error has its number.
 pub(super) fn blocks(text: &str) -> Result<Vec<Block>> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut lines = text.lines().enumerate();
@@ -72,7 +72,7 @@ pub(super) fn blocks(text: &str) -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// `text` with the contract's ports replaced by those of this lab; `900$shard` too.
+/// Replaces the default ports in `text` by this lab's ports. Also handles `900$shard`.
 pub(super) fn on_ports(text: &str, ports: Ports) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -107,7 +107,7 @@ mod tests {
     use super::{Block, Need, blocks, on_ports};
     use lab::ports::Ports;
 
-    /// The names that people's notes and editors know.
+    /// Block names must not change, because notes and editors of users refer to them.
     const NAMES: [&str; 30] = [
         "check-docker",
         "clean-previous",

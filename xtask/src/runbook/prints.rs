@@ -1,7 +1,9 @@
-//! Whether an output has the lines it must have.
+//! Checks an output for expected lines.
 
-/// The first of `expected` that no line of `output` has after the line of the one before it. A line has it that contains
-/// its parts between `*` in their order.
+/// Returns the first expected line that is missing from `output`.
+///
+/// Lines must appear in the order of `expected`. An output line matches if it contains the parts between `*` in
+/// order.
 pub(super) fn first_missing<'a>(expected: &'a [String], output: &str) -> Option<&'a str> {
     let mut lines = output.lines();
     expected.iter().find(|wanted| !lines.any(|line| has(line, wanted))).map(String::as_str)

@@ -1,4 +1,4 @@
-//! A block's script: what bash does, what docker would, and how either ended.
+//! Runs a block's script as bash and docker pieces.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,22 +11,22 @@ use lab::process::Signal;
 use lab::tree::Tree;
 use lab::{command, process, signals};
 
-/// Every line of bash must be done within this.
+/// Maximum seconds for the bash lines of a piece.
 const SECONDS: &str = "90";
-/// And every docker line that is done as it stands; `up --build` may have something to build.
+/// Maximum seconds for an unchanged docker line. `up --build` may have to build images.
 const DOCKER_SECONDS: &str = "900";
-/// A load must have ended so long after its start.
+/// Maximum time for a load.
 const LOAD_WITHIN: Duration = Duration::from_secs(900);
 
 /// A part of a script.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     Bash(String),
-    /// Begins with `docker compose` or `docker stats`.
+    /// A line that begins with `docker compose` or `docker stats`.
     Docker(String),
 }
 
-/// The parts of a script in order.
+/// Splits a script into its parts, in order.
 pub(super) fn pieces(script: &str) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for line in script.lines() {
@@ -43,14 +43,14 @@ pub(super) fn pieces(script: &str) -> Vec<Piece> {
     pieces
 }
 
-/// What something printed, and how it ended.
+/// The output and exit status of a piece.
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) text: String,
     pub(super) success: bool,
-    /// The exit code of what ran last.
+    /// The exit code of the last command.
     pub(super) code: Option<i32>,
-    /// In words.
+    /// The exit status in words.
     pub(super) how: String,
 }
 
@@ -61,7 +61,7 @@ impl Default for Output {
 }
 
 impl Output {
-    /// Of something that was done.
+    /// The output of a successful action.
     pub(super) fn said(text: String) -> Self {
         Self { text, success: true, code: Some(0), how: String::new() }
     }
@@ -72,7 +72,7 @@ impl Output {
     }
 }
 
-/// Runs `text` to its end; a command that fails ends it.
+/// Runs `text` with bash. The first failing command ends it.
 ///
 /// # Errors
 /// When bash cannot be started, or a signal arrives.
@@ -80,7 +80,7 @@ pub(super) fn bash(tree: &Tree, text: &str, environment: &[(&'static str, String
     within(tree, SECONDS, text, environment)
 }
 
-/// The same for a docker line.
+/// Like [`bash`], for a docker line.
 ///
 /// # Errors
 /// As [`bash`].
@@ -104,10 +104,10 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts it.
+    /// Starts `command` in the background with output to `log`.
     ///
     /// # Errors
-    /// When it cannot be.
+    /// When it cannot be started.
     pub(super) fn start(mut command: Command, log: PathBuf) -> Result<Self> {
         quiet(&mut command, &log)?;
         process::die_with_parent(&mut command, Signal::KILL);
@@ -115,20 +115,20 @@ impl Running {
         Ok(Self { child, log })
     }
 
-    /// Waits for its end.
+    /// Waits until the load ends.
     ///
     /// # Errors
-    /// When it does not end, or a signal arrives.
+    /// When it does not end in time, or a signal arrives.
     pub(super) fn finish(mut self) -> Result<Output> {
         let ended = signals::poll(LOAD_WITHIN, Duration::from_millis(50), || Ok(self.child.try_wait()?));
         let Ok(Some(status)) = ended else {
-            // Fails only for one that has just ended by itself.
+            // Fails only if the process has just exited.
             let _ = self.child.kill();
             let _ = self.child.wait();
             signals::check()?;
             bail!("the load did not end within {} s", LOAD_WITHIN.as_secs());
         };
-        // A threshold that a busy machine missed says nothing about the runbook.
+        // On a busy machine a threshold may fail. That is not a failure of the runbook.
         output(&self.log, status, |code| code == 99)
     }
 }

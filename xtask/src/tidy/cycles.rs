@@ -1,7 +1,7 @@
-//! Import cycles between the modules of a crate.
+//! Finds import cycles between the modules of a crate.
 //!
-//! An edge is a path that starts with `crate::`, `super::` or `self::`. Test code does not count, and neither does an edge
-//! between a module and its own descendant.
+//! An edge is a path that starts with `crate::`, `super::` or `self::`. Test code is excluded. Edges between a module
+//! and its own descendants are excluded, too.
 
 mod tokens;
 
@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tokens::{Token, tokens};
 
-/// A module's path below its crate's root.
+/// A module's path from its crate's root.
 type Module = Vec<String>;
 
-/// A crate's modules, each with those it names.
+/// Each module of a crate, with the modules that it refers to.
 type Graph = BTreeMap<Module, BTreeSet<Module>>;
 
-/// One line for each cycle in the sources among `files`, which are names with their contents.
+/// Returns one line for each cycle. `files` are names and contents.
 pub(crate) fn problems(files: &[(String, String)]) -> Vec<String> {
     let mut crates: BTreeMap<&str, Vec<(Module, &str)>> = BTreeMap::new();
     for (name, content) in files {
@@ -26,7 +26,7 @@ pub(crate) fn problems(files: &[(String, String)]) -> Vec<String> {
     crates.iter().flat_map(|(krate, sources)| cycles(krate, &graph(sources))).collect()
 }
 
-/// The crate's folder and the module of a source file; none for a program of its own and for test files.
+/// The crate's folder and the module of a source file. `None` for a binary of its own and for test files.
 fn module_of(name: &str) -> Option<(&str, Module)> {
     let (krate, path) = name.strip_suffix(".rs")?.split_once("/src/")?;
     let path: Module = match path {
@@ -65,7 +65,7 @@ fn child(module: &Module, name: &str) -> Module {
     module.iter().cloned().chain([name.to_owned()]).collect()
 }
 
-/// The tokens outside of items for tests, and the names of modules that are declared for tests alone.
+/// The tokens outside test items, and the names of modules that are declared only for tests.
 fn without_tests<'a>(all: &[Token<'a>]) -> (Vec<Token<'a>>, Vec<&'a str>) {
     let (mut kept, mut test_modules) = (Vec::new(), Vec::new());
     let mut at = 0;
@@ -89,14 +89,14 @@ fn without_tests<'a>(all: &[Token<'a>]) -> (Vec<Token<'a>>, Vec<&'a str>) {
     (kept, test_modules)
 }
 
-/// Whether an attribute `#[cfg(test …)]` or `#[cfg(all(test …))]` starts here.
+/// Whether `rest` starts with an attribute `#[cfg(test …)]` or `#[cfg(all(test …))]`.
 fn is_for_tests(rest: &[Token<'_>]) -> bool {
     use Token::{Mark, Word};
     let [Mark('#'), Mark('['), Word("cfg"), Mark('('), condition @ ..] = rest else { return false };
     matches!(condition, [Word("test"), ..] | [Word("all"), Mark('('), Word("test"), ..])
 }
 
-/// The place behind the group that opens at `at`.
+/// The index after the group that opens at `at`.
 fn group_end(all: &[Token<'_>], at: usize) -> usize {
     let mut depth = 0_usize;
     for (index, token) in all.iter().enumerate().skip(at) {
@@ -110,7 +110,7 @@ fn group_end(all: &[Token<'_>], at: usize) -> usize {
     all.len()
 }
 
-/// The place behind the item that starts at `at`: behind its semicolon, or its braces.
+/// The index after the item that starts at `at`, which ends with a semicolon or braces.
 fn item_end(all: &[Token<'_>], mut at: usize) -> usize {
     while at < all.len() {
         match all[at] {
@@ -123,7 +123,7 @@ fn item_end(all: &[Token<'_>], mut at: usize) -> usize {
     at
 }
 
-/// Every path of the crate that `module` names, from the root.
+/// All crate-internal paths in `module`, as absolute paths.
 fn named(module: &Module, all: &[Token<'_>]) -> Vec<Module> {
     let mut found = Vec::new();
     for (at, pair) in all.windows(2).enumerate() {
@@ -179,7 +179,7 @@ fn expanded<'a>(all: &[Token<'a>], at: usize) -> Vec<Vec<&'a str>> {
     }
 }
 
-/// A shortest cycle of each knot of modules, and how many modules the knot has.
+/// For each strongly connected component: a shortest cycle, and the number of modules.
 fn cycles(krate: &str, graph: &Graph) -> Vec<String> {
     let mut told: BTreeSet<&Module> = BTreeSet::new();
     let mut lines = Vec::new();
@@ -214,7 +214,7 @@ fn reachable<'a>(graph: &'a Graph, from: &Module) -> BTreeSet<&'a Module> {
     found
 }
 
-/// The modules of a shortest way from `start` back to it, both ends included.
+/// The modules of a shortest path from `start` back to it, including both ends.
 fn cycle_through<'a>(graph: &'a Graph, start: &'a Module) -> Option<Vec<&'a Module>> {
     let mut came_from: BTreeMap<&Module, &Module> = BTreeMap::new();
     let mut open = VecDeque::from([start]);

@@ -1,9 +1,9 @@
-//! Which crate may depend on which (docs/architecture.md): only on crates of a lower level.
+//! Checks that crates depend only on lower levels (docs/architecture.md).
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-/// Levels of the workspace's crates, lowest first.
+/// Levels of the workspace crates, lowest first.
 const LEVELS: [&[&str]; 6] = [
     &["protocol", "probe-common"],
     &["hotspot", "lab"],
@@ -13,7 +13,7 @@ const LEVELS: [&[&str]; 6] = [
     &["measure"],
 ];
 
-/// Depends on these crates of the workspace alone, so that it compiles in seconds.
+/// May depend only on the following workspace crates, so that it compiles in seconds.
 const XTASK: &str = "xtask";
 const OF_XTASK: [&str; 2] = ["lab", "protocol"];
 
@@ -35,10 +35,10 @@ struct Dependency {
     path: Option<String>,
 }
 
-/// Breaches in the output of `cargo metadata --no-deps`.
+/// Returns the violations in the output of `cargo metadata --no-deps`.
 ///
 /// # Errors
-/// When `metadata` is not that output.
+/// When `metadata` cannot be parsed.
 pub(crate) fn problems(metadata: &str) -> Result<Vec<String>> {
     let metadata: Metadata = serde_json::from_str(metadata).context("cargo metadata gave unexpected JSON")?;
     Ok(metadata.packages.iter().flat_map(of_package).collect())

@@ -1,17 +1,17 @@
-//! Relative links and the anchors they name: all of them lead somewhere.
+//! Checks that relative links and their anchors exist.
 
 use std::collections::BTreeMap;
 
 use super::markdown::{lines, plain};
 
-/// Names that the rules' own tests and texts make up.
+/// The tests and texts of these rules contain invented names.
 const EXEMPT: &str = "xtask/src/tidy/";
 
-/// Records of past measurements name sources of their time.
+/// Reports of past measurements refer to source files of their time.
 const EXPERIMENTS: &str = "docs/experiments/";
 
-/// Breaches in `files`, the names and contents of all tracked text files. `exists` returns whether the repository has a
-/// file or folder of that name.
+/// Returns the violations in `files`, the names and contents of all tracked text files. `exists` returns whether the
+/// repository has that file or folder.
 pub(crate) fn problems(files: &[(String, String)], exists: impl Fn(&str) -> bool) -> Vec<String> {
     let anchors: BTreeMap<&str, Vec<String>> = files
         .iter()
@@ -34,7 +34,7 @@ pub(crate) fn problems(files: &[(String, String)], exists: impl Fn(&str) -> bool
     problems
 }
 
-/// Line, link as written, and target from the root of the repository.
+/// Line number, link as written, and link target relative to the repository root.
 fn links(name: &str, content: &str) -> Vec<(usize, String, String)> {
     if name.ends_with(".md") {
         let links = lines(content)
@@ -53,14 +53,14 @@ fn links(name: &str, content: &str) -> Vec<(usize, String, String)> {
         .collect()
 }
 
-/// What stands in the parentheses of Markdown's links, and in the attributes of pictures.
+/// Targets of Markdown links and of picture attributes.
 fn targets(line: &str) -> impl Iterator<Item = &str> {
     [("](", ')'), ("src=\"", '"'), ("srcset=\"", '"')].into_iter().flat_map(move |(start, end)| {
         line.split(start).skip(1).filter_map(move |rest| rest.split_once(end)).map(|(target, _)| target)
     })
 }
 
-/// Source files that a page names in code spans, from the root of the repository.
+/// Source files named in code spans of a page, relative to the repository root.
 fn sources(line: &str) -> impl Iterator<Item = &str> {
     line.split('`')
         .skip(1)
@@ -68,7 +68,7 @@ fn sources(line: &str) -> impl Iterator<Item = &str> {
         .filter(|span| span.contains('/') && span.ends_with(".rs") && !span.contains(char::is_whitespace))
 }
 
-/// Pages and pictures of `docs/` that a source or setting names from the root of the repository.
+/// Pages and pictures in `docs/` that a source or settings file names, relative to the repository root.
 fn pages(line: &str) -> impl Iterator<Item = &str> {
     line.match_indices("docs/")
         .filter(|(at, _)| {
@@ -81,7 +81,7 @@ fn pages(line: &str) -> impl Iterator<Item = &str> {
         .filter(|page| [".md", ".svg", ".png"].iter().any(|ending| page.contains(ending)))
 }
 
-/// `link`, which stands in the file `name`, from the root of the repository.
+/// Resolves `link` in the file `name` to a path relative to the repository root.
 fn from_root(name: &str, link: &str) -> String {
     if link.starts_with('#') {
         return format!("{name}{link}");
@@ -98,7 +98,7 @@ fn from_root(name: &str, link: &str) -> String {
     parts.join("/")
 }
 
-/// The anchors of all headings, as hosts of Markdown make them.
+/// The anchors of all headings, generated like Markdown hosts do.
 fn anchors(content: &str) -> Vec<String> {
     let mut anchors: Vec<String> = Vec::new();
     for (_, heading) in lines(content).filter(|(_, line)| line.starts_with('#')) {

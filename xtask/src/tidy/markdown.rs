@@ -1,14 +1,14 @@
-//! The parts of a Markdown file that the rules on prose and links look at.
+//! Parses the Markdown parts that the prose and link rules need.
 
-/// One paragraph, list item or table cell, on one line, without its markup.
+/// One paragraph, list item or table cell, joined to one line, without markup.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Block {
-    /// Line where it begins, from 1.
+    /// Number of its first line, from 1.
     pub(super) line: usize,
     pub(super) text: String,
 }
 
-/// All prose of `content`. Code, headings and comments are left out.
+/// All prose blocks of `content`. Excludes code, headings and comments.
 pub(super) fn blocks(content: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut open = false;
@@ -35,7 +35,7 @@ pub(super) fn blocks(content: &str) -> Vec<Block> {
     blocks
 }
 
-/// The lines outside fenced code and comments, each with its number from 1.
+/// The lines outside fenced code and comments, with their numbers from 1.
 pub(super) fn lines(content: &str) -> impl Iterator<Item = (usize, &str)> {
     let (mut code, mut comment) = (false, false);
     (1..).zip(content.lines()).filter(move |(_, line)| {
@@ -49,7 +49,7 @@ pub(super) fn lines(content: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The text of a list item behind its mark.
+/// The text of a list item after its marker.
 fn item(text: &str) -> Option<&str> {
     let unnumbered = text.trim_start_matches(|character: char| character.is_ascii_digit());
     if unnumbered.len() < text.len() {
@@ -58,7 +58,7 @@ fn item(text: &str) -> Option<&str> {
     text.strip_prefix("- ").or_else(|| text.strip_prefix("* "))
 }
 
-/// `text` with one word for each code span, and without the targets of links.
+/// `text` with each code span replaced by one word, and without link targets.
 pub(super) fn plain(text: &str) -> String {
     let spans: Vec<String> = text
         .split('`')

@@ -1,17 +1,17 @@
-//! Rules on prose: short sentences, standard terms, lines that fit a screen.
+//! Checks prose: short sentences, standard terms, maximum line width.
 
 use super::markdown::{blocks, lines};
 
 const MOST_WORDS: usize = 35;
 const MOST_COLUMNS: usize = 120;
 
-/// Records of past measurements stay as they were written. The other file is a library's.
+/// Reports of past measurements stay unchanged. The second entry is a third-party library.
 const EXEMPT: [&str; 2] = ["docs/experiments/archive/", "probe/src/serve/page/uplot/"];
 
-/// These pages are written by commands, which do not wrap lines.
+/// Commands generate these pages and do not wrap lines.
 const UNWRAPPED: [&str; 2] = ["docs/experiments/", "docs/metrics.md"];
 
-/// Private words, and the standard terms to use instead. Each is matched at the start of a word.
+/// Non-standard terms with their replacements. Each is matched at the start of a word.
 const TERMS: [(&str, &str); 25] = [
     ("anew", "again, or: from zero"),
     ("asks again", "repeated requests"),
@@ -40,7 +40,7 @@ const TERMS: [(&str, &str); 25] = [
     ("younger", "newer"),
 ];
 
-/// Breaches in the tracked file `name` with the text `content`.
+/// Returns the violations in the tracked file `name` with the text `content`.
 pub(crate) fn problems(name: &str, content: &str) -> Vec<String> {
     if !name.ends_with(".md") || EXEMPT.iter().any(|folder| name.starts_with(folder)) {
         return Vec::new();
@@ -71,14 +71,14 @@ pub(crate) fn problems(name: &str, content: &str) -> Vec<String> {
     problems
 }
 
-/// Whether a line of prose does not fit. Tables and long links cannot be wrapped.
+/// Whether a prose line is too long. Tables and long links are exempt, because they cannot be wrapped.
 fn too_wide(line: &str) -> bool {
     line.chars().count() > MOST_COLUMNS
         && !line.starts_with('|')
         && line.split_whitespace().all(|word| word.chars().count() < MOST_COLUMNS / 2)
 }
 
-/// Splits at a full stop, exclamation or question mark that ends a word.
+/// Splits at full stops, exclamation marks and question marks that end a word.
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
     let mut last = ' ';
     text.split(move |character: char| {

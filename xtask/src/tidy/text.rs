@@ -1,12 +1,12 @@
-//! Rules on the text of single files.
+//! Checks rules on the text of single files.
 
-/// Longer source files do more than one job.
+/// Maximum lines of a source file. A longer one does more than one job.
 const MOST_LINES: usize = 500;
 
 const SOURCES: [&str; 8] = ["rs", "js", "mjs", "ts", "py", "sh", "css", "html"];
 
-/// Package sources differ from network to network; only the tools' own settings may name them. In two parts each, so that
-/// this list names none either.
+/// Package sources differ between networks, so only the tools' own settings may name them. Each name is split in two,
+/// so that this list does not match itself.
 const REGISTRIES: [(&str, &str); 13] = [
     ("index.crates", "io"),
     ("static.crates", "io"),
@@ -23,16 +23,16 @@ const REGISTRIES: [(&str, &str); 13] = [
     ("proxy.golang", "org"),
 ];
 
-/// Folders that exist on one machine only.
+/// Folders that exist only on specific machines.
 const MACHINE_FOLDERS: [&str; 5] = ["/root/", "/home/", "/work/", "/farm/", "/Users/"];
 
-/// The one place a lock file may take crates from.
+/// The only registry that a lock file may refer to.
 const INDEX: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// The list of what is forbidden contains it.
+/// This file contains the forbidden texts.
 const THIS_FILE: &str = "xtask/src/tidy/text.rs";
 
-/// Breaches in the tracked file `name` with the text `content`.
+/// Returns the violations in the tracked file `name` with the text `content`.
 pub(crate) fn problems(name: &str, content: &str) -> Vec<String> {
     let mut problems = Vec::new();
     let (base, extension) = base_and_extension(name);
@@ -60,7 +60,7 @@ pub(crate) fn problems(name: &str, content: &str) -> Vec<String> {
     problems
 }
 
-/// Uses of the shared folder for temporary files: a path in it that can be guessed is another user's to make first.
+/// Reports guessable paths in the shared temporary folder. Another user could create such a file first.
 fn guessable_paths(name: &str, content: &str) -> Vec<String> {
     let used = content.lines().enumerate().filter(|(_, line)| line.contains("temp_dir()"));
     used.map(|(index, _)| {
@@ -84,13 +84,13 @@ fn lock(name: &str, content: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether a manifest inherits the lints, or, as a workspace of its own with nothing to inherit from, states its own.
+/// Whether a manifest inherits the lints. The root of another workspace must define its own.
 fn has_lints(manifest: &str) -> bool {
     let own_workspace = manifest.lines().any(|line| line.trim() == "[workspace]");
     inherits_lints(manifest) || (own_workspace && manifest.contains("[lints.rust]"))
 }
 
-/// Whether a manifest has `[lints] workspace = true` in either spelling.
+/// Whether a manifest has `[lints] workspace = true` in either syntax.
 fn inherits_lints(manifest: &str) -> bool {
     let mut section = "";
     manifest.lines().map(str::trim).any(|line| {
@@ -115,7 +115,7 @@ fn forbidden(line: &str) -> Vec<String> {
     hosts.chain(folders).collect()
 }
 
-/// Whether `folder` stands in `line` at the start of a path, not inside a longer one.
+/// Whether `folder` occurs in `line` at the start of a path.
 fn starts_a_path(line: &str, folder: &str) -> bool {
     line.match_indices(folder).any(|(at, _)| {
         let before = line[..at].chars().next_back();

@@ -1,6 +1,6 @@
-//! Rust source as tokens, without comments and the contents of literals.
+//! Splits Rust source into tokens, without comments and literal contents.
 
-/// A word, a path separator, or any other character that is no space.
+/// A word, a path separator, or any other non-space character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token<'a> {
     Word(&'a str),
@@ -8,7 +8,7 @@ pub(super) enum Token<'a> {
     Mark(char),
 }
 
-/// All tokens of `text`, which compiles.
+/// All tokens of `text`, which must be valid Rust.
 pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut rest = text;
@@ -33,7 +33,7 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// The length of the comment, string, character or lifetime that `text` starts with.
+/// The length of the comment, string, character or lifetime at the start of `text`.
 fn skipped(text: &str) -> Option<usize> {
     if text.starts_with("//") {
         return Some(text.find('\n').unwrap_or(text.len()));
@@ -56,7 +56,7 @@ fn skipped(text: &str) -> Option<usize> {
     let inner = literal.strip_prefix('\'')?;
     let mut letters = inner.chars();
     let is_character = letters.next() == Some('\\') || letters.next() == Some('\'');
-    // A lifetime's name may stay: no path starts with it.
+    // A lifetime's name may remain as a token, because no path starts with it.
     Some(prefix + 1 + if is_character { until(inner, '\'') } else { 0 })
 }
 
@@ -73,7 +73,7 @@ fn block_comment(text: &str) -> usize {
     text.len()
 }
 
-/// The length up to and with the first `end` that no backslash protects.
+/// The length up to and including the first unescaped `end`.
 fn until(text: &str, end: char) -> usize {
     let mut protected = false;
     for (at, letter) in text.char_indices() {
