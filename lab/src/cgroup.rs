@@ -1,4 +1,4 @@
-//! A cgroup for the shards alone: the kernel runs the probe's programs for their packets only.
+//! Creates a cgroup that limits kernel programs to the shards' packets.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -11,22 +11,22 @@ use anyhow::{Context as _, Result};
 
 use crate::signals;
 
-/// How often its removal is tried, and how long until the next time.
+/// Number of attempts to remove the cgroup, and the interval between them.
 const ATTEMPTS: u32 = 25;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A folder of cgroup v2; removed when dropped, which must be after the processes in it have ended.
+/// A cgroup v2 folder, removed on drop. The processes in it must have ended before.
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
 }
 
 impl Cgroup {
-    /// Makes a cgroup named after `name` and this process's id. Cgroups of this name that ended processes have left are
-    /// removed.
+    /// Creates a cgroup named after `name` and this process's id. Removes cgroups of this name that belong to ended
+    /// processes.
     ///
     /// # Errors
-    /// When there is no cgroup v2, or it does not take processes.
+    /// When cgroup v2 is not available, or the cgroup does not accept processes.
     pub fn create(name: &str) -> Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").context("the mount table cannot be read")?;
         let root = root(&mounts).context("no file system of type cgroup2 is mounted")?;
@@ -36,14 +36,14 @@ impl Cgroup {
             let is_gone =
                 owner.is_some_and(|id| id.parse::<u32>().is_ok() && !Path::new("/proc").join(id).exists());
             if is_gone {
-                // The kernel refuses where a process is in it; then it stays.
+                // Fails while the cgroup has processes. Then it stays.
                 let _ = fs::remove_dir(left.path());
             }
         }
         let path = root.join(format!("{name}-{}", std::process::id()));
         fs::create_dir(&path).with_context(|| format!("the cgroup {} cannot be made", path.display()))?;
         let cgroup = Self { path };
-        // Not every folder that can be made takes processes.
+        // Some folders can be created but do not accept processes, so try one.
         let mut nothing = Command::new("true");
         cgroup.enter(&mut nothing)?;
         let entered = nothing.stdin(Stdio::null()).status();
@@ -51,22 +51,23 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// Where it is.
+    /// The path of the cgroup's folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Puts `command`'s process, and so each of its sockets, into it from the first moment on.
+    /// Makes `command`'s process enter the cgroup before it opens any socket.
     ///
     /// # Errors
-    /// When processes may not be put there.
+    /// When the process may not enter the cgroup.
     pub fn enter(&self, command: &mut Command) -> Result<()> {
         let list = self.path.join("cgroup.procs");
         let list = File::options().write(true).open(&list).with_context(|| list.display().to_string());
         let mut list = list?;
         #[expect(unsafe_code, reason = "a process enters a cgroup between fork and exec")]
-        // SAFETY: write is async-signal-safe, and the closure allocates nothing. The kernel takes 0 for the writer.
+        // SAFETY: write is async-signal-safe, and the closure allocates nothing. The kernel takes 0 for the writing
+        // process.
         unsafe {
             command.pre_exec(move || list.write_all(b"0"));
         }
@@ -76,7 +77,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // A process that has been waited for may leave it a moment later.
+        // A process can leave the cgroup shortly after wait() has returned.
         for _ in 0..ATTEMPTS {
             match fs::remove_dir(&self.path) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => signals::pause(PAUSE),
@@ -88,7 +89,7 @@ impl Drop for Cgroup {
     }
 }
 
-/// The mount point of cgroup v2 in a mount table (`proc_pid_mountinfo(5)`), if its path has no blank.
+/// The mount point of cgroup v2 in a mount table (`proc_pid_mountinfo(5)`). `None` if its path contains spaces.
 fn root(mounts: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;
@@ -136,7 +137,7 @@ mod tests {
         let path = cgroup.path().to_owned();
         drop(cgroup);
         assert!(!path.exists());
-        // An ended process's cgroup is taken away by the next lab.
+        // The next lab must remove the cgroup of an ended process.
         let mut ended = Command::new("true").spawn().unwrap();
         let left = path.with_file_name(format!("{NAME}-{}", ended.id()));
         ended.wait().unwrap();

@@ -1,4 +1,4 @@
-//! Programs that run to their end.
+//! Runs programs to completion.
 
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt as _;
@@ -11,15 +11,15 @@ use rustix::process::{Resource, Signal};
 use crate::process::{die_with_parent, send};
 use crate::signals::{self, Interrupted};
 
-/// Runs `command` with this terminal to its end.
+/// Runs `command` on this terminal and waits until it ends.
 ///
 /// # Errors
-/// When it cannot be started, and [`Interrupted`] when a signal arrives meanwhile (it is ended first).
+/// When it cannot be started. [`Interrupted`] when a signal arrives, after `command` has been stopped.
 pub fn status(command: &mut Command) -> Result<ExitStatus> {
     watched(command, || {})
 }
 
-/// The same, with `look` called every 100 ms until the end.
+/// Like [`status`], and calls `look` every 100 ms.
 ///
 /// # Errors
 /// As [`status`].
@@ -27,7 +27,7 @@ pub fn watched(command: &mut Command, look: impl FnMut()) -> Result<ExitStatus> 
     Background::start(command)?.wait(look)
 }
 
-/// A program that runs beside others; dropped before its end, it is terminated.
+/// A background process. Dropping it terminates the process.
 #[derive(Debug)]
 pub struct Background {
     name: String,
@@ -47,10 +47,10 @@ impl Background {
         Ok(Self { name, child })
     }
 
-    /// Waits for its end and calls `look` every 100 ms until then.
+    /// Waits until the process ends and calls `look` every 100 ms.
     ///
     /// # Errors
-    /// [`Interrupted`] when a signal arrives meanwhile (the program is terminated first).
+    /// [`Interrupted`] when a signal arrives. The process is terminated first.
     pub fn wait(mut self, mut look: impl FnMut()) -> Result<ExitStatus> {
         let mut terminated = false;
         for step in 0_u32.. {
@@ -75,22 +75,22 @@ impl Drop for Background {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
             send(&self.child, Signal::TERM);
-            // An error means that it has been waited for.
+            // An error means that the process has already been waited for.
             let _ = self.child.wait();
         }
     }
 }
 
-/// Runs `command` with this terminal; `what` names it in the error.
+/// Runs `command` on this terminal. Errors name it as `what`.
 ///
 /// # Errors
-/// When it cannot be started or does not succeed.
+/// When it cannot be started or fails.
 pub fn run(command: &mut Command, what: &str) -> Result<()> {
     let status = status(command)?;
     if status.success() { Ok(()) } else { bail!("{what} failed ({})", ended(status)) }
 }
 
-/// Runs `command` with this terminal to its end; returns its exit code.
+/// Runs `command` on this terminal and returns its exit code.
 ///
 /// # Errors
 /// When it cannot be started.
@@ -99,10 +99,10 @@ pub fn exit_code(command: &mut Command) -> Result<ExitCode> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// Runs `command` silently and returns its standard output.
+/// Runs `command` and returns its standard output.
 ///
 /// # Errors
-/// When it cannot be started or does not succeed; then with the last line of its standard error.
+/// When it cannot be started or fails. The error has the last line of its standard error.
 pub fn capture(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {name}"))?;
@@ -117,11 +117,11 @@ pub fn capture(command: &mut Command) -> Result<String> {
     bail!("{name} failed ({}): {last}", ended(output.status))
 }
 
-/// How a process ended, in words.
+/// Describes a process's exit status in words.
 #[must_use]
 pub fn ended(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
-        // Guards and shells pass a signal on as 128 and its number.
+        // Guards and shells report a signal as exit code 128 plus its number.
         (Some(137), _) | (None, Some(9)) => "killed by signal 9".to_owned(),
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("ended by signal {signal}"),
@@ -129,7 +129,7 @@ pub fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// `command` as a person would type it.
+/// `command` as a user would type it.
 #[must_use]
 pub fn shown(command: &Command) -> String {
     std::iter::once(command.get_program())
@@ -145,8 +145,10 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Raises this process's limit of open files, which its children inherit, to what the system allows: tests open thousands
-/// of sockets, and a login's usual limit is 1,024. A refusal shows where files run out.
+/// Raises this process's limit of open files to the hard limit. Child processes inherit it.
+///
+/// Tests open thousands of sockets, and the usual limit of a login is 1,024. A failure to raise it is ignored;
+/// opening files fails later.
 pub fn raise_open_files() {
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

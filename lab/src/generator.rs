@@ -1,4 +1,4 @@
-//! One run of the load generator: its report, or why there is none, as data.
+//! Runs the load generator and returns its report.
 
 use std::fmt;
 use std::process::Command;
@@ -9,32 +9,32 @@ use protocol::body::{LoadRefusal, LoadRefused, LoadReport};
 use crate::command;
 use crate::process::{Log, Process};
 
-/// The exit code of a run whose figures would be meaningless.
+/// Exit code of a run with results too unreliable to report.
 pub const REFUSED: i32 = 3;
 
-/// A running load generator; dropping it kills it.
+/// A running load generator. Dropping it kills it.
 #[derive(Debug)]
 pub struct Generator {
     process: Process,
 }
 
-/// Why a run has no report.
+/// The reason why a run has no report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoReport {
-    /// The figures would be meaningless.
+    /// The results would be too unreliable.
     Refused(LoadRefusal),
-    /// Anything else, in words.
+    /// Any other reason, in words.
     Failed(String),
 }
 
 impl NoReport {
-    /// Whether the generator's own machine was too busy, so that another run may succeed.
+    /// Whether the generator's machine was too busy, so that another run may succeed.
     #[must_use]
     pub fn is_busy_machine(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.reason.is_busy_machine())
     }
 
-    /// The reason in one line: of a failure, the last line that the generator wrote.
+    /// The reason in one line. For a failure, the last line of the generator's output.
     #[must_use]
     pub fn one_line(&self) -> String {
         let text = self.to_string();
@@ -54,7 +54,7 @@ impl fmt::Display for NoReport {
 impl std::error::Error for NoReport {}
 
 impl Generator {
-    /// Starts `command`, which is `load` with the arguments of a run; what it writes for people goes to `log`.
+    /// Starts `command`, a `load` command line. Its messages go to `log`.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -64,12 +64,12 @@ impl Generator {
         Ok(Self { process })
     }
 
-    /// Whether it has not ended yet.
+    /// Whether it is still running.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()
     }
 
-    /// Its report, or why there is none, once it has ended.
+    /// The report, or the reason for none. `None` while it is running.
     pub fn ended(&mut self) -> Option<Result<LoadReport, NoReport>> {
         let status = self.process.exit_status()?;
         let output = self.process.output();
@@ -86,18 +86,18 @@ impl Generator {
     }
 }
 
-/// The report that a run wrote.
+/// Parses the report of a run.
 ///
 /// # Errors
-/// When it is not one.
+/// When `output` is not a report.
 pub fn report(output: &str) -> Result<LoadReport> {
     serde_json::from_str(output).context("the load generator wrote no report")
 }
 
-/// The reason that a refused run wrote.
+/// Parses the reason of a refused run.
 ///
 /// # Errors
-/// When it is not one.
+/// When `output` is not a refusal.
 pub fn refusal(output: &str) -> Result<LoadRefusal> {
     let refused: LoadRefused = serde_json::from_str(output).context("the load generator wrote no reason")?;
     Ok(refused.refused)

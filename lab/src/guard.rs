@@ -1,8 +1,9 @@
-//! Runs one program for as long as the standard input is open.
+//! Runs one program for as long as standard input is open.
 //!
-//! The probe may need other rights than its starter (sudo, file capabilities). The starter cannot signal such a process,
-//! and the kernel does not tie it to the starter's life. A guard with the same rights can do both, and a pipe controls it:
-//! [`STOP`](process::STOP) and the end of input (the starter is gone) request an orderly stop, [`KILL`](process::KILL) an immediate one.
+//! The probe may need other rights than its parent (sudo, file capabilities). The parent cannot signal such a
+//! process, and the kernel does not end it with its parent. A guard with the same rights can do both, and a pipe
+//! controls the guard. [`STOP`](process::STOP) requests an orderly stop, and so does end of input, which means that
+//! the parent has ended. [`KILL`](process::KILL) requests an immediate stop.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -16,10 +17,10 @@ use rustix::process::Signal;
 
 use crate::{process, signals};
 
-/// How long a program may take to stop in order: longer than the drain of anything in the lab.
+/// Maximum time for an orderly stop. It exceeds the drain time of every program in the lab.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// Runs `program` until it ends or standard input requests its end; returns its exit code.
+/// Runs `program` until it ends or standard input requests a stop. Returns its exit code.
 ///
 /// # Errors
 /// When it cannot be started.
@@ -46,7 +47,7 @@ pub fn run(program: &[OsString]) -> Result<ExitCode> {
     }
 }
 
-/// The program's own exit code; 128 and the number of the signal that ended it, as shells do.
+/// The program's exit code. After a signal, 128 plus the signal's number, as shells report it.
 fn exit_code(status: ExitStatus) -> u8 {
     let signal = status.signal().map(|signal| 128 + signal);
     status.code().or(signal).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
@@ -58,7 +59,7 @@ fn listen() -> mpsc::Receiver<u8> {
     std::thread::spawn(move || {
         let mut byte = [0];
         while matches!(std::io::stdin().read(&mut byte), Ok(1)) && sender.send(byte[0]).is_ok() {}
-        // The receiver only goes away together with the process.
+        // The receiver lives as long as the process.
         let _ = sender.send(process::STOP);
     });
     receiver

@@ -1,4 +1,4 @@
-//! HTTP calls to the lab on this machine.
+//! HTTP client for the lab on this machine.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
 
-/// A client with a short deadline, since everything is on this machine.
+/// A client with a short timeout, because all servers are on this machine.
 #[derive(Debug, Clone)]
 pub struct Client {
     agent: Agent,
@@ -17,7 +17,7 @@ impl Default for Client {
     fn default() -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(5)))
-            // The user's proxy does not reach the lab.
+            // A proxy of the user cannot reach the lab.
             .proxy(None)
             .build();
         Self { agent: Agent::new_with_config(config) }
@@ -25,25 +25,25 @@ impl Default for Client {
 }
 
 impl Client {
-    /// Whether `url` answers with a success.
+    /// Whether a request to `url` succeeds.
     #[must_use]
     pub fn is_ok(&self, url: &str) -> bool {
         self.agent.get(url).call().is_ok()
     }
 
-    /// The JSON that `url` answers with.
+    /// Requests `url` and parses the JSON answer.
     ///
     /// # Errors
-    /// When there is no successful answer in time, or it is not the expected JSON.
+    /// When the request fails or times out, or the answer is not the expected JSON.
     pub fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T> {
         let mut answer = self.agent.get(url).call().with_context(|| format!("GET {url} failed"))?;
         answer.body_mut().read_json().with_context(|| format!("GET {url} gave unexpected JSON"))
     }
 
-    /// Sends `body` as JSON to `url`.
+    /// Posts `body` as JSON to `url`.
     ///
     /// # Errors
-    /// When there is no successful answer in time.
+    /// When the request fails or times out.
     pub fn post(&self, url: &str, body: &impl Serialize) -> Result<()> {
         self.agent.post(url).send_json(body).with_context(|| format!("POST {url} failed"))?;
         Ok(())

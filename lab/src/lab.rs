@@ -1,4 +1,4 @@
-//! The lab: four shards, the gateway and the probe, started together and stopped in order.
+//! Starts and stops the lab: shards, gateway and probe.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,69 +14,70 @@ use crate::ports::{Ports, SHARDS};
 use crate::process::{Log, Process};
 use crate::signals;
 
-/// A setting of a program: its variable and the value. Of two values the later one holds.
+/// An environment variable and its value. The last value of a variable counts.
 pub type Setting = (&'static str, String);
 
-/// How long a part may take to report where it listens, and all parts to be ready.
+/// Maximum time for a part to report its address, and for all parts to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long a part may take to drain: its own limit of 10 s and some air.
+/// Maximum time for a part to drain: its own limit of 10 s and a reserve.
 const DRAIN_WITHIN: Duration = Duration::from_secs(13);
 
-/// What kind of lab to start.
+/// Options for starting a lab.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The folder of the lab's programs.
+    /// The folder with the lab's binaries.
     pub programs: PathBuf,
-    /// Where the parts listen; each on a free port where there is none.
+    /// The ports of the parts. `None` gives each part a free port.
     pub ports: Option<Ports>,
-    /// The folder of the parts' logs; they are unnamed where there is none.
+    /// The folder of the parts' logs. `None` means unnamed log files.
     pub logs: Option<PathBuf>,
-    /// Whether this process's environment reaches the parts. A measured run must not inherit settings.
+    /// Whether the parts inherit this process's environment. A measured run must not inherit settings.
     pub inherit: bool,
-    /// Puts the shards into a cgroup of this name. Without the rights for it they stay where they are.
+    /// Runs the shards in a cgroup of this name. Without the required rights they run in the current cgroup.
     pub cgroup: Option<&'static str>,
     /// Settings of every shard.
     pub shard: Vec<Setting>,
     /// Settings of the gateway.
     pub gateway: Vec<Setting>,
-    /// The probe, if one runs.
+    /// Settings of the probe. `None` starts no probe.
     pub probe: Option<Probe>,
-    /// Settings of the live page's scenario starter, if it runs.
+    /// Settings of the live page's scenario starter. `None` starts none.
     pub scenarios: Option<Vec<Setting>>,
 }
 
-/// How the probe is started.
+/// Options for starting the probe.
 #[derive(Clone, Debug, Default)]
 pub struct Probe {
-    /// Its settings.
+    /// Settings of the probe.
     pub settings: Vec<Setting>,
-    /// The command line of a guard, to be followed by a program. Settings become options then: sudo passes no
-    /// environment on.
+    /// The command line of a guard, without the program that it runs.
+    ///
+    /// With a guard, settings become command-line options, because sudo does not pass environment variables.
     pub guard: Vec<OsString>,
 }
 
-/// A running lab; dropping it kills what is left of it.
+/// A running lab. Dropping it kills all remaining processes.
 #[derive(Debug)]
 pub struct Lab {
     /// The gateway.
     pub gateway: Process,
     /// The shards, by id.
     pub shards: Vec<Process>,
-    /// The probe, if one runs.
+    /// The probe, if it runs.
     pub probe: Option<Process>,
     /// The live page's scenario starter, if it runs.
     pub scenarios: Option<Process>,
     options: Options,
-    // Dropped after the processes in it have ended.
+    // Dropped last, after its processes have ended.
     cgroup: Option<Cgroup>,
 }
 
 impl Lab {
-    /// Starts all parts. They may not be ready yet where the ports are given.
+    /// Starts all parts. With given ports they may not be ready yet.
     ///
     /// # Errors
-    /// When a port is taken or a program cannot be started.
+    /// When a port is in use or a program cannot be started.
     pub fn start(options: Options) -> Result<Self> {
         if let Some(ports) = options.ports {
             ports.check(options.probe.is_some())?;
@@ -109,7 +110,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Starts the probe that the options have, in addition to any that runs.
+    /// Starts another probe with the probe options of this lab.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -142,7 +143,7 @@ impl Lab {
         Ok(())
     }
 
-    /// From now on the probe has these settings.
+    /// Replaces the settings for probes that start later.
     pub fn set_probe(&mut self, settings: Vec<Setting>) {
         self.options.probe.get_or_insert_default().settings = settings;
     }
@@ -155,7 +156,7 @@ impl Lab {
         gateway(&self.options, &self.shards)
     }
 
-    /// Starts a shard that has ended again, on the same port.
+    /// Restarts a shard that has ended, on the same port.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -166,10 +167,11 @@ impl Lab {
         Ok(())
     }
 
-    /// Waits until every part is ready; `show` gets the number of parts and the names of those that are not.
+    /// Waits until every part is ready. `show` gets the number of parts and the names of the parts that are not
+    /// ready.
     ///
     /// # Errors
-    /// When a part ends or is not ready in time; with its last lines.
+    /// When a part ends or is not ready in time. The error has the part's last log lines.
     pub fn wait_ready(&mut self, client: &Client, mut show: impl FnMut(usize, &[&str])) -> Result<()> {
         let addresses = self.parts().map(|part| Ok((part.name().to_owned(), part.address()?)));
         let mut waiting = addresses.collect::<Result<Vec<_>>>()?;
@@ -188,16 +190,17 @@ impl Lab {
         bail!("{late} was not ready within {} s; {}", READY_WITHIN.as_secs(), words.unwrap_or_default());
     }
 
-    /// Fails when a part has ended by itself.
+    /// Checks that all parts are running.
     ///
     /// # Errors
-    /// Names the part and how it ended, with its last lines.
+    /// When a part has ended. The error has its name, its exit status and its last log lines.
     pub fn check(&mut self) -> Result<()> {
         self.parts_mut().into_iter().try_for_each(alive)
     }
 
-    /// Stops scenario starter, gateway, shards and probe in this order, each with time to drain. A signal that arrives
-    /// meanwhile ends what is left at once. Returns the names of those that had to be killed.
+    /// Stops scenario starter, gateway, shards and probe in this order, each with time to drain.
+    ///
+    /// A signal during the stop kills the remaining processes. Returns the names of the processes that were killed.
     pub fn stop(mut self) -> Vec<String> {
         let signals_before = signals::received();
         let mut killed = Vec::new();
@@ -221,12 +224,12 @@ impl Lab {
         killed
     }
 
-    /// Every part that was started.
+    /// All parts that were started.
     pub fn parts(&self) -> impl Iterator<Item = &Process> {
         [&self.gateway].into_iter().chain(&self.shards).chain(&self.probe).chain(&self.scenarios)
     }
 
-    /// The same, to be changed.
+    /// Like [`parts`](Self::parts), but mutable.
     pub fn parts_mut(&mut self) -> Vec<&mut Process> {
         let first = [&mut self.gateway].into_iter();
         first.chain(&mut self.shards).chain(&mut self.probe).chain(&mut self.scenarios).collect()
@@ -262,7 +265,7 @@ impl Options {
     }
 }
 
-/// Notes that `process` listens on `port`; where that is 0, waits until it reports its address.
+/// Records that `process` listens on `port`. If `port` is 0, waits until the process reports its address.
 fn listening(process: &mut Process, port: u16) -> Result<()> {
     if port != 0 {
         process.listens_at(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
@@ -318,13 +321,13 @@ fn gateway(options: &Options, shards: &[Process]) -> Result<Process> {
     options.started("gateway", command, port)
 }
 
-/// The shards' addresses in the order of their ids, as gateway and probe expect them.
+/// The shards' addresses by id, in the format that gateway and probe expect.
 fn urls(shards: &[Process]) -> Result<String> {
     let urls = shards.iter().map(|shard| Ok(format!("http://{}", shard.address()?)));
     Ok(urls.collect::<Result<Vec<_>>>()?.join(","))
 }
 
-/// Settings as options of the command line; of two values the later one.
+/// Converts settings to command-line options. The last value of a variable counts.
 fn options_of(settings: &[Setting]) -> Vec<String> {
     let later = |at: usize, name: &str| settings[at + 1..].iter().any(|(other, _)| *other == name);
     let last = settings.iter().enumerate().filter(|(at, (name, _))| !later(*at, name));

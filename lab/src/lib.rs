@@ -1,12 +1,15 @@
 //! Starts, watches and stops the lab's processes.
 //!
-//! - [`Lab`]: shards, gateway, probe and scenario starter, started together and stopped in order
-//! - [`process`]: one long-lived process with its log; [`guard`] for one with other rights; [`cgroup`] for its sockets
-//! - [`command`]: programs that run to their end; [`programs`] finds them
+//! - [`Lab`]: shards, gateway, probe and scenario starter
+//! - [`process`]: one long-running process with its log
+//! - [`guard`]: a process with other rights
+//! - [`cgroup`]: the cgroup of the shards
+//! - [`command`]: programs that run to completion
+//! - [`programs`]: finds installed programs
 //! - [`generator`]: one run of the load generator
-//! - [`k6`], [`playwright`], [`prometheus`]: programs of others, and how the lab uses them
+//! - [`k6`], [`playwright`], [`prometheus`]: third-party programs that the lab uses
 //!
-//! Everything is synchronous, and no crate of the services is needed: `cargo xtask` compiles in seconds.
+//! Everything is synchronous, and no service crate is a dependency. So `cargo xtask` compiles in seconds.
 
 pub mod cgroup;
 pub mod command;

@@ -1,15 +1,15 @@
-//! Playwright, which drives a browser for the tests of the live page.
+//! Locates Playwright, which drives a browser in the live page's tests.
 
 use std::path::PathBuf;
 
 use crate::tree::Tree;
 
-/// The package; it brings no browser and nothing else.
+/// The npm package. It has no dependencies and does not download a browser.
 pub const PACKAGE: &str = "playwright-core";
-/// The version that the scripts are tested with.
+/// The tested version.
 pub const VERSION: &str = "1.56.1";
 
-/// The file that scripts import, where it is installed.
+/// The path of the installed file that the scripts import.
 #[must_use]
 pub fn module(tree: &Tree) -> PathBuf {
     tree.tool(PACKAGE, VERSION).join("node_modules").join(PACKAGE).join("index.mjs")

@@ -1,4 +1,4 @@
-//! The lab's ports, and the process that holds one that is taken.
+//! The lab's ports, and the process that occupies one.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -6,79 +6,80 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-/// Shards of the lab.
+/// Number of shards in the lab.
 pub const SHARDS: u16 = 4;
 
-/// The ports of one lab, all counted from the gateway's port.
+/// The ports of one lab, all relative to the gateway's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
     base: u16,
 }
 
 impl Ports {
-    /// The ports that the contract names: gateway 8000, shards 9000 … 9003, probe 9010, Prometheus 9090.
+    /// The gateway's default port. The contract's ports are: gateway 8000, shards 9000 … 9003, probe 9010, Prometheus
+    /// 9090.
     pub const DEFAULT_BASE: u16 = 8000;
-    /// The highest base whose Prometheus still has a port.
+    /// The highest base that leaves a valid port for Prometheus.
     pub const HIGHEST_BASE: u16 = u16::MAX - 1090;
 
-    /// `base` is at most [`Ports::HIGHEST_BASE`]; the command line sees to that.
+    /// Creates the ports of `base`, at most [`Ports::HIGHEST_BASE`]. The command line checks this limit.
     #[must_use]
     pub const fn new(base: u16) -> Self {
         Self { base }
     }
 
-    /// Whether these are the ports that the contract names.
+    /// Whether these are the contract's ports.
     #[must_use]
     pub const fn are_default(self) -> bool {
         self.base == Self::DEFAULT_BASE
     }
 
-    /// The number that all are counted from.
+    /// The base, equal to the gateway's port.
     #[must_use]
     pub const fn base(self) -> u16 {
         self.base
     }
 
-    /// The gateway's.
+    /// The gateway's port.
     #[must_use]
     pub const fn gateway(self) -> u16 {
         self.base
     }
 
-    /// The shard's of this id.
+    /// The port of shard `id`.
     #[must_use]
     pub const fn shard(self, id: u16) -> u16 {
         self.base + 1000 + id
     }
 
-    /// The probe's, and the live page's.
+    /// The port of the probe and the live page.
     #[must_use]
     pub const fn probe(self) -> u16 {
         self.base + 1010
     }
 
-    /// The scenario starter of the live page.
+    /// The port of the live page's scenario starter.
     #[must_use]
     pub const fn scenarios(self) -> u16 {
         self.base + 1011
     }
 
-    /// Prometheus's.
+    /// The port of Prometheus.
     #[must_use]
     pub const fn prometheus(self) -> u16 {
         self.base + 1090
     }
 
-    /// The shards' addresses in the order of their ids, as gateway and probe want them.
+    /// The shards' addresses by id, in the format that gateway and probe expect.
     #[must_use]
     pub fn shard_urls(self) -> String {
         (0..SHARDS).map(|id| url(self.shard(id))).collect::<Vec<_>>().join(",")
     }
 
-    /// Fails when one of the ports is taken.
+    /// Checks that all ports are free.
     ///
     /// # Errors
-    /// Naming the first taken port, its purpose and, where it can be told, its holder.
+    /// When a port is in use. The error has its purpose and, if known, the process that uses it.
     pub fn check(self, with_probe: bool) -> Result<()> {
         let mut wanted = vec![(self.gateway(), "the gateway".to_owned())];
         wanted.extend((0..SHARDS).map(|id| (self.shard(id), format!("shard {id}"))));
@@ -94,10 +95,10 @@ impl Ports {
         Ok(())
     }
 
-    /// Whether `port` is free.
+    /// Checks that `port` is free.
     ///
     /// # Errors
-    /// Why it is not, with its holder where that can be told.
+    /// The reason why it is not free, with the process that uses it if known.
     pub fn free(port: u16) -> std::result::Result<(), String> {
         let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) else { return Ok(()) };
         Err(match holder(port) {
@@ -107,13 +108,13 @@ impl Ports {
     }
 }
 
-/// The address of a part of the lab.
+/// The URL of a part of the lab.
 #[must_use]
 pub fn url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-/// The process listening on `port`, as far as this user may see it.
+/// The process that listens on `port`. `None` if this user may not see it.
 fn holder(port: u16) -> Option<String> {
     let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
@@ -136,7 +137,7 @@ fn holds(process: &Path, socket: &str) -> bool {
         .any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|target| target.as_os_str() == socket))
 }
 
-/// The inode of the socket that listens on `port`, from the text of `/proc/net/tcp`.
+/// The inode of the socket that listens on `port`, in the text of `/proc/net/tcp`.
 fn listening_inode(table: &str, port: u16) -> Option<u64> {
     const LISTEN: &str = "0A";
     table.lines().skip(1).find_map(|line| {

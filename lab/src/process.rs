@@ -1,4 +1,4 @@
-//! One long-lived process: started apart from the terminal, its output kept, never left behind.
+//! Runs one long-lived process with a log.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -14,16 +14,16 @@ pub use rustix::process::Signal;
 
 use protocol::escape::escaped;
 
-/// Written to a [guard](crate::guard): stop the program in order.
+/// Sent to a [guard](crate::guard): stop the program in order.
 pub(crate) const STOP: u8 = b's';
 
-/// Written to a guard: kill the program.
+/// Sent to a guard: kill the program.
 pub(crate) const KILL: u8 = b'k';
 
-/// How many of its last lines are shown of a process that failed.
+/// Number of last log lines shown for a failed process.
 const SHOWN_LINES: usize = 8;
 
-/// What a process writes: in a file, or in an unnamed one that ends with this value.
+/// The output of a process, in a named file or in an unnamed one that is deleted on drop.
 #[derive(Debug)]
 pub struct Log {
     file: File,
@@ -31,10 +31,10 @@ pub struct Log {
 }
 
 impl Log {
-    /// Writes to a new file at `path`.
+    /// Creates a log file at `path`.
     ///
     /// # Errors
-    /// Names the folder or file that cannot be made.
+    /// When the folder or the file cannot be created. The error has its path.
     pub fn at(path: PathBuf) -> Result<Self> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -44,26 +44,26 @@ impl Log {
         Ok(Self { file, path: Some(path) })
     }
 
-    /// Writes to a file without a name.
+    /// Creates an unnamed log file.
     ///
     /// # Errors
-    /// When the system's folder for temporary files cannot be written.
+    /// When the system's temporary folder is not writable.
     pub fn unnamed() -> Result<Self> {
         let file = tempfile::tempfile().context("cannot make a temporary file")?;
         Ok(Self { file, path: None })
     }
 
-    /// Everything written so far.
+    /// All output so far.
     #[must_use]
     pub fn text(&self) -> String {
         let length = self.file.metadata().map_or(0, |data| data.len());
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        // A file that grows meanwhile is read up to where it ended; one that shrinks belongs to a restarted process.
+        // The file may grow during the read, which stops at the old end. It shrinks only when its process restarts.
         let read = self.file.read_exact_at(&mut bytes, 0);
         if read.is_ok() { String::from_utf8_lossy(&bytes).into_owned() } else { String::new() }
     }
 
-    /// Its last lines, indented, under its name.
+    /// The last lines, indented, with the log's name as heading.
     #[must_use]
     pub fn last_words(&self) -> String {
         let text = self.text();
@@ -76,18 +76,18 @@ impl Log {
         format!("the last lines of {name}:\n    {}", shown.join("\n    "))
     }
 
-    /// Another handle to the same place in the same file.
+    /// A second handle to the same file with a shared position.
     fn stdio(&self) -> Result<Stdio> {
         Ok(self.file.try_clone().context("too many open files")?.into())
     }
 }
 
-/// A running process; dropping it kills it.
+/// A running process. Dropping it kills it.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     log: Log,
-    /// Standard output, where that is apart.
+    /// Standard output, if it is separate from the log.
     output: Option<Log>,
     child: Child,
     status: Option<ExitStatus>,
@@ -95,7 +95,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`; what it writes goes to `log`.
+    /// Starts `command` with its output in `log`.
     ///
     /// # Errors
     /// When the program cannot be started.
@@ -105,7 +105,7 @@ impl Process {
         Self::spawn(name, command, log, None)
     }
 
-    /// The same with standard output kept apart from standard error.
+    /// Like [`start`](Self::start), but with standard output in a separate log.
     ///
     /// # Errors
     /// When the program cannot be started.
@@ -115,8 +115,9 @@ impl Process {
         Self::spawn(name, command, log, Some(output))
     }
 
-    /// Starts `command`, whose program is a guard, for a program with other rights than this process: the kernel clears
-    /// `PR_SET_PDEATHSIG` for it, and this process may not signal it.
+    /// Starts `command`, a guard that runs a program with other rights than this process.
+    ///
+    /// The kernel clears `PR_SET_PDEATHSIG` for such a program, and this process may not signal it.
     ///
     /// # Errors
     /// When the guard cannot be started.
@@ -127,75 +128,76 @@ impl Process {
 
     fn spawn(name: &str, mut command: Command, log: Log, output: Option<Log>) -> Result<Self> {
         command.stdout(output.as_ref().unwrap_or(&log).stdio()?).stderr(log.stdio()?);
-        // A group of its own: Ctrl-C in the terminal reaches this process alone, which then stops the others in order.
+        // In its own process group, Ctrl-C does not reach it. Only this process gets the signal, and then stops the
+        // others in order.
         command.process_group(0);
         let program = command.get_program().to_string_lossy().into_owned();
         let child = command.spawn().with_context(|| format!("cannot start {name} ({program})"))?;
         Ok(Self { name: name.to_owned(), log, output, child, status: None, address: None })
     }
 
-    /// Its name in the lab.
+    /// The process's name in the lab.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its process id; behind a guard, the guard's.
+    /// The process id. With a guard, the guard's id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where it listens.
+    /// The address where the process listens.
     ///
     /// # Errors
-    /// When it has not reported that yet.
+    /// When the process has not reported its address yet.
     pub fn address(&self) -> Result<SocketAddr> {
         self.address
             .or_else(|| self.log.text().lines().find_map(ready_at))
             .with_context(|| format!("{} has not reported its address; {}", self.name, self.log.last_words()))
     }
 
-    /// Notes where it listens.
+    /// Records the address where the process listens.
     pub(crate) fn listens_at(&mut self, address: SocketAddr) {
         self.address = Some(address);
     }
 
-    /// Everything it wrote; without standard output where that is apart.
+    /// All output so far. Excludes a separate standard output.
     #[must_use]
     pub fn log(&self) -> String {
         self.log.text()
     }
 
-    /// Its standard output.
+    /// The standard output.
     #[must_use]
     pub fn output(&self) -> String {
         self.output.as_ref().unwrap_or(&self.log).text()
     }
 
-    /// The last lines it wrote, indented, under the name of its log.
+    /// The last lines of output, indented, with the log's name as heading.
     #[must_use]
     pub fn last_words(&self) -> String {
         self.log.last_words()
     }
 
-    /// How it ended, if it has.
+    /// The exit status, or `None` while it is running.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
-            // An error means that another part of this program waited for it.
+            // An error means that other code of this program has waited for the process.
             self.status = self.child.try_wait().unwrap_or(Some(ExitStatus::from_raw(1 << 8)));
         }
         self.status
     }
 
-    /// Whether it has not ended yet.
+    /// Whether the process is still running.
     pub fn is_running(&mut self) -> bool {
         self.exit_status().is_none()
     }
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        // After the wait its id may be another process's.
+        // After wait(), another process may have the same id.
         if self.status.is_none() {
             send(&self.child, signal);
         }
@@ -208,7 +210,7 @@ impl Process {
         }
     }
 
-    /// Ends it at once and waits until it is gone.
+    /// Kills the process and waits until it has ended.
     pub fn kill(&mut self) {
         if self.is_running() {
             if !self.write_to_guard(KILL) {
@@ -218,13 +220,13 @@ impl Process {
         }
     }
 
-    /// Whether there is a guard that reads.
+    /// Sends `request` to the guard. Returns whether a guard received it.
     fn write_to_guard(&mut self, request: u8) -> bool {
-        // A guard that is just ending does not read any more, and need not.
+        // A guard that is exiting no longer reads its input. It needs no request either.
         self.child.stdin.as_mut().is_some_and(|input| input.write_all(&[request]).is_ok())
     }
 
-    /// Its resident memory in bytes; of one behind a guard, the memory of the guard's child.
+    /// Resident memory in bytes. With a guard, that of the guard's child process.
     #[must_use]
     pub fn resident_bytes(&self) -> Option<u64> {
         let (guard, pid) = (self.child.stdin.is_some(), self.pid());
@@ -252,7 +254,7 @@ fn ready_at(line: &str) -> Option<SocketAddr> {
     (line["message"] == "ready").then(|| line["addr"].as_str()?.parse().ok())?
 }
 
-/// Makes the kernel send `signal` to `command`'s process when the thread that starts it ends.
+/// Makes the kernel send `signal` to `command`'s process when the starting thread ends.
 pub fn die_with_parent(command: &mut Command, signal: Signal) {
     let parent = std::process::id().cast_signed();
     #[expect(unsafe_code, reason = "PR_SET_PDEATHSIG must be set in the child, between fork and exec")]
@@ -267,9 +269,9 @@ pub fn die_with_parent(command: &mut Command, signal: Signal) {
     }
 }
 
-/// Sends `signal` to `child`, which has not been waited for.
+/// Sends `signal` to `child`, which must not have been waited for.
 pub fn send(child: &Child, signal: Signal) {
-    // Fails only for one that has ended by itself.
+    // Fails only if the process has already exited.
     let _ = rustix::process::kill_process(Pid::from_child(child), signal);
 }
 

@@ -1,4 +1,4 @@
-//! Finds programs, and checks that they can be copied elsewhere.
+//! Finds programs and checks that they can be copied elsewhere.
 
 use std::env;
 use std::fs::File;
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-/// How an executable of the kernel's own format starts.
+/// The first bytes of an ELF executable.
 const ELF: &[u8] = b"\x7fELF";
 
-/// The program `name` in `PATH` or in the administrator's folders, which an ordinary user's `PATH` lacks.
+/// Finds `name` in `PATH` or in the system administrator's folders, which an ordinary user's `PATH` lacks.
 #[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
     in_path(name).find(|file| is_program(file))
@@ -22,16 +22,16 @@ fn in_path(name: &str) -> impl Iterator<Item = PathBuf> {
     folders.into_iter().chain(["/usr/sbin", "/sbin"].map(PathBuf::from)).map(move |folder| folder.join(name))
 }
 
-/// Whether `file` is a file that may be executed.
+/// Whether `file` is an executable file.
 #[must_use]
 pub fn is_program(file: &Path) -> bool {
     file.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
-/// The executable behind `program`, with links resolved, for a copy that must run without this machine's other files.
+/// Resolves links and returns the executable `program`, which a caller can copy to another system.
 ///
 /// # Errors
-/// When it is a script, such as a version manager's shim: a copy of that runs nothing.
+/// When it is a script, such as a version manager's shim. A copy of a shim cannot run.
 pub fn executable(program: &Path) -> Result<PathBuf> {
     let real = program.canonicalize().with_context(|| format!("cannot read {}", program.display()))?;
     let mut start = [0; ELF.len()];
@@ -42,7 +42,7 @@ pub fn executable(program: &Path) -> Result<PathBuf> {
     bail!("{} is a script or a shim, not an executable; a copy of it would not run", program.display())
 }
 
-/// The first executable `name` in `PATH`; scripts and shims are passed over.
+/// The first executable `name` in `PATH`. Skips scripts and shims.
 ///
 /// # Errors
 /// When there is none.

@@ -1,4 +1,4 @@
-//! Prometheus on this machine: the compose file's configuration with the lab's addresses.
+//! Runs Prometheus on this machine with the compose file's configuration.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,13 +12,13 @@ use crate::process::{Log, Process};
 use crate::programs;
 use crate::tree::Tree;
 
-/// How it is installed.
+/// How to install Prometheus.
 pub const REMEDY: &str = "not installed (Debian: apt-get install --no-install-recommends prometheus)";
 
-/// The configuration, from the root; its hosts are those of compose.
+/// The configuration folder, relative to the repository root. Its host names are those of the compose file.
 const FOLDER: &str = "deploy/prometheus";
 
-/// Starts one at `address` that scrapes every part of `lab` and stores what it scrapes below `folder`.
+/// Starts Prometheus at `address`. It scrapes every part of `lab` and stores its data in `folder`.
 ///
 /// # Errors
 /// When it is not installed, its files cannot be written, or it cannot be started.
@@ -41,7 +41,7 @@ pub fn start(tree: &Tree, lab: &Lab, folder: &Path, address: SocketAddr, log: Lo
     Process::start("prometheus", command, log)
 }
 
-/// The configuration with this lab's addresses, and without a job for a probe that does not run.
+/// The configuration with this lab's addresses. Without a probe it has no job for one.
 fn configuration(
     template: &str,
     folder: &Path,

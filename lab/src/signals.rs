@@ -1,4 +1,4 @@
-//! Counts Ctrl-C and SIGTERM, so that whatever runs can be stopped in order.
+//! Counts SIGINT and SIGTERM for an orderly stop.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 /// Signals received so far. The first requests an orderly stop, the second an immediate one.
 static RECEIVED: AtomicU32 = AtomicU32::new(0);
 
-/// The error of anything that a signal interrupted; `main` turns it into exit code 130.
+/// The error of work that a signal interrupted. `main` converts it to exit code 130.
 #[derive(Debug)]
 pub struct Interrupted;
 
@@ -25,10 +25,10 @@ extern "C" fn count(_signal: libc::c_int) {
     RECEIVED.fetch_add(1, Ordering::SeqCst);
 }
 
-/// From now on SIGINT and SIGTERM are counted instead of ending this process.
+/// Installs the handlers. From then on SIGINT and SIGTERM are counted and no longer end this process.
 pub fn install() {
     let handler = count as extern "C" fn(libc::c_int) as libc::sighandler_t;
-    // A caller that ignores SIGCHLD would make every wait for a child fail.
+    // If the caller ignores SIGCHLD, every wait for a child process would fail.
     for (signal, action) in
         [(libc::SIGINT, handler), (libc::SIGTERM, handler), (libc::SIGCHLD, libc::SIG_DFL)]
     {
@@ -40,15 +40,15 @@ pub fn install() {
     }
 }
 
-/// How many signals have arrived.
+/// Number of signals received so far.
 pub fn received() -> u32 {
     RECEIVED.load(Ordering::SeqCst)
 }
 
-/// Fails once a signal has arrived.
+/// Checks that no signal has arrived.
 ///
 /// # Errors
-/// [`Interrupted`].
+/// [`Interrupted`] after a signal.
 pub fn check() -> Result<()> {
     if received() > 0 { bail!(Interrupted) } else { Ok(()) }
 }
@@ -59,7 +59,7 @@ pub fn pause(length: Duration) {
     std::thread::sleep(length);
 }
 
-/// Calls `attempt` every `step` until it gives a value, at most for `limit`; `None` at the end of the time.
+/// Calls `attempt` every `step` until it returns a value. Returns `None` after `limit`.
 ///
 /// # Errors
 /// [`Interrupted`] on a signal, and the errors of `attempt`.

@@ -1,11 +1,11 @@
-//! Where the project and its build output are.
+//! Locates the repository and its build output.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// The checked-out project and its target directory, both absolute.
+/// The repository and its target directory, as absolute paths.
 #[derive(Debug, Clone)]
 pub struct Tree {
     /// The folder of the workspace's `Cargo.toml`.
@@ -15,12 +15,13 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Finds the tree that this program was started for.
+    /// Finds the repository of this program.
     ///
     /// # Errors
-    /// When the current directory or the workspace's root cannot be told.
+    /// When the current directory or the workspace root cannot be determined.
     pub fn find() -> Result<Self> {
-        // `cargo run` and `cargo test` name a package's folder; a program started by hand falls back to where it was built.
+        // `cargo run` and `cargo test` set a package's folder. Without it, use the folder where this program was
+        // compiled.
         let manifest = env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let root = manifest.parent().context("a package's manifest has no parent folder")?.to_path_buf();
@@ -33,7 +34,7 @@ impl Tree {
         Ok(Self { root, target })
     }
 
-    /// Where `cargo build --release` puts the program `name`.
+    /// The path of the release binary `name`.
     #[must_use]
     pub fn release_binary(&self, name: &str) -> PathBuf {
         self.target.join("release").join(name)
@@ -45,13 +46,13 @@ impl Tree {
         self.target.join("bpf").join("probe-ebpf")
     }
 
-    /// Where a tool of this name and version is installed.
+    /// The installation folder of a tool in this version.
     #[must_use]
     pub fn tool(&self, package: &str, version: &str) -> PathBuf {
         self.target.join("tools").join(format!("{package}-{version}"))
     }
 
-    /// `path` as a person would type it: relative to the current directory or the root where that is possible.
+    /// `path` as a user would type it, relative to the current directory or the root if possible.
     #[must_use]
     pub fn shown(&self, path: &Path) -> String {
         let here = env::current_dir().unwrap_or_else(|_| self.root.clone());
