@@ -1,43 +1,44 @@
-//! Builds the lab's binaries once for a test run and says where they are.
+//! Builds the lab's binaries once per test run.
 
 use ::lab::tree::Tree;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Whether the million-sized tests were asked for (`cargo xtask test --full`).
+/// Whether this run includes the tests with a million requests (`cargo xtask test --full`).
 #[must_use]
 pub fn full() -> bool {
     std::env::var_os("LAB_TEST_FULL").is_some_and(|value| value == "1")
 }
 
-/// `small` in the quick test, `large` with `--full`.
+/// Returns `large` with `--full`, otherwise `small`.
 #[must_use]
 pub fn sized<T>(small: T, large: T) -> T {
     if full() { large } else { small }
 }
 
-/// The path of one of the lab's binaries, built first if need be: optimised with `--full`, else as tests are built.
+/// The path of one of the lab's binaries. Builds it if necessary, with `--full` in release mode, otherwise in the
+/// tests' profile.
 ///
 /// # Panics
-/// When the build fails: no test can go on without it.
+/// When the build fails, because no test can run without the binary.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     folder().join(name)
 }
 
-/// The folder of the lab's binaries, built first if need be.
+/// The folder of the lab's binaries. Builds them if necessary.
 #[must_use]
 pub fn folder() -> PathBuf {
     FOLDER.get_or_init(build).clone()
 }
 
-/// Where the lab's binaries are.
+/// The folder of the lab's binaries.
 static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 
-/// From now on binaries are taken from this folder, and not built: a program of its own measures those beside it.
+/// Uses the binaries in `folder` from now on and builds none. For measuring programs.
 pub fn take_from(folder: PathBuf) {
-    // Set once, before the first lab is started.
+    // The program sets it only once, before it starts the first lab.
     let _ = FOLDER.set(folder);
 }
 
@@ -63,10 +64,10 @@ fn build() -> PathBuf {
     }
 }
 
-/// The repository, with the target folder that this test binary was built in: `<target>/<profile>/deps/<binary>`.
+/// The repository, with the target directory of this test binary: `<target>/<profile>/deps/<binary>`.
 ///
 /// # Panics
-/// Never: this package has a folder of its own in the repository.
+/// Never, because this package has its own folder in the repository.
 #[must_use]
 pub fn tree() -> Tree {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a package is in a workspace");

@@ -1,4 +1,4 @@
-//! Every metric of the lab, as the services register it: what `docs/metrics.md` says, and what a running lab must keep to.
+//! Lists every metric of the lab for `docs/metrics.md` and for tests.
 
 mod labels;
 mod readers;
@@ -16,13 +16,13 @@ use std::path::Path;
 pub use labels::Label;
 pub use readers::Readers;
 
-/// Shards the bounds are given for: those of the lab.
+/// Number of shards that the bounds are calculated for. Equals the lab's.
 const SHARDS: u32 = 4;
 
-/// Where the text belongs, from the repository's root.
+/// The generated page, relative to the repository root.
 pub const FILE: &str = "docs/metrics.md";
 
-/// What writes the text.
+/// The command that generates the page.
 pub const COMMAND: &str = "cargo xtask metrics --write";
 
 const INTRODUCTION: &str = "\
@@ -40,17 +40,17 @@ the code, the dashboards and the alert rules. Tests compare it with both and wit
   two scrapes never happen at the same instant. Use `reconciliation_requests_difference`.
 ";
 
-/// One service's families.
+/// The metric families of one service.
 pub struct Service {
-    /// What it is called in the text.
+    /// The service's title on the page.
     pub title: &'static str,
-    /// The names of its jobs in Prometheus begin with this.
+    /// Name prefix of the service's jobs in Prometheus.
     pub job: &'static str,
-    /// In the order of their registration.
+    /// Families in the order of their registration.
     pub families: Vec<Family>,
 }
 
-/// All families of all services.
+/// All metric families of all services.
 ///
 /// # Errors
 /// When a service's metrics cannot be registered.
@@ -72,22 +72,22 @@ pub fn services() -> Result<[Service; 3]> {
     ])
 }
 
-/// The most series a family may have in the lab, a histogram's buckets apart.
+/// Maximum number of series of a family in the lab. A histogram counts as one series for each combination of labels.
 ///
 /// # Errors
-/// For a label that nothing is known of.
+/// When a label has no known values.
 pub fn bound(family: &Family) -> Result<usize> {
-    // One key series of a process is one shard's too.
+    // A key has series for one shard only, so `shard_id` does not multiply their number.
     let of_keys = family.labels.iter().any(|label| label == "key") && !family.name.starts_with("shard_");
     let labels = family.labels.iter().filter(|label| !of_keys || *label != "shard_id");
     labels.map(|label| Ok(Label::of(family, label)?.most)).product()
 }
 
-/// Compares an exposition with what is documented: every family, its type, its labels' values, its number of series. Gives
-/// the number of series.
+/// Compares a text exposition with the documented families, types, label values and numbers of series. Returns the
+/// number of series.
 ///
 /// # Errors
-/// What is not as documented.
+/// The first difference from the documentation.
 pub fn exposed(text: &str, families: &[Family]) -> Result<usize> {
     let mut series: BTreeMap<&str, usize> = BTreeMap::new();
     let mut family = None;
@@ -113,7 +113,7 @@ pub fn exposed(text: &str, families: &[Family]) -> Result<usize> {
                     family.name
                 );
             }
-            // Of a histogram the count stands for all.
+            // For a histogram, count only its `_count` series.
             if family.kind != "histogram" || line.starts_with(&format!("{}_count", family.name)) {
                 *series.entry(&family.name).or_default() += 1;
             }
@@ -126,7 +126,7 @@ pub fn exposed(text: &str, families: &[Family]) -> Result<usize> {
     Ok(series.values().sum())
 }
 
-/// The text of [`FILE`] for the repository at `root`.
+/// Generates the text of [`FILE`] for the repository at `root`.
 ///
 /// # Errors
 /// When the dashboards or rules cannot be read, or a label is unknown.
@@ -158,7 +158,8 @@ pub fn markdown(root: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// The name implies it by Prometheus's rules, the help for flags. Empty for plain counts.
+/// The unit of a family, from the name by Prometheus's rules, or from the help text for flags. Empty for plain
+/// counts.
 fn unit(family: &Family) -> &'static str {
     let name = family.name.trim_end_matches("_total");
     if name.ends_with("_seconds") {

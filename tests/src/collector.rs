@@ -1,4 +1,4 @@
-//! A collector that takes spans by OTLP, over gRPC or HTTP, and keeps them.
+//! An OTLP collector for tests that stores received spans.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -25,24 +25,24 @@ use tonic::{Request, Response, Status};
 
 use crate::poll;
 
-/// A span and the service that sent it.
+/// A received span with the service that sent it.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// `service.name` of its resource.
+    /// The `service.name` attribute of the resource.
     pub service: String,
-    /// As it came.
+    /// The unchanged span.
     pub span: Span,
 }
 
 impl Received {
-    /// An attribute as text; empty where there is none.
+    /// An attribute as text. Empty if missing.
     #[must_use]
     pub fn attribute(&self, key: &str) -> String {
         attribute(&self.span.attributes, key)
     }
 }
 
-/// An attribute as text; empty where there is none.
+/// An attribute as text. Empty if missing.
 #[must_use]
 pub fn attribute(attributes: &[KeyValue], key: &str) -> String {
     let value =
@@ -56,7 +56,7 @@ pub fn attribute(attributes: &[KeyValue], key: &str) -> String {
     }
 }
 
-/// A running collector; it lives as long as the test's runtime.
+/// A running collector. It runs until the test's runtime ends.
 #[derive(Clone, Default)]
 pub struct Collector {
     spans: Arc<Mutex<Vec<Received>>>,
@@ -64,18 +64,18 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts one that is spoken to by gRPC; gives its endpoint too.
+    /// Starts a gRPC collector. Also returns its endpoint.
     ///
     /// # Panics
-    /// When no port can be had.
+    /// When no port is available.
     pub async fn grpc() -> (Self, String) {
         Self::default().serve_grpc().await
     }
 
-    /// Starts one that forgets what comes, for as many spans as one likes.
+    /// Starts a collector that discards all spans, and returns its endpoint. For tests with any number of spans.
     ///
     /// # Panics
-    /// When no port can be had.
+    /// When no port is available.
     pub async fn sink() -> String {
         Self { forgets: true, ..Self::default() }.serve_grpc().await.1
     }
@@ -89,10 +89,10 @@ impl Collector {
         (collector, endpoint)
     }
 
-    /// Starts one that is spoken to by HTTP.
+    /// Starts an HTTP collector. Also returns its endpoint.
     ///
     /// # Panics
-    /// When no port can be had.
+    /// When no port is available.
     pub async fn http() -> (Self, String) {
         let (collector, (listener, endpoint)) = (Self::default(), listen().await);
         let router = Router::new().route("/v1/traces", post(take)).with_state(collector.clone());
@@ -100,16 +100,16 @@ impl Collector {
         (collector, endpoint)
     }
 
-    /// All that has come so far.
+    /// All spans received so far.
     #[must_use]
     pub fn spans(&self) -> Vec<Received> {
         self.spans.lock().clone()
     }
 
-    /// Waits until so many have come; gives all.
+    /// Waits until `count` spans have been received, and returns them.
     ///
     /// # Panics
-    /// When they do not within 20 seconds, or more come.
+    /// When there are fewer after 20 seconds, or more.
     pub async fn exactly(&self, count: usize) -> Vec<Received> {
         let came = poll::until(Duration::from_secs(20), || async {
             let spans = self.spans();

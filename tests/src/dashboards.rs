@@ -1,17 +1,17 @@
-//! The dashboards of `grafana/dashboards`: their panels, and what these ask Prometheus.
+//! Reads the panels and queries of `grafana/dashboards`.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Where dashboards are, from the repository's root.
+/// Folder of the dashboards, relative to the repository root.
 pub const FOLDER: &str = "grafana/dashboards";
 
 /// One dashboard.
 pub struct Dashboard {
-    /// Its title.
+    /// The title.
     pub title: String,
-    /// The whole of it.
+    /// The complete JSON.
     pub json: Value,
 }
 
@@ -22,16 +22,16 @@ pub struct Query {
     pub dashboard: String,
     /// The title of the panel, or the name of the annotation.
     pub panel: String,
-    /// PromQL, with Grafana's variables in it.
+    /// The PromQL expression, with Grafana's variables.
     pub expr: String,
-    /// How its series are named.
+    /// The legend format.
     pub legend: String,
-    /// Whether it asks for this moment alone.
+    /// Whether it is an instant query.
     pub instant: bool,
 }
 
 impl Dashboard {
-    /// All dashboards of the repository at `root`, by file name.
+    /// Reads all dashboards of the repository at `root`, ordered by file name.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -44,12 +44,12 @@ impl Dashboard {
         paths.map(|path| read(&path).with_context(|| path.display().to_string())).collect()
     }
 
-    /// Its panels, without the headings of rows.
+    /// The panels, without row headings.
     pub fn panels(&self) -> impl Iterator<Item = &Value> {
         self.json["panels"].as_array().into_iter().flatten().filter(|panel| panel["type"] != "row")
     }
 
-    /// What its panels and annotations ask.
+    /// The queries of its panels and annotations.
     #[must_use]
     pub fn queries(&self) -> Vec<Query> {
         let mut queries = Vec::new();
@@ -73,17 +73,17 @@ impl Dashboard {
 }
 
 impl Query {
-    /// The expression as Grafana sends it: all shards selected, 5 s between scrapes.
+    /// The expression as Grafana sends it, with all shards selected and a scrape interval of 5 s.
     #[must_use]
     pub fn sent(&self) -> String {
         self.expr.replace("$__rate_interval", "20s").replace("$shard", ".*")
     }
 }
 
-/// The files of a folder that end so, sorted; none where there is no folder.
+/// The sorted files in `folder` with this extension. Empty if the folder does not exist.
 ///
 /// # Errors
-/// When the folder cannot be read to its end.
+/// When the folder cannot be read.
 pub fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;

@@ -1,4 +1,4 @@
-//! The k6 scripts, run by the real k6.
+//! Runs the k6 scripts with k6.
 
 use ::lab::k6;
 use anyhow::{Context, Result, bail};
@@ -8,26 +8,26 @@ use std::process::Command;
 
 use crate::{build, skip};
 
-/// k6, if it is there. When it is not, the test `name` is reported as skipped, with the reason.
+/// The path of k6. If it is not installed, reports the test `name` as skipped, with the reason.
 #[must_use]
 pub fn available(name: &str) -> Option<PathBuf> {
     skip::unless(name, k6::find(&build::tree()).ok_or("k6 is not installed; `cargo xtask test` installs it"))
 }
 
-/// A script of `k6/` by its name without `.js`.
+/// The path of a script in `k6/`, by its name without `.js`.
 #[must_use]
 pub fn script(name: &str) -> PathBuf {
     k6::script(&build::tree(), name)
 }
 
-/// The options that k6 reads from a script, as `k6 inspect` prints them.
+/// The options that k6 reads from a script, from `k6 inspect`.
 ///
 /// # Errors
-/// When k6 cannot read the script, or warns of it.
+/// When k6 cannot read the script, or prints a warning.
 pub fn inspect(k6: &Path, name: &str, settings: &[(&str, &str)]) -> Result<Value> {
     let mut command = Command::new(k6);
     command.arg("inspect").env_clear();
-    // Unlike `k6 run` it does not take them from the environment.
+    // Unlike `k6 run`, it does not read them from the environment.
     for (name, value) in settings {
         command.args(["--env", &format!("{name}={value}")]);
     }
@@ -40,18 +40,18 @@ pub fn inspect(k6: &Path, name: &str, settings: &[(&str, &str)]) -> Result<Value
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// A run of a script: exit code, summary, and what k6 said besides.
+/// The result of a script: exit code, summary, and messages of k6.
 #[derive(Debug)]
 pub struct Run {
-    /// 0, or 99 where a threshold was not kept.
+    /// 0 on success, 99 when a threshold failed.
     pub code: Option<i32>,
-    /// What it printed; null where that is no JSON.
+    /// The printed summary. Null if it is not JSON.
     pub summary: Value,
     /// Warnings and errors.
     pub said: String,
 }
 
-/// Runs a script with these settings (and none of this process's) to its end.
+/// Runs a script with these settings, without those of this process's environment, and waits until it ends.
 ///
 /// # Errors
 /// When k6 cannot be started.

@@ -1,10 +1,10 @@
-//! Whether tests of the kernel programs can run here.
+//! Checks whether tests of the kernel programs can run here.
 
 use std::process::Command;
 
 use crate::{build, skip};
 
-/// Whether the probe can run. When it cannot, the test `name` is reported as skipped, with the reason.
+/// Whether the probe can run. If not, reports the test `name` as skipped, with the reason.
 #[must_use]
 pub fn available(name: &str) -> bool {
     let check =

@@ -1,4 +1,4 @@
-//! One lab: shards, gateway and probe as processes, and the questions a test asks them.
+//! Runs one lab for a test and sends requests to it.
 
 use ::lab::Probe;
 use ::lab::generator::{Generator, NoReport};
@@ -16,38 +16,38 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::process::TestProcess as _;
 use crate::{build, poll};
 
-/// How many shards a lab has.
+/// Number of shards in a lab.
 pub const SHARDS: usize = ::lab::ports::SHARDS as usize;
 
-/// How often a run that came too late is tried.
+/// Maximum attempts for a load run that the generator refuses because the machine was too busy.
 const LOAD_ATTEMPTS: u32 = 5;
 
-/// Settings that switch the capacity model off: no sleep, no limit.
+/// Settings that switch the capacity model off: no service time, no concurrency limit.
 const FAST: [(&str, &str); 3] =
     [("BASE_LATENCY_MS", "0"), ("LOAD_LATENCY_FACTOR_MS", "0"), ("SHARD_CONCURRENCY", "0")];
 
-/// Labs of one test binary run one after the other: each wants the whole machine.
+/// Labs of one test binary run one after another, because each needs the whole machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// What a lab is started with.
+/// Options for starting a lab.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Whether a probe runs.
+    /// Whether to start a probe.
     pub probe: bool,
-    /// Settings of every shard; with none, the capacity model is off.
+    /// Settings of every shard. If empty, the capacity model is off.
     pub shard: Vec<(&'static str, String)>,
     /// Settings of the gateway.
     pub gateway: Vec<(&'static str, String)>,
     /// Settings of the probe.
     pub probe_settings: Vec<(&'static str, String)>,
-    /// Whether it may run beside other labs of this process; else it waits for its turn.
+    /// Whether this lab may run at the same time as other labs of this process. Otherwise it waits.
     pub beside: bool,
 }
 
-/// A running lab. Dropping it ends every process.
+/// A running lab. Dropping it ends all its processes.
 pub struct Lab {
     lab: ::lab::Lab,
-    /// For questions; HTTP/1.1, no proxy.
+    /// HTTP/1.1 client without proxy, for requests to the lab.
     pub client: reqwest::Client,
     _turn: Option<MutexGuard<'static, ()>>,
 }
@@ -67,13 +67,13 @@ impl DerefMut for Lab {
 }
 
 impl Lab {
-    /// Starts a lab and waits until all of it is ready.
+    /// Starts a lab and waits until all parts are ready.
     ///
     /// # Panics
     /// When it does not start.
     pub async fn start(options: Options) -> Self {
         let turn = if options.beside { None } else { Some(ONE_AT_A_TIME.lock().await) };
-        // A thousand readers are a thousand sockets of the test itself.
+        // A test with a thousand readers has a thousand sockets.
         service::process::raise_open_files();
         let fast = FAST.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let probe = Probe { settings: options.probe_settings, guard: Vec::new() };
@@ -87,7 +87,7 @@ impl Lab {
         Self { lab: lab.unwrap_or_else(|err| panic!("{err:#}")), client: client(), _turn: turn }
     }
 
-    /// Starts a probe, in addition to any that runs.
+    /// Starts another probe.
     ///
     /// # Panics
     /// When it does not start.
@@ -95,7 +95,7 @@ impl Lab {
         self.lab.start_probe().unwrap_or_else(|err| panic!("{err:#}"));
     }
 
-    /// Starts a probe with these settings, which any later one has too.
+    /// Starts a probe with these settings. Later probes use them too.
     pub fn start_probe_with(&mut self, settings: &[(&'static str, String)]) {
         self.lab.set_probe(settings.to_vec());
         self.start_probe();
@@ -112,19 +112,19 @@ impl Lab {
         (gateway, addr)
     }
 
-    /// Where the gateway listens.
+    /// The gateway's address.
     #[must_use]
     pub fn gateway_addr(&self) -> SocketAddr {
         addr(&self.gateway)
     }
 
-    /// Where the shards listen, by id.
+    /// The shards' addresses, by id.
     #[must_use]
     pub fn shard_addrs(&self) -> Vec<SocketAddr> {
         self.shards.iter().map(addr).collect()
     }
 
-    /// Where the probe listens.
+    /// The probe's address.
     ///
     /// # Panics
     /// When no probe runs.
@@ -133,7 +133,7 @@ impl Lab {
         addr(self.probe.as_ref().expect("the lab has a probe"))
     }
 
-    /// Ends a shard by `signal` and starts it again on the same port.
+    /// Ends a shard with `signal` and restarts it on the same port.
     ///
     /// # Panics
     /// When it does not end or start.
@@ -144,28 +144,28 @@ impl Lab {
         self.shards[id].ready().await;
     }
 
-    /// The URL of a gateway path.
+    /// The URL of `path` at the gateway.
     #[must_use]
     pub fn at_gateway(&self, path: &str) -> String {
         format!("http://{}{path}", self.gateway_addr())
     }
 
-    /// The URL of a shard's path.
+    /// The URL of `path` at a shard.
     #[must_use]
     pub fn at_shard(&self, id: usize, path: &str) -> String {
         format!("http://{}{path}", addr(&self.shards[id]))
     }
 
-    /// A JSON answer.
+    /// Requests `url` and parses the JSON answer.
     ///
     /// # Panics
-    /// When there is none of that shape.
+    /// When the request fails, or the answer does not have the expected type.
     pub async fn json<T: DeserializeOwned>(&self, url: &str) -> T {
         let answer = async { self.client.get(url).send().await?.json().await };
         answer.await.unwrap_or_else(|err: reqwest::Error| panic!("{url}: {err:?}"))
     }
 
-    /// The `/stats` of one shard.
+    /// Requests `/stats` of one shard.
     pub async fn shard_stats(&self, id: usize) -> ShardStats {
         self.json(&self.at_shard(id, "/stats")).await
     }
@@ -179,30 +179,30 @@ impl Lab {
         all
     }
 
-    /// The gateway's `/stats`.
+    /// Requests the gateway's `/stats`.
     pub async fn gateway_stats(&self) -> GatewayCounts {
         self.json(&self.at_gateway("/stats")).await
     }
 
-    /// A path of the probe.
+    /// Requests a path of the probe and returns the JSON answer.
     ///
     /// # Panics
-    /// When no probe runs.
+    /// When no probe runs or the request fails.
     pub async fn probe_json(&self, path: &str) -> Value {
         self.json(&format!("http://{}{path}", self.probe_addr())).await
     }
 
-    /// A path of the probe, as text.
+    /// Requests a path of the probe and returns the answer as text.
     ///
     /// # Panics
-    /// When there is no answer.
+    /// When the request fails.
     pub async fn probe_text(&self, path: &str) -> String {
         let url = format!("http://{}{path}", self.probe_addr());
         let answer = async { self.client.get(url).send().await?.text().await };
         answer.await.unwrap_or_else(|err: reqwest::Error| panic!("{path}: {err:?}"))
     }
 
-    /// Data requests per shard by the kernel's count, since the probe attached.
+    /// Data requests per shard that the kernel has counted since the probe attached.
     pub async fn kernel_requests(&self) -> Vec<u64> {
         let shards = self.probe_json("/api/shards").await;
         let shards = shards["shards"].as_array().cloned().unwrap_or_default();
@@ -211,10 +211,10 @@ impl Lab {
         shards.iter().map(|shard| count(shard, "get") + count(shard, "set")).collect()
     }
 
-    /// Waits until the probe says that every shard agrees with nothing in flight; gives the comparison.
+    /// Waits until the probe reports that every shard agrees with no request in flight. Returns the comparison.
     ///
     /// # Panics
-    /// When it does not within ten seconds; the message has the last comparison.
+    /// When this takes longer than ten seconds. The message has the last comparison.
     pub async fn agreed(&self) -> Value {
         let agreed = poll::until(Duration::from_secs(10), || async {
             let compare = self.probe_json("/api/compare").await;
@@ -230,19 +230,20 @@ impl Lab {
         agreed.await.unwrap_or_else(|last| panic!("kernel and application do not agree {last}"))
     }
 
-    /// Runs the load generator against the gateway to its end; returns its report. A run that a busy machine made late is
-    /// repeated from the gateway's reset, a few times.
+    /// Runs the load generator against the gateway and returns its report.
+    ///
+    /// If the machine was too busy, resets the gateway and repeats the run up to `LOAD_ATTEMPTS` times.
     ///
     /// # Panics
-    /// When it has no report for another reason, or each time.
+    /// When a run fails for another reason, or all attempts fail.
     pub async fn load(&self, args: &[&str]) -> LoadReport {
         self.load_between(args, || async {}).await
     }
 
-    /// The same, with something to be done before every attempt.
+    /// Like [`Lab::load`], but awaits a future before every attempt.
     ///
     /// # Panics
-    /// As [`Lab::load`].
+    /// See [`Lab::load`].
     pub async fn load_between<F: Future<Output = ()>>(
         &self,
         args: &[&str],
@@ -261,13 +262,13 @@ impl Lab {
         unreachable!("the loop ends by returning")
     }
 
-    /// Starts the load generator.
+    /// Starts the load generator against the gateway.
     #[must_use]
     pub fn load_started(&self, args: &[&str]) -> Load {
         Self::load_at(self.gateway_addr(), args)
     }
 
-    /// Starts one against another gateway.
+    /// Starts the load generator against `gateway`.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -283,24 +284,24 @@ impl Lab {
 pub struct Load(Generator);
 
 impl Load {
-    /// Waits for its end, with or without a report.
+    /// Waits until the run ends, with or without a report.
     pub async fn ended(self) {
-        // A run that is only there to load the lab may be refused.
+        // A run that serves only as background load may be refused.
         let _ = self.report().await;
     }
 
-    /// Whether it still runs.
+    /// Whether it is still running.
     pub fn is_running(&mut self) -> bool {
         self.0.is_running()
     }
 
-    /// Waits for its end; returns its report.
+    /// Waits until the run ends and returns its report.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why there is no report.
     ///
     /// # Panics
-    /// When it does not end.
+    /// When the run does not end in time.
     pub async fn report(self) -> Result<LoadReport, NoReport> {
         let generator = parking_lot::Mutex::new(self.0);
         let ended = poll::until(Duration::from_secs(900), || async {
@@ -313,7 +314,7 @@ impl Load {
 /// An HTTP client without proxy.
 ///
 /// # Panics
-/// When none can be built.
+/// When the client cannot be built.
 #[must_use]
 pub fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().expect("a client without TLS needs nothing")

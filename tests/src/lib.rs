@@ -1,8 +1,15 @@
-//! Starts the real lab for a test: four shard processes, a gateway and a probe on free ports, stopped with the test.
+//! Starts the real lab for a test.
 //!
-//! [`lab::Lab`] is one running lab; [`process::Process`] one of its processes; [`kernel::available`] decides whether a test that
-//! needs eBPF runs, is named as skipped, or (with `CI=true`) fails. [`collector`] receives spans. [`catalogue`] lists every
-//! metric, for a program of its own.
+//! It has four shards, a gateway and a probe.
+//!
+//! All parts listen on free ports and stop with the test.
+//!
+//! - [`lab::Lab`]: one running lab
+//! - [`process::Process`]: one of its processes
+//! - [`kernel::available`]: decides whether a test that needs eBPF runs, is reported as skipped, or (with `CI=true`)
+//!   fails
+//! - [`collector`]: receives spans
+//! - [`catalogue`]: lists every metric, for the `metrics` program
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot start its lab ends there")]
 

@@ -1,27 +1,28 @@
-//! An independent witness of the bytes at the shards' ports: nftables counters.
+//! Counts bytes at the shards' ports independently, with nftables.
 
 use serde_json::Value;
 use std::process::{Command, Stdio};
 
-/// Counters on a set of TCP ports, in a table of their own; removed when dropped.
+/// Counters for a set of TCP ports, in a separate nftables table. Dropping it removes the table.
 pub struct Counters {
     table: String,
 }
 
-/// What passed, in one direction.
+/// Counted traffic in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
-    /// Packets as the IP layer handed them over: one per segment-offload bundle.
+    /// Packets as passed by the IP layer. A segmentation-offload bundle counts as one.
     pub packets: u64,
-    /// Bytes with IP headers.
+    /// Bytes, including IP headers.
     pub bytes: u64,
 }
 
 impl Counters {
-    /// Counts what arrives at (`input`, destination port) and leaves (`output`, source port) the given local ports.
+    /// Counts the traffic of the given local ports: received (`input`, destination port) and sent (`output`, source
+    /// port).
     ///
     /// # Errors
-    /// When nft is absent or refuses.
+    /// When nft is not installed or fails.
     pub fn start(ports: &[u16]) -> Result<Self, String> {
         let table = format!("lab_test_{}", std::process::id());
         let mut rules = format!("table inet {table} {{\n");
@@ -38,10 +39,10 @@ impl Counters {
         Ok(counters)
     }
 
-    /// What passed since the start at `port`: received and sent.
+    /// The traffic of `port` since the start: received and sent.
     ///
     /// # Errors
-    /// When nft does not give its counters.
+    /// When nft does not return its counters.
     pub fn read(&self, port: u16) -> Result<(Passed, Passed), String> {
         let listing = nft(&["-j", "list", "table", "inet", &self.table], "")?;
         let listing: Value = serde_json::from_str(&listing).map_err(|err| err.to_string())?;

@@ -1,4 +1,4 @@
-//! The live page in a real browser: which tools that takes, and the scripts of `tests/page/`.
+//! Runs the browser scripts of `tests/page/` on the live page.
 
 use ::lab::{playwright, programs};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::process::{Process, TestProcess as _};
 use crate::{build, skip};
 
-/// What runs the scripts.
+/// The programs that run the scripts.
 #[derive(Clone, Debug)]
 pub struct Tools {
     node: PathBuf,
@@ -15,10 +15,10 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// The tools, if they are there. When one is not, the test `name` is reported as skipped, with the reason.
+    /// Finds the tools. If one is missing, reports the test `name` as skipped, with the reason.
     ///
     /// # Panics
-    /// When one is not and the tests of the page were asked for (`cargo xtask page-test`).
+    /// When a tool is missing and `cargo xtask page-test` requested the test.
     #[must_use]
     pub fn available(name: &str) -> Option<Self> {
         let asked_for = std::env::var_os("LAB_PAGE_TEST").is_some();
@@ -47,10 +47,10 @@ impl Tools {
     }
 }
 
-/// Where pictures of the page go: `target/page/`.
+/// The folder for screenshots: `target/page/`.
 ///
 /// # Panics
-/// When it cannot be made.
+/// When it cannot be created.
 #[must_use]
 pub fn pictures() -> PathBuf {
     let folder = build::tree().target.join("page");

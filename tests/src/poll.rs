@@ -1,12 +1,12 @@
-//! Waiting for a condition with a deadline.
+//! Waits for a condition with a timeout.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// Asks `probe` every few milliseconds until it gives a value.
+/// Calls `probe` every few milliseconds until it returns a value.
 ///
 /// # Errors
-/// After `limit`, with the last reason `probe` gave.
+/// After `limit`, with the last error of `probe`.
 pub async fn until<T, F, Fut>(limit: Duration, mut probe: F) -> Result<T, String>
 where
     F: FnMut() -> Fut,

@@ -1,4 +1,4 @@
-//! Processes of a test: started without this process's settings, awaited without blocking the test's runtime.
+//! Runs a test's processes without inherited settings or blocked runtime.
 
 use ::lab::cgroup::Cgroup;
 use ::lab::process::Log;
@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use crate::{build, poll};
 
-/// What tests do with a [`Process`].
+/// Extends [`Process`] for tests.
 pub trait TestProcess: Sized {
-    /// Starts a binary of the lab with these settings and no others.
+    /// Starts a binary of the lab with these settings only.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -22,7 +22,7 @@ pub trait TestProcess: Sized {
         Self::start_program(&build::binary(binary), args, settings)
     }
 
-    /// Starts the program at `path` likewise.
+    /// Starts the program at `path` with these settings only.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -31,17 +31,17 @@ pub trait TestProcess: Sized {
         Self::start_in(None, path, args, settings)
     }
 
-    /// The same in a cgroup, which it and its sockets are in from the first moment on.
+    /// Like [`start_program`](Self::start_program), but in a cgroup. The process enters it before it opens a socket.
     ///
     /// # Panics
-    /// When it cannot be started there.
+    /// When the program cannot be started in that cgroup.
     #[must_use]
     fn start_in(cgroup: Option<&Cgroup>, path: &Path, args: &[&str], settings: &[(&str, String)]) -> Self;
 
-    /// Where the process listens, once it has reported that it is ready.
+    /// Waits until the process reports that it is ready. Returns its address.
     fn ready(&mut self) -> impl Future<Output = SocketAddr>;
 
-    /// Waits until it has ended.
+    /// Waits until the process has ended.
     fn ended(&mut self, limit: Duration) -> impl Future<Output = ExitStatus>;
 }
 

@@ -1,10 +1,10 @@
-//! What the programs of this package have in common: how they end, and how they write a file.
+//! Shared functions of this package's programs: exit codes and file output.
 
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// The exit code of the program `name`: 0 if all holds, 1 if not; an error is said in one line.
+/// The exit code of the program `name`: 0 on success, 1 otherwise. Prints an error in one line.
 pub fn end(name: &str, outcome: Result<bool>) -> ExitCode {
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -19,7 +19,7 @@ pub fn end(name: &str, outcome: Result<bool>) -> ExitCode {
 /// Writes a file.
 ///
 /// # Errors
-/// Names the file that cannot be written.
+/// When the file cannot be written. The error has its path.
 pub fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

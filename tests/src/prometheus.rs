@@ -1,4 +1,4 @@
-//! A real Prometheus for a lab: the compose file's configuration with the lab's addresses, and the questions a test asks it.
+//! Runs Prometheus for a lab and sends queries to it.
 
 use ::lab::process::{Log, Process};
 use ::lab::programs;
@@ -12,30 +12,30 @@ use tempfile::TempDir;
 use crate::lab::Lab;
 use crate::{build, poll, skip};
 
-/// Whether `program` of the package `prometheus` is here. When it is not, the test `name` is reported as skipped.
+/// Whether `program` of the package `prometheus` is installed. If not, reports the test `name` as skipped.
 #[must_use]
 pub fn available(name: &str, program: &str) -> bool {
     let why = || format!("{program} is {}", ::lab::prometheus::REMEDY);
     skip::unless(name, programs::find(program).ok_or_else(why)).is_some()
 }
 
-/// A running Prometheus; dropping it ends it and removes what it stored.
+/// A running Prometheus. Dropping it stops it and removes its data.
 pub struct Prometheus {
     process: Process,
     addr: SocketAddr,
     client: reqwest::Client,
-    // Dropped after the process, which would write into it.
+    // Dropped after the process, which writes into the folder.
     _folder: TempDir,
 }
 
 impl Prometheus {
-    /// Starts one that scrapes every part of `lab`, and waits until it is ready.
+    /// Starts a Prometheus that scrapes every part of `lab`, and waits until it is ready.
     ///
     /// # Panics
     /// When it does not start.
     pub async fn start(lab: &Lab) -> Self {
         let folder = tempfile::tempdir().expect("the temporary folder is writable");
-        // It does not report which port it got, so it gets one that was free a moment ago.
+        // Prometheus does not report its port, so choose a free one first. Another process could still take it.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let addr = free.expect("a free port");
         let start = |log| ::lab::prometheus::start(&build::tree(), lab, folder.path(), addr, log);
@@ -53,10 +53,10 @@ impl Prometheus {
         prometheus
     }
 
-    /// The `data` of an answer of its API, or its error.
+    /// Sends an API request and returns the answer's `data`.
     ///
     /// # Errors
-    /// What it says is wrong.
+    /// The error that Prometheus reports.
     pub async fn api(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
         let url = format!("http://{}/api/v1/{path}", self.addr);
         let url = reqwest::Url::parse_with_params(&url, parameters).map_err(|err| err.to_string())?;
@@ -69,10 +69,10 @@ impl Prometheus {
         }
     }
 
-    /// The series that an expression gives: now, or over the last half minute.
+    /// Evaluates an expression, as an instant query or over the last half minute.
     ///
     /// # Errors
-    /// What it says is wrong.
+    /// The error that Prometheus reports.
     pub async fn series(&self, expr: &str, instant: bool) -> Result<Vec<Value>, String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         let (start, end) = ((now - 30.0).to_string(), now.to_string());
@@ -85,10 +85,10 @@ impl Prometheus {
         Ok(data["result"].as_array().cloned().unwrap_or_default())
     }
 
-    /// The alerts of that name that fire.
+    /// The firing alerts with this name.
     ///
     /// # Errors
-    /// When it cannot be asked.
+    /// When the request fails.
     pub async fn firing(&self, name: &str) -> Result<Vec<Value>, String> {
         let mut alerts = self.api("alerts", &[]).await?["alerts"].as_array().cloned().unwrap_or_default();
         alerts.retain(|alert| alert["labels"]["alertname"] == name && alert["state"] == "firing");
@@ -96,7 +96,7 @@ impl Prometheus {
     }
 }
 
-/// The numbers of a series, now or over time.
+/// The values of a series, from an instant or a range query.
 #[must_use]
 pub fn numbers(series: &Value) -> Vec<f64> {
     let values = series["values"].as_array().cloned().unwrap_or_else(|| vec![series["value"].clone()]);
@@ -104,16 +104,16 @@ pub fn numbers(series: &Value) -> Vec<f64> {
     values.iter().filter_map(number).filter(|number: &f64| !number.is_nan()).collect()
 }
 
-/// Whether `promtool check metrics` is content with an exposition.
+/// Checks a text exposition with `promtool check metrics`.
 ///
 /// # Errors
-/// What it says.
+/// promtool's output.
 pub fn check_metrics(text: &str) -> Result<(), String> {
     let mut promtool = Command::new("promtool");
     promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut run = || {
         let mut child = promtool.spawn()?;
-        // Taken, so that it is closed once all is written. An early end of promtool shows in its status.
+        // Taking the input closes it after the write. If promtool exits early, its status shows the failure.
         if let Some(mut input) = child.stdin.take() {
             let _ = input.write_all(text.as_bytes());
         }

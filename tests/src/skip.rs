@@ -1,20 +1,21 @@
-//! Tests that this machine cannot run: named as skipped, and failed in CI.
+//! Skips tests that cannot run here, or fails them in CI.
 
 use std::fmt::Display;
 
-/// What the test `name` needs. Where it is absent, the test is reported as skipped, with the reason.
+/// Returns the requirement `needed` of the test `name`. If it is missing, reports the test as skipped, with the
+/// reason.
 ///
 /// # Panics
-/// When it is absent and `CI=true`: a skipped test must not look green there.
+/// When the requirement is missing and `CI=true`. In CI a skipped test must not look like a success.
 pub fn unless<T, E: Display>(name: &str, needed: Result<T, E>) -> Option<T> {
     let asked_for = std::env::var_os("CI").is_some_and(|ci| ci == "true");
     unless_asked_for(name, needed, asked_for)
 }
 
-/// The same for tests that may be absent in CI too, but not where they were asked for.
+/// Like [`unless`], for tests that CI may skip unless they were requested.
 ///
 /// # Panics
-/// When it is absent and the test was asked for.
+/// When the requirement is missing and the test was requested.
 pub fn unless_asked_for<T, E: Display>(name: &str, needed: Result<T, E>, asked_for: bool) -> Option<T> {
     match needed {
         Ok(needed) => Some(needed),

@@ -1,4 +1,4 @@
-//! `metrics`: the text of docs/metrics.md. `cargo xtask metrics` runs it.
+//! `metrics`: generates docs/metrics.md for `cargo xtask metrics`.
 
 use clap::Parser;
 use lab_tests::{catalogue, program};

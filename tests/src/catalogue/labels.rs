@@ -1,4 +1,4 @@
-//! Which values a label may have.
+//! Lists the values that each label can have.
 
 use anyhow::{Result, bail};
 use hotspot::promotion::MAX_KEYS;
@@ -8,25 +8,25 @@ use service::metrics::Family;
 
 use super::SHARDS;
 
-/// Longer lists stand in a table of their own.
+/// Lists longer than this get their own table.
 const SHORT: usize = 4;
 
 /// A label of one family.
 pub struct Label {
     name: String,
-    /// All values, where they can be listed.
+    /// All values, if they can be listed.
     values: Option<Vec<&'static str>>,
-    /// What the values are, where they cannot.
+    /// A description of the values, if they cannot be listed.
     about: &'static str,
-    /// The most values it has at one time in the lab.
+    /// Maximum number of values at one time in the lab.
     pub most: usize,
 }
 
 impl Label {
-    /// The label `name` of `family`.
+    /// Returns the label `name` of `family`.
     ///
     /// # Errors
-    /// When nobody has written down here what its values are.
+    /// When this module does not list the label.
     pub fn of(family: &Family, name: &str) -> Result<Self> {
         let listed = |values: &[&'static str]| Self {
             name: name.to_owned(),
@@ -37,13 +37,13 @@ impl Label {
         let open = |about, most| Self { name: name.to_owned(), values: None, about, most };
         Ok(match (name, family.name.as_str()) {
             ("shard_id", _) => open("", SHARDS as usize),
-            // Each of them has more than 30 % of the shard's accesses.
+            // Each has more than 30 % of the shard's accesses, so there are at most three.
             ("key", "shard_hot_key_detected") => open("a hot key", 3),
             ("key", _) => open("", MAX_KEYS),
             ("operation", _) => listed(&["get", "set"]),
             ("cache_hit", _) => listed(&["true", "false"]),
             ("direction", _) => listed(&["receive", "transmit"]),
-            // The kind decides it.
+            // Each kind of error has exactly one value.
             ("blame", _) => Self { most: 1, ..listed(&["client", "shard", "gateway"]) },
             ("kind", "gateway_errors_total") => listed(&ERROR_KINDS),
             ("state", _) => listed(&verdict::State::ALL.map(hotspot::export::hot_partition::label)),
@@ -73,7 +73,7 @@ impl Label {
         })
     }
 
-    /// Whether the label may have this value.
+    /// Whether `value` is allowed for the label.
     #[must_use]
     pub fn allows(&self, value: &str) -> bool {
         match &self.values {
@@ -83,7 +83,7 @@ impl Label {
         }
     }
 
-    /// The label with its values, as a table's cell has it.
+    /// The label with its values, as text for a table cell.
     #[must_use]
     pub fn text(&self) -> String {
         match &self.values {
@@ -93,10 +93,10 @@ impl Label {
         }
     }
 
-    /// The labels of `families` whose lists are long, each with its values.
+    /// The labels of `families` with long lists of values, each with its values.
     ///
     /// # Errors
-    /// As for [`Label::of`].
+    /// See [`Label::of`].
     pub fn long_lists(families: &[Family]) -> Result<Vec<(String, String)>> {
         let mut found: Vec<(Vec<&'static str>, String, Vec<String>)> = Vec::new();
         for family in families {
@@ -119,10 +119,10 @@ impl Label {
     }
 }
 
-/// The labels of a line of an exposition.
+/// Parses the labels of a line of the text exposition.
 ///
 /// # Errors
-/// When the line is not one of a series.
+/// When the line is not a series.
 pub(super) fn in_line(line: &str) -> Result<Vec<(&str, String)>> {
     let Some((_, mut rest)) = line.split_once('{') else { return Ok(Vec::new()) };
     let mut labels = Vec::new();
@@ -147,7 +147,7 @@ fn list(values: &[&str]) -> String {
     values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// As [`protocol::ErrorKind`] is written, those the gateway counts.
+/// The values of [`protocol::ErrorKind`] that the gateway counts, in their JSON form.
 const ERROR_KINDS: [&str; 11] = [
     "bad_key",
     "bad_body",
@@ -162,7 +162,7 @@ const ERROR_KINDS: [&str; 11] = [
     "internal",
 ];
 
-/// As `/status` of the probe lists them.
+/// The features in the probe's `/status`.
 const FEATURES: [&str; 11] = [
     "traffic",
     "requests",

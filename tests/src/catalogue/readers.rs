@@ -1,4 +1,4 @@
-//! Where a metric is looked at: the dashboards' panels, the recording rules and the alerts.
+//! Finds the dashboards, recording rules and alerts that use a metric.
 
 use anyhow::{Context, Result};
 use service::metrics::Family;
@@ -6,17 +6,17 @@ use std::path::Path;
 
 use crate::dashboards::{Dashboard, files};
 
-/// Where rules are, from the repository's root.
+/// Folder of the rules, relative to the repository root.
 const RULES: &str = "deploy/prometheus/rules";
 
 /// Suffixes of a histogram's series.
 const SUFFIXES: [&str; 3] = ["_bucket", "_sum", "_count"];
 
-/// Everything that asks Prometheus something: where that is (a dashboard, `alert`, `rule`), its name, and its words.
+/// All PromQL queries of the repository: place (a dashboard, `alert`, `rule`), name and expression.
 pub struct Readers(Vec<(String, String, String)>);
 
 impl Readers {
-    /// Those of the repository at `root`.
+    /// Reads the queries of the repository at `root`.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -41,7 +41,7 @@ impl Readers {
         Ok(Self(readers))
     }
 
-    /// Who asks for `family`, by place: each once.
+    /// The panels, rules and alerts that use `family`, grouped by place and without duplicates.
     #[must_use]
     pub fn of_family(&self, family: &Family) -> String {
         let mut names = vec![family.name.clone()];

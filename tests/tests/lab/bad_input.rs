@@ -1,4 +1,4 @@
-//! What is refused: status, body and kind at gateway and shard, and that no witness loses a request by it.
+//! Tests rejected requests: status, body, error kind, and exact counts.
 
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options, SHARDS};
@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Sends bytes as they are on a connection of its own; status and body (absent when it is no JSON).
+/// Sends raw bytes on a new connection. Returns the status, and the body if it is JSON.
 async fn raw(addr: SocketAddr, request: &[u8]) -> (u16, Option<Value>) {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     stream.write_all(request).await.unwrap();
     let mut answer = Vec::new();
-    // A server that refuses a body may reset the connection after its answer.
+    // A server that rejects a body may reset the connection after its answer.
     let _ = stream.read_to_end(&mut answer).await;
     let text = String::from_utf8_lossy(&answer).into_owned();
     let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The comparison stays exact through resets, a restarted shard and a restarted probe.
+//! Tests that the comparison stays exact across resets and restarts.
 
 use lab_tests::build::sized;
 use lab_tests::kernel;
@@ -7,12 +7,12 @@ use lab_tests::poll;
 use lab_tests::process::Signal;
 use std::time::Duration;
 
-/// A load at full speed that lasts for several seconds.
+/// A load at full speed for several seconds.
 fn lasting(lab: &Lab) -> Load {
     lab.load_started(&["saturate", "--connections", "16", "--requests", sized("60000", "400000")])
 }
 
-/// Waits until a shard has received some requests.
+/// Waits until a shard has received more than `more_than` requests.
 async fn under_load(lab: &Lab, shard: usize, more_than: u64) {
     let busy = poll::until(Duration::from_secs(20), || async {
         let received = lab.shard_stats(shard).await.requests_received;
@@ -60,7 +60,7 @@ async fn a_shard_killed_and_restarted_under_load_is_compared_from_its_own_start(
         under_load(&lab, 0, before.requests_received + 100).await;
         lab.restart_shard(0, signal).await;
         under_load(&lab, 0, 100).await;
-        // Requests to the dead shard fail, so the generator may refuse its report; the two counts must still agree.
+        // Requests to the stopped shard fail, so the generator may refuse to report. The counts must still agree.
         load.ended().await;
         lab.agreed().await;
         assert!(lab.shard_stats(0).await.started_at > before.started_at);

@@ -1,4 +1,4 @@
-//! Requests that reach a shard without the gateway are named, to the request.
+//! Tests that the probe counts requests that bypass the gateway.
 
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options, SHARDS};
@@ -6,7 +6,7 @@ use lab_tests::poll;
 use serde_json::Value;
 use std::time::Duration;
 
-/// The comparison, once it says for every shard how many requests came without the gateway.
+/// Waits until the comparison reports the expected number of bypassed requests for every shard, and returns it.
 async fn bypassed(lab: &Lab, expected: [u64; SHARDS]) -> Value {
     let named = poll::until(Duration::from_secs(10), || async {
         let compare = lab.agreed().await;
@@ -40,7 +40,7 @@ async fn requests_without_the_gateway_are_named_to_the_request() {
     let shards = compare["shards"].as_array().unwrap();
     let sent = lab.gateway_stats().await.shard_requests;
     for (shard, sent) in shards.iter().zip(sent) {
-        // Since the baseline, before which nothing was sent.
+        // Counted since the baseline. No request was sent before it.
         assert_eq!(shard["gateway"], sent.requests, "{shard}");
         assert_eq!(shard["agrees"], true, "kernel and shard agree all the same: {shard}");
     }
@@ -48,7 +48,7 @@ async fn requests_without_the_gateway_are_named_to_the_request() {
     assert_eq!(shards[2]["cause"], "37 requests reached the shard without the gateway");
     assert_eq!(shards[1]["cause_kind"], Value::Null);
 
-    // A reset of the gateway's statistics is no reason to call anything bypassed, nor to forget it.
+    // A reset of the gateway's statistics must neither add nor remove bypassed requests.
     let reset = lab.client.post(lab.at_gateway("/admin/reset")).send().await.unwrap();
     assert_eq!(reset.status(), 200);
     lab.load(&["run", "uniform", "--duration", "2"]).await;

@@ -1,15 +1,18 @@
-//! The kernel programs' bytes beside an independent witness: nftables counters on the shards' ports.
+//! Compares the kernel programs' byte counts with nftables counters.
 //!
-//! Both count an skb from its IP header on. On connections that stay open the identity is exact: nftables bytes = the
-//! probe's IP bytes, and IP bytes = payload + 52 × skbs (20 IP, 20 TCP, 12 timestamps) while no SACK is sent. Segments of
-//! sockets that are no longer full ones (TIME_WAIT) pass nftables but not a cgroup's programs.
+//! Both count an skb from its IP header. On connections that stay open, two identities are exact. nftables bytes
+//! equal the probe's IP bytes. IP bytes equal payload + 52 × skbs (20 IP, 20 TCP, 12 timestamps), while no SACK is
+//! sent.
+//!
+//! nftables also counts segments of sockets in `TIME_WAIT`, which are no longer full sockets. A cgroup's programs do
+//! not see these.
 
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options, SHARDS};
 use lab_tests::nft::Counters;
 use serde_json::Value;
 
-/// IP and TCP header with timestamps, without SACK.
+/// IP and TCP headers with timestamps, without SACK, in bytes.
 const HEADERS: u64 = 20 + 20 + 12;
 
 async fn shards(lab: &Lab) -> Vec<Value> {
@@ -22,7 +25,7 @@ async fn the_probes_bytes_are_those_of_nftables() {
         return;
     }
     let lab = Lab::start(Options { probe: true, ..Options::default() }).await;
-    // Opens the gateway's connections, so that none is opened or closed while both witnesses count.
+    // Opens the gateway's connections first. None may open or close while both witnesses count.
     lab.load(&["saturate", "--connections", "8", "--requests", "4000"]).await;
     lab.agreed().await;
     let ports: Vec<u16> = lab.shard_addrs().iter().map(std::net::SocketAddr::port).collect();
@@ -43,7 +46,7 @@ async fn the_probes_bytes_are_those_of_nftables() {
             };
             let (payload, ip) = (grown("payload_bytes"), grown("ip_bytes"));
             let (nft_bytes, nft_packets) = (now.bytes - then.bytes, now.packets - then.packets);
-            // The polls of /stats on both sides of the two readings are traffic too, of at most a few kB.
+            // The polls of /stats before and after the readings are also traffic, a few kB at most.
             let residual = nft_bytes.abs_diff(ip);
             assert!(payload > 100_000, "there was traffic");
             assert!(residual <= 4_000, "shard {id} {direction}: {nft_bytes} by nftables, {ip} by the probe");

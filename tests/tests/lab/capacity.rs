@@ -1,7 +1,9 @@
-//! The hot shard hurts at the scenario's own rates, and the cache heals it.
+//! Tests that a hot shard is slow and the cache helps.
 //!
-//! The full test holds the figures of the wire contract; the quick one runs beside other tests on a busy machine, whose
-//! own delays are added to every shard's and bring the ratio nearer to 1.
+//! Load runs at the scenario's own rates.
+//!
+//! The full test checks the numbers of the wire contract. The quick test runs beside other tests on a busy machine.
+//! The machine's own delays affect every shard and bring the ratio closer to 1.
 
 use lab_tests::build::sized;
 use lab_tests::lab::{Lab, Options};
@@ -11,7 +13,7 @@ fn p95s(report: &LoadReport) -> Vec<f64> {
     report.shards.iter().map(|shard| shard.p95_ms.unwrap_or(0.0)).collect()
 }
 
-/// The hottest shard's p95 over the median of the others'.
+/// p95 of the hottest shard, divided by the median p95 of the others.
 fn pain(p95s: &[f64]) -> f64 {
     let mut others = p95s[1..].to_vec();
     others.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! Generator, application and kernel count the same requests, per shard.
+//! Tests that generator, application and kernel count equal requests per shard.
 
 use lab_tests::build::sized;
 use lab_tests::kernel;
@@ -6,7 +6,7 @@ use lab_tests::lab::{Lab, Options, SHARDS};
 use protocol::body::LoadReport;
 use std::sync::Mutex;
 
-/// Per shard: what the generator's answers say went to it.
+/// Requests per shard, according to the generator's answers.
 fn generated(report: &LoadReport) -> Vec<u64> {
     report.shards.iter().map(|shard| shard.upstream_requests).collect()
 }

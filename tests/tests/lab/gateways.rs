@@ -1,4 +1,4 @@
-//! Two gateways side by side: their hot keys merge to what the generators sent, and kernel and shards agree with their sum.
+//! Tests the merged hot keys and counts of two gateways.
 
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options, SHARDS};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const CELEBRITY: &str = "celebrity-user-kardashian";
 
-/// A lab with a second gateway, and a probe that knows both.
+/// A lab with a second gateway, and a probe that reads both.
 async fn pair() -> (Lab, Process, SocketAddr) {
     let mut lab = Lab::start(Options::default()).await;
     let (gateway, addr) = lab.start_gateway();
@@ -21,7 +21,7 @@ async fn pair() -> (Lab, Process, SocketAddr) {
     (lab, gateway, addr)
 }
 
-/// What a generator sent by key: its first hundred.
+/// The requests of a generator for its hundred most frequent keys.
 fn sent(report: &LoadReport) -> BTreeMap<String, u64> {
     report.keys.iter().map(|key| (key.key.clone(), key.sent)).collect()
 }
@@ -36,7 +36,7 @@ async fn the_merged_top_ten_of_two_gateways_is_the_exact_one() {
     let law = |requests, law, seed| {
         [&saturate[..], &["--requests", requests, "--distribution", law, "--seed", seed]].concat()
     };
-    // Hot in different measure at each.
+    // The same keys are hot to different degrees at each gateway.
     let loads = [
         lab.load_started(&law("20000", "zipf:1.2", "11")),
         Lab::load_at(addr, &law("30000", "zipf:0.8", "12")),
@@ -60,7 +60,7 @@ async fn the_merged_top_ten_of_two_gateways_is_the_exact_one() {
     }
 
     let parts: Vec<_> = reports.iter().map(sent).collect();
-    // Those in every list are known exactly, and no other key can be as large as the tenth of them.
+    // Keys in every list have exact counts. No other key can be larger than the tenth of these.
     let known = parts[0].keys().filter(|key| parts[1].contains_key(*key));
     let of = |part: &BTreeMap<String, u64>, key: &str| part.get(key).copied().unwrap_or(0);
     let mut exact: Vec<(u64, String)> =
@@ -78,7 +78,7 @@ async fn the_merged_top_ten_of_two_gateways_is_the_exact_one() {
     let alone: Vec<_> = alone.iter().take(10).map(|top| (top.count, top.key.to_string())).collect();
     assert_ne!(alone, exact[..10], "one gateway alone tells something else");
 
-    // Kernel, shards and the sum of both gateways.
+    // Compares kernel and shards with the sum of both gateways.
     let compare = lab.agreed().await;
     for shard in compare["shards"].as_array().unwrap() {
         assert_eq!((&shard["bypassed"], &shard["gateway"]), (&0.into(), &shard["app"]), "{shard}");
@@ -99,7 +99,7 @@ async fn half_a_celebrity_at_each_gateway_is_one_verdict_and_a_gateway_that_ends
     let mut loads = [lab.load_started(&celebrity), Lab::load_at(addr, &celebrity)];
     let verdict = poll::until(Duration::from_secs(60), || async {
         let verdict = lab.probe_json("/api/verdict").await;
-        // More than one of them sends in ten seconds, so both are in it.
+        // One gateway alone sends fewer requests in ten seconds, so this count includes both.
         let whole = verdict["gateway"]["requests"].as_u64().is_some_and(|requests| requests > 1_500);
         if verdict["agree"] == true && whole { Ok(verdict) } else { Err(verdict.to_string()) }
     });

@@ -1,4 +1,4 @@
-//! Kernel and application call the same keys hot, and count the same for them.
+//! Tests that kernel and application detect the same hot keys.
 
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options, SHARDS};
@@ -16,7 +16,7 @@ async fn both_witnesses_call_the_celebrity_hot() {
     }
     let lab = Lab::start(Options { probe: true, ..Options::default() }).await;
     let load = lab.load_started(&["run", "celebrity", "--duration", "120"]);
-    // A window is of ten seconds, and starts over when this machine stands still for three.
+    // A window is ten seconds long. It restarts if this machine stalls for three seconds.
     let seen = poll::until(Duration::from_secs(110), || async {
         let compare = lab.probe_json("/api/compare").await;
         let shards = compare["hot_keys"]["shards"].as_array().cloned().unwrap_or_default();
@@ -32,8 +32,8 @@ async fn both_witnesses_call_the_celebrity_hot() {
     drop(load);
 }
 
-/// Both call the celebrity hot and nothing else. Their counts are of the same ten seconds: what was on its way at the
-/// ends is all that may differ.
+/// Whether both detect only the celebrity as hot. Both counts cover the same ten seconds. They may differ only by
+/// requests in flight at the ends.
 fn agree(shard: &Value) -> bool {
     let named = |witness: &str| {
         let keys = shard[witness].as_array().into_iter().flatten();
@@ -47,7 +47,7 @@ fn is_cool(shard: &Value) -> bool {
     (&shard["kernel"], &shard["overlap_ratio"]) == (&Value::Array(vec![]), &Value::Null)
 }
 
-/// The overlaps among the probe's metrics.
+/// The overlap series in the probe's metrics.
 async fn overlaps(lab: &Lab) -> Vec<String> {
     let addr = lab.probe_addr();
     let metrics =

@@ -1,4 +1,4 @@
-//! The examples of docs/http.md: every call is sent, and its answer has the example's fields.
+//! Sends every example of docs/http.md and compares the answer's fields.
 
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options};
@@ -7,14 +7,14 @@ use serde_json::Value;
 
 const PAGE: &str = include_str!("../../../docs/http.md");
 
-/// One call and the answer that the page shows for it.
+/// One call with the answer on the page.
 struct Example {
     line: usize,
     command: &'static str,
     answer: Value,
 }
 
-/// A block `sh` with one `curl`, followed by a block `json`.
+/// Parses the examples: an `sh` block with one `curl`, followed by a `json` block.
 fn examples() -> Vec<Example> {
     let lines: Vec<&str> = PAGE.lines().collect();
     let starts = (0..lines.len()).filter(|&at| lines[at] == "```sh" && lines[at + 1].starts_with("curl "));
@@ -29,7 +29,7 @@ fn examples() -> Vec<Example> {
     examples.collect()
 }
 
-/// Sends a call of the page to the lab's own ports.
+/// Sends a call of the page to the lab's ports.
 async fn send(lab: &Lab, command: &str) -> Value {
     let mut method = Method::GET;
     let (mut url, mut body) = (String::new(), None);
@@ -58,7 +58,7 @@ async fn send(lab: &Lab, command: &str) -> Value {
     serde_json::from_str(&answer.text().await.unwrap()).unwrap()
 }
 
-/// The words of a command, without quotes.
+/// Splits a command into words and removes quotes.
 fn words(command: &str) -> Vec<String> {
     let (mut words, mut quoted) = (vec![String::new()], false);
     for character in command.chars() {
@@ -71,8 +71,8 @@ fn words(command: &str) -> Vec<String> {
     words
 }
 
-/// Where `answer` has other fields or types than `example`. `null` may stand for anything, and lists are compared by
-/// their first elements. With `part` the example leaves fields out.
+/// The first field of `answer` that differs from `example` in name or type. `null` matches any type. Lists are
+/// compared by their first elements. With `part`, the example may omit fields.
 fn difference(at: &str, example: &Value, answer: &Value, part: bool) -> Option<String> {
     match (example, answer) {
         (Value::Null, _) | (_, Value::Null) => None,

@@ -1,4 +1,6 @@
-//! The k6 scripts as real k6 runs them: the load generator's scenarios to the letter, and counted alike to the request.
+//! Tests that the k6 scripts match the generator's scenarios.
+//!
+//! All witnesses must count equal requests.
 
 use clap::ValueEnum as _;
 use lab_tests::k6::{self, Run};
@@ -10,7 +12,7 @@ use protocol::body::GatewayCounts;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// How often a run is tried that this machine was too busy for.
+/// Maximum attempts for a run when this machine was too busy.
 const ATTEMPTS: u32 = 5;
 /// Seconds of load of each script.
 const SECONDS: f64 = 3.0;
@@ -41,7 +43,7 @@ fn has_facts_of(options: &Value, scenario: Scenario, factor: f64, seconds: f64) 
     let streams = scenario.streams(factor).unwrap();
     let scenarios = options["scenarios"].as_object().unwrap();
     assert_eq!(scenarios.len(), streams.len(), "{scenario:?}");
-    // As `load`, a script waits after it has switched the cache on only when it runs in full.
+    // Like `load`, a script waits after it switches the cache on, but only in a full-length run.
     let wait = if scenario.caches() && seconds >= 120.0 { 5.0 } else { 0.0 };
     for stream in &streams {
         let script = &scenarios[stream.name];
@@ -66,7 +68,7 @@ fn has_facts_of(options: &Value, scenario: Scenario, factor: f64, seconds: f64) 
     assert!(options["summaryTrendStats"].as_array().unwrap().contains(&json!("p(99)")), "{scenario:?}");
 }
 
-/// A duration of k6, `2m0s`, `2.5s` or `500ms`, in whole milliseconds.
+/// Converts a k6 duration such as `2m0s`, `2.5s` or `500ms` to whole milliseconds.
 fn duration(text: &Value) -> String {
     let (mut all, mut number) = (0.0, String::new());
     let mut rest = text.as_str().unwrap_or("0s").chars().peekable();
@@ -139,7 +141,7 @@ async fn a_key_that_is_not_there_is_asked_for_in_small_shards_alone() {
 }
 
 async fn runs_and_is_counted_alike(k6: &Path, lab: &Lab, scenario: Scenario) {
-    // So that shares are told from chance in a short run.
+    // A higher rate makes the shares significant in a short run.
     let factor = if matches!(scenario, Scenario::Uniform | Scenario::Zipfian) { 8.0 } else { 1.0 };
     let (run, received) = attempt(k6, lab, scenario, factor).await;
     let summary = &run.summary;
@@ -160,7 +162,7 @@ async fn runs_and_is_counted_alike(k6: &Path, lab: &Lab, scenario: Scenario) {
         .collect();
     let sent: Vec<u64> = stats.shard_requests.iter().map(|shard| shard.requests).collect();
     if scenario.absent_key().is_some() {
-        // The script's setup has filled a shard through the gateway, and an answer of 404 names no shard.
+        // The script's setup fills a shard through the gateway. A 404 answer has no shard id.
         assert_eq!(summary["gateway"]["total_requests"], data, "{summary:#}");
         let set_up = stats.total_requests - data;
         assert_eq!(received.iter().sum::<u64>(), data + set_up, "shards, {scenario:?}");
@@ -182,7 +184,8 @@ async fn runs_and_is_counted_alike(k6: &Path, lab: &Lab, scenario: Scenario) {
     near_the_prediction(summary, scenario, &streams);
 }
 
-/// Runs a script from a reset until this machine keeps its rate; gives what came of it, and what each shard received.
+/// Resets and runs a script until this machine keeps its rate. Returns the run, and the requests that each shard
+/// received.
 async fn attempt(k6: &Path, lab: &Lab, scenario: Scenario, factor: f64) -> (Run, Vec<u64>) {
     let (url, seconds, factor) = (lab.at_gateway(""), SECONDS.to_string(), factor.to_string());
     let settings = [("BASE_URL", &*url), ("DURATION", &*seconds), ("RATE_FACTOR", &*factor), ("SEED", "7")];
@@ -200,7 +203,8 @@ async fn attempt(k6: &Path, lab: &Lab, scenario: Scenario, factor: f64) -> (Run,
     unreachable!("the loop ends by returning")
 }
 
-/// Compares the summary's streams with the generator's table and with k6's own count; gives all data requests.
+/// Compares the summary's streams with the generator's table and k6's own counts. Returns the number of data
+/// requests.
 fn says_what_was_sent(summary: &Value, streams: &[Stream]) -> u64 {
     let mut all = 0;
     for (said, stream) in summary["streams"].as_array().unwrap().iter().zip(streams) {
@@ -220,7 +224,7 @@ fn says_what_was_sent(summary: &Value, streams: &[Stream]) -> u64 {
         let names = ["name", "operation", "status", "law", "first_key", "keys"];
         assert_eq!(Value::from(names.map(|name| said[name].clone()).to_vec()), facts);
         let requests = said["requests"].as_u64().unwrap();
-        // On a busy machine k6 is not exact at a stream's ends.
+        // On a busy machine k6 is inexact at a stream's ends.
         let planned = stream.mean_rate() * SECONDS;
         assert!((requests as f64 / planned - 1.0).abs() < 0.2, "{}: {requests} of {planned}", stream.name);
         assert!(said["latency_ms"]["p99"].as_f64().unwrap() > 0.0, "{said:#}");
@@ -251,7 +255,8 @@ fn passes_all_checks_and_thresholds(summary: &Value, scenario: Scenario) {
     assert!(thresholds.len() == 3 && thresholds.iter().all(|t| t["ok"] == true), "{thresholds:#?}");
 }
 
-/// Shares of shards within four standard errors, each stream weighed by what k6 really sent of it.
+/// Checks that each shard's share is within four standard errors. Each stream is weighted by the requests that k6
+/// sent for it.
 fn near_the_prediction(summary: &Value, scenario: Scenario, streams: &[Stream]) {
     if scenario.absent_key().is_some() {
         return;
@@ -282,7 +287,7 @@ async fn a_seed_gives_the_same_keys_whichever_users_send_them() {
         k6::run(&k6, "zipfian", &settings).await.unwrap();
         runs.push(lab.gateway_stats().await);
     }
-    // A run may end some requests earlier than another; they are the last of the same sequence.
+    // One run may end a few requests earlier. The missing requests are the last ones of the same sequence.
     let shorter = |a: &GatewayCounts, b: &GatewayCounts| a.total_requests.abs_diff(b.total_requests);
     let apart = |a: &GatewayCounts, b: &GatewayCounts| {
         let in_b =

@@ -1,4 +1,4 @@
-//! The kernel's counts by key beside the application's and the generator's.
+//! Compares kernel, application and generator counts by key.
 
 use lab_tests::build::sized;
 use lab_tests::kernel;
@@ -8,7 +8,7 @@ use protocol::body::LoadReport;
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// What a shard's table of keys may take, in KiB.
+/// Maximum memory of a shard's key table, in KiB.
 const MEMORY_KIB: usize = 1024;
 
 /// A key in the kernel's tables.
@@ -19,7 +19,7 @@ struct Counted {
     error: u64,
 }
 
-/// All keys of all shards, most reads first, and how many entries are in use.
+/// All keys of all shards, in descending order of reads, and the shards' eviction counts.
 async fn kernel_keys(lab: &Lab) -> (Vec<Counted>, Vec<u64>) {
     let answer = lab.probe_json("/api/keys?limit=100000").await;
     let shards = answer["shards"].as_array().expect("shards");
@@ -37,12 +37,13 @@ async fn kernel_keys(lab: &Lab) -> (Vec<Counted>, Vec<u64>) {
     (keys, shards.iter().map(|shard| number(shard, "evictions")).collect())
 }
 
-/// What the generator sent by key: the first hundred, most first.
+/// The generator's hundred most frequent keys with their counts, in descending order.
 fn sent_keys(report: &LoadReport) -> Vec<(String, u64)> {
     report.keys.iter().map(|key| (key.key.clone(), key.sent)).collect()
 }
 
-/// Runs the generator, straight at the shards for more speed, until kernel and application agree. No request may fail.
+/// Runs the generator against the shards directly, which is faster. Waits until kernel and application agree. No
+/// request may fail.
 async fn saturate(lab: &Lab, args: &[&str]) -> LoadReport {
     let urls: Vec<_> = (0..SHARDS).map(|id| lab.at_shard(id, "")).collect();
     let straight = ["saturate", "--connections", "64", "--shard-urls", &urls.join(",")];
@@ -103,7 +104,7 @@ async fn the_hottest_of_a_million_keys_are_found_in_fixed_memory() {
     }
     let (distinct, requests) = sized(("20000", "40000"), ("1000000", "4000000"));
     let lab = Lab::start(Options { probe: true, ..Options::default() }).await;
-    // Each key once, so that all have been there and the tables are full when the hot ones come.
+    // Requests each key once, so that the tables are full when the hot keys arrive.
     saturate(&lab, &["--requests", distinct, "--keys", distinct, "--distribution", "in-turn"]).await;
     let args = ["--requests", requests, "--keys", distinct, "--distribution", "zipf:0.99"];
     let report = saturate(&lab, &args).await;
@@ -111,8 +112,8 @@ async fn the_hottest_of_a_million_keys_are_found_in_fixed_memory() {
     let (keys, evictions) = kernel_keys(&lab).await;
     let sent = sent_keys(&report);
     let truth: HashMap<&str, u64> = sent.iter().map(|(key, sent)| (key.as_str(), sent + 1)).collect();
-    // A key that is not among the generator's hundred belongs there too if it was asked for as often as the last of
-    // them; the kernel's count is never above the truth.
+    // A key outside the generator's hundred also counts as right if it was requested as often as the last of them.
+    // The kernel's count never exceeds the true count.
     let precision = |first: usize| {
         let last = sent[first - 1].1 + 1;
         let right = |key: &&Counted| truth.get(key.key.as_str()).copied().unwrap_or(key.requests) >= last;
@@ -132,7 +133,7 @@ async fn the_hottest_of_a_million_keys_are_found_in_fixed_memory() {
         report.achieved_per_second
     );
     assert_eq!(ten, 10);
-    // The hundredth comes some 40 times in the small size, as others do.
+    // In the small test the hundredth key has about 40 requests, like other keys.
     assert!(hundred >= sized(95, 99), "{hundred} of the first hundred");
     assert!(memory <= MEMORY_KIB, "{memory} KiB");
 }

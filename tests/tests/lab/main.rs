@@ -1,23 +1,23 @@
-//! The whole lab end to end.
+//! Tests the whole lab end to end.
 //!
-//! - `exactness`: generator = application = kernel, in every scenario and at saturation
-//! - `http_examples`: every example of docs/http.md is answered as shown
-//! - `keys`: the same key by key, and the hottest of a million keys found in fixed memory
-//! - `k6`: every k6 script runs, has the load generator's facts, and is counted alike by k6, gateway and shards
-//! - `bypass`: what reaches a shard without the gateway is named
-//! - `gateways`: two gateways side by side are counted and judged as one
-//! - `hot_keys`: kernel and application call the same keys hot
-//! - `baselines`: the same through resets, a shard's restart and a probe's restart
-//! - `replication`: copies, and what is sent for them, are counted alike by gateway, shards and kernel
+//! - `exactness`: generator, application and kernel counts are equal, in every scenario and at saturation
+//! - `http_examples`: every example of docs/http.md gets the documented answer
+//! - `keys`: counts by key are equal, and the hottest of a million keys are found in fixed memory
+//! - `k6`: every k6 script has the load generator's rates and keys, and all witnesses count equal requests
+//! - `bypass`: requests that bypass the gateway are counted
+//! - `gateways`: two gateways are counted and judged as one
+//! - `hot_keys`: kernel and application detect the same hot keys
+//! - `baselines`: counts stay exact across resets, a shard's restart and a probe's restart
+//! - `replication`: gateway, shards and kernel count equal requests for copies
 //! - `stampede`: any number of readers of one absent key cause one request at the shard
-//! - `bytes`: the kernel's bytes beside those of nftables counters
-//! - `capacity`: the hot shard hurts and the cache heals it
-//! - `bad_input`: what is refused, by status and body, through gateway and shard, and that nothing is lost by it
-//! - `memory`: distinct keys without end in bounded memory
-//! - `probe_death`: killing the probe disturbs nobody and leaves nothing behind
-//! - `traces`: one request is one trace; what is lost on the way to a collector is counted and hurts nobody
-//! - `verdicts`: kernel and gateway judge the shards alike, and say why where they do not
-//! - `operations`: the quick reference's calls as they stand, start errors, drain
+//! - `bytes`: the kernel's byte counts match nftables counters
+//! - `capacity`: the hot shard is slow, and the cache helps
+//! - `bad_input`: status and body of rejected requests, at gateway and shard, with exact counts
+//! - `memory`: any number of distinct keys takes bounded memory
+//! - `probe_death`: killing the probe affects no request and leaves nothing attached
+//! - `traces`: one request is one trace, and lost spans are counted and harmless
+//! - `verdicts`: kernel and gateway verdicts are equal, or the probe reports the reason
+//! - `operations`: the calls of the quick reference, start errors, drain
 
 #![expect(
     clippy::expect_used,

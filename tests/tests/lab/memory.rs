@@ -1,9 +1,11 @@
-//! Distinct keys without end: gateway and shards stay within the memory that docs/limits.md states.
+//! Tests that any number of distinct keys takes bounded memory.
+//!
+//! The bounds are those of docs/limits.md.
 
 use lab_tests::build::sized;
 use lab_tests::lab::{Lab, Options};
 
-/// What a process may hold beyond its start after any number of distinct keys: stated in docs/limits.md.
+/// Maximum memory growth of a process for any number of distinct keys, in bytes (docs/limits.md).
 const GATEWAY_BOUND: u64 = 128 << 20;
 const SHARD_BOUND: u64 = 256 << 20;
 

@@ -1,4 +1,4 @@
-//! The calls of the quick reference as they stand, start errors, and the drain.
+//! Tests quick reference calls, start errors, and the drain.
 
 use lab_tests::lab::{Lab, Options};
 use lab_tests::process::{Process, Signal, TestProcess as _};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::process::Command;
 use std::time::Duration;
 
-/// A command line as a person types it, with the lab's port in place of 8000.
+/// Runs a command line with 8000 replaced by the lab's port.
 fn shell(line: &str) -> String {
     let output = Command::new("bash").args(["-c", line]).output().expect("bash");
     assert!(output.status.success(), "{line}: {output:?}");
@@ -93,7 +93,7 @@ async fn stopping_shards_and_gateway_under_load_loses_no_answer_in_flight() {
     }
 }
 
-/// A shard with a request in it that takes longer than anybody waits for.
+/// A shard with a request in flight that takes longer than the drain.
 async fn shard_with_a_stuck_request(grace_seconds: &str) -> (Process, std::net::SocketAddr) {
     let settings = [
         ("SHARD_ID", "0".to_owned()),

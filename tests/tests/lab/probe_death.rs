@@ -1,4 +1,6 @@
-//! Killing the probe under load disturbs nobody and leaves nothing attached.
+//! Tests that killing the probe under load has no effects.
+//!
+//! No request may fail, and no program may stay attached.
 
 use lab_tests::build::sized;
 use lab_tests::kernel;
@@ -8,7 +10,7 @@ use lab_tests::process::{Signal, TestProcess as _};
 use std::process::Command;
 use std::time::Duration;
 
-/// The ids of the BPF programs that a process holds.
+/// The ids of the BPF programs that a process has open.
 fn programs_of(pid: u32) -> Vec<u64> {
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
     let infos = descriptors.filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok());
@@ -17,7 +19,7 @@ fn programs_of(pid: u32) -> Vec<u64> {
         .collect()
 }
 
-/// The ids of all BPF programs on cgroups, as bpftool lists them.
+/// The ids of all BPF programs attached to cgroups, from bpftool.
 fn attached() -> Vec<u64> {
     let output =
         Command::new("bpftool").args(["cgroup", "tree"]).output().expect("bpftool is installed by setup");

@@ -1,5 +1,6 @@
-//! Copies of a hot key over real shards: right values, also from a shard that starts anew, and every request that is sent
-//! for them counted alike by gateway, shards and kernel.
+//! Tests copies of a hot key on real shards.
+//!
+//! Reads return the right values, also after a shard restarts. Gateway, shards and kernel count equal requests.
 
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options, SHARDS};
@@ -8,7 +9,7 @@ use lab_tests::process::Signal;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Its home is shard 0.
+/// The hot key. Its home is shard 0.
 const HOT: &str = "celebrity-user-kardashian";
 
 async fn post(lab: &Lab, path: &str, body: Value) -> Value {
@@ -21,14 +22,14 @@ async fn write(lab: &Lab, v: u64) {
     post(lab, "/data", json!({"key": HOT, "value": {"v": v}})).await;
 }
 
-/// A read; it must see this version. Gives the shard that answered.
+/// Reads the key, which must have version `v`. Returns the shard that answered.
 async fn read(lab: &Lab, v: u64) -> u64 {
     let got: Value = lab.json(&lab.at_gateway(&format!("/data/{HOT}"))).await;
     assert_eq!(got["value"], json!({"v": v}), "{got}");
     got["shard_id"].as_u64().unwrap()
 }
 
-/// Reads until the key is on all shards.
+/// Reads until all shards have the key.
 async fn on_all_shards(lab: &Lab, v: u64) {
     let on_all = poll::until(Duration::from_secs(40), || async {
         for _ in 0..50 {
@@ -65,7 +66,7 @@ async fn copies_are_counted_alike_by_all_witnesses() {
     lab.agreed().await;
     let (app, gateway) = (lab.received().await, lab.gateway_stats().await.shard_requests_total);
     let gateway: Vec<u64> = gateway.iter().map(|shard| shard.requests).collect();
-    // The probe counts from when it attached, and nothing was sent before.
+    // The probe counts from the moment it attached, and no request was sent before.
     assert_eq!((&app, &app), (&gateway, &lab.kernel_requests().await));
     assert!(app.iter().all(|requests| *requests > 100), "all shards have copies: {app:?}");
 }
@@ -75,7 +76,7 @@ async fn a_shard_that_starts_anew_answers_for_no_copy() {
     let mut lab = replicated(false).await;
     write(&lab, 2).await;
     on_all_shards(&lab, 2).await;
-    // Its store is empty now; home is shard 0.
+    // The restarted shard is empty. The home is shard 0.
     lab.restart_shard(2, Signal::KILL).await;
     for _ in 0..200 {
         read(&lab, 2).await;

@@ -1,4 +1,4 @@
-//! Any number of simultaneous readers of one absent key cause exactly one request at the shard.
+//! Tests that simultaneous reads of one absent key cause one fetch.
 
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options};
@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A service time long enough for every reader to arrive while the first fetch is under way.
+/// Service time in ms. All readers arrive while the first fetch is in flight.
 const SLOW: &str = "600";
 
-/// Long enough to kill the shard while all readers wait, and shorter than the gateway's deadline.
+/// Service time in ms. It leaves time to kill the shard while all readers wait, and is below the gateway's timeout.
 const SLOWER: &str = "3000";
 
 async fn lab(probe: bool, latency: &str) -> Lab {
@@ -22,13 +22,13 @@ async fn lab(probe: bool, latency: &str) -> Lab {
     Lab::start(Options { probe, shard, gateway, ..Options::default() }).await
 }
 
-/// The shard of a key, asked of the gateway.
+/// Requests a key's shard from the gateway.
 async fn shard_of(lab: &Lab, key: &str) -> usize {
     let mapping: Value = lab.json(&lab.at_gateway(&format!("/admin/shard-mapping/{key}"))).await;
     usize::try_from(mapping["shard_id"].as_u64().unwrap()).unwrap()
 }
 
-/// One GET on a connection of its own; status and body.
+/// Sends one GET on a new connection. Returns status and body.
 async fn get(lab: &Lab, key: &str) -> (u16, Value) {
     let answer = lab.client.get(lab.at_gateway(&format!("/data/{key}"))).send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
@@ -134,7 +134,7 @@ async fn when_the_shard_fails_all_waiters_get_the_error_and_the_next_request_tri
     let mut failed = 0;
     for waiter in waiters {
         let (status, retry_after, body) = waiter.await.unwrap();
-        // The gateway may try a GET again when the connection broke, and then reach the restarted shard.
+        // The gateway may retry a GET after a broken connection and reach the restarted shard.
         if status == 503 {
             assert!(retry_after && body == detail, "{body}");
             failed += 1;

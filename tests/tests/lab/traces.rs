@@ -1,4 +1,4 @@
-//! One request is one trace: gateway, call, shard; and what cannot be sent is counted and hurts nobody.
+//! Tests traces: one per request, lost spans counted and harmless.
 
 use lab_tests::collector::{Collector, Received, attribute};
 use lab_tests::lab::{Lab, Options};
@@ -8,12 +8,12 @@ use serde_json::Value;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// OTLP's numbers of kinds and of the status "error".
+/// OTLP's numbers for span kinds and for the status "error".
 const SERVER: i32 = 2;
 const CLIENT: i32 = 3;
 const ERROR: i32 = 2;
 
-/// Soon enough for a test that waits, and the settings of a test that does not wait but stops the lab.
+/// Export intervals in ms: for tests that wait for spans, and for tests that stop the lab instead.
 const AT_ONCE: &str = "50";
 const NEVER: &str = "600000";
 
@@ -31,7 +31,7 @@ async fn get(lab: &Lab, path: &str) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
-/// The only span that a service sent of this kind.
+/// The only span of this kind from `service`.
 fn only<'a>(spans: &'a [Received], service: &str, kind: i32) -> &'a Received {
     let mut found = spans.iter().filter(|one| one.service == service && one.span.kind == kind);
     let first = found.next().unwrap_or_else(|| panic!("no span of {service}: {spans:#?}"));
@@ -39,7 +39,7 @@ fn only<'a>(spans: &'a [Received], service: &str, kind: i32) -> &'a Received {
     first
 }
 
-/// Asserts that these are the three spans of one read of `key` with the gateway's first, and gives it.
+/// Asserts that these are the three spans of one read of `key`. Returns the gateway's first span.
 fn assert_one_trace<'a>(spans: &'a [Received], lab: &Lab, key: &str, shard: usize) -> &'a Received {
     let name = format!("shard-{shard}");
     let (gateway, call, served) =
@@ -174,7 +174,7 @@ async fn a_change_that_nobody_asked_for_has_a_span_of_its_own() {
     let lab = Lab::start(options(&endpoint, AT_ONCE, &[])).await;
     let auto = lab.client.post(lab.at_gateway("/admin/mitigation")).body(r#"{"auto":true}"#).send().await;
     assert_eq!(auto.unwrap().status(), 200);
-    // A second of 130 requests is enough; a busy machine gets more.
+    // One second with 130 requests is enough. The longer duration is for busy machines.
     lab.load_started(&["run", "celebrity", "--duration", "8"]).ended().await;
     let change = poll::until(Duration::from_secs(20), || async {
         let found = collector.spans().into_iter().find(|one| one.span.name == "mitigation change");
@@ -200,7 +200,7 @@ async fn a_sampler_of_nothing_sends_nothing() {
     assert_eq!(collector.spans().len(), 0);
 }
 
-/// `service_spans_total` of the gateway by outcome.
+/// The gateway's `service_spans_total` for `outcome`.
 async fn counted(lab: &Lab, outcome: &str) -> u64 {
     let text = lab.client.get(lab.at_gateway("/metrics")).send().await.unwrap().text().await.unwrap();
     let line = text
@@ -211,7 +211,7 @@ async fn counted(lab: &Lab, outcome: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_collector_all_is_answered_and_the_loss_is_said_once() {
-    // Bound and dropped: nobody listens there.
+    // The port is bound and released, so no process listens there.
     let endpoint = {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
         format!("http://{}", free.local_addr().unwrap())
@@ -238,7 +238,7 @@ async fn without_its_collector_all_is_answered_and_the_loss_is_said_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_hangs_costs_spans_and_nothing_else() {
-    // The system takes connections for it; nothing ever answers.
+    // The kernel accepts connections for this listener, and no process answers.
     let stuck = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", stuck.local_addr().unwrap());
     let small = [
@@ -250,7 +250,7 @@ async fn a_collector_that_hangs_costs_spans_and_nothing_else() {
     for n in 0..50 {
         assert_eq!(get(&lab, &format!("/data/key-{n}")).await.0, 200);
     }
-    // Each read has two spans here. One batch of at most 5 is on its way, and 10 wait.
+    // Each read creates two spans. At most 5 are in flight in one batch, and 10 are queued.
     let dropped = counted(&lab, "dropped").await;
     assert!((85..=100).contains(&dropped), "{dropped}");
     lab.gateway.signal(Signal::TERM);

@@ -1,4 +1,4 @@
-//! The kernel's verdict and the gateway's: the same, and right.
+//! Tests that kernel and gateway give the same, correct verdict.
 
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Load, Options};
@@ -12,7 +12,7 @@ async fn lab() -> Lab {
     Lab::start(Options { probe: true, ..Options::default() }).await
 }
 
-/// Waits until `/api/verdict` is as wanted while the load runs; gives it.
+/// Waits until `/api/verdict` satisfies `wanted` while the load runs, and returns the verdict.
 async fn verdict_under(lab: &Lab, load: &mut Load, wanted: impl Fn(&Value) -> bool) -> Value {
     let seen = poll::until(Duration::from_secs(60), || async {
         let verdict = lab.probe_json("/api/verdict").await;
@@ -32,7 +32,7 @@ async fn both_witnesses_name_the_celebrity_and_agree() {
     let quiet = lab.probe_json("/api/verdict").await;
     assert_eq!(quiet["kernel"]["state"], "not enough traffic", "{quiet}");
     let mut load = lab.load_started(&["run", "celebrity", "--duration", "120"]);
-    // The first verdict that is not about silence names it: it needs one full second.
+    // The first verdict other than `not enough traffic` or `balanced` must name the shard. It needs one full second.
     let first = verdict_under(&lab, &mut load, |verdict| {
         !matches!(verdict["kernel"]["state"].as_str(), Some("not enough traffic" | "balanced") | None)
     });
@@ -69,7 +69,7 @@ async fn both_witnesses_call_even_load_balanced() {
     let lab = lab().await;
     let mut load = lab.load_started(&["run", "uniform", "--duration", "120", "--rate-factor", "4"]);
     let both = verdict_under(&lab, &mut load, |verdict| {
-        // A whole window.
+        // Wait for a full window.
         verdict["kernel"]["window_seconds"].as_f64().is_some_and(|seconds| seconds > 9.0)
             && verdict["kernel"]["requests"].as_u64().is_some_and(|requests| requests > 1_000)
             && verdict["agree"] == true
@@ -94,7 +94,7 @@ async fn what_bypasses_the_gateway_is_why_they_differ() {
     let url = lab.at_shard(3, "/data/bypass");
     let client = lab.client.clone();
     let bypass = tokio::spawn(async move {
-        // Ends with the test.
+        // Runs until the test ends.
         loop {
             let _ = client.get(&url).send().await;
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -1,4 +1,4 @@
-//! The dashboards are whole: made from their source, every panel explained, nothing overlapping, no name dangling.
+//! Tests the dashboards: source, descriptions, layout, names.
 
 use lab_tests::build;
 use lab_tests::catalogue;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::{BTreeSet, HashSet};
 use std::process::Command;
 
-/// Panels that people know by these very titles, on the first dashboard.
+/// Panel titles of the first dashboard that must not change, because users refer to them.
 const KNOWN: [&str; 10] = [
     "Requests per Shard (rate)",
     "Request Distribution (last 5m)",
@@ -21,10 +21,10 @@ const KNOWN: [&str; 10] = [
     "Gateway Cache Size",
 ];
 
-/// Kinds of panels that every Grafana 11 and 12 has.
+/// Panel types that every Grafana 11 and 12 includes.
 const TYPES: [&str; 7] = ["timeseries", "stat", "bargauge", "piechart", "heatmap", "table", "state-timeline"];
 
-/// Series that Prometheus makes itself.
+/// Series that Prometheus creates itself.
 const OWN_SERIES: [&str; 3] = ["up", "scrape_duration_seconds", "ALERTS"];
 
 fn all() -> Vec<Dashboard> {
@@ -94,7 +94,7 @@ fn every_panel_is_whole_and_says_what_to_do() {
     }
 }
 
-/// The panel's queries have a source, different names, and legends that tell series apart.
+/// Checks that the panel's queries have a data source, distinct names, and legends that distinguish the series.
 fn asks_well(title: &str, panel: &Value) {
     let name = &panel["title"];
     let targets = panel["targets"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! docs/metrics.md is what the services register.
+//! Tests that docs/metrics.md matches the registered metrics.
 
 use lab_tests::{build, catalogue};
 

@@ -1,4 +1,4 @@
-//! Every query of every panel, rule and alert against a real Prometheus that watches a lab under celebrity load.
+//! Tests every query of panels, rules and alerts under celebrity load.
 
 use lab_tests::build::sized;
 use lab_tests::dashboards::{Dashboard, Query};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// The celebrity's key lives on shard 0.
 const CELEBRITY: &str = "celebrity-user-kardashian";
 
-/// Queries that rightly give nothing under celebrity load, and why. That they do is tested too.
+/// Queries that must return no data under celebrity load, with the reason. A test checks that they do.
 const EMPTY: [(&str, &str); 4] = [
     ("Errors by Kind", "nothing fails"),
     ("Spans by Outcome", "the lab has no collector of traces"),
@@ -27,7 +27,7 @@ async fn every_query_of_dashboards_rules_and_alerts_answers_under_celebrity_load
         return;
     }
     let shard = vec![("BASE_LATENCY_MS", "15".to_owned()), ("SHARD_CONCURRENCY", "2".to_owned())];
-    // Off unless asked for, and with panels of their own.
+    // These features are off by default and have their own panels.
     let probe_settings = ["RTT", "PROGRAM_STATS"].map(|name| (name, "on".to_owned())).into();
     let lab = Lab::start(Options { probe: true, probe_settings, shard, ..Options::default() }).await;
     let prometheus = Prometheus::start(&lab).await;
@@ -60,7 +60,7 @@ async fn uniform_load_fires_nothing() {
     assert!(balanced.iter().any(|series| numbers(series) == [1.0]), "there was a verdict: {balanced:?}");
 }
 
-/// HotPartition fires within half a minute of load, names key and shard, and fires for no other shard.
+/// HotPartition fires within half a minute of load. It has the right key and shard, and fires for no other shard.
 async fn the_alert_fires(lab: &Lab, prometheus: &Prometheus) {
     let loaded = poll::until(Duration::from_secs(20), || async {
         if lab.gateway_stats().await.total_requests > 0 { Ok(()) } else { Err("no load".to_owned()) }
@@ -79,7 +79,7 @@ async fn the_alert_fires(lab: &Lab, prometheus: &Prometheus) {
     assert_eq!(alerts[0]["annotations"]["summary"], summary.as_str());
 }
 
-/// With the cache on the alert ends, and most reads are hits.
+/// With the cache on, the alert resolves, and most reads are hits.
 async fn the_alert_resolves(lab: &Lab, prometheus: &Prometheus) {
     let on = lab.client.post(lab.at_gateway("/admin/cache")).json(&json!({"enabled": true}));
     assert_eq!(on.send().await.unwrap().status(), 200);
@@ -96,13 +96,13 @@ async fn the_alert_resolves(lab: &Lab, prometheus: &Prometheus) {
     assert!(numbers(&hits[0])[0] > 0.5, "{hits:?}");
 }
 
-/// Every query of every panel and annotation gives data, and no other than those listed gives none.
+/// Every query of every panel and annotation returns data, except exactly the listed ones.
 async fn the_queries_answer(prometheus: &Prometheus) {
     let dashboards = Dashboard::all(&build::tree().root).unwrap();
     let queries: Vec<Query> = dashboards.iter().flat_map(Dashboard::queries).collect();
     let listed = |query: &Query| EMPTY.iter().any(|(panel, _)| query.panel == *panel);
     let (empty, full): (Vec<_>, Vec<_>) = queries.iter().partition(|query| listed(query));
-    // Rates need two scrapes of every target, windows ten seconds.
+    // Rates need two scrapes of every target. Windows need ten seconds.
     let answered = poll::until(Duration::from_secs(40), || async {
         for query in &full {
             let series = prometheus
@@ -127,16 +127,16 @@ async fn the_queries_answer(prometheus: &Prometheus) {
     assert_eq!(shards, json!(["0", "1", "2", "3"]), "the variable $shard");
 }
 
-/// Every label that the legend shows is there.
+/// Checks that the series have every label in the legend.
 fn named(query: &Query, series: &[Value]) {
     for label in query.legend.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()) {
-        // An alert has a shard only if it is about one.
+        // An alert has a shard label only if it concerns a shard.
         let there = series.iter().any(|series| series["metric"][label].is_string());
         assert!(there, "{query:?} has no label {label}: {series:?}");
     }
 }
 
-/// Every rule evaluates; recording rules give data; alerts ask for what is there, and none fires but HotPartition.
+/// Every rule evaluates, recording rules return data, and alerts query existing series. Only HotPartition fires.
 async fn the_rules_are_sound(prometheus: &Prometheus) {
     let data = prometheus.api("rules", &[]).await.unwrap();
     let groups = data["groups"].as_array().unwrap();
@@ -151,7 +151,7 @@ async fn the_rules_are_sound(prometheus: &Prometheus) {
             assert!(series.iter().any(|series| !numbers(series).is_empty()), "{name} gives nothing");
             continue;
         }
-        // On a busy machine a sample may be lost, which is news for a minute.
+        // On a busy machine a sample may be lost. The alert expression then stays true for a minute.
         let quiet = poll::until(Duration::from_secs(70), || async {
             let series = prometheus.series(query, true).await?;
             if series.is_empty() { Ok(()) } else { Err(format!("{name} has no reason to fire: {series:?}")) }
@@ -168,7 +168,7 @@ async fn the_rules_are_sound(prometheus: &Prometheus) {
     println!("{} rules are sound", rules.len());
 }
 
-/// What the services expose is what docs/metrics.md says, and promtool finds nothing to say about it.
+/// The exposed metrics match docs/metrics.md, and promtool reports no problem.
 async fn the_metrics_are_those_documented(lab: &Lab) {
     let services = catalogue::services().unwrap();
     let probe = lab.probe_addr();

@@ -1,9 +1,9 @@
-//! What people look at.
+//! Tests metrics, rules and dashboards.
 //!
-//! - `documented`: docs/metrics.md is what the services register
-//! - `rules`: Prometheus takes its configuration and rules, and alerts fire when they must and only then
-//! - `dashboards`: they are those of their source, every panel is explained, and no name dangles
-//! - `live`: every query of panels, rules and alerts against a real Prometheus and a lab under celebrity load
+//! - `documented`: docs/metrics.md matches the registered metrics
+//! - `rules`: Prometheus accepts its configuration and rules, and alerts fire only when they must
+//! - `dashboards`: they match their source, every panel has a description, and every name exists
+//! - `live`: every query of panels, rules and alerts runs on Prometheus and a lab under celebrity load
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 

@@ -1,12 +1,12 @@
-//! Prometheus takes its configuration and rules, and alerts fire when they must and only then.
+//! Tests Prometheus configuration, rules, and when alerts fire.
 
 use lab_tests::{build, prometheus};
 use std::process::Command;
 
-/// Where the configuration is, from the repository's root.
+/// Folder of the configuration, relative to the repository root.
 const FOLDER: &str = "deploy/prometheus";
 
-/// What promtool says about the files of `folder`, when it is content.
+/// promtool's output on the files of `folder`. promtool must succeed.
 fn promtool(arguments: &[&str], folder: &str, extension: &str) -> String {
     let root = build::tree().root;
     let mut files: Vec<_> =

@@ -1,4 +1,6 @@
-//! The live page in headless Chromium, over a whole lab; the scripts are in `tests/page/`.
+//! Tests the live page in headless Chromium.
+//!
+//! The scripts are in `tests/page/`.
 
 #![expect(clippy::expect_used, reason = "a test ends where it cannot go on")]
 
@@ -11,10 +13,10 @@ use lab_tests::page::{self, Tools};
 use lab_tests::poll;
 use lab_tests::process::{Process, TestProcess as _};
 
-/// How long a script may take.
+/// Maximum time for a script.
 const TIMEOUT: Duration = Duration::from_secs(180);
 
-/// A lab with a page that has everything.
+/// A lab whose live page has all features.
 struct Bench {
     tools: Tools,
     lab: Lab,
@@ -23,13 +25,13 @@ struct Bench {
 }
 
 impl Bench {
-    /// `None`, and said so, where a tool or the kernel is missing.
+    /// Returns `None`, and reports the test as skipped, if a tool or the kernel is missing.
     async fn start(test: &str) -> Option<Self> {
         let tools = Tools::available(test)?;
         if !kernel::available(test) {
             return None;
         }
-        // The gateway must be told of the page before there is one.
+        // The gateway needs the page's address before the page starts.
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
         let origins = ("ADMIN_ORIGINS", format!("http://127.0.0.1:{port}"));
@@ -57,13 +59,13 @@ impl Bench {
     }
 }
 
-/// Waits for a script's end.
+/// Waits until a script has ended.
 async fn done(mut script: Process) {
     let status = script.ended(TIMEOUT).await;
     assert!(status.success(), "{status}");
 }
 
-/// Waits for a line of a script that still runs.
+/// Waits for a line in the output of a running script.
 async fn says(script: &mut Process, line: &str) {
     let said = poll::until(TIMEOUT, || {
         let (found, running) = (script.log().lines().any(|said| said == line), script.is_running());
@@ -112,7 +114,7 @@ async fn it_is_light_and_everybody_can_use_it() {
     done(bench.script("looks")).await;
 }
 
-/// Renews the README's pictures; `cargo xtask page-test --pictures` asks for them.
+/// Updates the README's pictures. Runs only for `cargo xtask page-test --pictures`.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_readmes_pictures_are_taken() {
     if std::env::var_os("LAB_PAGE_PICTURES").is_none() {
