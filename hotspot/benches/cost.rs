@@ -1,4 +1,4 @@
-//! What detection costs: per access, and once a second.
+//! Measures the cost of detection: per access, and per second.
 //!
 //! `cargo bench -p hotspot --bench cost` prints a Markdown table.
 
@@ -16,12 +16,12 @@ use rand_distr::Zipf;
 use smol_str::SmolStr;
 use std::time::{Duration, Instant};
 
-/// Held as the lab's keys are.
+/// The key type, with the same storage as the lab's keys.
 type Key = SmolStr;
 
-/// Accesses that are counted in one run.
+/// Accesses counted in one run.
 const ACCESSES: usize = 1_000_000;
-/// As the shards have them.
+/// The limits that the shards use.
 const TOTALS: Limits = Limits { exact_keys: 50_000, sketch_keys: 256 };
 const SECOND: Limits = Limits { exact_keys: 512, sketch_keys: 128 };
 
@@ -44,7 +44,7 @@ fn main() {
     });
 }
 
-/// When the last access has been counted.
+/// The end of the window, after the last access.
 const END: Duration = Duration::from_secs(10);
 
 fn stream(keys: f64, exponent: f64) -> Vec<Key> {
@@ -57,7 +57,7 @@ fn row(what: &str, streams: &[Vec<Key>], cost: impl Fn(&[Key]) -> f64) {
     println!("| {what} | {} |", cells.join(" | "));
 }
 
-/// Nanoseconds for each of the `n` things that `run` does; the fastest of three.
+/// Nanoseconds for each of the `n` operations of `run`; the fastest of three runs.
 fn per(n: usize, mut run: impl FnMut()) -> f64 {
     let once = |_| {
         let start = Instant::now();
@@ -74,7 +74,7 @@ fn count(keys: &[Key]) {
     assert_eq!(counter.total(), keys.len() as u64);
 }
 
-/// Ten seconds with the accesses spread over them.
+/// A window of ten seconds with the accesses spread over them.
 fn fill(keys: &[Key]) -> Window<Key> {
     let mut window = Window::new(SECOND, Duration::ZERO);
     let step = END / u32::try_from(keys.len()).expect("a million");

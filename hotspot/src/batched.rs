@@ -1,47 +1,48 @@
 //! A shared count with per-core batches, to avoid contention.
 //!
-//! Each core notes accesses in a buffer of its own. A full buffer is merged at once, and equal things of one second are
-//! added up before the count gets them. Counting one by one would move the count's cache lines between the cores at every
-//! request, which is most of the cost of counting.
+//! Each core records accesses in its own buffer. A full buffer is merged into sums by item and second, and the shared
+//! count gets only the sums. Counting each access directly would move the count's cache lines between the cores at
+//! every request. That is most of the cost of counting.
 
 use ahash::AHashMap;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Notes of one core that are merged at once.
+/// Records of one core that are merged together.
 const BATCH: usize = 256;
-/// Notes after which a core waits for the lock of the count.
+/// Records in a core's buffer after which the core waits for the lock of the count.
 const NOTES_MAX: usize = 4_096;
-/// Things that are added up before the count gets their sums. The core whose note fills the table waits for that, so the
-/// table is small; a larger one saves nothing. Seven eighths of a power of two fit without a larger allocation.
+/// Maximum number of items with a sum before the count gets the sums. The core whose record fills the table waits for
+/// the transfer, so the table is small. A larger table saves nothing. Seven eighths of a power of two fit without a
+/// larger allocation.
 const SUMS_MAX: usize = 7 << 8;
 
-/// A count of things by kind, which gets the merged notes.
+/// The shared count, which receives the merged records. It counts items of type `T` by kind.
 pub trait Accumulate<T, const KINDS: usize> {
-    /// Counts that `thing` happened so many `times` of each kind in a second. Seconds come in any order.
+    /// Counts `times` events of each kind for `thing` in one second. Seconds come in any order.
     fn add(&mut self, thing: T, times: [u32; KINDS], second: u32);
 }
 
-/// A count `C` and the notes not yet merged into it: at most 4,096 a core, one more for each thread beyond the cores, and
-/// the sums of 1,792 things.
+/// A count `C` and the records not yet merged into it. It holds at most 4,096 records a core, one more for each
+/// thread beyond the number of cores, and the sums of 1,792 items.
 pub struct Batched<T, const KINDS: usize, C> {
     cores: Box<[Core<T, KINDS>]>,
     sums: Mutex<Sums<T, KINDS, C>>,
 }
 
-/// One core's notes, aligned to avoid false sharing.
+/// One core's records, aligned to avoid false sharing.
 #[repr(align(128))]
 struct Core<T, const KINDS: usize>(Mutex<Vec<Note<T, KINDS>>>);
 
-/// What happened to a thing at one moment.
+/// One recorded event: an item, its second and the number of events of each kind.
 struct Note<T, const KINDS: usize> {
     thing: T,
     second: u32,
     times: [u8; KINDS],
 }
 
-/// What happened in one second, and the count of all before.
+/// The sums of one second, and the count with all earlier sums.
 struct Sums<T, const KINDS: usize, C> {
     second: u32,
     times: AHashMap<T, [u32; KINDS]>,
@@ -49,7 +50,7 @@ struct Sums<T, const KINDS: usize, C> {
 }
 
 impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Batched<T, KINDS, C> {
-    /// A count for as many cores as the machine has.
+    /// Creates one buffer for each core of the machine.
     pub fn new(count: C) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let core = || Core(Mutex::new(Vec::with_capacity(BATCH)));
@@ -57,7 +58,7 @@ impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Batched<T, KINDS
         Self { cores: std::iter::repeat_with(core).take(cores).collect(), sums }
     }
 
-    /// Notes that `thing` happened so many `times` of each kind. A later [`Batched::lock`] returns a count that has it.
+    /// Records `times` events of each kind for `thing`. A later [`Batched::lock`] returns a count that includes them.
     pub fn note(&self, thing: T, times: [u8; KINDS], second: u32) {
         let core = &self.cores[this_thread() % self.cores.len()];
         let mut notes = core.0.lock();
@@ -65,7 +66,7 @@ impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Batched<T, KINDS
         if notes.len() < BATCH {
             return;
         }
-        // Only tried: the holder of the count may be about to lock these notes.
+        // Uses `try_lock`: the holder of the count may be about to lock this buffer.
         if let Some(mut sums) = self.sums.try_lock() {
             sums.merge(notes.drain(..));
         } else if notes.len() >= NOTES_MAX {
@@ -74,12 +75,12 @@ impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Batched<T, KINDS
         }
     }
 
-    /// Locks the count, with all notes merged. The holder must not call [`Batched::note`]: with a full buffer it would
-    /// deadlock.
+    /// Locks the count with all records merged. The holder must not call [`Batched::note`]: with a full buffer it
+    /// would deadlock.
     pub fn lock(&self) -> MappedMutexGuard<'_, C> {
         let mut sums = self.sums.lock();
         for core in &self.cores {
-            // Swapped first, so that the core need not wait for the merge.
+            // Swap the buffer before the merge, so that the core need not wait for the merge.
             let notes = std::mem::replace(&mut *core.0.lock(), Vec::with_capacity(BATCH));
             sums.merge(notes);
         }
@@ -89,7 +90,7 @@ impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Batched<T, KINDS
 }
 
 impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Sums<T, KINDS, C> {
-    /// Merges notes of one core, in their order; those of several cores come in any order.
+    /// Merges the records of one core in their order. Seconds of different cores may come in any order.
     fn merge(&mut self, notes: impl IntoIterator<Item = Note<T, KINDS>>) {
         for Note { thing, second, times } in notes {
             if second > self.second || self.times.len() >= SUMS_MAX {
@@ -97,7 +98,7 @@ impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Sums<T, KINDS, C
                 self.second = self.second.max(second);
             }
             if second < self.second {
-                // From a core whose notes are merged later than those of others.
+                // An older second: this core's buffer was merged later than others.
                 self.count.add(thing, times.map(u32::from), second);
                 continue;
             }
@@ -108,7 +109,7 @@ impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Sums<T, KINDS, C
         }
     }
 
-    /// Gives the count all sums.
+    /// Adds all sums to the count.
     fn hand_over(&mut self) {
         for (thing, times) in self.times.drain() {
             self.count.add(thing, times, self.second);
@@ -116,7 +117,7 @@ impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Sums<T, KINDS, C
     }
 }
 
-/// A number of this thread's own.
+/// Returns a number that is unique to this thread.
 fn this_thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -131,7 +132,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::thread;
 
-    /// What happened by thing and second.
+    /// Events by item and second.
     #[derive(Default)]
     struct Seen(BTreeMap<(usize, u32), [u32; 2]>);
 
@@ -217,7 +218,7 @@ mod tests {
                     noted.store(note, Ordering::Release);
                 }
             });
-            // It gets as far as it may, and no farther.
+            // The thread stops exactly at its limit.
             while noted.load(Ordering::Acquire) < NOTES_MAX - 1 {
                 thread::yield_now();
             }

@@ -1,11 +1,12 @@
-//! Counts keys in bounded memory: few exactly, many with a stated error.
+//! Counts keys in bounded memory, exactly or with an error bound.
 //!
-//! Up to `exact_keys` distinct keys every count is exact. Beyond that the counter goes on as Filtered Space-Saving with
-//! `sketch_keys` monitored keys (Homem, Carvalho: "Finding top-k elements in data streams", Information Sciences 180,
-//! 2010; crate `topk`, chosen by the measurements in docs/experiments): a key that is not monitored is counted in a
-//! small filter, where several keys share a cell, until the cell reaches the smallest monitored count; then the key takes
-//! that place and inherits what the cell held as its error. A count is then never too low and at most `error` too high,
-//! and `error` is at most `total / sketch_keys`.
+//! Up to `exact_keys` distinct keys every count is exact. With more keys the counter becomes a Filtered Space-Saving
+//! sketch with `sketch_keys` monitored keys (Homem, Carvalho: "Finding top-k elements in data streams", Information
+//! Sciences 180, 2010). It uses crate `topk`, selected by the measurements in docs/experiments.
+//!
+//! A key that is not monitored is counted in a small filter, where several keys share a cell. When the cell reaches
+//! the smallest monitored count, the key replaces the key with that count. Its error is then the previous value of
+//! the cell. A count is never too low and at most `error` too high. `error` is at most `total / sketch_keys`.
 
 use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
@@ -13,24 +14,24 @@ use std::hash::Hash;
 use std::ops::RangeInclusive;
 use topk::FilteredSpaceSaving;
 
-/// How many keys a [`KeyCounter`] may hold; its memory is bounded by the larger of the two.
+/// Maximum number of keys of a [`KeyCounter`]. Its memory is bounded by the larger of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Distinct keys counted exactly.
     pub exact_keys: usize,
-    /// Keys monitored once there were more; at least 1. Each takes about 110 bytes, its share of the filter included,
-    /// and what the key itself owns.
+    /// Keys monitored once there are more distinct keys; at least 1. Each takes about 110 bytes, including its share
+    /// of the filter, plus the memory that the key itself owns.
     pub sketch_keys: usize,
 }
 
-/// One key's count and how much of it may belong to other keys: the truth is in `count - error ..= count`.
+/// One key's count with its error. The true count is in `count - error ..= count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count<K> {
     /// The key.
     pub key: K,
     /// Upper bound of its accesses.
     pub count: u64,
-    /// `count - error` is the lower bound; 0 while counting is exact.
+    /// `count - error` is the lower bound. 0 while counting is exact.
     pub error: u64,
 }
 
@@ -42,8 +43,8 @@ impl<K> Count<K> {
     }
 }
 
-/// The `n` largest of the counts of several counters by lower bound, largest first, equal ones in the order of their
-/// keys. No key may be in two of the counters; [`merged`] is for those where it may.
+/// Returns the `n` largest of the counts of several counters by lower bound, largest first. Equal counts are sorted
+/// by key. Every key must be in one counter only; otherwise use [`merged`].
 #[must_use]
 pub fn largest<K: Ord>(mut counts: Vec<Count<K>>, n: usize) -> Vec<Count<K>> {
     counts.sort_unstable_by(|a, b| b.lower_bound().cmp(&a.lower_bound()).then_with(|| a.key.cmp(&b.key)));
@@ -51,9 +52,9 @@ pub fn largest<K: Ord>(mut counts: Vec<Count<K>>, n: usize) -> Vec<Count<K>> {
     counts
 }
 
-/// The `n` largest of several counters together by lower bound, largest first, equal ones in the order of their keys;
-/// keys with a lower bound of 0 are left out. A key may be in any of the counters: both of its bounds add up, those from
-/// counters that do not hold it included.
+/// Returns the `n` largest keys of several counters together by lower bound, largest first. Equal counts are sorted
+/// by key. Keys with a lower bound of 0 are left out. A key may be in several counters: its bounds are added up over
+/// all counters, including those that do not hold it.
 #[must_use]
 pub fn merged<K: Clone + Eq + Hash + Ord>(counters: &[&KeyCounter<K>], n: usize) -> Vec<Count<K>> {
     let mut sure: AHashMap<&K, u64> = AHashMap::new();
@@ -69,7 +70,7 @@ pub fn merged<K: Clone + Eq + Hash + Ord>(counters: &[&KeyCounter<K>], n: usize)
     largest(positive, n).into_iter().map(bounded).collect()
 }
 
-/// A bounded counter of keys. See the module for its guarantees.
+/// A bounded counter of keys. The module's documentation has its guarantees.
 #[derive(Clone)]
 pub struct KeyCounter<K: Eq + Hash> {
     limits: Limits,
@@ -79,13 +80,13 @@ pub struct KeyCounter<K: Eq + Hash> {
 
 #[derive(Clone)]
 enum Mode<K: Eq + Hash> {
-    /// Every process has a new hash seed, so clients cannot choose colliding keys.
+    /// Each process has a new hash seed, so clients cannot choose colliding keys.
     Exact(AHashMap<K, u64>),
     Sketch(FilteredSpaceSaving<K>),
 }
 
 impl<K: Clone + Eq + Hash> KeyCounter<K> {
-    /// An empty counter. A `sketch_keys` of 0 is taken as 1.
+    /// An empty counter. A `sketch_keys` of 0 is treated as 1.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self { limits, total: 0, mode: Mode::Exact(AHashMap::new()) }
@@ -124,7 +125,7 @@ impl<K: Clone + Eq + Hash> KeyCounter<K> {
         self.total
     }
 
-    /// Keys held at the moment.
+    /// Number of keys currently held.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.mode {
@@ -145,7 +146,7 @@ impl<K: Clone + Eq + Hash> KeyCounter<K> {
         matches!(self.mode, Mode::Exact(_))
     }
 
-    /// What `key` has had, whether it is held or not: at least and at most so many accesses.
+    /// Returns the least and the largest possible number of accesses of `key`, held or not.
     #[must_use]
     pub fn bounds(&self, key: &K) -> RangeInclusive<u64> {
         let (count, error) = match &self.mode {
@@ -158,7 +159,8 @@ impl<K: Clone + Eq + Hash> KeyCounter<K> {
         count - error..=count
     }
 
-    /// The `n` largest by lower bound (`count - error`), largest first; keys with a lower bound of 0 are left out.
+    /// Returns the `n` largest keys by lower bound (`count - error`), largest first. Keys with a lower bound of 0 are
+    /// left out.
     #[must_use]
     pub fn top(&self, n: usize) -> Vec<Count<K>> {
         let mut all: Vec<_> = self.held().filter(|count| count.lower_bound() > 0).collect();
@@ -170,7 +172,7 @@ impl<K: Clone + Eq + Hash> KeyCounter<K> {
         all.into_iter().map(|c| Count { key: c.key.clone(), count: c.count, error: c.error }).collect()
     }
 
-    /// All keys held, in no order.
+    /// All held keys, unsorted.
     pub(crate) fn held(&self) -> impl Iterator<Item = Count<&K>> {
         let (exact, sketch) = match &self.mode {
             Mode::Exact(counts) => (Some(counts), None),
@@ -186,7 +188,7 @@ impl<K: Clone + Eq + Hash> KeyCounter<K> {
     }
 }
 
-/// A sketch that was given the largest counts first: the largest `keep` enter with no error.
+/// Creates a sketch from exact counts. The largest counts are inserted first, so the largest `keep` have no error.
 fn sketch_of<K: Eq + Hash>(counts: AHashMap<K, u64>, keep: usize) -> FilteredSpaceSaving<K> {
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_unstable_by_key(|(_, count)| std::cmp::Reverse(*count));

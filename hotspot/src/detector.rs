@@ -1,10 +1,10 @@
 //! Turns one judgement a second into a stable verdict.
 //!
-//! Every second two windows are judged, the last full second and the last ten; the higher state counts. `critical` holds
-//! at once; `warm`, `hot` and every way down need three of the last five seconds.
+//! Every second two windows are judged: the last full second and the last ten. The higher state counts. `critical`
+//! holds at once. `warm`, `hot` and every fall to a lower state need three of the last five seconds.
 //!
-//! A shard is down on evidence alone: requests or health checks failed, and none was answered since. Absent traffic is no
-//! evidence.
+//! A shard is down on evidence alone: requests or health checks failed, and none was answered since. Absent traffic
+//! is no evidence.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -14,28 +14,28 @@ use crate::sentence;
 use crate::skew::float;
 use crate::verdict::{Reason, State, Verdict};
 
-/// Seconds that are remembered.
+/// Number of recent seconds whose states are kept.
 const REMEMBERED: usize = 5;
-/// As many of them must agree.
+/// Number of those seconds that must agree on a change.
 const AGREEING: usize = 3;
-/// Failures without an answer between them from which a shard is down.
+/// Failures without an answer between them after which a shard is down.
 pub const DOWN_FAILURES: u64 = 3;
-/// Seconds without a sign of life or failure after which nothing is known of a shard, and seconds that a shard which was
-/// down is not compared with others: so long is the longer window.
+/// Seconds without an answer or a failure after which a shard's failures are forgotten. A shard that was down is also
+/// excluded from comparison for this long. It equals the length of the longer window.
 const FORGOTTEN: u32 = 10;
 
 /// Judges a set of shards, second by second.
 #[derive(Clone, Debug)]
 pub struct Detector<K> {
-    /// The states of the last seconds by themselves, oldest first.
+    /// The states of the last seconds as judged, before persistence. Oldest first.
     seen: VecDeque<State>,
     held: State,
-    /// Whom the held state blames.
+    /// The shard and key that caused the held state.
     cause: Option<Cause<K>>,
     lives: Vec<Life>,
 }
 
-/// What is known of a shard's life.
+/// Whether a shard answers: its recent failures and answers.
 #[derive(Clone, Copy, Debug, Default)]
 struct Life {
     /// Failures since the last answer.
@@ -47,7 +47,7 @@ struct Life {
 }
 
 impl Life {
-    /// Takes in the evidence of one second.
+    /// Adds the evidence of one second.
     fn observe(&mut self, evidence: Evidence) {
         self.excluded = self.excluded.saturating_sub(1);
         self.quiet += 1;
@@ -78,8 +78,8 @@ impl<K> Default for Detector<K> {
 }
 
 impl<K: Clone + Display + Eq> Detector<K> {
-    /// The verdict after one more second, given the last full second and the last ten. To be called once a second, also
-    /// when there was no request. Evidence counts in the last full second only.
+    /// Returns the verdict after one more second, from the last full second and the last ten. Call it once a second,
+    /// even without a request. Evidence is read from the last full second only.
     pub fn observe(&mut self, second: &Observation<K>, ten: &Observation<K>) -> Verdict<K> {
         self.lives.resize(ten.requests.len(), Life::default());
         for (shard, life) in self.lives.iter_mut().enumerate() {
@@ -91,7 +91,7 @@ impl<K: Clone + Display + Eq> Detector<K> {
         if self.held < State::Warm {
             self.cause = None;
         } else if let Some(now) = now.as_ref().filter(|now| now.state >= self.held || self.cause.is_none()) {
-            // Something lesser elsewhere does not take over the blame.
+            // A lower state on another shard does not replace the cause.
             self.cause.clone_from(&now.cause);
         }
         self.tell(now.as_ref(), ten)
@@ -101,10 +101,10 @@ impl<K: Clone + Display + Eq> Detector<K> {
         self.lives.iter().enumerate().filter(|(_, life)| test(life)).map(|(shard, _)| shard).collect()
     }
 
-    /// Takes in the state of one second.
+    /// Adds the state of one second.
     fn hold(&mut self, state: State) {
         if state == State::Critical && self.held != State::Critical {
-            // What was before the rise does not speak for a fall.
+            // States from before the rise do not count towards a fall.
             self.seen.clear();
         }
         self.seen.push_back(state);
@@ -112,14 +112,14 @@ impl<K: Clone + Display + Eq> Detector<K> {
             self.seen.pop_front();
         }
         let agree = |test: &dyn Fn(State) -> bool| self.seen.iter().filter(|s| test(**s)).count() >= AGREEING;
-        // What enough of the last seconds reach; never below what needs no persistence.
+        // The highest state that enough of the last seconds reach.
         let steady = State::ALL.into_iter().rev().find(|least| agree(&|seen| seen >= *least));
         let steady = steady.unwrap_or(State::NotEnoughTraffic);
         let falls = agree(&|seen| seen < self.held);
         self.held = match state {
             State::Critical => State::Critical,
             _ if steady > self.held || falls => steady,
-            // Traffic has begun.
+            // The first traffic after a pause: `balanced` needs no persistence.
             _ if self.held == State::NotEnoughTraffic => state.min(State::Balanced),
             _ => self.held,
         };
@@ -157,8 +157,8 @@ impl<K: Clone + Display + Eq> Detector<K> {
     }
 }
 
-/// The window with the higher state; of equal ones the long window, which knows more, unless they blame differently: then
-/// the last second, which is newer.
+/// Selects the window with the higher state. With equal states the long window is selected, because it has more
+/// requests. If the causes differ, the last second is selected, because it is newer.
 fn choose<K: Eq>(second: Option<Judgement<K>>, ten: Option<Judgement<K>>) -> Option<Judgement<K>> {
     match (second, ten) {
         (Some(second), Some(ten)) => {
@@ -181,7 +181,7 @@ mod tests {
     const HOT: [u64; 4] = [430, 190, 190, 190];
     const CRITICAL: [u64; 4] = [820, 60, 60, 60];
 
-    /// One second in which both windows hold `requests`, all of the first shard's from one key.
+    /// One second in which both windows hold `requests`. All requests of shard 0 are for one key.
     fn second(detector: &mut Detector<&'static str>, requests: [u64; 4]) -> Verdict<&'static str> {
         let keys = [KeyLoad { key: "user-7", shard: 0, requests: requests[0] }];
         let observation = Observation {
@@ -307,7 +307,7 @@ mod tests {
         ));
     }
 
-    /// A second with these requests, all of the first shard's from one key, and this evidence for the last shard.
+    /// One second with these requests and this evidence for the last shard. All requests of shard 0 are for one key.
     fn with(
         detector: &mut Detector<&'static str>,
         requests: [u64; 4],
@@ -335,7 +335,7 @@ mod tests {
             verdict.sentence,
             "Shard 3 is down: 3 requests or health checks failed since its last answer."
         );
-        // Failures beside an answer are none that show a dead shard.
+        // Failures do not count in a second with an answer.
         let verdict = with(&mut detector, [333, 333, 333, 9], 1, 50);
         assert_eq!((verdict.state, verdict.reason, verdict.down), (State::Balanced, None, vec![]));
     }

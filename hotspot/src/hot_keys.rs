@@ -1,4 +1,6 @@
-//! One shard's own hot keys: more than 30 % of the window's accesses, of at least 10.
+//! Finds the hot keys of one shard.
+//!
+//! A key is hot with more than 30 % of the window's accesses. A window with fewer than 10 accesses has no hot key.
 
 use std::fmt::Display;
 
@@ -8,26 +10,26 @@ use crate::sentence::{percent, quoted, window};
 use crate::skew::float;
 use crate::verdict::{Reason, State, Verdict};
 
-/// A key over the shard's own threshold.
+/// A key above the shard's own threshold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hot<K> {
     /// The key.
     pub key: K,
-    /// Its share of the window, 0 … 1, by its lower bound.
+    /// The key's share of the window, 0 … 1, by its lower bound.
     pub ratio: f64,
-    /// Its accesses in the window (lower bound).
+    /// The key's accesses in the window (lower bound).
     pub count: u64,
 }
 
 /// Share of a shard's accesses above which a key is hot.
 pub const HOT_SHARE: f64 = 0.3;
-/// Fewest accesses in the window for anything to be called hot.
+/// Minimum accesses in the window before any key is hot.
 pub const HOT_MIN_SAMPLES: u64 = 10;
 
-/// More than three keys cannot each have 30 %: so many of the largest are all that [`hot`] needs.
+/// Number of largest keys that [`hot`] needs: at most three keys can each have more than 30 %.
 pub const HOT_MOST: usize = 3;
 
-/// Those of the largest keys `top` (hottest first) that are hot in a window of `total` accesses.
+/// Returns the keys of `top` (the largest keys, hottest first) that are hot in a window of `total` accesses.
 pub fn hot<K>(total: u64, top: impl IntoIterator<Item = Count<K>>) -> Vec<Hot<K>> {
     if total < HOT_MIN_SAMPLES {
         return Vec::new();
@@ -39,9 +41,9 @@ pub fn hot<K>(total: u64, top: impl IntoIterator<Item = Count<K>>) -> Vec<Hot<K>
         .collect()
 }
 
-/// What shard `shard` can say by itself of its last `seconds` with `total` accesses, `top` being its largest keys, hottest
-/// first. It does not see the other shards: it is `warm` when one of its keys is hot, never more, and the figures that
-/// compare shards are absent.
+/// The verdict of shard `shard` on its last `seconds` with `total` accesses. `top` has its largest keys, hottest
+/// first. The shard does not see the other shards. So the state is at most `warm`, when one of its keys is hot, and
+/// the figures that compare shards are absent.
 #[must_use]
 pub fn verdict<K: Clone + Display>(shard: usize, total: u64, seconds: f64, top: &[Count<K>]) -> Verdict<K> {
     let hottest = hot(total, top.iter().cloned()).into_iter().next().filter(|_| total >= MIN_REQUESTS);
@@ -88,7 +90,7 @@ mod tests {
     use crate::window::{Access, Window};
     use std::time::Duration;
 
-    /// The hot keys of a window after these `(key, accesses, second)`.
+    /// Returns the hot keys of a window after these `(key, accesses, second)`.
     fn hot_after(accesses: &[(u32, u64, u64)]) -> Vec<Hot<u32>> {
         let mut window = Window::new(Limits { exact_keys: 64, sketch_keys: 32 }, Duration::ZERO);
         let mut now = Duration::ZERO;

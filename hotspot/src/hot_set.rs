@@ -3,14 +3,14 @@
 use crate::counter::Count;
 use crate::skew::float;
 
-/// Share of all requests from which a key is hot; below half of it, it no longer is.
+/// Share of all requests from which a key is hot. A hot key stays hot down to half of this share.
 pub const ENTER_SHARE: f64 = 0.01;
-/// Fewest requests in the window that make a key hot; with less than half of them it no longer is.
+/// Minimum requests in the window for a hot key. A hot key stays hot down to half of this number.
 pub const ENTER_REQUESTS: u64 = 10;
-/// A newcomer takes the place of the weakest hot key only with this many times its requests.
+/// A new key replaces the weakest hot key only with this many times its requests.
 pub const DISPLACES: f64 = 1.5;
 
-/// The hot keys, the hottest first; never more than its limit.
+/// The hot keys, hottest first, limited in number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HotSet<K> {
     keys: Vec<K>,
@@ -29,8 +29,9 @@ impl<K: Clone + Eq> HotSet<K> {
         &self.keys
     }
 
-    /// Takes in a window of `total` requests whose largest keys are `top`, the largest first by what they surely got, and
-    /// keeps at most `limit`. `top` must be longer than `limit` by some, or keys fall off that are a little below others.
+    /// Updates the hot keys from a window of `total` requests and its largest keys `top`; keeps at most `limit`.
+    /// `top` is sorted by lower bound, largest first. It must be somewhat longer than `limit`: a hot key that is
+    /// missing in it is dropped.
     pub fn update(&mut self, top: &[Count<K>], total: u64, limit: usize) {
         let most = float(total);
         let is_hot = |count: &&Count<K>, part: f64| {
@@ -52,7 +53,7 @@ impl<K: Clone + Eq> HotSet<K> {
         self.keys = stay.into_iter().map(|c| c.key.clone()).collect();
     }
 
-    /// Forgets all.
+    /// Removes all keys.
     pub fn clear(&mut self) {
         self.keys.clear();
     }

@@ -9,39 +9,40 @@ use crate::skew::{Skew, float};
 use crate::verdict::{Reason, State};
 use crate::window::View;
 
-/// Fewest requests in a window that can be judged.
+/// Minimum requests in a window that can be judged.
 pub const MIN_REQUESTS: u64 = 100;
-/// Fewest requests a second in a window that can be judged: a health check of one key is no load.
+/// Minimum requests a second in a window that can be judged. A health check of one key must not count as load.
 pub const MIN_RATE: f64 = 20.0;
-/// L from which a shard is `warm`, `hot`, `critical`.
+/// Minimum lower bound L for each state.
 pub const THRESHOLDS: [(f64, State); 3] = [(2.0, State::Critical), (1.5, State::Hot), (1.2, State::Warm)];
-/// The part of the hottest shard's excess that makes its top key the reason.
+/// The top key is the reason when it has at least this part of the hottest shard's excess.
 pub const BLAME: f64 = 0.5;
 
-/// Keys of a view that an [`Observation`] takes: enough that a key which is hot over several gateways together is among
-/// those that each of them tells.
+/// Number of keys that an [`Observation`] takes from a view. It must be large enough that every gateway lists a key
+/// that is hot over several gateways together.
 const KEYS: usize = 8;
 
-/// What one window counted.
+/// The counts of one window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation<K> {
     /// Requests by shard.
     pub requests: Vec<u64>,
-    /// The largest keys of all shards, in any order; those of the hottest shard must be among them.
+    /// The largest keys of all shards, unsorted. The largest keys of the hottest shard must be included.
     pub keys: Vec<KeyLoad<K>>,
-    /// Its length in seconds, as measured.
+    /// Measured length of the window in seconds.
     pub seconds: f64,
-    /// Signs of life by shard; empty where none were looked for.
+    /// Answers and failures by shard; empty if they were not recorded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
 }
 
-/// Signs of life of one shard in a window.
+/// Answers and failures of one shard in a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// Requests and health checks that it answered, whatever the answer.
+    /// Requests and health checks that the shard answered, with any status.
     pub answered: u64,
-    /// Those that failed: connection refused or reset, or no answer in time. A refusal for lack of room is an answer.
+    /// Requests and health checks that failed: connection refused or reset, or no answer in time. A shed request
+    /// counts as answered.
     pub failed: u64,
 }
 
@@ -50,14 +51,14 @@ pub struct Evidence {
 pub struct KeyLoad<K> {
     /// The key.
     pub key: K,
-    /// The shard that got them.
+    /// The shard that received them.
     #[serde(rename = "shard_id")]
     pub shard: usize,
-    /// How many it surely got (`count - error`).
+    /// Lower bound of the key's requests (`count - error`).
     pub requests: u64,
 }
 
-/// What one window says by itself.
+/// The judgement on one window, before persistence.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Judgement<K> {
     pub(crate) state: State,
@@ -67,15 +68,15 @@ pub(crate) struct Judgement<K> {
     pub(crate) hottest: usize,
     /// The top key and its share of all requests.
     pub(crate) top: Option<(K, f64)>,
-    /// Of all shards, excluded ones too, by id.
+    /// The shares of all shards by id, including excluded ones.
     pub(crate) shares: Vec<f64>,
-    /// Shards that are compared.
+    /// Number of shards that are compared.
     pub(crate) judged: usize,
     pub(crate) requests: u64,
     pub(crate) seconds: f64,
 }
 
-/// Who is to blame.
+/// The shard, key and reason behind a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cause<K> {
     pub(crate) reason: Reason,
@@ -84,13 +85,13 @@ pub(crate) struct Cause<K> {
 }
 
 impl<K: Clone + Eq + Hash + Ord> Observation<K> {
-    /// Nothing yet, of `shards` shards.
+    /// An empty observation of `shards` shards.
     #[must_use]
     pub fn new(shards: usize) -> Self {
         Self { requests: vec![0; shards], keys: Vec::new(), seconds: 0.0, evidence: Vec::new() }
     }
 
-    /// Adds what a view counted on `shard`. Several views of one shard must be of different keys.
+    /// Adds the counts of a view on `shard`. Several views of one shard must have different keys.
     pub fn add(&mut self, shard: usize, view: &View<'_, K>) {
         if let Some(requests) = self.requests.get_mut(shard) {
             *requests += view.total();
@@ -100,7 +101,7 @@ impl<K: Clone + Eq + Hash + Ord> Observation<K> {
         self.seconds = self.seconds.max(view.span().as_secs_f64());
     }
 
-    /// Adds what another gateway counted in the same time. A key may be in both.
+    /// Adds the counts of another gateway for the same time. A key may be in both.
     pub fn merge(&mut self, other: &Self) {
         self.requests.resize(self.requests.len().max(other.requests.len()), 0);
         self.requests.iter_mut().zip(&other.requests).for_each(|(sum, more)| *sum += more);
@@ -120,9 +121,10 @@ impl<K: Clone + Eq + Hash + Ord> Observation<K> {
 }
 
 impl<K: Clone + Eq> Observation<K> {
-    /// Judges the shards that are not `excluded`. None when there are too few requests.
+    /// Judges the shards that are not `excluded`. Returns `None` when there are too few requests.
     ///
-    /// A shard that is down, or was a moment ago, gets less than its share. That makes no other shard hot.
+    /// A shard that is down, or was until recently, gets less than its share. This must not make another shard hot,
+    /// so the detector excludes it.
     pub(crate) fn judge(&self, excluded: &[usize]) -> Option<Judgement<K>> {
         let judged = |shard: &usize| !excluded.contains(shard);
         let shards: Vec<usize> = (0..self.requests.len()).filter(judged).collect();
@@ -150,7 +152,7 @@ impl<K: Clone + Eq> Observation<K> {
         Some(Judgement { state, cause, skew, hottest, top, shares, judged, requests: total, seconds })
     }
 
-    /// The key with the most requests on all shards together; a replicated key has some on several.
+    /// The key with the most requests on all shards together. A replicated key has requests on several shards.
     fn top(&self) -> Option<(K, u64)> {
         let sum_of = |key: &K| self.keys.iter().filter(|l| l.key == *key).map(|l| l.requests).sum::<u64>();
         let sums = self.keys.iter().map(|load| (&load.key, sum_of(&load.key)));
@@ -162,7 +164,7 @@ impl<K: Clone + Eq> Observation<K> {
 mod tests {
     use super::*;
 
-    /// State, reason, shard and key of these requests and keys.
+    /// Returns the state and cause of these requests and keys.
     fn judged(requests: &[u64], keys: &[(&'static str, usize, u64)]) -> (State, Option<Cause<&'static str>>) {
         let load = |(key, shard, requests): &(&'static str, usize, u64)| KeyLoad {
             key: *key,
@@ -197,7 +199,7 @@ mod tests {
     fn many_warm_keys_are_placement() {
         let keys = [("a", 2, 100), ("b", 2, 90), ("c", 2, 80), ("d", 0, 120)];
         assert_eq!(judged(&[800, 750, 1_700, 750], &keys), (State::Hot, cause(Reason::Placement, 2, None)));
-        // So hot that every other shard is below half of its share: none of them is down for that.
+        // One shard is so hot that all others are below half of their fair share. They are not down.
         assert_eq!(
             judged(&[60, 70, 800, 70], &[("a", 2, 100)]),
             (State::Critical, cause(Reason::Placement, 2, None))
@@ -208,7 +210,7 @@ mod tests {
     fn a_shard_without_requests_is_no_cause() {
         assert_eq!(judged(&[333, 333, 333, 0], &[]), (State::Balanced, None));
         assert_eq!(judged(&[33, 0, 33, 34], &[]), (State::Balanced, None));
-        // All of it goes to one shard because there is one key.
+        // All requests go to one shard because there is only one key.
         assert_eq!(judged(&[0, 200], &[("only", 1, 200)]).1, cause(Reason::HotKey, 1, Some("only")));
     }
 

@@ -1,12 +1,17 @@
-//! The mathematics of a hot shard: counting keys in bounded memory, windows, skew, verdict, prediction.
+//! Hot-shard mathematics: bounded key counting, windows, skew, verdicts, predictions.
 //!
-//! An access enters a [`counter::KeyCounter`] (totals since a reset) and a [`window::Window`] (the last 10 s).
-//! [`promotion::Promotion`] decides which keys deserve a metric of their own,
-//! [`hot_keys`] which of them are hot on one shard, [`hot_set`] which of all. Once a second a [`detector::Detector`] looks
-//! at the windows of all shards: [`skew`] gives the figures, [`judge`] state and reason, and out comes a
-//! [`verdict::Verdict`]. [`predict`] says what a key stream and a placement must produce, [`zipf_fit`] what stream it was,
-//! [`spread`] where load goes when keys are copied, forwarded or moved, and [`what_if`] ranks the mitigations for the load
-//! there is. [`merge`] makes one list of what several gateways counted.
+//! An access is added to a [`counter::KeyCounter`] (totals since a reset) and to a [`window::Window`] (the last 10
+//! s).
+//!
+//! - [`promotion::Promotion`] selects the keys that get a metric series of their own.
+//! - [`hot_keys`] finds the hot keys of one shard, [`hot_set`] those of all shards.
+//! - [`detector::Detector`] judges the windows of all shards once a second and returns a [`verdict::Verdict`].
+//!   [`skew`] computes the figures, [`judge`] the state and the reason.
+//! - [`predict`] computes the load that a key stream and a placement produce.
+//! - [`zipf_fit`] estimates the Zipf exponent of a stream.
+//! - [`spread`] predicts the shards' load when keys are copied, forwarded or moved.
+//! - [`what_if`] ranks the mitigations for the current load.
+//! - [`merge`] merges the key counts of several gateways into one list.
 //!
 //! Nothing here reads a clock: time is an argument. Nothing here does I/O.
 

@@ -1,8 +1,8 @@
 //! Merges the key counts of several gateways, with bounds.
 //!
-//! A gateway reports its largest keys and one bound for all others. Both bounds of a key add up; where a gateway does not
-//! list it, the upper one grows by what that gateway says of its others. So no key is ever told to have had less than it
-//! may have had, nor more than it surely had.
+//! A gateway reports its largest keys and one upper bound for all other keys. The lower and the upper bounds of a key
+//! are added up over the gateways. If a gateway does not list a key, its bound for other keys is added to the upper
+//! bound. So the true count is always between the merged bounds.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,30 +11,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::counter::{Count, KeyCounter, largest};
 
-/// The largest keys of one count, or of several together.
+/// The largest keys of one counter, or of several merged ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary<K> {
-    /// The keys listed; no key twice.
+    /// The listed keys; each key occurs once.
     pub keys: Vec<Count<K>>,
-    /// No key that is not listed had more.
+    /// Upper bound of the count of every key that is not listed.
     pub others_at_most: u64,
 }
 
 /// The hottest keys of a [`Summary`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Top<K> {
-    /// Most first, by what is sure.
+    /// Sorted by lower bound, largest first.
     pub keys: Vec<Count<K>>,
-    /// Every count is exact, and no other key had more than the last one.
+    /// Whether every count is exact and no other key had more than the last one.
     pub exact: bool,
 }
 
 impl<K: Clone + Eq + Hash> KeyCounter<K> {
-    /// The `n` largest by lower bound, in no order, and a bound for all others.
+    /// Returns the `n` largest keys by lower bound, unsorted, and an upper bound for all others.
     #[must_use]
     pub fn summary(&self, n: usize) -> Summary<K> {
         let mut held: Vec<_> = self.held().collect();
-        // A key that the sketch does not monitor has had no more than the least of those it does.
+        // The count of a key that the sketch does not monitor is at most the smallest monitored count.
         let not_held = if self.is_exact() { None } else { held.iter().map(|count| count.count).min() };
         if n < held.len() {
             held.select_nth_unstable_by_key(n, |count| std::cmp::Reverse(count.lower_bound()));
@@ -48,11 +48,12 @@ impl<K: Clone + Eq + Hash> KeyCounter<K> {
 }
 
 impl<K: Clone + Eq + Hash + Ord> Summary<K> {
-    /// Several counts as one. A key may be in any of them.
+    /// Merges several counts. A key may be in several of them.
     #[must_use]
     pub fn merged(parts: &[Self]) -> Self {
         let others_at_most = parts.iter().map(|part| part.others_at_most).sum();
-        // By key: what is sure, what there is at most where it is listed, and the bound of the others there.
+        // By key: the lower bound, the upper bound, and the bounds for other keys of the summaries that list this
+        // key.
         let mut sums: HashMap<&K, (u64, u64, u64)> = HashMap::new();
         for part in parts {
             for count in &part.keys {
@@ -69,7 +70,7 @@ impl<K: Clone + Eq + Hash + Ord> Summary<K> {
         Self { keys: sums.into_iter().map(whole).collect(), others_at_most }
     }
 
-    /// The `n` largest.
+    /// Returns the `n` largest keys.
     #[must_use]
     pub fn top(&self, n: usize) -> Top<K> {
         let mut keys = largest(self.keys.clone(), usize::MAX);

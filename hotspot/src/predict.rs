@@ -1,7 +1,7 @@
-//! Predicts shares of keys and shards, and the load behind a cache.
+//! Predicts the load of keys, of shards, and behind a cache.
 
-/// The probabilities of `keys` ranks under Zipf's law: rank r (from 1) has `r^-exponent / Σ i^-exponent`.
-/// With exponent 0 it is the uniform distribution.
+/// The probabilities of `keys` ranks under Zipf's law: rank r (from 1) has `r^-exponent / Σ i^-exponent`. Exponent 0
+/// is the uniform distribution.
 #[must_use]
 pub fn zipf(keys: usize, exponent: f64) -> Vec<f64> {
     #[expect(clippy::cast_precision_loss, reason = "key spaces are far below 2^53")]
@@ -22,23 +22,24 @@ pub fn shard_shares(probabilities: &[f64], owners: &[usize], shards: usize) -> V
     shares
 }
 
-/// Requests a second that reach the shard for a key with `rate` reads per second through a cache of `ttl` seconds with
-/// single-flight, once steady: one fetch, then hits for `ttl`, then 1/λ until the next request asks again. λ/(1+λT).
+/// Requests a second that reach the shard for one key with `rate` reads a second, once steady. The cache has
+/// single-flight and a time to live of `ttl` seconds. Each fetch is followed by hits for `ttl` and then by 1/λ until
+/// the next request: λ/(1+λT).
 #[must_use]
 pub fn steady_misses(rate: f64, ttl: f64) -> f64 {
     rate / (1.0 + rate * ttl)
 }
 
-/// As [`steady_misses`], for a key that is also written `writes` times a second, each write dropping the cached copy:
-/// an entry then lives (1 − e^(−w·T))/w on average, arrivals being Poisson.
+/// Like [`steady_misses`], for a key with `writes` writes a second. Each write drops the cached copy. An entry then
+/// lives (1 − e^(−w·T))/w on average if arrivals are Poisson.
 #[must_use]
 pub fn steady_misses_between_writes(rate: f64, writes: f64, ttl: f64) -> f64 {
     let life = if writes > 0.0 { -(-writes * ttl).exp_m1() / writes } else { ttl };
     rate / (1.0 + rate * life)
 }
 
-/// The steady hit ratio of a cache with entries of `ttl` seconds over keys with `rates` reads per second: each key's is
-/// λT/(1+λT). 0 without requests.
+/// The steady hit ratio of a cache with a time to live of `ttl` seconds over keys with `rates` reads a second. Each
+/// key's ratio is λT/(1+λT). 0 without requests.
 #[must_use]
 pub fn hit_ratio(rates: impl IntoIterator<Item = f64>, ttl: f64) -> f64 {
     let add = |(all, misses), rate| (all + rate, misses + steady_misses(rate, ttl));
@@ -46,8 +47,8 @@ pub fn hit_ratio(rates: impl IntoIterator<Item = f64>, ttl: f64) -> f64 {
     if all > 0.0 { 1.0 - misses / all } else { 0.0 }
 }
 
-/// Calls to the shard that one expiry of a key causes without single-flight, when a call takes `latency` seconds: all who
-/// ask until the first answer is there. With single-flight it is 1.
+/// Calls to the shard that one expiry of a key causes without single-flight, when a call takes `latency` seconds. All
+/// reads until the first answer cause a call. With single-flight it is 1.
 #[must_use]
 pub fn calls_per_expiry(rate: f64, latency: f64) -> f64 {
     1.0 + rate * latency
@@ -61,16 +62,16 @@ pub fn max_over_mean(shares: &[f64]) -> f64 {
     if sum > 0.0 { largest * shares.len() as f64 / sum } else { 0.0 }
 }
 
-/// Expected fetches of one key in the first `span` seconds from a cold cache, `span` no longer than the time to live:
-/// one if it is read at all. 1 − e^(−λ·span), arrivals being Poisson.
+/// Expected fetches of one key in the first `span` seconds from a cold cache: 1 − e^(−λ·span) if arrivals are
+/// Poisson. `span` must not exceed the time to live, so there is at most one fetch.
 #[must_use]
 pub fn cold_misses(rate: f64, span: f64) -> f64 {
     1.0 - (-rate * span).exp()
 }
 
-/// Expected fetches of one key in the first `span` seconds from a cold cache when every arrival of the whole stream is
-/// `draws` independent draws and the key has probability `p`: 1 − (1 − p)^draws. What a generator with a fixed number of
-/// requests produces while `span` is no longer than the time to live.
+/// Expected fetches of one key from a cold cache when the stream has `draws` independent draws and the key has
+/// probability `p`: 1 − (1 − p)^draws. It applies to a generator with a fixed number of requests, while they take no
+/// longer than the time to live.
 #[must_use]
 pub fn cold_misses_of_draws(p: f64, draws: f64) -> f64 {
     1.0 - (draws * (-p).ln_1p()).exp()
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn writes_shorten_the_life_of_entries() {
         assert_eq!(steady_misses_between_writes(100.0, 0.0, 60.0), steady_misses(100.0, 60.0));
-        // As often written as read: the cache hardly ever helps.
+        // With as many writes as reads the cache saves only half of the reads.
         let found = steady_misses_between_writes(10.0, 10.0, 60.0);
         assert!((found - 5.0).abs() < 1e-9, "{found}");
         assert!(steady_misses_between_writes(10.0, 0.001, 60.0) > steady_misses(10.0, 60.0));

@@ -1,33 +1,34 @@
-//! Chooses the few keys with their own metric series, with hysteresis.
+//! Selects the few keys that get their own metric series.
 //!
-//! A promoted key keeps its place until it falls clearly below the keys outside (hysteresis), the number of changes a
-//! minute is bounded, and a demoted key's series stays, no longer counting, until a scraper has surely seen its last
-//! value: so the sum of increases over all series and the untracked remainder equals the increase of requests.
+//! - A promoted key stays promoted until another key has clearly more accesses (hysteresis).
+//! - The number of changes a minute is bounded.
+//! - The series of a demoted key stops counting but stays until a scraper has read its last value. So the sum of
+//!   increases over all series and the untracked remainder equals the increase of requests.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Most keys with a series at one time, including those being demoted.
+/// Maximum number of keys with a series at one time, including keys being demoted.
 pub const MAX_KEYS: usize = 20;
-/// Most keys that count at one time. The places between this and [`MAX_KEYS`] are for series being demoted, so that a
-/// key that has just become hot need not wait for them.
+/// Maximum number of keys that count at one time. The places between this and [`MAX_KEYS`] are for series being
+/// demoted. So a key that has just become hot need not wait for them.
 pub const MAX_ACTIVE: usize = 16;
-/// Most promotions and demotions together in any 60 s.
+/// Maximum number of promotions and demotions together in any 60 s.
 pub const MAX_CHANGES_PER_MINUTE: usize = 20;
-/// How long a demoted key's series keeps its last value; longer than three scrapes at the usual 15 s. For as long again
-/// its key is not promoted, so that a scraper sees the series absent before it restarts at 0.
+/// How long a demoted key's series keeps its last value: longer than three scrapes at the usual 15 s. The key is not
+/// promoted again for the same time after the removal. So a scraper sees the series absent before it restarts at 0.
 pub const RETIREMENT: Duration = Duration::from_secs(60);
-/// Fewest accesses that deserve a series: the first keys ever seen must not spend the minute's changes.
+/// Minimum accesses for a series. Otherwise the first keys ever seen would use up the minute's changes.
 pub const MIN_COUNT: u64 = 10;
-/// A newcomer replaces the weakest promoted key only with this many times its count.
+/// A new key replaces the weakest promoted key only with more than this many times its count.
 const HYSTERESIS: u64 = 2;
 
-/// What to do to the metric series after one [`Promotion::update`].
+/// A change to the metric series, returned by [`Promotion::update`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change<K> {
-    /// Make a series, counting from 0.
+    /// Create a series that counts from 0.
     Promote(K),
-    /// Stop counting into the series, keep its value.
+    /// Stop counting into the series and keep its value.
     Retire(K),
     /// Remove the series.
     Remove(K),
@@ -38,7 +39,7 @@ pub enum Change<K> {
 pub struct Promotion<K> {
     active: Vec<K>,
     retiring: Vec<(K, Duration)>,
-    /// Removed keys that may not come back yet, with the time of their retirement.
+    /// Removed keys that must not be promoted yet, with the time of their demotion.
     barred: Vec<(K, Duration)>,
     changes: VecDeque<Duration>,
 }
@@ -50,7 +51,7 @@ impl<K> Default for Promotion<K> {
 }
 
 impl<K: Clone + Eq> Promotion<K> {
-    /// Compares the promoted keys with `top`, the largest keys at `now` with their counts, largest first.
+    /// Updates the promoted keys from `top`, the largest keys at `now` with their counts, largest first.
     pub fn update(&mut self, top: &[(K, u64)], now: Duration) -> Vec<Change<K>> {
         let mut changes = self.remove_retired(now);
         while self.changes.front().is_some_and(|at| now.saturating_sub(*at) >= Duration::from_secs(60)) {
@@ -66,7 +67,7 @@ impl<K: Clone + Eq> Promotion<K> {
                     self.active.iter().enumerate().min_by_key(|(_, k)| count_of(k)).map(|(at, _)| at);
                 let Some(weakest) = weakest else { break };
                 let stronger = *count > HYSTERESIS.saturating_mul(count_of(&self.active[weakest]));
-                // One change to retire, one to promote.
+                // Two changes: one demotion and one promotion.
                 if !stronger || self.places() == 0 || self.changes.len() + 2 > MAX_CHANGES_PER_MINUTE {
                     break;
                 }
@@ -84,7 +85,7 @@ impl<K: Clone + Eq> Promotion<K> {
         changes
     }
 
-    /// Series that can still be made.
+    /// Number of series that can still be created.
     fn places(&self) -> usize {
         MAX_KEYS.saturating_sub(self.active.len() + self.retiring.len())
     }
@@ -123,7 +124,7 @@ mod tests {
         let mut promotion = Promotion::default();
         let (mut series, mut changed_at) = (Vec::new(), Vec::new());
         for second in 0..1_000 {
-            // A new set of hot keys every 7 s, each far above the last one.
+            // A new set of hot keys every 7 s, each with far higher counts than the one before.
             let generation = u32::try_from(second / 7).unwrap();
             let count = 10u64.saturating_mul(3u64.saturating_pow(generation.min(30)));
             for change in

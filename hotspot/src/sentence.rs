@@ -1,11 +1,11 @@
-//! Words the verdict in one sentence.
+//! Formats the verdict as text.
 
 use std::fmt::Display;
 
 use crate::judge::{Cause, Judgement, MIN_RATE, MIN_REQUESTS};
 use crate::verdict::{Reason, State};
 
-/// The sentence for `state`, caused by `cause`, when the newest window has the judgement `now`.
+/// The text for `state` with cause `cause`. `now` is the judgement of the newest window.
 pub(crate) fn sentence<K: Display + Eq>(
     state: State,
     now: &Judgement<K>,
@@ -58,7 +58,7 @@ fn remedy<K: Eq>(now: &Judgement<K>, key: &K) -> String {
                 .map_or_else(String::new, |copies| format!("; at least {copies} copies of the key would"));
             format!("alone is {} of all requests. {rehash}{copies}.", percent(*share))
         }
-        // Another key is as hot, on another shard.
+        // Another key on another shard is at least as hot.
         _ => format!("causes it. {rehash}."),
     }
 }
@@ -67,7 +67,7 @@ fn rehash<K>(now: &Judgement<K>) -> &'static str {
     if copies(now).is_some() { "Re-hashing or splitting cannot fix this" } else { "Re-hashing can help" }
 }
 
-/// The least number of copies of the top key with which the load can be balanced: ⌈n·p₁⌉, when n·p₁ > 1.
+/// The minimum number of copies of the top key that can balance the load: ⌈n·p₁⌉, when n·p₁ > 1.
 fn copies<K>(now: &Judgement<K>) -> Option<f64> {
     let (_, p1) = now.top.as_ref()?;
     let n_p1 = now.judged as f64 * p1;
@@ -88,7 +88,7 @@ pub(crate) fn window(requests: u64, seconds: f64) -> String {
     format!("{} requests in {seconds:.0} s", thousands(requests))
 }
 
-/// With a comma between groups of three digits.
+/// Formats a number with a comma between groups of three digits.
 fn thousands(number: u64) -> String {
     match (number / 1_000, number % 1_000) {
         (0, rest) => rest.to_string(),
@@ -100,7 +100,7 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// In quotes and with control characters escaped: keys are any text.
+/// Formats a key in quotes with control characters escaped: a key may be any text.
 pub(crate) fn quoted(key: &impl Display) -> String {
     format!("{:?}", key.to_string())
 }

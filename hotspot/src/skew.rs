@@ -1,22 +1,25 @@
-//! Measures of how unevenly requests fall on shards.
+//! Measures how unevenly requests are distributed over shards.
 //!
-//! They are only good together: max/mean misses two hot shards (40/40/10/10 is 1.6) and a dead one (33/33/33/0 is 1.33),
-//! and reaches 1.64 by chance on 100 even requests; χ² calls any skew significant once there are enough requests.
+//! No single measure suffices:
+//!
+//! - max/mean misses two hot shards (40/40/10/10 has 1.6) and a dead shard (33/33/33/0 has 1.33). It reaches 1.64 by
+//!   chance on 100 even requests.
+//! - χ² reports any skew as significant once there are enough requests.
 
 use crate::special::chi_square_tail;
 
-/// Standard deviations of the bounds: 99.9 % two-sided.
+/// Standard deviations of the confidence bounds: 99.9 % two-sided.
 pub const Z: f64 = 3.29;
 
-/// The figures of one set of counts.
+/// The skew measures of one set of counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Skew {
-    /// The shard with the most requests; among equals the first.
+    /// The shard with the most requests; the first one if several are equal.
     pub largest: usize,
     /// Largest count over the mean: 1 when even, at most the number of shards.
     pub max_over_mean: f64,
-    /// L: the number of shards times the lower Wilson bound of the largest share. Significance and size in one figure:
-    /// `max_over_mean` is at least this, but for one case in a thousand.
+    /// L: the number of shards times the lower Wilson bound of the largest share. It combines significance and size.
+    /// With 99.9 % confidence the true value of `max_over_mean` is at least this.
     pub lower_bound: f64,
     /// Coefficient of variation: standard deviation of the counts over their mean.
     pub cv: f64,
@@ -27,7 +30,7 @@ pub struct Skew {
 }
 
 impl Skew {
-    /// The figures of `requests` by shard; none without a request.
+    /// Computes the measures of `requests` by shard; `None` without a request.
     #[must_use]
     pub fn of(requests: &[u64]) -> Option<Self> {
         let total = requests.iter().sum::<u64>();
@@ -53,8 +56,8 @@ impl Skew {
 
 /// The Wilson score interval of a share: `hits` of `n`, `z` standard deviations to each side. (0, 1) when `n` is 0.
 ///
-/// Wilson: "Probable inference, the law of succession, and statistical inference", JASA 22, 1927. Unlike p ± z·√(p(1−p)/n)
-/// it stays sound near 0 and 1 and for few samples.
+/// Wilson: "Probable inference, the law of succession, and statistical inference", JASA 22, 1927. Unlike p ±
+/// z·√(p(1−p)/n) it stays valid near 0 and 1 and for few samples.
 #[must_use]
 pub fn wilson(hits: f64, n: f64, z: f64) -> (f64, f64) {
     if n <= 0.0 {
@@ -92,9 +95,10 @@ mod tests {
 
     #[test]
     fn lower_bounds_of_the_labs_scenarios() {
-        // Celebrity: 130 requests of one second, 82.09 % on shard 0. Not whole requests, so the bound itself.
+        // Celebrity: 130 requests in one second, 82.09 % on shard 0. That is no whole number of requests, so the test
+        // calls the Wilson bound directly.
         near(4.0 * wilson(0.8209 * 130.0, 130.0, Z).0, 2.75, 0.005);
-        // Zipf 1.5: 500 requests of ten seconds, 48.75 % on shard 1.
+        // Zipf 1.5: 500 requests in ten seconds, 48.75 % on shard 1.
         near(4.0 * wilson(0.4875 * 500.0, 500.0, Z).0, 1.66, 0.005);
     }
 
@@ -137,7 +141,7 @@ mod tests {
             prop_assert!(skew.lower_bound <= skew.max_over_mean + 1e-9 && skew.max_over_mean <= shards + 1e-9);
             prop_assert!(skew.max_over_mean >= 1.0 - 1e-12);
             prop_assert!((0.0..=1.0).contains(&skew.p), "{skew:?}");
-            // χ² = n · cv², and the largest shard bounds the coefficient from both sides.
+            // χ² = n · cv², and max/mean gives an upper bound for cv.
             let total = requests.iter().sum::<u64>() as f64;
             prop_assert!((skew.chi2 - total * skew.cv.powi(2)).abs() < 1e-6 * (1.0 + skew.chi2));
             prop_assert!(skew.cv <= (shards * (skew.max_over_mean - 1.0)).sqrt() + 1e-9);

@@ -1,16 +1,17 @@
-//! The tail of the χ² distribution.
+//! Computes the tail of the χ² distribution.
 
 use std::f64::consts::PI;
 
-/// Probability that χ² with `freedom` degrees of freedom is at least `x`; 1 when there is no freedom.
+/// Probability that χ² with `freedom` degrees of freedom is at least `x`; 1 when `freedom` is 0.
 ///
-/// The sums for whole degrees of freedom (Abramowitz and Stegun 26.4.4 and 26.4.5).
+/// Uses the finite sums for whole degrees of freedom (Abramowitz and Stegun 26.4.4 and 26.4.5).
 pub(crate) fn chi_square_tail(x: f64, freedom: usize) -> f64 {
     if freedom == 0 || x <= 0.0 {
         return 1.0;
     }
     let half = x / 2.0;
-    // Q(a + 1, y) = Q(a, y) + y^a·e^−y / Γ(a + 1), from a = 1/2 or a = 1 on. In logarithms: y^a overflows early.
+    // Q(a + 1, y) = Q(a, y) + y^a·e^−y / Γ(a + 1), starting at a = 1/2 or a = 1. Computed in logarithms because y^a
+    // overflows early.
     let (mut tail, mut a, mut log_term) = if freedom % 2 == 1 {
         (libm::erfc(half.sqrt()), 0.5, 0.5 * half.ln() - half - (PI.sqrt() / 2.0).ln())
     } else {

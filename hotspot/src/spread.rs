@@ -3,18 +3,18 @@
 /// The load of one key and the shard that owns it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HomeLoad {
-    /// Its home shard.
+    /// The key's home shard.
     pub shard: usize,
     /// Its load, in any unit.
     pub load: f64,
 }
 
-/// The shards that hold a copy of a key: its home and the `copies - 1` after it, in a ring; at most all.
+/// Returns the shards that hold a copy of a key: its home and the next `copies - 1` shards of the ring, at most all.
 pub fn replicas(home: usize, copies: usize, shards: usize) -> impl Iterator<Item = usize> {
     (0..copies.clamp(1, shards.max(1))).map(move |step| (home + step) % shards.max(1))
 }
 
-/// Adds to `base`, the load by shard, these keys' loads when each of a key's `copies` serves the same part of it.
+/// Adds the loads of `keys` to `base`, the load by shard. Each of a key's `copies` serves an equal part.
 #[must_use]
 pub fn evenly(base: &[f64], keys: &[HomeLoad], copies: usize) -> Vec<f64> {
     let mut loads = base.to_vec();
@@ -29,39 +29,40 @@ pub fn evenly(base: &[f64], keys: &[HomeLoad], copies: usize) -> Vec<f64> {
     loads
 }
 
-/// What the better of two copies does in the long run.
+/// The long-run result of [`two_choices`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chosen {
     /// Load by shard.
     pub loads: Vec<f64>,
-    /// Load of the keys that another shard than their home serves.
+    /// Load of the keys that is served by other shards than their home.
     pub elsewhere: f64,
 }
 
-/// Load that looks at the same two shards.
+/// The load whose requests choose between the same two shards.
 struct Pair {
     shards: [usize; 2],
     load: f64,
-    /// The part of it whose home is that shard.
+    /// The part of the load that has each shard as its home.
     at_home: [f64; 2],
-    /// The part of it that the first one gets.
+    /// The part of the load that the first shard serves.
     on_first: f64,
 }
 
 impl Pair {
-    /// A request goes where there is less load, whichever key it is for: all keys are split in the same ratio.
+    /// The load served away from home. The choice of a shard does not depend on the key, so all keys are split in the
+    /// same ratio.
     fn elsewhere(&self) -> f64 {
         let first = if self.load > 0.0 { self.on_first / self.load } else { 0.0 };
         self.load - self.at_home[0] * first - self.at_home[1] * (1.0 - first)
     }
 }
 
-/// Adds to `base` these keys' loads when each request for one looks at two of its `copies`, drawn at random, and takes
-/// the less loaded.
+/// Adds the loads of `keys` to `base` when each request compares two of its key's `copies`, drawn at random, and goes
+/// to the less loaded one.
 ///
-/// In the long run two shards that share requests get equal loads unless one of them is above even with none: for every
-/// pair of shards the requests that look at both are split accordingly, pair after pair until nothing moves. (The sum of
-/// squared loads falls with every step and has one minimum.)
+/// In the long run two shards that share requests get equal loads, unless one of them already has more without these
+/// requests. The function splits the load of each pair of shards accordingly and repeats this until nothing changes.
+/// It converges: the sum of squared loads falls with every step and has one minimum.
 #[must_use]
 pub fn two_choices(base: &[f64], keys: &[HomeLoad], copies: usize) -> Chosen {
     let shards = base.len();
@@ -93,7 +94,7 @@ pub fn two_choices(base: &[f64], keys: &[HomeLoad], copies: usize) -> Chosen {
     Chosen { loads, elsewhere: pairs.iter().map(Pair::elsewhere).sum() }
 }
 
-/// The pairs of shards that requests look at, when any two of a key's `copies` are as likely.
+/// The pairs of shards that requests compare. Every two of a key's `copies` are equally likely.
 fn pairs(keys: &[HomeLoad], copies: usize, shards: usize) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::new();
     for key in keys {
@@ -117,21 +118,21 @@ fn pairs(keys: &[HomeLoad], copies: usize, shards: usize) -> Vec<Pair> {
     pairs
 }
 
-/// Sweeps over all pairs after which [`two_choices`] is content: a few dozen do for dozens of shards.
+/// Maximum sweeps of [`two_choices`] over all pairs. A few dozen suffice for dozens of shards.
 const MOST_SWEEPS: usize = 1_000;
 
-/// The minimum that bounded load forwards.
+/// The least load that bounded load must forward.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bounded {
-    /// Load by shard; none above the bound.
+    /// Load by shard, at most the bound.
     pub loads: Vec<f64>,
     /// Load that does not go to its home shard.
     pub forwarded: f64,
 }
 
-/// Loads when no shard may have more than (1 + `epsilon`) fair shares and what is above goes to those with room, the
-/// emptiest first: the least that must be forwarded. (Mirrokni, Thorup, Zadimoghaddam: "Consistent hashing with bounded
-/// loads", SODA 2018; there the next shard in the ring takes it, and is passed over when full.)
+/// Limits every shard to (1 + `epsilon`) fair shares and forwards the excess to the emptiest shards first. This is
+/// the least load that must be forwarded. (Mirrokni, Thorup, Zadimoghaddam: "Consistent hashing with bounded loads",
+/// SODA 2018. There the next shard in the ring that is not full gets the excess.)
 #[must_use]
 pub fn bounded(loads: &[f64], epsilon: f64) -> Bounded {
     let total = loads.iter().sum::<f64>();
@@ -141,13 +142,13 @@ pub fn bounded(loads: &[f64], epsilon: f64) -> Bounded {
     Bounded { loads: filled(capped, forwarded), forwarded }
 }
 
-/// Pours `more` over the loads so that the emptiest rise together.
+/// Distributes `more` over the loads so that the smallest ones rise to one level.
 fn filled(loads: Vec<f64>, more: f64) -> Vec<f64> {
     let mut ascending = loads.clone();
     ascending.sort_unstable_by(f64::total_cmp);
     let (mut sum, mut level) = (0.0, 0.0);
     for (count, load) in ascending.iter().enumerate() {
-        // The level that the `count` emptiest reach; the next ones are above it.
+        // `level` is what the `count` smallest loads reach. All further loads are above it.
         if count > 0 && level <= *load {
             break;
         }
@@ -157,10 +158,11 @@ fn filled(loads: Vec<f64>, more: f64) -> Vec<f64> {
     loads.into_iter().map(|load| load.max(level)).collect()
 }
 
-/// Largest load of a shard over `placements` random placements of `keys`, ascending; `rest` is the load of all other keys,
-/// so many that they spread evenly. The same for the same arguments.
+/// Returns the largest shard load of each of `placements` random placements of `keys`, ascending. `rest` is the load
+/// of all other keys, assumed to be so many that they spread evenly. Deterministic: the same arguments return the
+/// same loads.
 ///
-/// This is what any hashing does that sends each key to one shard: modulo, jump, rendezvous, Maglev.
+/// This models any hashing that maps each key to one shard: modulo, jump, rendezvous, Maglev.
 #[must_use]
 pub fn placed_anew(keys: &[f64], rest: f64, shards: usize, placements: usize) -> Vec<f64> {
     let mut state = 0;
@@ -176,7 +178,7 @@ pub fn placed_anew(keys: &[f64], rest: f64, shards: usize, placements: usize) ->
     largest
 }
 
-/// The next of a fixed sequence of numbers below `n` (SplitMix64; Steele, Lea, Flood, OOPSLA 2014).
+/// Returns the next number below `n` of a fixed sequence (SplitMix64; Steele, Lea, Flood, OOPSLA 2014).
 fn draw(state: &mut u64, n: usize) -> usize {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut bits = *state;
@@ -214,9 +216,9 @@ mod tests {
         let base = [10.0, 20.0, 5.0, 5.0];
         near(&evenly(&base, &[key(0, 40.0)], 4), &[20.0, 30.0, 15.0, 15.0]);
         near(&two_choices(&base, &[key(0, 40.0)], 4).loads, &[20.0; 4]);
-        // Two copies, on 0 and 1: no other shard gets any.
+        // Two copies, on shards 0 and 1: the other shards get nothing.
         near(&two_choices(&base, &[key(0, 40.0)], 2).loads, &[35.0, 35.0, 5.0, 5.0]);
-        // Too little to level: one pair in three misses both of the empty shards.
+        // The load is too small for equal loads: one pair in three contains none of the empty shards.
         near(&two_choices(&[30.0, 30.0, 0.0, 0.0], &[key(1, 6.0)], 4).loads, &[30.5, 30.5, 2.5, 2.5]);
         near(&two_choices(&base, &[key(3, 40.0)], 1).loads, &[10.0, 20.0, 5.0, 45.0]);
     }
@@ -225,9 +227,9 @@ mod tests {
     fn elsewhere_is_what_the_loads_leave_away_from_home() {
         // The home serves 25 of 40, the other shard 15.
         near(&[two_choices(&[10.0, 20.0], &[key(0, 40.0)], 2).elsewhere], &[15.0]);
-        // Of two keys on the same two shards both are split in the same ratio: 30 and 30 of 60 in all.
+        // Both keys use the same two shards and are split in the same ratio: 30 of 60 in total are away from home.
         near(&[two_choices(&[0.0, 0.0], &[key(0, 40.0), key(1, 20.0)], 2).elsewhere], &[30.0]);
-        // The home is so full that it serves only what looks at nothing emptier: nothing.
+        // The home is so loaded that every pair with it selects the other shard: it serves nothing.
         near(&[two_choices(&[90.0, 0.0, 0.0], &[key(0, 12.0)], 3).elsewhere], &[12.0]);
         near(&[two_choices(&[10.0, 20.0], &[key(0, 40.0)], 1).elsewhere], &[0.0]);
     }
@@ -245,7 +247,8 @@ mod tests {
         let found = placed_anew(&[0.77], 0.23, 4, 100);
         near(&found, &[0.77 + 0.23 / 4.0; 100]);
         let many = placed_anew(&[0.001; 1_000], 0.0, 4, 200);
-        // A shard's count has a standard deviation of 14 keys; the largest of four is about one above.
+        // The standard deviation of a shard's count is 14 keys. The largest of four is about one standard deviation
+        // above the mean.
         assert!((0.255..0.275).contains(&many[100]) && many[199] < 0.32, "{many:?}");
     }
 
@@ -272,7 +275,7 @@ mod tests {
             for (loads, base) in [&even, &chosen].into_iter().flat_map(|loads| loads.iter().zip(&base)) {
                 prop_assert!(*loads >= base - 1e-6, "nothing leaves its shard but the keys");
             }
-            // Squares measure how uneven loads are; the largest alone may be that of an untouched shard.
+            // The sum of squares measures the imbalance. The largest load alone may belong to a shard without a copy.
             let squares = |loads: &[f64]| loads.iter().map(|load| load * load).sum::<f64>();
             prop_assert!(squares(&chosen) <= squares(&even) * (1.0 + 1e-9));
             prop_assert!(largest(&bound.loads) <= (1.0 + epsilon) * total / shards as f64 * (1.0 + 1e-9));

@@ -1,4 +1,4 @@
-//! Predicts the effect of each mitigation on the present load.
+//! Predicts the effect of each mitigation on the current load.
 
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -9,11 +9,11 @@ use crate::skew::float;
 use crate::spread::{HomeLoad, bounded, evenly, placed_anew, two_choices};
 use crate::window::View;
 
-/// Something that can be done about a hot shard.
+/// A measure against a hot shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mitigation {
-    /// As it is.
+    /// No change.
     Nothing,
     /// A cache for all keys.
     Cache,
@@ -23,27 +23,28 @@ pub enum Mitigation {
     Replication,
     /// Another placement: modulo, jump, rendezvous, Maglev.
     Placement,
-    /// No shard gets more than its bound; what is above goes elsewhere.
+    /// No shard gets more than its bound; the excess goes to other shards.
     BoundedLoad,
 }
 
 /// The settings of all mitigations.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Life of a cached entry in seconds; the cache has single-flight.
+    /// Time to live of a cached entry in seconds. The cache has single-flight.
     pub ttl: f64,
     /// Entries of the hot-only cache.
     pub hot_entries: usize,
-    /// Keys that get copies.
+    /// Number of keys that get copies.
     pub replicated_keys: usize,
-    /// Shards that hold each of them.
+    /// Number of shards that hold each of these keys.
     pub copies: usize,
-    /// Bounded load: how far above its fair share a shard may be.
+    /// Bounded load: the part above its fair share that a shard may get.
     pub epsilon: f64,
 }
 
 impl Settings {
-    /// The usual ones for `shards` shards: 60 s, n·ln n entries, eight keys on all shards, a quarter above.
+    /// The defaults for `shards` shards: 60 s, n·ln n entries, eight keys on all shards, and a bound of a quarter
+    /// above the fair share.
     #[must_use]
     pub fn usual(shards: usize) -> Self {
         Self {
@@ -56,7 +57,7 @@ impl Settings {
     }
 }
 
-/// Entries that a cache in front of `shards` shards needs, however skewed the keys: n·ln n, at least 1.
+/// Entries that a cache in front of `shards` shards needs, for any skew of the keys: n·ln n, at least 1.
 ///
 /// Fan, Lim, Andersen, Kaminsky: "Small cache, big effect", SoCC 2011.
 #[must_use]
@@ -80,38 +81,40 @@ pub struct KeyRate<K> {
     pub writes: f64,
 }
 
-/// The load there is, per second.
+/// The current load, per second.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Traffic<K> {
     /// The largest keys.
     pub keys: Vec<KeyRate<K>>,
-    /// Requests for all other keys, by home shard. Nothing is known of them, so no cache is credited with them.
+    /// Requests for all other keys, by home shard. Their distribution is unknown, so no cache is assumed to save any
+    /// of them.
     pub rest: Vec<f64>,
 }
 
-/// What a mitigation would do. Shares are of all requests that clients send, so that they compare.
+/// The predicted result of a mitigation. All shares refer to all requests that clients send, so that they can be
+/// compared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MitigationOutcome {
-    /// Which one.
+    /// The mitigation.
     pub mitigation: Mitigation,
     /// The hottest shard's share.
     pub hottest_share: f64,
-    /// Every shard's share; empty when it cannot be known.
+    /// Every shard's share; empty when it cannot be predicted.
     pub shares: Vec<f64>,
-    /// Which shard that is; absent when it cannot be known.
+    /// The hottest shard; absent when it cannot be predicted.
     pub shard_id: Option<usize>,
-    /// That share over the mean of the shards.
+    /// `hottest_share` over the mean of the shards.
     pub max_over_mean: f64,
-    /// Requests that reach a shard per request of a client: below 1 with a cache, above when writes go to copies.
+    /// Requests that reach a shard per client request: below 1 with a cache, above 1 when writes go to copies.
     pub shard_load: f64,
     /// Share of requests that a shard other than the key's home serves.
     pub elsewhere: f64,
-    /// What is to be known about it.
+    /// Remarks on the prediction, for users.
     pub note: String,
 }
 
 impl MitigationOutcome {
-    /// The coolest hottest shard first; of equals the one that loads the shards least.
+    /// Sorts the smallest hottest share first. Equal ones are sorted by the load of all shards, smallest first.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
         let rounded = |share: f64| (share * 1e9).round();
@@ -120,17 +123,17 @@ impl MitigationOutcome {
     }
 }
 
-/// Placements that are tried for [`Mitigation::Placement`].
+/// Random placements that are tried for [`Mitigation::Placement`].
 const PLACEMENTS: usize = 400;
 
 impl<K: Clone + Eq + Hash + Ord> Traffic<K> {
-    /// Nothing yet, of `shards` shards.
+    /// An empty load of `shards` shards.
     #[must_use]
     pub fn new(shards: usize) -> Self {
         Self { keys: Vec::new(), rest: vec![0.0; shards] }
     }
 
-    /// Adds what a view counted of the keys of `shard`, the `n` largest one by one. Views must be of different keys.
+    /// Adds the counts of a view on `shard`, the `n` largest keys one by one. Several views must have different keys.
     pub fn add(&mut self, shard: usize, view: &View<'_, K>, n: usize) {
         let seconds = view.span().as_secs_f64();
         if seconds <= 0.0 {
@@ -149,8 +152,8 @@ impl<K: Clone + Eq + Hash + Ord> Traffic<K> {
 }
 
 impl<K> Traffic<K> {
-    /// What each mitigation would do, the coolest hottest shard first; of equals the one that loads the shards least, then
-    /// the one that does least. Empty without load or shards.
+    /// Predicts the result of each mitigation, sorted by [`MitigationOutcome::order`]. Equal ones keep the order of
+    /// [`Mitigation`]. Empty without load or shards.
     #[must_use]
     pub fn what_if(&self, settings: &Settings) -> Vec<MitigationOutcome> {
         let all = [
@@ -167,7 +170,7 @@ impl<K> Traffic<K> {
         outcomes
     }
 
-    /// What one mitigation would do; nothing without load or shards.
+    /// Predicts the result of one mitigation; `None` without load or shards.
     #[must_use]
     pub fn outcome(&self, mitigation: Mitigation, settings: &Settings) -> Option<MitigationOutcome> {
         let mut keys: Vec<&KeyRate<K>> = self.keys.iter().filter(|key| key.shard < self.rest.len()).collect();
@@ -188,7 +191,7 @@ impl<K> Traffic<K> {
     }
 }
 
-/// The load with its keys in order, the largest first.
+/// The load with its keys sorted, largest first.
 struct Model<'a, K> {
     keys: Vec<&'a KeyRate<K>>,
     rest: &'a [f64],
@@ -197,7 +200,7 @@ struct Model<'a, K> {
 }
 
 impl<K> Model<'_, K> {
-    /// Loads by home shard when a cache of `ttl` seconds holds the `cached` largest keys.
+    /// Loads by home shard when a cache with a time to live of `ttl` seconds holds the `cached` largest keys.
     fn loads(&self, cached: usize, ttl: f64) -> Vec<f64> {
         let mut loads = self.rest.to_vec();
         for (rank, key) in self.keys.iter().enumerate() {

@@ -1,4 +1,6 @@
-//! The last ten seconds: a ring of one-second counters, reads and writes apart.
+//! Counts accesses of the last ten seconds in one-second slots.
+//!
+//! Reads and writes are counted separately.
 
 use std::collections::VecDeque;
 use std::hash::Hash;
@@ -6,51 +8,51 @@ use std::time::Duration;
 
 use crate::counter::{Count, KeyCounter, Limits, merged};
 
-/// Slots of a window.
+/// Number of slots of a window.
 pub const SLOTS: u64 = 10;
-/// Length of one slot.
+/// Length of a slot.
 pub const SLOT: Duration = Duration::from_secs(1);
 
-/// What an access does.
+/// The kind of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Asks for a value, whether it exists or not.
+    /// Requests a value, whether it exists or not.
     Read,
     /// Stores a value.
     Write,
 }
 
-/// A sliding window over key accesses. Time is given as the duration since any fixed start; what comes late counts in the
-/// slot it belongs to.
+/// A sliding window over key accesses. Time is the duration since any fixed start. An access that is added late
+/// counts in the slot of its time.
 #[derive(Clone)]
 pub struct Window<K: Clone + Eq + Hash> {
     limits: Limits,
     since: Duration,
-    /// Oldest first; slots without accesses are absent. [`SLOTS`] full ones and the one that is filling.
+    /// Oldest first; slots without accesses are absent. At most [`SLOTS`] full slots and the current one.
     slots: VecDeque<Slot<K>>,
 }
 
 #[derive(Clone)]
 struct Slot<K: Clone + Eq + Hash> {
-    /// Its start in units of [`SLOT`].
+    /// Start of the slot in units of [`SLOT`].
     number: u64,
     reads: KeyCounter<K>,
     writes: KeyCounter<K>,
 }
 
 impl<K: Clone + Eq + Hash + Ord> Window<K> {
-    /// An empty window that counts from `since` on and whose slots each keep to `limits`, for reads and for writes.
+    /// An empty window that starts at `since`. `limits` apply to each slot, separately for reads and writes.
     #[must_use]
     pub fn new(limits: Limits, since: Duration) -> Self {
         Self { limits, since, slots: VecDeque::new() }
     }
 
-    /// Counts one access at `now`, unless that is so long ago that no view shows it.
+    /// Counts one access at `now`. Ignores an access that is too old for every view.
     pub fn add(&mut self, key: &K, access: Access, now: Duration) {
         self.add_many(key, access, 1, now);
     }
 
-    /// Counts `n` accesses at `now`.
+    /// Counts `n` accesses at `now`. Ignores accesses that are too old for every view.
     pub fn add_many(&mut self, key: &K, access: Access, n: u64, now: Duration) {
         if n == 0 {
             return;
@@ -58,7 +60,7 @@ impl<K: Clone + Eq + Hash + Ord> Window<K> {
         let newest = self.slots.back().map_or(0, |slot| slot.number);
         let number = self.advance(now);
         if number + SLOTS < newest {
-            // Too late for any view.
+            // Too old for every view.
             return;
         }
         let at = self.slots.binary_search_by_key(&number, |slot| slot.number).unwrap_or_else(|at| {
@@ -71,20 +73,20 @@ impl<K: Clone + Eq + Hash + Ord> Window<K> {
         counter.add_many(key, n);
     }
 
-    /// The window that ends at `now`: the slot that is filling and the nine before it.
+    /// The window that ends at `now`: the current slot and the nine before it.
     pub fn sliding(&mut self, now: Duration) -> View<'_, K> {
         let number = self.advance(now);
         self.view(number.saturating_sub(SLOTS - 1), number + 1, now)
     }
 
-    /// The last `seconds` full slots at `now`, at most [`SLOTS`].
+    /// The last `seconds` full slots before `now`, at most [`SLOTS`].
     pub fn full(&mut self, seconds: u64, now: Duration) -> View<'_, K> {
         let number = self.advance(now);
         let first = number.saturating_sub(seconds.min(SLOTS));
         self.view(first, number, start_of(number))
     }
 
-    /// Forgets everything and counts from `since` on.
+    /// Removes all accesses and restarts at `since`.
     pub fn clear(&mut self, since: Duration) {
         self.slots.clear();
         self.since = since;
@@ -96,7 +98,7 @@ impl<K: Clone + Eq + Hash + Ord> Window<K> {
         View { slots, span: end.saturating_sub(self.since.max(start_of(first))) }
     }
 
-    /// Drops what no view can show; gives the slot number of `now`.
+    /// Drops slots that are too old for every view and returns the slot number of `now`.
     fn advance(&mut self, now: Duration) -> u64 {
         let number = now.as_secs() / SLOT.as_secs();
         while self.slots.front().is_some_and(|first| first.number + SLOTS < number) {
@@ -110,7 +112,7 @@ fn start_of(slot: u64) -> Duration {
     Duration::from_secs(slot.saturating_mul(SLOT.as_secs()))
 }
 
-/// Some slots of a window, and the time that they measured.
+/// Some slots of a window and the time that they cover.
 #[derive(Clone)]
 pub struct View<'a, K: Clone + Eq + Hash> {
     slots: Vec<&'a Slot<K>>,
@@ -118,38 +120,38 @@ pub struct View<'a, K: Clone + Eq + Hash> {
 }
 
 impl<K: Clone + Eq + Hash + Ord> View<'_, K> {
-    /// The time during which these accesses were counted; what a rate divides by.
+    /// The time in which these accesses were counted; the divisor for rates.
     #[must_use]
     pub fn span(&self) -> Duration {
         self.span
     }
 
-    /// Accesses.
+    /// Number of accesses.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.reads() + self.writes()
     }
 
-    /// Reads among them.
+    /// Number of reads.
     #[must_use]
     pub fn reads(&self) -> u64 {
         self.slots.iter().map(|slot| slot.reads.total()).sum()
     }
 
-    /// Writes among them.
+    /// Number of writes.
     #[must_use]
     pub fn writes(&self) -> u64 {
         self.slots.iter().map(|slot| slot.writes.total()).sum()
     }
 
-    /// The `n` largest keys by what they surely got, reads and writes together.
+    /// Returns the `n` largest keys by lower bound, reads and writes together.
     #[must_use]
     pub fn top(&self, n: usize) -> Vec<Count<K>> {
         let both = self.slots.iter().flat_map(|slot| [&slot.reads, &slot.writes]);
         merged(&both.collect::<Vec<_>>(), n)
     }
 
-    /// The `n` largest keys, each with the reads and the writes that it surely got.
+    /// Returns the `n` largest keys, each with the lower bounds of its reads and writes.
     #[must_use]
     pub fn top_apart(&self, n: usize) -> Vec<(K, u64, u64)> {
         let apart = |count: Count<K>| {
@@ -162,13 +164,13 @@ impl<K: Clone + Eq + Hash + Ord> View<'_, K> {
         self.top(n).into_iter().map(apart).collect()
     }
 
-    /// The `n` most read keys.
+    /// Returns the `n` most read keys.
     #[must_use]
     pub fn top_reads(&self, n: usize) -> Vec<Count<K>> {
         merged(&self.slots.iter().map(|slot| &slot.reads).collect::<Vec<_>>(), n)
     }
 
-    /// The `n` most written keys.
+    /// Returns the `n` most written keys.
     #[must_use]
     pub fn top_writes(&self, n: usize) -> Vec<Count<K>> {
         merged(&self.slots.iter().map(|slot| &slot.writes).collect::<Vec<_>>(), n)
@@ -226,7 +228,7 @@ mod tests {
             [("very late", 2), ("late", 1)]
         );
         assert!(window.slots.len() <= 11 && window.slots.iter().is_sorted_by_key(|slot| slot.number));
-        // Two each in the seconds 20 to 29: what is older is in no view.
+        // Two accesses in each of the seconds 20 to 29. Older ones are in no view.
         assert_eq!(window.slots.iter().map(|slot| slot.reads.total()).sum::<u64>(), 22);
         assert_eq!(window.full(10, at(31_000)).total(), 20);
     }
@@ -282,7 +284,7 @@ mod tests {
             let view = window.sliding(at(now));
             prop_assert_eq!(view.reads(), sum(sliding.0, sliding.1, Access::Read));
             prop_assert_eq!(view.writes(), sum(sliding.0, sliding.1, Access::Write));
-            // Few keys: every count is exact, and the top is all there is.
+            // There are few keys, so every count is exact and the top holds all of them.
             prop_assert_eq!(view.top(8).iter().map(|c| c.count).sum::<u64>(), view.total());
             prop_assert_eq!(view.top_apart(8).iter().map(|k| k.1).sum::<u64>(), view.reads());
             prop_assert_eq!(view.top_apart(8).iter().map(|k| k.2).sum::<u64>(), view.writes());

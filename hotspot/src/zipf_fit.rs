@@ -1,8 +1,8 @@
-//! The Zipf exponent of a stream whose ranks are known, by maximum likelihood.
+//! Estimates a stream's Zipf exponent from known ranks, by maximum likelihood.
 
 use crate::skew::float;
 
-/// An exponent and how well it is known.
+/// An exponent and its standard error.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fit {
     /// The most likely exponent.
@@ -11,14 +11,16 @@ pub struct Fit {
     pub standard_error: f64,
 }
 
-/// Largest exponent looked for; a stream that is steeper has its fit there.
+/// Largest absolute exponent searched. The fit of a steeper stream is this value.
 pub const MOST: f64 = 20.0;
 
-/// The exponent under which `counts` are most likely, `counts[i]` being the accesses to the key of rank i + 1 and every
-/// key of the key space, read or not, having its rank. None with fewer than two keys or without an access.
+/// Returns the most likely exponent for `counts`. `counts[i]` is the number of accesses to the key of rank i + 1.
+/// Every key of the key space has a rank, even without accesses. `None` with fewer than two keys or without an
+/// access.
 ///
-/// Ranks must be known beforehand: ranking by the counts themselves makes any stream, even a uniform one, look skewed.
-/// The likelihood's slope in s is n·(E[ln rank under s] − mean ln rank), which falls all the way: one root.
+/// Ranks must be known beforehand: ranking by the counts themselves makes any stream look skewed, even a uniform one.
+/// The derivative of the log-likelihood in s is n·(E[ln rank under s] − mean ln rank). It decreases in s, so it has
+/// one root.
 #[must_use]
 pub fn fit(counts: &[u64]) -> Option<Fit> {
     let total = float(counts.iter().sum::<u64>());
@@ -28,7 +30,7 @@ pub fn fit(counts: &[u64]) -> Option<Fit> {
     let logs: Vec<f64> = (1..=counts.len() as u64).map(|rank| float(rank).ln()).collect();
     let mean = counts.iter().zip(&logs).map(|(n, log)| float(*n) * log).sum::<f64>() / total;
     let (mut low, mut high) = (-MOST, MOST);
-    // Halving from 40 wide to below a billionth.
+    // 36 bisections narrow the interval from 40 to below a billionth.
     for _ in 0..36 {
         let middle = f64::midpoint(low, high);
         if moments(&logs, middle).0 > mean { low = middle } else { high = middle }
@@ -38,7 +40,7 @@ pub fn fit(counts: &[u64]) -> Option<Fit> {
     Some(Fit { exponent, standard_error: standard_error(variance, total) })
 }
 
-/// The standard error that `requests` requests to `keys` keys will give when the exponent is `exponent`.
+/// The expected standard error with `requests` requests to `keys` keys and exponent `exponent`.
 #[must_use]
 pub fn expected_error(keys: usize, exponent: f64, requests: f64) -> f64 {
     let logs: Vec<f64> = (1..=keys as u64).map(|rank| float(rank).ln()).collect();
@@ -51,7 +53,7 @@ fn standard_error(variance: f64, requests: f64) -> f64 {
 
 /// Mean and variance of the logarithm of the rank under exponent `s`.
 fn moments(logs: &[f64], s: f64) -> (f64, f64) {
-    // From the largest weight down, so that none overflows.
+    // Relative to the largest weight, so that none overflows.
     let shift = if s < 0.0 { logs.last().copied().unwrap_or(0.0) } else { 0.0 };
     let (mut sum, mut first, mut second) = (0.0, 0.0, 0.0);
     for log in logs {
@@ -106,7 +108,8 @@ mod tests {
                 .collect();
             let mean = deviations.iter().sum::<f64>() / 200.0;
             let spread = (deviations.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / 199.0).sqrt();
-            // Unbiased to a quarter of an error and spread as stated: each is over three of its own standard errors.
+            // Unbiased to a quarter of an error, with the stated spread. Each limit is over three standard errors of
+            // its figure.
             assert!(mean.abs() < 0.25 && (0.83..1.17).contains(&spread), "{exponent}: {mean} ± {spread}");
         }
     }

@@ -1,4 +1,4 @@
-//! The counters that are compared, each behind one interface.
+//! Puts the compared counters behind one interface.
 
 use heavykeeper::{BucketedTopK, CuckooTopK, TopK};
 use hotspot::counter::{KeyCounter, Limits};
@@ -8,10 +8,10 @@ use topk::FilteredSpaceSaving;
 
 use crate::space_saving::SpaceSaving;
 
-/// What the servers count: a shared text, cheap to clone (`protocol::Key`).
+/// The key type of the servers: shared text that is cheap to clone (`protocol::Key`).
 pub(crate) type Key = Arc<str>;
 
-/// One line of an answer: a key, its count and, from those that know it, how much too high the count may be.
+/// One line of a result: a key, its count and, if the counter reports it, how much too high the count may be.
 pub(crate) struct Line {
     pub(crate) key: Key,
     pub(crate) count: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// What the ranking goes by.
+    /// The value used for ranking.
     pub(crate) fn lower_bound(&self) -> u64 {
         self.count - self.error.unwrap_or(0)
     }
@@ -28,14 +28,14 @@ impl Line {
 /// A counter of keys.
 pub(crate) trait Contender {
     fn add(&mut self, key: &Key);
-    /// All lines it holds, in any order.
+    /// All held lines, unsorted.
     fn lines(&self) -> Vec<Line>;
 }
 
-/// A name, and how to make an empty one.
+/// A name and a function that creates an empty counter.
 pub(crate) type Entry = (&'static str, fn() -> Box<dyn Contender>);
 
-/// All contenders. Sizes are chosen so that each stays under 64 KiB with keys like the lab's, except the map.
+/// All contenders. Each is sized to stay under 64 KiB with keys like the lab's, except the map.
 pub(crate) const ALL: &[Entry] = &[
     ("exact map", || Box::new(HashMap::<Key, u64>::new())),
     ("Space-Saving 64", || Box::new(SpaceSaving::new(64))),

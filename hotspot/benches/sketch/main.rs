@@ -1,8 +1,8 @@
 //! Compares counters of keys in bounded memory: time, memory, precision, error.
 //!
-//! `cargo bench -p hotspot --bench sketch [-- ACCESSES [NAME…]]` prints one Markdown table a stream; docs/experiments
-//! holds a run. Keys are handed over as a server hands them over, just made and still in the processor's cache; only
-//! counting is timed.
+//! `cargo bench -p hotspot --bench sketch [-- ACCESSES [NAME…]]` prints one Markdown table a stream. docs/experiments
+//! has the result of a run. As in a server, keys are newly created and still in the CPU cache when they are counted.
+//! Only the counting is timed.
 
 #![expect(clippy::expect_used, reason = "a benchmark that cannot begin has nobody to tell but its caller")]
 
@@ -19,16 +19,16 @@ use std::alloc::System;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Counts what is allocated.
+/// Counts allocated bytes.
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
 /// Distinct keys of every stream.
 const KEYS: u32 = 1_000_000;
-/// Keys made at a time: few enough to stay in the processor's cache until they are counted.
+/// Keys created at a time: few enough to stay in the CPU cache until they are counted.
 const CHUNK: usize = 1_024;
 
-/// A stream of key numbers, 0 the hottest.
+/// A stream of key numbers; 0 is the hottest.
 struct Stream {
     name: &'static str,
     numbers: Vec<u32>,
@@ -89,7 +89,7 @@ fn main() {
 }
 
 fn measure((name, make): &Entry, stream: &Stream) -> String {
-    // The fastest of three: the others were disturbed.
+    // The fastest of three runs is the least disturbed one.
     let runs: Vec<_> = (0..3).map(|_| run(*make, &stream.numbers)).collect();
     let took = runs.iter().map(|(took, ..)| *took).min().unwrap_or_default();
     let (_, bytes, mut lines) = runs.into_iter().next_back().expect("three runs");
@@ -121,7 +121,7 @@ fn measure((name, make): &Entry, stream: &Stream) -> String {
     )
 }
 
-/// Time to count all, bytes held at the end, and the answer.
+/// Returns the time to count all keys, the bytes held at the end, and the result.
 fn run(make: fn() -> Box<dyn Contender>, numbers: &[u32]) -> (Duration, usize, Vec<Line>) {
     let mut chunk: Vec<Key> = Vec::with_capacity(CHUNK);
     let before = ALLOCATOR.allocated();

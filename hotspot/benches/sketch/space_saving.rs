@@ -1,7 +1,7 @@
-//! Plain Space-Saving over a binary min-heap of counts: the yardstick for the filtered kind.
+//! Plain Space-Saving over a binary min-heap: the baseline for Filtered Space-Saving.
 //!
 //! Metwally, Agrawal, El Abbadi: "Efficient computation of frequent and top-k elements in data streams", ICDT 2005. A
-//! key that is not tracked takes the place of the smallest one and inherits its count as its error.
+//! key that is not tracked replaces the smallest one. Its error is the count of the replaced key.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,7 +12,7 @@ struct Entry<K> {
     error: u64,
 }
 
-/// At most `most` keys; `places` finds a key's position in the heap.
+/// At most `most` keys; `places` maps a key to its position in the heap.
 pub(crate) struct SpaceSaving<K> {
     most: usize,
     entries: Vec<Entry<K>>,
@@ -30,7 +30,7 @@ impl<K: Clone + Eq + Hash> SpaceSaving<K> {
             self.entries[at].count += 1;
             self.sink(at);
         } else if self.entries.len() < self.most {
-            // A count of 1 is nowhere above its parent's.
+            // A count of 1 is at most its parent's count, so the entry can only rise.
             self.entries.push(Entry { key: key.clone(), count: 1, error: 0 });
             self.rise(self.entries.len() - 1);
         } else {

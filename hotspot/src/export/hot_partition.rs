@@ -1,11 +1,11 @@
-//! The verdict as metrics.
+//! Exports the verdict as metrics.
 
 use prometheus::core::Collector;
 use prometheus::{Error, GaugeVec, IntGauge, IntGaugeVec, Opts};
 
 use crate::verdict::{Reason, State, Verdict};
 
-/// The families that show one verdict; series whose figure is absent are absent.
+/// The metric families of one verdict. A figure that the verdict lacks has no series.
 pub struct HotPartition {
     states: Vec<(State, IntGauge)>,
     reasons: Vec<(Reason, IntGauge)>,
@@ -16,10 +16,10 @@ pub struct HotPartition {
 }
 
 impl HotPartition {
-    /// Makes the families for a verdict on `shards` shards, with names that begin with `prefix`, and has each registered.
+    /// Creates and registers the families for a verdict on `shards` shards. Their names begin with `prefix`.
     ///
     /// # Errors
-    /// Those of `register`, for example when a name is taken.
+    /// Returns the errors of `register`, for example when a name is taken.
     pub fn register(
         prefix: &str,
         shards: u32,
@@ -56,7 +56,7 @@ impl HotPartition {
         Ok(shown)
     }
 
-    /// Shows `verdict`.
+    /// Sets the metrics to `verdict`.
     pub fn show<K>(&self, verdict: &Verdict<K>) {
         self.show_state(verdict.state);
         for (reason, gauge) in &self.reasons {
@@ -78,7 +78,7 @@ impl HotPartition {
         }
     }
 
-    /// Shows that there is no verdict: every series 0, the figures absent.
+    /// Sets the metrics to "no verdict": every series is 0, the figures are absent.
     pub fn show_nothing(&self) {
         let states = self.states.iter().map(|(_, gauge)| gauge);
         let all = states.chain(self.reasons.iter().map(|(_, gauge)| gauge)).chain(&self.shards);
@@ -95,7 +95,7 @@ impl HotPartition {
     }
 }
 
-/// A state as a label's value, which has no spaces.
+/// A state as a label value without spaces.
 #[must_use]
 pub fn label(state: State) -> &'static str {
     if state == State::NotEnoughTraffic { "not_enough_traffic" } else { state.name() }
@@ -118,7 +118,8 @@ mod tests {
         TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
     }
 
-    /// The lines of the families after a second with these requests, all of shard 1's from one key.
+    /// Returns the samples other than 0 after one second with these requests. All requests of shard 1 are for one
+    /// key.
     fn lines(requests: [u64; 3]) -> Vec<String> {
         let (registry, shown) = shown(3);
         let keys = vec![KeyLoad { key: "k", shard: 1, requests: requests[1] }];

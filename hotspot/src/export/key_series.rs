@@ -1,4 +1,4 @@
-//! Counters of the tracked keys, and one counter for all others.
+//! Counts accesses per tracked key, and all others in one counter.
 
 use ahash::AHashMap;
 use arc_swap::ArcSwap;
@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use crate::promotion::{Change, Promotion};
 
-/// Counts every access exactly once: in its key's series when that key is promoted, else in the untracked counter.
+/// Counts every access exactly once: in its key's series if the key is promoted, else in the untracked counter.
 ///
-/// The series is that of `family{<labels>,key}`; a promoted key's starts at 0. See [`Promotion`] for when keys come and go.
+/// The series is `family{<labels>,key}` and starts at 0 when its key is promoted. [`Promotion`] documents when keys
+/// are promoted and removed.
 pub struct KeySeries {
     family: IntCounterVec,
     /// Label values before the `key` label.
@@ -23,7 +24,7 @@ pub struct KeySeries {
 }
 
 impl KeySeries {
-    /// Counts into `family`, whose last label is `key` and whose labels before it have the values `labels`.
+    /// Counts into `family`. Its last label is `key`; the labels before it have the values `labels`.
     #[must_use]
     pub fn new(family: IntCounterVec, labels: &[&str], untracked: IntCounter) -> Self {
         Self {
@@ -48,12 +49,13 @@ impl KeySeries {
         }
     }
 
-    /// Counts a request that was refused before its key was known.
+    /// Counts a request that was refused before its key was read.
     pub fn count_unknown(&self) {
         self.untracked.inc();
     }
 
-    /// Promotes, retires and removes by the largest keys `top` (largest first) at `now`, a duration since a fixed start.
+    /// Promotes, retires and removes series by the largest keys `top` (largest first) at `now`, a duration since a
+    /// fixed start.
     pub fn update(&self, top: &[(Key, u64)], now: Duration) {
         let mut promotion = self.promotion.lock();
         let changes = promotion.update(top, now);
@@ -72,7 +74,7 @@ impl KeySeries {
                     tracked.remove(&key);
                 }
                 Change::Remove(key) => {
-                    // Fails only when the family was reset from outside.
+                    // Fails only if the series was removed elsewhere.
                     let _ = self.family.remove_label_values(&self.values(&key));
                 }
             }
@@ -106,7 +108,7 @@ mod tests {
         let mut last: HashMap<String, f64> = HashMap::new();
         let (mut increase, mut accesses, mut most_series) = (0.0, 0u64, 0);
         for second in 0..1_200u32 {
-            // The hot set moves on every 50 s, and comes back to the first one after the fourth.
+            // The hot set changes every 50 s and returns to the first set after the fourth.
             let hot: Vec<_> = (0..25).map(|i| (key(second / 50 % 4 * 100 + i), 1_000)).collect();
             for (k, _) in &hot {
                 series.count_by(k, u64::from(second % 7 + 1));

@@ -1,4 +1,6 @@
-//! Celebrities are named at once and followed; Zipf traffic gets the state that theory says.
+//! Tests the detection of hot keys and of Zipf traffic.
+//!
+//! Hot keys must be named at once and followed. Zipf traffic must get the expected state.
 
 use hotspot::judge::Evidence;
 use hotspot::verdict::{Reason, State, Verdict};
@@ -37,7 +39,7 @@ fn the_celebritys_figures_are_those_of_theory() {
     let near = |found: Option<f64>, expected: f64, by: f64| {
         assert!((found.unwrap() - expected).abs() < by, "{expected}: {verdict:?}");
     };
-    // 1,300 requests, all but the background's 300 fixed: a standard error of the share is 0.0055.
+    // 1,300 requests; only the 300 of the background are random. The standard error of the share is 0.0055.
     near(verdict.p1, 0.769, 0.001);
     near(verdict.n_p1, 3.08, 0.005);
     near(verdict.max_over_mean, 3.28, 0.09);

@@ -1,4 +1,4 @@
-//! Even traffic is never called hot.
+//! Even traffic is never reported as hot.
 
 use hotspot::judge::THRESHOLDS;
 use hotspot::skew::Skew;
@@ -8,7 +8,8 @@ use rand::{RngExt, SeedableRng};
 
 use crate::lab::{SHARDS, Stream, Watch, owner, runs};
 
-/// How many of so many windows of `requests` requests reach `warm` when each request goes to the shard of `draw`.
+/// Counts the windows that reach `warm`, of `windows` windows with `requests` requests. `draw` selects the shard of a
+/// request.
 fn alarms(windows: u64, requests: u64, draw: impl Fn(&mut StdRng) -> usize) -> u64 {
     let mut rng = StdRng::seed_from_u64(requests);
     let warm = THRESHOLDS[2].0;
@@ -27,7 +28,7 @@ fn no_even_window_of_a_thousand_requests_is_warm() {
 
 #[test]
 fn small_even_windows_hardly_ever_are() {
-    // About one in 20,000 is to be expected; six have a chance of one in 1,700.
+    // About one in 20,000 is expected. Six or more have a probability of one in 1,700.
     let found = alarms(20_000, 100, |rng| rng.random_range(0..SHARDS));
     assert!(found <= 5, "{found}");
     assert_eq!(alarms(runs(20_000), 500, |rng| rng.random_range(0..SHARDS)), 0);

@@ -1,4 +1,4 @@
-//! The lab's keys, its placement, its streams, and a detector fed second by second.
+//! The lab's keys, placement and streams, and a detector for them.
 
 use hotspot::counter::Limits;
 use hotspot::detector::Detector;
@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(crate) const SHARDS: usize = 4;
 pub(crate) const CELEBRITY: &str = "celebrity-user-kardashian";
 
-/// With LAB_TEST_FULL=1 the numbers of the documents, else a tenth.
+/// The full number of runs with LAB_TEST_FULL=1, else a tenth.
 pub(crate) fn runs(full: u64) -> u64 {
     #[expect(
         clippy::disallowed_methods,
@@ -31,7 +31,7 @@ pub(crate) fn owner(key: &str) -> usize {
     (u128::from_be_bytes(digest) % SHARDS as u128) as usize
 }
 
-/// Some keys of which one is asked for so many times a second.
+/// A set of keys with a total request rate.
 pub(crate) struct Stream {
     rate: u64,
     keys: Vec<String>,
@@ -62,12 +62,12 @@ impl Stream {
     }
 }
 
-/// A detector and what it watches.
+/// A detector and the windows that it judges.
 pub(crate) struct Watch {
     windows: Vec<Window<String>>,
     detector: Detector<String>,
     second: u64,
-    /// Signs of life by shard, the same every second.
+    /// Answers and failures by shard, the same every second.
     pub(crate) evidence: Vec<Evidence>,
 }
 
@@ -78,7 +78,7 @@ impl Watch {
         Self { windows, detector: Detector::default(), second: 0, evidence: Vec::new() }
     }
 
-    /// One second of these streams, and the verdict after it.
+    /// Adds one second of these streams and returns the verdict after it.
     pub(crate) fn second(&mut self, streams: &[&Stream], rng: &mut StdRng) -> Verdict<String> {
         for stream in streams {
             for _ in 0..stream.rate {

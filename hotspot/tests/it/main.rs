@@ -1,8 +1,8 @@
-//! The detector against simulated traffic, and the predictions against the lab's own placement.
+//! Tests the detector and the predictions on simulated lab traffic.
 //!
-//! - `lab`: the lab's keys, its placement, its streams, and a detector fed second by second
-//! - `false_alarms`: even traffic is never called hot
-//! - `detection`: celebrities are named at once and followed; Zipf traffic gets the state that theory says
+//! - `lab`: the lab's keys, placement and streams, and a detector for them
+//! - `false_alarms`: even traffic is never reported as hot
+//! - `detection`: hot keys are named at once and followed; Zipf traffic gets the expected state
 //! - `predictions`: the exact figures of the scenarios, before and after each mitigation
 //! - `what_if`: the ranking of mitigations for each scenario
 

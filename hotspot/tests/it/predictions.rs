@@ -1,4 +1,6 @@
-//! The exact figures of the lab's scenarios, before and after each mitigation.
+//! Tests the exact figures of the lab's scenarios.
+//!
+//! It compares them before and after each mitigation.
 
 use hotspot::predict::{max_over_mean, shard_shares, zipf};
 use hotspot::spread::{HomeLoad, bounded, evenly, placed_anew, two_choices};
@@ -16,7 +18,7 @@ fn assert_near(found: f64, expected: f64, by: f64) {
     assert!((found - expected).abs() <= by, "{found} instead of {expected}");
 }
 
-/// Loads without the `n` hottest keys, and those keys.
+/// Returns the loads without the `n` hottest keys, and these keys.
 fn apart(exponent: f64, n: usize) -> (Vec<f64>, Vec<HomeLoad>) {
     let (probabilities, owners) = (zipf(1_000, exponent), users());
     let top = probabilities.iter().zip(&owners).take(n);
@@ -73,7 +75,7 @@ fn eight_replicated_keys() {
         let (base, top) = apart(exponent, 8);
         assert_near(max_over_mean(&evenly(&base, &top, 1)), before, 0.005);
         assert_near(max_over_mean(&evenly(&base, &top, SHARDS)), after, 0.005);
-        // The copies level everything, and even two copies a key do better than one.
+        // With copies on all shards the loads are equal. Two copies a key already improve on none.
         assert_near(max_over_mean(&two_choices(&base, &top, SHARDS).loads), 1.0, 1e-6);
         assert!(max_over_mean(&two_choices(&base, &top, 2).loads) < before);
     }
@@ -126,7 +128,7 @@ fn over_random_placements() {
     let probabilities = zipf(1_000, 1.5);
     let before = placed_anew(&probabilities, 0.0, SHARDS, placements);
     assert_near(4.0 * percentile(&before, 50), 2.10, 0.01);
-    // The eight hottest are on all shards, a quarter each.
+    // The eight hottest keys are on all shards, a quarter each.
     let top: f64 = probabilities[..8].iter().sum();
     let after = placed_anew(&probabilities[8..], 0.0, SHARDS, placements);
     assert_near(4.0 * (percentile(&after, 50) + top / 4.0), 1.07, 0.01);

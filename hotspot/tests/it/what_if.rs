@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::lab::{CELEBRITY, SHARDS, owner};
 
-/// Reads of all these keys; nothing is left over.
+/// Traffic with reads of these keys only.
 fn reads(keys: impl IntoIterator<Item = (String, f64)>) -> Traffic<String> {
     let rate = |(key, reads): (String, f64)| KeyRate { shard: owner(&key), key, reads, writes: 0.0 };
     Traffic { keys: keys.into_iter().map(rate).collect(), rest: vec![0.0; SHARDS] }
@@ -54,7 +54,7 @@ fn the_celebrity_needs_a_cache_or_copies_and_no_placement_helps() {
 #[test]
 fn zipf_traffic_as_the_tables_say() {
     for (exponent, nothing, cached, forwarded) in [(1.5, 0.4875, 0.089, 0.175), (0.99, 0.304, 0.197, 0.0)] {
-        // At such a rate the six entries are as good as perfect.
+        // At this rate six entries absorb nearly all reads of their keys.
         let found = users(exponent, 1e6).what_if(&Settings::usual(SHARDS));
         assert_near(of(&found, Mitigation::Nothing).hottest_share, nothing, 0.0005);
         assert_near(of(&found, Mitigation::HotOnlyCache).hottest_share, cached, 0.0006);
