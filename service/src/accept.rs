@@ -1,7 +1,7 @@
-//! One runtime's accept loop: serves HTTP/1.1 connections until the drain.
+//! Accepts and serves HTTP/1.1 connections on one runtime, until the drain.
 //!
-//! hyper closes a connection on a shutdown before its first read, although a request may lie in the socket. So a
-//! connection goes to hyper only once it is readable, and hyper is polled before the shutdown.
+//! On a shutdown before its first read hyper closes the connection, even if the socket buffer has a request. So a
+//! connection is passed to hyper only once it is readable, and hyper is polled before the shutdown.
 
 use axum::Router;
 use axum::body::Body;
@@ -29,18 +29,19 @@ use crate::connection::{Progress, TrackedStream};
 use crate::host;
 use crate::problem::{Problem, method_not_allowed};
 
-/// Called with method and target of a request that is refused before its router sees it.
+/// Called with method and target of a request that is refused before it reaches the router.
 pub(crate) type OnRefused = Arc<dyn Fn(&Method, &Uri) + Send + Sync>;
 
-/// Longest request head, in bytes; longer ones are answered with 431. A 512-byte key takes 1,536 bytes encoded.
+/// Maximum size of a request head in bytes. Longer ones are answered with 431. A 512-byte key takes 1,536 bytes
+/// encoded.
 const HEAD_MAX_BYTES: usize = 32 * 1024;
-/// How long a connection may be silent between requests or within a head. Longer than clients' pools keep idle
-/// connections, so that the client is the one to close.
+/// How long a connection may be silent between requests or within a head. It exceeds the idle time of usual client
+/// pools, so that the client closes the connection first.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// Pause after an accept error such as "too many open files", which would otherwise repeat at once.
+/// Pause after an accept error such as "too many open files". Without it the error would repeat at once.
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a connection that was accepted in a drain may take to send its first byte.
+/// How long a connection accepted during a drain may take to send its first byte.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Serves `listener` until `drain` is cancelled, its queue is empty, and every connection has ended.
@@ -54,7 +55,7 @@ pub(crate) async fn serve(
     let open = Arc::new(Open { router, on_refused, drain: drain.clone() });
     let tasks = TaskTracker::new();
     let connection = |stream: TcpStream, permit: Option<OwnedSemaphorePermit>| {
-        // Fails only on a connection that is already gone.
+        // Fails only on a closed connection.
         let _ = stream.set_nodelay(true);
         let open = Arc::clone(&open);
         drop(tasks.spawn(async move {
@@ -66,7 +67,8 @@ pub(crate) async fn serve(
     };
     loop {
         let accepted = async {
-            // Never closed, so the permit is always had; the queue of the kernel holds who waits for it.
+            // The semaphore is never closed, so the permit is always acquired. Meanwhile connections wait in the
+            // listen backlog.
             let permit = Arc::clone(&connections).acquire_owned().await;
             (listener.accept().await, permit.ok())
         };
@@ -81,8 +83,8 @@ pub(crate) async fn serve(
             () = drain.cancelled() => break,
         }
     }
-    // Closing a listener resets what is still in its queue; those clients are served first. The system is asked, not
-    // the runtime, which knows only of what its last look at the socket brought.
+    // Closing a listener resets the connections in its backlog, so they are served first. `accept` is called on the
+    // socket directly, because the runtime's readiness state may be outdated.
     if let Ok(listener) = listener.into_std() {
         while let Ok((stream, _)) = listener.accept() {
             if stream.set_nonblocking(true).is_ok()
@@ -96,7 +98,7 @@ pub(crate) async fn serve(
     tasks.wait().await;
 }
 
-/// What the connections of one runtime share.
+/// The state shared by the connections of one runtime.
 struct Open {
     router: Router,
     on_refused: OnRefused,
@@ -137,10 +139,11 @@ impl Open {
             .max_buf_size(2 * HEAD_MAX_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         let mut served = std::pin::pin!(served);
-        // A client that resets its connection waits for no answer. One that closes it may have closed its sending side alone.
+        // A client that resets its connection needs no answer. A client that closes it may have closed only its
+        // sending side.
         let mut reset = std::pin::pin!(tcp.ready(Interest::ERROR));
         tokio::select! {
-            // hyper first: it reads what is there before it is told to shut down.
+            // hyper is polled first, so that it reads the received bytes before the shutdown.
             biased;
             ended = served.as_mut() => ended,
             _ = reset.as_mut() => Ok(()),
@@ -157,8 +160,8 @@ impl Open {
     }
 }
 
-/// A request's handler, polled once on the spot: hyper drops it unpolled when its client has left by then, and a request
-/// that was read would only be counted by the kernel.
+/// Polls a request's handler once immediately. hyper drops a handler unpolled when its client has closed the
+/// connection by then. The kernel would count such a request and the application would not.
 fn begun<F: Future>(handler: F) -> impl Future<Output = F::Output> {
     let mut handler = Box::pin(handler);
     match (&mut handler).now_or_never() {
@@ -176,7 +179,7 @@ async fn answer(
         on_refused(request.method(), request.uri());
         return Ok(problem.into_response());
     }
-    // axum answers HEAD with the GET handler; here HEAD is a method like any other that a path does not have.
+    // axum answers HEAD with the GET handler. Here HEAD is answered with 405 like any other unsupported method.
     if request.method() == Method::HEAD {
         let (parts, _) = request.into_parts();
         return Ok(method_not_allowed(parts.method, parts.uri).await.into_response());

@@ -1,4 +1,4 @@
-//! The settings all processes share, and settings errors in one line.
+//! Defines the settings all processes share, and one-line settings errors.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::net::{AddrParseError, IpAddr};
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text.
     Plain,
     /// One JSON object a line.
     Json,
@@ -40,44 +40,44 @@ pub struct ProcessArgs {
 }
 
 impl ProcessArgs {
-    /// How many runtimes to start: the option, else one a core.
+    /// Number of runtimes to start: the option, else one a core.
     #[must_use]
     pub fn workers(&self) -> NonZeroUsize {
         self.workers.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
     }
 
-    /// The grace of a drain.
+    /// The grace period of a drain.
     #[must_use]
     pub fn drain_timeout(&self) -> Duration {
         Duration::from_secs(self.drain_timeout_seconds)
     }
 }
 
-/// A setting that cannot be used: the variable, the value, and what is allowed.
+/// An invalid setting: the variable, its value, and the allowed values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name}={value:?} cannot be used: {allowed}")]
 pub struct SettingError {
-    /// The environment variable; the option is its kebab-case.
+    /// The environment variable; the option is the same name in kebab case.
     pub name: &'static str,
     /// The value as given.
     pub value: String,
-    /// What is wrong with it and what is allowed.
+    /// The problem and the allowed values.
     pub allowed: String,
 }
 
 impl SettingError {
-    /// Names a variable, its value, and what would be allowed.
+    /// Creates an error for a variable and its value, with the allowed values.
     pub fn new(name: &'static str, value: impl Into<String>, allowed: impl Into<String>) -> Self {
         Self { name, value: value.into(), allowed: allowed.into() }
     }
 }
 
-/// Whether clap ended the parse to show help or the version: those go to standard output with exit code 0.
+/// Whether clap stopped parsing to show the help or the version. These go to standard output with exit code 0.
 pub(crate) fn is_information(err: &clap::Error) -> bool {
     matches!(err.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion)
 }
 
-/// A clap error as one line that names option and variable, value, and what is allowed.
+/// Formats a clap error as one line with option and variable, value, and allowed values.
 #[must_use]
 pub fn one_line(err: &clap::Error) -> String {
     let text = |kind| match err.get(kind) {
@@ -106,7 +106,8 @@ pub fn one_line(err: &clap::Error) -> String {
     }
 }
 
-/// What is allowed, by the error of the value's parser; the text of a parser of our own states it already.
+/// Returns the allowed values for an error of a standard parser. The error text of our own parsers includes them
+/// already.
 fn allowed_values(err: &(dyn std::error::Error + 'static)) -> String {
     let allowed = if let Some(err) = err.downcast_ref::<ParseIntError>() {
         match err.kind() {
@@ -125,7 +126,7 @@ fn allowed_values(err: &(dyn std::error::Error + 'static)) -> String {
     format!("allowed: {allowed}")
 }
 
-/// `--shard-urls <URLS>` as `SHARD_URLS (--shard-urls)`.
+/// Formats `--shard-urls <URLS>` as `SHARD_URLS (--shard-urls)`.
 fn with_variable(arg: &str) -> String {
     match arg.split_whitespace().next().and_then(|word| word.strip_prefix("--")) {
         Some(option) => format!("{} (--{option})", option.to_ascii_uppercase().replace('-', "_")),

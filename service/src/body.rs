@@ -1,4 +1,4 @@
-//! Reading a request body, bounded in size and time.
+//! Reads a request body, bounded in size and time.
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use crate::problem::Problem;
 
-/// How long a body may take to arrive; who sends it slower holds a connection and a place in the shard.
+/// How long a body may take to arrive. A slower client would occupy a connection and a place in the shard.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How much of a body that is too long is read and thrown away, and for how long, before it is refused: closing a
-/// connection with unread bytes resets it, and the client might never see the answer.
+/// Limits for reading and discarding the rest of a body that is too long, before it is refused. Closing a connection
+/// with unread bytes resets it, and the client might not receive the answer.
 const DISCARD_MAX_BYTES: usize = 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The whole body, at most [`BODY_MAX_BYTES`], within 30 s.
+/// Reads the whole body, at most [`BODY_MAX_BYTES`], within 30 s.
 ///
 /// # Errors
-/// 413 for a longer one; 400 when the client broke off or was too slow.
+/// Returns 413 for a longer body, and 400 when the body is incomplete or too slow.
 pub async fn read(mut body: Body) -> Result<Bytes, Problem> {
     let late =
         |_| Problem::new(ErrorKind::BadBody, format!("the body did not arrive within {BODY_TIMEOUT:?}"));
@@ -29,7 +29,7 @@ pub async fn read(mut body: Body) -> Result<Bytes, Problem> {
     {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(err) if err.is::<LengthLimitError>() => {
-            // Whether all of it could be discarded changes nothing for the answer.
+            // The answer is the same whether or not all of it was discarded.
             let _ = tokio::time::timeout(DISCARD_TIMEOUT, discard(body)).await;
             Err(Problem::new(
                 ErrorKind::BodyTooLarge,

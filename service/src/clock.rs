@@ -1,12 +1,12 @@
-//! The time as the contract's bodies state it.
+//! Returns the time in the format of the wire contract.
 
 use std::time::SystemTime;
 
-/// The time now, in unix seconds with a resolution of a microsecond; 0 for a clock before 1970.
+/// The current time in unix seconds, with a resolution of a microsecond; 0 for a clock before 1970.
 #[must_use]
 pub fn unix_seconds() -> f64 {
     let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    // A double holds today's unix time to a quarter of a microsecond.
+    // An f64 represents today's unix time to a quarter of a microsecond.
     (since_epoch.as_secs_f64() * 1e6).round() / 1e6
 }
 

@@ -1,4 +1,6 @@
-//! The progress of a connection, by which a drain tells a slow client from a request in service.
+//! Tracks a connection's progress, so a drain can detect stalled clients.
+//!
+//! A drain closes the connection of a stalled client but waits for a request that is being handled.
 
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -13,24 +15,24 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How long a client may send or read nothing in a drain while the server waits for it.
+/// How long a client may make no progress during a drain while the server waits for it.
 const STALL_TIMEOUT: Duration = Duration::from_millis(400);
-/// Period of the checks of a drain.
+/// Interval of the checks during a drain.
 const CHECK_PERIOD: Duration = Duration::from_millis(20);
 
-/// What a connection waits for. Cheap to clone; all clones are of one connection.
+/// The progress of one connection. Cheap to clone; all clones share its state.
 #[derive(Clone, Default)]
 pub(crate) struct Progress(Arc<State>);
 
 #[derive(Default)]
 struct State {
-    /// Reads and writes that moved a byte.
+    /// Number of reads and writes that completed.
     moved: AtomicU32,
-    /// Requests whose handler runs: 0 or 1.
+    /// Number of running request handlers: 0 or 1.
     handlers: AtomicU32,
-    /// Whether a handler waits for more of the body.
+    /// Whether the handler waits for more of the request body.
     awaits_body: AtomicBool,
-    /// Whether the client leaves an answer unread.
+    /// Whether a write is blocked because the client does not read the answer.
     write_blocked: AtomicBool,
 }
 
@@ -50,8 +52,12 @@ impl Progress {
         }
     }
 
-    /// Ends when the server has waited too long for the client, during a drain: at once for the rest of a head, after a
-    /// stall for the rest of a body or for the reading of an answer. A handler that works is waited for.
+    /// Returns when the server has waited too long for the client. Only a drain calls this. The cases are:
+    ///
+    /// - The server waits for the rest of a body, or for the client to read an answer. The limit is
+    ///   [`STALL_TIMEOUT`] without progress.
+    /// - The server waits for the rest of a request head. The limit is [`STALL_TIMEOUT`] in total.
+    /// - The handler runs and needs nothing from the client. There is no limit.
     pub(crate) async fn stalled(&self) {
         let moved = || self.0.moved.load(Ordering::Relaxed);
         let (mut before, mut stalled) = (moved(), Duration::ZERO);
@@ -61,7 +67,8 @@ impl Progress {
             let blocked = if works { &self.0.awaits_body } else { &self.0.write_blocked };
             let blocked = blocked.load(Ordering::Relaxed);
             let progressed = std::mem::replace(&mut before, moved()) != before;
-            // Between requests bytes count for nothing: a head that trickles in is no request.
+            // While no handler runs, received bytes do not count as progress: a request head that arrives in small
+            // pieces is no request yet.
             let waits_for_head = !works && !blocked;
             stalled += CHECK_PERIOD;
             if (works && !blocked) || (progressed && !waits_for_head) {
@@ -74,7 +81,7 @@ impl Progress {
     }
 }
 
-/// See [`Progress::handle`].
+/// The guard of [`Progress::handle`].
 pub(crate) struct HandlerGuard(Progress);
 
 impl Drop for HandlerGuard {
@@ -83,7 +90,7 @@ impl Drop for HandlerGuard {
     }
 }
 
-/// A request's body that notes whether its reader waits.
+/// A request body that records whether its reader waits for data.
 struct TrackedBody {
     body: Incoming,
     progress: Progress,
@@ -117,7 +124,7 @@ impl Drop for TrackedBody {
     }
 }
 
-/// A connection's stream that notes its progress.
+/// A connection's stream that records its progress.
 pub(crate) struct TrackedStream {
     tcp: Arc<TcpStream>,
     progress: Progress,

@@ -1,4 +1,4 @@
-//! `/live`, `/ready` and `/metrics`.
+//! Serves `/live`, `/ready` and `/metrics`.
 
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -11,7 +11,7 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use protocol::ErrorKind;
 
-/// Whether the process takes requests. Cheap to clone; 0, the default, is "starting".
+/// The readiness of the process. Cheap to clone; the default, 0, is "starting".
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<AtomicU8>);
 
@@ -19,17 +19,17 @@ const READY: u8 = 1;
 const DRAINING: u8 = 2;
 
 impl Health {
-    /// From now on `/ready` answers 200.
+    /// Makes `/ready` answer 200 from now on.
     pub(crate) fn set_ready(&self) {
         self.0.store(READY, Ordering::Relaxed);
     }
 
-    /// From now on `/ready` answers 503.
+    /// Makes `/ready` answer 503 from now on.
     pub(crate) fn set_draining(&self) {
         self.0.store(DRAINING, Ordering::Relaxed);
     }
 
-    /// Whether what goes on without end must end now.
+    /// Whether the process is draining, so that endless work such as event streams must end.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.0.load(Ordering::Relaxed) == DRAINING
@@ -44,7 +44,7 @@ impl Health {
     }
 }
 
-/// The routes every process has: `/live`, `/ready`, `/metrics`.
+/// The routes of every process: `/live`, `/ready`, `/metrics`.
 pub fn routes<S>(health: Health, metrics: Arc<Metrics>) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,

@@ -1,17 +1,17 @@
-//! `--healthcheck URL`: the containers' health check, without shell and curl.
+//! Implements `--healthcheck URL`: the containers' health check without shell and curl.
 
 use axum::http::Uri;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
-/// Longer than a busy process takes, shorter than a container engine waits.
+/// Longer than a busy process needs, shorter than the timeout of container engines.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Requests `url` once, of each address of its host until one accepts the connection.
+/// Requests `url` once, from the first address of its host that accepts a connection.
 ///
 /// # Errors
-/// When no 2xx answer comes within two seconds.
+/// Returns an error when no 2xx answer arrives within two seconds.
 pub(crate) fn check(url: &str) -> io::Result<()> {
     let bad_url = || io::Error::new(io::ErrorKind::InvalidInput, "give http://host:port/path");
     let uri: Uri = url.parse().map_err(|_| bad_url())?;
@@ -30,7 +30,7 @@ pub(crate) fn check(url: &str) -> io::Result<()> {
     }
 }
 
-/// A connection to the first address that accepts one.
+/// Connects to the first address that accepts.
 fn connect(addrs: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut last = io::ErrorKind::NotFound.into();
     for addr in addrs {
@@ -48,7 +48,7 @@ mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
 
-    /// Answers one request with `status`, and gives the URL to ask.
+    /// Answers one request with `status` and returns the URL for it.
     fn answering(status: &'static str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/ready", listener.local_addr().unwrap());

@@ -1,14 +1,15 @@
-//! The `Host` header of a request (RFC 9112, section 3.2).
+//! Checks the `Host` header of a request (RFC 9112, section 3.2).
 
 use axum::http::{HeaderMap, Version, header};
 use protocol::ErrorKind;
 
 use crate::problem::Problem;
 
-/// Refuses a request with two `Host` headers, with an invalid one, or, from HTTP/1.1 on, without one.
+/// Refuses a request with two `Host` headers or an invalid one. From HTTP/1.1 on it also refuses a request without
+/// one.
 ///
 /// # Errors
-/// 400.
+/// Returns 400.
 pub(crate) fn check(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let problem = match (hosts.next(), hosts.next()) {
@@ -21,7 +22,7 @@ pub(crate) fn check(version: Version, headers: &HeaderMap) -> Result<(), Problem
     Err(Problem::new(ErrorKind::BadRequest, problem))
 }
 
-/// Whether this is `uri-host [ ":" port ]` of RFC 3986. Both may be empty.
+/// Whether `text` is `uri-host [ ":" port ]` of RFC 3986. Both may be empty.
 fn is_valid(text: &[u8]) -> bool {
     let (host, rest) = match text.iter().position(|byte| *byte == b']') {
         Some(end) if text.starts_with(b"[") => (&text[1..end], &text[end + 1..]),

@@ -1,10 +1,13 @@
-//! Shared by all processes of the lab: settings, logs, HTTP server, drain.
+//! Shared by all processes: settings, logs, HTTP server, drain.
 //!
-//! A process is `arguments → build → start → wait for a signal → drain → exit code`: [`process::main`] drives that, with
-//! [`args::ProcessArgs`] as the settings all have in common, [`logs`] and one [`metrics::Metrics`] registry passed down.
-//! A [`server::Server`] answers HTTP/1.1 on one single-threaded runtime a core; [`health`] gives `/live`, `/ready` and
-//! `/metrics`; every task goes through [`tasks::Tasks`], so a drain waits for it and names what is left.
-//! [`traces`] exports spans to an OpenTelemetry collector.
+//! The life of a process is `arguments → build → start → wait for a signal → drain → exit code`. [`process::run`]
+//! runs it. [`args::ProcessArgs`] has the settings that all processes share. [`logs`] and one [`metrics::Metrics`]
+//! registry are passed down.
+//!
+//! - [`server::Server`] answers HTTP/1.1 on one single-threaded runtime a core.
+//! - [`health`] serves `/live`, `/ready` and `/metrics`.
+//! - [`tasks::Tasks`] spawns every task. So a drain waits for all tasks and names those that did not end.
+//! - [`traces`] exports spans to an OpenTelemetry collector.
 
 pub mod args;
 pub mod body;

@@ -1,19 +1,19 @@
-//! Binding a port for several runtimes.
+//! Binds one port for several runtimes.
 
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 
-/// Length of each listener's accept queue.
+/// Length of each listener's backlog.
 const BACKLOG: i32 = 1024;
 
-/// Why a port could not be had.
+/// Error of binding a port.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {addr}: {source}{}", hint(source))]
 pub struct BindError {
     /// The requested address.
     pub addr: SocketAddr,
-    /// What the system said.
+    /// The system's error.
     #[source]
     pub source: std::io::Error,
 }
@@ -28,13 +28,13 @@ fn hint(err: &std::io::Error) -> &'static str {
     }
 }
 
-/// One listener a runtime on the same port; port 0 is any free one.
+/// Binds one listener a runtime on the same port; port 0 selects a free one.
 ///
 /// # Errors
-/// When the address cannot be bound.
+/// Returns an error when the address cannot be bound.
 pub(crate) fn listeners(addr: SocketAddr, count: NonZeroUsize) -> Result<Vec<TcpListener>, BindError> {
     let all = || {
-        // With SO_REUSEPORT a second lab would share the port silently, so the port is first taken without it.
+        // With SO_REUSEPORT a second lab would silently share the port. So the port is first bound without it.
         let exclusive = socket(addr)?;
         exclusive.bind(&addr.into())?;
         let addr = exclusive.local_addr()?.as_socket().unwrap_or(addr);
@@ -46,7 +46,7 @@ pub(crate) fn listeners(addr: SocketAddr, count: NonZeroUsize) -> Result<Vec<Tcp
 
 fn socket(addr: SocketAddr) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    // Lets a restarted process have the port while connections of its predecessor are in TIME_WAIT.
+    // Lets a restarted process bind the port while connections of the previous process are in TIME_WAIT.
     socket.set_reuse_address(true)?;
     Ok(socket)
 }

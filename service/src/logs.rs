@@ -1,4 +1,4 @@
-//! Log lines on standard error, plain or JSON.
+//! Writes log lines to standard error, plain or as JSON.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -8,15 +8,15 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::args::{LogFormat, ProcessArgs, SettingError};
 use crate::traces::events::SpanEvents;
 
-/// Installs the process's logger, and a panic hook that logs one line. Only a `main` calls this.
+/// Installs the process's logger and a panic hook that logs one line. Only a `main` calls this.
 ///
 /// # Errors
-/// When the filter cannot be read.
+/// Returns an error when the filter is invalid.
 pub fn init(args: &ProcessArgs) -> Result<(), SettingError> {
     let filter = filter(&args.log_level)?;
     let registry = tracing_subscriber::registry().with(filter).with(SpanEvents);
     let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    // A second logger in one process (two labs in one test binary) keeps the first one's choice.
+    // A second logger in one process (two labs in one test binary) keeps the format of the first one.
     let _ = match args.log_format {
         LogFormat::Plain => registry.with(to_stderr.with_ansi(false)).try_init(),
         LogFormat::Json => registry.with(to_stderr.json().flatten_event(true)).try_init(),
@@ -28,7 +28,7 @@ pub fn init(args: &ProcessArgs) -> Result<(), SettingError> {
     Ok(())
 }
 
-/// Reads the filter strictly: `EnvFilter` alone takes any word for a target and would then log nothing.
+/// Parses the filter strictly: `EnvFilter` alone accepts any word as a target and would then log nothing.
 fn filter(text: &str) -> Result<EnvFilter, SettingError> {
     let refused = || {
         let allowed = "allowed: error, warn, info, debug, trace, off, or target=level, separated by commas";
@@ -36,7 +36,7 @@ fn filter(text: &str) -> Result<EnvFilter, SettingError> {
     };
     for part in text.split(',') {
         let level = part.rsplit('=').next().unwrap_or(part).trim();
-        // Nothing at all would be read as `error`.
+        // `EnvFilter` treats an empty text as `error`.
         if level.is_empty() {
             return Err(refused());
         }

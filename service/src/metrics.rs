@@ -1,4 +1,6 @@
-//! One metrics registry for a process, built in `App::build` and passed down.
+//! Holds the metrics registry of a process.
+//!
+//! The registry is created in `App::build` and passed down.
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{MetricFamily, MetricType};
@@ -7,30 +9,30 @@ use prometheus::{
     TextEncoder,
 };
 
-/// A registry, and the only way metrics are made.
+/// A registry with functions that create metrics. All metrics are created through it.
 #[derive(Default)]
 pub struct Metrics {
     registry: Registry,
     families: parking_lot::Mutex<Vec<Family>>,
-    /// Run before every exposition, for gauges that are read rather than kept.
+    /// Functions that run before every exposition and update gauges from other sources.
     refresh: parking_lot::Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
-/// A family as it was registered: known before it has a series, which the exposition leaves out.
+/// A registered metric family. It is listed even without series; the exposition omits such families.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Family {
-    /// The name, without the suffixes of a histogram's series.
+    /// The name without the suffixes of a histogram's series.
     pub name: String,
-    /// The word of its `# TYPE` line.
+    /// The type in its `# TYPE` line.
     pub kind: &'static str,
-    /// What it counts or shows.
+    /// The help text.
     pub help: String,
     /// The names of its labels.
     pub labels: Vec<String>,
 }
 
 impl Family {
-    /// What a collector says of itself.
+    /// Returns the families that a collector describes.
     fn of(collector: &dyn Collector) -> Vec<Self> {
         let described = collector.desc().into_iter().zip(collector.collect());
         let family = |(desc, family): (&Desc, MetricFamily)| Self {
@@ -49,8 +51,8 @@ impl Family {
     }
 }
 
-/// Upper bounds, in seconds, of a request duration histogram: 100 µs to 10 s, fine enough for shards that answer in less
-/// than a millisecond.
+/// Upper bounds in seconds of a request duration histogram: 100 µs to 10 s. They are fine enough for shards that
+/// answer in less than a millisecond.
 pub const DURATION_BUCKETS: [f64; 22] = [
     0.0001, 0.000_2, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.007_5, 0.010, 0.015, 0.020, 0.025, 0.030, 0.040,
     0.050, 0.075, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0,
@@ -65,7 +67,7 @@ impl Metrics {
     /// Registers any collector.
     ///
     /// # Errors
-    /// When a metric of that name exists or its description is malformed.
+    /// Returns an error when a metric of that name exists or its description is malformed.
     pub fn collector(&self, collector: Box<dyn Collector>) -> Result<(), prometheus::Error> {
         let families = Family::of(&*collector);
         self.registry.register(collector)?;
@@ -73,24 +75,24 @@ impl Metrics {
         Ok(())
     }
 
-    /// All families, in the order of their registration.
+    /// All families in the order of their registration.
     #[must_use]
     pub fn families(&self) -> Vec<Family> {
         self.families.lock().clone()
     }
 
-    /// A counter without labels.
+    /// Creates a counter without labels.
     ///
     /// # Errors
-    /// As for [`Metrics::collector`].
+    /// The same as for [`Metrics::collector`].
     pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
         self.register(IntCounter::new(name, help)?)
     }
 
-    /// A counter with labels.
+    /// Creates a counter with labels.
     ///
     /// # Errors
-    /// As for [`Metrics::collector`].
+    /// The same as for [`Metrics::collector`].
     pub fn counters(
         &self,
         name: &str,
@@ -100,34 +102,34 @@ impl Metrics {
         self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
     }
 
-    /// An integer gauge without labels.
+    /// Creates an integer gauge without labels.
     ///
     /// # Errors
-    /// As for [`Metrics::collector`].
+    /// The same as for [`Metrics::collector`].
     pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         self.register(IntGauge::new(name, help)?)
     }
 
-    /// An integer gauge with labels.
+    /// Creates an integer gauge with labels.
     ///
     /// # Errors
-    /// As for [`Metrics::collector`].
+    /// The same as for [`Metrics::collector`].
     pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
-    /// A fractional gauge with labels.
+    /// Creates a floating-point gauge with labels.
     ///
     /// # Errors
-    /// As for [`Metrics::collector`].
+    /// The same as for [`Metrics::collector`].
     pub fn fractions(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
         self.register(GaugeVec::new(Opts::new(name, help), labels)?)
     }
 
-    /// A histogram of durations in seconds over [`DURATION_BUCKETS`].
+    /// Creates a histogram of durations in seconds with [`DURATION_BUCKETS`].
     ///
     /// # Errors
-    /// As for [`Metrics::collector`].
+    /// The same as for [`Metrics::collector`].
     pub fn durations(
         &self,
         name: &str,
@@ -143,10 +145,10 @@ impl Metrics {
         self.refresh.lock().push(Box::new(refresh));
     }
 
-    /// All metrics in the Prometheus text format.
+    /// Encodes all metrics in the Prometheus text format.
     ///
     /// # Errors
-    /// When a collector gives inconsistent families.
+    /// Returns an error when a collector returns inconsistent families.
     pub fn encode(&self) -> Result<String, prometheus::Error> {
         self.refresh.lock().iter().for_each(|refresh| refresh());
         TextEncoder::new().encode_to_string(&self.registry.gather())

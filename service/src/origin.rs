@@ -1,7 +1,7 @@
 //! Restricts which web pages may call admin endpoints.
 //!
-//! A browser names the page's origin in `Origin`; programs send none and pass. Without this any page a person has open
-//! could switch the cache, or start load, of a lab on the same machine.
+//! A browser sends the page's origin in `Origin`. Programs send none and are allowed. Without this check any open web
+//! page could switch the cache or start load in a lab on the same machine.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
@@ -10,10 +10,10 @@ use axum::response::{IntoResponse, Response};
 
 use crate::args::SettingError;
 
-/// Seconds for which a browser may remember the answer to a preflight.
+/// Seconds for which a browser may cache the answer to a preflight.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
 
-/// The origins whose pages may.
+/// The origins whose pages may call admin endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(Vec<HeaderValue>);
 
@@ -22,15 +22,15 @@ pub struct Origins(Vec<HeaderValue>);
 pub enum Refusal {
     /// Its origin is not listed.
     Origin(String),
-    /// It sent something that is not declared as JSON: a plain form could have sent that without a preflight.
+    /// The request is not declared as JSON. A plain form could have sent it without a preflight.
     NotJson,
 }
 
 impl Origins {
-    /// Reads `ADMIN_ORIGINS`: `scheme://host[:port]` separated by commas; an empty list is none.
+    /// Parses `ADMIN_ORIGINS`: `scheme://host[:port]` separated by commas. An empty list allows no page.
     ///
     /// # Errors
-    /// When one is not what a browser would send.
+    /// Returns an error when an entry is not an origin as browsers send it.
     pub fn parse(list: &str) -> Result<Self, SettingError> {
         if list.is_empty() {
             return Ok(Self::default());
@@ -38,14 +38,14 @@ impl Origins {
         list.split(',').map(str::trim).map(origin).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether no page may.
+    /// Whether no page is allowed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Answers preflights, has `refuse` answer writes from pages that may not, and lets listed pages read the answer.
-    /// `methods` are those that a page may use.
+    /// Answers preflights and lets listed pages read the answers. Writes of other pages are answered by `refuse`.
+    /// `methods` are the methods that a page may use.
     pub async fn guard(
         &self,
         methods: &'static str,
@@ -85,7 +85,7 @@ fn preflight(methods: &'static str) -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-/// `application/json`, parameters such as a charset aside.
+/// Whether the content type is `application/json`, ignoring parameters such as a charset.
 fn declares_json(headers: &HeaderMap) -> bool {
     let declared =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -96,7 +96,7 @@ fn origin(text: &str) -> Result<HeaderValue, SettingError> {
     let is_origin = text.parse::<Uri>().is_ok_and(|uri| is_http(&uri) && uri.path() == "/")
         && !text.ends_with('/')
         && !text.contains(['?', '#', '@'])
-        // Browsers write origins in lower case, and they are compared byte by byte.
+        // Browsers send origins in lower case, and origins are compared byte by byte.
         && !text.bytes().any(|byte| byte.is_ascii_uppercase());
     match HeaderValue::from_str(text) {
         Ok(value) if is_origin => Ok(value),

@@ -1,4 +1,4 @@
-//! An error answer: the status of its kind, and the error body of the wire contract.
+//! Builds error answers: HTTP status, error body and `Retry-After`.
 
 use axum::Json;
 use axum::http::{HeaderValue, Method, Uri, header};
@@ -8,19 +8,19 @@ use protocol::{ErrorBody, ErrorKind};
 /// An error answer to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What the client reads.
+    /// The error body.
     pub body: ErrorBody,
     /// Seconds for `Retry-After`.
     pub retry_after: Option<u32>,
 }
 
 impl Problem {
-    /// An error with one sentence for people.
+    /// Creates an error with one sentence for people.
     pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
         Self { body: ErrorBody { detail: detail.into(), kind }, retry_after: None }
     }
 
-    /// The same with `Retry-After`.
+    /// Adds `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
@@ -44,7 +44,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let kind = self.body.kind;
         let mut response = (kind.status(), Json(self.body)).into_response();
-        // For middleware that reads the answer.
+        // For middleware that reads the kind from the response.
         response.extensions_mut().insert(kind);
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -53,12 +53,12 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The answer to a path that nothing serves; for `Router::fallback`.
+/// The answer for an unknown path, used by `Router::fallback`.
 pub async fn no_such_route(uri: Uri) -> Problem {
     Problem::new(ErrorKind::NoSuchRoute, format!("nothing is served at {}", uri.path()))
 }
 
-/// The answer to a method that a path does not have; for `Router::method_not_allowed_fallback`.
+/// The answer for an unsupported method, used by `Router::method_not_allowed_fallback`.
 pub async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(ErrorKind::MethodNotAllowed, format!("{} does not take {method}", uri.path()))
 }

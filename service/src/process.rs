@@ -1,4 +1,4 @@
-//! The life of a process: arguments, start, signal, drain, exit code.
+//! Runs a process: arguments, start, signal, drain, exit code.
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -10,16 +10,16 @@ use crate::logs;
 use crate::server::Started;
 use crate::signals::StopSignals;
 
-/// Why a process could not start.
+/// Error of a start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A setting cannot be used; exit code 2.
     #[error(transparent)]
     Setting(#[from] SettingError),
-    /// The port cannot be had; exit code 1.
+    /// The port cannot be bound; exit code 1.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// Anything else, in one line; exit code 1.
+    /// Any other error, as one line; exit code 1.
     #[error("{0}")]
     Other(String),
 }
@@ -45,14 +45,14 @@ impl StartError {
     }
 }
 
-/// Reads the arguments of this process; on an error says it in one line and gives the exit code.
+/// Parses the arguments of this process. Prints an error as one line.
 ///
 /// # Errors
-/// The exit code: 0 after `--help` or `--version`, 2 after a bad setting.
+/// Returns the exit code: 0 after `--help` or `--version`, 2 for an invalid setting.
 pub fn arguments<A: Parser>() -> Result<A, ExitCode> {
     A::try_parse().map_err(|err| {
         if args::is_information(&err) {
-            // Nothing can be done when standard output is closed.
+            // There is no way to report a closed standard output.
             let _ = err.print();
             return ExitCode::SUCCESS;
         }
@@ -61,7 +61,8 @@ pub fn arguments<A: Parser>() -> Result<A, ExitCode> {
     })
 }
 
-/// Raises the limit of open files to what the system allows: a login's usual 1,024 is less than the connections served.
+/// Raises the limit of open files to the system's maximum: the usual 1,024 is less than the maximum number of
+/// connections.
 pub fn raise_open_files() {
     let raised = rlimit::increase_nofile_limit(u64::MAX);
     if let Err(err) = raised {
@@ -69,7 +70,7 @@ pub fn raise_open_files() {
     }
 }
 
-/// Says one line on standard error, led by the program's name.
+/// Prints one line on standard error, prefixed with the program's name.
 pub fn complain(line: &str) {
     let program = std::env::args_os().next().unwrap_or_default();
     let program =
@@ -79,8 +80,12 @@ pub fn complain(line: &str) {
 
 /// Runs a server process: installs the logger, starts, waits for SIGTERM or SIGINT, drains.
 ///
-/// Exit code 0 after a whole drain, 1 when something was left (named in the log) or the start failed, 2 for a bad
-/// setting, 130 at a second signal.
+/// Exit code:
+///
+/// - 0 after a complete drain
+/// - 1 when the start failed or the drain was incomplete (the log names the rest)
+/// - 2 for an invalid setting
+/// - 130 at a second signal
 pub fn run(process: &ProcessArgs, start: impl FnOnce() -> Result<Started, StartError>) -> ExitCode {
     if let Some(url) = &process.healthcheck {
         return match healthcheck::check(url) {
@@ -110,7 +115,7 @@ fn run_to_end(
     logs::init(process)?;
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // Before the start, so that a signal in its midst is not lost.
+    // Installed before the start, so that a signal during the start is not lost.
     let mut signals = {
         let _guard = runtime.enter();
         StopSignals::listen()?

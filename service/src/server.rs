@@ -1,4 +1,6 @@
-//! An HTTP server on one single-threaded runtime a core, so that a request never changes cores.
+//! Runs an HTTP server on one single-threaded runtime a core.
+//!
+//! A request never changes cores.
 
 use axum::Router;
 use axum::http::{Method, Uri};
@@ -16,7 +18,7 @@ use crate::health::Health;
 use crate::listen::{self, BindError};
 use crate::tasks::Tasks;
 
-/// Most connections open at once; the rest wait in the accept queue.
+/// Maximum number of open connections. Further ones wait in the listen backlog.
 const MAX_CONNECTIONS: usize = 16_384;
 
 /// A bound server that does not accept yet.
@@ -29,14 +31,14 @@ pub struct Server {
     on_refused: OnRefused,
 }
 
-/// What is done last, within a time.
+/// The last step of a drain. It gets the remaining time.
 type Flush = Box<dyn FnOnce(Duration) + Send>;
 
-/// What one runtime's router is built with. The builder runs inside that runtime.
+/// The argument of the function that builds a runtime's router. That function runs inside the runtime.
 pub struct Worker {
     /// 0 … workers − 1. Background tasks belong on worker 0.
     pub index: usize,
-    /// Where tasks are spawned.
+    /// Spawns and tracks tasks.
     pub tasks: Tasks,
 }
 
@@ -44,7 +46,7 @@ impl Server {
     /// Binds the port, one listener a worker.
     ///
     /// # Errors
-    /// When the address is in use or not allowed.
+    /// Returns an error when the address is in use or not allowed.
     pub fn bind(addr: SocketAddr, workers: NonZeroUsize) -> Result<Self, BindError> {
         let listeners = listen::listeners(addr, workers)?;
         let addr = listeners.first().and_then(|l| l.local_addr().ok()).unwrap_or(addr);
@@ -58,7 +60,7 @@ impl Server {
         })
     }
 
-    /// The address it listens on, with the real port if 0 was requested.
+    /// The listening address. Its port is the real one if port 0 was requested.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
@@ -70,26 +72,26 @@ impl Server {
         self.health.clone()
     }
 
-    /// The process's tasks.
+    /// The tasks of the process.
     #[must_use]
     pub fn tasks(&self) -> Tasks {
         self.tasks.clone()
     }
 
-    /// Has this done last in a drain, when all tasks have ended; it gets what is left of the grace.
+    /// Sets the last step of a drain. It runs when all tasks have ended and gets the rest of the grace period.
     pub fn flush_last(&mut self, flush: impl FnOnce(Duration) + Send + 'static) {
         self.flush = Some(Box::new(flush));
     }
 
-    /// Calls this with method and target of every request that is refused before its router sees it.
+    /// Sets a function that is called with method and target of every request refused before it reaches the router.
     pub fn on_refused(&mut self, count: impl Fn(&Method, &Uri) + Send + Sync + 'static) {
         self.on_refused = Arc::new(count);
     }
 
-    /// Starts one thread and runtime a worker and returns once all accept.
+    /// Starts one thread and runtime a worker. Returns once all of them accept connections.
     ///
     /// # Errors
-    /// When a thread or runtime cannot be had.
+    /// Returns an error when a thread or runtime cannot be created.
     pub fn start<R>(self, router: R) -> std::io::Result<Started>
     where
         R: Fn(&Worker) -> Router + Send + Sync + 'static,
@@ -114,7 +116,7 @@ impl Server {
                 let _ = events.send(Event::Up);
                 accept::serve(listener, app, on_refused, connections, drain).await;
                 let _ = events.send(Event::ConnectionsDone);
-                // The runtime must live as long as any task may run on it.
+                // The runtime must outlive every task that may run on it.
                 worker.tasks.stopping().cancelled().await;
                 worker.tasks.wait().await;
             };
@@ -138,7 +140,7 @@ enum Event {
     ConnectionsDone,
 }
 
-/// A running server. Dropping it without [`Started::stop`] leaves it running until the process ends.
+/// A running server. It keeps running when this is dropped without [`Started::stop`], until the process ends.
 pub struct Started {
     addr: SocketAddr,
     health: Health,
@@ -150,14 +152,19 @@ pub struct Started {
 }
 
 impl Started {
-    /// Where it listens.
+    /// The listening address.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Stops in order: not ready; accept until the queues are empty and close them; let requests in flight end; let
-    /// background tasks end; flush. Blocks for at most `grace`. Gives the names of what had not ended by then.
+    /// Stops the server and returns the names of what did not end. Blocks for at most `grace`. The steps are:
+    ///
+    /// 1. `/ready` answers 503.
+    /// 2. Accept connections until the listen backlog is empty, then close the listeners.
+    /// 3. Wait for the requests in flight.
+    /// 4. Stop the background tasks and wait for them.
+    /// 5. Run the step set by [`Server::flush_last`].
     #[must_use]
     pub fn stop(mut self, grace: Duration) -> Vec<String> {
         let deadline = Instant::now() + grace;
@@ -179,7 +186,8 @@ impl Started {
         left
     }
 
-    /// Waits for `wanted` from every worker; gives how many did not send it before the deadline or their end.
+    /// Waits for `wanted` from every worker. Returns the number of workers that did not send it before the deadline
+    /// or their end.
     fn await_events(&self, wanted: Event, deadline: Option<Instant>) -> usize {
         let mut missing = self.threads.len();
         while missing > 0 {
@@ -260,7 +268,7 @@ mod tests {
         let gate = Arc::new(parking_lot::Mutex::new(gate));
         let started = start(1, move |_| {
             let (gate, entered) = (Arc::clone(&gate), entered.clone());
-            // Blocks the only worker, so that nothing is accepted until the test says so.
+            // Blocks the only worker, so that no connection is accepted until the test releases it.
             let block = move || async move {
                 let _ = entered.send(());
                 let _ = gate.lock().recv();

@@ -1,8 +1,8 @@
-//! The stop signals: SIGTERM and SIGINT.
+//! Waits for the stop signals SIGTERM and SIGINT.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Listens for both stop signals from the moment it is made.
+/// Receives both stop signals from its creation on.
 pub(crate) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
@@ -13,7 +13,7 @@ impl StopSignals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Ends at the next stop signal.
+    /// Returns at the next stop signal.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -1,4 +1,4 @@
-//! Spawns all background tasks, so that a drain can wait for them.
+//! Spawns background tasks, so that a drain can wait for them.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Tracks the tasks of a process over all its runtimes. Cheap to clone.
+/// Tracks the tasks of a process on all its runtimes. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
@@ -46,31 +46,31 @@ impl Tasks {
         }));
     }
 
-    /// Ends when background tasks should: after the last request in flight has ended.
+    /// Returns a token that is cancelled when background tasks must end: after the last request in flight.
     #[must_use]
     pub fn stopping(&self) -> CancellationToken {
         self.stop.clone()
     }
 
-    /// Asks background tasks to end; [`Tasks::wait`] then waits for them.
+    /// Requests background tasks to end. [`Tasks::wait`] then waits for them.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
         self.tracker.close();
     }
 
-    /// Ends when no task is left.
+    /// Returns when no task is left.
     pub(crate) async fn wait(&self) {
         self.tracker.wait().await;
     }
 
-    /// The names of the tasks still running, with how many of each.
+    /// The names of the running tasks, with their numbers.
     #[must_use]
     pub fn left(&self) -> Vec<String> {
         self.running.lock().iter().map(|(name, count)| format!("{name} ({count})")).collect()
     }
 }
 
-/// Counts one task under its name until it is dropped, however the task ends.
+/// Counts one task under its name until it is dropped, even if the task panics or is cancelled.
 struct Running {
     name: &'static str,
     counts: Arc<Mutex<BTreeMap<&'static str, usize>>>,

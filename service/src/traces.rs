@@ -1,8 +1,11 @@
 //! Sends spans of requests to an OpenTelemetry collector by OTLP.
 //!
-//! [`settings`] reads the standard `OTEL_…` variables, [`span`] has the two kinds of spans, `export` sends them from
-//! threads of its own through a bounded queue, [`events`] puts what is logged while a request is served on its span.
-//! Without a collector there is nothing of it: no thread, no span, one branch a request.
+//! - [`settings`] reads the standard `OTEL_…` variables.
+//! - [`span`] has the spans of served and sent requests.
+//! - `export` sends the spans from its own threads through a bounded queue.
+//! - [`events`] adds log lines to the span of the request that wrote them.
+//!
+//! Without a collector there are no threads and no spans. The remaining cost is one branch a request.
 
 pub mod events;
 pub mod settings;
@@ -33,7 +36,7 @@ use export::Pipeline;
 use settings::TraceSettings;
 use span::{ClientSpan, ServerSpan, SpanRef};
 
-/// Makes spans, or nothing where tracing is off. Cheap to clone.
+/// Creates spans, or nothing if tracing is off. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Traces(Option<Arc<Tracing>>);
 
@@ -44,10 +47,10 @@ struct Tracing {
 }
 
 impl Traces {
-    /// Registers the counts of spans and, with settings, starts what sends them; `server` flushes them at its end.
+    /// Registers the span counters. With settings it also starts the exporter; `server` flushes it at the end.
     ///
     /// # Errors
-    /// When a metric, a thread or an exporter cannot be made.
+    /// Returns an error when a metric, a thread or the exporter cannot be created.
     pub fn start(
         settings: Option<TraceSettings>,
         metrics: &Metrics,
@@ -62,13 +65,13 @@ impl Traces {
         Ok(traces)
     }
 
-    /// Begins the span of a request that is served. `name` is its method and route, such as `GET /data/{key}`.
+    /// Begins the span of a served request. `name` is its method and route, such as `GET /data/{key}`.
     pub fn server(&self, name: &'static str, uri: &Uri, headers: &HeaderMap) -> ServerSpan {
         ServerSpan::new(self.0.as_ref().map(|on| on.served(name, uri, headers)))
     }
 
-    /// Begins the span of one attempt at a request to another process, and names it in the request's head. `name` is as
-    /// for [`Traces::server`], `deadline` how long the attempt may take.
+    /// Begins the span of one attempt to send a request to another process. Adds the span's context to the request
+    /// headers. `name` is as in [`Traces::server`]. `deadline` is the time that the attempt may take.
     pub fn client<B>(
         &self,
         name: &'static str,
@@ -84,7 +87,8 @@ impl Traces {
         span
     }
 
-    /// Serves a request that is rare enough to pay for it: what is logged meanwhile becomes an event of its span.
+    /// Serves a request with its span as the current one, so that log lines become events of the span. Only for rare
+    /// requests, because of the cost.
     pub async fn serve(
         &self,
         name: &'static str,
@@ -131,10 +135,10 @@ impl Tracing {
     }
 }
 
-/// The counts of spans; without tracing they have no series.
+/// Registers the span counters. Without tracing they have no series.
 ///
 /// # Errors
-/// When the name is taken.
+/// Returns an error when the name is taken.
 pub fn register(metrics: &Metrics) -> Result<IntCounterVec, prometheus::Error> {
     metrics.counters(
         "service_spans_total",

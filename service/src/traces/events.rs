@@ -1,7 +1,7 @@
 //! Turns log lines into events of the current span.
 //!
-//! Only what is rare makes its span the current one ([`super::Traces::serve`], [`super::Traces::within`]), so that this
-//! costs a look at a thread-local a log line, and nothing a data request.
+//! Only rare requests make their span the current one ([`super::Traces::serve`], [`super::Traces::within`]). So the
+//! cost is one thread-local access a log line, and nothing for a data request.
 
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context as Current, KeyValue};
@@ -11,7 +11,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// The layer that does it.
+/// The tracing layer that records the events.
 #[derive(Debug)]
 pub struct SpanEvents;
 

@@ -1,7 +1,8 @@
-//! Exports spans in batches from a bounded queue, and counts the outcomes.
+//! Exports spans in batches and counts the outcomes.
 //!
-//! Two threads: the SDK's batch processor forms the batches, and one runtime of its own sends them, so that nothing of
-//! it runs where requests are served. A batch that cannot be sent is lost and counted; nothing is sent twice.
+//! A bounded queue holds the spans. Two threads do the export: the SDK's batch processor forms the batches, and a
+//! runtime of the exporter sends them. So no export work runs on the threads that serve requests. A batch that cannot
+//! be sent is lost and counted. Nothing is sent twice.
 
 use opentelemetry::Context;
 use opentelemetry::trace::TracerProvider;
@@ -28,26 +29,26 @@ use super::settings::{Protocol, TraceSettings};
 use crate::args::SettingError;
 use crate::process::StartError;
 
-/// How often it is said that spans are lost.
+/// Minimum interval between two warnings about lost spans.
 const WARNING_PERIOD: Duration = Duration::from_secs(60);
 
-/// Everything behind the spans. Its threads end when it is dropped.
+/// The exporter with its threads. They end when it is dropped.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     provider: SdkTracerProvider,
     books: Arc<Books>,
-    /// Dropped, it ends the runtime that sends.
+    /// Dropping it ends the runtime that sends the batches.
     _running: oneshot::Sender<()>,
 }
 
 impl Pipeline {
-    /// Starts both threads; whether the collector is there shows when the first batch is sent.
+    /// Starts both threads. An unreachable collector shows only when the first batch is sent.
     pub(super) fn start(settings: TraceSettings, spans: &IntCounterVec) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (running, stopped) = oneshot::channel::<()>();
         std::thread::Builder::new().name("traces".into()).spawn(move || {
-            // Both ends of the channel mean the same: the pipeline is gone.
+            // A message and a closed channel both mean that the pipeline is gone.
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
         })?;
@@ -82,7 +83,7 @@ impl Pipeline {
         self.provider.tracer("hot-partition-lab")
     }
 
-    /// Sends what waits; what is not sent `within` this is lost.
+    /// Sends the queued spans. Spans that are not sent within `within` are lost.
     pub(super) fn flush(&self, within: Duration) {
         if self.provider.shutdown_with_timeout(within).is_err() {
             let left = self.books.waiting.load(Ordering::Relaxed);
@@ -98,7 +99,7 @@ fn exporter(settings: &TraceSettings) -> Result<OtlpExporter, ExporterBuildError
             .with_tonic()
             .with_endpoint(&settings.endpoint)
             .with_timeout(settings.timeout)
-            // A batch is tried once: while one is tried again and again, the queue runs over.
+            // A batch is tried once: the queue would overflow during repeated attempts.
             .with_retry_policy(RetryPolicy::disabled())
             .build(),
         Protocol::Http => builder
@@ -112,7 +113,7 @@ fn exporter(settings: &TraceSettings) -> Result<OtlpExporter, ExporterBuildError
     }
 }
 
-/// What has become of the spans.
+/// Counts the spans by outcome.
 #[derive(Debug)]
 struct Books {
     room: usize,
@@ -123,7 +124,7 @@ struct Books {
     said: Mutex<Said>,
 }
 
-/// What was last said of lost spans.
+/// The state of the last warning about lost spans.
 #[derive(Debug, Default)]
 struct Said {
     at: Option<Instant>,
@@ -137,7 +138,7 @@ impl Books {
         Self { room, waiting: AtomicUsize::new(0), exported, failed, dropped, said: Mutex::default() }
     }
 
-    /// Takes a place in the queue; without room the span counts as dropped.
+    /// Takes a place in the queue. If the queue is full, the span counts as dropped.
     fn enter(&self) -> bool {
         let fits = self.waiting.fetch_add(1, Ordering::Relaxed) < self.room;
         if !fits {
@@ -157,7 +158,7 @@ impl Books {
         self.warn(result.as_ref().err(), Instant::now());
     }
 
-    /// Says once a period how many spans are lost, and why.
+    /// Warns at most once a period about lost spans, with the cause.
     fn warn(&self, err: Option<&OTelSdkError>, now: Instant) {
         let lost = self.failed.get() + self.dropped.get();
         let mut said = self.said.lock();
@@ -171,7 +172,7 @@ impl Books {
     }
 }
 
-/// The SDK's batches behind a count of who waits: the SDK drops what does not fit without a metric.
+/// The SDK's batch processor behind a counter of queued spans. The SDK drops excess spans without a metric.
 #[derive(Debug)]
 struct Queue {
     batches: BatchSpanProcessor,
@@ -182,7 +183,8 @@ impl SpanProcessor for Queue {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        // A span leaves the SDK's queue before it leaves the books, so there is room in it whenever there is room here.
+        // A span leaves the SDK's queue before it leaves this counter. So the SDK's queue has room whenever this
+        // counter has.
         if span.span_context.is_sampled() && self.books.enter() {
             self.batches.on_end(span);
         }
@@ -201,7 +203,7 @@ impl SpanProcessor for Queue {
     }
 }
 
-/// Sends each batch on the runtime of the traces, in bounded time.
+/// Sends each batch on the exporter's runtime, with a timeout.
 #[derive(Debug)]
 struct Sender {
     otlp: Arc<OtlpExporter>,
@@ -215,7 +217,7 @@ impl SpanExporter for Sender {
         let spans = batch.len();
         self.books.leave(spans);
         let (otlp, timeout) = (Arc::clone(&self.otlp), self.timeout);
-        // The batch processor's thread waits here and has no runtime of its own.
+        // The batch processor's thread waits here. It has no runtime of its own.
         let sending = self.runtime.spawn(async move {
             let late = |_| Err(OTelSdkError::Timeout(timeout));
             tokio::time::timeout(timeout, otlp.export(batch)).await.unwrap_or_else(late)
@@ -226,7 +228,7 @@ impl SpanExporter for Sender {
     }
 
     fn set_resource(&mut self, resource: &Resource) {
-        // The provider sets it before the first batch, so no other owner of the exporter exists yet.
+        // The provider sets the resource before the first batch, so there is no other owner of the exporter yet.
         if let Some(otlp) = Arc::get_mut(&mut self.otlp) {
             otlp.set_resource(resource);
         }

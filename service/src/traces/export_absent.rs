@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::settings::{TraceSettings, without_exporter};
 use crate::process::StartError;
 
-/// Has no values: [`Pipeline::start`] always refuses.
+/// Has no values: [`Pipeline::start`] always returns an error.
 #[derive(Debug)]
 pub(super) struct Pipeline(Infallible);
 

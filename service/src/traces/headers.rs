@@ -1,4 +1,4 @@
-//! W3C Trace Context in HTTP heads: `traceparent`, and `tracestate` where there is one.
+//! Reads and writes W3C Trace Context headers: `traceparent` and `tracestate`.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::Context;
@@ -6,12 +6,12 @@ use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
-/// The context that the head of a request names; an empty one where it names none.
+/// Returns the trace context in the headers; an empty one without it.
 pub(super) fn extract(headers: &HeaderMap) -> Context {
     TraceContextPropagator::new().extract_with_context(&Context::new(), &Head(headers))
 }
 
-/// Names a span in the head of a request.
+/// Writes the context of a span to the headers.
 pub(super) fn inject(span: &SpanContext, headers: &mut HeaderMap) {
     let context = Context::new().with_remote_span_context(span.clone());
     TraceContextPropagator::new().inject_context(&context, &mut HeadToSend(headers));
@@ -33,7 +33,7 @@ struct HeadToSend<'a>(&'a mut HeaderMap);
 
 impl Injector for HeadToSend<'_> {
     fn set(&mut self, key: &str, value: String) {
-        // The propagator sets an empty `tracestate` too; that would be bytes for nothing in every request.
+        // The propagator also sets an empty `tracestate`, which would add useless bytes to every request.
         if !value.is_empty()
             && let (Ok(name), Ok(value)) = (HeaderName::try_from(key), HeaderValue::try_from(value))
         {

@@ -1,4 +1,4 @@
-//! The standard `OTEL_…` variables, as typed in ([`TraceArgs`]) and as used ([`TraceSettings`]).
+//! Parses the standard `OTEL_…` variables ([`TraceArgs`]) and validates them ([`TraceSettings`]).
 
 use axum::http::Uri;
 use opentelemetry_sdk::trace::Sampler;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::args::SettingError;
 
-/// Where spans go, and which.
+/// The settings of tracing, not yet validated.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Traces (OpenTelemetry)")]
 pub struct TraceArgs {
@@ -60,7 +60,7 @@ pub struct TraceArgs {
     pub otel_bsp_schedule_delay: u64,
 }
 
-/// OTLP's transports.
+/// The transports of OTLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Protocol {
     /// gRPC.
@@ -70,24 +70,24 @@ pub enum Protocol {
     Http,
 }
 
-/// The samplers that OpenTelemetry names.
+/// The standard samplers of OpenTelemetry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum SamplerName {
     /// Every request.
     AlwaysOn,
-    /// None.
+    /// No request.
     AlwaysOff,
-    /// A share, by trace id.
+    /// A share of the requests, selected by trace id.
     #[value(name = "traceidratio")]
     Ratio,
-    /// As the caller says, else every request.
+    /// The caller's decision, else every request.
     #[value(name = "parentbased_always_on")]
     ParentAlwaysOn,
-    /// As the caller says, else none.
+    /// The caller's decision, else no request.
     #[value(name = "parentbased_always_off")]
     ParentAlwaysOff,
-    /// As the caller says, else a share.
+    /// The caller's decision, else a share of the requests.
     #[value(name = "parentbased_traceidratio")]
     ParentRatio,
 }
@@ -97,17 +97,17 @@ fn share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| "allowed: a number from 0 to 1".to_owned())
 }
 
-/// The refusal of a collector in a build that cannot send spans.
+/// The error for a collector in a build without an exporter.
 pub(super) fn without_exporter(endpoint: &str) -> SettingError {
     let allowed = "this build has no OTLP exporter; unset it, or build with `--features otlp`";
     SettingError::new("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint, allowed)
 }
 
-/// Where spans go, and which; all of it usable.
+/// The validated settings of tracing.
 #[derive(Clone, Debug)]
 #[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "only the exporter reads them"))]
 pub struct TraceSettings {
-    /// Of the collector; for HTTP with its path.
+    /// The URL of the collector, with the path for HTTP.
     pub(super) endpoint: String,
     pub(super) protocol: Protocol,
     pub(super) timeout: Duration,
@@ -119,10 +119,10 @@ pub struct TraceSettings {
 }
 
 impl TraceArgs {
-    /// Checks them; `None` where no collector is named. `default_name` is what the process is called unless it is told.
+    /// Validates the settings. Returns `None` without a collector. `default_name` is the service name if none is set.
     ///
     /// # Errors
-    /// The first setting that cannot be used.
+    /// Returns the first setting that is invalid.
     pub fn checked(&self, default_name: &str) -> Result<Option<TraceSettings>, SettingError> {
         let (queue, batch) = (self.otel_bsp_max_queue_size, self.otel_bsp_max_export_batch_size);
         if batch > queue {
@@ -158,7 +158,7 @@ impl TraceArgs {
         match self.otel_exporter_otlp_protocol {
             Protocol::Grpc if uri.path() != "/" => refused("http://host:port, without a path for grpc"),
             Protocol::Grpc => Ok(text.to_owned()),
-            // The standard adds the signal's path to the endpoint that all signals share.
+            // By the standard, the signal's path is appended to the shared endpoint.
             Protocol::Http => Ok(format!("{}/v1/traces", text.trim_end_matches('/'))),
         }
     }

@@ -1,6 +1,6 @@
-//! Spans of served and sent requests; no-ops without tracing.
+//! Creates spans of served and sent requests; no-ops without tracing.
 //!
-//! Names of attributes are those of OpenTelemetry's semantic conventions for HTTP, and the lab's own few below.
+//! Attributes use the names of OpenTelemetry's semantic conventions for HTTP, and a few names of the lab below.
 
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 /// Whether a read was answered from the cache.
 pub const CACHE_HIT: &str = "cache_hit";
-/// True where a read waited for another's fetch.
+/// True if a read waited for the fetch of another request.
 pub const COALESCED: &str = "cache.coalesced";
 
 const STATUS_CODE: &str = "http.response.status_code";
 const ERROR_TYPE: &str = "error.type";
-/// The client has gone, so no answer will be sent.
+/// The client has closed the connection, so no answer is sent.
 const CANCELLED: &str = "cancelled";
 
-/// Where a span stands in its trace; nowhere where there is none.
+/// The position of a span in its trace; empty without a span.
 #[derive(Clone, Debug)]
 pub struct SpanRef(SpanContext);
 
@@ -36,18 +36,18 @@ impl SpanRef {
     }
 }
 
-/// What the spans of reads are called.
+/// Name of the spans of reads.
 pub const GET_DATA: &str = "GET /data/{key}";
-/// What the spans of writes are called.
+/// Name of the spans of writes.
 pub const POST_DATA: &str = "POST /data";
 
-/// The key of a request, and the shard that has it.
+/// Attributes for the key of a request and its shard.
 #[must_use]
 pub fn asked(key: &Key, shard: ShardId) -> [KeyValue; 2] {
     [KeyValue::new("shard.id", i64::from(shard.0)), KeyValue::new("key", key.to_string())]
 }
 
-/// A request that is served. Dropped without an end, it was cancelled: its client has gone.
+/// The span of a served request. If it is dropped before its end, the request was cancelled because its client left.
 #[derive(Debug, Default)]
 #[must_use = "a span measures until it is dropped"]
 pub struct ServerSpan(Option<Box<Open>>);
@@ -57,20 +57,20 @@ impl ServerSpan {
         Self(span.map(|span| Box::new(Open { span, ended: false, until: None })))
     }
 
-    /// Where it stands, for the spans below it.
+    /// The position of this span, for child spans.
     #[must_use]
     pub fn at(&self) -> SpanRef {
         at(&self.0)
     }
 
-    /// Adds attributes; they are made only for a span that is recorded.
+    /// Adds attributes. They are computed only if the span is recorded.
     pub fn describe<I: IntoIterator<Item = KeyValue>>(&mut self, attributes: impl FnOnce() -> I) {
         if let Some(open) = &mut self.0 {
             describe(&mut open.span, attributes);
         }
     }
 
-    /// Points to another trace in which a part of this request's work was done.
+    /// Links to another trace that did a part of this request's work.
     pub fn link(&mut self, other: &SpanRef) {
         if let Some(open) = &mut self.0
             && other.0.is_sampled()
@@ -79,7 +79,7 @@ impl ServerSpan {
         }
     }
 
-    /// Ends it with the answer that goes out.
+    /// Ends the span with the answer.
     pub fn end(mut self, response: &Response) {
         if let Some(open) = &mut self.0 {
             describe(&mut open.span, || outcome(response));
@@ -88,7 +88,8 @@ impl ServerSpan {
     }
 }
 
-/// One attempt at a request to another process. If it is dropped before its end, no one waits for the answer.
+/// The span of one attempt to send a request to another process. If it is dropped before its end, the caller no
+/// longer waits for the answer.
 #[derive(Debug, Default)]
 #[must_use = "a span measures until it is dropped"]
 pub struct ClientSpan(Option<Box<Open>>);
@@ -109,20 +110,20 @@ impl ClientSpan {
         Self(Some(Box::new(Open { span, ended: false, until: Some(Instant::now() + deadline) })))
     }
 
-    /// Where it stands.
+    /// The position of this span.
     #[must_use]
     pub fn at(&self) -> SpanRef {
         at(&self.0)
     }
 
-    /// As [`ServerSpan::describe`].
+    /// Like [`ServerSpan::describe`].
     pub fn describe<I: IntoIterator<Item = KeyValue>>(&mut self, attributes: impl FnOnce() -> I) {
         if let Some(open) = &mut self.0 {
             describe(&mut open.span, attributes);
         }
     }
 
-    /// Ends it with an answer.
+    /// Ends the span with the status of an answer.
     pub fn answered(mut self, status: StatusCode) {
         if let Some(open) = &mut self.0 {
             let failed = status.is_client_error() || status.is_server_error();
@@ -135,7 +136,7 @@ impl ClientSpan {
         }
     }
 
-    /// Ends it without one; `why` is one of a few words.
+    /// Ends the span without an answer. `why` is a short constant word.
     pub fn failed(mut self, why: &'static str) {
         if let Some(open) = &mut self.0 {
             describe(&mut open.span, || [KeyValue::new(ERROR_TYPE, why)]);
@@ -148,7 +149,7 @@ impl ClientSpan {
 struct Open {
     span: Span,
     ended: bool,
-    /// Until when an answer is waited for, where that is bounded.
+    /// The deadline for the answer, if there is one.
     until: Option<Instant>,
 }
 
@@ -177,14 +178,14 @@ fn at(open: &Option<Box<Open>>) -> SpanRef {
     open.as_ref().map(|open| SpanRef(open.span.span_context().clone())).unwrap_or_default()
 }
 
-/// Adds attributes to a span that is recorded.
+/// Adds attributes to a span if it is recorded.
 pub(super) fn describe<I: IntoIterator<Item = KeyValue>>(span: &mut Span, attributes: impl FnOnce() -> I) {
     if span.is_recording() {
         span.set_attributes(attributes());
     }
 }
 
-/// What is known of a served request when it begins.
+/// Attributes known at the start of a served request.
 pub(super) fn request(name: &'static str, uri: &Uri) -> [KeyValue; 4] {
     let [method, route] = method_and_route(name);
     [
@@ -195,7 +196,7 @@ pub(super) fn request(name: &'static str, uri: &Uri) -> [KeyValue; 4] {
     ]
 }
 
-/// What is known of it when it ends.
+/// Attributes known at its end.
 pub(super) fn outcome(response: &Response) -> impl Iterator<Item = KeyValue> + use<> {
     let kind = response.extensions().get::<ErrorKind>();
     let code = KeyValue::new(STATUS_CODE, i64::from(response.status().as_u16()));

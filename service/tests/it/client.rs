@@ -1,4 +1,4 @@
-//! Starts a server, and sends bytes to it.
+//! Starts a server and sends bytes to it.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// How long `/slow` takes.
+/// Duration of `/slow`.
 pub(crate) const SLOW: Duration = Duration::from_millis(1_500);
 
-/// Handlers of `/slow` that have begun, and those whose future is gone.
+/// The number of `/slow` handlers that have begun, and of those whose future was dropped.
 #[derive(Clone, Default)]
 pub(crate) struct Slow {
     pub(crate) begun: Arc<AtomicUsize>,
@@ -66,14 +66,14 @@ pub(crate) fn connect(addr: SocketAddr, bytes: &[u8]) -> TcpStream {
     stream
 }
 
-/// All that comes until the server closes the connection.
+/// Reads until the server closes the connection.
 pub(crate) fn answer(mut stream: TcpStream) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text
 }
 
-/// Waits until `done` says so.
+/// Waits until `done` returns true.
 pub(crate) fn until(done: impl Fn() -> bool) {
     for _ in 0..10_000 {
         if done() {

@@ -1,4 +1,4 @@
-//! What a drain waits for, and what it does not wait for.
+//! Tests what a drain waits for, and what it ignores.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,7 +22,7 @@ fn a_connection_without_a_whole_request_delays_no_drain() {
         let (slow, refused) = (Slow::default(), Arc::default());
         let started = slow.start(&refused);
         let stream = connect(started.local_addr(), sent.as_bytes());
-        // Until the server has read it, and filled what holds an unread answer.
+        // Time for the server to read the request and to fill the buffers of an unread answer.
         std::thread::park_timeout(Duration::from_millis(200));
         let began = Instant::now();
         assert!(started.stop(Duration::from_secs(10)).is_empty(), "{sent:.60}");

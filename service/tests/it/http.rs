@@ -1,4 +1,4 @@
-//! Half-closed and reset connections, and the `Host` header.
+//! Tests half-closed and reset connections, and the `Host` header.
 
 use std::net::Shutdown;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
-//! The server over real sockets. Contents:
+//! Tests the server over real sockets.
 //!
 //! - [`http`]: half-closed and reset connections, the `Host` header
-//! - [`drain`]: what a drain waits for, and what it does not wait for
+//! - [`drain`]: what a drain waits for, and what it ignores
 //!
-//! `client` starts a server and speaks to it.
+//! `client` starts a server and sends bytes to it.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test fails the test")]
 
