@@ -1,4 +1,4 @@
-//! From a URL to the address that the load goes to.
+//! Resolves a URL to the target address of the load.
 
 use protocol::shard_urls::ShardUrl;
 use std::net::SocketAddr;
@@ -7,22 +7,24 @@ use tokio::net::{TcpStream, lookup_host};
 
 use crate::error::RunError;
 
-/// Longest wait for each of several addresses.
+/// Timeout for connecting to each of several addresses.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The address of a URL. Of several, as `localhost` may have, the first that accepts a connection.
+/// Resolves a URL. If the name has several addresses, as `localhost` may have, returns the first that accepts a
+/// connection.
 ///
 /// # Errors
-/// When the name has no address.
+/// Returns an error when the name has no address.
 pub async fn resolve(url: &ShardUrl) -> Result<SocketAddr, RunError> {
     let no_address = |source| RunError::NoAddress { url: url.to_string(), source };
     let found: Vec<_> = lookup_host(host_header(url)).await.map_err(no_address)?.collect();
     first_reachable(&found).await.ok_or_else(|| no_address(std::io::ErrorKind::NotFound.into()))
 }
 
-/// The first address that accepts a connection; else the first, whose error the first request then reports.
+/// Returns the first address that accepts a connection. If none does, returns the first address; its error then shows
+/// at the first request.
 async fn first_reachable(addrs: &[SocketAddr]) -> Option<SocketAddr> {
-    // The only address is not tried: shards and probe would count the connection.
+    // A single address is not probed: shards and probe would count the connection.
     if addrs.len() > 1 {
         for addr in addrs {
             if let Ok(Ok(_)) = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await {

@@ -23,9 +23,9 @@ pub enum ExpectedBody {
 /// A valid answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected<'a> {
-    /// Its body.
+    /// The kind of body.
     pub body: ExpectedBody,
-    /// The key that it names.
+    /// The key in the answer.
     pub key: &'a str,
     /// The key's shard by modulo placement.
     pub owner: ShardId,
@@ -35,30 +35,30 @@ pub struct Expected<'a> {
     pub any_shard: bool,
 }
 
-/// Where a valid answer came from.
+/// The source of a valid answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The shard answered it.
+    /// The shard.
     Shard,
     /// The gateway's cache.
     Cache,
-    /// Another request's fetch.
+    /// The fetch of another request.
     Coalesced,
 }
 
-/// What a valid answer says.
+/// The contents of a valid answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValidAnswer {
-    /// The shard that it names; of one that names none, the key's owner.
+    /// The shard in the answer; the key's owner if the answer has none.
     pub shard: ShardId,
-    /// Where it came from.
+    /// The source of the answer.
     pub origin: Origin,
 }
 
 /// Checks an answer.
 ///
 /// # Errors
-/// The first fault.
+/// Returns the first fault.
 pub fn check(
     answer: Result<Answer<'_>, ClientError>,
     expected: &Expected<'_>,

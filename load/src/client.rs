@@ -1,38 +1,38 @@
-//! One keep-alive HTTP/1.1 connection, one request at a time.
+//! Sends requests over one keep-alive HTTP/1.1 connection, one at a time.
 //!
 //! The pool of a client library repeats a request on a new connection when an idle one turns out to be closed. The
-//! generator's counts are evidence: every request is sent once, and every failure is counted as an error.
+//! generator's counts serve as evidence. So every request is sent once, and every failure is counted as an error.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Longest wait for connection and answer together.
+/// Timeout for connection and answer together.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest answer read, in bytes.
+/// Maximum size of an answer in bytes.
 const ANSWER_MAX_BYTES: usize = 2 * 1024 * 1024;
-/// Most headers of an answer.
+/// Maximum number of headers of an answer.
 const MAX_HEADERS: usize = 64;
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The connection could not be made, or broke.
+    /// The connection could not be opened, or failed.
     #[error("the connection failed: {0}")]
     Connection(#[from] std::io::Error),
-    /// It was closed before the answer was complete.
+    /// The connection was closed before the answer was complete.
     #[error("the connection was closed before the answer was complete")]
     Closed,
-    /// No answer in time.
+    /// No answer within the timeout.
     #[error("no answer within {} s", TIMEOUT.as_secs())]
     Timeout,
-    /// Not HTTP/1.1 with a `Content-Length`.
+    /// The answer is not HTTP/1.1 with a `Content-Length`.
     #[error("the answer is not HTTP/1.1 with a Content-Length")]
     Unreadable,
 }
 
-/// A connection to one address, opened by the first request and again after an error.
+/// A connection to one address. It is opened by the first request and reopened after an error.
 pub struct Connection {
     addr: SocketAddr,
     stream: Option<TcpStream>,
@@ -58,7 +58,7 @@ impl Connection {
     /// Sends `request` unchanged and reads the answer.
     ///
     /// # Errors
-    /// See [`ClientError`]; the next call opens a new connection.
+    /// Returns a [`ClientError`]. The next call opens a new connection.
     pub async fn send(&mut self, request: &[u8]) -> Result<Answer<'_>, ClientError> {
         let exchange = async {
             let stream = match self.stream.take().filter(is_open) {
@@ -88,7 +88,7 @@ impl Connection {
     }
 }
 
-/// Whether an idle connection can take a request: still open, and without unexpected bytes.
+/// Whether an idle connection is open and has no unexpected bytes.
 fn is_open(stream: &TcpStream) -> bool {
     matches!(stream.try_read(&mut [0]), Err(err) if err.kind() == std::io::ErrorKind::WouldBlock)
 }
@@ -120,7 +120,7 @@ struct Head {
 }
 
 impl Head {
-    /// The head at the start of `bytes`; none while it is incomplete.
+    /// Parses the head at the start of `bytes`; `None` if it is incomplete.
     fn parse(bytes: &[u8]) -> Result<Option<Self>, ClientError> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut answer = httparse::Response::new(&mut headers);
@@ -141,13 +141,13 @@ impl Head {
     }
 }
 
-/// A request for a path, ready to be sent.
+/// Builds a GET request for a path.
 #[must_use]
 pub fn get(host: &str, path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes()
 }
 
-/// A request with a JSON body, ready to be sent.
+/// Builds a POST request with a JSON body.
 #[must_use]
 pub fn post(host: &str, path: &str, json: &str) -> Vec<u8> {
     let len = json.len();
@@ -161,7 +161,7 @@ pub fn post(host: &str, path: &str, json: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// Serves one connection after another: each reads one request and answers with its bytes.
+    /// Serves one connection after another: reads one request from each and answers with its bytes.
     async fn server(answers: Vec<Vec<&'static [u8]>>) -> SocketAddr {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -209,7 +209,7 @@ mod tests {
         let addr = server(vec![vec![OK], vec![OK]]).await;
         let mut connection = Connection::new(addr);
         assert_eq!(connection.send(b"one").await.unwrap().status, 200);
-        // Until the other end's close has arrived.
+        // Waits until the close of the other end has arrived.
         let stream = connection.stream.as_ref().unwrap();
         stream.readable().await.unwrap();
         assert_eq!(connection.send(b"two").await.unwrap().status, 200);

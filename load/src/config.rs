@@ -1,4 +1,4 @@
-//! The command line of the load generator.
+//! Defines the command line of the load generator.
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use protocol::shard_urls::{ShardUrl, ShardUrls};
@@ -18,7 +18,7 @@ pub struct Args {
     pub command: Command,
 }
 
-/// The ways to load.
+/// The subcommands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run a scenario at its rates (open loop)
@@ -31,7 +31,7 @@ pub enum Command {
     Serve(ServeArgs),
 }
 
-/// Where the load goes.
+/// The target of the load.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct TargetArgs {
     /// The gateway
@@ -39,7 +39,7 @@ pub struct TargetArgs {
     pub gateway: ShardUrl,
 }
 
-/// Where the report goes.
+/// The destination of the report.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct OutputArgs {
     /// Write the report as JSON to FILE, or to standard output for `-`, instead of a summary; a refused run
@@ -54,12 +54,12 @@ pub struct OutputArgs {
     pub progress: bool,
 }
 
-/// A scenario run.
+/// The options of a scenario run.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct RunArgs {
     /// Which scenario
     pub scenario: Scenario,
-    /// Where to
+    /// Target
     #[command(flatten)]
     pub target: TargetArgs,
     /// Seconds of load
@@ -76,10 +76,10 @@ pub struct RunArgs {
     pub output: OutputArgs,
 }
 
-/// One stream of one's own.
+/// The options of a custom stream.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct StreamArgs {
-    /// Where to
+    /// Target
     #[command(flatten)]
     pub target: TargetArgs,
     /// Requests a second
@@ -105,19 +105,19 @@ pub struct StreamArgs {
     pub output: OutputArgs,
 }
 
-/// A run at full speed.
+/// The options of a closed-loop run.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct SaturateArgs {
-    /// Where to
+    /// Target
     #[command(flatten)]
     pub target: TargetArgs,
     /// The shards in order of id; the generator then places the keys and bypasses the gateway
     #[arg(long, value_name = "URLS", value_parser = ShardUrls::parse)]
     pub shard_urls: Option<ShardUrls>,
-    /// Connections, each with one request at a time (to every shard, when there is no gateway)
+    /// Connections with one request at a time each; with --shard-urls, this number to every shard
     #[arg(long, default_value = "64", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub connections: u32,
-    /// Requests in all
+    /// Total number of requests
     #[arg(long, default_value = "1000000", value_name = "COUNT")]
     pub requests: NonZeroU64,
     /// Keys `user-0`, `user-1`, …
@@ -140,7 +140,7 @@ pub struct ServeArgs {
     /// Port to listen on; 0 takes any free one
     #[arg(long, env = "PORT", default_value_t = 9011, value_name = "PORT")]
     pub port: u16,
-    /// Where to
+    /// Target
     #[command(flatten)]
     pub target: TargetArgs,
     /// Origins whose web pages may start and stop scenarios, scheme://host[:port] separated by commas [default: none]
@@ -152,7 +152,7 @@ pub struct ServeArgs {
         value_name = "ORIGINS"
     )]
     pub admin_origins: String,
-    /// What all processes share
+    /// The settings of all processes
     #[command(flatten)]
     pub process: ProcessArgs,
 }
@@ -224,7 +224,7 @@ mod tests {
     fn help_names_every_distribution_that_is_taken() {
         let mut command = <Args as clap::CommandFactory>::command();
         let help = command.find_subcommand_mut("saturate").unwrap().render_help().to_string();
-        // Wrapped as wide as the terminal is.
+        // The help is wrapped at the width of the terminal.
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(help.contains("`uniform`, `in-turn` or `zipf:EXPONENT`"), "{help}");
     }

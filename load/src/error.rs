@@ -1,4 +1,4 @@
-//! Why a run has no report.
+//! Defines the errors of runs without a report.
 
 use crate::refusal::Refusal;
 
@@ -36,7 +36,7 @@ pub enum RunError {
         /// The gateway's answer.
         why: String,
     },
-    /// Too many requests failed to go on.
+    /// The run stopped because too many requests failed.
     #[error("stopped after {failed} failed requests of {sent}: is the lab running, and up to this load?")]
     Failing {
         /// Failed requests.

@@ -1,4 +1,6 @@
-//! What a run needs of the gateway beside its load: its settings, its cache switched on, a full shard.
+//! Prepares the gateway for a run.
+//!
+//! It reads the gateway's settings, switches the cache on, and fills a shard.
 
 use protocol::body::{CacheChange, CacheState, GatewayStats, ShardMapping};
 use protocol::placement::Scheme;
@@ -14,27 +16,28 @@ use crate::client::{self, Connection};
 use crate::error::RunError;
 use crate::scenario::CACHE_TTL_SECONDS;
 
-/// Most keys that are read on one shard to fill it.
+/// Maximum number of keys that are read to fill a shard.
 const MAX_FILLERS: usize = 1_000;
-/// Keys whose homes tell modulo placement from others: all agree by chance once in 4^16.
+/// Number of keys whose homes are compared with modulo placement. With four shards all agree by chance once in 4^16.
 const SAMPLED_KEYS: usize = 16;
 
-/// A client for everything but the load.
+/// A client for all requests outside the load.
 pub struct GatewayClient {
     url: String,
-    /// The `Host` of requests.
+    /// The `Host` header of requests.
     pub host: String,
     /// The gateway's address.
     pub addr: SocketAddr,
     connection: Connection,
 }
 
-/// How the gateway is set up.
+/// The gateway's settings that matter for the load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Topology {
-    /// Shards that keys are placed on.
+    /// Number of shards that keys are placed on.
     pub shards: NonZeroU32,
-    /// Whether another shard than a key's own may answer: another placement, bounded load, or one with a copy.
+    /// Whether a shard other than the key's modulo home may answer. The cause is another placement, bounded load, or
+    /// a copy.
     pub any_shard: bool,
 }
 
@@ -42,16 +45,16 @@ impl GatewayClient {
     /// Resolves the address.
     ///
     /// # Errors
-    /// When the name has none.
+    /// Returns an error when the name has no address.
     pub async fn resolve(url: &ShardUrl) -> Result<Self, RunError> {
         let addr = resolve(url).await?;
         Ok(Self { url: url.to_string(), host: host_header(url), addr, connection: Connection::new(addr) })
     }
 
-    /// Reads how the gateway is set up, and samples where it places `keys`.
+    /// Reads the gateway's settings, and the homes of a sample of `keys`.
     ///
     /// # Errors
-    /// When it does not answer as a gateway.
+    /// Returns an error when the target does not answer as a gateway.
     pub async fn topology<'a>(&mut self, keys: impl Iterator<Item = &'a Key>) -> Result<Topology, RunError> {
         let stats = self.stats().await?;
         let shards = NonZeroU32::new(stats.counts.num_shards);
@@ -63,10 +66,10 @@ impl GatewayClient {
         Ok(Topology { shards, any_shard })
     }
 
-    /// The live entries of its cache.
+    /// Returns the number of live entries in the cache.
     ///
     /// # Errors
-    /// When it does not answer as a gateway.
+    /// Returns an error when the target does not answer as a gateway.
     pub async fn cache_size(&mut self) -> Result<u64, RunError> {
         Ok(self.stats().await?.counts.cache_size)
     }
@@ -74,7 +77,7 @@ impl GatewayClient {
     /// Switches the cache on.
     ///
     /// # Errors
-    /// When it refuses.
+    /// Returns an error when the gateway refuses.
     pub async fn enable_cache(&mut self) -> Result<(), RunError> {
         let ttl = u64::from(CACHE_TTL_SECONDS);
         let change = CacheChange { enabled: Some(true), ttl_seconds: Some(ttl) };
@@ -90,11 +93,11 @@ impl GatewayClient {
         }
     }
 
-    /// Fills the shard of `absent` with those of `others` that it holds, and then with more keys, until it answers 404 to
-    /// a new one: from then on it creates none.
+    /// Fills the home shard of `absent`, so that it creates no more keys. First reads those of `others` that have the
+    /// same home. Then reads further keys until one is answered with 404.
     ///
     /// # Errors
-    /// When it takes more than a thousand keys, or already holds `absent`.
+    /// Returns an error when the shard accepts more than a thousand further keys, or already has `absent`.
     pub async fn fill_shard_of<'a>(
         &mut self,
         absent: &str,
@@ -132,7 +135,7 @@ impl GatewayClient {
         self.get("/stats").await
     }
 
-    /// Whether the homes of a sample of `keys` are those of modulo placement.
+    /// Whether a sample of `keys` has the homes of modulo placement.
     async fn places_by_modulo<'a>(
         &mut self,
         keys: impl Iterator<Item = &'a Key>,
@@ -151,7 +154,7 @@ impl GatewayClient {
         Ok(self.get::<ShardMapping>(&path).await?.shard_id)
     }
 
-    /// The status of a read.
+    /// Reads a key and returns the status.
     async fn read(&mut self, key: &Key) -> Result<u16, RunError> {
         let request = client::get(&self.host, &format!("/data/{}", key.to_path_segment()));
         let why = match self.connection.send(&request).await {

@@ -1,4 +1,4 @@
-//! The keys of a stream: a key space, a distribution, and a seeded sequence of draws.
+//! Draws the keys of a stream from a seeded distribution.
 
 use protocol::{Key, ShardId, placement};
 use std::num::NonZeroU32;
@@ -11,7 +11,7 @@ pub enum Distribution {
     Uniform,
     /// Zipf's law with this exponent; the first key is the hottest.
     Zipf(f64),
-    /// Not random: one key after the other, from the first again after the last.
+    /// Not random: one key after the other, starting again after the last.
     InTurn,
     /// Not random: each key for an equal part of the run.
     InPhases,
@@ -45,7 +45,7 @@ impl KeySpace {
     /// The keys `PREFIX0 … PREFIX(count-1)`.
     ///
     /// # Errors
-    /// When such a name is not a valid key.
+    /// Returns an error when a name is not a valid key.
     pub fn numbered(prefix: &str, count: usize, law: Distribution) -> Result<Self, protocol::KeyError> {
         let keys = (0..count).map(|n| Key::new(&format!("{prefix}{n}"))).collect::<Result<_, _>>()?;
         Ok(Self { keys, law })
@@ -54,15 +54,15 @@ impl KeySpace {
     /// A single key.
     ///
     /// # Errors
-    /// When the name is not a valid key.
+    /// Returns an error when the name is not a valid key.
     pub fn single(name: &str) -> Result<Self, protocol::KeyError> {
         Ok(Self { keys: vec![Key::new(name)?], law: Distribution::Uniform })
     }
 
-    /// These keys, each for an equal part of the run.
+    /// The keys `names`, each for an equal part of the run.
     ///
     /// # Errors
-    /// When a name is not a valid key.
+    /// Returns an error when a name is not a valid key.
     pub fn in_phases(names: &[&str]) -> Result<Self, protocol::KeyError> {
         let keys = names.iter().map(|name| Key::new(name)).collect::<Result<_, _>>()?;
         Ok(Self { keys, law: Distribution::InPhases })
@@ -74,13 +74,13 @@ impl KeySpace {
         self.law
     }
 
-    /// The keys; the first is the hottest, if any is.
+    /// The keys. In a skewed distribution the first is the hottest.
     #[must_use]
     pub fn keys(&self) -> &[Key] {
         &self.keys
     }
 
-    /// Each key's probability.
+    /// The probability of each key.
     #[must_use]
     pub fn probabilities(&self) -> Vec<f64> {
         let exponent = match self.law {
@@ -90,13 +90,13 @@ impl KeySpace {
         hotspot::predict::zipf(self.keys.len(), exponent)
     }
 
-    /// The shard of each key when there are `shards`.
+    /// The home of each key for `shards` shards.
     #[must_use]
     pub fn owners(&self, shards: NonZeroU32) -> Vec<ShardId> {
         self.keys.iter().map(|key| placement::modulo(key, shards)).collect()
     }
 
-    /// An endless sequence of indices into [`KeySpace::keys`], the same for the same seed.
+    /// Returns an endless sequence of indices into [`KeySpace::keys`]. The same seed returns the same sequence.
     #[must_use]
     pub fn draws(&self, seed: u64) -> Draws {
         let count = self.keys.len();
@@ -110,7 +110,7 @@ impl KeySpace {
     }
 }
 
-/// See [`KeySpace::draws`].
+/// The sequence returned by [`KeySpace::draws`].
 pub struct Draws {
     rng: fastrand::Rng,
     count: usize,
@@ -119,7 +119,7 @@ pub struct Draws {
 
 enum Law {
     Uniform,
-    /// For each key the probability of it and all keys before it.
+    /// For each key, the cumulative probability up to and including it.
     Cumulative(Vec<f64>),
     InTurn {
         next: usize,
@@ -131,7 +131,7 @@ enum Law {
 }
 
 impl Draws {
-    /// Phases are equal parts of so many draws.
+    /// Sets the number of draws that the phases divide into equal parts.
     #[must_use]
     pub fn over(mut self, draws: u64) -> Self {
         if let Law::InPhases { requests, .. } = &mut self.law {
@@ -234,7 +234,8 @@ mod tests {
                 let on_shard = (0..1_000).filter(|i| owners[*i] == shard).map(|i| counts[i]).sum();
                 near(on_shard, p, &format!("shard {shard}"));
             }
-            // Chi-square over all keys expected at least five times: mean = degrees of freedom, variance twice that.
+            // χ² over all keys expected at least five times. Its mean is the degrees of freedom, its variance twice
+            // that.
             let (mut chi2, mut cells) = (0.0, 0.0);
             for (count, p) in counts.iter().zip(&probabilities) {
                 let expected = p * f64::from(N);

@@ -1,10 +1,16 @@
-//! The lab's native load generator: open-loop, seeded, the scenarios of `k6/`.
+//! The lab's native load generator: open loop, seeded.
 //!
-//! A [`run`] takes its streams from [`scenario`] and their keys from [`keys`]. [`schedule`] determines when each request
-//! is due, and [`open_loop`] sends it then over a [`client`] connection, whether or not earlier ones are answered.
-//! [`answer`] checks what comes back and [`tally`] counts it. [`refusal`] rejects meaningless figures, [`report`] puts
-//! the others beside the prediction of [`predict`], and [`summary`] writes them. [`saturate`] is the closed loop: as fast
-//! as the answers come. [`serve`] starts runs over HTTP.
+//! It has the scenarios of `k6/`.
+//!
+//! - [`run`] runs the streams of a [`scenario`] with their [`keys`].
+//! - [`schedule`] determines when each request is due.
+//! - [`open_loop`] sends a request when it is due over a [`client`] connection, whether or not earlier ones are
+//!   answered.
+//! - [`answer`] checks the answers and [`tally`] counts them.
+//! - [`refusal`] rejects meaningless figures.
+//! - [`report`] compares the counts with the prediction of [`predict`], and [`summary`] writes the result.
+//! - [`saturate`] is the closed loop: it sends as fast as requests are answered.
+//! - [`serve`] starts runs over HTTP.
 
 pub mod address;
 pub mod answer;

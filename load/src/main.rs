@@ -1,4 +1,4 @@
-//! The `load` process: arguments, one run, its report, exit code.
+//! Runs the `load` process: arguments, one run, its report, exit code.
 
 use load::config::{Args, Command};
 use load::error::RunError;
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The exit code of a run whose figures would be meaningless.
+/// The exit code of a run with meaningless figures.
 const REFUSED: u8 = 3;
 
 fn main() -> ExitCode {

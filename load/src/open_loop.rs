@@ -1,4 +1,4 @@
-//! Sends each request of a stream when it is due, whether or not earlier ones are answered.
+//! Sends each request when it is due, independent of earlier answers.
 
 use protocol::body::AnswerFault;
 use protocol::{Key, ShardId};
@@ -17,22 +17,22 @@ use crate::scenario::{Operation, Stream};
 use crate::schedule::Schedule;
 use crate::tally::Tally;
 
-/// The target and the start of all streams of a run.
+/// The target and the start, shared by all streams of a run.
 #[derive(Clone)]
 pub struct Target {
     /// The gateway's address.
     pub addr: SocketAddr,
     /// The `Host` header of requests.
     pub host: String,
-    /// How the gateway is set up.
+    /// The gateway's settings.
     pub topology: Topology,
-    /// When the first requests are due.
+    /// When the schedules start.
     pub start: Instant,
-    /// The counts so far.
+    /// The counts of all streams so far.
     pub progress: Arc<Progress>,
 }
 
-/// The requests for a stream's keys, as bytes.
+/// The encoded requests for a stream's keys.
 struct Requests {
     stream: Stream,
     bytes: Vec<Vec<u8>>,
@@ -40,7 +40,7 @@ struct Requests {
     target: Target,
 }
 
-/// The end of one request.
+/// The result of one request.
 struct Done {
     connection: Connection,
     key: usize,
@@ -50,10 +50,10 @@ struct Done {
     result: Result<ValidAnswer, AnswerFault>,
 }
 
-/// Runs one stream to its end; returns its counts.
+/// Runs one stream to its end and returns its counts.
 ///
 /// # Errors
-/// When the thread of its schedule cannot be started.
+/// Returns an error when the thread of the schedule cannot be started.
 pub async fn run(stream: Stream, schedule: Schedule, seed: u64, target: Target) -> std::io::Result<Tally> {
     let shards = target.topology.shards;
     let mut draws = stream.keys.draws(seed).over(schedule.count());
@@ -70,11 +70,11 @@ pub async fn run(stream: Stream, schedule: Schedule, seed: u64, target: Target) 
     loop {
         tokio::select! {
             biased;
-            // A connection that becomes idle is available to the next request.
+            // Handled first: a connection that becomes idle is available to the next request.
             Some(done) = in_flight.join_next() => count(done, &mut tally, &mut idle, &target),
             next = due.recv() => {
                 let Some(due) = next else { break };
-                // Also drawn for a dropped request: the seed alone determines the sequence of keys.
+                // A key is drawn for a dropped request too, so that the sequence of keys depends on the seed alone.
                 let key = draws.draw();
                 match idle.pop() {
                     Some(connection) => {
@@ -91,7 +91,7 @@ pub async fn run(stream: Stream, schedule: Schedule, seed: u64, target: Target) 
     Ok(tally)
 }
 
-/// The request of a stream for a key.
+/// Builds the request of a stream for a key.
 fn request(host: &str, operation: Operation, key: &Key) -> Vec<u8> {
     match operation {
         Operation::Read | Operation::ReadAbsent => {
@@ -138,7 +138,7 @@ fn count(
             idle.push(done.connection);
             done.result.is_err()
         }
-        // A bug in the request's task still counts as an error.
+        // A panic in a request's task counts as an error.
         Err(_) => {
             tally.sent += 1;
             *tally.faults.entry(AnswerFault::Transport).or_default() += 1;

@@ -1,4 +1,4 @@
-//! Predicts the shards' shares of a run, and the load behind a cache.
+//! Predicts the shards' shares and the load behind a cache.
 
 use hotspot::predict;
 use protocol::Key;
@@ -18,7 +18,7 @@ pub struct Prediction {
     pub hottest: Option<(Key, f64)>,
 }
 
-/// The shares of a run; each stream weighs as much as it has requests.
+/// Predicts the shares of a run. Each stream is weighted by its number of requests.
 #[must_use]
 pub fn shares(streams: &[Stream], shards: NonZeroU32) -> Prediction {
     let all: f64 = streams.iter().map(Stream::mean_rate).sum();
@@ -42,11 +42,11 @@ pub fn shares(streams: &[Stream], shards: NonZeroU32) -> Prediction {
     Prediction { shares: predict::shard_shares(&probabilities, &owners, shards.get() as usize), hottest }
 }
 
-/// The load behind a cache with entries of `ttl` seconds, for streams that read throughout `seconds`.
+/// Predicts the load behind a cache with entries of `ttl` seconds. The streams read throughout `seconds`.
 ///
-/// A stream of one key sends one request in every interval, so its fetches are nearly certain: the first, and one about
-/// an interval after each expiry. Other keys are drawn at random: a key has been fetched k + 1 times when it was drawn
-/// k + 1 times outside of the k times to live in which its entry answers.
+/// A stream of one key sends one request in every interval, so its fetches are nearly certain. There is one at the
+/// start and one about an interval after each expiry. Other keys are drawn at random. Such a key has k + 1 fetches or
+/// more if it was drawn at least k + 1 times outside of k times to live.
 #[must_use]
 pub fn upstream(streams: &[Stream], seconds: f64, ttl: f64) -> UpstreamPrediction {
     let (mut fetches, mut variance, mut steady) = (0.0, 0.0, 0.0);
@@ -57,7 +57,7 @@ pub fn upstream(streams: &[Stream], seconds: f64, ttl: f64) -> UpstreamPredictio
             fetches += (seconds / (ttl + 1.0 / stream.rate)).ceil();
             continue;
         }
-        // Neighbours of equal probability share one computation.
+        // Consecutive keys of equal probability share one computation.
         let mut known: Option<(f64, (f64, f64))> = None;
         for p in probabilities {
             let (mean, spread) = match known {
@@ -97,9 +97,9 @@ fn fetches_of_key(rate: f64, p: f64, seconds: f64, ttl: f64) -> (f64, f64) {
     }
 }
 
-/// Probability that at least `least` of `draws` independent draws hit a key of probability `p`.
+/// Probability that at least `least` of `draws` independent draws return a key of probability `p`.
 fn at_least(least: u32, draws: f64, p: f64) -> f64 {
-    // The logarithm, because the first terms of a long run are too small for a number.
+    // In logarithms, because the first terms of a long run would underflow.
     let mut log_term = draws * (-p).ln_1p();
     let mut below = 0.0;
     for hits in 0..least {
@@ -150,7 +150,7 @@ mod tests {
             assert!((found.cold_start - expected).abs() < 0.1, "{found:?}");
             assert!((found.steady - 6.5).abs() < 0.05, "{found:?}");
         }
-        // Long enough, the cold start is forgotten.
+        // In a long run the cold start has no more effect.
         let long = upstream(&streams, 60_000.0, 60.0);
         assert!((long.cold_start - long.steady).abs() < 0.02, "{long:?}");
     }
@@ -184,7 +184,8 @@ mod tests {
                 (mean - theory.cold_start).abs() < 4.0 * error / 40f64.sqrt() + 0.01,
                 "{mean} {theory:?}"
             );
-            // Keys share a fixed number of draws, so the true spread is somewhat smaller than that of independent keys.
+            // Keys share a fixed number of draws. So the true spread is somewhat smaller than that of independent
+            // keys.
             assert!(spread < 1.4 * error && spread > 0.4 * error, "{spread} {theory:?}");
         }
     }

@@ -1,10 +1,10 @@
-//! Prints the progress of a run on standard error, one line a second.
+//! Prints a run's progress on standard error, one line a second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The counts of a run so far; shared by its streams.
+/// The counts of a run so far, shared by its streams.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Sent requests.
@@ -13,11 +13,11 @@ pub struct Progress {
     pub errors: AtomicU64,
 }
 
-/// Prints until it is dropped.
+/// A task that prints until this is dropped.
 pub struct Printer(tokio::task::JoinHandle<()>);
 
 impl Progress {
-    /// Prints once a second if `enabled`; `total` is the whole run: `120 s` or `1000000 requests`.
+    /// Prints once a second if `enabled`. `total` describes the whole run: `120 s` or `1000000 requests`.
     pub fn print(self: &Arc<Self>, enabled: bool, total: String) -> Option<Printer> {
         let progress = Arc::clone(self);
         enabled.then(|| {

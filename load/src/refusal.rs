@@ -1,15 +1,15 @@
-//! Refuses a run whose load was not the one that its report would name.
+//! Refuses a run whose load differed from the planned load.
 
 use protocol::body::{LoadRefusal, LoadRefused, RefusalReason};
 use std::time::Duration;
 
-/// A request sent later than this after it was due is late.
+/// A request is late if it is sent more than this after it was due.
 pub const LATE: Duration = Duration::from_millis(50);
-/// Most late requests, as a share of all.
+/// Maximum share of late requests.
 pub const MAX_LATE_SHARE: f64 = 0.01;
-/// Smallest share of the planned rate that must be sent.
+/// Minimum share of the planned rate that must be sent.
 pub const MIN_RATE_SHARE: f64 = 0.99;
-/// Fewest answers for percentiles.
+/// Minimum number of answers for percentiles.
 pub const MIN_ANSWERS: u64 = 100;
 
 /// The figures of a run that the rules check.
@@ -29,7 +29,7 @@ pub struct RunFigures {
     pub answers: u64,
     /// Planned requests a second.
     pub offered_per_second: f64,
-    /// Sent requests a second, up to the last one.
+    /// Sent requests a second, up to the last request.
     pub achieved_per_second: f64,
 }
 
@@ -94,7 +94,7 @@ impl Refusal {
 /// Checks the figures of a run.
 ///
 /// # Errors
-/// The first broken rule.
+/// Returns the first broken rule.
 #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
 pub fn check(figures: &RunFigures) -> Result<(), Refusal> {
     let &RunFigures { planned, sent, dropped, late, max_lag, answers, .. } = figures;

@@ -1,4 +1,4 @@
-//! Builds the report of a run from its counts and the prediction.
+//! Builds a run's report from its counts and the prediction.
 
 use protocol::ShardId;
 use protocol::body::{
@@ -10,10 +10,10 @@ use crate::predict::Prediction;
 use crate::scenario::{CACHE_TTL_SECONDS, Stream, Thresholds};
 use crate::tally::{Latencies, ShardTally, Tally};
 
-/// Times to live after which a cache is steady.
+/// Number of times to live after which a cache is steady.
 const STEADY_TTLS: f64 = 5.0;
 
-/// What a caching run adds to its report.
+/// Additional figures of a run with caching.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheRun {
     /// The predicted load behind the cache.
@@ -22,7 +22,7 @@ pub struct CacheRun {
     pub entries_at_start: u64,
 }
 
-/// The counts beside the prediction. The caller adds what depends on the kind of run.
+/// Builds the report from counts and prediction. The caller adds the figures of the kind of run.
 #[must_use]
 pub fn report(scenario: &str, gateway: String, seed: u64, tally: &Tally, theory: &Prediction) -> LoadReport {
     let shards = (0u32..).zip(tally.shards.iter().zip(&theory.shares));
@@ -80,7 +80,7 @@ pub fn report(scenario: &str, gateway: String, seed: u64, tally: &Tally, theory:
     }
 }
 
-/// One stream and its counts; with every latency if `histograms`.
+/// Reports one stream; with every latency if `histograms` is set.
 #[must_use]
 pub fn stream_report(stream: &Stream, tally: &Tally, histograms: bool) -> LoadStream {
     let shard = |(shard_id, shard): (u32, &ShardTally)| LoadStreamShard {
@@ -106,7 +106,7 @@ fn quantiles(latencies: &Latencies) -> Quantiles {
     Quantiles { p50, p95, p99, max }
 }
 
-/// Adds the limits of a scenario to its report.
+/// Adds the thresholds of a scenario to its report.
 pub fn add_thresholds(report: &mut LoadReport, limits: Thresholds) {
     let p95 = report.latency_ms.p95;
     report.thresholds.push(LoadThreshold {
@@ -118,7 +118,7 @@ pub fn add_thresholds(report: &mut LoadReport, limits: Thresholds) {
     add_error_threshold(report, limits.error_share);
 }
 
-/// Adds the limit of the share of errors.
+/// Adds the threshold for the share of errors.
 pub fn add_error_threshold(report: &mut LoadReport, limit: f64) {
     #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
     let share = report.errors as f64 / report.sent.max(1) as f64;
@@ -126,7 +126,7 @@ pub fn add_error_threshold(report: &mut LoadReport, limit: f64) {
     report.thresholds.push(LoadThreshold { name: "error_share".into(), limit, value: Some(share), ok });
 }
 
-/// Adds what a caching run has beside.
+/// Adds the figures of a run with caching.
 pub fn add_cache(report: &mut LoadReport, cache: &CacheRun) {
     report.predicted_upstream_per_second = Some(cache.upstream);
     report.cache_entries_at_start = Some(cache.entries_at_start);

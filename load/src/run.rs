@@ -18,15 +18,15 @@ use crate::scenario::{CACHE_TTL_SECONDS, Scenario, Stream};
 use crate::schedule::Schedule;
 use crate::tally::Tally;
 
-/// Shortest run, in seconds, that waits after it has switched the cache on, as the k6 script does.
+/// Minimum length in seconds of a run that waits after it has switched the cache on, as the k6 script does.
 const FULL_DURATION: f64 = 120.0;
-/// How long it waits.
+/// Length of this wait.
 const CACHE_WAIT: Duration = Duration::from_secs(5);
-/// Time before the first request to start the streams' threads, so that none begins late.
+/// Time before the first request for starting the streams' threads, so that none starts late.
 const HEAD_START: Duration = Duration::from_millis(50);
-/// Distance between the seeds of two streams; any large odd number would do.
+/// Difference between the seeds of two streams; any large odd number works.
 const SEED_STEP: u64 = 0x9E37_79B9_7F4A_7C15;
-/// The share of errors that a single stream must stay below.
+/// The share of errors must be below this in a single stream.
 const ERROR_SHARE: f64 = 0.01;
 
 /// The streams of a run, its target and its length.
@@ -42,7 +42,7 @@ struct Plan<'a> {
 /// Runs a scenario.
 ///
 /// # Errors
-/// When the gateway cannot be reached or refuses the cache, or the figures are meaningless.
+/// Returns an error when the gateway cannot be reached or refuses the cache, or when the figures are meaningless.
 pub async fn run(args: &RunArgs) -> Result<LoadReport, RunError> {
     let plan = Plan {
         streams: args.scenario.streams(args.rate_factor)?,
@@ -58,7 +58,7 @@ pub async fn run(args: &RunArgs) -> Result<LoadReport, RunError> {
 /// Runs one stream.
 ///
 /// # Errors
-/// When the gateway cannot be reached, or the figures are meaningless.
+/// Returns an error when the gateway cannot be reached, or when the figures are meaningless.
 pub async fn stream(args: &StreamArgs) -> Result<LoadReport, RunError> {
     let keys = KeySpace::numbered("user-", args.keys.get(), args.distribution)?;
     let plan = Plan {
@@ -167,7 +167,7 @@ impl Plan<'_> {
             max_lag: tally.max_lag,
             answers: tally.sent - tally.faults.get(&AnswerFault::Transport).copied().unwrap_or(0),
             offered_per_second: offered,
-            // The last request is due before the end; a later one lengthens the run.
+            // The last request is due before the end. If it is sent later, the run is longer.
             achieved_per_second: tally.sent as f64 / tally.last_sent.as_secs_f64().max(self.duration),
         }
     }

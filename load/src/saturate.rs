@@ -1,4 +1,6 @@
-//! Sends a number of requests as fast as they are answered: a closed loop over many connections on one thread.
+//! Sends requests as fast as they are answered (closed loop).
+//!
+//! It uses many connections on one thread.
 
 use protocol::ShardId;
 use protocol::body::{AnswerFault, LoadReport, LoadSentKey};
@@ -24,16 +26,16 @@ use crate::tally::Tally;
 
 /// Failed requests after which the run stops, if they are at least a tenth of all.
 const MAX_FAILED: u64 = 1_000;
-/// The share of errors that a report must stay below.
+/// The share of errors must be below this for a report.
 const ERROR_SHARE: f64 = 0.01;
 
-/// Keys in the report.
+/// Maximum number of keys in the report.
 const REPORTED_KEYS: usize = 100;
 
-/// The targets of requests: the gateway alone, or every shard.
+/// The targets of requests: the gateway, or every shard.
 struct Targets {
     addrs: Vec<std::net::SocketAddr>,
-    /// The index in `addrs` for each key.
+    /// For each key, the index of its target in `addrs`.
     of_key: Vec<usize>,
     requests: Vec<Vec<u8>>,
     owners: Vec<ShardId>,
@@ -67,7 +69,7 @@ struct Shared {
 /// Sends all requests.
 ///
 /// # Errors
-/// When nothing answers, or too many requests fail.
+/// Returns an error when no target answers, or when too many requests fail.
 pub async fn run(args: &SaturateArgs) -> Result<LoadReport, RunError> {
     let keys = KeySpace::numbered("user-", args.keys.get(), args.distribution)?;
     let (addrs, hosts, topology): (Vec<_>, Vec<_>, _) = match &args.shard_urls {
@@ -137,7 +139,7 @@ pub async fn run(args: &SaturateArgs) -> Result<LoadReport, RunError> {
     Ok(report)
 }
 
-/// The keys with the most requests; equal ones in their order in the key space.
+/// The keys with the most requests. Equal ones are in the order of the key space.
 fn most_sent(keys: &KeySpace, by_key: &[u64]) -> Vec<LoadSentKey> {
     let mut order: Vec<usize> = (0..by_key.len()).filter(|key| by_key[*key] > 0).collect();
     order.sort_by_key(|key| std::cmp::Reverse(by_key[*key]));
@@ -145,7 +147,7 @@ fn most_sent(keys: &KeySpace, by_key: &[u64]) -> Vec<LoadSentKey> {
     shown.map(|key| LoadSentKey { key: keys.keys()[key].as_str().to_owned(), sent: by_key[key] }).collect()
 }
 
-/// One connection to each target: sends until no request is left.
+/// Opens one connection to each target and sends until no request is left.
 async fn run_connection(shared: &RefCell<Shared>, targets: &Targets, progress: &Progress, start: Instant) {
     let mut connections: Vec<_> = targets.addrs.iter().map(|addr| Connection::new(*addr)).collect();
     loop {

@@ -1,53 +1,55 @@
-//! The scenarios: streams, rates, keys, limits and thresholds, as the k6 scripts have them.
+//! Defines the scenarios: streams, rates, keys, limits, thresholds.
+//!
+//! They are the same as in the k6 scripts.
 
 use protocol::KeyError;
 
 use crate::keys::{Distribution, KeySpace};
 
-/// The key that everybody asks for.
+/// The hot key.
 pub const CELEBRITY: &str = "celebrity-user-kardashian";
-/// Another one, on another of four shards.
+/// A second hot key. With four shards its home is another shard.
 pub const SECOND_CELEBRITY: &str = "celebrity-user-carol";
-/// On the shards 0, 1, 2 and 3 of four.
+/// Hot keys with the homes 0, 1, 2 and 3 of four shards.
 pub const MOVING_CELEBRITIES: [&str; 4] =
     ["celebrity-user-ada", "celebrity-user-anna", "celebrity-user-carol", "celebrity-user-bea"];
-/// A key that is never there.
+/// A key that is always absent.
 pub const ABSENT_CELEBRITY: &str = "celebrity-user-nobody";
-/// Time to live that the caching scenario sets, in seconds.
+/// Time to live in seconds that the caching scenario sets.
 pub const CACHE_TTL_SECONDS: u32 = 60;
 
 /// A scenario's name on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scenario {
-    /// 50/s over 1,000 keys alike
+    /// 50/s over 1,000 uniform keys
     Uniform,
     /// 50/s over 1,000 keys by Zipf's law with exponent 1.5
     Zipfian,
     /// 100/s on one key and 30/s over 500 others
     Celebrity,
-    /// The same with the gateway's cache on
+    /// Celebrity with the gateway's cache on
     WithCaching,
-    /// The same with another key on another shard in each quarter of the run
+    /// Celebrity with another key on another shard in each quarter of the run
     MovingCelebrity,
     /// 50/s on each of two keys on two shards and 30/s over 500 others
     TwoCelebrities,
-    /// 30/s over 500 keys, and in the middle third 100/s on one key more
+    /// 30/s over 500 keys, plus 100/s on one further key in the middle third
     FlashCrowd,
-    /// 100/s over 12,000 keys one after the other and 30/s by Zipf's law
+    /// 100/s over 12,000 keys in sequence and 30/s by Zipf's law
     Scan,
     /// 90/s reads and 10/s writes of one key and 30/s over 500 others
     WriteHot,
-    /// 100/s on one key that is not there and 30/s over 500 others; needs shards with SHARD_MAX_KEYS=200
+    /// 100/s on one absent key and 30/s over 500 others; needs shards with SHARD_MAX_KEYS=200
     #[value(name = "celebrity-404")]
     Celebrity404,
 }
 
-/// What a stream's requests do.
+/// The operation of a stream's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// `GET /data/{key}`, to be answered with a value.
+    /// `GET /data/{key}`, expecting a value.
     Read,
-    /// The same, to be answered 404.
+    /// `GET /data/{key}`, expecting 404.
     ReadAbsent,
     /// `POST /data`.
     Write,
@@ -56,17 +58,17 @@ pub enum Operation {
 /// One stream of requests at a constant rate.
 #[derive(Clone, Debug)]
 pub struct Stream {
-    /// What its checks are led by.
+    /// The prefix of its checks.
     pub name: &'static str,
     /// Requests a second.
     pub rate: f64,
-    /// Most requests in flight; one more is dropped.
+    /// Maximum number of requests in flight. Requests above it are dropped.
     pub max_in_flight: usize,
-    /// When it sends: from and to, as parts of the run.
+    /// Start and end of the stream, as parts of the run.
     pub window: (f64, f64),
-    /// What its requests do.
+    /// The operation of its requests.
     pub operation: Operation,
-    /// What it asks for.
+    /// The keys of its requests.
     pub keys: KeySpace,
 }
 
@@ -83,7 +85,7 @@ impl Stream {
         self.rate * (self.window.1 - self.window.0)
     }
 
-    /// With rate and limit multiplied by `factor`.
+    /// Returns the stream with rate and limit multiplied by `factor`.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -97,12 +99,12 @@ impl Stream {
     }
 }
 
-/// What a run must keep to.
+/// The limits of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Thresholds {
-    /// The 95th percentile of latency stays below this, in ms.
+    /// The 95th percentile of latency must be below this, in ms.
     pub p95_ms: f64,
-    /// The share of errors stays below this.
+    /// The share of errors must be below this.
     pub error_share: f64,
 }
 
@@ -124,19 +126,19 @@ impl Scenario {
         }
     }
 
-    /// Whether the cache is switched on before.
+    /// Whether the cache is switched on before the run.
     #[must_use]
     pub fn caches(self) -> bool {
         self == Self::WithCaching
     }
 
-    /// The key whose shard is filled with the others before, so that it is not there.
+    /// The key that must be absent. Its shard is filled with other keys before the run.
     #[must_use]
     pub fn absent_key(self) -> Option<&'static str> {
         (self == Self::Celebrity404).then_some(ABSENT_CELEBRITY)
     }
 
-    /// What it must keep to.
+    /// The limits of the scenario.
     #[must_use]
     pub fn thresholds(self) -> Thresholds {
         let (p95_ms, error_share) = match self {
@@ -152,7 +154,7 @@ impl Scenario {
         Thresholds { p95_ms, error_share }
     }
 
-    /// Its streams, rates and limits multiplied by `factor`.
+    /// The streams of the scenario, with rates and limits multiplied by `factor`.
     ///
     /// # Errors
     /// Never for the names in this table.

@@ -1,7 +1,8 @@
-//! Determines when each request of a stream is due: at a random moment of its own interval, whatever the answers.
+//! Determines when each request of a stream is due.
 //!
-//! Equal intervals keep the rate. Random moments in them model independent users: requests at fixed distances would hardly
-//! ever queue at a shard whose service time is nearly constant.
+//! Each request is due at a random moment of its own interval, independent of the answers. Equal intervals keep the
+//! rate. Random moments in them model independent users: with fixed distances requests would hardly ever queue at a
+//! shard whose service time is nearly constant.
 
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
@@ -15,7 +16,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// `rate` requests a second for `seconds`: request i is due between i / rate and (i + 1) / rate.
+    /// `rate` requests a second for `seconds`. Request i is due between i / rate and (i + 1) / rate.
     #[must_use]
     pub fn new(rate: f64, seconds: f64) -> Self {
         #[expect(
@@ -23,7 +24,7 @@ impl Schedule {
             clippy::cast_sign_loss,
             reason = "positive and far below 2^63"
         )]
-        // A hair less, so that 0.1 × 30 is 3 and not 4.
+        // Slightly less, so that 0.1 × 30 is 3 and not 4.
         let count = (rate * seconds - 1e-9).ceil().max(0.0) as u64;
         Self { rate, count, first: 0.0 }
     }
@@ -34,25 +35,27 @@ impl Schedule {
         Self { first: seconds, ..self }
     }
 
-    /// How many requests there are.
+    /// The number of requests.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// When each request is due, from the start. The seed determines it, independently of the keys drawn by the same seed.
+    /// When each request is due, from the start. The times depend on the seed, but not on the keys drawn with the
+    /// same seed.
     #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
     pub fn dues(self, seed: u64) -> impl Iterator<Item = Duration> {
         let mut rng = fastrand::Rng::with_seed(!seed);
         (0..self.count).map(move |i| Duration::from_secs_f64(self.first + (i as f64 + rng.f64()) / self.rate))
     }
 
-    /// Starts a thread that sends each due time when it comes. It ends after the last one, or when the receiver is gone.
+    /// Starts a thread that sends each due time when it comes. It ends after the last one, or when the receiver is
+    /// dropped.
     ///
-    /// It is a thread because tokio's timer rounds up to whole milliseconds, which would add to the latency.
+    /// A thread is used because tokio's timer rounds up to whole milliseconds, which would add to the latency.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// Returns an error when the thread cannot be started.
     pub fn release(self, seed: u64, start: Instant, to: UnboundedSender<Instant>) -> std::io::Result<()> {
         std::thread::Builder::new().name("schedule".into()).spawn(move || {
             for due in self.dues(seed).map(|due| start + due) {
@@ -81,11 +84,12 @@ mod tests {
         let mut places = Vec::new();
         for (i, due) in (0u32..).zip(&dues) {
             let place = due.as_secs_f64() * 50.0 - f64::from(i);
-            // To the nanosecond that a duration is rounded to.
+            // A due time is rounded to a nanosecond.
             assert!((-1e-6..1.0 + 1e-6).contains(&place), "{i} at {due:?}");
             places.push(place);
         }
-        // Of a thousand even ones the mean's standard error is 0.009, and 100 lie in each tenth, give or take 9.5.
+        // With a thousand uniform values the mean has a standard error of 0.009. Each tenth has 100 of them with a
+        // standard deviation of 9.5.
         assert!((places.iter().sum::<f64>() / 1_000.0 - 0.5).abs() < 0.05);
         let in_tenth = |tenth: u32| {
             let from = f64::from(tenth) / 10.0;

@@ -1,4 +1,6 @@
-//! `load serve`: starts scenarios for the live page, one at a time; on loopback, for programs and listed pages only.
+//! Starts scenarios for the live page, one at a time.
+//!
+//! This is `load serve`. It listens on loopback only, for programs and listed pages.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -26,7 +28,7 @@ mod starter;
 
 use self::starter::Starter;
 
-/// What the handlers share.
+/// The state shared by the handlers.
 pub(crate) struct Serving {
     pub(crate) starter: Starter,
     origins: Origins,
@@ -35,7 +37,7 @@ pub(crate) struct Serving {
 /// Binds and serves.
 ///
 /// # Errors
-/// When a setting cannot be used or the port cannot be had.
+/// Returns an error when a setting is invalid or the port cannot be bound.
 pub fn start(args: ServeArgs) -> Result<Started, StartError> {
     let address = args.process.bind_address;
     if !address.is_loopback() {
@@ -51,7 +53,7 @@ pub fn start(args: ServeArgs) -> Result<Started, StartError> {
     })?)
 }
 
-/// All routes. A running scenario ends with `stopping`.
+/// All routes. A running scenario ends when `stopping` is cancelled.
 pub fn router(
     gateway: ShardUrl,
     origins: Origins,

@@ -1,4 +1,4 @@
-//! The report in words, and where it is written.
+//! Formats the report as text and writes it.
 
 use protocol::body::{LoadReport, Quantiles};
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 /// Writes the report to its destination.
 ///
 /// # Errors
-/// When it cannot be written.
+/// Returns an error when it cannot be written.
 pub fn publish(report: &LoadReport, output: &OutputArgs) -> Result<(), RunError> {
     match &output.json {
         Some(path) => write(serde_json::to_string_pretty(report), path),
@@ -23,14 +23,14 @@ pub fn publish(report: &LoadReport, output: &OutputArgs) -> Result<(), RunError>
 /// Writes a refusal in place of the report, as one line.
 ///
 /// # Errors
-/// When it cannot be written.
+/// Returns an error when it cannot be written.
 pub fn write_refusal(refusal: &Refusal, path: &Path) -> Result<(), RunError> {
     write(serde_json::to_string(&refusal.body()), path)
 }
 
 /// Writes JSON to a file, or to standard output for `-`.
 fn write(json: serde_json::Result<String>, path: &Path) -> Result<(), RunError> {
-    // A struct of numbers, texts and maps with text keys is always JSON.
+    // A struct of numbers, strings and maps with string keys always serializes.
     let json = json.unwrap_or_default() + "\n";
     if path == Path::new("-") {
         return print(&json);
@@ -46,7 +46,7 @@ fn print(text: &str) -> Result<(), RunError> {
     printed.map_err(|source| RunError::Io { what: "the report cannot be printed".into(), source })
 }
 
-/// The broken thresholds in one line.
+/// The broken thresholds as one line.
 #[must_use]
 pub fn broken_thresholds(report: &LoadReport) -> Option<String> {
     let broken = report.thresholds.iter().filter(|threshold| !threshold.ok);
@@ -64,11 +64,11 @@ pub fn broken_thresholds(report: &LoadReport) -> Option<String> {
     })
 }
 
-/// The report for people.
+/// The report as text.
 #[must_use]
 pub fn summary(report: &LoadReport) -> String {
     let mut text = String::new();
-    // Writing to a text cannot fail.
+    // Writing to a string cannot fail.
     let _ = write_summary(report, &mut text);
     text
 }

@@ -1,4 +1,4 @@
-//! Counts what a stream sent and what came back, in bounded memory.
+//! Counts a stream's requests and answers, in bounded memory.
 
 use hdrhistogram::Histogram;
 use protocol::body::AnswerFault;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::answer::{Origin, ValidAnswer};
 
-/// Longest latency that is distinguished, in µs; a longer one counts as this.
+/// Maximum latency in µs. Longer ones are recorded as this.
 const MAX_LATENCY: u64 = 60_000_000;
 
 /// Latencies with three significant digits.
@@ -16,20 +16,20 @@ pub struct Latencies(Option<Histogram<u64>>);
 
 impl Default for Latencies {
     fn default() -> Self {
-        // Refused only for bounds and digits out of range, which these constants are not.
+        // Fails only for invalid bounds and digits; these constants are valid.
         Self(Histogram::new_with_bounds(1, MAX_LATENCY, 3).ok())
     }
 }
 
 impl Latencies {
-    /// Adds one.
+    /// Adds one latency.
     pub fn record(&mut self, latency: Duration) {
         if let Some(histogram) = &mut self.0 {
             histogram.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(MAX_LATENCY));
         }
     }
 
-    /// Adds all of `other`.
+    /// Adds all latencies of `other`.
     pub fn merge(&mut self, other: &Self) {
         if let (Some(histogram), Some(other)) = (&mut self.0, &other.0) {
             // Both have the same bounds.
@@ -46,7 +46,7 @@ impl Latencies {
         counts.collect()
     }
 
-    /// A quantile in ms; none without a latency.
+    /// A quantile in ms; `None` without a latency.
     #[must_use]
     pub fn quantile_ms(&self, quantile: f64) -> Option<f64> {
         let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
@@ -59,11 +59,11 @@ impl Latencies {
 /// The counts of one shard.
 #[derive(Clone, Debug, Default)]
 pub struct ShardTally {
-    /// Valid answers that name it.
+    /// Valid answers that name the shard.
     pub answered: u64,
-    /// Those that it answered.
+    /// Valid answers from the shard itself.
     pub upstream: u64,
-    /// Their latencies.
+    /// Latencies of the answers from the shard itself.
     pub latencies: Latencies,
 }
 
@@ -82,7 +82,7 @@ pub struct Tally {
     pub coalesced: u64,
     /// All other requests, by fault.
     pub faults: BTreeMap<AnswerFault, u64>,
-    /// By shard.
+    /// The counts by shard.
     pub shards: Vec<ShardTally>,
     /// Latencies of valid answers.
     pub latencies: Latencies,
@@ -92,18 +92,19 @@ pub struct Tally {
     pub max_lag: Duration,
     /// Requests sent later than [`crate::refusal::LATE`] after they were due.
     pub late: u64,
-    /// From the start to the last send.
+    /// Time from the start to the last send.
     pub last_sent: Duration,
 }
 
 impl Tally {
-    /// No requests yet, for `shards` shards.
+    /// Empty counts for `shards` shards.
     #[must_use]
     pub fn new(shards: usize) -> Self {
         Self { shards: vec![ShardTally::default(); shards], ..Self::default() }
     }
 
-    /// Counts a sent request: the index of its key in the stream, the time since it was due, and since the start.
+    /// Counts a sent request. `key` is the index of its key in the stream, `lag` the time since it was due,
+    /// `since_start` the time since the start.
     pub fn sent(&mut self, key: usize, lag: Duration, since_start: Duration) {
         self.sent += 1;
         self.hottest_sent += u64::from(key == 0);
@@ -112,7 +113,7 @@ impl Tally {
         self.last_sent = self.last_sent.max(since_start);
     }
 
-    /// Counts the end of a request.
+    /// Counts the result of a request.
     pub fn ended(&mut self, result: Result<ValidAnswer, AnswerFault>, latency: Duration) {
         let ValidAnswer { shard, origin } = match result {
             Ok(valid) => valid,
@@ -138,7 +139,7 @@ impl Tally {
         self.faults.values().sum()
     }
 
-    /// Adds the counts of another stream; the hottest key stays this one's.
+    /// Adds the counts of another stream. The hottest key stays the one of this stream.
     pub fn merge(&mut self, other: &Self) {
         self.sent += other.sent;
         self.answered += other.answered;

@@ -1,4 +1,4 @@
-//! `GET`, `POST` and `DELETE /scenarios`.
+//! Handles `GET`, `POST` and `DELETE /scenarios`.
 
 use axum::Json;
 use axum::body::Body;
@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use super::Serving;
 
-/// Longest run that a page may start, in seconds.
+/// Maximum length of a run started by a page, in seconds.
 const MAX_SECONDS: f64 = 3_600.0;
-/// Largest factor for a scenario's rate.
+/// Maximum factor for a scenario's rate.
 const MAX_FACTOR: f64 = 100.0;
 
 pub(super) async fn show(State(serving): State<Arc<Serving>>) -> Json<ScenarioOverview> {

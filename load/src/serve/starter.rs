@@ -1,4 +1,6 @@
-//! One run at a time, on a thread of its own: HTTP requests must not delay the load.
+//! Runs one scenario at a time on its own thread.
+//!
+//! HTTP requests must not delay the load.
 
 use clap::{Parser, ValueEnum};
 use parking_lot::Mutex;
@@ -16,7 +18,7 @@ use crate::config::{Args, Command, RunArgs};
 use crate::scenario::Scenario;
 use crate::{run, summary};
 
-/// How long a stopped run may take to end.
+/// Timeout for the end of a stopped run.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Starts and stops runs.
@@ -41,7 +43,7 @@ struct Running {
 }
 
 impl Starter {
-    /// Runs nothing yet. A run ends with `stopping` at the latest.
+    /// Creates a starter without a run. A run ends when `stopping` is cancelled, at the latest.
     pub(super) fn new(gateway: ShardUrl, stopping: CancellationToken) -> Self {
         Self { gateway, stopping, state: Arc::default() }
     }
@@ -49,7 +51,7 @@ impl Starter {
     /// Starts a run.
     ///
     /// # Errors
-    /// 409 while one runs; 400 for an unknown scenario or a number out of range.
+    /// Returns 409 while a run is active, and 400 for an unknown scenario or a number out of range.
     pub(super) fn start(&self, request: ScenarioRequest) -> Result<(), Problem> {
         let args = self.run_args(&request)?;
         let mut state = self.state.lock();
@@ -83,7 +85,7 @@ impl Starter {
         Ok(())
     }
 
-    /// Stops the run, and waits for its end.
+    /// Stops the run and waits for its end.
     pub(super) async fn stop(&self) {
         let ended = {
             let state = self.state.lock();
@@ -91,11 +93,11 @@ impl Starter {
             running.stop.cancel();
             running.ended.clone()
         };
-        // One that does not end in time is still reported as running.
+        // After the timeout the run is still reported as running.
         let _ = tokio::time::timeout(STOP_TIMEOUT, ended.cancelled()).await;
     }
 
-    /// The body of every answer.
+    /// Returns the body of every answer.
     pub(super) fn overview(&self) -> ScenarioOverview {
         let state = self.state.lock();
         let running = state.running.as_ref().map(|running| RunningScenario {
@@ -111,7 +113,7 @@ impl Starter {
         ScenarioOverview { running, last: state.last.clone(), scenarios: scenarios.collect() }
     }
 
-    /// The request as a command line, so that both have the same checks.
+    /// Converts the request to a command line, so that both have the same checks.
     fn run_args(&self, request: &ScenarioRequest) -> Result<RunArgs, Problem> {
         let figures =
             [self.gateway.to_string(), request.duration.to_string(), request.rate_factor.to_string()];
@@ -126,7 +128,7 @@ impl Starter {
     }
 }
 
-/// Runs to the end, or until `stop`.
+/// Runs the scenario to its end, or until `stop` is cancelled.
 fn load(args: &RunArgs, stop: &CancellationToken) -> (ScenarioOutcome, String) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -1,9 +1,11 @@
-//! The generator's binary against a stub gateway that counts its requests. Contents:
+//! Tests the generator's binary against a stub gateway.
 //!
-//! - [`runs`]: scenarios and saturation, their reports equal to the stub's counts to the request
+//! The stub counts the requests that it receives.
+//!
+//! - [`runs`]: scenarios and saturation; every report must equal the stub's counts exactly
 //! - [`refusals`]: runs without a report: exit code, reason and sentence
 //! - [`serving`]: scenarios started over HTTP
-//! - [`stub`]: the gateway
+//! - [`stub`]: the stub gateway
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Runs without a report: exit code, reason and sentence.
+//! Tests runs without a report: exit code, reason and sentence.
 
 use protocol::body::RefusalReason;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Scenarios and saturation, their reports equal to the stub's counts to the request.
+//! Tests scenarios and saturation; reports must equal the stub's counts exactly.
 
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::stub::{Behaviour, Stub, outcome};
 
-/// Compares a report with the stub's counts.
+/// Asserts that a report equals the stub's counts.
 fn agree(report: &Value, stub: &Stub) {
     let counts = stub.counts();
     assert_eq!(report["sent"], counts.data);

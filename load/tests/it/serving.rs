@@ -1,4 +1,4 @@
-//! Scenarios started over HTTP.
+//! Tests scenarios started over HTTP.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -40,7 +40,7 @@ async fn delete(router: &Router) -> (u16, Value) {
     ask(router, Request::delete("/scenarios").body(Body::empty()).unwrap()).await
 }
 
-/// Asks until nothing runs.
+/// Polls until no run is active.
 async fn ended(router: &Router) -> Value {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -75,7 +75,7 @@ async fn one_scenario_runs_at_a_time_and_stops_when_asked_to() {
         (status, &stopped["running"], &stopped["last"]["outcome"]),
         (200, &Value::Null, &"stopped".into())
     );
-    // Nothing to stop is no error.
+    // A stop without a run is no error.
     assert_eq!(delete(&router).await.0, 200);
 }
 
@@ -85,7 +85,7 @@ async fn what_has_ended_is_told() {
     let router = serving(&format!("http://{}", stub.addr), &CancellationToken::new());
     assert_eq!(post(&router, &json!({"scenario": "uniform", "duration": 1, "rate_factor": 4})).await.0, 202);
     let last = ended(&router).await["last"].clone();
-    // A busy machine cannot keep the pace, and says so.
+    // A busy machine cannot keep the rate. Its run then fails with this reason.
     assert!(last["outcome"] == "done" || last["detail"].to_string().contains("this machine"), "{last}");
     let nobody = serving("http://127.0.0.1:9", &CancellationToken::new());
     assert_eq!(post(&nobody, &json!({"scenario": "uniform", "duration": 1})).await.0, 202);

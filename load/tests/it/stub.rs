@@ -1,4 +1,6 @@
-//! A gateway with four shards, or a shard, that counts its requests; on a thread of its own.
+//! Runs a stub gateway or shard that counts its requests.
+//!
+//! The gateway has four shards. The stub runs on its own thread.
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -17,24 +19,24 @@ use std::time::{Duration, Instant};
 
 const SHARDS: NonZeroU32 = NonZeroU32::new(4).unwrap();
 
-/// How the stub answers.
+/// The behaviour of the stub.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Behaviour {
     /// Delay of every answer.
     pub(crate) delay: Duration,
-    /// Names the next shard instead of the right one.
+    /// Answers with the next shard's id instead of the right one.
     pub(crate) wrong_shard: bool,
-    /// Every n-th data request is a 503.
+    /// Every n-th data request is answered with 503.
     pub(crate) fail_every: Option<u64>,
-    /// The cache cannot be switched on.
+    /// Refuses to switch the cache on.
     pub(crate) no_cache: bool,
-    /// Its `/stats` name placement with bounded load.
+    /// Reports placement with bounded load in `/stats`.
     pub(crate) is_bounded: bool,
-    /// Answers as a shard does.
+    /// Answers like a shard.
     pub(crate) is_shard: bool,
 }
 
-/// The requests of a stub.
+/// The requests received by a stub.
 #[derive(Default)]
 pub(crate) struct StubCounts {
     pub(crate) keys: HashMap<String, u64>,
@@ -75,12 +77,12 @@ impl Stub {
         self.counts.lock().unwrap()
     }
 
-    /// Takes the requests for each key.
+    /// Returns the requests for each key and resets them.
     pub(crate) fn take_keys(&self) -> HashMap<String, u64> {
         std::mem::take(&mut self.counts().keys)
     }
 
-    /// Runs the generator against this gateway; repeated from new counts when this machine was too busy.
+    /// Runs the generator against this gateway. If this machine was too busy, resets the counts and repeats the run.
     pub(crate) fn load(&self, args: &[&str]) -> Output {
         let gateway = format!("http://{}", self.addr);
         let deadline = Instant::now() + Duration::from_secs(90);
@@ -94,7 +96,7 @@ impl Stub {
         }
     }
 
-    /// The same; returns its JSON report.
+    /// Runs the generator and returns its JSON report.
     pub(crate) fn report(&self, args: &[&str]) -> Value {
         let output = self.load(&[args, &["--json", "-"]].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -106,13 +108,13 @@ pub(crate) fn load(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_load")).env_clear().args(args).output().unwrap()
 }
 
-/// The standard error of a run, its exit code, and whether it printed anything.
+/// Returns the standard error of a run, its exit code, and whether it printed to standard output.
 pub(crate) fn outcome(output: &Output) -> (String, Option<i32>, bool) {
     let text = String::from_utf8(output.stderr.clone()).unwrap();
     (text, output.status.code(), !output.stdout.is_empty())
 }
 
-/// The reason that a run printed in place of a report.
+/// Returns the refusal that a run printed in place of a report.
 pub(crate) fn refusal(output: &Output) -> Option<LoadRefusal> {
     serde_json::from_slice::<LoadRefused>(&output.stdout).ok().map(|body| body.refused)
 }
