@@ -1,6 +1,7 @@
-//! The JSON bodies of the wire contract, each declared once for both ends.
+//! Declares each JSON body of the wire contract once.
 //!
-//! Fields stand in the order in which they are written. A writer's status word is one of the constants here.
+//! Both ends use the same declaration. Fields are in the order in which they are written. The values of `status`
+//! fields are the constants here.
 
 mod admin;
 mod data;
@@ -31,31 +32,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::Key;
 
-/// The status word of `/health`.
+/// The `status` of `/health`.
 pub const OK: &str = "ok";
-/// The status word of a write that was done.
+/// The `status` of a completed write.
 pub const STORED: &str = "stored";
-/// The status word of `POST /admin/reset`.
+/// The `status` of `POST /admin/reset`.
 pub const RESET: &str = "reset";
 
-/// One key with its count, as `top_keys` lists it.
+/// One key with its count, an entry of `top_keys`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopKey {
     /// The key.
     pub key: Key,
-    /// Counted accesses; the true number is in `count - error ..= count`.
+    /// Upper bound of the accesses: the true number is in `count - error ..= count`.
     pub count: u64,
     /// How much of `count` may belong to other keys; 0 while counting is exact.
     pub error: u64,
 }
 
-/// One key over the shard's hot-key threshold, as `hot_keys` lists it.
+/// One key above the shard's hot-key threshold, an entry of `hot_keys`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HotKey {
     /// The key.
     pub key: Key,
-    /// Its share of the shard's accesses in the window, 0 … 1.
+    /// The key's share of the shard's accesses in the window, 0 … 1.
     pub ratio: f64,
-    /// Its accesses in the window.
+    /// The key's accesses in the window.
     pub count: u64,
 }

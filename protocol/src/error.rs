@@ -1,9 +1,9 @@
-//! The error body, and the stable kinds of error behind it.
+//! Declares the error body and its stable error kinds.
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-/// What every error answer carries.
+/// The body of every error answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
     /// One sentence for people.
@@ -28,19 +28,19 @@ pub enum ErrorKind {
     NotFound,
     /// 404: no such path.
     NoSuchRoute,
-    /// 405: the path has other methods.
+    /// 405: the path does not support this method.
     MethodNotAllowed,
-    /// 409: one is running already.
+    /// 409: a run is active.
     AlreadyRunning,
     /// 413: the body is over 64 KiB.
     BodyTooLarge,
-    /// 415: a browser page sent something that is not declared as JSON.
+    /// 415: a browser page sent a request that is not declared as JSON.
     NotJson,
     /// 500: a fault of this process.
     Internal,
     /// 502: a shard's answer was unreadable or too large.
     BadShardAnswer,
-    /// 503: the shard did not answer, or refused for lack of room.
+    /// 503: the shard did not answer, or shed the request.
     ShardUnavailable,
     /// 503: the queue of the shard is full.
     Overloaded,
@@ -51,7 +51,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The name as it stands in an error body.
+    /// The name in an error body.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -74,7 +74,7 @@ impl ErrorKind {
         }
     }
 
-    /// The status that goes with this kind.
+    /// The HTTP status of this kind.
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {

@@ -1,8 +1,8 @@
-//! Makes strings of other processes safe to show on a terminal.
+//! Escapes strings from other processes for display on a terminal.
 
-/// `text` with every control and format character written out, such as `\u{1b}`.
+/// Replaces every control and format character of `text` by an escape such as `\u{1b}`.
 ///
-/// Control characters move the cursor; format characters (Unicode category Cf) reorder or hide what stands beside them.
+/// Control characters move the cursor. Format characters (Unicode category Cf) reorder or hide adjacent text.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -16,9 +16,9 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// The JSON text `json` with every control and format character as its `\\uXXXX`; its value stays the same.
+/// Replaces every control and format character in the JSON text `json` by `\\uXXXX`. The value stays the same.
 ///
-/// JSON escapes only the controls below U+0020.
+/// JSON itself escapes only the control characters below U+0020.
 #[must_use]
 pub fn escaped_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
@@ -37,7 +37,7 @@ pub fn escaped_json(json: &str) -> String {
     out
 }
 
-/// Whether `letter` is in the category Cf of Unicode 16, or separates lines or paragraphs.
+/// Whether `letter` is in category Cf of Unicode 16, or is a line or paragraph separator.
 fn is_format(letter: char) -> bool {
     matches!(letter,
         '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'

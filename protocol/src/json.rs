@@ -1,4 +1,4 @@
-//! Reads the JSON bodies of `POST /data`, whatever their `Content-Type`.
+//! Parses the JSON body of `POST /data`, regardless of its `Content-Type`.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::{ErrorBody, ErrorKind, Key};
 pub struct SetRequest<'a> {
     /// The key to store under.
     pub key: Key,
-    /// The value: a JSON object, as the text that was sent. A number would not survive a conversion.
+    /// The value: a JSON object, as the received text. A conversion could change its numbers.
     pub value: &'a RawValue,
 }
 
@@ -28,13 +28,13 @@ struct ValueText<'a> {
 }
 
 impl<'a> SetRequest<'a> {
-    /// Reads a body.
+    /// Parses a body.
     ///
     /// # Errors
-    /// A 400 body saying what is wrong: not JSON, no object, a field missing or of the wrong type, or a bad key. A value that
-    /// common readers of JSON refuse, such as `1e400` or a lone surrogate, is refused too.
+    /// Returns a 400 body with the problem: invalid JSON, no object, a field missing or of the wrong type, or an
+    /// invalid key. Values that common JSON parsers refuse are refused too, such as `1e400` or a lone surrogate.
     pub fn parse(body: &'a [u8]) -> Result<Self, ErrorBody> {
-        // A derived struct would also be read from an array of its fields.
+        // A derived struct could also be parsed from an array of its fields.
         if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
             return Err(bad("the body must be a JSON object {\"key\":\"…\",\"value\":{…}}".into()));
         }

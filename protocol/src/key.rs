@@ -1,4 +1,4 @@
-//! Keys: validation, and encoding in a URL path.
+//! Validates keys and encodes them in URL paths.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 
 use crate::limits::KEY_MAX_BYTES;
 
-/// Everything but the unreserved characters of RFC 3986 section 2.3 is encoded.
+/// All characters except the unreserved ones of RFC 3986 section 2.3 are encoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A valid key: 1 … 512 bytes of UTF-8 without NUL, and neither `.` nor `..`. Cheap to clone.
@@ -14,10 +14,10 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 #[serde(try_from = "String", into = "String")]
 pub struct Key(SmolStr);
 
-/// Why a text is not a key.
+/// Why a text is no valid key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// No bytes at all.
+    /// Zero bytes.
     #[error("the key is empty; a key has 1 to 512 bytes")]
     Empty,
     /// More than 512 bytes after decoding.
@@ -43,10 +43,10 @@ pub enum KeyError {
 }
 
 impl Key {
-    /// Takes a decoded key.
+    /// Validates a decoded key.
     ///
     /// # Errors
-    /// Says which rule the text breaks.
+    /// Returns the rule that the text breaks.
     pub fn new(text: &str) -> Result<Self, KeyError> {
         match text {
             "" => Err(KeyError::Empty),
@@ -57,10 +57,10 @@ impl Key {
         }
     }
 
-    /// Takes one path segment as it stood in the request line, and decodes it.
+    /// Decodes and validates one path segment of the request line.
     ///
     /// # Errors
-    /// Says which rule the segment breaks.
+    /// Returns the rule that the segment breaks.
     pub fn from_path_segment(segment: &str) -> Result<Self, KeyError> {
         if !escapes_are_whole(segment.as_bytes()) {
             return Err(KeyError::BadEscape);
@@ -69,7 +69,7 @@ impl Key {
         Self::new(&decoded)
     }
 
-    /// The canonical path segment: unreserved bytes plain, the rest as upper-case `%XX`.
+    /// The canonical path segment: unreserved bytes unchanged, all others as upper-case `%XX`.
     #[must_use]
     pub fn to_path_segment(&self) -> String {
         utf8_percent_encode(&self.0, ENCODED).to_string()

@@ -1,8 +1,8 @@
 //! The wire contract of the lab: keys, placement, bodies, limits, errors.
 //!
-//! A request carries a [`Key`], and [`placement::modulo`] gives the [`ShardId`] that owns it. [`body`], [`verdict`] and
-//! [`error`] declare what crosses the wire. This crate does no I/O, depends on no other crate of the workspace, and
-//! compiles in seconds.
+//! A request has a [`Key`]. [`placement::modulo`] returns the [`ShardId`] of the shard that owns it. [`body`],
+//! [`verdict`] and [`error`] declare the JSON bodies. This crate does no I/O, depends on no other workspace crate,
+//! and compiles in seconds.
 
 pub mod body;
 pub mod error;

@@ -1,7 +1,7 @@
-//! Which shard owns a key.
+//! Maps keys to the shards that own them.
 //!
-//! None of these can split one hot key, which is what the lab shows: they differ in how many keys move when the number of
-//! shards changes.
+//! No placement can split one hot key: the lab shows this. The placements differ in how many keys move when
+//! the number of shards changes.
 
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 
 use crate::{Key, ShardId};
 
-/// How a gateway places keys, by the word on the wire.
+/// The placement of a gateway, with its name in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scheme {
@@ -19,12 +19,12 @@ pub enum Scheme {
     Jump,
     /// [`rendezvous`].
     Rendezvous,
-    /// [`modulo`]; a read whose shard has too many requests in flight goes to another one.
+    /// [`modulo`]; a read is forwarded to another shard if its home has too many requests in flight.
     Bounded,
 }
 
 impl Scheme {
-    /// The scheme that gives a key its home.
+    /// The placement that determines the home of a key.
     #[must_use]
     pub fn of_homes(self) -> Self {
         if self == Self::Bounded { Self::Modulo } else { self }
@@ -43,8 +43,7 @@ impl Scheme {
 
 /// Modulo placement: the MD5 digest of the key's bytes as a big-endian 128-bit integer, modulo `shards`.
 ///
-/// It is neither consistent nor rendezvous hashing: a change of `shards` moves most keys. No placement of this kind can
-/// split one hot key, which is what the lab shows.
+/// This is neither consistent nor rendezvous hashing: a change of `shards` moves most keys.
 #[must_use]
 pub fn modulo(key: &Key, shards: NonZeroU32) -> ShardId {
     let digest: [u8; 16] = Md5::digest(key.as_str().as_bytes()).into();
@@ -53,8 +52,8 @@ pub fn modulo(key: &Key, shards: NonZeroU32) -> ShardId {
     ShardId(u32::try_from(remainder).unwrap_or_default())
 }
 
-/// Jump placement of the first 64 bits (big-endian) of the key's MD5 digest: from n to n + 1 shards one key in n + 1
-/// moves, to the new shard.
+/// Jump placement of the first 64 bits (big-endian) of the key's MD5 digest. From n to n + 1 shards one key in n + 1
+/// moves, always to the new shard.
 ///
 /// Lamping, Veach: "A Fast, Minimal Memory, Consistent Hash Algorithm", arXiv:1406.2294, 2014.
 #[must_use]
@@ -62,12 +61,12 @@ pub fn jump(key: &Key, shards: NonZeroU32) -> ShardId {
     ShardId(jump_hash(digest64(key), shards))
 }
 
-/// Rendezvous placement: the shard whose score for the key is highest. From n to n + 1 shards one key in n + 1 moves, to
-/// the new shard; and any one shard can go without moving the others' keys.
+/// Rendezvous placement: the shard with the highest score for the key. From n to n + 1 shards one key in n + 1 moves,
+/// always to the new shard. Any one shard can be removed without moving the keys of the others.
 ///
-/// Thaler, Ravishankar: "Using name-based mappings to increase hit rates", IEEE/ACM Transactions on Networking 6, 1998.
-/// The score of key and shard is SplitMix64's output function (Steele, Lea, Flood, OOPSLA 2014) of the first 64 bits
-/// of the key's MD5 digest, combined with its output for the shard's number.
+/// Thaler, Ravishankar: "Using name-based mappings to increase hit rates", IEEE/ACM Transactions on Networking 6,
+/// 1998. The score is the output function of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014). Its input combines the
+/// first 64 bits of the key's MD5 digest with the function's output for the shard's number.
 #[must_use]
 pub fn rendezvous(key: &Key, shards: NonZeroU32) -> ShardId {
     let digest = digest64(key);
@@ -81,7 +80,8 @@ fn digest64(key: &Key) -> u64 {
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// The bucket of `key` among `buckets`: it jumps to the next bucket where it would move if they were added one by one.
+/// Returns the bucket of `key` among `buckets`. It goes through the buckets to which the key would move if they were
+/// added one by one.
 fn jump_hash(mut key: u64, buckets: NonZeroU32) -> u32 {
     let (mut bucket, mut next) = (0, 0.0_f64);
     while next < f64::from(buckets.get()) {
@@ -89,7 +89,7 @@ fn jump_hash(mut key: u64, buckets: NonZeroU32) -> u32 {
         let jumped = next as u32;
         bucket = jumped;
         key = key.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);
-        // 31 bits are exact in an f64.
+        // An f64 represents 31 bits exactly.
         #[expect(clippy::cast_precision_loss, reason = "at most 2^31")]
         let step = ((key >> 33) + 1) as f64;
         next = ((f64::from(bucket) + 1.0) * (f64::from(1_u32 << 31) / step)).floor();
@@ -97,7 +97,7 @@ fn jump_hash(mut key: u64, buckets: NonZeroU32) -> u32 {
     bucket
 }
 
-/// SplitMix64: the output for the state before `bits`.
+/// The output of SplitMix64 for the state that precedes `bits`.
 fn mix(bits: u64) -> u64 {
     let mut bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn jump_hashes_as_other_implementations_have_them() {
-        // Vectors that several public implementations of the paper test against.
+        // Test vectors that several public implementations of the paper use.
         for (key, buckets, bucket) in [
             (1, 1, 0),
             (42, 57, 43),
@@ -210,7 +210,7 @@ mod tests {
                 }
                 let fair = f64::from(KEYS) / f64::from(shards);
                 let chi2: f64 = counts.iter().map(|count| (count - fair).powi(2) / fair).sum();
-                // Far beyond the 99.99th percentile for up to six degrees of freedom.
+                // Far above the 99.99th percentile for up to six degrees of freedom.
                 assert!(chi2 < 30.0, "{shards}: {counts:?}");
             }
         }

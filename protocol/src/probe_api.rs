@@ -1,6 +1,6 @@
-//! The JSON that the probe serves: `/status`, `/api/*`, and the events of the live page.
+//! Declares the probe's JSON: `/status`, `/api/*`, events of the live page.
 //!
-//! A figure that cannot be told is absent or null. Times are in unix seconds.
+//! A figure that is unknown is absent or null. Times are in unix seconds.
 
 mod compare;
 mod counts;
@@ -22,27 +22,27 @@ pub use status::{
 
 use serde::{Deserialize, Serialize};
 
-/// What is said of one shard, beside its number.
+/// Data of one shard with the shard's number.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OfShard<T> {
     /// The shard's position in `SHARD_URLS`.
     pub shard_id: u32,
-    /// The rest.
+    /// The data.
     #[serde(flatten)]
     pub of_shard: T,
 }
 
 impl<T> OfShard<T> {
-    /// Numbers what is given in order of id.
+    /// Numbers data that is in order of shard id.
     pub fn numbered(shards: impl IntoIterator<Item = T>) -> Vec<Self> {
         (0..).zip(shards).map(|(shard_id, of_shard)| Self { shard_id, of_shard }).collect()
     }
 }
 
-/// The same of all shards.
+/// Data of all shards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OfShards<T> {
-    /// In order of id.
+    /// The shards, in order of id.
     pub shards: Vec<OfShard<T>>,
 }
 

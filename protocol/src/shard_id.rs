@@ -1,4 +1,4 @@
-//! The number of a shard: its position in `SHARD_URLS`, from 0.
+//! Defines the shard id: a position in `SHARD_URLS`, from 0.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! `SHARD_URLS`: the shards' base URLs, in order of their ids.
+//! Parses `SHARD_URLS`: the shards' base URLs, in order of shard id.
 
 use http::Uri;
 use std::num::NonZeroU32;
@@ -23,7 +23,7 @@ pub struct ShardUrl {
 /// Why a list is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShardUrlsError {
-    /// No URL, or an empty place between two commas.
+    /// No URL, or an empty entry between two commas.
     #[error("an empty entry; give http://host:port for every shard, separated by commas")]
     Empty,
     /// Not `http://host[:port]`.
@@ -32,7 +32,7 @@ pub enum ShardUrlsError {
         /// The entry as written.
         url: String,
     },
-    /// The same host and port twice.
+    /// The same host and port as an earlier entry.
     #[error("`{url}` stands there twice; every shard has its own address")]
     Duplicate {
         /// The entry as written.
@@ -41,10 +41,10 @@ pub enum ShardUrlsError {
 }
 
 impl ShardUrls {
-    /// Reads a comma-separated list.
+    /// Parses a comma-separated list.
     ///
     /// # Errors
-    /// Names the first entry that is empty, not a plain HTTP URL, or a repetition.
+    /// Returns the first entry that is empty, not a plain HTTP URL, or a duplicate.
     pub fn parse(list: &str) -> Result<Self, ShardUrlsError> {
         let mut urls: Vec<ShardUrl> = Vec::new();
         for (id, text) in (0..).zip(list.split(',').map(str::trim)) {
@@ -57,7 +57,7 @@ impl ShardUrls {
         Ok(Self(urls))
     }
 
-    /// How many shards there are.
+    /// The number of shards.
     #[must_use]
     pub fn count(&self) -> NonZeroU32 {
         u32::try_from(self.0.len()).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
@@ -68,7 +68,7 @@ impl ShardUrls {
         self.0.iter()
     }
 
-    /// One shard by id.
+    /// The shard with this id.
     #[must_use]
     pub fn get(&self, id: ShardId) -> Option<&ShardUrl> {
         self.0.get(id.index())
@@ -95,7 +95,7 @@ fn parse_one(id: ShardId, text: &str) -> Result<ShardUrl, ShardUrlsError> {
     if !plain {
         return Err(refused());
     }
-    // `Authority::port` gives nothing for a port that is out of range, so the text behind the host decides.
+    // `Authority::port` returns `None` for a port out of range, so the text after the host is parsed.
     let port = match authority.as_str().strip_prefix(authority.host()) {
         Some("") => 80,
         Some(port) => port.trim_start_matches(':').parse().map_err(|_| refused())?,

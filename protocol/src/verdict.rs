@@ -1,4 +1,4 @@
-//! The verdict on the wire: state, reason, figures and one sentence for people.
+//! Declares the verdict: state, reason, figures and one sentence for people.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -14,9 +14,9 @@ pub enum State {
     Balanced,
     /// The largest shard has at least 1.2 fair shares (99.9 %), or a shard is down.
     Warm,
-    /// At least 1.5.
+    /// The largest shard has at least 1.5 fair shares (99.9 %).
     Hot,
-    /// At least 2.
+    /// The largest shard has at least 2 fair shares (99.9 %).
     Critical,
 }
 
@@ -25,7 +25,7 @@ impl State {
     pub const ALL: [Self; 5] =
         [Self::NotEnoughTraffic, Self::Balanced, Self::Warm, Self::Hot, Self::Critical];
 
-    /// The word, the same as in JSON.
+    /// The name in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl fmt::Display for State {
     }
 }
 
-/// Why a shard is hot.
+/// The reason of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
@@ -60,7 +60,7 @@ impl Reason {
     /// All reasons.
     pub const ALL: [Self; 3] = [Self::HotKey, Self::Placement, Self::ShardDown];
 
-    /// The word, the same as in JSON.
+    /// The name in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -77,20 +77,20 @@ impl fmt::Display for Reason {
     }
 }
 
-/// `verdict` of `/stats`; figures that are not known are null.
+/// `verdict` of `/stats`. Unknown figures are null.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict<K> {
     /// The state, after hysteresis.
     pub state: State,
-    /// Why, when it is warm or more.
+    /// The reason, if the state is `warm` or higher.
     pub reason: Option<Reason>,
-    /// The hottest shard, or the one that is down.
+    /// The hottest shard, or the shard that is down.
     pub shard_id: Option<usize>,
-    /// The key to blame, when the reason is a hot key.
+    /// The hot key, if it is the reason.
     pub key: Option<K>,
     /// Largest shard's requests over the mean.
     pub max_over_mean: Option<f64>,
-    /// L: lower bound of the largest shard's fair shares (99.9 %).
+    /// L: lower bound of the largest shard's load in fair shares (99.9 %).
     pub lower_bound: Option<f64>,
     /// Coefficient of variation of the shards' requests.
     pub cv: Option<f64>,
@@ -100,15 +100,15 @@ pub struct Verdict<K> {
     pub n_p1: Option<f64>,
     /// χ² against an even split.
     pub chi2: Option<f64>,
-    /// Its probability when the split is even.
+    /// Probability of a χ² at least as large when the split is even.
     pub p: Option<f64>,
     /// Requests in the judged window.
     pub requests: u64,
-    /// Its length, as measured.
+    /// Measured length of the window in seconds.
     pub window_seconds: f64,
     /// The verdict in one sentence.
     pub sentence: String,
-    /// The shards that are down; absent when none is. They may stand beside another reason.
+    /// The shards that are down; absent if none is. They are listed with any reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub down: Vec<usize>,
 }

@@ -1,4 +1,6 @@
-//! Every body is written and read as the literal JSON of the contract, byte for byte.
+//! Compares the bodies with the contract's literal JSON.
+//!
+//! The written JSON must be identical byte for byte.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,7 +12,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 
-/// Reads `json` as a `T`, and writes the same bytes again.
+/// Parses `json` as a `T`, and asserts that it is written as the same bytes.
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(json: &str) -> T {
     let body: T = serde_json::from_str(json).unwrap();
     assert_eq!(serde_json::to_string(&body).unwrap(), json);

@@ -1,4 +1,6 @@
-//! `/admin/cache`, `/admin/shard-mapping/{key}` and `/admin/hot-keys` of the gateway.
+//! Declares the gateway's cache switch, shard mapping and hot keys.
+//!
+//! The paths are `/admin/cache`, `/admin/shard-mapping/{key}` and `/admin/hot-keys`.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +20,7 @@ pub struct CacheChange {
 /// The answer to `POST /admin/cache`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheState {
-    /// Whether the cache is on, for all keys or for hot ones.
+    /// Whether the cache is on, for all keys or for hot keys only.
     pub cache_enabled: bool,
     /// Time to live of entries stored from now on, in seconds.
     pub cache_ttl_seconds: u64,
@@ -29,7 +31,7 @@ pub struct CacheState {
 pub struct ShardMapping {
     /// The key.
     pub key: Key,
-    /// The shards that reads of the key may go to now, its home first.
+    /// The shards that may serve reads of the key now, its home first.
     pub replicas: Vec<ShardId>,
     /// The key's home shard.
     pub shard_id: ShardId,
@@ -37,21 +39,21 @@ pub struct ShardMapping {
     pub shard_url: String,
 }
 
-/// The answer to `GET /admin/hot-keys`: one gateway's counts, in a form that adds up over several gateways.
+/// The answer to `GET /admin/hot-keys`: one gateway's counts. Counts of several gateways can be merged.
 ///
-/// `S` is the summary of the counts by key since the last reset, `O` the counts by shard and key of one window; both are
-/// types of the crate that merges and judges them (`hotspot`).
+/// `S` is the summary of the counts by key since the last reset. `O` is the counts by shard and key of one window.
+/// Both are types of the crate that merges and judges them (`hotspot`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HotKeys<S, O> {
-    /// Unix seconds at which this process began to count.
+    /// Unix seconds at which this process started counting.
     pub started_at: f64,
     /// Client requests since the last reset.
     pub requests: u64,
-    /// The largest keys and a bound for all others.
+    /// The largest keys and an upper bound for all others.
     #[serde(flatten)]
     pub summary: S,
-    /// The last full second of requests sent to the shards.
+    /// Requests sent to the shards in the last full second.
     pub second: O,
-    /// The last ten full seconds of them.
+    /// Requests sent to the shards in the last ten full seconds.
     pub ten: O,
 }

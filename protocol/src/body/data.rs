@@ -1,7 +1,7 @@
-//! `/data` of shard and gateway.
+//! Declares `/data` of shard and gateway.
 //!
-//! A process that passes keys or values on without a copy sets the type parameters: `K` to `&Key` or [`KeyText`], `V` to
-//! serde's `IgnoredAny` or `serde_json`'s `&RawValue`.
+//! The type parameters let a process forward keys and values without a copy. Then `K` is `&Key` or [`KeyText`], and
+//! `V` is serde's `IgnoredAny` or `serde_json`'s `&RawValue`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use crate::{Key, ShardId};
 
-/// A key as it stands in an answer: borrowed where it has no escapes, and not checked.
+/// A key in an answer: borrowed if it has no escapes, and not validated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyText<'a>(#[serde(borrow)] pub Cow<'a, str>);
@@ -25,7 +25,7 @@ pub struct ShardGet<K = Key, V = Map<String, Value>> {
     pub shard_id: ShardId,
     /// Whether the key existed before this request.
     pub found: bool,
-    /// Present and true when the shard made the value on the spot.
+    /// Present and true if the shard created the value for this request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub auto_created: bool,
 }
@@ -48,16 +48,16 @@ pub struct GatewayGet<K = Key, V = Map<String, Value>> {
     pub key: K,
     /// The stored value, or the cached copy of it.
     pub value: V,
-    /// The shard that gave the value.
+    /// The shard that returned the value.
     pub shard_id: ShardId,
     /// Whether the answer came from the cache.
     pub cache_hit: bool,
     /// Milliseconds in the gateway, to two decimals.
     pub latency_ms: f64,
-    /// Present and true for a request that waited for another's fetch.
+    /// Present and true if the request waited for the fetch of another request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub coalesced: bool,
-    /// Present and true for a copy past its time to live.
+    /// Present and true if the value is a copy past its time to live.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stale: bool,
 }

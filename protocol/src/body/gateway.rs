@@ -1,4 +1,4 @@
-//! `/health`, `/stats` and `/admin/reset` of the gateway.
+//! Declares `/health`, `/stats` and `/admin/reset` of the gateway.
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -33,10 +33,10 @@ pub struct ShardRequests {
     pub requests: u64,
 }
 
-/// The counts of the gateway's `/stats`; since the last reset where nothing else is said.
+/// The counts of the gateway's `/stats`, since the last reset unless noted otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GatewayCounts {
-    /// How many shards keys are placed on.
+    /// Number of shards that keys are placed on.
     pub num_shards: u32,
     /// Whether the cache is on.
     pub cache_enabled: bool,
@@ -48,17 +48,17 @@ pub struct GatewayCounts {
     pub cache_hits: u64,
     /// GETs that caused a fetch.
     pub cache_misses: u64,
-    /// GETs that waited for another's fetch.
+    /// GETs that waited for the fetch of another request.
     pub cache_coalesced: u64,
-    /// `cache_hits` over all GETs; 0 when there was none.
+    /// `cache_hits` over all GETs; 0 without GETs.
     pub cache_hit_ratio: f64,
     /// GETs and writes.
     pub total_requests: u64,
-    /// Unix seconds at which this process began to count.
+    /// Unix seconds at which this process started counting.
     pub started_at: f64,
-    /// Requests sent, per shard.
+    /// Requests sent to each shard.
     pub shard_requests: Vec<ShardRequests>,
-    /// The same since this process started; no reset lowers it.
+    /// Requests sent to each shard since this process started. A reset does not change them.
     pub shard_requests_total: Vec<ShardRequests>,
     /// The most accessed keys, most first.
     pub top_keys: Vec<TopKey>,
@@ -67,13 +67,13 @@ pub struct GatewayCounts {
 /// The gateway's `GET /stats`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GatewayStats {
-    /// What it counted.
+    /// The counts.
     #[serde(flatten)]
     pub counts: GatewayCounts,
     /// How keys are placed on shards.
     pub placement: Scheme,
     /// The verdict on the requests sent to the shards.
     pub verdict: Verdict<Key>,
-    /// The mitigations in force, as `/admin/mitigation` returns them.
+    /// The active mitigations, as returned by `/admin/mitigation`.
     pub mitigation: MitigationState,
 }

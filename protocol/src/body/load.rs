@@ -1,20 +1,20 @@
-//! The JSON that the load generator writes: the report of a run, or why there is none.
+//! Declares the load generator's report and its refusal.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::ShardId;
 
-/// The report of a run. Valid answers are those with the expected status, key and shard.
+/// The report of a run. An answer is valid if it has the expected status, key and shard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoadReport {
     /// The scenario's name in the k6 summaries, `stream` or `saturate`.
     pub scenario: String,
-    /// The URL, or the shards' URLs separated by commas, that the load went to.
+    /// The URL of the target, or the shards' URLs separated by commas.
     pub gateway: String,
     /// Seed of the key sequence.
     pub seed: u64,
-    /// Length of the load.
+    /// Length of the load in seconds.
     pub duration_seconds: f64,
     /// Planned requests a second; absent in a closed loop.
     pub offered_per_second: Option<f64>,
@@ -28,25 +28,25 @@ pub struct LoadReport {
     pub errors: u64,
     /// `errors` by kind.
     pub error_kinds: BTreeMap<AnswerFault, u64>,
-    /// Requests not sent because too many were in flight; a run with any is refused.
+    /// Requests not sent because too many were in flight. A run with dropped requests is refused.
     pub dropped: u64,
     /// Valid answers from the cache.
     pub cache_hits: u64,
     /// Valid answers from another request's fetch.
     pub coalesced: u64,
-    /// Longest time from due to sent.
+    /// Longest time from due to sent, in milliseconds.
     pub max_send_lag_ms: f64,
-    /// By shard, in order of id.
+    /// The counts by shard, in order of id.
     pub shards: Vec<LoadShard>,
     /// The key with the highest predicted share.
     pub hottest_key: Option<LoadHottestKey>,
-    /// The keys with the most requests, most first, counted one by one; empty in an open loop.
+    /// The keys with the most requests, most first, counted exactly; empty in an open loop.
     pub keys: Vec<LoadSentKey>,
-    /// Latency of valid answers, from when they were due.
+    /// Latency of valid answers, measured from the time when the request was due.
     pub latency_ms: Quantiles,
-    /// By stream; empty in a closed loop.
+    /// The counts by stream; empty in a closed loop.
     pub streams: Vec<LoadStream>,
-    /// The limits of the run.
+    /// The thresholds of the run.
     pub thresholds: Vec<LoadThreshold>,
     /// The checks of every answer.
     pub checks: Vec<LoadCheck>,
@@ -54,9 +54,9 @@ pub struct LoadReport {
     pub predicted_upstream_per_second: Option<UpstreamPrediction>,
     /// Cache entries before the first request; the cold-start prediction assumes 0. Absent without a cache.
     pub cache_entries_at_start: Option<u64>,
-    /// Whether the figures would stay the same if the run went on.
+    /// Whether the figures would stay the same in a longer run.
     pub steady: bool,
-    /// Why, or why not.
+    /// The reason for `steady`.
     pub steady_reason: String,
 }
 
@@ -80,11 +80,11 @@ pub struct LoadShard {
     pub shard_id: ShardId,
     /// Predicted share of all requests, 0 … 1.
     pub predicted_share: f64,
-    /// Valid answers that name it.
+    /// Valid answers that name the shard.
     pub answered: u64,
-    /// Answered by the shard itself, neither from the cache nor from another request's fetch.
+    /// Valid answers from the shard itself, neither from the cache nor from another request's fetch.
     pub upstream_requests: u64,
-    /// Median of their latency, in ms; absent without answers.
+    /// Median latency of the answers from the shard itself, in ms; absent without answers.
     pub p50_ms: Option<f64>,
     /// 95th percentile.
     pub p95_ms: Option<f64>,
@@ -99,23 +99,23 @@ pub struct LoadHottestKey {
     pub key: String,
     /// Predicted share of all requests, 0 … 1.
     pub predicted_share: f64,
-    /// Requests for it.
+    /// Requests for the key.
     pub sent: u64,
 }
 
-/// A key and its requests.
+/// A key and the number of its requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadSentKey {
     /// The key.
     pub key: String,
-    /// Requests for it.
+    /// Requests for the key.
     pub sent: u64,
 }
 
 /// One stream in the report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoadStream {
-    /// Its name in the scenario.
+    /// The stream's name in the scenario.
     pub name: String,
     /// Planned requests a second, averaged over the run.
     pub offered_per_second: f64,
@@ -127,7 +127,7 @@ pub struct LoadStream {
     pub errors: u64,
     /// Latency of valid answers.
     pub latency_ms: Quantiles,
-    /// By shard, in order of id.
+    /// The counts by shard, in order of id.
     pub shards: Vec<LoadStreamShard>,
 }
 
@@ -136,18 +136,18 @@ pub struct LoadStream {
 pub struct LoadStreamShard {
     /// The shard.
     pub shard_id: ShardId,
-    /// Valid answers of the stream that name it.
+    /// Valid answers of the stream that name the shard.
     pub answered: u64,
-    /// Those that it answered itself.
+    /// Valid answers of the stream from the shard itself.
     pub upstream_requests: u64,
-    /// Their latency.
+    /// Latency of the answers from the shard itself.
     pub latency_ms: Quantiles,
     /// Every latency in ms with its count; only with `--histograms`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub histogram: Vec<(f64, u64)>,
 }
 
-/// A limit of the run.
+/// A threshold of the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoadThreshold {
     /// `p95_ms` or `error_share`.
@@ -156,56 +156,56 @@ pub struct LoadThreshold {
     pub limit: f64,
     /// The value; absent without an answer.
     pub value: Option<f64>,
-    /// Whether it is.
+    /// Whether the value is below the limit.
     pub ok: bool,
 }
 
-/// One check of all answers, as the k6 scripts have them.
+/// One check of all answers, the same as in the k6 scripts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadCheck {
-    /// The check.
+    /// The name of the check.
     pub name: String,
     /// Answers that passed.
     pub passes: u64,
-    /// Requests that did not.
+    /// Requests that failed the check.
     pub fails: u64,
 }
 
 /// Predicted requests a second that reach a shard through a cache with single-flight.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpstreamPrediction {
-    /// On average over the run, from an empty cache.
+    /// Average over the run, starting with an empty cache.
     pub cold_start: f64,
     /// Standard error of `cold_start` over runs with other seeds.
     pub cold_start_standard_error: f64,
-    /// Once the cache is steady.
+    /// The rate once the cache is steady.
     pub steady: f64,
 }
 
-/// Why an answer is wrong.
+/// Why an answer is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerFault {
-    /// No answer.
+    /// No answer was received.
     Transport,
-    /// Not the expected status.
+    /// The status is not the expected one.
     Status,
-    /// Not JSON, or without a field.
+    /// The body is not JSON, or lacks a field.
     Body,
-    /// Another key.
+    /// The answer names another key.
     WrongKey,
-    /// Another shard than the key's, or one that does not exist.
+    /// The answer names another shard than the key's, or one that does not exist.
     WrongShard,
 }
 
-/// What the load generator writes in place of a report when the figures would be meaningless (exit code 3).
+/// Written in place of a report when the figures would be meaningless (exit code 3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadRefused {
-    /// Why.
+    /// The reason.
     pub refused: LoadRefusal,
 }
 
-/// See [`LoadRefused`].
+/// The reason of a refused run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadRefusal {
     /// Stable name for programs.

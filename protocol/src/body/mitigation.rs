@@ -1,4 +1,4 @@
-//! `/admin/mitigation` of the gateway.
+//! Declares `/admin/mitigation` of the gateway.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,11 +8,11 @@ use crate::{Key, ShardId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheMode {
-    /// None.
+    /// No keys.
     Off,
-    /// All.
+    /// All keys.
     All,
-    /// The hot ones.
+    /// Hot keys only.
     HotOnly,
 }
 
@@ -31,25 +31,25 @@ pub struct MitigationSettings {
     pub negative_caching: bool,
     /// How long an error is cached, in milliseconds: 10 … 60,000.
     pub negative_ttl_ms: u64,
-    /// Shards that hold each hot key; 1 is off.
+    /// Number of shards that hold each hot key; 1 is off.
     pub replication: u64,
-    /// Most keys that are replicated: 1 … 64.
+    /// Maximum number of replicated keys: 1 … 64.
     pub replicated_keys: u64,
 }
 
 /// The answer to `GET` and `POST /admin/mitigation`, and `mitigation` of `/stats`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MitigationState {
-    /// The switches.
+    /// The switches of the mitigations.
     #[serde(flatten)]
     pub settings: MitigationSettings,
-    /// Most entries of the hot-only cache.
+    /// Maximum number of entries of the hot-only cache.
     pub hot_entries: usize,
-    /// The keys that are hot now; empty while no mitigation needs them.
+    /// The currently hot keys; empty while no mitigation needs them.
     pub hot_keys: Vec<Key>,
     /// The replicated keys.
     pub replicated: Vec<ReplicatedKey>,
-    /// The automatic choice.
+    /// The state of auto mode.
     pub auto: AutoState,
 }
 
@@ -58,24 +58,24 @@ pub struct MitigationState {
 pub struct ReplicatedKey {
     /// The key.
     pub key: Key,
-    /// The shards that reads of it may go to now, its home first.
+    /// The shards that may serve reads of the key now, its home first.
     pub replicas: Vec<ShardId>,
 }
 
-/// `auto` of [`MitigationState`].
+/// `auto` of [`MitigationState`]: the state of auto mode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AutoState {
     /// Whether the gateway sets `cache` and `replication` itself.
     pub enabled: bool,
-    /// The mitigation that it chose.
+    /// The mitigation that auto mode has chosen.
     pub chosen: Option<AutoChoice>,
-    /// Why, in one sentence.
+    /// The reason for the choice, in one sentence.
     pub reason: Option<String>,
     /// Unix seconds of the choice.
     pub since: Option<f64>,
 }
 
-/// A mitigation that the gateway may choose itself.
+/// A mitigation that auto mode can choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AutoChoice {
@@ -92,25 +92,25 @@ pub struct MitigationChange {
     /// The keys that the cache admits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheMode>,
-    /// Time to live, in seconds.
+    /// Time to live of entries stored from now on, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u64>,
-    /// Whether stale copies are served during a refresh.
+    /// Whether a copy past its time to live is served while a fetch refreshes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_while_revalidate: Option<bool>,
-    /// How long they are, in seconds.
+    /// How long past its time to live a copy is served, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_seconds: Option<u64>,
     /// Whether a shard's error is cached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub negative_caching: Option<bool>,
-    /// How long it is, in milliseconds.
+    /// How long an error is cached, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub negative_ttl_ms: Option<u64>,
-    /// Shards that hold each hot key.
+    /// Number of shards that hold each hot key; 1 is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replication: Option<u64>,
-    /// Most keys that are replicated.
+    /// Maximum number of replicated keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicated_keys: Option<u64>,
     /// Whether the gateway sets `cache` and `replication` itself.

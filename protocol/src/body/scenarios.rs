@@ -1,11 +1,11 @@
-//! `/scenarios` of the scenario starter (`load serve`).
+//! Declares `/scenarios` of the scenario starter (`load serve`).
 
 use serde::{Deserialize, Serialize};
 
 /// The body of `POST /scenarios`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScenarioRequest {
-    /// Its name on the command line of `load run`.
+    /// The scenario's name on the command line of `load run`.
     pub scenario: String,
     /// Seconds of load, 1 … 3,600.
     #[serde(default = "default_duration")]
@@ -26,7 +26,7 @@ const fn default_rate_factor() -> f64 {
 /// The answer to `GET`, `POST` and `DELETE /scenarios`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScenarioOverview {
-    /// The scenario that runs.
+    /// The running scenario.
     pub running: Option<RunningScenario>,
     /// The scenario that ended last.
     pub last: Option<ScenarioEnd>,
@@ -34,45 +34,45 @@ pub struct ScenarioOverview {
     pub scenarios: Vec<OfferedScenario>,
 }
 
-/// A scenario that runs.
+/// A running scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunningScenario {
     /// The request that started it.
     #[serde(flatten)]
     pub request: ScenarioRequest,
-    /// Unix seconds.
+    /// Unix seconds of the start.
     pub started_at: f64,
-    /// Seconds since then.
+    /// Seconds since the start.
     pub elapsed_seconds: f64,
 }
 
 /// How a scenario ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScenarioEnd {
-    /// Its name.
+    /// The scenario's name.
     pub scenario: String,
-    /// How it ended.
+    /// The outcome of the run.
     pub outcome: ScenarioOutcome,
     /// One sentence for people.
     pub detail: String,
 }
 
-/// See [`ScenarioEnd`].
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScenarioOutcome {
-    /// To its end, within its thresholds.
+    /// The run ended within its thresholds.
     Done,
-    /// Refused, without a gateway, or over a threshold.
+    /// The run was refused, had no gateway, or exceeded a threshold.
     Failed,
-    /// By request.
+    /// The run was stopped by request.
     Stopped,
 }
 
 /// A scenario that can be started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfferedScenario {
-    /// Its name.
+    /// The scenario's name.
     pub name: String,
     /// One sentence for people.
     pub about: String,

@@ -1,4 +1,4 @@
-//! `/admin/what-if` of the gateway.
+//! Declares `/admin/what-if` of the gateway.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +10,9 @@ use crate::{Key, ShardId};
 pub struct WhatIf {
     /// The load of the last ten full seconds.
     pub offered: OfferedLoad,
-    /// The mitigations, the one with the coolest hottest shard first; empty without enough traffic.
+    /// The mitigations, sorted by the share of the hottest shard, smallest first; empty without enough traffic.
     pub options: Vec<WhatIfOption>,
-    /// Why there are no options.
+    /// The reason if there are no options.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -26,7 +26,7 @@ pub struct OfferedLoad {
     pub reads: u64,
     /// Writes.
     pub writes: u64,
-    /// Length of the window, as measured.
+    /// Measured length of the window in seconds.
     pub window_seconds: f64,
     /// `requests` over `window_seconds`.
     pub requests_per_second: f64,
@@ -36,11 +36,11 @@ pub struct OfferedLoad {
     pub max_over_mean: Option<f64>,
     /// The key with the most requests.
     pub top_key: Option<Key>,
-    /// Its share of all requests.
+    /// The top key's share of all requests.
     pub top_key_share: Option<f64>,
 }
 
-/// One mitigation and its predicted effect. Shares are of all client requests.
+/// One mitigation and its predicted effect. Shares refer to all client requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WhatIfOption {
     /// The mitigation.
@@ -49,7 +49,7 @@ pub struct WhatIfOption {
     pub settings: WhatIfSettings,
     /// Share of the hottest shard.
     pub hottest_shard_share: f64,
-    /// The hottest shard; absent where the prediction names none.
+    /// The hottest shard; absent if it cannot be predicted.
     pub shard_id: Option<ShardId>,
     /// Largest shard over the mean.
     pub max_over_mean: f64,
@@ -57,7 +57,7 @@ pub struct WhatIfOption {
     pub shares: Vec<f64>,
     /// Sum of `shares`: below 1 with a cache, above 1 when writes go to copies.
     pub shard_load: f64,
-    /// Share of requests that another shard than the key's home serves.
+    /// Share of requests that are served by another shard than the key's home.
     pub elsewhere: f64,
     /// Remarks, for people.
     pub note: String,
@@ -67,7 +67,7 @@ pub struct WhatIfOption {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhatIfMitigation {
-    /// As it is.
+    /// No change.
     Nothing,
     /// A cache of all keys.
     Cache,
@@ -87,20 +87,20 @@ pub enum WhatIfMitigation {
     Rendezvous,
 }
 
-/// The settings of a prediction; only those that the mitigation has.
+/// The settings of a prediction. Settings that the mitigation does not have are absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WhatIfSettings {
-    /// Shards that hold each hot key.
+    /// Number of shards that hold each hot key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copies: Option<usize>,
-    /// Entries of the cache.
+    /// Number of cache entries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entries: Option<usize>,
-    /// How far above its fair share a shard may be.
+    /// The part above its fair share that a shard may get.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
-    /// Most keys that are replicated.
+    /// Maximum number of replicated keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<u64>,
     /// How keys are placed.

@@ -1,54 +1,54 @@
-//! `/api/compare` and `/api/verdict`: the witnesses side by side.
+//! Declares `/api/compare` and `/api/verdict`, which compare the witnesses.
 
 use serde::{Deserialize, Serialize};
 
 use super::{OfShard, OfShards};
 use crate::verdict::Verdict;
 
-/// `/api/compare`.
+/// `/api/compare`: the comparison of all shards.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Compare {
     /// When the comparison was taken.
     pub taken_at: f64,
-    /// The counts, in order of id.
+    /// The comparison of each shard, in order of id.
     pub shards: Vec<OfShard<Comparison>>,
-    /// The hot keys; empty where one of the witnesses cannot be read.
+    /// The hot keys; empty if one of the witnesses cannot be read.
     #[serde(default)]
     pub hot_keys: OfShards<HotKeyOverlap>,
 }
 
-/// The comparison of one shard, counts since the baseline.
+/// The comparison of one shard, with counts since the baseline.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// The kernel's data requests.
+    /// Data requests by the kernel's count.
     pub kernel: Option<u64>,
-    /// The application's.
+    /// Data requests by the application's count.
     pub app: Option<u64>,
     /// Kernel − application.
     pub difference: Option<i64>,
-    /// Largest difference that requests in flight can explain.
+    /// The bound: the largest difference that can be explained.
     pub bound: Option<u64>,
-    /// The verdict; absent where there can be none.
+    /// Whether the counts agree within the bound; absent if there is no verdict.
     pub agrees: Option<bool>,
-    /// Why there is a difference, or no verdict, in one word that stays.
+    /// A stable identifier for the cause of a difference or of a missing verdict.
     pub cause_kind: Option<CauseKind>,
-    /// The same in a sentence.
+    /// The cause in one sentence.
     pub cause: Option<String>,
     /// When the baseline was taken.
     pub since: Option<f64>,
-    /// What the gateway sent by its own count, since `gateway_since`; absent where no gateway is asked.
+    /// Requests sent by the gateway's own count, since `gateway_since`. Absent if no gateway is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway: Option<u64>,
-    /// When the baseline with the gateway was taken: that of a gateway started later is later.
+    /// When the baseline with the gateway was taken. It is later for a gateway that started later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway_since: Option<f64>,
-    /// Requests since then that surely reached the shard without the gateway; exactly so many while nothing is on its
-    /// way. Absent where no gateway is asked.
+    /// Lower bound of the requests since `gateway_since` that bypassed the gateway. It is exact while no requests are
+    /// in flight. Absent if no gateway is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bypassed: Option<u64>,
 }
 
-/// What a difference, or the lack of a verdict, comes from.
+/// The cause of a difference or of a missing verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CauseKind {
@@ -58,91 +58,91 @@ pub enum CauseKind {
     Unwatched,
     /// No verdict: the shard's `/stats` cannot be read.
     ShardUnreadable,
-    /// No verdict: the baseline does not stand yet.
+    /// No verdict: the baseline has not been taken yet.
     Baseline,
     /// They agree: the requests are in flight.
     InFlight,
-    /// They agree: clients left before an answer, and the shard need not have read what they sent.
+    /// They agree: clients disconnected before an answer, and the shard need not have read their requests.
     Aborted,
-    /// They agree, but the gateway did not send all of it.
+    /// They agree, but some requests bypassed the gateway.
     Bypassed,
-    /// They agree, but the gateway, which is to be asked too, cannot be read.
+    /// They agree, but the configured gateway cannot be read.
     GatewayUnreadable,
     /// The shard did not count requests, and no answer to them was seen: it has not read them.
     Unanswered,
-    /// The same, with retransmissions: one request may have been counted twice.
+    /// The same as `Unanswered`, with retransmissions: one request may have been counted twice.
     Retransmitted,
-    /// The shard did not count requests, though all were answered: they are shed ahead of its counter.
+    /// The shard did not count requests although all were answered: they are shed before its counter.
     Shed,
-    /// The shard did not count requests, and it cannot be told why.
+    /// The shard did not count requests for an unknown reason.
     Uncounted,
-    /// The kernel did not count requests, and there were segments it could not parse.
+    /// The kernel did not count requests, and there were unparsed segments.
     Unparsed,
-    /// The kernel did not see requests at all.
+    /// The kernel did not see the requests.
     Unseen,
 }
 
-/// Both witnesses' hot keys of one shard.
+/// The hot keys of one shard by both witnesses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HotKeyOverlap {
-    /// How long the window is, by the clock.
+    /// Length of the window by the clock, in seconds.
     pub window_seconds: f64,
-    /// What the kernel's counts make hot, hottest first.
+    /// Hot keys by the kernel's counts, hottest first.
     pub kernel: Vec<HotKey>,
-    /// What the application calls hot, hottest first.
+    /// Hot keys by the application's counts, hottest first.
     pub app: Vec<HotKey>,
-    /// Σ min / Σ max over the keys of both lists; absent where both are empty or the window is not full.
+    /// Σ min / Σ max over the keys of both lists; absent if both are empty or the window is not full.
     pub overlap_ratio: Option<f64>,
 }
 
-/// A hot key, under the name it has in the kernel's table.
+/// A hot key, with its name in the kernel's table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HotKey {
     /// The key.
     pub key: String,
-    /// Its requests in the window.
+    /// The key's requests in the window.
     pub count: u64,
-    /// Their share of the shard's, 0 … 1.
+    /// The key's share of the shard's requests, 0 … 1.
     pub ratio: f64,
 }
 
-/// `/api/verdict`: both verdicts of one moment.
+/// `/api/verdict`: the verdicts of kernel and gateway at the same time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Verdicts {
-    /// When they were given; 0 before there is any.
+    /// When the verdicts were taken; 0 before the first ones.
     pub taken_at: f64,
-    /// From kernel counts alone.
+    /// The verdict from kernel counts alone.
     pub kernel: Option<Verdict<String>>,
-    /// The gateway's own.
+    /// The gateway's own verdict.
     pub gateway: Option<Verdict<String>>,
-    /// Whether they are the same; absent where that cannot be told.
+    /// Whether the verdicts are the same; absent if they cannot be compared.
     pub agree: Option<bool>,
-    /// Why there is a difference, or no comparison, in one word that stays.
+    /// A stable identifier for the cause of a difference or of a missing comparison.
     pub cause_kind: Option<VerdictDifference>,
-    /// The same in a sentence.
+    /// The cause in one sentence.
     pub cause: Option<String>,
 }
 
-/// Why two verdicts differ, or why that cannot be told.
+/// Why two verdicts differ or cannot be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictDifference {
-    /// One follows the other's change.
+    /// A verdict has just changed, and the other one follows later.
     Changing,
     /// The figure is at a threshold.
     Threshold,
     /// The kernel sees more requests than the gateway sent.
     Bypassed,
-    /// The gateway sent more than the kernel sees.
+    /// The kernel sees fewer requests than the gateway sent.
     Unseen,
-    /// The hot key is one that is written.
+    /// The hot key has writes, which the kernel does not count by key.
     Writes,
-    /// Nothing of that.
+    /// None of these causes.
     Unexplained,
-    /// No gateway is asked.
+    /// No gateway is configured.
     NoGateway,
-    /// The gateway was asked and gave no verdict.
+    /// The gateway returned no verdict.
     GatewayUnreadable,
-    /// The kernel's counts are not those of all shards.
+    /// The kernel's counts do not cover all shards.
     KernelBlind,
 }

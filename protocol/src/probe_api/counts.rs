@@ -1,4 +1,4 @@
-//! `/api/shards`, `/api/keys` and `/api/gateways`: what was counted.
+//! Declares the counts: `/api/shards`, `/api/keys` and `/api/gateways`.
 
 use std::collections::BTreeMap;
 
@@ -7,49 +7,49 @@ use serde::{Deserialize, Serialize};
 use super::Quantiles;
 use crate::body::TopKey;
 
-/// `/api/shards`: counts since the kernel began.
+/// `/api/shards`: counts since the kernel started counting.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Shards {
-    /// When they were read.
+    /// When the counts were read.
     pub taken_at: f64,
-    /// In order of id.
+    /// The shards, in order of id.
     pub shards: Vec<ShardCounts>,
 }
 
 /// One shard's counts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ShardCounts {
-    /// Its position in `SHARD_URLS`.
+    /// The shard's position in `SHARD_URLS`.
     pub shard_id: u32,
     /// `host:port`.
     pub address: String,
     /// Data requests.
     pub requests: ByOperation,
-    /// Other requests.
+    /// All other (control) requests.
     pub control_requests: u64,
-    /// TCP payload.
+    /// Bytes of TCP payload.
     pub payload_bytes: ByDirection,
-    /// Bytes from the IP header on.
+    /// Bytes including the IP header.
     pub ip_bytes: ByDirection,
     /// Packets.
     pub packets: ByDirection,
-    /// Segments that could not be parsed, by reason.
+    /// Unparsed segments, by reason.
     pub unparsed: BTreeMap<String, u64>,
-    /// Segments that brought nothing new.
+    /// Duplicate segments: segments without new data.
     pub repeated_requests: u64,
-    /// Data requests whose client left before an answer.
+    /// Aborted data requests: the client closed the connection before the answer.
     pub aborted_requests: u64,
-    /// Data requests that the shard never reads: behind its last answer, or on a connection it reset.
+    /// Data requests that the shard never reads: after its last answer, or on a connection that it reset.
     #[serde(default)]
     pub never_read_requests: u64,
-    /// The keys with most reads; absent from a probe that does not count keys.
+    /// The keys with the most reads; absent if the probe does not count keys.
     pub top_keys: Option<Vec<KernelKey>>,
     /// Request durations in milliseconds.
     pub latency_ms: Quantiles,
-    /// Round-trip times in milliseconds; absent where they are switched off.
+    /// Round-trip times in milliseconds; absent if they are switched off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<Quantiles>,
-    /// Absent where the program for them is not attached.
+    /// The connections; absent if the program for them is not attached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<ConnectionCounts>,
 }
@@ -72,99 +72,99 @@ pub struct ByDirection {
     pub transmit: u64,
 }
 
-/// A shard's connections, of those that were set up while the probe watched.
+/// A shard's connections that were established while the probe was attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionCounts {
-    /// Set up.
+    /// Connections established.
     pub opened: u64,
-    /// Ended.
+    /// Connections ended.
     pub closed: u64,
-    /// Of those, ended by a reset or time-out before the shard's side was done.
+    /// Ended connections that ended by a reset or timeout before the shard's side was done.
     #[serde(rename = "cut")]
     pub aborted_connections: u64,
-    /// Open now.
+    /// Connections open now.
     pub open: u64,
     /// Segments that the shard retransmitted.
     pub retransmitted_segments: u64,
     /// Segments with RST.
     pub resets: ByDirection,
-    /// Connections older than the probe; absent if their end cannot be seen.
+    /// Older connections; absent if their end cannot be seen.
     #[serde(rename = "older", skip_serializing_if = "Option::is_none")]
     pub preexisting: Option<PreexistingConnections>,
 }
 
-/// Connections older than the probe, as far as they are known.
+/// Older connections, as far as they have been seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreexistingConnections {
-    /// Have carried payload or ended since.
+    /// Connections that have transferred payload or ended since.
     pub seen: u64,
-    /// Ended.
+    /// Connections ended.
     pub closed: u64,
-    /// Open now.
+    /// Connections open now.
     pub open: u64,
 }
 
-/// A key, as the kernel counted it.
+/// A key with the kernel's count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelKey {
-    /// The key; of one longer than 64 bytes, as sent, a hash, an ellipsis, and its end.
+    /// The key. A key of more than 64 bytes, as sent, is replaced by a hash, an ellipsis, and its end.
     pub key: String,
-    /// Reads since the key came into the table: exact.
+    /// Reads since the key entered the table: exact.
     pub requests: u64,
-    /// Reads it may have had before that, at most; 0 means that `requests` is exact since counting began.
+    /// Upper bound of its earlier reads. 0 means that `requests` is exact since counting started.
     pub error: u64,
 }
 
-/// `/api/keys`.
+/// `/api/keys`: the kernel's tables of keys.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeyTables {
-    /// When they were read.
+    /// When the tables were read.
     pub taken_at: f64,
-    /// In order of id.
+    /// The shards, in order of id.
     pub shards: Vec<ShardKeyTable>,
 }
 
 /// One shard's keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardKeyTable {
-    /// Its position in `SHARD_URLS`.
+    /// The shard's position in `SHARD_URLS`.
     pub shard_id: u32,
-    /// Keys the kernel has room for.
+    /// Maximum number of keys in the kernel's table.
     pub capacity: usize,
-    /// Those it has.
+    /// Current number of keys in the table.
     pub used: usize,
-    /// How often one had to make room.
+    /// Number of keys evicted from the table.
     pub evictions: u64,
-    /// Most reads first.
+    /// The keys, most reads first.
     pub keys: Vec<KernelKey>,
 }
 
 /// `/api/gateways`: the hottest keys of all gateways together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gateways {
-    /// When they were asked.
+    /// When the gateways were read.
     pub taken_at: f64,
-    /// Each of them.
+    /// The result for each gateway.
     pub gateways: Vec<GatewayReadout>,
-    /// Requests of all since their last resets.
+    /// Requests of all gateways since their last resets.
     pub requests: u64,
     /// The hottest keys, most first.
     pub top_keys: Vec<TopKey>,
-    /// No key that is not listed had more.
+    /// Upper bound of the count of every key that is not listed.
     pub others_at_most: u64,
-    /// Every count is exact, and no other key had more than the last one.
+    /// Whether every count is exact and no other key had more than the last one.
     pub exact: bool,
 }
 
-/// One gateway.
+/// The result of reading one gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GatewayReadout {
-    /// Where it was asked.
+    /// The gateway's URL.
     pub url: String,
-    /// When its process began to count.
+    /// When the gateway's process started counting.
     pub started_at: Option<f64>,
-    /// Its requests since the last reset.
+    /// The gateway's requests since the last reset.
     pub requests: Option<u64>,
-    /// Why the two are absent.
+    /// Why these two are absent.
     pub problem: Option<String>,
 }

@@ -1,53 +1,54 @@
-//! `/api/latency`: latencies of kernel and application, in buckets.
+//! Declares `/api/latency`: latencies of kernel and application in buckets.
 
 use serde::{Deserialize, Serialize};
 
-/// One bucket: its upper bound in milliseconds (none for the last) and the requests in it alone.
+/// One bucket: its upper bound in milliseconds (`None` for the last one) and its own number of requests, not
+/// cumulative.
 pub type Bucket = (Option<f64>, u64);
 
-/// `/api/latency`.
+/// `/api/latency`: the latencies of all shards.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latencies {
-    /// When they were read.
+    /// When the latencies were read.
     pub taken_at: f64,
-    /// In order of id.
+    /// The shards, in order of id.
     pub shards: Vec<ShardLatency>,
 }
 
 /// One shard's latencies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ShardLatency {
-    /// Its position in `SHARD_URLS`.
+    /// The shard's position in `SHARD_URLS`.
     pub shard_id: u32,
-    /// By the kernel, since it began to count; empty buckets left out.
+    /// Latencies measured by the kernel since it started counting; empty buckets are left out.
     pub kernel: Vec<Bucket>,
-    /// By the shard; absent where it cannot be read.
+    /// Latencies measured by the shard; absent if it cannot be read.
     pub app: Option<AppLatency>,
-    /// Why it is absent.
+    /// Why `app` is absent.
     pub problem: Option<String>,
 }
 
-/// What a shard says of its requests, since its start.
+/// The shard's own latencies since its start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AppLatency {
     /// When this shard was read.
     pub taken_at: f64,
     /// Data requests received.
     pub requests: u64,
-    /// Their durations from receipt to outcome, reads and writes together; shortest first.
+    /// Durations from receipt to outcome, reads and writes together; shortest first.
     pub latency: Vec<Bucket>,
 }
 
-/// Quantiles in milliseconds, each the upper bound of the kernel's bucket: at most an eighth above the truth. Absent
-/// where nothing was timed, or where the quantile lies above all buckets.
+/// Quantiles in milliseconds. Each is the upper bound of the kernel's bucket: at most an eighth above the true value.
+/// Absent without measured requests, or if the quantile is above all buckets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
     /// The median.
     pub p50: Option<f64>,
-    /// 95 of 100 lie below.
+    /// 95th percentile.
     pub p95: Option<f64>,
-    /// 99 of 100 lie below.
+    /// 99th percentile.
     pub p99: Option<f64>,
-    /// How many were timed.
+    /// Number of measured requests.
     pub count: u64,
 }

@@ -1,11 +1,11 @@
-//! `/status`: programs, features, privileges, losses.
+//! Declares `/status`: programs, features, privileges, losses.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// `/status`.
+/// `/status`: the state of the probe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProbeStatus {
     /// The running kernel.
@@ -14,139 +14,139 @@ pub struct ProbeStatus {
     pub cgroup: String,
     /// The layout of the kernel object's maps.
     pub object_layout: u32,
-    /// The outcome for each program.
+    /// The state of each program.
     pub programs: Vec<ProgramStatus>,
-    /// What works.
+    /// The features and whether they work.
     pub features: Vec<Feature>,
-    /// What the process may do.
+    /// The privileges of the process.
     pub privileges: PrivilegeStatus,
-    /// What the probe costs and what it lost.
+    /// The cost of the probe and its losses.
     #[serde(rename = "itself")]
     pub self_status: SelfStatus,
-    /// Since when is counted.
+    /// When counting started.
     pub counting: Counting,
-    /// In order of id.
+    /// The shards, in order of id.
     pub shards: Vec<ShardTarget>,
 }
 
-/// The outcome for one program.
+/// The state of one program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramStatus {
     /// The program's name.
     pub program: Cow<'static, str>,
     /// The kernel's hook.
     pub hook: Cow<'static, str>,
-    /// Whether the probe refuses to run without it.
+    /// Whether the probe refuses to run without the program.
     pub required: bool,
-    /// Whether it is attached.
+    /// Whether the program is attached.
     pub attached: bool,
-    /// Why it is not; absent when it is.
+    /// Why the program is not attached; absent if it is.
     pub why: Option<String>,
-    /// A short word for the same; "ok" when attached.
+    /// The same as a short stable word; "ok" if attached.
     pub reason: Cow<'static, str>,
 }
 
 /// A feature of the probe, also in `probe_feature_enabled`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feature {
-    /// Its name.
+    /// The feature's name.
     pub feature: Cow<'static, str>,
-    /// Whether it works.
+    /// Whether the feature works.
     pub enabled: bool,
-    /// A short word why not; "ok" if it does.
+    /// Why it does not work, as a short word; "ok" if it works.
     pub reason: Cow<'static, str>,
-    /// What to do, if it does not.
+    /// How to enable it, if it does not work.
     pub remedy: Option<Cow<'static, str>>,
 }
 
-/// The privileges over all threads.
+/// The privileges of all threads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrivilegeStatus {
     /// Whether no thread has any capability left.
     pub dropped: bool,
-    /// Effective set, as the kernel writes it.
+    /// Effective set, in the format of the kernel.
     pub effective: String,
     /// Permitted set.
     pub permitted: String,
-    /// Bounding set; it stays where the process may not change it.
+    /// Bounding set. It is unchanged if the process may not change it.
     pub bounding: String,
-    /// Whether no thread can gain privileges by starting programs.
+    /// Whether no thread can gain privileges by executing programs.
     pub no_new_privileges: bool,
-    /// How many threads there are.
+    /// Number of threads.
     pub threads: usize,
-    /// What is kept, and why.
+    /// The privileges that are kept, and the reason.
     pub kept: Option<Cow<'static, str>>,
 }
 
-/// What the probe costs and what it lost.
+/// The cost of the probe and its losses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SelfStatus {
-    /// Absent where the kernel does not count it: see the feature `program_stats`.
+    /// Absent if the kernel does not measure the runs; see the feature `program_stats`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runs: Option<Vec<ProgramRuns>>,
-    /// Only maps that can fill: most have all their entries from the start.
+    /// The maps that can fill. Most maps have all their entries from the start.
     pub maps: Vec<MapFill>,
-    /// Samples lost, by reason.
+    /// Lost samples, by reason.
     pub events_lost: BTreeMap<Cow<'static, str>, u64>,
 }
 
-/// How often a program ran, and how long in all.
+/// Number and total duration of a program's runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProgramRuns {
     /// The program's name.
     pub program: String,
-    /// Runs since it was loaded.
+    /// Runs since the program was loaded.
     pub runs: u64,
-    /// Seconds they took together.
+    /// Total duration of the runs in seconds.
     pub run_seconds: f64,
 }
 
-/// How full a map is.
+/// The fill level of a map.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapFill {
     /// The map's name.
     pub map: Cow<'static, str>,
-    /// Entries it has.
+    /// Current number of entries.
     pub entries: u64,
-    /// Entries it has room for.
+    /// Maximum number of entries.
     pub max_entries: u64,
 }
 
-/// Since when the kernel has been counting.
+/// When the kernel started counting, and the pinned state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counting {
-    /// When it began.
+    /// When counting started.
     pub since: f64,
-    /// The pinned set; null without one: then counting ends with the probe.
+    /// The pinned set; null without one. Counting then ends with the probe.
     pub pinned: Option<PinnedCounting>,
 }
 
 /// A pinned set of maps and links.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PinnedCounting {
-    /// Where.
+    /// The directory of the pinned set.
     pub directory: String,
-    /// Whether this probe goes on with what another one left.
+    /// Whether this probe has adopted the pinned set of an earlier one.
     pub adopted: bool,
-    /// How many probes have gone on with it since counting began.
+    /// Number of probes that have adopted the set since counting started.
     pub adoptions: u64,
-    /// Whether the programs are others than the probe before had.
+    /// Whether the programs differ from those of the previous probe.
     pub programs_changed: bool,
-    /// How long nothing was counted while the programs were replaced: 0 where that was done in place.
+    /// Time without counting while the programs were replaced, in seconds; 0 if they were replaced in place.
     pub gap_seconds: f64,
     /// Why an existing set was removed; null if it was not.
     pub removed_because: Option<String>,
 }
 
-/// Where a shard is.
+/// The location of a shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardTarget {
-    /// Its position in `SHARD_URLS`.
+    /// The shard's position in `SHARD_URLS`.
     pub shard_id: usize,
-    /// As configured.
+    /// The configured URL.
     pub url: String,
-    /// As last looked up.
+    /// The addresses of the last lookup.
     pub addresses: Vec<String>,
-    /// Why it, or a part of it, is not watched.
+    /// Why the shard is not watched, or only partly.
     pub problem: Option<String>,
 }
