@@ -19,7 +19,7 @@ struct Args {
     /// Run only the rows whose name contains this
     #[arg(long, value_name = "NAME")]
     row: Option<String>,
-    /// Write all figures as JSON
+    /// Write all results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the table as Markdown
