@@ -52,7 +52,7 @@ pub struct RunArgs {
     /// of the name. Requests that bypass all of them are counted
     #[arg(long, env = "GATEWAY_URL", value_name = "URLS")]
     pub gateway_url: Option<String>,
-    /// The gateway's URL for browsers, for the live page's switches [default: the first of GATEWAY_URL]
+    /// URL at which a browser reaches the gateway; the live page switches mitigations there [default: the first of GATEWAY_URL]
     #[arg(long, env = "PAGE_GATEWAY_URL", value_name = "URL")]
     pub page_gateway_url: Option<String>,
     /// The URL of the scenario starter (`load serve`) for browsers [default: none]

@@ -87,7 +87,7 @@ fn operators_kinds(tree: &Tree, python: &Path) -> Result<()> {
     if !problems.is_empty() {
         bail!("{BASE} is not as in {DEFINITIONS}: {}", problems.join("; "));
     }
-    println!("base: {} objects of the Prometheus operator as in its definitions", objects.len());
+    println!("base: {} objects of the Prometheus operator match its definitions", objects.len());
     Ok(())
 }
 

@@ -67,7 +67,7 @@ impl ShardClient {
             self.metrics.copy_served.inc();
         } else if route.copies.lost(&route.synced, route.shard, Instant::now()) {
             self.metrics.copy_lost.inc();
-            tracing::info!(%key, shard = %route.shard, "a copy did not answer with its value; it is made anew later");
+            tracing::info!(%key, shard = %route.shard, "a copy did not return its value; it is not read until it has been written again");
         } else {
             self.metrics.copy_overtaken.inc();
         }

@@ -46,7 +46,12 @@ struct Listener {
 /// number of pages listen.
 pub(crate) async fn events(State(state): State<EventsState>) -> Result<Response, Problem> {
     let feed = &state.probe.feed;
-    let full = || Problem::new(ErrorKind::Overloaded, format!("{LISTENERS} pages listen, no more may"));
+    let full = || {
+        Problem::new(
+            ErrorKind::Overloaded,
+            format!("{LISTENERS} live pages are connected, which is the maximum; close one and try again"),
+        )
+    };
     let place = feed.place().ok_or_else(|| full().retry_after(5))?;
     // Subscribe before reading the past, so that no second is missed in between.
     let (frames, hello) = (feed.listen(), Some(feed.hello()));

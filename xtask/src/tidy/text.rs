@@ -5,8 +5,8 @@ const MOST_LINES: usize = 500;
 
 const SOURCES: [&str; 8] = ["rs", "js", "mjs", "ts", "py", "sh", "css", "html"];
 
-/// Package sources differ between networks, so only the tools' own settings may name them. Each name is split in two,
-/// so that this list does not match itself.
+/// Hosts of package registries, which no file of the repository may name: networks use different mirrors, and the
+/// settings of cargo, pip or npm choose one. Each name is split in two, so that this list does not match itself.
 const REGISTRIES: [(&str, &str); 13] = [
     ("index.crates", "io"),
     ("static.crates", "io"),
