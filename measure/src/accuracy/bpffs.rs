@@ -11,7 +11,11 @@ pub(crate) struct Bpffs(PathBuf);
 impl Bpffs {
     /// Mounts a bpffs. Requires `CAP_SYS_ADMIN`.
     pub(crate) fn mount() -> Result<Self> {
-        let path = tempfile::tempdir().context("no temporary folder can be made")?.keep();
+        let path = tempfile::Builder::new()
+            .prefix("bpffs-")
+            .tempdir()
+            .context("no temporary folder can be made")?
+            .keep();
         let mounted = mount("bpf", &path, "bpf", MountFlags::empty(), None);
         if let Err(error) = mounted {
             std::fs::remove_dir(&path)?;

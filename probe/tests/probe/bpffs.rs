@@ -8,7 +8,7 @@ pub(crate) struct Bpffs(pub(crate) PathBuf);
 
 impl Bpffs {
     pub(crate) fn mount() -> Self {
-        let path = tempfile::tempdir().unwrap().keep();
+        let path = tempfile::Builder::new().prefix("bpffs-").tempdir().unwrap().keep();
         let mounted = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&path).status().unwrap();
         assert!(mounted.success());
         Self(path)
