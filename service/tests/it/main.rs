@@ -1,6 +1,7 @@
 //! Tests the server over real sockets.
 //!
 //! - [`http`]: half-closed and reset connections, the `Host` header
+//! - [`server`]: start, drain, panics, requests refused by the server itself
 //! - [`drain`]: what a drain waits for, and what it ignores
 //!
 //! `client` starts a server and sends bytes to it.
@@ -10,3 +11,4 @@
 mod client;
 mod drain;
 mod http;
+mod server;
