@@ -154,8 +154,14 @@ impl Process {
     /// When the process has not reported its address yet.
     pub fn address(&self) -> Result<SocketAddr> {
         self.address
-            .or_else(|| self.log.text().lines().find_map(ready_at))
+            .or_else(|| self.reported_address())
             .with_context(|| format!("{} has not reported its address; {}", self.name, self.log.last_words()))
+    }
+
+    /// The address in the process's log, which it writes once it serves; `None` before.
+    #[must_use]
+    pub fn reported_address(&self) -> Option<SocketAddr> {
+        self.log.text().lines().find_map(ready_at)
     }
 
     /// Records the address where the process listens.

@@ -60,7 +60,7 @@ impl TestProcess for Process {
 
     async fn ready(&mut self) -> SocketAddr {
         let ready = poll::until(Duration::from_secs(20), || async {
-            self.address().map_err(|err| format!("{err:#}"))
+            self.reported_address().ok_or_else(|| "it has not reported its address".to_owned())
         });
         ready.await.unwrap_or_else(|err| panic!("{}: {err}; its log:\n{}", self.name(), self.log()))
     }
