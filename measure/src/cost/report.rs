@@ -134,7 +134,7 @@ impl CostReport {
         };
         let verdict = if loss.median <= GOAL { "HOLDS" } else { "DOES NOT HOLD" };
         let mut text = format!(
-            "{what}: median loss {} over {} pairs (quartiles {} … {}); goal: at most {}: {verdict}",
+            "{what}: median loss of throughput {} over {} pairs (quartiles {} … {}); goal: at most {}: {verdict}",
             percent(loss.median),
             self.pairs,
             percent(loss.lower),
