@@ -61,7 +61,7 @@ impl Line {
     fn remark(&self) -> Option<String> {
         let parts = [self.verdict.why().unwrap_or_default(), &self.note];
         let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        (!parts.is_empty()).then(|| parts.join("; "))
+        (!parts.is_empty()).then(|| parts.join(". "))
     }
 }
 

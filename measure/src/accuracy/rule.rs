@@ -130,7 +130,7 @@ impl Rule {
         // Heads of all kinds that are missing; absent if there is one too many of any kind.
         let missing = counted.missing_from(truth);
         let said = |why: &str| {
-            RowVerdict::Explained(format!("{why} (unparsed segments: {})", counted.unparsed_words()))
+            RowVerdict::Explained(format!("{why}. Unparsed segments: {}", counted.unparsed_words()))
         };
         match *self {
             _ if all && unparsed == 0 && !matches!(self, Self::ExactSaying { .. }) => RowVerdict::Exact,

@@ -55,7 +55,7 @@ fn parallel(size: Size) -> Result<Case> {
     let network = relay::join(&near, &far, &server.addr.ip().to_string(), faults, 3)?;
     Ok(Case::on(server, accounted(HEADS_PER_SEGMENT), move |server| {
         let result = flood(requests, || Client::connect_in(&near, server.addr))?;
-        let note = format!("{}; at the server TCPOFOQueue {}", network.words(), far.netstat("TCPOFOQueue")?);
+        let note = format!("{}. Server: TCPOFOQueue {}", network.words(), far.netstat("TCPOFOQueue")?);
         Ok(WorkloadResult { note, ..result })
     }))
 }
@@ -125,7 +125,7 @@ fn storm(_: Size) -> Result<Case> {
         if resets == 0 {
             bail!("no connection was reset");
         }
-        let note = format!("{resets} resets; {}", network.words());
+        let note = format!("{resets} resets. {}", network.words());
         let sent = Sent { get: truth.get, set: truth.set };
         Ok(WorkloadResult { exact_keys: last_keys(CONNECTIONS), note, ..sent.into() })
     }))
