@@ -99,10 +99,9 @@ impl Packet {
         }
         if let Some(header) = Header::<{ IPV6_HEADER + TCP_HEADER }>::of(context)
             && header.byte(0) >> 4 == 6
+            && header.byte(6) == PROTOCOL_TCP
         {
-            if header.byte(6) == PROTOCOL_TCP {
-                return header.tcp::<IPV6_HEADER>(context, end);
-            }
+            return header.tcp::<IPV6_HEADER>(context, end);
         }
         Self::copied(context, end)
     }

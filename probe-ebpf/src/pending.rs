@@ -217,8 +217,8 @@ unsafe extern "C" fn count_staged(index: u32, staged: *mut Staged) -> i64 {
     let staged = unsafe { &mut *staged };
     let position = staged.at.wrapping_add(index);
     let found = STAGED.get_ptr(place(staged.cpu, u64::from(position)));
-    // SAFETY: the map's value. A key that is overwritten meanwhile shows by its position, which is written last.
     if let Some(found) = found
+        // SAFETY: the map's value. A key that is overwritten meanwhile shows by its position, which is written last.
         && unsafe { (&raw const (*found).position).read_volatile() } as u32 == position
     {
         // SAFETY: the same.

@@ -168,8 +168,8 @@ fn parse(context: &SkBuffContext, packet: &Packet, skip: u32, responses: &mut Re
         return Some(0);
     }
     let finals = match ANSWER_READERS.get_ptr_mut(mine as u32) {
-        // SAFETY: this level's own.
         Some(reader) => {
+            // SAFETY: this level's own.
             unsafe { (*reader).begin(skip, packet.payload_length) };
             let mut parser = Parser {
                 context: context.as_ptr().cast(),
