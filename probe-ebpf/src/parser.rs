@@ -28,11 +28,11 @@ use crate::{keys, latency, packet::Packet, pending};
 static READERS: PerCpuArray<SegmentReader> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
 
 /// Parser steps for one segment: one for each byte of the longest, which is more than any head needs.
-const STEPS: u32 = 1 << 17;
+pub const STEPS: u32 = 1 << 17;
 
 /// Parser steps of one call of `bpf_loop`'s callback. Four halve the cost of the calls. Eight save little more and take the
 /// verifier three times the work.
-const STEPS_A_CALL: u32 = 4;
+pub const STEPS_A_CALL: u32 = 4;
 
 /// What a segment held.
 pub struct Parsed {
@@ -76,11 +76,11 @@ pub fn parse_segment(
 
 /// What the callback of `bpf_loop` works with.
 #[repr(C)]
-struct Parser {
-    context: *mut __sk_buff,
-    reader: *mut SegmentReader,
-    head: *mut Head,
-    payload_at: u32,
+pub struct Parser {
+    pub context: *mut __sk_buff,
+    pub reader: *mut SegmentReader,
+    pub head: *mut Head,
+    pub payload_at: u32,
 }
 
 /// Takes the fast path if the segment allows it, else runs the parser's steps. Returns 1 if it took it. A global function:
@@ -145,7 +145,7 @@ unsafe extern "C" fn run_steps(_: u32, parser: *mut Parser) -> i64 {
 
 /// Copies the next window of payload; 0, or 1 when there is none.
 #[inline(always)]
-fn load_window(parser: &Parser, reader: &mut SegmentReader) -> i64 {
+pub fn load_window(parser: &Parser, reader: &mut SegmentReader) -> i64 {
     let wanted = reader.wanted();
     if wanted == 0 {
         return 1;

@@ -7,21 +7,24 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::__sk_buff,
     helpers::generated::{bpf_loop, bpf_skb_load_bytes},
     macros::map,
     maps::PerCpuArray,
     programs::SkBuffContext,
 };
 use probe_common::{
-    head::Head,
     requests::Requests,
     responses::{FirstBytes, Responses},
-    segment::{Next, SegmentReader, WINDOW},
+    segment::{Next, SegmentReader},
     socket::Socket,
 };
 
-use crate::{atomic, latency, packet::Packet, request_counters};
+use crate::{
+    atomic, latency,
+    packet::Packet,
+    parser::{Parser, STEPS, STEPS_A_CALL, load_window},
+    request_counters,
+};
 
 /// Where egress copies payload to. Softirq may interrupt process context, and a task another one: each level has its own.
 #[map]
@@ -32,11 +35,6 @@ static ANSWER_READERS: PerCpuArray<SegmentReader> = PerCpuArray::with_max_entrie
 static ANSWER_LEVEL: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 const LEVELS: u32 = 4;
-
-/// Parser steps for one segment: one for each byte of the longest.
-const STEPS: u32 = 1 << 17;
-
-const STEPS_A_CALL: u32 = 4;
 
 /// Follows a segment with payload from a shard.
 #[inline(always)]
@@ -146,15 +144,6 @@ fn first_bytes(context: &SkBuffContext, at: u32) -> FirstBytes {
     FirstBytes::of(u64::from(a) | u64::from(b) << 32, c)
 }
 
-/// What the callback of `bpf_loop` works with.
-#[repr(C)]
-struct Parser {
-    context: *mut __sk_buff,
-    reader: *mut SegmentReader,
-    head: *mut Head,
-    payload_at: u32,
-}
-
 /// Parses a segment; gives how many final answers' heads ended in it.
 #[inline(always)]
 fn parse(context: &SkBuffContext, packet: &Packet, skip: u32, responses: &mut Responses) -> Option<u32> {
@@ -207,25 +196,5 @@ unsafe extern "C" fn run_steps(_: u32, parser: *mut Parser) -> i64 {
             Next::Done | Next::Get => return 1,
         }
     }
-    0
-}
-
-/// Copies the next window of payload; 0, or 1 when there is none.
-#[inline(always)]
-fn load_window(parser: &Parser, reader: &mut SegmentReader) -> i64 {
-    let wanted = reader.wanted();
-    if wanted == 0 {
-        return 1;
-    }
-    // Both bounds on the very register that the helper gets.
-    let length = (core::hint::black_box(wanted - 1) & (WINDOW as u32 - 1)) + 1;
-    let at = parser.payload_at.wrapping_add(reader.at);
-    // SAFETY: `length` is at most the window's size.
-    let failed =
-        unsafe { bpf_skb_load_bytes(parser.context.cast(), at, reader.words.as_mut_ptr().cast(), length) };
-    if failed != 0 {
-        return 1;
-    }
-    reader.loaded(length);
     0
 }
