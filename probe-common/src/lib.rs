@@ -25,6 +25,7 @@ pub mod pending;
 pub mod pinned;
 pub mod ports;
 pub mod requests;
+pub mod resp;
 pub mod responses;
 pub mod segment;
 pub mod socket;

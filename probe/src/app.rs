@@ -66,7 +66,7 @@ impl Config {
         let cgroup = preflight::cgroup(self.cgroup.as_deref())?;
         let (mut ebpf, links) = self.load(object, &cgroup)?;
         let kernel_log = if self.switches.kernel_log { Some(KernelLog::take(&mut ebpf)?) } else { None };
-        let (source, programs) = KernelSource::attach(ebpf, &cgroup, links)?;
+        let (source, programs) = KernelSource::attach(ebpf, self.switches.protocol, &cgroup, links)?;
         let counting = source.counting();
         if let Some(pinned) = &counting.pinned {
             let (folder, gap) = (&pinned.directory, pinned.gap_seconds);

@@ -13,6 +13,7 @@ use crate::compare::gateway::urls::GatewayUrls;
 use crate::kernel::object::Switches;
 use crate::kernel::pin::folder;
 use crate::kernel::pin::unpin::UnpinArgs;
+use crate::kernel::protocol::Protocol;
 use crate::pods::{PodArgs, PodSettings};
 use crate::targets;
 use crate::view::args::{ReconcileArgs, TopArgs};
@@ -143,6 +144,7 @@ impl TryFrom<RunArgs> for Config {
                 kernel_log: args.kernel_log == Switch::On,
                 rtt: args.rtt == Switch::On,
                 shards: shards.count().get(),
+                protocol: Protocol::default(),
             },
             shards,
             program_stats: args.program_stats == Switch::On,

@@ -12,5 +12,6 @@ pub mod pin;
 pub mod ports;
 pub mod preflight;
 pub(crate) mod privileges;
+pub mod protocol;
 pub(crate) mod release;
 pub mod statistics;

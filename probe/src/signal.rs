@@ -1,5 +1,6 @@
 //! Defines the signals: each reads its map and owns its metrics.
 
+pub mod commands;
 pub(crate) mod connections;
 pub(crate) mod key_metrics;
 pub mod key_table;

@@ -9,9 +9,11 @@ use probe_common::connections::Connections;
 use probe_common::endpoint::Endpoint;
 use probe_common::latency::Latency;
 use probe_common::requests::Requests;
+use probe_common::resp::CommandSpec;
 use probe_common::traffic::Traffic;
 use protocol::probe_api::{MapFill, ProgramRuns};
 
+use crate::signal::commands::CommandCounts;
 use crate::signal::key_table::KeyTable;
 
 mod kernel;
@@ -73,6 +75,18 @@ pub trait Source: Send {
     /// # Errors
     /// When they cannot be read.
     fn keys(&mut self, shard: u32) -> Result<KeyTable, SourceError>;
+
+    /// The commands of one shard by number. `None` unless the protocol is RESP.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn commands(&mut self, shard: u32) -> Result<Option<CommandCounts>, SourceError>;
+
+    /// Replaces the table of commands, by name in lower case. It has no effect unless the protocol is RESP.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn set_commands(&mut self, commands: &[(String, CommandSpec)]) -> Result<(), SourceError>;
 
     /// How often each attached program ran, if the kernel counts runs.
     ///

@@ -9,6 +9,7 @@ use probe_common::{LAYOUT_MARK, LAYOUT_MARK_PREFIX, MAX_SHARDS};
 
 use super::error::ObjectError;
 use super::log;
+use super::protocol::Protocol;
 use crate::error::chain::chain;
 
 static EMBEDDED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probe-ebpf"));
@@ -25,6 +26,8 @@ pub struct Switches {
     pub rtt: bool,
     /// Number of shards to allocate keys for; at least one.
     pub shards: u32,
+    /// The protocol of the shards.
+    pub protocol: Protocol,
 }
 
 /// The embedded object's bytes.

@@ -10,6 +10,7 @@ use probe_common::MAX_ENDPOINTS;
 use probe_common::connections::Connections;
 use probe_common::endpoint::Endpoint;
 use probe_common::latency::Latency;
+use probe_common::resp::CommandSpec;
 use protocol::probe_api::{Counting, MapFill, ProgramRuns, ProgramStatus};
 
 use super::{Counters, Source, SourceError};
@@ -19,6 +20,8 @@ use crate::kernel::error::ObjectError;
 use crate::kernel::object::{self, Switches};
 use crate::kernel::pin::counting_from_now;
 use crate::kernel::ports::PortsMap;
+use crate::kernel::protocol::Protocol;
+use crate::signal::commands::{CommandCounts, CommandTable};
 use crate::signal::connections::ConnectionsMap;
 use crate::signal::key_table::KeyTable;
 use crate::signal::keys::{CAPACITY, KeysMap};
@@ -38,6 +41,8 @@ pub struct KernelSource {
     latency: LatencyMap,
     round_trips: LatencyMap,
     keys: KeysMap,
+    /// `None` unless the protocol is RESP.
+    commands: Option<CommandTable>,
     connections: Option<ConnectionsMap>,
     programs: Vec<Cow<'static, str>>,
     // Owns the programs.
@@ -50,6 +55,7 @@ impl KernelSource {
     /// Attaches the programs to `cgroup` and takes the maps.
     pub(crate) fn attach(
         mut ebpf: Ebpf,
+        protocol: Protocol,
         cgroup: &Path,
         mut links: Links,
     ) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
@@ -62,6 +68,12 @@ impl KernelSource {
         let latency = LatencyMap::new(take(LatencyMap::NAME)?, LatencyMap::NAME)?;
         let round_trips = LatencyMap::new(take(LatencyMap::RTT)?, LatencyMap::RTT)?;
         let keys = KeysMap::new(take(KeysMap::NAME)?)?;
+        let commands = match protocol {
+            Protocol::Http => None,
+            Protocol::Resp => {
+                Some(CommandTable::new(take(CommandTable::NAME)?, take(CommandTable::COUNTS)?)?)
+            }
+        };
         let connections = ConnectionsMap::new(take(ConnectionsMap::NAME)?, ConnectionsMap::NAME)?;
         let attached =
             statuses.iter().any(|status| status.program == ConnectionsMap::PROGRAM && status.attached);
@@ -83,6 +95,7 @@ impl KernelSource {
             latency,
             round_trips,
             keys,
+            commands,
             connections,
             programs,
             ebpf,
@@ -105,7 +118,7 @@ impl KernelSource {
     /// When the kernel refuses.
     pub fn embedded(cgroup: &Path, switches: Switches) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
         let ebpf = object::load(object::embedded()?, switches)?;
-        Self::attach(ebpf, cgroup, Links::Held(Vec::new()))
+        Self::attach(ebpf, switches.protocol, cgroup, Links::Held(Vec::new()))
     }
 }
 
@@ -133,6 +146,16 @@ impl Source for KernelSource {
 
     fn keys(&mut self, shard: u32) -> Result<KeyTable, SourceError> {
         self.keys.read(shard).map_err(|error| SourceError(error.to_string()))
+    }
+
+    fn commands(&mut self, shard: u32) -> Result<Option<CommandCounts>, SourceError> {
+        let Some(commands) = &self.commands else { return Ok(None) };
+        commands.read(shard).map(Some).map_err(|error| SourceError(error.to_string()))
+    }
+
+    fn set_commands(&mut self, commands: &[(String, CommandSpec)]) -> Result<(), SourceError> {
+        let Some(table) = &mut self.commands else { return Ok(()) };
+        table.write(commands).map_err(|error| SourceError(error.to_string()))
     }
 
     fn runs(&mut self) -> Result<Vec<ProgramRuns>, SourceError> {

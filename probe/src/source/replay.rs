@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use probe_common::connections::Connections;
 use probe_common::endpoint::Endpoint;
 use probe_common::latency::Latency;
+use probe_common::resp::CommandSpec;
 use protocol::probe_api::{MapFill, ProgramRuns};
 
 use super::{Counters, Source, SourceError};
+use crate::signal::commands::CommandCounts;
 use crate::signal::key_table::KeyTable;
 
 /// Counters from a list, for tests. Each read takes the next reading, and the last one repeats.
@@ -28,6 +30,10 @@ pub struct ReplaySource {
     pub refuses_endpoints: bool,
     /// The keys of each shard; empty for shards not in it.
     pub keys: BTreeMap<u32, KeyTable>,
+    /// The commands of each shard; `None` for shards not in it.
+    pub commands: BTreeMap<u32, CommandCounts>,
+    /// The table of commands last set.
+    pub command_table: Vec<(String, CommandSpec)>,
     /// The endpoints last set.
     pub watched: BTreeMap<Endpoint, u32>,
 }
@@ -60,6 +66,15 @@ impl Source for ReplaySource {
 
     fn keys(&mut self, shard: u32) -> Result<KeyTable, SourceError> {
         Ok(self.keys.get(&shard).cloned().unwrap_or_default())
+    }
+
+    fn commands(&mut self, shard: u32) -> Result<Option<CommandCounts>, SourceError> {
+        Ok(self.commands.get(&shard).cloned())
+    }
+
+    fn set_commands(&mut self, commands: &[(String, CommandSpec)]) -> Result<(), SourceError> {
+        self.command_table = commands.to_vec();
+        Ok(())
     }
 
     fn runs(&mut self) -> Result<Vec<ProgramRuns>, SourceError> {

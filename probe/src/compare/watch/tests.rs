@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use probe_common::connections::Connections;
 use probe_common::endpoint::Endpoint;
 use probe_common::latency::Latency;
+use probe_common::resp::CommandSpec;
 use protocol::probe_api::{CauseKind, KernelKey, MapFill, ProgramRuns};
 use service::metrics::Metrics;
 
 use super::*;
 use crate::kernel::object::Switches;
 use crate::metrics::ProbeMetrics;
+use crate::signal::commands::CommandCounts;
 use crate::signal::key_table::KeyTable;
 use crate::source::{Counters, ReplaySource, Source};
 
@@ -86,6 +88,12 @@ impl Source for Kernel {
     fn keys(&mut self, shard: u32) -> Result<KeyTable, SourceError> {
         (self.on_keys)(shard);
         self.list.keys(shard)
+    }
+    fn commands(&mut self, shard: u32) -> Result<Option<CommandCounts>, SourceError> {
+        self.list.commands(shard)
+    }
+    fn set_commands(&mut self, commands: &[(String, CommandSpec)]) -> Result<(), SourceError> {
+        self.list.set_commands(commands)
     }
     fn runs(&mut self) -> Result<Vec<ProgramRuns>, SourceError> {
         self.list.runs()

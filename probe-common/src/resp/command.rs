@@ -1,0 +1,167 @@
+//! What the parser knows of a command: its number, where its keys are, and what it changes for its connection.
+
+use crate::key::KeyText;
+
+/// The maximum number of command numbers of a store. Number 0 is every command that the store does not list.
+pub const MAX_COMMANDS: usize = 512;
+
+/// The longest command name in bytes. A longer name is an unknown command.
+pub const MAX_NAME: u32 = 64;
+
+/// The purpose of a command.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CommandClass {
+    /// It has no key, or it neither reads nor writes data.
+    #[default]
+    Other = 0,
+    /// It reads keys.
+    Read = 1,
+    /// It writes keys.
+    Write = 2,
+}
+
+/// What a command changes for its connection, apart from data.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    #[default]
+    None = 0,
+    /// `MULTI`: the commands behind it are queued.
+    Multi = 1,
+    /// `EXEC`: the queued commands run, or are discarded.
+    Exec = 2,
+    /// `DISCARD`: the queued commands are discarded.
+    Discard = 3,
+    /// `QUIT`: the store reads nothing behind it.
+    Quit = 4,
+    /// The replies can no longer be matched with the commands: subscriptions, `MONITOR`, `PSYNC`.
+    Unpaired = 5,
+    /// `CLIENT`: with `REPLY`, the replies can no longer be matched with the commands.
+    Client = 6,
+    /// `RESET`: it ends transactions and subscriptions.
+    Reset = 7,
+}
+
+impl Effect {
+    const ALL: [Self; 8] = [
+        Self::None,
+        Self::Multi,
+        Self::Exec,
+        Self::Discard,
+        Self::Quit,
+        Self::Unpaired,
+        Self::Client,
+        Self::Reset,
+    ];
+
+    /// Returns the effect of the command with this name in lower case.
+    #[must_use]
+    pub const fn of_name(name: &[u8]) -> Self {
+        match name {
+            b"multi" => Self::Multi,
+            b"exec" => Self::Exec,
+            b"discard" => Self::Discard,
+            b"quit" => Self::Quit,
+            b"client" => Self::Client,
+            b"reset" => Self::Reset,
+            b"subscribe" | b"psubscribe" | b"ssubscribe" | b"unsubscribe" | b"punsubscribe"
+            | b"sunsubscribe" | b"monitor" | b"sync" | b"psync" => Self::Unpaired,
+            _ => Self::None,
+        }
+    }
+
+    #[inline(always)]
+    const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Multi,
+            2 => Self::Exec,
+            3 => Self::Discard,
+            4 => Self::Quit,
+            5 => Self::Unpaired,
+            6 => Self::Client,
+            7 => Self::Reset,
+            _ => Self::None,
+        }
+    }
+}
+
+/// A command as the store describes it in the reply to `COMMAND`. Arguments are counted from 0, the name.
+///
+/// The value of the map `COMMANDS` is [packed](Self::pack) into a `u64`. The default is an unknown command: no key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommandSpec {
+    /// The index in [`CommandCounters::by_number`](super::CommandCounters::by_number), from 1 to
+    /// [`MAX_COMMANDS`] - 1.
+    pub number: u16,
+    /// The command's purpose.
+    pub class: CommandClass,
+    /// What it changes for the connection.
+    pub effect: Effect,
+    /// The argument with the first key; 0 if the command has no keys.
+    pub first_key: u8,
+    /// The argument with the last key. A negative number counts from the end: -1 is the last argument. Not used if
+    /// [`numkeys`](Self::numkeys) is set.
+    pub last_key: i8,
+    /// The distance from one key to the next.
+    pub step: u8,
+    /// The argument that holds the number of keys, before the first key; 0 if none does.
+    pub numkeys: u8,
+}
+
+impl CommandSpec {
+    /// Returns the value for the map `COMMANDS`.
+    #[must_use]
+    pub const fn pack(self) -> u64 {
+        u64::from_le_bytes([
+            self.number as u8,
+            (self.number >> 8) as u8,
+            self.class as u8,
+            self.effect as u8,
+            self.first_key,
+            self.last_key.cast_unsigned(),
+            self.step,
+            self.numkeys,
+        ])
+    }
+
+    /// Returns the command of a packed value.
+    #[must_use]
+    #[inline(always)]
+    pub const fn unpack(packed: u64) -> Self {
+        Self {
+            number: packed as u16,
+            class: match (packed >> 16) as u8 {
+                1 => CommandClass::Read,
+                2 => CommandClass::Write,
+                _ => CommandClass::Other,
+            },
+            effect: Effect::from_number((packed >> 24) as u8),
+            first_key: (packed >> 32) as u8,
+            last_key: (packed >> 40) as i8,
+            step: (packed >> 48) as u8,
+            numkeys: (packed >> 56) as u8,
+        }
+    }
+}
+
+/// Returns the key of a command in the map `COMMANDS`. `name` is in lower case.
+#[must_use]
+pub fn hash_name(name: &[u8]) -> u64 {
+    let mut text = KeyText::default();
+    for bytes in name.chunks(8) {
+        let word = bytes.iter().rev().fold(0, |word: u64, byte| word << 8 | u64::from(*byte));
+        text.append(word, bytes.len() as u32);
+    }
+    text.end();
+    text.hash
+}
+
+const _: () = {
+    let mut at = 0;
+    while at < Effect::ALL.len() {
+        assert!(Effect::ALL[at] as usize == at && Effect::from_number(at as u8) as usize == at);
+        at += 1;
+    }
+};
