@@ -54,7 +54,7 @@ enum Brings {
     KernelClippy,
 }
 
-const TABLE: [Package; 26] = [
+const TABLE: [Package; 27] = [
     package("gcc", Part::Build, Brings::Program("cc"), "links every program and compiles the allocator"),
     package("libc6-dev", Part::Build, Brings::Program("cc"), "the C library's headers"),
     package(
@@ -95,6 +95,12 @@ const TABLE: [Package; 26] = [
         Part::Tests,
         Brings::Program("prometheus"),
         "checks and runs the lab's rules and every dashboard's queries",
+    ),
+    package(
+        "redis-server",
+        Part::Tests,
+        Brings::Program("redis-server"),
+        "the store that the probe's tests watch",
     ),
     package(
         "bpftrace",

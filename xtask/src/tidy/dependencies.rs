@@ -6,7 +6,7 @@ use serde::Deserialize;
 /// Levels of the workspace crates, lowest first.
 const LEVELS: [&[&str]; 6] = [
     &["protocol", "probe-common"],
-    &["hotspot", "lab"],
+    &["hotspot", "lab", "store"],
     &["service"],
     &["gateway", "shard", "load", "probe"],
     &["lab-tests"],

@@ -1,0 +1,15 @@
+//! Tests the store's parsers against recorded replies, and the client against real servers.
+//!
+//! - `replies`: the decoder at every split, and its limits
+//! - `recorded`: INFO, COMMAND and cluster replies as servers sent them
+//! - `server`: a `redis-server` of the test
+//! - `client`: requests, logins, denied and renamed commands
+//! - `foreign`: ports that speak another protocol
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+mod client;
+mod foreign;
+mod recorded;
+mod replies;
+mod server;
