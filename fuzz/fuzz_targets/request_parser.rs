@@ -6,10 +6,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use probe_common::head::Tally;
+use probe_common::http::{SegmentReader, Stream, begins_request};
 use probe_common::key::KeyText;
-use probe_common::segment::SegmentReader;
-use probe_common::stream::{Admission, Stream, begins_request};
+use probe_common::requests::Tally;
+use probe_common::stream::Admission;
 
 #[path = "../../probe-common/tests/parser/oracle.rs"]
 mod oracle;

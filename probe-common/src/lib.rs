@@ -9,7 +9,7 @@
 //! 1. [`endpoint`] identifies the shard.
 //! 2. [`stream`] checks whether the bytes arrive in order.
 //! 3. [`segment`] feeds the bytes to the parser. Its fast path recognises a repeated request without parsing.
-//! 4. [`head`] counts complete request heads and extracts the [`key`].
+//! 4. The parser of a [`protocol`] counts complete requests and extracts the [`key`]: [`http`], [`resp`].
 //!
 //! The probe reads [`requests`], [`keys`], [`traffic`], [`latency`] and [`connections`].
 
@@ -17,13 +17,14 @@
 
 pub mod connections;
 pub mod endpoint;
-pub mod head;
+pub mod http;
 pub mod key;
 pub mod keys;
 pub mod latency;
 pub mod pending;
 pub mod pinned;
 pub mod ports;
+pub mod protocol;
 pub mod requests;
 pub mod resp;
 pub mod responses;
@@ -40,7 +41,7 @@ pub const MAX_ENDPOINTS: u32 = 256;
 
 /// Version of all types in this crate that kernel programs and probe share. Increase it with each change to one of
 /// them.
-pub const LAYOUT: u32 = 10;
+pub const LAYOUT: u32 = 11;
 
 /// Bytes that the kernel object contains as `LAYOUT_MARK`. The probe refuses an object with another layout.
 pub const LAYOUT_MARK: [u8; 20] = layout_mark(LAYOUT);

@@ -4,7 +4,7 @@
 //! segment's requests therefore wait here until TCP's `rcv_nxt` or an acknowledgement covers the segment. Only one
 //! CPU at a time appends. Any CPU may remove a segment: the CPU that advances [`Pending::head`] owns it.
 
-use crate::{head::Tally, key::KeyText};
+use crate::{key::KeyText, requests::Tally};
 
 /// Maximum number of waiting segments of one connection.
 pub const SEGMENTS: usize = 16;

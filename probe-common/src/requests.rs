@@ -100,6 +100,18 @@ impl Reason {
     }
 }
 
+/// Complete requests of one segment, by kind.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Reads of data: `GET /data/{key}`, or a command that reads keys.
+    pub get: u32,
+    /// Writes of data: `POST /data`, or a command that writes keys.
+    pub set: u32,
+    /// All other requests.
+    pub control: u32,
+}
+
 /// Value of the per-CPU array `REQUESTS`; the index is the shard. Monotonic since attach.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,8 +3,6 @@
 //! One request at a time needs only the first bytes of its answer. A pipeline, and an answer that may close the
 //! connection, are parsed: heads line by line, bodies skipped by `Content-Length`.
 
-use crate::head::Head;
-
 /// State of a connection's answers. Only egress writes it, which one socket never runs twice at a time.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,30 +20,6 @@ pub struct Responses {
     /// 1 once an answer was the connection's last.
     pub closing: u8,
     padding: u8,
-    /// The parser's place.
-    pub head: Head,
-}
-
-/// The first bytes of a segment with answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FirstBytes {
-    /// They begin an answer.
-    pub begins: bool,
-    /// It is an interim one (1xx).
-    pub is_interim: bool,
-    /// It is a usual one (2xx).
-    pub is_success: bool,
-}
-
-impl FirstBytes {
-    /// Judges the first twelve bytes, lowest first.
-    #[must_use]
-    #[inline(always)]
-    pub const fn of(low: u64, high: u32) -> Self {
-        const PREFIX: u64 = u64::from_le_bytes(*b"HTTP/1.\0");
-        let class = (high >> 8) as u8;
-        Self { begins: low << 8 == PREFIX << 8, is_interim: class == b'1', is_success: class == b'2' }
-    }
 }
 
 impl Responses {

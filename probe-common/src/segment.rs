@@ -1,14 +1,14 @@
-//! Reads one segment's payload window by window and passes it to the head parser.
+//! Reads one segment's payload window by window and passes it to the protocol's parser.
 //!
 //! A kernel program cannot access payload directly. A driver copies it window by window into [`SegmentReader::words`] and
 //! calls [`SegmentReader::step`] until the result is [`Next::Done`]. All mutable state is behind one pointer: on the stack
 //! the verifier would track each value and never finish.
 
-mod fast_path;
-
-use crate::head::{Head, Tally};
-use crate::key::KeyText;
-use fast_path::HeadTail;
+use crate::{
+    key::KeyText,
+    protocol::{Parser, Protocol},
+    requests::Tally,
+};
 
 /// Bytes of payload looked at between two copies. A usual request head fits into one.
 pub const WINDOW: usize = 256;
@@ -23,8 +23,8 @@ pub enum Next {
     /// Copy [`SegmentReader::wanted`] bytes from payload offset [`SegmentReader::at`] to [`SegmentReader::words`], call
     /// [`SegmentReader::loaded`], then step again.
     Load,
-    /// A read's head is complete: count its key, [`Head::key`], call [`Head::key_taken`], then step again.
-    Get,
+    /// The parser [needs the driver](Parser::needs_driver). Then step again.
+    Driver,
     /// The segment has been read, or the parser has stopped.
     Done,
 }
@@ -32,10 +32,10 @@ pub enum Next {
 /// A place in one segment. Kept in a per-CPU map: too large for a kernel program's stack.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct SegmentReader {
+pub struct SegmentReader<P: Protocol> {
     /// The window; bytes in memory order. The last word is only ever read together with the one before it.
     pub words: [u64; WORDS + 1],
-    /// Heads completed in this segment.
+    /// Requests completed in this segment.
     pub tally: Tally,
     /// Offset of the next byte, from the payload's first.
     pub at: u32,
@@ -56,13 +56,13 @@ pub struct SegmentReader {
     pub staged_at: u64,
     /// The driver's own: when it came, in nanoseconds of the kernel's monotonic clock.
     pub came_at: u64,
-    /// The key of a read on the fast path. It is not in the connection's [`Head`], which is seldom in a CPU cache.
+    /// The key of a read on the fast path. It is not in the connection's parser, which is seldom in a CPU cache.
     pub key: KeyText,
-    /// What followed the key in the last read; kept from segment to segment.
-    tail: HeadTail,
+    /// The fast path's own, kept from segment to segment.
+    pub(crate) cache: P::Cache,
 }
 
-impl SegmentReader {
+impl<P: Protocol> SegmentReader<P> {
     /// A reader that has read nothing.
     pub const EMPTY: Self = Self {
         words: [0; WORDS + 1],
@@ -78,7 +78,7 @@ impl SegmentReader {
         staged_at: 0,
         came_at: 0,
         key: KeyText::NONE,
-        tail: HeadTail::EMPTY,
+        cache: P::EMPTY_CACHE,
     };
 
     /// Starts on a segment of `end` payload bytes, of which the first `skip` are old.
@@ -138,27 +138,16 @@ impl SegmentReader {
 
     /// Reads on by one step of the connection's parser.
     #[inline(always)]
-    pub fn step(&mut self, head: &mut Head) -> Next {
-        self.step_in::<false>(head)
-    }
-
-    /// The same for a segment with answers.
-    #[inline(always)]
-    pub fn step_response(&mut self, head: &mut Head) -> Next {
-        self.step_in::<true>(head)
-    }
-
-    #[inline(always)]
-    fn step_in<const RESPONSES: bool>(&mut self, head: &mut Head) -> Next {
-        if head.has_key() {
-            return Next::Get;
+    pub fn step(&mut self, head: &mut impl Parser) -> Next {
+        if head.needs_driver() {
+            return Next::Driver;
         }
         if self.at >= self.end || head.stopped().is_some() {
             self.done = 1;
             return Next::Done;
         }
-        if head.body > 0 {
-            self.at += head.skip_body(self.end - self.at);
+        if head.body() > 0 {
+            self.at += head.skip_body(self.end - self.at, &mut self.tally);
             return Next::Step;
         }
         let offset = self.at.wrapping_sub(self.window_at);
@@ -167,48 +156,24 @@ impl SegmentReader {
         };
         let word = self.word_at(offset);
         let available = if available < 8 { available } else { 8 };
-        self.at += if RESPONSES {
-            head.step_response(word, available, &mut self.tally)
-        } else {
-            head.step(word, available, &mut self.tally)
-        };
+        self.at += head.step(word, available, &mut self.tally);
         Next::Step
     }
 
-    /// Reads a whole segment as the kernel program does, in at most `steps` steps, with [`begin`](Self::begin) before.
-    /// Hands `on_key` the key of each read.
+    /// Reads a segment as the kernel program does, in at most `steps` steps. Calls `attend` when the parser needs the
+    /// driver.
     #[cfg(not(target_arch = "bpf"))]
-    pub fn read(&mut self, head: &mut Head, payload: &[u8], steps: u32, mut on_key: impl FnMut(&KeyText)) {
-        let may_take_fast_path = self.may_take_fast_path(head);
-        if may_take_fast_path {
-            self.load(payload);
-            if self.try_fast_path() {
-                on_key(&self.key);
-                return;
-            }
-        }
-        self.read_by_steps(head, payload, steps, on_key);
-        if may_take_fast_path {
-            self.cache_tail(head);
-        }
-    }
-
-    /// The same step by step, whatever is in the segment.
-    #[cfg(not(target_arch = "bpf"))]
-    pub fn read_by_steps(
+    pub(crate) fn drive<H: Parser>(
         &mut self,
-        head: &mut Head,
+        head: &mut H,
         payload: &[u8],
         steps: u32,
-        mut on_key: impl FnMut(&KeyText),
+        mut attend: impl FnMut(&mut Self, &mut H),
     ) {
         for _ in 0..steps {
             match self.step(head) {
                 Next::Step => {}
-                Next::Get => {
-                    on_key(&head.key);
-                    head.key_taken();
-                }
+                Next::Driver => attend(self, head),
                 Next::Done => return,
                 Next::Load => self.load(payload),
             }
@@ -216,7 +181,7 @@ impl SegmentReader {
     }
 
     #[cfg(not(target_arch = "bpf"))]
-    fn load(&mut self, payload: &[u8]) {
+    pub(crate) fn load(&mut self, payload: &[u8]) {
         let length = self.wanted();
         let from = payload.get(self.at as usize..).unwrap_or_default();
         let window = from.get(..length as usize).unwrap_or(from);
@@ -234,7 +199,7 @@ impl SegmentReader {
     /// The eight bytes at `offset` of the window, lowest first. Two aligned reads: the kernel's instruction set has
     /// unaligned ones, but its compiler splits them into bytes.
     #[inline(always)]
-    fn word_at(&self, offset: u32) -> u64 {
+    pub(crate) fn word_at(&self, offset: u32) -> u64 {
         // The verifier needs the mask; without `black_box` the compiler, knowing the bound, takes it away.
         let index = (core::hint::black_box(offset) as usize / 8) & (WORDS - 1);
         let shift = (offset % 8) * 8;

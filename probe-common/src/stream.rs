@@ -4,9 +4,14 @@
 //! accepted before that segment. The parser follows the segments as they arrive, and takes a snapshot wherever TCP has
 //! accepted everything. A segment that starts again at the snapshot replaces what was parsed since: TCP has dropped that.
 //! Where TCP is ahead of the parser, or bytes are missing that are not body, the connection is lost until TCP is idle and
-//! a segment begins with a method.
+//! a segment begins with a request.
 
-use crate::{head::Head, requests::Reason, segment::SegmentReader};
+use crate::{
+    http::Http,
+    protocol::{Parser, Protocol},
+    requests::Reason,
+    segment::SegmentReader,
+};
 
 /// State of one connection, in the socket's own storage: it goes when the socket goes. All zeros is a new one.
 ///
@@ -14,7 +19,7 @@ use crate::{head::Head, requests::Reason, segment::SegmentReader};
 /// cache line, to avoid false sharing ([`Socket`](crate::socket::Socket) checks it).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stream {
+pub struct Stream<P: Protocol = Http> {
     /// 1 while a CPU works on this connection. Only the kernel program touches it; 64 bits, because the oldest exchange
     /// instruction has 64.
     pub busy: u64,
@@ -67,9 +72,9 @@ pub struct Stream {
     /// `controls` at the snapshot.
     snapshot_controls: u32,
     /// The parser's place in the byte stream.
-    pub head: Head,
+    pub head: P::Head,
     /// The same at the snapshot.
-    snapshot: Head,
+    snapshot: P::Head,
 }
 
 /// More requests at a time than one: which answer is whose cannot be told from here on.
@@ -92,23 +97,7 @@ pub enum Admission {
     Unparsed(Reason),
 }
 
-/// Whether payload that begins with these four bytes (lowest first) begins a request.
-#[must_use]
-#[inline(always)]
-pub const fn begins_request(bytes: u32) -> bool {
-    const fn is(bytes: u32, method: [u8; 4]) -> bool {
-        bytes == u32::from_le_bytes(method)
-    }
-    is(bytes, *b"GET ")
-        || is(bytes, *b"POST")
-        || is(bytes, *b"HEAD")
-        || is(bytes, *b"PUT ")
-        || is(bytes, *b"DELE")
-        || is(bytes, *b"OPTI")
-        || is(bytes, *b"PATC")
-}
-
-impl Stream {
+impl<P: Protocol> Stream<P> {
     /// Whether this is a connection's first payload since the probe attached. Then [`open`](Self::open) comes first.
     #[must_use]
     #[inline(always)]
@@ -193,8 +182,8 @@ impl Stream {
         } else if after(accepted, self.next) {
             // TCP has more than the parser. Bytes that are body do not matter.
             let missed = accepted.wrapping_sub(self.next);
-            if self.head.body >= missed as u64 {
-                self.head.body -= missed as u64;
+            if self.head.may_miss() >= missed as u64 {
+                self.head.miss(missed);
                 self.next = accepted;
             } else {
                 self.lose(Reason::Gap);
@@ -238,9 +227,9 @@ impl Stream {
                     return Admission::Parse(self.next.wrapping_sub(sequence));
                 }
                 let missing = sequence.wrapping_sub(self.next);
-                if self.head.body >= missing as u64 {
+                if self.head.may_miss() >= missing as u64 {
                     // What is missing is body, which nobody reads: a repeat when it comes.
-                    self.head.body -= missing as u64;
+                    self.head.miss(missing);
                     if self.hole_from == self.hole_to {
                         self.hole_from = self.next;
                     }
@@ -259,7 +248,7 @@ impl Stream {
     /// Takes the result of reading a segment that was admitted and that ends at `end` (its sequence number plus
     /// its length). Returns why bytes of it were not parsed, if some were not.
     #[inline(always)]
-    pub fn finish(&mut self, reader: &SegmentReader, end: u32) -> Option<Reason> {
+    pub fn finish(&mut self, reader: &SegmentReader<P>, end: u32) -> Option<Reason> {
         self.next = end;
         self.answered = 0;
         let data = reader.tally.get.wrapping_add(reader.tally.set);
@@ -290,7 +279,7 @@ impl Stream {
     /// Only the oldest unanswered one is. Of a pipeline that is the first; and behind a pipeline none, as nothing tells
     /// the last of its answers from the first.
     #[inline(always)]
-    pub fn is_timed(&mut self, reader: &SegmentReader) -> bool {
+    pub fn is_timed(&mut self, reader: &SegmentReader<P>) -> bool {
         let (data, control) = (reader.tally.get | reader.tally.set, reader.tally.control);
         if self.answered != 0 && self.waiting < SEVERAL {
             self.waiting = 0;
@@ -336,7 +325,7 @@ impl Stream {
     /// Whether the next byte is a request's first.
     #[must_use]
     #[inline(always)]
-    pub const fn is_at_boundary(&self) -> bool {
+    pub fn is_at_boundary(&self) -> bool {
         self.phase == PHASE_FOLLOWED && self.head.is_at_first_byte()
     }
 
@@ -405,8 +394,8 @@ impl Stream {
         }
         if after(self.ahead_to, self.next) {
             let unseen = self.ahead_to.wrapping_sub(self.next);
-            if self.head.body >= unseen as u64 {
-                self.head.body -= unseen as u64;
+            if self.head.may_miss() >= unseen as u64 {
+                self.head.miss(unseen);
                 self.next = self.ahead_to;
             } else if after(self.ahead_from, self.next) {
                 return;

@@ -11,8 +11,9 @@ use aya_ebpf::{
     programs::{SkBuffContext, SockOpsContext},
 };
 use probe_common::{
-    head::Tally,
-    requests::Reason,
+    key::KeyText,
+    protocol::Parser,
+    requests::{Reason, Tally},
     socket::Socket,
     stream::{Admission, Stream},
 };
@@ -23,6 +24,7 @@ use crate::{
     packet::{End, Packet},
     parser::parse_segment,
     pending,
+    program::Program,
     request_counters::{add_unparsed, counters},
     sock_ops::remote,
 };
@@ -37,10 +39,13 @@ static HELD: PerCpuArray<Held> = PerCpuArray::with_max_entries(1, 0);
 
 #[repr(C)]
 struct Held {
+    /// Like [`Socket::stream`], for the protocol of the program that holds it.
     stream: Stream,
     client: EndpointKey,
     server: EndpointKey,
     tally: Tally,
+    /// The key of its only request, if that is a read.
+    key: KeyText,
     /// Sequence number of the packet's first payload byte.
     sequence: u32,
     length: u32,
@@ -63,7 +68,7 @@ const AHEAD_MOST: u32 = 1 << 20;
 
 /// Parses a packet's payload and holds the result.
 #[inline(always)]
-pub fn hold(context: &SkBuffContext, shard: u32, packet: &Packet) -> Result<(), Reason> {
+pub fn hold<P: Program>(context: &SkBuffContext, shard: u32, packet: &Packet) -> Result<(), Reason> {
     // SAFETY: only user space writes it, as a whole.
     let adopts = ADOPTS.get_ptr(0).is_some_and(|adopts| unsafe { *adopts } != 0);
     let held = HELD.get_ptr_mut(0).filter(|_| adopts).ok_or(Reason::Handshake)?;
@@ -75,20 +80,21 @@ pub fn hold(context: &SkBuffContext, shard: u32, packet: &Packet) -> Result<(), 
     held.sequence = packet.sequence;
     held.length = packet.payload_length;
     zero(&mut held.stream);
-    held.stream.open(Some(packet.sequence), packet.sequence);
-    held.stream.accept(packet.sequence);
+    // SAFETY: the streams of all protocols have one size and alignment, and zeros are a new one.
+    let stream = unsafe { &mut *(&raw mut held.stream).cast::<Stream<P>>() };
+    stream.open(Some(packet.sequence), packet.sequence);
+    stream.accept(packet.sequence);
     // Parse from the first byte. Without `black_box` the compiler merges several zeros into a call.
     let skip = core::hint::black_box(0);
-    let parsed = parse_segment(context, shard, keys::NO_SHARD, packet, skip, &mut held.stream)
-        .ok_or(Reason::Unreadable)?;
+    let parsed =
+        parse_segment::<P>(context, shard, keys::NO_SHARD, packet, skip, stream).ok_or(Reason::Unreadable)?;
     let tally = parsed.tally;
-    if parsed.took_fast_path {
-        pending::copy_key(&parsed.reader.key, &raw mut held.stream.head.key);
-    }
+    let key = if parsed.took_fast_path { &parsed.reader.key } else { stream.head.key() };
+    pending::copy_key(key, &raw mut held.key);
     held.tally = tally;
     held.unparsed = parsed.outcome.err().map_or(0, |reason| 1 + reason as u32);
     let heads = tally.get.wrapping_add(tally.set).wrapping_add(tally.control);
-    if heads > 1 || heads == 1 && held.stream.head.inside_head() {
+    if heads > 1 || heads == 1 && stream.head.inside_request() {
         held.kind = SEVERAL;
         return Err(Reason::Handshake);
     }
@@ -132,7 +138,7 @@ pub fn count_held(
     if ahead == 0 {
         copy(&held.stream, stream);
         // TCP has not accepted the segment yet.
-        let key = if held.tally.get > 0 { Some(&held.stream.head.key) } else { None };
+        let key = if held.tally.get > 0 { Some(&held.key) } else { None };
         let end = held.sequence.wrapping_add(held.length);
         // SAFETY: the new socket's storage.
         let waiting = unsafe { &raw mut (*socket).pending };

@@ -9,6 +9,7 @@ use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::map, maps::PerCpuArray, progra
 use probe_common::{
     MAX_SHARDS,
     latency::{self, Latency, SLOTS},
+    protocol::Protocol,
     stream::Stream,
 };
 
@@ -19,7 +20,7 @@ static LATENCY: PerCpuArray<Latency> = PerCpuArray::with_max_entries(MAX_SHARDS,
 
 /// Starts the clock: the request to be timed has arrived.
 #[inline(always)]
-pub fn start(stream: &mut Stream, came_at: u64) {
+pub fn start<P: Protocol>(stream: &mut Stream<P>, came_at: u64) {
     // SAFETY: an aligned word of the socket's storage; egress takes it by an exchange.
     unsafe { (&raw mut stream.request_started).write_volatile(came_at) };
 }
@@ -30,7 +31,7 @@ pub fn start(stream: &mut Stream, came_at: u64) {
 ///
 /// `stream` is a socket's storage.
 #[inline(always)]
-pub unsafe fn stop(context: &SkBuffContext, shard: u32, stream: *mut Stream) {
+pub unsafe fn stop<P: Protocol>(context: &SkBuffContext, shard: u32, stream: *mut Stream<P>) {
     // SAFETY: the caller's promise.
     let request_started = unsafe { &raw mut (*stream).request_started };
     // SAFETY: an aligned word of that storage.

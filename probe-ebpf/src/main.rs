@@ -2,8 +2,8 @@
 //!
 //! | program | called for | work |
 //! |---|---|---|
-//! | `ingress` | each packet to a socket | finds the shard ([`shard`]) and passes the packet to the signals |
-//! | `egress` | each packet from a socket | the same |
+//! | `ingress` | each packet to a socket of an HTTP shard | finds the shard ([`shard`]) and passes the packet to the signals |
+//! | `egress` | each packet from a socket of an HTTP shard | the same |
 //! | `socket_events` | a socket that opens, closes or retransmits | [`socket_events`] |
 //! | `socket_released` | a socket that a process closes | [`preexisting`] |
 //!
@@ -20,17 +20,19 @@ mod atomic;
 mod connections;
 mod endpoint_key;
 mod handshake;
+mod http;
 mod keys;
 mod latency;
+mod outcomes;
 mod packet;
 mod parser;
 mod pending;
 mod pinned;
 mod ports;
 mod preexisting;
+mod program;
 mod request_counters;
 mod requests;
-mod responses;
 mod rtt;
 mod shard;
 mod sock_ops;
@@ -42,9 +44,12 @@ use aya_ebpf::{
     macros::{cgroup_skb, cgroup_sock, sock_ops},
     programs::{SkBuffContext, SockContext, SockOpsContext},
 };
-use probe_common::{LAYOUT_MARK, requests::Reason};
+use probe_common::{LAYOUT_MARK, http::Http, requests::Reason};
 
-use crate::packet::{End, Packet, Skip};
+use crate::{
+    packet::{End, Packet, Skip},
+    program::Program,
+};
 
 /// Return value of a cgroup program that lets a packet through.
 const PASS: i32 = 1;
@@ -52,14 +57,14 @@ const PASS: i32 = 1;
 /// Called for every packet before its socket receives it.
 #[cgroup_skb]
 pub fn ingress(context: SkBuffContext) -> i32 {
-    try_ingress(&context);
+    try_ingress::<Http>(&context);
     PASS
 }
 
 /// Called for every packet that a socket sends.
 #[cgroup_skb]
 pub fn egress(context: SkBuffContext) -> i32 {
-    try_egress(&context);
+    try_egress::<Http>(&context);
     PASS
 }
 
@@ -78,7 +83,7 @@ pub fn socket_released(context: SockContext) -> i32 {
 }
 
 #[inline(always)]
-fn try_ingress(context: &SkBuffContext) -> Option<()> {
+fn try_ingress<P: Program>(context: &SkBuffContext) -> Option<()> {
     let packet = match Packet::parse(context, End::Destination) {
         Ok(packet) => packet,
         Err(skip) => return count_unreadable(context, skip, true),
@@ -90,13 +95,13 @@ fn try_ingress(context: &SkBuffContext) -> Option<()> {
         connections::count_reset(shard, false);
     }
     if packet.payload_length > 0 || packet.is_last() {
-        requests::count_segment(context, shard, &packet, storage);
+        requests::count_segment::<P>(context, shard, &packet, storage);
     }
     Some(())
 }
 
 #[inline(always)]
-fn try_egress(context: &SkBuffContext) -> Option<()> {
+fn try_egress<P: Program>(context: &SkBuffContext) -> Option<()> {
     let packet = match Packet::parse(context, End::Source) {
         Ok(packet) => packet,
         Err(skip) => return count_unreadable(context, skip, false),
@@ -106,11 +111,11 @@ fn try_egress(context: &SkBuffContext) -> Option<()> {
         Some(storage) => {
             let shard = shard::of_packet(context, &packet, End::Source, Some(storage))?;
             if packet.payload_length > 0 {
-                responses::follow(context, storage.as_ptr(), shard, &packet);
+                P::follow_responses(context, storage.as_ptr().cast(), shard, &packet);
             }
             requests::count_acknowledged(storage.as_ptr(), shard, &packet);
             if packet.is_reset() {
-                responses::reset(storage.as_ptr(), shard);
+                outcomes::reset(storage.as_ptr(), shard);
             }
             shard
         }

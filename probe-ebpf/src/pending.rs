@@ -11,10 +11,10 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray},
 };
 use probe_common::{
-    head::Tally,
     key::KeyText,
     pending::{INLINE, Pending, SEGMENTS, STAGED_KEYS, Segment, StagedKey},
-    requests::{Reason, Requests},
+    protocol::Protocol,
+    requests::{Reason, Requests, Tally},
     segment::SegmentReader,
     socket::Socket,
 };
@@ -31,7 +31,7 @@ static STAGED_AT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Keeps a key of the segment that is being parsed until TCP has accepted the segment.
 #[inline(always)]
-pub fn stage_key(reader: &mut SegmentReader, key: &KeyText) -> Option<()> {
+pub fn stage_key<P: Protocol>(reader: &mut SegmentReader<P>, key: &KeyText) -> Option<()> {
     let next = STAGED_AT.get_ptr_mut(0)?;
     // SAFETY: the map's value for this CPU; ingress runs in softirq, where nothing else on this CPU gets at it.
     let position = unsafe { *next };
@@ -54,7 +54,7 @@ pub fn stage_key(reader: &mut SegmentReader, key: &KeyText) -> Option<()> {
 
 /// Keeps the key that the fast path has found.
 #[inline(always)]
-pub fn stage_fast_key(reader: &mut SegmentReader) {
+pub fn stage_fast_key<P: Protocol>(reader: &mut SegmentReader<P>) {
     let key: *const KeyText = &raw const reader.key;
     // SAFETY: a field that staging does not change.
     stage_key(reader, unsafe { &*key });

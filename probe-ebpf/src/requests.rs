@@ -15,13 +15,14 @@ use aya_log_ebpf::warn;
 use probe_common::{
     requests::{Reason, Requests},
     socket::Socket,
-    stream::{Admission, Stream, begins_request},
+    stream::{Admission, Stream},
 };
 
 use crate::{
     atomic, handshake,
     packet::Packet,
     parser, pending, preexisting,
+    program::Program,
     request_counters::{add_unparsed, counters, pointer},
     socket::{self, CLOSE, CLOSE_WAIT, CREATE, ESTABLISHED, LISTEN, SYN_RECEIVED},
 };
@@ -34,9 +35,14 @@ const ATTEMPTS: u32 = 4;
 
 /// Counts a packet to a shard that has payload or ends the client's side.
 #[inline(always)]
-pub fn count_segment(context: &SkBuffContext, shard: u32, packet: &Packet, storage: Option<NonNull<Socket>>) {
+pub fn count_segment<P: Program>(
+    context: &SkBuffContext,
+    shard: u32,
+    packet: &Packet,
+    storage: Option<NonNull<Socket>>,
+) {
     let Some(requests) = counters(shard) else { return };
-    if let Err(reason) = count_at_socket(context, shard, requests, packet, storage)
+    if let Err(reason) = count_at_socket::<P>(context, shard, requests, packet, storage)
         && packet.payload_length > 0
     {
         add_unparsed(requests, reason);
@@ -49,7 +55,7 @@ pub fn count_segment(context: &SkBuffContext, shard: u32, packet: &Packet, stora
 
 /// The same once the packet's socket is known: a listener's packet is held, a connection's is parsed.
 #[inline(always)]
-fn count_at_socket(
+fn count_at_socket<P: Program>(
     context: &SkBuffContext,
     shard: u32,
     requests: &mut Requests,
@@ -60,7 +66,7 @@ fn count_at_socket(
     // SAFETY: not null; all sockets have a state.
     let state = unsafe { (*socket).state };
     if state == LISTEN {
-        return if packet.payload_length > 0 { handshake::hold(context, shard, packet) } else { Ok(()) };
+        return if packet.payload_length > 0 { handshake::hold::<P>(context, shard, packet) } else { Ok(()) };
     }
     let storage = match storage {
         Some(storage) => storage.as_ptr(),
@@ -76,7 +82,7 @@ fn count_at_socket(
             // The shard has closed the socket, and reads nothing more.
             Err(Reason::Closed)
         } else {
-            let result = parse_locked(context, shard, requests, packet, accepted, storage);
+            let result = parse_locked::<P>(context, shard, requests, packet, accepted, storage.cast());
             // SAFETY: not null.
             if unsafe { (*socket).state } == CLOSE {
                 // Not a socket of TCP's but a test run's, which accepts everything.
@@ -131,20 +137,20 @@ pub fn count_acknowledged(storage: *mut Socket, shard: u32, packet: &Packet) {
 
 /// Parses a segment while its connection is locked for this CPU.
 #[inline(always)]
-fn parse_locked(
+fn parse_locked<P: Program>(
     context: &SkBuffContext,
     shard: u32,
     requests: &mut Requests,
     packet: &Packet,
     accepted: Accepted,
-    storage: *mut Socket,
+    storage: *mut Socket<P>,
 ) -> Result<(), Reason> {
     // SAFETY: a socket's storage lives as long as the program runs.
     let busy = unsafe { &raw mut (*storage).stream.busy };
     if !lock(busy) {
         return Err(Reason::Concurrent);
     }
-    let outcome = parse_in_order(context, shard, requests, packet, accepted, storage);
+    let outcome = parse_in_order::<P>(context, shard, requests, packet, accepted, storage);
     // SAFETY: `busy` points into a socket's storage.
     unsafe { atomic::exchange(busy, 0) };
     outcome
@@ -202,26 +208,23 @@ unsafe extern "C" fn spin(_: u32, attempt: *mut Attempt) -> i64 {
 
 /// Parses a segment's new bytes if they are the next ones of the stream.
 #[inline(always)]
-fn parse_in_order(
+fn parse_in_order<P: Program>(
     context: &SkBuffContext,
     shard: u32,
     requests: &mut Requests,
     packet: &Packet,
     accepted: Accepted,
-    storage: *mut Socket,
+    storage: *mut Socket<P>,
 ) -> Result<(), Reason> {
     let flags = u64::from(accepted.is_untouched) * IS_UNTOUCHED + u64::from(packet.is_urgent()) * IS_URGENT;
     // SAFETY: a socket's storage.
     unsafe {
-        catch_up(storage, shard, packet.sequence, packet.payload_length, u64::from(accepted.next) | flags)
+        P::catch_up(storage, shard, packet.sequence, packet.payload_length, u64::from(accepted.next) | flags)
     };
     // SAFETY: the storage is locked for this CPU, but for what egress takes from it.
-    let (stream, waiting): (&mut Stream, _) =
+    let (stream, waiting): (&mut Stream<P>, _) =
         unsafe { (&mut (*storage).stream, &raw mut (*storage).pending) };
-    let begins = stream.wants_first_bytes()
-        && context
-            .load::<u32>(packet.payload_at as usize)
-            .is_ok_and(|bytes| begins_request(u32::from_le(bytes)));
+    let begins = stream.wants_first_bytes() && P::begins_request(context, packet);
     let skip = match stream.admit(packet.sequence, packet.payload_length, Some(accepted.next), begins) {
         Admission::Parse(skip) => skip,
         Admission::Duplicate => {
@@ -236,7 +239,7 @@ fn parse_in_order(
         return Err(Reason::Unconfirmed);
     }
     let parsed =
-        parser::parse_segment(context, shard, shard, packet, skip, stream).ok_or(Reason::Unreadable)?;
+        parser::parse_segment::<P>(context, shard, shard, packet, skip, stream).ok_or(Reason::Unreadable)?;
     let tally = parsed.tally;
     if tally.get | tally.set | tally.control != 0 {
         let end = packet.sequence.wrapping_add(packet.payload_length);
@@ -264,16 +267,15 @@ const IS_UNTOUCHED: u64 = 1 << 32;
 /// The segment has urgent data.
 const IS_URGENT: u64 = 1 << 33;
 
-/// Brings a connection's state to what TCP has accepted, before a segment is admitted. A global function: verified once and
+/// Brings a connection's state to what TCP has accepted, before a segment is admitted. Called through a global function: verified once and
 /// on its own, so that its outcomes are not followed through the parser.
 ///
 /// # Safety
 ///
 /// `socket` is null or points to a socket's storage that is locked for this CPU.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub unsafe extern "C" fn catch_up(
-    socket: *mut Socket,
+#[inline(always)]
+pub unsafe fn catch_up<P: Program>(
+    socket: *mut Socket<P>,
     shard: u32,
     sequence: u32,
     length: u32,
@@ -298,7 +300,7 @@ pub unsafe extern "C" fn catch_up(
     // SAFETY: the storage's own.
     if unsafe { !(*waiting).is_empty() } {
         // SAFETY: a socket's storage.
-        unsafe { pending::count_accepted(socket, shard, next) };
+        unsafe { pending::count_accepted(socket.cast(), shard, next) };
     }
     if stream.roll_back(sequence, length, next)
         && let Some(requests) = pointer(shard)

@@ -2,10 +2,10 @@
 //!
 //! Dropped segments are not counted and do not stop parsing.
 
-use probe_common::head::Tally;
+use probe_common::http::{SegmentReader, Stream, begins_request};
 use probe_common::key::KeyText;
-use probe_common::segment::SegmentReader;
-use probe_common::stream::{Admission, Stream, begins_request};
+use probe_common::requests::Tally;
+use probe_common::stream::Admission;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;

@@ -1,6 +1,6 @@
 //! Heads and streams with their expected counts: (get, set, control).
 
-use probe_common::head::MAX_HEAD;
+use probe_common::http::head::MAX_HEAD;
 use probe_common::requests::Reason;
 
 use crate::connection::{Connection, counts};

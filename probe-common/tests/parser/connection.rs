@@ -1,10 +1,10 @@
 //! One connection with the kernel program's state, fed segment by segment.
 
-use probe_common::head::Tally;
+use probe_common::http::{SegmentReader, Stream, begins_request};
 use probe_common::key::KeyText;
 use probe_common::requests::Reason;
-use probe_common::segment::SegmentReader;
-use probe_common::stream::{Admission, Stream, begins_request};
+use probe_common::requests::Tally;
+use probe_common::stream::Admission;
 
 use crate::oracle;
 

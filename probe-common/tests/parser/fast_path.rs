@@ -1,8 +1,11 @@
 //! Tests that fast path and step-by-step parsing return the same.
 
-use probe_common::head::{Head, Tally};
+use probe_common::http::SegmentReader;
+use probe_common::http::head::Head;
 use probe_common::key::KeyText;
-use probe_common::segment::SegmentReader;
+use probe_common::protocol::Parser;
+use probe_common::requests::Tally;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -52,7 +55,7 @@ impl Reader {
             stands: (
                 head.stopped().map(|reason| reason as u8),
                 head.between_requests(),
-                head.inside_head(),
+                head.inside_request(),
                 head.body,
             ),
             read: (self.reader.at, self.reader.is_done()),

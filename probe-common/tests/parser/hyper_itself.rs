@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use probe_common::head::MAX_HEAD;
+use probe_common::http::head::MAX_HEAD;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::cases::CASES;

@@ -1,6 +1,6 @@
 //! The oracle: applies `httparse`, `http` and hyper's rules to a byte stream.
 
-use probe_common::head::{MAX_HEAD, MAX_HEADERS};
+use probe_common::http::head::{MAX_HEAD, MAX_HEADERS};
 use probe_common::key::{self, KeyText};
 
 /// Counts of complete heads, and the state at the end of the stream.

@@ -7,7 +7,10 @@
 //! segment is not parsed again.
 
 use super::SegmentReader;
-use crate::head::{Head, Tally, begins_read, is_plain_key};
+use super::head::{Head, begins_read, is_plain_key};
+#[cfg(not(target_arch = "bpf"))]
+use crate::key::KeyText;
+use crate::{protocol::Parser, requests::Tally};
 
 /// Words of the longest cached tail: 128 bytes.
 const TAIL_WORDS: usize = 16;
@@ -21,7 +24,7 @@ const KEY_AT: u32 = 10;
 /// The bytes after the key, from the space on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct HeadTail {
+pub struct HeadTail {
     words: [u64; TAIL_WORDS],
     /// Length in bytes. 0 if no tail is cached.
     length: u32,
@@ -38,7 +41,7 @@ impl SegmentReader {
     /// window and call [`try_fast_path`](Self::try_fast_path).
     #[must_use]
     #[inline(always)]
-    pub const fn may_take_fast_path(&self, head: &Head) -> bool {
+    pub fn may_take_fast_path(&self, head: &Head) -> bool {
         head.is_at_first_byte() && self.fits_window()
     }
 
@@ -46,9 +49,9 @@ impl SegmentReader {
     /// [`SegmentReader::key`]. Otherwise the caller parses the segment step by step.
     #[inline(always)]
     pub fn try_fast_path(&mut self) -> bool {
-        let key_length = self.window_length().wrapping_sub(KEY_AT).wrapping_sub(self.tail.length);
+        let key_length = self.window_length().wrapping_sub(KEY_AT).wrapping_sub(self.cache.length);
         // One comparison rejects an empty key and a negative length.
-        let is_key = key_length.wrapping_sub(1) < KEY_WORDS as u32 * 8 && self.tail.length > 0;
+        let is_key = key_length.wrapping_sub(1) < KEY_WORDS as u32 * 8 && self.cache.length > 0;
         if !is_key || !begins_read(self.words[0], self.words[1]) || !self.tail_matches(key_length) {
             return false;
         }
@@ -58,6 +61,39 @@ impl SegmentReader {
         self.tally.get += 1;
         self.ends();
         true
+    }
+
+    /// Reads a whole segment as the kernel program does, in at most `steps` steps, with
+    /// [`begin`](crate::segment::SegmentReader::begin) before. Hands `on_key` the key of each read.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn read(&mut self, head: &mut Head, payload: &[u8], steps: u32, mut on_key: impl FnMut(&KeyText)) {
+        let may_take_fast_path = self.may_take_fast_path(head);
+        if may_take_fast_path {
+            self.load(payload);
+            if self.try_fast_path() {
+                on_key(&self.key);
+                return;
+            }
+        }
+        self.read_by_steps(head, payload, steps, on_key);
+        if may_take_fast_path {
+            self.cache_tail(head);
+        }
+    }
+
+    /// The same step by step, whatever is in the segment.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn read_by_steps(
+        &mut self,
+        head: &mut Head,
+        payload: &[u8],
+        steps: u32,
+        mut on_key: impl FnMut(&KeyText),
+    ) {
+        self.drive(head, payload, steps, |_, head| {
+            on_key(&head.key);
+            head.key_taken();
+        });
     }
 
     /// Copies a key of `length` bytes (1 to 40) from the window. Returns `false` if the key is not plain.
@@ -99,10 +135,10 @@ impl SegmentReader {
         let mut low = first;
         for at in 0..TAIL_WORDS {
             let next = self.words[index + at + 1];
-            self.tail.words[at] = low | (next << 1) << (63 - shift);
+            self.cache.words[at] = low | (next << 1) << (63 - shift);
             low = next >> shift;
         }
-        self.tail.length = length;
+        self.cache.length = length;
     }
 
     /// Copies one word of the key, if the key is that long. Returns `false` if the word is not plain.
@@ -129,9 +165,9 @@ impl SegmentReader {
         let mut low = self.words[index] >> shift;
         for at in 0..TAIL_WORDS {
             let next = self.words[index + at + 1];
-            let different = (low | (next << 1) << (63 - shift)) ^ self.tail.words[at];
+            let different = (low | (next << 1) << (63 - shift)) ^ self.cache.words[at];
             low = next >> shift;
-            let left = self.tail.length.wrapping_sub(at as u32 * 8);
+            let left = self.cache.length.wrapping_sub(at as u32 * 8);
             if left <= 8 {
                 // Bytes after the tail do not matter.
                 return different << (64_u32.wrapping_sub(left * 8) & 63) == 0;

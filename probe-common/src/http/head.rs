@@ -19,10 +19,15 @@ mod response;
 mod swar;
 mod target;
 
-pub(crate) use request_line::begins_read;
-pub(crate) use target::is_plain_key;
+pub(super) use request_line::begins_read;
+pub use response::ResponseHead;
+pub(super) use target::is_plain_key;
 
-use crate::{key::KeyText, requests::Reason};
+use crate::{
+    key::KeyText,
+    protocol::{HEAD_BYTES, Parser},
+    requests::{Reason, Tally},
+};
 
 /// The maximum number of header lines in a head. hyper refuses more
 /// (`hyper::server::conn::http1::Builder::max_headers`).
@@ -30,18 +35,6 @@ pub const MAX_HEADERS: u8 = 100;
 
 /// The maximum size of a head in bytes, with the empty lines before it: the services' `max_header_size`.
 pub const MAX_HEAD: u32 = 32 * 1024;
-
-/// Complete heads of one segment, by kind.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// `GET /data/{key}`.
-    pub get: u32,
-    /// `POST /data`.
-    pub set: u32,
-    /// All other requests.
-    pub control: u32,
-}
 
 /// The parser's position in a connection's byte stream. All zeros is the beginning of a connection.
 #[repr(C)]
@@ -163,21 +156,20 @@ const STATUS: u8 = 34;
 /// After the status code of a response.
 const REASON_PHRASE: u8 = 35;
 
-impl Head {
-    /// Resets the parser to the first byte of a request. The other fields are set when a request begins. Assigning
-    /// all of them would compile to a call of `memset`, a loop over bytes.
+const _: () = assert!(size_of::<Head>() == HEAD_BYTES);
+
+impl Parser for Head {
+    // Assigning all fields would compile to a call of `memset`, a loop over bytes. The other fields are set when a request
+    // begins.
     #[inline(always)]
-    pub const fn restart(&mut self) {
+    fn restart(&mut self) {
         self.state = START;
         self.body = 0;
         self.size = 0;
     }
 
-    /// Returns why parsing has stopped on this connection, for good or until the connection is idle. `None` if it has
-    /// not.
-    #[must_use]
     #[inline(always)]
-    pub const fn stopped(&self) -> Option<Reason> {
+    fn stopped(&self) -> Option<Reason> {
         match self.state {
             MALFORMED => Some(Reason::Malformed),
             CHUNKED => Some(Reason::Chunked),
@@ -187,10 +179,8 @@ impl Head {
         }
     }
 
-    /// Whether the shard reads no further request from this connection.
-    #[must_use]
     #[inline(always)]
-    pub const fn is_last(&self) -> bool {
+    fn is_last(&self) -> bool {
         match self.state {
             MALFORMED | CLOSED => true,
             CHUNKED => self.closes(),
@@ -198,13 +188,70 @@ impl Head {
         }
     }
 
-    /// Whether a read is complete whose key has not been [taken](Self::key_taken).
-    #[must_use]
+    /// Whether no empty line precedes the next byte either.
     #[inline(always)]
-    pub const fn has_key(&self) -> bool {
+    fn is_at_first_byte(&self) -> bool {
+        self.state == START && self.body == 0 && self.size == 0
+    }
+
+    /// Whether the parser is inside a head.
+    #[inline(always)]
+    fn inside_request(&self) -> bool {
+        !matches!(self.state, START | START_LF | MALFORMED | CHUNKED | CLOSED | UNJUDGED)
+    }
+
+    #[inline(always)]
+    fn key(&self) -> &KeyText {
+        &self.key
+    }
+
+    /// Whether a read is complete whose key has not been [taken](Head::key_taken).
+    #[inline(always)]
+    fn needs_driver(&self) -> bool {
         self.has_key != 0
     }
 
+    #[inline(always)]
+    fn body(&self) -> u64 {
+        self.body
+    }
+
+    #[inline(always)]
+    fn may_miss(&self) -> u64 {
+        self.body
+    }
+
+    #[inline(always)]
+    fn miss(&mut self, count: u32) {
+        self.body -= count as u64;
+    }
+
+    #[inline(always)]
+    fn skip_body(&mut self, available: u32, _: &mut Tally) -> u32 {
+        if self.body >= available as u64 {
+            self.body -= available as u64;
+            available
+        } else {
+            let rest = self.body as u32;
+            self.body = 0;
+            rest
+        }
+    }
+
+    #[inline(always)]
+    fn step(&mut self, word: u64, available: u32, tally: &mut Tally) -> u32 {
+        let used = self.advance(word, available);
+        self.size = self.size.wrapping_add(used);
+        if self.size > MAX_HEAD && self.state != UNJUDGED {
+            self.state = MALFORMED;
+        } else if self.state == COMPLETE {
+            self.complete(tally);
+        }
+        used
+    }
+}
+
+impl Head {
     /// Marks the key as counted.
     #[inline(always)]
     pub const fn key_taken(&mut self) {
@@ -216,49 +263,6 @@ impl Head {
     #[inline(always)]
     pub const fn between_requests(&self) -> bool {
         self.state == START && self.body == 0
-    }
-
-    /// Whether the next byte is the first of a request, and no empty line precedes it.
-    #[must_use]
-    #[inline(always)]
-    pub(crate) const fn is_at_first_byte(&self) -> bool {
-        self.state == START && self.body == 0 && self.size == 0
-    }
-
-    /// Whether the parser is inside a head: at least one byte has been read, and more must follow.
-    #[must_use]
-    #[inline(always)]
-    pub const fn inside_head(&self) -> bool {
-        !matches!(self.state, START | START_LF | MALFORMED | CHUNKED | CLOSED | UNJUDGED)
-    }
-
-    /// Skips at most `available` bytes of the current body and returns the number skipped.
-    #[inline(always)]
-    pub const fn skip_body(&mut self, available: u32) -> u32 {
-        if self.body >= available as u64 {
-            self.body -= available as u64;
-            available
-        } else {
-            let rest = self.body as u32;
-            self.body = 0;
-            rest
-        }
-    }
-
-    /// Reads bytes outside of bodies. The next byte is the lowest of `word`, and `available` (1 to 8) of its bytes
-    /// are valid. Returns the number of bytes used: at least 1, at most `available`.
-    ///
-    /// Must not be called when [`stopped`](Self::stopped) returns a reason, nor while [`body`](Self::body) is not 0.
-    #[inline(always)]
-    pub fn step(&mut self, word: u64, available: u32, tally: &mut Tally) -> u32 {
-        let used = self.advance(word, available);
-        self.size = self.size.wrapping_add(used);
-        if self.size > MAX_HEAD && self.state != UNJUDGED {
-            self.state = MALFORMED;
-        } else if self.state == COMPLETE {
-            self.complete(tally);
-        }
-        used
     }
 
     #[inline(always)]

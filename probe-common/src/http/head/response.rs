@@ -5,7 +5,12 @@
 use super::swar::{equal, first, pattern, word};
 use super::{
     CHUNKED, CLOSED, COMPLETE, HAS_LENGTH, HAS_TRANSFER_ENCODING, HEADER, Head, IS_CHUNKED, IS_VERSION_1_0,
-    MALFORMED, MAX_HEAD, REASON_PHRASE, STATUS, Tally,
+    MALFORMED, MAX_HEAD, REASON_PHRASE, STATUS,
+};
+use crate::{
+    key::KeyText,
+    protocol::Parser,
+    requests::{Reason, Tally},
 };
 
 /// A value of [`Head::kind`]: a final response.
@@ -16,14 +21,84 @@ const KIND_BODYLESS: u8 = 5;
 
 const PREFIX: u64 = word(*b"HTTP/1.\0");
 
-impl Head {
+/// The parser of responses: a head with other first lines.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResponseHead(Head);
+
+impl ResponseHead {
     /// Moves the parser to the first byte of a response.
     #[inline(always)]
-    pub const fn begin_response(&mut self) {
+    pub fn begin(&mut self) {
         self.restart();
-        self.response_begins();
+    }
+}
+
+impl Parser for ResponseHead {
+    #[inline(always)]
+    fn restart(&mut self) {
+        self.0.restart();
+        self.0.response_begins();
     }
 
+    #[inline(always)]
+    fn stopped(&self) -> Option<Reason> {
+        self.0.stopped()
+    }
+
+    #[inline(always)]
+    fn is_last(&self) -> bool {
+        self.0.is_last()
+    }
+
+    #[inline(always)]
+    fn is_at_first_byte(&self) -> bool {
+        self.0.state == STATUS && self.0.matched == 0 && self.0.body == 0
+    }
+
+    #[inline(always)]
+    fn inside_request(&self) -> bool {
+        self.0.inside_request()
+    }
+
+    #[inline(always)]
+    fn key(&self) -> &KeyText {
+        &self.0.key
+    }
+
+    #[inline(always)]
+    fn needs_driver(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn body(&self) -> u64 {
+        self.0.body
+    }
+
+    #[inline(always)]
+    fn may_miss(&self) -> u64 {
+        self.0.body
+    }
+
+    #[inline(always)]
+    fn miss(&mut self, count: u32) {
+        self.0.miss(count);
+    }
+
+    #[inline(always)]
+    fn skip_body(&mut self, available: u32, tally: &mut Tally) -> u32 {
+        self.0.skip_body(available, tally)
+    }
+
+    /// Final responses are counted as `set`, interim responses as `control`.
+    #[inline(always)]
+    fn step(&mut self, word: u64, available: u32, tally: &mut Tally) -> u32 {
+        self.0.step_response(word, available, tally)
+    }
+}
+
+impl Head {
     #[inline(always)]
     const fn response_begins(&mut self) {
         self.state = STATUS;
@@ -34,16 +109,8 @@ impl Head {
         self.size = 0;
     }
 
-    /// Whether the next byte is the first of a response.
-    #[must_use]
     #[inline(always)]
-    pub const fn is_between_responses(&self) -> bool {
-        self.state == STATUS && self.matched == 0 && self.body == 0
-    }
-
-    /// Like [`Head::step`], for responses. Final responses are counted as `set`, interim responses as `control`.
-    #[inline(always)]
-    pub fn step_response(&mut self, word: u64, available: u32, tally: &mut Tally) -> u32 {
+    fn step_response(&mut self, word: u64, available: u32, tally: &mut Tally) -> u32 {
         let used = match self.state {
             STATUS if self.matched == 0 && available == 8 && word << 8 == PREFIX << 8 => {
                 self.matched = 7;

@@ -13,17 +13,18 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use probe_common::{
-    requests::Requests,
-    responses::{FirstBytes, Responses},
-    segment::{Next, SegmentReader},
+    http::{FirstBytes, Http, SegmentReader, head::ResponseHead},
+    protocol::Parser as _,
+    responses::Responses,
+    segment::Next,
     socket::Socket,
 };
 
 use crate::{
     atomic, latency,
+    outcomes::{never_read, settle},
     packet::Packet,
     parser::{Parser, STEPS, STEPS_A_CALL, load_window},
-    request_counters,
 };
 
 /// Where egress copies payload to. Softirq may interrupt process context, and a task another one: each level has its own.
@@ -40,7 +41,7 @@ const LEVELS: u32 = 4;
 #[inline(always)]
 pub fn follow(context: &SkBuffContext, storage: *mut Socket, shard: u32, packet: &Packet) -> Option<()> {
     // SAFETY: a socket's storage lives as long as the program runs. Only egress writes it, under the socket's lock.
-    let responses = unsafe { &mut (*storage).responses };
+    let (responses, head) = unsafe { (&mut (*storage).responses, &mut (*storage).response_head) };
     // SAFETY: the same storage.
     let stream = unsafe { &raw mut (*storage).stream };
     let skip = responses.send(packet.sequence, packet.payload_length)?;
@@ -71,66 +72,22 @@ pub fn follow(context: &SkBuffContext, storage: *mut Socket, shard: u32, packet:
             return settle(responses, shard, 1);
         }
         responses.parsing = 1;
-        responses.head.begin_response();
+        head.begin();
     }
-    let finals = parse(context, packet, skip, responses)?;
+    let finals = parse(context, packet, skip, responses, head)?;
     if finals > 0 {
         // SAFETY: the same storage.
         unsafe { latency::stop(context, shard, stream) };
         settle(responses, shard, if finals < outstanding as u32 { finals } else { outstanding as u32 })?;
     }
-    if responses.head.is_last() && finals > 0 {
+    if head.is_last() && finals > 0 {
         responses.closing = 1;
         // SAFETY: the same storage; what ingress adds meanwhile is refused by it.
         let (never, at_most) = unsafe { (*stream).outstanding(responses.answers) };
         never_read(responses, shard, requests, never, at_most - never)?;
     }
-    if responses.head.stopped().is_some() || requests == responses.answers && responses.head.body == 0 {
+    if head.stopped().is_some() || requests == responses.answers && head.body() == 0 {
         responses.parsing = 0;
-    }
-    Some(())
-}
-
-/// The shard has reset the connection: it has not read the last bytes.
-#[inline(always)]
-pub fn reset(storage: *mut Socket, shard: u32) -> Option<()> {
-    // SAFETY: as in `follow`.
-    let (stream, responses) = unsafe { (&(*storage).stream, &mut (*storage).responses) };
-    let (least, most) = stream.outstanding(responses.answers);
-    if most == 0 {
-        return None;
-    }
-    // The last request is unread if nothing stands behind its head.
-    let unread = u32::from(least > 0 && stream.is_at_boundary());
-    never_read(responses, shard, stream.requests, unread, most - unread)
-}
-
-/// So many data requests are never read, and so many others may not be: none of them gets an answer.
-#[inline(always)]
-fn never_read(responses: &mut Responses, shard: u32, requests: u32, never: u32, maybe: u32) -> Option<()> {
-    let counters = request_counters::pointer(shard)?;
-    let aborted = responses.aborted;
-    responses.aborted = 0;
-    responses.answers = requests;
-    // SAFETY: counters of the map's value for this CPU.
-    unsafe {
-        atomic::add(&raw mut (*counters).aborted_settled, u64::from(aborted));
-        atomic::add(&raw mut (*counters).never_read, u64::from(never));
-        atomic::add(&raw mut (*counters).aborted, u64::from(maybe));
-    }
-    Some(())
-}
-
-/// So many requests have their answer.
-#[inline(always)]
-fn settle(responses: &mut Responses, shard: u32, answers: u32) -> Option<()> {
-    responses.answers = responses.answers.wrapping_add(answers);
-    if responses.aborted > 0 {
-        let settled = if answers < responses.aborted { answers } else { responses.aborted };
-        responses.aborted -= settled;
-        let counters: *mut Requests = request_counters::pointer(shard)?;
-        // SAFETY: a counter of the map's value for this CPU.
-        unsafe { atomic::add(&raw mut (*counters).aborted_settled, u64::from(settled)) };
     }
     Some(())
 }
@@ -146,7 +103,13 @@ fn first_bytes(context: &SkBuffContext, at: u32) -> FirstBytes {
 
 /// Parses a segment; gives how many final answers' heads ended in it.
 #[inline(always)]
-fn parse(context: &SkBuffContext, packet: &Packet, skip: u32, responses: &mut Responses) -> Option<u32> {
+fn parse(
+    context: &SkBuffContext,
+    packet: &Packet,
+    skip: u32,
+    responses: &mut Responses,
+    head: &mut ResponseHead,
+) -> Option<u32> {
     let level = ANSWER_LEVEL.get_ptr_mut(0)?;
     // SAFETY: the map's value for this CPU. Each level gives back what it has added.
     let mine = unsafe { level.read_volatile() };
@@ -160,10 +123,10 @@ fn parse(context: &SkBuffContext, packet: &Packet, skip: u32, responses: &mut Re
         Some(reader) => {
             // SAFETY: this level's own.
             unsafe { (*reader).begin(skip, packet.payload_length) };
-            let mut parser = Parser {
+            let mut parser = Parser::<Http, ResponseHead> {
                 context: context.as_ptr().cast(),
                 reader,
-                head: &raw mut responses.head,
+                head: &raw mut *head,
                 payload_at: packet.payload_at,
             };
             // SAFETY: the callback has the signature that `bpf_loop` calls, and `parser` outlives the call.
@@ -182,7 +145,7 @@ fn parse(context: &SkBuffContext, packet: &Packet, skip: u32, responses: &mut Re
 }
 
 /// `bpf_loop`'s callback: some steps of the parser; 1 ends the loop.
-unsafe extern "C" fn run_steps(_: u32, parser: *mut Parser) -> i64 {
+unsafe extern "C" fn run_steps(_: u32, parser: *mut Parser<Http, ResponseHead>) -> i64 {
     // SAFETY: `bpf_loop` passes on the pointer it was given.
     let parser = unsafe { &mut *parser };
     // SAFETY: the map's value for this CPU and level.
@@ -190,10 +153,10 @@ unsafe extern "C" fn run_steps(_: u32, parser: *mut Parser) -> i64 {
     // SAFETY: in the socket's storage, which egress alone writes.
     let head = unsafe { &mut *parser.head };
     for _ in 0..STEPS_A_CALL {
-        match reader.step_response(head) {
+        match reader.step(head) {
             Next::Step => {}
             Next::Load => return load_window(parser, reader),
-            Next::Done | Next::Get => return 1,
+            Next::Done | Next::Driver => return 1,
         }
     }
     0

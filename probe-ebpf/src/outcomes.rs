@@ -1,0 +1,55 @@
+//! How requests end that have arrived: with an answer, or without.
+
+use probe_common::{requests::Requests, responses::Responses, socket::Socket};
+
+use crate::{atomic, request_counters};
+
+/// The shard has reset the connection: it has not read the last bytes.
+#[inline(always)]
+pub fn reset(storage: *mut Socket, shard: u32) -> Option<()> {
+    // SAFETY: as in `follow`.
+    let (stream, responses) = unsafe { (&(*storage).stream, &mut (*storage).responses) };
+    let (least, most) = stream.outstanding(responses.answers);
+    if most == 0 {
+        return None;
+    }
+    // The last request is unread if nothing stands behind its head.
+    let unread = u32::from(least > 0 && stream.is_at_boundary());
+    never_read(responses, shard, stream.requests, unread, most - unread)
+}
+
+/// So many data requests are never read, and so many others may not be: none of them gets an answer.
+#[inline(always)]
+pub fn never_read(
+    responses: &mut Responses,
+    shard: u32,
+    requests: u32,
+    never: u32,
+    maybe: u32,
+) -> Option<()> {
+    let counters = request_counters::pointer(shard)?;
+    let aborted = responses.aborted;
+    responses.aborted = 0;
+    responses.answers = requests;
+    // SAFETY: counters of the map's value for this CPU.
+    unsafe {
+        atomic::add(&raw mut (*counters).aborted_settled, u64::from(aborted));
+        atomic::add(&raw mut (*counters).never_read, u64::from(never));
+        atomic::add(&raw mut (*counters).aborted, u64::from(maybe));
+    }
+    Some(())
+}
+
+/// So many requests have their answer.
+#[inline(always)]
+pub fn settle(responses: &mut Responses, shard: u32, answers: u32) -> Option<()> {
+    responses.answers = responses.answers.wrapping_add(answers);
+    if responses.aborted > 0 {
+        let settled = if answers < responses.aborted { answers } else { responses.aborted };
+        responses.aborted -= settled;
+        let counters: *mut Requests = request_counters::pointer(shard)?;
+        // SAFETY: a counter of the map's value for this CPU.
+        unsafe { atomic::add(&raw mut (*counters).aborted_settled, u64::from(settled)) };
+    }
+    Some(())
+}
