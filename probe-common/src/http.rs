@@ -3,6 +3,8 @@
 //! A request is a head, with a body that is skipped by its length. [`head`] parses heads. [`fast_path`] recognises a
 //! repeated request without parsing.
 
+mod cached_bytes;
+mod cached_response;
 mod fast_path;
 mod first_bytes;
 pub mod head;
@@ -10,7 +12,7 @@ pub mod head;
 pub use first_bytes::FirstBytes;
 
 use crate::{protocol::Protocol, segment, stream};
-use fast_path::HeadTail;
+use cached_bytes::CachedBytes;
 use head::{Head, ResponseHead};
 
 /// HTTP/1.x.
@@ -26,8 +28,8 @@ pub type SegmentReader = segment::SegmentReader<Http>;
 impl Protocol for Http {
     type Head = Head;
     type ResponseHead = ResponseHead;
-    type Cache = HeadTail;
-    const EMPTY_CACHE: HeadTail = HeadTail::EMPTY;
+    type Cache = CachedBytes;
+    const EMPTY_CACHE: CachedBytes = CachedBytes::EMPTY;
 }
 
 /// Whether payload that begins with these four bytes (lowest first) begins a request.

@@ -12,25 +12,31 @@ pub const KEY_BYTES: usize = 64;
 /// [`KEY_BYTES`] in words.
 pub const KEY_WORDS: usize = KEY_BYTES / 8;
 
+/// Words of a short key. With its hash and length they fit into a cache line beside one more word.
+pub const SHORT_WORDS: usize = 5;
+
+/// The longest short key in bytes.
+pub const SHORT_KEY: u32 = SHORT_WORDS as u32 * 8;
+
 /// A key that is being read or has been read. All zeros is no key.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyText {
-    /// The key's last words, the last one first. Each word holds eight bytes of the key, the first one lowest. The
-    /// key's last word may hold fewer.
-    pub words: [u64; KEY_WORDS],
     /// Hash over all bytes and the length. Valid after [`end`](Self::end).
     pub hash: u64,
-    /// Bytes that do not yet fill a word.
-    partial: u64,
     /// Length of the whole key in bytes, also of bytes that are not kept.
     pub length: u32,
     padding: u32,
+    /// The key's last words, the last one first. Each word holds eight bytes of the key, the first one lowest. The
+    /// key's last word may hold fewer.
+    pub words: [u64; KEY_WORDS],
+    /// Bytes that do not yet fill a word.
+    partial: u64,
 }
 
 impl KeyText {
     /// No key.
-    pub const NONE: Self = Self { words: [0; KEY_WORDS], hash: 0, partial: 0, length: 0, padding: 0 };
+    pub const NONE: Self = Self { hash: 0, length: 0, padding: 0, words: [0; KEY_WORDS], partial: 0 };
 
     /// Resets the key to zeros.
     #[inline(always)]

@@ -12,7 +12,7 @@
 //! is evicted, the set's `evicted` is raised to at least its `count + error`. A new key takes `evicted` as its error.
 //! A key that entered before its set was first full has an error of 0, so its count is exact since attach.
 
-use crate::key::{KEY_WORDS, KeyText};
+use crate::key::{KEY_WORDS, KeyText, SHORT_KEY};
 
 /// Entries of a set.
 pub const WAYS: usize = 8;
@@ -81,26 +81,28 @@ pub const fn set_of(shard: u32, hash: u64) -> u32 {
 impl KeySet {
     // Few branches and no loops, because the verifier follows both sides of each branch.
 
-    /// Counts a read of `key` in the current epoch. The caller holds the lock, so this function makes no calls.
+    /// Counts a read of `key` in the current epoch. The caller holds the lock, so this function makes no calls. Only the
+    /// first [`SHORT_WORDS`](crate::key::SHORT_WORDS) words of a short key are read.
     #[inline(always)]
     pub fn count(&mut self, key: &KeyText, epoch: u32) {
         // The epoch never goes back. Another CPU may read the clock before this one and get the lock after it.
         if epoch.wrapping_sub(self.epoch).cast_signed() > 0 {
             self.age(epoch);
         }
+        let words = words(key);
         let (there, found) = self.find(key.hash);
         let slot = if there != 0 { found } else { self.least() };
         let entry = at(&mut self.entries, slot);
         let rank = at(&mut self.ranks, slot);
         let length = at(&mut self.lengths, slot);
         // Two keys with the same hash replace each other in one entry. This is rare and harmless.
-        if (1 - there) | (*length as u64 ^ key.length as u64) | entry.differs(key) != 0 {
+        if (1 - there) | (*length as u64 ^ key.length as u64) | entry.differs(words) != 0 {
             let used = is_not_zero(*length as u64);
             let most = entry.count.wrapping_add(entry.error);
             // The maximum of both.
             self.evicted = most.wrapping_add(self.evicted).wrapping_sub(min(most, self.evicted));
             self.evictions += used;
-            entry.words = key.words;
+            entry.words = words;
             entry.count = 0;
             entry.error = self.evicted;
             *at(&mut self.hashes, slot) = key.hash;
@@ -165,10 +167,18 @@ impl KeySet {
 impl Entry {
     /// Returns a value other than 0 if a kept byte differs.
     #[inline(always)]
-    const fn differs(&self, key: &KeyText) -> u64 {
-        let ([a, b, c, d, e, f, g, h], [s, t, u, v, w, x, y, z]) = (self.words, key.words);
+    const fn differs(&self, words: [u64; KEY_WORDS]) -> u64 {
+        let ([a, b, c, d, e, f, g, h], [s, t, u, v, w, x, y, z]) = (self.words, words);
         (a ^ s) | (b ^ t) | (c ^ u) | (d ^ v) | (e ^ w) | (f ^ x) | (g ^ y) | (h ^ z)
     }
+}
+
+/// Returns the words of a key, with zeros after those of a short one.
+#[inline(always)]
+fn words(key: &KeyText) -> [u64; KEY_WORDS] {
+    let is_long = is_negative((SHORT_KEY as u64).wrapping_sub(key.length as u64));
+    let [a, b, c, d, e, f, g, h] = key.words;
+    [a, b, c, d, e, f * is_long, g * is_long, h * is_long]
 }
 
 /// Returns an element of an array of the set. `black_box` keeps the mask that the verifier needs. It also stops the

@@ -3,6 +3,8 @@
 //! One request at a time needs only the first bytes of its answer. A pipeline, and an answer that may close the
 //! connection, are parsed: heads line by line, bodies skipped by `Content-Length`.
 
+use crate::stream::Arrived;
+
 /// State of a connection's answers. Only egress writes it, which one socket never runs twice at a time.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,12 +19,40 @@ pub struct Responses {
     started: u8,
     /// 1 while the parser stands inside an answer.
     pub parsing: u8,
-    /// 1 once an answer was the connection's last.
-    pub closing: u8,
-    padding: u8,
+    padding: u16,
+    /// The requests when the connection was last idle.
+    idle: Arrived,
 }
 
 impl Responses {
+    /// So many requests have got their answer, of those that have arrived.
+    #[inline(always)]
+    pub fn settle(&mut self, answers: u32, arrived: Arrived) {
+        self.answers = self.answers.wrapping_add(answers);
+        if self.answers == arrived.requests() {
+            self.idle = arrived;
+        }
+    }
+
+    /// Data requests without an answer, of those that have arrived: at least, and at most. They differ where other requests
+    /// are among them.
+    #[must_use]
+    #[inline(always)]
+    pub fn outstanding(&self, arrived: Arrived) -> (u32, u32) {
+        let all = arrived.requests().wrapping_sub(self.answers);
+        let controls = arrived.controls().wrapping_sub(self.idle.controls());
+        let data = arrived.requests().wrapping_sub(self.idle.requests()).wrapping_sub(controls);
+        if all.cast_signed() <= 0 {
+            (0, 0)
+        } else if controls == 0 {
+            (all, all)
+        } else if data < all {
+            (0, data)
+        } else {
+            (0, all)
+        }
+    }
+
     /// Takes a segment; gives the offset of its first new byte, `None` if it has none.
     #[inline(always)]
     pub fn send(&mut self, sequence: u32, length: u32) -> Option<u32> {

@@ -122,6 +122,12 @@ impl<P: Protocol> SegmentReader<P> {
         self.window_length
     }
 
+    /// Offset of the window's first byte.
+    #[inline(always)]
+    pub(crate) const fn window_at(&self) -> u32 {
+        self.window_at
+    }
+
     /// The segment has been read.
     #[inline(always)]
     pub(crate) const fn ends(&mut self) {

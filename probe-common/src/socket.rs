@@ -5,13 +5,16 @@ use core::mem::offset_of;
 use crate::{
     connections::Mark,
     http::Http,
-    pending::Pending,
+    pending::{Pending, Waiting},
     protocol::{HEAD_BYTES, Protocol},
     responses::Responses,
     stream::Stream,
 };
 
 /// Value of the socket storage `SOCKETS`, freed with the socket. All zeros is a new value.
+///
+/// On loopback, one CPU handles the requests and another one the responses. The first cache line is rarely written. The second
+/// has all fields that both CPUs write, except for keys and queued segments.
 ///
 /// Its layout is the same for every protocol. Programs without a parser access it without a protocol: they read or write
 /// nothing of the parsers, except that they restart a new one.
@@ -22,12 +25,15 @@ pub struct Socket<P: Protocol = Http> {
     pub mark: Mark,
     /// The cached shard of the socket.
     pub owner: Owner,
-    /// The parser of its requests.
-    pub stream: Stream<P>,
-    /// Its responses.
-    pub responses: Responses,
+    padding: [u64; 3],
     /// Requests that TCP has not accepted yet.
     pub pending: Pending,
+    /// Its requests, and their parser.
+    pub stream: Stream<P>,
+    /// The data of [`Self::pending`].
+    pub waiting: Waiting,
+    /// Its responses.
+    pub responses: Responses,
     /// The parser of its responses.
     pub response_head: P::ResponseHead,
 }
@@ -70,5 +76,5 @@ impl<P: Protocol> Socket<P> {
     );
 }
 
-// All fields that egress accesses are in the first cache line.
-const _: () = assert!(BEFORE + offset_of!(Socket, stream) + offset_of!(Stream, answered) < LINE);
+const _: () = assert!(BEFORE + offset_of!(Socket, pending) == LINE);
+const _: () = assert!(BEFORE + offset_of!(Socket, stream) + offset_of!(Stream, arrived) + 8 == 2 * LINE);

@@ -9,14 +9,13 @@
 use crate::{
     http::Http,
     protocol::{Parser, Protocol},
-    requests::Reason,
+    requests::{Reason, Tally},
     segment::SegmentReader,
 };
 
 /// State of one connection, in the socket's own storage: it goes when the socket goes. All zeros is a new one.
 ///
-/// On loopback one CPU handles the requests and another one the answers. The fields that egress touches come first, in one
-/// cache line, to avoid false sharing ([`Socket`](crate::socket::Socket) checks it).
+/// The fields that egress accesses come first ([`Socket`](crate::socket::Socket) explains why).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stream<P: Protocol = Http> {
@@ -27,15 +26,14 @@ pub struct Stream<P: Protocol = Http> {
     /// Written by the ingress program, taken by the egress program.
     pub request_started: u64,
     /// 1 once a final answer's bytes went out after the last bytes that came in. Written by the egress program.
-    pub answered: u32,
-    /// Requests of every kind that have arrived, and are not known to be dropped.
-    pub requests: u32,
-    /// Of them, requests that are not data requests.
-    pub controls: u32,
-    /// `controls` when the connection was last idle.
-    pub idle_controls: u32,
-    /// `requests` when the connection was last idle.
-    pub idle_requests: u32,
+    pub answered: u8,
+    /// 1 once an answer was the connection's last. Written by the egress program.
+    pub closing: u8,
+    /// 1 while the parser is inside a request's body.
+    pub in_body: u8,
+    padding: [u8; 5],
+    /// What has arrived, and is not known to be dropped.
+    pub arrived: Arrived,
     /// One of `PHASE_*`.
     phase: u8,
     /// While lost: the [`Reason`]'s number.
@@ -54,7 +52,7 @@ pub struct Stream<P: Protocol = Http> {
     snapshot_whole: u8,
     /// `waiting` at the snapshot.
     snapshot_waiting: u8,
-    padding: [u8; 3],
+    unused: [u8; 3],
     /// Sequence number of the next byte to parse; while lost, the highest seen.
     next: u32,
     /// First sequence number that came too early.
@@ -67,15 +65,19 @@ pub struct Stream<P: Protocol = Http> {
     hole_to: u32,
     /// Sequence number of the snapshot.
     snapshot_at: u32,
-    /// `requests` at the snapshot.
-    snapshot_requests: u32,
-    /// `controls` at the snapshot.
-    snapshot_controls: u32,
+    /// `arrived` at the snapshot.
+    snapshot_arrived: Arrived,
     /// The parser's place in the byte stream.
     pub head: P::Head,
     /// The same at the snapshot.
     snapshot: P::Head,
 }
+
+/// Requests of a connection: their number, and in the upper half how many of them are not data requests. In one word, so that
+/// the egress program reads both at once.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrived(u64);
 
 /// More requests at a time than one: which answer is whose cannot be told from here on.
 const SEVERAL: u8 = 2;
@@ -95,6 +97,31 @@ pub enum Admission {
     Duplicate,
     /// It cannot be followed.
     Unparsed(Reason),
+}
+
+impl Arrived {
+    /// Requests of every kind.
+    #[must_use]
+    #[inline(always)]
+    pub const fn requests(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Requests that are not data requests.
+    #[must_use]
+    #[inline(always)]
+    pub const fn controls(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Adds the requests of a segment.
+    #[must_use]
+    #[inline(always)]
+    const fn plus(self, tally: Tally) -> Self {
+        let requests =
+            self.requests().wrapping_add(tally.get).wrapping_add(tally.set).wrapping_add(tally.control);
+        Self((self.controls().wrapping_add(tally.control) as u64) << 32 | requests as u64)
+    }
 }
 
 impl<P: Protocol> Stream<P> {
@@ -155,10 +182,11 @@ impl<P: Protocol> Stream<P> {
         } else {
             self.head = self.snapshot;
         }
+        self.in_body = (self.head.body() > 0) as u8;
         self.phase = PHASE_FOLLOWED;
         self.next = accepted;
         (self.whole, self.waiting) = (self.snapshot_whole, self.snapshot_waiting);
-        (self.requests, self.controls) = (self.snapshot_requests, self.snapshot_controls);
+        self.arrived = self.snapshot_arrived;
         (self.ahead_from, self.ahead_to) = (accepted, accepted);
         (self.hole_from, self.hole_to) = (accepted, accepted);
         true
@@ -173,7 +201,7 @@ impl<P: Protocol> Stream<P> {
         if self.next == accepted {
             self.has_snapshot = 1;
             self.snapshot_at = accepted;
-            (self.snapshot_requests, self.snapshot_controls) = (self.requests, self.controls);
+            self.snapshot_arrived = self.arrived;
             (self.snapshot_whole, self.snapshot_waiting) = (self.whole, self.waiting);
             self.snapshot_is_boundary = self.head.is_at_first_byte() as u8;
             if self.snapshot_is_boundary == 0 {
@@ -251,9 +279,8 @@ impl<P: Protocol> Stream<P> {
     pub fn finish(&mut self, reader: &SegmentReader<P>, end: u32) -> Option<Reason> {
         self.next = end;
         self.answered = 0;
-        let data = reader.tally.get.wrapping_add(reader.tally.set);
-        self.requests = self.requests.wrapping_add(data).wrapping_add(reader.tally.control);
-        self.controls = self.controls.wrapping_add(reader.tally.control);
+        self.arrived = self.arrived.plus(reader.tally);
+        self.in_body = (self.head.body() > 0) as u8;
         if let Some(reason) = self.head.stopped() {
             let rest = reader.at < reader.end;
             let whole = self.whole != 0;
@@ -293,33 +320,6 @@ impl<P: Protocol> Stream<P> {
         self.waiting = if self.waiting == 0 && !several { 1 } else { SEVERAL };
         // With control requests in the same segment it is not known which came first.
         oldest && control == 0
-    }
-
-    /// Takes note of whether every request has been answered. `answers` is how many were.
-    #[inline(always)]
-    pub fn note_idle(&mut self, answers: u32) {
-        if self.requests == answers {
-            self.idle_requests = self.requests;
-            self.idle_controls = self.controls;
-        }
-    }
-
-    /// Data requests without an answer: at least, and at most. They differ where other requests are among them.
-    #[must_use]
-    #[inline(always)]
-    pub fn outstanding(&self, answers: u32) -> (u32, u32) {
-        let all = self.requests.wrapping_sub(answers);
-        let controls = self.controls.wrapping_sub(self.idle_controls);
-        let data = self.requests.wrapping_sub(self.idle_requests).wrapping_sub(controls);
-        if all.cast_signed() <= 0 {
-            (0, 0)
-        } else if controls == 0 {
-            (all, all)
-        } else if data < all {
-            (0, data)
-        } else {
-            (0, all)
-        }
     }
 
     /// Whether the next byte is a request's first.

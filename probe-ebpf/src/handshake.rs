@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::{SkBuffContext, SockOpsContext},
 };
 use probe_common::{
-    key::KeyText,
+    key::{KeyText, SHORT_KEY},
     protocol::Parser,
     requests::{Reason, Tally},
     socket::Socket,
@@ -140,9 +140,14 @@ pub fn count_held(
         // TCP has not accepted the segment yet.
         let key = if held.tally.get > 0 { Some(&held.key) } else { None };
         let end = held.sequence.wrapping_add(held.length);
-        // SAFETY: the new socket's storage.
-        let waiting = unsafe { &raw mut (*socket).pending };
-        pending::append(waiting, counters, end, held.tally, key, (0, 0));
+        match key {
+            Some(key) if key.length > SHORT_KEY => {
+                let position = pending::stage(key)?;
+                pending::queue(socket, counters, end, held.tally, (position, 1));
+            }
+            _ if held.tally == Tally::default() => {}
+            _ => pending::wait_alone(socket, counters, end, held.tally, key),
+        }
         if held.unparsed > 0 {
             add_unparsed(counters, Reason::from_number((held.unparsed - 1) as u8));
         }

@@ -1,6 +1,6 @@
 //! How requests end that have arrived: with an answer, or without.
 
-use probe_common::{requests::Requests, responses::Responses, socket::Socket};
+use probe_common::{requests::Requests, responses::Responses, socket::Socket, stream::Arrived};
 
 use crate::{atomic, request_counters};
 
@@ -9,13 +9,13 @@ use crate::{atomic, request_counters};
 pub fn reset(storage: *mut Socket, shard: u32) -> Option<()> {
     // SAFETY: as in `follow`.
     let (stream, responses) = unsafe { (&(*storage).stream, &mut (*storage).responses) };
-    let (least, most) = stream.outstanding(responses.answers);
+    let (least, most) = responses.outstanding(stream.arrived);
     if most == 0 {
         return None;
     }
     // The last request is unread if nothing stands behind its head.
     let unread = u32::from(least > 0 && stream.is_at_boundary());
-    never_read(responses, shard, stream.requests, unread, most - unread)
+    never_read(responses, shard, stream.arrived, unread, most - unread)
 }
 
 /// So many data requests are never read, and so many others may not be: none of them gets an answer.
@@ -23,14 +23,14 @@ pub fn reset(storage: *mut Socket, shard: u32) -> Option<()> {
 pub fn never_read(
     responses: &mut Responses,
     shard: u32,
-    requests: u32,
+    arrived: Arrived,
     never: u32,
     maybe: u32,
 ) -> Option<()> {
     let counters = request_counters::pointer(shard)?;
     let aborted = responses.aborted;
     responses.aborted = 0;
-    responses.answers = requests;
+    responses.answers = arrived.requests();
     // SAFETY: counters of the map's value for this CPU.
     unsafe {
         atomic::add(&raw mut (*counters).aborted_settled, u64::from(aborted));
@@ -42,8 +42,8 @@ pub fn never_read(
 
 /// So many requests have their answer.
 #[inline(always)]
-pub fn settle(responses: &mut Responses, shard: u32, answers: u32) -> Option<()> {
-    responses.answers = responses.answers.wrapping_add(answers);
+pub fn settle(responses: &mut Responses, shard: u32, answers: u32, arrived: Arrived) -> Option<()> {
+    responses.settle(answers, arrived);
     if responses.aborted > 0 {
         let settled = if answers < responses.aborted { answers } else { responses.aborted };
         responses.aborted -= settled;

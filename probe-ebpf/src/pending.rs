@@ -6,13 +6,16 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_loop},
+    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_loop},
     macros::map,
     maps::{Array, PerCpuArray},
 };
 use probe_common::{
-    key::KeyText,
-    pending::{INLINE, Pending, SEGMENTS, STAGED_KEYS, Segment, StagedKey},
+    key::{KEY_WORDS, KeyText, SHORT_KEY, SHORT_WORDS},
+    pending::{
+        Contents, Pending, SEGMENTS, SINGLE_NONE, SINGLE_TAKEN, SINGLE_WAITS, STAGED_KEYS, Segment, StagedKey,
+        single_waits,
+    },
     protocol::Protocol,
     requests::{Reason, Requests, Tally},
     segment::SegmentReader,
@@ -29,30 +32,44 @@ static STAGED: Array<StagedKey> = Array::with_max_entries(STAGED_KEYS, 0);
 #[map]
 static STAGED_AT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Keeps a key of the segment that is being parsed until TCP has accepted the segment.
+/// Stages a key until TCP has accepted its segment. Returns its position.
 #[inline(always)]
-pub fn stage_key<P: Protocol>(reader: &mut SegmentReader<P>, key: &KeyText) -> Option<()> {
+pub fn stage(key: &KeyText) -> Option<u64> {
     let next = STAGED_AT.get_ptr_mut(0)?;
     // SAFETY: the map's value for this CPU; ingress runs in softirq, where nothing else on this CPU gets at it.
     let position = unsafe { *next };
     // SAFETY: the same.
     unsafe { *next = position + 1 };
+    // SAFETY: the helper takes nothing.
+    let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
+    let staged = STAGED.get_ptr_mut(place(cpu, position))?;
+    // SAFETY: a place of this CPU's. Readers compare the position: it is invalid meanwhile.
+    unsafe {
+        (&raw mut (*staged).position).write_volatile(!position);
+        let to = &raw mut (*staged).key;
+        copy_short(key, to);
+        if key.length > SHORT_KEY {
+            for at in SHORT_WORDS..KEY_WORDS {
+                (&raw mut (*to).words[at]).write_volatile(key.words[at]);
+            }
+        }
+        (&raw mut (*staged).position).write_volatile(position);
+    }
+    Some(position)
+}
+
+/// Stages a key of the segment that is being parsed.
+#[inline(always)]
+pub fn stage_key<P: Protocol>(reader: &mut SegmentReader<P>, key: &KeyText) -> Option<()> {
+    let position = stage(key)?;
     if reader.staged == 0 {
         reader.staged_at = position;
     }
     reader.staged += 1;
-    // SAFETY: the helper takes nothing.
-    let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
-    let staged = STAGED.get_ptr_mut(place(cpu, position))?;
-    // SAFETY: a place of this CPU's. Who reads it compares the position.
-    unsafe {
-        copy_key(key, &raw mut (*staged).key);
-        (&raw mut (*staged).position).write_volatile(position);
-    }
     Some(())
 }
 
-/// Keeps the key that the fast path has found.
+/// Stages the key that the fast path has found.
 #[inline(always)]
 pub fn stage_fast_key<P: Protocol>(reader: &mut SegmentReader<P>) {
     let key: *const KeyText = &raw const reader.key;
@@ -60,39 +77,66 @@ pub fn stage_fast_key<P: Protocol>(reader: &mut SegmentReader<P>) {
     stage_key(reader, unsafe { &*key });
 }
 
-/// Appends a segment that has been parsed. `key` is its only one; else so many keys are staged, from a position on.
+/// Makes a segment with at most one short key wait. The caller has checked that no segment waits.
 #[inline(always)]
-pub fn append(
-    pending: *mut Pending,
+pub fn wait_alone(socket: *mut Socket, requests: &mut Requests, end: u32, tally: Tally, key: Option<&KeyText>) {
+    requests.arrived += data(tally);
+    // SAFETY: the connection's storage, locked for this CPU. Others access these fields only while the segment waits.
+    unsafe {
+        let pending = &raw mut (*socket).pending;
+        if let Some(key) = key {
+            copy_short(key, &raw mut (*socket).waiting.key);
+        }
+        (*pending).contents = Contents::new(tally, key.is_some());
+        // An exchange, so that the fields are written before.
+        atomic::exchange(&raw mut (*pending).single, single_waits(end));
+    }
+}
+
+/// Queues a segment with so many staged keys, from a position on.
+#[inline(always)]
+pub fn queue(
+    socket: *mut Socket,
     requests: &mut Requests,
     end: u32,
     tally: Tally,
-    key: Option<&KeyText>,
     (keys_at, keys): (u64, u32),
 ) {
-    // Parsed, not yet accepted by TCP.
-    requests.arrived += u64::from(tally.get) + u64::from(tally.set);
+    requests.arrived += data(tally);
+    // SAFETY: the helper takes nothing.
+    let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
     // SAFETY: the connection's storage, locked for this CPU; others read only.
-    let waiting = unsafe { &mut *pending };
-    let (cpu, count) = match key {
-        Some(key) => {
-            copy_key(key, &raw mut waiting.key);
-            (INLINE, 1)
-        }
-        // SAFETY: the helper takes nothing.
-        None => (unsafe { bpf_get_smp_processor_id() } as u32, keys),
-    };
-    waiting.append(Segment { end, tally, keys_at: keys_at as u32, keys: count, cpu, padding: 0 });
-    let tail = waiting.tail;
-    // An exchange, so that the segment is written before.
-    // SAFETY: an aligned word of the storage.
-    unsafe { atomic::exchange(&raw mut (*pending).tail, tail + 1) };
+    unsafe {
+        let tail = &raw mut (*socket).pending.tail;
+        let number = *tail;
+        let segment = Segment { end, tally, keys_at: keys_at as u32, keys, cpu, padding: 0 };
+        (*(&raw mut (*socket).waiting)).queue(number, segment);
+        // An exchange, so that the segment is written before.
+        atomic::exchange(tail, number + 1);
+    }
 }
 
 /// Drops all that waits: TCP has dropped it.
 #[inline(always)]
-pub fn drop_all(pending: *mut Pending, requests: *mut Requests) {
-    let mut dropping = Dropping { pending, requests };
+pub fn drop_all(socket: *mut Socket, requests: *mut Requests) {
+    // SAFETY: the connection's storage.
+    let pending = unsafe { &raw mut (*socket).pending };
+    // SAFETY: an aligned word of the storage.
+    let single = unsafe { (&raw const (*pending).single).read_volatile() };
+    if single as u32 == SINGLE_WAITS as u32 {
+        // SAFETY: as above; if the segment is taken meanwhile, it cannot be dropped.
+        let dropped = data(unsafe { (*pending).contents }.tally());
+        // SAFETY: as above, and a counter of the map's value for this CPU.
+        unsafe {
+            if atomic::replace(&raw mut (*pending).single, single, SINGLE_NONE) {
+                atomic::add(&raw mut (*requests).dropped, dropped);
+            }
+        }
+    }
+    if oldest(pending).is_none() {
+        return;
+    }
+    let mut dropping = Dropping { socket, requests };
     // A loop of the verifier's would be followed 16 times.
     // SAFETY: the callback has the signature that `bpf_loop` calls, and `dropping` outlives the call.
     unsafe { bpf_loop(SEGMENTS as u32, drop_oldest as *mut c_void, (&raw mut dropping).cast(), 0) };
@@ -101,7 +145,7 @@ pub fn drop_all(pending: *mut Pending, requests: *mut Requests) {
 /// What the callback of `bpf_loop` works with.
 #[repr(C)]
 struct Dropping {
-    pending: *mut Pending,
+    socket: *mut Socket,
     requests: *mut Requests,
 }
 
@@ -109,10 +153,12 @@ struct Dropping {
 unsafe extern "C" fn drop_oldest(_: u32, dropping: *mut Dropping) -> i64 {
     // SAFETY: `bpf_loop` passes on the pointer it was given.
     let dropping = unsafe { &mut *dropping };
-    let Some(number) = oldest(dropping.pending) else { return 1 };
+    // SAFETY: the connection's storage.
+    let pending = unsafe { &raw mut (*dropping.socket).pending };
+    let Some(number) = oldest(pending) else { return 1 };
     // SAFETY: the storage; if the segment is overwritten meanwhile, it cannot be taken.
-    let dropped = data(unsafe { (*dropping.pending).segment(number).tally });
-    if take(dropping.pending, number) {
+    let dropped = data(unsafe { (*dropping.socket).waiting.segment(number).tally });
+    if take(pending, number) {
         // SAFETY: a counter of the map's value for this CPU.
         unsafe { atomic::add(&raw mut (*dropping.requests).dropped, dropped) };
     }
@@ -132,66 +178,111 @@ pub unsafe extern "C" fn count_accepted(socket: *mut Socket, shard: u32, accepte
         return 0;
     }
     let Some(requests) = request_counters::pointer(shard) else { return 0 };
+    if !count_single(socket, requests, shard, accepted) {
+        return 0;
+    }
     // SAFETY: the caller's promise.
-    let pending = unsafe { &raw mut (*socket).pending };
-    let mut counting = Counting { pending, requests, shard, accepted };
+    if oldest(unsafe { &raw mut (*socket).pending }).is_none() {
+        return 0;
+    }
+    let mut counting = Counting { socket, requests, shard, accepted };
     // A loop of the verifier's would be followed 16 times.
     // SAFETY: the callback has the signature that `bpf_loop` calls, and `counting` outlives the call.
     unsafe { bpf_loop(SEGMENTS as u32, count_oldest as *mut c_void, (&raw mut counting).cast(), 0) };
     0
 }
 
+/// Counts the single segment if TCP has accepted it. Returns `false` if it still waits: queued segments are newer.
+#[inline(always)]
+fn count_single(socket: *mut Socket, requests: *mut Requests, shard: u32, accepted: u32) -> bool {
+    // SAFETY: the caller of `count_accepted` guarantees it.
+    let cell = unsafe { &raw mut (*socket).pending.single };
+    // SAFETY: an aligned word of the storage.
+    let single = unsafe { cell.read_volatile() };
+    if single as u32 != SINGLE_WAITS as u32 {
+        return true;
+    }
+    if !is_accepted((single >> 32) as u32, accepted) {
+        return false;
+    }
+    // SAFETY: as above.
+    if unsafe { !atomic::replace(cell, single, SINGLE_TAKEN) } {
+        // Whoever has taken it counts it.
+        return true;
+    }
+    // SAFETY: nobody writes these fields while the segment is taken.
+    unsafe {
+        let contents = (*socket).pending.contents;
+        count_tally(requests, contents.tally());
+        if contents.has_key() {
+            keys::count_read(shard, bpf_ktime_get_coarse_ns(), &(*socket).waiting.key);
+        }
+        atomic::exchange(cell, SINGLE_NONE);
+    }
+    true
+}
+
+/// Whether TCP has accepted all bytes of a segment.
+#[inline(always)]
+fn is_accepted(end: u32, accepted: u32) -> bool {
+    end.wrapping_sub(accepted).cast_signed() <= 0
+}
+
+/// Adds a segment's requests. Atomic, because softirq may interrupt process context.
+///
+/// # Safety
+///
+/// `requests` is the map's value for this CPU.
+#[inline(always)]
+unsafe fn count_tally(requests: *mut Requests, tally: Tally) {
+    // SAFETY: the caller guarantees it.
+    unsafe {
+        if tally.get > 0 {
+            atomic::add(&raw mut (*requests).get, u64::from(tally.get));
+        }
+        if tally.set > 0 {
+            atomic::add(&raw mut (*requests).set, u64::from(tally.set));
+        }
+        if tally.control > 0 {
+            atomic::add(&raw mut (*requests).control, u64::from(tally.control));
+        }
+    }
+}
+
 /// What the callback of `bpf_loop` works with.
 #[repr(C)]
 struct Counting {
-    pending: *mut Pending,
+    socket: *mut Socket,
     requests: *mut Requests,
     shard: u32,
     accepted: u32,
 }
 
-/// `bpf_loop`'s callback: counts the oldest segment; 1 ends the loop.
+/// `bpf_loop`'s callback: counts the oldest queued segment; 1 ends the loop.
 unsafe extern "C" fn count_oldest(_: u32, counting: *mut Counting) -> i64 {
     // SAFETY: `bpf_loop` passes on the pointer it was given.
     let counting = unsafe { &mut *counting };
-    let (pending, requests, shard) = (counting.pending, counting.requests, counting.shard);
+    let (socket, requests, shard) = (counting.socket, counting.requests, counting.shard);
+    // SAFETY: the connection's storage.
+    let pending = unsafe { &raw mut (*socket).pending };
     let Some(number) = oldest(pending) else { return 1 };
     // SAFETY: the same storage. If the segment is overwritten meanwhile, it cannot be taken.
-    let segment = unsafe { (*pending).segment(number) };
-    if segment.end.wrapping_sub(counting.accepted).cast_signed() > 0 {
+    let segment = unsafe { (*socket).waiting.segment(number) };
+    if !is_accepted(segment.end, counting.accepted) {
         return 1;
     }
     let (tally, keys, cpu, at) = (segment.tally, segment.keys, segment.cpu, segment.keys_at);
-    // SAFETY: an aligned word of the storage. Whoever has set it counts what there is to count.
-    if cpu == INLINE && unsafe { atomic::exchange(&raw mut (*pending).key_in_use, 1) } != 0 {
+    if !take(pending, number) {
         return 1;
     }
-    let is_taken = take(pending, number);
-    if is_taken {
-        // SAFETY: counters of the map's value for this CPU. Atomic, because softirq may interrupt process context.
-        unsafe {
-            atomic::add(&raw mut (*requests).get, u64::from(tally.get));
-            atomic::add(&raw mut (*requests).set, u64::from(tally.set));
-            atomic::add(&raw mut (*requests).control, u64::from(tally.control));
-        }
-    }
-    if cpu == INLINE {
-        if is_taken {
-            // SAFETY: the helper takes nothing; nobody writes the key while it is in use.
-            unsafe { keys::count_read(shard, bpf_ktime_get_ns(), &(*pending).key) };
-        }
-        // SAFETY: an aligned word of the storage.
-        unsafe { atomic::exchange(&raw mut (*pending).key_in_use, 0) };
-        return i64::from(!is_taken);
-    }
-    if !is_taken {
-        return 1;
-    }
+    // SAFETY: the map's value for this CPU.
+    unsafe { count_tally(requests, tally) };
     if keys == 0 {
         return 0;
     }
     // SAFETY: the helper takes nothing.
-    let mut staged = Staged { shard, cpu, at, lost: 0, now: unsafe { bpf_ktime_get_ns() } };
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let mut staged = Staged { shard, cpu, at, lost: 0, now };
     // SAFETY: the callback has the signature that `bpf_loop` calls, and `staged` outlives the call.
     unsafe { bpf_loop(keys, count_staged as *mut c_void, (&raw mut staged).cast(), 0) };
     if staged.lost > 0 {
@@ -218,7 +309,7 @@ unsafe extern "C" fn count_staged(index: u32, staged: *mut Staged) -> i64 {
     let position = staged.at.wrapping_add(index);
     let found = STAGED.get_ptr(place(staged.cpu, u64::from(position)));
     if let Some(found) = found
-        // SAFETY: the map's value. A key that is overwritten meanwhile shows by its position, which is written last.
+        // SAFETY: the map's value. A key that is overwritten meanwhile shows by its position.
         && unsafe { (&raw const (*found).position).read_volatile() } as u32 == position
     {
         // SAFETY: the same.
@@ -229,7 +320,7 @@ unsafe extern "C" fn count_staged(index: u32, staged: *mut Staged) -> i64 {
     0
 }
 
-/// The number of the oldest segment.
+/// The number of the oldest queued segment.
 #[inline(always)]
 fn oldest(pending: *mut Pending) -> Option<u64> {
     // SAFETY: the connection's storage: words that are read as a whole.
@@ -239,7 +330,7 @@ fn oldest(pending: *mut Pending) -> Option<u64> {
     (head != tail).then_some(head)
 }
 
-/// Takes the oldest segment, if that still has this number.
+/// Takes the oldest queued segment, if that still has this number.
 #[inline(always)]
 fn take(pending: *mut Pending, number: u64) -> bool {
     // SAFETY: an aligned word of the connection's storage.
@@ -256,14 +347,32 @@ fn place(cpu: u32, position: u64) -> u32 {
     cpu.wrapping_mul(STAGED_KEYS).wrapping_add(position as u32 & (STAGED_KEYS - 1))
 }
 
-const KEY_WORDS: usize = size_of::<KeyText>() / 8;
+/// Copies hash, length and the first words of a key, one by one: an assignment would be a call with a loop over bytes.
+///
+/// # Safety
+///
+/// `to` is valid.
+#[inline(always)]
+unsafe fn copy_short(from: &KeyText, to: *mut KeyText) {
+    // SAFETY: the caller guarantees it.
+    unsafe {
+        (&raw mut (*to).hash).write_volatile(from.hash);
+        (&raw mut (*to).length).write_volatile(from.length);
+        for at in 0..SHORT_WORDS {
+            (&raw mut (*to).words[at]).write_volatile(from.words[at]);
+        }
+    }
+}
+
+/// Words of a [`KeyText`].
+const TEXT_WORDS: usize = size_of::<KeyText>() / 8;
 const _: () = assert!(size_of::<KeyText>().is_multiple_of(8));
 
-/// Copies a key word by word: an assignment would be a call with a loop over bytes.
+/// Copies a key in the same way.
 #[inline(always)]
 pub fn copy_key(from: &KeyText, to: *mut KeyText) {
     let (from, to) = (core::ptr::from_ref(from).cast::<u64>(), to.cast::<u64>());
-    for at in 0..KEY_WORDS {
+    for at in 0..TEXT_WORDS {
         // SAFETY: a word of either key.
         unsafe { to.add(at).write_volatile(from.add(at).read_volatile()) };
     }

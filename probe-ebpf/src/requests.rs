@@ -13,6 +13,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::warn;
 use probe_common::{
+    pending::SINGLE_NONE,
     requests::{Reason, Requests},
     socket::Socket,
     stream::{Admission, Stream},
@@ -97,7 +98,7 @@ fn count_at_socket<P: Program>(
         // The shard may never read what has no answer.
         // SAFETY: a socket's storage lives as long as the program runs. After a client's last packet no payload follows that
         // another CPU could work on.
-        let most = unsafe { (*storage).stream.outstanding((*storage).responses.answers).1 };
+        let most = unsafe { (*storage).responses.outstanding((*storage).stream.arrived).1 };
         // SAFETY: the same.
         let aborted = unsafe { &mut (*storage).responses.aborted };
         // A repeated FIN counts no request twice.
@@ -126,8 +127,9 @@ fn make_storage(socket: *mut bpf_sock) -> Option<*mut Socket> {
 pub fn count_acknowledged(storage: *mut Socket, shard: u32, packet: &Packet) {
     // SAFETY: a socket's storage lives as long as the program runs.
     let waits = unsafe {
-        (&raw const (*storage).pending.head).read_volatile()
-            != (&raw const (*storage).pending.tail).read_volatile()
+        (&raw const (*storage).pending.single).read_volatile() != SINGLE_NONE
+            || (&raw const (*storage).pending.head).read_volatile()
+                != (&raw const (*storage).pending.tail).read_volatile()
     };
     if waits && packet.is_acknowledgment() {
         // SAFETY: a socket's storage.
@@ -243,20 +245,18 @@ fn parse_in_order<P: Program>(
     let tally = parsed.tally;
     if tally.get | tally.set | tally.control != 0 {
         let end = packet.sequence.wrapping_add(packet.payload_length);
-        // A connection without other pending requests has a place for one key.
         // SAFETY: the storage's own.
-        let has_place =
-            unsafe { (*waiting).is_empty() && (&raw const (*waiting).key_in_use).read_volatile() == 0 };
-        let key = if parsed.took_fast_path && has_place {
-            Some(&parsed.reader.key)
+        let is_alone = unsafe { (*waiting).is_empty() };
+        if is_alone && (parsed.took_fast_path || parsed.reader.staged == 0) {
+            let key = if parsed.took_fast_path { Some(&parsed.reader.key) } else { None };
+            pending::wait_alone(storage.cast(), requests, end, tally, key);
         } else {
             if parsed.took_fast_path {
                 pending::stage_fast_key(parsed.reader);
             }
-            None
-        };
-        let staged = (parsed.reader.staged_at, parsed.reader.staged);
-        pending::append(waiting, requests, end, tally, key, staged);
+            let staged = (parsed.reader.staged_at, parsed.reader.staged);
+            pending::queue(storage.cast(), requests, end, tally, staged);
+        }
     }
     parsed.outcome
 }
@@ -286,13 +286,6 @@ pub unsafe fn catch_up<P: Program>(
     }
     // SAFETY: the caller's promise; egress only takes from what is pending.
     let (stream, waiting) = unsafe { (&mut (*socket).stream, &raw mut (*socket).pending) };
-    // SAFETY: words that egress writes as a whole.
-    let (answers, closing) = unsafe {
-        (
-            (&raw const (*socket).responses.answers).read_volatile(),
-            (&raw const (*socket).responses.closing).read_volatile(),
-        )
-    };
     let next = accepted as u32;
     if stream.is_new() {
         stream.open(if accepted & IS_UNTOUCHED != 0 { Some(next) } else { None }, sequence);
@@ -305,16 +298,16 @@ pub unsafe fn catch_up<P: Program>(
     if stream.roll_back(sequence, length, next)
         && let Some(requests) = pointer(shard)
     {
-        pending::drop_all(waiting, requests);
+        pending::drop_all(socket.cast(), requests);
     }
     stream.accept(next);
-    if closing != 0 {
+    // SAFETY: a byte that egress writes.
+    if unsafe { (&raw const stream.closing).read_volatile() } != 0 {
         stream.refuse();
     }
     if accepted & IS_URGENT != 0 {
         stream.lose(Reason::Urgent);
     }
-    stream.note_idle(answers);
     0
 }
 

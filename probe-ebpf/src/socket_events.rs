@@ -64,16 +64,14 @@ pub fn handle(context: &SockOpsContext) -> Option<()> {
 #[inline(always)]
 fn settle_pending(context: &SockOpsContext, storage: *mut Socket, shard: u32) -> Option<()> {
     // SAFETY: a socket's storage lives as long as the program runs.
-    let waiting = unsafe { &raw mut (*storage).pending };
-    // SAFETY: as above.
-    if unsafe { (*waiting).is_empty() } {
+    if unsafe { (*storage).pending.is_empty() } {
         return None;
     }
     // SAFETY: the context's own structure. The verifier rewrites the access to the kernel's structure.
     let accepted = unsafe { (&raw const (*context.ops).rcv_nxt).read_volatile() };
     // SAFETY: a socket's storage.
     unsafe { pending::count_accepted(storage, shard, accepted) };
-    pending::drop_all(waiting, request_counters::pointer(shard)?);
+    pending::drop_all(storage, request_counters::pointer(shard)?);
     Some(())
 }
 

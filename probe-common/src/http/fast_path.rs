@@ -1,40 +1,22 @@
 //! Fast path: recognises a read that differs only in its key.
 //!
-//! [`HeadTail`] caches the bytes after the key of a read. It does so once the parser has found that these bytes
-//! complete the read and lead to the first byte of the next request. The parser's result depends only on its state
-//! and the bytes. In the same state, the same bytes lead to the same result. A segment is therefore one complete read
+//! The bytes after the key of a read are cached once the parser has found that they complete the read and lead to the first
+//! byte of the next request. The parser's result depends only on its state and the bytes. In the same state, the same bytes lead to the same result. A segment is therefore one complete read
 //! if it starts at a request's first byte and consists of `GET /data/`, a plain key and the cached bytes. Such a
 //! segment is not parsed again.
 
 use super::SegmentReader;
+use super::cached_bytes::CACHED_WORDS;
 use super::head::{Head, begins_read, is_plain_key};
 #[cfg(not(target_arch = "bpf"))]
 use crate::key::KeyText;
-use crate::{protocol::Parser, requests::Tally};
-
-/// Words of the longest cached tail: 128 bytes.
-const TAIL_WORDS: usize = 16;
+use crate::{key::SHORT_WORDS, protocol::Parser, requests::Tally};
 
 /// Words of the longest key on the fast path: 40 bytes.
-const KEY_WORDS: usize = 5;
+const KEY_WORDS: usize = SHORT_WORDS;
 
 /// Position of the key's first byte.
 const KEY_AT: u32 = 10;
-
-/// The bytes after the key, from the space on.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeadTail {
-    words: [u64; TAIL_WORDS],
-    /// Length in bytes. 0 if no tail is cached.
-    length: u32,
-    padding: u32,
-}
-
-impl HeadTail {
-    /// No tail.
-    pub(super) const EMPTY: Self = Self { words: [0; TAIL_WORDS], length: 0, padding: 0 };
-}
 
 impl SegmentReader {
     /// Whether the parser is at a request's first byte and the segment's new bytes fit into the window. If so, load the
@@ -123,7 +105,7 @@ impl SegmentReader {
             || !head.is_at_first_byte()
             || !begins_read(self.words[0], self.words[1])
             || key_length.wrapping_sub(1) >= KEY_WORDS as u32 * 8
-            || length.wrapping_sub(1) >= TAIL_WORDS as u32 * 8
+            || length.wrapping_sub(1) >= CACHED_WORDS as u32 * 8
         {
             return;
         }
@@ -133,7 +115,7 @@ impl SegmentReader {
             return;
         }
         let mut low = first;
-        for at in 0..TAIL_WORDS {
+        for at in 0..CACHED_WORDS {
             let next = self.words[index + at + 1];
             self.cache.words[at] = low | (next << 1) << (63 - shift);
             low = next >> shift;
@@ -163,7 +145,7 @@ impl SegmentReader {
     fn tail_matches(&self, key_length: u32) -> bool {
         let (index, shift) = tail_position(key_length);
         let mut low = self.words[index] >> shift;
-        for at in 0..TAIL_WORDS {
+        for at in 0..CACHED_WORDS {
             let next = self.words[index + at + 1];
             let different = (low | (next << 1) << (63 - shift)) ^ self.cache.words[at];
             low = next >> shift;

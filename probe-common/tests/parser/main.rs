@@ -7,6 +7,7 @@
 //! - `splits`: the counts equal the oracle's, however a stream is split
 //! - `accepted`: segments that TCP drops or accepts later
 //! - `timing`: which requests are timed
+//! - `responses`: responses are counted, however a stream is split and whatever head is cached
 //! - `sequence`: retransmissions, overlaps, gaps, connections older than the probe
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot run has failed")]
@@ -17,6 +18,7 @@ mod connection;
 mod fast_path;
 mod hyper_itself;
 mod oracle;
+mod responses;
 mod sequence;
 mod splits;
 mod timing;

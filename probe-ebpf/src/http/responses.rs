@@ -46,8 +46,8 @@ pub fn follow(context: &SkBuffContext, storage: *mut Socket, shard: u32, packet:
     let stream = unsafe { &raw mut (*storage).stream };
     let skip = responses.send(packet.sequence, packet.payload_length)?;
     // SAFETY: a word that ingress writes as a whole.
-    let requests = unsafe { (&raw const (*stream).requests).read_volatile() };
-    let outstanding = requests.wrapping_sub(responses.answers).cast_signed();
+    let arrived = unsafe { (&raw const (*stream).arrived).read_volatile() };
+    let outstanding = arrived.requests().wrapping_sub(responses.answers).cast_signed();
     let bytes = first_bytes(context, packet.payload_at.wrapping_add(skip));
     if bytes.begins && bytes.is_interim && responses.parsing == 0 && packet.payload_length < 64 {
         return Some(());
@@ -59,17 +59,17 @@ pub fn follow(context: &SkBuffContext, storage: *mut Socket, shard: u32, packet:
         responses.parsing = 0;
         return Some(());
     }
-    // SAFETY: a word that ingress writes as a whole.
-    let body = unsafe { (&raw const (*stream).head.body).read_volatile() };
+    // SAFETY: a byte that ingress writes.
+    let in_body = unsafe { (&raw const (*stream).in_body).read_volatile() };
     if responses.parsing == 0 {
         if !bytes.begins {
             // The rest of an answer that has been counted.
             return Some(());
         }
-        if outstanding == 1 && bytes.is_success && body == 0 {
+        if outstanding == 1 && bytes.is_success && in_body == 0 {
             // SAFETY: the same storage.
             unsafe { latency::stop(context, shard, stream) };
-            return settle(responses, shard, 1);
+            return settle(responses, shard, 1, arrived);
         }
         responses.parsing = 1;
         head.begin();
@@ -78,15 +78,18 @@ pub fn follow(context: &SkBuffContext, storage: *mut Socket, shard: u32, packet:
     if finals > 0 {
         // SAFETY: the same storage.
         unsafe { latency::stop(context, shard, stream) };
-        settle(responses, shard, if finals < outstanding as u32 { finals } else { outstanding as u32 })?;
+        let finals = if finals < outstanding as u32 { finals } else { outstanding as u32 };
+        settle(responses, shard, finals, arrived)?;
     }
     if head.is_last() && finals > 0 {
-        responses.closing = 1;
-        // SAFETY: the same storage; what ingress adds meanwhile is refused by it.
-        let (never, at_most) = unsafe { (*stream).outstanding(responses.answers) };
-        never_read(responses, shard, requests, never, at_most - never)?;
+        // SAFETY: a byte that only egress writes.
+        unsafe { (&raw mut (*stream).closing).write_volatile(1) };
+        // SAFETY: as above; ingress refuses what comes from here on.
+        let arrived = unsafe { (&raw const (*stream).arrived).read_volatile() };
+        let (never, at_most) = responses.outstanding(arrived);
+        never_read(responses, shard, arrived, never, at_most - never)?;
     }
-    if head.stopped().is_some() || requests == responses.answers && head.body() == 0 {
+    if head.stopped().is_some() || arrived.requests() == responses.answers && head.body() == 0 {
         responses.parsing = 0;
     }
     Some(())
@@ -153,10 +156,14 @@ unsafe extern "C" fn run_steps(_: u32, parser: *mut Parser<Http, ResponseHead>) 
     // SAFETY: in the socket's storage, which egress alone writes.
     let head = unsafe { &mut *parser.head };
     for _ in 0..STEPS_A_CALL {
-        match reader.step(head) {
+        match reader.step_response(head) {
             Next::Step => {}
             Next::Load => return load_window(parser, reader),
-            Next::Done | Next::Driver => return 1,
+            Next::Done => return 1,
+            Next::Driver => {
+                reader.cache_response(head);
+                return 0;
+            }
         }
     }
     0

@@ -32,6 +32,19 @@ impl ResponseHead {
     pub fn begin(&mut self) {
         self.restart();
     }
+
+    /// Moves from the first byte of a response to its body.
+    #[inline(always)]
+    pub(crate) fn skip_to_body(&mut self, length: u32) {
+        self.0.body = u64::from(length);
+    }
+
+    /// Returns the length of the body behind a head that has just ended, if another response can follow it.
+    #[inline(always)]
+    pub(crate) fn body_before_response(&self) -> Option<u32> {
+        let can_follow = self.0.state == STATUS && self.0.matched == 0 && self.0.body <= u64::from(u32::MAX);
+        can_follow.then_some(self.0.body as u32)
+    }
 }
 
 impl Parser for ResponseHead {
