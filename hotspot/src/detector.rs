@@ -33,6 +33,8 @@ pub struct Detector<K> {
     /// The shard and key that caused the held state.
     cause: Option<Cause<K>>,
     lives: Vec<Life>,
+    /// Shards that are not compared, whether they answer or not.
+    left_out: Vec<usize>,
 }
 
 /// Whether a shard answers: its recent failures and answers.
@@ -73,7 +75,13 @@ impl Life {
 
 impl<K> Default for Detector<K> {
     fn default() -> Self {
-        Self { seen: VecDeque::new(), held: State::NotEnoughTraffic, cause: None, lives: Vec::new() }
+        Self {
+            seen: VecDeque::new(),
+            held: State::NotEnoughTraffic,
+            cause: None,
+            lives: Vec::new(),
+            left_out: Vec::new(),
+        }
     }
 }
 
@@ -85,7 +93,8 @@ impl<K: Clone + Display + Eq> Detector<K> {
         for (shard, life) in self.lives.iter_mut().enumerate() {
             life.observe(second.evidence.get(shard).copied().unwrap_or_default());
         }
-        let excluded: Vec<usize> = self.shards(|life| life.excluded > 0);
+        let mut excluded: Vec<usize> = self.shards(|life| life.excluded > 0);
+        excluded.extend(&self.left_out);
         let now = choose(second.judge(&excluded), ten.judge(&excluded));
         self.hold(now.as_ref().map_or(State::NotEnoughTraffic, |now| now.state));
         if self.held < State::Warm {
@@ -95,6 +104,11 @@ impl<K: Clone + Display + Eq> Detector<K> {
             self.cause.clone_from(&now.cause);
         }
         self.tell(now.as_ref(), ten)
+    }
+
+    /// Leaves these shards out of the comparison from now on, such as replicas.
+    pub fn leave_out(&mut self, shards: Vec<usize>) {
+        self.left_out = shards;
     }
 
     fn shards(&self, test: impl Fn(&Life) -> bool) -> Vec<usize> {

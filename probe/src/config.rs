@@ -9,12 +9,15 @@ use protocol::probe_api::PageLinks;
 use protocol::shard_urls::{ShardUrl, ShardUrls};
 use service::args::{ProcessArgs, SettingError};
 
+use crate::attach::KernelSettings;
 use crate::compare::gateway::urls::GatewayUrls;
 use crate::kernel::object::Switches;
 use crate::kernel::pin::folder;
 use crate::kernel::pin::unpin::UnpinArgs;
 use crate::kernel::protocol::Protocol;
 use crate::pods::{PodArgs, PodSettings};
+#[cfg(feature = "stores")]
+use crate::store::settings::WatchArgs;
 use crate::targets;
 use crate::view::args::{ReconcileArgs, TopArgs};
 
@@ -32,6 +35,9 @@ pub struct Args {
 pub enum Command {
     /// Attach, count, and serve /metrics, /status, /api/compare and /api/shards until stopped
     Run(RunArgs),
+    /// Watch a Redis or Valkey store: hot shard, slot and key, reconciled with the store's own counts
+    #[cfg(feature = "stores")]
+    Watch(WatchArgs),
     /// Check whether the probe can run here, with a remedy for each problem; exit code 0 or 1
     Check(RunArgs),
     /// Compare the counts of kernel and shards: difference, bound and verdict
@@ -154,6 +160,16 @@ impl TryFrom<RunArgs> for Config {
 }
 
 impl Config {
+    /// What attaching depends on.
+    pub(crate) fn kernel(&self) -> KernelSettings {
+        KernelSettings {
+            cgroup: self.cgroup.clone(),
+            switches: self.switches,
+            program_stats: self.program_stats,
+            pin: self.pin.clone(),
+        }
+    }
+
     /// Settings for a probe that one command attaches for itself. It listens on a free port of the loopback address.
     pub(crate) fn alone(
         shard_urls: &str,

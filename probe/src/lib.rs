@@ -9,6 +9,7 @@
 //! - [`serve`] and [`metrics`] show the results over HTTP, [`view`] in a terminal.
 
 pub mod app;
+pub(crate) mod attach;
 pub mod compare;
 pub mod config;
 pub(crate) mod error;
@@ -18,7 +19,11 @@ pub mod pods;
 pub mod probe;
 pub mod routes;
 pub mod serve;
+pub(crate) mod serving;
+pub mod shards;
 pub mod signal;
 pub mod source;
+#[cfg(feature = "stores")]
+pub mod store;
 pub(crate) mod targets;
 pub mod view;

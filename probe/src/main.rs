@@ -4,6 +4,11 @@ use std::process::ExitCode;
 
 use probe::config::{Args, Command, Config, RunArgs};
 use probe::kernel::{pin, preflight};
+#[cfg(feature = "stores")]
+use probe::store::{
+    once,
+    settings::{WatchArgs, WatchConfig},
+};
 use probe::view;
 use service::process;
 
@@ -19,6 +24,8 @@ fn main() -> ExitCode {
         Command::Run(args) => {
             process::run(&args.process.clone(), || Config::try_from(args)?.build()?.start())
         }
+        #[cfg(feature = "stores")]
+        Command::Watch(args) => watch(args),
         Command::Check(args) => check(args),
         Command::Reconcile(args) => view::reconcile::run(&args),
         Command::Unpin(args) => pin::unpin::run(args),
@@ -29,6 +36,21 @@ fn main() -> ExitCode {
             process::complain(
                 "this build has no `top`; build the probe with `cargo build --release -p probe`",
             );
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Watches a store until a signal, or for one answer.
+#[cfg(feature = "stores")]
+fn watch(args: WatchArgs) -> ExitCode {
+    if !args.once {
+        return process::run(&args.process.clone(), || WatchConfig::try_from(args)?.start());
+    }
+    match WatchConfig::try_from(args) {
+        Ok(config) => once::run(&config),
+        Err(error) => {
+            process::complain(&error.to_string());
             ExitCode::from(2)
         }
     }

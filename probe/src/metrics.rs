@@ -13,6 +13,8 @@ use crate::signal::latency::DurationMetric;
 use crate::signal::requests::RequestMetrics;
 use crate::signal::self_metrics::SelfMetrics;
 use crate::signal::series::set;
+#[cfg(feature = "stores")]
+use crate::signal::store_metrics::StoreMetrics;
 use crate::signal::traffic::TrafficMetrics;
 
 /// Ways in which the probe can lose a sample.
@@ -77,6 +79,9 @@ pub struct ProbeMetrics {
     pub(crate) self_metrics: SelfMetrics,
     /// Reads by key.
     pub(crate) keys: KeyMetrics,
+    /// The comparison with a store.
+    #[cfg(feature = "stores")]
+    pub(crate) store: StoreMetrics,
 }
 
 impl ProbeMetrics {
@@ -136,6 +141,8 @@ impl ProbeMetrics {
             )?,
             self_metrics: SelfMetrics::register(metrics)?,
             keys: KeyMetrics::register(metrics)?,
+            #[cfg(feature = "stores")]
+            store: StoreMetrics::register(metrics)?,
         };
         for lost in Lost::ALL {
             registered.events_lost.with_label_values(&[lost.name()]).reset();

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use probe_common::latency::Latency;
-use protocol::probe_api::{Counting, ProgramRuns, ProgramStatus, Verdicts};
+use protocol::probe_api::{Counting, ProgramRuns, ProgramStatus, StoreAnswer, Verdicts};
 use protocol::shard_urls::ShardUrls;
 
 use crate::compare::feed::Feed;
@@ -15,6 +15,7 @@ use crate::kernel::object::Switches;
 use crate::kernel::pin;
 use crate::kernel::statistics::Statistics;
 use crate::metrics::{Lost, ProbeMetrics};
+use crate::shards::Shards;
 use crate::signal::connections::{ConnectionReading, ConnectionsMap};
 use crate::signal::key_table::KeyTable;
 use crate::source::{Counters, Source, SourceError};
@@ -22,8 +23,10 @@ use crate::targets::Targets;
 
 /// The state of a running probe.
 pub struct Probe {
-    /// The shards as configured.
-    pub(crate) shards: ShardUrls,
+    /// The watched shards.
+    pub(crate) shards: Shards,
+    /// The lab's shards as configured. `None` when a store is watched.
+    pub(crate) lab: Option<ShardUrls>,
     /// The cgroup that the programs are attached to.
     pub(crate) cgroup: PathBuf,
     /// The status of each program.
@@ -42,6 +45,8 @@ pub struct Probe {
     pub(crate) verdicts: Mutex<Arc<Verdicts>>,
     /// One frame per second, for the live page.
     pub(crate) feed: Feed,
+    /// The newest answer about a store. `None` when the lab's shards are watched.
+    pub(crate) store: Mutex<Option<Arc<StoreAnswer>>>,
     /// `None` once detached.
     source: Mutex<Option<Box<dyn Source>>>,
     /// The newest table of keys by shard, and when its reading began.
@@ -60,10 +65,22 @@ pub(crate) struct ShardReading {
 }
 
 impl Probe {
-    /// Creates a probe that reads from `source`.
+    /// Creates a probe of the lab's shards that reads from `source`.
     #[must_use]
     pub fn new(
-        shards: ShardUrls,
+        lab: ShardUrls,
+        cgroup: PathBuf,
+        programs: Vec<ProgramStatus>,
+        switches: Switches,
+        metrics: ProbeMetrics,
+        source: Box<dyn Source>,
+    ) -> Self {
+        Self::of(Some(lab), cgroup, programs, switches, metrics, source)
+    }
+
+    /// Creates a probe of the lab's shards, or of a store whose shards are set later.
+    pub(crate) fn of(
+        lab: Option<ShardUrls>,
         cgroup: PathBuf,
         programs: Vec<ProgramStatus>,
         switches: Switches,
@@ -74,7 +91,8 @@ impl Probe {
             (Mutex::default(), Statistics::default(), pin::counting_from_now());
         let (source, tables, verdicts) = (Mutex::new(Some(source)), Mutex::default(), Mutex::default());
         Self {
-            shards,
+            shards: lab.as_ref().map(Shards::from).unwrap_or_default(),
+            lab,
             cgroup,
             programs,
             switches,
@@ -84,6 +102,7 @@ impl Probe {
             counting,
             verdicts,
             feed: Feed::default(),
+            store: Mutex::default(),
             source,
             tables,
         }
@@ -171,8 +190,7 @@ impl Probe {
 
     /// Updates the metrics of every shard from the kernel's counters. The watch loop updates the metrics of the keys.
     pub fn export(&self) {
-        for url in self.shards.iter() {
-            let shard = url.id.0;
+        for shard in self.shards.all().iter().map(|shard| shard.id) {
             let Some(reading) = self.readable(shard, self.read(shard)) else { continue };
             let ShardReading { counters, latency, connections } = reading;
             if let Some(connections) = connections {
@@ -201,10 +219,10 @@ impl Probe {
 
     /// Reads all counters a last time, logs them, and detaches.
     pub(crate) fn finish(&self) {
-        for url in self.shards.iter() {
-            match self.source().and_then(|mut source| source.read(url.id.0)) {
+        for shard in self.shards.all().iter().map(|shard| shard.id) {
+            match self.source().and_then(|mut source| source.read(shard)) {
                 Ok(Counters { requests, traffic }) => tracing::info!(
-                    shard = url.id.0,
+                    shard,
                     get = requests.get,
                     set = requests.set,
                     control = requests.control,
@@ -212,7 +230,7 @@ impl Probe {
                     payload_out = traffic.transmit.payload_bytes,
                     "last reading"
                 ),
-                Err(error) => tracing::error!(shard = url.id.0, %error, "no last reading"),
+                Err(error) => tracing::error!(shard, %error, "no last reading"),
             }
         }
         // Dropping the source ends links that are not pinned, and their programs.

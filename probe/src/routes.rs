@@ -11,7 +11,7 @@ use service::problem;
 
 use crate::serve::events::{self, EventsState};
 use crate::serve::state::ApiState;
-use crate::serve::{compare, gateways, keys, latency, page, shards, status, unread, verdict};
+use crate::serve::{compare, gateways, keys, latency, page, shards, status, store, unread, verdict};
 
 /// The router with all routes.
 pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router {
@@ -37,5 +37,6 @@ fn api(state: ApiState) -> Router {
         .route("/api/keys", get(keys::keys))
         .route("/api/latency", get(latency::latency))
         .route("/api/verdict", get(verdict::verdict))
+        .route("/api/store", get(store::store))
         .with_state(state)
 }

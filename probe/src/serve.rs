@@ -10,5 +10,6 @@ pub(crate) mod page;
 pub(crate) mod shards;
 pub mod state;
 pub(crate) mod status;
+pub(crate) mod store;
 pub mod unread;
 pub(crate) mod verdict;

@@ -7,7 +7,10 @@ pub mod key_table;
 pub(crate) mod key_window;
 pub mod keys;
 pub(crate) mod latency;
+pub(crate) mod raw_key;
 pub mod requests;
 pub(crate) mod self_metrics;
 pub(crate) mod series;
+#[cfg(feature = "stores")]
+pub(crate) mod store_metrics;
 pub mod traffic;

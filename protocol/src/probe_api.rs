@@ -7,6 +7,7 @@ mod counts;
 mod events;
 mod latency;
 mod status;
+mod store;
 
 pub use compare::{CauseKind, Compare, Comparison, HotKey, HotKeyOverlap, VerdictDifference, Verdicts};
 pub use counts::{
@@ -18,6 +19,10 @@ pub use latency::{AppLatency, Bucket, Latencies, Quantiles, ShardLatency};
 pub use status::{
     Counting, Feature, MapFill, PinnedCounting, PrivilegeStatus, ProbeStatus, ProgramRuns, ProgramStatus,
     SelfStatus, ShardTarget,
+};
+pub use store::{
+    CommandComparison, NewBaseline, StoreAnswer, StoreException, StoreKey, StoreMeasure, StoreMitigation,
+    StoreNode, StoreReconciliation, StoreResult,
 };
 
 use serde::{Deserialize, Serialize};

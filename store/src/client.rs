@@ -1,5 +1,6 @@
 //! Connects to one node and sends requests, one at a time.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,6 +25,32 @@ pub struct Client {
     address: SocketAddr,
     decoder: Decoder,
     sections: InfoSections,
+    sent: Sent,
+}
+
+/// What was sent to a node. It is part of the node's own counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Bytes.
+    pub bytes: u64,
+    /// Commands by name, in lower case.
+    pub calls: BTreeMap<&'static str, u64>,
+}
+
+impl Sent {
+    /// Adds what another connection has sent.
+    pub fn add(&mut self, other: &Self) {
+        self.bytes += other.bytes;
+        for (name, calls) in &other.calls {
+            *self.calls.entry(name).or_default() += calls;
+        }
+    }
+
+    /// The calls of one command.
+    #[must_use]
+    pub fn calls_of(&self, name: &str) -> u64 {
+        self.calls.get(name).copied().unwrap_or_default()
+    }
 }
 
 impl Client {
@@ -36,8 +63,13 @@ impl Client {
         let connected = tokio::time::timeout(TIMEOUT, TcpStream::connect(address)).await;
         let late = || no_connection(format!("none within {} s", TIMEOUT.as_secs()));
         let stream = connected.map_err(|_| late())?.map_err(|error| no_connection(plain(&error)))?;
-        let mut client =
-            Self { stream, address, decoder: Decoder::default(), sections: InfoSections::default() };
+        let mut client = Self {
+            stream,
+            address,
+            decoder: Decoder::default(),
+            sections: InfoSections::default(),
+            sent: Sent::default(),
+        };
         client.begin(login).await?;
         Ok(client)
     }
@@ -52,6 +84,12 @@ impl Client {
     #[must_use]
     pub const fn sections(&self) -> InfoSections {
         self.sections
+    }
+
+    /// What has been sent so far.
+    #[must_use]
+    pub const fn sent(&self) -> &Sent {
+        &self.sent
     }
 
     async fn begin(&mut self, login: Option<&Credentials>) -> Result<(), StoreError> {
@@ -92,6 +130,8 @@ impl Client {
         let (address, name) = (self.address, request.name());
         let closed = |_: io::Error| StoreError::Closed { address, request: name };
         let bytes = request.encode();
+        self.sent.bytes += bytes.len() as u64;
+        *self.sent.calls.entry(request.command()).or_default() += 1;
         let mut sent = 0;
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
             self.stream.writable().await.map_err(closed)?;

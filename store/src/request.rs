@@ -50,6 +50,18 @@ impl Request {
         }
     }
 
+    /// The command's name in lower case, without a subcommand.
+    #[must_use]
+    pub const fn command(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::Auth(_) => "auth",
+            Self::Info(_) => "info",
+            Self::Command => "command",
+            Self::ClusterShards | Self::ClusterSlots | Self::ClusterMyId => "cluster",
+        }
+    }
+
     /// The rule that allows the request in an ACL.
     #[must_use]
     pub const fn rule(&self) -> &'static str {

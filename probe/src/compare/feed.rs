@@ -111,7 +111,8 @@ impl Feed {
             SecondOfShard { rates, comparison: comparison.clone(), hot_keys }
         });
         let shards = OfShard::numbered(shards);
-        let second = Second { taken_at: snapshot.taken_at, shards, verdicts: verdicts.clone() };
+        let store = snapshot.store.as_deref().cloned();
+        let second = Second { taken_at: snapshot.taken_at, shards, verdicts: verdicts.clone(), store };
         self.newest.send_replace(json(&second).into());
     }
 }

@@ -122,6 +122,14 @@ impl Ledger {
         self.generation.as_ref().is_some_and(waiting) && !firm && comparison.agrees != Some(false)
     }
 
+    /// Ends a rest, because the application could not be read.
+    #[cfg(feature = "stores")]
+    pub(crate) fn interrupt(&mut self) {
+        if let Some(generation) = &mut self.generation {
+            generation.still = None;
+        }
+    }
+
     /// Adds a bracket and returns the verdict.
     pub(crate) fn observe(&mut self, bracket: &Bracket) -> Comparison {
         let lagging = self.kernel_at(bracket.from.checked_sub(LAG));

@@ -1,6 +1,8 @@
 //! Holds a comparison of all shards at one moment.
 
-use protocol::probe_api::{Comparison, HotKeyOverlap};
+use std::sync::Arc;
+
+use protocol::probe_api::{Comparison, HotKeyOverlap, StoreAnswer};
 
 /// A comparison of all shards at one moment.
 #[derive(Clone, Debug, Default)]
@@ -11,4 +13,6 @@ pub(crate) struct Snapshot {
     pub(crate) shards: Vec<Comparison>,
     /// Per shard, in order of id. Empty where one of the witnesses cannot be read.
     pub(crate) hot_keys: Vec<HotKeyOverlap>,
+    /// The answer about a store. `None` for the lab's shards.
+    pub(crate) store: Option<Arc<StoreAnswer>>,
 }

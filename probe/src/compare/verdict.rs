@@ -21,6 +21,7 @@ use smol_str::SmolStr;
 use crate::signal::key_table::{KeyGrowth, KeyTable, largest};
 
 pub(crate) mod agreement;
+pub(crate) mod reading;
 
 /// Readings closer together than this count as one. The loop reads once a second, and more often on request.
 const MIN_INTERVAL: Duration = Duration::from_millis(900);
@@ -41,6 +42,8 @@ pub(crate) struct Reading {
     /// Whether each shard answered the probe just now. The kernel's counts alone cannot distinguish a dead shard from
     /// an idle one.
     pub(crate) evidence: Vec<Evidence>,
+    /// Shards that are not compared: a store's replicas.
+    pub(crate) replicas: Vec<usize>,
 }
 
 /// One shard's counts.
@@ -88,6 +91,7 @@ impl KernelJudge {
             Some(slot) => self.slots.push_back(slot),
             None => self.start_over(),
         }
+        self.detector.leave_out(reading.replicas.clone());
         self.previous = Some(reading);
         let most = usize::try_from(SLOTS).unwrap_or(usize::MAX);
         while self.slots.len() > most || (self.slots.len() > 1 && self.span() > MAX_INTERVAL) {

@@ -45,6 +45,12 @@ const SETTLING_MAX: Duration = Duration::from_millis(1_500);
 pub struct CompareHandle(mpsc::Sender<oneshot::Sender<Snapshot>>);
 
 impl CompareHandle {
+    /// A handle, and the requests that come through it.
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<oneshot::Sender<Snapshot>>) {
+        let (sender, requests) = mpsc::channel(QUEUE_LENGTH);
+        (Self(sender), requests)
+    }
+
     /// A comparison that began after this call. Returns `None` when the probe is stopping. Concurrent calls share one
     /// comparison.
     pub(crate) async fn fresh(&self) -> Option<Snapshot> {
@@ -82,7 +88,7 @@ impl Watch {
     /// Creates a loop and the handle to request comparisons from it.
     #[must_use]
     pub fn new(probe: Arc<Probe>, shards: ShardUrls, stats: StatsClient) -> (Self, CompareHandle) {
-        let (sender, requests) = mpsc::channel(QUEUE_LENGTH);
+        let (handle, requests) = CompareHandle::channel();
         let ledgers = shards.iter().map(|_| Ledger::default()).collect();
         let hot_keys = shards.iter().map(|_| HotKeysLedger::default()).collect();
         let (targets, unwatched) = (Targets::default(), shards.iter().map(|_| None).collect());
@@ -101,7 +107,7 @@ impl Watch {
             requests,
             start: Instant::now(),
         };
-        (watch, CompareHandle(sender))
+        (watch, handle)
     }
 
     /// Also reads these gateways. With an empty list no gateway is read.
@@ -302,7 +308,7 @@ impl Watch {
             self.judge.compare(probe, start.elapsed(), kernel, gateway);
         }
         self.seen = seen;
-        let snapshot = Snapshot { taken_at: unix_seconds(), shards, hot_keys };
+        let snapshot = Snapshot { taken_at: unix_seconds(), shards, hot_keys, store: None };
         probe.metrics.compared(&snapshot.shards);
         snapshot
     }

@@ -64,7 +64,7 @@ fn limit(wanted: Option<usize>, shards: usize) -> usize {
 pub(crate) async fn tables(probe: &Arc<Probe>, since: Instant) -> Result<Vec<(u32, Arc<KeyTable>)>, Problem> {
     let probe = Arc::clone(probe);
     let all = move || -> Result<Vec<_>, SourceError> {
-        probe.shards.iter().map(|url| Ok((url.id.0, probe.keys(url.id.0, since)?))).collect()
+        probe.shards.all().iter().map(|shard| Ok((shard.id, probe.keys(shard.id, since)?))).collect()
     };
     let read = tokio::task::spawn_blocking(all).await;
     let read = read.map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?;

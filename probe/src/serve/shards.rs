@@ -30,10 +30,11 @@ pub(crate) async fn shards(State(state): State<ApiState>) -> Result<Json<Shards>
     let probe = &state.probe;
     let now = Instant::now();
     let tables = tables(probe, now.checked_sub(TOP_KEYS_AGE).unwrap_or(now)).await?;
-    let shards = probe.shards.iter().zip(&tables).map(|(url, (shard, keys))| {
+    let watched = probe.shards.all();
+    let shards = watched.iter().zip(&tables).map(|(watched, (shard, keys))| {
         let reading = probe.read(*shard);
         let reading = reading.map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))?;
-        Ok(body(*shard, format!("{}:{}", url.host, url.port), keys, &reading))
+        Ok(body(*shard, watched.address.clone(), keys, &reading))
     });
     let shards = shards.collect::<Result<_, Problem>>()?;
     Ok(Json(Shards { taken_at: unix_seconds(), shards }))

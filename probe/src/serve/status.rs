@@ -26,10 +26,11 @@ pub(crate) async fn status(State(state): State<ApiState>) -> Result<Json<ProbeSt
         events_lost: events_lost.map(|(reason, count)| (reason.into(), count)).collect(),
     };
     let targets = probe.targets.lock().clone();
+    let watched = probe.shards.all();
     let shards =
-        probe.shards.iter().zip(targets.shards).enumerate().map(|(shard_id, (url, target))| ShardTarget {
+        watched.iter().zip(targets.shards).enumerate().map(|(shard_id, (shard, target))| ShardTarget {
             shard_id,
-            url: url.to_string(),
+            url: shard.url.clone(),
             addresses: target.addresses.iter().map(ToString::to_string).collect(),
             problem: target.problem,
         });

@@ -11,9 +11,11 @@ use protocol::Key;
 use smol_str::SmolStr;
 
 use super::key_table::KeyTable;
+use super::raw_key::name_of_bytes;
 use crate::kernel::batch::Batch;
 use crate::kernel::error::ObjectError;
 use crate::kernel::object;
+use crate::kernel::protocol::Protocol;
 
 /// Maximum number of keys in a shard's table.
 pub const CAPACITY: usize = SETS as usize * WAYS;
@@ -22,6 +24,7 @@ pub const CAPACITY: usize = SETS as usize * WAYS;
 pub(crate) struct KeysMap {
     map: MapData,
     shards: u32,
+    protocol: Protocol,
     batch: Batch<KeySet>,
     /// Entries in use at the last reading, by shard.
     used: BTreeMap<u32, usize>,
@@ -32,11 +35,11 @@ impl KeysMap {
     pub(crate) const NAME: &str = object::KEYS;
 
     /// Takes the map.
-    pub(crate) fn new(map: Map) -> Result<Self, ObjectError> {
+    pub(crate) fn new(map: Map, protocol: Protocol) -> Result<Self, ObjectError> {
         let Map::Array(map) = map else { return Err(ObjectError::Missing { what: Self::NAME }) };
         let unknown = |error: MapError| ObjectError::other("the size of the map KEYS", &error);
         let shards = map.info().map_err(unknown)?.max_entries() / SETS;
-        Ok(Self { map, shards, batch: Batch::new(SETS), used: BTreeMap::new() })
+        Ok(Self { map, shards, protocol, batch: Batch::new(SETS), used: BTreeMap::new() })
     }
 
     /// One shard's table.
@@ -47,7 +50,7 @@ impl KeysMap {
         for set in sets {
             table.evictions += set.evictions;
             for (entry, hash, length) in set.keys() {
-                table.add(name(&entry.words, hash, length), entry.count, entry.error);
+                table.add(name(&entry.words, hash, length, self.protocol), entry.count, entry.error);
             }
         }
         *used = table.used;
@@ -77,11 +80,11 @@ pub fn name_of(key: &Key) -> String {
         read.append(u64::from_le_bytes(word), bytes.len() as u32);
     }
     read.end();
-    name(&read.words, read.hash, read.length).into()
+    name(&read.words, read.hash, read.length, Protocol::Http).into()
 }
 
 /// A readable name of a key. For a shortened key it is the hash, an ellipsis, and the key's end.
-fn name(words: &[u64; KEY_WORDS], hash: u64, length: u32) -> SmolStr {
+fn name(words: &[u64; KEY_WORDS], hash: u64, length: u32, protocol: Protocol) -> SmolStr {
     let size = length as usize;
     let mut bytes = [0; KEY_BYTES];
     let words_kept = words.iter().take(size.div_ceil(8)).rev();
@@ -94,6 +97,9 @@ fn name(words: &[u64; KEY_WORDS], hash: u64, length: u32) -> SmolStr {
         // The end may start inside a character, so remove the replacement characters.
         return format!("#{hash:016x}…{}", end.trim_start_matches('\u{fffd}')).into();
     };
+    if protocol == Protocol::Resp {
+        return name_of_bytes(whole);
+    }
     let text = String::from_utf8_lossy(whole);
     // Most keys are not percent-encoded.
     if !whole.contains(&b'%') {

@@ -67,7 +67,7 @@ impl KernelSource {
         let requests = RequestsMap::new(take(RequestsMap::NAME)?, RequestsMap::NAME)?;
         let latency = LatencyMap::new(take(LatencyMap::NAME)?, LatencyMap::NAME)?;
         let round_trips = LatencyMap::new(take(LatencyMap::RTT)?, LatencyMap::RTT)?;
-        let keys = KeysMap::new(take(KeysMap::NAME)?)?;
+        let keys = KeysMap::new(take(KeysMap::NAME)?, protocol)?;
         let commands = match protocol {
             Protocol::Http => None,
             Protocol::Resp => {

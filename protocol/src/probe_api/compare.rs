@@ -80,6 +80,14 @@ pub enum CauseKind {
     Unparsed,
     /// The kernel did not see the requests.
     Unseen,
+    /// No agreement by name: scripts call commands, which only the store counts.
+    Scripts,
+    /// No agreement by name: a replica applies commands of its primary, which only the store counts.
+    Replication,
+    /// No verdict: commands wait in open transactions, or behind a blocked command.
+    Waiting,
+    /// The store counts a part of the commands under no name, such as unknown subcommands.
+    Unnamed,
 }
 
 /// The hot keys of one shard by both witnesses.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Comparison, HotKeyOverlap, OfShard, Quantiles, Verdicts};
+use super::{Comparison, HotKeyOverlap, OfShard, Quantiles, StoreAnswer, Verdicts};
 
 /// Addresses for the live page, as seen by a browser.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,9 @@ pub struct Second {
     pub shards: Vec<OfShard<SecondOfShard>>,
     /// The verdicts on the shards.
     pub verdicts: Verdicts,
+    /// The answer about a store; absent for the lab's shards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreAnswer>,
 }
 
 /// One shard in the event `second`.

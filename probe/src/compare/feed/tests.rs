@@ -34,6 +34,7 @@ fn snapshot(taken_at: f64) -> Snapshot {
         taken_at,
         shards: vec![Comparison { kernel: Some(7), ..Comparison::default() }],
         hot_keys: Vec::new(),
+        store: None,
     }
 }
 

@@ -34,7 +34,12 @@ impl Kernel {
             });
             ShardReading { requests: *requests, table: Arc::new(keys.collect()) }
         });
-        self.judge.observe(Reading { at: self.at, shards: shards.collect(), evidence: Vec::new() })
+        self.judge.observe(Reading {
+            at: self.at,
+            shards: shards.collect(),
+            evidence: Vec::new(),
+            replicas: Vec::new(),
+        })
     }
 
     fn count(&mut self, shard: usize, key: &'static str, requests: u64) {

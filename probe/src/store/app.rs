@@ -1,0 +1,104 @@
+//! Starts `probe watch`: asks the store, attaches, drops privileges, takes baselines, serves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use service::metrics::Metrics;
+use service::process::StartError;
+use service::server::{Server, Started};
+use store::urls::HostPort;
+use tokio::runtime::Runtime;
+
+use super::discovery::{self, Discovery};
+use super::fleet::Fleet;
+use super::link::Link;
+use super::settings::WatchConfig;
+use super::watch::StoreWatch;
+use super::window::AnswerWindow;
+use crate::attach::KernelSettings;
+use crate::compare::gateway::urls::GatewayUrls;
+use crate::compare::watch::CompareHandle;
+use crate::kernel::object::Switches;
+use crate::kernel::protocol::Protocol;
+use crate::metrics::ProbeMetrics;
+use crate::probe::Probe;
+use crate::serve::features::features;
+use crate::serving::{Background, Serving};
+
+/// Length of the window of the long-running answer, at least; at most twice as long.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// A probe that is attached to a store's nodes.
+pub(crate) struct Attached {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) probe: Arc<Probe>,
+    pub(crate) watch: StoreWatch,
+    pub(crate) comparisons: CompareHandle,
+}
+
+impl WatchConfig {
+    /// Asks the store, attaches, drops privileges, takes baselines, and serves. Call it before the process has other
+    /// threads, because privileges belong to a thread.
+    ///
+    /// # Errors
+    /// When the store does not answer, the port is in use, or the programs cannot be attached.
+    pub fn start(self) -> Result<Started, StartError> {
+        let server = Server::bind(self.addr, self.workers)?;
+        let runtime = runtime()?;
+        let found = self.discover(&runtime).map_err(StartError::Other)?;
+        let Attached { metrics, probe, mut watch, comparisons } =
+            self.attach(&found, AnswerWindow::moving(WINDOW))?;
+        let shown = Arc::clone(&probe);
+        metrics.before_exposition(move || shown.export());
+        let first = runtime.block_on(watch.first_look()).map_err(StartError::Other)?;
+        tracing::info!(
+            server = first.server,
+            nodes = first.nodes.len(),
+            commands_from = first.commands_from,
+            "watches the store"
+        );
+        // The connections belong to the runtime above, which ends here.
+        watch.renew_links();
+        drop(runtime);
+        let background: Background = ("store", Box::pin(watch.run(server.tasks().stopping())));
+        let gateways = GatewayUrls::parse(None)?;
+        Serving { server, metrics, probe, comparisons, gateways }.start(vec![background])
+    }
+
+    /// Asks the store for its nodes and commands.
+    pub(crate) fn discover(&self, runtime: &Runtime) -> Result<Discovery, String> {
+        let link = |url: &HostPort| (url.clone(), Link::new(vec![url.clone()], self.login.clone()));
+        let mut seeds: Vec<(HostPort, Link)> = self.urls.iter().map(link).collect();
+        let found = runtime.block_on(discovery::discover(&mut seeds)).map_err(|error| error.to_string())?;
+        if let Some(why) = &found.no_counts {
+            tracing::warn!(%why, "kernel and store cannot be compared");
+        }
+        Ok(found)
+    }
+
+    /// Attaches the programs and drops all privileges.
+    pub(crate) fn attach(&self, found: &Discovery, window: AnswerWindow) -> Result<Attached, StartError> {
+        let fleet = Fleet::new(&found.topology);
+        let metrics = Arc::new(Metrics::default());
+        let probe_metrics = ProbeMetrics::register(&metrics, fleet.capacity())?;
+        let switches = Switches { shards: fleet.capacity(), protocol: Protocol::Resp, ..Switches::default() };
+        let kernel = KernelSettings {
+            cgroup: self.cgroup.clone(),
+            switches,
+            program_stats: self.program_stats,
+            pin: None,
+        };
+        let (probe, _) = kernel.attach(None, probe_metrics)?;
+        for feature in features(&probe) {
+            probe.metrics.feature(&feature);
+        }
+        let probe = Arc::new(probe);
+        let (watch, comparisons) =
+            StoreWatch::new(Arc::clone(&probe), fleet, found, self.login.clone(), window);
+        Ok(Attached { metrics, probe, watch, comparisons })
+    }
+}
+
+pub(crate) fn runtime() -> Result<Runtime, StartError> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}

@@ -1,0 +1,506 @@
+//! Runs the loop of a store: follows its nodes, reads them, compares, judges, answers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hotspot::judge::Evidence;
+use protocol::probe_api::{
+    Comparison, HotKey, HotKeyOverlap, StoreAnswer, StoreReconciliation, StoreResult, Verdicts,
+};
+use protocol::verdict::Verdict;
+use service::clock::unix_seconds;
+use store::credentials::Credentials;
+use store::error::StoreError;
+use store::topology::Topology;
+use store::urls::HostPort;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{self, Facts, KEYS, answer};
+use super::discovery::{self, Discovery};
+use super::fleet::Fleet;
+use super::ledger::{KernelReading, NodeBracket, NodeLedger};
+use super::link::{self, Link};
+use super::names::CommandNames;
+use super::window::{AnswerWindow, Moment, NodeCounts};
+use crate::compare::feed::ShardSample;
+use crate::compare::reconcile::{AppReading, Bracket};
+use crate::compare::snapshot::Snapshot;
+use crate::compare::verdict::{KernelJudge, reading};
+use crate::compare::watch::CompareHandle;
+use crate::metrics::Lost;
+use crate::probe::Probe;
+use crate::targets::{self, Lookup, Targets};
+
+/// Interval of readings.
+pub(crate) const PERIOD: Duration = Duration::from_secs(1);
+
+/// Pause between brackets while a comparison is about to become final.
+const SETTLING_PAUSE: Duration = Duration::from_millis(50);
+
+/// Maximum time that a fresh comparison waits for a final result.
+const SETTLING_MAX: Duration = Duration::from_millis(1_500);
+
+/// Nodes that are asked for the topology, at most, before the old one is kept for another second.
+const TOPOLOGY_TRIES: usize = 3;
+
+/// The loop's state, owned by one task.
+pub(crate) struct StoreWatch {
+    probe: Arc<Probe>,
+    login: Option<Credentials>,
+    server: String,
+    is_cluster: bool,
+    names: CommandNames,
+    fleet: Fleet,
+    /// By number of the node, as the next three.
+    links: Vec<Link>,
+    ledgers: Vec<NodeLedger>,
+    reconciled: Vec<StoreReconciliation>,
+    clients: Vec<Option<u64>>,
+    judge: KernelJudge,
+    verdict: Result<Verdict<String>, String>,
+    window: AnswerWindow,
+    targets: Targets,
+    /// Why the kernel watches no addresses.
+    rejected: Option<String>,
+    requests: mpsc::Receiver<oneshot::Sender<Snapshot>>,
+    start: Instant,
+}
+
+/// One node's readings.
+struct Readout {
+    bracket: NodeBracket,
+    sample: ShardSample,
+    reads: u64,
+    writes: u64,
+}
+
+impl StoreWatch {
+    /// A loop for what was discovered, and the handle to request comparisons from it.
+    pub(crate) fn new(
+        probe: Arc<Probe>,
+        fleet: Fleet,
+        found: &Discovery,
+        login: Option<Credentials>,
+        window: AnswerWindow,
+    ) -> (Self, CompareHandle) {
+        let (handle, requests) = CompareHandle::channel();
+        let mut names = CommandNames::default();
+        names.update(&found.commands, found.commands_from.clone());
+        let watch = Self {
+            probe,
+            login,
+            server: found.server.clone(),
+            is_cluster: found.is_cluster,
+            names,
+            fleet,
+            links: Vec::new(),
+            ledgers: Vec::new(),
+            reconciled: Vec::new(),
+            clients: Vec::new(),
+            judge: KernelJudge::default(),
+            verdict: Err("the first second has not passed".to_owned()),
+            window,
+            targets: Targets::default(),
+            rejected: None,
+            requests,
+            start: Instant::now(),
+        };
+        (watch, handle)
+    }
+
+    /// Writes the commands to the kernel, watches the nodes, and takes baselines.
+    pub(crate) async fn first_look(&mut self) -> Result<StoreAnswer, String> {
+        let written = self.probe.source().and_then(|mut source| source.set_commands(self.names.specs()));
+        written.map_err(|error| error.to_string())?;
+        self.settle().await;
+        Ok(self.answer())
+    }
+
+    /// Closes all connections, because they belong to another runtime.
+    pub(crate) fn renew_links(&mut self) {
+        self.links.iter_mut().for_each(Link::drop_client);
+    }
+
+    /// Runs until `stopping`, then reads the counters a last time and detaches.
+    pub(crate) async fn run(mut self, stopping: CancellationToken) {
+        let mut ticks = tokio::time::interval(PERIOD);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => break,
+                request = self.requests.recv() => {
+                    let Some(request) = request else { break };
+                    self.serve(request).await;
+                }
+                _ = ticks.tick() => {
+                    let (snapshot, seen) = self.look().await;
+                    self.probe.feed.publish(&snapshot, seen, &self.probe.verdicts.lock());
+                }
+            }
+        }
+        self.probe.finish();
+    }
+
+    async fn serve(&mut self, request: oneshot::Sender<Snapshot>) {
+        let mut waiting = vec![request];
+        while let Ok(another) = self.requests.try_recv() {
+            waiting.push(another);
+        }
+        let snapshot = self.settle().await;
+        for caller in waiting {
+            // Sending fails when the caller no longer waits.
+            let _ = caller.send(snapshot.clone());
+        }
+    }
+
+    /// Repeats the reading while the counts do not change and a comparison is about to become final.
+    pub(crate) async fn settle(&mut self) -> Snapshot {
+        let deadline = Instant::now() + SETTLING_MAX;
+        loop {
+            let (snapshot, _) = self.look().await;
+            let mut both = self.ledgers.iter().zip(&self.reconciled);
+            if !both.any(|(ledger, found)| ledger.is_settling(found)) || Instant::now() >= deadline {
+                return snapshot;
+            }
+            tokio::time::sleep(SETTLING_PAUSE).await;
+        }
+    }
+
+    /// Follows the nodes, and takes one bracket of each.
+    pub(crate) async fn look(&mut self) -> (Snapshot, Vec<Option<ShardSample>>) {
+        self.follow().await;
+        self.look_up().await;
+        let (probe, start) = (&self.probe, self.start);
+        let readouts = (0..).zip(&mut self.links).map(|(shard, link)| read(probe, shard, link, start));
+        let readouts = futures_util::future::join_all(readouts).await;
+        self.learn(&readouts).await;
+        self.reconcile(&readouts);
+        self.judge(&readouts).await;
+        let answer = Arc::new(self.answer());
+        *self.probe.store.lock() = Some(Arc::clone(&answer));
+        self.probe.metrics.store.answered(&answer);
+        let snapshot = self.snapshot(answer);
+        self.probe.metrics.compared(&snapshot.shards);
+        (snapshot, readouts.iter().map(|readout| readout.as_ref().map(|readout| readout.sample)).collect())
+    }
+
+    /// The newest answer, with the verdict of the last second.
+    pub(crate) fn newest(&self) -> Option<Arc<StoreAnswer>> {
+        self.probe.store.lock().clone()
+    }
+
+    /// Takes over the cluster's newest topology.
+    async fn follow(&mut self) {
+        if self.is_cluster {
+            match self.topology().await {
+                Ok(topology) => {
+                    let before = self.fleet.left_out(true);
+                    let known = self.fleet.nodes().len();
+                    let left_out = self.fleet.follow(&topology);
+                    for _ in 0..left_out {
+                        self.probe.metrics.lost(Lost::AddressOverLimit);
+                    }
+                    if self.fleet.left_out(true) != before || self.fleet.nodes().len() != known {
+                        tracing::info!(
+                            nodes = self.fleet.nodes().len(),
+                            "the cluster's primaries have changed"
+                        );
+                        self.judge.start_over();
+                        self.window.start_over();
+                    }
+                }
+                Err(Some(error)) => tracing::warn!(%error, "the cluster's nodes cannot be read"),
+                Err(None) => {}
+            }
+        }
+        let login = &self.login;
+        for (at, node) in self.fleet.nodes().iter().enumerate() {
+            match self.links.get_mut(at) {
+                Some(link) => link.move_to(&node.addresses),
+                None => {
+                    self.links.push(Link::new(node.addresses.clone(), login.clone()));
+                    self.ledgers.push(NodeLedger::default());
+                    self.reconciled.push(StoreReconciliation::default());
+                    self.clients.push(None);
+                }
+            }
+        }
+        self.probe.shards.set(self.fleet.watched());
+    }
+
+    /// Asks up to three nodes. `Err(None)` before the first look.
+    async fn topology(&mut self) -> Result<Topology, Option<StoreError>> {
+        let mut failed = None;
+        let nodes = self.fleet.nodes().iter().zip(&mut self.links);
+        let alive = nodes.filter(|(node, _)| node.role.is_some() && !node.has_failed);
+        for (node, link) in alive.take(TOPOLOGY_TRIES) {
+            let Some(url) = node.addresses.first() else { continue };
+            match discovery::topology(url, link).await {
+                Ok(topology) => return Ok(topology),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed)
+    }
+
+    /// Looks up the nodes' addresses and writes them to the kernel.
+    async fn look_up(&mut self) {
+        let nodes = self.fleet.nodes().iter().map(|node| async {
+            if node.role.is_none() {
+                return Err("it has left the cluster".to_owned());
+            }
+            addresses(&node.addresses).await
+        });
+        let targets = targets::assemble(futures_util::future::join_all(nodes).await);
+        if targets == self.targets && self.rejected.is_none() {
+            return;
+        }
+        let old = self.targets.shards.iter().map(Some).chain(std::iter::repeat(None));
+        for ((new, old), ledger) in targets.shards.iter().zip(old).zip(&mut self.ledgers) {
+            if old.is_none_or(|old| old.addresses != new.addresses) {
+                ledger.start_over();
+            }
+        }
+        let watched = self.probe.source().and_then(|mut source| source.watch(&targets.endpoints));
+        self.rejected = watched.err().map(|error| {
+            tracing::error!(%error, "the nodes' addresses are not watched");
+            self.probe.metrics.lost(Lost::WatchFailed);
+            error.to_string()
+        });
+        for (node, target) in self.fleet.nodes().iter().zip(&targets.shards) {
+            let (address, role) = (node.address(), node.role_name());
+            match &target.problem {
+                Some(problem) => tracing::warn!(address, role, problem, "not watched"),
+                None => tracing::info!(address, role, "watched"),
+            }
+        }
+        self.targets.clone_from(&targets);
+        *self.probe.targets.lock() = targets;
+    }
+
+    /// Reads roles where no cluster reports them, and the list of commands anew when a node counts an unknown name.
+    async fn learn(&mut self, readouts: &[Option<Readout>]) {
+        let mut unknown = None;
+        for (at, readout) in readouts.iter().enumerate() {
+            let info = readout.as_ref().and_then(|readout| readout.bracket.info.as_ref().ok());
+            if let Some(clients) = self.clients.get_mut(at) {
+                // This probe is one of them.
+                *clients = info.map(|info| info.clients.saturating_sub(1));
+            }
+            let Some(info) = info else { continue };
+            if !self.is_cluster {
+                self.fleet.set_role(at, info.role);
+            }
+            if self.names.source == "COMMAND" && info.calls.keys().any(|name| !self.names.has(name)) {
+                unknown = Some(at);
+            }
+        }
+        let Some(link) = unknown.and_then(|at| self.links.get_mut(at)) else { return };
+        if let Ok((commands, source)) = discovery::commands(link).await
+            && source == self.names.source
+            && self.names.update(&commands, source)
+        {
+            let written = self.probe.source().and_then(|mut source| source.set_commands(self.names.specs()));
+            if let Err(error) = written {
+                tracing::error!(%error, "the kernel does not take the new commands");
+            }
+            self.ledgers.iter_mut().for_each(NodeLedger::start_over);
+        }
+    }
+
+    fn reconcile(&mut self, readouts: &[Option<Readout>]) {
+        let nodes = self.ledgers.iter_mut().zip(readouts).zip(&mut self.reconciled);
+        for ((ledger, readout), found) in nodes {
+            *found = match readout {
+                Some(readout) => ledger.observe(&self.names, &readout.bracket),
+                None => StoreReconciliation::default(),
+            };
+        }
+        for (shard, readout) in (0..).zip(readouts) {
+            let Some(readout) = readout else { continue };
+            let counts = &readout.bracket.after.commands.by_number;
+            for (number, name) in std::iter::once((0, "unknown")).chain(self.names.numbered()) {
+                if let Some(count) = counts.get(number).filter(|count| **count > 0) {
+                    self.probe.metrics.store.counted(shard, name, *count);
+                }
+            }
+        }
+    }
+
+    /// Judges the primaries, once a second.
+    async fn judge(&mut self, readouts: &[Option<Readout>]) {
+        if !self.judge.is_due(self.start.elapsed()) {
+            return;
+        }
+        let evidence = readouts.iter().map(|readout| evidence(readout.as_ref())).collect();
+        self.verdict = match self.problem() {
+            Some(problem) => {
+                self.judge.start_over();
+                Err(problem)
+            }
+            None => match reading::read(&self.probe, self.start, evidence).await {
+                Some(mut reading) => {
+                    reading.replicas = self.fleet.left_out(self.is_cluster);
+                    let counts = reading.shards.iter().zip(readouts).map(|(shard, readout)| NodeCounts {
+                        reads: readout.as_ref().map_or(0, |readout| readout.reads),
+                        writes: readout.as_ref().map_or(0, |readout| readout.writes),
+                        table: Arc::clone(&shard.table),
+                    });
+                    self.count(Moment { at: reading.at, nodes: counts.collect() });
+                    Ok(self.judge.observe(reading))
+                }
+                None => Err("the kernel's counters cannot be read".to_owned()),
+            },
+        };
+        let verdict = self.verdict.clone();
+        let cause = verdict.as_ref().err().map(|why| format!("no verdict from the kernel: {why}"));
+        let verdicts =
+            Verdicts { taken_at: unix_seconds(), kernel: verdict.ok(), cause, ..Verdicts::default() };
+        self.probe.metrics.judged(&verdicts);
+        *self.probe.verdicts.lock() = Arc::new(verdicts);
+    }
+
+    /// Counts keys for the answer and the metrics.
+    fn count(&mut self, moment: Moment) {
+        for (shard, node) in (0..).zip(&moment.nodes) {
+            self.probe.metrics.keys.counted(shard, moment.at, &node.table, node.reads + node.writes);
+        }
+        self.probe.metrics.keys.decide(moment.at);
+        self.window.observe(moment);
+    }
+
+    /// Why the primaries cannot be judged.
+    fn problem(&self) -> Option<String> {
+        if let Some(why) = &self.rejected {
+            return Some(format!("the kernel does not take the nodes' addresses: {why}"));
+        }
+        let nodes = self.fleet.nodes().iter().zip(&self.targets.shards).enumerate();
+        let mut judged = nodes.filter(|(_, (node, _))| node.is_judged(self.is_cluster));
+        let unwatched = judged.find_map(|(at, (_, target))| {
+            let problem = target.problem.as_ref()?;
+            Some(format!("shard {at} is not wholly watched: {problem}"))
+        });
+        unwatched.or_else(|| answer::unseen(&self.fleet, self.is_cluster, &self.reconciled))
+    }
+
+    fn answer(&self) -> StoreAnswer {
+        let (grown, span) = self.window.growth(KEYS);
+        answer(&Facts {
+            server: &self.server,
+            is_cluster: self.is_cluster,
+            commands_from: &self.names.source,
+            fleet: &self.fleet,
+            grown: &grown,
+            span,
+            verdict: &self.verdict,
+            reconciled: &self.reconciled,
+            clients: &self.clients,
+        })
+    }
+
+    fn snapshot(&self, answer: Arc<StoreAnswer>) -> Snapshot {
+        let unwatched = |at: usize| self.targets.shards.get(at).and_then(|target| target.problem.as_ref());
+        let shards = answer.nodes.iter().enumerate().map(|(at, node)| match unwatched(at) {
+            Some(why) => Comparison { cause: Some(why.clone()), ..Comparison::default() },
+            None => node.reconciliation.total.clone(),
+        });
+        let hot = answer.keys.iter().filter(|_| answer.result == StoreResult::Hot);
+        let hot_keys = (0..).zip(&answer.nodes).map(|(id, node): (u32, _)| {
+            let of_node = hot.clone().filter(|key| key.shard_id == id);
+            let of_node = of_node.map(|key| HotKey {
+                key: key.key.clone(),
+                count: key.count,
+                ratio: if node.share > 0.0 { key.share / node.share } else { 0.0 },
+            });
+            HotKeyOverlap {
+                window_seconds: answer.window_seconds,
+                kernel: of_node.filter(|key| key.ratio > hotspot::hot_keys::HOT_SHARE).collect(),
+                ..HotKeyOverlap::default()
+            }
+        });
+        let (shards, hot_keys) = (shards.collect(), hot_keys.collect());
+        Snapshot { taken_at: unix_seconds(), shards, hot_keys, store: Some(answer) }
+    }
+}
+
+/// All addresses of a node.
+async fn addresses(all: &[HostPort]) -> Lookup {
+    let mut found = Vec::new();
+    let mut problem = None;
+    for one in all {
+        match link::resolve(one).await {
+            Ok(addresses) => found.extend(addresses),
+            Err(error) => problem = Some(error.to_string()),
+        }
+    }
+    if found.is_empty() {
+        Err(problem.unwrap_or_else(|| "no address is known".to_owned()))
+    } else {
+        Ok(found)
+    }
+}
+
+/// The health of a node: whether it answered.
+fn evidence(readout: Option<&Readout>) -> Evidence {
+    match readout.map(|readout| &readout.bracket.info) {
+        Some(Ok(_)) => Evidence { answered: 1, failed: 0 },
+        Some(Err(_)) => Evidence { answered: 0, failed: 1 },
+        None => Evidence::default(),
+    }
+}
+
+/// Reads one node: the kernel, the node, the kernel again.
+async fn read(probe: &Arc<Probe>, shard: u32, link: &mut Link, start: Instant) -> Option<Readout> {
+    // Connecting sends requests too, so it comes before the first reading.
+    let ready = link.ready().await.map(drop);
+    let before = kernel(probe, shard, link)?;
+    let from = start.elapsed();
+    let info = match ready {
+        Ok(()) => discovery::info(link).await,
+        Err(error) => Err(error),
+    };
+    let after = kernel(probe, shard, link)?;
+    let to = start.elapsed();
+    let latency = probe.readable(shard, probe.source().and_then(|mut source| source.latency(shard)))?;
+    if info.is_err() {
+        probe.metrics.lost(Lost::ShardUnreadable);
+    }
+    let (reads, writes) = (after.requests.get, after.requests.set);
+    let app = info.as_ref().map(|info| AppReading {
+        requests_received: info.calls.values().map(store::info::Calls::received).sum(),
+        started_at: 0.0,
+        active_requests: 0,
+    });
+    let all = |reading: &KernelReading| reading.commands.by_number.iter().sum();
+    let of_total = Bracket {
+        from,
+        to,
+        kernel_before: all(&before),
+        kernel_after: all(&after),
+        undecided: 0,
+        aborted: 0,
+        answered: latency.count(),
+        repeated: 0,
+        unparsed: after.requests.unparsed,
+        app: app.map_err(ToString::to_string),
+        unix_seconds: unix_seconds(),
+    };
+    let sample = ShardSample::of(&of_total, latency);
+    let info = info.map_err(|error| error.to_string());
+    let bracket = NodeBracket { from, to, before, after, info, unix_seconds: of_total.unix_seconds };
+    Some(Readout { bracket, sample, reads, writes })
+}
+
+/// The kernel's counts of a node. `None` when they cannot be read.
+fn kernel(probe: &Probe, shard: u32, link: &Link) -> Option<KernelReading> {
+    let commands = probe.readable(shard, probe.source().and_then(|mut source| source.commands(shard)))?;
+    let counters = probe.counters(shard)?;
+    Some(KernelReading {
+        commands: commands.unwrap_or_default(),
+        requests: counters.requests,
+        bytes: counters.traffic.receive.payload_bytes,
+        own: link.sent(),
+    })
+}
