@@ -113,6 +113,9 @@ impl Topology {
                 if primary.as_ref() == Some(&node.id) {
                     primaries.push(node);
                 } else {
+                    if primary.is_some() {
+                        node.role = Role::Replica;
+                    }
                     node.primary.clone_from(&primary);
                     replicas.push(node);
                 }

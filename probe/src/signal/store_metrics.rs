@@ -1,11 +1,19 @@
 //! Exports the comparison with a store: commands by name, bytes, exceptions.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use parking_lot::Mutex;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
-use protocol::probe_api::{NewBaseline, StoreAnswer, StoreException, StoreNode};
+use protocol::probe_api::{NewBaseline, StoreAnswer, StoreException, StoreNode, StoreReconciliation};
 use service::metrics::Metrics;
 
 use super::series::{raise, set};
+
+/// Command names with series of their own, for each node. All others share one series.
+pub(crate) const NAMES: usize = 20;
+
+/// The label of the other names.
+const OTHER: &str = "other";
 
 /// The metric families of a store. Without one they have no series.
 pub(crate) struct StoreMetrics {
@@ -18,6 +26,8 @@ pub(crate) struct StoreMetrics {
     nodes: IntGaugeVec,
     /// The labels of each node's series in `nodes`.
     roles: Mutex<Vec<[String; 3]>>,
+    /// The names with series of their own, by node.
+    names: Mutex<BTreeMap<u32, BTreeSet<String>>>,
 }
 
 impl StoreMetrics {
@@ -26,7 +36,7 @@ impl StoreMetrics {
         Ok(Self {
             commands: metrics.counters(
                 "kernel_store_commands_total",
-                "Commands that reached the node's socket, by name; all unknown names are `unknown`.",
+                "Commands that reached the node's socket, by name; names after the first 20 are `other`.",
                 &["shard_id", "command"],
             )?,
             command_difference: metrics.gauges(
@@ -60,6 +70,7 @@ impl StoreMetrics {
                 &["shard_id", "address", "role"],
             )?,
             roles: Mutex::default(),
+            names: Mutex::default(),
         })
     }
 
@@ -74,11 +85,7 @@ impl StoreMetrics {
     fn node(&self, node: &StoreNode, roles: &mut Vec<[String; 3]>) {
         let id = node.shard_id.to_string();
         let found = &node.reconciliation;
-        for command in &found.commands {
-            self.command_difference
-                .with_label_values(&[id.as_str(), command.command.as_str()])
-                .set(command.difference);
-        }
+        self.differences(node.shard_id, &id, found);
         set(&self.bytes_difference, &id, found.bytes.difference);
         match found.unseen_share {
             Some(share) => self.unseen.with_label_values(&[&id]).set(share),
@@ -109,8 +116,65 @@ impl StoreMetrics {
         }
     }
 
-    /// Updates a command's count. `name` is that of the table, or `unknown`.
-    pub(crate) fn counted(&self, shard: u32, name: &str, count: u64) {
-        raise(&self.commands, &[&shard.to_string(), name], count);
+    /// The differences of the names with series. A name without a comparison has none.
+    fn differences(&self, shard: u32, id: &str, found: &StoreReconciliation) {
+        let names = self.names.lock();
+        let Some(names) = names.get(&shard) else { return };
+        let of = |name: &str| found.commands.iter().find(|command| command.command == name);
+        for name in names {
+            set_of(&self.command_difference, &[id, name], of(name).map(|command| command.difference));
+        }
+        let others = found.commands.iter().filter(|command| !names.contains(&command.command));
+        let sum = others.map(|command| command.difference).reduce(|sum, more| sum + more);
+        set_of(&self.command_difference, &[id, OTHER], sum);
+    }
+
+    /// Updates the counts of a node's commands. `unknown` is one of the names.
+    pub(crate) fn counted<'a>(&self, shard: u32, counts: impl Iterator<Item = (&'a str, u64)>) {
+        let mut names = self.names.lock();
+        let names = names.entry(shard).or_default();
+        let (id, mut others) = (shard.to_string(), 0);
+        for (name, count) in counts.filter(|(_, count)| *count > 0) {
+            if names.contains(name) || names.len() < NAMES {
+                names.insert(name.to_owned());
+                raise(&self.commands, &[&id, name], count);
+            } else {
+                others += count;
+            }
+        }
+        if others > 0 {
+            raise(&self.commands, &[&id, OTHER], others);
+        }
+    }
+}
+
+/// Sets a gauge. Without a value the series is removed.
+fn set_of(gauge: &IntGaugeVec, labels: &[&str], value: Option<i64>) {
+    match value {
+        Some(value) => gauge.with_label_values(labels).set(value),
+        // Removing fails when there was no series, which is fine.
+        None => drop(gauge.remove_label_values(labels)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_a_node_are_bounded_and_their_sum_is_all_commands() {
+        let metrics = Metrics::default();
+        let store = StoreMetrics::register(&metrics).unwrap();
+        let all: Vec<String> = (0..30).map(|n| format!("cmd{n}")).collect();
+        for round in 1..4_u64 {
+            store.counted(2, all.iter().map(|name| (name.as_str(), round * 5)));
+        }
+        let text = metrics.encode().unwrap();
+        let lines: Vec<&str> =
+            text.lines().filter(|line| line.starts_with("kernel_store_commands_total{")).collect();
+        let sum: u64 =
+            lines.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+        assert_eq!((lines.len(), sum), (NAMES + 1, 30 * 15), "{text}");
+        assert!(text.contains("command=\"other\",shard_id=\"2\"} 150"), "{text}");
     }
 }

@@ -321,11 +321,9 @@ impl StoreWatch {
         for (shard, readout) in (0..).zip(readouts) {
             let Some(readout) = readout else { continue };
             let counts = &readout.bracket.after.commands.by_number;
-            for (number, name) in std::iter::once((0, "unknown")).chain(self.names.numbered()) {
-                if let Some(count) = counts.get(number).filter(|count| **count > 0) {
-                    self.probe.metrics.store.counted(shard, name, *count);
-                }
-            }
+            let all = std::iter::once((0, "unknown")).chain(self.names.numbered());
+            let named = all.filter_map(|(number, name)| Some((name, *counts.get(number)?)));
+            self.probe.metrics.store.counted(shard, named);
         }
     }
 
@@ -504,3 +502,6 @@ fn kernel(probe: &Probe, shard: u32, link: &Link) -> Option<KernelReading> {
         own: link.sent(),
     })
 }
+
+#[cfg(test)]
+mod tests;

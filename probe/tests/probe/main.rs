@@ -14,6 +14,8 @@
 //! - `folder`: access to the folder of a pinned set
 //! - `stats`: the probe's own costs and losses
 //! - `reconcile`: `probe reconcile` with counters from a list and from the kernel
+//! - `store`: `probe watch` with settings, ports and users that it cannot use
+//! - `redis`: a `redis-server` for one test, shared with the crate `store`
 //! - `process`: the probe's binary from start to stop
 //! - `privileges`: features by capability, against the table in docs/limits.md
 //! - `top`: `probe top` in a pipe and in a terminal
@@ -36,6 +38,10 @@ mod privileges;
 mod process;
 mod program;
 mod reconcile;
+#[expect(dead_code, reason = "shared with the crate `store`, whose tests start clusters too")]
+#[path = "../../../store/tests/it/server.rs"]
+mod redis;
 mod shard;
 mod stats;
+mod store;
 mod top;

@@ -1,8 +1,11 @@
-//! Starts a `redis-server` for one test.
+//! Starts `redis-server` for one test, alone or as a cluster.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// Timeout of every wait.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running server. Dropping it stops the server.
 pub(crate) struct Server {
@@ -14,8 +17,12 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server with more options. `None` without `redis-server`, which is a failure in CI.
     pub(crate) fn start(test: &str, options: &[&str]) -> Option<Self> {
+        Self::start_at(test, free_port(), options)
+    }
+
+    /// Starts a server on a port.
+    pub(crate) fn start_at(test: &str, port: u16, options: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--save", "", "--port"]).arg(port.to_string());
         command.arg("--dir").arg(folder.path()).args(options).stdout(Stdio::null());
@@ -34,12 +41,17 @@ impl Server {
             Err(error) => unreachable!("redis-server does not start: {error}"),
         };
         let server = Self { address: SocketAddr::from(([127, 0, 0, 1], port)), child, _folder: folder };
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(server.address).is_err() {
             assert!(Instant::now() < deadline, "redis-server does not listen on {port}");
             std::thread::yield_now();
         }
         Some(server)
+    }
+
+    /// Runs one command with `redis-cli` and returns its output.
+    pub(crate) fn cli(&self, words: &[&str]) -> String {
+        cli(&["-p", &self.address.port().to_string()], words)
     }
 }
 
@@ -48,4 +60,48 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A port that no process listens on.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn cli(options: &[&str], words: &[&str]) -> String {
+    let output = Command::new("redis-cli").args(options).args(words).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{words:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// Starts a cluster: `primaries` nodes, each with one replica. `None` without `redis-server`.
+pub(crate) fn cluster(test: &str, primaries: usize) -> Option<Vec<Server>> {
+    let node = |_| {
+        let bus = free_port().to_string();
+        let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus];
+        Server::start(test, &options)
+    };
+    let nodes: Vec<Server> = (0..2 * primaries).map(node).collect::<Option<_>>()?;
+    let addresses: Vec<String> = nodes.iter().map(|node| node.address.to_string()).collect();
+    let mut words = vec!["create"];
+    words.extend(addresses.iter().map(String::as_str));
+    words.extend(["--cluster-replicas", "1", "--cluster-yes"]);
+    cli(&["--cluster"], &words);
+    let deadline = Instant::now() + PATIENCE;
+    let is_ready = |node: &Server| {
+        let replicas = node
+            .cli(&["cluster", "nodes"])
+            .lines()
+            .filter(|line| line.contains(" slave ") || line.contains(",slave "))
+            .count();
+        node.cli(&["cluster", "info"]).contains("cluster_state:ok") && replicas == primaries
+    };
+    while !nodes.iter().all(is_ready) {
+        assert!(
+            Instant::now() < deadline,
+            "the cluster is not ready: {}",
+            nodes[0].cli(&["cluster", "nodes"])
+        );
+    }
+    Some(nodes)
 }

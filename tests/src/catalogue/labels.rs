@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use hotspot::promotion::MAX_KEYS;
 use hotspot::verdict;
 use probe_common::requests;
+use protocol::probe_api::{NewBaseline, StoreException};
 use service::metrics::Family;
 
 use super::SHARDS;
@@ -58,6 +59,14 @@ impl Label {
                 // A feature has one reason at a time.
                 Self { most: 1, ..open("`ok`, `switched_off`, or why it does not work", 1) }
             }
+            ("reason", "reconciliation_store_baselines_total") => {
+                listed(&NewBaseline::ALL.map(NewBaseline::name))
+            }
+            ("exception", _) => listed(&StoreException::ALL.map(StoreException::name)),
+            ("command", _) => open("the first 20 names of a node, and `other`", 21),
+            // A node has one address and one role at a time.
+            ("address", _) => open("`host:port`", 1),
+            ("role", _) => Self { most: 1, ..listed(&["primary", "replica", "failed", "gone"]) },
             ("reason", _) => listed(&verdict::Reason::ALL.map(verdict::Reason::name)),
             ("feature", _) => listed(&FEATURES),
             ("mitigation", _) => listed(&MITIGATIONS),
