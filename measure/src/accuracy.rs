@@ -14,6 +14,7 @@ pub(crate) mod keys;
 pub mod namespace;
 pub(crate) mod pinned_thread;
 pub mod probe;
+pub(crate) mod raw_client;
 pub mod relay;
 pub mod report;
 pub(crate) mod rows;

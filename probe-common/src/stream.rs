@@ -52,7 +52,9 @@ pub struct Stream<P: Protocol = Http> {
     snapshot_whole: u8,
     /// `waiting` at the snapshot.
     snapshot_waiting: u8,
-    unused: [u8; 3],
+    /// 1 if the connection was lost at the snapshot, and [`Self::snapshot`] is not used.
+    snapshot_is_lost: u8,
+    unused: [u8; 2],
     /// Sequence number of the next byte to parse; while lost, the highest seen.
     next: u32,
     /// First sequence number that came too early.
@@ -177,13 +179,18 @@ impl<P: Protocol> Stream<P> {
         if !is_repeat || self.is_in_hole(sequence, end) {
             return false;
         }
-        if self.snapshot_is_boundary != 0 {
-            self.head.restart();
+        if self.snapshot_is_lost != 0 {
+            self.phase = PHASE_LOST;
+            self.answered = 1;
         } else {
-            self.head = self.snapshot;
+            if self.snapshot_is_boundary != 0 {
+                self.head.restart();
+            } else {
+                self.head = self.snapshot;
+            }
+            self.in_body = (self.head.body() > 0) as u8;
+            self.phase = PHASE_FOLLOWED;
         }
-        self.in_body = (self.head.body() > 0) as u8;
-        self.phase = PHASE_FOLLOWED;
         self.next = accepted;
         (self.whole, self.waiting) = (self.snapshot_whole, self.snapshot_waiting);
         self.arrived = self.snapshot_arrived;
@@ -199,10 +206,8 @@ impl<P: Protocol> Stream<P> {
             return;
         }
         if self.next == accepted {
-            self.has_snapshot = 1;
-            self.snapshot_at = accepted;
-            self.snapshot_arrived = self.arrived;
-            (self.snapshot_whole, self.snapshot_waiting) = (self.whole, self.waiting);
+            self.take_snapshot(accepted);
+            self.snapshot_is_lost = 0;
             self.snapshot_is_boundary = self.head.is_at_first_byte() as u8;
             if self.snapshot_is_boundary == 0 {
                 self.snapshot = self.head;
@@ -218,6 +223,15 @@ impl<P: Protocol> Stream<P> {
                 self.next = accepted;
             }
         }
+    }
+
+    /// Keeps the state at a sequence number, except for the parser's.
+    #[inline(always)]
+    fn take_snapshot(&mut self, accepted: u32) {
+        self.has_snapshot = 1;
+        self.snapshot_at = accepted;
+        self.snapshot_arrived = self.arrived;
+        (self.snapshot_whole, self.snapshot_waiting) = (self.whole, self.waiting);
     }
 
     /// Judges a segment by its sequence number and length (at least 1). `begins_request` says whether its first bytes
@@ -244,6 +258,9 @@ impl<P: Protocol> Stream<P> {
             if is_next && self.answered != 0 && begins_request {
                 self.follow(sequence);
                 self.resumed = 1;
+                // TCP may still drop this segment. Then the connection is lost again.
+                self.take_snapshot(sequence);
+                self.snapshot_is_lost = 1;
                 return Admission::Parse(0);
             }
         } else {

@@ -88,7 +88,8 @@ pub fn join(
     Ok(done)
 }
 
-fn device(namespace: &Namespace, own: &str, peer: &str) -> Result<File> {
+/// Makes a TUN device in a namespace. Each read of the file gives one packet, and each write delivers one.
+pub(super) fn device(namespace: &Namespace, own: &str, peer: &str) -> Result<File> {
     let file = namespace.run(|| -> Result<File> {
         let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun").context("/dev/net/tun")?;
         // `struct ifreq`: the name, then the flags.

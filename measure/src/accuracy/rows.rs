@@ -7,6 +7,7 @@ pub(crate) mod bodies;
 pub(crate) mod connections;
 pub(crate) mod contended;
 pub(crate) mod dropped;
+pub(crate) mod forged;
 pub(crate) mod headers;
 pub(crate) mod keys;
 pub(crate) mod large;
@@ -18,8 +19,8 @@ pub(crate) mod splits;
 
 use super::case::{Row, Size};
 
-/// All rows that share one probe, in the table's order. The restarts of a probe ([`restart`], [`restart_pinned`]) need their
-/// own.
+/// All rows that share one probe, in the table's order. The restarts of a probe ([`restart`], [`restart_pinned`]) and
+/// [`forged`] need their own.
 pub(crate) fn all(size: Size) -> Vec<Row> {
     let storm = if size == Size::Full { contended::storm_rows() } else { Vec::new() };
     [

@@ -125,8 +125,11 @@ pub fn run(options: &Options<'_>, progress: impl Fn(&str, f64)) -> Result<Accura
         }
     }
     // Rows with probes of their own.
-    let alone: [(&str, Alone); 2] =
-        [(rows::restart::NAME, rows::restart::run), (rows::restart_pinned::NAME, rows::restart_pinned::run)];
+    let alone: [(&str, Alone); 3] = [
+        (rows::restart::NAME, rows::restart::run),
+        (rows::restart_pinned::NAME, rows::restart_pinned::run),
+        (rows::forged::NAME, rows::forged::run),
+    ];
     let alone: Vec<_> = alone.into_iter().filter(|(name, _)| wanted(name)).collect();
     if ready.is_empty() && lines.is_empty() && alone.is_empty() {
         bail!("there is no row {:?}", options.row.unwrap_or_default());
