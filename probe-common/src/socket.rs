@@ -25,7 +25,9 @@ pub struct Socket<P: Protocol = Http> {
     pub mark: Mark,
     /// The cached shard of the socket.
     pub owner: Owner,
-    padding: [u64; 3],
+    /// Cookie of its network namespace, if `sock_ops` has seen it open. Needed where packets do not have it.
+    pub namespace: u64,
+    padding: [u64; 2],
     /// Requests that TCP has not accepted yet.
     pub pending: Pending,
     /// Its requests, and their parser.

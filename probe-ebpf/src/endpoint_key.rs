@@ -11,13 +11,13 @@ impl EndpointKey {
     /// Converts an endpoint into a key.
     #[inline(always)]
     pub fn of(endpoint: Endpoint) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = endpoint.address;
-        Self([
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-            // The kernel programs are little-endian, so the port comes first and the padding follows.
-            u64::from(endpoint.port),
-        ])
+        Self(endpoint.words())
+    }
+
+    /// Returns the endpoint's words.
+    #[inline(always)]
+    pub const fn words(&self) -> [u64; 3] {
+        self.0
     }
 
     /// Whether both are the same endpoint.

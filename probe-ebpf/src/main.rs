@@ -23,6 +23,7 @@ mod handshake;
 mod http;
 mod keys;
 mod latency;
+mod namespace;
 mod outcomes;
 mod packet;
 mod parser;
@@ -137,7 +138,7 @@ fn count_unreadable(context: &SkBuffContext, skip: Skip, is_received: bool) -> O
     if skip == Skip::Unrelated {
         return None;
     }
-    let shard = shard::of_socket(socket::full(socket::of_packet(context)?)?)?;
+    let shard = shard::of_socket(context, socket::full(socket::of_packet(context)?)?)?;
     traffic::count_unreadable(context, shard, is_received);
     if is_received {
         request_counters::add_unparsed(request_counters::counters(shard)?, Reason::Headers);

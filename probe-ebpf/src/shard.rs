@@ -1,4 +1,6 @@
 //! Finds the shard of an endpoint or a socket.
+//!
+//! A socket belongs to a shard if its address, its port and its network namespace are the shard's.
 
 use core::ptr::NonNull;
 
@@ -10,37 +12,49 @@ use aya_ebpf::{
 };
 use probe_common::{
     MAX_ENDPOINTS,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Listener},
     socket::{Owner, Socket},
 };
 
 use crate::{
     atomic,
     endpoint_key::EndpointKey,
+    namespace,
     packet::{End, Packet},
-    ports,
+    ports, socket,
 };
 
 const PROTOCOL_TCP: u32 = 6;
 const AF_INET: u32 = 2;
 
 #[map]
-static SHARDS: HashMap<Endpoint, u32> = HashMap::with_max_entries(MAX_ENDPOINTS, 0);
+static SHARDS: HashMap<Endpoint, Listener> = HashMap::with_max_entries(MAX_ENDPOINTS, 0);
 
 /// Number of changes of [`SHARDS`] by user space. Each change invalidates the shards cached in sockets.
 #[map]
 static CHANGES: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Returns the number of the shard that listens at this endpoint, if any.
+/// Returns the shard that listens at this endpoint, if any.
 #[inline(always)]
-pub fn find(key: &EndpointKey) -> Option<u32> {
-    // SAFETY: only user space replaces entries, as a whole. A stale number is still valid.
-    SHARDS.get_ptr(key.endpoint()).map(|shard| unsafe { *shard })
+pub fn find(key: &EndpointKey) -> Option<Listener> {
+    // SAFETY: only user space replaces entries, as a whole. A stale entry is still valid.
+    SHARDS.get_ptr(key.endpoint()).map(|listener| unsafe { *listener })
 }
 
-/// Returns the shard of a socket, by the socket's own address and port.
+/// Returns the number of the shard that listens at this endpoint, if the packet's socket is in its namespace.
 #[inline(always)]
-pub fn of_socket(socket: *mut bpf_sock) -> Option<u32> {
+fn find_in_namespace(
+    context: &SkBuffContext,
+    key: &EndpointKey,
+    storage: Option<NonNull<Socket>>,
+) -> Option<u32> {
+    let listener = find(key)?;
+    listener.may_own(namespace::of_packet(context, storage)).then_some(listener.shard)
+}
+
+/// Returns the shard of the packet's full socket, by the socket's own address and port.
+#[inline(always)]
+pub fn of_socket(context: &SkBuffContext, socket: *mut bpf_sock) -> Option<u32> {
     // SAFETY: a full socket. Volatile, because the verifier allows reads of whole fields only.
     let (protocol, port) = unsafe {
         (
@@ -75,7 +89,7 @@ pub fn of_socket(socket: *mut bpf_sock) -> Option<u32> {
             port,
         )
     };
-    find(&EndpointKey::of(endpoint))
+    find_in_namespace(context, &EndpointKey::of(endpoint), socket::storage_of_packet(context))
 }
 
 /// Returns the shard at one end of a packet. `storage` belongs to the socket at that end and caches the result.
@@ -86,7 +100,9 @@ pub fn of_packet(
     end: End,
     storage: Option<NonNull<Socket>>,
 ) -> Option<u32> {
-    let Some(storage) = storage else { return find(&packet.at(context, end)?) };
+    let Some(storage) = storage else {
+        return find_in_namespace(context, &packet.at(context, end)?, None);
+    };
     // Read `CHANGES` before `SHARDS`. User space increments it after each change of `SHARDS`, which invalidates a
     // result from before the change.
     // SAFETY: user space replaces the number as a whole.
@@ -100,7 +116,7 @@ pub fn of_packet(
     // The exchange is a barrier: the CPU does not move reads across it.
     // SAFETY: as above.
     unsafe { atomic::exchange(owner.cast(), 0) };
-    let shard = find(&packet.at(context, end)?)?;
+    let shard = find_in_namespace(context, &packet.at(context, end)?, Some(storage))?;
     // SAFETY: as above.
     unsafe { owner.write_volatile(Owner::found(shard, changes)) };
     Some(shard)

@@ -15,7 +15,7 @@ use crate::{
     atomic,
     connections::{counters, mark},
     endpoint_key::EndpointKey,
-    handshake, pending, request_counters, rtt, shard, sock_ops,
+    handshake, namespace, pending, request_counters, rtt, shard, sock_ops,
     socket::{self, CLOSE, CLOSE_WAIT, CREATE, ESTABLISHED},
 };
 
@@ -79,9 +79,23 @@ fn settle_pending(context: &SockOpsContext, storage: *mut Socket, shard: u32) ->
 #[inline(always)]
 fn opened(context: &SockOpsContext) -> Option<()> {
     let server = EndpointKey::of(sock_ops::local(context));
-    let shard = shard::find(&server)?;
-    let counters = counters(shard)?;
+    let listener = shard::find(&server)?;
+    let namespace = namespace::of_event(context);
+    if listener.is_recorded != 0 {
+        namespace::record(&EndpointKey::of(sock_ops::remote(context)), &server, namespace);
+    }
+    let is_shards = listener.may_own(namespace);
+    if !is_shards && namespace::is_in_packets() {
+        return None;
+    }
     let socket = socket::storage(sock_ops::socket(context)?, CREATE)?;
+    // SAFETY: the socket's storage. The connection is not established yet, so no other CPU writes it.
+    unsafe { (*socket).namespace = namespace };
+    if !is_shards {
+        return None;
+    }
+    let shard = listener.shard;
+    let counters = counters(shard)?;
     // SAFETY: the socket's storage. The connection is not established yet, so no other CPU writes it.
     unsafe {
         (*socket).mark.shard = shard;

@@ -6,11 +6,13 @@ use protocol::shard_urls::ShardUrls;
 use service::metrics::Metrics;
 use service::process::StartError;
 use service::server::{Server, Started};
+use service::tasks::Tasks;
 
+use crate::compare::blind::Alarm;
 use crate::compare::feed::Feed;
 use crate::compare::gateway::urls::GatewayUrls;
 use crate::compare::stats_client::StatsClient;
-use crate::compare::watch::{CompareHandle, Watch};
+use crate::compare::watch::Watch;
 use crate::config::Config;
 use crate::error::ProbeError;
 use crate::kernel::log::KernelLog;
@@ -29,6 +31,8 @@ pub struct App {
     gateways: GatewayUrls,
     pods: Option<Pods>,
     kernel_log: Option<KernelLog>,
+    /// The process's tasks, if the process is to end when the probe is blind.
+    ends_when_blind: Option<Tasks>,
 }
 
 impl Config {
@@ -45,11 +49,9 @@ impl Config {
         let probe_metrics = ProbeMetrics::register(&metrics, self.shards.count().get())?;
         let (mut probe, kernel_log) = self.kernel().attach(Some(self.shards.clone()), probe_metrics)?;
         probe.feed = Feed::new(self.links);
-        for feature in features(&probe) {
-            probe.metrics.feature(&feature);
-        }
+        let ends_when_blind = self.exit_when_blind.then(|| server.tasks());
         let (probe, shards, gateways) = (Arc::new(probe), self.shards, self.gateways);
-        Ok(App { server, metrics, probe, shards, gateways, pods, kernel_log })
+        Ok(App { server, metrics, probe, shards, gateways, pods, kernel_log, ends_when_blind })
     }
 }
 
@@ -59,10 +61,17 @@ impl App {
     /// # Errors
     /// When a thread, runtime or client cannot be created.
     pub fn start(self) -> Result<Started, StartError> {
-        let Self { server, metrics, probe, shards, gateways, mut pods, kernel_log } = self;
+        let Self { server, metrics, probe, shards, gateways, mut pods, kernel_log, ends_when_blind } = self;
         let shown = Arc::clone(&probe);
-        metrics.before_exposition(move || shown.export());
-        let (watch, comparisons) = first_look(&probe, shards, gateways.clone(), pods.as_mut())?;
+        metrics.before_exposition(move || {
+            shown.export();
+            shown.metrics.features(features(&shown));
+        });
+        let (watch, comparisons) = Watch::new(Arc::clone(&probe), shards, StatsClient::default());
+        let watch = watch
+            .with_gateways(gateways.clone())
+            .with_alarm(Alarm { health: server.health(), ends_when_blind });
+        let watch = first_look(watch, pods.as_mut())?;
         let stopping = || server.tasks().stopping();
         let mut background: Vec<Background> = vec![("watch", Box::pin(watch.run(stopping())))];
         background.extend(pods.map(|pods| -> Background { ("pods", Box::pin(pods.run(stopping()))) }));
@@ -74,15 +83,9 @@ impl App {
 }
 
 /// Takes baselines of all shards that can be read, before the probe reports that it is ready.
-fn first_look(
-    probe: &Arc<Probe>,
-    shards: ShardUrls,
-    gateways: GatewayUrls,
-    mut pods: Option<&mut Pods>,
-) -> Result<(Watch, CompareHandle), StartError> {
+fn first_look(watch: Watch, mut pods: Option<&mut Pods>) -> Result<Watch, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (watch, comparisons) = Watch::new(Arc::clone(probe), shards, StatsClient::default());
-    let mut watch = watch.with_gateways(gateways).with_pods(pods.as_deref().map(Pods::known));
+    let mut watch = watch.with_pods(pods.as_deref().map(Pods::known));
     runtime.block_on(async {
         if let Some(pods) = pods.as_deref_mut() {
             pods.refresh().await;
@@ -92,5 +95,5 @@ fn first_look(
     // The clients' connections belong to the runtime above, which ends here.
     watch.renew_client(StatsClient::default());
     pods.map_or(Ok(()), Pods::renew_client).map_err(ProbeError::Pods)?;
-    Ok((watch, comparisons))
+    Ok(watch)
 }

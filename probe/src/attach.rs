@@ -7,7 +7,9 @@ use protocol::shard_urls::ShardUrls;
 
 use crate::error::ProbeError;
 use crate::kernel::attach::{self, Links};
+use crate::kernel::cgroup::Cgroup;
 use crate::kernel::log::KernelLog;
+use crate::kernel::namespace::Placed;
 use crate::kernel::object::Switches;
 use crate::kernel::pin::folder::Folder;
 use crate::kernel::pin::{Identity, PinnedSet};
@@ -40,10 +42,10 @@ impl KernelSettings {
     ) -> Result<(Probe, Option<KernelLog>), ProbeError> {
         let object = object::embedded()?;
         privileges::sufficient(privileges::of_this_process()?.effective)?;
-        let cgroup = preflight::cgroup(self.cgroup.as_deref())?;
-        let (mut ebpf, links) = self.load(object, &cgroup, lab.as_ref())?;
+        let cgroup = Cgroup::at(preflight::cgroup(self.cgroup.as_deref())?);
+        let (mut ebpf, links) = self.load(object, cgroup.path(), lab.as_ref())?;
         let kernel_log = if self.switches.kernel_log { Some(KernelLog::take(&mut ebpf)?) } else { None };
-        let (source, programs) = KernelSource::attach(ebpf, self.switches.protocol, &cgroup, links)?;
+        let (source, programs) = KernelSource::attach(ebpf, self.switches.protocol, cgroup.path(), links)?;
         let counting = source.counting();
         if let Some(pinned) = &counting.pinned {
             let (folder, gap) = (&pinned.directory, pinned.gap_seconds);
@@ -55,10 +57,12 @@ impl KernelSettings {
             }
         }
         let statistics = Statistics::switch(self.program_stats);
+        let placed = Placed::detect();
         privileges::drop_all()?;
-        tracing::info!(cgroup = %cgroup.display(), "attached; privileges dropped");
+        tracing::info!(cgroup = %cgroup.path().display(), "attached; privileges dropped");
         let probe = Probe::of(lab, cgroup, programs, self.switches, metrics, Box::new(source))
             .with_statistics(statistics)
+            .with_placed(placed)
             .with_counting(counting);
         Ok((probe, kernel_log))
     }

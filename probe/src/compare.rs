@@ -9,6 +9,7 @@
 //! - [`snapshot`] and [`feed`] hold the results for `serve`.
 
 pub(crate) mod app_metrics;
+pub(crate) mod blind;
 pub(crate) mod feed;
 pub mod gateway;
 pub(crate) mod hot_keys;

@@ -86,6 +86,13 @@ pub struct RunArgs {
     /// removes them [default: nothing is pinned]
     #[arg(long, env = "PIN", value_name = "DIR")]
     pub pin: Option<PathBuf>,
+    /// Whether the probe ends with exit code 1 once it does not see a shard's packets, for a service manager that
+    /// restarts it
+    #[arg(
+        long, env = "EXIT_WHEN_BLIND", default_value = "off", default_missing_value = "on", num_args = 0..=1,
+        value_name = "SWITCH"
+    )]
+    pub exit_when_blind: Switch,
     /// Shards that are pods
     #[command(flatten)]
     pub pods: PodArgs,
@@ -126,6 +133,8 @@ pub struct Config {
     pub program_stats: bool,
     /// Where to pin maps and links. `None` pins nothing.
     pub pin: Option<PathBuf>,
+    /// Whether the process ends with exit code 1 once the probe is blind.
+    pub exit_when_blind: bool,
 }
 
 impl TryFrom<RunArgs> for Config {
@@ -155,6 +164,7 @@ impl TryFrom<RunArgs> for Config {
             shards,
             program_stats: args.program_stats == Switch::On,
             pin: args.pin.map(folder::named).transpose()?,
+            exit_when_blind: args.exit_when_blind == Switch::On,
         })
     }
 }
@@ -188,6 +198,7 @@ impl Config {
             shards,
             program_stats: false,
             pin: None,
+            exit_when_blind: false,
         })
     }
 }

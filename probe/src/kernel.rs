@@ -3,9 +3,11 @@
 pub mod attach;
 pub(crate) mod batch;
 mod bpf;
+pub mod cgroup;
 pub mod endpoints;
 pub mod error;
 pub(crate) mod log;
+pub mod namespace;
 pub mod object;
 pub mod per_shard;
 pub mod pin;

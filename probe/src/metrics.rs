@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hotspot::export::hot_partition::HotPartition;
+use parking_lot::Mutex;
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
 use protocol::probe_api::{Comparison, Feature, Verdicts};
 use service::metrics::Metrics;
@@ -73,7 +74,10 @@ pub struct ProbeMetrics {
     hot_partition: HotPartition,
     verdicts_agree: IntGaugeVec,
     page_listeners: IntGauge,
+    blind: IntGaugeVec,
     feature_enabled: GaugeVec,
+    /// The features that `feature_enabled` shows.
+    features: Mutex<Vec<Feature>>,
     events_lost: IntCounterVec,
     /// Cost of the kernel programs and fill of the maps.
     pub(crate) self_metrics: SelfMetrics,
@@ -129,6 +133,12 @@ impl ProbeMetrics {
             )?,
             page_listeners: metrics
                 .gauge("probe_page_listeners", "Live pages that receive the probe's events.")?,
+            blind: metrics.gauges(
+                "probe_blind",
+                "1 if a shard answers and the probe does not see its packets, else 0; absent if it does not answer.",
+                shard,
+            )?,
+            features: Mutex::default(),
             feature_enabled: metrics.fractions(
                 "probe_feature_enabled",
                 "1 if a feature of the probe works, else 0 with the reason.",
@@ -193,9 +203,25 @@ impl ProbeMetrics {
         self.page_listeners.set(i64::try_from(listeners).unwrap_or(i64::MAX));
     }
 
-    /// Sets whether a feature works, with a short reason if not ("ok" if it does).
-    pub(crate) fn feature(&self, Feature { feature, enabled, reason, .. }: &Feature) {
-        self.feature_enabled.with_label_values(&[feature, reason]).set(f64::from(u8::from(*enabled)));
+    /// Updates whether the probe is blind for a shard. `None` if it is not known.
+    pub(crate) fn blind(&self, shard: u32, is_blind: Option<bool>) {
+        set(&self.blind, &shard.to_string(), is_blind.map(i64::from));
+    }
+
+    /// Updates whether each feature works, with a short reason if not ("ok" if it does).
+    pub(crate) fn features(&self, features: Vec<Feature>) {
+        let mut shown = self.features.lock();
+        if *shown == features {
+            return;
+        }
+        // Remove the series of former reasons.
+        self.feature_enabled.reset();
+        for Feature { feature, enabled, reason, .. } in &features {
+            self.feature_enabled
+                .with_label_values(&[&**feature, &**reason])
+                .set(f64::from(u8::from(*enabled)));
+        }
+        *shown = features;
     }
 
     /// Counts a lost sample.

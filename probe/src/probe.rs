@@ -1,16 +1,18 @@
 //! Holds the attached probe, shared by the loop and the handlers.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+use probe_common::endpoint::{Endpoint, Listener};
 use probe_common::latency::Latency;
 use protocol::probe_api::{Counting, ProgramRuns, ProgramStatus, StoreAnswer, Verdicts};
 use protocol::shard_urls::ShardUrls;
 
 use crate::compare::feed::Feed;
+use crate::kernel::cgroup::Cgroup;
+use crate::kernel::namespace::Placed;
 use crate::kernel::object::Switches;
 use crate::kernel::pin;
 use crate::kernel::statistics::Statistics;
@@ -28,13 +30,19 @@ pub struct Probe {
     /// The lab's shards as configured. `None` when a store is watched.
     pub(crate) lab: Option<ShardUrls>,
     /// The cgroup that the programs are attached to.
-    pub(crate) cgroup: PathBuf,
-    /// The status of each program.
-    pub(crate) programs: Vec<ProgramStatus>,
+    pub(crate) cgroup: Cgroup,
+    /// The status of each program when it was attached.
+    programs: Vec<ProgramStatus>,
+    /// The shards whose packets are not seen.
+    pub(crate) blindness: Mutex<Blindness>,
     /// The settings of the kernel programs.
     pub(crate) switches: Switches,
     /// The shards' addresses as last looked up.
     pub(crate) targets: Mutex<Targets>,
+    /// The kernel's table of endpoints.
+    pub(crate) listeners: Mutex<BTreeMap<Endpoint, Listener>>,
+    /// The sockets whose network namespace the programs know.
+    pub(crate) placed: Placed,
     /// The probe's metrics.
     pub metrics: ProbeMetrics,
     /// Whether the kernel counts the programs' runs.
@@ -53,6 +61,29 @@ pub struct Probe {
     tables: Mutex<BTreeMap<u32, (Instant, Arc<KeyTable>)>>,
 }
 
+/// The shards whose packets the probe does not see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Blindness {
+    /// Why the programs are no longer attached.
+    pub(crate) detached: Option<String>,
+    /// Per shard, why its packets are not seen.
+    pub(crate) shards: Vec<Option<String>>,
+}
+
+impl Blindness {
+    /// The problem in one sentence. `None` when the probe is not blind.
+    pub(crate) fn problem(&self) -> Option<String> {
+        if self.detached.is_some() {
+            return self.detached.clone();
+        }
+        let shards = self.shards.iter().enumerate();
+        let mut blind = shards.filter_map(|(shard, why)| why.as_ref().map(|why| (shard.to_string(), why)));
+        let (first, why) = blind.next()?;
+        let shards = std::iter::once(first).chain(blind.map(|(shard, _)| shard)).collect::<Vec<_>>();
+        Some(format!("the probe is blind for shard {}: {why}", shards.join(", ")))
+    }
+}
+
 /// One shard's readings except its keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShardReading {
@@ -69,7 +100,7 @@ impl Probe {
     #[must_use]
     pub fn new(
         lab: ShardUrls,
-        cgroup: PathBuf,
+        cgroup: Cgroup,
         programs: Vec<ProgramStatus>,
         switches: Switches,
         metrics: ProbeMetrics,
@@ -81,7 +112,7 @@ impl Probe {
     /// Creates a probe of the lab's shards, or of a store whose shards are set later.
     pub(crate) fn of(
         lab: Option<ShardUrls>,
-        cgroup: PathBuf,
+        cgroup: Cgroup,
         programs: Vec<ProgramStatus>,
         switches: Switches,
         metrics: ProbeMetrics,
@@ -97,6 +128,9 @@ impl Probe {
             programs,
             switches,
             targets,
+            listeners: Mutex::default(),
+            placed: Placed::default(),
+            blindness: Mutex::default(),
             metrics,
             statistics,
             counting,
@@ -114,6 +148,12 @@ impl Probe {
         Self { statistics, ..self }
     }
 
+    /// Sets the sockets whose network namespace the programs know.
+    #[must_use]
+    pub fn with_placed(self, placed: Placed) -> Self {
+        Self { placed, ..self }
+    }
+
     /// Sets since when is counted. Pinned counters can be older than the probe and outlive it.
     pub(crate) fn with_counting(self, counting: Counting) -> Self {
         self.metrics.self_metrics.counting(&counting);
@@ -121,6 +161,19 @@ impl Probe {
             self.metrics.keys.adopted();
         }
         Self { counting, ..self }
+    }
+
+    /// The current status of each program.
+    pub(crate) fn programs(&self) -> Vec<ProgramStatus> {
+        let mut programs = self.programs.clone();
+        if let Some(why) = &self.blindness.lock().detached {
+            for program in programs.iter_mut().filter(|program| program.attached) {
+                program.attached = false;
+                program.why = Some(why.clone());
+                program.reason = "cgroup_removed".into();
+            }
+        }
+        programs
     }
 
     /// The source of the counts. Returns an error when the probe has detached.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use probe_common::connections::Connections;
-use probe_common::endpoint::Endpoint;
+use probe_common::endpoint::{Endpoint, Listener};
 use probe_common::latency::Latency;
 use probe_common::requests::Requests;
 use probe_common::resp::CommandSpec;
@@ -51,6 +51,12 @@ pub trait Source: Send {
     /// # Errors
     /// When they cannot be read.
     fn read(&mut self, shard: u32) -> Result<Counters, SourceError>;
+
+    /// Packets to one shard. They grow with every call to the shard, the probe's own included.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn packets(&mut self, shard: u32) -> Result<u64, SourceError>;
 
     /// The latencies of one shard's requests. They are separate from the counters because they are much larger.
     ///
@@ -104,5 +110,12 @@ pub trait Source: Send {
     ///
     /// # Errors
     /// When the kernel refuses.
-    fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError>;
+    fn watch(&mut self, endpoints: &BTreeMap<Endpoint, Listener>) -> Result<(), SourceError>;
+
+    /// The cookie of the network namespace whose socket accepted a recent connection. `None` when no socket of this
+    /// host accepted it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn namespace(&mut self, client: Endpoint, server: Endpoint) -> Result<Option<u64>, SourceError>;
 }

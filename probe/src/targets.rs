@@ -81,6 +81,12 @@ pub(crate) fn assemble(lookups: Vec<Lookup>) -> Targets {
 }
 
 impl Target {
+    /// Whether this is one of its addresses, in either notation of IPv4.
+    pub(crate) fn has(&self, address: SocketAddr) -> bool {
+        let endpoint = Endpoint::from(address);
+        self.addresses.iter().any(|address| Endpoint::from(*address) == endpoint)
+    }
+
     /// Adds an address. Returns `false` when the limit is reached.
     fn add(&mut self, address: SocketAddr, shard: u32, endpoints: &mut BTreeMap<Endpoint, u32>) -> bool {
         if address.ip().is_unspecified() {

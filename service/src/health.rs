@@ -4,6 +4,7 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -11,9 +12,12 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use protocol::ErrorKind;
 
-/// The readiness of the process. Cheap to clone; the default, 0, is "starting".
+/// The readiness of the process. Cheap to clone; the default is "starting".
 #[derive(Clone, Debug, Default)]
-pub struct Health(Arc<AtomicU8>);
+pub struct Health {
+    phase: Arc<AtomicU8>,
+    problem: Arc<Mutex<Option<String>>>,
+}
 
 const READY: u8 = 1;
 const DRAINING: u8 = 2;
@@ -21,23 +25,31 @@ const DRAINING: u8 = 2;
 impl Health {
     /// Makes `/ready` answer 200 from now on.
     pub(crate) fn set_ready(&self) {
-        self.0.store(READY, Ordering::Relaxed);
+        self.phase.store(READY, Ordering::Relaxed);
     }
 
     /// Makes `/ready` answer 503 from now on.
     pub(crate) fn set_draining(&self) {
-        self.0.store(DRAINING, Ordering::Relaxed);
+        self.phase.store(DRAINING, Ordering::Relaxed);
     }
 
     /// Whether the process is draining, so that endless work such as event streams must end.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == DRAINING
+        self.phase.load(Ordering::Relaxed) == DRAINING
+    }
+
+    /// Makes `/ready` answer 503 with this problem while the process runs. `None` ends that.
+    pub fn set_problem(&self, problem: Option<String>) {
+        *self.problem.lock() = problem;
     }
 
     fn answer(&self) -> Response {
-        match self.0.load(Ordering::Relaxed) {
-            READY => (StatusCode::OK, "ready\n").into_response(),
+        match self.phase.load(Ordering::Relaxed) {
+            READY => match self.problem.lock().clone() {
+                Some(problem) => Problem::new(ErrorKind::NotReady, problem).into_response(),
+                None => (StatusCode::OK, "ready\n").into_response(),
+            },
             DRAINING => Problem::new(ErrorKind::NotReady, "draining").into_response(),
             _ => Problem::new(ErrorKind::NotReady, "starting").into_response(),
         }
@@ -76,6 +88,10 @@ mod tests {
         let health = Health::default();
         assert_eq!(health.answer().status(), StatusCode::SERVICE_UNAVAILABLE);
         health.set_ready();
+        assert_eq!(health.answer().status(), StatusCode::OK);
+        health.set_problem(Some("blind".to_owned()));
+        assert_eq!(health.answer().status(), StatusCode::SERVICE_UNAVAILABLE);
+        health.set_problem(None);
         assert_eq!(health.answer().status(), StatusCode::OK);
         health.set_draining();
         assert_eq!(health.answer().status(), StatusCode::SERVICE_UNAVAILABLE);

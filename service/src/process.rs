@@ -78,12 +78,12 @@ pub fn complain(line: &str) {
     eprintln!("{program}: {line}");
 }
 
-/// Runs a server process: installs the logger, starts, waits for SIGTERM or SIGINT, drains.
+/// Runs a server process: installs the logger, starts, waits for SIGTERM, SIGINT or a failed task, drains.
 ///
 /// Exit code:
 ///
 /// - 0 after a complete drain
-/// - 1 when the start failed or the drain was incomplete (the log names the rest)
+/// - 1 when the start failed, a task failed, or the drain was incomplete (the log names the rest)
 /// - 2 for an invalid setting
 /// - 130 at a second signal
 pub fn run(process: &ProcessArgs, start: impl FnOnce() -> Result<Started, StartError>) -> ExitCode {
@@ -122,7 +122,13 @@ fn run_to_end(
     };
     let started = start()?;
     tracing::info!(addr = %started.local_addr(), "ready");
-    runtime.block_on(signals.next());
+    let failed = started.failed();
+    let end = runtime.block_on(async {
+        tokio::select! {
+            () = signals.next() => ExitCode::SUCCESS,
+            () = failed.cancelled() => ExitCode::FAILURE,
+        }
+    });
     let grace = process.drain_timeout();
     tracing::info!(grace_seconds = grace.as_secs(), "draining; a second signal ends at once");
     let (done, mut drained) = tokio::sync::oneshot::channel();
@@ -134,7 +140,7 @@ fn run_to_end(
             left = &mut drained => match left {
                 Ok(left) if left.is_empty() => {
                     tracing::info!("drained");
-                    ExitCode::SUCCESS
+                    end
                 }
                 Ok(left) => {
                     tracing::error!(left = left.join(", "), "the grace ran out");

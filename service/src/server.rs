@@ -158,6 +158,11 @@ impl Started {
         self.addr
     }
 
+    /// Returns a token that is cancelled when a task has made the process fail.
+    pub(crate) fn failed(&self) -> CancellationToken {
+        self.tasks.failed()
+    }
+
     /// Stops the server and returns the names of what did not end. Blocks for at most `grace`. The steps are:
     ///
     /// 1. `/ready` answers 503.

@@ -13,6 +13,7 @@ pub struct Tasks {
     tracker: TaskTracker,
     running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
     stop: CancellationToken,
+    failed: CancellationToken,
 }
 
 impl Tasks {
@@ -50,6 +51,16 @@ impl Tasks {
     #[must_use]
     pub fn stopping(&self) -> CancellationToken {
         self.stop.clone()
+    }
+
+    /// Makes the process drain and end with exit code 1.
+    pub fn fail(&self) {
+        self.failed.cancel();
+    }
+
+    /// Returns a token that is cancelled when a task has called [`Tasks::fail`].
+    pub(crate) fn failed(&self) -> CancellationToken {
+        self.failed.clone()
     }
 
     /// Requests background tasks to end. [`Tasks::wait`] then waits for them.

@@ -11,7 +11,7 @@ use aya::sys::{Stats, enable_stats};
 use probe::kernel::object;
 use probe::kernel::object::Switches;
 use probe::kernel::ports::PortsMap;
-use probe_common::endpoint::Endpoint;
+use probe_common::endpoint::{Endpoint, Listener};
 use serde::Serialize;
 
 use super::empty::Empty;
@@ -87,13 +87,13 @@ const LONG: &str = "first 21 requests of a connection, in one segment";
 /// Runs every program on its typical packets.
 pub(crate) fn measure() -> Result<Packets> {
     let mut ebpf = object::load(object::embedded()?, Switches::default())?;
-    let mut shards: aya::maps::HashMap<_, Endpoint, u32> =
+    let mut shards: aya::maps::HashMap<_, Endpoint, Listener> =
         ebpf.take_map("SHARDS").context("no map SHARDS")?.try_into()?;
     let shard = Endpoint::v4(SHARD.0, SHARD.1);
     // Kept until the programs are loaded, because a map without a descriptor is closed.
     let mut ports = PortsMap::new(ebpf.take_map(PortsMap::NAME).context("no map PORTS")?)?;
     ports.set([&shard].into_iter())?;
-    shards.insert(shard, 0, 0)?;
+    shards.insert(shard, Listener::anywhere(0), 0)?;
     let long: Vec<u8> = (0..=FURTHER).flat_map(request).collect();
     let table = [
         ("ingress", ELSEWHERE_PACKET, packet(CLIENT, ELSEWHERE, b""), REPEATED),

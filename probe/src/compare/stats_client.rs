@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use service::clock::unix_seconds;
 
+pub(crate) use self::connection::Ends;
 use self::connection::{Allowance, BoundedClient};
 use super::app_metrics;
 use super::hot_keys::AppKeys;
@@ -59,6 +60,13 @@ pub(crate) struct GatewayReading {
     pub(crate) verdict: Option<Verdict<String>>,
 }
 
+/// A complete answer.
+struct Answer {
+    body: Vec<u8>,
+    /// The connection that it came by.
+    ends: Option<Ends>,
+}
+
 /// A gateway's counts by key.
 pub(crate) type GatewayKeys = HotKeys<Summary<Key>, Observation<String>>;
 
@@ -69,9 +77,10 @@ impl Default for StatsClient {
 }
 
 impl StatsClient {
-    /// Reads one shard's counts and keys.
-    pub(crate) async fn read(&self, shard: &ShardUrl) -> Result<(AppReading, AppKeys), String> {
-        let body: ShardStats = self.json(shard, "/stats").await?;
+    /// Reads one shard's counts and keys. Also returns the connection that was used.
+    pub(crate) async fn read(&self, shard: &ShardUrl) -> Result<(AppReading, AppKeys, Option<Ends>), String> {
+        let Answer { body, ends } = self.get(shard, "/stats").await?;
+        let body: ShardStats = from_json(&body, "/stats")?;
         let reading = AppReading {
             requests_received: body.requests_received,
             started_at: body.started_at,
@@ -81,7 +90,7 @@ impl StatsClient {
         let hot = body.hot_keys.into_iter();
         let hot = hot.map(|hot| HotKey { key: name_of(&hot.key), count: hot.count, ratio: hot.ratio });
         let top = KeyReading::listed(body.requests_received, keys);
-        Ok((reading, AppKeys { started_at: body.started_at, top, hot: hot.collect() }))
+        Ok((reading, AppKeys { started_at: body.started_at, top, hot: hot.collect() }, ends))
     }
 
     /// Reads what the gateway at `url` has sent.
@@ -117,23 +126,22 @@ impl StatsClient {
     }
 
     async fn read_metrics(&self, shard: &ShardUrl) -> MetricsReading {
-        let body = self.get(shard, "/metrics").await?;
+        let Answer { body, .. } = self.get(shard, "/metrics").await?;
         let metrics =
             std::str::from_utf8(&body).ok().and_then(|text| app_metrics::parse(unix_seconds(), text));
         metrics.ok_or_else(|| "its /metrics are not those of a shard".to_owned())
     }
 
     async fn json<T: DeserializeOwned>(&self, url: &ShardUrl, path: &str) -> Result<T, String> {
-        let body = self.get(url, path).await?;
-        serde_json::from_slice(&body).map_err(|_| lacks_fields(path))
+        from_json(&self.get(url, path).await?.body, path)
     }
 
-    async fn get(&self, shard: &ShardUrl, path: &str) -> Result<Vec<u8>, String> {
+    async fn get(&self, shard: &ShardUrl, path: &str) -> Result<Answer, String> {
         let answer = tokio::time::timeout(TIMEOUT, self.whole(shard, path)).await;
         answer.unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())))
     }
 
-    async fn whole(&self, shard: &ShardUrl, path: &str) -> Result<Vec<u8>, String> {
+    async fn whole(&self, shard: &ShardUrl, path: &str) -> Result<Answer, String> {
         let uri = Uri::try_from(format!("{shard}{path}")).map_err(|error| error.to_string())?;
         let request = hyper::Request::get(uri).body(Empty::new()).map_err(|error| error.to_string())?;
         let mut answer =
@@ -147,6 +155,7 @@ impl StatsClient {
             // The allowance is twice the size, because chunks have headers too.
             allowance.set(2 * MAX_BYTES);
         }
+        let ends = answer.extensions().get::<Ends>().copied();
         let mut body = Vec::new();
         while let Some(frame) = answer.frame().await {
             let bytes = frame.map_err(|error| chain(&error))?.into_data().unwrap_or_default();
@@ -155,13 +164,17 @@ impl StatsClient {
             }
             body.extend_from_slice(&bytes);
         }
-        Ok(body)
+        Ok(Answer { body, ends })
     }
 }
 
 /// The name of a key in the kernel's table, which shortens long keys.
 pub(crate) fn as_in_kernel(key: String) -> String {
     Key::new(&key).map_or(key, |key| name_of(&key))
+}
+
+fn from_json<T: DeserializeOwned>(body: &[u8], path: &str) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|_| lacks_fields(path))
 }
 
 fn lacks_fields(path: &str) -> String {

@@ -11,24 +11,26 @@ use tokio::sync::watch::Receiver;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::compare::blind::{Alarm, Sight, Sighting};
 use crate::compare::feed::ShardSample;
 use crate::compare::gateway::Gateway;
 use crate::compare::gateway::urls::GatewayUrls;
 use crate::compare::hot_keys::HotKeysLedger;
+use crate::compare::reconcile::Ledger;
 use crate::compare::reconcile::cause::Cause;
-use crate::compare::reconcile::{Bracket, Ledger};
 use crate::compare::snapshot::Snapshot;
 use crate::compare::stats_client::StatsClient;
-use crate::metrics::Lost;
-use crate::probe::Probe;
-use crate::source::SourceError;
-use crate::targets::{self, Lookup, Target, Targets};
+use crate::probe::{Blindness, Probe};
+use crate::targets::{Lookup, Targets};
 
+mod addresses;
 mod bracket;
 mod keys;
+pub(crate) mod namespaces;
 mod verdict;
 
-use self::bracket::bracket;
+use self::bracket::{ShardReadout, bracket};
+use self::namespaces::Namespaces;
 use self::verdict::Judge;
 
 /// Interval of lookups and comparisons.
@@ -75,6 +77,13 @@ pub struct Watch {
     pods: Option<Receiver<Vec<Lookup>>>,
     /// The targets that the kernel has accepted.
     targets: Targets,
+    /// The network namespaces that the shards' addresses are in.
+    namespaces: Namespaces,
+    /// Whether the shards' packets are seen.
+    sight: Sight,
+    alarm: Alarm,
+    /// Whether the last comparison learned a namespace, so that the next one begins anew.
+    is_learning: bool,
     /// Per shard, why some of its addresses are not watched.
     unwatched: Vec<Option<String>>,
     requests: mpsc::Receiver<oneshot::Sender<Snapshot>>,
@@ -94,7 +103,6 @@ impl Watch {
         let (targets, unwatched) = (Targets::default(), shards.iter().map(|_| None).collect());
         let watch = Self {
             probe,
-            shards,
             stats,
             ledgers,
             hot_keys,
@@ -102,10 +110,15 @@ impl Watch {
             judge: Judge::default(),
             seen: Vec::new(),
             pods: None,
+            namespaces: Namespaces::new(shards.iter().len()),
+            sight: Sight::default(),
+            alarm: Alarm::default(),
+            is_learning: false,
             targets,
             unwatched,
             requests,
             start: Instant::now(),
+            shards,
         };
         (watch, handle)
     }
@@ -119,6 +132,11 @@ impl Watch {
     /// Takes the shards' addresses from `pods` instead of resolving their names.
     pub(crate) fn with_pods(self, pods: Option<Receiver<Vec<Lookup>>>) -> Self {
         Self { pods, ..self }
+    }
+
+    /// Sets what happens when the probe is blind.
+    pub(crate) fn with_alarm(self, alarm: Alarm) -> Self {
+        Self { alarm, ..self }
     }
 
     /// Watches the shards that are found, and waits for baselines that become final quickly.
@@ -176,7 +194,8 @@ impl Watch {
             let snapshot = self.compare().await;
             let settling =
                 self.ledgers.iter().zip(&snapshot.shards).any(|(ledger, shard)| ledger.is_settling(shard))
-                    || self.gateway.as_ref().is_some_and(Gateway::is_settling);
+                    || self.gateway.as_ref().is_some_and(Gateway::is_settling)
+                    || self.is_learning;
             if !settling || Instant::now() >= deadline {
                 return snapshot;
             }
@@ -184,79 +203,10 @@ impl Watch {
         }
     }
 
-    /// Looks up the shards' addresses and writes them to the kernel.
-    async fn look_up(&mut self) {
-        let targets = match &self.pods {
-            Some(pods) => targets::assemble(pods.borrow().clone()),
-            None => targets::resolve(&self.shards).await,
-        };
-        if targets == self.targets {
-            return;
-        }
-        if targets.endpoints != self.targets.endpoints {
-            let changed = self.start_over_changed(&targets);
-            let watched = self.probe.source().and_then(|mut source| source.watch(&targets.endpoints));
-            if let Err(error) = watched {
-                tracing::error!(%error, "the shards' new addresses are not watched");
-                self.probe.metrics.lost(Lost::WatchFailed);
-                self.mark_unwatched(targets, &changed, &error);
-                return;
-            }
-        }
-        self.unwatched = targets.shards.iter().map(|target| target.problem.clone()).collect();
-        for (url, target) in self.shards.iter().zip(&targets.shards) {
-            match &target.problem {
-                Some(problem) => tracing::warn!(shard = url.id.0, problem, "not watched"),
-                None => tracing::info!(shard = url.id.0, addresses = ?target.addresses, "watched"),
-            }
-        }
-        for _ in 0..targets.over_limit {
-            self.probe.metrics.lost(Lost::AddressOverLimit);
-        }
-        self.targets.clone_from(&targets);
-        *self.probe.targets.lock() = targets;
-    }
-
-    /// Drops the state of shards whose addresses have changed. Returns for each shard whether they have.
-    fn start_over_changed(&mut self, targets: &Targets) -> Vec<bool> {
-        let old = self.targets.shards.iter().map(Some).chain(std::iter::repeat(None));
-        let changed = targets.shards.iter().zip(old);
-        let changed: Vec<bool> =
-            changed.map(|(new, old)| old.is_none_or(|old| old.addresses != new.addresses)).collect();
-        let ledgers = self.ledgers.iter_mut().zip(&mut self.hot_keys).zip(&changed);
-        for (shard, ((ledger, hot_keys), _)) in ledgers.enumerate().filter(|(_, (_, changed))| **changed) {
-            ledger.start_over();
-            hot_keys.start_over();
-            if let Some(gateway) = &mut self.gateway {
-                gateway.start_over(shard);
-            }
-        }
-        changed
-    }
-
-    /// Marks shards after the kernel rejected these addresses. It may watch none of the `changed` shards' old or new
-    /// ones.
-    fn mark_unwatched(&mut self, mut targets: Targets, changed: &[bool], error: &SourceError) {
-        for (shard, _) in changed.iter().enumerate().filter(|(_, changed)| **changed) {
-            let why = format!("the kernel does not take its addresses: {error}");
-            if let Some(target) = targets.shards.get_mut(shard) {
-                target.problem = Some(why.clone());
-            }
-            if let Some(unwatched) = self.unwatched.get_mut(shard) {
-                *unwatched = Some(why);
-            }
-            if let Some(taken) = self.targets.shards.get_mut(shard) {
-                // No lookup returns this target, so the next lookup counts as a change.
-                *taken = Target { addresses: Vec::new(), problem: Some(String::new()) };
-            }
-        }
-        self.targets.endpoints.clear();
-        *self.probe.targets.lock() = targets;
-    }
-
     /// Takes one bracket of every shard, all concurrently.
     async fn compare(&mut self) -> Snapshot {
-        let (probe, stats, start) = (&self.probe, &self.stats, self.start);
+        let (probe, start) = (&Arc::clone(&self.probe), self.start);
+        let stats = &self.stats.clone();
         let readouts = self.shards.iter().zip(&self.hot_keys).zip(&self.unwatched);
         let readouts = readouts.map(|((url, hot_keys), unwatched)| async move {
             // The kernel's counts of a partly watched shard are not comparable, so the shard is not read at all. In a
@@ -267,9 +217,18 @@ impl Watch {
             bracket(probe, stats, url, start, |now| hot_keys.is_due(now)).await
         });
         let readouts = futures_util::future::join_all(readouts).await;
+        let evidence = readouts.iter().map(Option::as_ref).map(evidence).collect();
+        let learned = self.learn_namespaces(&readouts);
+        self.is_learning = learned.contains(&true);
+        let blindness = self.look_for_packets(&readouts, &learned);
+        let obstacles = self.obstacles(&blindness, &learned);
         let (mut brackets, mut keys, mut seen) = (Vec::new(), Vec::new(), Vec::new());
-        for readout in readouts {
+        for (shard, (readout, obstacle)) in readouts.into_iter().zip(&obstacles).enumerate() {
             seen.push(readout.as_ref().map(|readout| ShardSample::of(&readout.bracket, readout.latency)));
+            if readout.is_some() && obstacle.is_some() {
+                self.start_over(shard);
+            }
+            let readout = readout.filter(|_| obstacle.is_none());
             let (bracket, of_keys) = readout.map(|readout| (readout.bracket, readout.keys)).unzip();
             brackets.push(bracket);
             keys.push(of_keys);
@@ -280,9 +239,9 @@ impl Watch {
             .ledgers
             .iter_mut()
             .zip(&brackets)
-            .zip(&self.unwatched)
-            .map(|((ledger, bracket), unwatched)| match (unwatched, bracket) {
-                (Some(why), _) => Cause::unwatched(why).alone(),
+            .zip(obstacles)
+            .map(|((ledger, bracket), obstacle)| match (obstacle, bracket) {
+                (Some(cause), _) => cause.alone(),
                 (None, Some(bracket)) => ledger.observe(bracket),
                 (None, None) => Cause::kernel_unreadable().alone(),
             })
@@ -291,7 +250,7 @@ impl Watch {
             let unwatched =
                 self.unwatched.iter().enumerate().find_map(|(shard, why)| Some((shard, why.as_ref()?)));
             let problem = unwatched.map(|(shard, why)| format!("shard {shard} is not wholly watched: {why}"));
-            let evidence = brackets.iter().map(|bracket| evidence(bracket.as_ref())).collect();
+            let problem = problem.or_else(|| blindness.problem());
             Some(self.judge.kernel(probe, start, problem, evidence).await)
         } else {
             None
@@ -314,9 +273,50 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// Returns for which shards the probe is blind, and publishes it. `learned` are the shards whose readings are from
+    /// before a change of the kernel's table.
+    fn look_for_packets(&mut self, readouts: &[Option<ShardReadout>], learned: &[bool]) -> Blindness {
+        let targets = self.targets.shards.iter().map(Some).chain(std::iter::repeat(None));
+        let shards = readouts.iter().zip(learned).zip(targets);
+        let sightings = shards.map(|((readout, learned), target)| match readout {
+            None => Sighting::Unwatched,
+            Some(readout) if *learned || readout.bracket.app.is_err() => Sighting::Unknown,
+            Some(readout) if readout.is_seen => Sighting::Seen,
+            // The name of a pod may lead to it by an address that only the network translates.
+            Some(readout)
+                if readout.ends.is_some_and(|ends| target.is_some_and(|target| target.has(ends.server))) =>
+            {
+                Sighting::Unseen
+            }
+            Some(_) => Sighting::Unknown,
+        });
+        let sightings: Vec<Sighting> = sightings.collect();
+        let blindness = self.sight.observe(&self.probe.cgroup, &sightings);
+        for ((shard, why), sighting) in (0..).zip(&blindness.shards).zip(sightings) {
+            let is_known = why.is_some() || matches!(sighting, Sighting::Seen | Sighting::Unseen);
+            self.probe.metrics.blind(shard, is_known.then_some(why.is_some()));
+        }
+        self.alarm.publish(&self.probe, &blindness);
+        blindness
+    }
+
+    /// Returns for each shard why there is no verdict on it.
+    fn obstacles(&self, blindness: &Blindness, learned: &[bool]) -> Vec<Option<Cause>> {
+        let shards = self.unwatched.iter().zip(&blindness.shards).zip(learned);
+        let obstacle = |((unwatched, blind), learned): ((&Option<String>, &Option<String>), &bool)| {
+            let unwatched = unwatched.as_deref().map(Cause::unwatched);
+            let blind = || blind.as_deref().map(Cause::blind);
+            // The kernel may have counted sockets of other namespaces until now.
+            unwatched.or_else(blind).or_else(|| learned.then(Cause::baseline))
+        };
+        shards.map(obstacle).collect()
+    }
+}
+
 /// The health of a shard: whether it answered `/stats`.
-fn evidence(bracket: Option<&Bracket>) -> Evidence {
-    match bracket.map(|bracket| &bracket.app) {
+fn evidence(readout: Option<&ShardReadout>) -> Evidence {
+    match readout.map(|readout| &readout.bracket.app) {
         Some(Ok(_)) => Evidence { answered: 1, failed: 0 },
         Some(Err(_)) => Evidence { answered: 0, failed: 1 },
         None => Evidence::default(),

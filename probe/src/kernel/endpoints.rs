@@ -1,18 +1,18 @@
-//! Maintains the kernel's table of endpoints: address and port to shard.
+//! Maintains the kernel's table of endpoints: address and port to shard and network namespace.
 
 use std::collections::BTreeMap;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
-use probe_common::endpoint::Endpoint;
+use probe_common::endpoint::{ConnectionKey, Endpoint, Listener};
 
 use crate::kernel::error::ObjectError;
 
 /// The maps `SHARDS` and `CHANGES`.
 pub struct EndpointsMap {
-    shards: HashMap<MapData, Endpoint, u32>,
+    shards: HashMap<MapData, Endpoint, Listener>,
     changes: Array<MapData, u32>,
     /// The entries of `SHARDS`.
-    watched: BTreeMap<Endpoint, u32>,
+    watched: BTreeMap<Endpoint, Listener>,
     /// Whether `CHANGES` is known to have been incremented since `SHARDS` last changed.
     told: bool,
 }
@@ -30,7 +30,7 @@ impl EndpointsMap {
     /// # Errors
     /// When a map has another type, or its entries cannot be read.
     pub fn new(shards: Map, changes: Map) -> Result<Self, ObjectError> {
-        let shards: HashMap<_, Endpoint, u32> =
+        let shards: HashMap<_, Endpoint, Listener> =
             HashMap::try_from(shards).map_err(|_| ObjectError::Missing { what: Self::NAME })?;
         let changes = Array::try_from(changes).map_err(|_| ObjectError::Missing { what: Self::CHANGES })?;
         let watched = shards.iter().collect::<Result<_, MapError>>();
@@ -41,7 +41,7 @@ impl EndpointsMap {
 
     /// The entries of the table.
     #[must_use]
-    pub fn watched(&self) -> &BTreeMap<Endpoint, u32> {
+    pub fn watched(&self) -> &BTreeMap<Endpoint, Listener> {
         &self.watched
     }
 
@@ -49,7 +49,7 @@ impl EndpointsMap {
     ///
     /// # Errors
     /// When the kernel rejects a change. Earlier changes stay.
-    pub fn set(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), MapError> {
+    pub fn set(&mut self, endpoints: &BTreeMap<Endpoint, Listener>) -> Result<(), MapError> {
         if self.told && self.watched == *endpoints {
             return Ok(());
         }
@@ -67,18 +67,46 @@ impl EndpointsMap {
     }
 
     /// Applies one change at a time, so that `watched` matches the map even when the kernel rejects one.
-    fn change(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), MapError> {
+    fn change(&mut self, endpoints: &BTreeMap<Endpoint, Listener>) -> Result<(), MapError> {
         let gone = self.watched.keys().filter(|endpoint| !endpoints.contains_key(endpoint));
         for gone in gone.copied().collect::<Vec<_>>() {
             self.shards.remove(&gone)?;
             self.watched.remove(&gone);
         }
-        for (endpoint, shard) in endpoints {
-            if self.watched.get(endpoint) != Some(shard) {
-                self.shards.insert(endpoint, shard, 0)?;
-                self.watched.insert(*endpoint, *shard);
+        for (endpoint, listener) in endpoints {
+            if self.watched.get(endpoint) != Some(listener) {
+                self.shards.insert(endpoint, listener, 0)?;
+                self.watched.insert(*endpoint, *listener);
             }
         }
         Ok(())
+    }
+}
+
+/// The map `ACCEPTED`: the network namespaces that accepted recent connections.
+pub struct AcceptedMap(HashMap<MapData, ConnectionKey, u64>);
+
+impl AcceptedMap {
+    /// The map's name in the object.
+    pub const NAME: &str = "ACCEPTED";
+
+    /// Takes the map.
+    ///
+    /// # Errors
+    /// When it has another type.
+    pub fn new(map: Map) -> Result<Self, ObjectError> {
+        HashMap::try_from(map).map(Self).map_err(|_| ObjectError::Missing { what: Self::NAME })
+    }
+
+    /// Returns the cookie of the namespace whose socket accepted a connection, if the kernel recorded it.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn namespace(&self, client: Endpoint, server: Endpoint) -> Result<Option<u64>, MapError> {
+        match self.0.get(&[client.words(), server.words()], 0) {
+            Ok(cookie) => Ok(Some(cookie)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -9,6 +9,7 @@ use probe_common::{LAYOUT_MARK, LAYOUT_MARK_PREFIX, MAX_SHARDS};
 
 use super::error::ObjectError;
 use super::log;
+use super::namespace::Placed;
 use super::protocol::Protocol;
 use crate::error::chain::chain;
 
@@ -73,8 +74,10 @@ pub fn load_pinned(
 ) -> Result<Ebpf, ObjectError> {
     let log_level = log::level(switches.kernel_log);
     let rtt = u8::from(switches.rtt);
+    let placed = u8::from(Placed::detect() == Placed::All);
     let mut loader = EbpfLoader::new();
     loader.override_global(aya_log::LEVEL, &log_level, true).override_global("RTT_WANTED", &rtt, true);
+    loader.override_global("PACKETS_HAVE_NAMESPACE", &placed, true);
     loader.map_max_entries(KEYS, switches.shards.clamp(1, MAX_SHARDS) * SETS);
     let cpus = aya::util::nr_cpus().map_err(|(what, error)| ObjectError::Other {
         what: format!("the number of CPUs cannot be read ({what})"),

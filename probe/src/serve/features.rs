@@ -8,9 +8,10 @@ use crate::signal::connections::ConnectionsMap;
 /// The features of a probe.
 #[must_use]
 pub fn features(probe: &Probe) -> Vec<Feature> {
+    let programs = probe.programs();
     let signal = |feature: &'static str, program: Option<&str>| {
         let needed = |status: &&ProgramStatus| program.map_or(status.required, |name| status.program == name);
-        let lacking = probe.programs.iter().filter(needed).find(|status| !status.attached);
+        let lacking = programs.iter().filter(needed).find(|status| !status.attached);
         Feature {
             feature: feature.into(),
             enabled: lacking.is_none(),
@@ -38,6 +39,7 @@ pub fn features(probe: &Probe) -> Vec<Feature> {
         signal("reconciliation", None),
         signal("connections", Some(ConnectionsMap::PROGRAM)),
         signal("older_connections", Some(ConnectionsMap::PREEXISTING_PROGRAM)),
+        probe.placed.feature(&programs),
         switched(
             probe.switches.rtt,
             signal("rtt", Some(ConnectionsMap::PROGRAM)),

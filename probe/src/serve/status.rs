@@ -1,8 +1,11 @@
 //! Serves `/status`: programs, features, privileges, costs.
 
+use std::net::SocketAddr;
+
 use axum::Json;
 use axum::extract::State;
 use probe_common::LAYOUT;
+use probe_common::endpoint::{Endpoint, UNKNOWN_NAMESPACE};
 use protocol::ErrorKind;
 use protocol::probe_api::{ProbeStatus, SelfStatus, ShardTarget};
 use service::problem::Problem;
@@ -26,19 +29,28 @@ pub(crate) async fn status(State(state): State<ApiState>) -> Result<Json<ProbeSt
         events_lost: events_lost.map(|(reason, count)| (reason.into(), count)).collect(),
     };
     let targets = probe.targets.lock().clone();
+    let listeners = probe.listeners.lock().clone();
+    let namespace = |address: &SocketAddr| {
+        let listener = listeners.get(&Endpoint::from(*address))?;
+        (listener.namespace != UNKNOWN_NAMESPACE).then_some(listener.namespace)
+    };
+    let blindness = probe.blindness.lock().clone();
+    let blind = |shard: usize| blindness.shards.get(shard).cloned().flatten();
     let watched = probe.shards.all();
     let shards =
         watched.iter().zip(targets.shards).enumerate().map(|(shard_id, (shard, target))| ShardTarget {
             shard_id,
             url: shard.url.clone(),
             addresses: target.addresses.iter().map(ToString::to_string).collect(),
-            problem: target.problem,
+            namespaces: target.addresses.iter().map(namespace).collect(),
+            problem: target.problem.or_else(|| blind(shard_id)),
         });
     Ok(Json(ProbeStatus {
         kernel_release: kernel_release(),
-        cgroup: probe.cgroup.display().to_string(),
+        cgroup: probe.cgroup.path().display().to_string(),
         object_layout: LAYOUT,
-        programs: probe.programs.clone(),
+        programs: probe.programs(),
+        blind: blindness.problem(),
         features: features(probe),
         privileges,
         self_status,

@@ -8,14 +8,14 @@ use aya::Ebpf;
 use aya::maps::Array;
 use probe_common::MAX_ENDPOINTS;
 use probe_common::connections::Connections;
-use probe_common::endpoint::Endpoint;
+use probe_common::endpoint::{Endpoint, Listener};
 use probe_common::latency::Latency;
 use probe_common::resp::CommandSpec;
 use protocol::probe_api::{Counting, MapFill, ProgramRuns, ProgramStatus};
 
 use super::{Counters, Source, SourceError};
 use crate::kernel::attach::{self, Links};
-use crate::kernel::endpoints::EndpointsMap;
+use crate::kernel::endpoints::{AcceptedMap, EndpointsMap};
 use crate::kernel::error::ObjectError;
 use crate::kernel::object::{self, Switches};
 use crate::kernel::pin::counting_from_now;
@@ -35,6 +35,7 @@ const ADOPTS: &str = "ADOPTS";
 /// The kernel's maps. The programs stay attached as long as this lives.
 pub struct KernelSource {
     endpoints: EndpointsMap,
+    accepted: AcceptedMap,
     ports: PortsMap,
     traffic: TrafficMap,
     requests: RequestsMap,
@@ -62,6 +63,7 @@ impl KernelSource {
         let statuses = attach::attach(&mut ebpf, cgroup, &mut links)?;
         let mut take = |what| ebpf.take_map(what).ok_or(ObjectError::Missing { what });
         let endpoints = EndpointsMap::new(take(EndpointsMap::NAME)?, take(EndpointsMap::CHANGES)?)?;
+        let accepted = AcceptedMap::new(take(AcceptedMap::NAME)?)?;
         let ports = PortsMap::new(take(PortsMap::NAME)?)?;
         let traffic = TrafficMap::new(take(TrafficMap::NAME)?, TrafficMap::NAME)?;
         let requests = RequestsMap::new(take(RequestsMap::NAME)?, RequestsMap::NAME)?;
@@ -89,6 +91,7 @@ impl KernelSource {
             statuses.iter().filter(|status| status.attached).map(|status| status.program.clone()).collect();
         let source = Self {
             endpoints,
+            accepted,
             ports,
             traffic,
             requests,
@@ -129,6 +132,11 @@ impl Source for KernelSource {
             traffic: self.traffic.read(shard).map_err(failed)?,
             requests: self.requests.read(shard).map_err(failed)?,
         })
+    }
+
+    fn packets(&mut self, shard: u32) -> Result<u64, SourceError> {
+        let traffic = self.traffic.read(shard).map_err(|error| SourceError(error.to_string()))?;
+        Ok(traffic.receive.packets)
     }
 
     fn latency(&mut self, shard: u32) -> Result<Latency, SourceError> {
@@ -185,11 +193,15 @@ impl Source for KernelSource {
         Ok(vec![shards, keys])
     }
 
-    fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
+    fn watch(&mut self, endpoints: &BTreeMap<Endpoint, Listener>) -> Result<(), SourceError> {
         let failed = |error: aya::maps::MapError| SourceError(error.to_string());
         // Open a port before its shard is added, and close it after the shard is removed.
         self.ports.set(endpoints.keys().chain(self.endpoints.watched().keys())).map_err(failed)?;
         self.endpoints.set(endpoints).map_err(failed)?;
         self.ports.set(self.endpoints.watched().keys()).map_err(failed)
+    }
+
+    fn namespace(&mut self, client: Endpoint, server: Endpoint) -> Result<Option<u64>, SourceError> {
+        self.accepted.namespace(client, server).map_err(|error| SourceError(error.to_string()))
     }
 }

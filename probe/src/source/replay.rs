@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use probe_common::connections::Connections;
-use probe_common::endpoint::Endpoint;
+use probe_common::endpoint::{Endpoint, Listener};
 use probe_common::latency::Latency;
 use probe_common::resp::CommandSpec;
 use protocol::probe_api::{MapFill, ProgramRuns};
@@ -34,8 +34,14 @@ pub struct ReplaySource {
     pub commands: BTreeMap<u32, CommandCounts>,
     /// The table of commands last set.
     pub command_table: Vec<(String, CommandSpec)>,
+    /// One more at each reading, as if the probe had called the shard in between.
+    packets: u64,
+    /// Whether the packets do not grow.
+    pub is_blind: bool,
     /// The endpoints last set.
-    pub watched: BTreeMap<Endpoint, u32>,
+    pub watched: BTreeMap<Endpoint, Listener>,
+    /// The namespace that accepts connections to each server; `None` for servers not in it.
+    pub namespaces: BTreeMap<Endpoint, u64>,
 }
 
 impl ReplaySource {
@@ -48,8 +54,13 @@ impl ReplaySource {
 impl Source for ReplaySource {
     fn read(&mut self, shard: u32) -> Result<Counters, SourceError> {
         let readings = self.readings.entry(shard).or_default();
-        if readings.len() > 1 { readings.pop_front() } else { readings.front().copied() }
-            .ok_or_else(|| SourceError(format!("no reading of shard {shard}")))
+        let reading = if readings.len() > 1 { readings.pop_front() } else { readings.front().copied() };
+        reading.ok_or_else(|| SourceError(format!("no reading of shard {shard}")))
+    }
+
+    fn packets(&mut self, _: u32) -> Result<u64, SourceError> {
+        self.packets += u64::from(!self.is_blind);
+        Ok(self.packets)
     }
 
     fn latency(&mut self, shard: u32) -> Result<Latency, SourceError> {
@@ -85,11 +96,15 @@ impl Source for ReplaySource {
         Ok(self.fills.clone())
     }
 
-    fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
+    fn watch(&mut self, endpoints: &BTreeMap<Endpoint, Listener>) -> Result<(), SourceError> {
         if self.refuses_endpoints {
             return Err(SourceError("refused".to_owned()));
         }
         self.watched.clone_from(endpoints);
         Ok(())
+    }
+
+    fn namespace(&mut self, _: Endpoint, server: Endpoint) -> Result<Option<u64>, SourceError> {
+        Ok(self.namespaces.get(&server).copied())
     }
 }

@@ -49,7 +49,11 @@ impl WatchConfig {
         let Attached { metrics, probe, mut watch, comparisons } =
             self.attach(&found, AnswerWindow::moving(WINDOW))?;
         let shown = Arc::clone(&probe);
-        metrics.before_exposition(move || shown.export());
+        metrics.before_exposition(move || {
+            shown.export();
+            shown.metrics.features(features(&shown));
+        });
+        watch.report_blindness_at(server.health());
         let first = runtime.block_on(watch.first_look()).map_err(StartError::Other)?;
         tracing::info!(
             server = first.server,
@@ -89,9 +93,6 @@ impl WatchConfig {
             pin: None,
         };
         let (probe, _) = kernel.attach(None, probe_metrics)?;
-        for feature in features(&probe) {
-            probe.metrics.feature(&feature);
-        }
         let probe = Arc::new(probe);
         let (watch, comparisons) =
             StoreWatch::new(Arc::clone(&probe), fleet, found, self.login.clone(), window);

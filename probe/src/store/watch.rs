@@ -9,6 +9,7 @@ use protocol::probe_api::{
 };
 use protocol::verdict::Verdict;
 use service::clock::unix_seconds;
+use service::health::Health;
 use store::credentials::Credentials;
 use store::error::StoreError;
 use store::topology::Topology;
@@ -23,11 +24,13 @@ use super::ledger::{KernelReading, NodeBracket, NodeLedger};
 use super::link::{self, Link};
 use super::names::CommandNames;
 use super::window::{AnswerWindow, Moment, NodeCounts};
+use crate::compare::blind::{Alarm, Sight};
 use crate::compare::feed::ShardSample;
 use crate::compare::reconcile::{AppReading, Bracket};
 use crate::compare::snapshot::Snapshot;
 use crate::compare::verdict::{KernelJudge, reading};
 use crate::compare::watch::CompareHandle;
+use crate::compare::watch::namespaces::Namespaces;
 use crate::metrics::Lost;
 use crate::probe::Probe;
 use crate::targets::{self, Lookup, Targets};
@@ -61,6 +64,8 @@ pub(crate) struct StoreWatch {
     verdict: Result<Verdict<String>, String>,
     window: AnswerWindow,
     targets: Targets,
+    sight: Sight,
+    alarm: Alarm,
     /// Why the kernel watches no addresses.
     rejected: Option<String>,
     requests: mpsc::Receiver<oneshot::Sender<Snapshot>>,
@@ -102,6 +107,8 @@ impl StoreWatch {
             verdict: Err("the first second has not passed".to_owned()),
             window,
             targets: Targets::default(),
+            sight: Sight::default(),
+            alarm: Alarm::default(),
             rejected: None,
             requests,
             start: Instant::now(),
@@ -115,6 +122,11 @@ impl StoreWatch {
         written.map_err(|error| error.to_string())?;
         self.settle().await;
         Ok(self.answer())
+    }
+
+    /// Reports at `/ready` when the probe is blind.
+    pub(crate) fn report_blindness_at(&mut self, health: Health) {
+        self.alarm.health = health;
     }
 
     /// Closes all connections, because they belong to another runtime.
@@ -172,6 +184,9 @@ impl StoreWatch {
     pub(crate) async fn look(&mut self) -> (Snapshot, Vec<Option<ShardSample>>) {
         self.follow().await;
         self.look_up().await;
+        // The comparison by bytes notices a single node that is not seen.
+        let blindness = self.sight.observe(&self.probe.cgroup, &[]);
+        self.alarm.publish(&self.probe, &blindness);
         let (probe, start) = (&self.probe, self.start);
         let readouts = (0..).zip(&mut self.links).map(|(shard, link)| read(probe, shard, link, start));
         let readouts = futures_util::future::join_all(readouts).await;
@@ -263,7 +278,9 @@ impl StoreWatch {
                 ledger.start_over();
             }
         }
-        let watched = self.probe.source().and_then(|mut source| source.watch(&targets.endpoints));
+        let listeners = Namespaces::new(targets.shards.len()).listeners(&targets);
+        let watched = self.probe.source().and_then(|mut source| source.watch(&listeners));
+        *self.probe.listeners.lock() = listeners;
         self.rejected = watched.err().map(|error| {
             tracing::error!(%error, "the nodes' addresses are not watched");
             self.probe.metrics.lost(Lost::WatchFailed);
@@ -371,6 +388,9 @@ impl StoreWatch {
 
     /// Why the primaries cannot be judged.
     fn problem(&self) -> Option<String> {
+        if let Some(why) = &self.probe.blindness.lock().detached {
+            return Some(why.clone());
+        }
         if let Some(why) = &self.rejected {
             return Some(format!("the kernel does not take the nodes' addresses: {why}"));
         }

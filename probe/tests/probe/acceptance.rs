@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use probe::source::Source as _;
+use probe_common::endpoint::Listener;
 use probe_common::requests::{REASONS, Reason, Requests};
 
 use crate::harness::{Client, Server, Watched, attached, get, post, privileges};
@@ -267,7 +268,7 @@ fn watched_server(serve: impl FnOnce(TcpStream) + Send + 'static) -> (probe::sou
     });
     let mut source = attached();
     let endpoint = std::net::SocketAddr::from(([127, 0, 0, 1], port)).into();
-    source.watch(&std::collections::BTreeMap::from([(endpoint, 0)])).unwrap();
+    source.watch(&std::collections::BTreeMap::from([(endpoint, Listener::anywhere(0))])).unwrap();
     (source, port)
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use probe::kernel::object::Switches;
 use probe::source::{KernelSource, Source as _};
 use probe_common::connections::Connections;
+use probe_common::endpoint::Listener;
 use probe_common::latency::upper_bound;
 
 use crate::harness::{Client, PATIENCE, Server, attached, attached_with, get, privileges};
@@ -46,7 +47,7 @@ impl Hub {
     }
 
     fn watch(&self, source: &mut KernelSource) {
-        source.watch(&[(self.addr.into(), 0)].into()).unwrap();
+        source.watch(&[(self.addr.into(), Listener::anywhere(0))].into()).unwrap();
     }
 
     /// Opens a connection: the client's end, the shard's end.
@@ -284,7 +285,7 @@ fn round_trips_are_measured_where_they_are_wanted() {
     let mut wants = attached();
     let mut wants_not = attached_with(Switches::default());
     for source in [&mut wants, &mut wants_not] {
-        source.watch(&[(addr.into(), 0)].into()).unwrap();
+        source.watch(&[(addr.into(), Listener::anywhere(0))].into()).unwrap();
     }
     let start = Instant::now();
     let mut client = Client::connect("127.0.0.1", server.port);

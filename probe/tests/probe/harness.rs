@@ -11,7 +11,7 @@ use probe::kernel::object::Switches;
 use probe::kernel::preflight;
 use probe::signal::key_table::KeyTable;
 use probe::source::{Counters, KernelSource, Source};
-use probe_common::endpoint::Endpoint;
+use probe_common::endpoint::{Endpoint, Listener};
 
 /// Timeout of every wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,8 +47,8 @@ impl Watched {
     }
 
     /// The endpoints that [`watch`](Self::watch) watches on IPv4 loopback.
-    pub(crate) fn endpoints(&self) -> BTreeMap<Endpoint, u32> {
-        BTreeMap::from([(SocketAddr::from(([127, 0, 0, 1], self.server.port)).into(), 0)])
+    pub(crate) fn endpoints(&self) -> BTreeMap<Endpoint, Listener> {
+        BTreeMap::from([(SocketAddr::from(([127, 0, 0, 1], self.server.port)).into(), Listener::anywhere(0))])
     }
 
     /// A server and probe on IPv4 loopback.
@@ -62,7 +62,7 @@ impl Watched {
 
     /// Watches all addresses as shard 0.
     pub(crate) fn watch_all(&mut self, addresses: &[SocketAddr]) {
-        let endpoints = addresses.iter().map(|address| ((*address).into(), 0)).collect();
+        let endpoints = addresses.iter().map(|address| ((*address).into(), Listener::anywhere(0))).collect();
         self.source.watch(&endpoints).unwrap();
     }
 

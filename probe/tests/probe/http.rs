@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use probe::compare::stats_client::StatsClient;
 use probe::compare::watch::Watch;
+use probe::kernel::cgroup::Cgroup;
 use probe::kernel::object::Switches;
 use probe::metrics::ProbeMetrics;
 use probe::probe::Probe;
@@ -93,7 +94,7 @@ fn serve_within(unread: Unread, shards: &[String], readings: Vec<Vec<Counters>>)
     let probe_metrics = ProbeMetrics::register(&metrics, urls.count().get()).unwrap();
     let probe = Arc::new(Probe::new(
         urls.clone(),
-        "/cgroup".into(),
+        Cgroup::at("/cgroup".into()),
         Vec::new(),
         Switches { rtt: true, ..Switches::default() },
         probe_metrics,
@@ -303,7 +304,7 @@ fn lacking(program: &'static str) -> (Probe, Metrics) {
     }
     let probe = Probe::new(
         urls,
-        "/cgroup".into(),
+        Cgroup::at("/cgroup".into()),
         vec![refused],
         Switches::default(),
         probe_metrics,

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use probe::source::Source as _;
+use probe_common::endpoint::Listener;
 use probe_common::latency::{Latency, bucket};
 
 use crate::harness::{Client, attached, get, privileges};
@@ -62,7 +63,7 @@ fn the_median_is_within_a_bucket_of_the_servers_own() {
         let (port, took) = sleeping(Duration::from_millis(milliseconds));
         let mut source = attached();
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        source.watch(&[(address.into(), 0)].into()).unwrap();
+        source.watch(&[(address.into(), Listener::anywhere(0))].into()).unwrap();
         let mut client = Client::connect("127.0.0.1", port);
         let mut before = Latency::default();
         let close = (0..ROUNDS).any(|_| {
@@ -96,7 +97,7 @@ fn control_requests_are_not_timed_and_of_a_pipeline_the_oldest_is() {
     let (port, _took) = sleeping(Duration::ZERO);
     let mut source = attached();
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    source.watch(&[(address.into(), 0)].into()).unwrap();
+    source.watch(&[(address.into(), Listener::anywhere(0))].into()).unwrap();
     let mut client = Client::connect("127.0.0.1", port);
     client.ask(b"GET /stats HTTP/1.1\r\nhost: x\r\n\r\n");
     assert_eq!(source.latency(0).unwrap(), Latency::default());

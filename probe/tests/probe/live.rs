@@ -7,6 +7,7 @@ use probe_common::requests::{REASONS, Reason};
 
 use crate::harness::{Client, Server, Watched, attached, get, post, privileges};
 use probe::source::{Counters, Source};
+use probe_common::endpoint::Listener;
 
 #[test]
 fn requests_over_keep_alive_are_counted_by_kind() {
@@ -127,14 +128,17 @@ fn an_open_connection_goes_with_its_address_to_another_shard() {
     let first = [client.sent, client.received];
     assert_eq!(counts(&mut watched, client.sent), ((5, first), (0, [0; 2])));
 
-    watched.source.watch(&endpoints.keys().map(|endpoint| (*endpoint, 1)).collect()).unwrap();
+    watched
+        .source
+        .watch(&endpoints.keys().map(|endpoint| (*endpoint, Listener::anywhere(1))).collect())
+        .unwrap();
     (0..7).for_each(|_| client.ask(&get("abc")));
     let second = [client.sent - first[0], client.received - first[1]];
     assert_eq!(counts(&mut watched, client.sent), ((5, first), (7, second)));
 
     // Another shard has the same port, so packets of that port are still examined.
     let other = SocketAddr::from(([127, 0, 0, 2], watched.server.port)).into();
-    watched.source.watch(&BTreeMap::from([(other, 0)])).unwrap();
+    watched.source.watch(&BTreeMap::from([(other, Listener::anywhere(0))])).unwrap();
     (0..3).for_each(|_| client.ask(&get("abc")));
     assert_eq!(counts(&mut watched, client.sent), ((5, first), (7, second)));
 }

@@ -6,12 +6,14 @@
 //! - `program`: single packets through the real programs, without a network
 //! - `live`: real connections over loopback
 //! - `shard`: a stand-in for a shard that counts its requests
+//! - `namespaces`: one address in several network namespaces
 //! - `http`: the probe's HTTP interface with counters from a list
 //! - `latency`: latencies against the clocks of a server and a client
 //! - `connections`: connection counters against connections made
 //! - `pin`: pinned sets that outlive their probe
 //! - `pods`: shards that are pods, found through the Kubernetes API
 //! - `folder`: access to the folder of a pinned set
+//! - `blind`: a probe that does not see the shards
 //! - `stats`: the probe's own costs and losses
 //! - `reconcile`: `probe reconcile` with counters from a list and from the kernel
 //! - `store`: `probe watch` with settings, ports and users that it cannot use
@@ -23,6 +25,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod acceptance;
+mod blind;
 mod bpffs;
 mod connections;
 mod folder;
@@ -32,6 +35,7 @@ mod http;
 mod keys;
 mod latency;
 mod live;
+mod namespaces;
 mod pin;
 mod pods;
 mod privileges;

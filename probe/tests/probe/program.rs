@@ -13,7 +13,7 @@ use probe::kernel::object::Switches;
 use probe::kernel::ports::PortsMap;
 use probe::signal::requests::RequestsMap;
 use probe::signal::traffic::TrafficMap;
-use probe_common::endpoint::Endpoint;
+use probe_common::endpoint::{Endpoint, Listener};
 use probe_common::requests::{REASONS, Reason, Requests};
 use probe_common::traffic::Traffic;
 
@@ -40,13 +40,13 @@ impl Programs {
         for name in ["ingress", "egress"] {
             program(&mut ebpf, name).load().unwrap();
         }
-        let mut shards: aya::maps::HashMap<_, Endpoint, u32> =
+        let mut shards: aya::maps::HashMap<_, Endpoint, Listener> =
             ebpf.take_map("SHARDS").unwrap().try_into().unwrap();
         let endpoints = BTreeMap::from([(Endpoint::v4(V4, PORT), SHARD), (Endpoint::v6(V6, PORT), SHARD)]);
         let mut ports = PortsMap::new(ebpf.take_map(PortsMap::NAME).unwrap()).unwrap();
         ports.set(endpoints.keys()).unwrap();
         for (endpoint, shard) in endpoints {
-            shards.insert(endpoint, shard, 0).unwrap();
+            shards.insert(endpoint, Listener::anywhere(shard), 0).unwrap();
         }
         let requests =
             RequestsMap::new(ebpf.take_map(RequestsMap::NAME).unwrap(), RequestsMap::NAME).unwrap();
@@ -258,16 +258,16 @@ fn what_sockets_keep_is_void_after_a_probe_that_may_not_have_said_so() {
     if !privileges("what_sockets_keep_is_void_after_a_probe_that_may_not_have_said_so") {
         return;
     }
-    let endpoints = BTreeMap::from([(Endpoint::v4(V4, PORT), SHARD)]);
+    let endpoints = BTreeMap::from([(Endpoint::v4(V4, PORT), Listener::anywhere(SHARD))]);
     let mut ebpf = object::load(object::embedded().unwrap(), Switches::default()).unwrap();
     let changes = ebpf.take_map(EndpointsMap::CHANGES).unwrap();
     let Map::Array(data) = &changes else { panic!("{changes:?}") };
     let seen: Array<_, u32> =
         Map::Array(MapData::from_id(data.info().unwrap().id()).unwrap()).try_into().unwrap();
     let mut shards = ebpf.take_map(EndpointsMap::NAME).unwrap();
-    let mut before: aya::maps::HashMap<_, Endpoint, u32> = (&mut shards).try_into().unwrap();
+    let mut before: aya::maps::HashMap<_, Endpoint, Listener> = (&mut shards).try_into().unwrap();
     // An earlier probe added this entry and ended.
-    before.insert(Endpoint::v4(V4, PORT), SHARD, 0).unwrap();
+    before.insert(Endpoint::v4(V4, PORT), Listener::anywhere(SHARD), 0).unwrap();
     let mut map = EndpointsMap::new(shards, changes).unwrap();
     assert_eq!((map.watched(), seen.get(&0, 0).unwrap()), (&endpoints, 0));
     map.set(&endpoints).unwrap();

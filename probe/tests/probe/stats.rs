@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use probe::compare::stats_client::StatsClient;
 use probe::compare::watch::Watch;
+use probe::kernel::cgroup::Cgroup;
 use probe::kernel::object::Switches;
 use probe::kernel::statistics::Statistics;
 use probe::metrics::ProbeMetrics;
@@ -149,7 +150,7 @@ fn probe_of(source: ReplaySource) -> (Arc<Probe>, ShardUrls, Metrics) {
     let probe_metrics = ProbeMetrics::register(&metrics, urls.count().get()).unwrap();
     let probe = Probe::new(
         urls.clone(),
-        "/cgroup".into(),
+        Cgroup::at("/cgroup".into()),
         Vec::new(),
         Switches::default(),
         probe_metrics,

@@ -56,6 +56,8 @@ pub enum CauseKind {
     KernelUnreadable,
     /// No verdict: the kernel does not watch all addresses of the shard.
     Unwatched,
+    /// No verdict: the kernel does not see the shard's packets.
+    Blind,
     /// No verdict: the shard's `/stats` cannot be read.
     ShardUnreadable,
     /// No verdict: the baseline has not been taken yet.

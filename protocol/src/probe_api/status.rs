@@ -14,6 +14,9 @@ pub struct ProbeStatus {
     pub cgroup: String,
     /// The layout of the kernel object's maps.
     pub object_layout: u32,
+    /// Why the probe does not see the packets of a shard; null if it sees all shards.
+    #[serde(default)]
+    pub blind: Option<String>,
     /// The state of each program.
     pub programs: Vec<ProgramStatus>,
     /// The features and whether they work.
@@ -147,6 +150,10 @@ pub struct ShardTarget {
     pub url: String,
     /// The addresses of the last lookup.
     pub addresses: Vec<String>,
+    /// For each address, the kernel's cookie of the network namespace that it is watched in. Null if the namespace is
+    /// not known: the address is then watched in every namespace.
+    #[serde(default)]
+    pub namespaces: Vec<Option<u64>>,
     /// Why the shard is not watched, or only partly.
     pub problem: Option<String>,
 }

@@ -172,7 +172,7 @@ const ERROR_KINDS: [&str; 11] = [
 ];
 
 /// The features in the probe's `/status`.
-const FEATURES: [&str; 11] = [
+const FEATURES: [&str; 12] = [
     "traffic",
     "requests",
     "keys",
@@ -180,6 +180,7 @@ const FEATURES: [&str; 11] = [
     "reconciliation",
     "connections",
     "older_connections",
+    "namespaces",
     "rtt",
     "kernel_log",
     "program_stats",

@@ -27,6 +27,8 @@ pub(super) fn rows() -> Vec<Row> {
     });
     rows.extend(servers);
     rows.push(Row::new("published port", published_port));
+    rows.push(Row::new("same address in another namespace", same_loopback));
+    rows.push(Row::new("same address in another namespace, not loopback", same_address));
     rows
 }
 
@@ -64,6 +66,33 @@ fn published_port(size: Size) -> Result<Case> {
     Ok(Case::on(server, Rule::Exact, move |_| {
         let driven = near.run(|| ask(SocketAddr::new(ip, PUBLISHED), rounds))??;
         Ok(WorkloadResult { note: network.words(), ..driven })
+    }))
+}
+
+/// Two servers on one loopback address and port, each in its own namespace. The probe is told of the one in its own.
+fn same_loopback(size: Size) -> Result<Case> {
+    let server = Server::on_loopback()?;
+    both(size, server, Namespace::new()?)
+}
+
+/// The same for an address that the probe reaches over a network.
+fn same_address(size: Size) -> Result<Case> {
+    let server = Server::in_namespace(&Namespace::new()?, ServerOptions::default())?;
+    let other = Namespace::new()?;
+    other.ip(&["addr", "add", &format!("{}/32", server.addr.ip()), "dev", "lo"])?;
+    both(size, server, other)
+}
+
+/// Asks `server`, and another server at its address in the namespace `other`.
+fn both(size: Size, server: Server, other: Namespace) -> Result<Case> {
+    let rounds = size.of(250, 2_500);
+    let addr = server.addr;
+    Server::start(Some(&other), addr, addr.ip(), ServerOptions::default())?;
+    Ok(Case::on(server, Rule::Exact, move |server| {
+        let elsewhere = other.run(|| ask(server.addr, rounds))??;
+        let driven = ask(server.addr, rounds)?;
+        let foreign = elsewhere.sent.get + elsewhere.sent.set;
+        Ok(WorkloadResult { note: format!("{foreign} more requests in the other namespace"), ..driven })
     }))
 }
 

@@ -79,11 +79,15 @@ impl Cause {
         Self::new(CauseKind::Unwatched, format!("the shard is not watched at all its addresses: {why}"))
     }
 
+    pub(crate) fn blind(why: &str) -> Self {
+        Self::new(CauseKind::Blind, format!("the probe is blind: {why}"))
+    }
+
     pub(super) fn shard_unreadable(problem: &str) -> Self {
         Self::new(CauseKind::ShardUnreadable, format!("the shard cannot be read: {problem}"))
     }
 
-    pub(super) fn baseline() -> Self {
+    pub(crate) fn baseline() -> Self {
         Self::new(CauseKind::Baseline, "the baseline is being taken")
     }
 

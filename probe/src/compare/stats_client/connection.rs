@@ -5,6 +5,7 @@
 //! answer.
 
 use std::io::{Error, Result};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,28 +54,44 @@ impl Allowance {
     }
 }
 
+/// Both ends of a connection. It is an extension of each answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// This process's end.
+    pub(crate) client: SocketAddr,
+    /// The end that answers.
+    pub(crate) server: SocketAddr,
+}
+
 /// A connection that limits what it reads per request.
 #[derive(Debug)]
 pub(super) struct Bounded {
     stream: TcpStream,
     allowance: Allowance,
+    /// `None` when the peer has already closed the connection.
+    ends: Option<Ends>,
 }
 
 impl Bounded {
     fn new(stream: TcpStream) -> Self {
-        Self { stream, allowance: Allowance(Arc::new(AtomicUsize::new(HEAD_MAX_BYTES))) }
+        let both = stream.local_addr().and_then(|client| Ok(Ends { client, server: stream.peer_addr()? }));
+        Self { stream, allowance: Allowance(Arc::new(AtomicUsize::new(HEAD_MAX_BYTES))), ends: both.ok() }
     }
 }
 
 impl Connection for Bounded {
     fn connected(&self) -> Connected {
-        self.stream.connected().extra(self.allowance.clone())
+        let connected = self.stream.connected().extra(self.allowance.clone());
+        match self.ends {
+            Some(ends) => connected.extra(ends),
+            None => connected,
+        }
     }
 }
 
 impl AsyncRead for Bounded {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
-        let Self { stream, allowance } = self.get_mut();
+        let Self { stream, allowance, .. } = self.get_mut();
         let left = allowance.0.load(Ordering::Relaxed);
         if left == 0 {
             return Poll::Ready(Err(Error::other("its answer has no end")));
@@ -88,7 +105,7 @@ impl AsyncRead for Bounded {
 
 impl AsyncWrite for Bounded {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-        let Self { stream, allowance } = self.get_mut();
+        let Self { stream, allowance, .. } = self.get_mut();
         // Every write is part of a request, so it resets the limit.
         allowance.set(HEAD_MAX_BYTES);
         Pin::new(stream).poll_write(cx, bytes)

@@ -8,7 +8,7 @@ use protocol::shard_urls::ShardUrl;
 
 use super::keys::{KernelKeys, KeyReadout};
 use crate::compare::reconcile::Bracket;
-use crate::compare::stats_client::StatsClient;
+use crate::compare::stats_client::{Ends, StatsClient};
 use crate::metrics::Lost;
 use crate::probe::Probe;
 use service::clock::unix_seconds;
@@ -18,6 +18,10 @@ pub(super) struct ShardReadout {
     pub(super) bracket: Bracket,
     pub(super) keys: KeyReadout,
     pub(super) latency: Latency,
+    /// The connection by which the shard answered.
+    pub(super) ends: Option<Ends>,
+    /// Whether the kernel counted packets to the shard meanwhile. A read of `/stats` sends some.
+    pub(super) is_seen: bool,
 }
 
 /// Reads one shard's bracket, its latencies, and its keys if they are due.
@@ -31,10 +35,13 @@ pub(super) async fn bracket(
     let shard = url.id.0;
     let before = probe.counters(shard)?;
     let from = start.elapsed();
-    let (app, app_keys) = match stats.read(url).await {
-        Ok((reading, keys)) => (Ok(reading), Some(keys)),
-        Err(problem) => (Err(problem), None),
+    let packets = || probe.readable(shard, probe.source().and_then(|mut source| source.packets(shard)));
+    let packets_before = packets()?;
+    let (app, app_keys, ends) = match stats.read(url).await {
+        Ok((reading, keys, ends)) => (Ok(reading), Some(keys), ends),
+        Err(problem) => (Err(problem), None, None),
     };
+    let is_seen = packets()? != packets_before;
     let after = probe.counters(shard)?;
     let to = start.elapsed();
     let latency = probe.readable(shard, probe.source().and_then(|mut source| source.latency(shard)))?;
@@ -55,5 +62,5 @@ pub(super) async fn bracket(
         app,
         unix_seconds: unix_seconds(),
     };
-    Some(ShardReadout { bracket, keys: KeyReadout { kernel, app: app_keys }, latency })
+    Some(ShardReadout { bracket, keys: KeyReadout { kernel, app: app_keys }, latency, ends, is_seen })
 }

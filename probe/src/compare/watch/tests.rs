@@ -8,17 +8,19 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use probe_common::connections::Connections;
-use probe_common::endpoint::Endpoint;
+use probe_common::endpoint::{Endpoint, Listener};
 use probe_common::latency::Latency;
 use probe_common::resp::CommandSpec;
 use protocol::probe_api::{CauseKind, KernelKey, MapFill, ProgramRuns};
 use service::metrics::Metrics;
 
 use super::*;
+use crate::kernel::cgroup::Cgroup;
 use crate::kernel::object::Switches;
 use crate::metrics::ProbeMetrics;
 use crate::signal::commands::CommandCounts;
 use crate::signal::key_table::KeyTable;
+use crate::source::SourceError;
 use crate::source::{Counters, ReplaySource, Source};
 
 /// Answers every request with this body, and counts the requests.
@@ -51,8 +53,14 @@ fn watch(urls: &str, source: Box<dyn Source>) -> (Watch, Metrics) {
     let urls = ShardUrls::parse(urls).unwrap();
     let metrics = Metrics::default();
     let registered = ProbeMetrics::register(&metrics, urls.count().get()).unwrap();
-    let probe =
-        Probe::new(urls.clone(), "/cgroup".into(), Vec::new(), Switches::default(), registered, source);
+    let probe = Probe::new(
+        urls.clone(),
+        Cgroup::at("/cgroup".into()),
+        Vec::new(),
+        Switches::default(),
+        registered,
+        source,
+    );
     (Watch::new(Arc::new(probe), urls, StatsClient::default()).0, metrics)
 }
 
@@ -62,19 +70,25 @@ struct Kernel {
     on_keys: Box<dyn FnMut(u32) + Send>,
     /// Whether addresses are rejected.
     refuses: Arc<AtomicU64>,
+    /// Whether no packets are seen.
+    is_blind: Arc<AtomicU64>,
 }
 
 impl Kernel {
     fn of(shards: u32) -> Self {
         let mut list = ReplaySource::default();
         (0..shards).for_each(|shard| list.push(shard, Counters::default()));
-        Self { list, on_keys: Box::new(|_| {}), refuses: Arc::default() }
+        Self { list, on_keys: Box::new(|_| {}), refuses: Arc::default(), is_blind: Arc::default() }
     }
 }
 
 impl Source for Kernel {
     fn read(&mut self, shard: u32) -> Result<Counters, SourceError> {
         self.list.read(shard)
+    }
+    fn packets(&mut self, shard: u32) -> Result<u64, SourceError> {
+        self.list.is_blind = self.is_blind.load(Ordering::SeqCst) > 0;
+        self.list.packets(shard)
     }
     fn latency(&mut self, shard: u32) -> Result<Latency, SourceError> {
         self.list.latency(shard)
@@ -101,9 +115,12 @@ impl Source for Kernel {
     fn fills(&mut self) -> Result<Vec<MapFill>, SourceError> {
         self.list.fills()
     }
-    fn watch(&mut self, endpoints: &BTreeMap<Endpoint, u32>) -> Result<(), SourceError> {
+    fn watch(&mut self, endpoints: &BTreeMap<Endpoint, Listener>) -> Result<(), SourceError> {
         self.list.refuses_endpoints = self.refuses.load(Ordering::SeqCst) > 0;
         self.list.watch(endpoints)
+    }
+    fn namespace(&mut self, client: Endpoint, server: Endpoint) -> Result<Option<u64>, SourceError> {
+        self.list.namespace(client, server)
     }
 }
 
@@ -179,4 +196,50 @@ async fn a_scrape_shows_the_keys_and_counts_none() {
     let scraped = [metrics.encode().unwrap(), metrics.encode().unwrap()];
     assert!(scraped.iter().all(|text| text.contains("kernel_shard_key_requests_untracked_total")));
     assert_eq!(reads.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_shard_that_answers_unseen_has_no_verdict_until_it_is_seen_again() {
+    let (url, _) = stub(SHARD);
+    let kernel = Kernel::of(1);
+    let is_blind = Arc::clone(&kernel.is_blind);
+    let (mut watch, metrics) = watch(&url, Box::new(kernel));
+    watch.first_look().await;
+    let seeing = watch.compare_until_settled().await.shards.remove(0);
+    assert_eq!((seeing.agrees, seeing.cause_kind), (Some(true), None), "{seeing:?}");
+    assert!(metrics.encode().unwrap().contains("probe_blind{shard_id=\"0\"} 0"));
+    is_blind.store(1, Ordering::SeqCst);
+    watch.compare().await;
+    assert_eq!(watch.probe.blindness.lock().problem(), None);
+    let blind = watch.compare().await.shards.remove(0);
+    assert_eq!((blind.agrees, blind.kernel, blind.cause_kind), (None, None, Some(CauseKind::Blind)));
+    assert!(
+        blind.cause.as_ref().is_some_and(|cause| cause.contains("outside the cgroup /cgroup")),
+        "{blind:?}"
+    );
+    assert!(watch.probe.blindness.lock().problem().unwrap().starts_with("the probe is blind for shard 0: "));
+    let text = metrics.encode().unwrap();
+    assert!(
+        text.contains("probe_blind{shard_id=\"0\"} 1") && !text.contains("reconciliation_agrees{"),
+        "{text}"
+    );
+    is_blind.store(0, Ordering::SeqCst);
+    let seeing = watch.compare_until_settled().await.shards.remove(0);
+    assert_eq!((seeing.agrees, seeing.cause_kind), (Some(true), None), "{seeing:?}");
+    assert_eq!(watch.probe.blindness.lock().problem(), None);
+}
+
+#[tokio::test]
+async fn a_shard_that_does_not_answer_is_not_called_unseen() {
+    // Nothing listens at the address of a listener that is gone.
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let kernel = Kernel::of(1);
+    kernel.is_blind.store(1, Ordering::SeqCst);
+    let (mut watch, metrics) = watch(&format!("http://{gone}"), Box::new(kernel));
+    watch.first_look().await;
+    for _ in 0..3 {
+        let down = watch.compare().await.shards.remove(0);
+        assert_eq!(down.cause_kind, Some(CauseKind::ShardUnreadable), "{down:?}");
+    }
+    assert!(!metrics.encode().unwrap().contains("probe_blind{"));
 }

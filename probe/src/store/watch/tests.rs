@@ -8,6 +8,7 @@ use protocol::probe_api::CauseKind;
 use service::metrics::Metrics;
 
 use super::*;
+use crate::kernel::cgroup::Cgroup;
 use crate::kernel::object::Switches;
 use crate::metrics::ProbeMetrics;
 use crate::signal::commands::CommandCounts;
@@ -32,7 +33,14 @@ async fn watch(seed: &Server) -> (StoreWatch, Metrics) {
         let none = vec![0; MAX_COMMANDS];
         source.commands.insert(shard, CommandCounts { by_number: none.clone(), discarded: none });
     }
-    let probe = Probe::of(None, "/".into(), Vec::new(), Switches::default(), registered, Box::new(source));
+    let probe = Probe::of(
+        None,
+        Cgroup::at("/".into()),
+        Vec::new(),
+        Switches::default(),
+        registered,
+        Box::new(source),
+    );
     let window = AnswerWindow::moving(Duration::from_secs(10));
     (StoreWatch::new(Arc::new(probe), fleet, &found, None, window).0, metrics)
 }

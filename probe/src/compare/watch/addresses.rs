@@ -1,0 +1,98 @@
+//! Keeps the kernel's table of endpoints equal to the shards' addresses.
+
+use crate::compare::stats_client::StatsClient;
+use crate::metrics::Lost;
+use crate::source::SourceError;
+use crate::targets::{self, Target, Targets};
+
+use super::Watch;
+
+impl Watch {
+    /// Looks up the shards' addresses and writes them to the kernel.
+    pub(super) async fn look_up(&mut self) {
+        let targets = match &self.pods {
+            Some(pods) => targets::assemble(pods.borrow().clone()),
+            None => targets::resolve(&self.shards).await,
+        };
+        if targets == self.targets {
+            return;
+        }
+        if targets.endpoints != self.targets.endpoints {
+            let changed = self.start_over_changed(&targets);
+            // Connections to old addresses must not answer for the new ones.
+            self.stats = StatsClient::default();
+            if let Err(error) = self.watch_listeners(&targets) {
+                tracing::error!(%error, "the shards' new addresses are not watched");
+                self.probe.metrics.lost(Lost::WatchFailed);
+                self.mark_unwatched(targets, &changed, &error);
+                return;
+            }
+        }
+        self.unwatched = targets.shards.iter().map(|target| target.problem.clone()).collect();
+        for (url, target) in self.shards.iter().zip(&targets.shards) {
+            match &target.problem {
+                Some(problem) => tracing::warn!(shard = url.id.0, problem, "not watched"),
+                None => tracing::info!(shard = url.id.0, addresses = ?target.addresses, "watched"),
+            }
+        }
+        for _ in 0..targets.over_limit {
+            self.probe.metrics.lost(Lost::AddressOverLimit);
+        }
+        self.targets.clone_from(&targets);
+        *self.probe.targets.lock() = targets;
+    }
+
+    /// Drops the state of shards whose addresses have changed. Returns for each shard whether they have.
+    fn start_over_changed(&mut self, targets: &Targets) -> Vec<bool> {
+        let old = self.targets.shards.iter().map(Some).chain(std::iter::repeat(None));
+        let changed = targets.shards.iter().zip(old);
+        let changed: Vec<bool> =
+            changed.map(|(new, old)| old.is_none_or(|old| old.addresses != new.addresses)).collect();
+        for (shard, _) in changed.iter().enumerate().filter(|(_, changed)| **changed) {
+            self.namespaces.forget(shard);
+            self.start_over(shard);
+        }
+        changed
+    }
+
+    /// Drops the state of a shard, because the kernel counts something else from now on.
+    pub(super) fn start_over(&mut self, shard: usize) {
+        if let Some(ledger) = self.ledgers.get_mut(shard) {
+            ledger.start_over();
+        }
+        if let Some(hot_keys) = self.hot_keys.get_mut(shard) {
+            hot_keys.start_over();
+        }
+        if let Some(gateway) = &mut self.gateway {
+            gateway.start_over(shard);
+        }
+    }
+
+    /// Writes the shards' endpoints and namespaces to the kernel.
+    pub(super) fn watch_listeners(&self, targets: &Targets) -> Result<(), SourceError> {
+        let listeners = self.namespaces.listeners(targets);
+        self.probe.source().and_then(|mut source| source.watch(&listeners))?;
+        *self.probe.listeners.lock() = listeners;
+        Ok(())
+    }
+
+    /// Marks shards after the kernel rejected these addresses. It may watch none of the `changed` shards' old or new
+    /// ones.
+    fn mark_unwatched(&mut self, mut targets: Targets, changed: &[bool], error: &SourceError) {
+        for (shard, _) in changed.iter().enumerate().filter(|(_, changed)| **changed) {
+            let why = format!("the kernel does not take its addresses: {error}");
+            if let Some(target) = targets.shards.get_mut(shard) {
+                target.problem = Some(why.clone());
+            }
+            if let Some(unwatched) = self.unwatched.get_mut(shard) {
+                *unwatched = Some(why);
+            }
+            if let Some(taken) = self.targets.shards.get_mut(shard) {
+                // No lookup returns this target, so the next lookup counts as a change.
+                *taken = Target { addresses: Vec::new(), problem: Some(String::new()) };
+            }
+        }
+        self.targets.endpoints.clear();
+        *self.probe.targets.lock() = targets;
+    }
+}
