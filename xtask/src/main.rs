@@ -9,11 +9,11 @@ mod ci;
 mod compose_test;
 mod dashboards;
 mod demo;
+mod dist;
 mod k6;
 mod kernel;
 mod kernels;
 mod load;
-
 mod manifests;
 mod measure;
 mod metrics;
@@ -69,6 +69,8 @@ enum Action {
     Up(LabArgs),
     /// Run four scenarios and compare generator, application, kernel and theory
     Demo(DemoArgs),
+    /// Build one static probe binary for any x86-64 Linux from 6.1 on: target/dist/probe
+    Dist,
     /// Run all tests and install what they need
     Test {
         /// Also run the tests with a million requests
@@ -226,6 +228,7 @@ fn run(action: Action) -> Result<ExitCode> {
             },
         )
         .map(verdict),
+        Action::Dist => dist::run(&tree).map(done),
         Action::Test { full } => test::run(&tree, full).map(outcome),
         Action::PageTest { pictures: true } => page::pictures(&tree).map(outcome),
         Action::PageTest { pictures: false } => page::run(&tree).map(outcome),

@@ -28,6 +28,8 @@ pub(crate) enum Part {
     Containers,
     /// Linting the kernel programs.
     Lints,
+    /// Building a static program.
+    Static,
 }
 
 /// One package of the table.
@@ -54,7 +56,7 @@ enum Brings {
     KernelClippy,
 }
 
-const TABLE: [Package; 27] = [
+const TABLE: [Package; 28] = [
     package("gcc", Part::Build, Brings::Program("cc"), "links every program and compiles the allocator"),
     package("libc6-dev", Part::Build, Brings::Program("cc"), "the C library's headers"),
     package(
@@ -132,6 +134,7 @@ const TABLE: [Package; 27] = [
         Brings::KernelClippy,
         "lints of the compiler that builds the kernel programs",
     ),
+    package("musl-tools", Part::Static, Brings::Program("musl-gcc"), "compiles C for static programs"),
 ];
 
 const fn package(name: &'static str, part: Part, brings: Brings, why: &'static str) -> Package {
@@ -319,7 +322,7 @@ mod tests {
     use super::{LLVM_OF_TABLE, Part, missing_given, without_candidate};
     use crate::toolchain::{Compiler, Origin};
 
-    const ALL: [Part; 8] = [
+    const ALL: [Part; 9] = [
         Part::Build,
         Part::Kernel,
         Part::Tests,
@@ -328,6 +331,7 @@ mod tests {
         Part::Page,
         Part::Containers,
         Part::Lints,
+        Part::Static,
     ];
 
     fn distribution(llvm: u32, prefix: Option<&str>) -> Compiler {

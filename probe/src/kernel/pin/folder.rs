@@ -285,8 +285,9 @@ fn is_bpffs(path: &Path) -> bool {
     if unsafe { libc::statfs(path.as_ptr(), about.as_mut_ptr()) } != 0 {
         return false;
     }
+    // The C libraries disagree about the sign of these types.
     // SAFETY: the integers were zeroed and then filled by the kernel.
-    unsafe { about.assume_init() }.f_type == libc::BPF_FS_MAGIC
+    i128::from(unsafe { about.assume_init() }.f_type) == i128::from(libc::BPF_FS_MAGIC)
 }
 
 fn names(folder: &Path) -> Result<Vec<String>, PinError> {
