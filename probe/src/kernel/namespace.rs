@@ -39,7 +39,7 @@ impl Placed {
             (_, Some(status)) => (status.reason.clone(), Some("see programs")),
             (Self::All, None) => ("ok".into(), None),
             (Self::NewConnections, None) => (
-                "older_connections".into(),
+                "kernel_before_6_15".into(),
                 Some(
                     "use Linux 6.15 or later: an older kernel cannot place connections older than the probe, \
                      so they are counted in every network namespace",
@@ -96,7 +96,7 @@ mod tests {
         let all = Placed::All.feature(&[status(true, "ok")]);
         assert_eq!((all.enabled, &*all.reason, all.remedy), (true, "ok", None));
         let new = Placed::NewConnections.feature(&[status(true, "ok")]);
-        assert_eq!((new.enabled, &*new.reason), (false, "older_connections"));
+        assert_eq!((new.enabled, &*new.reason), (false, "kernel_before_6_15"));
         assert!(new.remedy.unwrap().contains("connections older than the probe"));
         let none = Placed::All.feature(&[status(false, "refused")]);
         assert_eq!((none.enabled, &*none.reason), (false, "refused"));
