@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use protocol::probe_api::PageLinks;
 use protocol::shard_urls::{ShardUrl, ShardUrls};
 use service::args::{ProcessArgs, SettingError};
@@ -18,6 +18,7 @@ use crate::kernel::protocol::Protocol;
 use crate::pods::{PodArgs, PodSettings};
 #[cfg(feature = "stores")]
 use crate::store::settings::WatchArgs;
+use crate::switch::Switch;
 use crate::targets;
 use crate::view::args::{ReconcileArgs, TopArgs};
 
@@ -99,15 +100,6 @@ pub struct RunArgs {
     /// Options of every process
     #[command(flatten)]
     pub process: ProcessArgs,
-}
-
-/// On or off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Switch {
-    /// No
-    Off,
-    /// Yes
-    On,
 }
 
 /// The probe's validated settings.

@@ -25,5 +25,6 @@ pub mod signal;
 pub mod source;
 #[cfg(feature = "stores")]
 pub mod store;
+pub mod switch;
 pub(crate) mod targets;
 pub mod view;

@@ -16,5 +16,6 @@ pub(crate) async fn compare(State(state): State<ApiState>) -> Result<Json<Compar
         taken_at: snapshot.taken_at,
         shards: OfShard::numbered(snapshot.shards),
         hot_keys: OfShards { shards: OfShard::numbered(snapshot.hot_keys) },
+        store: snapshot.store.as_deref().cloned(),
     }))
 }

@@ -26,7 +26,7 @@ macro_rules! file {
 }
 
 /// All files. Vendored files have a README in their folder.
-const FILES: [File; 12] = [
+const FILES: [File; 13] = [
     file!("/", HTML, "index.html"),
     file!("/page/page.css", CSS, "page.css"),
     file!("/page/icon.svg", "image/svg+xml", "icon.svg"),
@@ -35,6 +35,7 @@ const FILES: [File; 12] = [
     file!("/page/format.js", SCRIPT, "format.js"),
     file!("/page/shards.js", SCRIPT, "shards.js"),
     file!("/page/keys.js", SCRIPT, "keys.js"),
+    file!("/page/store.js", SCRIPT, "store.js"),
     file!("/page/act.js", SCRIPT, "act.js"),
     file!("/page/scenarios.js", SCRIPT, "scenarios.js"),
     file!("/page/uplot.js", SCRIPT, "uplot/uPlot.iife.min.js"),

@@ -220,20 +220,8 @@ fn mitigations(facts: &Facts<'_>, judged: &[usize], keys: &[StoreKey]) -> Vec<St
 /// What helps most.
 fn best(mitigations: &[StoreMitigation]) -> Option<String> {
     let best = mitigations.first().filter(|best| best.mitigation != StoreMeasure::Nothing)?;
-    let what = measure(best.mitigation);
+    let what = best.mitigation.words();
     Some(format!("Best: {what}; the hottest node would get {}.", percent(best.hottest_share)))
-}
-
-/// A mitigation in words.
-pub(crate) const fn measure(measure: StoreMeasure) -> &'static str {
-    match measure {
-        StoreMeasure::Nothing => "nothing",
-        StoreMeasure::ReplicaReads => "replica reads",
-        StoreMeasure::ClientSideCache => "client-side cache",
-        StoreMeasure::SplitKey => "split the key",
-        StoreMeasure::MoreCopies => "more copies of the key",
-        StoreMeasure::MoveSlots => "move slots",
-    }
 }
 
 pub(crate) fn percent(share: f64) -> String {

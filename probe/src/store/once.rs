@@ -8,7 +8,7 @@ use protocol::escape::{escaped, escaped_json};
 use protocol::probe_api::{Comparison, StoreAnswer, StoreNode, StoreResult};
 use service::process::{StartError, complain};
 
-use super::answer::{measure, percent};
+use super::answer::percent;
 use super::app::runtime;
 use super::settings::WatchConfig;
 use super::watch::PERIOD;
@@ -94,7 +94,7 @@ fn text(answer: &StoreAnswer) -> String {
         ));
     }
     for one in &answer.mitigations {
-        let (what, share) = (measure(one.mitigation), percent(one.hottest_share));
+        let (what, share) = (one.mitigation.words(), percent(one.hottest_share));
         lines.push(format!("{what}: hottest node {share} ({})", one.note));
     }
     lines.join("\n") + "\n"

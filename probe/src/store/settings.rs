@@ -9,7 +9,7 @@ use service::args::{ProcessArgs, SettingError};
 use store::credentials::Credentials;
 use store::urls::StoreUrls;
 
-use crate::config::Switch;
+use crate::switch::Switch;
 
 /// Longest password file in bytes.
 const MAX_PASSWORD: u64 = 4_096;

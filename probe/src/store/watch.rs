@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hotspot::judge::Evidence;
 use protocol::probe_api::{
     Comparison, HotKey, HotKeyOverlap, StoreAnswer, StoreReconciliation, StoreResult, Verdicts,
 };
@@ -13,27 +12,29 @@ use service::health::Health;
 use store::credentials::Credentials;
 use store::error::StoreError;
 use store::topology::Topology;
-use store::urls::HostPort;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, Facts, KEYS, answer};
 use super::discovery::{self, Discovery};
 use super::fleet::Fleet;
-use super::ledger::{KernelReading, NodeBracket, NodeLedger};
-use super::link::{self, Link};
+use super::ledger::NodeLedger;
+use super::link::Link;
 use super::names::CommandNames;
 use super::window::{AnswerWindow, Moment, NodeCounts};
 use crate::compare::blind::{Alarm, Sight};
 use crate::compare::feed::ShardSample;
-use crate::compare::reconcile::{AppReading, Bracket};
 use crate::compare::snapshot::Snapshot;
 use crate::compare::verdict::{KernelJudge, reading};
 use crate::compare::watch::CompareHandle;
 use crate::compare::watch::namespaces::Namespaces;
 use crate::metrics::Lost;
 use crate::probe::Probe;
-use crate::targets::{self, Lookup, Targets};
+use crate::targets::{self, Targets};
+
+mod readout;
+
+use self::readout::{Readout, addresses, evidence, read};
 
 /// Interval of readings.
 pub(crate) const PERIOD: Duration = Duration::from_secs(1);
@@ -70,14 +71,6 @@ pub(crate) struct StoreWatch {
     rejected: Option<String>,
     requests: mpsc::Receiver<oneshot::Sender<Snapshot>>,
     start: Instant,
-}
-
-/// One node's readings.
-struct Readout {
-    bracket: NodeBracket,
-    sample: ShardSample,
-    reads: u64,
-    writes: u64,
 }
 
 impl StoreWatch {
@@ -441,86 +434,6 @@ impl StoreWatch {
         let (shards, hot_keys) = (shards.collect(), hot_keys.collect());
         Snapshot { taken_at: unix_seconds(), shards, hot_keys, store: Some(answer) }
     }
-}
-
-/// All addresses of a node.
-async fn addresses(all: &[HostPort]) -> Lookup {
-    let mut found = Vec::new();
-    let mut problem = None;
-    for one in all {
-        match link::resolve(one).await {
-            Ok(addresses) => found.extend(addresses),
-            Err(error) => problem = Some(error.to_string()),
-        }
-    }
-    if found.is_empty() {
-        Err(problem.unwrap_or_else(|| "no address is known".to_owned()))
-    } else {
-        Ok(found)
-    }
-}
-
-/// The health of a node: whether it answered.
-fn evidence(readout: Option<&Readout>) -> Evidence {
-    match readout.map(|readout| &readout.bracket.info) {
-        Some(Ok(_)) => Evidence { answered: 1, failed: 0 },
-        Some(Err(_)) => Evidence { answered: 0, failed: 1 },
-        None => Evidence::default(),
-    }
-}
-
-/// Reads one node: the kernel, the node, the kernel again.
-async fn read(probe: &Arc<Probe>, shard: u32, link: &mut Link, start: Instant) -> Option<Readout> {
-    // Connecting sends requests too, so it comes before the first reading.
-    let ready = link.ready().await.map(drop);
-    let before = kernel(probe, shard, link)?;
-    let from = start.elapsed();
-    let info = match ready {
-        Ok(()) => discovery::info(link).await,
-        Err(error) => Err(error),
-    };
-    let after = kernel(probe, shard, link)?;
-    let to = start.elapsed();
-    let latency = probe.readable(shard, probe.source().and_then(|mut source| source.latency(shard)))?;
-    if info.is_err() {
-        probe.metrics.lost(Lost::ShardUnreadable);
-    }
-    let (reads, writes) = (after.requests.get, after.requests.set);
-    let app = info.as_ref().map(|info| AppReading {
-        requests_received: info.calls.values().map(store::info::Calls::received).sum(),
-        started_at: 0.0,
-        active_requests: 0,
-    });
-    let all = |reading: &KernelReading| reading.commands.by_number.iter().sum();
-    let of_total = Bracket {
-        from,
-        to,
-        kernel_before: all(&before),
-        kernel_after: all(&after),
-        undecided: 0,
-        aborted: 0,
-        answered: latency.count(),
-        repeated: 0,
-        unparsed: after.requests.unparsed,
-        app: app.map_err(ToString::to_string),
-        unix_seconds: unix_seconds(),
-    };
-    let sample = ShardSample::of(&of_total, latency);
-    let info = info.map_err(|error| error.to_string());
-    let bracket = NodeBracket { from, to, before, after, info, unix_seconds: of_total.unix_seconds };
-    Some(Readout { bracket, sample, reads, writes })
-}
-
-/// The kernel's counts of a node. `None` when they cannot be read.
-fn kernel(probe: &Probe, shard: u32, link: &Link) -> Option<KernelReading> {
-    let commands = probe.readable(shard, probe.source().and_then(|mut source| source.commands(shard)))?;
-    let counters = probe.counters(shard)?;
-    Some(KernelReading {
-        commands: commands.unwrap_or_default(),
-        requests: counters.requests,
-        bytes: counters.traffic.receive.payload_bytes,
-        own: link.sent(),
-    })
 }
 
 #[cfg(test)]

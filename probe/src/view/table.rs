@@ -116,7 +116,7 @@ mod tests {
         ];
         let of_shard = HotKeyOverlap { overlap_ratio: Some(0.987), ..HotKeyOverlap::default() };
         let hot_keys = OfShards { shards: vec![OfShard { shard_id: 1, of_shard }] };
-        let compare = Compare { taken_at: 0.0, shards, hot_keys };
+        let compare = Compare { shards, hot_keys, ..Compare::default() };
         let expected = "\
 shard         kernel            app  difference      bound  hot keys  verdict     cause
     0        1000000        1000000           0          0         -  agrees
@@ -133,7 +133,7 @@ shard 1 differs; shard 2 has no verdict
         let of = |verdicts: &[Option<bool>]| Compare {
             taken_at: 0.0,
             shards: (0..).zip(verdicts).map(|(id, agrees)| shard(id, *agrees, 0, None)).collect(),
-            hot_keys: OfShards::default(),
+            ..Compare::default()
         };
         assert_eq!(outcome(&of(&[Some(true); 4])), (true, "all 4 shards agree".to_owned()));
         let undecided = of(&[Some(true), None, None]);
@@ -145,7 +145,7 @@ shard 1 differs; shard 2 has no verdict
     fn a_cause_cannot_forge_a_line() {
         let hostile = "x\n\u{1b}[1A\rall 4 shards agree\u{202e}";
         let shards = vec![shard(0, Some(false), -3, Some(hostile))];
-        let compare = Compare { taken_at: 1.0, shards, hot_keys: OfShards { shards: Vec::new() } };
+        let compare = Compare { shards, ..Compare::default() };
         let text = table(&compare);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3, "{text:?}");

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{OfShard, OfShards};
+use super::{OfShard, OfShards, StoreAnswer};
 use crate::verdict::Verdict;
 
 /// `/api/compare`: the comparison of all shards.
@@ -15,6 +15,9 @@ pub struct Compare {
     /// The hot keys; empty if one of the witnesses cannot be read.
     #[serde(default)]
     pub hot_keys: OfShards<HotKeyOverlap>,
+    /// The answer about a store; absent for the lab's shards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreAnswer>,
 }
 
 /// The comparison of one shard, with counts since the baseline.

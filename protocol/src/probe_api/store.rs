@@ -96,6 +96,21 @@ pub enum StoreMeasure {
     MoveSlots,
 }
 
+impl StoreMeasure {
+    /// The measure in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Nothing => "no change",
+            Self::ReplicaReads => "replica reads",
+            Self::ClientSideCache => "client-side cache",
+            Self::SplitKey => "split the key",
+            Self::MoreCopies => "more copies of the key",
+            Self::MoveSlots => "move slots",
+        }
+    }
+}
+
 /// One node of a store.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StoreNode {

@@ -6,6 +6,7 @@ import { clock, write } from "./format.js";
 import * as keys from "./keys.js";
 import * as scenarios from "./scenarios.js";
 import * as shards from "./shards.js";
+import * as store from "./store.js";
 
 const element = (id) => document.getElementById(id);
 
@@ -43,6 +44,7 @@ follow({
     verdict(second.verdicts);
     shards.update(second);
     keys.update(second.shards);
+    store.update(second.store);
   },
   lost(since) {
     live("lost", `probe not reachable since ${clock(since)}; trying again`);

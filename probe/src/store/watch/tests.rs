@@ -6,6 +6,7 @@ use probe_common::resp::MAX_COMMANDS;
 use probe_common::traffic::Traffic;
 use protocol::probe_api::CauseKind;
 use service::metrics::Metrics;
+use store::urls::HostPort;
 
 use super::*;
 use crate::kernel::cgroup::Cgroup;

@@ -1,7 +1,7 @@
 //! Renders a frame as lines, for at least 80 × 24.
 
 use protocol::escape::escaped;
-use protocol::probe_api::Verdicts;
+use protocol::probe_api::{StoreAnswer, StoreResult, Verdicts};
 use protocol::verdict::Verdict;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
@@ -134,6 +134,9 @@ fn notes(row: &Row, width: usize) -> Vec<Line<'static>> {
 
 /// Both witnesses' verdicts, and whether they agree.
 fn verdicts(model: &Model, width: usize) -> Vec<Line<'static>> {
+    if let Some(store) = &model.store {
+        return store_lines(store, width);
+    }
     let Verdicts { kernel, gateway, agree, cause, .. } = &model.verdicts;
     let said = |by: &str, told: &Option<Verdict<String>>| {
         let told =
@@ -144,6 +147,23 @@ fn verdicts(model: &Model, width: usize) -> Vec<Line<'static>> {
     lines.extend(said("gateway", gateway));
     if let (Some(false), Some(cause)) = (agree, cause) {
         lines.extend(wrapped(&format!("verdicts differ: {cause}"), verdict(ShardVerdict::Differs).1, width));
+    }
+    lines
+}
+
+/// The answer about a store, its nodes, and what would help.
+fn store_lines(store: &StoreAnswer, width: usize) -> Vec<Line<'static>> {
+    let style = if store.result == StoreResult::Hot { Style::from(Color::Red) } else { Style::default() };
+    let mut lines = wrapped(&store.sentence, style, width);
+    lines.extend(store.nodes.iter().map(|node| {
+        let of = node.primary.map(|primary| format!(" of {primary}")).unwrap_or_default();
+        let slots = node.slots.join(",");
+        let text = format!("{:>5} {} {}{of} {slots}", node.shard_id, node.address, node.role);
+        Line::styled(clip(text.trim_end(), width), Modifier::DIM)
+    }));
+    for one in &store.mitigations {
+        let text = format!("{}: hottest node {:.1} %", one.mitigation.words(), 100.0 * one.hottest_share);
+        lines.push(Line::raw(clip(&text, width)));
     }
     lines
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use protocol::probe_api::{
     AppLatency, Bucket, Compare, Comparison, KernelKey, Latencies, ShardCounts, ShardLatency, Shards,
-    Verdicts,
+    StoreAnswer, Verdicts,
 };
 
 use super::growth::between;
@@ -32,6 +32,8 @@ pub(super) struct Model {
     pub(super) rows: Vec<Row>,
     /// The verdicts of kernel and gateway.
     pub(super) verdicts: Verdicts,
+    /// The answer about a store. `None` for the lab's shards.
+    pub(super) store: Option<StoreAnswer>,
     previous: Option<Reading>,
 }
 
@@ -72,7 +74,7 @@ pub(super) enum ShardVerdict {
 impl Model {
     pub(super) fn new(origin: String) -> Self {
         let verdicts = Verdicts::default();
-        Self { origin, problem: None, span: None, rows: Vec::new(), verdicts, previous: None }
+        Self { origin, problem: None, span: None, rows: Vec::new(), verdicts, store: None, previous: None }
     }
 
     /// Adds a reading.
@@ -89,6 +91,7 @@ impl Model {
         });
         self.rows = rows;
         self.verdicts = now.verdicts.clone();
+        self.store.clone_from(&now.compare.store);
         self.previous = Some(now);
     }
 

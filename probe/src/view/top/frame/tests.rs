@@ -1,10 +1,11 @@
 //! Tests whole frames line by line.
 
+use protocol::probe_api::{Compare, StoreMeasure, StoreMitigation, StoreNode};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::widgets::Paragraph;
 
-use super::super::model::Quantiles;
+use super::super::model::{Quantiles, Reading};
 use super::*;
 
 fn row(shard_id: u32, rate: f64) -> Row {
@@ -231,4 +232,32 @@ fn strings_of_another_process_cannot_forge_a_line() {
     ] {
         assert!(text.contains(line), "{line:?} is not in {text:?}");
     }
+}
+
+#[test]
+fn a_store_is_shown_with_its_answer_nodes_and_help() {
+    let node = StoreNode {
+        address: "127.0.0.1:7000".to_owned(),
+        role: "primary".to_owned(),
+        slots: vec!["0-5460".to_owned()],
+        ..StoreNode::default()
+    };
+    let help =
+        StoreMitigation { mitigation: StoreMeasure::SplitKey, hottest_share: 0.35, note: String::new() };
+    let store = StoreAnswer {
+        result: StoreResult::Hot,
+        sentence: "Shard 0 is critical.\u{1b}[2J".to_owned(),
+        nodes: vec![node],
+        mitigations: vec![help],
+        ..StoreAnswer::default()
+    };
+    let mut model = Model::new("http://a".to_owned());
+    model.observe(Reading {
+        compare: Compare { store: Some(store), ..Compare::default() },
+        ..Reading::default()
+    });
+    let text = plain(&model, 80);
+    assert!(text.contains("Shard 0 is critical.\\u{1b}[2J\n"), "{text}");
+    assert!(text.contains("    0 127.0.0.1:7000 primary 0-5460\n"), "{text}");
+    assert!(text.contains("split the key: hottest node 35.0 %\n"), "{text}");
 }
