@@ -26,7 +26,8 @@ pub struct KeyText {
     pub hash: u64,
     /// Length of the whole key in bytes, also of bytes that are not kept.
     pub length: u32,
-    padding: u32,
+    /// The protocol's own, for a staged key. 0 is a key and nothing else.
+    pub tag: u32,
     /// The key's last words, the last one first. Each word holds eight bytes of the key, the first one lowest. The
     /// key's last word may hold fewer.
     pub words: [u64; KEY_WORDS],
@@ -36,7 +37,7 @@ pub struct KeyText {
 
 impl KeyText {
     /// No key.
-    pub const NONE: Self = Self { hash: 0, length: 0, padding: 0, words: [0; KEY_WORDS], partial: 0 };
+    pub const NONE: Self = Self { hash: 0, length: 0, tag: 0, words: [0; KEY_WORDS], partial: 0 };
 
     /// Resets the key to zeros.
     #[inline(always)]

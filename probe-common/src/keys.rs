@@ -61,8 +61,8 @@ pub struct KeySet {
     pub evicted: u64,
     /// The rank of each entry.
     ranks: [u32; WAYS],
-    /// Length of each key in bytes, below 2^16 because a head is smaller. 0 marks a free entry.
-    pub lengths: [u16; WAYS],
+    /// [Stored length](stored_length) of each key. 0 marks a free entry.
+    lengths: [u16; WAYS],
     /// Hash of each key, like [`KeyText::hash`].
     pub hashes: [u64; WAYS],
     /// The keys.
@@ -89,14 +89,14 @@ impl KeySet {
         if epoch.wrapping_sub(self.epoch).cast_signed() > 0 {
             self.age(epoch);
         }
-        let words = words(key);
+        let (words, stored) = (words(key), stored_length(key.length));
         let (there, found) = self.find(key.hash);
         let slot = if there != 0 { found } else { self.least() };
         let entry = at(&mut self.entries, slot);
         let rank = at(&mut self.ranks, slot);
         let length = at(&mut self.lengths, slot);
         // Two keys with the same hash replace each other in one entry. This is rare and harmless.
-        if (1 - there) | (*length as u64 ^ key.length as u64) | entry.differs(words) != 0 {
+        if (1 - there) | (*length as u64 ^ stored) | entry.differs(words) != 0 {
             let used = is_not_zero(*length as u64);
             let most = entry.count.wrapping_add(entry.error);
             // The maximum of both.
@@ -106,7 +106,7 @@ impl KeySet {
             entry.count = 0;
             entry.error = self.evicted;
             *at(&mut self.hashes, slot) = key.hash;
-            *length = key.length as u16;
+            *length = stored as u16;
         }
         entry.count += 1;
         *rank = rank.wrapping_add(1).wrapping_add(there as u32 * (RETURN - 1));
@@ -157,10 +157,11 @@ impl KeySet {
 }
 
 impl KeySet {
-    /// Returns every key in the set, with its hash and length.
+    /// Returns every key in the set, with its hash and length. Lengths of 65,534 and more are 65,534.
     pub fn keys(&self) -> impl Iterator<Item = (&Entry, u64, u32)> {
         let all = self.entries.iter().zip(self.hashes).zip(self.lengths);
-        all.filter(|(_, length)| *length > 0).map(|((entry, hash), length)| (entry, hash, u32::from(length)))
+        all.filter(|(_, length)| *length > 0)
+            .map(|((entry, hash), length)| (entry, hash, u32::from(length) - 1))
     }
 }
 
@@ -171,6 +172,12 @@ impl Entry {
         let ([a, b, c, d, e, f, g, h], [s, t, u, v, w, x, y, z]) = (self.words, words);
         (a ^ s) | (b ^ t) | (c ^ u) | (d ^ v) | (e ^ w) | (f ^ x) | (g ^ y) | (h ^ z)
     }
+}
+
+/// Returns a length as the set stores it: from 1 for an empty key to 65,535.
+#[inline(always)]
+fn stored_length(length: u32) -> u64 {
+    min(length as u64, u16::MAX as u64 - 1) + 1
 }
 
 /// Returns the words of a key, with zeros after those of a short one.

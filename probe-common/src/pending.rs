@@ -38,6 +38,9 @@ pub struct StagedKey {
     pub position: u64,
     /// The key. Only the first [`SHORT_WORDS`](crate::key::SHORT_WORDS) words of a short key are written.
     pub key: KeyText,
+    /// The protocol's own, if the key's tag says that it is written.
+    pub extra: u32,
+    padding: u32,
 }
 
 /// State of the waiting segments of one connection. Most connections have one waiting segment at a time with at most one

@@ -138,10 +138,10 @@ pub fn count_held(
     if ahead == 0 {
         copy(&held.stream, stream);
         // TCP has not accepted the segment yet.
-        let key = if held.tally.get > 0 { Some(&held.key) } else { None };
+        let key = if held.tally.get > 0 || held.key.tag != 0 { Some(&held.key) } else { None };
         let end = held.sequence.wrapping_add(held.length);
         match key {
-            Some(key) if key.length > SHORT_KEY => {
+            Some(key) if key.length > SHORT_KEY || key.tag != 0 => {
                 let position = pending::stage(key)?;
                 pending::queue(socket, counters, end, held.tally, (position, 1));
             }

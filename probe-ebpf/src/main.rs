@@ -17,6 +17,7 @@
 #![expect(internal_features, reason = "the target's AtomicU64 has no fetch_add; the intrinsics do work")]
 
 mod atomic;
+mod commands;
 mod connections;
 mod endpoint_key;
 mod handshake;
@@ -34,6 +35,7 @@ mod preexisting;
 mod program;
 mod request_counters;
 mod requests;
+mod resp;
 mod rtt;
 mod shard;
 mod sock_ops;
@@ -45,7 +47,7 @@ use aya_ebpf::{
     macros::{cgroup_skb, cgroup_sock, sock_ops},
     programs::{SkBuffContext, SockContext, SockOpsContext},
 };
-use probe_common::{LAYOUT_MARK, http::Http, requests::Reason};
+use probe_common::{LAYOUT_MARK, http::Http, resp::Resp, requests::Reason};
 
 use crate::{
     packet::{End, Packet, Skip},
@@ -66,6 +68,20 @@ pub fn ingress(context: SkBuffContext) -> i32 {
 #[cgroup_skb]
 pub fn egress(context: SkBuffContext) -> i32 {
     try_egress::<Http>(&context);
+    PASS
+}
+
+/// `ingress` for stores that speak RESP.
+#[cgroup_skb]
+pub fn ingress_resp(context: SkBuffContext) -> i32 {
+    try_ingress::<Resp>(&context);
+    PASS
+}
+
+/// `egress` for stores that speak RESP.
+#[cgroup_skb]
+pub fn egress_resp(context: SkBuffContext) -> i32 {
+    try_egress::<Resp>(&context);
     PASS
 }
 

@@ -18,11 +18,12 @@ use probe_common::{
     },
     protocol::Protocol,
     requests::{Reason, Requests, Tally},
+    resp::Tag,
     segment::SegmentReader,
     socket::Socket,
 };
 
-use crate::{atomic, keys, request_counters};
+use crate::{atomic, commands, keys, request_counters};
 
 /// Keys that wait, [`STAGED_KEYS`] for each CPU. The loader makes it as large as there are CPUs.
 #[map]
@@ -35,6 +36,12 @@ static STAGED_AT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// Stages a key until TCP has accepted its segment. Returns its position.
 #[inline(always)]
 pub fn stage(key: &KeyText) -> Option<u64> {
+    stage_tagged(key, key.tag, None)
+}
+
+/// Stages a key with another tag, and with the protocol's own number.
+#[inline(always)]
+fn stage_tagged(key: &KeyText, tag: u32, extra: Option<u32>) -> Option<u64> {
     let next = STAGED_AT.get_ptr_mut(0)?;
     // SAFETY: the map's value for this CPU; ingress runs in softirq, where nothing else on this CPU gets at it.
     let position = unsafe { *next };
@@ -48,6 +55,10 @@ pub fn stage(key: &KeyText) -> Option<u64> {
         (&raw mut (*staged).position).write_volatile(!position);
         let to = &raw mut (*staged).key;
         copy_short(key, to);
+        (&raw mut (*to).tag).write_volatile(tag);
+        if let Some(extra) = extra {
+            (&raw mut (*staged).extra).write_volatile(extra);
+        }
         if key.length > SHORT_KEY {
             for at in SHORT_WORDS..KEY_WORDS {
                 (&raw mut (*to).words[at]).write_volatile(key.words[at]);
@@ -61,7 +72,23 @@ pub fn stage(key: &KeyText) -> Option<u64> {
 /// Stages a key of the segment that is being parsed.
 #[inline(always)]
 pub fn stage_key<P: Protocol>(reader: &mut SegmentReader<P>, key: &KeyText) -> Option<()> {
-    let position = stage(key)?;
+    note_staged(reader, stage(key)?)
+}
+
+/// Stages a key of the segment that is being parsed, with a tag and the protocol's own number.
+#[inline(always)]
+pub fn stage_command<P: Protocol>(
+    reader: &mut SegmentReader<P>,
+    key: &KeyText,
+    tag: Tag,
+    discards: u32,
+) -> Option<()> {
+    let extra = if tag.discards() { Some(discards) } else { None };
+    note_staged(reader, stage_tagged(key, tag.value(), extra)?)
+}
+
+#[inline(always)]
+fn note_staged<P: Protocol>(reader: &mut SegmentReader<P>, position: u64) -> Option<()> {
     if reader.staged == 0 {
         reader.staged_at = position;
     }
@@ -313,7 +340,16 @@ unsafe extern "C" fn count_staged(index: u32, staged: *mut Staged) -> i64 {
         && unsafe { (&raw const (*found).position).read_volatile() } as u32 == position
     {
         // SAFETY: the same.
-        keys::count_read(staged.shard, staged.now, unsafe { &(*found).key });
+        let (key, extra) = unsafe { (&(*found).key, &raw const (*found).extra) };
+        let tag = Tag::of(key.tag);
+        if tag.has_key() {
+            keys::count_read(staged.shard, staged.now, key);
+        }
+        if let Some(number) = tag.number() {
+            // SAFETY: the same.
+            let discards = if tag.discards() { unsafe { extra.read_volatile() } } else { 0 };
+            commands::count(staged.shard, number, discards);
+        }
     } else {
         staged.lost += 1;
     }

@@ -73,7 +73,7 @@ impl Effect {
     }
 
     #[inline(always)]
-    const fn from_number(number: u8) -> Self {
+    pub(super) const fn from_number(number: u8) -> Self {
         match number {
             1 => Self::Multi,
             2 => Self::Exec,
@@ -111,6 +111,17 @@ pub struct CommandSpec {
 }
 
 impl CommandSpec {
+    /// A command that the store does not list.
+    pub const UNKNOWN: Self = Self {
+        number: 0,
+        class: CommandClass::Other,
+        effect: Effect::None,
+        first_key: 0,
+        last_key: 0,
+        step: 0,
+        numkeys: 0,
+    };
+
     /// Returns the value for the map `COMMANDS`.
     #[must_use]
     pub const fn pack(self) -> u64 {

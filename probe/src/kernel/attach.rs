@@ -10,6 +10,7 @@ use protocol::probe_api::ProgramStatus;
 
 use crate::kernel::error::ObjectError;
 use crate::kernel::pin::PinnedSet;
+use crate::kernel::protocol::Protocol;
 
 /// The program that tracks connections.
 pub(crate) const SOCKET_EVENTS: &str = "socket_events";
@@ -32,22 +33,29 @@ enum Hook {
     Released,
 }
 
-const TABLE: [Row; 4] = [
-    Row {
-        program: "ingress",
-        hook: "cgroup_skb/ingress",
-        at: Hook::Packets(CgroupSkbAttachType::Ingress),
-        required: true,
-    },
-    Row {
-        program: "egress",
-        hook: "cgroup_skb/egress",
-        at: Hook::Packets(CgroupSkbAttachType::Egress),
-        required: true,
-    },
-    Row { program: SOCKET_EVENTS, hook: "sock_ops", at: Hook::Sockets, required: false },
-    Row { program: SOCKET_RELEASED, hook: "cgroup/sock_release", at: Hook::Released, required: false },
-];
+/// Returns the programs of a protocol.
+const fn table(protocol: Protocol) -> [Row; 4] {
+    let (ingress, egress) = match protocol {
+        Protocol::Http => ("ingress", "egress"),
+        Protocol::Resp => ("ingress_resp", "egress_resp"),
+    };
+    [
+        Row {
+            program: ingress,
+            hook: "cgroup_skb/ingress",
+            at: Hook::Packets(CgroupSkbAttachType::Ingress),
+            required: true,
+        },
+        Row {
+            program: egress,
+            hook: "cgroup_skb/egress",
+            at: Hook::Packets(CgroupSkbAttachType::Egress),
+            required: true,
+        },
+        Row { program: SOCKET_EVENTS, hook: "sock_ops", at: Hook::Sockets, required: false },
+        Row { program: SOCKET_RELEASED, hook: "cgroup/sock_release", at: Hook::Released, required: false },
+    ]
+}
 
 /// Where links are held.
 pub(crate) enum Links {
@@ -57,28 +65,29 @@ pub(crate) enum Links {
     Pinned(PinnedSet),
 }
 
-/// The programs whose links a pinned set must have.
+/// The programs whose links a pinned set must have. Only the lab's shards can be pinned.
 #[must_use]
 pub fn required() -> Vec<&'static str> {
-    TABLE.iter().filter(|row| row.required).map(|row| row.program).collect()
+    table(Protocol::Http).iter().filter(|row| row.required).map(|row| row.program).collect()
 }
 
-/// The names of all links.
+/// The names of all links of a pinned set.
 pub(crate) fn all() -> Vec<&'static str> {
-    TABLE.iter().map(|row| row.program).collect()
+    table(Protocol::Http).iter().map(|row| row.program).collect()
 }
 
 /// Loads every program and attaches it to the cgroup. A pinned link instead gets the new program in place.
 pub(crate) fn attach(
     ebpf: &mut Ebpf,
+    protocol: Protocol,
     cgroup: &Path,
     links: &mut Links,
 ) -> Result<Vec<ProgramStatus>, ObjectError> {
     let cgroup = File::open(cgroup).map_err(|error| {
         ObjectError::other(format!("the cgroup {} cannot be opened", cgroup.display()), &error)
     })?;
-    let mut statuses = Vec::with_capacity(TABLE.len());
-    for row in &TABLE {
+    let mut statuses = Vec::new();
+    for row in &table(protocol) {
         let (why, reason) = match attach_one(ebpf, row, &cgroup, links) {
             Ok(()) => (None, "ok"),
             Err(error) if row.required => return Err(error),
@@ -112,9 +121,9 @@ pub(crate) struct Rehearsal {
 }
 
 /// Loads every program as [`attach`] does, and attaches none.
-pub(crate) fn rehearse(ebpf: &mut Ebpf) -> Result<Rehearsal, ObjectError> {
+pub(crate) fn rehearse(ebpf: &mut Ebpf, protocol: Protocol) -> Result<Rehearsal, ObjectError> {
     let mut rehearsal = Rehearsal::default();
-    for row in &TABLE {
+    for row in &table(protocol) {
         match load_one(ebpf, row.program) {
             Ok(_) => rehearsal.taken.push(row.program),
             Err(error) if row.required => return Err(error),

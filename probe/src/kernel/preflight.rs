@@ -98,7 +98,7 @@ pub fn programs_finding(switches: Switches) -> Finding {
     let what = "programs";
     let rehearse = || {
         let mut ebpf = object::load(object::embedded()?, switches)?;
-        attach::rehearse(&mut ebpf)
+        attach::rehearse(&mut ebpf, switches.protocol)
     };
     match rehearse() {
         Ok(Rehearsal { taken, refused }) => {

@@ -60,7 +60,7 @@ impl KernelSource {
         cgroup: &Path,
         mut links: Links,
     ) -> Result<(Self, Vec<ProgramStatus>), ObjectError> {
-        let statuses = attach::attach(&mut ebpf, cgroup, &mut links)?;
+        let statuses = attach::attach(&mut ebpf, protocol, cgroup, &mut links)?;
         let mut take = |what| ebpf.take_map(what).ok_or(ObjectError::Missing { what });
         let endpoints = EndpointsMap::new(take(EndpointsMap::NAME)?, take(EndpointsMap::CHANGES)?)?;
         let accepted = AcceptedMap::new(take(AcceptedMap::NAME)?)?;

@@ -1,0 +1,46 @@
+//! Signal `commands`: RESP commands by number.
+//!
+//! Unit: commands that TCP has accepted. Number 0 is every command that the store does not list.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, PerCpuArray},
+};
+use probe_common::{
+    MAX_SHARDS,
+    resp::{CommandCounters, CommandSpec, MAX_COMMANDS},
+};
+
+use crate::atomic;
+
+/// What the store says about a command, by its name's hash. User space writes it.
+#[map]
+static COMMANDS: HashMap<u64, u64> = HashMap::with_max_entries(2 * MAX_COMMANDS as u32, 0);
+
+#[map]
+static COMMAND_COUNTS: PerCpuArray<CommandCounters> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
+
+/// Returns what the store says about a command.
+#[inline(always)]
+pub fn find(name: u64) -> Option<CommandSpec> {
+    // SAFETY: user space replaces a value as a whole.
+    COMMANDS.get_ptr(&name).map(|packed| CommandSpec::unpack(unsafe { *packed }))
+}
+
+/// Counts a command, and queued commands that it discards.
+#[inline(always)]
+pub fn count(shard: u32, number: u16, discards: u32) -> Option<()> {
+    let counters = COMMAND_COUNTS.get_ptr_mut(shard)?;
+    // Without `black_box` the compiler infers the bound and removes the mask that the verifier needs.
+    let at = core::hint::black_box(number as usize) & (MAX_COMMANDS - 1);
+    // SAFETY: counters of the map's value for this CPU.
+    unsafe {
+        atomic::add((&raw mut (*counters).by_number).cast::<u64>().add(at), 1);
+        if discards > 0 {
+            atomic::add((&raw mut (*counters).discarded).cast::<u64>(), u64::from(discards));
+        }
+    }
+    Some(())
+}
+
+const _: () = assert!(MAX_COMMANDS.is_power_of_two());

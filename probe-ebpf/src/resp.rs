@@ -1,0 +1,173 @@
+//! RESP: what the frame needs of it in the kernel.
+//!
+//! Replies are not parsed. Payload from the store answers all commands that have arrived. Cannot see: which of several
+//! commands a reply is for, and pushed messages, which look like replies.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::__sk_buff,
+    helpers::generated::bpf_skb_load_bytes,
+    macros::map,
+    maps::PerCpuArray,
+    programs::SkBuffContext,
+};
+use probe_common::{
+    MAX_SHARDS,
+    protocol::Parser as _,
+    resp::{CommandSpec, FIRST_WORDS, Resp, SegmentReader, head::Head, name_at_start},
+    socket::Socket,
+};
+
+use crate::{commands, keys, latency, outcomes::settle, packet::Packet, parser, pending, program::Program, requests};
+
+/// Where ingress copies payload to, as for HTTP.
+#[map]
+static COMMAND_READERS: PerCpuArray<SegmentReader> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
+
+impl Program for Resp {
+    #[inline(always)]
+    fn reader(shard: u32) -> Option<*mut SegmentReader> {
+        COMMAND_READERS.get_ptr_mut(shard)
+    }
+
+    #[inline(always)]
+    fn begins_request(context: &SkBuffContext, packet: &Packet) -> bool {
+        // SAFETY: the context and an integer.
+        unsafe { begins_command(context.as_ptr().cast(), packet.payload_at) != 0 }
+    }
+
+    #[inline(always)]
+    fn attend(reader: &mut SegmentReader, head: &mut Head) {
+        if head.has_name() {
+            let spec = commands::find(head.name_hash());
+            head.named(spec.unwrap_or(CommandSpec::UNKNOWN));
+            return;
+        }
+        let discards = head.discards();
+        let tag = head.tag(discards);
+        if reader.shard == keys::NO_SHARD {
+            head.set_tag(tag);
+        } else {
+            pending::stage_command(reader, head.key(), tag, discards);
+        }
+        if head.has_key() {
+            head.key_taken();
+        } else {
+            head.counted(&mut reader.tally);
+        }
+    }
+
+    #[inline(always)]
+    fn may_take_fast_path(_: &SegmentReader, _: &Head) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn try_fast_path(_: &mut SegmentReader) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn fill_cache(_: &mut SegmentReader, _: &Head) {}
+
+    #[inline(always)]
+    unsafe fn parse_payload(
+        context: *mut __sk_buff,
+        reader: *mut SegmentReader,
+        head: *mut Head,
+        payload_at: u32,
+    ) -> u64 {
+        // SAFETY: the caller's promise.
+        unsafe { parse_commands(context, reader, head, payload_at) }
+    }
+
+    #[inline(always)]
+    unsafe fn catch_up(socket: *mut Socket<Self>, shard: u32, sequence: u32, length: u32, accepted: u64) {
+        // SAFETY: the caller's promise.
+        unsafe { catch_up_commands(socket, shard, sequence, length, accepted) };
+    }
+
+    #[inline(always)]
+    fn follow_responses(context: &SkBuffContext, socket: *mut Socket<Self>, shard: u32, packet: &Packet) {
+        follow(context, socket, shard, packet);
+    }
+}
+
+/// Takes payload from the store as the reply to all commands so far.
+#[inline(always)]
+fn follow(context: &SkBuffContext, storage: *mut Socket<Resp>, shard: u32, packet: &Packet) -> Option<()> {
+    // SAFETY: a socket's storage lives as long as the program runs. Only egress writes it, under the socket's lock.
+    let (responses, stream) = unsafe { (&mut (*storage).responses, &raw mut (*storage).stream) };
+    responses.send(packet.sequence, packet.payload_length)?;
+    // SAFETY: a byte that only egress writes, except for the reset in `Stream`.
+    unsafe { (&raw mut (*stream).answered).write_volatile(1) };
+    // SAFETY: a word that ingress writes as a whole.
+    let arrived = unsafe { (&raw const (*stream).arrived).read_volatile() };
+    let outstanding = arrived.requests().wrapping_sub(responses.answers).cast_signed();
+    if outstanding <= 0 {
+        return Some(());
+    }
+    // SAFETY: the same storage.
+    unsafe { latency::stop(context, shard, stream) };
+    settle(responses, shard, outstanding as u32, arrived)
+}
+
+/// Returns 1 if the payload begins with a command that the store knows. A global function: verified once and on its own.
+///
+/// # Safety
+///
+/// `context` is null or the program's context.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn begins_command(context: *mut __sk_buff, payload_at: u32) -> u64 {
+    if context.is_null() {
+        return 0;
+    }
+    let mut words = [0_u64; FIRST_WORDS];
+    // The shortest command, `*1\r\n$4\r\nPING\r\n`, has 14 bytes. A name of up to six bytes needs no more.
+    const SHORTEST: u32 = 14;
+    // SAFETY: the buffer is longer than both lengths. What cannot be read stays zeros.
+    unsafe {
+        let to: *mut core::ffi::c_void = words.as_mut_ptr().cast();
+        if bpf_skb_load_bytes(context.cast(), payload_at, to, size_of_val(&words) as u32) != 0 {
+            bpf_skb_load_bytes(context.cast(), payload_at, to, SHORTEST);
+        }
+    }
+    u64::from(name_at_start(words).is_some_and(|name| commands::find(name).is_some()))
+}
+
+/// [`parser::parse_payload`] as a global function: verified once and on its own, not again for each state of its
+/// callers.
+///
+/// # Safety
+///
+/// As there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn parse_commands(
+    context: *mut __sk_buff,
+    reader: *mut SegmentReader,
+    head: *mut Head,
+    payload_at: u32,
+) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { parser::parse_payload::<Resp>(context, reader, head, payload_at) }
+}
+
+/// [`requests::catch_up`] as a global function: verified once and on its own.
+///
+/// # Safety
+///
+/// As there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn catch_up_commands(
+    socket: *mut Socket<Resp>,
+    shard: u32,
+    sequence: u32,
+    length: u32,
+    accepted: u64,
+) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { requests::catch_up(socket, shard, sequence, length, accepted) }
+}
