@@ -9,7 +9,8 @@ use crate::{key::KeyText, requests::Tally};
 /// Maximum number of waiting segments of one connection.
 pub const SEGMENTS: usize = 16;
 
-/// Maximum number of keys that wait on one CPU, in addition to one key for each connection.
+/// Keys that can wait on one CPU, at least. The loader makes room for more where a few clients can send many keys before TCP
+/// acknowledges the first. A power of two.
 pub const STAGED_KEYS: u32 = 4096;
 
 /// One waiting segment.

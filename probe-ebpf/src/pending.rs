@@ -6,6 +6,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
+    Global,
     helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_loop},
     macros::map,
     maps::{Array, PerCpuArray},
@@ -25,7 +26,11 @@ use probe_common::{
 
 use crate::{atomic, commands, keys, request_counters};
 
-/// Keys that wait, [`STAGED_KEYS`] for each CPU. The loader makes it as large as there are CPUs.
+/// Keys that each CPU has room for, less one. The loader sets it.
+#[unsafe(no_mangle)]
+static STAGED_MASK: Global<u32> = Global::new(STAGED_KEYS - 1);
+
+/// Keys that wait. The loader makes it as large as there are CPUs.
 #[map]
 static STAGED: Array<StagedKey> = Array::with_max_entries(STAGED_KEYS, 0);
 
@@ -380,7 +385,8 @@ fn data(tally: Tally) -> u64 {
 
 #[inline(always)]
 fn place(cpu: u32, position: u64) -> u32 {
-    cpu.wrapping_mul(STAGED_KEYS).wrapping_add(position as u32 & (STAGED_KEYS - 1))
+    let mask = STAGED_MASK.load();
+    cpu.wrapping_mul(mask + 1).wrapping_add(position as u32 & mask)
 }
 
 /// Copies hash, length and the first words of a key, one by one: an assignment would be a call with a loop over bytes.

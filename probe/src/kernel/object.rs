@@ -83,7 +83,10 @@ pub fn load_pinned(
         what: format!("the number of CPUs cannot be read ({what})"),
         reason: error.to_string(),
     })?;
-    loader.map_max_entries("STAGED", u32::try_from(cpus).unwrap_or(1).saturating_mul(STAGED_KEYS));
+    let (staged, cpus) = (staged_keys(switches.protocol, cpus), u32::try_from(cpus).unwrap_or(1));
+    let staged_mask = staged - 1;
+    loader.override_global("STAGED_MASK", &staged_mask, true);
+    loader.map_max_entries("STAGED", cpus.saturating_mul(staged));
     for (name, path) in pins {
         loader.map_pin_path(name, path.as_path());
     }
@@ -98,6 +101,21 @@ pub fn load_pinned(
     })
 }
 
+/// Returns the number of keys that can wait on each CPU. Clients of a store send pipelines of commands with several keys
+/// each: 50 clients of `redis-benchmark -P 64` have 32,000 keys in flight. All CPUs together have room for 2^19 keys
+/// (64 MiB), as long as each has its minimum.
+fn staged_keys(protocol: Protocol, cpus: usize) -> u32 {
+    const ALL: usize = 1 << 19;
+    const ONE: u32 = 1 << 16;
+    match protocol {
+        Protocol::Http => STAGED_KEYS,
+        Protocol::Resp => {
+            let share = u32::try_from(ALL / cpus.next_power_of_two()).unwrap_or(ONE);
+            share.clamp(STAGED_KEYS, ONE)
+        }
+    }
+}
+
 fn io_error(error: EbpfError) -> Option<std::io::Error> {
     match error {
         EbpfError::MapError(aya::maps::MapError::CreateError { io_error, .. }) => Some(io_error),
@@ -110,6 +128,13 @@ fn io_error(error: EbpfError) -> Option<std::io::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waiting_keys_of_a_store_take_at_most_64_mib_or_the_minimum() {
+        let of = |cpus| staged_keys(Protocol::Resp, cpus);
+        assert_eq!([1, 2, 8, 12, 64, 1024].map(of), [65_536, 65_536, 65_536, 32_768, 8_192, STAGED_KEYS]);
+        assert_eq!(staged_keys(Protocol::Http, 2), STAGED_KEYS);
+    }
 
     #[test]
     fn an_object_of_another_layout_is_refused_by_name() {
