@@ -79,4 +79,5 @@ impl<P: Protocol> Socket<P> {
 }
 
 const _: () = assert!(BEFORE + offset_of!(Socket, pending) == LINE);
-const _: () = assert!(BEFORE + offset_of!(Socket, stream) + offset_of!(Stream, arrived) + 8 == 2 * LINE);
+const _: () =
+    assert!(BEFORE + offset_of!(Socket, stream) + offset_of!(Stream<Http>, arrived) + 8 == 2 * LINE);

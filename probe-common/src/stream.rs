@@ -7,7 +7,6 @@
 //! a segment begins with a request.
 
 use crate::{
-    http::Http,
     protocol::{Parser, Protocol},
     requests::{Reason, Tally},
     segment::SegmentReader,
@@ -18,7 +17,7 @@ use crate::{
 /// The fields that egress accesses come first ([`Socket`](crate::socket::Socket) explains why).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stream<P: Protocol = Http> {
+pub struct Stream<P: Protocol> {
     /// 1 while a CPU works on this connection. Only the kernel program touches it; 64 bits, because the oldest exchange
     /// instruction has 64.
     pub busy: u64,

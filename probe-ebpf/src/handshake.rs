@@ -11,6 +11,7 @@ use aya_ebpf::{
     programs::{SkBuffContext, SockOpsContext},
 };
 use probe_common::{
+    http::Http,
     key::{KeyText, SHORT_KEY},
     protocol::Parser,
     requests::{Reason, Tally},
@@ -40,7 +41,7 @@ static HELD: PerCpuArray<Held> = PerCpuArray::with_max_entries(1, 0);
 #[repr(C)]
 struct Held {
     /// Like [`Socket::stream`], for the protocol of the program that holds it.
-    stream: Stream,
+    stream: Stream<Http>,
     client: EndpointKey,
     server: EndpointKey,
     tally: Tally,
@@ -161,12 +162,12 @@ pub fn count_held(
     Some(())
 }
 
-const STREAM_WORDS: usize = size_of::<Stream>() / 8;
-const _: () = assert!(size_of::<Stream>().is_multiple_of(8));
+const STREAM_WORDS: usize = size_of::<Stream<Http>>() / 8;
+const _: () = assert!(size_of::<Stream<Http>>().is_multiple_of(8));
 
 /// Resets a stream word by word. An assignment would compile to a call with a loop over bytes.
 #[inline(always)]
-fn zero(stream: &mut Stream) {
+fn zero(stream: &mut Stream<Http>) {
     let words = core::ptr::from_mut(stream).cast::<u64>();
     for at in 0..STREAM_WORDS {
         // SAFETY: a word of the stream. It consists of integers only, and all zeros is a new stream.
@@ -176,7 +177,7 @@ fn zero(stream: &mut Stream) {
 
 /// Copies a stream word by word. An assignment would compile to a call with a loop over bytes.
 #[inline(always)]
-fn copy(from: &Stream, to: &mut Stream) {
+fn copy(from: &Stream<Http>, to: &mut Stream<Http>) {
     let (from, to) = (core::ptr::from_ref(from).cast::<u64>(), core::ptr::from_mut(to).cast::<u64>());
     for at in 0..STREAM_WORDS {
         // SAFETY: a word of each stream.
