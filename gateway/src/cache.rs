@@ -295,7 +295,7 @@ impl Landing {
 impl Drop for Fetch {
     fn drop(&mut self) {
         if let Some(landing) = self.landing.take() {
-            landing.land(&Err(Error::Internal { what: "a fetch broke off" }));
+            landing.land(&Err(Error::Internal { what: "a fetch was aborted" }));
         }
     }
 }

@@ -105,11 +105,12 @@ impl TryFrom<Args> for Config {
             && count != shards.count().get()
         {
             let allowed =
-                format!("SHARD_URLS names {} shards; set it to that, or not at all", shards.count());
+                format!("allowed: {}, the number of shards in SHARD_URLS; or leave it unset", shards.count());
             return Err(SettingError::new("NUM_SHARDS", count.to_string(), allowed));
         }
         if args.connect_timeout_ms >= args.upstream_timeout_ms {
-            let allowed = format!("less than UPSTREAM_TIMEOUT_MS, which is {}", args.upstream_timeout_ms);
+            let allowed =
+                format!("allowed: less than UPSTREAM_TIMEOUT_MS, which is {}", args.upstream_timeout_ms);
             return Err(SettingError::new(
                 "CONNECT_TIMEOUT_MS",
                 args.connect_timeout_ms.to_string(),
@@ -142,7 +143,7 @@ fn scheme() -> impl TypedValueParser<Value = Scheme> {
         ("rendezvous", "Rendezvous (highest random weight) hashing"),
         (
             "bounded",
-            "Modulo; a read whose shard has too much in flight goes to the next one, which does not hold its key",
+            "Modulo with bounded load: a read goes to the next shard if its home has too many requests in flight",
         ),
     ];
     PossibleValuesParser::new(values.map(|(name, help)| PossibleValue::new(name).help(help))).map(|name| {
@@ -226,7 +227,7 @@ mod tests {
             (&["--shard-urls=http://a:1,http://a:1"], "SHARD_URLS", "twice"),
             (&["--shard-urls=https://a:1"], "SHARD_URLS", "http://host:port"),
             (&["--shard-urls=http://a:1/x"], "SHARD_URLS", "no path"),
-            (&[SHARDS, "--num-shards=4"], "NUM_SHARDS", "names 2 shards"),
+            (&[SHARDS, "--num-shards=4"], "NUM_SHARDS", "allowed: 2"),
             (
                 &[SHARDS, "--connect-timeout-ms=50", "--upstream-timeout-ms=50"],
                 "CONNECT_TIMEOUT_MS",

@@ -23,13 +23,13 @@ pub enum Error {
         problem: Problem,
     },
     /// A page called an admin path, and its origin is not in `ADMIN_ORIGINS`.
-    #[error("pages of {origin} may not call this; ADMIN_ORIGINS lists those that may")]
+    #[error("pages of {origin} may not call this; add the origin to ADMIN_ORIGINS to allow it")]
     OriginNotAllowed {
         /// The origin as sent.
         origin: String,
     },
     /// A page sent a body without `Content-Type: application/json`.
-    #[error("a page must send Content-Type: application/json")]
+    #[error("requests from a page must have Content-Type: application/json")]
     NotJson,
     /// The shard refused or broke the connection, shed the request, or timed out.
     #[error("Shard {shard} unavailable")]
@@ -40,7 +40,7 @@ pub enum Error {
         cause: String,
     },
     /// The shard's answer violates the contract.
-    #[error("Shard {shard} gave an answer that cannot be used: {reason}")]
+    #[error("Shard {shard} returned an invalid response: {reason}")]
     BadShardAnswer {
         /// The shard.
         shard: ShardId,
@@ -54,7 +54,7 @@ pub enum Error {
         answer: ErrorBody,
     },
     /// A bug in the gateway.
-    #[error("a fault of the gateway: {what}; its log says more")]
+    #[error("internal error of the gateway: {what}; see its log")]
     Internal {
         /// The operation that failed.
         what: &'static str,

@@ -43,14 +43,14 @@ struct Place {
 }
 
 /// Increments for a client's read and write. The shard is the key's home.
-const ASKED: [[u8; 4]; 2] = [[1, 0, 0, 0], [0, 1, 0, 0]];
+const RECEIVED: [[u8; 4]; 2] = [[1, 0, 0, 0], [0, 1, 0, 0]];
 /// Increments for a read and a write that the gateway sends to a shard.
 const SENT: [[u8; 4]; 2] = [[0, 0, 1, 0], [0, 0, 0, 1]];
 
 struct Counts {
     totals: KeyCounter<Key>,
     /// Client requests, one window per home shard.
-    asked: Vec<Window<Key>>,
+    received: Vec<Window<Key>>,
     /// Requests sent, one window per shard.
     sent: Vec<Window<Key>>,
 }
@@ -58,18 +58,18 @@ struct Counts {
 impl Counts {
     fn new(shards: usize, since: Duration) -> Self {
         let windows = || (0..shards).map(|_| Window::new(SECOND, since)).collect();
-        Self { totals: KeyCounter::new(LIMITS), asked: windows(), sent: windows() }
+        Self { totals: KeyCounter::new(LIMITS), received: windows(), sent: windows() }
     }
 }
 
 impl hotspot::batched::Accumulate<Place, 4> for Counts {
     fn add(&mut self, Place { key, shard }: Place, times: [u32; 4], second: u32) {
-        let [asked_reads, asked_writes, sent_reads, sent_writes] = times.map(u64::from);
+        let [received_reads, received_writes, sent_reads, sent_writes] = times.map(u64::from);
         let at = Duration::from_secs(second.into());
-        self.totals.add_many(&key, asked_reads + asked_writes);
-        let asked = (&mut self.asked, asked_reads, asked_writes);
+        self.totals.add_many(&key, received_reads + received_writes);
+        let received = (&mut self.received, received_reads, received_writes);
         let sent = (&mut self.sent, sent_reads, sent_writes);
-        for (windows, reads, writes) in [asked, sent] {
+        for (windows, reads, writes) in [received, sent] {
             if let Some(window) = windows.get_mut(shard.index()) {
                 window.add_many(&key, Access::Read, reads, at);
                 window.add_many(&key, Access::Write, writes, at);
@@ -86,23 +86,23 @@ impl KeyCounts {
     }
 
     /// Counts a client's request at `now`, cached or not.
-    pub(crate) fn asked(&self, key: &Key, home: ShardId, access: Access, now: Instant) {
+    pub(crate) fn received(&self, key: &Key, home: ShardId, access: Access, now: Instant) {
         if self.on {
-            self.note(key, home, ASKED[usize::from(access == Access::Write)], now);
+            self.record(key, home, RECEIVED[usize::from(access == Access::Write)], now);
         }
     }
 
     /// Counts a request that was just sent to `shard`.
     pub(crate) fn sent(&self, key: &Key, shard: ShardId, access: Access) {
         if self.on {
-            self.note(key, shard, SENT[usize::from(access == Access::Write)], Instant::now());
+            self.record(key, shard, SENT[usize::from(access == Access::Write)], Instant::now());
         }
     }
 
-    fn note(&self, key: &Key, shard: ShardId, times: [u8; 4], now: Instant) {
+    fn record(&self, key: &Key, shard: ShardId, times: [u8; 4], now: Instant) {
         // 32 bits of seconds are 136 years.
         let second = now.saturating_duration_since(self.start).as_secs() as u32;
-        self.counts.note(Place { key: key.clone(), shard }, times, second);
+        self.counts.record(Place { key: key.clone(), shard }, times, second);
     }
 
     /// The `n` most requested keys, in descending order of their lower bound.
@@ -135,7 +135,7 @@ impl KeyCounts {
         // Read the time before the lock: all requests up to then are in the counts.
         let now = self.now();
         let mut counts = self.counts.lock();
-        counts.asked.iter_mut().enumerate().for_each(|(shard, window)| see(shard, window, now));
+        counts.received.iter_mut().enumerate().for_each(|(shard, window)| see(shard, window, now));
     }
 
     /// Calls `see` with the window of requests sent to each shard.
@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn add(counts: &KeyCounts, n: usize) {
-        counts.asked(&key(n), ShardId(0), Access::Read, Instant::now());
+        counts.received(&key(n), ShardId(0), Access::Read, Instant::now());
     }
 
     #[test]
@@ -197,15 +197,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_and_what_is_sent_are_told_apart() {
+    fn received_and_sent_requests_are_counted_separately() {
         let counts = KeyCounts::new(2, true);
-        counts.asked(&key(1), ShardId(0), Access::Read, Instant::now());
+        counts.received(&key(1), ShardId(0), Access::Read, Instant::now());
         counts.sent(&key(1), ShardId(1), Access::Read);
         counts.sent(&key(1), ShardId(1), Access::Write);
-        let (mut asked, mut sent) = (Vec::new(), Vec::new());
-        counts.look(|_, window, now| asked.push(window.sliding(now).total()));
+        let (mut received, mut sent) = (Vec::new(), Vec::new());
+        counts.look(|_, window, now| received.push(window.sliding(now).total()));
         counts.look_at_sent(|_, window| sent.push(window.sliding(counts.now()).total()));
-        assert_eq!((asked, sent), (vec![1, 0], vec![0, 2]));
+        assert_eq!((received, sent), (vec![1, 0], vec![0, 2]));
         assert_eq!(counts.top(9).iter().map(|c| c.count).sum::<u64>(), 1, "totals are what was asked");
     }
 

@@ -93,12 +93,13 @@ impl GatewayMetrics {
             .collect::<Result<_, prometheus::Error>>()?;
         let refreshes = metrics.counters(
             "gateway_cache_refreshes_total",
-            "Background fetches for a copy that is still served, by result: stored, failed (the copy stays), overtaken by a write.",
+            "Background refreshes of cached values, by result: stored, failed (the old one stays), overtaken by a write.",
             &["result"],
         )?;
         let copy_reads = metrics.counters(
             "gateway_replica_reads_total",
-            "Reads of a replicated key sent to a copy, by result: served; overtaken by a write or lost, and then read at home.",
+            "Reads of a replicated key sent to a copy, by result: served, or read at home after all, because it was \
+             overtaken by a write or lost.",
             &["result"],
         )?;
         let copied = metrics.counters(
@@ -113,7 +114,7 @@ impl GatewayMetrics {
         )?;
         let untracked = metrics.counter(
             "gateway_key_access_untracked_total",
-            "Reads and writes of keys without a series at that moment.",
+            "Reads and writes of keys that had no series at the time.",
         )?;
         Ok(Self {
             shards,
@@ -126,7 +127,10 @@ impl GatewayMetrics {
                 "gateway_cache_coalesced_total",
                 "Reads that waited for the fetch of another read of the same key.",
             )?,
-            cache_size: metrics.gauge("gateway_cache_size", "Entries in the cache; may include some that expired in the last second.")?,
+            cache_size: metrics.gauge(
+                "gateway_cache_size",
+                "Entries in the cache, including some that expired in the last second.",
+            )?,
             hot_partition,
             stale: metrics.counter(
                 "gateway_cache_stale_total",
@@ -144,7 +148,7 @@ impl GatewayMetrics {
             routing: RoutingMetrics {
     forwarded: metrics.counter(
                     "gateway_bounded_load_forwarded_total",
-                    "Reads forwarded to another shard because the home had too much in flight (PLACEMENT=bounded).",
+                    "Reads forwarded to another shard because the home had too many requests in flight (PLACEMENT=bounded).",
                 )?,
                 copy_served: copy_reads.get_metric_with_label_values(&["served"])?,
                 copy_overtaken: copy_reads.get_metric_with_label_values(&["overtaken"])?,
@@ -155,7 +159,7 @@ impl GatewayMetrics {
             keys: KeySeries::new(key_family, &[], untracked),
             errors: metrics.counters(
                 "gateway_errors_total",
-                "Reads, writes and admin calls answered with an error, by blame (client, shard, gateway).",
+                "Error responses to reads, writes and admin calls, by blame (client, shard, gateway).",
                 &["blame", "kind"],
             )?,
         })

@@ -138,7 +138,7 @@ impl Stats {
     }
 
     /// The start time of the process in Unix seconds, and the number of requests since the last reset.
-    pub(crate) fn asked(&self) -> (f64, u64) {
+    pub(crate) fn received(&self) -> (f64, u64) {
         let at_reset = self.at_reset.lock();
         let figures = self.figures().since(&at_reset);
         (self.started_at, figures.gets() + figures.sets)
@@ -199,7 +199,7 @@ impl Stats {
 
     fn access(&self, key: &Key, home: ShardId, access: Access, now: Instant) {
         if self.keys.is_on() {
-            self.keys.asked(key, home, access, now);
+            self.keys.received(key, home, access, now);
             self.metrics.keys.count(key);
         }
     }

@@ -21,7 +21,7 @@ use prometheus::IntCounter;
 use protocol::limits::ANSWER_MAX_BYTES;
 use protocol::{Key, ShardId};
 use service::traces::Traces;
-use service::traces::span::{GET_DATA, KeyValue, POST_DATA, SpanRef, asked};
+use service::traces::span::{GET_DATA, KeyValue, POST_DATA, SpanRef, request_attributes};
 use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -143,7 +143,7 @@ impl Upstream {
             return Err(Error::Internal { what: "a key was placed on a shard that does not exist" });
         };
         let Ok(request) = request(target) else {
-            return Err(Error::Internal { what: "a request to a shard cannot be written" });
+            return Err(Error::Internal { what: "a request to a shard cannot be built" });
         };
         let _in_flight = self.in_flight.enter(shard.index());
         let again = (request.method() == Method::GET).then(|| request.clone());
@@ -155,7 +155,7 @@ impl Upstream {
                 (outcome, _) => outcome,
             }
         };
-        let late = |_| Err(Failure::Unavailable(format!("no whole answer within {:?}", self.deadline)));
+        let late = |_| Err(Failure::Unavailable(format!("no complete response within {:?}", self.deadline)));
         let outcome = tokio::time::timeout(self.deadline, exchange).await.unwrap_or_else(late);
         outcome.inspect(|_| self.health.answered(shard.index())).map_err(|failure| match failure {
             Failure::BeforeAnswer(cause) | Failure::Unavailable(cause) => {
@@ -184,7 +184,7 @@ impl Upstream {
         let mut span = self.traces.client(name, parent, self.deadline, &mut request);
         span.describe(|| {
             let again = (resent > 0).then(|| KeyValue::new("http.request.resend_count", resent));
-            asked(key, shard).into_iter().chain(again)
+            request_attributes(key, shard).into_iter().chain(again)
         });
         let outcome = self.exchange(shard, target, key, request).await;
         match &outcome {
@@ -239,9 +239,9 @@ async fn body(body: Incoming) -> Result<Bytes, Failure> {
     match Limited::new(body, ANSWER_MAX_BYTES).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(err) if err.is::<LengthLimitError>() => {
-            Err(Failure::Unreadable(format!("it is over {ANSWER_MAX_BYTES} bytes")))
+            Err(Failure::Unreadable(format!("it is larger than {ANSWER_MAX_BYTES} bytes")))
         }
-        Err(err) => Err(Failure::Unreadable(format!("it broke off: {}", root_cause(&*err)))),
+        Err(err) => Err(Failure::Unreadable(format!("it ended early: {}", root_cause(&*err)))),
     }
 }
 
@@ -293,9 +293,9 @@ mod tests {
             Duration::from_secs(10),
             Duration::from_secs(20),
         );
-        let (key, nobody) = (Key::new("k").unwrap(), SpanRef::default());
+        let (key, unused_port) = (Key::new("k").unwrap(), SpanRef::default());
         {
-            let mut call = pin!(upstream.get(ShardId(0), &key, &nobody));
+            let mut call = pin!(upstream.get(ShardId(0), &key, &unused_port));
             // The runtime had no turn, so the connection cannot exist yet.
             assert!(matches!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
         }

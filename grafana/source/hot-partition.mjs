@@ -431,7 +431,7 @@ const store = ['The store, and traces', [
 export const hotPartition = () => dashboard({
   uid: 'hot-partition-detection',
   title: 'Hot Partition Detection',
-  about: 'Is a shard hot, which key makes it so, what does it cost, and does it help what is done about it? By the application; what the kernel says to that is on Kernel vs App.',
+  about: 'Is a shard hot, which key causes it, what does it cost, and does the mitigation work? The figures are the application\'s; the dashboard Kernel vs App compares them with the kernel\'s.',
   shards: true,
   sections: [question, load, cost, keys, cache, store],
 });

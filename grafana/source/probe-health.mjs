@@ -13,7 +13,7 @@ const sight = ['Does it see?', [
     about: {
       shows: 'Whether Prometheus can read the probe.',
       normal: '*runs*.',
-      next: '*does not answer*: `probe check` says whether it can run here. target/lab/probe.log says why it ended.',
+      next: '*does not answer*: `probe check` reports whether it can run here. target/lab/probe.log has the reason why it exited.',
     },
   }),
   value({

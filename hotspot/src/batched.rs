@@ -59,7 +59,7 @@ impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Batched<T, KINDS
     }
 
     /// Records `times` events of each kind for `thing`. A later [`Batched::lock`] returns a count that includes them.
-    pub fn note(&self, thing: T, times: [u8; KINDS], second: u32) {
+    pub fn record(&self, thing: T, times: [u8; KINDS], second: u32) {
         let core = &self.cores[this_thread() % self.cores.len()];
         let mut notes = core.0.lock();
         notes.push(Note { thing, second, times });
@@ -152,9 +152,9 @@ mod tests {
     #[test]
     fn whoever_locks_finds_all_that_was_noted_before() {
         let seen = Batched::new(Seen::default());
-        for note in 1..=1_000 {
-            seen.note(0, [1, 2], note / 300);
-            assert_eq!(seen.lock().all(), [note, 2 * note]);
+        for record in 1..=1_000 {
+            seen.record(0, [1, 2], record / 300);
+            assert_eq!(seen.lock().all(), [record, 2 * record]);
         }
         assert_eq!(
             seen.lock().0,
@@ -167,17 +167,17 @@ mod tests {
     }
 
     #[test]
-    fn every_note_of_every_core_is_counted_once_in_its_second() {
+    fn every_record_of_every_core_is_counted_once_in_its_second() {
         const NOTES: u32 = 50_000;
         let seen = Batched::new(Seen::default());
         thread::scope(|scope| {
             for of in 0..4 {
                 let seen = &seen;
                 scope.spawn(move || {
-                    for note in 0..NOTES {
-                        seen.note(of, [1, 0], note / 1_000);
-                        if note % 1_000 == 999 {
-                            assert_eq!(seen.lock().0[&(of, note / 1_000)], [1_000, 0], "its own are there");
+                    for record in 0..NOTES {
+                        seen.record(of, [1, 0], record / 1_000);
+                        if record % 1_000 == 999 {
+                            assert_eq!(seen.lock().0[&(of, record / 1_000)], [1_000, 0], "its own are there");
                         }
                     }
                 });
@@ -191,7 +191,7 @@ mod tests {
     fn what_comes_late_counts_in_its_own_second() {
         let seen = Batched::new(Seen::default());
         for second in [5, 3, 5, 3, 6, 5] {
-            seen.note(0, [1, 0], second);
+            seen.record(0, [1, 0], second);
         }
         assert_eq!(seen.lock().0, [((0, 3), [2, 0]), ((0, 5), [3, 0]), ((0, 6), [1, 0])].into());
     }
@@ -200,7 +200,7 @@ mod tests {
     fn no_more_than_so_many_sums_wait() {
         let seen = Batched::new(Seen::default());
         for thing in 0..3 * SUMS_MAX {
-            seen.note(thing, [1, 0], 7);
+            seen.record(thing, [1, 0], 7);
             assert!(seen.sums.lock().times.len() <= SUMS_MAX);
         }
         assert_eq!(seen.lock().0.len(), 3 * SUMS_MAX);
@@ -213,9 +213,9 @@ mod tests {
         thread::scope(|scope| {
             let held = seen.lock();
             scope.spawn(|| {
-                for note in 1..=3 * NOTES_MAX {
-                    seen.note(0, [1, 0], 0);
-                    noted.store(note, Ordering::Release);
+                for record in 1..=3 * NOTES_MAX {
+                    seen.record(0, [1, 0], 0);
+                    noted.store(record, Ordering::Release);
                 }
             });
             // The thread stops exactly at its limit.

@@ -57,11 +57,11 @@ pub fn largest<K: Ord>(mut counts: Vec<Count<K>>, n: usize) -> Vec<Count<K>> {
 /// all counters, including those that do not hold it.
 #[must_use]
 pub fn merged<K: Clone + Eq + Hash + Ord>(counters: &[&KeyCounter<K>], n: usize) -> Vec<Count<K>> {
-    let mut sure: AHashMap<&K, u64> = AHashMap::new();
+    let mut lower_bound: AHashMap<&K, u64> = AHashMap::new();
     for held in counters.iter().flat_map(|counter| counter.held()) {
-        *sure.entry(held.key).or_default() += held.lower_bound();
+        *lower_bound.entry(held.key).or_default() += held.lower_bound();
     }
-    let lower: Vec<_> = sure.into_iter().map(|(key, count)| Count { key, count, error: 0 }).collect();
+    let lower: Vec<_> = lower_bound.into_iter().map(|(key, count)| Count { key, count, error: 0 }).collect();
     let bounded = |c: Count<&K>| {
         let count = counters.iter().map(|counter| *counter.bounds(c.key).end()).sum::<u64>();
         Count { key: c.key.clone(), count, error: count - c.count }
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_of_several_are_ranked_by_what_is_sure() {
+    fn the_largest_are_ranked_by_their_lower_bounds() {
         let count = |key, count, error| Count { key, count, error };
         let parts = vec![count("c", 5, 0), count("a", 9, 8), count("d", 7, 1), count("b", 5, 0)];
         let keys: Vec<_> = largest(parts, 3).into_iter().map(|c| c.key).collect();

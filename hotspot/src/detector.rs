@@ -103,7 +103,7 @@ impl<K: Clone + Display + Eq> Detector<K> {
             // A lower state on another shard does not replace the cause.
             self.cause.clone_from(&now.cause);
         }
-        self.tell(now.as_ref(), ten)
+        self.publish(now.as_ref(), ten)
     }
 
     /// Leaves these shards out of the comparison from now on, such as replicas.
@@ -139,7 +139,7 @@ impl<K: Clone + Display + Eq> Detector<K> {
         };
     }
 
-    fn tell(&self, now: Option<&Judgement<K>>, ten: &Observation<K>) -> Verdict<K> {
+    fn publish(&self, now: Option<&Judgement<K>>, ten: &Observation<K>) -> Verdict<K> {
         let (skew, cause) = (now.map(|now| now.skew), self.cause.as_ref());
         let (requests, seconds) =
             now.map_or_else(|| (ten.requests.iter().sum(), ten.seconds), |now| (now.requests, now.seconds));

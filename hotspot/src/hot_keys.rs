@@ -60,7 +60,7 @@ pub fn verdict<K: Clone + Display>(shard: usize, total: u64, seconds: f64, top: 
         ),
         None if total < MIN_REQUESTS => (
             State::NotEnoughTraffic,
-            format!("Not enough traffic to judge: {window}, at least {MIN_REQUESTS} are needed."),
+            format!("Not enough traffic to judge: {window}; at least {MIN_REQUESTS} are needed."),
         ),
         None => (State::Balanced, format!("No key has more than 30 % of this shard's {window}.")),
     };
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_shard_speaks_only_of_its_own_keys() {
-        let top = |sure: u64| [Count { key: "k", count: sure + 5, error: 5 }];
+        let top = |lower_bound: u64| [Count { key: "k", count: lower_bound + 5, error: 5 }];
         let warm = verdict(2, 200, 9.5, &top(80));
         assert_eq!((warm.state, warm.reason, warm.key), (State::Warm, Some(Reason::HotKey), Some("k")));
         assert_eq!((warm.shard_id, warm.p1, warm.max_over_mean), (Some(2), Some(0.4), None));

@@ -57,15 +57,15 @@ impl<K: Clone + Eq + Hash + Ord> Summary<K> {
         let mut sums: HashMap<&K, (u64, u64, u64)> = HashMap::new();
         for part in parts {
             for count in &part.keys {
-                let (sure, most, here) = sums.entry(&count.key).or_default();
-                *sure += count.lower_bound();
+                let (lower_bound, most, here) = sums.entry(&count.key).or_default();
+                *lower_bound += count.lower_bound();
                 *most += count.count;
                 *here += part.others_at_most;
             }
         }
-        let whole = |(key, (sure, most, here)): (&K, (u64, u64, u64))| {
+        let whole = |(key, (lower_bound, most, here)): (&K, (u64, u64, u64))| {
             let count = most + (others_at_most - here);
-            Count { key: key.clone(), count, error: count - sure }
+            Count { key: key.clone(), count, error: count - lower_bound }
         };
         Self { keys: sums.into_iter().map(whole).collect(), others_at_most }
     }

@@ -15,7 +15,7 @@ pub(crate) fn sentence<K: Display + Eq>(
         let (at, share) = (now.hottest, share_of(now, now.hottest));
         let counts = match now.state {
             State::NotEnoughTraffic | State::Balanced => "is balanced".to_owned(),
-            seen => format!("counts as balanced until {seen} lasts"),
+            seen => format!("is balanced so far, because one window alone is {seen}"),
         };
         return format!("The load {counts}: the busiest shard, {at}, gets {share}.");
     };
@@ -42,7 +42,7 @@ pub(crate) fn too_few(state: State, requests: u64, seconds: f64) -> String {
     match state {
         State::NotEnoughTraffic => {
             format!(
-                "Not enough traffic to judge: {window}, at least {MIN_REQUESTS} and {MIN_RATE} a second are needed."
+                "Not enough traffic to judge: {window}; at least {MIN_REQUESTS} and {MIN_RATE} a second are needed."
             )
         }
         held => format!("The last verdict, {held}, expires: {window} are not enough to judge."),

@@ -164,7 +164,7 @@ fn filled(loads: Vec<f64>, more: f64) -> Vec<f64> {
 ///
 /// This models any hashing that maps each key to one shard: modulo, jump, rendezvous, Maglev.
 #[must_use]
-pub fn placed_anew(keys: &[f64], rest: f64, shards: usize, placements: usize) -> Vec<f64> {
+pub fn random_placements(keys: &[f64], rest: f64, shards: usize, placements: usize) -> Vec<f64> {
     let mut state = 0;
     let shards = shards.max(1);
     let mut largest: Vec<f64> = (0..placements)
@@ -244,9 +244,9 @@ mod tests {
 
     #[test]
     fn no_placement_beats_the_hottest_key() {
-        let found = placed_anew(&[0.77], 0.23, 4, 100);
+        let found = random_placements(&[0.77], 0.23, 4, 100);
         near(&found, &[0.77 + 0.23 / 4.0; 100]);
-        let many = placed_anew(&[0.001; 1_000], 0.0, 4, 200);
+        let many = random_placements(&[0.001; 1_000], 0.0, 4, 200);
         // The standard deviation of a shard's count is 14 keys. The largest of four is about one standard deviation
         // above the mean.
         assert!((0.255..0.275).contains(&many[100]) && many[199] < 0.32, "{many:?}");

@@ -6,7 +6,7 @@ use std::hash::Hash;
 
 use crate::predict::{max_over_mean, steady_misses_between_writes};
 use crate::skew::float;
-use crate::spread::{HomeLoad, bounded, evenly, placed_anew, two_choices};
+use crate::spread::{HomeLoad, bounded, evenly, random_placements, two_choices};
 use crate::window::View;
 
 /// A measure against a hot shard.
@@ -238,7 +238,8 @@ impl<K> Model<'_, K> {
     fn cache(&self, mitigation: Mitigation, entries: usize) -> MitigationOutcome {
         let loads = self.loads(entries, self.settings.ttl);
         let held = entries.min(self.keys.len());
-        let note = format!("once steady, after 5 times {} s, with {held} keys seen", self.settings.ttl);
+        let note =
+            format!("at steady state, after 5 TTLs of {} s, for the {held} keys seen", self.settings.ttl);
         self.outcome(mitigation, &loads, 0.0, note)
     }
 
@@ -253,25 +254,25 @@ impl<K> Model<'_, K> {
         let base = evenly(&base, &writes.collect::<Vec<_>>(), copies);
         let reads: Vec<_> = copied.iter().map(|key| HomeLoad { shard: key.shard, load: key.reads }).collect();
         let chosen = two_choices(&base, &reads, copies);
-        let note = format!("{} keys on {copies} shards; writes go to all of them", copied.len());
+        let note = format!("{} keys are copied to {copies} shards; writes go to every copy", copied.len());
         self.outcome(Mitigation::Replication, &chosen.loads, chosen.elsewhere, note)
     }
 
     fn placement(&self) -> MitigationOutcome {
         let loads: Vec<f64> = self.keys.iter().map(|key| key.reads + key.writes).collect();
         let shards = self.rest.len();
-        let sorted = placed_anew(&loads, self.rest.iter().sum(), shards, PLACEMENTS);
+        let sorted = random_placements(&loads, self.rest.iter().sum(), shards, PLACEMENTS);
         let at =
             |percent: usize| sorted.get(PLACEMENTS * percent / 100).copied().unwrap_or(0.0) / self.offered;
         let p1 = loads.first().copied().unwrap_or(0.0) / self.offered;
         let reach = if float(shards as u64) * p1 > 1.0 {
             "no placement can balance this"
         } else {
-            "it depends on luck"
+            "the result depends on the placement"
         };
         let note = format!(
-            "the median of {PLACEMENTS} placements, nine in ten are between {:.1} % and {:.1} %; {reach}: the hottest key \
-             alone has {:.1} %",
+            "median of {PLACEMENTS} placements (90 % of them: {:.1} to {:.1} %); {reach}: the hottest key alone is \
+             {:.1} %",
             100.0 * at(5),
             100.0 * at(95),
             100.0 * p1
@@ -290,7 +291,8 @@ impl<K> Model<'_, K> {
 
     fn bounded_load(&self) -> MitigationOutcome {
         let found = bounded(&self.loads(0, 0.0), self.settings.epsilon);
-        let note = format!("at least {:.1} % are forwarded", 100.0 * found.forwarded / self.offered);
+        let note =
+            format!("at least {:.1} % of the requests are forwarded", 100.0 * found.forwarded / self.offered);
         self.outcome(Mitigation::BoundedLoad, &found.loads, found.forwarded, note)
     }
 }

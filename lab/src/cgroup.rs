@@ -41,7 +41,7 @@ impl Cgroup {
             }
         }
         let path = root.join(format!("{name}-{}", std::process::id()));
-        fs::create_dir(&path).with_context(|| format!("the cgroup {} cannot be made", path.display()))?;
+        fs::create_dir(&path).with_context(|| format!("the cgroup {} cannot be created", path.display()))?;
         let cgroup = Self { path };
         // Some folders can be created but do not accept processes, so try one.
         let mut nothing = Command::new("true");
@@ -81,11 +81,13 @@ impl Drop for Cgroup {
         for _ in 0..ATTEMPTS {
             match fs::remove_dir(&self.path) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => signals::pause(PAUSE),
-                Err(error) => return eprintln!("the cgroup {} stays behind: {error}", self.path.display()),
+                Err(error) => {
+                    return eprintln!("the cgroup {} cannot be removed: {error}", self.path.display());
+                }
                 Ok(()) => return,
             }
         }
-        eprintln!("the cgroup {} stays behind: a process is in it", self.path.display());
+        eprintln!("the cgroup {} cannot be removed: a process is still in it", self.path.display());
     }
 }
 

@@ -67,7 +67,7 @@ impl Background {
             }
             signals::pause(Duration::from_millis(20));
         }
-        bail!("{} ran for more than a year", self.name)
+        bail!("{} is still running after a year", self.name)
     }
 }
 

@@ -81,7 +81,7 @@ impl Generator {
             Some(REFUSED) => {
                 Err(refusal(&output).map_or_else(|error| failed(&format!("{error:#}")), NoReport::Refused))
             }
-            _ => Err(failed("the load generator gives no report")),
+            _ => Err(failed("the load generator wrote no report")),
         })
     }
 }
@@ -91,7 +91,7 @@ impl Generator {
 /// # Errors
 /// When `output` is not a report.
 pub fn report(output: &str) -> Result<LoadReport> {
-    serde_json::from_str(output).context("the load generator wrote no report")
+    serde_json::from_str(output).context("no report in the load generator's output")
 }
 
 /// Parses the reason of a refused run.
@@ -99,7 +99,8 @@ pub fn report(output: &str) -> Result<LoadReport> {
 /// # Errors
 /// When `output` is not a refusal.
 pub fn refusal(output: &str) -> Result<LoadRefusal> {
-    let refused: LoadRefused = serde_json::from_str(output).context("the load generator wrote no reason")?;
+    let refused: LoadRefused =
+        serde_json::from_str(output).context("no reason in the load generator's output")?;
     Ok(refused.refused)
 }
 

@@ -33,7 +33,7 @@ pub fn run(program: &[OsString]) -> Result<ExitCode> {
     let requests = listen();
     let mut deadline = None;
     loop {
-        if let Some(status) = child.try_wait().context("lost the program")? {
+        if let Some(status) = child.try_wait().context("cannot wait for the program")? {
             return Ok(ExitCode::from(exit_code(status)));
         }
         let request = requests.try_recv().ok();

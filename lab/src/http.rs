@@ -37,7 +37,7 @@ impl Client {
     /// When the request fails or times out, or the answer is not the expected JSON.
     pub fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T> {
         let mut answer = self.agent.get(url).call().with_context(|| format!("GET {url} failed"))?;
-        answer.body_mut().read_json().with_context(|| format!("GET {url} gave unexpected JSON"))
+        answer.body_mut().read_json().with_context(|| format!("GET {url} returned unexpected JSON"))
     }
 
     /// Posts `body` as JSON to `url`.

@@ -85,7 +85,7 @@ impl Lab {
         let cgroup = options.cgroup.and_then(|name| {
             Cgroup::create(name)
                 .inspect_err(|error| {
-                    println!("The shards get no cgroup of their own ({error:#}): the probe watches the root of all.");
+                    println!("The shards have no cgroup of their own ({error:#}). The probe watches the root cgroup.");
                 })
                 .ok()
         });
@@ -295,7 +295,7 @@ fn alive(part: &mut Process) -> Result<()> {
         None => Ok(()),
         Some(status) => {
             bail!(
-                "{} ended by itself ({}); {}",
+                "{} exited unexpectedly ({}); {}",
                 part.name(),
                 crate::command::ended(status),
                 part.last_words()
@@ -309,7 +309,7 @@ fn shard(options: &Options, cgroup: Option<&Cgroup>, id: u16, port: Option<u16>)
     let mut command = options.program("shard", &options.shard);
     command.env("SHARD_ID", id.to_string()).env("PORT", port.to_string());
     if let Some(cgroup) = cgroup {
-        cgroup.enter(&mut command).context("a shard cannot be put into its cgroup")?;
+        cgroup.enter(&mut command).context("a shard cannot be moved into its cgroup")?;
     }
     options.started(&format!("shard-{id}"), command, port)
 }

@@ -87,9 +87,11 @@ impl Ports {
             wanted.push((self.probe(), "the probe".to_owned()));
             wanted.push((self.scenarios(), "the scenario starter".to_owned()));
         }
-        for (port, whose) in wanted {
+        for (port, service) in wanted {
             if let Err(why) = Self::free(port) {
-                bail!("port {port} ({whose}) {why}; stop that, or choose other ports with --port-base N");
+                bail!(
+                    "port {port} ({service}) {why}; stop that process, or choose other ports with --port-base N"
+                );
             }
         }
         Ok(())
@@ -103,7 +105,7 @@ impl Ports {
         let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) else { return Ok(()) };
         Err(match holder(port) {
             Some(holder) => format!("is in use by {holder}"),
-            None => format!("can not be used: {error}"),
+            None => format!("cannot be used: {error}"),
         })
     }
 }

@@ -22,13 +22,13 @@ pub enum ClientError {
     #[error("the connection failed: {0}")]
     Connection(#[from] std::io::Error),
     /// The connection was closed before the answer was complete.
-    #[error("the connection was closed before the answer was complete")]
+    #[error("the connection was closed before the response was complete")]
     Closed,
     /// No answer within the timeout.
-    #[error("no answer within {} s", TIMEOUT.as_secs())]
+    #[error("no response within {} s", TIMEOUT.as_secs())]
     Timeout,
     /// The answer is not HTTP/1.1 with a `Content-Length`.
-    #[error("the answer is not HTTP/1.1 with a Content-Length")]
+    #[error("the response is not HTTP/1.1 with a Content-Length")]
     Unreadable,
 }
 

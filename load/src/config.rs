@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn bad_options_are_one_line_with_what_is_allowed() {
-        for (args, says) in [
+        for (args, expected) in [
             (
                 &["run", "nonsense"][..],
                 "uniform, zipfian, celebrity, with-caching, moving-celebrity, two-celebrities, flash-crowd, scan, write-hot, celebrity-404",
@@ -216,7 +216,7 @@ mod tests {
             (&["saturate", "--keys", "0"], "allowed: 1 to 1000000"),
         ] {
             let line = refused(args);
-            assert!(line.contains(says) && !line.contains('\n'), "{args:?}: {line}");
+            assert!(line.contains(expected) && !line.contains('\n'), "{args:?}: {line}");
         }
     }
 

@@ -15,7 +15,7 @@ pub enum RunError {
         source: std::io::Error,
     },
     /// The gateway did not answer.
-    #[error("{url} does not answer as a gateway: {why}; is the lab running?")]
+    #[error("{url} is not a gateway: {why}; is the lab running?")]
     NoGateway {
         /// The target.
         url: String,
@@ -29,7 +29,7 @@ pub enum RunError {
         why: String,
     },
     /// The shard creates a key that must be absent.
-    #[error("{key} cannot be made absent: {why}; start the lab anew with SHARD_MAX_KEYS=200")]
+    #[error("{key} cannot be made absent: {why}; restart the lab with SHARD_MAX_KEYS=200")]
     NotAbsent {
         /// The key.
         key: String,
@@ -37,7 +37,9 @@ pub enum RunError {
         why: String,
     },
     /// The run stopped because too many requests failed.
-    #[error("stopped after {failed} failed requests of {sent}: is the lab running, and up to this load?")]
+    #[error(
+        "stopped after {failed} failed requests of {sent}: is the lab running, and can it serve this load?"
+    )]
     Failing {
         /// Failed requests.
         failed: u64,

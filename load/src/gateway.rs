@@ -123,11 +123,11 @@ impl GatewayClient {
             }
         }
         if !full {
-            return Err(not_absent(format!("shard {home} takes more than {MAX_FILLERS} keys")));
+            return Err(not_absent(format!("shard {home} accepts more than {MAX_FILLERS} keys")));
         }
         match self.read(&absent_key).await? {
             404 => Ok(()),
-            status => Err(not_absent(format!("a read of it is {status}"))),
+            status => Err(not_absent(format!("a read of it returns {status}"))),
         }
     }
 

@@ -38,7 +38,8 @@ pub struct RunFigures {
 pub enum Refusal {
     /// Too many requests were in flight.
     #[error(
-        "no report: {dropped} of {planned} requests found as many in flight as the scenario has; the lab is too slow for this rate, lower it with --rate-factor"
+        "no report: {dropped} of {planned} requests were dropped at the limit of requests in flight; the lab is too slow: lower the \
+         rate with --rate-factor"
     )]
     Dropped {
         /// Requests not sent.
@@ -48,7 +49,8 @@ pub enum Refusal {
     },
     /// The generator's machine was too busy.
     #[error(
-        "no report: {late} of {sent} requests were sent more than {} ms late (the worst {} ms; at most 1 % may be); this machine is too busy, free it or lower the rate with --rate-factor",
+        "no report: {late} of {sent} requests were sent more than {} ms late (the worst {} ms; \
+         allowed: 1 % of them); this machine is too busy: stop other work or lower the rate with --rate-factor",
         LATE.as_millis(), max_lag.as_millis()
     )]
     Lagged {
@@ -61,7 +63,8 @@ pub enum Refusal {
     },
     /// Fewer requests a second than planned.
     #[error(
-        "no report: {achieved:.1} requests/s were sent of {offered:.1} planned (at least 99 % must be); free this machine or lower the rate with --rate-factor"
+        "no report: only {achieved:.1} of {offered:.1} requests/s were sent (allowed: 99 % or more); this machine \
+         is too busy: stop other work or lower the rate with --rate-factor"
     )]
     TooSlow {
         /// Sent requests a second.
@@ -70,7 +73,7 @@ pub enum Refusal {
         offered: f64,
     },
     /// Too few answers for percentiles.
-    #[error("no report: {answers} answers are too few, {MIN_ANSWERS} are needed; run longer with --duration")]
+    #[error("no report: {answers} answers, at least {MIN_ANSWERS} are needed; run longer with --duration")]
     TooFew {
         /// Answers.
         answers: u64,
@@ -136,11 +139,11 @@ mod tests {
 
     #[test]
     fn each_rule_refuses_alone_with_its_reason_and_one_line() {
-        for (figures, reason, says) in [
+        for (figures, reason, expected) in [
             (
                 RunFigures { dropped: 1, ..GOOD },
                 RefusalReason::RequestsDropped,
-                "1 of 1000 requests found as many in flight as the scenario has",
+                "1 of 1000 requests were dropped",
             ),
             (
                 RunFigures { late: 11, ..GOOD },
@@ -150,17 +153,17 @@ mod tests {
             (
                 RunFigures { achieved_per_second: 98.9, ..GOOD },
                 RefusalReason::RateNotKept,
-                "98.9 requests/s were sent of 100.0",
+                "98.9 of 100.0 requests/s were sent",
             ),
             (
                 RunFigures { answers: 99, ..GOOD },
                 RefusalReason::TooFewAnswers,
-                "99 answers are too few, 100 are needed",
+                "99 answers, at least 100 are needed",
             ),
         ] {
             let LoadRefusal { reason: found, detail } = check(&figures).unwrap_err().body().refused;
             assert_eq!(found, reason);
-            assert!(detail.contains(says) && !detail.contains('\n'), "{detail}");
+            assert!(detail.contains(expected) && !detail.contains('\n'), "{detail}");
         }
     }
 }

@@ -76,7 +76,7 @@ pub fn report(scenario: &str, gateway: String, seed: u64, tally: &Tally, theory:
         predicted_upstream_per_second: None,
         cache_entries_at_start: None,
         steady: true,
-        steady_reason: "nothing in this run changes with time".into(),
+        steady_reason: "the scenario has no cache that fills".into(),
     }
 }
 
@@ -134,10 +134,10 @@ pub fn add_cache(report: &mut LoadReport, cache: &CacheRun) {
     let needed = STEADY_TTLS * f64::from(CACHE_TTL_SECONDS);
     report.steady = report.duration_seconds >= needed;
     report.steady_reason = if report.steady {
-        format!("the run lasted {STEADY_TTLS} times to live or more")
+        format!("the run lasted {STEADY_TTLS} TTLs or more")
     } else {
         format!(
-            "not steady yet: entries live {CACHE_TTL_SECONDS} s, and {} s are less than {STEADY_TTLS} times that",
+            "not steady yet: the run lasted {} s, less than {STEADY_TTLS} TTLs of {CACHE_TTL_SECONDS} s",
             report.duration_seconds
         )
     };

@@ -41,7 +41,7 @@ pub(crate) struct Serving {
 pub fn start(args: ServeArgs) -> Result<Started, StartError> {
     let address = args.process.bind_address;
     if !address.is_loopback() {
-        let allowed = "a loopback address: whoever reaches it can start load";
+        let allowed = "allowed: a loopback address, because every client of this port can start load";
         return Err(SettingError::new("BIND_ADDRESS", address.to_string(), allowed).into());
     }
     let origins = Origins::parse(&args.admin_origins)?;
@@ -78,11 +78,12 @@ async fn guard(State(serving): State<Arc<Serving>>, request: Request, next: Next
         let problem = match refusal {
             Refusal::Origin(origin) => Problem::new(
                 ErrorKind::OriginNotAllowed,
-                format!("pages of {origin} may not call this; ADMIN_ORIGINS lists those that may"),
+                format!("pages of {origin} may not call this; add the origin to ADMIN_ORIGINS to allow it"),
             ),
-            Refusal::NotJson => {
-                Problem::new(ErrorKind::NotJson, "a page must send Content-Type: application/json")
-            }
+            Refusal::NotJson => Problem::new(
+                ErrorKind::NotJson,
+                "requests from a page must have Content-Type: application/json",
+            ),
         };
         problem.into_response()
     };

@@ -53,7 +53,7 @@ pub fn broken_thresholds(report: &LoadReport) -> Option<String> {
     let broken: Vec<_> = broken
         .map(|t| match t.value {
             Some(value) => format!("{} is {value:.3}, not below {}", t.name, t.limit),
-            None => format!("{} is unknown, nothing was answered", t.name),
+            None => format!("{} is unknown, because no request was answered", t.name),
         })
         .collect();
     let kinds = report.error_kinds.iter().map(|(kind, count)| format!("{count} {kind:?}"));

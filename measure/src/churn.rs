@@ -121,7 +121,7 @@ fn come_and_go(addr: SocketAddr, first: u64, connections: u64, ended: &AtomicU64
 fn look(probe: &Probe<'_>, server: &Server, ended: u64, start: Instant) -> Result<Moment> {
     let own = server.control_connections();
     let all = probe.counted()?;
-    let Some(Counted { opened, closed, open, .. }) = all.first() else { bail!("the probe knows no shard") };
+    let Some(Counted { opened, closed, open, .. }) = all.first() else { bail!("the probe reports no shard") };
     Ok(Moment {
         seconds: start.elapsed().as_secs_f64(),
         ended,
@@ -163,7 +163,7 @@ fn connect(addr: SocketAddr, index: u64) -> Result<()> {
     let by_server = !in_order && index.is_multiple_of(BY_SERVER);
     // So few keys that the probe's state by key reaches its full size within the first tenth.
     let key = format!("user-{}", index % 200);
-    client.ask(&if by_server { get_and_close(&key) } else { get(&key) })?;
+    client.exchange(&if by_server { get_and_close(&key) } else { get(&key) })?;
     if in_order {
         client.shut_down()?;
     }

@@ -76,12 +76,12 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<CostReport> {
     // The number must be divisible by the slices.
     let options =
         &Options { requests: options.requests / options.slices * options.slices, ..options.clone() };
-    progress("single packets through the programs");
+    progress("single packets through the kernel programs");
     let packets = packets::measure()?;
-    progress("shards start and warm up");
+    progress("starting and warming up the shards");
     let testbed = options.testbed("shards")?;
     testbed.warm_up(options.requests)?;
-    progress("the programs' runs under load");
+    progress("runs of the kernel programs under load");
     let measured =
         TrafficPath::NATIVE.into_iter().map(|path| runs::measure(&testbed, path, options.requests));
     let runs = measured.collect::<Result<_>>()?;

@@ -111,14 +111,14 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
         random.shuffle(&mut order);
         for at in order {
             let row = &mut rows[at];
-            let (asked_first, started_first) = (random.bool(), random.bool());
+            let (watched_first, started_first) = (random.bool(), random.bool());
             let (plain, other) = if started_first {
                 let other = start(&row.settings)?;
                 (start(&options.part.without())?, other)
             } else {
                 (start(&options.part.without())?, start(&row.settings)?)
             };
-            let pair = pair(&plain, &other, options.requests, row.path, asked_first)?;
+            let pair = pair(&plain, &other, options.requests, row.path, watched_first)?;
             progress(&format!(
                 "pair {round} of {}, {}: {:+.1} %",
                 options.pairs,

@@ -61,7 +61,7 @@ impl Keeper {
 }
 
 /// Sends `rounds` requests on every client in parallel.
-fn ask(clients: &mut [TcpStream], rounds: usize) {
+fn exchange(clients: &mut [TcpStream], rounds: usize) {
     std::thread::scope(|scope| {
         for client in clients {
             scope.spawn(move || {
@@ -98,11 +98,11 @@ fn segments_sent_again_are_those_that_tcp_counts() {
     let settled =
         || stage.until(TIMEOUT, || server.sent_again().ok_or("not acknowledged".to_owned())).unwrap();
     let mut older: Vec<TcpStream> = (0..CONNECTIONS).map(|_| connect()).collect();
-    ask(&mut older, 1);
+    exchange(&mut older, 1);
     let before: u64 = settled().iter().sum();
     let probe = stage.start_probe_at(format!("http://{addr}"));
     let mut newer: Vec<TcpStream> = (0..CONNECTIONS).map(|_| connect()).collect();
-    ask(&mut newer, ROUNDS);
+    exchange(&mut newer, ROUNDS);
     // The kernel reports retransmissions of new connections to the probe at once.
     let counted = probe.counted().unwrap()[0].sent_again;
     let after: u64 = settled().iter().sum();
@@ -114,7 +114,7 @@ fn segments_sent_again_are_those_that_tcp_counts() {
         })
         .unwrap();
     // The probe reads retransmissions of preexisting connections at the next request or at the end.
-    ask(&mut older, ROUNDS);
+    exchange(&mut older, ROUNDS);
     let truth = settled().iter().sum::<u64>() - before;
     drop((older, newer));
     let exact = stage.until(TIMEOUT, || match probe.counted().unwrap()[0].sent_again {

@@ -40,7 +40,7 @@ pub enum Command {
     #[cfg(feature = "stores")]
     Watch(WatchArgs),
     /// Check whether the probe can run here, with a remedy for each problem; exit code 0 or 1
-    Check(RunArgs),
+    Check(CheckArgs),
     /// Compare the counts of kernel and shards: difference, bound and verdict
     Reconcile(ReconcileArgs),
     /// Remove what `probe run --pin DIR` left, so that the kernel stops counting; exit code 0, or 1 if something is
@@ -48,6 +48,17 @@ pub enum Command {
     Unpin(UnpinArgs),
     /// Show the shards live, sorted by load: rates, latencies, connections, verdicts, top keys
     Top(TopArgs),
+}
+
+/// Options of `probe check`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Print JSON, one object for each check on a line, instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// The options of `probe run`
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// Options of `probe run` and `probe check`.
@@ -223,7 +234,7 @@ mod tests {
     fn config(list: &[&str]) -> Result<Config, SettingError> {
         let args = Args::try_parse_from([&["probe", "run"], list].concat()).unwrap();
         match args.command {
-            Command::Run(args) | Command::Check(args) => Config::try_from(args),
+            Command::Run(args) | Command::Check(CheckArgs { run: args, .. }) => Config::try_from(args),
             other => unreachable!("{other:?}"),
         }
     }

@@ -2,14 +2,16 @@
 
 use std::process::ExitCode;
 
-use probe::config::{Args, Command, Config, RunArgs};
-use probe::kernel::{pin, preflight};
+use probe::config::{Args, CheckArgs, Command, Config};
+use probe::kernel::pin;
+use probe::kernel::preflight::{self, Finding};
 #[cfg(feature = "stores")]
 use probe::store::{
     once,
     settings::{WatchArgs, WatchConfig},
 };
 use probe::view;
+use protocol::probe_api::PreflightFinding;
 use service::process;
 
 #[global_allocator]
@@ -57,8 +59,8 @@ fn watch(args: WatchArgs) -> ExitCode {
 }
 
 /// Prints one line per finding. Returns exit code 1 if the probe cannot run.
-fn check(args: RunArgs) -> ExitCode {
-    let config = match Config::try_from(args) {
+fn check(args: CheckArgs) -> ExitCode {
+    let config = match Config::try_from(args.run) {
         Ok(config) => config,
         Err(error) => {
             process::complain(&error.to_string());
@@ -72,7 +74,13 @@ fn check(args: RunArgs) -> ExitCode {
         findings.push(preflight::programs_finding(config.switches));
     }
     for finding in &findings {
-        println!("{} {}", if finding.passed { "ok  " } else { "FAIL" }, finding.line());
+        if args.json {
+            let Finding { what, passed, found, remedy } = finding.clone();
+            let finding = PreflightFinding { check: what.to_owned(), passed, found, remedy };
+            println!("{}", serde_json::json!(finding));
+        } else {
+            println!("{} {}", if finding.passed { "ok  " } else { "FAIL" }, finding.line());
+        }
     }
     if findings.iter().all(|finding| finding.passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

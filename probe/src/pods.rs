@@ -130,7 +130,7 @@ pub(crate) struct Pods {
     api: Api,
     shards: usize,
     known: watch::Sender<Vec<Lookup>>,
-    heard: bool,
+    last_list: bool,
     complained: Option<(String, Instant)>,
 }
 
@@ -138,8 +138,15 @@ impl Pods {
     /// Starts without any addresses.
     pub(crate) fn new(settings: PodSettings, shards: usize) -> Result<Self, String> {
         let api = settings.api()?;
-        let nothing = vec![Err("the Kubernetes API was not asked yet".to_owned()); shards];
-        Ok(Self { settings, api, shards, known: watch::Sender::new(nothing), heard: false, complained: None })
+        let nothing = vec![Err("the Kubernetes API has not been read yet".to_owned()); shards];
+        Ok(Self {
+            settings,
+            api,
+            shards,
+            known: watch::Sender::new(nothing),
+            last_list: false,
+            complained: None,
+        })
     }
 
     /// Subscribes to the addresses.
@@ -173,19 +180,19 @@ impl Pods {
             Ok(list) => list,
             Err(why) => {
                 let problem = format!("no list of pods from the Kubernetes API: {why}");
-                if !self.heard {
+                if !self.last_list {
                     self.known.send_replace(vec![Err(problem.clone()); self.shards]);
                 }
                 self.complain(problem);
                 return;
             }
         };
-        self.heard = true;
+        self.last_list = true;
         let unknown_pods = list.unknown_pods(self.shards).join(", ");
         if unknown_pods.is_empty() {
             self.complained = None;
         } else {
-            self.complain(format!("pods that are no shard of SHARD_URLS: {unknown_pods}"));
+            self.complain(format!("pods without a shard in SHARD_URLS: {unknown_pods}"));
         }
         let found = list.lookups(self.shards, &self.settings.place);
         self.known.send_if_modified(|known| {
@@ -198,7 +205,7 @@ impl Pods {
     /// Logs a new problem at once, and the same one once a minute.
     fn complain(&mut self, problem: String) {
         let lately = self.complained.as_ref();
-        if lately.is_some_and(|(said, at)| *said == problem && at.elapsed() < WARN_INTERVAL) {
+        if lately.is_some_and(|(last_problem, at)| *last_problem == problem && at.elapsed() < WARN_INTERVAL) {
             return;
         }
         tracing::warn!("{problem}");

@@ -290,7 +290,7 @@ impl Probe {
         *self.source.lock() = None;
         match &self.counting.pinned {
             Some(pinned) => {
-                tracing::info!("the kernel goes on counting; `probe unpin {}` ends that", pinned.directory);
+                tracing::info!("the kernel continues to count; `probe unpin {}` stops it", pinned.directory);
             }
             None => tracing::info!("detached"),
         }

@@ -33,7 +33,7 @@ pub struct Counters {
 
 /// Counters could not be read, or endpoints not set.
 #[derive(Debug, thiserror::Error)]
-#[error("the kernel's counters: {0}")]
+#[error("the kernel's counters cannot be read: {0}")]
 pub struct SourceError(String);
 
 impl SourceError {

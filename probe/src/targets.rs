@@ -90,7 +90,8 @@ impl Target {
     /// Adds an address. Returns `false` when the limit is reached.
     fn add(&mut self, address: SocketAddr, shard: u32, endpoints: &mut BTreeMap<Endpoint, u32>) -> bool {
         if address.ip().is_unspecified() {
-            self.problem = Some(format!("{address} is every address: name the one the shard is reached at"));
+            self.problem =
+                Some(format!("{address} is a wildcard address: name the address that clients use"));
             return true;
         }
         if self.addresses.contains(&address) {
@@ -98,7 +99,7 @@ impl Target {
         }
         let endpoint = Endpoint::from(address);
         if let Some(other) = endpoints.get(&endpoint) {
-            self.problem = Some(format!("{address} is shard {other} already"));
+            self.problem = Some(format!("{address} already belongs to shard {other}"));
             return true;
         }
         if endpoints.len() >= MAX_ENDPOINTS as usize {
@@ -147,8 +148,8 @@ mod tests {
         ]);
         assert_eq!(targets.shards[0].addresses, [at("10.0.0.1:9000")]);
         assert_eq!(targets.shards[1].addresses, [at("10.0.0.2:9000")]);
-        assert_eq!(targets.shards[1].problem.as_deref(), Some("10.0.0.1:9000 is shard 0 already"));
-        assert!(targets.shards[2].problem.as_ref().unwrap().contains("is every address"));
+        assert_eq!(targets.shards[1].problem.as_deref(), Some("10.0.0.1:9000 already belongs to shard 0"));
+        assert!(targets.shards[2].problem.as_ref().unwrap().contains("is a wildcard address"));
         assert_eq!(targets.endpoints.len(), 2);
     }
 

@@ -30,7 +30,7 @@ pub enum KeyError {
     #[error("the key contains a NUL byte; a key is text without NUL")]
     Nul,
     /// `.` or `..`, which URL libraries remove from paths even when encoded.
-    #[error("the keys `.` and `..` cannot travel in a URL path; choose another")]
+    #[error("the keys `.` and `..` cannot be part of a URL path; choose another key")]
     DotSegment,
     /// Not UTF-8 after percent-decoding.
     #[error("the key is not UTF-8; percent-encode the bytes of its UTF-8 form")]

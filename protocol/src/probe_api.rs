@@ -17,8 +17,8 @@ pub use counts::{
 pub use events::{PageLinks, PastSecond, PastSeconds, Second, SecondOfShard, ShardRates};
 pub use latency::{AppLatency, Bucket, Latencies, Quantiles, ShardLatency};
 pub use status::{
-    Counting, Feature, MapFill, PinnedCounting, PrivilegeStatus, ProbeStatus, ProgramRuns, ProgramStatus,
-    SelfStatus, ShardTarget,
+    Counting, Feature, MapFill, PinnedCounting, PreflightFinding, PrivilegeStatus, ProbeStatus, ProgramRuns,
+    ProgramStatus, SelfStatus, ShardTarget,
 };
 pub use store::{
     CommandComparison, NewBaseline, StoreAnswer, StoreException, StoreKey, StoreMeasure, StoreMitigation,

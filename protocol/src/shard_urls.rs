@@ -33,7 +33,7 @@ pub enum ShardUrlsError {
         url: String,
     },
     /// The same host and port as an earlier entry.
-    #[error("`{url}` stands there twice; every shard has its own address")]
+    #[error("`{url}` is listed twice; every shard needs its own address")]
     Duplicate {
         /// The entry as written.
         url: String,

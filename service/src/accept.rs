@@ -188,7 +188,8 @@ async fn answer(
     Ok(answered
         .unwrap_or_else(|_| {
             // The panic hook has logged it.
-            Ok(Problem::new(ErrorKind::Internal, "a fault of this server; its log says more").into_response())
+            Ok(Problem::new(ErrorKind::Internal, "internal server error; see the server's log")
+                .into_response())
         })
         .unwrap_or_else(|never| match never {}))
 }

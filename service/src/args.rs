@@ -97,7 +97,7 @@ pub fn one_line(err: &clap::Error) -> String {
             format!("{arg}={value:?} cannot be used: {allowed}")
         }
         (ErrorKind::MissingRequiredArgument, Some(arg), _) => format!("{arg} is required; see --help"),
-        (ErrorKind::UnknownArgument, Some(arg), _) => format!("there is no option {arg}; see --help"),
+        (ErrorKind::UnknownArgument, Some(arg), _) => format!("unknown option {arg}; see --help"),
         _ => {
             let rendered = err.to_string();
             let first = rendered.lines().next().unwrap_or_default().trim_start_matches("error: ");
@@ -177,7 +177,7 @@ mod tests {
         );
         assert_eq!(
             line(&["--no-such"]),
-            "there is no option --no-such; see --help".replace("--no-such", "NO_SUCH (--no-such)")
+            "unknown option --no-such; see --help".replace("--no-such", "NO_SUCH (--no-such)")
         );
         for args in [&["--shard-id", "1", "--workers", "0"][..], &["--shard-id"], &["more"]] {
             assert!(!line(args).contains('\n') && !line(args).is_empty());

@@ -33,10 +33,10 @@ pub async fn read(mut body: Body) -> Result<Bytes, Problem> {
             let _ = tokio::time::timeout(DISCARD_TIMEOUT, discard(body)).await;
             Err(Problem::new(
                 ErrorKind::BodyTooLarge,
-                format!("the body is over {BODY_MAX_BYTES} bytes, the most that is taken"),
+                format!("the body is larger than {BODY_MAX_BYTES} bytes, which is the limit"),
             ))
         }
-        Err(err) => Err(Problem::new(ErrorKind::BadBody, format!("the body did not arrive whole: {err}"))),
+        Err(err) => Err(Problem::new(ErrorKind::BadBody, format!("the body is incomplete: {err}"))),
     }
 }
 

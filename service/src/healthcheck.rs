@@ -26,7 +26,7 @@ pub(crate) fn check(url: &str) -> io::Result<()> {
     BufReader::new(stream).read_line(&mut line)?;
     match line.split(' ').nth(1) {
         Some(status) if status.starts_with('2') => Ok(()),
-        _ => Err(io::Error::other(format!("the answer is {:?}", line.trim_end()))),
+        _ => Err(io::Error::other(format!("the response is {:?}", line.trim_end()))),
     }
 }
 

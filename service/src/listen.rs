@@ -20,9 +20,9 @@ pub struct BindError {
 
 fn hint(err: &std::io::Error) -> &'static str {
     match err.kind() {
-        std::io::ErrorKind::AddrInUse => "; stop the process that has it, or set PORT to a free one",
+        std::io::ErrorKind::AddrInUse => "; stop the process that uses it, or set PORT to a free port",
         std::io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need a privilege, set PORT to a higher one"
+            "; ports below 1024 need a privilege, so set PORT to a higher port"
         }
         _ => "",
     }
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!((first.len(), first[1].local_addr().unwrap()), (2, addr));
         let refused = listeners(addr, two).unwrap_err().to_string();
         assert!(
-            refused.contains(&addr.to_string()) && refused.contains("set PORT to a free one"),
+            refused.contains(&addr.to_string()) && refused.contains("set PORT to a free port"),
             "{refused}"
         );
         assert_eq!(refused.lines().count(), 1);

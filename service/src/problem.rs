@@ -55,10 +55,10 @@ impl IntoResponse for Problem {
 
 /// The answer for an unknown path, used by `Router::fallback`.
 pub async fn no_such_route(uri: Uri) -> Problem {
-    Problem::new(ErrorKind::NoSuchRoute, format!("nothing is served at {}", uri.path()))
+    Problem::new(ErrorKind::NoSuchRoute, format!("no resource at {}", uri.path()))
 }
 
 /// The answer for an unsupported method, used by `Router::method_not_allowed_fallback`.
 pub async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    Problem::new(ErrorKind::MethodNotAllowed, format!("{} does not take {method}", uri.path()))
+    Problem::new(ErrorKind::MethodNotAllowed, format!("{} does not support {method}", uri.path()))
 }

@@ -130,7 +130,7 @@ fn run_to_end(
         }
     });
     let grace = process.drain_timeout();
-    tracing::info!(grace_seconds = grace.as_secs(), "draining; a second signal ends at once");
+    tracing::info!(grace_seconds = grace.as_secs(), "draining; a second signal ends the process at once");
     let (done, mut drained) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("drain".into()).spawn(move || {
         let _ = done.send(started.stop(grace));
@@ -143,7 +143,7 @@ fn run_to_end(
                     end
                 }
                 Ok(left) => {
-                    tracing::error!(left = left.join(", "), "the grace ran out");
+                    tracing::error!(left = left.join(", "), "the drain timeout expired");
                     ExitCode::FAILURE
                 }
                 Err(_) => ExitCode::FAILURE,

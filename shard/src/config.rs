@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn bad_values_are_named_with_what_is_allowed() {
-        for (args, says) in [
+        for (args, expected) in [
             (["--base-latency-ms", "-1"], "BASE_LATENCY_MS (--base-latency-ms)=\"-1\""),
             (["--base-latency-ms", "nan"], "allowed: 0 to 60000 milliseconds"),
             (["--load-latency-factor-ms", "x"], "LOAD_LATENCY_FACTOR_MS (--load-latency-factor-ms)=\"x\""),
@@ -152,7 +152,7 @@ mod tests {
             (["--shard-concurrency", "many"], "cannot be used: allowed: a whole number"),
         ] {
             let line = config(&[&format!("{}={}", args[0], args[1])]).unwrap_err();
-            assert!(line.contains(says) && !line.contains('\n'), "{args:?}: {line}");
+            assert!(line.contains(expected) && !line.contains('\n'), "{args:?}: {line}");
         }
     }
 

@@ -61,7 +61,7 @@ impl From<Refusal> for Problem {
             ),
             Refusal::Absent { full, limits } => Self::new(
                 ErrorKind::NotFound,
-                format!("there is no such key, and none can be made: {}", holds(full, limits)),
+                format!("the key does not exist and cannot be created: {}", holds(full, limits)),
             ),
             Refusal::Overloaded => {
                 Self::new(ErrorKind::Overloaded, "the queue of this shard is full; try again").retry_after(1)
@@ -72,8 +72,8 @@ impl From<Refusal> for Problem {
 
 fn holds(full: Full, limits: StoreLimits) -> String {
     match full {
-        Full::Keys => format!("this shard holds {} keys, the most it may", limits.keys),
-        Full::Bytes => format!("this shard may hold {} bytes and has no room for this", limits.bytes),
+        Full::Keys => format!("this shard holds {} keys, which is its limit", limits.keys),
+        Full::Bytes => format!("the key does not fit into this shard's limit of {} bytes", limits.bytes),
     }
 }
 

@@ -116,7 +116,7 @@ impl ShardMetrics {
                 &["shard_id"],
             )?,
             stored_keys: gauge("shard_stored_keys", "Keys in the store")?,
-            stored_bytes: gauge("shard_stored_bytes", "Bytes in the store, by the rule of its limit")?,
+            stored_bytes: gauge("shard_stored_bytes", "Bytes in the store, counted as for SHARD_MAX_BYTES")?,
             hot_key: metrics.gauges(
                 "shard_hot_key_detected",
                 "1 for a key with more than 30 % of this shard's accesses in the last 10 s; else absent",

@@ -107,7 +107,7 @@ pub struct Request<'a> {
 
 impl Request<'_> {
     /// Counts the request as an access to `key`. Call it once.
-    pub fn asks_for(&mut self, key: &Key) {
+    pub fn reads(&mut self, key: &Key) {
         self.has_key = true;
         self.counts.keys.count(key);
     }
@@ -155,7 +155,7 @@ mod tests {
         let counts = counts();
         let untracked = || counts.metrics.key_access_untracked.get();
         let mut known = counts.receive(Operation::Get);
-        known.asks_for(&Key::new("k").unwrap());
+        known.reads(&Key::new("k").unwrap());
         assert_eq!(untracked(), 1);
         known.end(RequestOutcome::Served);
         assert_eq!(untracked(), 1);

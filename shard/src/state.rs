@@ -35,7 +35,7 @@ impl Shard {
         key: &Key,
         access: Access,
     ) -> Result<Turn<'_>, Refusal> {
-        request.asks_for(key);
+        request.reads(key);
         self.stats.record(key, access);
         let turn = self.capacity.enter().await.ok_or(Refusal::Overloaded)?;
         self.timer.sleep(turn.time()).await;

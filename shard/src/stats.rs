@@ -65,7 +65,7 @@ impl Stats {
     pub fn record(&self, key: &Key, access: Access) {
         let times = if access == Access::Read { [1, 0] } else { [0, 1] };
         // 32 bits of seconds are 136 years.
-        self.counts.note(key.clone(), times, self.start.elapsed().as_secs() as u32);
+        self.counts.record(key.clone(), times, self.start.elapsed().as_secs() as u32);
     }
 
     /// The `n` most accessed keys since the last reset, in descending order of their lower bound.

@@ -119,7 +119,7 @@ impl Collector {
                 Ok(spans)
             }
         });
-        let spans = came.await.unwrap_or_else(|late| panic!("spans do not come {late}"));
+        let spans = came.await.unwrap_or_else(|late| panic!("the spans did not arrive: {late}"));
         assert_eq!(spans.len(), count, "{spans:#?}");
         spans
     }

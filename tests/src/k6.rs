@@ -33,9 +33,9 @@ pub fn inspect(k6: &Path, name: &str, settings: &[(&str, &str)]) -> Result<Value
     }
     command.arg(script(name));
     let output = command.output().context("k6 cannot be started")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() || !said.is_empty() {
-        bail!("k6 inspect {name}: {} {said}", output.status);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() || !errors.is_empty() {
+        bail!("k6 inspect {name}: {} {errors}", output.status);
     }
     Ok(serde_json::from_slice(&output.stdout)?)
 }
@@ -48,7 +48,7 @@ pub struct Run {
     /// The printed summary. Null if it is not JSON.
     pub summary: Value,
     /// Warnings and errors.
-    pub said: String,
+    pub errors: String,
 }
 
 /// Runs a script with these settings, without those of this process's environment, and waits until it ends.
@@ -63,6 +63,6 @@ pub async fn run(program: &Path, name: &str, settings: &[(&str, &str)]) -> Resul
     Ok(Run {
         code: output.status.code(),
         summary: serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
-        said: String::from_utf8_lossy(&output.stderr).into_owned(),
+        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
 }

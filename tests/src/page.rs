@@ -21,8 +21,8 @@ impl Tools {
     /// When a tool is missing and `cargo xtask page-test` requested the test.
     #[must_use]
     pub fn available(name: &str) -> Option<Self> {
-        let asked_for = std::env::var_os("LAB_PAGE_TEST").is_some();
-        skip::unless_asked_for(name, Self::find(), asked_for)
+        let requested = std::env::var_os("LAB_PAGE_TEST").is_some();
+        skip::unless_requested(name, Self::find(), requested)
     }
 
     fn find() -> Result<Self, String> {

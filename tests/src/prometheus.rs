@@ -120,6 +120,6 @@ pub fn check_metrics(text: &str) -> Result<(), String> {
         child.wait_with_output()
     };
     let output = run().map_err(|err: std::io::Error| err.to_string())?;
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    if output.status.success() && said.trim().is_empty() { Ok(()) } else { Err(said) }
+    let findings = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    if output.status.success() && findings.trim().is_empty() { Ok(()) } else { Err(findings) }
 }

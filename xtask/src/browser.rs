@@ -21,7 +21,7 @@ pub(crate) fn ensure_if_at_hand(tree: &Tree) -> Result<()> {
     }
     if let Err(error) = install(tree) {
         signals::check()?;
-        println!("  {error:#}\n  The tests of the live page will say so.");
+        println!("  {error:#}\n  The tests of the live page will be skipped.");
     }
     Ok(())
 }
@@ -34,11 +34,10 @@ pub(crate) fn install(tree: &Tree) -> Result<()> {
     if module(tree).is_file() {
         return Ok(());
     }
-    let npm =
-        programs::find("npm").context("playwright-core comes as an npm package, and there is no npm")?;
+    let npm = programs::find("npm").context("cannot install playwright-core: npm is not installed")?;
     let mut command = Command::new(npm);
     command.args(["install", "--silent", "--no-package-lock", "--no-audit", "--no-fund", "--prefix"]);
     command.arg(tree.tool(PACKAGE, VERSION)).arg(format!("{PACKAGE}@{VERSION}"));
     Step::new(&format!("installing {PACKAGE} {VERSION}"), 10).run(tree, &mut command)?;
-    if module(tree).is_file() { Ok(()) } else { bail!("npm brought no {PACKAGE}") }
+    if module(tree).is_file() { Ok(()) } else { bail!("npm did not install {PACKAGE}") }
 }

@@ -83,7 +83,7 @@ pub(crate) fn linker(tree: &Tree) -> Result<(Compiler, PathBuf)> {
     }
     let compiler = toolchain::first_complete(&candidates)
         .cloned()
-        .ok_or_else(|| anyhow!("no compiler for the kernel: run `cargo xtask setup`"))?;
+        .ok_or_else(|| anyhow!("no compiler for the kernel programs: run `cargo xtask setup`"))?;
     let linker = install_linker(tree, &compiler)?;
     Ok((compiler, linker))
 }

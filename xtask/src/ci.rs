@@ -53,7 +53,7 @@ pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: PortBase) ->
             CheckOutcome::Fails
         });
         signals::check()?;
-        outcome.say_what_was_not_run();
+        outcome.report_skipped();
         outcomes.push((name, outcome, started.elapsed().as_secs()));
     }
     heading("── all");
@@ -103,7 +103,7 @@ fn dashboards_of_their_source(tree: &Tree) -> Result<CheckOutcome> {
     if dashboards::possible() {
         return dashboards::run(tree, false).map(Into::into);
     }
-    let why = "there is no Node here; the tests compare the checksums of source and dashboards";
+    let why = "Node is not installed; the tests compare the checksums of source and dashboards";
     Ok(CheckOutcome::NotAll(why.to_owned()))
 }
 
@@ -115,7 +115,7 @@ fn kernel_lints(tree: &Tree) -> Result<CheckOutcome> {
     match found {
         Some((compiler, driver)) => build_ebpf::lint(tree, compiler, driver).map(Into::into),
         None => {
-            Ok(CheckOutcome::NotAll("the compiler for the kernel has no clippy-driver beside it".to_owned()))
+            Ok(CheckOutcome::NotAll("the compiler for the kernel programs has no clippy-driver".to_owned()))
         }
     }
 }

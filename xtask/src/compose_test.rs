@@ -100,7 +100,7 @@ fn checked(
         verdicts.could_not("the rest", &error);
     }
     match down {
-        Ok(()) => verdicts.say("docker compose down -v", true, "nothing is left of the project"),
+        Ok(()) => verdicts.report("docker compose down -v", true, "the project leaves nothing behind"),
         Err(error) => verdicts.could_not("docker compose down -v", &error),
     }
     Ok(())
@@ -110,15 +110,15 @@ fn checked(
 fn prepare(tree: &Tree, stack: &mut Stack<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()> {
     let provided = images::provide(tree, stack.engine(), work, &stack.foreign_images()?)?;
     for (image, what) in &provided.substitutes {
-        verdicts.left_out(image, &format!("the image cannot be pulled; in its place {what}"));
+        verdicts.left_out(image, &format!("the image cannot be pulled; using {what}"));
     }
     for service in stack.leave_out(&provided.missing)? {
-        verdicts.left_out(&service, "its image can be neither pulled nor made here; left out");
+        verdicts.left_out(&service, "its image can be neither pulled nor built here; left out");
     }
     if !images::can_raise_memlock(stack.engine()) {
         stack.add("memlock.yaml", "services:\n  lab39-probe: { ulimits: !reset {} }\n")?;
         verdicts
-            .left_out("the probe's memlock limit", "this machine does not let the engine raise it; left out");
+            .left_out("the probe's memlock limit", "the engine may not raise it on this machine; left out");
     }
     stack.add("short.yaml", SHORT)
 }
@@ -131,18 +131,18 @@ fn on_stack(
     verdicts: &mut Verdicts,
 ) -> Result<()> {
     terminal::heading("docker compose build, then up --build -d");
-    println!("  built in {:.0} s (less where layers are there already)", stack.build()?.as_secs_f64());
+    println!("  built in {:.0} s (less with cached layers)", stack.build()?.as_secs_f64());
     let up = stack.up()?;
     let healthy = stack.wait_healthy()?;
     let figure =
         format!("{:.1} s after up returned, which took {:.0} s", healthy.as_secs_f64(), up.as_secs_f64());
-    verdicts.say("all healthy within 20 s", healthy <= HEALTHY_WITHIN, &figure);
+    verdicts.report("all healthy within 20 s", healthy <= HEALTHY_WITHIN, &figure);
     images::build_load(tree, stack.engine())?;
     for name in ["gateway", "shard", "probe", "load"] {
         println!("    image {OURS}{name}: {:.1} MB", images::megabytes(stack.engine(), name)?);
     }
     let silent = Lab::new(stack).silent();
-    verdicts.say(
+    verdicts.report(
         "published ports answer",
         silent.is_empty(),
         &format!("gateway and four shards{}", listed(&silent)),
@@ -163,7 +163,7 @@ fn on_stack(
         format!("; skipped: {}", counts.skipped.join(", "))
     };
     let figure = format!("{} of {} blocks{skipped}", counts.held, counts.held + counts.failed);
-    verdicts.say("the runbook, k6's four scripts in it", counts.failed == 0, &figure);
+    verdicts.report("the runbook, k6's four scripts in it", counts.failed == 0, &figure);
 
     terminal::heading("Kernel and application, request by request");
     stack.add("fast.yaml", &fast())?;

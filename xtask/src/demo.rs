@@ -70,17 +70,14 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<bool> {
     request.ports.check(request.with_kernel)?;
     println!("{}", bold("Hot Partition Lab"));
     println!(
-        "Four shards, a gateway, four kinds of load, {seconds} s each; independent witnesses count every request."
+        "Four shards, one gateway, four kinds of load of {seconds} s each. Independent witnesses count every request."
     );
 
     heading("Building");
     let access = up::prepare(tree, request.ports, Parts::Demo, request.with_kernel)?;
     if let Access::None(lacking) = &access {
         if request.require_kernel {
-            bail!(
-                "the kernel is required (--require-kernel) and cannot be asked:\n{}",
-                lacking.lines().join("\n")
-            );
+            bail!("--require-kernel is set, but the probe cannot run here:\n{}", lacking.lines().join("\n"));
         }
         println!("{}", lacking.banner());
     }
@@ -175,7 +172,7 @@ fn conclude(outcomes: &[Option<ScenarioOutcome>], with_probe: bool) -> bool {
             .filter(|(_, outcome)| !outcome.as_ref().is_some_and(ScenarioOutcome::agrees))
             .map(|(scenario, _)| scenario.name)
             .collect();
-        println!("{} the witnesses do not agree in: {}", mark(false), names.join(", "));
+        println!("{} the witnesses disagree in: {}", mark(false), names.join(", "));
     }
     agrees
 }

@@ -116,7 +116,7 @@ pub(crate) fn ensure_if_possible(tree: &Tree) -> Result<Option<PathBuf>> {
         Ok(k6) => Ok(Some(k6)),
         Err(error) => {
             signals::check()?;
-            println!("  {error:#}\n  What needs it will say so.");
+            println!("  {error:#}\n  Commands that need it report this again.");
             Ok(None)
         }
     }

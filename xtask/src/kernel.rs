@@ -9,6 +9,7 @@ use crate::terminal;
 use lab::command;
 use lab::ports::Ports;
 use lab::tree::Tree;
+use protocol::probe_api::PreflightFinding;
 
 /// How the probe is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,17 +48,14 @@ impl Lacking {
         let why = self.why.iter().flat_map(|why| terminal::wrap(why, 90));
         let mut lines: Vec<String> = why.map(|line| format!("  {line}")).collect();
         if let Some(remedy) = &self.remedy {
-            lines.push(format!("To have it:  {remedy}"));
+            lines.push(format!("To fix this:  {remedy}"));
         }
         lines
     }
 
     /// [`lines`](Self::lines) in a box.
     pub(crate) fn banner(&self) -> String {
-        let mut lines = vec![
-            "The kernel is not asked, and what comes from it stays empty: the probe cannot run here."
-                .to_owned(),
-        ];
+        let mut lines = vec!["The probe cannot run here, so the kernel's columns stay empty.".to_owned()];
         lines.extend(self.lines());
         terminal::banner(&lines)
     }
@@ -85,23 +83,21 @@ pub(crate) fn access(tree: &Tree, ports: Ports) -> Result<Access> {
 
 fn preflight(tree: &Tree, ports: Ports, sudo: bool) -> Result<(bool, Vec<String>)> {
     let mut command = command(tree, sudo);
-    command.args(["check", "--shard-urls", &ports.shard_urls()]).stdin(Stdio::null());
+    command.args(["check", "--json", "--shard-urls", &ports.shard_urls()]).stdin(Stdio::null());
     let output = command.output()?;
     lab::signals::check()?;
-    let text =
-        format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    Ok((output.status.success(), unmet(&text)))
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    Ok((output.status.success(), failures(text.lines())))
 }
 
-/// The failed findings of the preflight. All of its output if no finding is marked as failed.
-fn unmet(said: &str) -> Vec<String> {
-    let lines: Vec<&str> = said.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    let failed: Vec<String> = lines
-        .iter()
-        .filter_map(|line| line.trim_start().strip_prefix("FAIL"))
-        .map(|why| why.trim().to_owned())
-        .collect();
-    if failed.is_empty() { lines.into_iter().map(str::to_owned).collect() } else { failed }
+/// The failed findings in the output of `probe check --json`. Lines that are not findings are kept.
+pub(crate) fn failures<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let failure = |line: &str| match serde_json::from_str::<PreflightFinding>(line) {
+        Ok(finding) if finding.passed => None,
+        Ok(finding) => Some(finding.to_string()),
+        Err(_) => Some(line.trim_end().to_owned()),
+    };
+    lines.into_iter().filter_map(failure).filter(|line| !line.is_empty()).collect()
 }
 
 /// A command that runs the probe, with sudo if `sudo` is set.
@@ -118,20 +114,22 @@ pub(crate) fn command(tree: &Tree, sudo: bool) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use super::{Lacking, unmet};
+    use super::{Lacking, failures};
 
     #[test]
-    fn only_what_is_missing_is_said() {
-        let said = "ok kernel: 6.18\nFAIL privileges: lacks CAP_BPF: run as root\n\n";
-        assert_eq!(unmet(said), ["privileges: lacks CAP_BPF: run as root"]);
-        assert_eq!(unmet("SHARD_URLS=x: wrong\n"), ["SHARD_URLS=x: wrong"]);
+    fn only_failed_findings_are_reported() {
+        let passed = r#"{"check":"kernel","passed":true,"found":"6.18","remedy":null}"#;
+        let failed =
+            r#"{"check":"privileges","passed":false,"found":"lacks CAP_BPF","remedy":"run as root"}"#;
+        assert_eq!(failures([passed, failed, ""]), ["privileges: lacks CAP_BPF: run as root"]);
+        assert_eq!(failures(["SHARD_URLS=x: wrong"]), ["SHARD_URLS=x: wrong"]);
     }
 
     #[test]
     fn the_banner_ends_with_the_remedy() {
         let lacking = Lacking { why: vec!["lacks CAP_BPF".to_owned()], remedy: Some("sudo x".to_owned()) };
         let lines = lacking.lines();
-        assert_eq!(lines.last().map(String::as_str), Some("To have it:  sudo x"));
+        assert_eq!(lines.last().map(String::as_str), Some("To fix this:  sudo x"));
         assert!(lacking.banner().contains("lacks CAP_BPF"));
     }
 }

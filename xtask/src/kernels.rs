@@ -78,7 +78,7 @@ impl KernelOutcome {
 /// # Errors
 /// When the object, the probe, its tests or the tools cannot be built or installed.
 pub(crate) fn run(tree: &Tree, names: &[String], json: Option<&Path>) -> Result<bool> {
-    let asked: Vec<&Wanted> = KERNELS
+    let requested: Vec<&Wanted> = KERNELS
         .iter()
         .filter(|kernel| names.is_empty() || names.iter().any(|name| name == kernel.version))
         .collect();
@@ -90,9 +90,9 @@ pub(crate) fn run(tree: &Tree, names: &[String], json: Option<&Path>) -> Result<
     let folder = tree.target.join("kernels");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut rows = Vec::new();
-    for wanted in asked {
+    for wanted in requested {
         heading(&format!("Linux {}", wanted.version));
-        let row = match ask(tree, wanted, &programs, &folder) {
+        let row = match query(tree, wanted, &programs, &folder) {
             Ok((package, ran)) => Row::new(wanted, package, &ran),
             Err(error) => {
                 lab::signals::check()?;
@@ -111,7 +111,7 @@ pub(crate) fn run(tree: &Tree, names: &[String], json: Option<&Path>) -> Result<
 }
 
 /// Runs the steps in one kernel. Returns the result and the kernel's package.
-fn ask(tree: &Tree, wanted: &Wanted, programs: &Programs, folder: &Path) -> Result<(Option<String>, Ran)> {
+fn query(tree: &Tree, wanted: &Wanted, programs: &Programs, folder: &Path) -> Result<(Option<String>, Ran)> {
     let Some(suite) = wanted.suite else {
         return Ok((None, boot::here(programs, &folder.join(wanted.version))?));
     };
@@ -131,5 +131,5 @@ fn tool(tree: &Tree, (program, package): (&str, &str)) -> Result<PathBuf> {
         return Ok(found);
     }
     packages::install(tree, &[package.to_owned()], packages::root(terminal::is_interactive()))?;
-    programs::find(program).ok_or_else(|| anyhow!("{package} brought no {program}"))
+    programs::find(program).ok_or_else(|| anyhow!("{package} does not contain {program}"))
 }

@@ -239,7 +239,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Bench(bench) => measure::bench(&tree, &bench),
         Action::Dashboards { write } => dashboards::run(&tree, write).map(done),
         Action::Manifests { write } => manifests::run(&tree, write).map(|ended| {
-            ended.say_what_was_not_run();
+            ended.report_skipped();
             outcome(ended)
         }),
         Action::Metrics { write } => metrics::run(&tree, write).map(done),

@@ -71,7 +71,9 @@ pub(crate) fn run(tree: &Tree, write: bool) -> Result<CheckOutcome> {
     };
     operators_kinds(tree, &validator.with_file_name("python3"))?;
     let Some(rendered) = rendered else {
-        return Ok(CheckOutcome::NotAll("the overlays: there is neither kubectl nor kustomize".to_owned()));
+        return Ok(CheckOutcome::NotAll(
+            "the overlays: neither kubectl nor kustomize is installed".to_owned(),
+        ));
     };
     rendered.iter().try_for_each(|(overlay, text)| validate(tree, &validator, overlay, text))?;
     Ok(CheckOutcome::Holds)
@@ -85,7 +87,7 @@ fn operators_kinds(tree: &Tree, python: &Path) -> Result<()> {
     let objects: Vec<&Value> = base.iter().filter(of_operator).collect();
     let problems = definitions::problems(&definitions, &objects);
     if !problems.is_empty() {
-        bail!("{BASE} is not as in {DEFINITIONS}: {}", problems.join("; "));
+        bail!("{BASE} does not match {DEFINITIONS}: {}", problems.join("; "));
     }
     println!("base: {} objects of the Prometheus operator match its definitions", objects.len());
     Ok(())
@@ -113,7 +115,7 @@ fn one_source_of_rules(tree: &Tree, write: bool) -> Result<()> {
         fs::write(tree.root.join(RULE), &rule).with_context(|| format!("{RULE} cannot be written"))?;
     }
     if read(tree, RULE)? != rule {
-        bail!("{RULE} is not what deploy/prometheus/rules gives; run cargo xtask manifests --write");
+        bail!("{RULE} does not match deploy/prometheus/rules; run cargo xtask manifests --write");
     }
     Ok(())
 }
@@ -186,12 +188,15 @@ fn validate(tree: &Tree, validator: &Path, overlay: &str, text: &str) -> Result<
     command.args(["--strict", "-k", KUBERNETES]).arg(&file).stdin(Stdio::null());
     let output = command.output().context("the validator cannot be started")?;
     // The validator writes its findings to standard output.
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("ERROR")).collect();
+    let findings = String::from_utf8_lossy(&output.stdout);
+    let errors: Vec<&str> = findings.lines().filter(|line| line.starts_with("ERROR")).collect();
     if !output.status.success() || !errors.is_empty() {
-        bail!("the overlay {overlay} is not as in Kubernetes {KUBERNETES}: {}", errors.join("; "));
+        bail!(
+            "the overlay {overlay} does not match the schemas of Kubernetes {KUBERNETES}: {}",
+            errors.join("; ")
+        );
     }
-    println!("{overlay}: {} objects as in the schemas of Kubernetes {KUBERNETES}", own.len());
+    println!("{overlay}: {} objects match the schemas of Kubernetes {KUBERNETES}", own.len());
     Ok(())
 }
 

@@ -107,14 +107,14 @@ pub(crate) fn bench(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
 
 fn run(tree: &Tree, program: &Program, arguments: Vec<OsString>) -> Result<ExitCode> {
     needs::ensure(tree, &[&[Part::Build], program.parts].concat())?;
-    let asks = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    let only_asks = asks("--help") || asks("-h") || asks("--list");
-    let needs_kernel = program.parts.contains(&Part::Kernel) && !only_asks;
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let is_help = has("--help") || has("-h") || has("--list");
+    let needs_kernel = program.parts.contains(&Part::Kernel) && !is_help;
     if needs_kernel {
         build_ebpf::run(tree)?;
     }
     let mut programs = vec![("measure", program.name)];
-    if !only_asks {
+    if !is_help {
         programs.extend(program.lab.iter().map(|name| (*name, *name)));
     }
     build_release(tree, &programs)?;

@@ -94,7 +94,7 @@ fn guard(access: &Access) -> Result<Option<Vec<OsString>>> {
         Access::Direct => &[],
         Access::Sudo => &["sudo", "-n", "--"],
     };
-    let xtask = env::current_exe().context("cannot tell this program's own path")?;
+    let xtask = env::current_exe().context("cannot determine this program's path")?;
     let mut guard: Vec<OsString> = sudo.iter().map(Into::into).collect();
     guard.extend([xtask.into(), "guard".into(), "--".into()]);
     Ok(Some(guard))

@@ -27,7 +27,7 @@ pub(crate) fn ensure(tree: &Tree, parts: &[Part]) -> Result<()> {
         if !needed.is_empty() {
             bail!("{by_hand}");
         }
-        println!("{by_hand}\n  What needs them will say so.");
+        println!("{by_hand}\n  Commands that need them report this again.");
         return Ok(());
     }
     let root = packages::root(terminal::is_interactive());
@@ -42,7 +42,7 @@ pub(crate) fn ensure(tree: &Tree, parts: &[Part]) -> Result<()> {
         && let Err(error) = packages::install(tree, &names(&tools), root)
     {
         signals::check()?;
-        println!("  {error:#}\n  What needs them will say so.");
+        println!("  {error:#}\n  Commands that need them report this again.");
     }
     let still: Vec<Missing> =
         packages::missing(parts).into_iter().filter(|need| !can_do_without(need)).collect();
@@ -56,7 +56,7 @@ fn can_do_without(need: &Missing) -> bool {
 
 /// Instructions for what this program cannot install.
 fn by_hand(missing: &[Missing]) -> String {
-    let mut text = String::from("this machine needs these by hand:");
+    let mut text = String::from("install these yourself:");
     let of = |part: Part| {
         missing.iter().filter(|need| need.part == part).map(|need| need.package.clone()).collect::<Vec<_>>()
     };
@@ -79,7 +79,7 @@ fn by_hand(missing: &[Missing]) -> String {
         text.push_str(&format!("\n    Debian 12: {}", packages::shown(&of(Part::Kernel))));
         for compiler in toolchain::candidates() {
             if let Some(problem) = compiler.problem() {
-                text.push_str(&format!("\n  found and not usable: {} {problem}", compiler.shown()));
+                text.push_str(&format!("\n  found, but not usable: {} {problem}", compiler.shown()));
             }
         }
     }

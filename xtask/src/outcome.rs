@@ -20,7 +20,7 @@ impl CheckOutcome {
     }
 
     /// Prints what was not run.
-    pub(crate) fn say_what_was_not_run(&self) {
+    pub(crate) fn report_skipped(&self) {
         if let Self::NotAll(what) = self {
             println!("not run: {what}");
         }

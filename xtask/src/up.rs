@@ -43,7 +43,7 @@ pub(crate) fn run(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<()> {
     }
     let killed = lab.stop();
     if killed.is_empty() {
-        println!("All stopped in order.");
+        println!("All processes stopped in order.");
         Ok(())
     } else {
         bail!("had to be killed: {}", killed.join(", "))
@@ -104,7 +104,7 @@ fn print_addresses(tree: &Tree, ports: Ports, with_probe: bool, no_prometheus: O
     }
     match no_prometheus {
         None => println!("  prometheus {}  try {0}/alerts", url(ports.prometheus())),
-        Some(why) => println!("  prometheus not running: {why}"),
+        Some(why) => println!("  prometheus  not running: {why}"),
     }
     println!("  logs      {}/", tree.shown(&native_lab::logs(tree, ports)));
     let base =
@@ -117,7 +117,7 @@ fn wait(lab: &mut Lab, mut prometheus: Option<&mut Process>) -> Result<()> {
     while signals::received() == 0 {
         lab.check()?;
         if let Some(ended) = prometheus.take_if(|process| !process.is_running()) {
-            println!("  Prometheus ended, the lab goes on; {}", ended.last_words());
+            println!("  Prometheus exited; the lab keeps running. {}", ended.last_words());
         }
         signals::pause(Duration::from_millis(100));
     }

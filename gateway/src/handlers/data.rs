@@ -10,7 +10,7 @@ use protocol::{Key, ShardId};
 use serde::Serialize;
 use service::problem::Problem;
 use service::traces::span::{
-    CACHE_HIT, COALESCED, GET_DATA, KeyValue, POST_DATA, ServerSpan, SpanRef, asked,
+    CACHE_HIT, COALESCED, GET_DATA, KeyValue, POST_DATA, ServerSpan, SpanRef, request_attributes,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -69,7 +69,10 @@ async fn read(core: &Arc<Core>, key: &Key, began: Instant, span: &mut ServerSpan
     span.describe(|| {
         let shard = fetched.as_ref().map_or(home, |found| found.shard);
         let coalesced = coalesced.then(|| KeyValue::new(COALESCED, true));
-        asked(key, shard).into_iter().chain([KeyValue::new(CACHE_HIT, cache_hit)]).chain(coalesced)
+        request_attributes(key, shard)
+            .into_iter()
+            .chain([KeyValue::new(CACHE_HIT, cache_hit)])
+            .chain(coalesced)
     });
     match fetched {
         Ok(found) => json(&GatewayGet {
@@ -133,7 +136,7 @@ async fn write(
     let body = service::body::read(body).await?;
     let key = SetRequest::parse(&body).map_err(Problem::from)?.key;
     let shard = core.shared.placement.owner(&key);
-    span.describe(|| asked(&key, shard));
+    span.describe(|| request_attributes(&key, shard));
     // Counted now and not at `began`, because the body may arrive much later than the head.
     core.shared.stats.write(&key, shard, Instant::now());
     let (writer, written, cause) = (Arc::clone(core), key.clone(), span.at());
@@ -142,7 +145,7 @@ async fn write(
         let _forget = writer.shared.cache.forget_after(written.clone());
         writer.shards.write(&written, shard, &cause, body).await
     });
-    let outcome = writing.await.unwrap_or(Err(Error::Internal { what: "a write broke off" }));
+    let outcome = writing.await.unwrap_or(Err(Error::Internal { what: "a write was aborted" }));
     let took = began.elapsed();
     core.shared.stats.write_took(shard, took);
     outcome?;
@@ -161,8 +164,8 @@ fn json(body: &impl Serialize) -> Response {
             ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
         }
         Err(err) => {
-            tracing::error!(%err, "an answer cannot be written as JSON");
-            Problem::from(Error::Internal { what: "an answer cannot be written" }).into_response()
+            tracing::error!(%err, "a response cannot be encoded as JSON");
+            Problem::from(Error::Internal { what: "a response cannot be built" }).into_response()
         }
     }
 }

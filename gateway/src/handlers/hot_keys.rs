@@ -18,7 +18,7 @@ pub(crate) async fn show(State(core): State<Arc<Core>>) -> Response {
     let shared = Arc::clone(&core.shared);
     let counted = tokio::task::spawn_blocking(move || {
         let [second, ten] = shared.stats.verdicts().judged();
-        let (started_at, requests) = shared.stats.asked();
+        let (started_at, requests) = shared.stats.received();
         HotKeys { started_at, requests, summary: shared.stats.keys().summary(LISTED), second, ten }
     });
     match counted.await {

@@ -44,7 +44,7 @@ fn what_if(shared: &Shared) -> WhatIf {
     };
     if requests < MIN_REQUESTS {
         let note = format!(
-            "not enough traffic: {requests} requests in {:.0} s, at least {MIN_REQUESTS} are needed",
+            "not enough traffic: {requests} requests in {:.0} s; at least {MIN_REQUESTS} are needed",
             load.seconds
         );
         return WhatIf { offered, options: Vec::new(), note: Some(note) };

@@ -95,7 +95,10 @@ impl Auto {
             }
             let mut changed = settings.clone();
             self.restore(&mut changed);
-            self.say(None, format!("no hot key was to blame for {HOLD_SECONDS} s; {}", verdict.sentence));
+            self.conclude(
+                None,
+                format!("No hot key has caused an imbalance for {HOLD_SECONDS} s. {}", verdict.sentence),
+            );
             return Some(changed);
         }
         if !blames_key || verdict.state < State::Hot {
@@ -105,8 +108,8 @@ impl Auto {
         let reason = format!("{} {why}", verdict.sentence);
         let Some(chosen) = chosen else {
             // Report it once and not every second.
-            if self.reason.as_ref().is_none_or(|said| !said.ends_with(why)) {
-                self.say(None, reason);
+            if self.reason.as_ref().is_none_or(|reason| !reason.ends_with(why)) {
+                self.conclude(None, reason);
             }
             return None;
         };
@@ -117,7 +120,7 @@ impl Auto {
             AutoChoice::Replication => changed.replication = copies,
         }
         self.needed = second;
-        self.say(Some(chosen), reason);
+        self.conclude(Some(chosen), reason);
         Some(changed)
     }
 
@@ -129,7 +132,7 @@ impl Auto {
         self.chosen = None;
     }
 
-    fn say(&mut self, chosen: Option<AutoChoice>, reason: String) {
+    fn conclude(&mut self, chosen: Option<AutoChoice>, reason: String) {
         let mitigation = match chosen {
             Some(AutoChoice::HotOnlyCache) => "hot_only_cache",
             Some(AutoChoice::Replication) => "replication",
@@ -156,21 +159,21 @@ fn choose(reads: f64, writes: f64, settings: &MitigationSettings, options: &[Wha
     let copies = find(WhatIfMitigation::Replication);
     let (chosen, copies, why) = if reads >= READS_PER_WRITE * writes {
         if settings.cache == CacheMode::Off {
-            (Some(AutoChoice::HotOnlyCache), 1, "It is mostly read: a cache of the hot keys.")
+            (Some(AutoChoice::HotOnlyCache), 1, "The key is mostly read, so hot keys are cached.")
         } else {
-            (None, 1, "It is mostly read, and the cache is on already.")
+            (None, 1, "The key is mostly read, and the cache is already on.")
         }
     } else {
         match copies {
             Some(_) if settings.replication > 1 => {
-                (None, 1, "It is written too often for a cache, and hot keys are replicated already.")
+                (None, 1, "The key is written too often for a cache, and hot keys are already replicated.")
             }
             Some(best) if share(best) <= WORTH_IT * now => (
                 Some(AutoChoice::Replication),
                 best.settings.copies.unwrap_or(1) as u64,
-                "It is written too often for a cache: copies.",
+                "The key is written too often for a cache, so hot keys are replicated.",
             ),
-            _ => (None, 1, "It is mostly written: neither a cache nor copies help."),
+            _ => (None, 1, "The key is mostly written, so neither a cache nor copies help."),
         }
     };
     AutoDecision { chosen, copies, why }
@@ -220,8 +223,10 @@ mod tests {
         assert_eq!(step(&mut auto, 1, 100, &off()), None);
         let on = step(&mut auto, 2, 900, &off()).unwrap();
         assert_eq!(on, MitigationSettings { cache: CacheMode::HotOnly, ..off() });
-        let told = auto.report(true);
-        assert!(told.chosen == Some(AutoChoice::HotOnlyCache) && told.reason.unwrap().contains("\"k\""));
+        let reported = auto.report(true);
+        assert!(
+            reported.chosen == Some(AutoChoice::HotOnlyCache) && reported.reason.unwrap().contains("\"k\"")
+        );
         // The heat comes and goes. The mitigation stays on unless a full minute passes without heat.
         for second in 3..200 {
             let hot = if second % 50 < 3 { 900 } else { 100 };
@@ -242,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn stopping_it_takes_its_choice_back() {
+    fn stopping_it_reverts_its_choice() {
         let mut auto = Auto::default();
         let mut on = step(&mut auto, 1, 900, &off()).unwrap();
         auto.stop(&mut on);

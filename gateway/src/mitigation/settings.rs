@@ -170,7 +170,7 @@ fn refused(name: &str, value: &Value, allowed: &str) -> Problem {
     let text = value.to_string();
     let shown: String = text.chars().take(SHOWN).collect();
     let cut = if shown.len() < text.len() { "…" } else { "" };
-    bad(format!("`{name}` must be {allowed}, and is {shown}{cut}"))
+    bad(format!("`{name}` must be {allowed}, not {shown}{cut}"))
 }
 
 fn bad(detail: String) -> Problem {
@@ -231,42 +231,42 @@ mod tests {
         let old = |body: &str| parse_cache(body.as_bytes()).unwrap_err().body;
         let new = |body: &str| parse(body.as_bytes(), 4).unwrap_err().body;
         for refuse in [old, new] {
-            for (body, says) in [
+            for (body, expected) in [
                 ("", "must be an object"),
                 ("[]", "must be an object"),
                 ("null", "must be an object"),
                 ("true", "must be an object"),
                 ("{", "must be an object"),
-                (r#"{"ttl_seconds":0}"#, "`ttl_seconds` must be an integer from 1 to 86400, and is 0"),
-                (r#"{"ttl_seconds":86401}"#, "from 1 to 86400, and is 86401"),
-                (r#"{"ttl_seconds":-1}"#, "from 1 to 86400, and is -1"),
+                (r#"{"ttl_seconds":0}"#, "`ttl_seconds` must be an integer from 1 to 86400, not 0"),
+                (r#"{"ttl_seconds":86401}"#, "from 1 to 86400, not 86401"),
+                (r#"{"ttl_seconds":-1}"#, "from 1 to 86400, not -1"),
                 (r#"{"ttl_seconds":2.0}"#, "an integer"),
                 (r#"{"ttl_seconds":1e3}"#, "an integer"),
-                (r#"{"ttl_seconds":"60"}"#, "and is \"60\""),
-                (r#"{"ttl_seconds":null}"#, "and is null"),
+                (r#"{"ttl_seconds":"60"}"#, "not \"60\""),
+                (r#"{"ttl_seconds":null}"#, "not null"),
             ] {
                 let problem = refuse(body);
-                let told = problem.kind == ErrorKind::BadBody && problem.detail.contains(says);
-                assert!(told, "{body}: {problem:?}");
+                let is_named = problem.kind == ErrorKind::BadBody && problem.detail.contains(expected);
+                assert!(is_named, "{body}: {problem:?}");
             }
         }
         for body in [r#"{"enabled":"true"}"#, r#"{"enabled":1}"#, r#"{"enabled":null}"#] {
-            assert!(old(body).detail.contains("`enabled` must be true or false, and is"), "{body}");
+            assert!(old(body).detail.contains("`enabled` must be true or false, not"), "{body}");
         }
-        for (body, says) in [
-            (r#"{"cache":"on"}"#, "`cache` must be off, all or hot_only, and is \"on\""),
-            (r#"{"cache":true}"#, "and is true"),
-            (r#"{"cache":null}"#, "and is null"),
+        for (body, expected) in [
+            (r#"{"cache":"on"}"#, "`cache` must be off, all or hot_only, not \"on\""),
+            (r#"{"cache":true}"#, "not true"),
+            (r#"{"cache":null}"#, "not null"),
             (r#"{"stale_while_revalidate":"yes"}"#, "`stale_while_revalidate` must be true or false"),
-            (r#"{"negative_caching":0}"#, "`negative_caching` must be true or false, and is 0"),
-            (r#"{"negative_ttl_ms":9}"#, "`negative_ttl_ms` must be an integer from 10 to 60000, and is 9"),
-            (r#"{"replication":5}"#, "`replication` must be an integer from 1 to 4, and is 5"),
-            (r#"{"replication":0}"#, "from 1 to 4, and is 0"),
-            (r#"{"replicated_keys":65}"#, "`replicated_keys` must be an integer from 1 to 64, and is 65"),
-            (r#"{"auto":{"enabled":true}}"#, "`auto` must be true or false, and is {\"enabled\":true}"),
-            (r#"{"stale_seconds":0}"#, "`stale_seconds` must be an integer from 1 to 3600, and is 0"),
+            (r#"{"negative_caching":0}"#, "`negative_caching` must be true or false, not 0"),
+            (r#"{"negative_ttl_ms":9}"#, "`negative_ttl_ms` must be an integer from 10 to 60000, not 9"),
+            (r#"{"replication":5}"#, "`replication` must be an integer from 1 to 4, not 5"),
+            (r#"{"replication":0}"#, "from 1 to 4, not 0"),
+            (r#"{"replicated_keys":65}"#, "`replicated_keys` must be an integer from 1 to 64, not 65"),
+            (r#"{"auto":{"enabled":true}}"#, "`auto` must be true or false, not {\"enabled\":true}"),
+            (r#"{"stale_seconds":0}"#, "`stale_seconds` must be an integer from 1 to 3600, not 0"),
         ] {
-            assert!(new(body).detail.contains(says), "{body}: {:?}", new(body));
+            assert!(new(body).detail.contains(expected), "{body}: {:?}", new(body));
         }
         let long = new(&format!(r#"{{"cache":"{}"}}"#, "ü".repeat(500)));
         assert!(long.detail.chars().count() < 100, "{long:?}");

@@ -110,10 +110,7 @@ impl OfferedTraffic {
     fn note_of_placed(&self) -> String {
         let known: f64 = self.traffic.keys.iter().map(|key| key.reads + key.writes).sum();
         let rest: f64 = self.traffic.rest.iter().sum();
-        format!(
-            "with {:.1} % of the load placed key by key, and the rest evenly",
-            100.0 * known / (known + rest)
-        )
+        format!("{:.1} % of the load is placed by key, the rest evenly", 100.0 * known / (known + rest))
     }
 }
 

@@ -67,7 +67,7 @@ impl ShardClient {
             self.metrics.copy_served.inc();
         } else if route.copies.lost(&route.synced, route.shard, Instant::now()) {
             self.metrics.copy_lost.inc();
-            tracing::info!(%key, shard = %route.shard, "a copy did not return its value; it is not read until it has been written again");
+            tracing::info!(%key, shard = %route.shard, "a copy was lost; reads skip it until the next write");
         } else {
             self.metrics.copy_overtaken.inc();
         }

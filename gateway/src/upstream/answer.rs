@@ -66,12 +66,10 @@ impl Answer {
     /// Detects a wrong order in `SHARD_URLS`, and an answer to another request.
     fn check(&self, key: &Key, answered_key: &KeyText<'_>, answered_by: ShardId) -> Result<(), Error> {
         if answered_by != self.shard {
-            return Err(
-                self.bad(format!("it calls itself shard {answered_by}; check the order of SHARD_URLS"))
-            );
+            return Err(self.bad(format!("it comes from shard {answered_by}; check the order of SHARD_URLS")));
         }
         if answered_key.0 != key.as_str() {
-            return Err(self.bad("it is about another key"));
+            return Err(self.bad("it is for another key"));
         }
         Ok(())
     }
@@ -119,7 +117,7 @@ mod tests {
             (200, r#"{"key":"k\"1","value":{"a":"#, "EOF"),
             (200, r#"{"key":"k\"1","shard_id":2}"#, "missing field `value`"),
             (200, r#"{"key":"k\"1","value":[],"shard_id":2,"found":true}"#, "not an object"),
-            (200, r#"{"key":"k\"1","value":{},"shard_id":1,"found":true}"#, "calls itself shard 1"),
+            (200, r#"{"key":"k\"1","value":{},"shard_id":1,"found":true}"#, "comes from shard 1"),
             (200, r#"{"key":"k2","value":{},"shard_id":2,"found":true}"#, "another key"),
             (500, r#"{"detail":"d","kind":"internal"}"#, "status 500"),
             (404, r#"{"detail":"d","kind":"no_such_route"}"#, "status 404"),

@@ -158,7 +158,7 @@ impl Bench {
     }
 
     /// Sends a request with this method and this exact target on a new connection.
-    pub(crate) async fn ask(&self, method: &str, target: &str, body: &str) -> Answer {
+    pub(crate) async fn exchange(&self, method: &str, target: &str, body: &str) -> Answer {
         let length = body.len();
         let head = format!(
             "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"

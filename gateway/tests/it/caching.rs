@@ -45,7 +45,7 @@ async fn entries_live_as_long_as_was_set_when_they_were_stored() {
 
 #[tokio::test]
 async fn an_expired_entry_is_fetched_anew() {
-    let stub = Stub::start(|asked, nth| stub::value(asked, 0, &json!({"nth": nth}).to_string())).await;
+    let stub = Stub::start(|request, nth| stub::value(request, 0, &json!({"nth": nth}).to_string())).await;
     let bench = Bench::over(&stub, &["--cache-enabled", "--cache-ttl-seconds", "1"]);
     assert_eq!(bench.read("k").await["value"]["nth"], 0);
     until("a second fetch", async || bench.read("k").await["value"]["nth"] == 1).await;
@@ -108,8 +108,8 @@ async fn a_flight_that_a_reset_or_the_switch_overtakes_stores_nothing() {
     for overtaking in ["reset", "off"] {
         let gate = Gate::closed();
         let held = gate.clone();
-        let stub = Stub::start(move |asked, nth| {
-            let reply = stub::value(asked, 0, &json!({"nth": nth}).to_string());
+        let stub = Stub::start(move |request, nth| {
+            let reply = stub::value(request, 0, &json!({"nth": nth}).to_string());
             if nth == 0 { held.hold(reply) } else { reply }
         })
         .await;
@@ -135,7 +135,7 @@ async fn a_flight_that_a_reset_or_the_switch_overtakes_stores_nothing() {
 #[tokio::test]
 async fn the_cache_is_bounded_in_bytes() {
     let kilobyte = json!({"text": "x".repeat(1_000)}).to_string();
-    let stub = Stub::start(move |asked, _| stub::value(asked, 0, &kilobyte)).await;
+    let stub = Stub::start(move |request, _| stub::value(request, 0, &kilobyte)).await;
     let bench = Bench::over(&stub, &["--cache-enabled", "--cache-max-bytes", "100000"]);
     for n in 0..300 {
         bench.read(&format!("k{n}")).await;

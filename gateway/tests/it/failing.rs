@@ -72,7 +72,7 @@ async fn a_shard_that_sheds_is_unavailable() {
 
 #[tokio::test]
 async fn a_full_shards_refusals_are_passed_on() {
-    let stub = Stub::start(|asked, _| match asked.method.as_str() {
+    let stub = Stub::start(|request, _| match request.method.as_str() {
         "POST" => Reply::Answer(507, r#"{"detail":"1000 keys are the most","kind":"store_full"}"#.into()),
         _ => Reply::Answer(404, r#"{"detail":"no room for it","kind":"not_found"}"#.into()),
     })
@@ -117,10 +117,10 @@ async fn an_unreadable_answer_is_a_bad_gateway_and_is_not_kept() {
 async fn an_answer_of_exactly_a_mebibyte_is_passed_on() {
     const MIB: usize = 1024 * 1024;
     for (extra, status) in [(0, 200), (1, 502)] {
-        let stub = Stub::start(move |asked, _| {
-            let Reply::Answer(_, empty) = stub::value(asked, 0, r#"{"t":""}"#) else { unreachable!() };
+        let stub = Stub::start(move |request, _| {
+            let Reply::Answer(_, empty) = stub::value(request, 0, r#"{"t":""}"#) else { unreachable!() };
             let text = "x".repeat(MIB - empty.len() + extra);
-            stub::value(asked, 0, &format!(r#"{{"t":"{text}"}}"#))
+            stub::value(request, 0, &format!(r#"{{"t":"{text}"}}"#))
         })
         .await;
         assert_eq!(Bench::over(&stub, &[]).get("/data/k").await.status, status, "{extra} byte over");
@@ -142,7 +142,8 @@ async fn an_answer_of_another_shard_or_about_another_key_is_a_bad_gateway() {
 async fn a_read_whose_connection_breaks_is_sent_once_more() {
     for cache in ["true", "false"] {
         let stub =
-            Stub::start(|asked, nth| if nth == 0 { Reply::Cut } else { stub::value(asked, 0, "{}") }).await;
+            Stub::start(|request, nth| if nth == 0 { Reply::Cut } else { stub::value(request, 0, "{}") })
+                .await;
         let bench = Bench::over(&stub, &["--cache-enabled", cache]);
         assert_eq!(bench.read("k").await["cache_hit"], false);
         assert_eq!((stub.count(), sent(&bench).await, bench.stat("cache_misses").await), (2, json!(2), 1));
@@ -152,7 +153,7 @@ async fn a_read_whose_connection_breaks_is_sent_once_more() {
 #[tokio::test]
 async fn a_read_whose_kept_connection_breaks_is_sent_once_more() {
     let stub =
-        Stub::start(|asked, nth| if nth == 1 { Reply::Cut } else { stub::value(asked, 0, "{}") }).await;
+        Stub::start(|request, nth| if nth == 1 { Reply::Cut } else { stub::value(request, 0, "{}") }).await;
     let bench = Bench::over(&stub, &["--workers=1"]);
     bench.read("k").await;
     bench.read("k").await;
@@ -164,9 +165,9 @@ async fn a_read_whose_answer_has_begun_is_not_repeated() {
     for begun in ["H", "HTTP/1.1 20", "HTTP/1.1 200 OK\r\ncontent-le"] {
         // On a new connection, and on a pooled one.
         for before in 0..2 {
-            let reply = move |asked: &stub::Asked, nth| match nth {
+            let reply = move |request: &stub::StubRequest, nth| match nth {
                 _ if nth == before => Reply::Raw(begun.into()),
-                _ => stub::value(asked, 0, "{}"),
+                _ => stub::value(request, 0, "{}"),
             };
             let stub = Stub::start(reply).await;
             let bench = Bench::over(&stub, &["--workers=1"]);
@@ -191,16 +192,16 @@ async fn a_read_is_sent_twice_at_most_and_a_write_once() {
 
 #[tokio::test]
 async fn connections_to_a_shard_are_kept_and_a_restarted_shard_is_found_again() {
-    let stub = Stub::start(|asked, nth| match nth {
+    let stub = Stub::start(|request, nth| match nth {
         // Closes the pooled connection with its answer, like a shard that stops.
-        3 => Reply::Raw(match stub::value(asked, 0, "{}") {
+        3 => Reply::Raw(match stub::value(request, 0, "{}") {
             Reply::Answer(_, body) => {
                 format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
             }
             _ => unreachable!(),
         }),
-        _ if asked.method == "POST" => stub::stored(asked, 0),
-        _ => stub::value(asked, 0, "{}"),
+        _ if request.method == "POST" => stub::stored(request, 0),
+        _ => stub::value(request, 0, "{}"),
     })
     .await;
     let bench = Bench::over(&stub, &[]);
@@ -215,10 +216,10 @@ async fn a_failure_is_remembered_for_its_key_until_a_write_or_its_time() {
     for cache in ["off", "all"] {
         let down = Arc::new(AtomicBool::new(true));
         let is_down = Arc::clone(&down);
-        let stub = Stub::start(move |asked, _| match asked.method.as_str() {
-            "POST" => stub::stored(asked, 0),
+        let stub = Stub::start(move |request, _| match request.method.as_str() {
+            "POST" => stub::stored(request, 0),
             _ if is_down.load(Ordering::SeqCst) => Reply::Answer(503, String::new()),
-            _ => stub::value(asked, 0, "{}"),
+            _ => stub::value(request, 0, "{}"),
         })
         .await;
         let bench = Bench::over(&stub, &[]);

@@ -131,7 +131,7 @@ async fn a_hot_key_and_a_dead_shard_are_both_reported() {
 async fn a_request_counts_when_it_is_sent() {
     let gate = Gate::closed();
     let holding = gate.clone();
-    let stub = Stub::start(move |asked, _| holding.hold(stub::value(asked, 0, "{}"))).await;
+    let stub = Stub::start(move |request, _| holding.hold(stub::value(request, 0, "{}"))).await;
     let bench = Bench::over(&stub, &[]);
     let (client, url) = (bench.client.clone(), bench.url("/data/k"));
     let reading = tokio::spawn(async move { client.get(url).send().await.unwrap().status() });
@@ -151,22 +151,22 @@ async fn its_counts_are_told_in_a_form_that_adds_up() {
     for key in &keys {
         bench.get(&format!("/data/{key}")).await;
     }
-    let mut told = Value::Null;
+    let mut report = Value::Null;
     until("the second is over", async || {
-        told = bench.get("/admin/hot-keys").await.json();
-        told["ten"]["requests"].as_array().unwrap().iter().filter_map(Value::as_u64).sum::<u64>() == 300
+        report = bench.get("/admin/hot-keys").await.json();
+        report["ten"]["requests"].as_array().unwrap().iter().filter_map(Value::as_u64).sum::<u64>() == 300
     })
     .await;
-    assert_eq!(told["requests"], 302);
-    let listed = told["keys"].as_array().unwrap();
+    assert_eq!(report["requests"], 302);
+    let listed = report["keys"].as_array().unwrap();
     // Some keys with one request are not listed. So the bound for the other keys is one.
-    assert_eq!((listed.len(), &told["others_at_most"]), (256, &1.into()));
+    assert_eq!((listed.len(), &report["others_at_most"]), (256, &1.into()));
     let hot = serde_json::json!({"key": "user-7", "count": 3, "error": 0});
-    assert!(listed.contains(&hot), "{told}");
+    assert!(listed.contains(&hot), "{report}");
     // The requests sent, with eight keys per shard. Cache hits are not sent to a shard.
-    let sent = told["ten"]["keys"].as_array().unwrap();
-    assert_eq!(sent.len(), 4 * 8, "{told}");
-    assert!(sent.iter().all(|load| load["requests"] == 1), "{told}");
+    let sent = report["ten"]["keys"].as_array().unwrap();
+    assert_eq!(sent.len(), 4 * 8, "{report}");
+    assert!(sent.iter().all(|load| load["requests"] == 1), "{report}");
 }
 
 #[tokio::test]

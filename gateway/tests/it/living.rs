@@ -12,7 +12,7 @@ use crate::stub::{self, Gate, Stub};
 async fn held() -> (Gate, Stub) {
     let gate = Gate::closed();
     let held = gate.clone();
-    (gate, Stub::start(move |asked, _| held.hold(stub::value(asked, 0, "{}"))).await)
+    (gate, Stub::start(move |request, _| held.hold(stub::value(request, 0, "{}"))).await)
 }
 
 #[tokio::test]
@@ -83,5 +83,5 @@ fn the_binary_says_that_its_port_is_taken() {
         .unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), text.lines().count()), (Some(1), 1), "{text}");
-    assert!(text.contains(&port) && text.contains("set PORT to a free one"), "{text}");
+    assert!(text.contains(&port) && text.contains("set PORT to a free port"), "{text}");
 }

@@ -78,9 +78,9 @@ async fn a_bad_value_is_named_and_changes_nothing() {
     let bench = Bench::at(&four().await.1, &[]);
     let before = bench.get("/admin/mitigation").await.json();
     for (body, says) in [
-        (r#"{"cache":"hot"}"#, "`cache` must be off, all or hot_only, and is \"hot\""),
-        (r#"{"cache":"all","ttl_seconds":0}"#, "`ttl_seconds` must be an integer from 1 to 86400, and is 0"),
-        (r#"{"stale_while_revalidate":1}"#, "must be true or false, and is 1"),
+        (r#"{"cache":"hot"}"#, "`cache` must be off, all or hot_only, not \"hot\""),
+        (r#"{"cache":"all","ttl_seconds":0}"#, "`ttl_seconds` must be an integer from 1 to 86400, not 0"),
+        (r#"{"stale_while_revalidate":1}"#, "must be true or false, not 1"),
         ("[]", "must be an object"),
     ] {
         let answer = bench.post("/admin/mitigation", body).await;
@@ -181,7 +181,7 @@ async fn auto_caches_a_celebrity_and_keeps_it_though_the_shards_are_cool() {
     .await;
     assert_eq!((&auto["enabled"], &auto["chosen"]), (&json!(true), &json!("hot_only_cache")));
     let reason = auto["reason"].as_str().unwrap();
-    assert!(reason.contains(CELEBRITY) && reason.ends_with("a cache of the hot keys."), "{reason}");
+    assert!(reason.contains(CELEBRITY) && reason.ends_with("so hot keys are cached."), "{reason}");
     assert!(auto["since"].as_f64().unwrap() > 1.6e9);
     // The cache hides the heat from the shards. `auto` keeps the cache, because it judges the client requests.
     until("the shards are cool", async || {

@@ -64,8 +64,8 @@ async fn preflights_are_answered_for_listed_origins_only() {
     let bench = bench().await;
     let preflight = |origin: &'static str| {
         let options = bench.client.request(reqwest::Method::OPTIONS, bench.url("/admin/cache"));
-        let asked = options.header("origin", origin).header("access-control-request-method", "POST");
-        bench.answer(asked.header("access-control-request-headers", "content-type"))
+        let request = options.header("origin", origin).header("access-control-request-method", "POST");
+        bench.answer(request.header("access-control-request-headers", "content-type"))
     };
     let allowed = preflight(PAGE).await;
     assert_eq!((allowed.status, allowed.text.as_str()), (204, ""));

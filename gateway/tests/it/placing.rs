@@ -34,9 +34,9 @@ async fn reads_and_writes_go_to_the_keys_shard() {
     ] {
         assert_eq!(bench.read(key).await["shard_id"], shard, "{key}");
         bench.write(key, serde_json::json!({"a": 1})).await;
-        let asked: Vec<_> =
-            stubs[shard].asked().iter().rev().take(2).map(|a| (a.method.clone(), a.key())).collect();
-        assert_eq!(asked, [("POST".into(), key.into()), ("GET".into(), key.to_owned())]);
+        let request: Vec<_> =
+            stubs[shard].requests().iter().rev().take(2).map(|a| (a.method.clone(), a.key())).collect();
+        assert_eq!(request, [("POST".into(), key.into()), ("GET".into(), key.to_owned())]);
     }
     let sent: usize = stubs.iter().map(Stub::count).sum();
     assert_eq!(sent, 14);
@@ -56,12 +56,12 @@ async fn keys_are_spelled_canonically_whatever_the_client_wrote() {
         ("%2E%2E%2E", "..."),
         ("%252e", "%252e"),
     ] {
-        let answer = bench.ask("GET", &format!("/data/{written}"), "").await;
+        let answer = bench.exchange("GET", &format!("/data/{written}"), "").await;
         assert_eq!(answer.status, 200, "{written}: {answer:?}");
-        assert_eq!(stub.asked().last().unwrap().path, format!("/data/{sent}"));
+        assert_eq!(stub.requests().last().unwrap().path, format!("/data/{sent}"));
     }
     // A query is not part of the key.
-    assert_eq!(bench.ask("GET", "/data/q?x=1", "").await.json()["key"], "q");
+    assert_eq!(bench.exchange("GET", "/data/q?x=1", "").await.json()["key"], "q");
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn other_placements_send_keys_where_they_say() {
             let mapping = bench.get(&format!("/admin/shard-mapping/{key}")).await.json();
             assert_eq!(mapping["shard_id"], shard.0);
             bench.write(key.as_str(), serde_json::json!({})).await;
-            assert_eq!(stubs[shard.index()].asked().last().unwrap().key(), key.as_str());
+            assert_eq!(stubs[shard.index()].requests().last().unwrap().key(), key.as_str());
         }
     }
 }
@@ -92,7 +92,7 @@ async fn bounded_load_forwards_reads_to_shards_that_do_not_hold_the_key() {
     let mut stubs = Vec::new();
     for id in 0..4 {
         let held = gate.clone();
-        stubs.push(Stub::start(move |asked, _| held.hold(stub::value(asked, id, "{}"))).await);
+        stubs.push(Stub::start(move |request, _| held.hold(stub::value(request, id, "{}"))).await);
     }
     let addrs: Vec<_> = stubs.iter().map(|stub| stub.addr).collect();
     let bench = Bench::at(&addrs, &["--placement=bounded"]);

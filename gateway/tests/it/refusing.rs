@@ -58,7 +58,7 @@ async fn bad_input_is_refused_with_its_kind() {
         ("OPTIONS", "/admin/reset".into(), String::new(), 405, "method_not_allowed"),
     ];
     for (method, target, body, status, kind) in rows {
-        let answer = bench.ask(method, &target, &body).await;
+        let answer = bench.exchange(method, &target, &body).await;
         let shown = (method, &target[..target.len().min(60)], &body[..body.len().min(60)]);
         assert_eq!(
             (answer.status, answer.json()["kind"].as_str()),
@@ -69,7 +69,7 @@ async fn bad_input_is_refused_with_its_kind() {
     }
     // An answer to HEAD has no body.
     for path in ["/data/k", "/stats", "/health"] {
-        let head = bench.ask("HEAD", path, "").await;
+        let head = bench.exchange("HEAD", path, "").await;
         assert_eq!((head.status, head.text.as_str()), (405, ""), "{path}");
     }
     let stats = bench.stats().await;
@@ -86,14 +86,14 @@ async fn what_is_just_within_the_limits_is_taken() {
     let stub = Stub::honest(0).await;
     let bench = Bench::over(&stub, &[]);
     for segment in ["k".repeat(512), "%C3%BC".repeat(256), "%2F".repeat(512), "...".into(), "%20".into()] {
-        let answer = bench.ask("GET", &format!("/data/{segment}"), "").await;
+        let answer = bench.exchange("GET", &format!("/data/{segment}"), "").await;
         assert_eq!(answer.status, 200, "{segment}: {answer:?}");
     }
     let frame = json!({"key": "k", "value": {"t": ""}}).to_string();
     let text = "x".repeat(64 * 1024 - frame.len());
     let body = json!({"key": "k", "value": {"t": text}}).to_string();
     assert_eq!(body.len(), 64 * 1024);
-    assert_eq!(bench.ask("POST", "/data", &body).await.status, 200);
+    assert_eq!(bench.exchange("POST", "/data", &body).await.status, 200);
     assert_eq!(stub.count(), 6);
 }
 

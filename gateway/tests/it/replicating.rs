@@ -34,13 +34,13 @@ impl Shards {
         let mut stubs = Vec::new();
         for id in 0..4 {
             let shards = self.clone();
-            stubs.push(Stub::start(move |asked, nth| shards.answer(id, asked, nth)).await);
+            stubs.push(Stub::start(move |request, nth| shards.answer(id, request, nth)).await);
         }
         stubs
     }
 
-    fn answer(&self, id: usize, asked: &stub::Asked, nth: usize) -> Reply {
-        let is_write = asked.method == "POST";
+    fn answer(&self, id: usize, request: &stub::StubRequest, nth: usize) -> Reply {
+        let is_write = request.method == "POST";
         if self.dead[id].load(Ordering::SeqCst) {
             return Reply::Cut;
         }
@@ -52,12 +52,12 @@ impl Shards {
         let number = u32::try_from(id).unwrap();
         let mut store = self.stores[id].lock().unwrap();
         let reply = if is_write {
-            let body: Value = serde_json::from_str(&asked.body).unwrap();
-            store.insert(asked.key(), body["value"].clone());
-            stub::stored(asked, number)
+            let body: Value = serde_json::from_str(&request.body).unwrap();
+            store.insert(request.key(), body["value"].clone());
+            stub::stored(request, number)
         } else {
             let made = json!({"made_by": id, "v": 0});
-            stub::value(asked, number, &store.entry(asked.key()).or_insert(made).to_string())
+            stub::value(request, number, &store.entry(request.key()).or_insert(made).to_string())
         };
         if self.is_late.load(Ordering::SeqCst) && nth.wrapping_mul(2_654_435_761) % 5 < 2 {
             let gate = Gate::closed();
@@ -239,11 +239,11 @@ async fn a_write_that_began_before_the_key_had_copies_is_waited_for() {
     // A separate stub holds the write back, so that the test decides when it is applied.
     let (gate, landed) = (Gate::closed(), Arc::new(AtomicBool::new(false)));
     let (held, lands, behind) = (gate.clone(), Arc::clone(&landed), shards.clone());
-    let home = Stub::start(move |asked, nth| {
-        if asked.method == "POST" && !lands.swap(true, Ordering::SeqCst) {
-            return held.hold(stub::stored(asked, 0));
+    let home = Stub::start(move |request, nth| {
+        if request.method == "POST" && !lands.swap(true, Ordering::SeqCst) {
+            return held.hold(stub::stored(request, 0));
         }
-        behind.answer(HOME, asked, nth)
+        behind.answer(HOME, request, nth)
     })
     .await;
     let bench = Arc::new(at(&[home, stubs[1].clone(), stubs[2].clone(), stubs[3].clone()], &[]));

@@ -25,7 +25,7 @@ async fn health() {
 #[tokio::test]
 async fn get_data_has_the_shards_value_as_it_wrote_it() {
     let text = r#"{"z":1.50,"a":[1, 2],"big":12345678901234567890123,"u":"\u00fc"}"#;
-    let stub = Stub::start(|asked, _| stub::value(asked, 0, text)).await;
+    let stub = Stub::start(|request, _| stub::value(request, 0, text)).await;
     let bench = Bench::over(&stub, &["--cache-enabled"]);
     for hit in [false, true] {
         let answer = bench.get("/data/user-0").await;
@@ -58,8 +58,11 @@ async fn post_data() {
         (&json!("user-0"), &json!(0), &json!("stored"))
     );
     assert!(body["latency_ms"].is_f64());
-    let asked = &stub.asked()[0];
-    assert_eq!((asked.method.as_str(), asked.path.as_str(), asked.body.as_str()), ("POST", "/data", sent));
+    let request = &stub.requests()[0];
+    assert_eq!(
+        (request.method.as_str(), request.path.as_str(), request.body.as_str()),
+        ("POST", "/data", sent)
+    );
     assert_eq!(bench.read("user-0").await["value"], json!({"a": 1.0}));
 }
 

@@ -33,7 +33,7 @@ fn count(answers: &[Answer], is: impl Fn(&Value) -> bool) -> usize {
 async fn held_readers(n: u64) {
     let gate = Gate::closed();
     let held = gate.clone();
-    let stub = Stub::start(move |asked, _| held.hold(stub::value(asked, 0, r#"{"v":1}"#))).await;
+    let stub = Stub::start(move |request, _| held.hold(stub::value(request, 0, r#"{"v":1}"#))).await;
     let bench = Bench::over(&stub, &["--cache-enabled"]);
     let answers = stampede(&bench, n, || gate.open()).await;
     let readers = usize::try_from(n).unwrap();
@@ -83,7 +83,7 @@ async fn a_fast_shard_too_is_asked_once_for_each_key() {
 async fn the_first_reader_may_hang_up() {
     let gate = Gate::closed();
     let held = gate.clone();
-    let stub = Stub::start(move |asked, _| held.hold(stub::value(asked, 0, r#"{"v":1}"#))).await;
+    let stub = Stub::start(move |request, _| held.hold(stub::value(request, 0, r#"{"v":1}"#))).await;
     let bench = Bench::over(&stub, &["--cache-enabled"]);
     let first = tokio::spawn(bench.client.get(bench.url("/data/hot")).send());
     until("the fetch begins", async || stub.count() == 1).await;
@@ -102,7 +102,7 @@ async fn the_first_reader_may_hang_up() {
 async fn the_only_reader_may_hang_up_and_the_value_is_kept() {
     let gate = Gate::closed();
     let held = gate.clone();
-    let stub = Stub::start(move |asked, _| held.hold(stub::value(asked, 0, r#"{"v":1}"#))).await;
+    let stub = Stub::start(move |request, _| held.hold(stub::value(request, 0, r#"{"v":1}"#))).await;
     let bench = Bench::over(&stub, &["--cache-enabled"]);
     let only = tokio::spawn(bench.client.get(bench.url("/data/hot")).send());
     until("the fetch begins", async || stub.count() == 1).await;
@@ -126,8 +126,8 @@ async fn a_failure_reaches_all_readers_and_the_next_one_tries_again() {
         let held = gate.clone();
         let stub =
             Stub::start(
-                move |asked, nth| {
-                    if nth == 0 { held.hold(failure()) } else { stub::value(asked, 0, r#"{"v":2}"#) }
+                move |request, nth| {
+                    if nth == 0 { held.hold(failure()) } else { stub::value(request, 0, r#"{"v":2}"#) }
                 },
             )
             .await;
@@ -144,10 +144,10 @@ async fn a_failure_reaches_all_readers_and_the_next_one_tries_again() {
 /// immediate. The second is `failure`, if given. All other answers wait for the gate.
 async fn refreshing(gate: &Gate, failure: Option<MakeReply>) -> (Stub, Bench) {
     let held = gate.clone();
-    let stub = Stub::start(move |asked, nth| match (nth, failure) {
-        (0, _) => stub::value(asked, 0, r#"{"v":0}"#),
+    let stub = Stub::start(move |request, nth| match (nth, failure) {
+        (0, _) => stub::value(request, 0, r#"{"v":0}"#),
         (1, Some(failure)) => failure(),
-        _ => held.hold(stub::value(asked, 0, &json!({"v": nth}).to_string())),
+        _ => held.hold(stub::value(request, 0, &json!({"v": nth}).to_string())),
     })
     .await;
     let bench = Bench::over(&stub, &["--cache-enabled", "--cache-ttl-seconds=1"]);

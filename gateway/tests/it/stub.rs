@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct StubRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) body: String,
@@ -53,25 +53,27 @@ impl Gate {
     }
 }
 
-type Behaviour = dyn Fn(&Asked, usize) -> Reply + Send + Sync;
+type Behaviour = dyn Fn(&StubRequest, usize) -> Reply + Send + Sync;
 
 /// A stub shard. It lives as long as the test's runtime.
 #[derive(Clone)]
 pub(crate) struct Stub {
     pub(crate) addr: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    request: Arc<Mutex<Vec<StubRequest>>>,
 }
 
 impl Stub {
     /// Starts a stub. `behaviour` gets the request and the number of earlier requests.
-    pub(crate) async fn start(behaviour: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(
+        behaviour: impl Fn(&StubRequest, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stub = Self { addr: listener.local_addr().unwrap(), asked: Arc::default() };
-        let (asked, behaviour): (_, Arc<Behaviour>) = (Arc::clone(&stub.asked), Arc::new(behaviour));
+        let stub = Self { addr: listener.local_addr().unwrap(), request: Arc::default() };
+        let (request, behaviour): (_, Arc<Behaviour>) = (Arc::clone(&stub.request), Arc::new(behaviour));
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, Arc::clone(&asked), Arc::clone(&behaviour)));
+                tokio::spawn(serve(stream, Arc::clone(&request), Arc::clone(&behaviour)));
             }
         });
         stub
@@ -80,31 +82,31 @@ impl Stub {
     /// A shard that follows the contract: it stores values, and creates absent ones on the fly.
     pub(crate) async fn honest(id: u32) -> Self {
         let store: Mutex<HashMap<String, Value>> = Mutex::default();
-        Self::start(move |asked, _| {
+        Self::start(move |request, _| {
             let mut store = store.lock().unwrap();
-            if asked.method == "POST" {
-                let body: Value = serde_json::from_str(&asked.body).unwrap();
+            if request.method == "POST" {
+                let body: Value = serde_json::from_str(&request.body).unwrap();
                 store.insert(body["key"].as_str().unwrap().into(), body["value"].clone());
-                return stored(asked, id);
+                return stored(request, id);
             }
-            let made = json!({"data": format!("auto-generated-{}", asked.key()), "created_at": 1});
-            value(asked, id, &store.entry(asked.key()).or_insert(made).to_string())
+            let made = json!({"data": format!("auto-generated-{}", request.key()), "created_at": 1});
+            value(request, id, &store.entry(request.key()).or_insert(made).to_string())
         })
         .await
     }
 
     /// All requests received so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    pub(crate) fn requests(&self) -> Vec<StubRequest> {
+        self.request.lock().unwrap().clone()
     }
 
     /// The number of requests received so far.
     pub(crate) fn count(&self) -> usize {
-        self.asked.lock().unwrap().len()
+        self.request.lock().unwrap().len()
     }
 }
 
-impl Asked {
+impl StubRequest {
     /// The key of the request.
     pub(crate) fn key(&self) -> String {
         match self.path.strip_prefix("/data/") {
@@ -115,25 +117,25 @@ impl Asked {
 }
 
 /// The contract's answer to a read, with `value` unchanged.
-pub(crate) fn value(asked: &Asked, id: u32, value: &str) -> Reply {
-    let key = Value::from(asked.key());
+pub(crate) fn value(request: &StubRequest, id: u32, value: &str) -> Reply {
+    let key = Value::from(request.key());
     Reply::Answer(200, format!(r#"{{"key":{key},"value":{value},"shard_id":{id},"found":true}}"#))
 }
 
 /// The contract's answer to a write.
-pub(crate) fn stored(asked: &Asked, id: u32) -> Reply {
-    Reply::Answer(200, json!({"key": asked.key(), "shard_id": id, "status": "stored"}).to_string())
+pub(crate) fn stored(request: &StubRequest, id: u32) -> Reply {
+    Reply::Answer(200, json!({"key": request.key(), "shard_id": id, "status": "stored"}).to_string())
 }
 
-async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<Asked>>>, behaviour: Arc<Behaviour>) {
+async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<StubRequest>>>, behaviour: Arc<Behaviour>) {
     let mut buffer = Vec::new();
-    while let Some(asked) = read(&mut stream, &mut buffer).await {
+    while let Some(request) = read(&mut stream, &mut buffer).await {
         let before = {
             let mut log = log.lock().unwrap();
-            log.push(asked.clone());
+            log.push(request.clone());
             log.len() - 1
         };
-        let mut reply = behaviour(&asked, before);
+        let mut reply = behaviour(&request, before);
         while let Reply::Held(gate, held) = reply {
             gate.passed().await;
             reply = *held;
@@ -152,7 +154,7 @@ async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<Asked>>>, behaviour: Ar
     }
 }
 
-async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Asked> {
+async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<StubRequest> {
     loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8(buffer[..end].to_vec()).unwrap();
@@ -167,7 +169,7 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Asked> {
                 buffer.drain(..whole);
                 let mut words = head.split(' ');
                 let (method, path) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
-                return Some(Asked { method, path, body });
+                return Some(StubRequest { method, path, body });
             }
         }
         if stream.read_buf(buffer).await.ok()? == 0 {

@@ -25,10 +25,10 @@ async fn the_copy_is_gone_when_the_write_answers() {
 async fn a_fetch_that_a_write_overtakes_is_neither_joined_nor_kept() {
     let gate = Gate::closed();
     let held = gate.clone();
-    let stub = Stub::start(move |asked, nth| match (asked.method.as_str(), nth) {
-        ("POST", _) => stub::stored(asked, 0),
-        (_, 0) => held.hold(stub::value(asked, 0, r#"{"v":"old"}"#)),
-        _ => stub::value(asked, 0, r#"{"v":"new"}"#),
+    let stub = Stub::start(move |request, nth| match (request.method.as_str(), nth) {
+        ("POST", _) => stub::stored(request, 0),
+        (_, 0) => held.hold(stub::value(request, 0, r#"{"v":"old"}"#)),
+        _ => stub::value(request, 0, r#"{"v":"new"}"#),
     })
     .await;
     let bench = Bench::over(&stub, &["--cache-enabled"]);
@@ -51,10 +51,10 @@ async fn a_fetch_that_a_write_overtakes_is_neither_joined_nor_kept() {
 async fn a_write_that_lasts_takes_what_was_fetched_meanwhile() {
     let gate = Gate::closed();
     let held = gate.clone();
-    let stub = Stub::start(move |asked, nth| match (asked.method.as_str(), nth) {
-        ("POST", _) => held.hold(stub::stored(asked, 0)),
-        (_, 1) => stub::value(asked, 0, r#"{"v":"old"}"#),
-        _ => stub::value(asked, 0, r#"{"v":"new"}"#),
+    let stub = Stub::start(move |request, nth| match (request.method.as_str(), nth) {
+        ("POST", _) => held.hold(stub::stored(request, 0)),
+        (_, 1) => stub::value(request, 0, r#"{"v":"old"}"#),
+        _ => stub::value(request, 0, r#"{"v":"new"}"#),
     })
     .await;
     let bench = Bench::over(&stub, &["--cache-enabled"]);
@@ -72,9 +72,9 @@ async fn a_write_that_lasts_takes_what_was_fetched_meanwhile() {
 async fn a_write_whose_client_goes_away_takes_the_copy_too() {
     let gate = Gate::closed();
     let held = gate.clone();
-    let stub = Stub::start(move |asked, _| match asked.method.as_str() {
-        "POST" => held.hold(stub::stored(asked, 0)),
-        _ => stub::value(asked, 0, "{}"),
+    let stub = Stub::start(move |request, _| match request.method.as_str() {
+        "POST" => held.hold(stub::stored(request, 0)),
+        _ => stub::value(request, 0, "{}"),
     })
     .await;
     let bench = Bench::over(&stub, &["--cache-enabled"]);
@@ -97,9 +97,9 @@ async fn a_write_of_unknown_outcome_takes_the_copy_and_is_not_repeated() {
         (|| Reply::Raw(b"garbage\r\n\r\n".into()), 502, "bad_shard_answer"),
     ];
     for (outcome, status, kind) in outcomes {
-        let stub = Stub::start(move |asked, _| match asked.method.as_str() {
+        let stub = Stub::start(move |request, _| match request.method.as_str() {
             "POST" => outcome(),
-            _ => stub::value(asked, 0, "{}"),
+            _ => stub::value(request, 0, "{}"),
         })
         .await;
         let bench = Bench::over(&stub, &["--cache-enabled", "--upstream-timeout-ms=2000"]);
@@ -107,7 +107,7 @@ async fn a_write_of_unknown_outcome_takes_the_copy_and_is_not_repeated() {
         assert_eq!(bench.stat("cache_size").await, 1);
         bench.post("/data", r#"{"key":"k","value":{}}"#).await.assert_error(status, kind);
         assert_eq!(bench.stat("cache_size").await, 0);
-        let writes = stub.asked().iter().filter(|asked| asked.method == "POST").count();
+        let writes = stub.requests().iter().filter(|request| request.method == "POST").count();
         assert_eq!(writes, 1, "a write is never sent twice");
         assert_eq!(bench.read("k").await["cache_hit"], false);
     }
@@ -123,17 +123,17 @@ async fn no_read_after_a_write_is_older_than_it_in_many_interleavings() {
     let late = Mutex::new(Vec::<Gate>::new());
     let gates = Arc::new(late);
     let kept = Arc::clone(&gates);
-    let stub = Stub::start(move |asked, nth| {
-        let key = asked.key();
+    let stub = Stub::start(move |request, nth| {
+        let key = request.key();
         let at: usize = key[1..].parse().unwrap();
         let mut store = store.lock().unwrap();
-        let reply = if asked.method == "POST" {
-            let body: Value = serde_json::from_str(&asked.body).unwrap();
+        let reply = if request.method == "POST" {
+            let body: Value = serde_json::from_str(&request.body).unwrap();
             store[at] = body["value"]["v"].as_u64().unwrap();
-            stub::stored(asked, 0)
+            stub::stored(request, 0)
         } else {
             // The value is read now and may be stale by the time of the answer.
-            stub::value(asked, 0, &json!({"v": store[at]}).to_string())
+            stub::value(request, 0, &json!({"v": store[at]}).to_string())
         };
         if nth.wrapping_mul(2_654_435_761) % 5 < 3 {
             let gate = Gate::closed();

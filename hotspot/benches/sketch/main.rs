@@ -104,7 +104,7 @@ fn measure((name, make): &Entry, stream: &Stream) -> String {
     let off: Vec<u64> = lines.iter().take(100).map(|line| line.count.abs_diff(truth[&line.key])).collect();
     let mean = off.iter().sum::<u64>() / off.len().max(1) as u64;
     let largest = off.iter().max().copied().unwrap_or(0);
-    let sure = lines.first().map_or(0, Line::lower_bound);
+    let lower_bound = lines.first().map_or(0, Line::lower_bound);
     let bounds = if lines.iter().any(|line| line.error.is_none()) {
         "none given"
     } else if lines.iter().all(|l| l.lower_bound() <= truth[&l.key] && truth[&l.key] <= l.count) {
@@ -113,7 +113,7 @@ fn measure((name, make): &Entry, stream: &Stream) -> String {
         "BROKEN"
     };
     format!(
-        "| {name} | {:.0} | {:.0} | {} | {} | {mean} | {largest} | {sure} | {bounds} |",
+        "| {name} | {:.0} | {:.0} | {} | {} | {mean} | {largest} | {lower_bound} | {bounds} |",
         took.as_nanos() as f64 / stream.numbers.len() as f64,
         bytes as f64 / 1024.0,
         precision(10),

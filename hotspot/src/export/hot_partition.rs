@@ -44,7 +44,7 @@ impl HotPartition {
             shards: (0..shards).map(|id| blamed.with_label_values(&[&id.to_string()])).collect(),
             max_over_mean: figure(
                 "max_over_mean",
-                "Requests of the largest shard over the mean of all, in the judged window",
+                "Requests of the largest shard divided by the mean of all shards, in the judged window",
             )?,
             lower_bound: figure(
                 "lower_bound",

@@ -51,7 +51,7 @@ fn silence_is_not_balance() {
     assert_eq!((verdict.requests, verdict.max_over_mean, verdict.key), (36, None, None));
     assert_eq!(
         verdict.sentence,
-        "Not enough traffic to judge: 36 requests in 1 s, at least 100 and 20 a second are needed."
+        "Not enough traffic to judge: 36 requests in 1 s; at least 100 and 20 a second are needed."
     );
 }
 
@@ -113,10 +113,9 @@ fn the_sentences() {
         "Shard 0 was critical and is cooling down: 25.0 % of 1,000 requests in 1 s, 1.00 times"
     ),);
     let rising = second(&mut Detector::default(), HOT).sentence;
-    assert!(
-        rising
-            .starts_with("The load counts as balanced until hot lasts: the busiest shard, 0, gets 43.0 % of")
-    );
+    assert!(rising.starts_with(
+        "The load is balanced so far, because one window alone is hot: the busiest shard, 0, gets 43.0 % of"
+    ));
 }
 
 /// One second with these requests and this evidence for the last shard. All requests of shard 0 are for one key.

@@ -3,7 +3,7 @@
 //! It compares them before and after each mitigation.
 
 use hotspot::predict::{max_over_mean, shard_shares, zipf};
-use hotspot::spread::{HomeLoad, bounded, evenly, placed_anew, two_choices};
+use hotspot::spread::{HomeLoad, bounded, evenly, random_placements, two_choices};
 use hotspot::zipf_fit;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -121,16 +121,16 @@ fn over_random_placements() {
     let percentile = |sorted: &[f64], p: usize| sorted[sorted.len() * p / 100];
     for (exponent, most) in [(0.99, 0.224), (1.5, 0.116)] {
         // n·ln n of four shards is 5.5: six entries.
-        let left = placed_anew(&zipf(1_000, exponent)[6..], 0.0, SHARDS, placements);
+        let left = random_placements(&zipf(1_000, exponent)[6..], 0.0, SHARDS, placements);
         let found = percentile(&left, 95);
         assert!(found <= most + 0.0005, "{exponent}: {found}");
     }
     let probabilities = zipf(1_000, 1.5);
-    let before = placed_anew(&probabilities, 0.0, SHARDS, placements);
+    let before = random_placements(&probabilities, 0.0, SHARDS, placements);
     assert_near(4.0 * percentile(&before, 50), 2.10, 0.01);
     // The eight hottest keys are on all shards, a quarter each.
     let top: f64 = probabilities[..8].iter().sum();
-    let after = placed_anew(&probabilities[8..], 0.0, SHARDS, placements);
+    let after = random_placements(&probabilities[8..], 0.0, SHARDS, placements);
     assert_near(4.0 * (percentile(&after, 50) + top / 4.0), 1.07, 0.01);
 }
 

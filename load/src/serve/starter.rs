@@ -56,7 +56,7 @@ impl Starter {
         let args = self.run_args(&request)?;
         let mut state = self.state.lock();
         if let Some(running) = &state.running {
-            let detail = format!("{} runs; DELETE stops it", running.request.scenario);
+            let detail = format!("{} is running; stop it with DELETE first", running.request.scenario);
             return Err(Problem::new(ErrorKind::AlreadyRunning, detail));
         }
         let running = Running {
@@ -122,7 +122,7 @@ impl Starter {
         let parsed = Args::try_parse_from(line.into_iter().chain(["--", &request.scenario]));
         match parsed.map(|args| args.command) {
             Ok(Command::Run(args)) => Ok(args),
-            Ok(_) => Err(Problem::new(ErrorKind::BadBody, "that is no scenario")),
+            Ok(_) => Err(Problem::new(ErrorKind::BadBody, "unknown scenario")),
             Err(err) => Err(Problem::new(ErrorKind::BadBody, service::args::one_line(&err))),
         }
     }

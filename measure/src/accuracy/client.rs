@@ -122,7 +122,7 @@ impl Client {
     }
 
     /// Sends one request in one segment and waits for its answer.
-    pub(crate) fn ask(&mut self, request: &[u8]) -> Result<()> {
+    pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<()> {
         self.send(request)?;
         self.answers(1)
     }
@@ -131,7 +131,7 @@ impl Client {
     pub(crate) fn closed(&mut self) -> Result<()> {
         match self.stream.read(&mut [0; 1]).context("no end")? {
             0 => Ok(()),
-            _ => bail!("bytes behind the last answer"),
+            _ => bail!("bytes after the last answer"),
         }
     }
 

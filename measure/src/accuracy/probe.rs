@@ -204,7 +204,7 @@ impl Probe<'_> {
     /// The kernel's table of keys for the server of this place in the list.
     pub(crate) fn keys(&self, index: usize) -> Result<KeyTable> {
         let shards = self.list("/api/keys?limit=1000000")?;
-        let shard = shards.get(index).context("the probe does not know the server")?;
+        let shard = shards.get(index).context("the probe does not report the server")?;
         let number = |value: &Value| value.as_u64().unwrap_or_default();
         let keys = shard["keys"].as_array().into_iter().flatten();
         Ok(KeyTable {
@@ -257,7 +257,7 @@ impl Probe<'_> {
 
     /// What the probe says of itself.
     pub(crate) fn status(&self) -> Result<Value> {
-        self.ask("/status")
+        self.exchange("/status")
     }
 
     /// Stops it in order.
@@ -268,11 +268,11 @@ impl Probe<'_> {
     }
 
     fn list(&self, path: &str) -> Result<Vec<Value>> {
-        let answer = self.ask(path)?;
+        let answer = self.exchange(path)?;
         answer["shards"].as_array().cloned().with_context(|| format!("{path} has no shards"))
     }
 
-    fn ask(&self, path: &str) -> Result<Value> {
+    fn exchange(&self, path: &str) -> Result<Value> {
         let url = format!("{}{path}", self.base);
         let answer = async { self.stage.client.get(&url).send().await?.json::<Value>().await };
         self.stage.runtime.block_on(answer).with_context(|| format!("no answer to {path}"))

@@ -103,9 +103,9 @@ impl AccuracyReport {
             self.closing(),
             machine::describe()
         );
-        text += "`true` is what the suite's own server read and its own clients sent, in data requests where the row names nothing else.\n\
-                 `counted` is the probe's `/api/shards`. `unparsed` and `repeats` are segments. `probe` is the probe's own comparison\n\
-                 with the server's `/stats`.\n\n";
+        text += "`true` is the suite's own count: what its server read and its clients sent. It is in data requests unless the row\n\
+                 names another unit. `counted` is the probe's `/api/shards`. `unparsed` and `repeats` are segments. `probe` is the\n\
+                 probe's own comparison with the server's `/stats`.\n\n";
         text += &self.table().markdown();
         text += "\n## Remarks\n\n";
         for (name, remark) in self.remarks() {

@@ -93,7 +93,7 @@ impl RowVerdict {
 impl Rule {
     /// For one request at a time on a bad network.
     pub(crate) const ONE_AT_A_TIME: Self =
-        Self::ExactDespite { why: "exact; body bytes after a gap were not parsed, and need not be" };
+        Self::ExactDespite { why: "exact; body bytes after a gap were not parsed, which loses no request" };
 
     /// Judges the requests; `agrees` is the probe's own comparison with the server's `/stats`.
     pub(crate) fn judge(&self, truth: &Counts, counted: &Counted, agrees: Option<bool>) -> RowVerdict {
@@ -102,10 +102,10 @@ impl Rule {
         match (agrees, &verdict) {
             (_, RowVerdict::Wrong(_)) => verdict,
             (Some(true), _) if !equal => {
-                RowVerdict::Wrong("the probe says that it agrees with the server, and does not".to_owned())
+                RowVerdict::Wrong("the probe reports agreement, but the counts differ".to_owned())
             }
             (Some(false), _) if equal => {
-                RowVerdict::Wrong("the probe says that it differs from the server, and does not".to_owned())
+                RowVerdict::Wrong("the probe reports a difference, but the counts agree".to_owned())
             }
             _ => verdict,
         }
@@ -129,29 +129,31 @@ impl Rule {
         };
         // Heads of all kinds that are missing; absent if there is one too many of any kind.
         let missing = counted.missing_from(truth);
-        let said = |why: &str| {
+        let explained = |why: &str| {
             RowVerdict::Explained(format!("{why}. Unparsed segments: {}", counted.unparsed_words()))
         };
         match *self {
             _ if all && unparsed == 0 && !matches!(self, Self::ExactSaying { .. }) => RowVerdict::Exact,
-            Self::ExactDespite { why } if all => said(why),
+            Self::ExactDespite { why } if all => explained(why),
             Self::ExactSaying { reason, why }
                 if all && counted.unparsed.get(reason).is_some_and(|n| *n > 0) =>
             {
-                said(why)
+                explained(why)
             }
             Self::NeverOver { heads_per_segment, why } => match missing {
-                Some(0) => said("exact; what was unparsed was seen again, or was no head"),
+                Some(0) => explained("exact; the unparsed segments were seen again, or contained no head"),
                 Some(missing) if missing <= unparsed * heads_per_segment => {
                     let share = percent(missing, truth.data() + truth.control);
-                    said(&format!("{missing} requests ({share}, control calls included) not counted: {why}"))
+                    explained(&format!(
+                        "{missing} requests ({share}, control calls included) not counted: {why}"
+                    ))
                 }
                 _ => RowVerdict::Wrong(operations()),
             },
             Self::NeverRead { why } => {
                 let read = counted.data().checked_sub(counted.never_read);
                 if (read, counted.control) == (Some(truth.data()), truth.control) {
-                    said(&format!("exact without {} requests: {why}", counted.never_read))
+                    explained(&format!("exact without {} requests: {why}", counted.never_read))
                 } else {
                     RowVerdict::Wrong(operations())
                 }
@@ -163,7 +165,7 @@ impl Rule {
                     && true_all <= counted_all + unparsed * heads_per_segment
                 {
                     let Counted { aborted, never_read, .. } = counted;
-                    said(&format!(
+                    explained(&format!(
                         "{counted_all} of {true_all} counted, {aborted} aborted, {never_read} never read: {why}"
                     ))
                 } else {
@@ -177,7 +179,7 @@ impl Rule {
                 if short || over > requests {
                     RowVerdict::Wrong(operations())
                 } else {
-                    said(&format!("{over} too many: {why}"))
+                    explained(&format!("{over} counted too many: {why}"))
                 }
             }
             _ => RowVerdict::Wrong(operations()),
@@ -202,7 +204,7 @@ impl Rule {
         if truth == counted {
             RowVerdict::Exact
         } else {
-            RowVerdict::Wrong(format!("{} bytes of {truth} make the difference", truth.abs_diff(counted)))
+            RowVerdict::Wrong(format!("{} bytes of {truth} are the difference", truth.abs_diff(counted)))
         }
     }
 }
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_must_be_said() {
+    fn a_count_without_its_unparsed_reason_is_wrong() {
         let rule = Rule::ExactSaying { reason: "gap", why: "x" };
         assert_eq!(judge(rule, (5, 5), 1, None), "explained");
         assert_eq!(judge(rule, (5, 5), 0, None), "WRONG");

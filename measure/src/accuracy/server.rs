@@ -181,7 +181,7 @@ impl Server {
         let deadline = Instant::now() + TIMEOUT;
         while !wanted(&self.counts()) {
             if Instant::now() > deadline {
-                bail!("the server does not get there: {:?}", self.counts());
+                bail!("the server did not reach the expected counts: {:?}", self.counts());
             }
             std::thread::yield_now();
         }
@@ -206,26 +206,26 @@ impl Server {
 
 /// What a connection has asked for.
 #[derive(Default)]
-struct Asked {
+struct Connection {
     data: bool,
     control: bool,
 }
 
 fn serve(mut stream: TcpStream, shared: &Shared) {
-    let mut asked = Asked::default();
+    let mut connection = Connection::default();
     // An error means that the client closed the connection, as some rows do.
-    let _ = converse(&mut stream, shared, &mut asked);
-    if asked.data {
+    let _ = converse(&mut stream, shared, &mut connection);
+    if connection.data {
         shared.repeated.fetch_add(tcp_info::of(&stream).repeated_bytes, Ordering::SeqCst);
         shared.ended.fetch_add(1, Ordering::SeqCst);
     }
     drop(stream);
-    if asked.control {
+    if connection.control {
         shared.control_closed.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-fn converse(stream: &mut TcpStream, shared: &Shared, asked: &mut Asked) -> std::io::Result<()> {
+fn converse(stream: &mut TcpStream, shared: &Shared, connection: &mut Connection) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = Reader::default();
     let mut buffer = [0; 1 << 14];
@@ -247,8 +247,8 @@ fn converse(stream: &mut TcpStream, shared: &Shared, asked: &mut Asked) -> std::
             match event {
                 Event::Head(head) => {
                     if head.kind != Kind::Control {
-                        asked.data = true;
-                    } else if !std::mem::replace(&mut asked.control, true) {
+                        connection.data = true;
+                    } else if !std::mem::replace(&mut connection.control, true) {
                         shared.control_opened.fetch_add(1, Ordering::SeqCst);
                     }
                     interim |= head.expects;

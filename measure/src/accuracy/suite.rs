@@ -97,7 +97,9 @@ impl Measured {
         if let Some((answers, least)) = self.driven.slow_answers {
             let slow = probe.answers_slower_than(index, least)?;
             if slow != answers {
-                let wrong = format!("{slow} of {answers} answers of at least {least} ms were timed so");
+                let wrong = format!(
+                    "{slow} answers were measured at {least} ms or more, of {answers} that took so long"
+                );
                 self.wrong.get_or_insert(wrong);
             }
         }
@@ -132,7 +134,7 @@ pub fn run(options: &Options<'_>, progress: impl Fn(&str, f64)) -> Result<Accura
     ];
     let alone: Vec<_> = alone.into_iter().filter(|(name, _)| wanted(name)).collect();
     if ready.is_empty() && lines.is_empty() && alone.is_empty() {
-        bail!("there is no row {:?}", options.row.unwrap_or_default());
+        bail!("no row has {:?} in its name", options.row.unwrap_or_default());
     }
     let stage = Stage::new(options.probe)?;
     if !ready.is_empty() {
@@ -185,7 +187,7 @@ fn measure(
     let settled = stage.until(TIMEOUT, || {
         let then = server.counts();
         let all = probe.counted().map_err(|error| error.to_string())?;
-        let counted = all.into_iter().nth(index).ok_or("the probe does not know the server")?;
+        let counted = all.into_iter().nth(index).ok_or("the probe does not report the server")?;
         if server.counts() != then {
             return Err("the server is not at rest".to_owned());
         }
@@ -201,7 +203,7 @@ fn measure(
         if passes && (equal || start.elapsed() >= SETTLES) {
             Ok(())
         } else {
-            Err("not as the rule says".to_owned())
+            Err("the counts do not satisfy the row's rule".to_owned())
         }
     });
     let (truth, counted) = match (last, settled) {
@@ -210,7 +212,7 @@ fn measure(
     };
     let sent = driven.sent;
     if (sent.get, sent.set) != (truth.get, truth.set) {
-        bail!("the suite itself is wrong: its clients sent {sent:?}, its server has {truth:?}");
+        bail!("error in the suite: its clients sent {sent:?}, its server counted {truth:?}");
     }
     Ok(Measured { driven, truth, counted, wrong: None })
 }

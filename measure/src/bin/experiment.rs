@@ -46,7 +46,7 @@ fn name(text: &str) -> Result<Names, String> {
         return Ok(Names::All);
     }
     let known = || Experiment::value_variants().iter().map(|one| one.name()).collect::<Vec<_>>().join(", ");
-    Experiment::from_str(text, false).map(Names::One).map_err(|_| format!("there are all, {}", known()))
+    Experiment::from_str(text, false).map(Names::One).map_err(|_| format!("allowed: all, {}", known()))
 }
 
 fn main() -> ExitCode {

@@ -54,7 +54,7 @@ pub(crate) fn saturate(
 
 /// Returns k6's version.
 pub(crate) fn k6_version(k6: Option<&Path>) -> Result<String> {
-    let k6 = k6.context("k6 is not installed: `cargo xtask bench cost` does it where it can")?;
+    let k6 = k6.context("k6 is not installed: run `cargo xtask bench cost`, which installs it")?;
     // The same empty environment as in a load run.
     let output = Command::new(k6).arg("version").env_clear().stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("{} cannot be run", k6.display()))?;
@@ -81,15 +81,15 @@ pub(crate) fn saturate_by_k6(k6: &Path, gateway: &str, requests: u64, seed: u64)
         .stdin(Stdio::null())
         .output()
         .context("k6 cannot be run")?;
-    let said = first_line(&output.stderr);
+    let message = first_line(&output.stderr);
     if !output.status.success() {
-        bail!("k6: {said}");
+        bail!("k6: {message}");
     }
     let report: Value =
-        serde_json::from_slice(&output.stdout).with_context(|| format!("k6 reports nothing: {said}"))?;
+        serde_json::from_slice(&output.stdout).with_context(|| format!("k6 wrote no report: {message}"))?;
     if report["failed"] != 0 || report["answered"] != requests {
         bail!(
-            "of {requests} requests by k6 {} were answered, {} failed: {said}",
+            "of {requests} requests by k6 {} were answered, {} failed: {message}",
             report["answered"],
             report["failed"]
         );
@@ -100,6 +100,6 @@ pub(crate) fn saturate_by_k6(k6: &Path, gateway: &str, requests: u64, seed: u64)
     Ok(requests as f64 / seconds)
 }
 
-fn first_line(said: &[u8]) -> String {
-    String::from_utf8_lossy(said).lines().next().unwrap_or_default().to_owned()
+fn first_line(message: &[u8]) -> String {
+    String::from_utf8_lossy(message).lines().next().unwrap_or_default().to_owned()
 }

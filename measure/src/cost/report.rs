@@ -200,7 +200,7 @@ impl CostReport {
         text += &self.packet_table().text();
         for runs in &self.runs {
             let path = runs.path.name();
-            let _ = writeln!(text, "\nUnder load, {path}, with the kernel's statistics and what they cost");
+            let _ = writeln!(text, "\nUnder load, {path}, including the overhead of the kernel's statistics");
             text += &run_table(runs).text();
             let _ = writeln!(text, "{}", packets_sentence(runs));
         }

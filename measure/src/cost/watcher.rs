@@ -77,12 +77,12 @@ impl Watcher {
     /// Returns the name in the table.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Nothing => "nothing (two equal runs)",
+            Self::Nothing => "no watcher (two equal runs)",
             Self::Empty => "empty programs",
             Self::Probe => "probe",
-            Self::EqualLabs => "nothing (two equal labs)",
-            Self::EmptyOnShards => "empty programs, CGROUP=the shards'",
-            Self::ProbeOnShards => "probe, CGROUP=the shards'",
+            Self::EqualLabs => "no watcher (two equal labs)",
+            Self::EmptyOnShards => "empty programs, on the shards' cgroup",
+            Self::ProbeOnShards => "probe, on the shards' cgroup",
             Self::ProbeWithStatistics => "probe, PROGRAM_STATS=on",
             Self::Nftables => "nftables",
             Self::Bpftrace => "bpftrace",
@@ -93,15 +93,15 @@ impl Watcher {
     /// Returns how the watcher is started.
     pub(crate) const fn what(self) -> &'static str {
         match self {
-            Self::Nothing => "how far two runs differ by themselves",
-            Self::Empty => "programs that do nothing, in and out: what the kernel takes for any call",
+            Self::Nothing => "noise: the difference between two equal runs",
+            Self::Empty => "empty programs for both directions: the kernel's overhead for a call",
             Self::Probe => "`probe run` as root on the four shards",
-            Self::EqualLabs => "how far two labs differ by themselves",
+            Self::EqualLabs => "noise: the difference between two equal labs",
             Self::EmptyOnShards => "programs that do nothing on the cgroup of one lab's shards",
             Self::ProbeOnShards => {
                 "`probe run` on the cgroup of one lab's shards, as `cargo xtask up` starts it for root"
             }
-            Self::ProbeWithStatistics => "with the kernel's statistics of its programs",
+            Self::ProbeWithStatistics => "the same, with the kernel's run-time statistics on",
             Self::Nftables => "`tcp dport P counter` and `tcp sport P counter` for each of the four ports",
             Self::Bpftrace => {
                 "`tracepoint:tcp:tcp_probe /args->sport == P || …/ { @[args->sport] = count(); }`: received segments"
@@ -177,7 +177,7 @@ impl Watching<'_> {
             }
             Tool::Bpftrace(mut bpftrace) => {
                 testbed.end(&mut bpftrace, Signal::INT);
-                let segments = said(testbed, &bpftrace, |log| {
+                let segments = logged(testbed, &bpftrace, |log| {
                     let counts = log.lines().filter_map(|line| line.strip_prefix("@[")?.split_once("]: "));
                     let counts: Vec<u64> = counts.filter_map(|(_, count)| count.parse().ok()).collect();
                     (!counts.is_empty()).then(|| counts.iter().sum::<u64>())
@@ -189,7 +189,7 @@ impl Watching<'_> {
                 let number = |log: &str, what: &str| {
                     log.lines().find_map(|line| line.strip_suffix(what)?.trim().parse::<u64>().ok())
                 };
-                let (captured, dropped) = said(testbed, &tcpdump, |log| {
+                let (captured, dropped) = logged(testbed, &tcpdump, |log| {
                     Some((number(log, "packets captured")?, number(log, "packets dropped by kernel")?))
                 })?;
                 Ok(format!("{} packets, {} lost", thousands(captured), thousands(dropped)))
@@ -242,7 +242,7 @@ fn begun(testbed: &Testbed, process: Process, has_begun: impl Fn(&str) -> bool) 
         if has_begun(&process.log()) {
             return Ok(true);
         }
-        if process.is_running() { Err("it does not begin".to_owned()) } else { Ok(false) }
+        if process.is_running() { Err("it did not start".to_owned()) } else { Ok(false) }
     }));
     let process = process.into_inner();
     match waited {
@@ -250,14 +250,14 @@ fn begun(testbed: &Testbed, process: Process, has_begun: impl Fn(&str) -> bool) 
         Ok(false) | Err(_) => {
             let log = process.log();
             let last = log.lines().rev().find(|line| line.contains("rror")).or_else(|| log.lines().last());
-            bail!("it does not run here: {}", last.unwrap_or("it says nothing"))
+            bail!("it cannot run here: {}", last.unwrap_or("it printed nothing"))
         }
     }
 }
 
 /// Returns a value from the tool's final output. Another thread reads the pipe, so the output may arrive a moment
 /// later.
-fn said<T>(testbed: &Testbed, process: &Process, find: impl Fn(&str) -> Option<T>) -> Result<T> {
+fn logged<T>(testbed: &Testbed, process: &Process, find: impl Fn(&str) -> Option<T>) -> Result<T> {
     let found = poll::until(TIMEOUT, || async { find(&process.log()).ok_or_else(|| process.log()) });
-    testbed.runtime.block_on(found).map_err(|log| anyhow!("it does not say what it counted: {log}"))
+    testbed.runtime.block_on(found).map_err(|log| anyhow!("it does not report its count: {log}"))
 }

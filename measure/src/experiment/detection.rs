@@ -52,7 +52,7 @@ impl fmt::Display for Arm {
         f.write_str(match self {
             Self::Crowd => "flash crowd",
             Self::Moving => "moving celebrity",
-            Self::Even => "even load",
+            Self::Even => "uniform load",
         })
     }
 }
@@ -131,11 +131,11 @@ async fn measure(rig: &Rig, arm: Arm, seed: u64) -> Result<Run, String> {
         let stats: Value = rig.lab.json(&rig.lab.at_gateway("/stats")).await;
         let kernel = rig.lab.probe_json("/api/verdict").await["kernel"].clone();
         let now = Instant::now();
-        let asked_for = |key: &str| {
+        let requested = |key: &str| {
             stats["top_keys"].as_array().is_some_and(|keys| keys.iter().any(|top| top["key"] == key))
         };
         for (key, seen) in arm.keys().iter().zip(&mut seen) {
-            seen.came = seen.came.or(asked_for(key).then_some(now));
+            seen.came = seen.came.or(requested(key).then_some(now));
             seen.by_app = seen.by_app.or(names(&stats["verdict"], key).then_some(now));
             seen.by_kernel = seen.by_kernel.or(names(&kernel, key).then_some(now));
         }
@@ -222,7 +222,7 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
     }
     for (arm, what) in [
         (Arm::Crowd, "flash crowd: false alarms before it comes".to_owned()),
-        (Arm::Even, format!("even load: false alarms in {EVEN} s")),
+        (Arm::Even, format!("uniform load: false alarms in {EVEN} s")),
     ] {
         let alarms = |witness: usize| trials.each(arm, |run| run.false_alarms[witness]);
         let figure = Figure::new(what, Unit::Count, Some(0.0), Rule::AtMost(0.0)).seen(alarms(0), alarms(1));
@@ -230,7 +230,7 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
     }
     #[expect(clippy::cast_precision_loss, reason = "at most so many seconds")]
     let replayed = alarms_on_even_load(plan.seed) as f64;
-    let what = format!("false alarms in {WINDOWS} s of {REQUESTS} even requests each (replayed)");
+    let what = format!("false alarms in {WINDOWS} s of {REQUESTS} uniform requests each (replayed)");
     figures
         .push(Figure::new(what, Unit::Count, Some(0.0), Rule::AtMost(0.0)).seen(vec![replayed], Vec::new()));
     let chart =

@@ -131,7 +131,7 @@ impl Figure {
     }
 
     /// Returns the requirement as text.
-    pub(crate) fn asked(&self) -> String {
+    pub(crate) fn required(&self) -> String {
         match self.rule {
             Rule::Within(distance) => format!("± {}", self.unit.difference(distance).trim_start_matches('+')),
             Rule::AtMost(most) => format!("≤ {}", self.unit.shown(most)),
@@ -152,7 +152,7 @@ impl Figure {
                 none(),
                 none(),
                 none(),
-                self.asked(),
+                self.required(),
                 format!("refused: {why}"),
             ];
         }
@@ -167,7 +167,7 @@ impl Figure {
         let verdict = match self.verdict() {
             FigureVerdict::Holds => "✓",
             FigureVerdict::Fails => "✗",
-            FigureVerdict::Refused => "refused: no run stands",
+            FigureVerdict::Refused => "refused: no valid run",
             FigureVerdict::Nothing => "",
         };
         [
@@ -176,7 +176,7 @@ impl Figure {
             self.witness(&self.app),
             self.witness(&self.kernel),
             residual.unwrap_or_else(none),
-            self.asked(),
+            self.required(),
             verdict.to_owned(),
         ]
     }
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn every_witness_must_be_as_asked() {
+    fn every_witness_must_meet_the_requirement() {
         for (rule, app, kernel, expected) in [
             (Rule::Within(0.01), &[0.49, 0.52][..], &[0.5][..], FigureVerdict::Holds),
             (Rule::Within(0.01), &[0.5], &[0.52], FigureVerdict::Fails),

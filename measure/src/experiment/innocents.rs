@@ -73,7 +73,7 @@ impl Arm {
     }
 
     /// Returns the wire contract's limit of the hot shard's p95 over that of the other shards.
-    const fn asked(self) -> Rule {
+    const fn rule(self) -> Rule {
         match self {
             Self::Nothing => Rule::AtLeast(1.3),
             Self::Cache => Rule::AtMost(1.05),
@@ -107,7 +107,7 @@ impl Latencies {
     /// Returns the reason if there are too few responses for a percentile.
     fn too_few(&self, needed: u64) -> Option<String> {
         let count = self.count();
-        (count < needed).then(|| format!("{count} answers are too few, {needed} are needed"))
+        (count < needed).then(|| format!("{count} answers, at least {needed} are needed"))
     }
 
     /// Returns a quantile in ms, or `None` without responses.
@@ -189,7 +189,7 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
         trials.of(arm).for_each(|run| all.merge(run));
         let what = format!("{arm}: p95, hot shard over the others");
         let pain = all.pain().into_iter().collect();
-        let pain = Figure::new(what, Unit::Times, None, arm.asked()).seen(pain, Vec::new());
+        let pain = Figure::new(what, Unit::Times, None, arm.rule()).seen(pain, Vec::new());
         figures.push(pain.refused_if(trials.lacking(arm)));
         for (name, latencies) in [
             ("celebrity", &all.celebrity),
@@ -282,7 +282,7 @@ mod tests {
             (200, 2, 2)
         );
         assert_eq!(Latencies::default().quantile(0.5), None);
-        assert_eq!(run.innocent_hot.too_few(3).as_deref(), Some("2 answers are too few, 3 are needed"));
+        assert_eq!(run.innocent_hot.too_few(3).as_deref(), Some("2 answers, at least 3 are needed"));
         assert_eq!(run.innocent_hot.too_few(2), None);
     }
 }

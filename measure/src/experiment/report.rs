@@ -60,7 +60,7 @@ impl ExperimentReport {
         let mut text = format!("{holds} of {} figures meet their goal", holds + fails + refused);
         if fails > 0 {
             let names = self.named(FigureVerdict::Fails);
-            let _ = write!(text, "; {fails} NOT: {names}");
+            let _ = write!(text, "; {fails} do not: {names}");
         }
         if refused > 0 {
             let _ = write!(text, "; {refused} refused");
@@ -169,7 +169,7 @@ mod tests {
             load_before: "0.1".into(),
         };
         assert!(!report.holds());
-        assert_eq!(report.answer(), "1 of 2 figures meet their goal; 1 NOT: bad");
+        assert_eq!(report.answer(), "1 of 2 figures meet their goal; 1 do not: bad");
         let files = report.files();
         let [page, picture] = &files[..] else { panic!("{} files", files.len()) };
         assert!(

@@ -167,7 +167,7 @@ async fn trials(
 }
 
 /// Returns a figure of an arm, refused if its runs are too few or too small.
-fn figure(trials: &Trials<Zipf, Run>, zipf: Zipf, figure: Figure, of: impl Fn(&Run) -> [f64; 2]) -> Figure {
+fn measured(trials: &Trials<Zipf, Run>, zipf: Zipf, figure: Figure, of: impl Fn(&Run) -> [f64; 2]) -> Figure {
     let requests = enough(trials.of(zipf).map(|run| run.all.offered).sum(), needed(trials.plan));
     figure
         .seen(trials.each(zipf, |run| of(run)[0]), trials.each(zipf, |run| of(run)[1]))
@@ -205,23 +205,23 @@ pub(crate) async fn hot_only(plan: Plan, progress: &impl Fn(&str)) -> Experiment
     for zipf in ARMS {
         let (rest, hot) = zipf.apart(entries);
         let perfect = largest(&rest);
-        let asked = Figure::new(
-            format!("{zipf}: hottest shard, of what is offered"),
+        let figure = Figure::new(
+            format!("{zipf}: hottest shard's share of the offered load"),
             Unit::Share,
             Some(perfect),
             Rule::AtMost(perfect + plan.allowed()),
         );
-        figures.push(figure(&trials, zipf, asked, |run| run.all.hottest_share()));
+        figures.push(measured(&trials, zipf, figure, |run| run.all.hottest_share()));
         let hits: f64 = hot.iter().map(|key| key.load).sum();
-        let asked = Figure::new(
+        let figure = Figure::new(
             format!("{zipf}: hit ratio"),
             Unit::Share,
             Some(hits),
             Rule::Within(2.0 * plan.allowed()),
         );
-        figures.push(figure(&trials, zipf, asked, |run| run.all.hit_ratio()));
+        figures.push(measured(&trials, zipf, figure, |run| run.all.hit_ratio()));
     }
-    let chart = Chart::of("A cache of six hot keys", "share of what is offered, %", Unit::Share, &figures);
+    let chart = Chart::of("A cache of six hot keys", "share of the offered load, %", Unit::Share, &figures);
     let method = method(
         plan,
         "The cache is `hot_only` with a time to live of 60 s. There is no capacity model. The prediction is a perfect cache of the six \
@@ -245,33 +245,38 @@ pub(crate) async fn replication(plan: Plan, progress: &impl Fn(&str)) -> Experim
     for zipf in ARMS {
         let (rest, hot) = zipf.apart(COPIED);
         let even = max_over_mean(&evenly(&rest, &hot, SHARDS));
-        let asked = Figure::new(
+        let figure = Figure::new(
             format!("{zipf}: max/mean, beside even copies"),
             Unit::Times,
             Some(even),
             Rule::AtMost(even + plan.sized(0.0, SHARDS as f64 * plan.allowed())),
         );
-        figures.push(figure(&trials, zipf, asked, |run| run.all.max_over_mean()));
+        figures.push(measured(&trials, zipf, figure, |run| run.all.max_over_mean()));
         let chosen = max_over_mean(&two_choices(&rest, &hot, SHARDS).loads);
         // No requirement: choices depend on the requests in flight, which is noisy, and the optimum is not promised.
-        let asked = Figure::new(
+        let figure = Figure::new(
             format!("{zipf}: max/mean, beside the best two choices could do"),
             Unit::Times,
             Some(chosen),
             Rule::Shown,
         );
-        figures.push(figure(&trials, zipf, asked, |run| run.all.max_over_mean()));
+        figures.push(measured(&trials, zipf, figure, |run| run.all.max_over_mean()));
         let (all, nothing) = zipf.apart(0);
         let without = max_over_mean(&evenly(&all, &nothing, 1));
-        let asked = Figure::new(
+        let figure = Figure::new(
             format!("{zipf}: max/mean, beside no copies"),
             Unit::Times,
             Some(without),
             Rule::Shown,
         );
-        figures.push(figure(&trials, zipf, asked, |run| run.all.max_over_mean()));
+        figures.push(measured(&trials, zipf, figure, |run| run.all.max_over_mean()));
     }
-    let chart = Chart::of("Eight keys on four shards", "hottest shard over the mean", Unit::Times, &figures);
+    let chart = Chart::of(
+        "Copies of eight keys on four shards",
+        "hottest shard over the mean",
+        Unit::Times,
+        &figures,
+    );
     let method = method(
         plan,
         "Eight keys have copies on all four shards. A read goes to the one of two with fewer requests in flight. A shard takes \
@@ -295,21 +300,21 @@ pub(crate) async fn bounded_load(plan: Plan, progress: &impl Fn(&str)) -> Experi
     for zipf in ARMS {
         let (all, _) = zipf.apart(0);
         let least = bounded(&all, EPSILON);
-        let asked = Figure::new(
+        let figure = Figure::new(
             format!("{zipf}: forwarded"),
             Unit::Share,
             Some(least.forwarded),
             Rule::AtLeast(least.forwarded - plan.allowed()),
         );
-        figures.push(figure(&trials, zipf, asked, |run| run.elsewhere));
+        figures.push(measured(&trials, zipf, figure, |run| run.elsewhere));
         let most = largest(&least.loads);
-        let asked = Figure::new(
+        let figure = Figure::new(
             format!("{zipf}: hottest shard"),
             Unit::Share,
             Some(most),
             Rule::AtMost((1.0 + EPSILON) / SHARDS as f64 + plan.allowed()),
         );
-        figures.push(figure(&trials, zipf, asked, |run| run.all.hottest_share()));
+        figures.push(measured(&trials, zipf, figure, |run| run.all.hottest_share()));
     }
     let chart = Chart::of("Bounded load, 1.25", "share of all requests, %", Unit::Share, &figures);
     let method = method(

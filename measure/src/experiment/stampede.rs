@@ -126,33 +126,33 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
     let mut figures = Vec::new();
     for arm in ARMS {
         // The number of fetches is whole, so half a call too many already means a second call of one expiry.
-        let asked = Figure::new(
+        let figure = Figure::new(
             format!("{arm}: calls of the shard by expiry"),
             Unit::Count,
             Some(1.0),
             Rule::Within(0.5 / arm.fetches(plan)),
         );
         let calls = |witness: usize| trials.each(arm, |run| run.calls[witness] / arm.fetches(plan));
-        figures.push(complete(arm, asked.seen(calls(0), calls(1))));
+        figures.push(complete(arm, figure.seen(calls(0), calls(1))));
     }
     let unmitigated = calls_per_expiry(rate(plan), LATENCY);
     let arm = Arm::SingleFlight;
-    let asked = Figure::new(
+    let figure = Figure::new(
         format!("{arm}: callers that wait, by expiry"),
         Unit::Count,
         Some(unmitigated - 1.0),
         Rule::Shown,
     );
     figures
-        .push(complete(arm, asked.seen(trials.each(arm, |run| run.waited / arm.fetches(plan)), Vec::new())));
+        .push(complete(arm, figure.seen(trials.each(arm, |run| run.waited / arm.fetches(plan)), Vec::new())));
     let arm = Arm::Stale;
-    let asked =
+    let figure =
         Figure::new(format!("{arm}: callers that wait, in all"), Unit::Count, Some(0.0), Rule::AtMost(0.0));
-    figures.push(complete(arm, asked.seen(trials.each(arm, |run| run.waited_warm), Vec::new())));
+    figures.push(complete(arm, figure.seen(trials.each(arm, |run| run.waited_warm), Vec::new())));
     for arm in ARMS {
         for (name, of) in [("p99", (|run| run.p99_ms) as fn(&Run) -> f64), ("longest", |run| run.max_ms)] {
-            let asked = Figure::new(format!("{arm}: {name} latency"), Unit::Milliseconds, None, Rule::Shown);
-            figures.push(complete(arm, asked.seen(trials.each(arm, of), Vec::new())));
+            let figure = Figure::new(format!("{arm}: {name} latency"), Unit::Milliseconds, None, Rule::Shown);
+            figures.push(complete(arm, figure.seen(trials.each(arm, of), Vec::new())));
         }
     }
     let chart = Chart::of("Latency of callers", "ms at the load generator", Unit::Milliseconds, &figures);

@@ -73,16 +73,16 @@ impl<A: Copy + PartialEq + fmt::Display, M> Trials<A, M> {
                 }
                 Err(only) => (arm, Err(only), None),
             };
-            let say =
+            let report =
                 |arms: &str| progress(&format!("repetition {repetition} of {}: {arms}", plan.repetitions));
             if order == Order::SideBySide {
-                say(&turn.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+                report(&turn.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
                 let all = join_all(turn.into_iter().map(tried)).await;
                 all.into_iter()
                     .for_each(|(arm, outcome, first)| trials.take(arm, repetition, outcome, first, progress));
             } else {
                 for arm in turn {
-                    say(&arm.to_string());
+                    report(&arm.to_string());
                     let (arm, outcome, first) = tried(arm).await;
                     trials.take(arm, repetition, outcome, first, progress);
                 }
@@ -123,8 +123,8 @@ impl<A: Copy + PartialEq + fmt::Display, M> Trials<A, M> {
     /// Returns the reason if an arm has no number because a run is missing.
     pub fn lacking(&self, arm: A) -> Option<String> {
         let complete = self.of(arm).count();
-        let asked = self.plan.repetitions;
-        (complete < asked as usize).then(|| format!("{complete} of {asked} runs stand"))
+        let planned = self.plan.repetitions;
+        (complete < planned as usize).then(|| format!("{complete} of {planned} runs are valid"))
     }
 }
 
@@ -167,6 +167,6 @@ mod tests {
         .await;
         assert_eq!(trials.of("a").count(), 4, "{:?}", trials.refusals);
         assert_eq!(trials.refusals, ["a, repetition 1: busy"; 2]);
-        assert_eq!(trials.lacking("a").as_deref(), Some("4 of 5 runs stand"));
+        assert_eq!(trials.lacking("a").as_deref(), Some("4 of 5 runs are valid"));
     }
 }

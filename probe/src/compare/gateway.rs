@@ -38,7 +38,7 @@ impl Gateway {
     pub(crate) fn new(urls: GatewayUrls, shards: usize) -> Self {
         let group = GatewayGroup::new(urls, shards);
         let shards = (0..shards).map(|_| SentLedger::default()).collect();
-        Self { group, shards, verdict: Err("it has not been asked yet".to_owned()) }
+        Self { group, shards, verdict: Err("it has not been read yet".to_owned()) }
     }
 
     /// The last verdict read, or why there is none.
@@ -82,8 +82,9 @@ impl Gateway {
         }
         if self.group.is_one() {
             let verdict = |reading: GatewayReading| reading.verdict;
-            self.verdict =
-                reading.map(verdict).and_then(|found| found.ok_or_else(|| "its /stats have none".to_owned()));
+            self.verdict = reading
+                .map(verdict)
+                .and_then(|found| found.ok_or_else(|| "its /stats has no verdict".to_owned()));
         }
     }
 
@@ -99,7 +100,7 @@ impl Gateway {
 fn of_shard(reading: &Result<GatewayReading, String>, shard: u32) -> Result<(f64, u64), String> {
     let reading = reading.as_ref().map_err(Clone::clone)?;
     let sent = reading.sent.iter().find(|sent| sent.shard_id == ShardId(shard));
-    let sent = sent.ok_or_else(|| format!("it says nothing of shard {shard}"))?;
+    let sent = sent.ok_or_else(|| format!("its /stats has no shard {shard}"))?;
     Ok((reading.started_at, sent.requests))
 }
 

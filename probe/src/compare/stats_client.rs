@@ -111,11 +111,11 @@ impl StatsClient {
     /// Reads a shard's latencies from its `/metrics`. Only one request per shard runs at a time. Calls that wait
     /// meanwhile share the next answer.
     pub(crate) async fn metrics(&self, shard: &ShardUrl) -> MetricsReading {
-        let asked = Instant::now();
+        let started = Instant::now();
         let newest = Arc::clone(self.newest.lock().entry(shard.id.0).or_default());
         let mut newest = newest.lock().await;
         if let Some((begun, reading)) = &*newest
-            && *begun >= asked
+            && *begun >= started
         {
             return reading.clone();
         }
@@ -129,7 +129,7 @@ impl StatsClient {
         let Answer { body, .. } = self.get(shard, "/metrics").await?;
         let metrics =
             std::str::from_utf8(&body).ok().and_then(|text| app_metrics::parse(unix_seconds(), text));
-        metrics.ok_or_else(|| "its /metrics are not those of a shard".to_owned())
+        metrics.ok_or_else(|| "its /metrics has no shard metrics".to_owned())
     }
 
     async fn json<T: DeserializeOwned>(&self, url: &ShardUrl, path: &str) -> Result<T, String> {
@@ -138,7 +138,7 @@ impl StatsClient {
 
     async fn get(&self, shard: &ShardUrl, path: &str) -> Result<Answer, String> {
         let answer = tokio::time::timeout(TIMEOUT, self.whole(shard, path)).await;
-        answer.unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())))
+        answer.unwrap_or_else(|_| Err(format!("no response within {} s", TIMEOUT.as_secs())))
     }
 
     async fn whole(&self, shard: &ShardUrl, path: &str) -> Result<Answer, String> {
@@ -160,7 +160,7 @@ impl StatsClient {
         while let Some(frame) = answer.frame().await {
             let bytes = frame.map_err(|error| chain(&error))?.into_data().unwrap_or_default();
             if body.len() + bytes.len() > MAX_BYTES {
-                return Err(format!("{path} is longer than 1 MiB"));
+                return Err(format!("{path} is larger than 1 MiB"));
             }
             body.extend_from_slice(&bytes);
         }
@@ -178,7 +178,7 @@ fn from_json<T: DeserializeOwned>(body: &[u8], path: &str) -> Result<T, String> 
 }
 
 fn lacks_fields(path: &str) -> String {
-    format!("{path} has not the fields it must have")
+    format!("{path} lacks required fields")
 }
 
 #[cfg(test)]

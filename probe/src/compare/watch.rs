@@ -249,7 +249,8 @@ impl Watch {
         let judged = if self.judge.is_due(start.elapsed()) {
             let unwatched =
                 self.unwatched.iter().enumerate().find_map(|(shard, why)| Some((shard, why.as_ref()?)));
-            let problem = unwatched.map(|(shard, why)| format!("shard {shard} is not wholly watched: {why}"));
+            let problem =
+                unwatched.map(|(shard, why)| format!("shard {shard} is only partly watched: {why}"));
             let problem = problem.or_else(|| blindness.problem());
             Some(self.judge.kernel(probe, start, problem, evidence).await)
         } else {

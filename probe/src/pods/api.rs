@@ -38,7 +38,7 @@ impl Api {
     pub(super) fn new(uri: Uri, ca: &[u8], token: PathBuf) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(ca) {
-            let certificate = certificate.map_err(|error| format!("no PEM: {error}"))?;
+            let certificate = certificate.map_err(|error| format!("not PEM: {error}"))?;
             roots.add(certificate).map_err(|error| error.to_string())?;
         }
         if roots.is_empty() {
@@ -61,11 +61,11 @@ impl Api {
     /// # Errors
     /// A short reason why there is no list.
     pub(super) async fn pods(&self) -> Result<PodList, String> {
-        let asked = tokio::time::timeout(TIMEOUT, self.ask()).await;
-        asked.unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())))
+        let response = tokio::time::timeout(TIMEOUT, self.request()).await;
+        response.unwrap_or_else(|_| Err(format!("no response within {} s", TIMEOUT.as_secs())))
     }
 
-    async fn ask(&self) -> Result<PodList, String> {
+    async fn request(&self) -> Result<PodList, String> {
         // Read the token each time, because it is renewed while the probe runs.
         let token = std::fs::read_to_string(&self.token)
             .map_err(|error| format!("{} cannot be read: {error}", self.token.display()))?;
@@ -80,14 +80,15 @@ impl Api {
             StatusCode::OK => {}
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
                 return Err(format!(
-                    "it answers {status}: let the service account list pods (a Role, see deploy/kubernetes)"
+                    "it returned {status}: allow the service account to list pods (with a Role, see deploy/kubernetes)"
                 ));
             }
-            status => return Err(format!("it answers {status}")),
+            status => return Err(format!("it returned {status}")),
         }
         let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await;
-        let body =
-            body.map_err(|error| format!("its answer breaks off or is over 4 MiB: {error}"))?.to_bytes();
-        serde_json::from_slice(&body).map_err(|error| format!("its answer is no PodList: {error}"))
+        let body = body
+            .map_err(|error| format!("its response is incomplete or larger than 4 MiB: {error}"))?
+            .to_bytes();
+        serde_json::from_slice(&body).map_err(|error| format!("its response is not a PodList: {error}"))
     }
 }

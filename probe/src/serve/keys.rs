@@ -39,7 +39,7 @@ pub(crate) async fn keys(
     let Query(wanted) = wanted.map_err(|_| {
         Problem::new(
             ErrorKind::BadRequest,
-            "the query cannot be used; allowed: limit=N, keys a shard at most",
+            "invalid query; allowed: limit=N, the maximum number of keys per shard",
         )
     })?;
     let tables = tables(&state.probe, Instant::now()).await?;

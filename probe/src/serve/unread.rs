@@ -57,7 +57,7 @@ pub(crate) async fn bounded(State(unread): State<Unread>, request: Request, next
     let length = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
     let Some(length @ SMALL_BYTES..) = length else { return Response::from_parts(parts, body) };
     let Some(room) = unread.room(length) else {
-        let full = Problem::new(ErrorKind::Overloaded, "too many answers wait to be read, try again later");
+        let full = Problem::new(ErrorKind::Overloaded, "too many unread responses; try again later");
         return full.retry_after(1).into_response();
     };
     match to_bytes(body, length).await {
@@ -83,7 +83,7 @@ mod tests {
     const ANSWER: usize = 48 << 20;
 
     /// Sends a request and reads only the status line.
-    fn ask(addr: SocketAddr, path: &str) -> (TcpStream, String) {
+    fn exchange(addr: SocketAddr, path: &str) -> (TcpStream, String) {
         let mut stream = TcpStream::connect(addr).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
@@ -106,7 +106,7 @@ mod tests {
             })
             .unwrap();
         let addr = server.local_addr();
-        let mut held: Vec<_> = (0..300).map(|_| ask(addr, "/long")).collect();
+        let mut held: Vec<_> = (0..300).map(|_| exchange(addr, "/long")).collect();
         let answered: Vec<&str> = held.iter().map(|(_, status)| status.as_str()).collect();
         assert_eq!(answered[..3], ["HTTP/1.1 200"; 3]);
         assert!(answered[3..].iter().all(|status| *status == "HTTP/1.1 503"), "{answered:?}");
@@ -119,8 +119,8 @@ mod tests {
             assert!(Instant::now() < deadline, "{room:?}");
             std::thread::park_timeout(Duration::from_millis(5));
         }
-        assert_eq!(ask(addr, "/short").1, "HTTP/1.1 200");
-        assert_eq!(ask(addr, "/long").1, "HTTP/1.1 200");
+        assert_eq!(exchange(addr, "/short").1, "HTTP/1.1 200");
+        assert_eq!(exchange(addr, "/long").1, "HTTP/1.1 200");
         drop(held);
         assert!(server.stop(Duration::from_secs(10)).is_empty());
     }

@@ -107,7 +107,7 @@ impl DurationMetric {
         Self::register(
             metrics,
             "kernel_shard_rtt_seconds",
-            "Round-trip time that TCP measures at the shard's socket, once a flight.",
+            "Round-trip time that TCP measures at the shard's socket, one sample per round trip.",
         )
     }
 

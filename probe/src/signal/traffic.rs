@@ -34,12 +34,12 @@ impl TrafficMetrics {
             )?,
             ip_bytes: metrics.counters(
                 "kernel_shard_ip_bytes_total",
-                "IP packets of the shard's sockets in bytes; a batch of segments has one header.",
+                "IP bytes of the shard's sockets; a batch of segments counts one IP header.",
                 flow,
             )?,
             packets: metrics.counters(
                 "kernel_shard_packets_total",
-                "Packets of the shard's sockets; a batch counts as many as it holds.",
+                "Packets of the shard's sockets; every segment of a batch counts.",
                 flow,
             )?,
         })

@@ -27,13 +27,15 @@ impl Client {
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
         let base = &self.base;
         let failed = |why: &str| format!("no answer from the probe at {base}: {why}");
-        let answer =
-            self.client.get(format!("{base}{path}")).send().await.map_err(|error| {
-                failed(if error.is_timeout() { "it is too slow" } else { "no connection" })
-            })?;
+        let answer = self
+            .client
+            .get(format!("{base}{path}"))
+            .send()
+            .await
+            .map_err(|error| failed(if error.is_timeout() { "it timed out" } else { "no connection" }))?;
         if !answer.status().is_success() {
-            return Err(format!("{base}{path} answers {}", answer.status()));
+            return Err(format!("{base}{path} returned {}", answer.status()));
         }
-        answer.json().await.map_err(|_| format!("{base}{path} is not what a probe answers"))
+        answer.json().await.map_err(|_| format!("{base}{path} is not a probe's response"))
     }
 }

@@ -155,10 +155,10 @@ fn a_segment_that_tcp_drops_is_not_counted_and_blinds_nothing() {
         let mut watched = Watched::v4();
         let stream = TcpStream::connect(("127.0.0.1", watched.server.port)).unwrap();
         let mut client = Client::over(stream.try_clone().unwrap());
-        client.ask(&sound);
+        client.exchange(&sound);
         forged.send(&stream);
         for _ in 0..10 {
-            client.ask(&sound);
+            client.exchange(&sound);
         }
         let requests = watched.counters(client.sent).requests;
         assert_eq!((requests.get, requests.set, requests.control), (11, 0, 0), "{name}: {requests:?}");
@@ -176,7 +176,7 @@ fn a_damaged_segment_that_never_comes_again_is_never_counted() {
     let mut watched = Watched::v4();
     let stream = TcpStream::connect(("127.0.0.1", watched.server.port)).unwrap();
     let mut client = Client::over(stream.try_clone().unwrap());
-    client.ask(&get("true"));
+    client.exchange(&get("true"));
     let damaged = get("damaged-and-long-enough-to-be-checked-late-by-the-kernel");
     Forged { payload: &damaged, flags: ACKNOWLEDGMENT | PUSH, ahead: 0, is_damaged: true }.send(&stream);
     let before = watched.source.read(0).unwrap().requests;
@@ -195,11 +195,11 @@ fn urgent_data_is_named_and_the_connection_recovers() {
     let mut watched = Watched::v4();
     let stream = TcpStream::connect(("127.0.0.1", watched.server.port)).unwrap();
     let mut client = Client::over(stream.try_clone().unwrap());
-    client.ask(&get("before"));
+    client.exchange(&get("before"));
     socket2::SockRef::from(&stream).send_out_of_band(b"!").unwrap();
     std::thread::sleep(Duration::from_millis(20));
     for _ in 0..5 {
-        client.ask(&get("after"));
+        client.exchange(&get("after"));
     }
     let requests = watched.counters(client.sent).requests;
     // The next request may still carry the urgent pointer.
@@ -430,7 +430,7 @@ fn requests_over_headers_with_extensions_are_counted() {
     watched.watch("::1".parse().unwrap());
     let stream = TcpStream::connect(("::1", watched.server.port)).unwrap();
     let mut client = Client::over(stream.try_clone().unwrap());
-    client.ask(&get("plain"));
+    client.exchange(&get("plain"));
     // A destination options header that contains only padding.
     let options: [u8; 8] = [0, 0, 1, 4, 0, 0, 0, 0];
     const IPV6_DSTOPTS: i32 = 59;
@@ -441,7 +441,7 @@ fn requests_over_headers_with_extensions_are_counted() {
     };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
     for _ in 0..10 {
-        client.ask(&get("extended"));
+        client.exchange(&get("extended"));
     }
     let counters = watched.counters(client.sent);
     assert_eq!((counters.requests.get, counters.requests.unparsed), (11, [0; REASONS]));

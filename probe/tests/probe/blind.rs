@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use probe::kernel::preflight;
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, privileges};
-use crate::process::{Running, ask, command};
+use crate::harness::{TIMEOUT, privileges};
+use crate::process::{Running, command, exchange};
 use crate::shard::Shard;
 
 /// How soon the probe must report it.
@@ -73,7 +73,7 @@ fn a_socket_from_outside_the_cgroup_makes_the_probe_blind() {
     let shard = Shard::start(0);
     let probe = Running::follow(&mut group.probe(&shard.url(), &[]));
     within(SOON, "not ready", || ready(&probe) == 503);
-    ask(&shard, 10);
+    exchange(&shard, 10);
     let blind = comparison(&probe);
     assert_eq!((&blind["agrees"], &blind["cause_kind"]), (&Value::Null, &"blind".into()), "{blind}");
     let status = probe.json("/status");
@@ -85,7 +85,7 @@ fn a_socket_from_outside_the_cgroup_makes_the_probe_blind() {
     let addr = shard.addr;
     shard.stop();
     // A shard that is down is another problem.
-    within(PATIENCE, "still blind", || ready(&probe) == 200);
+    within(TIMEOUT, "still blind", || ready(&probe) == 200);
     assert_eq!(comparison(&probe)["cause_kind"], "shard_unreadable");
     let _again = Shard::start_at(addr, 0);
     within(SOON + Duration::from_secs(1), "not blind again", || ready(&probe) == 503);

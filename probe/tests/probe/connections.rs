@@ -11,12 +11,12 @@ use probe_common::connections::Connections;
 use probe_common::endpoint::Listener;
 use probe_common::latency::upper_bound;
 
-use crate::harness::{Client, PATIENCE, Server, attached, attached_with, get, privileges};
+use crate::harness::{Client, Server, TIMEOUT, attached, attached_with, get, privileges};
 
 /// Reads until the counters have these values. Retransmissions are ignored, because TCP retransmits when the machine
 /// stalls for 200 ms.
 fn wait_for(source: &mut KernelSource, expected: Connections) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let counted = Connections { retransmitted: 0, ..source.connections(0).unwrap().unwrap() };
         if counted == expected {
@@ -65,7 +65,7 @@ fn say(from: &mut TcpStream, to: &mut TcpStream) {
 
 /// Waits until all sent data is acknowledged on both sides, including FINs.
 fn settle(connections: &[(TcpStream, TcpStream)]) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     for stream in connections.iter().flat_map(|(client, shard)| [client, shard]) {
         while tcp_info(stream)[UNACKNOWLEDGED] > 0 {
             assert!(Instant::now() < deadline, "never acknowledged");
@@ -290,7 +290,7 @@ fn round_trips_are_measured_where_they_are_wanted() {
     let start = Instant::now();
     let mut client = Client::connect("127.0.0.1", server.port);
     for _ in 0..ANSWERS {
-        client.ask(&get("abc"));
+        client.exchange(&get("abc"));
     }
     drop(client);
     let took = u64::try_from(start.elapsed().as_nanos()).unwrap();

@@ -43,7 +43,7 @@ fn a_request_with_the_handshakes_last_packet_is_counted() {
             let mut client = lazy(address, watched.server.port);
             let request = get(&format!("user-{}", round % 5));
             if round % 2 == 0 {
-                client.ask(&request);
+                client.exchange(&request);
             } else {
                 // Split the request, so that the connection must continue where the listener's packet ended.
                 let (one, other) = request.split_at(1 + round);
@@ -51,7 +51,7 @@ fn a_request_with_the_handshakes_last_packet_is_counted() {
                 watched.server.wait_for(sent + client.sent);
                 client.send(other);
             }
-            client.ask(&get("second"));
+            client.exchange(&get("second"));
             sent += client.sent;
             clients.push(client);
         }

@@ -14,7 +14,7 @@ use probe::source::{Counters, KernelSource, Source};
 use probe_common::endpoint::{Endpoint, Listener};
 
 /// Timeout of every wait.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Whether this test can run. Otherwise prints the reason in one line, and fails in CI.
 pub(crate) fn privileges(test: &str) -> bool {
@@ -81,7 +81,7 @@ impl Watched {
 
     /// The counters once TCP has accepted or dropped all segments that have arrived.
     pub(crate) fn decided(&mut self) -> Counters {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let counters = self.source.read(0).unwrap();
             if counters.requests.undecided() == 0 {
@@ -127,7 +127,7 @@ impl Server {
 
     /// Waits until `bytes` bytes in all have been read.
     pub(crate) fn wait_for(&self, bytes: u64) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.read.load(Ordering::SeqCst) < bytes {
             assert!(Instant::now() < deadline, "the server has {:?} of {bytes} bytes", self.read);
             std::thread::yield_now();
@@ -157,13 +157,13 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn connect(address: &str, port: u16) -> Self {
         let address = SocketAddr::new(address.parse().unwrap(), port);
-        Self::over(TcpStream::connect_timeout(&address, PATIENCE).unwrap())
+        Self::over(TcpStream::connect_timeout(&address, TIMEOUT).unwrap())
     }
 
     /// Uses an open connection.
     pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self { stream, sent: 0, received: 0 }
     }
 
@@ -174,7 +174,7 @@ impl Client {
     }
 
     /// Sends bytes and waits for an answer.
-    pub(crate) fn ask(&mut self, bytes: &[u8]) {
+    pub(crate) fn exchange(&mut self, bytes: &[u8]) {
         self.send(bytes);
         self.answer();
     }

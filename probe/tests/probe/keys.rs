@@ -20,20 +20,20 @@ fn each_read_counts_for_its_key_however_it_is_sent() {
         [("x", 7), ("user_1", 5), ("caf%C3%A9", 2), ("caf\u{e9}", 1), (&sixty_four, 4), (&long, 3)]
     {
         for _ in 0..times {
-            client.ask(&get(key));
+            client.exchange(&get(key));
         }
     }
-    client.ask(&get("x?a=b"));
-    client.ask(&get("x#y"));
-    client.ask(&post(b"GET /data/body HTTP/1.1\r\n\r\n"));
-    client.ask(&get("not/a/key"));
+    client.exchange(&get("x?a=b"));
+    client.exchange(&get("x#y"));
+    client.exchange(&post(b"GET /data/body HTTP/1.1\r\n\r\n"));
+    client.exchange(&get("not/a/key"));
     // Split at each byte, then eight in one segment.
     let split = get("split");
     for at in 1..split.len() {
         let (one, other) = split.split_at(at);
         client.send(one);
         watched.server.wait_for(client.sent);
-        client.ask(other);
+        client.exchange(other);
     }
     let pipelined: Vec<u8> = (0..8).flat_map(|number| get(&format!("p{}", number % 2))).collect();
     client.send(&pipelined);

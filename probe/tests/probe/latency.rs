@@ -71,7 +71,7 @@ fn the_median_is_within_a_bucket_of_the_servers_own() {
             let mut answered = Vec::new();
             for n in 0..ROUND {
                 let start = Instant::now();
-                client.ask(&get(&format!("user-{n}")));
+                client.exchange(&get(&format!("user-{n}")));
                 asked.push(start.elapsed());
                 answered.push(took.recv().unwrap());
             }
@@ -99,11 +99,11 @@ fn control_requests_are_not_timed_and_of_a_pipeline_the_oldest_is() {
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     source.watch(&[(address.into(), Listener::anywhere(0))].into()).unwrap();
     let mut client = Client::connect("127.0.0.1", port);
-    client.ask(b"GET /stats HTTP/1.1\r\nhost: x\r\n\r\n");
+    client.exchange(b"GET /stats HTTP/1.1\r\nhost: x\r\n\r\n");
     assert_eq!(source.latency(0).unwrap(), Latency::default());
-    client.ask(&get("abc"));
+    client.exchange(&get("abc"));
     assert_eq!(source.latency(0).unwrap().count(), 1);
-    client.ask(&get("abc").repeat(3));
+    client.exchange(&get("abc").repeat(3));
     let latency = source.latency(0).unwrap();
     assert_eq!(latency.count(), 2);
     assert!(latency.sum > 0);

@@ -17,12 +17,12 @@ fn requests_over_keep_alive_are_counted_by_kind() {
     let mut watched = Watched::v4();
     let mut client = Client::connect("127.0.0.1", watched.server.port);
     for n in 0..500 {
-        client.ask(&get(&format!("user-{n}")));
+        client.exchange(&get(&format!("user-{n}")));
         if n % 5 == 0 {
-            client.ask(&post(br#"{"key":"user-1","value":{}}"#));
+            client.exchange(&post(br#"{"key":"user-1","value":{}}"#));
         }
         if n % 10 == 0 {
-            client.ask(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n");
+            client.exchange(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n");
         }
     }
     let counters = watched.counters(client.sent);
@@ -42,7 +42,7 @@ fn a_new_connection_for_each_request_is_counted() {
     let mut sent = 0;
     for n in 0..300 {
         let mut client = Client::connect("127.0.0.1", watched.server.port);
-        client.ask(&get(&format!("user-{n}")));
+        client.exchange(&get(&format!("user-{n}")));
         sent += client.sent;
     }
     let requests = watched.counters(sent).requests;
@@ -61,7 +61,7 @@ fn many_connections_at_once_are_counted() {
             std::thread::spawn(move || {
                 let mut client = Client::connect("127.0.0.1", port);
                 for n in 0..500 {
-                    client.ask(&get(&format!("user-{n}")));
+                    client.exchange(&get(&format!("user-{n}")));
                 }
                 client.sent
             })
@@ -79,7 +79,7 @@ fn ipv6_is_counted() {
     }
     let mut watched = Watched::at("::1", "::1");
     let mut client = Client::connect("::1", watched.server.port);
-    (0..50).for_each(|_| client.ask(&get("abc")));
+    (0..50).for_each(|_| client.exchange(&get("abc")));
     assert_eq!(watched.counters(client.sent).requests.get, 50);
 }
 
@@ -91,7 +91,7 @@ fn ipv4_on_an_ipv6_socket_is_counted_however_the_address_is_written() {
     for address in ["127.0.0.1", "::ffff:127.0.0.1"] {
         let mut watched = Watched::at("::", address);
         let mut client = Client::connect("127.0.0.1", watched.server.port);
-        (0..50).for_each(|_| client.ask(&get("abc")));
+        (0..50).for_each(|_| client.exchange(&get("abc")));
         assert_eq!(watched.counters(client.sent).requests.get, 50, "{address}");
     }
 }
@@ -104,8 +104,8 @@ fn another_address_with_the_same_port_is_another_server() {
     let mut watched = Watched::at("0.0.0.0", "127.0.0.1");
     let mut one = Client::connect("127.0.0.1", watched.server.port);
     let mut other = Client::connect("127.0.0.2", watched.server.port);
-    one.ask(&get("abc"));
-    other.ask(&get("abc"));
+    one.exchange(&get("abc"));
+    other.exchange(&get("abc"));
     assert_eq!(watched.counters(one.sent + other.sent).requests.get, 1);
 }
 
@@ -124,7 +124,7 @@ fn an_open_connection_goes_with_its_address_to_another_shard() {
         };
         (of(watched.counters(sent)), of(watched.source.read(1).unwrap()))
     };
-    (0..5).for_each(|_| client.ask(&get("abc")));
+    (0..5).for_each(|_| client.exchange(&get("abc")));
     let first = [client.sent, client.received];
     assert_eq!(counts(&mut watched, client.sent), ((5, first), (0, [0; 2])));
 
@@ -132,14 +132,14 @@ fn an_open_connection_goes_with_its_address_to_another_shard() {
         .source
         .watch(&endpoints.keys().map(|endpoint| (*endpoint, Listener::anywhere(1))).collect())
         .unwrap();
-    (0..7).for_each(|_| client.ask(&get("abc")));
+    (0..7).for_each(|_| client.exchange(&get("abc")));
     let second = [client.sent - first[0], client.received - first[1]];
     assert_eq!(counts(&mut watched, client.sent), ((5, first), (7, second)));
 
     // Another shard has the same port, so packets of that port are still examined.
     let other = SocketAddr::from(([127, 0, 0, 2], watched.server.port)).into();
     watched.source.watch(&BTreeMap::from([(other, Listener::anywhere(0))])).unwrap();
-    (0..3).for_each(|_| client.ask(&get("abc")));
+    (0..3).for_each(|_| client.exchange(&get("abc")));
     assert_eq!(counts(&mut watched, client.sent), ((5, first), (7, second)));
 }
 
@@ -240,16 +240,16 @@ fn a_connection_older_than_the_probe_is_followed_from_its_next_request() {
     let server = Server::start("127.0.0.1");
     let mut between = Client::connect("127.0.0.1", server.port);
     let mut inside = Client::connect("127.0.0.1", server.port);
-    between.ask(&get("before"));
+    between.exchange(&get("before"));
     let request = post(&[b'x'; 1_000]);
-    inside.ask(&request[..500]);
+    inside.exchange(&request[..500]);
     server.wait_for(between.sent + inside.sent);
 
     let mut watched = Watched::of(server, attached());
     watched.watch("127.0.0.1".parse().unwrap());
-    between.ask(&get("after"));
-    inside.ask(&request[500..]);
-    inside.ask(&get("after"));
+    between.exchange(&get("after"));
+    inside.exchange(&request[500..]);
+    inside.exchange(&get("after"));
     let counted = watched.counters(between.sent + inside.sent).requests;
     assert_eq!((counted.get, counted.set), (2, 0));
     assert_eq!(counted.unparsed[Reason::Joined as usize], 1);
@@ -263,8 +263,10 @@ fn a_chunked_body_is_unparsed_and_the_next_request_counts() {
     }
     let mut watched = Watched::v4();
     let mut client = Client::connect("127.0.0.1", watched.server.port);
-    client.ask(b"POST /data HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n");
-    client.ask(&get("after"));
+    client.exchange(
+        b"POST /data HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    );
+    client.exchange(&get("after"));
     let counted = watched.counters(client.sent).requests;
     assert_eq!((counted.get, counted.set, counted.unparsed[Reason::Chunked as usize]), (1, 1, 1));
 }
@@ -278,11 +280,11 @@ fn probes_do_not_displace_each_other_and_a_dropped_one_stops_counting() {
     let mut second = attached();
     second.watch(&first.endpoints()).unwrap();
     let mut client = Client::connect("127.0.0.1", first.server.port);
-    client.ask(&get("abc"));
+    client.exchange(&get("abc"));
     assert_eq!(first.counters(client.sent).requests.get, 1);
     assert_eq!(second.read(0).unwrap().requests.get, 1);
     drop(second);
-    client.ask(&get("abc"));
+    client.exchange(&get("abc"));
     assert_eq!(first.counters(client.sent).requests.get, 2);
 }
 
@@ -293,9 +295,9 @@ fn a_shard_that_is_no_longer_watched_is_no_longer_counted() {
     }
     let mut watched = Watched::v4();
     let mut client = Client::connect("127.0.0.1", watched.server.port);
-    client.ask(&get("abc"));
+    client.exchange(&get("abc"));
     watched.watch("127.0.0.9".parse().unwrap());
-    client.ask(&get("abc"));
+    client.exchange(&get("abc"));
     assert_eq!(watched.counters(client.sent).requests.get, 1);
 }
 
@@ -318,8 +320,8 @@ fn requests_of_clients_that_leave_before_an_answer_are_counted_as_such() {
     let mut sent = 0;
     for leave in [Client::reset, drop] {
         let mut answered = Client::connect("127.0.0.1", reading);
-        answered.ask(&get("abc"));
-        answered.ask(&get("abc"));
+        answered.exchange(&get("abc"));
+        answered.exchange(&get("abc"));
         sent += answered.sent;
         leave(answered);
     }

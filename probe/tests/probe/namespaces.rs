@@ -7,7 +7,7 @@ use probe::kernel::namespace;
 use probe::source::Source as _;
 use probe_common::endpoint::{Endpoint, Listener};
 
-use crate::harness::{Client, PATIENCE, Server, Watched, attached, get, privileges};
+use crate::harness::{Client, Server, TIMEOUT, Watched, attached, get, privileges};
 
 /// Runs `job` in a new network namespace with its loopback interface up.
 fn elsewhere<T: Send>(job: impl FnOnce() -> T + Send) -> T {
@@ -41,7 +41,7 @@ fn set_loopback_up() {
 /// client.
 fn converse(addr: SocketAddr, requests: usize) -> SocketAddr {
     let listener = TcpListener::bind(addr).unwrap();
-    let mut client = TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
+    let mut client = TcpStream::connect_timeout(&addr, TIMEOUT).unwrap();
     let (mut server, from) = listener.accept().unwrap();
     for _ in 0..requests {
         client.write_all(&get("elsewhere")).unwrap();
@@ -67,7 +67,7 @@ fn a_server_at_the_same_address_in_another_namespace_is_another_server() {
     assert_eq!((foreign.requests.get, foreign.traffic.receive.payload_bytes), (0, 0));
     assert_eq!(watched.source.connections(0).unwrap().unwrap().opened, 0);
     let mut client = Client::connect("127.0.0.1", addr.port());
-    (0..5).for_each(|_| client.ask(&get("own")));
+    (0..5).for_each(|_| client.exchange(&get("own")));
     let both = watched.counters(client.sent);
     assert_eq!((both.requests.get, both.traffic.receive.payload_bytes), (5, client.sent));
     assert_eq!(watched.source.connections(0).unwrap().unwrap().opened, 1);
@@ -87,7 +87,7 @@ fn the_namespace_that_accepts_a_connection_is_recorded() {
     let (client, cookie) = elsewhere(|| (converse(addr, 1), namespace::own().unwrap()));
     assert_ne!(cookie, namespace::own().unwrap());
     assert_eq!(source.namespace(client.into(), server).unwrap(), Some(cookie));
-    let here = TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
+    let here = TcpStream::connect_timeout(&addr, TIMEOUT).unwrap();
     assert!((&here).write_all(&get("here")).is_ok() && (&here).read(&mut [0; 1024]).unwrap() > 0);
     let found = source.namespace(here.local_addr().unwrap().into(), server).unwrap();
     assert_eq!(found, Some(namespace::own().unwrap()));
@@ -117,7 +117,7 @@ fn an_open_connection_counts_while_its_namespace_is_watched() {
         watched.source.watch(&[(addr.into(), listener(namespace))].into()).unwrap();
         let before = watched.decided().traffic;
         let sent = client.sent;
-        client.ask(&get("own"));
+        client.exchange(&get("own"));
         let received = watched.counters(client.sent).traffic.receive.payload_bytes;
         assert_eq!(received - before.receive.payload_bytes, counted * (client.sent - sent), "{namespace}");
     }

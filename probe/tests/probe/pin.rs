@@ -11,9 +11,9 @@ use probe_common::pinned::Mark;
 use serde_json::Value;
 
 use crate::bpffs::Bpffs;
-use crate::harness::{PATIENCE, privileges};
+use crate::harness::{TIMEOUT, privileges};
 use crate::process::{
-    ENOUGH, Reachable, Running, ask, command, error_line, own_programs, run, with_capabilities,
+    ENOUGH, Reachable, Running, command, error_line, exchange, own_programs, run, with_capabilities,
 };
 use crate::shard::Shard;
 
@@ -49,7 +49,7 @@ fn pinned(probe: &Running) -> Value {
 
 /// Waits until none of these programs is loaded.
 fn await_unloaded(programs: &[u32]) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while aya::programs::loaded_programs().flatten().any(|program| programs.contains(&program.id())) {
         assert!(Instant::now() < deadline, "programs {programs:?} are still loaded");
         std::thread::yield_now();
@@ -84,7 +84,7 @@ impl Lasting {
         answer.read_exact(&mut vec![0; length]).unwrap();
     }
 
-    fn ask(&mut self) {
+    fn exchange(&mut self) {
         self.send("GET /data/lasting HTTP/1.1\r\nhost: shard\r\n\r\n");
         self.answer();
     }
@@ -99,8 +99,8 @@ fn the_kernel_counts_on_while_no_probe_runs() {
     let folder = bpffs.folder();
     let mut probe = start(&shard, &folder);
     let mut lasting = Lasting::to(&shard);
-    ask(&shard, 10);
-    lasting.ask();
+    exchange(&shard, 10);
+    lasting.exchange();
     // The head is incomplete when the probe stops.
     lasting.send("GET /data/lasting HT");
     assert_eq!(requests(&probe), (11, 1));
@@ -108,17 +108,17 @@ fn the_kernel_counts_on_while_no_probe_runs() {
     assert_eq!((&fresh["adopted"], &fresh["removed_because"]), (&false.into(), &Value::Null), "{fresh}");
     let since = probe.json("/status")["counting"]["since"].as_f64().unwrap();
     let (code, log) = probe.stop();
-    assert!(code == Some(0) && log.contains("the kernel goes on counting"), "{log}");
+    assert!(code == Some(0) && log.contains("the kernel continues to count"), "{log}");
 
-    ask(&shard, 20);
+    exchange(&shard, 20);
     lasting.send("TP/1.1\r\nhost: shard\r\n\r\n");
     lasting.answer();
-    lasting.ask();
+    lasting.exchange();
 
     probe = start(&shard, &folder);
     assert_eq!(requests(&probe), (11 + 22, 1 + 2));
-    ask(&shard, 30);
-    lasting.ask();
+    exchange(&shard, 30);
+    lasting.exchange();
     assert_eq!(requests(&probe), (33 + 31, 3 + 3));
     let status = probe.json("/status");
     let adopted = &status["counting"]["pinned"];
@@ -145,7 +145,7 @@ fn the_kernel_counts_on_while_no_probe_runs() {
     // A killed probe leaves the same set.
     probe.child.kill().unwrap();
     probe.child.wait().unwrap();
-    ask(&shard, 5);
+    exchange(&shard, 5);
     // As if the set came from another build of the programs.
     change_mark(&folder, |mark| mark.object += 1);
     let probe = start(&shard, &folder);
@@ -170,9 +170,9 @@ fn three_capabilities_are_enough_to_pin() {
     let (url, folder) = (shard.url(), bpffs.folder());
     let start = || Running::follow(&mut with_capabilities(copy.path(), ENOUGH, &arguments(&url, &folder)));
     let probe = start();
-    ask(&shard, 10);
+    exchange(&shard, 10);
     assert_eq!(probe.stop().0, Some(0));
-    ask(&shard, 10);
+    exchange(&shard, 10);
     let probe = start();
     assert_eq!(requests(&probe), (20, 2));
     assert_eq!(pinned(&probe)["gap_seconds"], 0.0);
@@ -221,7 +221,7 @@ fn a_set_that_does_not_fit_is_removed_and_said_in_one_line() {
     ];
     let mut probe = start(&shard, &folder);
     for (tampering, why) in cases {
-        ask(&shard, 10);
+        exchange(&shard, 10);
         assert_eq!(requests(&probe), (10, 1), "{why}");
         let before = own_programs(probe.child.id());
         assert_eq!(probe.stop().0, Some(0));
@@ -247,11 +247,11 @@ fn programs_of_other_shards_are_not_gone_on_with() {
     let (bpffs, one, other) = (Bpffs::mount(), Shard::start(0), Shard::start(0));
     let folder = bpffs.folder();
     let probe = start(&one, &folder);
-    ask(&one, 10);
+    exchange(&one, 10);
     assert_eq!(probe.stop().0, Some(0));
     let probe = start(&other, &folder);
-    ask(&one, 10);
-    ask(&other, 30);
+    exchange(&one, 10);
+    exchange(&other, 30);
     assert_eq!(requests(&probe), (30, 3));
     assert_eq!(pinned(&probe)["removed_because"], "it counts for another list of shards");
 }
@@ -264,20 +264,20 @@ fn where_a_program_cannot_be_replaced_in_place_the_gap_is_measured() {
     let (bpffs, shard) = (Bpffs::mount(), Shard::start(0));
     let folder = bpffs.folder();
     let probe = start(&shard, &folder);
-    ask(&shard, 10);
+    exchange(&shard, 10);
     assert_eq!(probe.stop().0, Some(0));
     // The kernel does not replace a link's program by one of another type.
     swap(&folder, "probe-links/ingress", "probe-links/socket_events");
     let probe = start(&shard, &folder);
     let pinned = pinned(&probe);
     let gap = pinned["gap_seconds"].as_f64().unwrap();
-    assert!(pinned["adopted"] == true && gap > 0.0 && gap < PATIENCE.as_secs_f64(), "{pinned}");
+    assert!(pinned["adopted"] == true && gap > 0.0 && gap < TIMEOUT.as_secs_f64(), "{pinned}");
     assert!(probe.text("/metrics").contains(&format!("probe_restart_gap_seconds {gap}")));
     assert!(probe.started.contains("the kernel does not replace it in place"), "{}", probe.started);
-    ask(&shard, 10);
+    exchange(&shard, 10);
     assert_eq!(requests(&probe), (20, 2));
     assert_eq!(probe.stop().0, Some(0));
-    ask(&shard, 10);
+    exchange(&shard, 10);
     let probe = start(&shard, &folder);
     assert_eq!(requests(&probe), (30, 3));
     assert_eq!(self::pinned(&probe)["gap_seconds"], 0.0);
@@ -301,7 +301,7 @@ fn unpin_ends_the_counting_and_removes_everything() {
     let second = run(&arguments(&shard.url(), &folder));
     assert_eq!(second.status.code(), Some(1));
     assert!(error_line(&second).contains("is in use by another probe"));
-    ask(&shard, 10);
+    exchange(&shard, 10);
     assert_eq!(requests(&probe), (10, 1));
 
     assert_eq!(probe.stop().0, Some(0));

@@ -14,7 +14,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, privileges};
+use crate::harness::{TIMEOUT, privileges};
 use crate::process::{Running, command, error_line};
 use crate::shard::Shard;
 
@@ -144,7 +144,7 @@ fn serve(
 }
 
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !done() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::yield_now();
@@ -238,7 +238,7 @@ fn an_api_that_refuses_is_named_and_the_probe_runs() {
     let probe = Running::follow(&mut api.probe(&shard.url()));
     let status = probe.json("/status")["shards"][0].clone();
     assert!(
-        status["problem"].as_str().unwrap().contains("403 Forbidden: let the service account list pods"),
+        status["problem"].as_str().unwrap().contains("403 Forbidden: allow the service account to list pods"),
         "{status}"
     );
     api.pod_at("127.0.0.1", shard.addr.port());

@@ -9,8 +9,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, get, privileges};
-use crate::process::{ENOUGH, Reachable, Running, ask, command, error_line, with_capabilities};
+use crate::harness::{TIMEOUT, get, privileges};
+use crate::process::{ENOUGH, Reachable, Running, command, error_line, exchange, with_capabilities};
 use crate::shard::Shard;
 use crate::stats::Setting;
 
@@ -91,10 +91,10 @@ impl Row {
         }
         // This connection is older than the probe.
         let mut older = TcpStream::connect(shard.addr).unwrap();
-        older.set_read_timeout(Some(PATIENCE)).unwrap();
+        older.set_read_timeout(Some(TIMEOUT)).unwrap();
         let bounding = capability_sets(std::process::id()).remove(3);
         let probe = Running::follow(&mut self.command(copy, &shard.url()));
-        ask(&shard, READS);
+        exchange(&shard, READS);
         older.write_all(&get("of-an-older-connection")).unwrap();
         assert!(older.read(&mut [0; 1024]).unwrap() > 0);
         let (status, counts) = (probe.json("/status"), probe.json("/api/shards")["shards"][0].clone());
@@ -153,7 +153,7 @@ fn capability_sets(task: u32) -> Vec<String> {
 /// Whether the counts of the row's traffic are present and correct.
 fn works(feature: &str, counts: &Value, compare: &Value, status: &Value) -> bool {
     let number = |place: &str| counts.pointer(place).and_then(Value::as_u64);
-    // The reads of `ask`, and one read of the older connection.
+    // The reads of `exchange`, and one read of the older connection.
     let reads = u64::from(READS) + 1;
     match feature {
         "traffic" => {

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
+use protocol::probe_api::PreflightFinding;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{PATIENCE, privileges};
+use crate::harness::{TIMEOUT, privileges};
 use crate::shard::Shard;
 
 /// A user without any privilege (`nobody`).
@@ -75,7 +76,7 @@ impl Running {
     /// The shard's comparison once its verdict has no allowance or is a disagreement. The probe may be ready before:
     /// the shard may not have answered within a second, or the counts may not have been quiet for long enough.
     pub(crate) fn settled(&self) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let one = self.json("/api/compare")["shards"][0].clone();
             if one["agrees"] == false || (one["agrees"] == true && one["bound"] == 0) {
@@ -126,7 +127,7 @@ impl Drop for Running {
     }
 }
 
-pub(crate) fn ask(shard: &Shard, requests: u32) {
+pub(crate) fn exchange(shard: &Shard, requests: u32) {
     let agent = ureq::Agent::new_with_defaults();
     for n in 0..requests {
         agent
@@ -241,7 +242,7 @@ fn three_capabilities_are_enough_and_two_are_not() {
     let shards = probe.json("/api/shards");
     assert!(shards["shards"][0]["connections"]["opened"].is_u64(), "{shards}");
     assert_eq!(status["privileges"]["dropped"], true);
-    ask(&shard, 50);
+    exchange(&shard, 50);
     let compare = &probe.settled();
     assert_eq!((&compare["kernel"], &compare["difference"]), (&55.into(), &0.into()), "{compare}");
     assert_eq!(probe.stop().0, Some(0));
@@ -263,6 +264,15 @@ fn check_passes_where_the_probe_runs() {
         findings.contains("ok   programs: the kernel takes ingress, egress, socket_events"),
         "{findings}"
     );
+    let output = run(&["check", "--json", "--shard-urls", "http://127.0.0.1:9"]);
+    assert_eq!(output.status.code(), Some(0));
+    let json: Vec<PreflightFinding> = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    assert!(json.len() == 5 && json.iter().all(|finding| finding.passed), "{json:?}");
 }
 
 #[test]
@@ -296,7 +306,7 @@ fn the_probe_counts_what_the_shard_counts_without_privileges_and_stops_cleanly()
     }
     let shard = Shard::start(500);
     let probe = Running::start(&shard);
-    ask(&shard, 100);
+    exchange(&shard, 100);
     let compare = &probe.settled();
     assert_eq!((&compare["kernel"], &compare["app"]), (&110.into(), &110.into()), "{compare}");
     assert_eq!(
@@ -333,7 +343,7 @@ fn a_restarted_shard_gets_a_new_baseline() {
     }
     let shard = Shard::start(0);
     let probe = Running::start(&shard);
-    ask(&shard, 20);
+    exchange(&shard, 20);
     let first = probe.settled();
     assert_eq!((&first["kernel"], &first["agrees"]), (&22.into(), &true.into()), "{first}");
     let addr = shard.addr;
@@ -343,7 +353,7 @@ fn a_restarted_shard_gets_a_new_baseline() {
     let new = probe.settled();
     assert_eq!((&new["agrees"], &new["difference"]), (&true.into(), &0.into()), "{new}");
     assert!(new["since"].as_f64() > first["since"].as_f64(), "{new}");
-    ask(&shard, 30);
+    exchange(&shard, 30);
     let now = probe.settled();
     assert_eq!(
         (&now["kernel"], &now["app"], &now["agrees"]),
@@ -363,12 +373,12 @@ fn a_killed_probe_leaves_nothing_attached() {
     assert_eq!(programs.len(), 4);
     probe.child.kill().unwrap();
     probe.child.wait().unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while aya::programs::loaded_programs().flatten().any(|program| programs.contains(&program.id())) {
         assert!(Instant::now() < deadline, "programs {programs:?} are still loaded");
         std::thread::yield_now();
     }
-    ask(&shard, 1);
+    exchange(&shard, 1);
 }
 
 /// The ids of the programs that a process holds, from its file descriptors.

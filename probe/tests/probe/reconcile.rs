@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::harness::{Client, PATIENCE, get, privileges};
+use crate::harness::{Client, TIMEOUT, get, privileges};
 use crate::http::{Served, counters, serve};
-use crate::process::{Running, ask, command, error_line, run};
+use crate::process::{Running, command, error_line, exchange, run};
 use crate::shard::{Shard, stats};
 
 fn printed(output: &Output) -> String {
@@ -114,7 +114,7 @@ fn a_running_probe_and_one_of_its_own_give_the_same_table() {
     }
     let shard = Shard::start(500);
     let probe = Running::start(&shard);
-    ask(&shard, 50);
+    exchange(&shard, 50);
     let output = run(&["reconcile", "--once", "--url", &probe.base]);
     let table = printed(&output);
     assert_eq!(output.status.code(), Some(0), "{table}");
@@ -125,7 +125,7 @@ fn a_running_probe_and_one_of_its_own_give_the_same_table() {
     let own = std::thread::spawn(move || run(&["reconcile", "--once", "--json", "--shard-urls", &url]));
     // Send requests continuously, so that the baseline is taken under load.
     while !own.is_finished() {
-        ask(&shard, 10);
+        exchange(&shard, 10);
     }
     let output = own.join().unwrap();
     let body: Value = serde_json::from_str(&printed(&output)).unwrap();
@@ -135,7 +135,7 @@ fn a_running_probe_and_one_of_its_own_give_the_same_table() {
 
 /// Waits for a disagreement and returns the comparison.
 fn disagreement(probe: &Running) -> Value {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let one = probe.json("/api/compare")["shards"][0].clone();
         if one["agrees"] == false {
@@ -152,9 +152,9 @@ fn requests_that_are_answered_and_not_counted_were_shed() {
     }
     let shard = Shard::start(500);
     let probe = Running::start(&shard);
-    ask(&shard, 20);
+    exchange(&shard, 20);
     assert_eq!(probe.json("/api/compare")["shards"][0]["agrees"], true);
-    ask(&shard, 10);
+    exchange(&shard, 10);
     shard.received.fetch_sub(4, Ordering::SeqCst);
     let one = disagreement(&probe);
     assert_eq!((&one["difference"], &one["cause_kind"]), (&4.into(), &"shed".into()), "{one}");
@@ -194,7 +194,7 @@ fn requests_that_nobody_reads_are_unanswered() {
     }
     let url = deaf();
     let probe = Running::follow(&mut command(&["run", "--port", "0", "--shard-urls", &url]));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while probe.json("/api/compare")["shards"][0]["bound"] != 0 {
         assert!(Instant::now() < deadline);
     }
@@ -205,7 +205,7 @@ fn requests_that_nobody_reads_are_unanswered() {
     assert_eq!((&one["difference"], &one["cause_kind"]), (&3.into(), &"unanswered".into()), "{one}");
     // Clients that close abort their requests.
     clients.into_iter().for_each(Client::reset);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let one = probe.json("/api/compare")["shards"][0].clone();
         if one["agrees"] == true {

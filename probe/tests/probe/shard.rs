@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 use service::server::{Server, Started};
 
-use crate::harness::PATIENCE;
+use crate::harness::TIMEOUT;
 
 pub(crate) struct Shard {
     pub(crate) addr: SocketAddr,
@@ -46,7 +46,7 @@ impl Shard {
 impl Shard {
     /// Stops the shard, and waits until it no longer listens.
     pub(crate) fn stop(mut self) {
-        let left = self.server.take().map(|server| server.stop(PATIENCE));
+        let left = self.server.take().map(|server| server.stop(TIMEOUT));
         assert_eq!(left, Some(vec![]));
     }
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use service::metrics::Metrics;
 
 use crate::harness::privileges;
-use crate::process::{ENOUGH, Reachable, Running, ask, command, with_capabilities};
+use crate::process::{ENOUGH, Reachable, Running, command, exchange, with_capabilities};
 use crate::shard::Shard;
 
 const SETTING: &str = "/proc/sys/kernel/bpf_stats_enabled";
@@ -39,7 +39,7 @@ fn runs_and_their_time_are_shown_after_all_privileges_are_gone() {
     let url = shard.url();
     let arguments = ["run", "--port", "0", "--shard-urls", &url, "--program-stats", "on"];
     let probe = Running::follow(&mut command(&arguments));
-    ask(&shard, 100);
+    exchange(&shard, 100);
     let packets = probe.json("/api/shards")["shards"][0]["packets"]["receive"].as_u64().unwrap();
     let status = probe.json("/status");
     assert_eq!(status["privileges"]["effective"], "0000000000000000", "{status}");
@@ -136,7 +136,7 @@ fn without_the_privilege_the_systems_switch_decides() {
     }
     let _on = Setting::set("1");
     let probe = start();
-    ask(&shard, 20);
+    exchange(&shard, 20);
     let status = probe.json("/status");
     assert_eq!(feature(&status)["reason"], "ok", "{status}");
     assert_eq!(status["itself"]["runs"][0]["program"], "ingress", "{status}");

@@ -6,9 +6,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::harness::{PATIENCE, privileges};
+use crate::harness::{TIMEOUT, privileges};
 use crate::http::{counters, serve};
-use crate::process::{Running, ask, command, error_line, own_programs, run};
+use crate::process::{Running, command, error_line, exchange, own_programs, run};
 use crate::shard::Shard;
 
 /// The cells of a row of the frame.
@@ -54,7 +54,7 @@ fn both_witnesses_rates_and_latencies_are_shown_of_a_running_probe_and_of_its_ow
         let arguments = [&["top", "--once", "--interval", "0.5"][..], &origin].concat().join(" ");
         let top = std::thread::spawn(move || run(&arguments.split(' ').collect::<Vec<_>>()));
         while !top.is_finished() {
-            ask(&shard, 10);
+            exchange(&shard, 10);
         }
         let output = top.join().unwrap();
         let frame = String::from_utf8(output.stdout).unwrap();
@@ -130,7 +130,7 @@ impl Live {
 
     /// Waits until a word is drawn. Escape sequences occur between words, never within one.
     fn until(&mut self, word: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !self.seen.contains(word) {
             self.look();
             assert!(Instant::now() < deadline, "{word:?} is not in {:?}", self.seen);
@@ -161,7 +161,7 @@ impl Live {
 
     /// Waits until it ends. The terminal must be restored.
     fn ended(mut self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let status = loop {
             // Keep reading its output, because it could not end otherwise.
             self.look();
@@ -265,7 +265,7 @@ fn its_own_probe_goes_with_it() {
     assert!(!programs.is_empty());
     top.press("q");
     top.ended();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while aya::programs::loaded_programs().flatten().any(|program| programs.contains(&program.id())) {
         assert!(Instant::now() < deadline, "programs {programs:?} are still loaded");
         std::thread::yield_now();

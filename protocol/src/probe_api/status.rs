@@ -157,3 +157,23 @@ pub struct ShardTarget {
     /// Why the shard is not watched, or only partly.
     pub problem: Option<String>,
 }
+
+/// One result of `probe check --json`, which prints one on each line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreflightFinding {
+    /// What was checked.
+    pub check: String,
+    /// Whether the check passed.
+    pub passed: bool,
+    /// What was found.
+    pub found: String,
+    /// What to do when the check did not pass.
+    pub remedy: Option<String>,
+}
+
+impl std::fmt::Display for PreflightFinding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.check, self.found)?;
+        self.remedy.iter().try_for_each(|remedy| write!(f, ": {remedy}"))
+    }
+}

@@ -36,7 +36,7 @@ const WARNING_PERIOD: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Pipeline {
     provider: SdkTracerProvider,
-    books: Arc<Books>,
+    counts: Arc<SpanCounts>,
     /// Dropping it ends the runtime that sends the batches.
     _running: oneshot::Sender<()>,
 }
@@ -58,25 +58,25 @@ impl Pipeline {
                 SettingError::new("OTEL_EXPORTER_OTLP_ENDPOINT", settings.endpoint.as_str(), err.to_string())
             })?
         };
-        let books = Arc::new(Books::new(settings.queue, spans));
+        let counts = Arc::new(SpanCounts::new(settings.queue, spans));
         let sender = Sender {
             otlp: Arc::new(exporter),
             runtime: handle,
             timeout: settings.timeout,
-            books: Arc::clone(&books),
+            counts: Arc::clone(&counts),
         };
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(settings.queue)
             .with_max_export_batch_size(settings.batch)
             .with_scheduled_delay(settings.delay)
             .build();
-        let queue = Queue { batches: BatchSpanProcessor::new(sender, batches), books: Arc::clone(&books) };
+        let queue = Queue { batches: BatchSpanProcessor::new(sender, batches), counts: Arc::clone(&counts) };
         let provider = SdkTracerProvider::builder()
             .with_sampler(settings.sampler)
             .with_resource(Resource::builder().with_service_name(settings.service_name).build())
             .with_span_processor(queue)
             .build();
-        Ok(Self { provider, books, _running: running })
+        Ok(Self { provider, counts, _running: running })
     }
 
     pub(super) fn tracer(&self) -> SdkTracer {
@@ -86,8 +86,8 @@ impl Pipeline {
     /// Sends the queued spans. Spans that are not sent within `within` are lost.
     pub(super) fn flush(&self, within: Duration) {
         if self.provider.shutdown_with_timeout(within).is_err() {
-            let left = self.books.waiting.load(Ordering::Relaxed);
-            tracing::warn!(left, "the grace ran out before all spans were sent");
+            let left = self.counts.waiting.load(Ordering::Relaxed);
+            tracing::warn!(left, "the drain timeout expired before all spans were sent");
         }
     }
 }
@@ -115,27 +115,27 @@ fn exporter(settings: &TraceSettings) -> Result<OtlpExporter, ExporterBuildError
 
 /// Counts the spans by outcome.
 #[derive(Debug)]
-struct Books {
+struct SpanCounts {
     room: usize,
     waiting: AtomicUsize,
     exported: IntCounter,
     failed: IntCounter,
     dropped: IntCounter,
-    said: Mutex<Said>,
+    last_warning: Mutex<LastWarning>,
 }
 
 /// The state of the last warning about lost spans.
 #[derive(Debug, Default)]
-struct Said {
+struct LastWarning {
     at: Option<Instant>,
     lost: u64,
 }
 
-impl Books {
+impl SpanCounts {
     fn new(room: usize, spans: &IntCounterVec) -> Self {
         let [exported, failed, dropped] =
             ["exported", "failed", "dropped"].map(|outcome| spans.with_label_values(&[outcome]));
-        Self { room, waiting: AtomicUsize::new(0), exported, failed, dropped, said: Mutex::default() }
+        Self { room, waiting: AtomicUsize::new(0), exported, failed, dropped, last_warning: Mutex::default() }
     }
 
     /// Takes a place in the queue. If the queue is full, the span counts as dropped.
@@ -161,11 +161,11 @@ impl Books {
     /// Warns at most once a period about lost spans, with the cause.
     fn warn(&self, err: Option<&OTelSdkError>, now: Instant) {
         let lost = self.failed.get() + self.dropped.get();
-        let mut said = self.said.lock();
-        let due = said.at.is_none_or(|at| now.duration_since(at) >= WARNING_PERIOD);
-        if lost > said.lost && due {
-            let more = lost - said.lost;
-            *said = Said { at: Some(now), lost };
+        let mut last_warning = self.last_warning.lock();
+        let due = last_warning.at.is_none_or(|at| now.duration_since(at) >= WARNING_PERIOD);
+        if lost > last_warning.lost && due {
+            let more = lost - last_warning.lost;
+            *last_warning = LastWarning { at: Some(now), lost };
             let why = err.map_or_else(|| "the queue was full".to_owned(), ToString::to_string);
             tracing::warn!(why, lost = more, "spans are lost; requests are not affected");
         }
@@ -176,7 +176,7 @@ impl Books {
 #[derive(Debug)]
 struct Queue {
     batches: BatchSpanProcessor,
-    books: Arc<Books>,
+    counts: Arc<SpanCounts>,
 }
 
 impl SpanProcessor for Queue {
@@ -185,7 +185,7 @@ impl SpanProcessor for Queue {
     fn on_end(&self, span: SpanData) {
         // A span leaves the SDK's queue before it leaves this counter. So the SDK's queue has room whenever this
         // counter has.
-        if span.span_context.is_sampled() && self.books.enter() {
+        if span.span_context.is_sampled() && self.counts.enter() {
             self.batches.on_end(span);
         }
     }
@@ -209,13 +209,13 @@ struct Sender {
     otlp: Arc<OtlpExporter>,
     runtime: Handle,
     timeout: Duration,
-    books: Arc<Books>,
+    counts: Arc<SpanCounts>,
 }
 
 impl SpanExporter for Sender {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
-        self.books.leave(spans);
+        self.counts.leave(spans);
         let (otlp, timeout) = (Arc::clone(&self.otlp), self.timeout);
         // The batch processor's thread waits here. It has no runtime of its own.
         let sending = self.runtime.spawn(async move {
@@ -223,7 +223,7 @@ impl SpanExporter for Sender {
             tokio::time::timeout(timeout, otlp.export(batch)).await.unwrap_or_else(late)
         });
         let result = sending.await.unwrap_or_else(|err| Err(OTelSdkError::InternalFailure(err.to_string())));
-        self.books.sent(spans, &result);
+        self.counts.sent(spans, &result);
         result
     }
 
@@ -240,31 +240,41 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
 
-    fn books(room: usize) -> Books {
-        Books::new(room, &super::super::register(&Metrics::default()).unwrap())
+    fn counts(room: usize) -> SpanCounts {
+        SpanCounts::new(room, &super::super::register(&Metrics::default()).unwrap())
     }
 
     #[test]
     fn what_does_not_fit_is_counted_as_dropped() {
-        let books = books(2);
-        assert_eq!([books.enter(), books.enter(), books.enter()], [true, true, false]);
-        assert_eq!(books.dropped.get(), 1);
-        books.leave(2);
-        assert!(books.enter());
-        books.sent(2, &Ok(()));
-        books.sent(1, &Err(OTelSdkError::AlreadyShutdown));
-        assert_eq!((books.exported.get(), books.failed.get(), books.dropped.get()), (2, 1, 1));
+        let counts = counts(2);
+        assert_eq!([counts.enter(), counts.enter(), counts.enter()], [true, true, false]);
+        assert_eq!(counts.dropped.get(), 1);
+        counts.leave(2);
+        assert!(counts.enter());
+        counts.sent(2, &Ok(()));
+        counts.sent(1, &Err(OTelSdkError::AlreadyShutdown));
+        assert_eq!((counts.exported.get(), counts.failed.get(), counts.dropped.get()), (2, 1, 1));
     }
 
     #[test]
-    fn a_loss_is_said_once_a_minute() {
-        let books = books(1);
+    fn a_loss_is_logged_once_a_minute() {
+        let counts = counts(1);
         let begin = Instant::now();
-        let said = |seconds| {
-            books.failed.inc();
-            books.warn(Some(&OTelSdkError::AlreadyShutdown), begin + Duration::from_secs(seconds));
-            books.said.lock().lost
+        let last_warning = |seconds| {
+            counts.failed.inc();
+            counts.warn(Some(&OTelSdkError::AlreadyShutdown), begin + Duration::from_secs(seconds));
+            counts.last_warning.lock().lost
         };
-        assert_eq!([said(0), said(1), said(59), said(60), said(119), said(120)], [1, 1, 1, 4, 4, 6]);
+        assert_eq!(
+            [
+                last_warning(0),
+                last_warning(1),
+                last_warning(59),
+                last_warning(60),
+                last_warning(119),
+                last_warning(120)
+            ],
+            [1, 1, 1, 4, 4, 6]
+        );
     }
 }

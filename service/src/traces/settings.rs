@@ -153,10 +153,12 @@ impl TraceArgs {
         let refused = |allowed: &str| Err(SettingError::new("OTEL_EXPORTER_OTLP_ENDPOINT", text, allowed));
         let Ok(uri) = text.parse::<Uri>() else { return refused("http://host:port") };
         if uri.scheme_str() != Some("http") || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
-            return refused("http://host:port; there is no TLS");
+            return refused("allowed: http://host:port; TLS is not supported");
         }
         match self.otel_exporter_otlp_protocol {
-            Protocol::Grpc if uri.path() != "/" => refused("http://host:port, without a path for grpc"),
+            Protocol::Grpc if uri.path() != "/" => {
+                refused("allowed: http://host:port, without a path for grpc")
+            }
             Protocol::Grpc => Ok(text.to_owned()),
             // By the standard, the signal's path is appended to the shared endpoint.
             Protocol::Http => Ok(format!("{}/v1/traces", text.trim_end_matches('/'))),
@@ -220,9 +222,9 @@ mod tests {
 
     #[test]
     fn bad_settings_name_variable_value_and_what_is_allowed() {
-        for (args, says) in [
+        for (args, expected) in [
             ("--otel-exporter-otlp-endpoint=c:4317", "http://host:port"),
-            ("--otel-exporter-otlp-endpoint=https://c:4317", "there is no TLS"),
+            ("--otel-exporter-otlp-endpoint=https://c:4317", "TLS is not supported"),
             ("--otel-exporter-otlp-endpoint=http://c:4317/x", "without a path"),
             ("--otel-exporter-otlp-protocol=http/json", "allowed: grpc, http/protobuf"),
             ("--otel-exporter-otlp-timeout=0", "is not in 1..=600000"),
@@ -234,7 +236,7 @@ mod tests {
             ("--otel-bsp-schedule-delay=x", "a whole number"),
         ] {
             let line = settings(&[args]).unwrap_err();
-            assert!(line.starts_with("OTEL_") && line.contains(says) && !line.contains('\n'), "{line}");
+            assert!(line.starts_with("OTEL_") && line.contains(expected) && !line.contains('\n'), "{line}");
         }
     }
 }

@@ -43,7 +43,7 @@ pub const POST_DATA: &str = "POST /data";
 
 /// Attributes for the key of a request and its shard.
 #[must_use]
-pub fn asked(key: &Key, shard: ShardId) -> [KeyValue; 2] {
+pub fn request_attributes(key: &Key, shard: ShardId) -> [KeyValue; 2] {
     [KeyValue::new("shard.id", i64::from(shard.0)), KeyValue::new("key", key.to_string())]
 }
 

@@ -19,7 +19,7 @@ fn start(workers: usize, router: impl Fn(&Worker) -> Router + Send + Sync + 'sta
     bind(workers).start(router).unwrap()
 }
 
-fn ask(addr: SocketAddr, head: &str) -> TcpStream {
+fn exchange(addr: SocketAddr, head: &str) -> TcpStream {
     connect(addr, format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
 }
 
@@ -39,7 +39,7 @@ fn a_request_in_flight_ends_and_nothing_is_left() {
         )
     });
     let addr = started.local_addr();
-    let pending = ask(addr, "GET /slow HTTP/1.1");
+    let pending = exchange(addr, "GET /slow HTTP/1.1");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(arrived.notified());
     let stopping = std::thread::spawn(move || started.stop(Duration::from_secs(10)));
@@ -72,9 +72,9 @@ fn whoever_waits_in_the_queue_when_the_drain_begins_is_served() {
     });
     let started = started.unwrap();
     let addr = started.local_addr();
-    let mut waiting = vec![ask(addr, "GET /block HTTP/1.1")];
+    let mut waiting = vec![exchange(addr, "GET /block HTTP/1.1")];
     arrived.recv().unwrap();
-    waiting.extend((0..400).map(|_| ask(addr, "GET /queued HTTP/1.1")));
+    waiting.extend((0..400).map(|_| exchange(addr, "GET /queued HTTP/1.1")));
     let stopping = std::thread::spawn(move || started.stop(Duration::from_secs(20)));
     while !health.is_draining() {
         std::thread::yield_now();
@@ -99,7 +99,7 @@ fn a_request_whose_client_leaves_at_once_still_reaches_its_handler() {
         Router::new().route("/", get(handler))
     });
     for _ in 0..500 {
-        drop(ask(started.local_addr(), "GET / HTTP/1.1"));
+        drop(exchange(started.local_addr(), "GET / HTTP/1.1"));
     }
     assert!(started.stop(Duration::from_secs(10)).is_empty());
     assert_eq!(seen.load(std::sync::atomic::Ordering::Relaxed), 500);
@@ -120,10 +120,10 @@ fn a_panic_is_a_500_without_its_text_and_the_next_request_is_served() {
         panic!("secret");
     }
     let started = start(1, |_| Router::new().route("/", get(panics)).route("/ok", get(|| async { "ok" })));
-    let failed = answer(ask(started.local_addr(), "GET / HTTP/1.1"));
+    let failed = answer(exchange(started.local_addr(), "GET / HTTP/1.1"));
     assert!(failed.starts_with("HTTP/1.1 500") && !failed.contains("secret"), "{failed}");
     assert!(failed.contains("\"kind\":\"internal\""), "{failed}");
-    assert!(answer(ask(started.local_addr(), "GET /ok HTTP/1.1")).ends_with("ok"));
+    assert!(answer(exchange(started.local_addr(), "GET /ok HTTP/1.1")).ends_with("ok"));
     assert!(started.stop(Duration::from_secs(5)).is_empty());
 }
 
@@ -131,11 +131,11 @@ fn a_panic_is_a_500_without_its_text_and_the_next_request_is_served() {
 fn a_head_over_32_kib_is_431_a_malformed_one_400_and_one_of_a_long_key_is_served() {
     let started = start(1, |_| Router::new().route("/{key}", get(|| async { "ok" })));
     let key = "%41".repeat(512);
-    assert!(answer(ask(started.local_addr(), &format!("GET /{key} HTTP/1.1"))).ends_with("ok"));
+    assert!(answer(exchange(started.local_addr(), &format!("GET /{key} HTTP/1.1"))).ends_with("ok"));
     let head = format!("GET /k HTTP/1.1\r\nX: {}", "x".repeat(33 * 1024));
-    let refused = answer(ask(started.local_addr(), &head));
+    let refused = answer(exchange(started.local_addr(), &head));
     assert!(refused.starts_with("HTTP/1.1 431"), "{refused}");
-    let malformed = answer(ask(started.local_addr(), "GET /<> HTTP/1.1"));
+    let malformed = answer(exchange(started.local_addr(), "GET /<> HTTP/1.1"));
     assert!(malformed.starts_with("HTTP/1.1 400"), "{malformed}");
     assert!(started.stop(Duration::from_secs(5)).is_empty());
 }
@@ -143,9 +143,9 @@ fn a_head_over_32_kib_is_431_a_malformed_one_400_and_one_of_a_long_key_is_served
 #[test]
 fn head_and_the_http2_preface_are_refused() {
     let started = start(1, |_| Router::new().route("/ok", get(|| async { "ok" })));
-    let head = answer(ask(started.local_addr(), "HEAD /ok HTTP/1.1"));
+    let head = answer(exchange(started.local_addr(), "HEAD /ok HTTP/1.1"));
     assert!(head.starts_with("HTTP/1.1 405"), "{head}");
-    let preface = answer(ask(started.local_addr(), "PRI * HTTP/2.0\r\n\r\nSM"));
+    let preface = answer(exchange(started.local_addr(), "PRI * HTTP/2.0\r\n\r\nSM"));
     assert!(preface.starts_with("HTTP/1.1 400"), "{preface}");
     assert!(started.stop(Duration::from_secs(5)).is_empty());
 }

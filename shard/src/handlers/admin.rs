@@ -26,7 +26,7 @@ pub(crate) async fn reset(State(shard): State<Arc<Shard>>) -> Json<ShardReset> {
 /// machine. Browsers send an `Origin` header with a POST; programs do not.
 pub(crate) async fn programs_only(request: Request, next: Next) -> Response {
     if request.method() == Method::POST && request.headers().contains_key(header::ORIGIN) {
-        let detail = "pages may not call this; programs do, and send no Origin header";
+        let detail = "web pages may not call this; send the request without an Origin header";
         return Problem::new(ErrorKind::OriginNotAllowed, detail).into_response();
     }
     next.run(request).await

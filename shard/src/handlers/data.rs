@@ -10,7 +10,7 @@ use protocol::json::SetRequest;
 use protocol::{ErrorKind, Key, ShardId};
 use serde::Serialize;
 use service::problem::Problem;
-use service::traces::span::{GET_DATA, POST_DATA, ServerSpan, asked};
+use service::traces::span::{GET_DATA, POST_DATA, ServerSpan, request_attributes};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -63,7 +63,7 @@ pub(crate) fn operation(method: &Method, uri: &Uri) -> Option<Operation> {
 /// Refuses absolute URLs as targets. The kernel's parser recognises only the origin form, and both must count the same
 /// requests.
 fn absolute_form(uri: &Uri) -> Option<Problem> {
-    let detail = "the request target is an absolute URL; ask for its path alone";
+    let detail = "the request target is an absolute URL; send only its path";
     uri.authority().is_some().then(|| Problem::new(ErrorKind::BadRequest, detail))
 }
 
@@ -91,7 +91,7 @@ async fn read(
 ) -> Result<Vec<u8>, Refusal> {
     // The route matches only paths with this prefix.
     let key = Key::from_path_segment(uri.path().strip_prefix(PREFIX).unwrap_or_default())?;
-    span.describe(|| asked(&key, shard.id));
+    span.describe(|| request_attributes(&key, shard.id));
     let _turn = shard.serve(request, &key, Access::Read).await?;
     // A clock before 1970 must not fail a read.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -114,7 +114,7 @@ async fn write(
 ) -> Result<Vec<u8>, Refusal> {
     let body = service::body::read(body).await.map_err(Refusal::Body)?;
     let SetRequest { key, value } = SetRequest::parse(&body).map_err(|err| Refusal::Body(err.into()))?;
-    span.describe(|| asked(&key, shard.id));
+    span.describe(|| request_attributes(&key, shard.id));
     let _turn = shard.serve(request, &key, Access::Write).await?;
     let answer = json(&ShardSet { key: &key, shard_id: shard.id, status: STORED.into() });
     let value = Value::Written(value.to_owned().into());

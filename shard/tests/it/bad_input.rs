@@ -88,7 +88,7 @@ fn bad_requests_are_answered_as_documented_and_booked_once() {
     let lab = Lab::start(&[]);
     let mut received = 0;
     for case in cases() {
-        let answer = lab.ask(&case.request);
+        let answer = lab.exchange(&case.request);
         assert_eq!(answer.status, case.status, "{}: {answer:?}", case.name);
         if !case.kind.is_empty() {
             let body = answer.json();
@@ -117,7 +117,7 @@ fn bad_requests_are_answered_as_documented_and_booked_once() {
 #[test]
 fn an_absolute_form_write_is_refused_and_not_a_data_request() {
     let lab = Lab::start(&[]);
-    let answer = lab.ask(&post("http://x/data", r#"{"key":"k","value":{}}"#));
+    let answer = lab.exchange(&post("http://x/data", r#"{"key":"k","value":{}}"#));
     assert_eq!((answer.status, answer.json()["kind"].as_str()), (400, Some("bad_request")));
     assert_eq!(lab.stats().requests_received, 0);
 }
@@ -128,7 +128,7 @@ fn a_body_that_is_not_utf8_or_breaks_off_is_a_bad_body() {
     let mut request = post("/data", r#"{"key":"k","value":{"v":"?"}}"#);
     let at = request.iter().rposition(|b| *b == b'?').unwrap();
     request[at] = 0xFF;
-    let answer = lab.ask(&request);
+    let answer = lab.exchange(&request);
     assert_eq!((answer.status, answer.json()["kind"].as_str()), (400, Some("bad_body")));
     let stats = lab.stats();
     assert_eq!((stats.requests_received, stats.requests_rejected), (1, 1));
@@ -145,7 +145,7 @@ fn what_is_just_allowed_is_served() {
         ("dots among others", key_in_path("...")),
         ("body of 64 KiB", post("/data", &body_of(64 * 1024))),
     ] {
-        let answer = lab.ask(&request);
+        let answer = lab.exchange(&request);
         assert_eq!(answer.status, 200, "{name}: {answer:?}");
     }
     let stats = lab.stats();

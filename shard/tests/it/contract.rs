@@ -102,7 +102,7 @@ fn a_page_cannot_reset_whatever_its_origin() {
     for origin in ["http://evil.example", "http://localhost:9010", "null", ""] {
         let head =
             format!("POST /admin/reset HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: {origin}\r\n");
-        let answer = lab.ask(format!("{head}Content-Length: 0\r\n\r\n").as_bytes());
+        let answer = lab.exchange(format!("{head}Content-Length: 0\r\n\r\n").as_bytes());
         assert_eq!(
             (answer.status, answer.json()["kind"].as_str()),
             (403, Some("origin_not_allowed")),

@@ -47,16 +47,16 @@ impl Lab {
         connect(self.addr)
     }
 
-    pub(crate) fn ask(&self, request: &[u8]) -> Answer {
-        ask(self.addr, request)
+    pub(crate) fn exchange(&self, request: &[u8]) -> Answer {
+        exchange(self.addr, request)
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
-        ask(self.addr, &head("GET", path))
+        exchange(self.addr, &head("GET", path))
     }
 
     pub(crate) fn post(&self, path: &str, body: &str) -> Answer {
-        ask(self.addr, &post(path, body))
+        exchange(self.addr, &post(path, body))
     }
 
     pub(crate) fn stats(&self) -> ShardStats {
@@ -108,7 +108,7 @@ pub(crate) fn reset(stream: TcpStream) {
     drop(stream);
 }
 
-pub(crate) fn ask(addr: SocketAddr, request: &[u8]) -> Answer {
+pub(crate) fn exchange(addr: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = connect(addr);
     stream.write_all(request).unwrap();
     answer(stream)
@@ -126,10 +126,10 @@ pub(crate) fn answer(mut stream: TcpStream) -> Answer {
 }
 
 /// Calls `ask` until it returns a value, for at most 20 s.
-pub(crate) fn until<T>(mut ask: impl FnMut() -> Option<T>, state: impl Fn() -> String) -> T {
+pub(crate) fn until<T>(mut exchange: impl FnMut() -> Option<T>, state: impl Fn() -> String) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        if let Some(found) = ask() {
+        if let Some(found) = exchange() {
             return found;
         }
         assert!(Instant::now() < deadline, "waited in vain: {}", state());

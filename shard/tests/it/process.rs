@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use crate::lab::{answer, ask, connect, head, until};
+use crate::lab::{answer, connect, exchange, head, until};
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shard"));
@@ -86,7 +86,7 @@ fn a_port_in_use_is_one_line_and_exit_code_1() {
     let port = format!("--port={}", taken.local_addr().unwrap().port());
     let (line, code) = ends_with(command(&["--shard-id=0", &port]));
     assert_eq!((code, line.lines().count()), (Some(1), 1), "{line}");
-    assert!(line.contains("set PORT to a free one"), "{line}");
+    assert!(line.contains("set PORT to a free port"), "{line}");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_stop_signal_lets_requests_in_flight_end() {
     let shard = Running::start(&["--base-latency-ms=500"]);
     let mut stream = connect(shard.addr);
     stream.write_all(&head("GET", "/data/k")).unwrap();
-    let stats = || ask(shard.addr, &head("GET", "/stats")).body;
+    let stats = || exchange(shard.addr, &head("GET", "/stats")).body;
     until(|| stats().contains("\"active_requests\":1").then_some(()), stats);
     shard.signal();
     assert_eq!(answer(stream).status, 200);
@@ -164,7 +164,7 @@ fn a_store_of_many_keys_stays_within_its_stated_bytes() {
     let keys = distinct_keys();
     assert_eq!(ask_for_keys(shard.addr, 0, keys), keys);
     let grown = shard.resident() - before;
-    let text = ask(shard.addr, &head("GET", "/metrics")).body;
+    let text = exchange(shard.addr, &head("GET", "/metrics")).body;
     let counted: f64 = text
         .lines()
         .find_map(|line| line.strip_prefix("shard_stored_bytes{shard_id=\"1\"} "))

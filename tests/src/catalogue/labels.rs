@@ -77,7 +77,7 @@ impl Label {
             ("program", _) => listed(&["ingress", "egress", "socket_events", "socket_released"]),
             ("map", _) => listed(&["SHARDS", "KEYS"]),
             (label, family) => bail!(
-                "{family} has a label {label} whose values nobody has written down: add them in tests/src/catalogue/labels.rs"
+                "{family} has an undocumented label {label}: add its values in tests/src/catalogue/labels.rs"
             ),
         })
     }

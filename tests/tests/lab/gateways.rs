@@ -116,8 +116,9 @@ async fn half_a_celebrity_at_each_gateway_is_one_verdict_and_a_gateway_that_ends
     let named = poll::until(Duration::from_secs(20), || async {
         let (compare, merged) = (lab.probe_json("/api/compare").await, lab.probe_json("/api/gateways").await);
         let shards = compare["shards"].as_array().unwrap();
-        let said = |shard: &Value| shard["cause"].as_str().is_some_and(|why| why.contains(&addr.to_string()));
-        let all = shards.len() == SHARDS && shards.iter().all(said);
+        let output =
+            |shard: &Value| shard["cause"].as_str().is_some_and(|why| why.contains(&addr.to_string()));
+        let all = shards.len() == SHARDS && shards.iter().all(output);
         let problem = merged["gateways"][1]["problem"].is_string() && merged["exact"] == false;
         if all && problem { Ok(()) } else { Err(format!("{compare} {merged}")) }
     });

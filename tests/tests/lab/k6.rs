@@ -133,7 +133,7 @@ async fn a_key_that_is_not_there_is_asked_for_in_small_shards_alone() {
         let refused =
             k6::run(&k6, &name, &[("BASE_URL", &lab.at_gateway("")), ("DURATION", "1")]).await.unwrap();
         assert_ne!(refused.code, Some(0), "{refused:?}");
-        assert!(refused.said.contains("start the lab with SHARD_MAX_KEYS=200"), "{}", refused.said);
+        assert!(refused.errors.contains("start the lab with SHARD_MAX_KEYS=200"), "{}", refused.errors);
     }
     let shard = vec![("SHARD_MAX_KEYS", "200".to_owned())];
     let lab = Lab::start(Options { shard, ..Options::default() }).await;
@@ -147,7 +147,7 @@ async fn runs_and_is_counted_alike(k6: &Path, lab: &Lab, scenario: Scenario) {
     let summary = &run.summary;
     assert_eq!(run.code, Some(0), "{scenario:?}: {run:#?}");
     assert_eq!(summary["scenario"], scenario.title());
-    assert_eq!(run.said, "", "{scenario:?}");
+    assert_eq!(run.errors, "", "{scenario:?}");
     let streams = scenario.streams(factor).unwrap();
     let data = says_what_was_sent(summary, &streams);
     assert_eq!((&summary["requests"], &summary["errors"]), (&json!(data), &json!(0)), "{summary:#}");
@@ -207,7 +207,7 @@ async fn attempt(k6: &Path, lab: &Lab, scenario: Scenario, factor: f64) -> (Run,
 /// requests.
 fn says_what_was_sent(summary: &Value, streams: &[Stream]) -> u64 {
     let mut all = 0;
-    for (said, stream) in summary["streams"].as_array().unwrap().iter().zip(streams) {
+    for (printed, stream) in summary["streams"].as_array().unwrap().iter().zip(streams) {
         let (operation, status) = match stream.operation {
             Operation::Read => ("get", 200),
             Operation::ReadAbsent => ("get", 404),
@@ -222,12 +222,12 @@ fn says_what_was_sent(summary: &Value, streams: &[Stream]) -> u64 {
         let keys = stream.keys.keys();
         let facts = json!([stream.name, operation, status, law, keys[0].as_str(), keys.len()]);
         let names = ["name", "operation", "status", "law", "first_key", "keys"];
-        assert_eq!(Value::from(names.map(|name| said[name].clone()).to_vec()), facts);
-        let requests = said["requests"].as_u64().unwrap();
+        assert_eq!(Value::from(names.map(|name| printed[name].clone()).to_vec()), facts);
+        let requests = printed["requests"].as_u64().unwrap();
         // On a busy machine k6 is inexact at a stream's ends.
         let planned = stream.mean_rate() * SECONDS;
         assert!((requests as f64 / planned - 1.0).abs() < 0.2, "{}: {requests} of {planned}", stream.name);
-        assert!(said["latency_ms"]["p99"].as_f64().unwrap() > 0.0, "{said:#}");
+        assert!(printed["latency_ms"]["p99"].as_f64().unwrap() > 0.0, "{printed:#}");
         all += requests;
     }
     let reqs = &summary["http_reqs"];
@@ -261,7 +261,8 @@ fn near_the_prediction(summary: &Value, scenario: Scenario, streams: &[Stream]) 
     if scenario.absent_key().is_some() {
         return;
     }
-    let sent = summary["streams"].as_array().unwrap().iter().map(|said| said["requests"].as_f64().unwrap());
+    let sent =
+        summary["streams"].as_array().unwrap().iter().map(|printed| printed["requests"].as_f64().unwrap());
     let weighed = streams.iter().cloned().zip(sent);
     let weighed: Vec<Stream> =
         weighed.map(|(stream, rate)| Stream { rate, window: (0.0, 1.0), ..stream }).collect();

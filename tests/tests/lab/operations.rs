@@ -57,8 +57,8 @@ async fn a_port_in_use_and_a_bad_setting_are_one_line_and_their_exit_code() {
         settings.push((name, value.to_owned()));
         let mut gateway = Process::of_lab("gateway", &[], &settings);
         assert_eq!(gateway.ended(Duration::from_secs(10)).await.code(), Some(2), "{name}");
-        let said = gateway.log();
-        assert!(said.contains(name) && said.contains(value) && said.lines().count() == 1, "{said}");
+        let output = gateway.log();
+        assert!(output.contains(name) && output.contains(value) && output.lines().count() == 1, "{output}");
     }
 }
 
@@ -125,7 +125,7 @@ async fn a_drain_that_runs_out_of_time_names_what_is_left_and_exits_1() {
     shard.signal(Signal::TERM);
     assert_eq!(shard.ended(Duration::from_secs(10)).await.code(), Some(1));
     assert!(
-        shard.log().contains("the grace ran out") && shard.log().contains("connections"),
+        shard.log().contains("the drain timeout expired") && shard.log().contains("connections"),
         "{}",
         shard.log()
     );

@@ -256,7 +256,7 @@ async fn a_collector_that_hangs_costs_spans_and_nothing_else() {
     lab.gateway.signal(Signal::TERM);
     assert!(lab.gateway.ended(Duration::from_secs(20)).await.success(), "{}", lab.gateway.log());
     assert!(
-        lab.gateway.log().contains("the grace ran out before all spans were sent"),
+        lab.gateway.log().contains("the drain timeout expired before all spans were sent"),
         "{}",
         lab.gateway.log()
     );

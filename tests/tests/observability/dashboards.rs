@@ -39,8 +39,8 @@ fn the_dashboards_are_those_of_their_source() {
         .current_dir(&source)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&[check.stdout, check.stderr].concat()).into_owned();
-    assert!(check.status.success(), "run cargo xtask dashboards --write: {said}");
+    let output = String::from_utf8_lossy(&[check.stdout, check.stderr].concat()).into_owned();
+    assert!(check.status.success(), "run cargo xtask dashboards --write: {output}");
     let listed = std::fs::read_to_string(source.join("checksums.txt")).unwrap();
     for path in
         [files(&source, "mjs").unwrap(), files(&build::tree().root.join(FOLDER), "json").unwrap()].concat()

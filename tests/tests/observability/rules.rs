@@ -14,9 +14,9 @@ fn promtool(arguments: &[&str], folder: &str, extension: &str) -> String {
     files.retain(|path| path.to_string_lossy().ends_with(extension));
     assert!(!files.is_empty(), "{folder} has files");
     let output = Command::new("promtool").args(arguments).args(files).output().unwrap();
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "promtool {arguments:?}: {said}");
-    said
+    let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "promtool {arguments:?}: {printed}");
+    printed
 }
 
 #[test]

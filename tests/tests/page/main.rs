@@ -67,11 +67,11 @@ async fn done(mut script: Process) {
 
 /// Waits for a line in the output of a running script.
 async fn says(script: &mut Process, line: &str) {
-    let said = poll::until(TIMEOUT, || {
-        let (found, running) = (script.log().lines().any(|said| said == line), script.is_running());
+    let output = poll::until(TIMEOUT, || {
+        let (found, running) = (script.log().lines().any(|output| output == line), script.is_running());
         async move { if found || !running { Ok(found) } else { Err(format!("never said {line}")) } }
     });
-    assert_eq!(said.await, Ok(true), "before it said {line}");
+    assert_eq!(output.await, Ok(true), "before it said {line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

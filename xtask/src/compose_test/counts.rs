@@ -23,7 +23,7 @@ pub(crate) fn check(lab: &Lab<'_>, requests: u64, verdicts: &mut Verdicts) {
         ("kernel = app through published ports", "host", published),
     ] {
         match count(lab, network, &shards.join(","), requests) {
-            Ok((holds, figure)) => verdicts.say(name, holds, &figure),
+            Ok((holds, figure)) => verdicts.report(name, holds, &figure),
             Err(error) => verdicts.could_not(name, &error),
         }
     }

@@ -65,7 +65,7 @@ impl Engine {
     /// When no engine answers and none can be started. The error lists what is missing.
     pub(crate) fn find(tree: &Tree, work: &Work, images: &Path) -> Result<Self> {
         let mut engine = Self { version: String::new(), socket: None, plugins: None, daemon: None };
-        if let Ok(version) = engine.ask() {
+        if let Ok(version) = engine.query() {
             engine.version = version;
         } else {
             engine.start(tree, work, images).or_else(|error| {
@@ -122,7 +122,7 @@ impl Engine {
         process::send(&daemon.process, Signal::TERM);
         let ended = wait(&mut daemon.process);
         if !ended {
-            eprintln!("xtask: dockerd does not end; it is killed");
+            eprintln!("xtask: dockerd did not stop in time; killing it");
             // Fails only if the process has just exited.
             let _ = daemon.process.kill();
             let _ = daemon.process.wait();
@@ -143,7 +143,7 @@ impl Engine {
         Ok(())
     }
 
-    fn ask(&self) -> Result<String> {
+    fn query(&self) -> Result<String> {
         let version = command::capture(self.docker().args(["info", "--format", "{{.ServerVersion}}"]))?;
         // Without an engine the client may succeed with an empty answer.
         if version.trim().is_empty() { bail!("no engine answers") } else { Ok(version.trim().to_owned()) }
@@ -181,7 +181,7 @@ impl Engine {
             if ended {
                 bail!("it ended");
             }
-            Ok(self.ask().ok())
+            Ok(self.query().ok())
         });
         match answered {
             Ok(Some(version)) => {
@@ -189,8 +189,8 @@ impl Engine {
                 Ok(())
             }
             failed => {
-                let said = fs::read_to_string(&log).unwrap_or_default();
-                let last = said.lines().last().unwrap_or("it says nothing").to_owned();
+                let output = fs::read_to_string(&log).unwrap_or_default();
+                let last = output.lines().last().unwrap_or("it printed nothing").to_owned();
                 let daemon = self.daemon.take();
                 Self { version: String::new(), socket: self.socket.take(), plugins: None, daemon }.stop();
                 signals::check()?;
@@ -219,7 +219,7 @@ fn unmount(folder: &Path) {
     let under = mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
     for mount in under.filter(|mount| mount.starts_with(folder)) {
         if let Err(error) = command::capture(Command::new("umount").arg(mount)) {
-            eprintln!("xtask: {} is left mounted: {error:#}", mount.display());
+            eprintln!("xtask: {} is still mounted: {error:#}", mount.display());
         }
     }
 }

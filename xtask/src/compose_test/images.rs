@@ -44,11 +44,11 @@ pub(crate) fn provide(tree: &Tree, engine: &Engine, work: &Work, images: &[Strin
             match substitute(tree, engine, work, image) {
                 Ok(()) => {}
                 Err(error) if image == BASE => {
-                    return Err(error.context(format!("{image} cannot be had")));
+                    return Err(error.context(format!("{image} is not available")));
                 }
                 Err(error) => {
                     signals::check()?;
-                    println!("  {} {image} cannot be had: {error:#}", terminal::mark(false));
+                    println!("  {} {image} is not available: {error:#}", terminal::mark(false));
                     provided.missing.push(image.to_owned());
                     continue;
                 }
@@ -99,14 +99,14 @@ fn substitute(tree: &Tree, engine: &Engine, work: &Work, image: &str) -> Result<
             let file = "FROM scratch\nCOPY k6 /usr/bin/k6\nENTRYPOINT [\"/usr/bin/k6\"]\n";
             build(engine, work, image, "the k6 of Python's package index", file, Some(&program))
         }
-        _ => bail!("it cannot be pulled, and there is no substitute for it"),
+        _ => bail!("it cannot be pulled and has no substitute"),
     }
 }
 
 /// Builds a minimal Debian system, like the official image.
 fn base(engine: &Engine, work: &Work, image: &str) -> Result<()> {
     let folder = work.join("debian");
-    println!("  making {image} by debootstrap (half a minute)");
+    println!("  building {image} with debootstrap (half a minute)");
     let debootstrap = programs::find("debootstrap").context("there is no debootstrap")?;
     let mut command = Command::new(debootstrap);
     command.args(["--variant=minbase", "bookworm"]).arg(&folder);
@@ -134,7 +134,7 @@ fn base(engine: &Engine, work: &Work, image: &str) -> Result<()> {
     if packed.success() && imported.is_ok_and(|status| status.success()) {
         Ok(())
     } else {
-        bail!("the engine did not take it")
+        bail!("the engine rejected it")
     }
 }
 
@@ -158,7 +158,7 @@ fn build(
     file: &str,
     extra: Option<&Path>,
 ) -> Result<()> {
-    println!("  making {image} in its place");
+    println!("  building a substitute for {image}");
     let name = image.replace(['/', ':'], "-");
     let written = work.write(&format!("substitutes/{name}/Dockerfile"), file)?;
     let context = written.parent().context("a file without a folder")?;

@@ -44,14 +44,14 @@ impl Before {
     pub(crate) fn put_back(&self) -> Result<()> {
         if !self.had_bridge && bridge_is_there() {
             command::capture(program("ip")?.args(["link", "delete", BRIDGE]))
-                .context("docker0 is left behind")?;
+                .context("docker0 is not removed")?;
         }
         let mut restore = program("iptables-restore")?.stdin(Stdio::piped()).spawn()?;
         if let Some(mut input) = restore.stdin.take() {
             input.write_all(complete(&self.rules).as_bytes())?;
         }
         if !restore.wait()?.success() {
-            bail!("the engine's iptables rules are left behind");
+            bail!("the engine's iptables rules are not removed");
         }
         fs::write(FORWARDING, &self.forwarding).with_context(|| FORWARDING.to_owned())
     }

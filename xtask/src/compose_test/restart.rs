@@ -39,14 +39,14 @@ pub(crate) fn check(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) {
         verdicts.could_not("a restart in mid-load", &error);
     }
     match elsewhere(lab) {
-        Ok((holds, figure)) => verdicts.say("a changed address is found within 2 s", holds, &figure),
+        Ok((holds, figure)) => verdicts.report("a changed address is found within 2 s", holds, &figure),
         Err(error) => verdicts.could_not("a changed address is found within 2 s", &error),
     }
 }
 
 fn in_mid_load(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()> {
     let before = lab.disagreements()?;
-    verdicts.say(
+    verdicts.report(
         "difference 0 before the restart",
         before.is_empty(),
         &format!("at rest{}", listed(&before)),
@@ -72,7 +72,7 @@ fn in_mid_load(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()
     let after = lab.disagreements()?;
     let kernel = lab.kernel_requests(SHARD)? - kernel_before;
     let sent = sent(lab)? - sent_before;
-    verdicts.say(
+    verdicts.report(
         "over it kernel − answers in [0, in flight at the cut]",
         answered <= kernel && kernel <= sent && kernel - answered <= CONNECTIONS,
         &format!(
@@ -82,7 +82,11 @@ fn in_mid_load(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()
             i128::from(sent) - i128::from(answered),
         ),
     );
-    verdicts.say("difference 0 after the restart", after.is_empty(), &format!("at rest{}", listed(&after)));
+    verdicts.report(
+        "difference 0 after the restart",
+        after.is_empty(),
+        &format!("at rest{}", listed(&after)),
+    );
     Ok(())
 }
 
@@ -90,16 +94,19 @@ fn in_mid_load(lab: &Lab<'_>, work: &Work, verdicts: &mut Verdicts) -> Result<()
 fn report(output: &Path, errors: &Path) -> Result<u64> {
     let text = std::fs::read_to_string(output)?;
     let report = generator::report(&text).with_context(|| {
-        let said = std::fs::read_to_string(errors).unwrap_or_default();
-        format!("the load gave no report: {}", said.lines().last().unwrap_or("it says nothing"))
+        let written = std::fs::read_to_string(errors).unwrap_or_default();
+        format!(
+            "the load generator wrote no report: {}",
+            written.lines().last().unwrap_or("it printed nothing")
+        )
     })?;
-    report.shards.get(SHARD).map(|shard| shard.answered).context("the load knows too few shards")
+    report.shards.get(SHARD).map(|shard| shard.answered).context("the load generator reports too few shards")
 }
 
 /// Requests that the gateway has sent to the shard.
 fn sent(lab: &Lab<'_>) -> Result<u64> {
     let stats: GatewayCounts = lab.of_gateway("/stats")?;
-    let shard = stats.shard_requests_total.get(SHARD).context("the gateway knows too few shards")?;
+    let shard = stats.shard_requests_total.get(SHARD).context("the gateway reports too few shards")?;
     Ok(shard.requests)
 }
 

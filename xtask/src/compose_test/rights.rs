@@ -24,11 +24,11 @@ const SAYS_WITHIN: Duration = Duration::from_secs(20);
 /// Checks which capabilities the container gets, and that the running probe keeps none.
 pub(crate) fn check(stack: &Stack<'_>, verdicts: &mut Verdicts) {
     match given(stack) {
-        Ok((holds, figure)) => verdicts.say("the probe's capabilities as listed", holds, &figure),
+        Ok((holds, figure)) => verdicts.report("the probe's capabilities as listed", holds, &figure),
         Err(error) => verdicts.could_not("the probe's capabilities as listed", &error),
     }
     match kept(stack) {
-        Ok((holds, figure)) => verdicts.say("none kept once attached", holds, &figure),
+        Ok((holds, figure)) => verdicts.report("none kept once attached", holds, &figure),
         Err(error) => verdicts.could_not("none kept once attached", &error),
     }
 }
@@ -67,12 +67,12 @@ fn kept(stack: &Stack<'_>) -> Result<(bool, String)> {
 /// # Errors
 /// When the probe does not start again.
 pub(crate) fn without(stack: &mut Stack<'_>, verdicts: &mut Verdicts) -> Result<()> {
-    let check = "without capabilities it says so, the rest runs on";
+    let check = "without capabilities it reports the reason, and the rest keeps running";
     stack.add("no-rights.yaml", &format!("services:\n  {PROBE}: {{ cap_add: !override [] }}\n"))?;
     let outcome = bare(stack);
     stack.take_back();
     match outcome {
-        Ok((holds, figure)) => verdicts.say(check, holds, &figure),
+        Ok((holds, figure)) => verdicts.report(check, holds, &figure),
         Err(error) => verdicts.could_not(check, &error),
     }
     command::capture(stack.compose().args(["up", "-d", "--no-deps", PROBE]))?;
@@ -81,14 +81,14 @@ pub(crate) fn without(stack: &mut Stack<'_>, verdicts: &mut Verdicts) -> Result<
 
 fn bare(stack: &Stack<'_>) -> Result<(bool, String)> {
     command::capture(stack.compose().args(["up", "-d", "--no-deps", PROBE]))?;
-    let said = signals::poll(SAYS_WITHIN, Duration::from_millis(500), || {
+    let output = signals::poll(SAYS_WITHIN, Duration::from_millis(500), || {
         let log = command::capture(stack.compose().args(["logs", "--no-log-prefix", PROBE]))?;
         Ok(log.lines().find(|line| line.contains("CAP_")).map(|line| line.trim().to_owned()))
     })?;
     let reads = Lab::new(stack).reads();
-    let line = said.as_deref().unwrap_or("nothing of capabilities");
+    let line = output.as_deref().unwrap_or("no message about capabilities");
     let rest = if reads { "the gateway answers" } else { "the gateway does not answer" };
-    Ok((said.is_some() && reads, format!("{line} — {rest}")))
+    Ok((output.is_some() && reads, format!("{line} — {rest}")))
 }
 
 /// `/proc/PID/status` of the container's first process.

@@ -201,7 +201,7 @@ impl<'a> Stack<'a> {
         listed
             .lines()
             .filter(|line| !line.trim().is_empty())
-            .map(|line| serde_json::from_str(line).context("docker compose ps gave unexpected JSON"))
+            .map(|line| serde_json::from_str(line).context("docker compose ps returned unexpected JSON"))
             .collect()
     }
 
@@ -217,7 +217,7 @@ impl<'a> Stack<'a> {
             image: String,
         }
         let text = command::capture(self.compose().args(["--profile", "*", "config", "--format", "json"]))?;
-        let config: Config = serde_json::from_str(&text).context("Compose gave unexpected JSON")?;
+        let config: Config = serde_json::from_str(&text).context("Compose returned unexpected JSON")?;
         Ok(config.services.into_iter().map(|(name, service)| (name, service.image)).collect())
     }
 }

@@ -38,14 +38,14 @@ pub(crate) struct Verdicts {
 
 impl Verdicts {
     /// Records a completed check with its measured value.
-    pub(crate) fn say(&mut self, check: &str, holds: bool, figure: &str) {
+    pub(crate) fn report(&mut self, check: &str, holds: bool, figure: &str) {
         println!("  {} {check}: {}", terminal::mark(holds), escaped(figure));
         self.add(check, if holds { VerdictOutcome::Held } else { VerdictOutcome::NotHeld }, figure);
     }
 
     /// Records a check that an error prevented. It counts as failed.
     pub(crate) fn could_not(&mut self, check: &str, why: &Error) {
-        println!("  {} {check}: could not: {}", terminal::mark(false), escaped(&format!("{why:#}")));
+        println!("  {} {check}: not checked: {}", terminal::mark(false), escaped(&format!("{why:#}")));
         self.add(check, VerdictOutcome::CouldNot, &format!("{why:#}"));
     }
 
@@ -67,7 +67,7 @@ impl Verdicts {
         let mut table = Table::new(vec![
             Column::left("check"),
             Column::left("outcome").group(),
-            Column::left("figure, or why not").group(),
+            Column::left("figure or reason").group(),
         ]);
         for (check, outcome, figure) in &self.rows {
             for (index, line) in terminal::wrap(figure, WIDTH).into_iter().enumerate() {
@@ -92,13 +92,13 @@ mod tests {
     #[test]
     fn only_what_failed_makes_the_test_fail() {
         let mut verdicts = Verdicts::default();
-        verdicts.say("a", true, "1");
+        verdicts.report("a", true, "1");
         verdicts.left_out("b", "no image");
         assert!(verdicts.hold());
         verdicts.could_not("c", &anyhow!("broken"));
         assert!(!verdicts.hold());
         let mut verdicts = Verdicts::default();
-        verdicts.say("a", false, "2");
+        verdicts.report("a", false, "2");
         assert!(!verdicts.hold());
         assert!(verdicts.table().contains("NOT HELD"), "{}", verdicts.table());
     }

@@ -38,10 +38,10 @@ impl<'a> Lab<'a> {
 
     /// The published addresses of gateway and shards that do not answer.
     pub(crate) fn silent(&self) -> Vec<String> {
-        let mut asked = vec![url(self.ports.gateway())];
-        asked.extend((0..SHARDS).map(|id| url(self.ports.shard(id))));
-        asked.retain(|base| !self.client.is_ok(&format!("{base}/health")));
-        asked
+        let mut requested = vec![url(self.ports.gateway())];
+        requested.extend((0..SHARDS).map(|id| url(self.ports.shard(id))));
+        requested.retain(|base| !self.client.is_ok(&format!("{base}/health")));
+        requested
     }
 
     /// Whether the gateway answers a read.
@@ -62,7 +62,7 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// When the probe does not answer.
     pub(crate) fn kernel_requests(&self, id: usize) -> Result<u64> {
-        self.probe.shards()?.get(id).map(data_requests).context("the probe knows too few shards")
+        self.probe.shards()?.get(id).map(data_requests).context("the probe reports too few shards")
     }
 
     /// Whether the probe watches shard `id` at `address`.
@@ -71,7 +71,7 @@ impl<'a> Lab<'a> {
     /// When the probe does not answer.
     pub(crate) fn watches(&self, id: usize, address: &str) -> Result<bool> {
         let status = self.probe.status()?;
-        let shard = status.shards.get(id).context("the probe knows too few shards")?;
+        let shard = status.shards.get(id).context("the probe reports too few shards")?;
         Ok(shard.addresses.iter().any(|watched| watched.starts_with(&format!("{address}:"))))
     }
 

@@ -98,7 +98,7 @@ impl Stage<'_> {
             match self.load(lab, scenario) {
                 Ok(load) => return Ok((before, keys, load)),
                 Err(error) if attempt < ATTEMPTS && is_busy(&error) => {
-                    println!("  {}: the machine was too busy for the load's rate; once more", scenario.name);
+                    println!("  {}: the machine was too busy for this rate; trying again", scenario.name);
                 }
                 Err(error) => return Err(error),
             }
@@ -136,7 +136,7 @@ impl Stage<'_> {
             Ok(still.take_if(|still| still.readings >= STILL))
         })?;
         settled
-            .with_context(|| format!("the counters still move {} s after the load", QUIET_WITHIN.as_secs()))
+            .with_context(|| format!("the counters still change {} s after the load", QUIET_WITHIN.as_secs()))
     }
 
     /// Returns all counters, and the number of requests in flight in the shards.
@@ -170,13 +170,13 @@ impl Stage<'_> {
         let mut load = Generator::start(command, Log::at(log)?)?;
         let planned = Duration::from_secs(u64::from(self.seconds));
         let mut progress = Progress::new();
-        let mut asked = Instant::now();
+        let mut requested = Instant::now();
         let mut requests = 0;
         let ended = signals::poll(planned + LOAD_AIR, Duration::from_millis(50), || {
             lab.check()?;
             // This interval keeps the load of these requests negligible.
-            if asked.elapsed() >= Duration::from_millis(500) {
-                asked = Instant::now();
+            if requested.elapsed() >= Duration::from_millis(500) {
+                requested = Instant::now();
                 requests = self.gateway_requests().unwrap_or(requests);
             }
             progress.show(&self.running(scenario, progress.elapsed(), planned, requests));
@@ -185,7 +185,9 @@ impl Stage<'_> {
         drop(progress);
         match ended {
             Some(report) => Ok(report?),
-            None => bail!("the load generator did not end {} s after its time", LOAD_AIR.as_secs()),
+            None => {
+                bail!("the load generator did not end within {} s after its planned end", LOAD_AIR.as_secs())
+            }
         }
     }
 

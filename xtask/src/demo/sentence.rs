@@ -89,8 +89,7 @@ pub(crate) fn hot_shard_hurts(without: &ScenarioOutcome, with: &ScenarioOutcome)
         healed <= HEALED * healed_others,
         &format!("at most {HEALED:.2}"),
     );
-    let title =
-        "The hot shard hurts and the cache heals it (p95 at the load generator; runs of seconds scatter):";
+    let title = "The hot shard is slower, and the cache removes the difference (p95 at the load generator; short runs vary):";
     Some(format!("{title}\n{hurts}\n{heals}"))
 }
 

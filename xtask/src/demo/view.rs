@@ -12,12 +12,11 @@ pub(crate) const WIDTH: usize = 100;
 
 /// Explains the columns. Printed once, before the first table.
 pub(crate) const LEGEND: &str = "\
-predicted  share of all requests that the key stream and md5 placement must give; share is what came out, z
-           their distance in standard errors (agrees within 4)
-load       requests that reached the shard, by the load generator: answers that are not from the cache
+predicted  share of all requests by theory; share is the measured one, z the difference in standard errors (at most 4)
+load       requests that reached the shard, by the load generator: responses not from the cache
 app        the same, by the shard itself
 kernel     the same, by eBPF programs at the shard's socket; diff = kernel - app
-bytes      payload in both directions, by the kernel; questions to /stats included
+bytes      payload in both directions, by the kernel, including reads of /stats
 p50 … p99  milliseconds at the load generator, from the scheduled send time";
 
 /// Renders table, checks and sentence of `outcome`.
@@ -124,7 +123,7 @@ fn checks(outcome: &ScenarioOutcome) -> Vec<(bool, String)> {
     }
     if load.cache_hits + load.coalesced > 0 {
         spent.push_str(&format!(
-            ", of these {} from the cache and {} by waiting for another's fetch",
+            "; {} of them from the cache, {} coalesced",
             thousands(load.cache_hits),
             thousands(load.coalesced)
         ));
@@ -139,9 +138,7 @@ fn checks(outcome: &ScenarioOutcome) -> Vec<(bool, String)> {
         (outcome.counts_agree(), counts),
         (
             outcome.shards.iter().all(Shard::theory_agrees),
-            format!(
-                "theory: shares at most {furthest:.1} standard errors away (allowed {STANDARD_ERRORS:.0})"
-            ),
+            format!("theory: shares within {furthest:.1} standard errors (allowed: {STANDARD_ERRORS:.0})"),
         ),
     ];
     if let Some((hottest, kernel)) = load.hottest_key.as_ref().zip(outcome.kernel_hottest) {
@@ -160,8 +157,8 @@ fn checks(outcome: &ScenarioOutcome) -> Vec<(bool, String)> {
         checks.push((
             reached.z.abs() <= STANDARD_ERRORS,
             format!(
-                "cache theory: {} requests reached a shard, predicted {expected:.0} ({:+.1} standard errors, \
-                 allowed {STANDARD_ERRORS:.0})",
+                "cache theory: {} requests reached a shard, predicted {expected:.0} \
+                 ({:+.1} standard errors; allowed: {STANDARD_ERRORS:.0})",
                 thousands(reached.requests),
                 reached.z
             ),

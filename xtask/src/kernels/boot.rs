@@ -63,7 +63,7 @@ pub(super) fn guest(emulator: &Path, kernel: &Path, file_system: &Path, log: &Pa
 pub(super) fn here(programs: &Programs, folder: &Path) -> Result<Ran> {
     let root = packages::root(terminal::is_interactive());
     if root == Root::No {
-        bail!("the running kernel takes root's rights: run the same as root");
+        bail!("testing the running kernel needs root: run this command as root");
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let steps = folder.join("steps.sh");

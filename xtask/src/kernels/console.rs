@@ -150,7 +150,7 @@ fn failures(lines: &[&str]) -> Vec<Failure> {
 
 fn wrote(lines: &[&str], name: &str) -> Vec<String> {
     let heading = format!("---- {name} stdout ----");
-    let said: Vec<&str> = lines
+    let output: Vec<&str> = lines
         .iter()
         .skip_while(|line| **line != heading)
         .skip(1)
@@ -160,7 +160,7 @@ fn wrote(lines: &[&str], name: &str) -> Vec<String> {
         .copied()
         .filter(|line| !line.starts_with("note: run with `RUST_BACKTRACE"))
         .collect();
-    said[said.len().saturating_sub(SHOWN_LINES)..].iter().map(|line| shortened(line)).collect()
+    output[output.len().saturating_sub(SHOWN_LINES)..].iter().map(|line| shortened(line)).collect()
 }
 
 /// Shortens a line to the maximum length and escapes control characters.
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_console_that_falls_silent_says_where() {
+    fn a_silent_console_is_reported_with_its_last_step() {
         let cut = &TEXT[..TEXT.find("test b").expect("there")];
         let console = Console::read(cut);
         assert!(!console.done);

@@ -32,14 +32,12 @@ const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// When this machine is not Debian on x86-64, or the mirror does not have the kernel.
 pub(super) fn image(tree: &Tree, version: &str, suite: &str) -> Result<Image> {
     let folder = tree.target.join("kernels").join(version);
-    let (file, note) = (folder.join("vmlinuz"), folder.join("package"));
-    if let (true, Ok(package)) = (file.is_file(), fs::read_to_string(&note)) {
+    let (file, stamp) = (folder.join("vmlinuz"), folder.join("package"));
+    if let (true, Ok(package)) = (file.is_file(), fs::read_to_string(&stamp)) {
         return Ok(Image { file, package });
     }
     if programs::find("apt-get").is_none() || std::env::consts::ARCH != "x86_64" {
-        bail!(
-            "other kernels are fetched with apt-get, and Debian's cloud kernels for x86-64 alone are known"
-        );
+        bail!("other kernels need apt-get and x86-64, because they are Debian's cloud kernels");
     }
     println!("Fetching Linux {version} from {suite} (20 to 40 MB, once).");
     let apt = Apt::new(&tree.target.join("kernels").join("apt"), &mirror()?, suite)?;
@@ -50,7 +48,7 @@ pub(super) fn image(tree: &Tree, version: &str, suite: &str) -> Result<Image> {
         .with_context(|| format!("cannot fetch {name}"))?;
     let package = unpack(&folder)?;
     // Write the note last. Its presence means that the folder is complete.
-    fs::write(&note, &package).with_context(|| format!("cannot write {}", note.display()))?;
+    fs::write(&stamp, &package).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(Image { file, package })
 }
 
@@ -164,12 +162,12 @@ fn unpack(folder: &Path) -> Result<String> {
 }
 
 /// The first file in `folder` whose name satisfies `asked`.
-fn only(folder: &Path, asked: impl Fn(&str) -> bool) -> Result<PathBuf> {
+fn only(folder: &Path, requested: impl Fn(&str) -> bool) -> Result<PathBuf> {
     fs::read_dir(folder)
         .with_context(|| format!("cannot read {}", folder.display()))?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.file_name().is_some_and(|name| asked(&name.to_string_lossy())))
-        .with_context(|| format!("{} does not hold what it should", folder.display()))
+        .find(|path| path.file_name().is_some_and(|name| requested(&name.to_string_lossy())))
+        .with_context(|| format!("{} does not have the expected content", folder.display()))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::boot::Ran;
 use super::console::{self, Failure};
 use super::{KernelOutcome, Wanted};
+use crate::kernel;
 use crate::table::{Column, Table, thousands};
 use crate::terminal::{heading, mark};
 use crate::test_output::Tally;
@@ -16,12 +17,13 @@ const SHOWN_LINES: usize = 14;
 #[derive(Debug)]
 pub(super) struct Row {
     /// The requested version, such as `6.1`.
-    asked: &'static str,
+    requested: &'static str,
     package: Option<String>,
     release: String,
     boots: bool,
     checks: bool,
-    check: Vec<String>,
+    /// The failed findings of `probe check`.
+    unmet: Vec<String>,
     /// Whether the probe ran with all programs attached.
     loads: bool,
     /// Empty if the probe did not run. Zeros if the kernel does not report the number.
@@ -48,12 +50,12 @@ impl Row {
         lacks.extend(status.iter().flat_map(missing_features));
         let log = owned(console.lines("run"));
         let mut row = Self {
-            asked: wanted.version,
+            requested: wanted.version,
             package,
             release: console.release.clone(),
             boots: !console.release.is_empty(),
             checks: console.code("check") == Some(0),
-            check: owned(console.lines("check")),
+            unmet: kernel::failures(console.lines("check")),
             loads,
             verified: console.verified_instructions(),
             refusal: if loads { Vec::new() } else { log[log.len().saturating_sub(SHOWN_LINES)..].to_vec() },
@@ -71,12 +73,12 @@ impl Row {
     /// The row of a kernel whose steps could not run.
     pub(super) fn unasked(wanted: &Wanted, error: &anyhow::Error) -> Self {
         Self {
-            asked: wanted.version,
+            requested: wanted.version,
             package: None,
             release: String::new(),
             boots: false,
             checks: false,
-            check: Vec::new(),
+            unmet: Vec::new(),
             loads: false,
             verified: Vec::new(),
             refusal: Vec::new(),
@@ -85,7 +87,7 @@ impl Row {
             failures: Vec::new(),
             complaints: Vec::new(),
             seconds: 0.0,
-            outcome: KernelOutcome::Fails(vec![format!("not asked: {error:#}")]),
+            outcome: KernelOutcome::Fails(vec![format!("not tested: {error:#}")]),
         }
     }
 
@@ -124,18 +126,15 @@ impl Row {
             why.push("no kernel test passes".to_owned());
         }
         if !self.complaints.is_empty() {
-            why.push("the kernel complains".to_owned());
+            why.push("the kernel log has warnings".to_owned());
         }
         if why.is_empty() { KernelOutcome::Runs } else { KernelOutcome::Fails(why) }
     }
 
     /// Whether the probe rejected this kernel as too old, for no other reason, and exited.
     fn refuses_in_order(&self) -> bool {
-        let mut refused = self.check.iter().filter(|line| line.starts_with("FAIL"));
-        let kernel = refused
-            .next()
-            .is_some_and(|line| line.trim_start_matches("FAIL").trim_start().starts_with("kernel:"));
-        !self.checks && kernel && refused.next().is_none() && !self.loads && self.complaints.is_empty()
+        let kernel_only = matches!(self.unmet.as_slice(), [only] if only.starts_with("kernel: "));
+        !self.checks && kernel_only && !self.loads && self.complaints.is_empty()
     }
 
     fn cells(&self) -> Vec<String> {
@@ -153,7 +152,7 @@ impl Row {
             format!("{} / {} / {}", self.tally.passed, self.tally.failed, self.tally.skipped.len())
         };
         vec![
-            if self.release.is_empty() { self.asked.to_owned() } else { self.release.clone() },
+            if self.release.is_empty() { self.requested.to_owned() } else { self.release.clone() },
             yes(self.boots),
             yes(self.checks),
             programs,
@@ -173,14 +172,12 @@ impl Row {
         heading(&format!(
             "{} {}",
             mark(self.holds()),
-            if self.release.is_empty() { self.asked } else { &self.release }
+            if self.release.is_empty() { self.requested } else { &self.release }
         ));
         if let KernelOutcome::Fails(why) = &self.outcome {
             why.iter().for_each(|line| println!("  {line}"));
         }
-        if !self.checks {
-            part("probe check:", self.check.iter().filter(|line| line.starts_with("FAIL")));
-        }
+        part("probe check:", &self.unmet);
         part("probe run, its last lines:", &self.refusal);
         part("lacks:", &self.lacks);
         for failure in &self.failures {
@@ -194,19 +191,19 @@ impl Row {
         for (name, why) in &self.tally.skipped {
             println!("  {name} skipped: {why}");
         }
-        part("the kernel's complaints:", &self.complaints);
+        part("warnings in the kernel log:", &self.complaints);
     }
 
     fn json(&self) -> Value {
         let reasons = if let KernelOutcome::Fails(why) = &self.outcome { why.as_slice() } else { &[] };
         json!({
-            "kernel": self.asked,
+            "kernel": self.requested,
             "package": self.package,
             "release": self.release,
             "outcome": self.outcome.word(),
             "reasons": reasons,
             "boots": self.boots,
-            "check": { "passed": self.checks, "lines": self.check },
+            "check": { "passed": self.checks, "failures": self.unmet },
             "programs": { "loaded": self.loads, "verified_instructions": self.verified, "refusal": self.refusal },
             "features_missing": self.lacks,
             "tests": {

@@ -11,11 +11,11 @@ echo "@@ release $("$BUSYBOX" uname -r)"
 shards="http://127.0.0.1:9"
 
 section check
-"$PROBE" check --shard-urls "$shards" 2>&1
+"$PROBE" check --json --shard-urls "$shards" 2>&1
 end check $?
 
-# Started without asking check's leave, so that a kernel that is too old says itself what it refuses; the verifier's
-# words are on the debug level.
+# Start the probe even if the check fails, so that a kernel that is too old reports its reason. The verifier's messages
+# have the debug level.
 LOG_LEVEL=debug "$PROBE" run --shard-urls "$shards" --port "$PORT" >"$SCRATCH/probe.log" 2>&1 &
 probe=$!
 tries=0

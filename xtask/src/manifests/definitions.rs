@@ -54,7 +54,7 @@ fn check(schema: &Value, value: &Value, path: &str, problems: &mut Vec<String>) 
         None => return,
     };
     if !allowed.contains(&kind) {
-        problems.push(format!("{path}: it is of type {kind}, not {}", allowed.join(" or ")));
+        problems.push(format!("{path}: the type is {kind}, not {}", allowed.join(" or ")));
         return;
     }
     if let Some(values) = schema["enum"].as_array()
@@ -75,7 +75,7 @@ fn check(schema: &Value, value: &Value, path: &str, problems: &mut Vec<String>) 
                 match known {
                     Some(known) => check(known, field, &format!("{path}.{name}"), problems),
                     None if keeps_unknown => {}
-                    None => problems.push(format!("{path}: there is no field {name}")),
+                    None => problems.push(format!("{path}: unknown field {name}")),
                 }
             }
         }
@@ -161,15 +161,15 @@ mod tests {
     fn every_other_problem_has_its_path() {
         for (spec, expected) in [
             (json!({}), "Rule r.spec: the field groups is missing"),
-            (json!({"groups": {}}), "Rule r.spec.groups: it is of type object, not array"),
+            (json!({"groups": {}}), "Rule r.spec.groups: the type is object, not array"),
             (
                 json!({"groups": [{"expr": true}]}),
-                "Rule r.spec.groups[0].expr: it is of type boolean, not integer or string",
+                "Rule r.spec.groups[0].expr: the type is boolean, not integer or string",
             ),
-            (json!({"groups": [], "more": 1}), "Rule r.spec: there is no field more"),
+            (json!({"groups": [], "more": 1}), "Rule r.spec: unknown field more"),
             (
                 json!({"groups": [], "labels": {"a": 1}}),
-                "Rule r.spec.labels.a: it is of type integer, not string",
+                "Rule r.spec.labels.a: the type is integer, not string",
             ),
             (json!({"groups": [], "action": "hold"}), "Rule r.spec.action: \"hold\" is not an allowed value"),
         ] {

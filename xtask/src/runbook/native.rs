@@ -82,7 +82,7 @@ impl<'a> Native<'a> {
 
     /// The name of the load generator.
     pub(super) fn generator(&self) -> &'static str {
-        if self.k6.is_some() { "k6" } else { "`load`, as there is no k6" }
+        if self.k6.is_some() { "k6" } else { "`load`, because k6 is not installed" }
     }
 
     pub(super) fn has_probe(&self) -> bool {
@@ -111,7 +111,7 @@ impl<'a> Native<'a> {
             Counterpart::Logs(part) => self.logs(part.as_deref()),
             Counterpart::Load(_) => bail!("`{line}` must be in a background block"),
         };
-        Ok(Output::said(text))
+        Ok(Output::printed(text))
     }
 
     /// Starts the load in `line`.
@@ -119,7 +119,7 @@ impl<'a> Native<'a> {
     /// # Errors
     /// When the line has no load, or the generator cannot be started.
     pub(super) fn start(&self, line: &str, name: &str) -> Result<Running> {
-        let Some(Counterpart::Load(scenario)) = counterpart(line) else { bail!("`{line}` is no load") };
+        let Some(Counterpart::Load(scenario)) = counterpart(line) else { bail!("`{line}` starts no load") };
         let gateway = url(self.ports.gateway());
         let command = match &self.k6 {
             Some(k6) => k6::short(self.tree, k6, &scenario, &gateway, self.seconds),

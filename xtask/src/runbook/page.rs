@@ -53,7 +53,7 @@ pub(super) fn blocks(text: &str) -> Result<Vec<Block>> {
         if let Some(head) = line.strip_prefix("```bash ") {
             let Head { name, background } = serde_json::from_str(head).with_context(at)?;
             if blocks.iter().any(|other| other.name == name) {
-                bail!("{}: there is another of this name", at());
+                bail!("{}: another block has this name", at());
             }
             let script = until("```").with_context(at)?.join("\n");
             blocks.push(Block { name, background, script, ..Block::default() });
@@ -168,14 +168,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named_by_its_line() {
-        for (bad, says) in [
+        for (bad, expected) in [
             ("x\n```bash {name}\n```", "docs/runbook.md:2"),
             ("```bash {\"name\":\"a\"}\n", "no end"),
             ("<!-- needs magic -->", "`probe` or `prometheus`"),
-            ("```bash {\"name\":\"a\"}\n```\n```bash {\"name\":\"a\"}\n```", "another of this name"),
+            ("```bash {\"name\":\"a\"}\n```\n```bash {\"name\":\"a\"}\n```", "another block has this name"),
         ] {
             let error = format!("{:#}", blocks(bad).unwrap_err());
-            assert!(error.contains(says), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 

@@ -56,13 +56,13 @@ pub(super) struct Output {
 
 impl Default for Output {
     fn default() -> Self {
-        Self::said(String::new())
+        Self::printed(String::new())
     }
 }
 
 impl Output {
     /// The output of a successful action.
-    pub(super) fn said(text: String) -> Self {
+    pub(super) fn printed(text: String) -> Self {
         Self { text, success: true, code: Some(0), how: String::new() }
     }
 

@@ -181,10 +181,10 @@ fn expanded<'a>(all: &[Token<'a>], at: usize) -> Vec<Vec<&'a str>> {
 
 /// For each strongly connected component: a shortest cycle, and the number of modules.
 fn cycles(krate: &str, graph: &Graph) -> Vec<String> {
-    let mut told: BTreeSet<&Module> = BTreeSet::new();
+    let mut described: BTreeSet<&Module> = BTreeSet::new();
     let mut lines = Vec::new();
     for module in graph.keys() {
-        if told.contains(module) {
+        if described.contains(module) {
             continue;
         }
         let Some(cycle) = cycle_through(graph, module) else { continue };
@@ -198,7 +198,7 @@ fn cycles(krate: &str, graph: &Graph) -> Vec<String> {
             shown.join(" → "),
             knot.len()
         ));
-        told.extend(knot);
+        described.extend(knot);
     }
     lines
 }

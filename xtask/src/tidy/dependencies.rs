@@ -40,7 +40,8 @@ struct Dependency {
 /// # Errors
 /// When `metadata` cannot be parsed.
 pub(crate) fn problems(metadata: &str) -> Result<Vec<String>> {
-    let metadata: Metadata = serde_json::from_str(metadata).context("cargo metadata gave unexpected JSON")?;
+    let metadata: Metadata =
+        serde_json::from_str(metadata).context("cargo metadata returned unexpected JSON")?;
     Ok(metadata.packages.iter().flat_map(of_package).collect())
 }
 

@@ -23,11 +23,11 @@ pub(crate) fn problems(files: &[(String, String)], exists: impl Fn(&str) -> bool
         for (line, link, target) in links(name, content) {
             let (file, anchor) = target.split_once('#').unwrap_or((target.as_str(), ""));
             if !exists(file) {
-                problems.push(format!("{name}:{line}: {link} leads to {file}, which does not exist"));
+                problems.push(format!("{name}:{line}: {link} points to {file}, which does not exist"));
             } else if !anchor.is_empty()
                 && anchors.get(file).is_some_and(|known| known.iter().all(|heading| heading != anchor))
             {
-                problems.push(format!("{name}:{line}: {link} names no heading of {file}"));
+                problems.push(format!("{name}:{line}: {link} is not a heading of {file}"));
             }
         }
     }
@@ -143,8 +143,8 @@ mod tests {
         assert_eq!(
             found,
             [
-                "docs/x.md:3: y.md leads to docs/y.md, which does not exist",
-                "docs/x.md:4: #y names no heading of docs/x.md"
+                "docs/x.md:3: y.md points to docs/y.md, which does not exist",
+                "docs/x.md:4: #y is not a heading of docs/x.md"
             ]
         );
     }
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_page_names_sources_that_exist() {
         let page = ("docs/x.md", "# X\n\n`a/src/b.rs`, `a/src/c.rs`, `main.rs`\n");
-        let expected = "docs/x.md:3: a/src/c.rs leads to a/src/c.rs, which does not exist";
+        let expected = "docs/x.md:3: a/src/c.rs points to a/src/c.rs, which does not exist";
         assert_eq!(found(&[page, ("a/src/b.rs", "")]), [expected]);
     }
 
@@ -162,6 +162,6 @@ mod tests {
             ("a/src/b.rs", "//! See docs/x.md#x. And docs/y.md.\n//! a/docs/z.md\n"),
             ("docs/x.md", "# X\n"),
         ];
-        assert_eq!(found(&files), ["a/src/b.rs:1: docs/y.md leads to docs/y.md, which does not exist"]);
+        assert_eq!(found(&files), ["a/src/b.rs:1: docs/y.md points to docs/y.md, which does not exist"]);
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn rows() -> Vec<Row> {
 fn family(size: Size, bind: IpAddr, known: IpAddr, to: IpAddr) -> Result<Case> {
     let rounds = size.of(500, 5_000);
     let server = Server::start(None, SocketAddr::new(bind, 0), known, ServerOptions::default())?;
-    Ok(Case::on(server, Rule::Exact, move |server| ask(SocketAddr::new(to, server.addr.port()), rounds)))
+    Ok(Case::on(server, Rule::Exact, move |server| exchange(SocketAddr::new(to, server.addr.port()), rounds)))
 }
 
 /// A server in a namespace of its own, on the port that others have in theirs.
@@ -45,7 +45,7 @@ fn apart(size: Size, index: u64) -> Result<Case> {
     let namespace = Namespace::new()?;
     let server = Server::in_namespace(&namespace, ServerOptions::default())?;
     Ok(Case::on(server, Rule::Exact, move |server| {
-        let driven = ask(server.addr, rounds)?;
+        let driven = exchange(server.addr, rounds)?;
         Ok(WorkloadResult { note: format!("reached at {}", server.addr), ..driven })
     }))
 }
@@ -64,7 +64,7 @@ fn published_port(size: Size) -> Result<Case> {
         server.addr
     ))?;
     Ok(Case::on(server, Rule::Exact, move |_| {
-        let driven = near.run(|| ask(SocketAddr::new(ip, PUBLISHED), rounds))??;
+        let driven = near.run(|| exchange(SocketAddr::new(ip, PUBLISHED), rounds))??;
         Ok(WorkloadResult { note: network.words(), ..driven })
     }))
 }
@@ -89,18 +89,18 @@ fn both(size: Size, server: Server, other: Namespace) -> Result<Case> {
     let addr = server.addr;
     Server::start(Some(&other), addr, addr.ip(), ServerOptions::default())?;
     Ok(Case::on(server, Rule::Exact, move |server| {
-        let elsewhere = other.run(|| ask(server.addr, rounds))??;
-        let driven = ask(server.addr, rounds)?;
+        let elsewhere = other.run(|| exchange(server.addr, rounds))??;
+        let driven = exchange(server.addr, rounds)?;
         let foreign = elsewhere.sent.get + elsewhere.sent.set;
         Ok(WorkloadResult { note: format!("{foreign} more requests in the other namespace"), ..driven })
     }))
 }
 
-fn ask(addr: SocketAddr, rounds: u64) -> Result<WorkloadResult> {
+fn exchange(addr: SocketAddr, rounds: u64) -> Result<WorkloadResult> {
     let mut connection = Client::connect(addr)?;
     for _ in 0..rounds {
-        connection.ask(&get("a"))?;
-        connection.ask(&post(b"{}"))?;
+        connection.exchange(&get("a"))?;
+        connection.exchange(&post(b"{}"))?;
     }
     Ok(Sent { get: rounds, set: rounds }.into())
 }

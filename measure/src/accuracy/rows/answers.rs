@@ -11,16 +11,16 @@ use crate::accuracy::rule::Rule;
 pub(super) fn rows() -> Vec<Row> {
     vec![
         Row::new("pipelined 30, answered, closed", answered),
-        Row::new("requests behind the client's close", |size| {
+        Row::new("requests after the client's close", |size| {
             behind_close(
                 size,
                 get_and_close("last"),
                 "last",
-                Rule::ExactDespite { why: "exact; what is behind the close is named" },
+                Rule::ExactDespite { why: "exact; requests after the close are reported separately" },
             )
         }),
-        Row::new("requests behind the server's close", |size| {
-            let rule = Rule::NeverRead { why: "they stand behind the last answer of their connection" };
+        Row::new("requests after the server's close", |size| {
+            let rule = Rule::NeverRead { why: "they arrived after the last answer of their connection" };
             behind_close(size, get("closes"), "closes", rule)
         }),
         Row::new("interim answer before the body", interim),
@@ -47,8 +47,8 @@ fn behind_close(size: Size, closing: Vec<u8>, key: &'static str, rule: Rule) -> 
     let case = Case::plain(move |server| {
         for _ in 0..connections {
             let mut client = Client::connect(server.addr)?;
-            client.ask(&get("first"))?;
-            client.ask(&[&closing[..], &get("never"), &get("never")].concat())?;
+            client.exchange(&get("first"))?;
+            client.exchange(&[&closing[..], &get("never"), &get("never")].concat())?;
             client.closed()?;
         }
         let keys = ["first", key].map(|key| (key.to_owned(), connections));
@@ -73,7 +73,7 @@ fn interim(size: Size) -> Result<Case> {
                 reason = "a client's own thread; the time is what is measured"
             )]
             std::thread::sleep(WAIT);
-            client.ask(&body)?;
+            client.exchange(&body)?;
         }
         let slow_answers = Some((rounds, WAIT.as_secs_f64() * 1_000.0));
         Ok(WorkloadResult { slow_answers, ..Sent { get: 0, set: rounds }.into() })

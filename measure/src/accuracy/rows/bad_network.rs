@@ -87,8 +87,8 @@ fn prepare(faults: NetworkFaults, seed: u64, size: Size, load: Load) -> Result<C
 fn one_at_a_time(client: &mut Client, rounds: u64) -> Result<Sent> {
     let body = [get("a"), vec![b'x'; 4_000]].concat();
     for _ in 0..rounds {
-        client.ask(&get("calm"))?;
-        client.ask(&post(&body))?;
+        client.exchange(&get("calm"))?;
+        client.exchange(&post(&body))?;
     }
     Ok(Sent { get: rounds, set: rounds })
 }

@@ -14,7 +14,7 @@ pub(super) fn rows() -> Vec<Row> {
                 let mut connection = Client::connect(server.addr)?;
                 let body = [b"{}\r\n\r\n".to_vec(), get("a"), post(b"x"), get("b")].concat();
                 for _ in 0..rounds {
-                    connection.ask(&post(&body))?;
+                    connection.exchange(&post(&body))?;
                 }
                 Ok(Sent { get: 0, set: rounds }.into())
             })
@@ -28,7 +28,7 @@ pub(super) fn rows() -> Vec<Row> {
                 for _ in 0..rounds {
                     connection.send_apart(server, [&head[..], &inner, &inner])?;
                     connection.answers(1)?;
-                    connection.ask(&get("real"))?;
+                    connection.exchange(&get("real"))?;
                 }
                 Ok(Sent { get: rounds, set: rounds }.into())
             })
@@ -48,7 +48,7 @@ pub(super) fn rows() -> Vec<Row> {
                     let parts = [&head[..], &chunk, &inner, b"\r\n", b"0\r\n\r\n"];
                     connection.send_apart(server, parts)?;
                     connection.answers(1)?;
-                    connection.ask(&get("real"))?;
+                    connection.exchange(&get("real"))?;
                 }
                 Ok(Sent { get: rounds, set: rounds }.into())
             }))

@@ -14,10 +14,10 @@ pub(super) fn rows() -> Vec<Row> {
                     let mut sent = Sent::default();
                     for index in 0..number {
                         if index % 8 == 7 {
-                            connection.ask(&post(br#"{"key":"a","value":{}}"#))?;
+                            connection.exchange(&post(br#"{"key":"a","value":{}}"#))?;
                             sent.set += 1;
                         } else {
-                            connection.ask(&get(&format!("user-{client}-{index}")))?;
+                            connection.exchange(&get(&format!("user-{client}-{index}")))?;
                             sent.get += 1;
                         }
                     }
@@ -32,7 +32,7 @@ pub(super) fn rows() -> Vec<Row> {
                 let sent = together(2, |_| {
                     for _ in 0..number {
                         let mut connection = Client::connect(server.addr)?;
-                        connection.ask(&get_and_close("once"))?;
+                        connection.exchange(&get_and_close("once"))?;
                         connection.closed()?;
                     }
                     Ok(Sent { get: number, set: 0 })
@@ -57,9 +57,9 @@ pub(super) fn rows() -> Vec<Row> {
                         "GET /database/a",
                         "POST /data/a",
                     ] {
-                        connection.ask(format!("{line} HTTP/1.1\r\nHost: shard\r\n\r\n").as_bytes())?;
+                        connection.exchange(format!("{line} HTTP/1.1\r\nHost: shard\r\n\r\n").as_bytes())?;
                     }
-                    connection.ask(&get("a?b=c"))?;
+                    connection.exchange(&get("a?b=c"))?;
                 }
                 Ok(Sent { get: rounds, set: 0 }.into())
             })
@@ -82,7 +82,7 @@ pub(super) fn rows() -> Vec<Row> {
             Case::plain(move |server| {
                 for _ in 0..number {
                     let mut connection = Client::connect(server.addr)?;
-                    connection.ask(&get("whole"))?;
+                    connection.exchange(&get("whole"))?;
                     let head = get("half");
                     connection.send(&head[..head.len() - 1])?;
                 }

@@ -34,7 +34,7 @@ pub(super) fn storm_rows() -> Vec<Row> {
 const fn accounted(heads_per_segment: u64) -> Rule {
     Rule::Accounted {
         heads_per_segment,
-        why: "segments that two CPUs process at once, or that are missing, are skipped and named",
+        why: "segments that two CPUs process at once, or that are missing, are skipped and reported",
     }
 }
 
@@ -133,7 +133,7 @@ fn storm(_: Size) -> Result<Case> {
 
 fn last_requests(client: &mut Client, index: u64) -> Result<()> {
     for _ in 0..LAST {
-        client.ask(&get(&format!("last-{index}")))?;
+        client.exchange(&get(&format!("last-{index}")))?;
     }
     Ok(())
 }
@@ -149,7 +149,7 @@ impl Hops {
     fn new() -> Result<Self> {
         let cpus = std::thread::available_parallelism().context("the number of CPUs is unknown")?.get();
         if cpus < 2 {
-            bail!("a sender needs two CPUs to hop");
+            bail!("the sender needs two CPUs");
         }
         Ok(Self(cpus))
     }

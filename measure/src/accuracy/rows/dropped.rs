@@ -25,16 +25,16 @@ fn dropped(size: Size, fault: Fault) -> Result<Case> {
     let case = Case::plain(move |server| {
         let mut client = Client::connect(server.addr)?;
         for _ in 0..rounds {
-            client.ask(&get(KEY))?;
+            client.exchange(&get(KEY))?;
             client.send_faulty(&get(OTHER_KEY), fault)?;
-            client.ask(&post(&get("inside")))?;
+            client.exchange(&post(&get("inside")))?;
             client.send_faulty(&get(OTHER_KEY), fault)?;
         }
         let sent = Sent { get: rounds, set: rounds };
         let note = format!("{} segments were dropped", 2 * rounds);
         Ok(WorkloadResult { exact_keys: vec![(KEY.to_owned(), rounds)], note, ..sent.into() })
     })?;
-    let rule = Rule::ExactDespite { why: "exact; the dropped segments are named" };
+    let rule = Rule::ExactDespite { why: "exact; the dropped segments are reported" };
     Ok(Case { rule, ..case })
 }
 
@@ -44,13 +44,13 @@ fn urgent(size: Size) -> Result<Case> {
     let case = Case::plain(move |server| {
         for _ in 0..rounds {
             let mut client = Client::connect(server.addr)?;
-            client.ask(&get("before"))?;
+            client.exchange(&get("before"))?;
             let head = get("around");
             let (first, second) = head.split_at(head.len() / 4);
             client.send_apart(server, [first])?;
             client.send_urgent(b'!')?;
-            client.ask(second)?;
-            client.ask(&get("after"))?;
+            client.exchange(second)?;
+            client.exchange(&get("after"))?;
         }
         Ok(WorkloadResult {
             exact_keys: vec![("before".to_owned(), rounds)],

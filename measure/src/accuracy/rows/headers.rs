@@ -50,8 +50,8 @@ fn with_option(size: Size, option: SocketOption, value: &'static [u8]) -> Result
     Ok(Case::on(server, rule, move |server| {
         for _ in 0..connections {
             let mut client = Client::connect_with(server.addr, option, value)?;
-            client.ask(&get("first"))?;
-            client.ask(&get("second"))?;
+            client.exchange(&get("first"))?;
+            client.exchange(&get("second"))?;
         }
         Ok(Sent { get: 2 * connections, set: 0 }.into())
     }))

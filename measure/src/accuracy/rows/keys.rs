@@ -39,7 +39,7 @@ fn prepare(size: Size, length: usize, filler: &str) -> Result<Case> {
         let mut connection = Client::connect(server.addr)?;
         for index in 0..number {
             // The number last: of long keys the end is shown.
-            connection.ask(&get(&format!("{filler}{index:08}")))?;
+            connection.exchange(&get(&format!("{filler}{index:08}")))?;
         }
         Ok(Sent { get: number, set: 0 }.into())
     })

@@ -33,7 +33,7 @@ fn prepare(size: Size, bundles: bool) -> Result<Case> {
         let head = post_head(LENGTH);
         let part = [get("inside"), vec![b'x'; 50_000]].concat();
         for _ in 0..rounds {
-            client.ask(&get("large"))?;
+            client.exchange(&get("large"))?;
             client.send(&head)?;
             let mut left = LENGTH;
             while left > 0 {

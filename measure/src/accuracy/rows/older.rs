@@ -23,7 +23,7 @@ fn connect(server: &Server) -> Result<Vec<Client>> {
     (0..CONNECTIONS)
         .map(|_| {
             let mut client = Client::connect(server.addr)?;
-            client.ask(&get("before"))?;
+            client.exchange(&get("before"))?;
             Ok(client)
         })
         .collect()
@@ -33,8 +33,8 @@ fn connect(server: &Server) -> Result<Vec<Client>> {
 fn go_on(clients: &mut [Client], rounds: u64) -> Result<Sent> {
     for client in &mut *clients {
         for _ in 0..rounds {
-            client.ask(&get("after"))?;
-            client.ask(&post(&get("inside")))?;
+            client.exchange(&get("after"))?;
+            client.exchange(&post(&get("inside")))?;
         }
     }
     let number = clients.len() as u64 * rounds;
@@ -59,12 +59,12 @@ fn inside_a_head(size: Size) -> Result<Case> {
     let rounds = size.of(20, 200);
     let rule = Rule::NeverOver {
         heads_per_segment: 1,
-        why: "one head a connection began before the probe attached",
+        why: "one head per connection began before the probe attached",
     };
     let second = second.to_vec();
     Ok(Case::on(server, rule, move |_| {
         for client in &mut clients {
-            client.ask(&second)?;
+            client.exchange(&second)?;
         }
         let mut sent = go_on(&mut clients, rounds)?;
         sent.get += CONNECTIONS;
@@ -83,12 +83,12 @@ fn inside_a_body(size: Size) -> Result<Case> {
     let rounds = size.of(20, 200);
     let rule = Rule::OverByAtMost {
         requests: CONNECTIONS,
-        why: "one a connection. The probe cannot know that a connection was inside a body when it attached. The rest of \
+        why: "one per connection. The probe cannot know that a connection was inside a body when it attached. The rest of \
               that body began a segment and looked like a request",
     };
     Ok(Case::on(server, rule, move |_| {
         for client in &mut clients {
-            client.ask(&body)?;
+            client.exchange(&body)?;
         }
         let sent = go_on(&mut clients, rounds)?;
         Ok(WorkloadResult { note: format!("{CONNECTIONS} connections"), ..sent.into() })

@@ -44,7 +44,7 @@ pub(crate) fn run(stage: &Stage, size: Size) -> Result<Line> {
     std::thread::scope(|scope| {
         // Whatever happens here, the clients end.
         let _ends = Ends(&enough);
-        let load = scope.spawn(|| together(CLIENTS, |_| ask_until(&server, &enough)));
+        let load = scope.spawn(|| together(CLIENTS, |_| exchange_until(&server, &enough)));
         let moments = observe(stage, &server, wanted, || all_sent(&enough, load, &server))?;
         Ok(line(&moments))
     })
@@ -69,16 +69,16 @@ pub(super) fn all_sent(
     let Ok(sent) = load.join() else { bail!("a client panicked") };
     let (sent, end) = (sent?, server.counts().get);
     if sent.get != end {
-        bail!("the suite itself is wrong: its clients sent {sent:?}, its server has {end}");
+        bail!("error in the suite: its clients sent {sent:?}, its server counted {end}");
     }
     Ok(end)
 }
 
-pub(super) fn ask_until(server: &Server, enough: &AtomicBool) -> Result<Sent> {
+pub(super) fn exchange_until(server: &Server, enough: &AtomicBool) -> Result<Sent> {
     let mut connection = Client::connect(server.addr)?;
     let mut sent = Sent::default();
     while !enough.load(Ordering::SeqCst) {
-        connection.ask(&get("a"))?;
+        connection.exchange(&get("a"))?;
         sent.get += 1;
     }
     Ok(sent)
@@ -130,7 +130,7 @@ pub(super) fn verdict(stage: &Stage, probe: &Probe<'_>) -> Option<bool> {
 }
 
 pub(super) fn only(probe: &Probe<'_>) -> Result<Counted> {
-    probe.counted()?.into_iter().next().context("the probe knows no server")
+    probe.counted()?.into_iter().next().context("the probe reports no server")
 }
 
 fn line(moments: &Moments) -> Line {

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use std::sync::atomic::AtomicBool;
 
-use super::restart::{CLIENTS, Ends, all_sent, ask_until, grown, only, verdict};
+use super::restart::{CLIENTS, Ends, all_sent, exchange_until, grown, only, verdict};
 use crate::accuracy::bpffs::Bpffs;
 use crate::accuracy::case::{Size, together};
 use crate::accuracy::probe::{Counted, Stage};
@@ -40,7 +40,7 @@ pub(crate) fn run(stage: &Stage, size: Size) -> Result<Line> {
     std::thread::scope(|scope| {
         // Whatever happens here, the clients end.
         let _ends = Ends(&enough);
-        let begin = || scope.spawn(|| together(CLIENTS, |_| ask_until(&server, &enough)));
+        let begin = || scope.spawn(|| together(CLIENTS, |_| exchange_until(&server, &enough)));
         let seen = observe(
             stage,
             &server,
@@ -78,7 +78,7 @@ fn observe<L>(
         probe = stage.start_pinned(&[server], &folder);
         let pinned = probe.status()?["counting"]["pinned"].clone();
         adopted &= pinned["adopted"] == true;
-        gap = gap.max(pinned["gap_seconds"].as_f64().context("no gap is told")?);
+        gap = gap.max(pinned["gap_seconds"].as_f64().context("no gap is reported")?);
         grown(wanted)?;
     }
     let end = all_sent(load)?;
@@ -91,9 +91,9 @@ fn observe<L>(
 fn line(seen: &Seen, restarts: u64) -> Line {
     let Seen { last, end, between, gap, adopted, agrees } = seen;
     let verdict = if !adopted {
-        RowVerdict::Wrong("a probe did not go on with the pinned set".to_owned())
+        RowVerdict::Wrong("a probe did not adopt the pinned set".to_owned())
     } else if last.data() != *end {
-        RowVerdict::Wrong(format!("the last probe says {}, not {end}", last.data()))
+        RowVerdict::Wrong(format!("the last probe reports {}, not {end}", last.data()))
     } else if last.unparsed_segments() > 0 {
         RowVerdict::Wrong(format!("unparsed: {}", last.unparsed_words()))
     } else if *agrees != Some(true) {

@@ -23,11 +23,11 @@ pub(super) fn rows() -> Vec<Row> {
                             let (first, second) = request.split_at(at);
                             kept.send_apart(server, [first, second])?;
                             kept.answers(1)?;
-                            tally.asked(&request, 2);
+                            tally.sent(&request, 2);
                             let mut own = Client::connect(server.addr)?;
                             own.send_apart(server, [first, second])?;
                             own.answers(1)?;
-                            tally.asked(&request, 2);
+                            tally.sent(&request, 2);
                             tally.finish(&own);
                         }
                     }
@@ -45,7 +45,7 @@ pub(super) fn rows() -> Vec<Row> {
                     for request in requests() {
                         connection.send_apart(server, request.chunks(1))?;
                         connection.answers(1)?;
-                        tally.asked(&request, request.len() as u64);
+                        tally.sent(&request, request.len() as u64);
                     }
                 }
                 tally.finish(&connection);
@@ -64,7 +64,7 @@ pub(super) fn rows() -> Vec<Row> {
                 }
                 request.extend(b"\r\n");
                 for _ in 0..rounds {
-                    connection.ask(&request)?;
+                    connection.exchange(&request)?;
                 }
                 Ok(Sent { get: rounds, set: 0 }.into())
             })
@@ -95,7 +95,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn asked(&mut self, request: &[u8], segments: u64) {
+    fn sent(&mut self, request: &[u8], segments: u64) {
         if request.starts_with(b"GET") {
             self.sent.get += 1;
         } else {

@@ -51,7 +51,7 @@ impl GatewayGroup {
         let (mut second, mut ten) = (Observation::new(self.shards), Observation::new(self.shards));
         for keys in &read {
             if keys.ten.requests.len() != self.shards || keys.second.requests.len() != self.shards {
-                return Err(format!("a gateway has not {} shards", self.shards));
+                return Err(format!("a gateway does not have {} shards", self.shards));
             }
             second.merge(&keys.second);
             ten.merge(&keys.ten);

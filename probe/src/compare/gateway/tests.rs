@@ -93,8 +93,8 @@ impl World {
 fn assert_names(comparison: &Comparison, bypassed: u64) {
     let kind = (bypassed > 0).then_some(CauseKind::Bypassed);
     assert_eq!((comparison.bypassed, comparison.cause_kind), (Some(bypassed), kind), "{comparison:?}");
-    let said = comparison.cause.as_deref().unwrap_or_default();
-    assert!(bypassed == 0 || said.starts_with(&format!("{bypassed} requests")), "{said}");
+    let cause = comparison.cause.as_deref().unwrap_or_default();
+    assert!(bypassed == 0 || cause.starts_with(&format!("{bypassed} requests")), "{cause}");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_queue_that_takes_longer_than_the_lag_is_no_bypass() {
 }
 
 #[test]
-fn a_gateway_started_anew_has_a_new_baseline() {
+fn a_restarted_gateway_has_a_new_baseline() {
     let mut world = World::new();
     world.settle();
     world.load(3, 0);
@@ -167,7 +167,7 @@ fn a_gateway_started_anew_has_a_new_baseline() {
 }
 
 #[test]
-fn a_shard_started_anew_has_a_new_baseline() {
+fn a_restarted_shard_has_a_new_baseline() {
     let mut world = World::new();
     world.settle();
     // These requests were sent, and lost when the shard ended.
@@ -179,7 +179,7 @@ fn a_shard_started_anew_has_a_new_baseline() {
 }
 
 #[test]
-fn an_unreadable_gateway_is_said_and_comes_back() {
+fn an_unreadable_gateway_is_a_cause_until_it_is_readable() {
     let mut world = World::new();
     world.settle();
     let readable = std::mem::replace(&mut world.sent, Err("no connection".to_owned()));

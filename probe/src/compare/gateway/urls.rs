@@ -36,7 +36,7 @@ impl GatewayUrls {
             refused(match error {
                 ShardUrlsError::Empty => "http://host:port, several separated by commas".to_owned(),
                 ShardUrlsError::Duplicate { url } => {
-                    format!("every gateway once; `{url}` stands there twice")
+                    format!("every gateway once; `{url}` is listed twice")
                 }
                 error @ ShardUrlsError::NotAPlainHttpUrl { .. } => error.to_string(),
             })
@@ -88,7 +88,7 @@ impl GatewayUrls {
             }));
         }
         if urls.len() > MAX_GATEWAYS {
-            return Err(format!("there are {} gateways, and at most {MAX_GATEWAYS} are asked", urls.len()));
+            return Err(format!("there are {} gateways; at most {MAX_GATEWAYS} are supported", urls.len()));
         }
         Ok(urls)
     }
@@ -129,9 +129,13 @@ mod tests {
         let urls = GatewayUrls::parse(Some("http://elsewhere.invalid:1,dns+http://127.0.0.1:8000")).unwrap();
         let shown: Vec<_> = urls.resolve().await.unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["http://elsewhere.invalid:1", "http://127.0.0.1:8000"]);
-        let nobody = GatewayUrls::parse(Some("dns+http://no-such-host.invalid:8000")).unwrap();
+        let unknown_host = GatewayUrls::parse(Some("dns+http://no-such-host.invalid:8000")).unwrap();
         assert!(
-            nobody.resolve().await.unwrap_err().starts_with("the name no-such-host.invalid has no address")
+            unknown_host
+                .resolve()
+                .await
+                .unwrap_err()
+                .starts_with("the name no-such-host.invalid has no address")
         );
     }
 }

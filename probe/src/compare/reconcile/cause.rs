@@ -144,7 +144,10 @@ impl Cause {
         let (kind, why) = if !since.rested || (1..difference).contains(&since.unanswered) {
             (CauseKind::Uncounted, String::new())
         } else if since.unanswered <= 0 {
-            (CauseKind::Shed, "; all were answered, so another server answers before the count".to_owned())
+            (
+                CauseKind::Shed,
+                "; all were answered, so another server answers before the shard counts".to_owned(),
+            )
         } else if signed(since.repeated) >= difference {
             let repeated = since.repeated;
             (
@@ -159,7 +162,7 @@ impl Cause {
         };
         Self::new(
             kind,
-            format!("{difference} requests reached the shard's socket and are not in its count{why}"),
+            format!("{difference} requests reached the shard's socket and are missing from its count{why}"),
         )
     }
 

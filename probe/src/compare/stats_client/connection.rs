@@ -94,7 +94,7 @@ impl AsyncRead for Bounded {
         let Self { stream, allowance, .. } = self.get_mut();
         let left = allowance.0.load(Ordering::Relaxed);
         if left == 0 {
-            return Poll::Ready(Err(Error::other("its answer has no end")));
+            return Poll::Ready(Err(Error::other("its response is incomplete")));
         }
         let before = buf.filled().len();
         let read = Pin::new(stream).poll_read(cx, buf);

@@ -13,8 +13,8 @@ use super::*;
 fn serve(answer: Vec<u8>) -> (ShardUrl, Arc<AtomicUsize>, Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let urls = ShardUrls::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-    let asked = Arc::new(AtomicUsize::new(0));
-    let (count, (allow, allowed)) = (Arc::clone(&asked), channel());
+    let requests = Arc::new(AtomicUsize::new(0));
+    let (count, (allow, allowed)) = (Arc::clone(&requests), channel());
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let _ = stream.read(&mut [0; 4_096]);
@@ -26,7 +26,7 @@ fn serve(answer: Vec<u8>) -> (ShardUrl, Arc<AtomicUsize>, Sender<()>) {
             let _ = stream.write_all(&answer);
         }
     });
-    (urls.iter().next().unwrap().clone(), asked, allow)
+    (urls.iter().next().unwrap().clone(), requests, allow)
 }
 
 #[tokio::test]
@@ -45,14 +45,14 @@ async fn an_answer_longer_than_a_mebibyte_is_refused() {
         let read = stats.read(&url).await;
         assert_eq!(read.is_ok(), fits, "{length}: {read:?}");
         if let Err(problem) = read {
-            assert_eq!(problem, "/stats is longer than 1 MiB");
+            assert_eq!(problem, "/stats is larger than 1 MiB");
         }
     }
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let (other, asked, allow_other) = serve(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec());
+    let (other, requests, allow_other) = serve(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec());
     let answer = format!(
         "HTTP/1.1 302 Found\r\nlocation: {other}/stats\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
     );
@@ -61,7 +61,7 @@ async fn a_redirect_is_not_followed() {
     let stats = StatsClient::default();
     assert_eq!(stats.read(&url).await.unwrap_err(), "/stats answers 302 Found");
     assert_eq!(stats.hot_keys(&url).await.unwrap_err(), "/admin/hot-keys answers 302 Found");
-    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    assert_eq!(requests.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn interim_answers_without_end_are_cut_off() {
         sent
     });
     let problem = StatsClient::default().read(urls.iter().next().unwrap()).await.unwrap_err();
-    assert!(problem.ends_with("its answer has no end"), "{problem}");
+    assert!(problem.ends_with("its response is incomplete"), "{problem}");
     // Only what the client has read and what the sockets buffer was sent.
     let sent = server.join().unwrap();
     assert!(sent < 16 << 20, "{sent}");
@@ -110,15 +110,15 @@ async fn those_who_wait_for_a_shards_metrics_share_an_answer() {
                 shard_request_duration_seconds_bucket{le=\"+Inf\"} 3\n";
     let answer =
         format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
-    let (url, asked, allow) = serve(answer.into_bytes());
+    let (url, requests, allow) = serve(answer.into_bytes());
     let stats = StatsClient::default();
     let all = futures_util::future::join_all((0..50).map(|_| stats.metrics(&url)));
     let (all, ()) = tokio::join!(all, async { (0..100).for_each(|_| allow.send(()).unwrap()) });
     assert!(all.iter().all(|reading| reading.as_ref().is_ok_and(|metrics| metrics.requests == 3)), "{all:?}");
     // One request for the first call, and one for all calls that arrived meanwhile.
-    assert!(asked.load(Ordering::SeqCst) <= 2, "{asked:?}");
+    assert!(requests.load(Ordering::SeqCst) <= 2, "{requests:?}");
     // Later calls do not get an old answer.
-    let before = asked.load(Ordering::SeqCst);
+    let before = requests.load(Ordering::SeqCst);
     stats.metrics(&url).await.unwrap();
-    assert_eq!(asked.load(Ordering::SeqCst), before + 1);
+    assert_eq!(requests.load(Ordering::SeqCst), before + 1);
 }

@@ -53,7 +53,7 @@ impl Agreement {
             }
             (_, None) => self.missing(
                 VerdictDifference::NoGateway,
-                "no gateway is known: start the probe with GATEWAY_URL".to_owned(),
+                "no gateway is configured: start the probe with GATEWAY_URL".to_owned(),
             ),
             (_, Some(Err(why))) => self
                 .missing(VerdictDifference::GatewayUnreadable, format!("no verdict from the gateway: {why}")),
@@ -85,21 +85,22 @@ impl Agreement {
         gateway: &Verdict<String>,
     ) -> (Option<bool>, Option<(VerdictDifference, String)>) {
         let (by_kernel, by_gateway) = (opinion(kernel), opinion(gateway));
-        let ahead = self.gateway.said(&by_kernel, now).map(|ago| ("kernel", "gateway", ago));
+        let ahead = self.gateway.time_since(&by_kernel, now).map(|ago| ("kernel", "gateway", ago));
         let ahead =
-            ahead.or_else(|| self.kernel.said(&by_gateway, now).map(|ago| ("gateway", "kernel", ago)));
+            ahead.or_else(|| self.kernel.time_since(&by_gateway, now).map(|ago| ("gateway", "kernel", ago)));
         let same = by_kernel == by_gateway;
-        self.kernel.say(now, by_kernel);
-        self.gateway.say(now, by_gateway);
+        self.kernel.record(now, by_kernel);
+        self.gateway.record(now, by_gateway);
         if same {
             self.differ_since = None;
             return (Some(true), None);
         }
-        let both = format!("the kernel says {}, the gateway {}", in_words(kernel), in_words(gateway));
+        let both =
+            format!("the kernel's verdict is {}, the gateway's is {}", in_words(kernel), in_words(gateway));
         let since = *self.differ_since.get_or_insert(now);
         if let Some((behind, ahead, ago)) = ahead {
             let why = format!(
-                "{both}; the {behind} now has the verdict that the {ahead} had {:.0} s ago: the verdict is changing",
+                "{both}; the verdict is changing: the {behind} now has the verdict that the {ahead} had {:.0} s ago",
                 ago.as_secs_f64()
             );
             return (Some(true), Some((VerdictDifference::Changing, why)));
@@ -122,12 +123,12 @@ impl Agreement {
 
 impl OpinionHistory {
     /// How long ago this witness last had this opinion, within [`CHANGE`].
-    fn said(&self, opinion: &Opinion, now: Duration) -> Option<Duration> {
-        let (at, _) = self.0.iter().rev().find(|(_, said)| said == opinion)?;
+    fn time_since(&self, opinion: &Opinion, now: Duration) -> Option<Duration> {
+        let (at, _) = self.0.iter().rev().find(|(_, time_since)| time_since == opinion)?;
         now.checked_sub(*at).filter(|ago| *ago <= CHANGE)
     }
 
-    fn say(&mut self, now: Duration, opinion: Opinion) {
+    fn record(&mut self, now: Duration, opinion: Opinion) {
         self.0.push_back((now, opinion));
         while self.0.front().is_some_and(|(at, _)| *at + CHANGE < now) {
             self.0.pop_front();

@@ -27,8 +27,8 @@ use crate::source::{Counters, ReplaySource, Source};
 fn stub(body: &'static str) -> (String, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let asked = Arc::new(AtomicU64::new(0));
-    let count = Arc::clone(&asked);
+    let requests = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&requests);
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let _ = stream.read(&mut [0; 4_096]);
@@ -39,7 +39,7 @@ fn stub(body: &'static str) -> (String, Arc<AtomicU64>) {
             stream.write_all(answer.as_bytes()).unwrap();
         }
     });
-    (url, asked)
+    (url, requests)
 }
 
 const SHARD: &str = r#"{"shard_id":0,"total_keys":0,"total_accesses":7,"requests_received":7,"started_at":5.5,
@@ -135,7 +135,7 @@ async fn there_is_no_verdict_while_the_kernel_has_not_taken_the_addresses() {
     // Both counts stay unchanged, so they would agree.
     let unwatched = watch.compare_until_settled().await.shards.remove(0);
     assert_eq!((unwatched.agrees, unwatched.cause_kind), (None, Some(CauseKind::Unwatched)), "{unwatched:?}");
-    assert!(unwatched.cause.is_some_and(|cause| cause.contains("does not take its addresses")));
+    assert!(unwatched.cause.is_some_and(|cause| cause.contains("rejected its addresses")));
     assert!(!metrics.encode().unwrap().contains("reconciliation_agrees{"));
     assert!(watch.probe.targets.lock().shards[0].problem.is_some());
     refuses.store(0, Ordering::SeqCst);
@@ -154,20 +154,23 @@ async fn a_shard_at_anothers_address_has_no_verdict_of_its_own() {
     let shards = watch.compare_until_settled().await.shards;
     assert_eq!((shards[0].agrees, shards[1].agrees), (Some(true), None), "{shards:?}");
     assert_eq!(shards[1].cause_kind, Some(CauseKind::Unwatched));
-    assert!(shards[1].cause.as_ref().is_some_and(|cause| cause.contains("is shard 0 already")), "{shards:?}");
+    assert!(
+        shards[1].cause.as_ref().is_some_and(|cause| cause.contains("already belongs to shard 0")),
+        "{shards:?}"
+    );
 }
 
 #[tokio::test]
 async fn the_kernels_keys_are_read_before_the_gateway_is_waited_for() {
     let (shard, _) = stub(SHARD);
-    let (gateway, asked) = stub(GATEWAY);
+    let (gateway, requests) = stub(GATEWAY);
     let gateways = GatewayUrls::parse(Some(&gateway)).unwrap();
     let mut kernel = Kernel::of(1);
     let (reads, too_late) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (count, late) = (Arc::clone(&reads), Arc::clone(&too_late));
     kernel.on_keys = Box::new(move |_| {
         count.fetch_add(1, Ordering::SeqCst);
-        late.fetch_add(asked.load(Ordering::SeqCst), Ordering::SeqCst);
+        late.fetch_add(requests.load(Ordering::SeqCst), Ordering::SeqCst);
     });
     let (watch, _metrics) = watch(&shard, Box::new(kernel));
     let mut watch = watch.with_gateways(gateways);

@@ -53,12 +53,12 @@ impl Judge {
         let verdicts = self.agreement.observe(now, unix_seconds(), kernel, gateway);
         probe.metrics.judged(&verdicts);
         let before = std::mem::replace(&mut *probe.verdicts.lock(), Arc::new(verdicts.clone()));
-        tell(&before, &verdicts);
+        log_change(&before, &verdicts);
     }
 }
 
 /// Logs changes of the verdicts.
-fn tell(before: &Verdicts, now: &Verdicts) {
+fn log_change(before: &Verdicts, now: &Verdicts) {
     let state = |verdicts: &Verdicts| verdicts.kernel.as_ref().map(|verdict| verdict.state);
     if let (Some(verdict), Some(before)) = (&now.kernel, state(before))
         && verdict.state != before
@@ -66,6 +66,6 @@ fn tell(before: &Verdicts, now: &Verdicts) {
         tracing::info!(state = %verdict.state, %before, "{}", verdict.sentence);
     }
     if let (Some(false), Some(true) | None, Some(cause)) = (now.agree, before.agree, &now.cause) {
-        tracing::warn!(cause, "the kernel's verdict is not the gateway's");
+        tracing::warn!(cause, "the verdicts of kernel and gateway differ");
     }
 }

@@ -5,7 +5,7 @@ import { make, percent, write } from "./format.js";
 const POLL_MS = 2_000;
 const NAMES = {
   nothing: "no mitigation", cache: "cache, all keys", hot_only_cache: "cache, hot keys only", replication: "copies of hot keys",
-  jump: "jump hashing", rendezvous: "rendezvous hashing", placement: "another placement, by luck", bounded_load: "bounded load",
+  jump: "jump hashing", rendezvous: "rendezvous hashing", placement: "another placement (median)", bounded_load: "bounded load",
 };
 const form = document.getElementById("switches");
 const status = document.getElementById("act-status");
@@ -23,7 +23,7 @@ export function begin(url) {
 async function ask(path, options) {
   const answer = await fetch(gateway + path, { ...options, signal: AbortSignal.timeout(4_000) });
   const body = await answer.json();
-  if (!answer.ok) throw new Error(body.detail ?? `the gateway answers ${answer.status}`);
+  if (!answer.ok) throw new Error(body.detail ?? `the gateway returned ${answer.status}`);
   return body;
 }
 
@@ -45,7 +45,7 @@ function say(text, lost = false) {
 
 // A request that got no answer has only a technical name.
 function reason(error) {
-  return error instanceof TypeError || error.name === "TimeoutError" ? `The gateway at ${gateway} does not answer.` : error.message;
+  return error instanceof TypeError || error.name === "TimeoutError" ? `The gateway at ${gateway} does not respond.` : error.message;
 }
 
 function show(state) {
@@ -86,7 +86,7 @@ form.addEventListener("change", async ({ target }) => {
 function rank({ options, note, offered }) {
   document.getElementById("what-if").hidden = false;
   document.getElementById("what-if-scroll").hidden = options.length === 0;
-  const basis = options.length ? `Predicted from the ${offered.requests} requests of the last ${Math.round(offered.window_seconds)} s.` : `Nothing can be predicted: ${note ?? "no load"}.`;
+  const basis = options.length ? `Predicted from the ${offered.requests} requests of the last ${Math.round(offered.window_seconds)} s.` : `No prediction: ${note ?? "no load"}.`;
   write(document.getElementById("what-if-note"), basis);
   const body = document.querySelector("#options tbody");
   while (body.rows.length > options.length) body.rows[body.rows.length - 1].remove();

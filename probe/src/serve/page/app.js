@@ -47,7 +47,7 @@ follow({
     store.update(second.store);
   },
   lost(since) {
-    live("lost", `probe not reachable since ${clock(since)}; trying again`);
+    live("lost", `probe not reachable since ${clock(since)}; reconnecting`);
     shards.interrupt();
   },
 });

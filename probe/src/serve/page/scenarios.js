@@ -21,7 +21,7 @@ export function begin(link) {
 async function ask(options) {
   const answer = await fetch(`${url}/scenarios`, { ...options, signal: AbortSignal.timeout(4_000) });
   const body = await answer.json();
-  if (!answer.ok) throw new Error(body.detail ?? `the scenario starter answers ${answer.status}`);
+  if (!answer.ok) throw new Error(body.detail ?? `the scenario starter returned ${answer.status}`);
   return body;
 }
 
@@ -35,7 +35,7 @@ async function act(asked) {
     show(await asked);
   } catch (error) {
     const silent = error instanceof TypeError || error.name === "TimeoutError";
-    write(status, silent ? `The scenario starter at ${url} does not answer.` : error.message);
+    write(status, silent ? `The scenario starter at ${url} does not respond.` : error.message);
   }
 }
 
@@ -53,8 +53,8 @@ function show({ running, last, scenarios }) {
   }
   form.querySelector("[type=submit]").disabled = running !== null;
   stop.disabled = running === null;
-  const past = last ? `Last: ${last.scenario}, ${last.outcome}${last.detail ? `: ${last.detail}` : ""}.` : "Nothing runs.";
-  write(status, running ? `${running.scenario} runs: ${Math.floor(running.elapsed_seconds)} of ${running.duration} s.` : past);
+  const past = last ? `Last: ${last.scenario}, ${last.outcome}${last.detail ? `: ${last.detail}` : ""}.` : "No scenario is running.";
+  write(status, running ? `${running.scenario} is running: ${Math.floor(running.elapsed_seconds)} of ${running.duration} s.` : past);
 }
 
 function describe() {

@@ -138,13 +138,14 @@ fn verdicts(model: &Model, width: usize) -> Vec<Line<'static>> {
         return store_lines(store, width);
     }
     let Verdicts { kernel, gateway, agree, cause, .. } = &model.verdicts;
-    let said = |by: &str, told: &Option<Verdict<String>>| {
-        let told =
-            told.as_ref().map(|told| wrapped(&format!("{by}: {}", told.sentence), Style::default(), width));
-        told.unwrap_or_default()
+    let lines_of = |by: &str, verdict: &Option<Verdict<String>>| {
+        let verdict = verdict
+            .as_ref()
+            .map(|verdict| wrapped(&format!("{by}: {}", verdict.sentence), Style::default(), width));
+        verdict.unwrap_or_default()
     };
-    let mut lines = said("kernel", kernel);
-    lines.extend(said("gateway", gateway));
+    let mut lines = lines_of("kernel", kernel);
+    lines.extend(lines_of("gateway", gateway));
     if let (Some(false), Some(cause)) = (agree, cause) {
         lines.extend(wrapped(&format!("verdicts differ: {cause}"), verdict(ShardVerdict::Differs).1, width));
     }

@@ -21,12 +21,14 @@ fn critical() -> Verdict<String> {
 }
 
 /// The results for these pairs of verdicts, one pair a second.
-fn told(seconds: &[(Verdict<String>, Verdict<String>)]) -> Vec<(Option<bool>, Option<VerdictDifference>)> {
+fn outcomes(
+    seconds: &[(Verdict<String>, Verdict<String>)],
+) -> Vec<(Option<bool>, Option<VerdictDifference>)> {
     let mut agreement = Agreement::default();
     let seconds = (1..).zip(seconds.iter().cloned()).map(|(at, (kernel, gateway))| {
-        let told = agreement.observe(Duration::from_secs(at), at as f64, Ok(kernel), Some(Ok(gateway)));
-        assert_eq!(told.cause.is_some(), told.cause_kind.is_some());
-        (told.agree, told.cause_kind)
+        let outcomes = agreement.observe(Duration::from_secs(at), at as f64, Ok(kernel), Some(Ok(gateway)));
+        assert_eq!(outcomes.cause.is_some(), outcomes.cause_kind.is_some());
+        (outcomes.agree, outcomes.cause_kind)
     });
     seconds.collect()
 }
@@ -34,7 +36,7 @@ fn told(seconds: &[(Verdict<String>, Verdict<String>)]) -> Vec<(Option<bool>, Op
 #[test]
 fn the_same_verdict_agrees_whatever_its_figures() {
     let other = verdict([830, 50, 60, 60]);
-    assert_eq!(told(&[(balanced(), balanced()), (critical(), other)]), [(Some(true), None); 2]);
+    assert_eq!(outcomes(&[(balanced(), balanced()), (critical(), other)]), [(Some(true), None); 2]);
 }
 
 #[test]
@@ -48,27 +50,27 @@ fn one_may_be_ahead_of_the_other_by_some_seconds() {
         (balanced(), balanced()),
     ];
     let same = (Some(true), None);
-    assert_eq!(told(&seconds), [same, changing, same, changing, same]);
+    assert_eq!(outcomes(&seconds), [same, changing, same, changing, same]);
 }
 
 #[test]
 fn what_lasts_is_a_disagreement() {
     let mut seconds = vec![(balanced(), balanced())];
     seconds.extend((0..12).map(|_| (critical(), balanced())));
-    let told = told(&seconds);
+    let outcomes = outcomes(&seconds);
     // For five seconds the gateway reports the kernel's earlier verdict.
-    assert_eq!(told[5], (Some(true), Some(VerdictDifference::Changing)));
-    assert_eq!(told[12], (Some(false), Some(VerdictDifference::Unexplained)));
-    let first = told.iter().position(|(agree, _)| *agree == Some(false));
-    assert_eq!(first, Some(6), "{told:?}");
+    assert_eq!(outcomes[5], (Some(true), Some(VerdictDifference::Changing)));
+    assert_eq!(outcomes[12], (Some(false), Some(VerdictDifference::Unexplained)));
+    let first = outcomes.iter().position(|(agree, _)| *agree == Some(false));
+    assert_eq!(first, Some(6), "{outcomes:?}");
 }
 
 #[test]
 fn a_difference_from_the_start_is_not_called_one_at_once() {
-    let told = told(&vec![(critical(), balanced()); 8]);
-    assert_eq!(told[0], (None, Some(VerdictDifference::Changing)));
-    assert_eq!(told[4], (None, Some(VerdictDifference::Changing)));
-    assert_eq!(told[5].0, Some(false));
+    let outcomes = outcomes(&vec![(critical(), balanced()); 8]);
+    assert_eq!(outcomes[0], (None, Some(VerdictDifference::Changing)));
+    assert_eq!(outcomes[4], (None, Some(VerdictDifference::Changing)));
+    assert_eq!(outcomes[5].0, Some(false));
 }
 
 #[test]
@@ -83,16 +85,19 @@ fn the_same_figure_on_both_sides_of_a_threshold_is_no_disagreement() {
     };
     let (above, below) = (warm([360, 214, 213, 213]), warm([345, 219, 218, 218]));
     assert_eq!((above.state, below.state), (State::Warm, State::Balanced));
-    assert_eq!(told(&vec![(above.clone(), below); 9]), [(Some(true), Some(VerdictDifference::Threshold)); 9]);
-    assert_eq!(told(&vec![(above, balanced()); 9])[8].0, Some(false));
+    assert_eq!(
+        outcomes(&vec![(above.clone(), below); 9]),
+        [(Some(true), Some(VerdictDifference::Threshold)); 9]
+    );
+    assert_eq!(outcomes(&vec![(above, balanced()); 9])[8].0, Some(false));
     // 98 and 102 requests.
-    let few = told(&vec![(verdict([24, 25, 25, 24]), verdict([26, 26, 25, 25])); 9]);
+    let few = outcomes(&vec![(verdict([24, 25, 25, 24]), verdict([26, 26, 25, 25])); 9]);
     assert_eq!(few, [(Some(true), Some(VerdictDifference::Threshold)); 9]);
 }
 
 #[test]
 fn the_cause_is_named() {
-    let last = |kernel: Verdict<String>, gateway: Verdict<String>| told(&vec![(kernel, gateway); 7])[6];
+    let last = |kernel: Verdict<String>, gateway: Verdict<String>| outcomes(&vec![(kernel, gateway); 7])[6];
     let double = verdict([1_640, 120, 120, 120]);
     assert_eq!(last(double, balanced()), (Some(false), Some(VerdictDifference::Bypassed)));
     assert_eq!(last(balanced(), verdict([2_000, 0, 0, 0])), (Some(false), Some(VerdictDifference::Unseen)));

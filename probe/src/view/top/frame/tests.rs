@@ -118,13 +118,13 @@ fn a_probe_that_does_not_answer_is_named_over_the_last_figures() {
 #[test]
 fn both_verdicts_are_told_in_words() {
     let mut model = model();
-    let told = |sentence: &str| {
+    let verdict = |sentence: &str| {
         let verdict = serde_json::json!({"state": "balanced", "requests": 0, "window_seconds": 10.0, "sentence": sentence});
         serde_json::from_value(verdict).unwrap()
     };
     let long = "Shard 0 is critical: it gets 3.28 times its fair share (82.1 % of 1300 requests in 10 s).";
     model.verdicts =
-        Verdicts { kernel: told(long), gateway: told("The load is balanced."), ..Verdicts::default() };
+        Verdicts { kernel: verdict(long), gateway: verdict("The load is balanced."), ..Verdicts::default() };
     let found = text(&drawn(&model, 80, 24));
     assert_eq!(
         found[10..13],

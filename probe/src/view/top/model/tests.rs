@@ -84,11 +84,11 @@ fn the_most_loaded_comes_first_and_equal_ones_by_number() {
 fn a_probe_or_shard_that_began_anew_has_no_rate_for_once() {
     let mut model = Model::new(String::new());
     model.observe(reading(1.0, [1_000, 1_000]));
-    let mut anew = reading(2.0, [500, 1_500]);
-    if let Some(app) = &mut anew.latencies.shards[1].app {
+    let mut restarted = reading(2.0, [500, 1_500]);
+    if let Some(app) = &mut restarted.latencies.shards[1].app {
         (app.requests, app.latency) = (3, vec![(Some(1.0), 3)]);
     }
-    model.observe(anew);
+    model.observe(restarted);
     let [first, second] = &model.rows[..] else { unreachable!("two shards") };
     assert_eq!((first.shard_id, first.kernel_rate, first.app_rate), (1, Some(500.0), None));
     assert_eq!((first.app_ms, first.kernel_ms.p50), (Quantiles::default(), Some(1.5)));
