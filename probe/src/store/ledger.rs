@@ -140,7 +140,12 @@ impl NodeLedger {
             let ledger = self.names.entry(number).or_default();
             let found = ledger.observe(&of_counts(bracket, before, after, store, self.epoch));
             let errors = info.errors.saturating_sub(base.info.errors);
-            let command = of_command(name, &found, lopsided, errors, is_waiting(info));
+            let since = Since {
+                errors,
+                discarded: bracket.after.discarded().saturating_sub(base.kernel.discarded()),
+                is_waiting: is_waiting(info),
+            };
+            let command = of_command(name, &found, lopsided, since);
             commands.extend(command.filter(|command| command.kernel > 0 || command.store > 0));
         }
         let total = self.total.observe(&of_counts(bracket, sums.before, sums.after, sums.store, self.epoch));
@@ -238,13 +243,23 @@ fn of_counts(bracket: &NodeBracket, before: u64, after: u64, store: u64, epoch: 
     }
 }
 
+/// What may explain commands that the store does not count.
+#[derive(Clone, Copy)]
+struct Since {
+    /// Replies that are errors, since the baseline.
+    errors: u64,
+    /// Queued commands that were discarded since then.
+    discarded: u64,
+    /// Whether clients wait in transactions or in blocking commands now.
+    is_waiting: bool,
+}
+
 /// The comparison of one name. `None` without a baseline.
 fn of_command(
     name: &str,
     found: &Comparison,
     lopsided: Option<CauseKind>,
-    errors: u64,
-    is_waiting: bool,
+    since: Since,
 ) -> Option<CommandComparison> {
     let difference = found.difference?;
     let bound = found.bound.unwrap_or_default();
@@ -252,9 +267,11 @@ fn of_command(
         (difference != 0).then_some(found.cause_kind).flatten()
     } else if difference < 0 {
         lopsided.or(Some(CauseKind::Unseen))
-    } else if is_waiting {
+    } else if difference.unsigned_abs() <= since.discarded {
+        Some(CauseKind::Discarded)
+    } else if since.is_waiting {
         Some(CauseKind::Waiting)
-    } else if difference.unsigned_abs() <= errors {
+    } else if difference.unsigned_abs() <= since.errors {
         // An unknown subcommand is answered with an error, and counted under no name.
         Some(CauseKind::Unnamed)
     } else {
@@ -334,6 +351,9 @@ fn judge_total(
     } else if let Some(command) = worst(CauseKind::Waiting) {
         let cause = format!("commands wait in open transactions or behind blocked ones: {}", name(command));
         (None, Some(CauseKind::Waiting), Some(cause))
+    } else if let Some(command) = worst(CauseKind::Discarded) {
+        let cause = format!("queued commands were discarded with their transaction: {}", name(command));
+        (Some(true), Some(CauseKind::Discarded), Some(cause))
     } else if let Some(command) = worst(CauseKind::Unnamed) {
         let cause = format!("answered with an error and counted under no name: {}", name(command));
         (Some(true), Some(CauseKind::Unnamed), Some(cause))

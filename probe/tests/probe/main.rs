@@ -17,6 +17,7 @@
 //! - `stats`: the probe's own costs and losses
 //! - `reconcile`: `probe reconcile` with counters from a list and from the kernel
 //! - `store`: `probe watch` with settings, ports and users that it cannot use
+//! - `store_counts`: `probe watch` on a real server, against the store's own counts
 //! - `redis`: a `redis-server` for one test, shared with the crate `store`
 //! - `process`: the probe's binary from start to stop
 //! - `privileges`: features by capability, against the table in docs/limits.md
@@ -48,4 +49,5 @@ mod redis;
 mod shard;
 mod stats;
 mod store;
+mod store_counts;
 mod top;

@@ -93,6 +93,8 @@ pub enum CauseKind {
     Waiting,
     /// The store counts a part of the commands under no name, such as unknown subcommands.
     Unnamed,
+    /// Store: queued commands were discarded with their transaction. The store counts them nowhere.
+    Discarded,
 }
 
 /// The hot keys of one shard by both witnesses.

@@ -41,5 +41,6 @@ section run
 end run $ended
 
 section tests
-CI=true RUST_BACKTRACE=0 "$TESTS" --show-output 2>&1
+# The tests of `probe watch` need a Redis server, which a guest does not have.
+CI=true RUST_BACKTRACE=0 "$TESTS" --show-output --skip store:: 2>&1
 end tests $?

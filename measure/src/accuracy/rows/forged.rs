@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use crate::accuracy::case::Size;
 use crate::accuracy::keys;
 use crate::accuracy::namespace::Namespace;
-use crate::accuracy::probe::{Probe, Stage};
+use crate::accuracy::probe::{Compared, Counted, Probe, Stage};
 use crate::accuracy::raw_client::{ACKNOWLEDGE, FIN, RESET, RawClient, RawSegment};
 use crate::accuracy::relay;
 use crate::accuracy::report::Line;
 use crate::accuracy::rule::RowVerdict;
-use crate::accuracy::server::{Server, ServerOptions};
+use crate::accuracy::server::{Counts, Server, ServerOptions};
 
 /// The row's name.
 pub(crate) const NAME: &str = "search for a wrong agreement";
@@ -151,25 +151,36 @@ fn check(
         if (now.get, now.set) != (truth.get, truth.set) {
             return Err("the server is not at rest".to_owned());
         }
+        let wrong = wrong(&truth, &counted, compared);
         reading = Some((truth, counted, compared));
-        if compared.agrees.is_some() { Ok(()) } else { Err("no verdict".to_owned()) }
+        // TCP may have accepted bytes that the server is about to read.
+        if compared.agrees.is_some() && wrong.is_none() {
+            Ok(())
+        } else {
+            Err("no verdict, or a wrong one".to_owned())
+        }
     });
     let Some((truth, counted, compared)) = reading else {
         bail!("no reading: {}", rest.err().unwrap_or_default());
     };
-    let read = counted.data() - counted.never_read;
     match compared.agrees {
         Some(true) => found.agrees += 1,
         Some(false) => found.differs += 1,
         None => found.undecided += 1,
     }
+    found.wrong = wrong(&truth, &counted, compared);
+    Ok(compared.agrees != Some(true))
+}
+
+/// Returns what is wrong with a comparison at rest.
+fn wrong(truth: &Counts, counted: &Counted, compared: Compared) -> Option<String> {
+    let read = counted.data() - counted.never_read;
     let is_certain = compared.agrees == Some(true) && compared.bound == Some(0);
     if is_certain && read != truth.data() {
-        found.wrong = Some(format!("agrees with {read} counted, {} true", truth.data()));
-    } else if read > truth.data() + counted.aborted {
-        found.wrong = Some(format!("{read} counted, {} true, {} aborted", truth.data(), counted.aborted));
+        return Some(format!("agrees with {read} counted, {} true", truth.data()));
     }
-    Ok(compared.agrees != Some(true))
+    let is_over = read > truth.data() + counted.aborted;
+    is_over.then(|| format!("{read} counted, {} true, {} aborted", truth.data(), counted.aborted))
 }
 
 /// One connection with the faults of a seed.
