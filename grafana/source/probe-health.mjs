@@ -18,7 +18,7 @@ const sight = ['Does it see?', [
   }),
   value({
     title: 'Features Off that Should Be On',
-    queries: [now('count(probe_feature_enabled{reason!~"switched_off|kernel_before_.+"} == 0) or vector(0)')],
+    queries: [now('count(probe_feature_enabled{reason!~"switched_off|.*_before_.*"} == 0) or vector(0)')],
     unit: 'short',
     thresholds: [[null, 'green'], [1, 'red']],
     about: {
