@@ -8,7 +8,7 @@ import { PROBE, json, until, withPage } from "./harness.mjs";
 await withPage({ expected: /ERR_(CONNECTION_REFUSED|CONNECTION_RESET|INCOMPLETE_CHUNKED_ENCODING|EMPTY_RESPONSE)/ }, async (page) => {
   await until("the table is there", () => page.locator("#shards tbody tr").count());
   console.log("live");
-  await page.locator("#live", { hasText: /^probe not reachable since \d\d:\d\d:\d\d; trying again$/ }).waitFor();
+  await page.locator("#live", { hasText: /^probe not reachable since \d\d:\d\d:\d\d; reconnecting$/ }).waitFor();
   assert.equal(await page.locator("#shards tbody tr").count(), 4);
   console.log("lost");
   await page.locator('#live[data-state="live"]', { hasText: /^live, / }).waitFor();

@@ -13,7 +13,7 @@ await withPage({}, async (page) => {
   await page.getByLabel("Seconds").fill("600");
   await start.click();
   await until("it loads the gateway", () => json(`${GATEWAY}/stats`), ({ total_requests }) => total_requests > 20);
-  await page.locator("#load-status", { hasText: /uniform runs: \d+ of 600 s\./ }).waitFor();
+  await page.locator("#load-status", { hasText: /uniform is running: \d+ of 600 s\./ }).waitFor();
   assert.ok(await start.isDisabled());
   await stop.click();
   await page.locator("#load-status", { hasText: "Last: uniform, stopped" }).waitFor();

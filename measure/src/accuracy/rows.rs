@@ -19,7 +19,7 @@ pub(crate) mod splits;
 
 use super::case::{Row, Size};
 
-/// All rows that share one probe, in the table's order. The restarts of a probe ([`restart`], [`restart_pinned`]) and
+/// All rows that share a probe, in the table's order. The restarts of a probe ([`restart`], [`restart_pinned`]) and
 /// [`forged`] need their own.
 pub(crate) fn all(size: Size) -> Vec<Row> {
     let storm = if size == Size::Full { contended::storm_rows() } else { Vec::new() };

@@ -24,6 +24,9 @@ pub struct Options<'a> {
     pub probe: &'a Path,
 }
 
+/// The most servers that one probe watches.
+const SHARDS: usize = 64;
+
 /// A row that starts its probes itself.
 type Alone = fn(&Stage, Size) -> Result<Line>;
 
@@ -137,8 +140,9 @@ pub fn run(options: &Options<'_>, progress: impl Fn(&str, f64)) -> Result<Accura
         bail!("no row has {:?} in its name", options.row.unwrap_or_default());
     }
     let stage = Stage::new(options.probe)?;
-    if !ready.is_empty() {
-        lines.extend(under_one_probe(&stage, ready, &progress)?);
+    while !ready.is_empty() {
+        let rows = ready.drain(..ready.len().min(SHARDS)).collect();
+        lines.extend(under_one_probe(&stage, rows, &progress)?);
     }
     for (name, run) in alone {
         let start = Instant::now();
