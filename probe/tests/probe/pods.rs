@@ -224,7 +224,7 @@ fn a_pod_is_counted_where_it_is_also_after_it_has_moved() {
     assert!(compare["cause"].as_str().unwrap().contains("it has no running pod on node node-7"), "{compare}");
     let (code, log) = probe.stop();
     assert_eq!(code, Some(0), "{log}");
-    assert_eq!(log.matches("it answers 500").count(), 1, "{log}");
+    assert_eq!(log.matches("it returned 500").count(), 1, "{log}");
 }
 
 #[test]

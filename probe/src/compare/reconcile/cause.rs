@@ -76,7 +76,7 @@ impl Cause {
     }
 
     pub(crate) fn unwatched(why: &str) -> Self {
-        Self::new(CauseKind::Unwatched, format!("the shard is not watched at all its addresses: {why}"))
+        Self::new(CauseKind::Unwatched, format!("some addresses of the shard are not watched: {why}"))
     }
 
     pub(crate) fn blind(why: &str) -> Self {

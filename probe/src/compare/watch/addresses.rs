@@ -80,7 +80,7 @@ impl Watch {
     /// ones.
     fn mark_unwatched(&mut self, mut targets: Targets, changed: &[bool], error: &SourceError) {
         for (shard, _) in changed.iter().enumerate().filter(|(_, changed)| **changed) {
-            let why = format!("the kernel does not take its addresses: {error}");
+            let why = format!("the kernel rejected its addresses: {error}");
             if let Some(target) = targets.shards.get_mut(shard) {
                 target.problem = Some(why.clone());
             }
