@@ -24,7 +24,7 @@ static COMMAND_COUNTS: PerCpuArray<CommandCounters> = PerCpuArray::with_max_entr
 #[inline(always)]
 pub fn find(name: u64) -> Option<CommandSpec> {
     // SAFETY: user space replaces a value as a whole.
-    COMMANDS.get_ptr(&name).map(|packed| CommandSpec::unpack(unsafe { *packed }))
+    COMMANDS.get_ptr(name).map(|packed| CommandSpec::unpack(unsafe { *packed }))
 }
 
 /// Counts a command, and queued commands that it discards.

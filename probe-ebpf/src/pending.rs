@@ -142,7 +142,7 @@ pub fn queue(
         let tail = &raw mut (*socket).pending.tail;
         let number = *tail;
         let segment = Segment { end, tally, keys_at: keys_at as u32, keys, cpu, padding: 0 };
-        (*(&raw mut (*socket).waiting)).queue(number, segment);
+        (*socket).waiting.queue(number, segment);
         // An exchange, so that the segment is written before.
         atomic::exchange(tail, number + 1);
     }
