@@ -228,3 +228,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_replica_without_requests_makes_no_other_shard_hot() {
+    let replicas = [500, 500, 0, 0];
+    // As shards they would make the other two hot.
+    let as_shards = states(&[replicas; 3]);
+    assert!(as_shards[2] >= State::Hot, "{as_shards:?}");
+    let mut detector = Detector::default();
+    detector.leave_out(vec![2, 3]);
+    let verdict = (0..5).map(|_| second(&mut detector, replicas)).last().unwrap();
+    assert_eq!((verdict.state, verdict.max_over_mean), (State::Balanced, Some(1.0)));
+    // A shard keeps its number in the verdict.
+    detector.leave_out(vec![0, 3]);
+    let verdict = (0..3).map(|_| second(&mut detector, [0, 10, 1_000, 0])).last().unwrap();
+    assert_eq!((verdict.shard_id, verdict.max_over_mean), (Some(2), Some(2_000.0 / 1_010.0)));
+}
