@@ -18,6 +18,7 @@
 //! - `reconcile`: `probe reconcile` with counters from a list and from the kernel
 //! - `store`: `probe watch` with settings, ports and users that it cannot use
 //! - `store_counts`: `probe watch` on a real server, against the store's own counts
+//! - `store_live`: `probe watch` on a real cluster, for one answer
 //! - `redis`: a `redis-server` for one test, shared with the crate `store`
 //! - `process`: the probe's binary from start to stop
 //! - `privileges`: features by capability, against the table in docs/limits.md
@@ -43,11 +44,11 @@ mod privileges;
 mod process;
 mod program;
 mod reconcile;
-#[expect(dead_code, reason = "shared with the crate `store`, whose tests start clusters too")]
 #[path = "../../../store/tests/it/server.rs"]
 mod redis;
 mod shard;
 mod stats;
 mod store;
 mod store_counts;
+mod store_live;
 mod top;
