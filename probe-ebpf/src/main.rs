@@ -47,7 +47,7 @@ use aya_ebpf::{
     macros::{cgroup_skb, cgroup_sock, sock_ops},
     programs::{SkBuffContext, SockContext, SockOpsContext},
 };
-use probe_common::{LAYOUT_MARK, http::Http, resp::Resp, requests::Reason};
+use probe_common::{LAYOUT_MARK, http::Http, requests::Reason, resp::Resp};
 
 use crate::{
     packet::{End, Packet, Skip},

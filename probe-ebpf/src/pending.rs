@@ -14,8 +14,8 @@ use aya_ebpf::{
 use probe_common::{
     key::{KEY_WORDS, KeyText, SHORT_KEY, SHORT_WORDS},
     pending::{
-        Contents, Pending, SEGMENTS, SINGLE_NONE, SINGLE_TAKEN, SINGLE_WAITS, STAGED_KEYS, Segment, StagedKey,
-        single_waits,
+        Contents, Pending, SEGMENTS, SINGLE_NONE, SINGLE_TAKEN, SINGLE_WAITS, STAGED_KEYS, Segment,
+        StagedKey, single_waits,
     },
     protocol::Protocol,
     requests::{Reason, Requests, Tally},
@@ -111,7 +111,13 @@ pub fn stage_fast_key<P: Protocol>(reader: &mut SegmentReader<P>) {
 
 /// Makes a segment with at most one short key wait. The caller has checked that no segment waits.
 #[inline(always)]
-pub fn wait_alone(socket: *mut Socket, requests: &mut Requests, end: u32, tally: Tally, key: Option<&KeyText>) {
+pub fn wait_alone(
+    socket: *mut Socket,
+    requests: &mut Requests,
+    end: u32,
+    tally: Tally,
+    key: Option<&KeyText>,
+) {
     requests.arrived += data(tally);
     // SAFETY: the connection's storage, locked for this CPU. Others access these fields only while the segment waits.
     unsafe {

@@ -4,11 +4,7 @@
 //! commands a reply is for, and pushed messages, which look like replies.
 
 use aya_ebpf::{
-    EbpfContext,
-    bindings::__sk_buff,
-    helpers::generated::bpf_skb_load_bytes,
-    macros::map,
-    maps::PerCpuArray,
+    EbpfContext, bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, macros::map, maps::PerCpuArray,
     programs::SkBuffContext,
 };
 use probe_common::{
@@ -18,7 +14,9 @@ use probe_common::{
     socket::Socket,
 };
 
-use crate::{commands, keys, latency, outcomes::settle, packet::Packet, parser, pending, program::Program, requests};
+use crate::{
+    commands, keys, latency, outcomes::settle, packet::Packet, parser, pending, program::Program, requests,
+};
 
 /// Where ingress copies payload to, as for HTTP.
 #[map]
