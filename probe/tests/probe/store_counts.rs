@@ -18,6 +18,8 @@ fn watched(test: &str) -> Option<(Running, Server)> {
     let server = Server::start(test, &[])?;
     let url = format!("redis://{}", server.address);
     let probe = Running::follow(&mut command(&["watch", "--port", "0", &url]));
+    // Commands before the baseline are in no comparison.
+    settled(&probe, |_| true);
     Some((probe, server))
 }
 
