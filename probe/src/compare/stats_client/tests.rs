@@ -70,6 +70,8 @@ async fn interim_answers_without_end_are_cut_off() {
     let urls = ShardUrls::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
     let server = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
+        // An answer before the request would be another error.
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
         let interim = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(1_000);
         let mut sent = 0;
         while let Ok(length) = stream.write(&interim) {
