@@ -143,7 +143,7 @@ pub fn count_held(
         let end = held.sequence.wrapping_add(held.length);
         match key {
             Some(key) if key.length > SHORT_KEY || key.tag != 0 => {
-                let position = pending::stage(key)?;
+                let position = pending::stage(key, 0)?;
                 pending::queue(socket, counters, end, held.tally, (position, 1));
             }
             _ if held.tally == Tally::default() => {}

@@ -2,14 +2,19 @@
 
 mod responses;
 
-use aya_ebpf::{bindings::__sk_buff, macros::map, maps::PerCpuArray, programs::SkBuffContext};
+use aya_ebpf::{macros::map, maps::PerCpuArray, programs::SkBuffContext};
 use probe_common::{
     MAX_SHARDS,
     http::{Http, SegmentReader, begins_request, head::Head},
     socket::Socket,
 };
 
-use crate::{keys, packet::Packet, parser, pending, program::Program, requests};
+use crate::{
+    keys,
+    packet::Packet,
+    pending,
+    program::{Program, global_functions},
+};
 
 /// Where ingress copies payload to. Ingress runs in softirq and is never nested, so one per CPU is enough. There is one
 /// for each shard, because the fast path compares with the shard's last request.
@@ -30,7 +35,7 @@ impl Program for Http {
     #[inline(always)]
     fn attend(reader: &mut SegmentReader, head: &mut Head) {
         if reader.shard != keys::NO_SHARD {
-            pending::stage_key(reader, &head.key);
+            pending::stage_key(reader, &head.key, 0);
         }
         head.key_taken();
     }
@@ -51,60 +56,9 @@ impl Program for Http {
     }
 
     #[inline(always)]
-    unsafe fn parse_payload(
-        context: *mut __sk_buff,
-        reader: *mut SegmentReader,
-        head: *mut Head,
-        payload_at: u32,
-    ) -> u64 {
-        // SAFETY: the caller's promise.
-        unsafe { parse_payload(context, reader, head, payload_at) }
-    }
-
-    #[inline(always)]
-    unsafe fn catch_up(socket: *mut Socket, shard: u32, sequence: u32, length: u32, accepted: u64) {
-        // SAFETY: the caller's promise.
-        unsafe { catch_up(socket, shard, sequence, length, accepted) };
-    }
-
-    #[inline(always)]
     fn follow_responses(context: &SkBuffContext, socket: *mut Socket, shard: u32, packet: &Packet) {
         responses::follow(context, socket, shard, packet);
     }
 }
 
-/// [`parser::parse_payload`] as a global function: verified once and on its own, not again for each state of its
-/// callers.
-///
-/// # Safety
-///
-/// As there.
-#[unsafe(no_mangle)]
-#[inline(never)]
-unsafe extern "C" fn parse_payload(
-    context: *mut __sk_buff,
-    reader: *mut SegmentReader,
-    head: *mut Head,
-    payload_at: u32,
-) -> u64 {
-    // SAFETY: the caller's promise.
-    unsafe { parser::parse_payload::<Http>(context, reader, head, payload_at) }
-}
-
-/// [`requests::catch_up`] as a global function: verified once and on its own.
-///
-/// # Safety
-///
-/// As there.
-#[unsafe(no_mangle)]
-#[inline(never)]
-unsafe extern "C" fn catch_up(
-    socket: *mut Socket,
-    shard: u32,
-    sequence: u32,
-    length: u32,
-    accepted: u64,
-) -> u64 {
-    // SAFETY: the caller's promise.
-    unsafe { requests::catch_up(socket, shard, sequence, length, accepted) }
-}
+global_functions!(Http, parse_payload, catch_up);

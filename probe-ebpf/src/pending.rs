@@ -38,15 +38,9 @@ static STAGED: Array<StagedKey> = Array::with_max_entries(STAGED_KEYS, 0);
 #[map]
 static STAGED_AT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Stages a key until TCP has accepted its segment. Returns its position.
+/// Stages a key, with its tag and the number that the tag may ask for, until TCP has accepted its segment. Returns its position.
 #[inline(always)]
-pub fn stage(key: &KeyText) -> Option<u64> {
-    stage_tagged(key, key.tag, None)
-}
-
-/// Stages a key with another tag, and with the protocol's own number.
-#[inline(always)]
-fn stage_tagged(key: &KeyText, tag: u32, extra: Option<u32>) -> Option<u64> {
+pub fn stage(key: &KeyText, discards: u32) -> Option<u64> {
     let next = STAGED_AT.get_ptr_mut(0)?;
     // SAFETY: the map's value for this CPU; ingress runs in softirq, where nothing else on this CPU gets at it.
     let position = unsafe { *next };
@@ -60,9 +54,8 @@ fn stage_tagged(key: &KeyText, tag: u32, extra: Option<u32>) -> Option<u64> {
         (&raw mut (*staged).position).write_volatile(!position);
         let to = &raw mut (*staged).key;
         copy_short(key, to);
-        (&raw mut (*to).tag).write_volatile(tag);
-        if let Some(extra) = extra {
-            (&raw mut (*staged).extra).write_volatile(extra);
+        if Tag::of(key.tag).discards() {
+            (&raw mut (*staged).extra).write_volatile(discards);
         }
         if key.length > SHORT_KEY {
             for at in SHORT_WORDS..KEY_WORDS {
@@ -76,24 +69,8 @@ fn stage_tagged(key: &KeyText, tag: u32, extra: Option<u32>) -> Option<u64> {
 
 /// Stages a key of the segment that is being parsed.
 #[inline(always)]
-pub fn stage_key<P: Protocol>(reader: &mut SegmentReader<P>, key: &KeyText) -> Option<()> {
-    note_staged(reader, stage(key)?)
-}
-
-/// Stages a key of the segment that is being parsed, with a tag and the protocol's own number.
-#[inline(always)]
-pub fn stage_command<P: Protocol>(
-    reader: &mut SegmentReader<P>,
-    key: &KeyText,
-    tag: Tag,
-    discards: u32,
-) -> Option<()> {
-    let extra = if tag.discards() { Some(discards) } else { None };
-    note_staged(reader, stage_tagged(key, tag.value(), extra)?)
-}
-
-#[inline(always)]
-fn note_staged<P: Protocol>(reader: &mut SegmentReader<P>, position: u64) -> Option<()> {
+pub fn stage_key<P: Protocol>(reader: &mut SegmentReader<P>, key: &KeyText, discards: u32) -> Option<()> {
+    let position = stage(key, discards)?;
     if reader.staged == 0 {
         reader.staged_at = position;
     }
@@ -106,7 +83,7 @@ fn note_staged<P: Protocol>(reader: &mut SegmentReader<P>, position: u64) -> Opt
 pub fn stage_fast_key<P: Protocol>(reader: &mut SegmentReader<P>) {
     let key: *const KeyText = &raw const reader.key;
     // SAFETY: a field that staging does not change.
-    stage_key(reader, unsafe { &*key });
+    stage_key(reader, unsafe { &*key }, 0);
 }
 
 /// Makes a segment with at most one short key wait. The caller has checked that no segment waits.
@@ -395,7 +372,7 @@ fn place(cpu: u32, position: u64) -> u32 {
     cpu.wrapping_mul(mask + 1).wrapping_add(position as u32 & mask)
 }
 
-/// Copies hash, length and the first words of a key, one by one: an assignment would be a call with a loop over bytes.
+/// Copies hash, length, tag and the first words of a key, one by one: an assignment would be a call with a loop over bytes.
 ///
 /// # Safety
 ///
@@ -406,6 +383,7 @@ unsafe fn copy_short(from: &KeyText, to: *mut KeyText) {
     unsafe {
         (&raw mut (*to).hash).write_volatile(from.hash);
         (&raw mut (*to).length).write_volatile(from.length);
+        (&raw mut (*to).tag).write_volatile(from.tag);
         for at in 0..SHORT_WORDS {
             (&raw mut (*to).words[at]).write_volatile(from.words[at]);
         }

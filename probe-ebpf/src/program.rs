@@ -9,7 +9,7 @@ use probe_common::{protocol::Protocol, segment::SegmentReader, socket::Socket};
 use crate::packet::Packet;
 
 /// A protocol with kernel programs.
-pub trait Program: Protocol {
+pub trait Program: GlobalFunctions {
     /// Returns the place for segments to a shard on this CPU. Only for ingress.
     fn reader(shard: u32) -> Option<*mut SegmentReader<Self>>;
 
@@ -20,17 +20,30 @@ pub trait Program: Protocol {
     /// [`NO_SHARD`](crate::keys::NO_SHARD).
     fn attend(reader: &mut SegmentReader<Self>, head: &mut Self::Head);
 
-    /// Whether the window is to be loaded for [`Self::try_fast_path`].
-    fn may_take_fast_path(reader: &SegmentReader<Self>, head: &Self::Head) -> bool;
+    /// Whether the window is to be loaded for [`Self::try_fast_path`]. A protocol without a fast path keeps this.
+    #[inline(always)]
+    fn may_take_fast_path(_: &SegmentReader<Self>, _: &Self::Head) -> bool {
+        false
+    }
 
     /// Reads the whole segment on the fast path, or returns `false`. Then the segment's key is in the reader.
-    fn try_fast_path(reader: &mut SegmentReader<Self>) -> bool;
+    #[inline(always)]
+    fn try_fast_path(_: &mut SegmentReader<Self>) -> bool {
+        false
+    }
 
     /// Fills the fast path's cache after a segment that was parsed step by step.
-    fn fill_cache(reader: &mut SegmentReader<Self>, head: &Self::Head);
+    #[inline(always)]
+    fn fill_cache(_: &mut SegmentReader<Self>, _: &Self::Head) {}
 
-    /// Calls [`parser::parse_payload`](crate::parser::parse_payload) through the protocol's global function. A global
-    /// function cannot be generic.
+    /// Follows a segment with payload from a shard.
+    fn follow_responses(context: &SkBuffContext, socket: *mut Socket<Self>, shard: u32, packet: &Packet);
+}
+
+/// Parts of the frame that the verifier checks once and on their own, not again for each state of their callers. Such a
+/// global function cannot be generic, so [`global_functions`] writes them for each protocol.
+pub trait GlobalFunctions: Protocol {
+    /// [`parser::parse_payload`](crate::parser::parse_payload).
     ///
     /// # Safety
     ///
@@ -42,13 +55,73 @@ pub trait Program: Protocol {
         payload_at: u32,
     ) -> u64;
 
-    /// Calls [`requests::catch_up`](crate::requests::catch_up) in the same way.
+    /// [`requests::catch_up`](crate::requests::catch_up).
     ///
     /// # Safety
     ///
     /// As there.
-    unsafe fn catch_up(socket: *mut Socket<Self>, shard: u32, sequence: u32, length: u32, accepted: u64);
-
-    /// Follows a segment with payload from a shard.
-    fn follow_responses(context: &SkBuffContext, socket: *mut Socket<Self>, shard: u32, packet: &Packet);
+    unsafe fn catch_up(
+        socket: *mut Socket<Self>,
+        shard: u32,
+        sequence: u32,
+        length: u32,
+        accepted: u64,
+    ) -> u64;
 }
+
+/// Implements [`GlobalFunctions`] for a protocol. Each function has a name of its own in the object.
+macro_rules! global_functions {
+    ($protocol:ty, $parse_payload:ident, $catch_up:ident) => {
+        impl $crate::program::GlobalFunctions for $protocol {
+            #[inline(always)]
+            unsafe fn parse_payload(
+                context: *mut aya_ebpf::bindings::__sk_buff,
+                reader: *mut probe_common::segment::SegmentReader<Self>,
+                head: *mut <Self as probe_common::protocol::Protocol>::Head,
+                payload_at: u32,
+            ) -> u64 {
+                // SAFETY: the caller's promise.
+                unsafe { $parse_payload(context, reader, head, payload_at) }
+            }
+
+            #[inline(always)]
+            unsafe fn catch_up(
+                socket: *mut probe_common::socket::Socket<Self>,
+                shard: u32,
+                sequence: u32,
+                length: u32,
+                accepted: u64,
+            ) -> u64 {
+                // SAFETY: the caller's promise.
+                unsafe { $catch_up(socket, shard, sequence, length, accepted) }
+            }
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        unsafe extern "C" fn $parse_payload(
+            context: *mut aya_ebpf::bindings::__sk_buff,
+            reader: *mut probe_common::segment::SegmentReader<$protocol>,
+            head: *mut <$protocol as probe_common::protocol::Protocol>::Head,
+            payload_at: u32,
+        ) -> u64 {
+            // SAFETY: the caller's promise.
+            unsafe { $crate::parser::parse_payload::<$protocol>(context, reader, head, payload_at) }
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        unsafe extern "C" fn $catch_up(
+            socket: *mut probe_common::socket::Socket<$protocol>,
+            shard: u32,
+            sequence: u32,
+            length: u32,
+            accepted: u64,
+        ) -> u64 {
+            // SAFETY: the caller's promise.
+            unsafe { $crate::requests::catch_up(socket, shard, sequence, length, accepted) }
+        }
+    };
+}
+
+pub(crate) use global_functions;

@@ -15,7 +15,11 @@ use probe_common::{
 };
 
 use crate::{
-    commands, keys, latency, outcomes::settle, packet::Packet, parser, pending, program::Program, requests,
+    commands, keys, latency,
+    outcomes::settle,
+    packet::Packet,
+    pending,
+    program::{Program, global_functions},
 };
 
 /// Where ingress copies payload to, as for HTTP.
@@ -42,47 +46,15 @@ impl Program for Resp {
             return;
         }
         let discards = head.discards();
-        let tag = head.tag(discards);
-        if reader.shard == keys::NO_SHARD {
-            head.set_tag(tag);
-        } else {
-            pending::stage_command(reader, head.key(), tag, discards);
+        head.set_tag(head.tag(discards));
+        if reader.shard != keys::NO_SHARD {
+            pending::stage_key(reader, head.key(), discards);
         }
         if head.has_key() {
             head.key_taken();
         } else {
             head.counted(&mut reader.tally);
         }
-    }
-
-    #[inline(always)]
-    fn may_take_fast_path(_: &SegmentReader, _: &Head) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    fn try_fast_path(_: &mut SegmentReader) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    fn fill_cache(_: &mut SegmentReader, _: &Head) {}
-
-    #[inline(always)]
-    unsafe fn parse_payload(
-        context: *mut __sk_buff,
-        reader: *mut SegmentReader,
-        head: *mut Head,
-        payload_at: u32,
-    ) -> u64 {
-        // SAFETY: the caller's promise.
-        unsafe { parse_commands(context, reader, head, payload_at) }
-    }
-
-    #[inline(always)]
-    unsafe fn catch_up(socket: *mut Socket<Self>, shard: u32, sequence: u32, length: u32, accepted: u64) {
-        // SAFETY: the caller's promise.
-        unsafe { catch_up_commands(socket, shard, sequence, length, accepted) };
     }
 
     #[inline(always)]
@@ -134,38 +106,4 @@ unsafe extern "C" fn begins_command(context: *mut __sk_buff, payload_at: u32) ->
     u64::from(name_at_start(words).is_some_and(|name| commands::find(name).is_some()))
 }
 
-/// [`parser::parse_payload`] as a global function: verified once and on its own, not again for each state of its
-/// callers.
-///
-/// # Safety
-///
-/// As there.
-#[unsafe(no_mangle)]
-#[inline(never)]
-unsafe extern "C" fn parse_commands(
-    context: *mut __sk_buff,
-    reader: *mut SegmentReader,
-    head: *mut Head,
-    payload_at: u32,
-) -> u64 {
-    // SAFETY: the caller's promise.
-    unsafe { parser::parse_payload::<Resp>(context, reader, head, payload_at) }
-}
-
-/// [`requests::catch_up`] as a global function: verified once and on its own.
-///
-/// # Safety
-///
-/// As there.
-#[unsafe(no_mangle)]
-#[inline(never)]
-unsafe extern "C" fn catch_up_commands(
-    socket: *mut Socket<Resp>,
-    shard: u32,
-    sequence: u32,
-    length: u32,
-    accepted: u64,
-) -> u64 {
-    // SAFETY: the caller's promise.
-    unsafe { requests::catch_up(socket, shard, sequence, length, accepted) }
-}
+global_functions!(Resp, parse_commands, catch_up_commands);

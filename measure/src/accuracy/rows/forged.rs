@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use crate::accuracy::case::Size;
+use crate::accuracy::client::{get, post};
 use crate::accuracy::keys;
 use crate::accuracy::namespace::Namespace;
 use crate::accuracy::probe::{Compared, Counted, Probe, Stage};
@@ -242,7 +243,7 @@ impl Stream {
             let length = random.usize(1..60);
             let key = |letter: &str| letter.repeat(length);
             let pair = match random.u32(..6) {
-                0 => [post(&key("b")), post(&key("b"))],
+                0 => [post(key("b").as_bytes()), post(key("b").as_bytes())],
                 1 => [control(&key("c")), control(&key("c"))],
                 _ => [get(&key("s")), get(&key("o"))],
             };
@@ -280,14 +281,6 @@ impl Stream {
         let to = (from + random.usize(1..500)).min(bytes.len());
         RawSegment::sound(from as u32, &bytes[from..to])
     }
-}
-
-fn get(key: &str) -> Vec<u8> {
-    format!("GET /data/{key} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes()
-}
-
-fn post(body: &str) -> Vec<u8> {
-    format!("POST /data HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 fn control(trace: &str) -> Vec<u8> {
