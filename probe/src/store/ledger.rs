@@ -63,6 +63,10 @@ impl KernelReading {
         self.commands.discarded.iter().sum()
     }
 
+    fn discarded_unnamed(&self) -> u64 {
+        self.commands.discarded.first().copied().unwrap_or_default()
+    }
+
     fn unknown(&self) -> u64 {
         self.commands.by_number.first().copied().unwrap_or_default()
     }
@@ -124,12 +128,11 @@ impl NodeLedger {
             self.renew(why);
         }
         self.last = Some(info.clone());
-        let base = self
-            .base
-            .get_or_insert_with(|| Base { kernel: bracket.after.clone(), info: info.clone() })
-            .clone();
+        let base =
+            self.base.take().unwrap_or_else(|| Base { kernel: bracket.after.clone(), info: info.clone() });
         let own = &bracket.before.own;
         let lopsided = lopsided(&base, info);
+        let mut uncounted = Uncounted::since(&base, bracket, info);
         let mut sums = Sums::default();
         let mut commands: Vec<CommandComparison> = Vec::new();
         for (number, name) in names.numbered() {
@@ -139,13 +142,7 @@ impl NodeLedger {
             sums.add(before, after, store);
             let ledger = self.names.entry(number).or_default();
             let found = ledger.observe(&of_counts(bracket, before, after, store, self.epoch));
-            let errors = info.errors.saturating_sub(base.info.errors);
-            let since = Since {
-                errors,
-                discarded: bracket.after.discarded().saturating_sub(base.kernel.discarded()),
-                is_waiting: is_waiting(info),
-            };
-            let command = of_command(name, &found, lopsided, since);
+            let command = of_command(name, &found, lopsided, &mut uncounted);
             commands.extend(command.filter(|command| command.kernel > 0 || command.store > 0));
         }
         let total = self.total.observe(&of_counts(bracket, sums.before, sums.after, sums.store, self.epoch));
@@ -155,6 +152,7 @@ impl NodeLedger {
         let unseen_share = judge_bytes(&mut bytes);
         let total = judge_total(total, &commands, lopsided, unseen_share, unparsed(&base, bracket));
         let exceptions = exceptions(&base, bracket, &commands, lopsided);
+        self.base = Some(base);
         StoreReconciliation {
             total,
             commands,
@@ -243,15 +241,41 @@ fn of_counts(bracket: &NodeBracket, before: u64, after: u64, store: u64, epoch: 
     }
 }
 
-/// What may explain commands that the store does not count.
-#[derive(Clone, Copy)]
-struct Since {
-    /// Replies that are errors, since the baseline.
-    errors: u64,
-    /// Queued commands that were discarded since then.
+/// Commands since the baseline that the store does not count, for all names together. Each explains one command of one name.
+struct Uncounted {
+    /// Queued commands that were discarded, and whose names the kernel has not kept.
     discarded: u64,
+    /// Replies that are errors.
+    errors: u64,
     /// Whether clients wait in transactions or in blocking commands now.
     is_waiting: bool,
+}
+
+impl Uncounted {
+    fn since(base: &Base, bracket: &NodeBracket, info: &Info) -> Self {
+        Self {
+            discarded: bracket.after.discarded_unnamed().saturating_sub(base.kernel.discarded_unnamed()),
+            errors: info.errors.saturating_sub(base.info.errors),
+            is_waiting: is_waiting(info),
+        }
+    }
+
+    /// Returns what explains `difference` commands of one name.
+    fn explain(&mut self, difference: u64) -> CauseKind {
+        if let Some(left) = self.discarded.checked_sub(difference) {
+            self.discarded = left;
+            return CauseKind::Discarded;
+        }
+        if self.is_waiting {
+            return CauseKind::Waiting;
+        }
+        // An unknown subcommand is answered with an error, and counted under no name.
+        if let Some(left) = self.errors.checked_sub(difference) {
+            self.errors = left;
+            return CauseKind::Unnamed;
+        }
+        CauseKind::Uncounted
+    }
 }
 
 /// The comparison of one name. `None` without a baseline.
@@ -259,7 +283,7 @@ fn of_command(
     name: &str,
     found: &Comparison,
     lopsided: Option<CauseKind>,
-    since: Since,
+    uncounted: &mut Uncounted,
 ) -> Option<CommandComparison> {
     let difference = found.difference?;
     let bound = found.bound.unwrap_or_default();
@@ -267,15 +291,8 @@ fn of_command(
         (difference != 0).then_some(found.cause_kind).flatten()
     } else if difference < 0 {
         lopsided.or(Some(CauseKind::Unseen))
-    } else if difference.unsigned_abs() <= since.discarded {
-        Some(CauseKind::Discarded)
-    } else if since.is_waiting {
-        Some(CauseKind::Waiting)
-    } else if difference.unsigned_abs() <= since.errors {
-        // An unknown subcommand is answered with an error, and counted under no name.
-        Some(CauseKind::Unnamed)
     } else {
-        Some(CauseKind::Uncounted)
+        Some(uncounted.explain(difference.unsigned_abs()))
     };
     let kernel = found.kernel.unwrap_or_default();
     Some(CommandComparison {

@@ -98,6 +98,20 @@ fn equal_counts_agree_by_name_and_in_bytes() {
 }
 
 #[test]
+fn a_discarded_command_explains_one_command_of_one_name() {
+    let rest = |sets: u64| {
+        let mut node = Node::new();
+        node.wire("get", 2);
+        node.wire("set", sets);
+        node.kernel.commands.discarded[0] += 2;
+        let found = node.rest();
+        (found.total.agrees, found.total.cause_kind)
+    };
+    assert_eq!(rest(0), (Some(true), Some(CauseKind::Discarded)));
+    assert_eq!(rest(2), (Some(false), Some(CauseKind::Uncounted)));
+}
+
+#[test]
 fn each_exception_moves_its_own_counter_and_no_other() {
     let mut node = Node::new();
     node.wire("multi", 1);
