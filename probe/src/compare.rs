@@ -1,6 +1,6 @@
 //! Compares the kernel's counts with those of shards and gateways.
 //!
-//! - [`watch`] runs the loop.
+//! - [`rounds`] drives the loop, and [`watch`] reads the lab's shards in it.
 //! - [`reconcile`] compares request counts.
 //! - [`verdict`] judges by kernel counts whether a shard is hot. Its `agreement` compares that with the gateway's
 //!   verdict.
@@ -14,6 +14,7 @@ pub(crate) mod feed;
 pub mod gateway;
 pub(crate) mod hot_keys;
 pub(crate) mod reconcile;
+pub mod rounds;
 pub(crate) mod snapshot;
 pub mod stats_client;
 pub(crate) mod verdict;

@@ -181,6 +181,13 @@ impl Probe {
         MutexGuard::try_map(self.source.lock(), Option::as_deref_mut).map_err(|_| SourceError::detached())
     }
 
+    /// Counts only for these endpoints from now on.
+    pub(crate) fn watch(&self, listeners: BTreeMap<Endpoint, Listener>) -> Result<(), SourceError> {
+        self.source()?.watch(&listeners)?;
+        *self.listeners.lock() = listeners;
+        Ok(())
+    }
+
     /// Returns the reading of a shard. A failed reading is logged and counted as lost.
     pub(crate) fn readable<T>(&self, shard: u32, read: Result<T, SourceError>) -> Option<T> {
         read.inspect_err(|error| {

@@ -9,8 +9,8 @@ use service::process::StartError;
 use service::server::{Server, Started};
 
 use crate::compare::gateway::urls::GatewayUrls;
+use crate::compare::rounds::CompareHandle;
 use crate::compare::stats_client::StatsClient;
-use crate::compare::watch::CompareHandle;
 use crate::probe::Probe;
 use crate::routes;
 use crate::serve::state::ApiState;

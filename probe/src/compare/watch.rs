@@ -1,14 +1,13 @@
 //! Runs the loop: looks up the shards, reads them, compares, judges.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hotspot::judge::Evidence;
 use protocol::probe_api::Comparison;
 use protocol::shard_urls::ShardUrls;
 use service::clock::unix_seconds;
 use tokio::sync::watch::Receiver;
-use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::compare::blind::{Alarm, Sight, Sighting};
@@ -18,6 +17,7 @@ use crate::compare::gateway::urls::GatewayUrls;
 use crate::compare::hot_keys::HotKeysLedger;
 use crate::compare::reconcile::Ledger;
 use crate::compare::reconcile::cause::Cause;
+use crate::compare::rounds::{self, CompareHandle, Requests, Rounds};
 use crate::compare::snapshot::Snapshot;
 use crate::compare::stats_client::StatsClient;
 use crate::probe::{Blindness, Probe};
@@ -32,35 +32,6 @@ mod verdict;
 use self::bracket::{ShardReadout, bracket};
 use self::namespaces::Namespaces;
 use self::verdict::Judge;
-
-/// Interval of lookups and comparisons.
-const PERIOD: Duration = Duration::from_secs(1);
-
-/// Pause between brackets while a verdict is about to become final.
-const SETTLING_PAUSE: Duration = Duration::from_millis(50);
-
-/// Maximum time that a fresh comparison waits for a final verdict.
-const SETTLING_MAX: Duration = Duration::from_millis(1_500);
-
-/// Requests comparisons from the loop. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct CompareHandle(mpsc::Sender<oneshot::Sender<Snapshot>>);
-
-impl CompareHandle {
-    /// A handle, and the requests that come through it.
-    pub(crate) fn channel() -> (Self, mpsc::Receiver<oneshot::Sender<Snapshot>>) {
-        let (sender, requests) = mpsc::channel(QUEUE_LENGTH);
-        (Self(sender), requests)
-    }
-
-    /// A comparison that began after this call. Returns `None` when the probe is stopping. Concurrent calls share one
-    /// comparison.
-    pub(crate) async fn fresh(&self) -> Option<Snapshot> {
-        let (sender, receiver) = oneshot::channel();
-        self.0.send(sender).await.ok()?;
-        receiver.await.ok()
-    }
-}
 
 /// The loop's state, owned by one task.
 pub struct Watch {
@@ -86,12 +57,9 @@ pub struct Watch {
     is_learning: bool,
     /// Per shard, why some of its addresses are not watched.
     unwatched: Vec<Option<String>>,
-    requests: mpsc::Receiver<oneshot::Sender<Snapshot>>,
+    requests: Requests,
     start: Instant,
 }
-
-/// Maximum number of queued requests for a comparison. Further callers wait.
-const QUEUE_LENGTH: usize = 256;
 
 impl Watch {
     /// Creates a loop and the handle to request comparisons from it.
@@ -142,7 +110,7 @@ impl Watch {
     /// Watches the shards that are found, and waits for baselines that become final quickly.
     pub async fn first_look(&mut self) {
         self.look_up().await;
-        self.compare_until_settled().await;
+        rounds::settle(self).await;
     }
 
     /// Replaces the client, for another runtime.
@@ -154,53 +122,7 @@ impl Watch {
     pub async fn run(mut self, stopping: CancellationToken) {
         // Look up before the first comparison, because a later change of a shard's addresses drops its state.
         self.look_up().await;
-        let mut ticks = tokio::time::interval(PERIOD);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => break,
-                request = self.requests.recv() => {
-                    let Some(request) = request else { break };
-                    self.answer(request).await;
-                }
-                _ = ticks.tick() => {
-                    self.look_up().await;
-                    let snapshot = self.compare().await;
-                    self.probe.feed.publish(&snapshot, std::mem::take(&mut self.seen), &self.probe.verdicts.lock());
-                }
-            }
-        }
-        self.probe.finish();
-    }
-
-    async fn answer(&mut self, request: oneshot::Sender<Snapshot>) {
-        // All requests queued by now get the same answer.
-        let mut waiting = vec![request];
-        while let Ok(another) = self.requests.try_recv() {
-            waiting.push(another);
-        }
-        let snapshot = self.compare_until_settled().await;
-        for comparisons in waiting {
-            // Sending fails when the caller no longer waits.
-            let _ = comparisons.send(snapshot.clone());
-        }
-    }
-
-    /// Repeats the comparison while the counts do not change and the verdict is about to become final.
-    async fn compare_until_settled(&mut self) -> Snapshot {
-        let deadline = Instant::now() + SETTLING_MAX;
-        loop {
-            let snapshot = self.compare().await;
-            let settling =
-                self.ledgers.iter().zip(&snapshot.shards).any(|(ledger, shard)| ledger.is_settling(shard))
-                    || self.gateway.as_ref().is_some_and(Gateway::is_settling)
-                    || self.is_learning;
-            if !settling || Instant::now() >= deadline {
-                return snapshot;
-            }
-            tokio::time::sleep(SETTLING_PAUSE).await;
-        }
+        rounds::run(self, stopping).await;
     }
 
     /// Takes one bracket of every shard, all concurrently.
@@ -271,6 +193,32 @@ impl Watch {
         let snapshot = Snapshot { taken_at: unix_seconds(), shards, hot_keys, store: None };
         probe.metrics.compared(&snapshot.shards);
         snapshot
+    }
+}
+
+impl Rounds for Watch {
+    fn probe(&self) -> &Arc<Probe> {
+        &self.probe
+    }
+
+    fn requests(&mut self) -> &mut Requests {
+        &mut self.requests
+    }
+
+    async fn look(&mut self) -> (Snapshot, Vec<Option<ShardSample>>) {
+        self.look_up().await;
+        let snapshot = self.compare().await;
+        (snapshot, std::mem::take(&mut self.seen))
+    }
+
+    async fn look_again(&mut self) -> Snapshot {
+        self.compare().await
+    }
+
+    fn is_settling(&self, snapshot: &Snapshot) -> bool {
+        self.ledgers.iter().zip(&snapshot.shards).any(|(ledger, shard)| ledger.is_settling(shard))
+            || self.gateway.as_ref().is_some_and(Gateway::is_settling)
+            || self.is_learning
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::compare::gateway::urls::GatewayUrls;
+use crate::compare::rounds::CompareHandle;
 use crate::compare::stats_client::StatsClient;
-use crate::compare::watch::CompareHandle;
 use crate::probe::Probe;
 use crate::serve::unread::Unread;
 

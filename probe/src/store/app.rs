@@ -17,7 +17,7 @@ use super::watch::StoreWatch;
 use super::window::AnswerWindow;
 use crate::attach::KernelSettings;
 use crate::compare::gateway::urls::GatewayUrls;
-use crate::compare::watch::CompareHandle;
+use crate::compare::rounds::{self, CompareHandle};
 use crate::kernel::object::Switches;
 use crate::kernel::protocol::Protocol;
 use crate::metrics::ProbeMetrics;
@@ -64,7 +64,7 @@ impl WatchConfig {
         // The connections belong to the runtime above, which ends here.
         watch.renew_links();
         drop(runtime);
-        let background: Background = ("store", Box::pin(watch.run(server.tasks().stopping())));
+        let background: Background = ("store", Box::pin(rounds::run(watch, server.tasks().stopping())));
         let gateways = GatewayUrls::parse(None)?;
         Serving { server, metrics, probe, comparisons, gateways }.start(vec![background])
     }

@@ -11,8 +11,8 @@ use service::process::{StartError, complain};
 use super::answer::percent;
 use super::app::runtime;
 use super::settings::WatchConfig;
-use super::watch::PERIOD;
 use super::window::AnswerWindow;
+use crate::compare::rounds::{self, PERIOD, Rounds as _};
 
 /// The exit code when there is no answer. 1 means hot, so an error cannot be 1.
 const CANNOT_SAY: u8 = 3;
@@ -57,7 +57,7 @@ fn count(config: &WatchConfig) -> Result<StoreAnswer, StartError> {
                 break;
             }
         }
-        watch.settle().await;
+        rounds::settle(watch).await;
         let answer = watch.newest().map(|answer| StoreAnswer::clone(&answer));
         answer.ok_or_else(|| StartError::Other("the kernel's counters cannot be read".to_owned()))
     })

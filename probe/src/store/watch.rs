@@ -1,7 +1,7 @@
 //! Runs the loop of a store: follows its nodes, reads them, compares, judges, answers.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use protocol::probe_api::{
     Comparison, HotKey, HotKeyOverlap, StoreAnswer, StoreReconciliation, StoreResult, Verdicts,
@@ -12,8 +12,6 @@ use service::health::Health;
 use store::credentials::Credentials;
 use store::error::StoreError;
 use store::topology::Topology;
-use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, Facts, KEYS, answer};
 use super::discovery::{self, Discovery};
@@ -24,9 +22,9 @@ use super::names::CommandNames;
 use super::window::{AnswerWindow, Moment, NodeCounts};
 use crate::compare::blind::{Alarm, Sight};
 use crate::compare::feed::ShardSample;
+use crate::compare::rounds::{self, CompareHandle, Requests, Rounds};
 use crate::compare::snapshot::Snapshot;
 use crate::compare::verdict::{KernelJudge, reading};
-use crate::compare::watch::CompareHandle;
 use crate::compare::watch::namespaces::Namespaces;
 use crate::metrics::Lost;
 use crate::probe::Probe;
@@ -35,15 +33,6 @@ use crate::targets::{self, Targets};
 mod readout;
 
 use self::readout::{Readout, addresses, evidence, read};
-
-/// Interval of readings.
-pub(crate) const PERIOD: Duration = Duration::from_secs(1);
-
-/// Pause between brackets while a comparison is about to become final.
-const SETTLING_PAUSE: Duration = Duration::from_millis(50);
-
-/// Maximum time that a fresh comparison waits for a final result.
-const SETTLING_MAX: Duration = Duration::from_millis(1_500);
 
 /// Nodes that are asked for the topology, at most, before the old one is kept for another second.
 const TOPOLOGY_TRIES: usize = 3;
@@ -69,8 +58,47 @@ pub(crate) struct StoreWatch {
     alarm: Alarm,
     /// Why the kernel watches no addresses.
     rejected: Option<String>,
-    requests: mpsc::Receiver<oneshot::Sender<Snapshot>>,
+    requests: Requests,
     start: Instant,
+}
+
+impl Rounds for StoreWatch {
+    fn probe(&self) -> &Arc<Probe> {
+        &self.probe
+    }
+
+    fn requests(&mut self) -> &mut Requests {
+        &mut self.requests
+    }
+
+    /// Follows the nodes, and takes one bracket of each.
+    async fn look(&mut self) -> (Snapshot, Vec<Option<ShardSample>>) {
+        self.follow().await;
+        self.look_up().await;
+        // The comparison by bytes notices a single node that is not seen.
+        let blindness = self.sight.observe(&self.probe.cgroup, &[]);
+        self.alarm.publish(&self.probe, &blindness);
+        let (probe, start) = (&self.probe, self.start);
+        let readouts = (0..).zip(&mut self.links).map(|(shard, link)| read(probe, shard, link, start));
+        let readouts = futures_util::future::join_all(readouts).await;
+        self.learn(&readouts).await;
+        self.reconcile(&readouts);
+        self.judge(&readouts).await;
+        let answer = Arc::new(self.answer());
+        *self.probe.store.lock() = Some(Arc::clone(&answer));
+        self.probe.metrics.store.answered(&answer);
+        let snapshot = self.snapshot(answer);
+        self.probe.metrics.compared(&snapshot.shards);
+        (snapshot, readouts.iter().map(|readout| readout.as_ref().map(|readout| readout.sample)).collect())
+    }
+
+    async fn look_again(&mut self) -> Snapshot {
+        self.look().await.0
+    }
+
+    fn is_settling(&self, _: &Snapshot) -> bool {
+        self.ledgers.iter().zip(&self.reconciled).any(|(ledger, found)| ledger.is_settling(found))
+    }
 }
 
 impl StoreWatch {
@@ -113,7 +141,7 @@ impl StoreWatch {
     pub(crate) async fn first_look(&mut self) -> Result<StoreAnswer, String> {
         let written = self.probe.source().and_then(|mut source| source.set_commands(self.names.specs()));
         written.map_err(|error| error.to_string())?;
-        self.settle().await;
+        rounds::settle(self).await;
         Ok(self.answer())
     }
 
@@ -125,73 +153,6 @@ impl StoreWatch {
     /// Closes all connections, because they belong to another runtime.
     pub(crate) fn renew_links(&mut self) {
         self.links.iter_mut().for_each(Link::drop_client);
-    }
-
-    /// Runs until `stopping`, then reads the counters a last time and detaches.
-    pub(crate) async fn run(mut self, stopping: CancellationToken) {
-        let mut ticks = tokio::time::interval(PERIOD);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => break,
-                request = self.requests.recv() => {
-                    let Some(request) = request else { break };
-                    self.serve(request).await;
-                }
-                _ = ticks.tick() => {
-                    let (snapshot, seen) = self.look().await;
-                    self.probe.feed.publish(&snapshot, seen, &self.probe.verdicts.lock());
-                }
-            }
-        }
-        self.probe.finish();
-    }
-
-    async fn serve(&mut self, request: oneshot::Sender<Snapshot>) {
-        let mut waiting = vec![request];
-        while let Ok(another) = self.requests.try_recv() {
-            waiting.push(another);
-        }
-        let snapshot = self.settle().await;
-        for caller in waiting {
-            // Sending fails when the caller no longer waits.
-            let _ = caller.send(snapshot.clone());
-        }
-    }
-
-    /// Repeats the reading while the counts do not change and a comparison is about to become final.
-    pub(crate) async fn settle(&mut self) -> Snapshot {
-        let deadline = Instant::now() + SETTLING_MAX;
-        loop {
-            let (snapshot, _) = self.look().await;
-            let mut both = self.ledgers.iter().zip(&self.reconciled);
-            if !both.any(|(ledger, found)| ledger.is_settling(found)) || Instant::now() >= deadline {
-                return snapshot;
-            }
-            tokio::time::sleep(SETTLING_PAUSE).await;
-        }
-    }
-
-    /// Follows the nodes, and takes one bracket of each.
-    pub(crate) async fn look(&mut self) -> (Snapshot, Vec<Option<ShardSample>>) {
-        self.follow().await;
-        self.look_up().await;
-        // The comparison by bytes notices a single node that is not seen.
-        let blindness = self.sight.observe(&self.probe.cgroup, &[]);
-        self.alarm.publish(&self.probe, &blindness);
-        let (probe, start) = (&self.probe, self.start);
-        let readouts = (0..).zip(&mut self.links).map(|(shard, link)| read(probe, shard, link, start));
-        let readouts = futures_util::future::join_all(readouts).await;
-        self.learn(&readouts).await;
-        self.reconcile(&readouts);
-        self.judge(&readouts).await;
-        let answer = Arc::new(self.answer());
-        *self.probe.store.lock() = Some(Arc::clone(&answer));
-        self.probe.metrics.store.answered(&answer);
-        let snapshot = self.snapshot(answer);
-        self.probe.metrics.compared(&snapshot.shards);
-        (snapshot, readouts.iter().map(|readout| readout.as_ref().map(|readout| readout.sample)).collect())
     }
 
     /// The newest answer, with the verdict of the last second.
@@ -272,9 +233,7 @@ impl StoreWatch {
             }
         }
         let listeners = Namespaces::new(targets.shards.len()).listeners(&targets);
-        let watched = self.probe.source().and_then(|mut source| source.watch(&listeners));
-        *self.probe.listeners.lock() = listeners;
-        self.rejected = watched.err().map(|error| {
+        self.rejected = self.probe.watch(listeners).err().map(|error| {
             tracing::error!(%error, "the nodes' addresses are not watched");
             self.probe.metrics.lost(Lost::WatchFailed);
             error.to_string()

@@ -70,10 +70,7 @@ impl Watch {
 
     /// Writes the shards' endpoints and namespaces to the kernel.
     pub(super) fn watch_listeners(&self, targets: &Targets) -> Result<(), SourceError> {
-        let listeners = self.namespaces.listeners(targets);
-        self.probe.source().and_then(|mut source| source.watch(&listeners))?;
-        *self.probe.listeners.lock() = listeners;
-        Ok(())
+        self.probe.watch(self.namespaces.listeners(targets))
     }
 
     /// Marks shards after the kernel rejected these addresses. It may watch none of the `changed` shards' old or new

@@ -133,14 +133,14 @@ async fn there_is_no_verdict_while_the_kernel_has_not_taken_the_addresses() {
     let (mut watch, metrics) = watch(&url, Box::new(kernel));
     watch.first_look().await;
     // Both counts stay unchanged, so they would agree.
-    let unwatched = watch.compare_until_settled().await.shards.remove(0);
+    let unwatched = rounds::settle(&mut watch).await.shards.remove(0);
     assert_eq!((unwatched.agrees, unwatched.cause_kind), (None, Some(CauseKind::Unwatched)), "{unwatched:?}");
     assert!(unwatched.cause.is_some_and(|cause| cause.contains("rejected its addresses")));
     assert!(!metrics.encode().unwrap().contains("reconciliation_agrees{"));
     assert!(watch.probe.targets.lock().shards[0].problem.is_some());
     refuses.store(0, Ordering::SeqCst);
     watch.look_up().await;
-    let seeing = watch.compare_until_settled().await.shards.remove(0);
+    let seeing = rounds::settle(&mut watch).await.shards.remove(0);
     assert_eq!((seeing.agrees, seeing.cause_kind), (Some(true), None), "{seeing:?}");
     assert_eq!(watch.probe.targets.lock().shards[0].problem, None);
 }
@@ -151,7 +151,7 @@ async fn a_shard_at_anothers_address_has_no_verdict_of_its_own() {
     let mapped = url.replace("127.0.0.1", "[::ffff:127.0.0.1]");
     let (mut watch, _metrics) = watch(&format!("{url},{mapped}"), Box::new(Kernel::of(2)));
     watch.first_look().await;
-    let shards = watch.compare_until_settled().await.shards;
+    let shards = rounds::settle(&mut watch).await.shards;
     assert_eq!((shards[0].agrees, shards[1].agrees), (Some(true), None), "{shards:?}");
     assert_eq!(shards[1].cause_kind, Some(CauseKind::Unwatched));
     assert!(
@@ -208,7 +208,7 @@ async fn a_shard_that_answers_unseen_has_no_verdict_until_it_is_seen_again() {
     let is_blind = Arc::clone(&kernel.is_blind);
     let (mut watch, metrics) = watch(&url, Box::new(kernel));
     watch.first_look().await;
-    let seeing = watch.compare_until_settled().await.shards.remove(0);
+    let seeing = rounds::settle(&mut watch).await.shards.remove(0);
     assert_eq!((seeing.agrees, seeing.cause_kind), (Some(true), None), "{seeing:?}");
     assert!(metrics.encode().unwrap().contains("probe_blind{shard_id=\"0\"} 0"));
     is_blind.store(1, Ordering::SeqCst);
@@ -227,7 +227,7 @@ async fn a_shard_that_answers_unseen_has_no_verdict_until_it_is_seen_again() {
         "{text}"
     );
     is_blind.store(0, Ordering::SeqCst);
-    let seeing = watch.compare_until_settled().await.shards.remove(0);
+    let seeing = rounds::settle(&mut watch).await.shards.remove(0);
     assert_eq!((seeing.agrees, seeing.cause_kind), (Some(true), None), "{seeing:?}");
     assert_eq!(watch.probe.blindness.lock().problem(), None);
 }

@@ -107,7 +107,7 @@ async fn a_store_whose_traffic_is_not_seen_has_no_verdict_and_a_reason() {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let answer = {
-            watch.settle().await;
+            rounds::settle(&mut watch).await;
             watch.newest().unwrap()
         };
         let node = &answer.nodes[0].reconciliation;
