@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use self::copies::{Copies, Known, Synced};
 use crate::upstream::in_flight::InFlight;
-use crate::upstream::shard_health::ShardHealth;
+use crate::upstream::shard_health::{ShardHealth, Usable};
 
 /// All copies of all keys.
 pub(crate) struct Replicas {
@@ -130,19 +130,23 @@ impl Replicas {
     /// Selects a copy for a read of `key`. `None`: read the home.
     ///
     /// Draws two of the shards that hold the key, and takes the one with fewer requests in flight. Shards whose last
-    /// call failed are skipped, except for an occasional trial. A failing shard fails fast, so it would otherwise have
-    /// the fewest requests in flight and attract reads.
+    /// call failed are skipped, as a failing shard fails fast and would have the fewest requests in flight. One read per
+    /// period goes to such a shard as a trial.
     pub(crate) fn choose(&self, key: &Key) -> Option<Route> {
         let (copies, synced) = self.readable(key)?;
-        let usable: Vec<ShardId> = [copies.home]
-            .into_iter()
-            .chain(synced.on.iter().map(|copy| copy.shard))
-            .filter(|shard| self.health.is_usable(shard.index()))
-            .collect();
-        let shard = match usable[..] {
-            [] => return None,
-            [only] => only,
-            _ => {
+        let mut usable = Vec::new();
+        let mut trial = None;
+        for shard in [copies.home].into_iter().chain(synced.on.iter().map(|copy| copy.shard)) {
+            match self.health.usable(shard.index()) {
+                Usable::Yes => usable.push(shard),
+                Usable::Trial => trial = Some(shard),
+                Usable::No => {}
+            }
+        }
+        let shard = match (trial, &usable[..]) {
+            (Some(shard), _) | (None, &[shard]) => shard,
+            (None, []) => return None,
+            (None, _) => {
                 let first = fastrand::usize(..usable.len());
                 let second = (first + 1 + fastrand::usize(..usable.len() - 1)) % usable.len();
                 let load = |place: usize| self.in_flight.of(usable[place].index());
@@ -156,8 +160,8 @@ impl Replicas {
     pub(crate) fn instead_of(&self, failed: ShardId, key: &Key) -> Option<Route> {
         let (copies, synced) = self.readable(key)?;
         let others = || synced.on.iter().map(|copy| copy.shard).filter(|shard| *shard != failed);
-        let shard =
-            others().find(|shard| self.health.is_usable(shard.index())).or_else(|| others().next())?;
+        let is_usable = |shard: &ShardId| self.health.usable(shard.index()) != Usable::No;
+        let shard = others().find(is_usable).or_else(|| others().next())?;
         Some(Route { copies, synced, shard })
     }
 

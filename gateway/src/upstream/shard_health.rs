@@ -7,6 +7,16 @@ use std::time::{Duration, Instant};
 /// How often a failing shard is tried although another shard holds the same key.
 const TRIAL_PERIOD: Duration = Duration::from_secs(1);
 
+/// Whether a read may go to a shard although another shard holds the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Usable {
+    /// The last call did not fail.
+    Yes,
+    /// The last call failed, and a trial is due. It is granted to one caller per period, who should make the call.
+    Trial,
+    No,
+}
+
 /// Health of all shards, observed by all cores.
 pub(crate) struct ShardHealth {
     shards: Box<[Shard]>,
@@ -49,17 +59,16 @@ impl ShardHealth {
     }
 
     /// Whether a read may go to this shard although another shard holds the same key.
-    ///
-    /// It may if the last call did not fail, or if a trial is due. A trial is granted to one caller per period.
-    pub(crate) fn is_usable(&self, shard: usize) -> bool {
-        let Some(shard) = self.shards.get(shard) else { return false };
+    pub(crate) fn usable(&self, shard: usize) -> Usable {
+        let Some(shard) = self.shards.get(shard) else { return Usable::No };
         if shard.failing.load(Ordering::Relaxed) == 0 {
-            return true;
+            return Usable::Yes;
         }
         let (now, next) = (self.millis(), shard.next_trial.load(Ordering::Relaxed));
         let then = now + millis(TRIAL_PERIOD);
-        now >= next
-            && shard.next_trial.compare_exchange(next, then, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let is_granted = now >= next
+            && shard.next_trial.compare_exchange(next, then, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_granted { Usable::Trial } else { Usable::No }
     }
 
     /// Returns the evidence since the last call of this function.
@@ -87,13 +96,13 @@ mod tests {
     #[test]
     fn a_failing_shard_is_tried_by_one_caller_a_period_until_it_answers() {
         let health = ShardHealth::new(2);
-        assert!(health.is_usable(0) && health.is_usable(0));
+        assert_eq!([health.usable(0), health.usable(0)], [Usable::Yes, Usable::Yes]);
         health.failed(0);
-        assert!(!health.is_usable(0) && health.is_usable(1));
+        assert_eq!([health.usable(0), health.usable(1)], [Usable::No, Usable::Yes]);
         health.shards[0].next_trial.store(0, Ordering::Relaxed);
-        assert!(health.is_usable(0) && !health.is_usable(0));
+        assert_eq!([health.usable(0), health.usable(0)], [Usable::Trial, Usable::No]);
         health.answered(0);
-        assert!(health.is_usable(0) && health.is_usable(0));
+        assert_eq!([health.usable(0), health.usable(0)], [Usable::Yes, Usable::Yes]);
         let evidence = health.take();
         assert_eq!(evidence[0], Evidence { answered: 1, failed: 1 });
         assert_eq!(health.take(), [Evidence::default(); 2]);
