@@ -51,7 +51,7 @@ impl KernelSettings {
             let (folder, gap) = (&pinned.directory, pinned.gap_seconds);
             if pinned.adopted {
                 let since = counting.since;
-                tracing::info!(folder, since, gap, "goes on with the pinned set");
+                tracing::info!(folder, since, gap, "adopted the pinned set");
             } else {
                 tracing::info!(folder, "pinned");
             }

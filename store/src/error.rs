@@ -35,7 +35,7 @@ pub enum StoreError {
     },
     /// The connection ended before the first byte of an answer.
     #[error(
-        "{address} closed the connection without an answer to {request}: the port may speak TLS or another protocol; \
+        "{address} closed the connection without a reply to {request}: the port may speak TLS or another protocol; \
          give the store's plain port"
     )]
     ClosedUnanswered {
@@ -45,7 +45,7 @@ pub enum StoreError {
         request: &'static str,
     },
     /// The answer did not arrive in time.
-    #[error("{address} does not answer {request} within {} s; check its load, and that the port is the store's", limit.as_secs())]
+    #[error("{address} did not reply to {request} within {} s; check its load and the port", limit.as_secs())]
     TooSlow {
         /// The node's address.
         address: SocketAddr,
@@ -55,7 +55,7 @@ pub enum StoreError {
         limit: Duration,
     },
     /// The port speaks another protocol.
-    #[error("{address} speaks {protocol}, not Redis's protocol; give the store's plain port")]
+    #[error("{address} speaks {protocol}, not the Redis protocol; give the store's plain port")]
     OtherProtocol {
         /// The node's address.
         address: SocketAddr,
@@ -64,7 +64,7 @@ pub enum StoreError {
     },
     /// The answer cannot be decoded.
     #[error(
-        "{address} answers {request} with bytes that cannot be decoded ({reason}); report the server's version"
+        "{address} replied to {request} with bytes that cannot be decoded ({reason}); report the server's version"
     )]
     Undecodable {
         /// The node's address.
@@ -83,7 +83,7 @@ pub enum StoreError {
         address: SocketAddr,
     },
     /// The server refuses user or password.
-    #[error("{address} refuses the password of user {user:?}: check STORE_USER and STORE_PASSWORD")]
+    #[error("{address} rejected the password of user {user:?}: check STORE_USER and STORE_PASSWORD")]
     WrongPassword {
         /// The node's address.
         address: SocketAddr,
@@ -101,7 +101,7 @@ pub enum StoreError {
         rule: &'static str,
     },
     /// The server does not know the request.
-    #[error("{address} does not know {request}: it is older than Redis 5, or the command is renamed")]
+    #[error("{address} does not support {request}: it is older than Redis 5, or the command is renamed")]
     Unknown {
         /// The node's address.
         address: SocketAddr,
@@ -109,7 +109,7 @@ pub enum StoreError {
         request: &'static str,
     },
     /// The server answers with another error.
-    #[error("{address} answers {request} with the error {error:?}; check the store's log")]
+    #[error("{address} replied to {request} with the error {error:?}; check the store's log")]
     Refused {
         /// The node's address.
         address: SocketAddr,
@@ -119,7 +119,7 @@ pub enum StoreError {
         error: String,
     },
     /// The answer lacks what it must have.
-    #[error("{address} answers {request} without {what}; report the server's version")]
+    #[error("{address} replied to {request} without {what}; report the server's version")]
     Unexpected {
         /// The node's address.
         address: SocketAddr,

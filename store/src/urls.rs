@@ -31,14 +31,15 @@ pub enum UrlsError {
     Tls(String),
     /// A user or password in the URL.
     #[error(
-        "a user or password in a URL is visible to every user of this machine; set STORE_USER and STORE_PASSWORD, or STORE_PASSWORD_FILE"
+        "a user or password in a URL is visible to every user of this machine; set STORE_USER and \
+         STORE_PASSWORD, or STORE_PASSWORD_FILE"
     )]
     Login,
     /// Not `redis://host[:port]`.
     #[error("{0:?} is not redis://host:port (no path, query or user)")]
     Malformed(String),
     /// The same address twice.
-    #[error("{0:?} stands there twice")]
+    #[error("{0:?} is listed twice")]
     Duplicate(String),
 }
 
@@ -149,7 +150,7 @@ mod tests {
             ("redis://[a]:1", "is not redis://host:port"),
             ("redis://", "is not redis://host:port"),
             ("rediss://a", "is encrypted"),
-            ("redis://a,redis://A:6379", "stands there twice"),
+            ("redis://a,redis://A:6379", "is listed twice"),
         ] {
             let error = StoreUrls::parse(bad).unwrap_err().to_string();
             assert!(error.contains(part) && error.lines().count() == 1, "{bad}: {error}");

@@ -22,7 +22,7 @@ const TARGET: &str = "x86_64-unknown-linux-musl";
 /// # Errors
 /// When a tool cannot be installed, the probe does not compile, or the result is not static.
 pub(crate) fn run(tree: &Tree) -> Result<()> {
-    ensure!(ARCH == "x86_64", "a static probe is built on x86-64 only, and this machine is {ARCH}");
+    ensure!(ARCH == "x86_64", "a static probe can be built on x86-64 only, not on {ARCH}");
     needs::ensure(tree, &[Part::Build, Part::Kernel, Part::Static])?;
     add_target(tree)?;
     build_ebpf::run(tree)?;
@@ -35,13 +35,13 @@ pub(crate) fn run(tree: &Tree) -> Result<()> {
     Step::new("compiling the static probe", 300).run(tree, &mut build)?;
     let built = tree.target.join(TARGET).join("dist/probe");
     let to = tree.target.join("dist/probe");
-    fs::create_dir_all(tree.target.join("dist")).context("cannot make target/dist")?;
+    fs::create_dir_all(tree.target.join("dist")).context("cannot create target/dist")?;
     fs::copy(&built, &to).with_context(|| format!("cannot copy {}", built.display()))?;
     ensure_static(&to)?;
     let version = command::capture(Command::new(&to).arg("--version"))?;
     let bytes = fs::metadata(&to)?.len();
     println!(
-        "{}: {}, {bytes} bytes, needs no library. Copy it to any x86-64 Linux from 6.1 on.",
+        "{}: {}, {bytes} bytes, statically linked. It runs on x86-64 with Linux 6.1 or later.",
         tree.shown(&to),
         version.trim()
     );
@@ -51,9 +51,7 @@ pub(crate) fn run(tree: &Tree) -> Result<()> {
 /// Installs the standard library for the target.
 fn add_target(tree: &Tree) -> Result<()> {
     if programs::find("rustup").is_none() {
-        bail!(
-            "the standard library of {TARGET} comes with rustup, which is not installed: see https://rustup.rs"
-        );
+        bail!("the standard library of {TARGET} needs rustup, which is not installed: see https://rustup.rs");
     }
     let installed = command::capture(Command::new("rustup").args(["target", "list", "--installed"]))?;
     if installed.lines().any(|line| line == TARGET) {
@@ -81,7 +79,7 @@ fn ensure_static(path: &Path) -> Result<()> {
         let (table, size, count) = (field(TABLE, 8)?, field(ENTRY_SIZE, 2)?, field(ENTRIES, 2)?);
         (0..count).map(|index| field(table + index * size, 4)).collect::<Option<Vec<_>>>()
     };
-    let headers = headers().with_context(|| format!("{} is no 64-bit ELF file", path.display()))?;
+    let headers = headers().with_context(|| format!("{} is not a 64-bit ELF file", path.display()))?;
     ensure!(!headers.contains(&(INTERPRETER as usize)), "{} needs shared libraries", path.display());
     Ok(())
 }

@@ -14,12 +14,12 @@ impl Bpffs {
         let path = tempfile::Builder::new()
             .prefix("bpffs-")
             .tempdir()
-            .context("no temporary folder can be made")?
+            .context("cannot create a temporary folder")?
             .keep();
         let mounted = mount("bpf", &path, "bpf", MountFlags::empty(), None);
         if let Err(error) = mounted {
             std::fs::remove_dir(&path)?;
-            return Err(error).context("no bpffs can be mounted");
+            return Err(error).context("cannot mount a bpffs");
         }
         Ok(Self(path))
     }

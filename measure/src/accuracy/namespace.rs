@@ -29,10 +29,10 @@ impl Namespace {
         let made = std::thread::spawn(|| -> Result<File> {
             // SAFETY: it does not unshare file descriptors, and this thread ends directly afterwards.
             #[expect(unsafe_code, reason = "rustix leaves shared descriptors to its caller")]
-            unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("no network namespace can be made")?;
+            unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("cannot create a network namespace")?;
             Ok(File::open("/proc/thread-self/ns/net")?)
         });
-        let Ok(made) = made.join() else { bail!("no network namespace can be made") };
+        let Ok(made) = made.join() else { bail!("cannot create a network namespace") };
         let namespace = Self(made?);
         namespace.ip(&["link", "set", "lo", "up"])?;
         Ok(namespace)

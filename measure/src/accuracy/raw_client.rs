@@ -113,7 +113,7 @@ impl<'a> RawClient<'a> {
         let sum = checksum(&packet);
         packet[10..12].copy_from_slice(&sum.to_be_bytes());
         packet.extend(tcp);
-        self.tun.write_all(&packet).context("the TUN device takes no packet")
+        self.tun.write_all(&packet).context("the TUN device rejects packets")
     }
 
     /// Takes the packets that come within `wait`. Returns at the first moment without one after that.

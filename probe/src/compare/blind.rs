@@ -47,8 +47,8 @@ impl Sight {
             (*unseen >= UNSEEN_ANSWERS).then(|| {
                 let cgroup = cgroup.path().display();
                 format!(
-                    "the shard answers, but none of its packets is seen: it opened its socket outside the cgroup \
-                     {cgroup}, or it is on another host"
+                    "the shard answers, but the probe sees none of its packets: its socket was opened outside \
+                     the cgroup {cgroup}, or it is on another host"
                 )
             })
         });
@@ -81,7 +81,7 @@ impl Alarm {
         if problem.is_some()
             && let Some(tasks) = &self.ends_when_blind
         {
-            tracing::error!("ends because it is blind (EXIT_WHEN_BLIND)");
+            tracing::error!("the probe exits because it is blind (EXIT_WHEN_BLIND)");
             tasks.fail();
         }
         self.health.set_problem(problem);

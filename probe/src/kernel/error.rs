@@ -39,8 +39,8 @@ pub enum ObjectError {
     },
     /// The kernel rejected a program for another reason. Most often the kernel is too old.
     #[error(
-        "the kernel refuses the program {program} ({source}; {verifier}): kernels from 6.1 on are known to take it \
-         (`uname -r` names yours); LOG_LEVEL=debug shows the verifier's last lines"
+        "the kernel refuses the program {program} ({source}; {verifier}): kernels from 6.1 on accept it \
+         (`uname -r` prints yours); LOG_LEVEL=debug shows the verifier's last lines"
     )]
     Refused {
         /// The program's name.
@@ -127,7 +127,9 @@ fn reason_in(log: &str) -> String {
         let counts = ["processed ", "verification time", "stack depth", "insns "];
         !line.is_empty() && !counts.iter().any(|count| line.starts_with(count))
     };
-    lines.find(is_reason).map_or_else(|| "the verifier says nothing".to_owned(), |line| format!("{line:?}"))
+    lines
+        .find(is_reason)
+        .map_or_else(|| "the verifier printed nothing".to_owned(), |line| format!("{line:?}"))
 }
 
 #[cfg(test)]
@@ -139,7 +141,7 @@ mod tests {
         let log = "12: (85) call bpf_loop#181\nR1 type=scalar expected=fp\n\nverification time 7 usec\n\
                    stack depth 8\nprocessed 13 insns (limit 1000000) max_states_per_insn 0\n";
         assert_eq!(reason_in(log), "\"R1 type=scalar expected=fp\"");
-        assert_eq!(reason_in("processed 1 insns"), "the verifier says nothing");
+        assert_eq!(reason_in("processed 1 insns"), "the verifier printed nothing");
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl PinnedSet {
         if let Some(why) = &removed_because {
             folder.remove_all()?;
             tracing::warn!(
-                "the set pinned under {} cannot be gone on with ({why}): it is removed, counting starts anew",
+                "the set pinned under {} cannot be adopted ({why}): it is removed, and counting starts from zero",
                 folder.path().display()
             );
         }
@@ -124,7 +124,7 @@ impl PinnedSet {
                     tracing::warn!(
                         program = name,
                         %error,
-                        "the kernel does not replace it in place: detached, then attached again"
+                        "the kernel cannot replace it in place: detached, then attached again"
                     );
                     started = Some(Instant::now());
                     self.forget(name);
@@ -159,7 +159,7 @@ impl PinnedSet {
         }
         self.mark.complete = 1;
         let written = mark_map(&self.folder).and_then(|mut map| map.set(0, self.mark, 0));
-        written.map_err(|error| ObjectError::other("the pinned set cannot be marked", &error))?;
+        written.map_err(|error| ObjectError::other("the pinned set's identity cannot be written", &error))?;
         self.whole = true;
         Ok(())
     }
@@ -180,7 +180,7 @@ impl Drop for PinnedSet {
             return;
         }
         if let Err(error) = self.folder.remove_all().and_then(|_| self.folder.remove()) {
-            tracing::error!(%error, "what was pinned cannot be removed");
+            tracing::error!(%error, "the pinned set cannot be removed");
         }
     }
 }

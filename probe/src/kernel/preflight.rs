@@ -65,10 +65,10 @@ fn kernel_finding() -> Finding {
     match kernel_version(&release) {
         Some(version) if version >= OLDEST_KERNEL => Finding::passed("kernel", release),
         Some(_) => {
-            Finding::failed("kernel", release, format!("the probe takes Linux {major}.{minor} or later"))
+            Finding::failed("kernel", release, format!("the probe needs Linux {major}.{minor} or later"))
         }
         None => {
-            Finding::failed("kernel", format!("release {release:?} not understood"), "the probe takes Linux")
+            Finding::failed("kernel", format!("release {release:?} not understood"), "the probe needs Linux")
         }
     }
 }
@@ -102,8 +102,9 @@ pub fn programs_finding(switches: Switches) -> Finding {
     };
     match rehearse() {
         Ok(Rehearsal { taken, refused }) => {
-            let without = refused.iter().map(|why| format!("; without another: {why}")).collect::<String>();
-            Finding::passed(what, format!("the kernel takes {}{without}", taken.join(", ")))
+            let without =
+                refused.iter().map(|why| format!("; one program is off: {why}")).collect::<String>();
+            Finding::passed(what, format!("the kernel accepts {}{without}", taken.join(", ")))
         }
         Err(ObjectError::NotPermitted { what: step, source }) => Finding::failed(
             what,
@@ -152,9 +153,8 @@ pub fn cgroup(option: Option<&Path>) -> Result<PathBuf, CgroupError> {
             return Ok(path.to_owned());
         }
         return Err(CgroupError {
-            found: format!("CGROUP={} is no cgroup v2 folder", path.display()),
-            remedy: "leave CGROUP unset to have the mount table asked, or name a folder of a cgroup2 mount"
-                .into(),
+            found: format!("CGROUP={} is not a cgroup v2 folder", path.display()),
+            remedy: "leave CGROUP unset to use the mount table, or name a folder of a cgroup2 mount".into(),
         });
     }
     let table = std::fs::read_to_string("/proc/self/mountinfo").map_err(|error| CgroupError {
@@ -206,7 +206,7 @@ mod tests {
     fn a_folder_that_is_no_cgroup_is_refused_with_a_remedy() {
         let error = cgroup(Some(Path::new("/proc"))).unwrap_err();
         assert!(
-            error.to_string().contains("CGROUP=/proc is no cgroup v2 folder: leave CGROUP unset"),
+            error.to_string().contains("CGROUP=/proc is not a cgroup v2 folder: leave CGROUP unset"),
             "{error}"
         );
         assert_eq!(error.to_string().lines().count(), 1);

@@ -15,6 +15,8 @@ pub(crate) async fn store(State(state): State<ApiState>) -> Result<Json<StoreAns
         return Err(Problem::new(ErrorKind::NotFound, why));
     }
     let answer = state.probe.store.lock().clone();
-    let answer = answer.ok_or_else(|| Problem::new(ErrorKind::NotReady, "the first answer is being made"))?;
+    let answer = answer.ok_or_else(|| {
+        Problem::new(ErrorKind::NotReady, "no answer yet: the first interval has not ended")
+    })?;
     Ok(Json(StoreAnswer::clone(&answer)))
 }

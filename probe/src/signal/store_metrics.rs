@@ -46,17 +46,17 @@ impl StoreMetrics {
             )?,
             bytes_difference: metrics.gauges(
                 "reconciliation_store_bytes_difference",
-                "Bytes counted by the kernel minus those that the node has read from clients, since the baseline.",
+                "Bytes counted by the kernel minus bytes that the node has read from clients, since the baseline.",
                 &["shard_id"],
             )?,
             unseen: metrics.fractions(
                 "reconciliation_store_unseen_bytes_ratio",
-                "Share of the node's bytes from clients that crossed no watched socket: Unix socket, TLS.",
+                "Share of the node's bytes from clients that did not use a watched socket (Unix socket, TLS).",
                 &["shard_id"],
             )?,
             exceptions: metrics.gauges(
                 "reconciliation_store_exceptions",
-                "Commands that only one witness counts, by reason, since the baseline.",
+                "Commands that only the kernel or only the node counts, by reason, since the baseline.",
                 &["shard_id", "exception"],
             )?,
             baselines: metrics.counters(

@@ -46,8 +46,8 @@ pub(crate) fn unseen(fleet: &Fleet, is_cluster: bool, reconciled: &[StoreReconci
     judged.find_map(|(id, (node, found))| {
         let share = found.unseen_share.filter(|share| *share > MAX_UNSEEN)?;
         Some(format!(
-            "{:.0} % of the bytes of shard {id} ({}) crossed no watched socket: run the probe where all primaries run, \
-             and give the plain port",
+            "{:.0} % of the bytes of shard {id} ({}) did not use a watched socket: run the probe on the \
+             primaries' host and give the plain port",
             100.0 * share,
             node.address()
         ))

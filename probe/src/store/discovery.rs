@@ -84,11 +84,11 @@ pub(crate) async fn topology(url: &HostPort, link: &mut Link) -> Result<Topology
 
 /// The commands and where their list comes from.
 pub(crate) async fn commands(link: &mut Link) -> Result<(Vec<Command>, String), StoreError> {
-    let from_built_in = |why: &str| (built_in(), format!("built-in list of {BUILT_IN_OF}: {why}"));
+    let from_built_in = |why: &str| (built_in(), format!("built-in list of {BUILT_IN_OF}, because {why}"));
     match link.call(Request::Command).await {
         Ok(reply) => Ok(match commands::parse(&reply) {
             Some(commands) => (commands, "COMMAND".to_owned()),
-            None => from_built_in("the answer to COMMAND is no list"),
+            None => from_built_in("the reply to COMMAND is not a list"),
         }),
         Err(error) if error.is_about_request() => Ok(from_built_in(&error.to_string())),
         Err(error) => Err(error),

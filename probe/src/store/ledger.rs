@@ -305,16 +305,16 @@ fn of_command(
     })
 }
 
-/// Judges the bytes: more in the kernel are unread ones, fewer crossed no watched socket. Returns the share of those.
+/// Judges the bytes: more in the kernel are unread ones, fewer did not use a watched socket. Returns the share of those.
 fn judge_bytes(bytes: &mut Comparison) -> Option<f64> {
     let (difference, store) = (bytes.difference?, bytes.app?);
     if difference < 0 {
         bytes.cause_kind = Some(CauseKind::Unseen);
-        bytes.cause = Some(format!("{} bytes crossed no watched socket", difference.unsigned_abs()));
+        bytes.cause = Some(format!("{} bytes did not use a watched socket", difference.unsigned_abs()));
         bytes.agrees = Some(false);
     } else if bytes.agrees == Some(false) {
         bytes.cause_kind = Some(CauseKind::Unanswered);
-        bytes.cause = Some(format!("{difference} bytes were not read by the node, or were sent twice"));
+        bytes.cause = Some(format!("the node has not read {difference} bytes, or they were sent twice"));
     }
     let unseen = u64::try_from(-difference).unwrap_or(0);
     (store > 0).then(|| ratio(unseen, store))
@@ -346,8 +346,9 @@ fn judge_total(
         (Some(false), Some(CauseKind::Uncounted), Some(cause))
     } else if worst(CauseKind::Unseen).is_some() && unseen_share.is_some_and(|share| share > 0.0) {
         let share = 100.0 * unseen_share.unwrap_or_default();
-        let cause =
-            format!("{share:.1} % of the bytes crossed no watched socket (Unix socket, TLS, other machine)");
+        let cause = format!(
+            "{share:.1} % of the bytes did not use a watched socket (Unix socket, TLS, other machine)"
+        );
         (None, Some(CauseKind::Unseen), Some(cause))
     } else if let Some(command) = worst(CauseKind::Unseen) {
         let kind = if unparsed > 0 { CauseKind::Unparsed } else { CauseKind::Unseen };
@@ -366,13 +367,14 @@ fn judge_total(
         let cause = format!("no more than the store counts; {what}: {lacking} that only the store counts");
         (None, Some(kind), Some(cause))
     } else if let Some(command) = worst(CauseKind::Waiting) {
-        let cause = format!("commands wait in open transactions or behind blocked ones: {}", name(command));
+        let cause =
+            format!("commands are queued in open transactions or behind blocked commands: {}", name(command));
         (None, Some(CauseKind::Waiting), Some(cause))
     } else if let Some(command) = worst(CauseKind::Discarded) {
         let cause = format!("queued commands were discarded with their transaction: {}", name(command));
         (Some(true), Some(CauseKind::Discarded), Some(cause))
     } else if let Some(command) = worst(CauseKind::Unnamed) {
-        let cause = format!("answered with an error and counted under no name: {}", name(command));
+        let cause = format!("answered with an error that the store counts without a name: {}", name(command));
         (Some(true), Some(CauseKind::Unnamed), Some(cause))
     } else {
         (

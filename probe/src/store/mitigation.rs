@@ -62,7 +62,7 @@ impl Load {
         let (share, copies) = (self.hottest_share(), 1.0 + float(self.replicas));
         let primary = share * (1.0 - self.reads) + share * self.reads / copies;
         let note = format!(
-            "reads of this shard go to {} nodes ({} of its commands are reads); replicas may return older values",
+            "{} of the shard's commands are reads, and {} nodes serve them; replicas may return older values",
             copies,
             percent(self.reads)
         );
@@ -76,7 +76,7 @@ impl Load {
         let left = reads.min(writes * float(usize::try_from(clients).unwrap_or(usize::MAX)));
         let primary = self.hottest_share() - reads + left;
         let note = format!(
-            "{clients} clients cache the key (CLIENT TRACKING); each write makes all of them read it again"
+            "{clients} clients cache the key (CLIENT TRACKING); after each write all of them read it again"
         );
         Some(one(StoreMeasure::ClientSideCache, primary.max(self.others()), note))
     }
@@ -88,7 +88,7 @@ impl Load {
         let part = key / self.nodes();
         let share = (self.hottest_share() - key + part).max(self.others() + part);
         let note = format!(
-            "{} parts under names in different slots; a read of the whole reads all parts",
+            "{} parts with names in different slots; a read of the whole value reads all parts",
             self.nodes()
         );
         Some(one(StoreMeasure::SplitKey, share, note))
@@ -101,7 +101,7 @@ impl Load {
         let part = key * self.reads / self.nodes() + key * (1.0 - self.reads);
         let share = (self.hottest_share() - key + part).max(self.others() + part);
         let note =
-            format!("{} copies under names in different slots; each write goes to all of them", self.nodes());
+            format!("{} copies with names in different slots; each write goes to every copy", self.nodes());
         Some(one(StoreMeasure::MoreCopies, share, note))
     }
 
@@ -112,8 +112,8 @@ impl Load {
         }
         let best = (1.0 / self.nodes()).max(self.key.unwrap_or_default());
         let note = match self.key {
-            Some(_) => "the best placement there is; the hot key stays whole on one shard",
-            None => "the best placement there is",
+            Some(_) => "the best possible placement; the hot key stays on one shard",
+            None => "the best possible placement",
         };
         Some(one(StoreMeasure::MoveSlots, best, note))
     }

@@ -174,7 +174,7 @@ impl StoreWatch {
                     if self.fleet.left_out(true) != before || self.fleet.nodes().len() != known {
                         tracing::info!(
                             nodes = self.fleet.nodes().len(),
-                            "the cluster's primaries have changed"
+                            "the primaries of the cluster changed"
                         );
                         self.judge.start_over();
                         self.window.start_over();
@@ -218,7 +218,7 @@ impl StoreWatch {
     async fn look_up(&mut self) {
         let nodes = self.fleet.nodes().iter().map(|node| async {
             if node.role.is_none() {
-                return Err("it has left the cluster".to_owned());
+                return Err("the node has left the cluster".to_owned());
             }
             addresses(&node.addresses).await
         });
@@ -273,7 +273,7 @@ impl StoreWatch {
         {
             let written = self.probe.source().and_then(|mut source| source.set_commands(self.names.specs()));
             if let Err(error) = written {
-                tracing::error!(%error, "the kernel does not take the new commands");
+                tracing::error!(%error, "the kernel rejected the new commands");
             }
             self.ledgers.iter_mut().for_each(NodeLedger::start_over);
         }
@@ -344,13 +344,13 @@ impl StoreWatch {
             return Some(why.clone());
         }
         if let Some(why) = &self.rejected {
-            return Some(format!("the kernel does not take the nodes' addresses: {why}"));
+            return Some(format!("the kernel rejected the nodes' addresses: {why}"));
         }
         let nodes = self.fleet.nodes().iter().zip(&self.targets.shards).enumerate();
         let mut judged = nodes.filter(|(_, (node, _))| node.is_judged(self.is_cluster));
         let unwatched = judged.find_map(|(at, (_, target))| {
             let problem = target.problem.as_ref()?;
-            Some(format!("shard {at} is not wholly watched: {problem}"))
+            Some(format!("shard {at} is only partly watched: {problem}"))
         });
         unwatched.or_else(|| answer::unseen(&self.fleet, self.is_cluster, &self.reconciled))
     }

@@ -147,5 +147,5 @@ fn a_blind_probe_ends_with_1_where_it_is_told_to() {
     let mut log = String::new();
     child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{log}");
-    assert!(log.contains("ends because it is blind"), "{log}");
+    assert!(log.contains("exits because it is blind"), "{log}");
 }

@@ -204,9 +204,9 @@ fn a_set_that_does_not_fit_is_removed_and_said_in_one_line() {
     type Tampering = fn(&Path);
     let cases: [(Tampering, &str); 7] = [
         (|folder| change_mark(folder, |mark| mark.layout = 5), "it has layout 5, this probe has "),
-        (|folder| change_mark(folder, |mark| mark.complete = 0), "it is not whole"),
+        (|folder| change_mark(folder, |mark| mark.complete = 0), "it is incomplete"),
         (|folder| change_mark(folder, |mark| mark.shards += 1), "it counts for another list of shards"),
-        (|folder| std::fs::remove_file(folder.join("probe-maps/PINNED")).unwrap(), "it has no mark"),
+        (|folder| std::fs::remove_file(folder.join("probe-maps/PINNED")).unwrap(), "it has no identity"),
         (|folder| swap(folder, "probe-maps/TRAFFIC", "probe-maps/SHARDS"), "its map "),
         (
             |folder| {
@@ -233,7 +233,7 @@ fn a_set_that_does_not_fit_is_removed_and_said_in_one_line() {
         assert_eq!(pinned["adopted"], false);
         assert_eq!(requests(&probe), (0, 0), "{why}");
         assert!(
-            probe.started.lines().any(|line| line.contains(why) && line.contains("starts anew")),
+            probe.started.lines().any(|line| line.contains(why) && line.contains("starts from zero")),
             "{why}"
         );
     }
@@ -273,7 +273,7 @@ fn where_a_program_cannot_be_replaced_in_place_the_gap_is_measured() {
     let gap = pinned["gap_seconds"].as_f64().unwrap();
     assert!(pinned["adopted"] == true && gap > 0.0 && gap < TIMEOUT.as_secs_f64(), "{pinned}");
     assert!(probe.text("/metrics").contains(&format!("probe_restart_gap_seconds {gap}")));
-    assert!(probe.started.contains("the kernel does not replace it in place"), "{}", probe.started);
+    assert!(probe.started.contains("the kernel cannot replace it in place"), "{}", probe.started);
     exchange(&shard, 10);
     assert_eq!(requests(&probe), (20, 2));
     assert_eq!(probe.stop().0, Some(0));
@@ -297,7 +297,7 @@ fn unpin_ends_the_counting_and_removes_everything() {
     // A set in use is refused, to `unpin` and to another probe.
     let refused = unpin(&folder);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(error_line(&refused).contains("is in use by another probe: stop that one first"));
+    assert!(error_line(&refused).contains("is in use by another probe: stop that probe first"));
     let second = run(&arguments(&shard.url(), &folder));
     assert_eq!(second.status.code(), Some(1));
     assert!(error_line(&second).contains("is in use by another probe"));
@@ -322,7 +322,7 @@ fn unpin_ends_the_counting_and_removes_everything() {
     // The second time there is nothing to remove. An incomplete set is removed like a complete one.
     let nothing = unpin(&folder);
     assert_eq!(nothing.status.code(), Some(0));
-    assert!(stdout(&nothing).contains("there is no such folder"));
+    assert!(stdout(&nothing).contains("the folder does not exist"));
     let probe = start(&shard, &folder);
     let programs = own_programs(probe.child.id());
     assert_eq!(probe.stop().0, Some(0));
@@ -351,11 +351,11 @@ fn a_folder_that_cannot_be_pinned_in_is_one_line() {
     let bpffs = Bpffs::mount();
     let root = bpffs.0.to_str().unwrap();
     for (folder, code, expected) in [
-        ("/tmp", 1, "is on no bpffs: mount one (sudo mount -t bpf bpf /sys/fs/bpf)"),
-        ("/no/such/folder", 1, "is on no bpffs"),
-        (root, 1, "is the root of a bpffs, which is everybody's"),
+        ("/tmp", 1, "is not on a bpffs: mount one (sudo mount -t bpf bpf /sys/fs/bpf)"),
+        ("/no/such/folder", 1, "is not on a bpffs"),
+        (root, 1, "is the root of a bpffs, which all programs share"),
         (&format!("{root}/v1.2"), 1, "names in a bpffs have no dots"),
-        (&format!("{root}/not/there"), 1, "is on no bpffs"),
+        (&format!("{root}/not/there"), 1, "is not on a bpffs"),
         ("", 2, "PIN"),
     ] {
         let urls = "http://127.0.0.1:9";
@@ -370,7 +370,7 @@ fn a_folder_that_cannot_be_pinned_in_is_one_line() {
     }
     let check = run(&["check", "--shard-urls", "http://127.0.0.1:9", "--pin", "/tmp"]);
     assert_eq!(check.status.code(), Some(1));
-    assert!(stdout(&check).contains("FAIL pin: the folder /tmp to pin in is on no bpffs"));
+    assert!(stdout(&check).contains("FAIL pin: the folder /tmp is not on a bpffs"));
     let check = run(&["check", "--shard-urls", "http://127.0.0.1:9", "--pin", &format!("{root}/set")]);
     assert_eq!(check.status.code(), Some(0), "{}", stdout(&check));
     // The check created nothing.

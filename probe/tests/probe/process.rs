@@ -171,7 +171,7 @@ fn a_cgroup_that_is_none_is_one_line_and_exit_code_1() {
     }
     let output = run(&["run", "--port", "0", "--shard-urls", "http://127.0.0.1:9", "--cgroup", "/tmp"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(error_line(&output).contains("CGROUP=/tmp is no cgroup v2 folder: leave CGROUP unset"));
+    assert!(error_line(&output).contains("CGROUP=/tmp is not a cgroup v2 folder: leave CGROUP unset"));
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn check_passes_where_the_probe_runs() {
         "{findings}"
     );
     assert!(
-        findings.contains("ok   programs: the kernel takes ingress, egress, socket_events"),
+        findings.contains("ok   programs: the kernel accepts ingress, egress, socket_events"),
         "{findings}"
     );
     let output = run(&["check", "--json", "--shard-urls", "http://127.0.0.1:9"]);

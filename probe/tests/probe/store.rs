@@ -73,7 +73,7 @@ fn a_port_that_is_no_store_is_named_and_is_no_verdict() {
     has(&refused(&absent, &[]), 3, &["connection refused", "check host and port"]);
     has(&refused(&answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), &[]), 3, &["speaks HTTP", "plain port"]);
     has(&refused(&answering(b"\x15\x03\x03\x00\x02\x02\x28"), &[]), 3, &["speaks TLS", "plain port"]);
-    has(&refused(&answering(b""), &[]), 3, &["closed the connection without an answer", "TLS"]);
+    has(&refused(&answering(b""), &[]), 3, &["closed the connection without a reply", "TLS"]);
     has(&refused("redis://no-such-host.invalid", &[]), 3, &["no-such-host.invalid has no address"]);
     // Without --once the same is exit code 1, as for every other process.
     let started = command(&["watch", "--port", "0", &absent]).output().unwrap();
@@ -88,7 +88,7 @@ fn users_that_may_not_ask_are_told_what_is_missing() {
     let Some(server) = Server::start("users_that_may_not_ask", &options) else { return };
     let url = format!("redis://{}", server.address);
     has(&refused(&url, &[]), 3, &["requires a password", "STORE_PASSWORD"]);
-    has(&refused(&url, &[("STORE_PASSWORD", "wrong")]), 3, &["refuses the password of user \"default\""]);
+    has(&refused(&url, &[("STORE_PASSWORD", "wrong")]), 3, &["rejected the password of user \"default\""]);
     let blind = [("STORE_USER", "blind"), ("STORE_PASSWORD", "pass")];
     has(&refused(&url, &blind), 3, &["denies CLUSTER SHARDS", "+cluster|shards"]);
 }

@@ -120,7 +120,7 @@ pub struct StoreNode {
     pub address: String,
     /// The cluster's id of the node.
     pub node_id: String,
-    /// `primary` or `replica`; `gone` after it has left the cluster.
+    /// `primary` or `replica`; `gone` after the node has left the cluster.
     pub role: String,
     /// The primary of a replica.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,7 +144,7 @@ pub struct StoreReconciliation {
     pub commands: Vec<CommandComparison>,
     /// Bytes from clients.
     pub bytes: Comparison,
-    /// Share of the bytes that crossed no watched socket, 0 … 1; absent without bytes.
+    /// Share of the bytes that did not use a watched socket, 0 … 1; absent without bytes.
     pub unseen_share: Option<f64>,
     /// Commands in each named exception, since the baseline.
     pub exceptions: BTreeMap<StoreException, u64>,

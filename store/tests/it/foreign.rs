@@ -54,5 +54,5 @@ async fn a_port_that_closes_or_is_absent_is_named_with_a_remedy() {
 async fn a_port_that_is_silent_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let error = Client::connect(listener.local_addr().unwrap(), None).await.unwrap_err();
-    assert!(error.to_string().contains("does not answer HELLO within 2 s"), "{error}");
+    assert!(error.to_string().contains("did not reply to HELLO within 2 s"), "{error}");
 }

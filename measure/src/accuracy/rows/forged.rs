@@ -70,7 +70,7 @@ pub(crate) fn run(stage: &Stage, size: Size) -> Result<Line> {
     let unparsed: Vec<String> =
         found.unparsed.iter().map(|(reason, number)| format!("{number} {reason}")).collect();
     let note = format!(
-        "{} sequences: {} times the probe agreed, {} times it differed, {} times it had no verdict. Unparsed: {}",
+        "{} sequences: the probe agreed {} times, differed {} times, and had no verdict {} times. Unparsed: {}",
         found.sequences,
         found.agrees,
         found.differs,
@@ -147,7 +147,7 @@ fn check(
         let compared = probe.compared().map_err(say)?;
         let counted = probe.counted().map_err(say)?;
         let pair = compared.get(index).copied().zip(counted.into_iter().nth(index));
-        let (compared, counted) = pair.ok_or("the probe does not know the server")?;
+        let (compared, counted) = pair.ok_or("the probe does not report the server")?;
         let now = server.counts();
         if (now.get, now.set) != (truth.get, truth.set) {
             return Err("the server is not at rest".to_owned());

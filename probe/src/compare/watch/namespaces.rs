@@ -37,7 +37,7 @@ struct Learned {
 impl Namespaces {
     pub(crate) fn new(shards: usize) -> Self {
         let own = namespace::own().unwrap_or_else(|error| {
-            tracing::warn!(%error, "the probe's network namespace cannot be read: loopback addresses are watched in all");
+            tracing::warn!(%error, "the probe's network namespace cannot be read; every namespace is watched");
             UNKNOWN_NAMESPACE
         });
         Self { own, learned: vec![Learned::default(); shards] }

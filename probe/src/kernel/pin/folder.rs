@@ -23,22 +23,23 @@ const MODE: u32 = 0o700;
 pub enum PinError {
     /// It is on another file system.
     #[error(
-        "the folder {0} to pin in is on no bpffs: mount one (sudo mount -t bpf bpf /sys/fs/bpf) and name a folder in \
+        "the folder {0} is not on a bpffs: mount one (sudo mount -t bpf bpf /sys/fs/bpf) and name a folder in \
          it, such as /sys/fs/bpf/hot-partition"
     )]
     NoBpffs(String),
     /// It is the root of the bpffs.
     #[error(
-        "the folder {0} is the root of a bpffs, which is everybody's: name a folder in it, such as {0}/hot-partition"
+        "the folder {0} is the root of a bpffs, which all programs share: name a folder in it, such as \
+         {0}/hot-partition"
     )]
     Root(String),
     /// A bpffs does not allow its name.
-    #[error("the folder {0} to pin in cannot be: names in a bpffs have no dots")]
+    #[error("the folder {0} cannot be created: names in a bpffs have no dots")]
     Name(String),
     /// It belongs to another user.
     #[error(
-        "the folder {path} belongs to user {owner}, who could keep it locked or change what is pinned: name a folder \
-         that is not there yet"
+        "the folder {path} belongs to user {owner}, who could lock it or change the pinned set: name a folder \
+         that does not exist"
     )]
     Owner {
         /// The folder.
@@ -47,7 +48,7 @@ pub enum PinError {
         owner: u32,
     },
     /// Another probe has locked it.
-    #[error("the folder {0} is in use by another probe: stop that one first, or name another folder")]
+    #[error("the folder {0} is in use by another probe: stop that probe first, or name another folder")]
     InUse(String),
     /// Any other error.
     #[error("{what}: {source}")]
@@ -84,7 +85,7 @@ impl Folder {
         let path = &resolved(path)?;
         if !check(path)? {
             let made = DirBuilder::new().mode(MODE).create(path);
-            made.map_err(|error| failed("cannot be made", path, error))?;
+            made.map_err(|error| failed("cannot be created", path, error))?;
         }
         Self::lock(path)
     }
@@ -100,13 +101,13 @@ impl Folder {
 
     fn lock(path: &Path) -> Result<Self, PinError> {
         let lock = File::open(path).map_err(|error| failed("cannot be opened", path, error))?;
-        let about = lock.metadata().map_err(|error| failed("cannot be looked at", path, error))?;
+        let about = lock.metadata().map_err(|error| failed("cannot be read", path, error))?;
         if about.uid() != user() {
             return Err(PinError::Owner { path: path.display().to_string(), owner: about.uid() });
         }
         if about.mode() & 0o777 != MODE {
             let closed = lock.set_permissions(Permissions::from_mode(MODE));
-            closed.map_err(|error| failed("cannot be closed to others", path, error))?;
+            closed.map_err(|error| failed("cannot be made private", path, error))?;
         }
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
@@ -166,7 +167,7 @@ impl Folder {
             let path = self.path.join(part);
             match std::fs::create_dir(&path) {
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                    return Err(failed("cannot be made", &path, error));
+                    return Err(failed("cannot be created", &path, error));
                 }
                 _ => {}
             }

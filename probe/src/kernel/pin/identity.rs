@@ -41,7 +41,7 @@ impl Identity {
     ) -> Result<Self, PinError> {
         use std::os::unix::fs::MetadataExt;
         let list: Vec<String> = shards.iter().map(ToString::to_string).collect();
-        let what = || format!("the cgroup {} cannot be looked at", cgroup.display());
+        let what = || format!("the cgroup {} cannot be read", cgroup.display());
         let cgroup =
             std::fs::metadata(cgroup).map_err(|source| PinError::Other { what: what(), source })?.ino();
         Ok(Self { shards: hash(list.join(",").as_bytes()), object: hash(object), cgroup, links })
@@ -62,9 +62,9 @@ pub(super) fn judge(
     new: &Ebpf,
     identity: &Identity,
 ) -> Result<Result<Mark, String>, PinError> {
-    let Some(mark) = read_mark(folder) else { return Ok(Err("it has no mark".to_owned())) };
+    let Some(mark) = read_mark(folder) else { return Ok(Err("it has no identity".to_owned())) };
     if mark.complete != 1 {
-        return Ok(Err("it is not whole".to_owned()));
+        return Ok(Err("it is incomplete".to_owned()));
     }
     if mark.layout != u64::from(LAYOUT) {
         return Ok(Err(format!("it has layout {}, this probe has {LAYOUT}", mark.layout)));
@@ -77,12 +77,12 @@ pub(super) fn judge(
         let wanted = shape(data(map).ok_or_else(|| no_pin(name))?.info());
         let found = shape(MapInfo::from_pin(folder.map(name)));
         if found.is_none() || found != wanted {
-            return Ok(Err(format!("its map {name} is {found:?}, this probe's {wanted:?}")));
+            return Ok(Err(format!("its map {name} is {found:?}, and this probe needs {wanted:?}")));
         }
         left.retain(|other| other != name);
     }
     if let Some(name) = left.first() {
-        return Ok(Err(format!("its map {name} is not known to this probe")));
+        return Ok(Err(format!("this probe has no map {name}")));
     }
     let links = folder.links()?;
     for name in &identity.links {
@@ -94,7 +94,7 @@ pub(super) fn judge(
         match Link::at(&folder.link(&name)).and_then(|link| link.cgroup()) {
             Ok(cgroup) if cgroup == identity.cgroup => {}
             Ok(_) => return Ok(Err(format!("its link {name} is attached to another cgroup, or to none"))),
-            Err(error) => return Ok(Err(format!("its link {name} cannot be looked at: {error}"))),
+            Err(error) => return Ok(Err(format!("its link {name} cannot be read: {error}"))),
         }
     }
     Ok(Ok(mark))

@@ -86,7 +86,7 @@ impl Link {
         };
         bpf(OBJ_GET_INFO_BY_FD, &mut question)?;
         if about.kind != CGROUP {
-            return Err(Error::new(ErrorKind::InvalidData, "it is no link to a cgroup"));
+            return Err(Error::new(ErrorKind::InvalidData, "it is not a link to a cgroup"));
         }
         Ok(about.cgroup)
     }

@@ -44,7 +44,7 @@ pub fn run(args: UnpinArgs) -> ExitCode {
 pub fn unpin(path: &Path) -> Result<String, PinError> {
     let shown = path.display();
     let Some(folder) = Folder::existing(path)? else {
-        return Ok(format!("nothing is pinned under {shown}: there is no such folder"));
+        return Ok(format!("nothing is pinned under {shown}: the folder does not exist"));
     };
     let Removed { links, maps } = folder.remove_all()?;
     folder.remove()?;

@@ -111,7 +111,7 @@ async fn a_store_whose_traffic_is_not_seen_has_no_verdict_and_a_reason() {
             watch.newest().unwrap()
         };
         let node = &answer.nodes[0].reconciliation;
-        if answer.sentence.contains("crossed no watched socket") && node.total.agrees.is_none() {
+        if answer.sentence.contains("did not use a watched socket") && node.total.agrees.is_none() {
             assert_eq!(
                 (answer.result, node.total.cause_kind),
                 (StoreResult::CannotSay, Some(CauseKind::Unseen))
