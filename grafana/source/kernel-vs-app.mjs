@@ -225,7 +225,7 @@ const keys = ['Hot keys', [
       ask(`reconciliation_hot_keys_overlap_ratio{${OF_SHARD}}`, SHARD),
     ],
     about: {
-      shows: "Overlap of both counts for keys that either calls hot. 100 % is the same keys with the same counts over ten seconds.",
+      shows: "Overlap of both counts for keys that kernel or shard considers hot. 100 % means the same keys with the same counts over ten seconds.",
       normal: 'Above 95 %; no line without hot keys.',
       next: 'Low: compare the two tables beside.',
     },

@@ -122,7 +122,7 @@ impl ProbeMetrics {
             )?,
             overlap: metrics.fractions(
                 "reconciliation_hot_keys_overlap_ratio",
-                "Overlap of the counts of kernel and shard for keys that either calls hot; absent without hot keys.",
+                "Overlap of the counts of kernel and shard for keys that either considers hot; absent without hot keys.",
                 shard,
             )?,
             hot_partition: HotPartition::register("kernel_", shards, |family| metrics.collector(family))?,

@@ -7,7 +7,7 @@
 //! application computes its own list.
 //!
 //! ```text
-//! overlap = Σ min(kernel, app) / Σ max(kernel, app)        over the keys that either calls hot
+//! overlap = Σ min(kernel, app) / Σ max(kernel, app)        over the keys that either considers hot
 //! ```
 //!
 //! The kernel sees only the keys of reads, because the key of a write is in its body. A key that is hot because of its

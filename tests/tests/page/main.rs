@@ -27,6 +27,11 @@ struct Bench {
 impl Bench {
     /// Returns `None`, and reports the test as skipped, if a tool or the kernel is missing.
     async fn start(test: &str) -> Option<Self> {
+        Self::start_with(test, &[]).await
+    }
+
+    /// Like [`start`](Self::start), with these settings of the shards.
+    async fn start_with(test: &str, shard: &[(&'static str, &str)]) -> Option<Self> {
         let tools = Tools::available(test)?;
         if !kernel::available(test) {
             return None;
@@ -35,7 +40,9 @@ impl Bench {
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
         let origins = ("ADMIN_ORIGINS", format!("http://127.0.0.1:{port}"));
-        let mut lab = Lab::start(Options { gateway: vec![origins.clone()], ..Options::default() }).await;
+        let shard = shard.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let options = Options { shard, gateway: vec![origins.clone()], ..Options::default() };
+        let mut lab = Lab::start(options).await;
         let gateway = lab.at_gateway("");
         let settings = [("PORT", "0".to_owned()), ("GATEWAY", gateway.clone()), origins];
         let mut starter = Process::of_lab("load", &["serve"], &settings);
@@ -120,7 +127,9 @@ async fn the_readmes_pictures_are_taken() {
     if std::env::var_os("LAB_PAGE_PICTURES").is_none() {
         return;
     }
-    let Some(bench) = Bench::start("the_readmes_pictures_are_taken").await else { return };
+    // The lab profile, so that the hot shard's latency is visible.
+    let profile = [("BASE_LATENCY_MS", "15"), ("SHARD_CONCURRENCY", "2")];
+    let Some(bench) = Bench::start_with("the_readmes_pictures_are_taken", &profile).await else { return };
     let _load = bench.celebrity("170");
     done(bench.script("picture")).await;
 }

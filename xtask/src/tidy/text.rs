@@ -107,11 +107,11 @@ fn forbidden(line: &str) -> Vec<String> {
         .iter()
         .map(|(name, domain)| format!("{name}.{domain}"))
         .filter(|host| line.contains(host.as_str()))
-        .map(|host| format!("names the package source {host}; leave it to the tool's settings"));
+        .map(|host| format!("contains the package source {host}; leave it to the tool's settings"));
     let folders = MACHINE_FOLDERS
         .iter()
         .filter(|folder| starts_a_path(line, folder))
-        .map(|folder| format!("names {folder}…, a folder of one machine; use a relative path or an option"));
+        .map(|folder| format!("contains {folder}…, a path of one machine; use a relative path or an option"));
     hosts.chain(folders).collect()
 }
 
