@@ -50,8 +50,9 @@ pub enum Command {
     Top(TopArgs),
 }
 
-/// Options of `probe check`.
+/// Options of `probe check`. It reads no shard, so it needs none.
 #[derive(Clone, Debug, clap::Args)]
+#[command(mut_arg("shard_urls", |urls| urls.required(false).default_value("http://127.0.0.1:9000")))]
 pub struct CheckArgs {
     /// Print JSON, one object for each check on a line, instead of text
     #[arg(long)]

@@ -28,16 +28,17 @@ pub const COMMAND: &str = "cargo xtask metrics --write";
 const INTRODUCTION: &str = "\
 # Metrics
 
-All families that gateway, shards and probe expose at `GET /metrics`. `cargo xtask metrics --write` generates this page from
-the code, the dashboards and the alert rules. Tests compare it with both and with a running lab.
+All metric families of gateway, shards and probe at `GET /metrics`. `cargo xtask metrics --write` generates this page from the
+code, the dashboards and the alert rules. Tests compare it with them and with a running lab.
 
-- `shard_id` is the shard's number. `key` is a [tracked key](README.md#glossary), so no client can create series without end.
-  Other labels have the values given here or in [the last section](#values-of-labels).
+- `key` is a [tracked key](README.md#glossary). [The last section](#values-of-labels) has the values of further labels.
 - *Series* is the largest number in a lab of 4 shards. A histogram has one more for each bucket (at most 30), and two for sum
-  and count.
-- A family without series is not exposed. Counters never fall while their process lives, whatever is reset.
-- *Shown* names the panels, recording rules and alerts. Raw counters of kernel and application are never subtracted, because
-  two scrapes never happen at the same instant. Use `reconciliation_requests_difference`.
+  and count. A family without series is not exposed.
+- Counters never fall while their process lives, whatever is reset.
+- *Shown* has the panels, recording rules and alerts. Panels without a dashboard are on *Hot Partition Detection* (gateway,
+  shards) or *Kernel vs App* (probe).
+- Raw counters of kernel and application are never subtracted, because two scrapes never happen at the same instant. Use
+  `reconciliation_requests_difference`.
 ";
 
 /// The metric families of one service.
@@ -46,6 +47,8 @@ pub struct Service {
     pub title: &'static str,
     /// Name prefix of the service's jobs in Prometheus.
     pub job: &'static str,
+    /// Dashboard with most of the service's panels.
+    pub dashboard: &'static str,
     /// Families in the order of their registration.
     pub families: Vec<Family>,
 }
@@ -65,10 +68,21 @@ pub fn services() -> Result<[Service; 3]> {
         Service {
             title: "Gateway, port 8000",
             job: "api-gateway",
+            dashboard: "Hot Partition Detection",
             families: gateway::metrics::families(shards)?,
         },
-        Service { title: "Shard, port 9000 + id", job: "shard-", families: of_shard.families() },
-        Service { title: "Probe, port 9010", job: "probe", families: of_probe.families() },
+        Service {
+            title: "Shard, port 9000 + id",
+            job: "shard-",
+            dashboard: "Hot Partition Detection",
+            families: of_shard.families(),
+        },
+        Service {
+            title: "Probe, port 9010",
+            job: "probe",
+            dashboard: "Kernel vs App",
+            families: of_probe.families(),
+        },
     ])
 }
 
@@ -147,7 +161,8 @@ pub fn markdown(root: &Path) -> Result<String> {
                 .collect::<Result<Vec<_>>>()?;
             let Family { name, kind, help, .. } = family;
             let (unit, help) = (unit(family), help.trim_end_matches('.'));
-            let (labels, series, shown) = (labels.join("; "), bound(family)?, readers.of_family(family));
+            let (labels, series) = (labels.join("; "), bound(family)?);
+            let shown = readers.of_family(family, service.dashboard);
             writeln!(text, "| `{name}` {kind} | {labels} | {unit} | {help} | {series} | {shown} |")?;
         }
     }

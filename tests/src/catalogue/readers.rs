@@ -41,9 +41,10 @@ impl Readers {
         Ok(Self(readers))
     }
 
-    /// The panels, rules and alerts that use `family`, grouped by place and without duplicates.
+    /// The panels, rules and alerts that use `family`, grouped by place and without duplicates. Panels of the dashboard
+    /// `usual` have no place in front.
     #[must_use]
-    pub fn of_family(&self, family: &Family) -> String {
+    pub fn of_family(&self, family: &Family, usual: &str) -> String {
         let mut names = vec![family.name.clone()];
         if family.kind == "histogram" {
             names.extend(SUFFIXES.map(|suffix| format!("{}{suffix}", family.name)));
@@ -60,7 +61,10 @@ impl Readers {
                 None => found.push((place, vec![name])),
             }
         }
-        let place = |(place, names): &(&str, Vec<&str>)| format!("*{place}:* {}", names.join(" · "));
+        let place = |(place, names): &(&str, Vec<&str>)| {
+            let names = names.join(" · ");
+            if *place == usual { names } else { format!("*{place}:* {names}") }
+        };
         found.iter().map(place).collect::<Vec<_>>().join("; ")
     }
 }
