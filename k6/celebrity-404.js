@@ -1,9 +1,9 @@
-// A celebrity that does not exist: 100 requests a second that are answered 404, and 30 over 500 keys that are there.
-// A shard makes absent keys until it is full, so this needs a lab with small shards: SHARD_MAX_KEYS=200. The script
-// fills the celebrity's shard first and stops where it cannot.
+// A celebrity that does not exist: 100 requests a second for one absent key, and 30 over 500 keys that exist. A shard
+// creates absent keys until it is full. So the lab needs small shards (SHARD_MAX_KEYS=200). The script fills the
+// celebrity's shard first, and stops if it cannot.
 //
-// To expect: shard 2 gets 83.5 %. A 404 is never remembered, neither as a value nor by negative caching; with the cache
-// on only those are spared a read who ask while another's is under way, about half of them at 16 ms a read.
+// Expected: shard 2 gets 83.5 %. A 404 is never cached, neither as a value nor as a negative cache entry. With the
+// cache on, about half of the reads are coalesced at 16 ms a read.
 
 import { scenario } from './lib/scenario.js';
 import { single, uniform } from './lib/keys.js';

@@ -1,7 +1,7 @@
-// One celebrity: 100 requests a second for one key and 30 over 500 others, two minutes.
+// One celebrity: 100 requests a second for one key and 30 over 500 others, for two minutes.
 //
-// To expect: 76.9 % of all requests are for one key, 82.1 % go to its shard 0, which is `critical` within the first
-// full second. Its queue shows in celebrity_latency, and just so in the latency of the innocent keys it also holds.
+// Expected: 76.9 % of all requests are for one key, and 82.1 % go to its shard 0. The shard is `critical` within the
+// first full second. celebrity_latency rises, and so does the latency of the innocent keys on shard 0.
 
 import { scenario } from './lib/scenario.js';
 import { single, uniform } from './lib/keys.js';

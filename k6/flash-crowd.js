@@ -1,8 +1,9 @@
-// A flash crowd: 30 requests a second over 500 keys all the time, and in the middle third of the run 100 a second more
-// for a key that nobody asked for before.
+// A flash crowd: 30 requests a second over 500 keys. In the middle third of the run there are 100 a second more for
+// one new key.
 //
-// To expect: `balanced`, then `critical` within a second of the crowd's coming, and `balanced` again some seconds after
-// it has gone. With the cache on the whole crowd costs its shard one read: all who come before it is there wait for it.
+// Expected: `balanced`, then `critical` within a second of the crowd's start, and `balanced` again some seconds after
+// its end. With the cache on, the whole crowd costs its shard one read. Readers that arrive before the value wait for
+// it.
 
 import { scenario } from './lib/scenario.js';
 import { single, uniform } from './lib/keys.js';

@@ -1,8 +1,8 @@
-// A celebrity that moves: four keys on four shards, each asked for 100 times a second for a quarter of the run, and 30
-// a second over 500 others.
+// A celebrity that moves: four keys on four shards. Each gets 100 requests a second for a quarter of the run. 500 other
+// keys get 30 a second.
 //
-// To expect: over the whole run the shards get 24.4 to 25.8 %, and counters since the start show nothing.
-// At every moment one shard has 82 %: the verdict is `critical` throughout and follows the key from shard to shard.
+// Expected: over the whole run the shards get 24.4 to 25.8 %, so counters since the start show nothing. At every moment
+// one shard has 82 %. The verdict stays `critical` and follows the key from shard to shard.
 
 import { scenario } from './lib/scenario.js';
 import { inPhases, uniform } from './lib/keys.js';

@@ -1,7 +1,8 @@
-// A crawler reads 12,000 keys one after the other, 100 a second, beside 30 readers a second by Zipf's law (1.5).
+// A crawler reads 12,000 keys in order, 100 a second, beside 30 reads a second by Zipf's law (1.5).
 //
-// To expect: no hot shard; shard 1 gets most, 30.0 %, for user-0 is 9.1 % of all. No key of the crawler comes twice, so a
-// cache for all keys fills with copies that nobody asks for again. Counters by key stay bounded, and still name user-0.
+// Expected: no hot shard. Shard 1 gets most, 30.0 %, because user-0 is 9.1 % of all. The crawler reads each key once,
+// so a cache for all keys fills with copies that are never read. Counters by key stay bounded, and the verdict names
+// user-0.
 
 import { scenario } from './lib/scenario.js';
 import { inTurn, zipf } from './lib/keys.js';

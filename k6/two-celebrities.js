@@ -1,7 +1,7 @@
 // Two celebrities on two shards: 50 requests a second for each, and 30 over 500 others.
 //
-// To expect: shards 0 and 2 get 43.6 and 45.0 %, which is only 1.8 times the mean: the ratio alone makes two hot shards
-// look milder than one. The reason stays `hot_key`; either key alone has 38.5 % and needs two copies.
+// Expected: shards 0 and 2 get 43.6 and 45.0 %, only 1.8 times the mean. So the ratio alone makes two hot shards look
+// milder than one. The reason stays `hot_key`. Each celebrity has 38.5 % and needs two copies.
 
 import { scenario } from './lib/scenario.js';
 import { single, uniform } from './lib/keys.js';

@@ -1,7 +1,7 @@
-// Uniform load: 50 requests a second for two minutes, 1,000 keys all alike.
+// Uniform load: 50 requests a second for two minutes over 1,000 equally popular keys.
 //
-// To expect: nothing. The shards get 23.9, 24.9, 26.2 and 25.0 % (md5 modulo 4 does not split 1,000 keys evenly), the
-// verdict stays `balanced`, and no key is called hot.
+// Expected: the shards get 23.9, 24.9, 26.2 and 25.0 %, because md5 modulo 4 does not split 1,000 keys evenly. The
+// verdict stays `balanced`, and no key is hot.
 
 import { scenario } from './lib/scenario.js';
 import { uniform } from './lib/keys.js';

@@ -1,7 +1,7 @@
-// The celebrity's load with the gateway's cache on (time to live 60 s): switched on, 5 s of waiting, two minutes.
+// The celebrity's load with the gateway's cache on (time to live 60 s). The script switches it on and waits for 5 s.
 //
-// To expect: of 130 requests a second 6.5 reach a shard once it is steady; the celebrity costs its shard one read a
-// minute. Two minutes are two times to live only, so a run from a cold cache is not steady yet.
+// Expected: once the cache is warm, 6.5 of 130 requests a second reach a shard. The celebrity costs its shard one read
+// a minute. A run of two minutes from a cold cache is not steady yet.
 
 import { scenario } from './lib/scenario.js';
 import { single, uniform } from './lib/keys.js';

@@ -1,8 +1,8 @@
-// A celebrity that is written too: 90 reads and 10 writes a second of one key, and 30 reads over 500 others.
+// A celebrity with writes: 90 reads and 10 writes a second of one key, and 30 reads over 500 others.
 //
-// To expect: the celebrity's load without a cache. With the cache on each write drops the copy, so the shard still gets
-// 10 writes and up to 10 reads a second of that key, 20 instead of 100, whatever the time to live. With copies on all
-// shards every write goes to each of them.
+// Expected: without a cache, the celebrity's load. With the cache on, each write drops the copy. So the shard still
+// gets 10 writes and up to 10 reads a second of that key, whatever the time to live. With copies on all shards, every
+// write goes to each of them.
 
 import { scenario } from './lib/scenario.js';
 import { single, uniform } from './lib/keys.js';

@@ -1,7 +1,8 @@
 // Zipf's law: 50 requests a second for two minutes over 1,000 keys with exponent 1.5; user-0 is the hottest.
 //
-// To expect: user-0 has 39.2 % of all requests, its shard 1 has 48.75 % (1.95 times its fair share), the others 22.8,
-// 13.65 and 14.8 %. The verdict names shard 1 `hot` because of user-0, and says that no re-hash can balance it.
+// Expected: user-0 has 39.2 % of all requests. Its shard 1 has 48.75 %, 1.95 times its fair share. The others have
+// 22.8, 13.65 and 14.8 %. The verdict is `hot` for shard 1 because of user-0, and reports that no re-hash can balance
+// it.
 
 import { scenario } from './lib/scenario.js';
 import { zipf } from './lib/keys.js';

@@ -30,14 +30,14 @@ const question = ['Is a shard hot?', [
     },
   }),
   value({
-    title: 'Because',
+    title: 'Reason',
     queries: [now('hot_partition_reason == 1', '{{reason}}')],
     names: true,
     noValue: '–',
     about: {
-      shows: 'The reason. *hot_key*: one key is at least half of the excess. *placement*: many warm keys share the shard. *shard_down*: a shard gets too little.',
+      shows: 'The reason. *hot_key*: one key is at least half of the excess. *placement*: many warm keys share the shard. *shard_down*: a shard does not answer.',
       normal: 'Nothing.',
-      next: '*hot_key*: switch the cache on; no other placement helps. *placement*: use another placement or more shards. *shard_down*: check whether it runs.',
+      next: 'For *hot_key*, switch the cache on; no other placement helps. For *placement*, use another placement or more shards. For *shard_down*, check whether the shard runs.',
     },
   }),
   value({
@@ -63,7 +63,7 @@ const question = ['Is a shard hot?', [
     about: {
       shows: 'Lower bound of the top key\'s share of all requests to shards.',
       normal: 'Below 25 % for four shards.',
-      next: 'Above it, this key alone exceeds a fair share. No placement can balance it. Use the cache or copies.',
+      next: 'Above 25 % this key alone exceeds a fair share. No placement can balance it. Use the cache or copies.',
     },
   }),
   value({
@@ -115,8 +115,8 @@ const load = ['Who gets how much', [
     queries: [now(`shard:gateway_shard_distribution:share_rate1m{${OF_SHARD}}`, SHARD)],
     about: {
       shows: "Each shard's share of all requests sent to shards, over the last minute.",
-      normal: '25 % each; from 30 % it is warm, from 37.5 % hot, from 50 % critical (for four shards).',
-      next: 'This share has no significance test. The verdict has one: trust it if they differ.',
+      normal: '25 % each. For four shards a share is warm from 30 %, hot from 37.5 % and critical from 50 %.',
+      next: 'This share has no significance test. The verdict has one. If they differ, trust the verdict.',
     },
   }),
   pie({
@@ -136,7 +136,7 @@ const load = ['Who gets how much', [
     unit: 'reqps',
     queries: [ask(`sum by (shard_id) (rate(gateway_shard_distribution_total{${OF_SHARD}}${RATE}))`, SHARD)],
     about: {
-      shows: 'The same rates as a heat map: one row a shard; darker is more requests/s.',
+      shows: 'The same rates as a heat map. Each row is a shard. Darker is more requests per second.',
       normal: 'Rows of one colour.',
       next: 'A dark row is a hot shard. A dark column is more load on all shards. A row turns pale when a mitigation works.',
     },
@@ -150,11 +150,11 @@ const load = ['Who gets how much', [
     thresholds: FAIR_SHARES,
     limits: true,
     dashed: '.*at least.*',
-    queries: [ask('hot_partition_max_over_mean', 'measured'), ask('hot_partition_lower_bound', 'surely at least (99.9 %)')],
+    queries: [ask('hot_partition_max_over_mean', 'measured'), ask('hot_partition_lower_bound', 'lower bound (99.9 %)')],
     about: {
-      shows: 'The largest shard\'s load in fair shares: measured, and the lower bound for the window\'s number of requests.',
+      shows: "The largest shard's load in fair shares, and its lower bound for the number of requests in the window.",
       normal: 'The lower bound stays below 1.2.',
-      next: 'The lower bound decides: 1.2 is warm, 1.5 hot, 2 critical. If it is far below the measured line, there is little traffic: wait.',
+      next: 'The lower bound decides: 1.2 is warm, 1.5 hot, 2 critical. If it is far below the measured line, there is too little traffic.',
     },
   }),
 ]];
@@ -169,7 +169,7 @@ const cost = ['What it costs', [
     about: {
       shows: 'The shard\'s own p95, including the wait for service.',
       normal: 'All similar: 17 to 20 ms in the lab profile, more under load.',
-      next: 'One above the others: its queue is long, see *Active Requests per Shard*. All above: the machine or the load.',
+      next: 'If one is above the others, its queue is long: see *Active Requests per Shard*. If all are, the machine or the load is the cause.',
     },
   }),
   lines({
@@ -181,11 +181,11 @@ const cost = ['What it costs', [
     about: {
       shows: 'Requests in service or queued at the time of the scrape.',
       normal: 'Below SHARD_CONCURRENCY (2 in the lab profile), with short peaks.',
-      next: 'Requests above it are queued. Near the limit the alert ShardQueueFilling fires. Beyond it, requests are shed.',
+      next: 'Requests above that number are queued. Near the limit the alert ShardQueueFilling fires. Beyond it, requests are shed.',
     },
   }),
   lines({
-    title: 'Room in the Queue Used',
+    title: 'Queue Usage',
     unit: 'percentunit',
     min: 0,
     max: 1,
@@ -195,7 +195,7 @@ const cost = ['What it costs', [
     about: {
       shows: 'Active requests over SHARD_CONCURRENCY + SHARD_QUEUE.',
       normal: 'Near 0.',
-      next: 'Above one half for 15 s the alert ShardQueueFilling fires: reduce the load of the shard.',
+      next: 'If it is above one half for 15 s, the alert ShardQueueFilling fires. Reduce the load of the shard.',
     },
   }),
   lines({
@@ -210,7 +210,7 @@ const cost = ['What it costs', [
     about: {
       shows: 'Outcomes of data requests: served, rejected (4xx, 507, or aborted by the client), shed (503: queue full).',
       normal: 'All served.',
-      next: 'Shed: a queue is full, see the panels beside. Rejected: see *Errors by Kind*.',
+      next: 'If requests are shed, a queue is full: see the panels beside. If they are rejected, see *Errors by Kind*.',
     },
   }),
   lines({
@@ -221,8 +221,8 @@ const cost = ['What it costs', [
     queries: [ask(`histogram_quantile(0.95, sum by (shard_id, le) (rate(gateway_request_duration_seconds_bucket{${OF_SHARD}}${RATE})))`, SHARD)],
     about: {
       shows: "Latency in the gateway by the key's home shard, including cache hits.",
-      normal: "The shard's latency and a fraction of a millisecond; far below it with the cache on.",
-      next: 'Far above the shard\'s own latency: time is lost between them, see the dashboard *Kernel vs App*.',
+      normal: "The shard's latency and a fraction of a millisecond. With the cache on it is far below the shard's.",
+      next: "If it is far above the shard's own latency, time is lost between them: see the dashboard *Kernel vs App*.",
     },
   }),
   lines({
@@ -234,7 +234,7 @@ const cost = ['What it costs', [
     about: {
       shows: 'Error answers by kind and blame.',
       normal: 'No series: there was no error.',
-      next: '*shard*: check whether it runs or sheds. *client*: the requests are invalid. *gateway*: a fault; see its log.',
+      next: 'For *shard*, check whether it runs or sheds. For *client*, the requests are invalid. For *gateway*, read its log.',
     },
   }),
 ]];
@@ -250,7 +250,7 @@ const keys = ['Which keys', [
     about: {
       shows: 'The most requested keys at the gateway, including cache hits.',
       normal: 'Bars of similar length.',
-      next: 'A long one is a hot key. Is its shard hot too? With the cache on it is not.',
+      next: 'A long bar is a hot key. With the cache on, its shard is not hot.',
     },
   }),
   rows({
@@ -264,9 +264,9 @@ const keys = ['Which keys', [
       sum by (shard_id) (rate(shard_requests_total{${OF_SHARD}}[1m]))
         and on (shard_id, key) shard_hot_key_detected == 1`.trim())],
     about: {
-      shows: 'Keys with more than 30 % of the accesses of their shard in the last ten seconds, by the shard; their share is over a minute.',
+      shows: 'Keys with more than 30 % of the accesses of their shard in the last ten seconds, as the shard counts them. The share shown is over one minute.',
       normal: 'Empty. A shard with little traffic can have one by chance.',
-      next: 'Compare with the kernel: dashboard *Kernel vs App*, *Hot Keys*.',
+      next: 'Compare them with *Hot Keys* on the dashboard *Kernel vs App*.',
     },
   }),
   lines({
@@ -282,8 +282,8 @@ const keys = ['Which keys', [
     overrides: [['.*at the shards', [{ id: 'custom.stacking', value: { mode: 'none', group: 'A' } }, { id: 'custom.fillOpacity', value: 0 }]]],
     about: {
       shows: 'Accesses of tracked keys and of all others at the gateway, and of the others at the shards.',
-      normal: 'Uniform load: nearly all by others. Skewed load: more by tracked keys.',
-      next: 'A hot shard without tracked keys is hot by many warm ones: reason *placement*.',
+      normal: 'Under uniform load nearly all accesses are to other keys. Under skewed load more are to tracked keys.',
+      next: 'If a hot shard has few accesses to tracked keys, many warm keys make it hot: reason *placement*.',
     },
   }),
 ]];
@@ -301,8 +301,8 @@ const cache = ['What is done about it', [
     ],
     about: {
       shows: 'Requests of clients to the gateway by operation, and the part answered from the cache.',
-      normal: 'The offered load; nothing from the cache while it is off.',
-      next: 'What is not answered from the cache reaches a shard: *Requests per Shard (rate)*.',
+      normal: 'The offered load. With the cache off, no read is answered from the cache.',
+      next: 'Requests that are not answered from the cache reach a shard: see *Requests per Shard (rate)*.',
     },
   }),
   lines({
@@ -312,12 +312,12 @@ const cache = ['What is done about it', [
     max: 1,
     queries: [
       ask(`sum(rate(gateway_cache_hits_total${RATE})) / (${reads} > 0)`, 'hits'),
-      ask(`sum(rate(gateway_cache_coalesced_total${RATE})) / (${reads} > 0)`, "waited for another's fetch"),
+      ask(`sum(rate(gateway_cache_coalesced_total${RATE})) / (${reads} > 0)`, 'coalesced'),
     ],
     about: {
       shows: "The share of reads answered from the cache, and the share that waited for another read's fetch.",
       normal: '0 with the cache off. With the cache on, 80 to 95 % under celebrity load, rising over time.',
-      next: 'Low with the cache on: few keys are read twice within the time to live.',
+      next: 'If it is low with the cache on, few keys are read twice within the time to live.',
     },
   }),
   lines({
@@ -327,8 +327,8 @@ const cache = ['What is done about it', [
     queries: [ask('gateway_cache_size', 'entries')],
     about: {
       shows: 'Entries in the cache.',
-      normal: '0 with the cache off; with it on, at most the keys read within a time to live.',
-      next: 'A drop to 0 is a reset or the switch. It is bounded by bytes (CACHE_MAX_BYTES), not by entries.',
+      normal: '0 with the cache off. With it on, at most the number of keys read within a time to live.',
+      next: 'A drop to 0 is a reset, or the cache was switched. CACHE_MAX_BYTES limits the cache by bytes, not by entries.',
     },
   }),
   timeline({
@@ -339,7 +339,7 @@ const cache = ['What is done about it', [
     queries: [ask('gateway_mitigation_enabled', '{{mitigation}}')],
     about: {
       shows: 'Active mitigations since the start of the time range.',
-      normal: 'As you switched it; nothing is on at the start.',
+      normal: 'The mitigations that you switched on. Nothing is on at the start.',
       next: 'Compare the time of a change with the rates above. `curl localhost:8000/admin/what-if` predicts the effect of each.',
     },
   }),
@@ -353,23 +353,23 @@ const cache = ['What is done about it', [
     about: {
       shows: 'Switches of mitigations in the last minute, by request or by the gateway itself (auto).',
       normal: '0, except at a switch.',
-      next: 'Many switches: two users, or a load at a threshold. The gateway logs every change.',
+      next: 'Many switches come from two users, or from a load at a threshold. The gateway logs every change.',
     },
   }),
   lines({
-    title: 'Copies Refreshed, Failures Remembered',
+    title: 'Refreshes, Stale Copies and Negative Cache',
     width: 6,
     unit: 'reqps',
     min: 0,
     queries: [
       ask(`sum by (result) (rate(gateway_cache_refreshes_total${RATE}))`, 'refresh {{result}}'),
-      ask(`sum(rate(gateway_cache_stale_total${RATE}))`, 'served past its time'),
-      ask(`sum(rate(gateway_negative_cache_hits_total${RATE}))`, 'remembered failure'),
+      ask(`sum(rate(gateway_cache_stale_total${RATE}))`, 'served stale'),
+      ask(`sum(rate(gateway_negative_cache_hits_total${RATE}))`, 'negative cache hit'),
     ],
     about: {
       shows: "Background fetches for copies that are still served (stale-while-revalidate), reads answered with a stale copy, and reads answered from the negative cache.",
-      normal: '0 unless switched on; then one refresh for each key and time to live.',
-      next: '*failed*, or negative cache hits: a shard does not answer; see *Errors by Kind*.',
+      normal: '0 while both are off. With stale-while-revalidate, one refresh for each key and time to live.',
+      next: 'If there is *failed*, or a negative cache hit, a shard does not answer: see *Errors by Kind*.',
     },
   }),
   lines({
@@ -385,8 +385,8 @@ const cache = ['What is done about it', [
     ],
     about: {
       shows: "With replication: reads of hot keys sent to a copy, and copies sent to shards. With PLACEMENT=bounded: reads forwarded because the home had too much in flight.",
-      normal: '0 unless it is on. Then most are *served*. Reads at home are not included.',
-      next: '*overtaken*: the key is written, and copies are of little use. *lost* or *failed*: a shard was restarted or does not answer.',
+      normal: '0 while both are off. With replication most are *served*. Reads at home are not included.',
+      next: 'If many are *overtaken*, the key is written often, and copies help little. If there is *lost* or *failed*, a shard was restarted or does not answer.',
     },
   }),
 ]];
@@ -399,8 +399,8 @@ const store = ['The store, and traces', [
     queries: [ask(`shard_stored_keys{${OF_SHARD}}`, SHARD)],
     about: {
       shows: 'Stored keys by shard. A read of an absent key creates it.',
-      normal: 'Close together: a hot partition has many accesses, rarely many keys.',
-      next: 'Near SHARD_MAX_KEYS writes of new keys are refused (507).',
+      normal: 'Similar numbers. A hot partition has many accesses, rarely many keys.',
+      next: 'At SHARD_MAX_KEYS, writes of new keys are refused (507).',
     },
   }),
   lines({
@@ -409,9 +409,9 @@ const store = ['The store, and traces', [
     min: 0,
     queries: [ask(`shard_stored_bytes{${OF_SHARD}}`, SHARD)],
     about: {
-      shows: 'Stored bytes by shard, by the rule of its limit.',
-      normal: 'In step with its keys.',
-      next: 'One shard far above the others holds large values: placement is by key, not by size.',
+      shows: 'Stored bytes by shard, counted as for SHARD_MAX_BYTES.',
+      normal: "In proportion to the shard's keys.",
+      next: 'A shard far above the others holds large values. Placement ignores the size of values.',
     },
   }),
   lines({
@@ -422,8 +422,8 @@ const store = ['The store, and traces', [
     queries: [ask(`sum by (outcome) (rate(service_spans_total${RATE}))`, '{{outcome}}')],
     about: {
       shows: 'Spans per second that gateway and shards exported, could not send, or dropped because the queue was full.',
-      normal: 'All exported; no series without a collector (OTEL_EXPORTER_OTLP_ENDPOINT).',
-      next: '*failed*: the collector does not answer. *dropped*: sample less (OTEL_TRACES_SAMPLER_ARG). See docs/traces.md.',
+      normal: 'All are exported. Without a collector (OTEL_EXPORTER_OTLP_ENDPOINT) there is no series.',
+      next: 'If there is *failed*, the collector does not answer. If there is *dropped*, sample less (OTEL_TRACES_SAMPLER_ARG). See docs/traces.md.',
     },
   }),
 ]];

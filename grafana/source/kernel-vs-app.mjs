@@ -22,7 +22,7 @@ const agreement = ['Do they agree?', [
     about: {
       shows: "Whether kernel and shard count the same data requests since the baseline, except those in flight.",
       normal: '*agrees* on every shard.',
-      next: '*differs*: `curl localhost:9010/api/compare` names the cause. A missing shard has no verdict: no baseline, unreadable, or unwatched.',
+      next: 'For *differs*, `curl localhost:9010/api/compare` has the cause. A missing shard has no verdict: it has no baseline, or it is unreadable or unwatched.',
     },
   }),
   value({
@@ -33,7 +33,7 @@ const agreement = ['Do they agree?', [
     about: {
       shows: 'Whether the verdict from kernel counts equals the gateway\'s.',
       normal: '*yes*. Unknown for up to five seconds after a change.',
-      next: '*no*: `curl localhost:9010/api/verdict` names the cause, mostly bypassed requests.',
+      next: 'For *no*, `curl localhost:9010/api/verdict` has the cause. It is mostly bypassed requests.',
     },
   }),
   value({
@@ -42,12 +42,12 @@ const agreement = ['Do they agree?', [
     width: 8,
     named: true,
     thresholds: [[null, 'green'], [1, 'orange']],
-    noValue: 'not asked',
+    noValue: 'no gateway',
     queries: [now(`reconciliation_bypassed_requests{${OF_SHARD}}`, SHARD)],
     about: {
       shows: 'Data requests that bypassed the gateway since the baseline: exact at rest, a lower bound under load.',
       normal: '0.',
-      next: 'A client talks to a shard directly. Kernel and shard still agree; the gateway cannot see these requests.',
+      next: 'If it is above 0, a client sends requests to a shard directly. Kernel and shard still agree, but the gateway cannot see these requests.',
     },
   }),
   lines({
@@ -61,9 +61,9 @@ const agreement = ['Do they agree?', [
       ask(`-reconciliation_requests_bound{${OF_SHARD}}`, `${SHARD}: −bound`),
     ],
     about: {
-      shows: 'Requests counted by the kernel minus those counted by the shard, since the baseline. Dashed: the bound, from requests in flight.',
+      shows: 'Requests counted by the kernel minus those counted by the shard, since the baseline. Dashed lines are the bound, which requests in flight explain.',
       normal: 'Within the bounds under load, 0 at rest.',
-      next: 'Above the bound: the shard did not count (stuck, or another server). Below: the kernel missed some (unparsed, another address). See *Not Parsed*.',
+      next: 'Above the bound, the shard did not count some: it is stuck, or another server answers. Below it, the kernel missed some: see *Unparsed Segments*.',
     },
   }),
   timeline({
@@ -75,7 +75,7 @@ const agreement = ['Do they agree?', [
     about: {
       shows: 'The gateway\'s verdict, and the verdict from kernel counts by the same rules.',
       normal: 'Two equal bands, up to a second apart.',
-      next: 'Kernel hot and gateway balanced: the load does not come through the gateway. The other way round: the kernel misses some.',
+      next: "If only the kernel's verdict is hot, the load does not come through the gateway. If only the gateway's is, the kernel misses some requests.",
     },
   }),
   value({
@@ -91,11 +91,11 @@ const agreement = ['Do they agree?', [
     about: {
       shows: 'The shard that each verdict names.',
       normal: '*none*, or the same for both.',
-      next: 'Different shards: requests reach one of them without the gateway.',
+      next: 'If the shards differ, requests reach one of them without the gateway.',
     },
   }),
   value({
-    title: 'Because: Gateway and Kernel',
+    title: 'Reason: Gateway and Kernel',
     width: 6,
     height: 8,
     names: true,
@@ -107,7 +107,7 @@ const agreement = ['Do they agree?', [
     about: {
       shows: 'The reason of each verdict: *hot_key*, *placement* or *shard_down*.',
       normal: 'Nothing, or the same for both.',
-      next: '*hot_key* from the gateway and *placement* from the kernel: the key is written, and the kernel reads only keys of reads.',
+      next: 'With *hot_key* from the gateway and *placement* from the kernel, the key is written. The kernel reads only keys of reads.',
     },
   }),
   lines({
@@ -120,13 +120,13 @@ const agreement = ['Do they agree?', [
     queries: [
       ask('hot_partition_max_over_mean', 'gateway'),
       ask('kernel_hot_partition_max_over_mean', 'kernel'),
-      ask('hot_partition_lower_bound', 'gateway, at least'),
-      ask('kernel_hot_partition_lower_bound', 'kernel, at least'),
+      ask('hot_partition_lower_bound', 'gateway, lower bound'),
+      ask('kernel_hot_partition_lower_bound', 'kernel, lower bound'),
     ],
     about: {
       shows: 'The largest shard\'s load in fair shares by each verdict, and its lower bound.',
-      normal: 'Both lines together; their seconds begin up to one second apart.',
-      next: 'Kernel higher: some load bypasses the gateway.',
+      normal: 'Both lines are close. Their windows begin up to one second apart.',
+      next: "If the kernel's line is higher, some load bypasses the gateway.",
     },
   }),
   lines({
@@ -138,8 +138,8 @@ const agreement = ['Do they agree?', [
     queries: [ask('hot_partition_top_key_share', 'gateway'), ask('kernel_hot_partition_top_key_share', 'kernel')],
     about: {
       shows: 'Lower bound of the top key\'s share of all requests to shards, by each verdict.',
-      normal: 'Both lines together.',
-      next: 'Kernel lower: the key is written, or some requests could not be parsed (*Not Parsed*).',
+      normal: 'Both lines are close.',
+      next: "If the kernel's line is lower, the key is written, or some requests could not be parsed: see *Unparsed Segments*.",
     },
   }),
 ]];
@@ -156,8 +156,8 @@ const requests = ['Requests', [
     ],
     about: {
       shows: `Data requests by kernel and application. ${WHY_RATES}`,
-      normal: 'Each dashed line on its solid one.',
-      next: 'Lines differ for longer than a minute: look at *Difference and Bound*.',
+      normal: 'Each dashed line covers its solid one.',
+      next: 'If lines differ for longer than a minute, look at *Difference and Bound*.',
     },
   }),
   lines({
@@ -167,8 +167,8 @@ const requests = ['Requests', [
     queries: [ask(`shard_operation:kernel_over_app_requests:ratio_rate1m{${OF_SHARD}}`, `${SHARD} {{operation}}`)],
     about: {
       shows: `The kernel's rate over the shard's. ${WHY_RATES}`,
-      normal: '1, within a few per cent while the load changes or a shard gets few requests.',
-      next: 'Steadily above 1: the shard does not count some. Steadily below: the kernel misses some.',
+      normal: '1. It varies by a few per cent while the load changes or a shard gets few requests.',
+      next: 'If it stays above 1, the shard does not count some requests. If it stays below 1, the kernel misses some.',
     },
   }),
   lines({
@@ -184,8 +184,8 @@ const requests = ['Requests', [
     ],
     about: {
       shows: "Each shard's share of the load, by the gateway and by the kernel. Shares of one source do not depend on the time of the scrape.",
-      normal: 'Each dashed line on its solid one; 25 % for four shards under uniform load.',
-      next: 'Kernel higher than the gateway: requests bypass it.',
+      normal: 'Each dashed line covers its solid one. Under uniform load on four shards it is 25 %.',
+      next: "If the kernel's share is higher than the gateway's, requests bypass the gateway.",
     },
   }),
 ]];
@@ -200,7 +200,7 @@ const keys = ['Hot keys', [
     about: {
       shows: 'The most accessed keys, by the shards\' own counts.',
       normal: 'The same keys as in the table beside, at similar rates.',
-      next: 'Kernel lower: the key is written, and the kernel reads only keys of reads. Keys over 64 bytes are shown as a hash.',
+      next: "If the kernel's count is lower, the key is written. The kernel reads only keys of reads. Keys over 64 bytes are shown as a hash.",
     },
   }),
   rows({
@@ -226,8 +226,8 @@ const keys = ['Hot keys', [
     ],
     about: {
       shows: "Overlap of both counts for keys that kernel or shard considers hot. 100 % means the same keys with the same counts over ten seconds.",
-      normal: 'Above 95 %; no line without hot keys.',
-      next: 'Low: compare the two tables beside.',
+      normal: 'Above 95 %. Without hot keys there is no line.',
+      next: 'If it is low, compare the two tables beside.',
     },
   }),
   lines({
@@ -242,8 +242,8 @@ const keys = ['Hot keys', [
     ],
     about: {
       shows: 'Reads counted by the kernel, of tracked keys and of all others.',
-      normal: 'Uniform load: nearly all by others.',
-      next: 'A hot shard with few accesses of tracked keys has many warm keys.',
+      normal: 'Under uniform load nearly all reads are of other keys.',
+      next: 'A hot shard with few accesses to tracked keys has many warm keys.',
     },
   }),
 ]];
@@ -262,9 +262,9 @@ const time = ['Where the time goes', [
       ask('shard:kernel_shard_request_duration_seconds:p95_rate1m{shard_id=~"$shard"}', `${SHARD} kernel`),
     ],
     about: {
-      shows: "One request measured three times: in the gateway, at the shard's socket (kernel, from the head to the first byte of the answer), and in the shard's handler (app).",
-      normal: "Gateway and app close together, the kernel within its buckets. These are half an octave wide (16 to 24 ms). `curl localhost:9010/api/shards` has finer ones.",
-      next: "Gateway above kernel: time is lost before the shard's socket. Kernel above app: the shard is slow to read its sockets.",
+      shows: "The latency of a request at three places: in the gateway, at the shard's socket (kernel), and in the shard's handler (app). The kernel measures from the head to the first byte of the answer.",
+      normal: 'Gateway and app are close, and the kernel is within its buckets. A bucket here is half an octave wide (16 to 24 ms). `curl localhost:9010/api/shards` has finer ones.',
+      next: "If the gateway is above the kernel, time is lost before the shard's socket. If the kernel is above the app, the shard is slow to read its sockets.",
     },
   }),
   lines({
@@ -279,8 +279,8 @@ const time = ['Where the time goes', [
     ],
     about: {
       shows: "Median and p99 at the shard's socket.",
-      normal: 'Similar medians; p99 a few milliseconds above.',
-      next: 'A rising median: the shard is hot. Only p99 rises: a bad path or a pause.',
+      normal: 'Similar medians. p99 is a few milliseconds higher.',
+      next: 'If the median rises, the shard is hot. If only p99 rises, the path is bad or the process pauses.',
     },
   }),
 ]];
@@ -294,9 +294,9 @@ const path = ['Hot shard or bad path?', [
       ask(`-sum by (shard_id) (rate(kernel_shard_payload_bytes_total{${OF_SHARD},direction="receive"}${RATE}))`, `${SHARD} received`),
     ],
     about: {
-      shows: "TCP payload of the shard's sockets; what it receives is drawn below zero.",
-      normal: 'In step with its requests.',
-      next: 'Bytes without requests: large values. Requests without bytes: errors.',
+      shows: "TCP payload of the shard's sockets. Received payload is drawn below zero.",
+      normal: "In proportion to the shard's requests.",
+      next: 'Bytes without requests are large values. Requests without bytes are errors.',
     },
   }),
   lines({
@@ -307,9 +307,9 @@ const path = ['Hot shard or bad path?', [
       ask(`-sum by (shard_id) (rate(kernel_shard_ip_bytes_total{${OF_SHARD},direction="receive"}${RATE}))`, `${SHARD} received`),
     ],
     about: {
-      shows: 'The same from the IP header on, including retransmissions and bare acknowledgements.',
-      normal: 'The payload and some 52 bytes a packet.',
-      next: 'Far above the payload: see *Retransmitted Segments*.',
+      shows: 'Payload with IP and TCP headers, including retransmissions and bare acknowledgements.',
+      normal: 'The payload and about 52 bytes a packet.',
+      next: 'If it is far above the payload, see *Retransmitted Segments*.',
     },
   }),
   lines({
@@ -320,9 +320,9 @@ const path = ['Hot shard or bad path?', [
       ask(`-sum by (shard_id) (rate(kernel_shard_packets_total{${OF_SHARD},direction="receive"}${RATE}))`, `${SHARD} received`),
     ],
     about: {
-      shows: "Packets of the shard's sockets; those received are drawn below zero.",
-      normal: 'One to two a request and direction over kept connections.',
-      next: 'Many a request: connections are opened for each, see *Connections*.',
+      shows: "Packets of the shard's sockets. Received packets are drawn below zero.",
+      normal: 'One or two packets for each request and direction, if connections are reused.',
+      next: 'If there are many for each request, clients open a connection for each: see *Connections*.',
     },
   }),
   lines({
@@ -335,9 +335,9 @@ const path = ['Hot shard or bad path?', [
       ask(`kernel_shard_older_connections_open{${OF_SHARD}}`, `${SHARD}, older than the probe`),
     ],
     about: {
-      shows: 'Open connections to the shard: opened since the probe attached, and older ones that carried payload since.',
-      normal: 'A constant few: the gateway reuses them.',
-      next: 'Rising without end: a client leaks them. Find it with `ss -tn`.',
+      shows: 'Open connections to the shard: those opened since the probe attached, and older ones that have carried payload since then.',
+      normal: 'A small constant number, because the gateway reuses connections.',
+      next: 'If it rises without end, a client leaks connections. Find it with `ss -tn`.',
     },
   }),
   lines({
@@ -352,9 +352,9 @@ const path = ['Hot shard or bad path?', [
       ask(`sum by (shard_id) (rate(kernel_shard_older_connections_closed_total{${OF_SHARD}}${RATE}))`, `${SHARD} older, closed`),
     ],
     about: {
-      shows: "Connections opened and closed per second. Cut: ended by a reset or timeout, without the shard's FIN.",
-      normal: 'Nearly none: connections are reused.',
-      next: 'Many: a client opens one for each request. Cut: clients give up.',
+      shows: "Connections opened and closed per second. A *cut* connection ended by a reset or timeout, without the shard's FIN.",
+      normal: 'Nearly 0, because connections are reused.',
+      next: 'If there are many, a client opens one for each request. If many are cut, clients give up.',
     },
   }),
   lines({
@@ -362,27 +362,27 @@ const path = ['Hot shard or bad path?', [
     unit: 'pps',
     min: 0,
     queries: [
-      ask(`sum by (shard_id) (rate(kernel_shard_retransmitted_segments_total{${OF_SHARD}}${RATE}))`, `${SHARD} sent again`),
-      ask(`sum by (shard_id) (rate(kernel_shard_repeated_segments_total{${OF_SHARD}}${RATE}))`, `${SHARD} received again`),
+      ask(`sum by (shard_id) (rate(kernel_shard_retransmitted_segments_total{${OF_SHARD}}${RATE}))`, `${SHARD} retransmitted`),
+      ask(`sum by (shard_id) (rate(kernel_shard_repeated_segments_total{${OF_SHARD}}${RATE}))`, `${SHARD} received twice`),
     ],
     about: {
       shows: 'Segments retransmitted by the shard, and segments that reached it twice.',
       normal: '0 on one machine.',
-      next: 'More than 0 with a slow shard: a bad path, not a hot shard. Look at the network before the keys.',
+      next: 'If a slow shard has retransmissions, the path is bad. Look at the network before the keys.',
     },
   }),
   lines({
-    title: 'Resets and Requests Given Up',
+    title: 'Resets and Aborted Requests',
     unit: 'cps',
     min: 0,
     queries: [
       ask(`sum by (shard_id, direction) (rate(kernel_shard_resets_total{${OF_SHARD}}${RATE}))`, `${SHARD} RST {{direction}}`),
-      ask(`sum by (shard_id) (rate(kernel_shard_aborted_requests_total{${OF_SHARD}}${RATE}))`, `${SHARD} requests given up`),
+      ask(`sum by (shard_id) (rate(kernel_shard_aborted_requests_total{${OF_SHARD}}${RATE}))`, `${SHARD} aborted requests`),
     ],
     about: {
       shows: 'RST segments in both directions, and aborted requests.',
       normal: '0.',
-      next: 'Sent: no listener, or the shard closes connections. Received, or aborted: clients time out (UPSTREAM_TIMEOUT_MS).',
+      next: 'If they are sent, there is no listener, or the shard closes connections. If they are received, clients time out (UPSTREAM_TIMEOUT_MS).',
     },
   }),
   lines({
@@ -393,18 +393,18 @@ const path = ['Hot shard or bad path?', [
     queries: [ask(p95('kernel_shard_rtt_seconds'), SHARD)],
     about: {
       shows: "TCP's round-trip time, from a shard's segment to its acknowledgement.",
-      normal: 'Off by default, because it costs up to 1 %. On one machine tens of microseconds, or 40 ms for a delayed acknowledgement.',
-      next: 'Start the probe with `--rtt on`. High for one shard only: a bad path to it.',
+      normal: 'Off by default, because it costs up to 1 %. On one machine it is tens of microseconds, or 40 ms for a delayed acknowledgement.',
+      next: 'Start the probe with `--rtt on`. If only one shard is high, the path to it is bad.',
     },
   }),
   lines({
-    title: 'Not Parsed',
+    title: 'Unparsed Segments',
     unit: 'pps',
     min: 0,
     queries: [ask(`sum by (reason) (rate(kernel_shard_unparsed_total{${OF_SHARD}}${RATE}))`, '{{reason}}')],
     about: {
       shows: 'Segments to the shards that the kernel could not parse as HTTP, by reason.',
-      normal: '0; for a moment after the probe has attached, *joined*.',
+      normal: '0. After the probe has attached, there is *joined* for a moment.',
       next: 'docs/http.md explains each reason. Unparsed requests are not counted, so kernel and application differ.',
     },
   }),

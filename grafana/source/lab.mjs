@@ -1,4 +1,4 @@
-// What all dashboards of the lab have in common: data sources, colours, panels with a description, rows.
+// Shared by all dashboards: data sources, colours, panels with a description, rows.
 
 import common from '@grafana/grafana-foundation-sdk/common';
 import dash from '@grafana/grafana-foundation-sdk/dashboard';
@@ -11,25 +11,25 @@ import statetimeline from '@grafana/grafana-foundation-sdk/statetimeline';
 import table from '@grafana/grafana-foundation-sdk/table';
 import timeseries from '@grafana/grafana-foundation-sdk/timeseries';
 
-// As grafana/provisioning/datasources names it.
+// The name in grafana/provisioning/datasources.
 const PROMETHEUS = { type: 'prometheus', uid: 'prometheus' };
 
-// As the compose file publishes it.
+// The port that the compose file publishes.
 const JAEGER = 'http://localhost:16686';
 
 const TAG = 'hot-partition-lab';
 
-// Fair shares of the largest shard, as the verdict sees them: warm, hot, critical.
+// Thresholds of the verdict in fair shares of the largest shard: warm, hot, critical.
 export const FAIR_SHARES = [[null, 'green'], [1.2, 'yellow'], [1.5, 'orange'], [2, 'red']];
-// The same as shares of the load of four shards.
+// The same thresholds as shares of the load, for four shards.
 export const SHARES_OF_FOUR = [[null, 'green'], [1.2 / 4, 'yellow'], [1.5 / 4, 'orange'], [2 / 4, 'red']];
 
 // A query; `legend` names its series.
 export const ask = (expr, legend = '', more = {}) => ({ expr, legend, ...more });
-// The same, of this moment alone.
+// An instant query.
 export const now = (expr, legend = '', more = {}) => ask(expr, legend, { instant: true, ...more });
 
-// The verdict as a number, by prefix '' (gateway) or 'kernel_': see VERDICTS. Nothing where there is no verdict.
+// The verdict as a number, by prefix '' (gateway) or 'kernel_': see VERDICTS. Empty without a verdict.
 export const verdict = (prefix) => {
   const state = (name) => `${prefix}hot_partition_state{state="${name}"}`;
   const code = [`${state('balanced')}`, `2 * ${state('warm')}`, `3 * ${state('hot')}`, `4 * ${state('critical')}`];
@@ -68,13 +68,13 @@ const mapping = (list) => [
   },
 ];
 
-// Every panel says what it shows, what is normal, and what to do next.
+// A panel's description: what it shows, what is normal, what to do next.
 const describe = (title, { shows, normal, next }) => {
   if (!shows || !normal || !next) throw new Error(`panel "${title}" must say what it shows, what is normal, what next`);
   return `${shows}\n\n**Normal:** ${normal}\n\n**Next:** ${next}`;
 };
 
-// Sets what all kinds of panels have.
+// Sets the options that all kinds of panels share.
 const panel = (builder, { title, about, queries, unit, width, height, thresholds, mappings, noValue, decimals, min, max, traces, overrides }) => {
   builder.title(title).description(describe(title, about)).datasource(PROMETHEUS).span(width).height(height);
   queries.forEach((query, index) => builder.withTarget(target(query, index)));
@@ -102,7 +102,7 @@ const panel = (builder, { title, about, queries, unit, width, height, thresholds
 const coloured = (id) => new dash.FieldColorBuilder().mode(id);
 const lastValue = () => new common.ReduceDataOptionsBuilder().calcs(['lastNotNull']).values(false).fields('');
 
-// Lines over time. `dashed` is a pattern of names to draw dashed, `stacked` piles them up.
+// Lines over time. Series that match `dashed` are dashed; `stacked` stacks them.
 export const lines = (options) => {
   const { dashed, stacked, limits } = options;
   const builder = new timeseries.PanelBuilder()
@@ -123,7 +123,7 @@ export const lines = (options) => {
   return panel(builder, { width: 8, height: 8, ...options, overrides: [...(dash_ ?? []), ...(options.overrides ?? [])] });
 };
 
-// One big value, or a name (`names: true`) for each series.
+// One large value, or a name (`names: true`), for each series.
 export const value = (options) => {
   const builder = new stat.PanelBuilder()
     .reduceOptions(lastValue())
@@ -164,7 +164,7 @@ export const pie = (options) => {
   return panel(builder, { width: 8, height: 8, ...options });
 };
 
-// A table of instant queries. `columns` gives label or value its heading, in order; others are left out.
+// A table of instant queries. `columns` maps a label or value to its heading, in order. Other columns are hidden.
 export const rows = (options) => {
   const { columns, queries, units } = options;
   const names = Object.keys(columns);
@@ -187,7 +187,7 @@ export const rows = (options) => {
   return panel(builder, { width: 8, height: 8, ...options, queries: asTables, overrides: [...overrides, ...(options.overrides ?? [])] });
 };
 
-// A band a series, coloured by `mappings`.
+// A band for each series, coloured by `mappings`.
 export const timeline = (options) => {
   const builder = new statetimeline.PanelBuilder()
     .mergeValues(true)
@@ -205,7 +205,7 @@ export const timeline = (options) => {
   return panel(builder, { width: 24, height: 5, ...options });
 };
 
-// A row of cells a series, the darker the more.
+// A row of cells for each series; darker is more.
 export const heat = (options) => {
   const builder = new heatmap.PanelBuilder()
     .calculate(false)
@@ -285,8 +285,8 @@ export const dashboard = ({ uid, title, about, sections, shards }) => {
   }
   const built = builder.build();
   built.panels.forEach((one, index) => { one.id = index + 1; });
-  // What the library sets on its own and an export does not have: links belong under the title, not into a menu, and
-  // only variables of type interval have steps.
+  // The library sets these, and an export from Grafana does not: links belong under the title, and only interval
+  // variables have steps.
   [...built.links, ...built.annotations.list].forEach((one) => { delete one.placement; });
   built.templating?.list?.forEach((one) => ['auto', 'auto_min', 'auto_count'].forEach((field) => { delete one[field]; }));
   return built;

@@ -13,18 +13,18 @@ const sight = ['Does it see?', [
     about: {
       shows: 'Whether Prometheus can read the probe.',
       normal: '*runs*.',
-      next: '*does not answer*: `probe check` reports whether it can run here. target/lab/probe.log has the reason why it exited.',
+      next: 'For *does not answer*, `probe check` reports whether it can run here. target/lab/probe.log has the reason why it exited.',
     },
   }),
   value({
-    title: 'Features Off that Should Be On',
+    title: 'Features Not Working',
     queries: [now('count(probe_feature_enabled{reason!~"switched_off|.*_before_.*"} == 0) or vector(0)')],
     unit: 'short',
     thresholds: [[null, 'green'], [1, 'red']],
     about: {
       shows: 'Features of the probe that do not work but should.',
       normal: '0.',
-      next: 'The table below names them. `curl localhost:9010/status` has the remedy.',
+      next: 'The table below has their names. `curl localhost:9010/status` has the remedy.',
     },
   }),
   value({
@@ -35,7 +35,7 @@ const sight = ['Does it see?', [
     thresholds: [[null, 'green'], [0.5, 'orange']],
     about: {
       shows: 'Samples that the probe could not take in the last five minutes.',
-      normal: '0; a few while a shard restarts.',
+      normal: '0. There are a few while a shard restarts.',
       next: '*Samples Lost* below shows the reasons.',
     },
   }),
@@ -45,9 +45,9 @@ const sight = ['Does it see?', [
     unit: 'short',
     thresholds: [[null, 'green'], [1, 'orange']],
     about: {
-      shows: 'Shards without *agrees* or *differs*.',
+      shows: 'Shards on which there is no verdict.',
       normal: '0.',
-      next: '`curl localhost:9010/api/compare` names the cause: no baseline, unreadable, or unwatched.',
+      next: '`curl localhost:9010/api/compare` has the cause: no baseline, unreadable, or unwatched.',
     },
   }),
   value({
@@ -55,9 +55,9 @@ const sight = ['Does it see?', [
     queries: [now('probe_counting_start_time_seconds * 1000')],
     unit: 'dateTimeFromNow',
     about: {
-      shows: 'Since when the kernel counts: when the probe attached, or with PIN an earlier probe.',
+      shows: 'Time since the kernel began to count: when the probe attached, or with PIN an earlier probe.',
       normal: 'As long as the lab runs.',
-      next: 'More recent than expected: the probe was restarted, and its counters with it.',
+      next: 'If it is shorter than expected, the probe was restarted, and its counters too.',
     },
   }),
   value({
@@ -68,8 +68,8 @@ const sight = ['Does it see?', [
     noValue: 'no pinned set',
     about: {
       shows: 'Time without counting while this probe replaced its predecessor, with PIN.',
-      normal: '0: programs are replaced in place. No value without PIN.',
-      next: 'More than 0: the kernel could not replace a program in place. Requests in the gap are not counted.',
+      normal: '0, because programs are replaced in place. Without PIN there is no value.',
+      next: 'If it is above 0, the kernel could not replace a program in place. Requests in the gap are not counted.',
     },
   }),
   rows({
@@ -80,8 +80,8 @@ const sight = ['Does it see?', [
     queries: [now('probe_feature_enabled')],
     about: {
       shows: 'Features of the probe, and why some are off.',
-      normal: 'on, or off because *switched_off*.',
-      next: 'Another reason: `curl localhost:9010/status` has the remedy. docs/limits.md explains the capabilities.',
+      normal: 'Every feature is on, or its reason is *switched_off*.',
+      next: 'For another reason, `curl localhost:9010/status` has the remedy. docs/limits.md explains the capabilities.',
     },
   }),
   lines({
@@ -93,7 +93,7 @@ const sight = ['Does it see?', [
     about: {
       shows: 'Samples lost in the last minute, by reason.',
       normal: 'Lines at 0.',
-      next: '*shard_unreadable*: a shard is down or slow. *counters_unreadable*, *runs_unreadable*: the kernel refuses. *watch_failed*, *address_over_limit*: addresses are not watched.',
+      next: 'For *shard_unreadable*, a shard is down or slow. For *counters_unreadable* and *runs_unreadable*, the kernel refuses a read. For *watch_failed* and *address_over_limit*, addresses are not watched.',
     },
   }),
 ]];
@@ -110,7 +110,7 @@ const cost = ['What does it cost?', [
     about: {
       shows: 'CPU time of the kernel programs as a share of one core.',
       normal: 'Well below 1 % at the lab\'s rates.',
-      next: 'docs/cost.md has the figures at full speed. Empty without `--program-stats on`, which itself costs time.',
+      next: 'docs/cost.md has the figures at full speed. Without `--program-stats on` the panel is empty. That option costs time itself.',
     },
   }),
   lines({
@@ -122,7 +122,7 @@ const cost = ['What does it cost?', [
     about: {
       shows: 'Runs of each program: one for every packet or socket event of the cgroup.',
       normal: 'In proportion to the packets of the cgroup.',
-      next: 'Many runs with few requests: other traffic, which the programs skip at once.',
+      next: 'If there are many runs and few requests, the programs see other traffic. They skip it at once.',
     },
   }),
   lines({
@@ -133,12 +133,12 @@ const cost = ['What does it cost?', [
     queries: [ask(`rate(probe_program_run_seconds_total${RATE}) / (rate(probe_program_runs_total${RATE}) > 0)`, '{{program}}')],
     about: {
       shows: 'The mean time of a run.',
-      normal: 'Some 0.1 to 1 µs.',
-      next: 'Higher on a virtual machine: its clock is slow to read.',
+      normal: 'About 0.1 to 1 µs.',
+      next: 'It is higher on a virtual machine where the clock is slow to read.',
     },
   }),
   bars({
-    title: 'Room in the Maps Used',
+    title: 'Map Usage',
     unit: 'percentunit',
     min: 0,
     max: 1,
@@ -147,42 +147,42 @@ const cost = ['What does it cost?', [
     queries: [now('probe_map_entries / probe_map_max_entries', '{{map}}')],
     about: {
       shows: 'Fill level of the kernel maps for addresses and keys.',
-      normal: 'Addresses near 0. Keys fill up; hotter keys replace colder ones in a full set.',
-      next: 'Addresses above 80 %: further shards would be unwatched.',
+      normal: 'Addresses are near 0. Keys fill up, and hotter keys replace colder ones.',
+      next: 'If addresses are above 80 %, further shards would be unwatched.',
     },
   }),
   lines({
-    title: 'Requests of the Watchers',
+    title: 'Control Requests',
     unit: 'reqps',
     min: 0,
     queries: [ask(`sum by (shard_id) (rate(kernel_shard_control_requests_total${RATE}))`, 'shard {{shard_id}}')],
     about: {
       shows: "Control requests to the shards: the probe's reads of /stats and Prometheus' scrapes.",
       normal: 'One or two a second.',
-      next: 'They are counted separately and do not affect the comparison.',
+      next: 'These requests are counted separately and do not affect the comparison.',
     },
   }),
   lines({
-    title: 'Time of a Scrape',
+    title: 'Scrape Duration',
     unit: 's',
     min: 0,
     queries: [ask('scrape_duration_seconds', '{{job}}')],
     about: {
       shows: 'Duration of each scrape. The probe reads the kernel maps for it.',
       normal: 'A few milliseconds.',
-      next: 'Near 4 s scrapes fail and lines have gaps: the machine is too busy.',
+      next: 'Near 4 s scrapes fail and lines have gaps. The machine is too busy.',
     },
   }),
   lines({
-    title: 'Live Pages Listening',
+    title: 'Open Live Pages',
     unit: 'short',
     decimals: 0,
     min: 0,
     queries: [ask('probe_page_listeners', 'pages')],
     about: {
       shows: "Browsers with the probe's live page open.",
-      normal: 'As many as are open. One reading a second serves all.',
-      next: 'More than expected: check who has the address.',
+      normal: 'The number of open pages. The probe reads once a second for all of them.',
+      next: 'If there are more than expected, check who has the address.',
     },
   }),
 ]];

@@ -1,11 +1,11 @@
-// The requests of a script beside its load. All of them have the tag `kind` = `setup`.
+// Requests of a script that are not part of its load. All of them have the tag `kind` = `setup`.
 
 import http from 'k6/http';
 import { check } from 'k6';
 import { BASE_URL, BASE_URLS, CACHE_TTL_SECONDS } from './settings.js';
 
 const SETUP = { kind: 'setup' };
-// Most keys that are read on one shard to fill it.
+// Largest number of keys that are read on one shard to fill it.
 const MAX_FILLERS = 1000;
 
 // The URL of BASE_URLS at which the gateway answers; setup finds it for the virtual users.
@@ -23,7 +23,7 @@ export function keyUrl(key) {
   return `${dataUrl()}/${encodeURIComponent(key)}`;
 }
 
-// The gateway's /stats and its `base_url`; an error with what to do when there are none.
+// Returns the gateway's /stats and its `base_url`. The error contains what to do.
 export function stats() {
   let answer;
   for (const url of [base, ...BASE_URLS.filter((other) => other !== base)]) {
@@ -59,8 +59,8 @@ function status(key) {
   return http.get(keyUrl(key), { tags: { ...SETUP, name: '/data/{key}' }, responseCallback: http.expectedStatuses(200, 404) }).status;
 }
 
-// Fills the shard of `absent` with those of the run's other keys that it holds, and then with more, until it answers 404
-// to a new one: from then on it creates none, and `absent` is absent.
+// Fills the shard of `absent` until it answers 404 for a new key. It uses the run's other keys on that shard first, and
+// then further keys. From then on the shard creates no key.
 export function fillShardOf(absent, others) {
   const shard = home(absent);
   others.filter((key) => home(key) === shard).forEach(status);

@@ -1,12 +1,13 @@
-// Which key request i of a stream asks for. `pick(u, i, total)`: u is chance in [0, 1), total the stream's requests.
-// `law`, `first` and `count` say the same in words; the native generator's table is compared with them.
+// Chooses the key of request i of a stream. `pick(u, i, total)`: u is a random number in [0, 1), total is the stream's
+// number of requests. `law`, `first` and `count` describe the same. A test compares them with the native generator's
+// table.
 
-// PREFIX0 … PREFIX(count-1), all alike.
+// PREFIX0 … PREFIX(count-1), equally likely.
 export function uniform(prefix, count) {
   return { law: 'uniform', first: `${prefix}0`, count, pick: (u) => prefix + Math.floor(u * count) };
 }
 
-// The same by Zipf's law: key r (from 0) has a probability in proportion to 1 / (r + 1)^exponent.
+// The same keys by Zipf's law: key r (from 0) has a probability in proportion to 1 / (r + 1)^exponent.
 export function zipf(prefix, count, exponent) {
   const below = new Float64Array(count);
   let sum = 0;
@@ -29,7 +30,7 @@ export function zipf(prefix, count, exponent) {
   return { law: `zipf:${exponent}`, first: `${prefix}0`, count, hottest: `${prefix}0`, pick };
 }
 
-// One after the other, from the first again after the last.
+// One after the other, and from the first again.
 export function inTurn(prefix, count) {
   return { law: 'in-turn', first: `${prefix}0`, count, pick: (u, i) => prefix + (i % count) };
 }

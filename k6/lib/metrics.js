@@ -1,4 +1,4 @@
-// The metrics of all scripts, and what one answer adds to them.
+// The metrics of all scripts. Counts one answer in them.
 
 import { check } from 'k6';
 import { Counter, Rate, Trend } from 'k6/metrics';
@@ -11,11 +11,11 @@ const keyAccesses = new Counter('key_accesses');
 const hotKeyAccesses = new Counter('hot_key_accesses');
 const cacheHits = new Counter('cache_hits');
 const coalesced = new Counter('coalesced');
-// By shard: right answers that name it, and those for which it was asked.
+// Correct answers by the shard that they name, and by the shard that the script expects.
 const answers = new Counter('shard_answers');
 const upstream = new Counter('shard_upstream_requests');
 
-// Shards told apart in the summary; more are counted in the totals alone.
+// Largest number of shards in the summary. Further shards count in the totals only.
 export const SHARDS = [0, 1, 2, 3];
 
 function bodyOf(answer) {
@@ -26,7 +26,7 @@ function bodyOf(answer) {
   }
 }
 
-// Checks an answer to a request for `key` and counts it. `shards` is how many shards there are.
+// Checks an answer to a request for `key` and counts it. `shards` is the number of shards.
 export function count(stream, key, answer, shards) {
   const status = stream.status || 200;
   const body = bodyOf(answer);

@@ -1,6 +1,6 @@
-// Seeded chance. Virtual users share no memory and take their turns in no fixed order, so there is no generator with a
-// state: the number for request i of a stream is a hash of (SEED, stream, i). k6 numbers the requests of a stream
-// (`iterationInTest`), so a seed gives the same sequence of keys whichever user sends which.
+// Seeded random numbers. Virtual users share no memory and run in no fixed order, so no generator can have a state. The
+// number for request i of a stream is a hash of (SEED, stream, i). k6 numbers the requests of a stream
+// (`iterationInTest`), so a seed gives the same sequence of keys.
 
 // One round of MurmurHash3 (Austin Appleby, public domain).
 function mix(hash, word) {

@@ -1,6 +1,6 @@
-// Makes a script from its table: options, setup, one request, summary. Open loop: requests leave at a constant rate,
+// Builds a script from its table: options, setup, one request, summary. Open loop: requests leave at a constant rate,
 // whether or not earlier ones are answered. A stream is { name, kind: 'celebrity' | 'background', rate (a second), vus,
-// maxVus, keys } with the options window: [from, to] in parts of the run, writes, status, checks: 'plain'.
+// maxVus, keys }. Its options are window ([from, to] as parts of the run), writes, status, and checks ('plain').
 
 import http from 'k6/http';
 import exec from 'k6/execution';
@@ -10,7 +10,7 @@ import { dataUrl, enableCache, fillShardOf, keyUrl, stats, useBase } from './gat
 import { summarize } from './summary.js';
 import { CACHE_WAIT, DURATION, RATE_FACTOR, SEED } from './settings.js';
 
-// k6 takes whole numbers only: 12.5 a second is 1250 in 100 s.
+// k6 accepts whole numbers only: 12.5 a second is 1250 in 100 s.
 function arrivals(rate) {
   const exact = rate * RATE_FACTOR;
   return Number.isInteger(exact) ? { rate: exact, timeUnit: '1s' } : { rate: Math.max(1, Math.round(exact * 100)), timeUnit: '100s' };
@@ -21,10 +21,10 @@ function options(table) {
   const thresholds = {
     request_latency: [`p(95)<${table.p95_ms}`],
     errors: [`rate<${table.errors}`],
-    // A dropped iteration is a request not sent: the load was not the one that the script names.
+    // A dropped iteration is a request that was not sent, so the load was too low.
     dropped_iterations: ['count==0'],
   };
-  // k6 counts by tag only where there is a threshold; these always hold.
+  // k6 counts by tag only if there is a threshold. These always hold.
   for (const kind of ['celebrity', 'background', 'setup']) {
     thresholds[`http_reqs{kind:${kind}}`] = ['count>=0'];
   }

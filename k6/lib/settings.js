@@ -1,5 +1,5 @@
 // The settings that all scripts share, from the environment: BASE_URL, DURATION (seconds), RATE_FACTOR, SEED.
-// DURATION and RATE_FACTOR are what `load run --duration` and `--rate-factor` are.
+// DURATION and RATE_FACTOR equal `load run --duration` and `--rate-factor`.
 
 function number(name, preset, least, most) {
   const text = __ENV[name];
@@ -13,7 +13,7 @@ function number(name, preset, least, most) {
   return value;
 }
 
-// From this length on, a caching run waits after it has switched the cache on.
+// A caching run of at least this length waits after it has switched the cache on.
 const FULL_DURATION = 120;
 
 export const BASE_URL = (__ENV.BASE_URL || 'http://lab39-api-gateway:8000').replace(/\/+$/, '');

@@ -1,5 +1,5 @@
-// The summary on standard output: JSON with `scenario`. The keys asked for most are the gateway's own count, because
-// virtual users share no memory.
+// Prints the summary: JSON with `scenario`. The top keys are the gateway's own count, because virtual users share no
+// memory.
 
 import { SHARDS } from './metrics.js';
 import { stats } from './gateway.js';
@@ -11,7 +11,7 @@ function latency(metric) {
   return { p50: ms('med'), p90: ms('p(90)'), p95: ms('p(95)'), p99: ms('p(99)'), max: ms('max') };
 }
 
-// What the gateway counted meanwhile; null where it was reset in between or does not answer.
+// The gateway's counts since the start of the run; null if it was reset or does not answer.
 function atGateway(before) {
   let now;
   try {
@@ -26,7 +26,7 @@ function atGateway(before) {
   return { gateway: growth, top_10_keys: now.top_keys.slice(0, 10) };
 }
 
-// Those of `setup` are in a group of their own.
+// Requests of `setup` are in a separate group.
 function checksOf(group) {
   const own = group.checks.map(({ name, passes, fails }) => ({ name, passes, fails }));
   return [...own, ...group.groups.flatMap(checksOf)];

@@ -1,4 +1,4 @@
-// What every script here needs: a browser, a page that is live, and a list of what went wrong in it.
+// Shared by all scripts: a browser, a live page, and a list of the page's errors.
 
 import assert from "node:assert/strict";
 
@@ -16,7 +16,7 @@ export function post(url, body) {
   return json(url, { method: "POST", body: JSON.stringify(body) });
 }
 
-// Asks again and again until `wanted` holds; the last state is in the message.
+// Evaluates repeatedly until `wanted` holds. The message contains the last state.
 export async function until(what, ask, wanted = Boolean) {
   const deadline = Date.now() + PATIENCE_MS;
   for (;;) {
@@ -27,8 +27,8 @@ export async function until(what, ask, wanted = Boolean) {
   }
 }
 
-// Runs `check` with a page of this kind; fails on any error that the page or its console tells of, but for those that
-// `expected` matches.
+// Runs `check` with a page of this kind. Fails on any error of the page or its console, except those that `expected`
+// matches.
 export async function withPage({ width = 1280, height = 900, scheme = "light", expected = /^$|what-if|net::ERR_FAILED/ }, check) {
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM,

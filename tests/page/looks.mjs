@@ -1,5 +1,5 @@
-// How it looks, and whether everybody can use it: pictures in two widths and both colour schemes, nothing cut off, enough
-// contrast, names for all controls, a light page, nobody else's host.
+// Checks the page's appearance and accessibility: screenshots in two widths and both colour schemes, no cut text,
+// enough contrast, names for all controls, a small page, and no requests to other hosts.
 
 import assert from "node:assert/strict";
 import { GATEWAY, PROBE, STARTER, until, withPage } from "./harness.mjs";
@@ -7,7 +7,7 @@ import { GATEWAY, PROBE, STARTER, until, withPage } from "./harness.mjs";
 const MOST_BYTES = 150 * 1024;
 const LEAST_CONTRAST = 4.5;
 
-// The texts whose contrast with what is behind them is too low.
+// Texts with too little contrast to their background.
 function faint(least) {
   const channels = (color) => color.match(/[\d.]+/g).map(Number);
   const light = ([r, g, b]) => {

@@ -1,15 +1,15 @@
-// The numbers on the page are the API's: as sent second by second under load, and to the request at rest.
+// The page shows the API's numbers: every second under load, and exactly at rest.
 
 import assert from "node:assert/strict";
 import { PROBE, json, until, withPage } from "./harness.mjs";
 
-// A table as the page shows it, thin spaces gone and minus signs plain.
+// The text of a table, without thin spaces and with plain minus signs.
 const cells = (page, table) => page.locator(`#${table} tbody tr`).evaluateAll((rows) =>
   rows.map((row) => [...row.cells].map((cell) => cell.textContent.replaceAll("\u202f", "").replace("−", "-"))));
 const shown = (value) => (value == null ? "–" : String(value));
 
 await withPage({}, async (page) => {
-  // Under load: what an event says is what the page shows until the next one.
+  // Under load the page shows an event's numbers until the next event.
   await page.evaluate(() => {
     new EventSource("/api/events").addEventListener("second", ({ data }) => (window.newest = JSON.parse(data)));
   });
@@ -28,7 +28,7 @@ await withPage({}, async (page) => {
   assert.match(await page.locator("#verdict-agree").textContent(), /^Kernel and gateway /);
   console.log("under load");
 
-  // At rest: the API is asked by itself.
+  // At rest the script reads the API itself.
   await until("the page shows what the API says at rest", async () => {
     const [compare, verdict] = [await json(`${PROBE}/api/compare`), await json(`${PROBE}/api/verdict`)];
     const wanted = compare.shards.map((shard) => [shard.kernel, shard.app, shard.difference, shard.bound].map(shown));

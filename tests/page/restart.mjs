@@ -1,10 +1,10 @@
-// A probe that ends and comes back: the page says so, keeps what it has, and goes on. Whoever runs this ends the probe when
-// it prints `live`, and starts it again when it prints `lost`.
+// After a probe ends, the page reports it, keeps its history, and continues when the probe is back. The caller ends the
+// probe when this prints `live`, and starts it again when this prints `lost`.
 
 import assert from "node:assert/strict";
 import { PROBE, json, until, withPage } from "./harness.mjs";
 
-// The browser itself tells of the broken connection.
+// The browser itself reports the broken connection.
 await withPage({ expected: /ERR_(CONNECTION_REFUSED|CONNECTION_RESET|INCOMPLETE_CHUNKED_ENCODING|EMPTY_RESPONSE)/ }, async (page) => {
   await until("the table is there", () => page.locator("#shards tbody tr").count());
   console.log("live");

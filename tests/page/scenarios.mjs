@@ -1,4 +1,4 @@
-// The scenario starter starts, is followed, and stops.
+// The page starts a scenario, shows its progress, and stops it.
 
 import assert from "node:assert/strict";
 import { GATEWAY, STARTER, json, until, withPage } from "./harness.mjs";

@@ -1,4 +1,4 @@
-// The switches really switch the gateway, and follow when somebody else does.
+// The switches change the gateway, and follow changes by others.
 
 import assert from "node:assert/strict";
 import { GATEWAY, json, post, until, withPage } from "./harness.mjs";
@@ -30,7 +30,7 @@ await withPage({}, async (page) => {
     await until("no copies", state, ({ replication }) => replication === 1);
   }
 
-  // By keyboard alone.
+  // With the keyboard only.
   await off.focus();
   await page.keyboard.press("ArrowRight");
   await until("the arrow key has switched", state, ({ cache }) => cache === "hot_only");
