@@ -47,7 +47,7 @@ pub struct bpf_spin_lock {
 
 /// Value of the array `KEYS`. Set `s` of shard `n` has the index `n · SETS + s`.
 ///
-/// The fields that every read accesses are adjacent. A set is seldom in the CPU's cache, so each cache line costs a
+/// The fields that every read accesses are adjacent. A set is rarely in the CPU's cache, so each cache line costs a
 /// miss.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,8 +81,8 @@ pub const fn set_of(shard: u32, hash: u64) -> u32 {
 impl KeySet {
     // Few branches and no loops, because the verifier follows both sides of each branch.
 
-    /// Counts a read of `key` in the current epoch. The caller holds the lock, so this function makes no calls. Only the
-    /// first [`SHORT_WORDS`](crate::key::SHORT_WORDS) words of a short key are read.
+    /// Counts a read of `key` in the current epoch. The caller holds the lock, so this function makes no calls. Only
+    /// the first [`SHORT_WORDS`](crate::key::SHORT_WORDS) words of a short key are read.
     #[inline(always)]
     pub fn count(&mut self, key: &KeyText, epoch: u32) {
         // The epoch never goes back. Another CPU may read the clock before this one and get the lock after it.

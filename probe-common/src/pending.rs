@@ -9,8 +9,8 @@ use crate::{key::KeyText, requests::Tally};
 /// Maximum number of waiting segments of one connection.
 pub const SEGMENTS: usize = 16;
 
-/// Keys that can wait on one CPU, at least. The loader makes room for more where a few clients can send many keys before TCP
-/// acknowledges the first. A power of two.
+/// Minimum number of keys that can wait on one CPU, a power of two. The loader raises it, because a few clients can
+/// send many keys before TCP acknowledges the first.
 pub const STAGED_KEYS: u32 = 4096;
 
 /// One waiting segment.
@@ -39,13 +39,13 @@ pub struct StagedKey {
     pub position: u64,
     /// The key. Only the first [`SHORT_WORDS`](crate::key::SHORT_WORDS) words of a short key are written.
     pub key: KeyText,
-    /// The protocol's own, if the key's tag says that it is written.
+    /// A value of the protocol, if the key's tag declares it.
     pub extra: u32,
     padding: u32,
 }
 
-/// State of the waiting segments of one connection. Most connections have one waiting segment at a time with at most one
-/// key: the single segment. Further segments wait in a [queue](Waiting).
+/// State of the waiting segments of one connection. Most connections have one waiting segment at a time with at most
+/// one key: the single segment. Further segments wait in a [queue](Waiting).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pending {
@@ -59,7 +59,8 @@ pub struct Pending {
     pub contents: Contents,
 }
 
-/// The requests of a single segment, and whether it has a key: [`Waiting::key`]. In one word, because a cache line has few.
+/// The requests of a single segment, and whether it has a key: [`Waiting::key`]. In one word, because a cache line has
+/// few.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contents(u64);
@@ -101,7 +102,7 @@ impl Contents {
 pub const SINGLE_NONE: u64 = 0;
 /// The single segment waits.
 pub const SINGLE_WAITS: u64 = 1;
-/// A CPU counts the single segment. Until it has finished, nobody writes its fields.
+/// A CPU counts the single segment. Until it has finished, no program writes its fields.
 pub const SINGLE_TAKEN: u64 = 2;
 
 /// The waiting segments' data. It is apart from [`Pending`], which shares a cache line with other state.

@@ -1,4 +1,4 @@
-//! What a protocol must provide, and what the frame around it does.
+//! Defines the interface of a protocol.
 //!
 //! The frame is the same for all protocols: which bytes are new ([`stream`](crate::stream)), the window over a segment
 //! ([`segment`](crate::segment)), and requests that wait for TCP's acceptance ([`pending`](crate::pending)). A protocol
@@ -19,15 +19,15 @@ pub trait Protocol: Copy + Debug + Default + Eq + 'static {
     /// The parser of responses.
     type ResponseHead: Copy + Debug + Default + Eq;
 
-    /// What its fast path keeps from segment to segment.
+    /// State that its fast path keeps between segments.
     type Cache: Copy + Debug;
 
     /// A cache that keeps nothing.
     const EMPTY_CACHE: Self::Cache;
 }
 
-/// Size of every protocol's parser state in bytes. The socket storage has one layout for all protocols, because programs
-/// without a parser access it too.
+/// Size of every protocol's parser state in bytes. The socket storage has one layout for all protocols, because
+/// programs without a parser access it too.
 pub const HEAD_BYTES: usize = 128;
 
 /// A parser's position in a connection's bytes. All zeros is the beginning of a connection.
@@ -57,7 +57,7 @@ pub trait Parser: Copy + Debug + Default + Eq {
     /// Remaining bytes that the parser skips without looking at them.
     fn body(&self) -> u64;
 
-    /// How many of them may be missing without a change to the parser's state but [`Self::body`].
+    /// Returns how many of them may be missing without a change of the parser's state, except of [`Self::body`].
     fn may_miss(&self) -> u64;
 
     /// Skips `count` missing bytes, at most [`Self::may_miss`].

@@ -43,8 +43,9 @@ impl Protocol for Resp {
 }
 
 impl SegmentReader {
-    /// Reads a whole segment as the kernel program does, in at most `steps` steps. `spec` returns what the store says about
-    /// a name's hash. `on_staged` gets each key, and each command with its last key, with their [`Tag`].
+    /// Reads a whole segment as the kernel program does, in at most `steps` steps. `spec` returns the store's
+    /// description for a name's hash. `on_staged` gets each key, and each command with its last key, with their
+    /// [`Tag`].
     #[cfg(not(target_arch = "bpf"))]
     pub fn read(
         &mut self,

@@ -1,8 +1,8 @@
 //! Reads one segment's payload window by window and passes it to the protocol's parser.
 //!
-//! A kernel program cannot access payload directly. A driver copies it window by window into [`SegmentReader::words`] and
-//! calls [`SegmentReader::step`] until the result is [`Next::Done`]. All mutable state is behind one pointer: on the stack
-//! the verifier would track each value and never finish.
+//! A kernel program cannot access payload directly. A driver copies it window by window into [`SegmentReader::words`]
+//! and calls [`SegmentReader::step`] until the result is [`Next::Done`]. All mutable state is behind one pointer: on
+//! the stack the verifier would track each value and never finish.
 
 use crate::{
     key::KeyText,
@@ -10,12 +10,12 @@ use crate::{
     requests::Tally,
 };
 
-/// Bytes of payload looked at between two copies. A usual request head fits into one.
+/// Bytes of payload in a window. A usual request head fits into one.
 pub const WINDOW: usize = 256;
 
 const WORDS: usize = WINDOW / 8;
 
-/// What the driver has to do now.
+/// The driver's next task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Call [`SegmentReader::step`] again.
@@ -33,7 +33,7 @@ pub enum Next {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentReader<P: Protocol> {
-    /// The window; bytes in memory order. The last word is only ever read together with the one before it.
+    /// The window, with bytes in memory order. The last word is only read together with the one before it.
     pub words: [u64; WORDS + 1],
     /// Requests completed in this segment.
     pub tally: Tally,
@@ -45,20 +45,20 @@ pub struct SegmentReader<P: Protocol> {
     window_at: u32,
     /// Bytes in the window.
     window_length: u32,
-    /// 1 once there is nothing more to do.
+    /// 1 once the segment is finished.
     done: u32,
-    /// The driver's own: whose payload it is.
+    /// For the driver: the shard of the payload.
     pub shard: u32,
-    /// The driver's own: keys that it has staged for this segment.
+    /// For the driver: the number of keys staged for this segment.
     pub staged: u32,
     padding: u32,
-    /// The driver's own: where the first of them is.
+    /// For the driver: the position of the first staged key.
     pub staged_at: u64,
-    /// The driver's own: when it came, in nanoseconds of the kernel's monotonic clock.
+    /// For the driver: the arrival time, in nanoseconds of the kernel's monotonic clock.
     pub came_at: u64,
-    /// The key of a read on the fast path. It is not in the connection's parser, which is seldom in a CPU cache.
+    /// The key of a read on the fast path. It is not in the connection's parser, which is rarely in a CPU cache.
     pub key: KeyText,
-    /// The fast path's own, kept from segment to segment.
+    /// State of the fast path, kept between segments.
     pub(crate) cache: P::Cache,
 }
 
@@ -95,7 +95,7 @@ impl<P: Protocol> SegmentReader<P> {
         self.staged = 0;
     }
 
-    /// Bytes the driver should copy: at most [`WINDOW`].
+    /// Returns the number of bytes that the driver should copy, at most [`WINDOW`].
     #[must_use]
     #[inline(always)]
     pub const fn wanted(&self) -> u32 {
@@ -103,14 +103,14 @@ impl<P: Protocol> SegmentReader<P> {
         if left < WINDOW as u32 { left } else { WINDOW as u32 }
     }
 
-    /// Takes note that `length` bytes from [`at`](Self::at) on are in [`words`](Self::words).
+    /// Records that `length` bytes from [`at`](Self::at) on are in [`words`](Self::words).
     #[inline(always)]
     pub const fn loaded(&mut self, length: u32) {
         self.window_at = self.at;
         self.window_length = length;
     }
 
-    /// Whether all that is left fits into the window.
+    /// Whether the rest of the segment fits into the window.
     #[inline(always)]
     pub(crate) const fn fits_window(&self) -> bool {
         self.end.wrapping_sub(self.at) <= WINDOW as u32
@@ -135,14 +135,14 @@ impl<P: Protocol> SegmentReader<P> {
         self.done = 1;
     }
 
-    /// Whether everything that can be read has been.
+    /// Whether all readable bytes have been read.
     #[must_use]
     #[inline(always)]
     pub const fn is_done(&self) -> bool {
         self.done != 0
     }
 
-    /// Reads on by one step of the connection's parser.
+    /// Runs one step of the connection's parser.
     #[inline(always)]
     pub fn step(&mut self, head: &mut impl Parser) -> Next {
         if head.needs_driver() {
@@ -192,7 +192,7 @@ impl<P: Protocol> SegmentReader<P> {
         let from = payload.get(self.at as usize..).unwrap_or_default();
         let window = from.get(..length as usize).unwrap_or(from);
         for (word, bytes) in self.words.iter_mut().zip(window.chunks(8)) {
-            // What is behind the window's end stays as it was: the parser must not look at it.
+            // Bytes after the window's end keep their old values. The parser must not read them.
             let mut memory = word.to_ne_bytes();
             for (old, new) in memory.iter_mut().zip(bytes) {
                 *old = *new;
@@ -206,11 +206,11 @@ impl<P: Protocol> SegmentReader<P> {
     /// unaligned ones, but its compiler splits them into bytes.
     #[inline(always)]
     pub(crate) fn word_at(&self, offset: u32) -> u64 {
-        // The verifier needs the mask; without `black_box` the compiler, knowing the bound, takes it away.
+        // The verifier needs the mask. Without `black_box` the compiler infers the bound and removes it.
         let index = (core::hint::black_box(offset) as usize / 8) & (WORDS - 1);
         let shift = (offset % 8) * 8;
         let low = self.words.get(index).map_or(0, |word| u64::from_le(*word) >> shift);
-        // In two shifts, as one by 64 has no meaning.
+        // Two shifts, because a shift by 64 is undefined.
         let high = self.words.get(index + 1).map_or(0, |word| (u64::from_le(*word) << 1) << (63 - shift));
         low | high
     }

@@ -13,11 +13,11 @@ use crate::{
 
 /// Value of the socket storage `SOCKETS`, freed with the socket. All zeros is a new value.
 ///
-/// On loopback, one CPU handles the requests and another one the responses. The first cache line is rarely written. The second
-/// has all fields that both CPUs write, except for keys and queued segments.
+/// On loopback, one CPU handles the requests and another one the responses. The first cache line is rarely written. The
+/// second has all fields that both CPUs write, except for keys and queued segments.
 ///
-/// Its layout is the same for every protocol. Programs without a parser access it without a protocol: they read or write
-/// nothing of the parsers, except that they restart a new one.
+/// Its layout is the same for every protocol. Programs without a parser access it without a protocol: they read or
+/// write nothing of the parsers, except that they restart a new one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Socket<P: Protocol = Http> {
@@ -46,7 +46,7 @@ pub struct Socket<P: Protocol = Http> {
 pub struct Owner(u64);
 
 impl Owner {
-    /// Returns a cache of `shard`, valid while the endpoint table has seen this number of changes.
+    /// Returns a cache of `shard`. It is valid while the endpoint table has this number of changes.
     #[must_use]
     #[inline(always)]
     pub const fn found(shard: u32, changes: u32) -> Self {

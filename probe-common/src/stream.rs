@@ -1,10 +1,10 @@
-//! One connection: which bytes are new, what TCP has accepted, and what to do when bytes do not come in order.
+//! Follows one connection: new bytes, bytes that TCP has accepted, and out-of-order segments.
 //!
-//! The kernel programs see a segment *before* TCP checks it and puts it in order. TCP's own `rcv_nxt` says what TCP has
+//! The kernel programs see a segment *before* TCP checks it and puts it in order. TCP's `rcv_nxt` shows what TCP has
 //! accepted before that segment. The parser follows the segments as they arrive, and takes a snapshot wherever TCP has
-//! accepted everything. A segment that starts again at the snapshot replaces what was parsed since: TCP has dropped that.
-//! Where TCP is ahead of the parser, or bytes are missing that are not body, the connection is lost until TCP is idle and
-//! a segment begins with a request.
+//! accepted everything. A segment that starts again at the snapshot replaces what was parsed since: TCP has dropped
+//! that. Where TCP is ahead of the parser, or bytes are missing that are not body, the connection is lost until TCP is
+//! idle and a segment begins with a request.
 
 use crate::{
     protocol::{Parser, Protocol},
@@ -12,26 +12,26 @@ use crate::{
     segment::SegmentReader,
 };
 
-/// State of one connection, in the socket's own storage: it goes when the socket goes. All zeros is a new one.
+/// State of one connection, in the socket storage, which the kernel frees with the socket. All zeros is a new state.
 ///
 /// The fields that egress accesses come first ([`Socket`](crate::socket::Socket) explains why).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stream<P: Protocol> {
-    /// 1 while a CPU works on this connection. Only the kernel program touches it; 64 bits, because the oldest exchange
-    /// instruction has 64.
+    /// 1 while a CPU works on this connection. Only the kernel program accesses it. It has 64 bits, because the oldest
+    /// exchange instruction has 64.
     pub busy: u64,
-    /// When the data request that is being timed came, in nanoseconds of the kernel's monotonic clock; 0 when none is.
+    /// Arrival time of the timed data request, in nanoseconds of the kernel's monotonic clock; 0 if none is timed.
     /// Written by the ingress program, taken by the egress program.
     pub request_started: u64,
-    /// 1 once a final answer's bytes went out after the last bytes that came in. Written by the egress program.
+    /// 1 once a final answer's bytes were sent after the last received bytes. Written by the egress program.
     pub answered: u8,
     /// 1 once an answer was the connection's last. Written by the egress program.
     pub closing: u8,
     /// 1 while the parser is inside a request's body.
     pub in_body: u8,
     padding: [u8; 5],
-    /// What has arrived, and is not known to be dropped.
+    /// Requests that have arrived and are not known to be dropped.
     pub arrived: Arrived,
     /// One of `PHASE_*`.
     phase: u8,
@@ -41,11 +41,11 @@ pub struct Stream<P: Protocol> {
     whole: u8,
     /// Requests that may be without an answer: none, one, or [`SEVERAL`].
     waiting: u8,
-    /// 1 when parsing has begun in the middle of the connection, and no request been seen since.
+    /// 1 if parsing began in the middle of the connection and no request has been seen since.
     resumed: u8,
     /// 1 if the snapshot is a request's first byte, and [`Self::snapshot`] is not used.
     snapshot_is_boundary: u8,
-    /// 1 if the snapshot may be gone back to.
+    /// 1 if the snapshot is valid.
     has_snapshot: u8,
     /// `whole` at the snapshot.
     snapshot_whole: u8,
@@ -56,13 +56,13 @@ pub struct Stream<P: Protocol> {
     unused: [u8; 2],
     /// Sequence number of the next byte to parse; while lost, the highest seen.
     next: u32,
-    /// First sequence number that came too early.
+    /// First sequence number of bytes that arrived early.
     ahead_from: u32,
-    /// The one behind the last that came too early; equal to `ahead_from` when none did.
+    /// End of the bytes that arrived early; equal to `ahead_from` if there are none.
     ahead_to: u32,
-    /// The bytes of a body that were missing, and may still come: from here
+    /// Start of the missing bytes of a body, which may still arrive.
     hole_from: u32,
-    /// to here.
+    /// End of those bytes.
     hole_to: u32,
     /// Sequence number of the snapshot.
     snapshot_at: u32,
@@ -74,29 +74,29 @@ pub struct Stream<P: Protocol> {
     snapshot: P::Head,
 }
 
-/// Requests of a connection: their number, and in the upper half how many of them are not data requests. In one word, so that
-/// the egress program reads both at once.
+/// Requests of a connection: their number, and in the upper half how many of them are not data requests. In one word,
+/// so that the egress program reads both at once.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arrived(u64);
 
-/// More requests at a time than one: which answer is whose cannot be told from here on.
+/// Several requests at a time. From then on answers cannot be matched with requests.
 const SEVERAL: u8 = 2;
 
 const PHASE_NEW: u8 = 0;
 const PHASE_FOLLOWED: u8 = 1;
 const PHASE_LOST: u8 = 2;
-/// Refused or answered a last time by the shard: it closes, and reads nothing more.
+/// The shard has refused a request or sent its last answer. It closes and reads nothing more.
 const PHASE_REFUSED: u8 = 3;
 
-/// What is to be done with a segment's payload.
+/// How to handle a segment's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Parse it from this offset on.
     Parse(u32),
-    /// No new byte in it.
+    /// It has no new byte.
     Duplicate,
-    /// It cannot be followed.
+    /// It cannot be parsed.
     Unparsed(Reason),
 }
 
@@ -126,14 +126,14 @@ impl Arrived {
 }
 
 impl<P: Protocol> Stream<P> {
-    /// Whether this is a connection's first payload since the probe attached. Then [`open`](Self::open) comes first.
+    /// Whether this is a connection's first payload since the probe attached. Then call [`open`](Self::open) first.
     #[must_use]
     #[inline(always)]
     pub const fn is_new(&self) -> bool {
         self.phase == PHASE_NEW
     }
 
-    /// Begins with a connection. `first` is its first payload byte's sequence number if nothing has been received on
+    /// Starts a connection. `first` is its first payload byte's sequence number if nothing has been received on
     /// it yet; `None` for a connection older than the probe, whose next segment has the number `sequence`.
     #[inline(always)]
     pub fn open(&mut self, first: Option<u32>, sequence: u32) {
@@ -144,13 +144,12 @@ impl<P: Protocol> Stream<P> {
         } else {
             self.lose(Reason::Joined);
             self.next = sequence;
-            // Nothing tells a pause from the middle of a body here: the first segment with a method is taken.
+            // A pause cannot be distinguished from the middle of a body. The first segment with a method is accepted.
             self.answered = 1;
         }
     }
 
-    /// Begins with a connection whose first byte has the sequence number `first`, and of whose bytes up to `end` nothing
-    /// is known.
+    /// Starts a connection whose first byte has the sequence number `first`. Its bytes up to `end` are unknown.
     #[inline(always)]
     pub fn open_lost(&mut self, first: u32, end: u32, reason: Reason) {
         self.open(Some(first), first);
@@ -165,8 +164,8 @@ impl<P: Protocol> Stream<P> {
         self.phase == PHASE_LOST
     }
 
-    /// Goes back to the snapshot if the segment starts there again: TCP has accepted nothing behind it. Returns whether it
-    /// did. Then discard what is pending before [`admit`](Self::admit).
+    /// Restores the snapshot if the segment starts there again, because TCP has accepted nothing after it. Returns
+    /// whether it did. Then discard what is pending before [`admit`](Self::admit).
     #[inline(always)]
     pub fn roll_back(&mut self, sequence: u32, length: u32, accepted: u32) -> bool {
         let end = sequence.wrapping_add(length);
@@ -198,7 +197,7 @@ impl<P: Protocol> Stream<P> {
         true
     }
 
-    /// Takes note of what TCP has accepted, before a segment is [admitted](Self::admit).
+    /// Records the bytes that TCP has accepted, before a segment is [admitted](Self::admit).
     #[inline(always)]
     pub fn accept(&mut self, accepted: u32) {
         if self.phase != PHASE_FOLLOWED {
@@ -212,7 +211,7 @@ impl<P: Protocol> Stream<P> {
                 self.snapshot = self.head;
             }
         } else if after(accepted, self.next) {
-            // TCP has more than the parser. Bytes that are body do not matter.
+            // TCP is ahead of the parser. Bytes of a body do not matter.
             let missed = accepted.wrapping_sub(self.next);
             if self.head.may_miss() >= missed as u64 {
                 self.head.miss(missed);
@@ -233,7 +232,7 @@ impl<P: Protocol> Stream<P> {
         (self.snapshot_whole, self.snapshot_waiting) = (self.whole, self.waiting);
     }
 
-    /// Judges a segment by its sequence number and length (at least 1). `begins_request` says whether its first bytes
+    /// Judges a segment by its sequence number and length (at least 1). `begins_request` is true if its first bytes
     /// are a method; see [`wants_first_bytes`](Self::wants_first_bytes). `accepted` is TCP's `rcv_nxt`, if it is known.
     #[inline(always)]
     pub fn admit(
@@ -245,7 +244,7 @@ impl<P: Protocol> Stream<P> {
     ) -> Admission {
         let end = sequence.wrapping_add(length);
         if self.phase == PHASE_LOST {
-            // Of what TCP has accepted already nothing is new. Else it is the stream's next segment, or it is not.
+            // Bytes that TCP has already accepted are not new. Otherwise compare with the next byte of the stream.
             let from = match accepted {
                 Some(accepted) => accepted,
                 None => self.next,
@@ -272,7 +271,7 @@ impl<P: Protocol> Stream<P> {
                 }
                 let missing = sequence.wrapping_sub(self.next);
                 if self.head.may_miss() >= missing as u64 {
-                    // What is missing is body, which nobody reads: a repeat when it comes.
+                    // Only body bytes are missing. They count as repeated when they arrive.
                     self.head.miss(missing);
                     if self.hole_from == self.hole_to {
                         self.hole_from = self.next;
@@ -289,8 +288,8 @@ impl<P: Protocol> Stream<P> {
         Admission::Unparsed(Reason::from_number(self.reason))
     }
 
-    /// Takes the result of reading a segment that was admitted and that ends at `end` (its sequence number plus
-    /// its length). Returns why bytes of it were not parsed, if some were not.
+    /// Stores the result of reading a segment that was admitted and that ends at `end` (its sequence number plus
+    /// its length). Returns the reason if some of its bytes were not parsed.
     #[inline(always)]
     pub fn finish(&mut self, reader: &SegmentReader<P>, end: u32) -> Option<Reason> {
         self.next = end;
@@ -316,11 +315,11 @@ impl<P: Protocol> Stream<P> {
         None
     }
 
-    /// Whether a data request that the segment just scanned completed is to be timed. Asked once for each segment,
-    /// before [`finish`](Self::finish).
+    /// Whether to time a data request that the current segment completed. Call it once for each segment, before
+    /// [`finish`](Self::finish).
     ///
-    /// Only the oldest unanswered one is. Of a pipeline that is the first; and behind a pipeline none, as nothing tells
-    /// the last of its answers from the first.
+    /// Only the oldest unanswered request is timed. In a pipeline that is the first. After a pipeline none is timed,
+    /// because its first and last answers cannot be distinguished.
     #[inline(always)]
     pub fn is_timed(&mut self, reader: &SegmentReader<P>) -> bool {
         let (data, control) = (reader.tally.get | reader.tally.set, reader.tally.control);
@@ -334,7 +333,7 @@ impl<P: Protocol> Stream<P> {
         let several = reader.tally.get.wrapping_add(reader.tally.set).wrapping_add(control) > 1;
         self.resumed = 0;
         self.waiting = if self.waiting == 0 && !several { 1 } else { SEVERAL };
-        // With control requests in the same segment it is not known which came first.
+        // With control requests in the same segment, the order is unknown.
         oldest && control == 0
     }
 
@@ -345,14 +344,14 @@ impl<P: Protocol> Stream<P> {
         self.phase == PHASE_FOLLOWED && self.head.is_at_first_byte()
     }
 
-    /// The shard reads nothing more: it has said so in an answer.
+    /// The shard reads nothing more, as its answer announced.
     #[inline(always)]
     pub fn refuse(&mut self) {
         self.lose(Reason::Closed);
         self.phase = PHASE_REFUSED;
     }
 
-    /// Gives a connection up for now: after an error of the driver.
+    /// Marks a connection as lost after an error of the driver.
     #[inline(always)]
     pub fn lose(&mut self, reason: Reason) {
         if self.ahead_from != self.ahead_to && after(self.ahead_to, self.next) {
@@ -386,7 +385,8 @@ impl<P: Protocol> Stream<P> {
         self.hole_from != self.hole_to && !after(self.hole_from, sequence) && !after(end, self.hole_to)
     }
 
-    /// A segment came too early. The first and the last of such bytes are remembered, whatever is missing between.
+    /// A segment arrived early. Only the first and the last early bytes are stored, even if bytes between them are
+    /// missing.
     #[inline(always)]
     fn ahead(&mut self, sequence: u32, end: u32) -> Admission {
         if self.ahead_from == self.ahead_to {
@@ -402,7 +402,7 @@ impl<P: Protocol> Stream<P> {
         Admission::Unparsed(Reason::Gap)
     }
 
-    /// The bytes before a gap's end have come. Those that came too early were not parsed: harmless if they are body.
+    /// The gap is closed. Bytes that arrived early were not parsed, which is harmless if they belong to a body.
     #[inline(always)]
     fn close_gap(&mut self) {
         if self.ahead_from == self.ahead_to {

@@ -13,14 +13,14 @@ use probe_common::{
 
 use crate::atomic;
 
-/// What the store says about a command, by its name's hash. User space writes it.
+/// The store's description of each command, by the hash of its name. User space writes it.
 #[map]
 static COMMANDS: HashMap<u64, u64> = HashMap::with_max_entries(2 * MAX_COMMANDS as u32, 0);
 
 #[map]
 static COMMAND_COUNTS: PerCpuArray<CommandCounters> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
 
-/// Returns what the store says about a command.
+/// Returns the store's description of a command.
 #[inline(always)]
 pub fn find(name: u64) -> Option<CommandSpec> {
     // SAFETY: user space replaces a value as a whole.

@@ -1,4 +1,4 @@
-//! HTTP/1.x: what the frame needs of it in the kernel.
+//! HTTP/1.x: the parts of the kernel programs that are specific to it.
 
 mod responses;
 
@@ -16,7 +16,7 @@ use crate::{
     program::{Program, global_functions},
 };
 
-/// Where ingress copies payload to. Ingress runs in softirq and is never nested, so one per CPU is enough. There is one
+/// Ingress copies payload into it. Ingress runs in softirq and is never nested, so one per CPU is enough. There is one
 /// for each shard, because the fast path compares with the shard's last request.
 #[map]
 static READERS: PerCpuArray<SegmentReader> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);

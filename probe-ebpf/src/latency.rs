@@ -1,9 +1,11 @@
 //! Signal `latency`: from a data request's head to the first byte of its answer, at the shard's socket.
 //!
-//! Hook: `cgroup_skb`. Unit: nanoseconds, by bucket. The clock starts with the segment that completes the head and stops
-//! when TCP says that the answer's first segment leaves. Cannot see: all but the oldest request of a pipeline, and what
-//! comes behind one on that connection; the first request of a connection older than the probe. An interim answer (100
-//! Continue) is an answer here. Minimum kernel: 5.12.
+//! - Hook: `cgroup_skb`.
+//! - Unit: nanoseconds, by bucket. The clock starts with the segment that completes the head. It stops at TCP's
+//!   timestamp of the answer's first segment. An interim answer (100 Continue) is an answer here.
+//! - Not seen: in a pipeline all requests but the oldest, and all later requests of that connection; the first request
+//!   of a connection older than the probe.
+//! - Minimum kernel: 5.12.
 
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::map, maps::PerCpuArray, programs::SkBuffContext};
 use probe_common::{
@@ -38,7 +40,7 @@ pub unsafe fn stop<P: Protocol>(context: &SkBuffContext, shard: u32, stream: *mu
     if unsafe { request_started.read_volatile() } == 0 {
         return;
     }
-    // By an exchange, as two CPUs may send for one socket: one of them counts.
+    // By an exchange, because two CPUs may send for one socket. Only one of them counts.
     // SAFETY: as above.
     let started = unsafe { atomic::exchange(request_started, 0) };
     if started == 0 {
@@ -50,13 +52,13 @@ pub unsafe fn stop<P: Protocol>(context: &SkBuffContext, shard: u32, stream: *mu
     unsafe { count(latency, took) };
 }
 
-/// When a segment leaves, in nanoseconds of the kernel's monotonic clock. TCP has just read that clock for the segment
-/// (since 4.20); reading it again would take longer than a shard look-up.
+/// Returns the time at which a segment leaves, in nanoseconds of the kernel's monotonic clock. TCP has just read that
+/// clock for the segment (since 4.20). Reading it again would take longer than a lookup of the shard.
 #[inline(always)]
 fn departure_time(context: &SkBuffContext) -> u64 {
     // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
     match unsafe { (*context.skb.skb).tstamp } {
-        // TCP did not make it: a test did.
+        // The segment comes from a test, not from TCP.
         // SAFETY: the helper takes nothing.
         0 => unsafe { bpf_ktime_get_ns() },
         time => time,
@@ -70,7 +72,8 @@ fn departure_time(context: &SkBuffContext) -> u64 {
 /// `latency` is a map's value for this CPU.
 #[inline(always)]
 pub unsafe fn count(latency: *mut Latency, took: u64) {
-    // Below `SLOTS`, which the verifier must see. Without `black_box` the compiler knows it and removes the mask.
+    // The verifier must see that the index is below `SLOTS`. Without `black_box` the compiler infers it and removes the
+    // mask.
     let bucket = core::hint::black_box(latency::bucket(took)) as usize & usize::from(u8::MAX);
     const { assert!(SLOTS > u8::MAX as usize) };
     // SAFETY: fields of the map's value for this CPU; atomic, because softirq may interrupt process context.

@@ -22,12 +22,12 @@ use crate::endpoint_key::EndpointKey;
 /// Connections that can be accepted until the probe reads the entry of its own one.
 const RECORDED: u32 = 4096;
 
-/// New connections to endpoints whose namespace the probe learns.
+/// New connections to endpoints whose namespace the probe determines from them.
 #[map]
 static ACCEPTED: LruHashMap<ConnectionKey, u64> = LruHashMap::with_max_entries(RECORDED, 0);
 
-/// Whether the kernel provides the namespace of a packet's socket. The loader sets it. The verifier does not look at
-/// the call where this is 0.
+/// Whether the kernel provides the namespace of a packet's socket. The loader sets it. If it is 0, the
+/// verifier does not check the call.
 #[unsafe(no_mangle)]
 static PACKETS_HAVE_NAMESPACE: Global<u8> = Global::new(0);
 

@@ -1,10 +1,10 @@
-//! How requests end that have arrived: with an answer, or without.
+//! Counts requests that end without an answer.
 
 use probe_common::{requests::Requests, responses::Responses, socket::Socket, stream::Arrived};
 
 use crate::{atomic, request_counters};
 
-/// The shard has reset the connection: it has not read the last bytes.
+/// Handles a reset by the shard, which has not read the last bytes.
 #[inline(always)]
 pub fn reset(storage: *mut Socket, shard: u32) -> Option<()> {
     // SAFETY: as in `follow`.
@@ -13,12 +13,12 @@ pub fn reset(storage: *mut Socket, shard: u32) -> Option<()> {
     if most == 0 {
         return None;
     }
-    // The last request is unread if nothing stands behind its head.
+    // The last request is unread if no byte follows its head.
     let unread = u32::from(least > 0 && stream.is_at_boundary());
     never_read(responses, shard, stream.arrived, unread, most - unread)
 }
 
-/// So many data requests are never read, and so many others may not be: none of them gets an answer.
+/// Counts data requests that get no answer: some are never read, and others may have been read.
 #[inline(always)]
 pub fn never_read(
     responses: &mut Responses,
@@ -40,7 +40,7 @@ pub fn never_read(
     Some(())
 }
 
-/// So many requests have their answer.
+/// Counts requests that have their answer.
 #[inline(always)]
 pub fn settle(responses: &mut Responses, shard: u32, answers: u32, arrived: Arrived) -> Option<()> {
     responses.settle(answers, arrived);

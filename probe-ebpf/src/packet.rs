@@ -1,7 +1,7 @@
 //! A TCP packet's headers, IPv4 options and IPv6 extension headers included.
 //!
-//! Headers without options are read by direct packet access: a helper call takes longer than all work for a packet of
-//! another port. They are read in units of 16 bits, because the IP header is aligned to no more.
+//! Headers without options are read by direct packet access, because a helper call takes longer than all work for a
+//! packet of another port. They are read in units of 16 bits, which is the IP header's alignment.
 
 use core::ffi::c_void;
 
@@ -30,7 +30,8 @@ const TCP_HEADER: usize = 20;
 /// Bytes of the shortest IPv6 extension header.
 const EXTENSION_UNIT: u32 = 8;
 
-/// Steps along IPv6 extension headers: one for each, and one for TCP. There are eight kinds, and each is to occur once.
+/// Largest number of steps along IPv6 extension headers: one for each, and one for TCP. There are eight kinds, and each
+/// should occur once.
 const EXTENSIONS: u32 = 9;
 
 const HOP_BY_HOP: u8 = 0;
@@ -42,31 +43,31 @@ const MOBILITY: u8 = 135;
 const HOST_IDENTITY: u8 = 139;
 const SHIM6: u8 = 140;
 
-/// Why a packet is not one to count requests in.
+/// Why no requests are counted in a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Skip {
     /// Not TCP, or to a port that no shard has.
     Unrelated,
-    /// Its headers could not be followed.
+    /// Its headers could not be parsed.
     Headers,
 }
 
 /// The first byte of an IPv4 header without options.
 const PLAIN_IPV4: u8 = 0x45;
 
-/// No packet is longer, batches of segments included; the verifier wants a bound.
+/// No packet is longer, also no batch of segments. The verifier needs a bound.
 const LENGTH_MAX: u32 = 1 << 20;
 
-/// The end of a packet's way that may be a shard.
+/// The end of a connection that may be a shard.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Where it comes from.
+    /// The packet's source.
     Source,
-    /// Where it goes to.
+    /// The packet's destination.
     Destination,
 }
 
-/// What the signals need of one packet. Offsets count from the IP header.
+/// The parts of a packet that the signals need. Offsets count from the IP header.
 pub struct Packet {
     /// TCP sequence number of the first payload byte.
     pub sequence: u32,
@@ -80,7 +81,7 @@ pub struct Packet {
     pub payload_length: u32,
     /// Bytes of the IP header.
     ip_header: u32,
-    /// Its version; otherwise IPv6.
+    /// Whether it is IPv4; otherwise IPv6.
     is_ipv4: bool,
 }
 
@@ -106,11 +107,11 @@ impl Packet {
         Self::copied(context, end)
     }
 
-    /// The same for headers with options, and for those that are not where they can be read.
+    /// Reads headers with options, and headers outside of the directly readable part.
     #[inline(always)]
     fn copied(context: &SkBuffContext, end: End) -> Result<Self, Skip> {
         let first: u8 = load(context, 0)?;
-        // The version nibble decides: the socket family of a v4-mapped connection says IPv6.
+        // The version nibble decides, because the socket family of a v4-mapped connection is IPv6.
         let is_ipv4 = first >> 4 == 4;
         let ip_header = if is_ipv4 {
             let protocol: u8 = load(context, 9)?;
@@ -146,7 +147,7 @@ impl Packet {
             .filter(|length| *length < LENGTH_MAX)
             .ok_or(Skip::Headers)?;
         Ok(Self {
-            // A SYN, which may carry payload (TCP Fast Open), takes a number of its own.
+            // A SYN, which may carry payload (TCP Fast Open), has a sequence number of its own.
             sequence: sequence.wrapping_add(u32::from((flags / FLAG_SYN) & 1)),
             acknowledgment,
             flags,
@@ -157,13 +158,13 @@ impl Packet {
         })
     }
 
-    /// Whether its sender has nothing more to say (FIN, RST).
+    /// Whether its sender sends no further data (FIN, RST).
     #[inline(always)]
     pub const fn is_last(&self) -> bool {
         self.flags & (FLAG_FIN | FLAG_RESET) != 0
     }
 
-    /// Whether it acknowledges something. TCP drops segments of a connection that do not.
+    /// Whether it has the ACK flag. TCP drops segments of a connection without it.
     #[inline(always)]
     pub const fn is_acknowledgment(&self) -> bool {
         self.flags & FLAG_ACKNOWLEDGMENT != 0
@@ -175,7 +176,7 @@ impl Packet {
         self.flags & FLAG_URGENT != 0
     }
 
-    /// Whether its sender breaks the connection off (RST).
+    /// Whether its sender resets the connection (RST).
     #[inline(always)]
     pub const fn is_reset(&self) -> bool {
         self.flags & FLAG_RESET != 0
@@ -206,7 +207,7 @@ fn behind_extensions(context: &SkBuffContext) -> Result<usize, Skip> {
     let next: u8 = load(context, 6)?;
     let mut walk =
         Walk { context: context.as_ptr().cast(), at: IPV6_HEADER as u32, next: u32::from(next), fails: 0 };
-    // A loop of the verifier's would be followed for each kind of header each time.
+    // `bpf_loop`, because the verifier would follow a plain loop for every kind of header in every step.
     // SAFETY: the callback has the signature that `bpf_loop` calls, and `walk` outlives the call.
     unsafe { bpf_loop(EXTENSIONS, skip_extension as *mut c_void, (&raw mut walk).cast(), 0) };
     if walk.fails == 0 && walk.next == u32::from(PROTOCOL_TCP) {
@@ -216,18 +217,18 @@ fn behind_extensions(context: &SkBuffContext) -> Result<usize, Skip> {
     }
 }
 
-/// What the callback of `bpf_loop` works with.
+/// The argument of `bpf_loop`'s callback.
 #[repr(C)]
 struct Walk {
     context: *mut __sk_buff,
-    /// Where the header at hand is.
+    /// Offset of the current header.
     at: u32,
     /// Its kind.
     next: u32,
     fails: u32,
 }
 
-/// `bpf_loop`'s callback: follows one extension header; 1 ends the loop.
+/// Callback of `bpf_loop`: skips one extension header. Returns 1 to end the loop.
 unsafe extern "C" fn skip_extension(_: u32, walk: *mut Walk) -> i64 {
     // SAFETY: `bpf_loop` passes on the pointer it was given.
     let walk = unsafe { &mut *walk };
@@ -245,7 +246,7 @@ unsafe extern "C" fn skip_extension(_: u32, walk: *mut Walk) -> i64 {
         }
         FRAGMENT => EXTENSION_UNIT,
         AUTHENTICATION => (length + 2) * 4,
-        // Another protocol. If TCP is behind it after all, its socket says so.
+        // Another protocol. If TCP follows nevertheless, the packet has a TCP socket.
         _ => {
             walk.fails = 1;
             return 1;
@@ -259,11 +260,11 @@ unsafe extern "C" fn skip_extension(_: u32, walk: *mut Walk) -> i64 {
     0
 }
 
-/// The first `LENGTH` bytes of a packet, where they lie.
+/// The first `LENGTH` bytes of a packet, read in place.
 struct Header<const LENGTH: usize>(*const u8);
 
 impl<const LENGTH: usize> Header<LENGTH> {
-    /// `None` if not all of them lie there.
+    /// Returns `None` if they are not all in the directly readable part.
     #[inline(always)]
     fn of(context: &SkBuffContext) -> Option<Self> {
         // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
@@ -273,7 +274,7 @@ impl<const LENGTH: usize> Header<LENGTH> {
 
     #[inline(always)]
     fn byte(&self, at: usize) -> u8 {
-        // SAFETY: all callers stay below `LENGTH`, and the verifier sees to it.
+        // SAFETY: all callers stay below `LENGTH`, and the verifier checks it.
         unsafe { *self.0.add(at) }
     }
 
@@ -299,7 +300,7 @@ impl<const LENGTH: usize> Header<LENGTH> {
     }
 }
 
-/// Where a port is in the TCP header.
+/// Offset of a port in the TCP header.
 #[inline(always)]
 const fn port_at(end: End) -> usize {
     match end {

@@ -19,24 +19,24 @@ use probe_common::{
 
 use crate::{latency, packet::Packet, program::Program};
 
-/// Parser steps for one segment: one for each byte of the longest, which is more than any head needs.
+/// Largest number of parser steps for one segment: one for each byte of the longest segment. No head needs more.
 pub const STEPS: u32 = 1 << 17;
 
-/// Parser steps of one call of `bpf_loop`'s callback. Four halve the cost of the calls. Eight save little more and take the
-/// verifier three times the work.
+/// Parser steps of one call of `bpf_loop`'s callback. Four steps halve the cost of the calls. Eight save little more,
+/// and the verifier needs three times the work.
 pub const STEPS_A_CALL: u32 = 4;
 
-/// What a segment held.
+/// The result of parsing a segment.
 pub struct Parsed<P: Protocol> {
     pub tally: Tally,
     pub outcome: Result<(), Reason>,
-    /// Its keys are staged there. If the fast path was taken, its only key is there instead.
+    /// Its keys are staged there. After the fast path, its only key is there instead.
     pub reader: &'static mut SegmentReader<P>,
     pub took_fast_path: bool,
 }
 
-/// Parses a segment to `shard` that has been admitted, from its offset `skip` on. Stages the keys of reads, unless `keys_of` is
-/// [`NO_SHARD`](crate::keys::NO_SHARD).
+/// Parses a segment to `shard` that has been admitted, from its offset `skip` on. Stages the keys of reads, unless
+/// `keys_of` is [`NO_SHARD`](crate::keys::NO_SHARD).
 #[inline(always)]
 pub fn parse_segment<P: Program>(
     context: &SkBuffContext,
@@ -66,7 +66,7 @@ pub fn parse_segment<P: Program>(
     Some(Parsed { tally: reader.tally, outcome, reader, took_fast_path })
 }
 
-/// What the callback of `bpf_loop` works with.
+/// The argument of `bpf_loop`'s callback.
 #[repr(C)]
 pub struct Parser<P: Protocol, H> {
     pub context: *mut __sk_buff,
@@ -80,7 +80,7 @@ pub struct Parser<P: Protocol, H> {
 ///
 /// # Safety
 ///
-/// The pointers are null or point to what they say: the verifier holds callers to it.
+/// Each pointer is null or points to a value of its type. The verifier checks this for all callers.
 #[inline(always)]
 pub unsafe fn parse_payload<P: Program>(
     context: *mut __sk_buff,
@@ -107,7 +107,7 @@ pub unsafe fn parse_payload<P: Program>(
     0
 }
 
-/// `bpf_loop`'s callback: some steps of the parser; 1 ends the loop.
+/// Callback of `bpf_loop`: some steps of the parser. Returns 1 to end the loop.
 unsafe extern "C" fn run_steps<P: Program>(_: u32, parser: *mut Parser<P, P::Head>) -> i64 {
     // SAFETY: `bpf_loop` passes on the pointer it was given.
     let parser = unsafe { &mut *parser };
@@ -115,7 +115,7 @@ unsafe extern "C" fn run_steps<P: Program>(_: u32, parser: *mut Parser<P, P::Hea
     let reader = unsafe { &mut *parser.reader };
     // SAFETY: in the socket's storage, which the stream's lock keeps for this CPU.
     let head = unsafe { &mut *parser.head };
-    // Before the steps, and not after each: the verifier would follow the call from each of them.
+    // Before the steps, because the verifier would follow a call after each of them.
     if head.needs_driver() {
         P::attend(reader, head);
         return 0;
@@ -131,14 +131,14 @@ unsafe extern "C" fn run_steps<P: Program>(_: u32, parser: *mut Parser<P, P::Hea
     0
 }
 
-/// Copies the next window of payload; 0, or 1 when there is none.
+/// Copies the next window of payload. Returns 1 if there is none, else 0.
 #[inline(always)]
 pub fn load_window<P: Protocol, H>(parser: &Parser<P, H>, reader: &mut SegmentReader<P>) -> i64 {
     let wanted = reader.wanted();
     if wanted == 0 {
         return 1;
     }
-    // The verifier needs both bounds on the very register that the helper gets. `black_box` keeps the compiler from
+    // The verifier needs both bounds on the register that the helper gets. `black_box` keeps the compiler from
     // checking another one; 6.1 learns no lower bound from a comparison with 0.
     let length = (core::hint::black_box(wanted - 1) & (WINDOW as u32 - 1)) + 1;
     let at = parser.payload_at.wrapping_add(reader.at);

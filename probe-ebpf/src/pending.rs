@@ -1,7 +1,8 @@
 //! Counts requests once TCP has accepted their segment.
 //!
-//! Ingress appends the segments of a connection while it has the connection's lock. Ingress, egress and `sock_ops` take
-//! them without a lock: whoever moves the queue's head owns the segment. Minimum kernel: 5.17 (`bpf_loop`).
+//! Ingress appends the segments of a connection while it has the connection's lock. Ingress, egress and `sock_ops`
+//! remove them without a lock. The program that moves the queue's head owns the segment. Minimum kernel: 5.17
+//! (`bpf_loop`).
 
 use core::ffi::c_void;
 
@@ -26,30 +27,31 @@ use probe_common::{
 
 use crate::{atomic, commands, keys, request_counters};
 
-/// Keys that each CPU has room for, less one. The loader sets it.
+/// Number of keys that can wait on a CPU, minus one. The loader sets it.
 #[unsafe(no_mangle)]
 static STAGED_MASK: Global<u32> = Global::new(STAGED_KEYS - 1);
 
-/// Keys that wait. The loader makes it as large as there are CPUs.
+/// Waiting keys. The loader multiplies its size by the number of CPUs.
 #[map]
 static STAGED: Array<StagedKey> = Array::with_max_entries(STAGED_KEYS, 0);
 
-/// How many keys each CPU has ever staged.
+/// Number of keys that each CPU has staged since the start.
 #[map]
 static STAGED_AT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Stages a key, with its tag and the number that the tag may ask for, until TCP has accepted its segment. Returns its position.
+/// Stages a key, with its tag and the number that the tag may ask for, until TCP has accepted its segment. Returns its
+/// position.
 #[inline(always)]
 pub fn stage(key: &KeyText, discards: u32) -> Option<u64> {
     let next = STAGED_AT.get_ptr_mut(0)?;
-    // SAFETY: the map's value for this CPU; ingress runs in softirq, where nothing else on this CPU gets at it.
+    // SAFETY: the map's value for this CPU; ingress runs in softirq, where no other program on this CPU accesses it.
     let position = unsafe { *next };
     // SAFETY: the same.
     unsafe { *next = position + 1 };
     // SAFETY: the helper takes nothing.
     let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
     let staged = STAGED.get_ptr_mut(place(cpu, position))?;
-    // SAFETY: a place of this CPU's. Readers compare the position: it is invalid meanwhile.
+    // SAFETY: a slot of this CPU. Its position is invalid while it is written, and readers compare it.
     unsafe {
         (&raw mut (*staged).position).write_volatile(!position);
         let to = &raw mut (*staged).key;
@@ -86,7 +88,7 @@ pub fn stage_fast_key<P: Protocol>(reader: &mut SegmentReader<P>) {
     stage_key(reader, unsafe { &*key }, 0);
 }
 
-/// Makes a segment with at most one short key wait. The caller has checked that no segment waits.
+/// Stores the single segment, which has at most one short key. The caller has checked that no segment waits.
 #[inline(always)]
 pub fn wait_alone(
     socket: *mut Socket,
@@ -108,7 +110,7 @@ pub fn wait_alone(
     }
 }
 
-/// Queues a segment with so many staged keys, from a position on.
+/// Queues a segment with its staged keys: their number, and the position of the first.
 #[inline(always)]
 pub fn queue(
     socket: *mut Socket,
@@ -131,7 +133,7 @@ pub fn queue(
     }
 }
 
-/// Drops all that waits: TCP has dropped it.
+/// Drops all waiting segments, because TCP has dropped them.
 #[inline(always)]
 pub fn drop_all(socket: *mut Socket, requests: *mut Requests) {
     // SAFETY: the connection's storage.
@@ -152,19 +154,19 @@ pub fn drop_all(socket: *mut Socket, requests: *mut Requests) {
         return;
     }
     let mut dropping = Dropping { socket, requests };
-    // A loop of the verifier's would be followed 16 times.
+    // `bpf_loop`, because the verifier would follow a plain loop 16 times.
     // SAFETY: the callback has the signature that `bpf_loop` calls, and `dropping` outlives the call.
     unsafe { bpf_loop(SEGMENTS as u32, drop_oldest as *mut c_void, (&raw mut dropping).cast(), 0) };
 }
 
-/// What the callback of `bpf_loop` works with.
+/// The argument of `bpf_loop`'s callback.
 #[repr(C)]
 struct Dropping {
     socket: *mut Socket,
     requests: *mut Requests,
 }
 
-/// `bpf_loop`'s callback: drops the oldest segment; 1 ends the loop.
+/// Callback of `bpf_loop`: drops the oldest segment. Returns 1 to end the loop.
 unsafe extern "C" fn drop_oldest(_: u32, dropping: *mut Dropping) -> i64 {
     // SAFETY: `bpf_loop` passes on the pointer it was given.
     let dropping = unsafe { &mut *dropping };
@@ -180,12 +182,12 @@ unsafe extern "C" fn drop_oldest(_: u32, dropping: *mut Dropping) -> i64 {
     0
 }
 
-/// Counts every segment that TCP has accepted: those that end at or before `accepted`. A global function: verified once and
-/// on its own.
+/// Counts every segment that TCP has accepted: those that end at or before `accepted`. A global function,
+/// which is verified once and separately.
 ///
 /// # Safety
 ///
-/// `socket` is null or points to a socket's storage: the verifier holds callers to it.
+/// `socket` is null or points to a socket's storage. The verifier checks this for all callers.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn count_accepted(socket: *mut Socket, shard: u32, accepted: u32) -> u64 {
@@ -201,7 +203,7 @@ pub unsafe extern "C" fn count_accepted(socket: *mut Socket, shard: u32, accepte
         return 0;
     }
     let mut counting = Counting { socket, requests, shard, accepted };
-    // A loop of the verifier's would be followed 16 times.
+    // `bpf_loop`, because the verifier would follow a plain loop 16 times.
     // SAFETY: the callback has the signature that `bpf_loop` calls, and `counting` outlives the call.
     unsafe { bpf_loop(SEGMENTS as u32, count_oldest as *mut c_void, (&raw mut counting).cast(), 0) };
     0
@@ -222,7 +224,7 @@ fn count_single(socket: *mut Socket, requests: *mut Requests, shard: u32, accept
     }
     // SAFETY: as above.
     if unsafe { !atomic::replace(cell, single, SINGLE_TAKEN) } {
-        // Whoever has taken it counts it.
+        // The program that has taken it counts it.
         return true;
     }
     // SAFETY: nobody writes these fields while the segment is taken.
@@ -264,7 +266,7 @@ unsafe fn count_tally(requests: *mut Requests, tally: Tally) {
     }
 }
 
-/// What the callback of `bpf_loop` works with.
+/// The argument of `bpf_loop`'s callback.
 #[repr(C)]
 struct Counting {
     socket: *mut Socket,
@@ -273,7 +275,7 @@ struct Counting {
     accepted: u32,
 }
 
-/// `bpf_loop`'s callback: counts the oldest queued segment; 1 ends the loop.
+/// Callback of `bpf_loop`: counts the oldest queued segment. Returns 1 to end the loop.
 unsafe extern "C" fn count_oldest(_: u32, counting: *mut Counting) -> i64 {
     // SAFETY: `bpf_loop` passes on the pointer it was given.
     let counting = unsafe { &mut *counting };
@@ -307,7 +309,7 @@ unsafe extern "C" fn count_oldest(_: u32, counting: *mut Counting) -> i64 {
     0
 }
 
-/// What the callback of `bpf_loop` works with.
+/// The argument of `bpf_loop`'s callback.
 #[repr(C)]
 struct Staged {
     now: u64,
@@ -317,14 +319,14 @@ struct Staged {
     lost: u32,
 }
 
-/// `bpf_loop`'s callback: counts one staged key.
+/// Callback of `bpf_loop`: counts one staged key.
 unsafe extern "C" fn count_staged(index: u32, staged: *mut Staged) -> i64 {
     // SAFETY: `bpf_loop` passes on the pointer it was given.
     let staged = unsafe { &mut *staged };
     let position = staged.at.wrapping_add(index);
     let found = STAGED.get_ptr(place(staged.cpu, u64::from(position)));
     if let Some(found) = found
-        // SAFETY: the map's value. A key that is overwritten meanwhile shows by its position.
+        // SAFETY: the map's value. If the key is overwritten meanwhile, its position differs.
         && unsafe { (&raw const (*found).position).read_volatile() } as u32 == position
     {
         // SAFETY: the same.
@@ -354,7 +356,7 @@ fn oldest(pending: *mut Pending) -> Option<u64> {
     (head != tail).then_some(head)
 }
 
-/// Takes the oldest queued segment, if that still has this number.
+/// Takes the oldest queued segment, if it still has this number.
 #[inline(always)]
 fn take(pending: *mut Pending, number: u64) -> bool {
     // SAFETY: an aligned word of the connection's storage.
@@ -372,7 +374,8 @@ fn place(cpu: u32, position: u64) -> u32 {
     cpu.wrapping_mul(mask + 1).wrapping_add(position as u32 & mask)
 }
 
-/// Copies hash, length, tag and the first words of a key, one by one: an assignment would be a call with a loop over bytes.
+/// Copies hash, length, tag and the first words of a key, one by one: an assignment would be a call with a loop over
+/// bytes.
 ///
 /// # Safety
 ///

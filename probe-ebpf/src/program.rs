@@ -16,7 +16,7 @@ pub trait Program: GlobalFunctions {
     /// Whether a packet's payload begins a request.
     fn begins_request(context: &SkBuffContext, packet: &Packet) -> bool;
 
-    /// Does what the parser needs the driver for. Stages keys, unless the reader's shard is
+    /// Performs the driver's task for the parser. Stages keys, unless the reader's shard is
     /// [`NO_SHARD`](crate::keys::NO_SHARD).
     fn attend(reader: &mut SegmentReader<Self>, head: &mut Self::Head);
 

@@ -1,8 +1,9 @@
 //! Signal `requests`: finds complete request heads of each shard in the payload; [`pending::count_accepted`] adds them.
 //!
-//! Hook: `cgroup_skb`. Unit: requests; segments for duplicates and for what was not parsed. A request counts once TCP has
-//! accepted its segment ([`pending`]). Cannot see: chunked bodies (counted as unparsed). Payload before the end of the
-//! handshake: [`handshake`].
+//! - Hook: `cgroup_skb`.
+//! - Unit: requests; segments for duplicates and unparsed bytes. A request counts once TCP has accepted its segment
+//!   ([`pending`]). [`handshake`] has payload before the end of the handshake.
+//! - Not seen: chunked bodies, which are counted as unparsed.
 
 use core::{ffi::c_void, ptr::NonNull};
 
@@ -28,10 +29,11 @@ use crate::{
     socket::{self, CLOSE, CLOSE_WAIT, CREATE, ESTABLISHED, LISTEN, SYN_RECEIVED},
 };
 
-/// Attempts to lock a connection that another CPU works on. The longest segment takes that CPU some hundred microseconds.
+/// Attempts to lock a connection that another CPU works on. The longest segment takes that CPU some hundred
+/// microseconds.
 const SPINS: u32 = 1 << 15;
 
-/// Attempts to make a socket's storage: the kernel may be out of memory for a moment.
+/// Attempts to create a socket's storage. The kernel may be out of memory for a moment.
 const ATTEMPTS: u32 = 4;
 
 /// Counts a packet to a shard that has payload or ends the client's side.
@@ -86,7 +88,7 @@ fn count_at_socket<P: Program>(
             let result = parse_locked::<P>(context, shard, requests, packet, accepted, storage.cast());
             // SAFETY: not null.
             if unsafe { (*socket).state } == CLOSE {
-                // Not a socket of TCP's but a test run's, which accepts everything.
+                // The socket of a test run, which accepts everything.
                 let end = packet.sequence.wrapping_add(packet.payload_length);
                 // SAFETY: a socket's storage.
                 unsafe { pending::count_accepted(storage, shard, end) };
@@ -95,9 +97,8 @@ fn count_at_socket<P: Program>(
         }
     };
     if packet.is_last() {
-        // The shard may never read what has no answer.
-        // SAFETY: a socket's storage lives as long as the program runs. After a client's last packet no payload follows that
-        // another CPU could work on.
+        // The shard may never read requests that have no answer. SAFETY: a socket's storage lives as long as the
+        // program runs. After a client's last packet no payload follows that another CPU could work on.
         let most = unsafe { (*storage).responses.outstanding((*storage).stream.arrived).1 };
         // SAFETY: the same.
         let aborted = unsafe { &mut (*storage).responses.aborted };
@@ -110,7 +111,7 @@ fn count_at_socket<P: Program>(
     outcome
 }
 
-/// Makes what is kept in a socket.
+/// Creates a socket's storage.
 #[inline(always)]
 fn make_storage(socket: *mut bpf_sock) -> Option<*mut Socket> {
     for _ in 0..ATTEMPTS {
@@ -118,7 +119,7 @@ fn make_storage(socket: *mut bpf_sock) -> Option<*mut Socket> {
             break;
         }
     }
-    // Looked up once more, so that the verifier follows one pointer and not one for each attempt.
+    // Looked up again, so that the verifier follows one pointer instead of one for each attempt.
     socket::storage(socket, 0)
 }
 
@@ -188,14 +189,14 @@ fn try_lock(busy: *mut u64) -> bool {
     unsafe { atomic::exchange(busy, 1) == 0 }
 }
 
-/// What the callback of `bpf_loop` works with.
+/// The argument of `bpf_loop`'s callback.
 #[repr(C)]
 struct Attempt {
     busy: *mut u64,
     is_locked: u64,
 }
 
-/// `bpf_loop`'s callback: one attempt to lock; 1 ends the loop.
+/// Callback of `bpf_loop`: one attempt to lock. Returns 1 to end the loop.
 unsafe extern "C" fn spin(_: u32, attempt: *mut Attempt) -> i64 {
     // SAFETY: `bpf_loop` passes on the pointer it was given.
     let attempt = unsafe { &mut *attempt };
@@ -223,7 +224,7 @@ fn parse_in_order<P: Program>(
     unsafe {
         P::catch_up(storage, shard, packet.sequence, packet.payload_length, u64::from(accepted.next) | flags)
     };
-    // SAFETY: the storage is locked for this CPU, but for what egress takes from it.
+    // SAFETY: the storage is locked for this CPU, except for the fields that egress takes.
     let (stream, waiting): (&mut Stream<P>, _) =
         unsafe { (&mut (*storage).stream, &raw mut (*storage).pending) };
     let begins = stream.wants_first_bytes() && P::begins_request(context, packet);
@@ -267,8 +268,8 @@ const IS_UNTOUCHED: u64 = 1 << 32;
 /// The segment has urgent data.
 const IS_URGENT: u64 = 1 << 33;
 
-/// Brings a connection's state to what TCP has accepted, before a segment is admitted. Called through a global function: verified once and
-/// on its own, so that its outcomes are not followed through the parser.
+/// Updates a connection's state to TCP's, before a segment is admitted. Called through a global function: verified once
+/// and on its own, so that its outcomes are not followed through the parser.
 ///
 /// # Safety
 ///
@@ -311,7 +312,7 @@ pub unsafe fn catch_up<P: Program>(
     0
 }
 
-/// What TCP has accepted of a connection, without the segment at hand.
+/// The bytes that TCP has accepted on a connection, without the current segment.
 #[derive(Clone, Copy)]
 struct Accepted {
     /// `rcv_nxt`.
@@ -320,13 +321,13 @@ struct Accepted {
     is_untouched: bool,
 }
 
-/// Whether a connection in this state is one that its process has closed.
+/// Whether the process has closed a connection in this state.
 #[inline(always)]
 fn is_closing(state: u32) -> bool {
     state != ESTABLISHED && state != CLOSE_WAIT && state != SYN_RECEIVED && state != CLOSE
 }
 
-/// A socket that is not TCP's accepts everything.
+/// Returns TCP's acceptance. A socket of another protocol accepts everything.
 #[inline(always)]
 fn accepted(socket: *mut bpf_sock, packet: &Packet) -> Accepted {
     // SAFETY: `socket` is not null.
@@ -334,8 +335,8 @@ fn accepted(socket: *mut bpf_sock, packet: &Packet) -> Accepted {
     if tcp.is_null() {
         return Accepted { next: packet.sequence, is_untouched: false };
     }
-    // Volatile: the compiler would share an address between both, and the verifier allows no arithmetic on this pointer.
-    // SAFETY: not null.
+    // Volatile: the compiler would share an address between both, and the verifier allows no arithmetic on this
+    // pointer. SAFETY: not null.
     let (next, received) = unsafe {
         ((&raw const (*tcp).rcv_nxt).read_volatile(), (&raw const (*tcp).bytes_received).read_volatile())
     };

@@ -1,7 +1,7 @@
-//! RESP: what the frame needs of it in the kernel.
+//! RESP: the parts of the kernel programs that are specific to it.
 //!
-//! Replies are not parsed. Payload from the store answers all commands that have arrived. Cannot see: which of several
-//! commands a reply is for, and pushed messages, which look like replies.
+//! Replies are not parsed. Payload from the store answers all commands that have arrived. Not seen: which of several
+//! commands a reply is for. Pushed messages look like replies.
 
 use aya_ebpf::{
     EbpfContext, bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, macros::map, maps::PerCpuArray,
@@ -63,7 +63,7 @@ impl Program for Resp {
     }
 }
 
-/// Takes payload from the store as the reply to all commands so far.
+/// Treats payload from the store as the reply to all commands so far.
 #[inline(always)]
 fn follow(context: &SkBuffContext, storage: *mut Socket<Resp>, shard: u32, packet: &Packet) -> Option<()> {
     // SAFETY: a socket's storage lives as long as the program runs. Only egress writes it, under the socket's lock.
@@ -82,7 +82,8 @@ fn follow(context: &SkBuffContext, storage: *mut Socket<Resp>, shard: u32, packe
     settle(responses, shard, outstanding as u32, arrived)
 }
 
-/// Returns 1 if the payload begins with a command that the store knows. A global function: verified once and on its own.
+/// Returns 1 if the payload begins with a command of the store. A global function, which is verified once and
+/// separately.
 ///
 /// # Safety
 ///

@@ -1,4 +1,4 @@
-//! One row before it has run: its server, what its clients do, and the rule it is judged by.
+//! A row before it runs: its server, its load, and its rule.
 
 use anyhow::{Result, bail};
 use std::ops::AddAssign;
@@ -9,11 +9,11 @@ use super::server::Server;
 /// The size of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// Over within 40 s.
+    /// Ends within 40 s.
     Quick,
-    /// Large enough for the figures that are kept.
+    /// The size of the published figures.
     Usual,
-    /// As `Usual`, and the storm.
+    /// Like `Usual`, with the storm.
     Full,
 }
 
@@ -28,7 +28,7 @@ impl Size {
 pub(crate) struct Row {
     /// Its name in the table.
     pub(crate) name: String,
-    /// Starts its server and whatever must be there before the probe.
+    /// Starts its server, and connections that must be older than the probe.
     pub(crate) prepare: Box<dyn FnOnce(Size) -> Result<Case>>,
 }
 
@@ -39,14 +39,14 @@ impl Row {
     }
 }
 
-/// What the clients of a row do.
+/// The load of a row.
 pub(crate) type Workload = Box<dyn FnOnce(&Server) -> Result<WorkloadResult>>;
 
 /// A row whose server runs.
 pub(crate) struct Case {
-    /// Its own server: the kernel's counts for it are this row's alone.
+    /// A server of this row only, so that the kernel's counts for it belong to this row.
     pub(crate) server: Server,
-    /// How it is judged.
+    /// Its rule.
     pub(crate) rule: Rule,
     /// Whether payload bytes are compared too.
     pub(crate) bytes: bool,
@@ -57,12 +57,12 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// On a loopback server with small answers, judged as exact.
+    /// Creates a row on a loopback server with small answers and the rule `exact`.
     pub(crate) fn plain(drive: impl FnOnce(&Server) -> Result<WorkloadResult> + 'static) -> Result<Self> {
         Ok(Self::on(Server::on_loopback()?, Rule::Exact, drive))
     }
 
-    /// On this server, judged by this rule.
+    /// Creates a row on this server with this rule.
     pub(crate) fn on(
         server: Server,
         rule: Rule,
@@ -88,20 +88,20 @@ impl AddAssign for Sent {
     }
 }
 
-/// What the clients have done.
+/// The work of the clients.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WorkloadResult {
     /// The requests.
     pub(crate) sent: Sent,
-    /// Payload bytes that the clients' TCP sent again.
+    /// Payload bytes that the clients' TCP retransmitted.
     pub(crate) repeated_bytes: u64,
-    /// Packets that the interface they came by dropped, in either direction: nobody behind it saw them.
+    /// Packets that the receiving interface dropped, in either direction. Neither probe nor TCP saw them.
     pub(crate) dropped_packets: u64,
-    /// Keys whose reads must all be counted, whatever the rule allows for others.
+    /// Keys whose reads must all be counted, even if the rule allows differences for other keys.
     pub(crate) exact_keys: Vec<(String, u64)>,
-    /// The answers that took at least so many milliseconds; the probe must have timed each of them so.
+    /// The number of answers that took at least this many milliseconds. The probe's histogram must have the same.
     pub(crate) slow_answers: Option<(u64, f64)>,
-    /// What else a reader should know: proofs that the row is what it says.
+    /// Further figures for the report, such as proof of the segments that were sent.
     pub(crate) note: String,
 }
 
@@ -111,7 +111,7 @@ impl From<Sent> for WorkloadResult {
     }
 }
 
-/// Does `job` on `number` threads at once, each with its number, and adds up what they sent.
+/// Runs `job` on `number` threads at the same time, each with its number, and adds up the requests that they sent.
 pub(crate) fn together(number: u64, job: impl Fn(u64) -> Result<Sent> + Sync) -> Result<Sent> {
     let job = &job;
     std::thread::scope(|scope| {

@@ -14,7 +14,7 @@ use super::server::Server;
 use super::socket_option;
 use super::tcp_info::{self, Info};
 
-/// No answer takes longer, even through a bad network.
+/// Longest wait for an answer, also through a bad network.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One connection.
@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Client {
     stream: TcpStream,
     reader: Reader,
-    /// Answers received and not yet asked for.
+    /// Answers received for which no caller has waited yet.
     answers: u64,
     interim_answers: u64,
 }
@@ -73,7 +73,7 @@ impl Client {
         segment::send(&self.stream, payload, fault)
     }
 
-    /// Writes each of `parts` as a segment of its own: the next one only when the server has read the one before.
+    /// Writes each of `parts` in a separate segment, once the server has read the previous one.
     /// `server` must have no other connection that sends.
     pub(crate) fn send_apart<'a>(
         &mut self,
@@ -145,13 +145,13 @@ impl Client {
         Ok(SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?)
     }
 
-    /// What TCP says of this end.
+    /// TCP's counters of this end.
     pub(crate) fn info(&self) -> Info {
         tcp_info::of(&self.stream)
     }
 }
 
-/// `GET /data/{key}`; `key` as it is to be on the wire.
+/// `GET /data/{key}`, with `key` as it appears on the wire.
 pub(crate) fn get(key: &str) -> Vec<u8> {
     format!("GET /data/{key} HTTP/1.1\r\nHost: shard\r\n\r\n").into_bytes()
 }
@@ -166,7 +166,7 @@ pub(crate) fn post_head(length: usize) -> Vec<u8> {
     format!("POST /data HTTP/1.1\r\nHost: shard\r\nContent-Length: {length}\r\n\r\n").into_bytes()
 }
 
-/// As [`post_head`], for a body that waits for `100 Continue`.
+/// Like [`post_head`], for a body that waits for `100 Continue`.
 pub(crate) fn expecting_post_head(length: usize) -> Vec<u8> {
     format!("POST /data HTTP/1.1\r\nHost: shard\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n")
         .into_bytes()

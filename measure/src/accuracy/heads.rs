@@ -1,9 +1,9 @@
-//! The suite's own reader of HTTP/1.1 messages: written for this purpose alone, independent of the probe's parser.
+//! Reads HTTP/1.1 messages for the suite, independently of the probe's parser.
 //!
 //! It follows one byte stream exactly: heads, bodies by `Content-Length`, chunked bodies. It reads requests on the
 //! server's side and answers on the client's; for an answer the kind has no meaning.
 
-/// What a complete head asks for.
+/// The kind of a complete head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// `GET /data/{key}`.
@@ -14,20 +14,20 @@ pub(crate) enum Kind {
     Control,
 }
 
-/// A message's head, and what follows from it.
+/// A message's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
-    /// What it asks for.
+    /// The kind of request.
     pub(crate) kind: Kind,
     /// The request's target; for an answer, its status.
     pub(crate) target: String,
-    /// Whether the sender closes the connection behind it.
+    /// Whether the sender closes the connection after this message.
     pub(crate) closes: bool,
     /// Whether its body comes only after an interim answer.
     pub(crate) expects: bool,
 }
 
-/// What bytes completed.
+/// An event in the byte stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// The last byte of a head: from here on the request counts.
@@ -59,14 +59,14 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// Reads on; tells `event` what was completed, in order.
+    /// Reads `bytes` and calls `event` with each completed head or message, in order.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(Event)) {
         while !bytes.is_empty() {
             bytes = self.advance(bytes, &mut event);
         }
     }
 
-    /// Uses at least one byte, and gives back the rest.
+    /// Consumes at least one byte, and returns the rest.
     fn advance<'a>(&mut self, bytes: &'a [u8], event: &mut impl FnMut(Event)) -> &'a [u8] {
         match std::mem::replace(&mut self.state, State::Head) {
             State::Head => {
@@ -92,7 +92,7 @@ impl Reader {
                 self.state = if line.ends_with(b"\r\n") {
                     match chunk_size(&line) {
                         0 => State::Trailer { line: Vec::new(), message },
-                        // With the line's end behind the data.
+                        // Includes the line end after the data.
                         size => State::Chunk { left: size + 2, message },
                     }
                 } else {

@@ -1,6 +1,6 @@
 //! Network namespaces without a name.
 //!
-//! A namespace lives as long as a process or descriptor holds it, so none remains however the process ends. The
+//! A namespace exists while a process or descriptor refers to it, so none remains when the process ends. The
 //! kernel removes its interfaces and the other ends of its veth pairs with it. After a kill this can take until TCP
 //! has given up the connections in it. An orderly end or a panic therefore removes the pairs at once ([`Pairs`]).
 
@@ -112,14 +112,14 @@ impl Namespace {
         Ok(theirs)
     }
 
-    /// As [`join_ours`](Self::join_ours), over IPv6.
+    /// Like [`join_ours`](Self::join_ours), over IPv6.
     pub(crate) fn join_ours_v6(&self) -> Result<Ipv6Addr> {
         let (pid, pair) = self.make_pair()?;
         // Unique local addresses (RFC 4193) that end in the pair's IPv4 addresses.
         let local = |v4: Ipv4Addr| Ipv6Addr::from(0xfd39 << 112 | u128::from(u32::from(v4)));
         let (ours, theirs) = pair_addresses(pid, pair);
         let (own, peer) = (format!("{}/127", local(ours)), format!("{}/127", local(theirs)));
-        // Without the wait for duplicates of an address.
+        // `nodad` skips duplicate address detection.
         self.set_addresses((pid, pair), &[&own, "nodad"], &[&peer, "nodad"])?;
         Ok(local(theirs))
     }

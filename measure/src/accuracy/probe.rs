@@ -1,4 +1,4 @@
-//! The real probe as a process, and what it says.
+//! Runs the real probe as a process and reads its counts.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use super::keys::KeyTable;
 use super::server::{Counts, Server};
 use lab_tests::process::{Process, Signal, TestProcess as _};
 
-/// Starts probes, and waits for what they say.
+/// Starts probes, and waits for their counts.
 pub struct Stage {
     /// Waits and HTTP calls run on it, from the main thread.
     pub(crate) runtime: Runtime,
@@ -29,7 +29,7 @@ impl Stage {
         Ok(Self { runtime, program: program.to_path_buf(), client: lab_tests::lab::client() })
     }
 
-    /// Asks `condition` again and again until it gives a value.
+    /// Evaluates `condition` repeatedly until it returns a value.
     ///
     /// # Errors
     /// After `limit`, with its last reason.
@@ -99,7 +99,7 @@ pub(crate) struct Compared {
     pub(crate) bound: Option<u64>,
 }
 
-/// What the probe says of one server since it attached.
+/// The probe's counts of one server since it attached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// Heads `GET /data/{key}`.
@@ -130,7 +130,7 @@ pub struct Counted {
     pub(crate) closed: u64,
     /// Of those, open.
     pub(crate) open: u64,
-    /// Segments sent again by the server.
+    /// Segments that the server retransmitted.
     pub sent_again: u64,
 }
 
@@ -245,7 +245,7 @@ impl Probe<'_> {
         Ok(self.list("/api/compare")?.iter().map(of).collect())
     }
 
-    /// Answers of one server that took at least so many milliseconds, by the kernel's histogram.
+    /// Returns the number of one server's answers that took at least this many milliseconds, by the kernel's histogram.
     pub(crate) fn answers_slower_than(&self, index: usize, milliseconds: f64) -> Result<u64> {
         let shards = self.list("/api/latency")?;
         let buckets = shards.get(index).and_then(|shard| shard["kernel"].as_array());
@@ -255,7 +255,7 @@ impl Probe<'_> {
         Ok(slow.filter_map(|bucket| bucket[1].as_u64()).sum())
     }
 
-    /// What the probe says of itself.
+    /// Returns the probe's `/status`.
     pub(crate) fn status(&self) -> Result<Value> {
         self.exchange("/status")
     }

@@ -1,4 +1,4 @@
-//! A TCP client that makes every segment by hand. Its packets go through a TUN device, so no other TCP knows the connection.
+//! A TCP client that builds every segment itself. Its packets go through a TUN device and bypass the kernel's TCP.
 
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

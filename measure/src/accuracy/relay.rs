@@ -1,5 +1,5 @@
 //! A bad network: two TUN devices in two namespaces, and between them a seeded relay that loses, duplicates and
-//! reorders packets. What sets up a connection (SYN) passes; the packet that ends the handshake does not.
+//! reorders packets. SYN packets always pass. The last packet of a handshake may be affected.
 
 use anyhow::{Context, Result, bail};
 use std::fs::{File, OpenOptions};
@@ -13,20 +13,20 @@ use std::time::Duration;
 use super::namespace::Namespace;
 use super::pinned_thread::PinnedThread;
 
-/// What the network does, each in percent of the packets of each direction.
+/// Faults of the network, each in percent of the packets of a direction.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NetworkFaults {
     /// Never arrives.
     pub loss: u32,
     /// Arrives twice.
     pub duplication: u32,
-    /// Arrives behind one to three packets that were sent after it, if such come soon.
+    /// Arrives after one to three later packets, if there are any soon.
     pub reordering: u32,
     /// Whether two CPUs deliver the packets of each direction at the same time.
     pub parallel: bool,
 }
 
-/// What the network has done, both directions together.
+/// Counts of the network's faults, both directions together.
 #[derive(Debug, Default)]
 pub struct RelayCounters {
     packets: AtomicU64,
@@ -36,7 +36,7 @@ pub struct RelayCounters {
 }
 
 impl RelayCounters {
-    /// In words.
+    /// Returns the counts in words.
     pub fn words(&self) -> String {
         let of = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
         format!(
@@ -49,17 +49,17 @@ impl RelayCounters {
     }
 }
 
-/// How long a packet is held back at most when no other follows it.
+/// Longest time that a packet is held back if no other follows.
 const HOLD: Duration = Duration::from_millis(5);
 
-/// The larger of Ethernet's usual packets.
+/// Ethernet's usual MTU.
 const PACKET: usize = 1500;
 
-/// Joins `client` to `server` by a network of that faults. `route` is the address of the server's that goes through
-/// it. It works until the process ends.
+/// Connects `client` to `server` by a network with these faults. `route` is the server's address on it. The network
+/// exists until the process ends.
 ///
 /// # Errors
-/// When the devices cannot be made.
+/// When the devices cannot be created.
 pub fn join(
     client: &Namespace,
     server: &Namespace,
@@ -88,7 +88,7 @@ pub fn join(
     Ok(done)
 }
 
-/// Makes a TUN device in a namespace. Each read of the file gives one packet, and each write delivers one.
+/// Creates a TUN device in a namespace. A read of the file returns one packet, and a write delivers one.
 pub(super) fn device(namespace: &Namespace, own: &str, peer: &str) -> Result<File> {
     let file = namespace.run(|| -> Result<File> {
         let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun").context("/dev/net/tun")?;
@@ -116,7 +116,7 @@ fn writer(mut to: File, cpu: usize) -> Result<mpsc::Sender<Vec<u8>>> {
     std::thread::spawn(move || -> Result<()> {
         let _here = PinnedThread::on(cpu)?;
         for packet in packets {
-            // A device that is full loses the packet.
+            // A full device drops the packet.
             let _ = to.write(&packet);
         }
         Ok(())
@@ -137,10 +137,10 @@ struct Direction {
     to: File,
     faults: NetworkFaults,
     random: fastrand::Rng,
-    /// Threads on a CPU each that deliver in turn; none where this one delivers itself.
+    /// Threads, each on one CPU, that deliver in turn. Without any, this thread delivers.
     writers: Vec<mpsc::Sender<Vec<u8>>>,
     turn: usize,
-    /// Packets held back, each with the number of packets still to go before it.
+    /// Packets held back, each with the number of packets that must leave before it.
     held: Vec<(u64, Vec<u8>)>,
     done: Arc<RelayCounters>,
 }
@@ -162,7 +162,7 @@ impl Direction {
 
     fn carry(&mut self, packet: Vec<u8>) {
         self.done.packets.fetch_add(1, Ordering::SeqCst);
-        // Whatever happens to these moves no payload, and its timers of seconds would be most of a run.
+        // A lost SYN affects no payload, and its timers of seconds would dominate the run.
         if is_syn(&packet) {
             self.deliver(&packet);
             return;
@@ -200,7 +200,7 @@ impl Direction {
 
     fn deliver(&mut self, packet: &[u8]) {
         if self.writers.is_empty() {
-            // A device that is full loses the packet, as networks do; TCP sends it again.
+            // A full device drops the packet, and TCP retransmits it.
             let _ = self.to.write(packet);
         } else {
             self.turn = (self.turn + 1) % self.writers.len();
@@ -209,7 +209,7 @@ impl Direction {
     }
 }
 
-/// Whether an IPv4 packet asks for a connection or grants it: TCP with SYN (RFC 9293, section 3.1).
+/// Whether an IPv4 packet is a TCP packet with SYN (RFC 9293, section 3.1).
 fn is_syn(packet: &[u8]) -> bool {
     let Some(first) = packet.first().filter(|first| *first >> 4 == 4) else { return false };
     let flags = packet.get(usize::from(first & 15) * 4 + 13);

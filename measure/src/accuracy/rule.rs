@@ -1,4 +1,4 @@
-//! How a row is judged: what the probe may say, given the truth.
+//! Rules of the rows: which counts of the probe are allowed for a given truth.
 
 use super::probe::Counted;
 use super::server::Counts;
@@ -13,41 +13,41 @@ pub(crate) enum Rule {
     Exact,
     /// Every count equals the truth. Segments may be unparsed.
     ExactDespite {
-        /// Why they may.
+        /// Why the rule allows it.
         why: &'static str,
     },
-    /// Every count equals the truth, and there are unparsed segments of this reason, or the probe does not say what it
+    /// Every count equals the truth, and segments are unparsed for this reason, because the probe must report what it
     /// cannot see.
     ExactSaying {
         /// The reason in `unparsed`.
         reason: &'static str,
-        /// Why it must be so.
+        /// Why the rule is right.
         why: &'static str,
     },
-    /// Never more than the truth; what is missing is accounted for by unparsed segments.
+    /// Never more than the truth. Unparsed segments cover the missing requests.
     NeverOver {
-        /// The most heads that end in one segment.
+        /// Largest number of heads that end in one segment.
         heads_per_segment: u64,
-        /// Why it must be so.
+        /// Why the rule is right.
         why: &'static str,
     },
-    /// Every count equals the truth once the requests are taken off that the probe says the server never reads.
+    /// Every count equals the truth without the requests that the probe reports as never read.
     NeverRead {
-        /// Why it must be so.
+        /// Why the rule is right.
         why: &'static str,
     },
-    /// What is too much is accounted for by aborted requests, what is missing by unparsed segments.
+    /// Aborted requests cover the extra requests, and unparsed segments the missing ones.
     Accounted {
-        /// The most heads that end in one segment.
+        /// Largest number of heads that end in one segment.
         heads_per_segment: u64,
-        /// Why it must be so.
+        /// Why the rule is right.
         why: &'static str,
     },
-    /// More than the truth by at most so many.
+    /// At most this many more than the truth.
     OverByAtMost {
-        /// How many.
+        /// The number of extra requests.
         requests: u64,
-        /// Why it must be so.
+        /// Why the rule is right.
         why: &'static str,
     },
 }
@@ -55,9 +55,9 @@ pub(crate) enum Rule {
 /// The outcome of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RowVerdict {
-    /// Counted is true.
+    /// The count equals the truth.
     Exact,
-    /// It is not, or segments are unparsed, for this reason, within the rule.
+    /// The rule allows the difference or the unparsed segments, for this reason.
     Explained(String),
     /// It is not, and nothing explains it.
     Wrong(String),

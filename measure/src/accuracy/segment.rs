@@ -1,4 +1,4 @@
-//! Segments made by hand and sent into a connection of this process over loopback and IPv4: those that TCP must drop.
+//! Forges segments that TCP must drop, and sends them into a connection of this process over loopback and IPv4.
 
 use anyhow::{Context, Result, bail};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 
 use super::socket_option;
 
-/// `TCP_REPAIR` and what belongs to it in `linux/tcp.h`.
+/// `TCP_REPAIR` and its options in `linux/tcp.h`.
 const REPAIR: i32 = 19;
 const REPAIR_QUEUE: i32 = 20;
 const QUEUE_SEQUENCE: i32 = 21;
@@ -46,7 +46,7 @@ impl Fault {
     }
 }
 
-/// Sends `payload` where the next bytes of `stream` belong, in a segment with this fault. Needs `CAP_NET_ADMIN`.
+/// Sends `payload` at the next sequence number of `stream`, in a segment with this fault. Needs `CAP_NET_ADMIN`.
 pub(crate) fn send(stream: &TcpStream, payload: &[u8], fault: Fault) -> Result<()> {
     let (own, peer) = (stream.local_addr()?, stream.peer_addr()?);
     let (IpAddr::V4(source), IpAddr::V4(destination)) = (own.ip(), peer.ip()) else {
@@ -55,14 +55,14 @@ pub(crate) fn send(stream: &TcpStream, payload: &[u8], fault: Fault) -> Result<(
     let numbers = Numbers::of(stream).context("the connection's sequence numbers cannot be read")?;
     let beyond = if fault == Fault::OutOfWindow { 1 << 28 } else { 0 };
     let flags = if fault == Fault::NoAcknowledgement { PUSH } else { PUSH | ACKNOWLEDGE };
-    // A day of milliseconds, far more than any clock of the connection has run.
+    // A day in milliseconds, far longer than the connection exists.
     let age = if fault == Fault::OldTimestamp { 86_400_000 } else { 0 };
     let mut segment = Vec::new();
     segment.extend(own.port().to_be_bytes());
     segment.extend(peer.port().to_be_bytes());
     segment.extend(numbers.send.wrapping_add(beyond).to_be_bytes());
     segment.extend(numbers.receive.to_be_bytes());
-    // Eight words of header: five, and the timestamp option behind two NOPs.
+    // Eight words of header: five, then two NOPs and the timestamp option.
     segment.extend([8 << 4, flags, 2, 0, 0, 0, 0, 0, 1, 1, 8, 10]);
     segment.extend(numbers.timestamp.wrapping_sub(age).to_be_bytes());
     segment.extend([0; 4]);

@@ -1,6 +1,6 @@
-//! The exact server: stands in for a shard, counts every head and every byte, and answers.
+//! The exact server: takes the place of a shard, counts every head and every byte, and answers.
 //!
-//! One thread a connection, so that nothing is shared but counters. It runs until the process ends.
+//! Each connection has a thread, so that only counters are shared. The server runs until the process ends.
 
 use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
@@ -16,7 +16,7 @@ use super::keys::{self, KeyCounts};
 use super::namespace::Namespace;
 use super::tcp_info;
 
-/// What the server has seen.
+/// The server's counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Complete heads `GET /data/{key}`.
@@ -29,9 +29,9 @@ pub(crate) struct Counts {
     pub(crate) read: u64,
     /// Bytes written to sockets.
     pub(crate) written: u64,
-    /// Bytes that TCP sent again, on connections that asked for data and have ended.
+    /// Bytes that TCP retransmitted, on ended connections with data requests.
     pub(crate) repeated: u64,
-    /// Those connections.
+    /// Ended connections with data requests.
     pub(crate) ended: u64,
 }
 
@@ -41,7 +41,7 @@ impl Counts {
         self.get + self.set
     }
 
-    /// What was seen since `before`.
+    /// Returns the counts since `before`.
     pub(crate) const fn since(&self, before: &Self) -> Self {
         Self {
             get: self.get - before.get,
@@ -83,21 +83,21 @@ struct Shared {
 /// A running server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
-    /// Where it is reached.
+    /// Its address.
     pub(crate) addr: SocketAddr,
     shared: Arc<Shared>,
 }
 
-/// How a server is to behave.
+/// Behaviour of a server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ServerOptions {
     /// Length of the body of an answer to a data request.
     pub(crate) answer_bytes: usize,
-    /// Whether it has every segment acknowledged at once.
+    /// Whether it acknowledges every segment at once.
     pub(crate) acknowledges_at_once: bool,
 }
 
-/// Nothing that is waited for here takes longer.
+/// Longest wait of the server.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The port of every server in a namespace.
@@ -160,7 +160,7 @@ impl Server {
         Self::start(Some(namespace), SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)), ip, options)
     }
 
-    /// The address as the probe is told it.
+    /// The address in the probe's settings.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.addr)
     }

@@ -1,4 +1,4 @@
-//! The run: prepares the rows, starts the probe, drives row after row, judges.
+//! Runs the suite: prepares the rows, starts the probe, runs each row and judges it.
 
 use anyhow::{Context, Result, bail};
 use std::path::Path;
@@ -13,10 +13,10 @@ use super::rows;
 use super::rule::{RowVerdict, Rule};
 use super::server::{Counts, Server};
 
-/// What is to be run.
+/// The rows to run, and how.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
-    /// Sizes.
+    /// The size of the run.
     pub size: Size,
     /// Only rows whose name contains this.
     pub row: Option<&'a str>,
@@ -24,28 +24,28 @@ pub struct Options<'a> {
     pub probe: &'a Path,
 }
 
-/// The most servers that one probe watches.
+/// Largest number of servers that one probe watches.
 const SHARDS: usize = 64;
 
 /// A row that starts its probes itself.
 type Alone = fn(&Stage, Size) -> Result<Line>;
 
-/// How long a reading at rest may take that the row's rule lets pass.
+/// Longest wait for a reading at rest that satisfies the row's rule.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the probe's counts may take to be those of a server at rest, where the rule lets them differ.
+/// Longest wait for equal counts at rest, if the rule allows a difference.
 const SETTLES: Duration = Duration::from_millis(500);
 
-/// A row that is ready to be driven.
+/// A row that is ready to run.
 struct Ready {
     name: String,
     case: Case,
-    /// The server's counts before the probe came.
+    /// The server's counts before the probe attached.
     before: Counts,
     /// The same by key.
     keys_before: KeyCounts,
 }
 
-/// A row that has been driven.
+/// A row that has run.
 struct Run {
     name: String,
     server: Server,
@@ -59,13 +59,13 @@ struct Measured {
     driven: WorkloadResult,
     truth: Counts,
     counted: Counted,
-    /// What is wrong besides the counts: reads by key, latencies.
+    /// Errors in reads by key or in latencies.
     wrong: Option<String>,
 }
 
 impl Measured {
-    /// Compares the reads by key, and the latencies. A read too many for a key is wrong where the rule lets none be too many
-    /// at all.
+    /// Compares the reads by key, and the latencies. An extra read of a key is an error if the rule allows no extra
+    /// request.
     fn checked(
         mut self,
         probe: &Probe<'_>,
@@ -110,7 +110,7 @@ impl Measured {
     }
 }
 
-/// Runs the rows; tells `progress` the name of each as it ends, with the seconds it took.
+/// Runs the rows. Calls `progress` with the name of each row and its duration in seconds.
 ///
 /// # Errors
 /// When there is no such row, or the probe does not answer. A row that cannot run is a line of the report.
@@ -256,7 +256,7 @@ fn judge(run: Run, Compared { agrees, bound }: Compared) -> Vec<Line> {
     let came_in = bytes_in(&truth, &driven, &counted);
     let sent = truth.written + truth.repeated;
     let overhead = counted.sent_ip_bytes.saturating_sub(counted.sent_bytes);
-    // IPv4 and TCP headers with timestamps, without SACK: what nearly all packets of such a connection have.
+    // IPv4 and TCP headers with timestamps, without SACK, as nearly all packets of such a connection have them.
     let bundles = overhead / 52;
     let sent_note = format!(
         "{} packets in {bundles} calls; {} retransmitted bytes are counted again",

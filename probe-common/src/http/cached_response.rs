@@ -1,7 +1,7 @@
 //! Recognises a response whose head equals the previous one.
 //!
-//! The parser's result depends only on its state and the bytes. At the first byte of a response, the same head leads to the
-//! same body length. Such a head is skipped in one step.
+//! The parser's result depends only on its state and the bytes. At the first byte of a response, the same head leads to
+//! the same body length. Such a head is skipped in one step.
 
 use super::SegmentReader;
 use super::cached_bytes::CACHED_WORDS;
@@ -83,7 +83,8 @@ impl SegmentReader {
         self.cache.body = body;
     }
 
-    /// Reads a whole segment as the kernel program does. [`tally`](crate::segment::SegmentReader::tally) has the result.
+    /// Reads a whole segment as the kernel program does. [`tally`](crate::segment::SegmentReader::tally) has the
+    /// result.
     #[cfg(not(target_arch = "bpf"))]
     pub fn read_responses(&mut self, head: &mut ResponseHead, payload: &[u8], steps: u32) {
         for _ in 0..steps {

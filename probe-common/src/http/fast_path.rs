@@ -1,9 +1,9 @@
 //! Fast path: recognises a read that differs only in its key.
 //!
-//! The bytes after the key of a read are cached once the parser has found that they complete the read and lead to the first
-//! byte of the next request. The parser's result depends only on its state and the bytes. In the same state, the same bytes lead to the same result. A segment is therefore one complete read
-//! if it starts at a request's first byte and consists of `GET /data/`, a plain key and the cached bytes. Such a
-//! segment is not parsed again.
+//! The bytes after the key of a read are cached once the parser has found that they complete the read and lead to the
+//! first byte of the next request. The parser's result depends only on its state and the bytes. In the same state, the
+//! same bytes lead to the same result. A segment is therefore one complete read if it starts at a request's first byte
+//! and consists of `GET /data/`, a plain key and the cached bytes. Such a segment is not parsed again.
 
 use super::SegmentReader;
 use super::cached_bytes::CACHED_WORDS;

@@ -159,8 +159,8 @@ const REASON_PHRASE: u8 = 35;
 const _: () = assert!(size_of::<Head>() == HEAD_BYTES);
 
 impl Parser for Head {
-    // Assigning all fields would compile to a call of `memset`, a loop over bytes. The other fields are set when a request
-    // begins.
+    // Assigning all fields would compile to a call of `memset`, a loop over bytes. The other fields are set when a
+    // request begins.
     #[inline(always)]
     fn restart(&mut self) {
         self.state = START;

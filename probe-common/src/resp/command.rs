@@ -1,4 +1,4 @@
-//! What the parser knows of a command: its number, where its keys are, and what it changes for its connection.
+//! Describes a command for the parser: its number, the places of its keys, and its effect on the connection.
 
 use crate::key::KeyText;
 
@@ -21,7 +21,7 @@ pub enum CommandClass {
     Write = 2,
 }
 
-/// What a command changes for its connection, apart from data.
+/// A command's effect on its connection, apart from data.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Effect {
@@ -97,7 +97,7 @@ pub struct CommandSpec {
     pub number: u16,
     /// The command's purpose.
     pub class: CommandClass,
-    /// What it changes for the connection.
+    /// Its effect on the connection.
     pub effect: Effect,
     /// The argument with the first key; 0 if the command has no keys.
     pub first_key: u8,

@@ -1,7 +1,7 @@
 //! The first bytes of a segment: whether a command begins there.
 //!
-//! A value may contain what looks like the beginning of a command. Parsing therefore resumes only at an array of at most nine
-//! arguments whose first is the name of a command of the store.
+//! A value may contain what looks like the beginning of a command. Parsing therefore resumes only at an array of at
+//! most nine arguments whose first is the name of a command of the store.
 
 use super::head::{START_MASK, START_WORD};
 use super::swar::lower;

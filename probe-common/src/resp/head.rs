@@ -1,15 +1,15 @@
 //! The command parser: a state machine over one connection's bytes.
 //!
-//! A command is `*N\r\n` and N arguments `$L\r\n<L bytes>\r\n`, or a line of words (an inline command). The parser accepts
-//! what Redis accepts (`processMultibulkBuffer`, `processInlineBuffer`):
+//! A command is `*N\r\n` and N arguments `$L\r\n<L bytes>\r\n`, or a line of words (an inline command). The parser
+//! accepts what Redis accepts (`processMultibulkBuffer`, `processInlineBuffer`):
 //!
 //! - an empty array or a negative count, which is no command
 //! - any byte in place of the LF of a count or length, and any two bytes behind an argument
 //! - quoted words in inline commands
 //!
-//! A command counts once its last byte has been seen. Arguments that are neither name nor key are skipped by their length.
-//! The driver looks the name up ([`Head::has_name`], [`Head::named`]), takes keys ([`Head::has_key`]) and counts the
-//! command ([`Head::is_complete`]).
+//! A command counts once its last byte has been seen. Arguments that are neither name nor key are skipped by their
+//! length. The driver looks the name up ([`Head::has_name`], [`Head::named`]), takes keys ([`Head::has_key`]) and
+//! counts the command ([`Head::is_complete`]).
 
 mod array;
 mod inline;
@@ -62,7 +62,7 @@ pub struct Head {
     state: u8,
     /// Digits of the number read so far, and [`NEGATIVE`].
     digits: u8,
-    /// What the driver has to do: a combination of the `DO_*` bits and [`HAS_KEY`].
+    /// The driver's tasks: a combination of the `DO_*` bits and [`HAS_KEY`].
     work: u8,
     /// The name or key being read, or the last one read.
     key: KeyText,
@@ -244,7 +244,7 @@ impl Head {
         self.key.hash
     }
 
-    /// Returns what is to be staged: the key, or the command with its last key.
+    /// Returns the value to stage: the key, or the command with its last key.
     #[must_use]
     #[inline(always)]
     pub const fn tag(&self, discards: u32) -> Tag {
@@ -254,7 +254,7 @@ impl Head {
         Tag::command(self.command, self.work & HAS_KEY != 0, discards > 0)
     }
 
-    /// Keeps what is to be staged with the key.
+    /// Stores the value to stage with the key.
     #[inline(always)]
     pub const fn set_tag(&mut self, tag: Tag) {
         self.key.tag = tag.value();
@@ -284,7 +284,7 @@ impl Head {
         self.work &= !DO_KEY;
     }
 
-    /// Takes what the store says about the command whose name has been read.
+    /// Sets the store's description of the command whose name has been read.
     #[inline(always)]
     pub const fn named(&mut self, spec: CommandSpec) {
         self.work &= !DO_NAME;
@@ -295,7 +295,7 @@ impl Head {
         self.next_key = spec.first_key as u32;
         self.last_key = self.last_key_of(spec);
         if self.count == 0 && (spec.numkeys != 0 || spec.last_key < -1) {
-            // Of an inline command, only the end says how many arguments there are.
+            // The number of arguments of an inline command is known only at its end.
             self.next_key = 0;
         }
     }
@@ -333,7 +333,7 @@ impl Head {
         }
     }
 
-    /// Resets what belongs to one command.
+    /// Resets the state of one command.
     #[inline(always)]
     const fn begin_command(&mut self) {
         self.argument = 0;

@@ -1,4 +1,4 @@
-//! What a staged key of RESP is: a key, a command, or both.
+//! Distinguishes staged values of RESP: a key, a command, or both.
 
 /// [`KeyText::tag`](crate::key::KeyText::tag) of RESP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,14 +21,14 @@ impl Tag {
         Self(number as u32 | COMMAND | key | discards)
     }
 
-    /// From the tag of a staged key.
+    /// Returns the tag of a staged key.
     #[must_use]
     #[inline(always)]
     pub const fn of(tag: u32) -> Self {
         Self(tag)
     }
 
-    /// For a staged key.
+    /// Returns the value for a staged key.
     #[must_use]
     #[inline(always)]
     pub const fn value(self) -> u32 {

@@ -1,7 +1,7 @@
-//! Follows the answers of a connection: which requests they settle, and whether the shard reads on.
+//! Follows the answers of a connection: the requests that have an answer, and whether the shard reads further requests.
 //!
-//! Hook: `cgroup_skb` egress. An interim answer (1xx) is none. An answer with `Connection: close` is the last: the shard
-//! reads no request behind it. Cannot see: that an answer to HEAD has no body.
+//! Hook: `cgroup_skb` egress. An interim answer (1xx) does not count. After an answer with `Connection: close` the
+//! shard reads no further request. Not seen: an answer to HEAD has no body.
 
 use core::ffi::c_void;
 
@@ -27,7 +27,7 @@ use crate::{
     parser::{Parser, STEPS, STEPS_A_CALL, load_window},
 };
 
-/// Where egress copies payload to. Softirq may interrupt process context, and a task another one: each level has its own.
+/// Egress copies payload into it. Softirq may interrupt process context, and a task another one, so each level has one.
 #[map]
 static ANSWER_READERS: PerCpuArray<SegmentReader> = PerCpuArray::with_max_entries(LEVELS, 0);
 
@@ -52,8 +52,8 @@ pub fn follow(context: &SkBuffContext, storage: *mut Socket, shard: u32, packet:
     if bytes.begins && bytes.is_interim && responses.parsing == 0 && packet.payload_length < 64 {
         return Some(());
     }
-    // SAFETY: one aligned word that only egress writes, except for the reset in `Stream`, which may come a packet early or
-    // late without harm.
+    // SAFETY: one aligned word that only egress writes, except for the reset in `Stream`, which may come a packet early
+    // or late without harm.
     unsafe { (&raw mut (*stream).answered).write_volatile(1) };
     if outstanding <= 0 {
         responses.parsing = 0;
@@ -84,7 +84,7 @@ pub fn follow(context: &SkBuffContext, storage: *mut Socket, shard: u32, packet:
     if head.is_last() && finals > 0 {
         // SAFETY: a byte that only egress writes.
         unsafe { (&raw mut (*stream).closing).write_volatile(1) };
-        // SAFETY: as above; ingress refuses what comes from here on.
+        // SAFETY: as above. Ingress refuses all later segments.
         let arrived = unsafe { (&raw const (*stream).arrived).read_volatile() };
         let (never, at_most) = responses.outstanding(arrived);
         never_read(responses, shard, arrived, never, at_most - never)?;
@@ -104,7 +104,7 @@ fn first_bytes(context: &SkBuffContext, at: u32) -> FirstBytes {
     FirstBytes::of(u64::from(a) | u64::from(b) << 32, c)
 }
 
-/// Parses a segment; gives how many final answers' heads ended in it.
+/// Parses a segment. Returns the number of final answers whose heads end in it.
 #[inline(always)]
 fn parse(
     context: &SkBuffContext,
@@ -114,9 +114,9 @@ fn parse(
     head: &mut ResponseHead,
 ) -> Option<u32> {
     let level = ANSWER_LEVEL.get_ptr_mut(0)?;
-    // SAFETY: the map's value for this CPU. Each level gives back what it has added.
+    // SAFETY: the map's value for this CPU. Each level subtracts what it has added.
     let mine = unsafe { level.read_volatile() };
-    // It fails if another level has come and not gone in between.
+    // It fails if another level has begun in between and has not ended.
     // SAFETY: the same.
     if unsafe { !atomic::replace(level, mine, mine + 1) } {
         responses.parsing = 0;
@@ -147,7 +147,7 @@ fn parse(
     Some(finals)
 }
 
-/// `bpf_loop`'s callback: some steps of the parser; 1 ends the loop.
+/// Callback of `bpf_loop`: some steps of the parser. Returns 1 to end the loop.
 unsafe extern "C" fn run_steps(_: u32, parser: *mut Parser<Http, ResponseHead>) -> i64 {
     // SAFETY: `bpf_loop` passes on the pointer it was given.
     let parser = unsafe { &mut *parser };

@@ -1,4 +1,4 @@
-//! Address families, and servers that differ by address alone.
+//! Address families, and servers that differ only by address.
 
 use anyhow::Result;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -32,14 +32,14 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-/// A server bound to `bind`, which the probe knows as `known`, and the client connects to as `to`.
+/// A server bound to `bind`. The probe has its address as `known`, and the client connects to `to`.
 fn family(size: Size, bind: IpAddr, known: IpAddr, to: IpAddr) -> Result<Case> {
     let rounds = size.of(500, 5_000);
     let server = Server::start(None, SocketAddr::new(bind, 0), known, ServerOptions::default())?;
     Ok(Case::on(server, Rule::Exact, move |server| exchange(SocketAddr::new(to, server.addr.port()), rounds)))
 }
 
-/// A server in a namespace of its own, on the port that others have in theirs.
+/// A server in a separate namespace. The servers of other namespaces have the same port.
 fn apart(size: Size, index: u64) -> Result<Case> {
     let rounds = size.of(250, 2_500) * (index + 1);
     let namespace = Namespace::new()?;
@@ -50,7 +50,7 @@ fn apart(size: Size, index: u64) -> Result<Case> {
     }))
 }
 
-/// Clients reach the server by another port, which the network translates ahead of the server's socket.
+/// Clients use another port, which the network translates before the server's socket.
 fn published_port(size: Size) -> Result<Case> {
     const PUBLISHED: u16 = 8080;
     let rounds = size.of(100, 1_000);
@@ -69,13 +69,13 @@ fn published_port(size: Size) -> Result<Case> {
     }))
 }
 
-/// Two servers on one loopback address and port, each in its own namespace. The probe is told of the one in its own.
+/// Two servers on one loopback address and port, in separate namespaces. The probe watches the one in its own.
 fn same_loopback(size: Size) -> Result<Case> {
     let server = Server::on_loopback()?;
     both(size, server, Namespace::new()?)
 }
 
-/// The same for an address that the probe reaches over a network.
+/// The same, for an address that the probe reaches over a network.
 fn same_address(size: Size) -> Result<Case> {
     let server = Server::in_namespace(&Namespace::new()?, ServerOptions::default())?;
     let other = Namespace::new()?;
@@ -83,7 +83,7 @@ fn same_address(size: Size) -> Result<Case> {
     both(size, server, other)
 }
 
-/// Asks `server`, and another server at its address in the namespace `other`.
+/// Sends requests to `server`, and to another server at its address in the namespace `other`.
 fn both(size: Size, server: Server, other: Namespace) -> Result<Case> {
     let rounds = size.of(250, 2_500);
     let addr = server.addr;

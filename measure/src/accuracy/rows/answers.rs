@@ -1,4 +1,4 @@
-//! What the answers decide: which requests the server never read, and when an answer is one.
+//! Answers that close the connection, and interim answers.
 
 use anyhow::Result;
 use std::time::Duration;
@@ -41,7 +41,7 @@ fn answered(size: Size) -> Result<Case> {
     Ok(Case { settles: true, ..case })
 }
 
-/// Behind `closing`, whose answer says `Connection: close`, stand requests that the server never reads.
+/// Sends requests after `closing`. Its answer has `Connection: close`, so the server never reads them.
 fn behind_close(size: Size, closing: Vec<u8>, key: &'static str, rule: Rule) -> Result<Case> {
     let connections = size.of(20, 200);
     let case = Case::plain(move |server| {
@@ -58,7 +58,7 @@ fn behind_close(size: Size, closing: Vec<u8>, key: &'static str, rule: Rule) -> 
     Ok(Case { rule, settles: true, ..case })
 }
 
-/// Writes that wait for `100 Continue` before their body: the answer is the one behind the body.
+/// Writes that wait for `100 Continue` before their body. Their answer is the final one.
 fn interim(size: Size) -> Result<Case> {
     const WAIT: Duration = Duration::from_millis(50);
     let rounds = size.of(10, 50);

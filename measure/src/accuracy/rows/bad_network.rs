@@ -1,4 +1,4 @@
-//! Packets lost, doubled and out of order: client and server in network namespaces of their own, a relay between them.
+//! Lost, duplicated and reordered packets: client and server are in separate namespaces, with a relay between them.
 
 use anyhow::{Result, bail};
 
@@ -15,7 +15,7 @@ const CLIENTS: u64 = 16;
 
 /// The length of `GET /data/a HTTP/1.1` and twice CR LF.
 pub(super) const SHORTEST_HEAD: u64 = 24;
-/// In a network of Ethernet's packets.
+/// Largest number of heads in a segment with Ethernet's MTU.
 pub(super) const HEADS_PER_SEGMENT: u64 = 1_500 / SHORTEST_HEAD + 1;
 
 /// The rows.
@@ -83,7 +83,7 @@ fn prepare(faults: NetworkFaults, seed: u64, size: Size, load: Load) -> Result<C
     }))
 }
 
-/// Reads, and writes with bodies of three segments, so that there is something to come out of order.
+/// Reads, and writes with bodies of three segments, so that segments can be reordered.
 fn one_at_a_time(client: &mut Client, rounds: u64) -> Result<Sent> {
     let body = [get("a"), vec![b'x'; 4_000]].concat();
     for _ in 0..rounds {
@@ -94,7 +94,7 @@ fn one_at_a_time(client: &mut Client, rounds: u64) -> Result<Sent> {
 }
 
 fn pipeline(client: &mut Client, rounds: u64) -> Result<Sent> {
-    // Longer than a segment, so that heads are cut by its end.
+    // Longer than a segment, so that heads are split.
     let (bytes, once) = pipelined::mixed(DEPTH);
     let long = [bytes.clone(), post(&[b'x'; 1_000]), bytes].concat();
     for _ in 0..rounds {

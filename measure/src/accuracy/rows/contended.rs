@@ -1,4 +1,4 @@
-//! Connections whose segments are processed on several CPUs at once, and a storm of everything together.
+//! Connections whose segments are processed on several CPUs at once, and a storm that combines all faults.
 
 use anyhow::{Context, Result, bail};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use crate::accuracy::server::{Server, ServerOptions};
 
 /// Requests of one write of the storm.
 const BATCH: u64 = 20;
-/// Requests one at a time at the end of every connection, all of which must be counted.
+/// Number of requests, one at a time, at the end of every connection. All of them must be counted.
 const LAST: u64 = 50;
 
 /// The rows of the usual run.
@@ -30,7 +30,7 @@ pub(super) fn storm_rows() -> Vec<Row> {
     vec![Row::new("storm", storm)]
 }
 
-/// What is not counted is named, at most so many heads in each segment.
+/// Requests that are not counted must be covered by unparsed segments, with at most this many heads in each.
 const fn accounted(heads_per_segment: u64) -> Rule {
     Rule::Accounted {
         heads_per_segment,
@@ -83,10 +83,10 @@ fn flood(requests: u64, connect: impl Fn() -> Result<Client>) -> Result<Workload
     Ok(WorkloadResult { exact_keys: last_keys(CONNECTIONS), ..sent.into() })
 }
 
-/// Twenty pipelining connections through a bad network, senders that hop CPUs, resets in mid-batch.
+/// Twenty pipelining connections through a bad network, with senders that change CPUs and resets within a batch.
 fn storm(_: Size) -> Result<Case> {
     const CONNECTIONS: u64 = 20;
-    /// Every so manieth write of a connection that may be reset ends it.
+    /// One of this many writes resets the connection, if it may be reset.
     const RESET_EVERY: u32 = 200;
     const REQUESTS: u64 = 1_000_000;
     let (near, far) = (Namespace::new()?, Namespace::new()?);
@@ -119,7 +119,7 @@ fn storm(_: Size) -> Result<Case> {
             last_requests(&mut client, index)?;
             Ok(Sent::default())
         })?;
-        // What a reset lets the application read is known only to the server.
+        // Only the server knows which requests it read before a reset.
         let truth = server.counts().since(&before);
         let resets = resets.into_inner();
         if resets == 0 {
@@ -142,7 +142,7 @@ fn last_keys(connections: u64) -> Vec<(String, u64)> {
     (0..connections).map(|index| (format!("last-{index}"), LAST)).collect()
 }
 
-/// The CPUs that a sender takes in turn.
+/// The CPUs that a sender uses in turn.
 struct Hops(usize);
 
 impl Hops {

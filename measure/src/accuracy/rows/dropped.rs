@@ -1,4 +1,4 @@
-//! Segments that reach the server's machine and never its application: TCP drops them, or delivers them out of order.
+//! Segments that reach the server's machine but not its application in order: TCP drops them, or they are urgent data.
 
 use anyhow::Result;
 
@@ -19,7 +19,7 @@ pub(super) fn rows() -> Vec<Row> {
     faults.chain([Row::new("urgent data", urgent)]).collect()
 }
 
-/// Every true request stands behind a faulty one in the same place of the stream.
+/// Sends a faulty segment before every true request, at the same place of the stream.
 fn dropped(size: Size, fault: Fault) -> Result<Case> {
     let rounds = size.of(50, 500);
     let case = Case::plain(move |server| {

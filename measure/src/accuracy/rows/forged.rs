@@ -1,4 +1,4 @@
-//! A search for a wrong count under `agrees: true`: seeded random segments, made by hand, sound and faulty.
+//! Searches for a wrong count with `agrees: true`, by seeded random segments, valid and faulty.
 
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
@@ -23,19 +23,19 @@ pub(crate) const NAME: &str = "search for a wrong agreement";
 const OWN: &str = "10.182.0.1";
 const PEER: &str = "10.182.0.2";
 
-/// Requests one at a time at the end of a connection that is open.
+/// Number of requests, one at a time, at the end of a connection that is still open.
 const LAST: usize = 3;
 
-/// Segments of a connection at most. A connection that needs more has been lost by the row itself.
+/// Largest number of segments of a connection. If it needs more, the row itself has an error.
 const SEGMENTS: u32 = 2_000;
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Servers that a probe watches. One whose count has differed can show no wrong agreement any more.
+/// Number of servers that a probe watches. A server that has differed once cannot show a wrong agreement.
 const SERVERS: usize = 32;
 
-/// What the search has found.
+/// The result of the search.
 #[derive(Debug, Default)]
 struct Found {
     sequences: u64,
@@ -133,7 +133,7 @@ fn search(stage: &Stage, servers: &[Server], tun: &File, sequences: u64, found: 
     Ok(())
 }
 
-/// Compares at rest. Returns whether the probe says that the counts differ.
+/// Compares at rest. Returns whether the probe reports a difference.
 fn check(
     stage: &Stage,
     (probe, index): (&Probe<'_>, usize),
@@ -154,7 +154,7 @@ fn check(
         }
         let wrong = wrong(&truth, &counted, compared);
         reading = Some((truth, counted, compared));
-        // TCP may have accepted bytes that the server is about to read.
+        // TCP may have accepted bytes that the server has not read yet.
         if compared.agrees.is_some() && wrong.is_none() {
             Ok(())
         } else {
@@ -173,7 +173,7 @@ fn check(
     Ok(compared.agrees != Some(true))
 }
 
-/// Returns what is wrong with a comparison at rest.
+/// Returns the error of a comparison at rest.
 fn wrong(truth: &Counts, counted: &Counted, compared: Compared) -> Option<String> {
     let read = counted.data() - counted.never_read;
     let is_certain = compared.agrees == Some(true) && compared.bound == Some(0);
@@ -188,7 +188,7 @@ fn wrong(truth: &Counts, counted: &Counted, compared: Compared) -> Option<String
 fn converse(tun: &File, own: SocketAddrV4, peer: SocketAddrV4, seed: u64) -> Result<()> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut client = RawClient::connect(tun, own, peer)?;
-    // What comes with the last packet of the handshake belongs to no connection yet.
+    // Payload in the last packet of the handshake does not belong to a connection yet.
     if random.u32(..20) > 0 {
         client.send(&RawSegment { flags: ACKNOWLEDGE, ..RawSegment::sound(0, &[]) })?;
     }
@@ -210,7 +210,7 @@ fn converse(tun: &File, own: SocketAddrV4, peer: SocketAddrV4, seed: u64) -> Res
             break;
         }
         let (request, before, start) = (get("last"), client.received(), Instant::now());
-        // Earlier answers may still come. The last one is behind them all.
+        // Earlier answers may still arrive. The last answer comes after them.
         client.send(&RawSegment::sound(end, &request))?;
         end += request.len() as u32;
         while (client.acknowledged() < end || client.received() == before) && !client.is_ended() {
@@ -230,7 +230,7 @@ fn converse(tun: &File, own: SocketAddrV4, peer: SocketAddrV4, seed: u64) -> Res
 struct Stream {
     /// The requests.
     sound: Vec<u8>,
-    /// The same with other keys of the same lengths: another sender's bytes in the same place.
+    /// Requests with other keys of the same lengths, as another sender's bytes for the same sequence numbers.
     other: Vec<u8>,
     /// Requests that TCP must never deliver.
     never: Vec<u8>,
@@ -253,7 +253,7 @@ impl Stream {
         Self { sound, other, never: get("never-delivered").repeat(12) }
     }
 
-    /// Sends a segment where the server's window is, or elsewhere.
+    /// Sends a segment within the server's window, or outside of it.
     fn send_one(&self, client: &mut RawClient<'_>, random: &mut fastrand::Rng) -> Result<()> {
         let at = client.acknowledged();
         let never = &self.never[..random.usize(20..self.never.len())];
@@ -264,18 +264,18 @@ impl Stream {
             3 => RawSegment::sound(at.wrapping_sub(1 << 20), never),
             4 => RawSegment { flags: 0, ..RawSegment::sound(at, never) },
             5 => RawSegment { flags: RESET, ..RawSegment::sound(at.wrapping_add(1 << 28), never) },
-            // Bytes that the server has.
+            // Bytes that the server has already received.
             6 => self.part(&self.sound, at.saturating_sub(random.u32(..300)), random),
-            // Bytes too early.
+            // Bytes that arrive early.
             7 | 8 => self.part(&self.sound, at + random.u32(..300), random),
-            // Bytes that differ from those before in the same place. TCP delivers one of both.
+            // Other bytes with the same sequence numbers. TCP delivers one version.
             9 => self.part(&self.other, at + random.u32(..100), random),
             _ => self.part(&self.sound, at, random),
         };
         client.send(&segment)
     }
 
-    /// A sound segment of random length that starts at `at`, or at the last byte.
+    /// A valid segment of random length that starts at `at`, or at the last byte if `at` is beyond it.
     fn part<'a>(&self, bytes: &'a [u8], at: u32, random: &mut fastrand::Rng) -> RawSegment<'a> {
         let from = (at as usize).min(self.sound.len() - 1);
         let to = (from + random.usize(1..500)).min(bytes.len());

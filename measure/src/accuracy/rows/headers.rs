@@ -57,12 +57,12 @@ fn with_option(size: Size, option: SocketOption, value: &'static [u8]) -> Result
     }))
 }
 
-/// Bundles of up to 256 KB, which only exist within one machine or between large adapters.
+/// Segment batches of up to 256 KB, which exist within a machine or between large adapters.
 fn big_tcp(size: Size, v6: bool) -> Result<Case> {
     const REQUESTS: u64 = 4_000;
     const TABLE: &str = "inet big";
     let namespace = Namespace::new()?;
-    // Ethernet's packets, so that there is something to bundle.
+    // With Ethernet's MTU there are segments to batch.
     namespace.ip(&["link", "set", "lo", "mtu", "1500"])?;
     namespace.allow_big_tcp("lo")?;
     namespace.nft(&format!(

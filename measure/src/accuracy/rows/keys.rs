@@ -1,4 +1,4 @@
-//! Keys of every length the contract allows.
+//! Keys of every allowed length.
 
 use anyhow::Result;
 
@@ -14,7 +14,7 @@ pub(super) fn rows() -> Vec<Row> {
     vec![plain(64), plain(128), plain(512), encoded, full]
 }
 
-/// Many more keys than the kernel's table has room for, and one hot key among them.
+/// Many more keys than the kernel's table can hold, with one hot key.
 fn full(size: Size) -> Result<Case> {
     const IN_A_SEGMENT: u64 = 10;
     let segments = size.of(4_000, 20_000);
@@ -38,7 +38,7 @@ fn prepare(size: Size, length: usize, filler: &str) -> Result<Case> {
     Case::plain(move |server| {
         let mut connection = Client::connect(server.addr)?;
         for index in 0..number {
-            // The number last: of long keys the end is shown.
+            // The number comes last, because the end of a long key is shown.
             connection.exchange(&get(&format!("{filler}{index:08}")))?;
         }
         Ok(Sent { get: number, set: 0 }.into())

@@ -1,4 +1,4 @@
-//! 20 MB both ways, in bundles of segments (GSO) and in single ones: bytes as well as requests.
+//! 20 MB in both directions, with and without segment batches (GSO). Compares bytes and requests.
 
 use anyhow::Result;
 
@@ -20,7 +20,7 @@ pub(super) fn rows() -> Vec<Row> {
 
 fn prepare(size: Size, bundles: bool) -> Result<Case> {
     let namespace = Namespace::new()?;
-    // Ethernet's, so that there is something to bundle.
+    // With Ethernet's MTU there are segments to batch.
     namespace.ip(&["link", "set", "lo", "mtu", "1500"])?;
     if !bundles {
         namespace.ip(&["link", "set", "lo", "gso_max_segs", "1"])?;
@@ -45,7 +45,7 @@ fn prepare(size: Size, bundles: bool) -> Result<Case> {
         }
         let repeated_bytes = client.info().repeated_bytes;
         drop(client);
-        // The server adds up what it sent again when the connection has ended.
+        // The server adds up its retransmitted bytes after the connection has ended.
         server.until(|counts| counts.ended > 0)?;
         let sent = Sent { get: rounds, set: rounds };
         Ok(WorkloadResult { repeated_bytes, dropped_packets: namespace.dropped("lo")?, ..sent.into() })

@@ -18,7 +18,7 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// Connections that have asked once each, before the probe comes.
+/// Opens connections that each send one request before the probe attaches.
 fn connect(server: &Server) -> Result<Vec<Client>> {
     (0..CONNECTIONS)
         .map(|_| {
@@ -29,7 +29,7 @@ fn connect(server: &Server) -> Result<Vec<Client>> {
         .collect()
 }
 
-/// Each connection `rounds` times: a read and a write.
+/// Sends a read and a write on each connection, `rounds` times.
 fn go_on(clients: &mut [Client], rounds: u64) -> Result<Sent> {
     for client in &mut *clients {
         for _ in 0..rounds {

@@ -16,7 +16,7 @@ pub(super) fn rows() -> Vec<Row> {
 fn prepare(depth: u64, size: Size) -> Result<Case> {
     let rounds = size.of(2_000, 40_000) / depth.min(64);
     Case::plain(move |server| {
-        // A thousand are two segments, until TCP has come to know the path.
+        // A thousand requests are two segments until TCP has measured the path.
         let _in_order = PinnedThread::here()?;
         let mut connection = Client::connect(server.addr)?;
         let (segment, once) = mixed(depth);
@@ -28,7 +28,7 @@ fn prepare(depth: u64, size: Size) -> Result<Case> {
     })
 }
 
-/// Reads, writes whose bodies contain heads, and control calls: `depth` of them in one piece.
+/// Reads, writes whose bodies contain heads, and control calls: `depth` of them in one write.
 pub(super) fn mixed(depth: u64) -> (Vec<u8>, Sent) {
     let (mut bytes, mut sent) = (Vec::new(), Sent::default());
     for index in 0..depth {

@@ -1,4 +1,4 @@
-//! A probe is stopped and another one started while requests come: nothing is counted twice, and the gap is known.
+//! One probe stops and another starts under load: no request is counted twice, and the gap is known.
 
 use anyhow::{Context, Result, bail};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,16 +17,16 @@ pub(crate) const NAME: &str = "probe restarted under load";
 
 pub(super) const CLIENTS: u64 = 4;
 
-/// What the two probes and the server said at the moments that matter.
+/// The counts of both probes and the server at the relevant moments.
 #[derive(Debug)]
 struct Moments {
-    /// The server's count before the first probe was started, and when it said that it was ready.
+    /// The server's count before the first probe was started, and when it was ready.
     at_start: (u64, u64),
     /// The first probe's last reading.
     first: u64,
-    /// The server's count when that reading was asked for, and when it had come.
+    /// The server's count before and after that reading.
     at_first: (u64, u64),
-    /// The server's count when the second probe said that it was ready.
+    /// The server's count when the second probe was ready.
     at_second: u64,
     /// The second probe's count at the end.
     second: Counted,
@@ -42,7 +42,7 @@ pub(crate) fn run(stage: &Stage, size: Size) -> Result<Line> {
     let enough = AtomicBool::new(false);
     let wanted = size.of(2_000, 20_000);
     std::thread::scope(|scope| {
-        // Whatever happens here, the clients end.
+        // Ends the clients, also after an error.
         let _ends = Ends(&enough);
         let load = scope.spawn(|| together(CLIENTS, |_| exchange_until(&server, &enough)));
         let moments = observe(stage, &server, wanted, || all_sent(&enough, load, &server))?;
@@ -50,7 +50,7 @@ pub(crate) fn run(stage: &Stage, size: Size) -> Result<Line> {
     })
 }
 
-/// Tells the clients to end when it goes.
+/// Ends the clients when dropped.
 pub(super) struct Ends<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -59,7 +59,7 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Ends the clients and waits for them: from then on nothing moves. Gives the server's count.
+/// Ends the clients, waits for them, and returns the server's count at rest.
 pub(super) fn all_sent(
     enough: &AtomicBool,
     load: ScopedJoinHandle<'_, Result<Sent>>,
@@ -110,7 +110,7 @@ fn observe(
     Ok(Moments { at_start, first, at_first, at_second, second, end, agrees })
 }
 
-/// Waits until the server has answered so many requests more.
+/// Waits until the server has answered this many more requests.
 pub(super) fn grown(stage: &Stage, server: &Server, by: u64) -> Result<()> {
     let target = server.counts().get + by;
     let reached = stage.until(Duration::from_secs(60), || {
@@ -120,7 +120,7 @@ pub(super) fn grown(stage: &Stage, server: &Server, by: u64) -> Result<()> {
     reached.map_err(anyhow::Error::msg)
 }
 
-/// Whether the probe agrees with its only server; absent if it does not say so within 10 s.
+/// Whether the probe agrees with its only server; absent without a verdict within 10 s.
 pub(super) fn verdict(stage: &Stage, probe: &Probe<'_>) -> Option<bool> {
     let agrees = stage.until(Duration::from_secs(10), || {
         let compared = probe.compared().map_err(|error| error.to_string())?;

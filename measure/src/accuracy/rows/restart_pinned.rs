@@ -1,4 +1,4 @@
-//! Probes come and go under load, and the kernel counts on in between: what the last one says is all there was.
+//! Probes with a pinned set start and stop under load, and the last one reports all requests.
 
 use anyhow::{Context, Result};
 use std::sync::atomic::AtomicBool;
@@ -14,18 +14,18 @@ use crate::accuracy::server::Server;
 /// The row's name.
 pub(crate) const NAME: &str = "probe restarted under load, pinned";
 
-/// What the probes said.
+/// The counts of probes and server.
 #[derive(Debug)]
 struct Seen {
     /// The last probe's count at the end.
     last: Counted,
     /// The server's count at the end.
     end: u64,
-    /// What the server counted in all while no probe ran.
+    /// Requests that the server counted while no probe ran.
     between: u64,
-    /// The longest time that nothing was counted while programs were replaced, in seconds.
+    /// The longest gap during a replacement of programs, in seconds.
     gap: f64,
-    /// Whether every probe but the first went on with what was there.
+    /// Whether every probe but the first adopted the pinned set.
     adopted: bool,
     /// Whether the last probe's own comparison agrees at the end.
     agrees: Option<bool>,
@@ -38,7 +38,7 @@ pub(crate) fn run(stage: &Stage, size: Size) -> Result<Line> {
     let enough = AtomicBool::new(false);
     let (restarts, wanted) = (size.of(3, 20), size.of(1_000, 5_000));
     std::thread::scope(|scope| {
-        // Whatever happens here, the clients end.
+        // Ends the clients, also after an error.
         let _ends = Ends(&enough);
         let begin = || scope.spawn(|| together(CLIENTS, |_| exchange_until(&server, &enough)));
         let seen = observe(
@@ -66,7 +66,7 @@ fn observe<L>(
     grown(wanted)?;
     let (mut between, mut gap, mut adopted) = (0, 0.0_f64, true);
     for restart in 0..restarts {
-        // In order, and killed.
+        // Alternately by a signal and by a kill.
         if restart % 2 == 0 {
             probe.stop();
         } else {

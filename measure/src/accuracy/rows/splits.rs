@@ -55,7 +55,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("heads of 6,000 bytes", |size| {
             let rounds = size.of(200, 2_000);
             Case::plain(move |server| {
-                // Where they do not fit into a segment, these come in order.
+                // Parts that do not fit into one segment arrive in order.
                 let _in_order = PinnedThread::here()?;
                 let mut connection = Client::connect(server.addr)?;
                 let mut request = b"GET /data/a HTTP/1.1\r\nHost: shard\r\n".to_vec();
@@ -72,7 +72,8 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// On a server that acknowledges every segment at once, so that none waits for the congestion window and grows.
+/// Uses a server that acknowledges every segment at once, so that no part waits for the congestion
+/// window and is merged with the next.
 fn case(drive: impl FnOnce(&Server) -> Result<WorkloadResult> + 'static) -> Result<Case> {
     let ip = IpAddr::from([127, 0, 0, 1]);
     let options = ServerOptions { acknowledges_at_once: true, ..ServerOptions::default() };
@@ -80,7 +81,7 @@ fn case(drive: impl FnOnce(&Server) -> Result<WorkloadResult> + 'static) -> Resu
     Ok(Case::on(server, Rule::Exact, drive))
 }
 
-/// One of each kind that counts.
+/// One request of each kind that is counted.
 fn requests() -> [Vec<u8>; 2] {
     [get("split"), post(b"{}")]
 }
@@ -110,7 +111,7 @@ impl Tally {
         self.repeated_bytes += info.repeated_bytes;
     }
 
-    /// Proves that the segments were those that were meant.
+    /// Proves that the segments were as intended.
     fn driven(self) -> Result<WorkloadResult> {
         if self.seen < self.meant {
             bail!("{} segments instead of {}: they were sent together", self.seen, self.meant);

@@ -13,7 +13,7 @@ pub(in crate::resp) const START_WORD: u64 = u64::from_le_bytes(*b"*0\r\n$0\r\n")
 /// CR and LF, in memory order.
 const CRLF: u16 = u16::from_le_bytes(*b"\r\n");
 
-/// No number has more digits: 2^63 has 19.
+/// Largest number of digits of a number: 2^63 has 19.
 const MAX_DIGITS: u8 = 19;
 
 impl Head {
@@ -107,7 +107,7 @@ impl Head {
         self.digit(byte, LENGTH_LF);
     }
 
-    /// An argument of that many bytes begins.
+    /// Begins an argument of that many bytes.
     #[inline(always)]
     pub(super) fn argument_begins(&mut self, length: u64) {
         if length > MAX_BULK {
@@ -157,7 +157,7 @@ impl Head {
         count
     }
 
-    /// Reads a digit of the number of keys. Whatever is no number makes the store refuse the command.
+    /// Reads a digit of the number of keys. The store refuses the command if it is not a number.
     #[inline(always)]
     pub(super) const fn numkeys_digit(&mut self, byte: u8) {
         let digit = byte.wrapping_sub(b'0');
