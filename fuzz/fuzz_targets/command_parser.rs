@@ -1,6 +1,6 @@
 //! The kernel's parser of RESP commands over any bytes in any cut: it stages what the tests' reference stages.
 //!
-//! Input: one byte that says how many cuts follow, two bytes a cut, then the stream.
+//! Input: one byte with the number of cuts, two bytes for each cut, then the stream.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
-//! The kernel's request parser over any bytes in any cut: it counts what the tests' oracle says, the same however the
-//! bytes are cut, and neither repeats nor overlaps change that.
+//! Runs the kernel's request parser over any bytes in any cut. It counts what the tests' oracle counts, the same
+//! however the bytes are cut, and neither repeats nor overlaps change that.
 //!
-//! Input: one byte that says how many cuts follow, two bytes a cut, then the stream.
+//! Input: one byte with the number of cuts, two bytes for each cut, then the stream.
 
 #![no_main]
 

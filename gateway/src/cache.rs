@@ -70,7 +70,7 @@ pub(crate) enum Read {
     Hit { copy: Found, stale: bool, refresh: Option<Fetch> },
     /// Wait for the fetch of another read.
     Coalesced(Arc<Flight>),
-    /// Answer with the shard's remembered error.
+    /// Answer with the negative cache entry.
     NegativeHit(Error),
     /// The caller runs this fetch and answers with its result.
     Miss(Fetch),

@@ -1,4 +1,4 @@
-// Writes ../dashboards/*.json, or with --check tells whether they are what this source gives.
+// Writes ../dashboards/*.json, or with --check compares them with this source.
 
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ const outputs = [hotPartition(), kernelVsApp(), probeHealth()].map((dashboard) =
   text: `${JSON.stringify(dashboard, null, 2)}\n`,
 }));
 
-// So that a test without Node can tell that source and dashboards belong together (sha256sum --check).
+// With checksums, a test without Node can check that source and dashboards match (sha256sum --check).
 const sources = readdirSync(here).filter((name) => /\.mjs$|^package(-lock)?\.json$/.test(name)).sort();
 const digest = ({ name, text }) => `${createHash('sha256').update(text).digest('hex')}  ${name}`;
 const listed = [...sources.map((name) => ({ name, text: read(name) })), ...outputs];

@@ -116,7 +116,7 @@ const load = ['Who gets how much', [
     about: {
       shows: "Each shard's share of all requests sent to shards, over the last minute.",
       normal: '25 % each. For four shards a share is warm from 30 %, hot from 37.5 % and critical from 50 %.',
-      next: 'This share has no significance test. The verdict has one. If they differ, trust the verdict.',
+      next: 'This share has no significance test, but the verdict has one. If they differ, trust the verdict.',
     },
   }),
   pie({
@@ -169,7 +169,7 @@ const cost = ['What it costs', [
     about: {
       shows: 'The shard\'s own p95, including the wait for service.',
       normal: 'All similar: 17 to 20 ms in the lab profile, more under load.',
-      next: 'If one is above the others, its queue is long: see *Active Requests per Shard*. If all are, the machine or the load is the cause.',
+      next: 'If one shard is above the others, its queue is long: see *Active Requests per Shard*. If all shards are slow, the machine or the load is the cause.',
     },
   }),
   lines({

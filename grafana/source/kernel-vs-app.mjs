@@ -1,4 +1,4 @@
-// Dashboard "Kernel vs App": do both witnesses say the same, and if not, where do they part?
+// Dashboard "Kernel vs App": whether both witnesses agree, and where they differ.
 
 import { SHARES_OF_FOUR, VERDICTS, ask, dashboard, lines, now, rows, timeline, value, verdict } from './lab.mjs';
 
@@ -63,7 +63,7 @@ const agreement = ['Do they agree?', [
     about: {
       shows: 'Requests counted by the kernel minus those counted by the shard, since the baseline. Dashed lines are the bound, which requests in flight explain.',
       normal: 'Within the bounds under load, 0 at rest.',
-      next: 'Above the bound, the shard did not count some: it is stuck, or another server answers. Below it, the kernel missed some: see *Unparsed Segments*.',
+      next: 'Above the bound, the shard did not count some requests: it is stuck, or another server answers. Below the bound, the kernel missed some: see *Unparsed Segments*.',
     },
   }),
   timeline({

@@ -4,7 +4,7 @@
 /// is the uniform distribution.
 #[must_use]
 pub fn zipf(keys: usize, exponent: f64) -> Vec<f64> {
-    #[expect(clippy::cast_precision_loss, reason = "key spaces are far below 2^53")]
+    #[expect(clippy::cast_precision_loss, reason = "a load has far fewer than 2^53 keys")]
     let weights: Vec<f64> = (1..=keys).map(|rank| (rank as f64).powf(-exponent)).collect();
     let sum: f64 = weights.iter().sum();
     weights.into_iter().map(|weight| weight / sum).collect()

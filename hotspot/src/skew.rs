@@ -70,7 +70,7 @@ pub fn wilson(hits: f64, n: f64, z: f64) -> (f64, f64) {
     (((middle - half) / scale).max(0.0), ((middle + half) / scale).min(1.0))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of a window are far below 2^53")]
+#[expect(clippy::cast_precision_loss, reason = "a window has far fewer than 2^53 requests")]
 pub(crate) fn float(n: u64) -> f64 {
     n as f64
 }

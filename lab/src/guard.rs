@@ -59,7 +59,7 @@ fn listen() -> mpsc::Receiver<u8> {
     std::thread::spawn(move || {
         let mut byte = [0];
         while matches!(std::io::stdin().read(&mut byte), Ok(1)) && sender.send(byte[0]).is_ok() {}
-        // The receiver lives as long as the process.
+        // The receiver exists until the process ends.
         let _ = sender.send(process::STOP);
     });
     receiver

@@ -77,7 +77,7 @@ pub fn upstream(streams: &[Stream], seconds: f64, ttl: f64) -> UpstreamPredictio
 }
 
 /// Mean and variance of the fetches of a key that is drawn with probability `p` at `rate` requests a second.
-#[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+#[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
 fn fetches_of_key(rate: f64, p: f64, seconds: f64, ttl: f64) -> (f64, f64) {
     let (mut mean, mut square, mut k) = (0.0, 0.0, 0u32);
     loop {

@@ -98,7 +98,7 @@ impl Refusal {
 ///
 /// # Errors
 /// Returns the first broken rule.
-#[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+#[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
 pub fn check(figures: &RunFigures) -> Result<(), Refusal> {
     let &RunFigures { planned, sent, dropped, late, max_lag, answers, .. } = figures;
     let (achieved, offered) = (figures.achieved_per_second, figures.offered_per_second);

@@ -76,7 +76,7 @@ pub fn report(scenario: &str, gateway: String, seed: u64, tally: &Tally, theory:
         predicted_upstream_per_second: None,
         cache_entries_at_start: None,
         steady: true,
-        steady_reason: "the scenario has no cache that fills".into(),
+        steady_reason: "the scenario uses no cache".into(),
     }
 }
 
@@ -120,7 +120,7 @@ pub fn add_thresholds(report: &mut LoadReport, limits: Thresholds) {
 
 /// Adds the threshold for the share of errors.
 pub fn add_error_threshold(report: &mut LoadReport, limit: f64) {
-    #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+    #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
     let share = report.errors as f64 / report.sent.max(1) as f64;
     let ok = report.sent > 0 && share < limit;
     report.thresholds.push(LoadThreshold { name: "error_share".into(), limit, value: Some(share), ok });

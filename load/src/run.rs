@@ -156,7 +156,7 @@ impl Plan<'_> {
         Schedule::new(stream.rate, (to - from) * self.duration).later(from * self.duration)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+    #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
     fn figures(&self, tally: &Tally) -> RunFigures {
         let offered: f64 = self.streams.iter().map(Stream::mean_rate).sum();
         RunFigures {

@@ -131,7 +131,7 @@ pub async fn run(args: &SaturateArgs) -> Result<LoadReport, RunError> {
     };
     let mut report = report("saturate", url, args.seed, &shared.tally, &prediction);
     report.duration_seconds = elapsed.as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+    #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
     let per_second = shared.tally.sent as f64 / elapsed.as_secs_f64();
     report.achieved_per_second = per_second;
     report.keys = most_sent(&targets.keys, &shared.by_key);

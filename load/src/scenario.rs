@@ -90,7 +90,7 @@ impl Stream {
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
-        reason = "at most 100 times the largest factor, 1,000"
+        reason = "a rate is at most 100 a second, and the largest factor is 1,000"
     )]
     fn times(mut self, factor: f64) -> Self {
         self.rate *= factor;

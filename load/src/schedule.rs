@@ -43,13 +43,13 @@ impl Schedule {
 
     /// When each request is due, from the start. The times depend on the seed, but not on the keys drawn with the
     /// same seed.
-    #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+    #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
     pub fn dues(self, seed: u64) -> impl Iterator<Item = Duration> {
         let mut rng = fastrand::Rng::with_seed(!seed);
         (0..self.count).map(move |i| Duration::from_secs_f64(self.first + (i as f64 + rng.f64()) / self.rate))
     }
 
-    /// Starts a thread that sends each due time when it comes. It ends after the last one, or when the receiver is
+    /// Starts a thread that sends each due time at that time. It ends after the last one, or when the receiver is
     /// dropped.
     ///
     /// A thread is used because tokio's timer rounds up to whole milliseconds, which would add to the latency.

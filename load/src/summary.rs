@@ -73,7 +73,7 @@ pub fn summary(report: &LoadReport) -> String {
     text
 }
 
-#[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+#[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
 fn write_summary(report: &LoadReport, out: &mut String) -> std::fmt::Result {
     let ms = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.1}"));
     writeln!(

@@ -1,6 +1,6 @@
 //! The accuracy suite: compares the real probe's counts with independent counts.
 //!
-//! Each row has its own exact server ([`server`]), which stands in for a shard. The server counts heads and bytes
+//! Each row has its own exact server ([`server`]), which takes the place of a shard. The server counts heads and bytes
 //! with a parser written for this purpose ([`heads`]). Raw clients ([`client`]) record the requests that they send.
 //! One probe process watches all servers ([`probe`]). Each row's rule ([`rule`]) compares the probe's counts with the
 //! truth, and [`keys`] compares the reads by key. [`rows`] has the rows, [`suite`] the run, and [`report`] its

@@ -58,7 +58,7 @@ impl Part {
             Self::Detector => vec![
                 off,
                 row("1,000 keys, Zipf 1.5, all counted", Vec::new(), TrafficPath::Lab),
-                row("20,000 keys alike, all counted", Vec::new(), TrafficPath::Gateway),
+                row("20,000 uniform keys, all counted", Vec::new(), TrafficPath::Gateway),
             ],
         }
     }
@@ -133,7 +133,7 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
     let headings = [
         options.part.name(),
         "requests/s",
-        "throughput lost: quarter, median, three quarters",
+        "throughput loss: first quartile, median, third quartile",
         "CPU a request, more",
         "spans sent, lost",
     ];

@@ -39,7 +39,7 @@ static STAGED: Array<StagedKey> = Array::with_max_entries(STAGED_KEYS, 0);
 #[map]
 static STAGED_AT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Stages a key, with its tag and the number that the tag may ask for, until TCP has accepted its segment. Returns its
+/// Stages a key, with its tag and the number that the tag may require, until TCP has accepted its segment. Returns its
 /// position.
 #[inline(always)]
 pub fn stage(key: &KeyText, discards: u32) -> Option<u64> {

@@ -31,7 +31,7 @@ const STREAM: u32 = 1;
 #[inline(always)]
 pub fn count_activity(socket: *mut bpf_sock, storage: *mut Socket, shard: u32) -> Option<()> {
     if let Some(mark) = mark(storage) {
-        // SAFETY: the socket's storage lives as long as the program runs.
+        // SAFETY: the socket's storage is valid while the program runs.
         if unsafe { (*mark).kind } == Mark::PREEXISTING {
             count_retransmissions(socket, mark, counters(shard)?);
         }

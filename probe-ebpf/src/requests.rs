@@ -97,8 +97,9 @@ fn count_at_socket<P: Program>(
         }
     };
     if packet.is_last() {
-        // The shard may never read requests that have no answer. SAFETY: a socket's storage lives as long as the
-        // program runs. After a client's last packet no payload follows that another CPU could work on.
+        // The shard may never read requests that have no answer.
+        // SAFETY: a socket's storage is valid while the program runs. After a client's last packet no payload follows
+        // that another CPU could work on.
         let most = unsafe { (*storage).responses.outstanding((*storage).stream.arrived).1 };
         // SAFETY: the same.
         let aborted = unsafe { &mut (*storage).responses.aborted };
@@ -126,7 +127,7 @@ fn make_storage(socket: *mut bpf_sock) -> Option<*mut Socket> {
 /// Counts what a shard's packet acknowledges.
 #[inline(always)]
 pub fn count_acknowledged(storage: *mut Socket, shard: u32, packet: &Packet) {
-    // SAFETY: a socket's storage lives as long as the program runs.
+    // SAFETY: a socket's storage is valid while the program runs.
     let waits = unsafe {
         (&raw const (*storage).pending.single).read_volatile() != SINGLE_NONE
             || (&raw const (*storage).pending.head).read_volatile()
@@ -148,7 +149,7 @@ fn parse_locked<P: Program>(
     accepted: Accepted,
     storage: *mut Socket<P>,
 ) -> Result<(), Reason> {
-    // SAFETY: a socket's storage lives as long as the program runs.
+    // SAFETY: a socket's storage is valid while the program runs.
     let busy = unsafe { &raw mut (*storage).stream.busy };
     if !lock(busy) {
         return Err(Reason::Concurrent);
@@ -336,7 +337,8 @@ fn accepted(socket: *mut bpf_sock, packet: &Packet) -> Accepted {
         return Accepted { next: packet.sequence, is_untouched: false };
     }
     // Volatile: the compiler would share an address between both, and the verifier allows no arithmetic on this
-    // pointer. SAFETY: not null.
+    // pointer.
+    // SAFETY: not null.
     let (next, received) = unsafe {
         ((&raw const (*tcp).rcv_nxt).read_volatile(), (&raw const (*tcp).bytes_received).read_volatile())
     };

@@ -66,7 +66,7 @@ impl Program for Resp {
 /// Treats payload from the store as the reply to all commands so far.
 #[inline(always)]
 fn follow(context: &SkBuffContext, storage: *mut Socket<Resp>, shard: u32, packet: &Packet) -> Option<()> {
-    // SAFETY: a socket's storage lives as long as the program runs. Only egress writes it, under the socket's lock.
+    // SAFETY: a socket's storage is valid while the program runs. Only egress writes it, under the socket's lock.
     let (responses, stream) = unsafe { (&mut (*storage).responses, &raw mut (*storage).stream) };
     responses.send(packet.sequence, packet.payload_length)?;
     // SAFETY: a byte that only egress writes, except for the reset in `Stream`.

@@ -32,7 +32,7 @@ pub fn handle(context: &SockOpsContext) -> Option<()> {
     // Only marked sockets are counted, because another probe may have enabled the callbacks for others.
     let storage = socket::storage(sock_ops::socket(context)?, 0)?;
     let mark = mark(storage)?;
-    // SAFETY: a socket's storage lives as long as the program runs. `shard` is written before `kind`.
+    // SAFETY: a socket's storage is valid while the program runs. `shard` is written before `kind`.
     let shard = unsafe { (*mark).shard };
     if event == BPF_SOCK_OPS_RTT_CB {
         return rtt::count_sample(context, shard);
@@ -63,7 +63,7 @@ pub fn handle(context: &SockOpsContext) -> Option<()> {
 /// Counts the requests that TCP has accepted when the connection ends. TCP will never accept the rest.
 #[inline(always)]
 fn settle_pending(context: &SockOpsContext, storage: *mut Socket, shard: u32) -> Option<()> {
-    // SAFETY: a socket's storage lives as long as the program runs.
+    // SAFETY: a socket's storage is valid while the program runs.
     if unsafe { (*storage).pending.is_empty() } {
         return None;
     }

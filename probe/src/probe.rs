@@ -41,7 +41,7 @@ pub struct Probe {
     pub(crate) targets: Mutex<Targets>,
     /// The kernel's table of endpoints.
     pub(crate) listeners: Mutex<BTreeMap<Endpoint, Listener>>,
-    /// The sockets whose network namespace the programs know.
+    /// The sockets whose network namespace the programs can read.
     pub(crate) placed: Placed,
     /// The probe's metrics.
     pub metrics: ProbeMetrics,
@@ -148,7 +148,7 @@ impl Probe {
         Self { statistics, ..self }
     }
 
-    /// Sets the sockets whose network namespace the programs know.
+    /// Sets the sockets whose network namespace the programs can read.
     #[must_use]
     pub fn with_placed(self, placed: Placed) -> Self {
         Self { placed, ..self }

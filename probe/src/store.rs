@@ -1,6 +1,6 @@
 //! Watches a Redis or Valkey store in place of the lab's shards.
 //!
-//! - [`settings`] has the options. [`discovery`] asks the store for its nodes and commands.
+//! - [`settings`] has the options. [`discovery`] reads the store's nodes and commands.
 //! - [`fleet`] gives each node a number for the kernel's maps, and follows failovers.
 //! - [`link`] is the connection to a node, [`names`] the numbers of the commands.
 //! - [`ledger`] compares kernel and store by command and in bytes.

@@ -80,7 +80,7 @@ fn digest64(key: &Key) -> u64 {
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Returns the bucket of `key` among `buckets`. It goes through the buckets to which the key would move if they were
+/// Returns the bucket of `key` among `buckets`. It visits the buckets to which the key would move if they were
 /// added one by one.
 fn jump_hash(mut key: u64, buckets: NonZeroU32) -> u32 {
     let (mut bucket, mut next) = (0, 0.0_f64);

@@ -87,7 +87,7 @@ impl Capacity {
         self.places.as_ref().map(|_| self.most)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "requests in service are far below 2^53")]
+    #[expect(clippy::cast_precision_loss, reason = "a shard has far fewer than 2^53 requests in service")]
     fn time(&self, in_service: usize) -> Duration {
         let ServiceTime { base, per_request } = self.service_time;
         if base.is_zero() && per_request.is_zero() {

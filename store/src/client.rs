@@ -95,7 +95,7 @@ impl Client {
     async fn begin(&mut self, login: Option<&Credentials>) -> Result<(), StoreError> {
         match self.call(Request::Hello(login.cloned())).await {
             Ok(hello) => {
-                // A server that knows HELLO is Redis 6 or later. Only 7 accepts several sections.
+                // A server that supports HELLO is Redis 6 or later. Only 7 accepts several sections.
                 let version = hello.field("version").and_then(Reply::text).unwrap_or_default();
                 let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
                 if major.is_some_and(|major| major >= 7) {

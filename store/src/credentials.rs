@@ -26,7 +26,7 @@ impl Credentials {
         self.user.as_deref().unwrap_or(DEFAULT_USER)
     }
 
-    /// Whether a user is named. Servers before Redis 6 know none.
+    /// Whether a user is named. Servers before Redis 6 have no users.
     #[must_use]
     pub const fn names_user(&self) -> bool {
         self.user.is_some()

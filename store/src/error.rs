@@ -100,7 +100,7 @@ pub enum StoreError {
         /// The ACL rule that allows it.
         rule: &'static str,
     },
-    /// The server does not know the request.
+    /// The server does not support the request.
     #[error("{address} does not support {request}: it is older than Redis 5, or the command is renamed")]
     Unknown {
         /// The node's address.

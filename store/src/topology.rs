@@ -61,7 +61,7 @@ impl Topology {
         self.nodes.iter().filter(|node| node.role == Role::Primary).find(owns)
     }
 
-    /// Parses `CLUSTER SHARDS`. `asked` is the node that answered; it stands where a node does not know its own address.
+    /// Parses `CLUSTER SHARDS`. `asked` is the node that answered. It replaces an address that a node does not report.
     #[must_use]
     pub fn of_shards(reply: &Reply, asked: &HostPort) -> Option<Self> {
         let mut shards = Vec::new();

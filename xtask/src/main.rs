@@ -83,7 +83,7 @@ enum Action {
         #[arg(long)]
         pictures: bool,
     },
-    /// Check everything before a change goes in: format, lints, house rules, tests, a quick demo, the runbook
+    /// Run all checks that must pass before a merge: format, lints, house rules, tests, a quick demo, the runbook
     Ci {
         /// Also run the tests with a million requests
         #[arg(long)]

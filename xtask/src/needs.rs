@@ -63,7 +63,7 @@ fn by_hand(missing: &[Missing]) -> String {
     for (part, what) in [
         (Part::Build, "a C compiler"),
         (Part::Tests, "tools the tests use"),
-        (Part::Peers, "tools to compare with"),
+        (Part::Peers, "tools for the cost comparison"),
         (Part::LoadTool, "k6"),
         (Part::Page, "a browser"),
         (Part::Containers, "a container engine"),

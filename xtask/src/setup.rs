@@ -21,6 +21,6 @@ pub(crate) fn run(tree: &Tree, kernel_only: bool) -> Result<()> {
     needs::ensure(tree, &[Part::Build, Part::Kernel, Part::Tests, Part::LoadTool])?;
     build_ebpf::linker(tree)?;
     k6::ensure_if_possible(tree)?;
-    println!("Everything the lab needs is here.");
+    println!("Everything that the lab needs is installed.");
     Ok(())
 }

@@ -227,7 +227,7 @@ mod tests {
         assert!(
             reported.chosen == Some(AutoChoice::HotOnlyCache) && reported.reason.unwrap().contains("\"k\"")
         );
-        // The heat comes and goes. The mitigation stays on unless a full minute passes without heat.
+        // The load is hot with short pauses. The mitigation stays on unless a full minute passes without heat.
         for second in 3..200 {
             let hot = if second % 50 < 3 { 900 } else { 100 };
             assert_eq!(step(&mut auto, second, hot, &on), None, "{second}");

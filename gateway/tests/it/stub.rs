@@ -55,7 +55,7 @@ impl Gate {
 
 type Behaviour = dyn Fn(&StubRequest, usize) -> Reply + Send + Sync;
 
-/// A stub shard. It lives as long as the test's runtime.
+/// A stub shard. It ends with the test's runtime.
 #[derive(Clone)]
 pub(crate) struct Stub {
     pub(crate) addr: SocketAddr,

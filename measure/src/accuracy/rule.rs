@@ -186,8 +186,8 @@ impl Rule {
         }
     }
 
-    /// Judges payload bytes that came in: those the server read, and those that TCP sent again. Of the latter some are
-    /// seen once only where the packets before them were dropped ahead of the socket.
+    /// Judges received payload bytes: those that the server read, and retransmitted ones. A retransmitted byte is seen
+    /// only once if its first packet was dropped before the socket.
     pub(crate) fn judge_received(read: u64, repeated: u64, dropped_packets: u64, counted: u64) -> RowVerdict {
         let unseen = (read + repeated).saturating_sub(counted);
         if unseen == 0 || unseen > repeated.min(dropped_packets * LARGEST_PACKET) {

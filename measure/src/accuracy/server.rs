@@ -204,7 +204,7 @@ impl Server {
     }
 }
 
-/// What a connection has asked for.
+/// The requests of a connection.
 #[derive(Default)]
 struct Connection {
     data: bool,
@@ -260,7 +260,7 @@ fn converse(stream: &mut TcpStream, shared: &Shared, connection: &mut Connection
                 }
             }
         });
-        // Last, so that whoever waits for bytes finds the heads in them counted.
+        // Bytes are counted last, so that the heads in them are already counted.
         shared.read.fetch_add(length as u64, Ordering::SeqCst);
         if interim {
             shared.write(stream, b"HTTP/1.1 100 Continue\r\n\r\n")?;

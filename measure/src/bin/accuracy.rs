@@ -53,7 +53,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     Ok(report.passes())
 }
 
-/// The command line that gives the same again.
+/// The command line that repeats the run.
 fn command(args: &Args) -> String {
     let mut command = "cargo xtask accuracy".to_owned();
     if args.quick {

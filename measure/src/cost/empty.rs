@@ -126,7 +126,7 @@ fn bpf_descriptor<T>(command: c_int, attributes: &mut T) -> Result<OwnedFd> {
 fn bpf<T>(command: c_int, attributes: &mut T) -> Result<c_long> {
     // SAFETY: the attributes are a prefix of `bpf_attr` for that command, with the given length. Everything they
     // point to outlives the call, and the kernel writes nowhere else.
-    #[expect(unsafe_code, reason = "aya loads no program that is not in an object file")]
+    #[expect(unsafe_code, reason = "aya loads programs from object files only")]
     let result =
         unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
     if result < 0 {

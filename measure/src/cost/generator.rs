@@ -89,14 +89,14 @@ pub(crate) fn saturate_by_k6(k6: &Path, gateway: &str, requests: u64, seed: u64)
         serde_json::from_slice(&output.stdout).with_context(|| format!("k6 wrote no report: {message}"))?;
     if report["failed"] != 0 || report["answered"] != requests {
         bail!(
-            "of {requests} requests by k6 {} were answered, {} failed: {message}",
+            "k6 sent {requests} requests: {} were answered, {} failed: {message}",
             report["answered"],
             report["failed"]
         );
     }
     let seconds =
-        report["seconds"].as_f64().filter(|seconds| *seconds > 0.0).context("no time in k6's report")?;
-    #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+        report["seconds"].as_f64().filter(|seconds| *seconds > 0.0).context("k6's report has no duration")?;
+    #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
     Ok(requests as f64 / seconds)
 }
 

@@ -122,7 +122,7 @@ pub(crate) fn measure() -> Result<Packets> {
     for name in ["ingress", "egress"] {
         never_without_statistics |= program(&mut ebpf, name)?.info()?.run_count() > 0;
     }
-    // The statistics stay enabled while this value lives. Without the privilege the column stays empty.
+    // The statistics stay enabled until this value is dropped. Without the privilege the column stays empty.
     if let Ok(_statistics) = enable_stats(Stats::RunTime) {
         for (cost, (name, _, packet, how)) in costs.iter_mut().skip(1).zip(&table) {
             cost.with_statistics = Some(spread(program(&mut ebpf, name)?, packet, *how)?);
@@ -144,7 +144,7 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSkb> {
     Ok(ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "nanoseconds of one run are far below 2^53")]
+#[expect(clippy::cast_precision_loss, reason = "a run takes far fewer than 2^53 nanoseconds")]
 fn spread(program: &CgroupSkb, packet: &[u8], (repeat, calls): (u32, usize)) -> Result<Quartiles> {
     let mut all = Vec::with_capacity(calls);
     // The first call warms up.

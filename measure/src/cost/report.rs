@@ -351,7 +351,7 @@ impl CostReport {
 
     fn statistics_remark(&self) -> &'static str {
         if self.packets.never_without_statistics {
-            " (another process had the kernel's statistics on meanwhile: no column is without them)"
+            " (another process enabled the kernel's statistics, so every column includes them)"
         } else {
             ""
         }
@@ -360,7 +360,7 @@ impl CostReport {
 
 fn run_table(runs: &Runs) -> Table<'static> {
     let programs = runs.programs.iter().map(|program| {
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        #[expect(clippy::cast_precision_loss, reason = "the value is far below 2^53")]
         let often = runs.per_request(program.runs as f64);
         let (a_run, a_request) = (program.per_run(), runs.per_request(program.nanoseconds));
         vec![program.program.clone(), format!("{often:.3}"), format!("{a_run:.0}"), format!("{a_request:.0}")]
@@ -371,7 +371,7 @@ fn run_table(runs: &Runs) -> Table<'static> {
 }
 
 fn packets_sentence(runs: &Runs) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    #[expect(clippy::cast_precision_loss, reason = "the value is far below 2^53")]
     let a_request = |packets: u64| runs.per_request(packets as f64);
     format!(
         "A request is {:.2} packets to a shard and {:.2} from it",

@@ -40,7 +40,7 @@ pub(crate) struct Program {
 
 impl Program {
     /// Returns the nanoseconds per run.
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    #[expect(clippy::cast_precision_loss, reason = "the value is far below 2^53")]
     pub(crate) fn per_run(&self) -> f64 {
         self.nanoseconds / self.runs.max(1) as f64
     }
@@ -48,13 +48,13 @@ impl Program {
 
 impl Runs {
     /// Divides a number by the requests.
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    #[expect(clippy::cast_precision_loss, reason = "the value is far below 2^53")]
     pub(crate) fn per_request(&self, number: f64) -> f64 {
         number / self.requests as f64
     }
 
     /// Returns the runs of all programs per request.
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    #[expect(clippy::cast_precision_loss, reason = "the value is far below 2^53")]
     pub(crate) fn runs_a_request(&self) -> f64 {
         self.per_request(self.programs.iter().map(|program| program.runs as f64).sum())
     }

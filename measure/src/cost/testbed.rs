@@ -181,7 +181,7 @@ impl Testbed {
         };
         let before = cpu();
         let per_second = self.generate(path, requests, seed)?;
-        #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+        #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
         let cpu_microseconds = (cpu() - before) * 1e6 / requests as f64;
         Ok(Speed { per_second, cpu_microseconds })
     }

@@ -119,7 +119,7 @@ async fn measure(rig: &Rig, arm: Arm, seed: u64) -> Result<Run, String> {
     // The kernel's counts have no reset, so this waits until ten seconds have left its windows.
     while is_alarm(&rig.lab.probe_json("/api/verdict").await["kernel"]) {
         if quiet.elapsed() > Duration::from_secs(20) {
-            return Err("the kernel's verdict did not come to rest".to_owned());
+            return Err("the kernel's verdict did not settle".to_owned());
         }
         tokio::time::sleep(ASKING).await;
     }
@@ -239,7 +239,7 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
         "`load {}` and `load {}` at the lab's rates and profile. `load {}` on shards without a capacity model. All run at the same \
          time, each in its own lab. Every {} ms the gateway (`/stats`) and the probe (`/api/verdict`, kernel counts alone) are read. \
          A key has arrived when the gateway counts it for the first time. It is named when the verdict is `critical` because of it. \
-         Verdicts are made once a second, so a full second has passed at most {NAMED_WITHIN} s after its arrival; {SLACK} s more \
+         The gateway judges once a second, so a full second has passed at most {NAMED_WITHIN} s after its arrival; {SLACK} s more \
          are allowed for the reading. Replayed: {WINDOWS} seconds of the same keys on the same shards, judged by the same detector \
          from the last second and the last ten, without a lab. An alarm is a verdict of `warm` or worse. One window alone that \
          would give it counts too, even if it does not last.",

@@ -162,7 +162,7 @@ impl Reading {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+#[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
 impl Growth {
     /// Returns a shard's requests as a share of all offered requests, by application and kernel.
     pub(crate) fn share(&self, shard: usize) -> [f64; 2] {

@@ -112,7 +112,7 @@ async fn measure(rig: &Rig, plan: Plan, arm: Arm, seed: u64) -> Result<Run, Stri
     let stats = rig.lab.gateway_stats().await;
     let app = stats.top_keys.iter().find(|top| top.key.as_str() == key).map_or(0, |top| top.count);
     let kernel = rig.kernel_reads_of(key).await - kernel_before;
-    #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+    #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
     let hottest_key = [app, kernel].map(|count| count as f64 / all.offered as f64);
     Ok(Run { all, hottest_key })
 }

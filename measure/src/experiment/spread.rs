@@ -116,7 +116,7 @@ async fn measure(
     };
     let grown = |(at, count): (&(usize, String), &u64)| count - before.get(at).copied().unwrap_or(0);
     let elsewhere: u64 = after.iter().filter(|(at, _)| away(at)).map(grown).sum();
-    #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+    #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
     let (sent, elsewhere) = (window.report.sent as f64, elsewhere as f64);
     let elsewhere = [(forwarded(rig).await - forwarded_before) / sent, elsewhere / sent];
     Ok(Run { all: window.all(), elsewhere })

@@ -105,7 +105,7 @@ async fn measure(rig: &Rig, plan: Plan, arm: Arm, seed: u64) -> Result<Run, Stri
     let report = report(load).await?;
     let end = rig.read_at_rest().await?;
     let all = end.since(&start);
-    #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+    #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
     let count = |number: u64| number as f64;
     Ok(Run {
         calls: [all.app.iter().sum(), all.kernel.iter().sum()].map(count),

@@ -60,7 +60,7 @@ async fn measure(rig: &Rig, plan: Plan, ttl: Ttl, seed: u64) -> Result<Growth, S
 }
 
 /// Whether both halves have the same hit ratio, within four standard errors.
-#[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
+#[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
 fn is_steady(halves: &[Growth; 2]) -> Result<(), String> {
     let [one, two] = halves.each_ref().map(|half| half.hit_ratio()[0]);
     let [n, m] = halves.each_ref().map(|half| half.offered.max(1) as f64);

@@ -1,4 +1,4 @@
-//! Bytes that are expected to come again.
+//! Bytes that are expected to repeat.
 
 /// Words that are kept: 128 bytes.
 pub(super) const CACHED_WORDS: usize = 16;

@@ -40,7 +40,7 @@ const LEVELS: u32 = 4;
 /// Follows a segment with payload from a shard.
 #[inline(always)]
 pub fn follow(context: &SkBuffContext, storage: *mut Socket, shard: u32, packet: &Packet) -> Option<()> {
-    // SAFETY: a socket's storage lives as long as the program runs. Only egress writes it, under the socket's lock.
+    // SAFETY: a socket's storage is valid while the program runs. Only egress writes it, under the socket's lock.
     let (responses, head) = unsafe { (&mut (*storage).responses, &mut (*storage).response_head) };
     // SAFETY: the same storage.
     let stream = unsafe { &raw mut (*storage).stream };

@@ -163,7 +163,7 @@ impl ShardSample {
 }
 
 /// Growth per second. `None` when the count fell, or the interval is zero or longer than [`MAX_INTERVAL`].
-#[expect(clippy::cast_precision_loss, reason = "what grows in seconds is far below 2^53")]
+#[expect(clippy::cast_precision_loss, reason = "a counter grows by far less than 2^53 in some seconds")]
 fn rate(before: (Duration, u64), now: (Duration, u64)) -> Option<f64> {
     let span = now.0.checked_sub(before.0).filter(|span| !span.is_zero() && *span <= MAX_INTERVAL)?;
     let growth = now.1.checked_sub(before.1)?;

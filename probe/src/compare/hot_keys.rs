@@ -117,7 +117,7 @@ fn overlap(kernel: &KeyWindow, app: &KeyWindow, mine: &[HotKey], its: &[HotKey])
         least += kernel.min(app);
         most += kernel.max(app);
     }
-    #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds are far below 2^53")]
+    #[expect(clippy::cast_precision_loss, reason = "ten seconds have far fewer than 2^53 requests")]
     (most > 0).then(|| least as f64 / most as f64)
 }
 

@@ -28,7 +28,7 @@ impl KernelLog {
     pub(crate) async fn run(self, stopping: CancellationToken) {
         let mut ring = match readable(self.0) {
             Ok(ring) => ring,
-            Err(error) => return tracing::error!(%error, "the kernel's log lines cannot be waited for"),
+            Err(error) => return tracing::error!(%error, "cannot wait for the kernel's log lines"),
         };
         loop {
             tokio::select! {
@@ -45,9 +45,9 @@ impl KernelLog {
     }
 }
 
-#[expect(unsafe_code, reason = "tokio cannot know whose descriptor it registers")]
+#[expect(unsafe_code, reason = "tokio does not own the descriptor that it registers")]
 fn readable(log: EbpfLogger<ToTracing>) -> std::io::Result<AsyncFd<EbpfLogger<ToTracing>>> {
-    // SAFETY: the logger owns the ring buffer's descriptor and returns the same one as long as it lives.
+    // SAFETY: the logger owns the ring buffer's descriptor and returns the same one until it is dropped.
     unsafe { AsyncFd::register_with_interest(log, Interest::READABLE) }.map_err(std::io::Error::from)
 }
 

@@ -10,7 +10,7 @@ use protocol::probe_api::{Feature, ProgramStatus};
 
 use crate::kernel::attach::SOCKET_EVENTS;
 
-/// The sockets whose network namespace the programs know.
+/// The sockets whose network namespace the programs can read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Placed {
     /// All sockets.

@@ -67,9 +67,11 @@ fn kernel_finding() -> Finding {
         Some(_) => {
             Finding::failed("kernel", release, format!("the probe needs Linux {major}.{minor} or later"))
         }
-        None => {
-            Finding::failed("kernel", format!("release {release:?} not understood"), "the probe needs Linux")
-        }
+        None => Finding::failed(
+            "kernel",
+            format!("release {release:?} cannot be parsed"),
+            "the probe needs Linux",
+        ),
     }
 }
 

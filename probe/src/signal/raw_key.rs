@@ -7,7 +7,7 @@ use smol_str::{SmolStr, SmolStrBuilder};
 /// What a shortened key begins with: `#`, the hash in hexadecimal, an ellipsis.
 const HASH_DIGITS: usize = 16;
 
-/// The name of a key. Text stands as it is. Otherwise bytes that are not printable ASCII are `\xNN`, and a backslash is
+/// The name of a key. Text is unchanged. Otherwise bytes that are not printable ASCII are `\xNN`, and a backslash is
 /// doubled.
 pub(crate) fn name_of_bytes(bytes: &[u8]) -> SmolStr {
     let plain =

@@ -32,7 +32,7 @@ use crate::signal::traffic::TrafficMap;
 /// Informs the program `ingress` that `socket_events` is attached.
 const ADOPTS: &str = "ADOPTS";
 
-/// The kernel's maps. The programs stay attached as long as this lives.
+/// The kernel's maps. The programs stay attached until it is dropped.
 pub struct KernelSource {
     endpoints: EndpointsMap,
     accepted: AcceptedMap,

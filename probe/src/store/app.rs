@@ -1,4 +1,4 @@
-//! Starts `probe watch`: asks the store, attaches, drops privileges, takes baselines, serves.
+//! Starts `probe watch`: reads the store, attaches, drops privileges, takes baselines, serves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(crate) struct Attached {
 }
 
 impl WatchConfig {
-    /// Asks the store, attaches, drops privileges, takes baselines, and serves. Call it before the process has other
+    /// Reads the store, attaches, drops privileges, takes baselines, and serves. Call it before the process has other
     /// threads, because privileges belong to a thread.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl WatchConfig {
         Serving { server, metrics, probe, comparisons, gateways }.start(vec![background])
     }
 
-    /// Asks the store for its nodes and commands.
+    /// Reads the store's nodes and commands.
     pub(crate) fn discover(&self, runtime: &Runtime) -> Result<Discovery, String> {
         let link = |url: &HostPort| (url.clone(), Link::new(vec![url.clone()], self.login.clone()));
         let mut seeds: Vec<(HostPort, Link)> = self.urls.iter().map(link).collect();

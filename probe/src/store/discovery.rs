@@ -1,4 +1,4 @@
-//! Asks a store for its server, nodes and commands.
+//! Reads a store's server, nodes and commands.
 
 use store::commands::{self, BUILT_IN_OF, Command, built_in};
 use store::error::StoreError;
@@ -18,13 +18,13 @@ pub(crate) struct Discovery {
     pub(crate) is_cluster: bool,
     pub(crate) topology: Topology,
     pub(crate) commands: Vec<Command>,
-    /// Where the list of commands comes from.
+    /// The source of the list of commands.
     pub(crate) commands_from: String,
     /// Why the store's own counts cannot be read.
     pub(crate) no_counts: Option<StoreError>,
 }
 
-/// Asks the first of the `seeds` that answers. Returns the last error if none does.
+/// Reads from the first of the `seeds` that answers. Returns the last error if none does.
 pub(crate) async fn discover(seeds: &mut [(HostPort, Link)]) -> Result<Discovery, StoreError> {
     let all: Vec<HostPort> = seeds.iter().map(|(url, _)| url.clone()).collect();
     let unknown = StoreError::NoAddress { host: String::new(), reason: "none is given".to_owned() };
@@ -32,7 +32,7 @@ pub(crate) async fn discover(seeds: &mut [(HostPort, Link)]) -> Result<Discovery
     for (url, link) in seeds {
         match of_node(url, link, &all).await {
             Ok(found) => return Ok(found),
-            // Another node cannot know more about the user.
+            // Another node has the same users.
             Err(error) if error.is_about_request() => return Err(error),
             Err(error) => failed = Err(error),
         }
@@ -82,7 +82,7 @@ pub(crate) async fn topology(url: &HostPort, link: &mut Link) -> Result<Topology
     found.ok_or(StoreError::Unexpected { address, request, what: "any node" })
 }
 
-/// The commands and where their list comes from.
+/// The commands and the source of their list.
 pub(crate) async fn commands(link: &mut Link) -> Result<(Vec<Command>, String), StoreError> {
     let from_built_in = |why: &str| (built_in(), format!("built-in list of {BUILT_IN_OF}, because {why}"));
     match link.call(Request::Command).await {

@@ -114,7 +114,7 @@ impl Fleet {
         left_out
     }
 
-    /// Sets the role of a node outside of a cluster, where only the node itself knows it.
+    /// Sets the role of a node outside of a cluster, where only the node itself reports it.
     pub(crate) fn set_role(&mut self, node: usize, role: Role) {
         if let Some(node) = self.nodes.get_mut(node) {
             node.role = Some(role);

@@ -7,12 +7,12 @@
 //! bytes in           = total_net_input_bytes − total_net_repl_input_bytes + unread at close
 //! ```
 //!
-//! Each name, the sum of all names, and the bytes have a [`Ledger`] of the lab's comparison, which gives the bounds under
-//! load. The probe's own requests are subtracted on both sides, because they would keep the counts from ever resting.
-//! `INFO` counts itself after its reply, which is a constant offset.
+//! Each name, the sum of all names, and the bytes have a [`Ledger`] of the lab's comparison, which gives the bounds
+//! under load. The probe's own requests are subtracted on both sides, because they would keep the counts from ever
+//! resting. `INFO` counts itself after its reply, which is a constant offset.
 //!
-//! Calls by scripts and from a primary's stream are in the node's counts only, and not told apart from others. While they
-//! occur, the comparison by name is one-sided: the kernel must not count more than the node.
+//! Calls by scripts and from a primary's stream are in the node's counts only, and cannot be separated there. While
+//! they occur, the comparison by name is one-sided: the kernel must not count more than the node.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -84,7 +84,7 @@ pub(crate) struct NodeLedger {
     names: BTreeMap<usize, Ledger>,
     total: Ledger,
     bytes: Ledger,
-    /// Counts the baselines. It stands for the start time of the lab's shards.
+    /// Number of baselines. It takes the place of the start time of the lab's shards.
     epoch: u32,
     base: Option<Base>,
     last: Option<Info>,
@@ -241,7 +241,8 @@ fn of_counts(bracket: &NodeBracket, before: u64, after: u64, store: u64, epoch: 
     }
 }
 
-/// Commands since the baseline that the store does not count, for all names together. Each explains one command of one name.
+/// Commands since the baseline that the store does not count, for all names together. Each explains one command of one
+/// name.
 struct Uncounted {
     /// Queued commands that were discarded, and whose names the kernel has not kept.
     discarded: u64,
@@ -305,7 +306,8 @@ fn of_command(
     })
 }
 
-/// Judges the bytes: more in the kernel are unread ones, fewer did not use a watched socket. Returns the share of those.
+/// Judges the bytes: more in the kernel are unread ones, fewer did not use a watched socket. Returns the share of
+/// those.
 fn judge_bytes(bytes: &mut Comparison) -> Option<f64> {
     let (difference, store) = (bytes.difference?, bytes.app?);
     if difference < 0 {

@@ -8,7 +8,7 @@ use store::commands::{Class, Command};
 pub(crate) struct CommandNames {
     names: Vec<String>,
     specs: Vec<(String, CommandSpec)>,
-    /// Where the list comes from.
+    /// The source of the list.
     pub(crate) source: String,
     /// Commands that have no number, because there are too many.
     pub(crate) left_out: usize,

@@ -20,7 +20,7 @@ const CANNOT_SAY: u8 = 3;
 /// Keys in the text.
 const KEYS: usize = 5;
 
-/// Runs the command. Returns the exit code: 0 balanced, 1 hot, 3 cannot say.
+/// Runs the command. Returns the exit code: 0 balanced, 1 hot, 3 no answer possible.
 #[must_use]
 pub fn run(config: &WatchConfig) -> ExitCode {
     match count(config) {

@@ -24,7 +24,7 @@ pub struct WatchArgs {
     /// File with the password, in place of STORE_PASSWORD
     #[arg(long, env = "STORE_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// Count for some seconds, print the answer, and end. Exit code 0 balanced, 1 hot, 3 cannot say
+    /// Count for some seconds, print the answer, and end. Exit code 0 balanced, 1 hot, 3 no answer possible
     #[arg(long)]
     pub once: bool,
     /// Seconds to count with --once

@@ -34,7 +34,7 @@ mod readout;
 
 use self::readout::{Readout, addresses, evidence, read};
 
-/// Nodes that are asked for the topology, at most, before the old one is kept for another second.
+/// Largest number of nodes that are tried for the topology. After that the old one is kept for another second.
 const TOPOLOGY_TRIES: usize = 3;
 
 /// The loop's state, owned by one task.
@@ -199,7 +199,7 @@ impl StoreWatch {
         self.probe.shards.set(self.fleet.watched());
     }
 
-    /// Asks up to three nodes. `Err(None)` before the first look.
+    /// Tries up to three nodes. Returns `Err(None)` before the first attempt.
     async fn topology(&mut self) -> Result<Topology, Option<StoreError>> {
         let mut failed = None;
         let nodes = self.fleet.nodes().iter().zip(&mut self.links);

@@ -66,7 +66,7 @@ fn checksum(bytes: &[u8]) -> u16 {
 #[expect(unsafe_code, reason = "no dependency offers raw IP sockets")]
 fn send_raw(packet: &[u8]) {
     // SAFETY: the arguments are three integers. The address is a live `sockaddr_in` of the given length, and the
-    // packet lives.
+    // packet outlives the call.
     let sent = unsafe {
         let raw = libc::socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_RAW);
         assert!(raw >= 0, "{}", std::io::Error::last_os_error());
@@ -99,7 +99,7 @@ fn numbers(stream: &TcpStream) -> (u32, u32) {
 #[expect(unsafe_code, reason = "socket2 does not offer these options")]
 fn set(stream: &TcpStream, name: i32, value: i32) {
     let length = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: the socket lives, and the option's value is an int that lives.
+    // SAFETY: the socket outlives the call, and so does the option's value, an int.
     let result = unsafe {
         libc::setsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, name, (&raw const value).cast(), length)
     };
@@ -110,7 +110,7 @@ fn set(stream: &TcpStream, name: i32, value: i32) {
 fn option(stream: &TcpStream, name: i32) -> u32 {
     let mut value = 0_u32;
     let mut length = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: the socket lives, and so do the value and its length.
+    // SAFETY: the socket, the value and its length outlive the call.
     let result = unsafe {
         libc::getsockopt(
             stream.as_raw_fd(),
@@ -210,7 +210,7 @@ fn urgent_data_is_named_and_the_connection_recovers() {
 /// Moves the calling thread to one CPU.
 #[expect(unsafe_code, reason = "no dependency offers the affinity of threads")]
 fn move_to(cpu: usize) {
-    // SAFETY: a CPU set is plain memory, and it lives.
+    // SAFETY: a CPU set is plain memory, and it outlives the call.
     let result = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         libc::CPU_SET(cpu, &mut set);
@@ -434,7 +434,7 @@ fn requests_over_headers_with_extensions_are_counted() {
     // A destination options header that contains only padding.
     let options: [u8; 8] = [0, 0, 1, 4, 0, 0, 0, 0];
     const IPV6_DSTOPTS: i32 = 59;
-    // SAFETY: the socket lives, and the option's value is eight bytes that live.
+    // SAFETY: the socket outlives the call, and so does the option's value of eight bytes.
     #[expect(unsafe_code, reason = "socket2 does not offer this option")]
     let result = unsafe {
         libc::setsockopt(stream.as_raw_fd(), libc::IPPROTO_IPV6, IPV6_DSTOPTS, options.as_ptr().cast(), 8)

@@ -15,7 +15,7 @@ fn lazy(address: &str, port: u16) -> Client {
     let address = SocketAddr::new(address.parse().unwrap(), port);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
     let seconds: libc::c_int = 1;
-    // SAFETY: the socket lives, and the option's value is an int that lives.
+    // SAFETY: the socket outlives the call, and so does the option's value, an int.
     #[expect(unsafe_code, reason = "socket2 does not offer this option")]
     let result = unsafe {
         libc::setsockopt(

@@ -35,8 +35,8 @@ fn array(arguments: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// Sends the same commands again and again, in pieces of these sizes, and reads all replies of a round before the next one.
-/// Returns the payload bytes that TCP sent twice: on a busy machine an acknowledgement can be late.
+/// Sends the same commands again and again, in pieces of these sizes, and reads all replies of a round before the next
+/// one. Returns the payload bytes that TCP sent twice: on a busy machine an acknowledgement can be late.
 fn converse(server: &Server, round: &[u8], rounds: u64, pieces: &[usize]) -> u64 {
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -66,7 +66,7 @@ fn retransmitted_bytes(stream: &TcpStream) -> u64 {
     const BYTES_RETRANS: usize = 26;
     let mut info = [0_u64; BYTES_RETRANS + 1];
     let mut length = size_of_val(&info) as libc::socklen_t;
-    // SAFETY: the socket lives, and so do the buffer and its length.
+    // SAFETY: the socket, the buffer and its length outlive the call.
     let result = unsafe {
         libc::getsockopt(
             stream.as_raw_fd(),

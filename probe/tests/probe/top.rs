@@ -79,7 +79,7 @@ fn terminal() -> (File, OwnedFd) {
     let person = File::options().read(true).write(true).open("/dev/ptmx").unwrap();
     let fd = person.as_raw_fd();
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // SAFETY: the descriptor is open, and the size lives as long as the call. Nothing else owns the descriptor that
+    // SAFETY: the descriptor is open, and the size outlives the call. Nothing else owns the descriptor that
     // the last call returns.
     #[expect(unsafe_code, reason = "the standard library has no terminals")]
     let program = unsafe {

@@ -24,7 +24,7 @@ pub struct StoreAnswer {
     pub server: String,
     /// Whether the store is a cluster.
     pub cluster: bool,
-    /// Where the list of commands comes from.
+    /// The source of the list of commands.
     pub commands_from: String,
     /// The verdict on the primaries.
     pub verdict: Option<Verdict<String>>,

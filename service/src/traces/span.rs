@@ -49,7 +49,7 @@ pub fn request_attributes(key: &Key, shard: ShardId) -> [KeyValue; 2] {
 
 /// The span of a served request. If it is dropped before its end, the request was cancelled because its client left.
 #[derive(Debug, Default)]
-#[must_use = "a span measures until it is dropped"]
+#[must_use = "a span ends when it is dropped"]
 pub struct ServerSpan(Option<Box<Open>>);
 
 impl ServerSpan {
@@ -91,7 +91,7 @@ impl ServerSpan {
 /// The span of one attempt to send a request to another process. If it is dropped before its end, the caller no
 /// longer waits for the answer.
 #[derive(Debug, Default)]
-#[must_use = "a span measures until it is dropped"]
+#[must_use = "a span ends when it is dropped"]
 pub struct ClientSpan(Option<Box<Open>>);
 
 impl ClientSpan {

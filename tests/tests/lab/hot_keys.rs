@@ -6,7 +6,7 @@ use lab_tests::poll;
 use serde_json::Value;
 use std::time::Duration;
 
-/// The celebrity's key lives on shard 0.
+/// The celebrity's home is shard 0.
 const CELEBRITY: &str = "celebrity-user-kardashian";
 
 #[tokio::test(flavor = "multi_thread")]

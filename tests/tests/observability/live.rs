@@ -9,7 +9,7 @@ use lab_tests::{build, catalogue, poll};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// The celebrity's key lives on shard 0.
+/// The celebrity's home is shard 0.
 const CELEBRITY: &str = "celebrity-user-kardashian";
 
 /// Queries that must return no data under celebrity load, with the reason. A test checks that they do.

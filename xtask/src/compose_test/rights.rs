@@ -28,8 +28,8 @@ pub(crate) fn check(stack: &Stack<'_>, verdicts: &mut Verdicts) {
         Err(error) => verdicts.could_not("the probe's capabilities as listed", &error),
     }
     match kept(stack) {
-        Ok((holds, figure)) => verdicts.report("none kept once attached", holds, &figure),
-        Err(error) => verdicts.could_not("none kept once attached", &error),
+        Ok((holds, figure)) => verdicts.report("no capability is left after attaching", holds, &figure),
+        Err(error) => verdicts.could_not("no capability is left after attaching", &error),
     }
 }
 

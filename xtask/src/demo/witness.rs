@@ -224,7 +224,7 @@ impl ScenarioOutcome {
 }
 
 /// `count` as a float. A run's counts are far below 2⁵³, so the conversion is exact.
-#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
+#[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
 pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }

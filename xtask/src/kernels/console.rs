@@ -142,7 +142,7 @@ impl Console {
 /// The failed tests, each with its last lines of output.
 fn failures(lines: &[&str]) -> Vec<Failure> {
     let names = lines.iter().filter_map(|line| {
-        // Output of other tests may stand between a test's name and its outcome.
+        // Output of other tests may appear between a test's name and its outcome.
         line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
     });
     names.map(|name| Failure { name: name.to_owned(), lines: wrote(lines, name) }).collect()

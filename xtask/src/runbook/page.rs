@@ -48,7 +48,7 @@ pub(super) fn blocks(text: &str) -> Result<Vec<Block>> {
                 }
                 inner.push(line.to_owned());
             }
-            bail!("it has no end")
+            bail!("the block has no end")
         };
         if let Some(head) = line.strip_prefix("```bash ") {
             let Head { name, background } = serde_json::from_str(head).with_context(at)?;

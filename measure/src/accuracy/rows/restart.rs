@@ -136,8 +136,8 @@ pub(super) fn only(probe: &Probe<'_>) -> Result<Counted> {
 fn line(moments: &Moments) -> Line {
     let Moments { at_start, first, at_first, at_second, second, end, agrees } = moments;
     let counted = first + second.data();
-    // A probe counts from some moment of its start on, and a reading is of some moment between being asked for and
-    // having come; at each of these, every client may have one request that the kernel has seen and the server not.
+    // The exact moments of a probe's start and of a reading are unknown. At each of them, every client may have one
+    // request that the kernel has seen and the server has not.
     let bounds =
         |from: (u64, u64), to: (u64, u64)| (to.0.saturating_sub(from.1 + CLIENTS), to.1 - from.0 + CLIENTS);
     let (first_least, first_most) = bounds(*at_start, *at_first);

@@ -169,7 +169,7 @@ fn is_at_threshold(kernel: &Verdict<String>, gateway: &Verdict<String>) -> bool 
 }
 
 /// By which fraction the kernel's request rate exceeds the gateway's. Negative when it is lower.
-#[expect(clippy::cast_precision_loss, reason = "requests of ten seconds are far below 2^53")]
+#[expect(clippy::cast_precision_loss, reason = "ten seconds have far fewer than 2^53 requests")]
 fn share_more(kernel: &Verdict<String>, gateway: &Verdict<String>) -> f64 {
     let rate =
         |verdict: &Verdict<String>| verdict.requests as f64 / verdict.window_seconds.max(f64::MIN_POSITIVE);

@@ -69,7 +69,7 @@ pub struct Removed {
     pub maps: Vec<String>,
 }
 
-/// A folder locked by this probe as long as the value lives.
+/// A folder locked by this probe until the value is dropped.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -272,13 +272,13 @@ fn resolved(path: &Path) -> Result<PathBuf, PinError> {
 }
 
 /// The effective user id of this process.
-#[expect(unsafe_code, reason = "the standard library does not tell the user")]
+#[expect(unsafe_code, reason = "the standard library cannot return the user")]
 fn user() -> u32 {
     // SAFETY: the call takes no arguments and cannot fail.
     unsafe { libc::geteuid() }
 }
 
-#[expect(unsafe_code, reason = "the standard library does not tell a path's file system")]
+#[expect(unsafe_code, reason = "the standard library cannot return the file system of a path")]
 fn is_bpffs(path: &Path) -> bool {
     let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return false };
     let mut about = std::mem::MaybeUninit::<libc::statfs>::zeroed();

@@ -1,6 +1,6 @@
 // The probe's events: begins again by itself whenever the line breaks, also when the probe starts anew.
 
-// Seconds come once a second; this long without one is a probe that cannot be reached.
+// The event `second` arrives once a second. After this time without one the probe is unreachable.
 const SILENCE_MS = 6_000;
 const RETRY_MS = 2_000;
 

@@ -29,7 +29,7 @@ function grouped(number) {
   return String(number).replace(/^-/, "−").replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
 
-// Writes only what has changed: a page that stands still costs nothing.
+// Writes only changed values, so an unchanged page costs nothing.
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -23,7 +23,7 @@ fn copy(terminal: &impl AsFd) -> Option<OwnedFd> {
     terminal.as_fd().try_clone_to_owned().ok()
 }
 
-/// Never returns for a descriptor that cannot be waited for.
+/// Never returns for a descriptor that does not support polling.
 async fn of(terminal: Option<OwnedFd>) {
     // SAFETY: an `OwnedFd` stays open, and the same descriptor, until it is dropped.
     #[expect(unsafe_code, reason = "tokio leaves to its caller that the descriptor stays open")]

@@ -136,7 +136,7 @@ fn timed(latencies: &Latencies, shard: u32) -> Option<&ShardLatency> {
 
 /// The growth per second. `None` when counting restarted in between.
 fn rate(before: u64, now: u64, span: f64) -> Option<f64> {
-    #[expect(clippy::cast_precision_loss, reason = "what grows in seconds is far below 2^53")]
+    #[expect(clippy::cast_precision_loss, reason = "a counter grows by far less than 2^53 in some seconds")]
     now.checked_sub(before).map(|growth| growth as f64 / span)
 }
 
