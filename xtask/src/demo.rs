@@ -166,13 +166,18 @@ fn conclude(outcomes: &[Option<ScenarioOutcome>], with_probe: bool) -> bool {
             thousands(requests)
         );
     } else {
-        let names: Vec<&str> = SCENARIOS
-            .iter()
-            .zip(outcomes)
-            .filter(|(_, outcome)| !outcome.as_ref().is_some_and(ScenarioOutcome::agrees))
-            .map(|(scenario, _)| scenario.name)
-            .collect();
-        println!("{} the witnesses disagree in: {}", mark(false), names.join(", "));
+        let names = |is_meant: fn(&Option<ScenarioOutcome>) -> bool| {
+            let scenarios = SCENARIOS.iter().zip(outcomes).filter(|(_, outcome)| is_meant(outcome));
+            scenarios.map(|(scenario, _)| scenario.name).collect::<Vec<_>>().join(", ")
+        };
+        let disagree = names(|outcome| outcome.as_ref().is_some_and(|outcome| !outcome.agrees()));
+        if !disagree.is_empty() {
+            println!("{} the witnesses disagree in: {disagree}", mark(false));
+        }
+        let unmeasured = names(Option::is_none);
+        if !unmeasured.is_empty() {
+            println!("{} not measured: {unmeasured}", mark(false));
+        }
     }
     agrees
 }

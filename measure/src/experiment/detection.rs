@@ -233,8 +233,7 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
     let what = format!("false alarms in {WINDOWS} s of {REQUESTS} uniform requests each (replayed)");
     figures
         .push(Figure::new(what, Unit::Count, Some(0.0), Rule::AtMost(0.0)).seen(vec![replayed], Vec::new()));
-    let chart =
-        Chart::of("From a celebrity's coming to its name in the verdict", "s", Unit::Seconds, &figures);
+    let chart = Chart::of("Time until a celebrity is named in the verdict", "s", Unit::Seconds, &figures);
     let method = format!(
         "`load {}` and `load {}` at the lab's rates and profile. `load {}` on shards without a capacity model. All run at the same \
          time, each in its own lab. Every {} ms the gateway (`/stats`) and the probe (`/api/verdict`, kernel counts alone) are read. \

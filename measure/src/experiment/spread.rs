@@ -246,7 +246,7 @@ pub(crate) async fn replication(plan: Plan, progress: &impl Fn(&str)) -> Experim
         let (rest, hot) = zipf.apart(COPIED);
         let even = max_over_mean(&evenly(&rest, &hot, SHARDS));
         let figure = Figure::new(
-            format!("{zipf}: max/mean, beside even copies"),
+            format!("{zipf}: max/mean, vs. even copies"),
             Unit::Times,
             Some(even),
             Rule::AtMost(even + plan.sized(0.0, SHARDS as f64 * plan.allowed())),
@@ -255,7 +255,7 @@ pub(crate) async fn replication(plan: Plan, progress: &impl Fn(&str)) -> Experim
         let chosen = max_over_mean(&two_choices(&rest, &hot, SHARDS).loads);
         // No requirement: choices depend on the requests in flight, which is noisy, and the optimum is not promised.
         let figure = Figure::new(
-            format!("{zipf}: max/mean, beside the best two choices could do"),
+            format!("{zipf}: max/mean, vs. the best of two choices"),
             Unit::Times,
             Some(chosen),
             Rule::Shown,
@@ -263,12 +263,8 @@ pub(crate) async fn replication(plan: Plan, progress: &impl Fn(&str)) -> Experim
         figures.push(measured(&trials, zipf, figure, |run| run.all.max_over_mean()));
         let (all, nothing) = zipf.apart(0);
         let without = max_over_mean(&evenly(&all, &nothing, 1));
-        let figure = Figure::new(
-            format!("{zipf}: max/mean, beside no copies"),
-            Unit::Times,
-            Some(without),
-            Rule::Shown,
-        );
+        let figure =
+            Figure::new(format!("{zipf}: max/mean, vs. no copies"), Unit::Times, Some(without), Rule::Shown);
         figures.push(measured(&trials, zipf, figure, |run| run.all.max_over_mean()));
     }
     let chart = Chart::of(
