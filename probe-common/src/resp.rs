@@ -7,19 +7,20 @@ mod command;
 mod counters;
 mod first_bytes;
 pub mod head;
+pub mod pairing;
+pub mod reply;
 mod swar;
 mod tag;
 
 pub use command::{CommandClass, CommandSpec, Effect, MAX_COMMANDS, MAX_NAME, hash_name};
 pub use counters::CommandCounters;
 pub use first_bytes::{FIRST_WORDS, name_at_start};
+pub use pairing::{Pairing, UNTIMED, Untimed};
 pub use tag::Tag;
 
-use crate::{
-    protocol::{HEAD_BYTES, Protocol},
-    segment, stream,
-};
+use crate::{protocol::Protocol, segment, stream};
 use head::Head;
+use reply::ReplyHead;
 
 /// RESP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,13 +32,9 @@ pub type Stream = stream::Stream<Resp>;
 /// A place in one segment.
 pub type SegmentReader = segment::SegmentReader<Resp>;
 
-/// Replies are not parsed. This has the size of the other protocols' state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NoReplies([u64; HEAD_BYTES / 8]);
-
 impl Protocol for Resp {
     type Head = Head;
-    type ResponseHead = NoReplies;
+    type ResponseHead = ReplyHead;
     type Cache = ();
     const EMPTY_CACHE: () = ();
 }
@@ -68,6 +65,44 @@ impl SegmentReader {
             } else {
                 head.counted(&mut reader.tally);
             }
+        });
+    }
+
+    /// Reads a whole segment of commands. `take` gets each complete command before it is counted.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn read_paired(
+        &mut self,
+        head: &mut Head,
+        payload: &[u8],
+        steps: u32,
+        spec: impl Fn(u64) -> CommandSpec,
+        mut take: impl FnMut(&mut Head),
+    ) {
+        self.drive(head, payload, steps, |reader, head| {
+            if head.has_name() {
+                head.named(spec(head.name_hash()));
+            } else if head.has_key() {
+                head.key_taken();
+            } else {
+                take(head);
+                head.counted(&mut reader.tally);
+            }
+        });
+    }
+
+    /// Reads a whole segment of replies as the kernel program does. `on_reply` gets each reply that the driver has to take, and
+    /// says whether it wants all of the next ones. [`tally`](segment::SegmentReader::tally) has the counts.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn read_replies(
+        &mut self,
+        head: &mut ReplyHead,
+        payload: &[u8],
+        steps: u32,
+        mut on_reply: impl FnMut(reply::Outcome, u32) -> bool,
+    ) {
+        self.drive(head, payload, steps, |reader, head| {
+            let wants_all = on_reply(head.outcome(), reader.tally.set);
+            head.taken(wants_all);
         });
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     http::Http,
     pending::{Pending, Waiting},
     protocol::{HEAD_BYTES, Protocol},
+    resp::Pairing,
     responses::Responses,
     stream::Stream,
 };
@@ -38,6 +39,8 @@ pub struct Socket<P: Protocol = Http> {
     pub responses: Responses,
     /// The parser of its responses.
     pub response_head: P::ResponseHead,
+    /// Which response is for which request, of a protocol that pairs them.
+    pub pairing: Pairing,
 }
 
 /// A cached shard number, which saves a lookup for every packet. All zeros is an empty cache.

@@ -14,6 +14,7 @@ fn effect() -> impl Strategy<Value = Effect> {
         Effect::Unpaired,
         Effect::Client,
         Effect::Reset,
+        Effect::Reply,
     ])
 }
 
@@ -22,10 +23,10 @@ proptest! {
     fn a_packed_command_is_unpacked_unchanged(
         number in 0..MAX_COMMANDS as u16,
         class in prop::sample::select(vec![CommandClass::Other, CommandClass::Read, CommandClass::Write]),
-        effect in effect(),
+        (effect, blocks) in (effect(), any::<bool>()),
         (first_key, last_key, step, numkeys) in any::<(u8, i8, u8, u8)>(),
     ) {
-        let spec = CommandSpec { number, class, effect, first_key, last_key, step, numkeys };
+        let spec = CommandSpec { number, class, effect, blocks, first_key, last_key, step, numkeys };
         prop_assert_eq!(CommandSpec::unpack(spec.pack()), spec);
     }
 

@@ -15,6 +15,7 @@ use probe_common::{
     key::{KeyText, SHORT_KEY},
     protocol::Parser,
     requests::{Reason, Tally},
+    resp::Pairing,
     socket::Socket,
     stream::{Admission, Stream},
 };
@@ -42,6 +43,8 @@ static HELD: PerCpuArray<Held> = PerCpuArray::with_max_entries(1, 0);
 struct Held {
     /// Like [`Socket::stream`], for the protocol of the program that holds it.
     stream: Stream<Http>,
+    /// Like [`Socket::pairing`].
+    pairing: Pairing,
     client: EndpointKey,
     server: EndpointKey,
     tally: Tally,
@@ -87,8 +90,10 @@ pub fn hold<P: Program>(context: &SkBuffContext, shard: u32, packet: &Packet) ->
     stream.accept(packet.sequence);
     // Parse from the first byte. Without `black_box` the compiler merges several zeros into a call.
     let skip = core::hint::black_box(0);
-    let parsed =
-        parse_segment::<P>(context, shard, keys::NO_SHARD, packet, skip, stream).ok_or(Reason::Unreadable)?;
+    held.pairing.hold();
+    let pairing = &raw mut held.pairing;
+    let parsed = parse_segment::<P>(context, shard, keys::NO_SHARD, packet, skip, stream, pairing)
+        .ok_or(Reason::Unreadable)?;
     let tally = parsed.tally;
     let key = if parsed.took_fast_path { &parsed.reader.key } else { stream.head.key() };
     pending::copy_key(key, &raw mut held.key);
@@ -138,6 +143,8 @@ pub fn count_held(
     }
     if ahead == 0 {
         copy(&held.stream, stream);
+        // SAFETY: as above.
+        unsafe { (*socket).pairing.take_first(&held.pairing) };
         // TCP has not accepted the segment yet.
         let key = if held.tally.get > 0 || held.key.tag != 0 { Some(&held.key) } else { None };
         let end = held.sequence.wrapping_add(held.length);

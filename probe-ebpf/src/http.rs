@@ -6,6 +6,7 @@ use aya_ebpf::{macros::map, maps::PerCpuArray, programs::SkBuffContext};
 use probe_common::{
     MAX_SHARDS,
     http::{Http, SegmentReader, begins_request, head::Head},
+    resp::Pairing,
     socket::Socket,
 };
 
@@ -22,6 +23,8 @@ use crate::{
 static READERS: PerCpuArray<SegmentReader> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
 
 impl Program for Http {
+    type Attendant = ();
+
     #[inline(always)]
     fn reader(shard: u32) -> Option<*mut SegmentReader> {
         READERS.get_ptr_mut(shard)
@@ -33,11 +36,16 @@ impl Program for Http {
     }
 
     #[inline(always)]
-    fn attend(reader: &mut SegmentReader, head: &mut Head) {
+    fn attend(reader: &mut SegmentReader, head: &mut Head, (): ()) {
         if reader.shard != keys::NO_SHARD {
             pending::stage_key(reader, &head.key, 0);
         }
         head.key_taken();
+    }
+
+    #[inline(always)]
+    fn attendant(_: *mut Pairing) -> Option<()> {
+        Some(())
     }
 
     #[inline(always)]

@@ -7,7 +7,10 @@
 //!   of a connection older than the probe.
 //! - Minimum kernel: 5.12.
 
-use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::map, maps::PerCpuArray, programs::SkBuffContext};
+use aya_ebpf::{
+    EbpfContext, bindings::__sk_buff, helpers::bpf_ktime_get_ns, macros::map, maps::PerCpuArray,
+    programs::SkBuffContext,
+};
 use probe_common::{
     MAX_SHARDS,
     latency::{self, Latency, SLOTS},
@@ -46,18 +49,29 @@ pub unsafe fn stop<P: Protocol>(context: &SkBuffContext, shard: u32, stream: *mu
     if started == 0 {
         return;
     }
-    let took = departure_time(context).saturating_sub(started);
-    let Some(latency) = LATENCY.get_ptr_mut(shard) else { return };
+    // SAFETY: the program's context.
+    let took = unsafe { departure_time(context.as_ptr().cast()) }.saturating_sub(started);
+    let Some(latency) = of_shard(shard) else { return };
     // SAFETY: the map's value for this CPU.
     unsafe { count(latency, took) };
 }
 
+/// Returns a shard's durations on this CPU.
+#[inline(always)]
+pub fn of_shard(shard: u32) -> Option<*mut Latency> {
+    LATENCY.get_ptr_mut(shard)
+}
+
 /// Returns the time at which a segment leaves, in nanoseconds of the kernel's monotonic clock. TCP has just read that
 /// clock for the segment (since 4.20). Reading it again would take longer than a lookup of the shard.
+///
+/// # Safety
+///
+/// `context` is the program's context.
 #[inline(always)]
-fn departure_time(context: &SkBuffContext) -> u64 {
+pub unsafe fn departure_time(context: *mut __sk_buff) -> u64 {
     // SAFETY: the context's own structure, which the verifier rewrites to the kernel's.
-    match unsafe { (*context.skb.skb).tstamp } {
+    match unsafe { (*context).tstamp } {
         // The segment comes from a test, not from TCP.
         // SAFETY: the helper takes nothing.
         0 => unsafe { bpf_ktime_get_ns() },
@@ -72,6 +86,17 @@ fn departure_time(context: &SkBuffContext) -> u64 {
 /// `latency` is a map's value for this CPU.
 #[inline(always)]
 pub unsafe fn count(latency: *mut Latency, took: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { count_several(latency, took, 1) };
+}
+
+/// Counts several equal durations in nanoseconds.
+///
+/// # Safety
+///
+/// As for [`count`].
+#[inline(always)]
+pub unsafe fn count_several(latency: *mut Latency, took: u64, times: u64) {
     // The verifier must see that the index is below `SLOTS`. Without `black_box` the compiler infers it and removes the
     // mask.
     let bucket = core::hint::black_box(latency::bucket(took)) as usize & usize::from(u8::MAX);
@@ -79,7 +104,7 @@ pub unsafe fn count(latency: *mut Latency, took: u64) {
     // SAFETY: fields of the map's value for this CPU; atomic, because softirq may interrupt process context.
     unsafe {
         let first = (&raw mut (*latency).buckets).cast::<u64>();
-        atomic::add(first.add(bucket), 1);
-        atomic::add(&raw mut (*latency).sum, took);
+        atomic::add(first.add(bucket), times);
+        atomic::add(&raw mut (*latency).sum, took.wrapping_mul(times));
     }
 }

@@ -42,6 +42,7 @@ mod sock_ops;
 mod socket;
 mod socket_events;
 mod traffic;
+mod transactions;
 
 use aya_ebpf::{
     macros::{cgroup_skb, cgroup_sock, sock_ops},
@@ -132,7 +133,7 @@ fn try_egress<P: Program>(context: &SkBuffContext) -> Option<()> {
             }
             requests::count_acknowledged(storage.as_ptr(), shard, &packet);
             if packet.is_reset() {
-                outcomes::reset(storage.as_ptr(), shard);
+                outcomes::reset::<P>(storage.as_ptr(), shard);
             }
             shard
         }

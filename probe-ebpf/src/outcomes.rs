@@ -2,11 +2,14 @@
 
 use probe_common::{requests::Requests, responses::Responses, socket::Socket, stream::Arrived};
 
-use crate::{atomic, request_counters};
+use crate::{atomic, program::Program, request_counters};
 
 /// Handles a reset by the shard, which has not read the last bytes.
 #[inline(always)]
-pub fn reset(storage: *mut Socket, shard: u32) -> Option<()> {
+pub fn reset<P: Program>(storage: *mut Socket, shard: u32) -> Option<()> {
+    if !P::pairs_answers(storage.cast()) {
+        return None;
+    }
     // SAFETY: as in `follow`.
     let (stream, responses) = unsafe { (&(*storage).stream, &mut (*storage).responses) };
     let (least, most) = responses.outstanding(stream.arrived);

@@ -13,6 +13,7 @@ use aya_ebpf::{
 use probe_common::{
     protocol::{Parser as _, Protocol},
     requests::{Reason, Tally},
+    resp::Pairing,
     segment::{Next, SegmentReader, WINDOW},
     stream::Stream,
 };
@@ -45,6 +46,7 @@ pub fn parse_segment<P: Program>(
     packet: &Packet,
     skip: u32,
     stream: &mut Stream<P>,
+    pairing: *mut Pairing,
 ) -> Option<Parsed<P>> {
     // SAFETY: the map's value for this CPU.
     let reader = unsafe { &mut *P::reader(shard)? };
@@ -52,11 +54,13 @@ pub fn parse_segment<P: Program>(
     reader.shard = keys_of;
     // SAFETY: the helper takes nothing.
     reader.came_at = unsafe { bpf_ktime_get_ns() };
+    P::begin_segment(pairing, stream.arrived.requests());
     // SAFETY: the context, the map's value for this CPU, and a connection that is locked for this CPU or its own.
-    let took_fast_path =
-        unsafe { P::parse_payload(context.as_ptr().cast(), reader, &raw mut stream.head, packet.payload_at) }
-            != 0;
-    if stream.is_timed(reader) {
+    let took_fast_path = unsafe {
+        let head = &raw mut stream.head;
+        P::parse_payload(context.as_ptr().cast(), reader, head, packet.payload_at, pairing) != 0
+    };
+    if P::TIMES_OLDEST && stream.is_timed(reader) {
         latency::start(stream, reader.came_at);
     }
     let outcome = match stream.finish(reader, packet.sequence.wrapping_add(packet.payload_length)) {
@@ -68,11 +72,13 @@ pub fn parse_segment<P: Program>(
 
 /// The argument of `bpf_loop`'s callback.
 #[repr(C)]
-pub struct Parser<P: Protocol, H> {
+pub struct Parser<P: Protocol, H, A = ()> {
     pub context: *mut __sk_buff,
     pub reader: *mut SegmentReader<P>,
     pub head: *mut H,
     pub payload_at: u32,
+    /// What the driver needs besides.
+    pub attendant: A,
 }
 
 /// Takes the fast path if the segment allows it, else runs the parser's steps. Returns 1 if it took it. Called
@@ -87,11 +93,13 @@ pub unsafe fn parse_payload<P: Program>(
     reader: *mut SegmentReader<P>,
     head: *mut P::Head,
     payload_at: u32,
+    pairing: *mut Pairing,
 ) -> u64 {
     if reader.is_null() || head.is_null() {
         return 0;
     }
-    let mut parser = Parser::<P, P::Head> { context, reader, head, payload_at };
+    let Some(attendant) = P::attendant(pairing) else { return 0 };
+    let mut parser = Parser::<P, P::Head, P::Attendant> { context, reader, head, payload_at, attendant };
     // SAFETY: the caller's promise.
     let (reader, head) = unsafe { (&mut *reader, &mut *head) };
     let may_take_fast_path = P::may_take_fast_path(reader, head);
@@ -108,7 +116,7 @@ pub unsafe fn parse_payload<P: Program>(
 }
 
 /// Callback of `bpf_loop`: some steps of the parser. Returns 1 to end the loop.
-unsafe extern "C" fn run_steps<P: Program>(_: u32, parser: *mut Parser<P, P::Head>) -> i64 {
+unsafe extern "C" fn run_steps<P: Program>(_: u32, parser: *mut Parser<P, P::Head, P::Attendant>) -> i64 {
     // SAFETY: `bpf_loop` passes on the pointer it was given.
     let parser = unsafe { &mut *parser };
     // SAFETY: the map's value for this CPU.
@@ -117,7 +125,7 @@ unsafe extern "C" fn run_steps<P: Program>(_: u32, parser: *mut Parser<P, P::Hea
     let head = unsafe { &mut *parser.head };
     // Before the steps, because the verifier would follow a call after each of them.
     if head.needs_driver() {
-        P::attend(reader, head);
+        P::attend(reader, head, parser.attendant);
         return 0;
     }
     for _ in 0..STEPS_A_CALL {
@@ -133,7 +141,7 @@ unsafe extern "C" fn run_steps<P: Program>(_: u32, parser: *mut Parser<P, P::Hea
 
 /// Copies the next window of payload. Returns 1 if there is none, else 0.
 #[inline(always)]
-pub fn load_window<P: Protocol, H>(parser: &Parser<P, H>, reader: &mut SegmentReader<P>) -> i64 {
+pub fn load_window<P: Protocol, H, A>(parser: &Parser<P, H, A>, reader: &mut SegmentReader<P>) -> i64 {
     let wanted = reader.wanted();
     if wanted == 0 {
         return 1;

@@ -4,12 +4,18 @@
 //! [`parser`](crate::parser)). The probe loads those of one protocol.
 
 use aya_ebpf::{bindings::__sk_buff, programs::SkBuffContext};
-use probe_common::{protocol::Protocol, segment::SegmentReader, socket::Socket};
+use probe_common::{protocol::Protocol, resp::Pairing, segment::SegmentReader, socket::Socket};
 
 use crate::packet::Packet;
 
 /// A protocol with kernel programs.
 pub trait Program: GlobalFunctions {
+    /// What [`Self::attend`] needs besides the reader and the parser.
+    type Attendant: Copy;
+
+    /// Whether the frame times the oldest request of a connection. Otherwise [`Self::follow_responses`] times requests.
+    const TIMES_OLDEST: bool = true;
+
     /// Returns the place for segments to a shard on this CPU. Only for ingress.
     fn reader(shard: u32) -> Option<*mut SegmentReader<Self>>;
 
@@ -18,7 +24,28 @@ pub trait Program: GlobalFunctions {
 
     /// Performs the driver's task for the parser. Stages keys, unless the reader's shard is
     /// [`NO_SHARD`](crate::keys::NO_SHARD).
-    fn attend(reader: &mut SegmentReader<Self>, head: &mut Self::Head);
+    fn attend(reader: &mut SegmentReader<Self>, head: &mut Self::Head, attendant: Self::Attendant);
+
+    /// Returns what [`Self::attend`] needs. `None` if there is no pairing, which no caller passes.
+    fn attendant(pairing: *mut Pairing) -> Option<Self::Attendant>;
+
+    /// A segment's requests follow. So many have arrived on the connection before.
+    #[inline(always)]
+    fn begin_segment(_: *mut Pairing, _arrived: u32) {}
+
+    /// The connection is older than the probe.
+    #[inline(always)]
+    fn join(_: *mut Socket<Self>) {}
+
+    /// Requests of the connection could not be followed.
+    #[inline(always)]
+    fn lose_requests(_: *mut Socket<Self>) {}
+
+    /// Whether a request without an answer says something: that its client left before.
+    #[inline(always)]
+    fn pairs_answers(_: *mut Socket<Self>) -> bool {
+        true
+    }
 
     /// Whether the window is to be loaded for [`Self::try_fast_path`]. A protocol without a fast path keeps this.
     #[inline(always)]
@@ -53,6 +80,7 @@ pub trait GlobalFunctions: Protocol {
         reader: *mut SegmentReader<Self>,
         head: *mut Self::Head,
         payload_at: u32,
+        pairing: *mut Pairing,
     ) -> u64;
 
     /// [`requests::catch_up`](crate::requests::catch_up).
@@ -69,9 +97,20 @@ pub trait GlobalFunctions: Protocol {
     ) -> u64;
 }
 
-/// Implements [`GlobalFunctions`] for a protocol. Each function has a name of its own in the object.
+/// The pairing that a global function gets, or null if it gets none.
+macro_rules! pairing_or_null {
+    () => {
+        core::ptr::null_mut()
+    };
+    ($pairing:ident) => {
+        $pairing
+    };
+}
+
+/// Implements [`GlobalFunctions`] for a protocol. Each function has a name of its own in the object. With `pairing`, the parser
+/// gets a connection's pairing.
 macro_rules! global_functions {
-    ($protocol:ty, $parse_payload:ident, $catch_up:ident) => {
+    ($protocol:ty, $parse_payload:ident, $catch_up:ident $(, $pairing:ident)?) => {
         impl $crate::program::GlobalFunctions for $protocol {
             #[inline(always)]
             unsafe fn parse_payload(
@@ -79,9 +118,11 @@ macro_rules! global_functions {
                 reader: *mut probe_common::segment::SegmentReader<Self>,
                 head: *mut <Self as probe_common::protocol::Protocol>::Head,
                 payload_at: u32,
+                _pairing: *mut probe_common::resp::Pairing,
             ) -> u64 {
+                $(let $pairing = _pairing;)?
                 // SAFETY: the caller's promise.
-                unsafe { $parse_payload(context, reader, head, payload_at) }
+                unsafe { $parse_payload(context, reader, head, payload_at $(, $pairing)?) }
             }
 
             #[inline(always)]
@@ -104,9 +145,13 @@ macro_rules! global_functions {
             reader: *mut probe_common::segment::SegmentReader<$protocol>,
             head: *mut <$protocol as probe_common::protocol::Protocol>::Head,
             payload_at: u32,
+            $($pairing: *mut probe_common::resp::Pairing,)?
         ) -> u64 {
+            let pairing = $crate::program::pairing_or_null!($($pairing)?);
             // SAFETY: the caller's promise.
-            unsafe { $crate::parser::parse_payload::<$protocol>(context, reader, head, payload_at) }
+            unsafe {
+                $crate::parser::parse_payload::<$protocol>(context, reader, head, payload_at, pairing)
+            }
         }
 
         #[unsafe(no_mangle)]
@@ -119,9 +164,9 @@ macro_rules! global_functions {
             accepted: u64,
         ) -> u64 {
             // SAFETY: the caller's promise.
-            unsafe { $crate::requests::catch_up(socket, shard, sequence, length, accepted) }
+            unsafe { $crate::requests::catch_up::<$protocol>(socket, shard, sequence, length, accepted) }
         }
     };
 }
 
-pub(crate) use global_functions;
+pub(crate) use {global_functions, pairing_or_null};

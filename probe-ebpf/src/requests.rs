@@ -96,7 +96,7 @@ fn count_at_socket<P: Program>(
             result
         }
     };
-    if packet.is_last() {
+    if packet.is_last() && P::pairs_answers(storage.cast()) {
         // The shard may never read requests that have no answer.
         // SAFETY: a socket's storage is valid while the program runs. After a client's last packet no payload follows
         // that another CPU could work on.
@@ -226,8 +226,8 @@ fn parse_in_order<P: Program>(
         P::catch_up(storage, shard, packet.sequence, packet.payload_length, u64::from(accepted.next) | flags)
     };
     // SAFETY: the storage is locked for this CPU, except for the fields that egress takes.
-    let (stream, waiting): (&mut Stream<P>, _) =
-        unsafe { (&mut (*storage).stream, &raw mut (*storage).pending) };
+    let (stream, waiting, pairing): (&mut Stream<P>, _, _) =
+        unsafe { (&mut (*storage).stream, &raw mut (*storage).pending, &raw mut (*storage).pairing) };
     let begins = stream.wants_first_bytes() && P::begins_request(context, packet);
     let skip = match stream.admit(packet.sequence, packet.payload_length, Some(accepted.next), begins) {
         Admission::Parse(skip) => skip,
@@ -242,8 +242,8 @@ fn parse_in_order<P: Program>(
         stream.lose(Reason::Unconfirmed);
         return Err(Reason::Unconfirmed);
     }
-    let parsed =
-        parser::parse_segment::<P>(context, shard, shard, packet, skip, stream).ok_or(Reason::Unreadable)?;
+    let parsed = parser::parse_segment::<P>(context, shard, shard, packet, skip, stream, pairing)
+        .ok_or(Reason::Unreadable)?;
     let tally = parsed.tally;
     if tally.get | tally.set | tally.control != 0 {
         let end = packet.sequence.wrapping_add(packet.payload_length);
@@ -290,6 +290,9 @@ pub unsafe fn catch_up<P: Program>(
     let (stream, waiting) = unsafe { (&mut (*socket).stream, &raw mut (*socket).pending) };
     let next = accepted as u32;
     if stream.is_new() {
+        if accepted & IS_UNTOUCHED == 0 {
+            P::join(socket);
+        }
         stream.open(if accepted & IS_UNTOUCHED != 0 { Some(next) } else { None }, sequence);
     }
     // SAFETY: the storage's own.
@@ -303,6 +306,9 @@ pub unsafe fn catch_up<P: Program>(
         pending::drop_all(socket.cast(), requests);
     }
     stream.accept(next);
+    if stream.wants_first_bytes() {
+        P::lose_requests(socket);
+    }
     // SAFETY: a byte that egress writes.
     if unsafe { (&raw const stream.closing).read_volatile() } != 0 {
         stream.refuse();

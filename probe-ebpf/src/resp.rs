@@ -1,7 +1,8 @@
 //! RESP: the parts of the kernel programs that are specific to it.
 //!
-//! Replies are not parsed. Payload from the store answers all commands that have arrived. Not seen: which of several
-//! commands a reply is for. Pushed messages look like replies.
+//! Commands are parsed at ingress, and each one is kept for its reply ([`replies`]).
+
+mod replies;
 
 use aya_ebpf::{
     EbpfContext, bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, macros::map, maps::PerCpuArray,
@@ -10,13 +11,12 @@ use aya_ebpf::{
 use probe_common::{
     MAX_SHARDS,
     protocol::Parser as _,
-    resp::{CommandSpec, FIRST_WORDS, Resp, SegmentReader, head::Head, name_at_start},
+    resp::{CommandSpec, FIRST_WORDS, Pairing, Resp, SegmentReader, head::Head, name_at_start},
     socket::Socket,
 };
 
 use crate::{
-    commands, keys, latency,
-    outcomes::settle,
+    commands, keys,
     packet::Packet,
     pending,
     program::{Program, global_functions},
@@ -27,6 +27,10 @@ use crate::{
 static COMMAND_READERS: PerCpuArray<SegmentReader> = PerCpuArray::with_max_entries(MAX_SHARDS, 0);
 
 impl Program for Resp {
+    type Attendant = *mut Pairing;
+
+    const TIMES_OLDEST: bool = false;
+
     #[inline(always)]
     fn reader(shard: u32) -> Option<*mut SegmentReader> {
         COMMAND_READERS.get_ptr_mut(shard)
@@ -39,7 +43,7 @@ impl Program for Resp {
     }
 
     #[inline(always)]
-    fn attend(reader: &mut SegmentReader, head: &mut Head) {
+    fn attend(reader: &mut SegmentReader, head: &mut Head, pairing: *mut Pairing) {
         if head.has_name() {
             let spec = commands::find(head.name_hash());
             head.named(spec.unwrap_or(CommandSpec::UNKNOWN));
@@ -53,33 +57,48 @@ impl Program for Resp {
         if head.has_key() {
             head.key_taken();
         } else {
+            // SAFETY: the connection's pairing. The connection is locked for this CPU.
+            let untimed = unsafe { (*pairing).take(head, reader.came_at) };
+            if let Some(why) = untimed {
+                commands::count_untimed(reader.shard, why, 1);
+            }
             head.counted(&mut reader.tally);
         }
     }
 
     #[inline(always)]
-    fn follow_responses(context: &SkBuffContext, socket: *mut Socket<Self>, shard: u32, packet: &Packet) {
-        follow(context, socket, shard, packet);
+    fn attendant(pairing: *mut Pairing) -> Option<*mut Pairing> {
+        if pairing.is_null() { None } else { Some(pairing) }
     }
-}
 
-/// Treats payload from the store as the reply to all commands so far.
-#[inline(always)]
-fn follow(context: &SkBuffContext, storage: *mut Socket<Resp>, shard: u32, packet: &Packet) -> Option<()> {
-    // SAFETY: a socket's storage is valid while the program runs. Only egress writes it, under the socket's lock.
-    let (responses, stream) = unsafe { (&mut (*storage).responses, &raw mut (*storage).stream) };
-    responses.send(packet.sequence, packet.payload_length)?;
-    // SAFETY: a byte that only egress writes, except for the reset in `Stream`.
-    unsafe { (&raw mut (*stream).answered).write_volatile(1) };
-    // SAFETY: a word that ingress writes as a whole.
-    let arrived = unsafe { (&raw const (*stream).arrived).read_volatile() };
-    let outstanding = arrived.requests().wrapping_sub(responses.answers).cast_signed();
-    if outstanding <= 0 {
-        return Some(());
+    #[inline(always)]
+    fn begin_segment(pairing: *mut Pairing, arrived: u32) {
+        // SAFETY: the connection's pairing. The connection is locked for this CPU.
+        unsafe { (*pairing).begin_segment(arrived) };
     }
-    // SAFETY: the same storage.
-    unsafe { latency::stop(context, shard, stream) };
-    settle(responses, shard, outstanding as u32, arrived)
+
+    #[inline(always)]
+    fn join(socket: *mut Socket<Self>) {
+        // SAFETY: a socket's storage. Egress has not looked at it.
+        unsafe { (*socket).pairing.join() };
+    }
+
+    #[inline(always)]
+    fn lose_requests(socket: *mut Socket<Self>) {
+        // SAFETY: a socket's storage.
+        unsafe { (*socket).pairing.lose_commands() };
+    }
+
+    #[inline(always)]
+    fn pairs_answers(socket: *mut Socket<Self>) -> bool {
+        // SAFETY: a socket's storage.
+        unsafe { !(*socket).pairing.has_ended() }
+    }
+
+    #[inline(always)]
+    fn follow_responses(context: &SkBuffContext, socket: *mut Socket<Self>, shard: u32, packet: &Packet) {
+        replies::follow(context, socket, shard, packet);
+    }
 }
 
 /// Returns 1 if the payload begins with a command of the store. A global function, which is verified once and
@@ -107,4 +126,4 @@ unsafe extern "C" fn begins_command(context: *mut __sk_buff, payload_at: u32) ->
     u64::from(name_at_start(words).is_some_and(|name| commands::find(name).is_some()))
 }
 
-global_functions!(Resp, parse_commands, catch_up_commands);
+global_functions!(Resp, parse_commands, catch_up_commands, pairing);

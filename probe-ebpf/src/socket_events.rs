@@ -17,6 +17,7 @@ use crate::{
     endpoint_key::EndpointKey,
     handshake, namespace, pending, request_counters, rtt, shard, sock_ops,
     socket::{self, CLOSE, CLOSE_WAIT, CREATE, ESTABLISHED},
+    transactions,
 };
 
 /// Counts one event of a socket.
@@ -48,6 +49,7 @@ pub fn handle(context: &SockOpsContext) -> Option<()> {
     let (before, now) = (sock_ops::argument::<0>(context), sock_ops::argument::<1>(context));
     if now == CLOSE && before != CLOSE {
         settle_pending(context, storage, shard);
+        discard_queued(storage, shard);
         let aborted = before == ESTABLISHED || before == CLOSE_WAIT;
         // SAFETY: as above.
         unsafe {
@@ -73,6 +75,18 @@ fn settle_pending(context: &SockOpsContext, storage: *mut Socket, shard: u32) ->
     unsafe { pending::count_accepted(storage, shard, accepted) };
     pending::drop_all(storage, request_counters::pointer(shard)?);
     Some(())
+}
+
+/// Counts the commands of a transaction that the connection leaves open.
+#[inline(always)]
+fn discard_queued(storage: *mut Socket, shard: u32) {
+    // SAFETY: a socket's storage lives as long as the program runs.
+    let (pairing, answers) = unsafe { (&raw mut (*storage).pairing, (*storage).responses.answers) };
+    // SAFETY: as above.
+    if unsafe { (*pairing).has_queued() } {
+        // SAFETY: as above.
+        unsafe { transactions::discard_queued(pairing, shard, answers) };
+    }
 }
 
 /// Counts a connection whose handshake is complete.

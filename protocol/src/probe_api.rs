@@ -22,7 +22,7 @@ pub use status::{
 };
 pub use store::{
     CommandComparison, NewBaseline, StoreAnswer, StoreException, StoreKey, StoreMeasure, StoreMitigation,
-    StoreNode, StoreReconciliation, StoreResult,
+    StoreNode, StoreReconciliation, StoreResult, Untimed,
 };
 
 use serde::{Deserialize, Serialize};

@@ -15,6 +15,8 @@ pub struct Command {
     pub class: Class,
     /// Where its keys are.
     pub keys: KeyPositions,
+    /// Whether it may wait for data.
+    pub blocks: bool,
 }
 
 /// What a command does.
@@ -85,7 +87,7 @@ fn command(entry: &Reply) -> Option<Command> {
         Class::Other
     };
     let class = if keys.first == 0 && !keys.has_others { Class::Other } else { class };
-    Some(Command { name, class, keys })
+    Some(Command { name, class, keys, blocks: has("blocking") })
 }
 
 /// The first specification whose number of keys is an argument: EVAL, ZINTER, LMPOP.

@@ -38,14 +38,16 @@ pub enum Effect {
     Quit = 4,
     /// The replies can no longer be matched with the commands: subscriptions, `MONITOR`, `PSYNC`.
     Unpaired = 5,
-    /// `CLIENT`: with `REPLY`, the replies can no longer be matched with the commands.
+    /// `CLIENT`: the parser reads which one.
     Client = 6,
     /// `RESET`: it ends transactions and subscriptions.
     Reset = 7,
+    /// `CLIENT REPLY`: from here on, some commands have no reply.
+    Reply = 8,
 }
 
 impl Effect {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::None,
         Self::Multi,
         Self::Exec,
@@ -54,6 +56,7 @@ impl Effect {
         Self::Unpaired,
         Self::Client,
         Self::Reset,
+        Self::Reply,
     ];
 
     /// Returns the effect of the command with this name in lower case.
@@ -82,10 +85,14 @@ impl Effect {
             5 => Self::Unpaired,
             6 => Self::Client,
             7 => Self::Reset,
+            8 => Self::Reply,
             _ => Self::None,
         }
     }
 }
+
+/// In a packed command, beside its class.
+const BLOCKS: u8 = 0x80;
 
 /// A command as the store describes it in the reply to `COMMAND`. Arguments are counted from 0, the name.
 ///
@@ -99,6 +106,8 @@ pub struct CommandSpec {
     pub class: CommandClass,
     /// Its effect on the connection.
     pub effect: Effect,
+    /// Whether it may wait for data.
+    pub blocks: bool,
     /// The argument with the first key; 0 if the command has no keys.
     pub first_key: u8,
     /// The argument with the last key. A negative number counts from the end: -1 is the last argument. Not used if
@@ -116,6 +125,7 @@ impl CommandSpec {
         number: 0,
         class: CommandClass::Other,
         effect: Effect::None,
+        blocks: false,
         first_key: 0,
         last_key: 0,
         step: 0,
@@ -128,7 +138,7 @@ impl CommandSpec {
         u64::from_le_bytes([
             self.number as u8,
             (self.number >> 8) as u8,
-            self.class as u8,
+            self.class as u8 | if self.blocks { BLOCKS } else { 0 },
             self.effect as u8,
             self.first_key,
             self.last_key.cast_unsigned(),
@@ -143,12 +153,13 @@ impl CommandSpec {
     pub const fn unpack(packed: u64) -> Self {
         Self {
             number: packed as u16,
-            class: match (packed >> 16) as u8 {
+            class: match (packed >> 16) as u8 & !BLOCKS {
                 1 => CommandClass::Read,
                 2 => CommandClass::Write,
                 _ => CommandClass::Other,
             },
             effect: Effect::from_number((packed >> 24) as u8),
+            blocks: (packed >> 16) as u8 & BLOCKS != 0,
             first_key: (packed >> 32) as u8,
             last_key: (packed >> 40) as i8,
             step: (packed >> 48) as u8,

@@ -2,7 +2,7 @@
 
 use core::ops::AddAssign;
 
-use super::MAX_COMMANDS;
+use super::{MAX_COMMANDS, UNTIMED};
 
 /// Value of the per-CPU array `COMMAND_COUNTS`; the index is the shard. Monotonic since attach.
 #[repr(C)]
@@ -13,11 +13,13 @@ pub struct CommandCounters {
     /// Of them, commands that were queued in a transaction and discarded with it. Number 0 is discarded commands
     /// whose numbers were not kept.
     pub discarded: [u64; MAX_COMMANDS],
+    /// Commands whose latency is not measured, by [`Untimed`](super::Untimed).
+    pub untimed: [u64; UNTIMED],
 }
 
 impl Default for CommandCounters {
     fn default() -> Self {
-        Self { by_number: [0; MAX_COMMANDS], discarded: [0; MAX_COMMANDS] }
+        Self { by_number: [0; MAX_COMMANDS], discarded: [0; MAX_COMMANDS], untimed: [0; UNTIMED] }
     }
 }
 
@@ -26,7 +28,8 @@ impl AddAssign<&Self> for CommandCounters {
     fn add_assign(&mut self, other: &Self) {
         let by_number = self.by_number.iter_mut().zip(other.by_number);
         let discarded = self.discarded.iter_mut().zip(other.discarded);
-        for (mine, theirs) in by_number.chain(discarded) {
+        let untimed = self.untimed.iter_mut().zip(other.untimed);
+        for (mine, theirs) in by_number.chain(discarded).chain(untimed) {
             *mine = mine.wrapping_add(theirs);
         }
     }

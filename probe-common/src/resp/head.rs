@@ -53,7 +53,7 @@ pub struct Head {
     last_key: u32,
     /// The command's number.
     command: u16,
-    /// A [`CommandClass`], an [`Effect`] and [`IN_TRANSACTION`].
+    /// A [`CommandClass`], an [`Effect`], [`IN_TRANSACTION`] and [`REPLIES_DECIDE`].
     kind: u8,
     /// The distance between keys.
     step: u8,
@@ -62,7 +62,7 @@ pub struct Head {
     state: u8,
     /// Digits of the number read so far, and [`NEGATIVE`].
     digits: u8,
-    /// The driver's tasks: a combination of the `DO_*` bits and [`HAS_KEY`].
+    /// The driver's tasks: a combination of the `DO_*` bits, [`HAS_KEY`] and [`MAY_BLOCK`].
     work: u8,
     /// The name or key being read, or the last one read.
     key: KeyText,
@@ -78,12 +78,21 @@ const DO_KEY: u8 = 2;
 const DO_COMMAND: u8 = 4;
 /// The command's last key has been read. It is taken with the command.
 const HAS_KEY: u8 = 8;
+/// The command may wait for data.
+const MAY_BLOCK: u8 = 16;
 
 const CLASS: u8 = 0x03;
 const EFFECT_SHIFT: u32 = 2;
 const EFFECT: u8 = 0x3c;
 /// Between `MULTI` and `EXEC`, `DISCARD` or `RESET`. It stays from command to command.
 const IN_TRANSACTION: u8 = 0x80;
+/// Replies tell which commands of the transaction are discarded. It stays like [`IN_TRANSACTION`].
+const REPLIES_DECIDE: u8 = 0x40;
+const STAYS: u8 = IN_TRANSACTION | REPLIES_DECIDE;
+
+/// The argument `REPLY` of `CLIENT`, in lower case and in memory order.
+const REPLY: u64 = u64::from_le_bytes(*b"reply\0\0\0");
+const REPLY_LENGTH: u32 = 5;
 
 const NEGATIVE: u8 = 0x80;
 
@@ -260,21 +269,50 @@ impl Head {
         self.key.tag = tag.value();
     }
 
-    /// Returns how many queued commands the complete command discards.
+    /// Returns how many queued commands the complete command discards, unless replies tell it.
     #[must_use]
     #[inline(always)]
     pub const fn discards(&self) -> u32 {
         let ends = matches!(self.effect(), Effect::Discard | Effect::Reset);
-        if self.is_complete() && ends && self.is_in_transaction() { self.queued } else { 0 }
+        let is_known = self.is_in_transaction() && !self.replies_decide();
+        if self.is_complete() && ends && is_known { self.queued } else { 0 }
+    }
+
+    /// Lets replies tell which commands of the transaction that begins are discarded.
+    #[inline(always)]
+    pub(super) const fn let_replies_decide(&mut self, decide: bool) {
+        self.kind = self.kind & !REPLIES_DECIDE | if decide { REPLIES_DECIDE } else { 0 };
     }
 
     #[inline(always)]
-    const fn effect(&self) -> Effect {
+    pub(super) const fn replies_decide(&self) -> bool {
+        self.kind & REPLIES_DECIDE != 0
+    }
+
+    /// The command's number.
+    #[inline(always)]
+    pub(super) const fn number(&self) -> u16 {
+        self.command
+    }
+
+    /// Whether the command reads or writes keys.
+    #[inline(always)]
+    pub(super) const fn is_data(&self) -> bool {
+        self.kind & CLASS != 0
+    }
+
+    #[inline(always)]
+    pub(super) const fn may_block(&self) -> bool {
+        self.work & MAY_BLOCK != 0
+    }
+
+    #[inline(always)]
+    pub(super) const fn effect(&self) -> Effect {
         Effect::from_number((self.kind & EFFECT) >> EFFECT_SHIFT)
     }
 
     #[inline(always)]
-    const fn is_in_transaction(&self) -> bool {
+    pub(super) const fn is_in_transaction(&self) -> bool {
         self.kind & IN_TRANSACTION != 0
     }
 
@@ -287,9 +325,9 @@ impl Head {
     /// Sets the store's description of the command whose name has been read.
     #[inline(always)]
     pub const fn named(&mut self, spec: CommandSpec) {
-        self.work &= !DO_NAME;
+        self.work = self.work & !DO_NAME | if spec.blocks { MAY_BLOCK } else { 0 };
         self.command = spec.number;
-        self.kind = self.kind & IN_TRANSACTION | spec.class as u8 | (spec.effect as u8) << EFFECT_SHIFT;
+        self.kind = self.kind & STAYS | spec.class as u8 | (spec.effect as u8) << EFFECT_SHIFT;
         self.step = spec.step;
         self.numkeys = spec.numkeys;
         self.next_key = spec.first_key as u32;
@@ -341,7 +379,7 @@ impl Head {
         self.digits = 0;
         self.count = 0;
         self.command = 0;
-        self.kind &= IN_TRANSACTION;
+        self.kind &= STAYS;
         self.step = 0;
         self.numkeys = 0;
         self.next_key = 0;
@@ -354,12 +392,30 @@ impl Head {
         self.argument != 0 && self.argument == self.next_key && self.argument <= self.last_key
     }
 
-    /// The name or key has been read.
+    /// Whether the argument at hand tells which `CLIENT` command it is.
+    #[inline(always)]
+    const fn is_subcommand(&self) -> bool {
+        self.argument == 1 && matches!(self.effect(), Effect::Client)
+    }
+
+    /// Whether the argument at hand is read in lower case.
+    #[inline(always)]
+    const fn is_word(&self) -> bool {
+        self.argument == 0 || self.is_subcommand()
+    }
+
+    /// The name, subcommand or key has been read.
     #[inline(always)]
     fn taken(&mut self) {
         self.key.end();
         if self.argument == 0 {
             self.work |= DO_NAME;
+            return;
+        }
+        if self.is_subcommand() {
+            if self.key.length == REPLY_LENGTH && self.key.words[0] == REPLY {
+                self.kind = self.kind & !EFFECT | (Effect::Reply as u8) << EFFECT_SHIFT;
+            }
             return;
         }
         self.next_key = if self.step == 0 { 0 } else { self.next_key.saturating_add(self.step as u32) };
@@ -368,4 +424,4 @@ impl Head {
     }
 }
 
-const _: () = assert!(CommandClass::Write as u8 <= CLASS && (Effect::Reset as u8) << EFFECT_SHIFT <= EFFECT);
+const _: () = assert!(CommandClass::Write as u8 <= CLASS && (Effect::Reply as u8) << EFFECT_SHIFT <= EFFECT);

@@ -12,3 +12,16 @@ pub(super) const fn lower(word: u64) -> u64 {
     let is_upper = (from_a ^ past_z) & !word & TOPS;
     word | is_upper >> 2
 }
+
+/// Returns how many bytes come before the first LF: 8 if there is none. BPF has no instruction that counts zeros.
+#[inline(always)]
+pub(super) const fn before_line_end(word: u64) -> u32 {
+    let difference = word ^ (ONES * b'\n' as u64);
+    // Marks above the lowest one may be wrong.
+    let marks = difference.wrapping_sub(ONES) & !difference & TOPS;
+    if marks == 0 {
+        return 8;
+    }
+    let below_first = (marks - 1) & ONES;
+    (below_first.wrapping_mul(ONES) >> 56) as u32 - 1
+}

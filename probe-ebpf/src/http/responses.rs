@@ -131,6 +131,7 @@ fn parse(
                 reader,
                 head: &raw mut *head,
                 payload_at: packet.payload_at,
+                attendant: (),
             };
             // SAFETY: the callback has the signature that `bpf_loop` calls, and `parser` outlives the call.
             unsafe { bpf_loop(STEPS / STEPS_A_CALL, run_steps as *mut c_void, (&raw mut parser).cast(), 0) };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aya::maps::{HashMap, Map, MapData, MapError};
-use probe_common::resp::{CommandCounters, CommandSpec, hash_name};
+use probe_common::resp::{CommandCounters, CommandSpec, UNTIMED, hash_name};
 
 use crate::kernel::error::ObjectError;
 use crate::kernel::per_shard::PerShard;
@@ -16,6 +16,8 @@ pub struct CommandCounts {
     /// Of them, commands that were queued in a transaction and discarded with it. Number 0 is discarded commands
     /// whose numbers were not kept.
     pub discarded: Vec<u64>,
+    /// Commands whose latency is not measured, by [`Untimed`](probe_common::resp::Untimed).
+    pub untimed: [u64; UNTIMED],
 }
 
 /// The maps `COMMANDS` and `COMMAND_COUNTS`.
@@ -73,6 +75,10 @@ impl CommandTable {
     /// When the map cannot be read.
     pub fn read(&self, shard: u32) -> Result<CommandCounts, MapError> {
         let counters = self.counts.read(shard)?;
-        Ok(CommandCounts { by_number: counters.by_number.to_vec(), discarded: counters.discarded.to_vec() })
+        Ok(CommandCounts {
+            by_number: counters.by_number.to_vec(),
+            discarded: counters.discarded.to_vec(),
+            untimed: counters.untimed,
+        })
     }
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
-use protocol::probe_api::{NewBaseline, StoreAnswer, StoreException, StoreNode, StoreReconciliation};
+use protocol::probe_api::{
+    NewBaseline, StoreAnswer, StoreException, StoreNode, StoreReconciliation, Untimed,
+};
 use service::metrics::Metrics;
 
 use super::series::{raise, set};
@@ -18,6 +20,7 @@ const OTHER: &str = "other";
 /// The metric families of a store. Without one they have no series.
 pub(crate) struct StoreMetrics {
     commands: IntCounterVec,
+    untimed: IntCounterVec,
     command_difference: IntGaugeVec,
     bytes_difference: IntGaugeVec,
     unseen: GaugeVec,
@@ -38,6 +41,11 @@ impl StoreMetrics {
                 "kernel_store_commands_total",
                 "Commands that reached the node's socket, by name; names after the first 20 are `other`.",
                 &["shard_id", "command"],
+            )?,
+            untimed: metrics.counters(
+                "kernel_store_untimed_commands_total",
+                "Commands whose latency is not measured, by reason.",
+                &["shard_id", "reason"],
             )?,
             command_difference: metrics.gauges(
                 "reconciliation_store_command_difference",
@@ -100,6 +108,10 @@ impl StoreMetrics {
         for reason in NewBaseline::ALL {
             let count = found.baselines.get(&reason).copied().unwrap_or_default();
             raise(&self.baselines, &[&id, reason.name()], count);
+        }
+        for why in Untimed::ALL {
+            let count = node.untimed.get(&why).copied().unwrap_or_default();
+            raise(&self.untimed, &[&id, why.name()], count);
         }
         let labels = [id, node.address.clone(), node.role.clone()];
         match roles.iter_mut().find(|old| old[0] == labels[0]) {

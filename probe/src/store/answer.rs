@@ -1,11 +1,14 @@
 //! Makes the answer: is the store hot, where, which key, what helps.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hotspot::hot_keys::HOT_SHARE;
 use hotspot::judge::{MIN_RATE, MIN_REQUESTS};
+use probe_common::resp::{UNTIMED, Untimed as Why};
 use protocol::probe_api::{
-    StoreAnswer, StoreKey, StoreMeasure, StoreMitigation, StoreNode, StoreReconciliation, StoreResult,
+    Quantiles, StoreAnswer, StoreKey, StoreMeasure, StoreMitigation, StoreNode, StoreReconciliation,
+    StoreResult, Untimed,
 };
 use protocol::verdict::{Reason, State, Verdict};
 use service::clock::unix_seconds;
@@ -22,6 +25,22 @@ pub(crate) const KEYS: usize = 20;
 /// A primary of whose bytes the kernel sees less cannot be judged.
 const MAX_UNSEEN: f64 = 0.5;
 
+/// The latency of a node's commands since the probe attached.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Timing {
+    pub(crate) latency: Quantiles,
+    /// Commands whose latency is not measured, by the kernel's number of the reason.
+    pub(crate) untimed: [u64; UNTIMED],
+}
+
+impl Timing {
+    fn by_reason(&self) -> BTreeMap<Untimed, u64> {
+        Untimed::ALL.into_iter().zip(self.untimed).filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+const _: () = assert!(Untimed::ALL.len() == UNTIMED && Untimed::Depth as usize == Why::Depth as usize);
+
 /// What an answer is made of.
 pub(crate) struct Facts<'a> {
     pub(crate) server: &'a str,
@@ -35,6 +54,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) verdict: &'a Result<Verdict<String>, String>,
     /// By number of the node.
     pub(crate) reconciled: &'a [StoreReconciliation],
+    /// By number of the node.
+    pub(crate) timings: &'a [Timing],
     /// Clients of each node; `None` if its own counts cannot be read.
     pub(crate) clients: &'a [Option<u64>],
 }
@@ -65,6 +86,8 @@ pub(crate) fn answer(facts: &Facts<'_>) -> StoreAnswer {
         .collect();
     let commands: u64 = judged.iter().map(|id| grown(*id).commands()).sum();
     let keys = keys(facts, &judged, commands);
+    let untimed = Timing::default();
+    let timing = |id: usize| facts.timings.get(id).unwrap_or(&untimed);
     let nodes = facts.fleet.nodes().iter().enumerate();
     let nodes = nodes.map(|(id, node)| {
         let of_verdict = judged.contains(&id);
@@ -78,6 +101,8 @@ pub(crate) fn answer(facts: &Facts<'_>) -> StoreAnswer {
             commands: grown(id).commands(),
             share: if of_verdict { ratio(grown(id).commands(), commands) } else { 0.0 },
             reconciliation: facts.reconciled.get(id).cloned().unwrap_or_default(),
+            latency_ms: timing(id).latency,
+            untimed: timing(id).by_reason(),
         }
     });
     let (result, sentence) = judge(facts, &judged, commands, &keys);

@@ -73,6 +73,7 @@ fn spec(command: &Command, number: usize) -> CommandSpec {
             Class::Write => CommandClass::Write,
         },
         effect: Effect::of_name(command.name.as_bytes()),
+        blocks: command.blocks,
         first_key: keys.first,
         last_key: keys.last,
         step: keys.step,
@@ -97,6 +98,7 @@ mod tests {
             name: format!("mod.{n}"),
             class: Class::Read,
             keys: KeyPositions::default(),
+            blocks: false,
         };
         let more: Vec<Command> = (0..400).map(one).chain(built_in()).collect();
         assert!(names.update(&more, "c".to_owned()));

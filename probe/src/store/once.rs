@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use protocol::escape::{escaped, escaped_json};
-use protocol::probe_api::{Comparison, StoreAnswer, StoreNode, StoreResult};
+use protocol::probe_api::{Comparison, Quantiles, StoreAnswer, StoreNode, StoreResult};
 use service::process::{StartError, complain};
 
 use super::answer::percent;
@@ -105,14 +105,23 @@ fn node(node: &StoreNode) -> String {
     let slots =
         if node.slots.is_empty() { String::new() } else { format!("  slots {}", node.slots.join(",")) };
     format!(
-        "shard {}  {}  {}{of}{slots}  {} commands  {}  {}",
+        "shard {}  {}  {}{of}{slots}  {} commands  {}  {}{}",
         node.shard_id,
         escaped(&node.address),
         node.role,
         node.commands,
         percent(node.share),
+        latency(&node.latency_ms),
         compared(&node.reconciliation.total, &node.reconciliation.bytes)
     )
+}
+
+/// Median and 99th percentile, if commands were timed.
+fn latency(quantiles: &Quantiles) -> String {
+    match (quantiles.p50, quantiles.p99) {
+        (Some(p50), Some(p99)) => format!("p50 {p50:.2} ms, p99 {p99:.2} ms  "),
+        _ => String::new(),
+    }
 }
 
 /// Whether kernel and store agree, in words.

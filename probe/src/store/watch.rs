@@ -13,7 +13,7 @@ use store::credentials::Credentials;
 use store::error::StoreError;
 use store::topology::Topology;
 
-use super::answer::{self, Facts, KEYS, answer};
+use super::answer::{self, Facts, KEYS, Timing, answer};
 use super::discovery::{self, Discovery};
 use super::fleet::Fleet;
 use super::ledger::NodeLedger;
@@ -45,10 +45,11 @@ pub(crate) struct StoreWatch {
     is_cluster: bool,
     names: CommandNames,
     fleet: Fleet,
-    /// By number of the node, as the next three.
+    /// By number of the node, as the next four.
     links: Vec<Link>,
     ledgers: Vec<NodeLedger>,
     reconciled: Vec<StoreReconciliation>,
+    timings: Vec<Timing>,
     clients: Vec<Option<u64>>,
     judge: KernelJudge,
     verdict: Result<Verdict<String>, String>,
@@ -123,6 +124,7 @@ impl StoreWatch {
             links: Vec::new(),
             ledgers: Vec::new(),
             reconciled: Vec::new(),
+            timings: Vec::new(),
             clients: Vec::new(),
             judge: KernelJudge::default(),
             verdict: Err("the first second has not passed".to_owned()),
@@ -192,6 +194,7 @@ impl StoreWatch {
                     self.links.push(Link::new(node.addresses.clone(), login.clone()));
                     self.ledgers.push(NodeLedger::default());
                     self.reconciled.push(StoreReconciliation::default());
+                    self.timings.push(Timing::default());
                     self.clients.push(None);
                 }
             }
@@ -289,6 +292,9 @@ impl StoreWatch {
         }
         for (shard, readout) in (0..).zip(readouts) {
             let Some(readout) = readout else { continue };
+            if let Some(timing) = self.timings.get_mut(shard as usize) {
+                *timing = readout.timing;
+            }
             let counts = &readout.bracket.after.commands.by_number;
             let all = std::iter::once((0, "unknown")).chain(self.names.numbered());
             let named = all.filter_map(|(number, name)| Some((name, *counts.get(number)?)));
@@ -366,6 +372,7 @@ impl StoreWatch {
             span,
             verdict: &self.verdict,
             reconciled: &self.reconciled,
+            timings: &self.timings,
             clients: &self.clients,
         })
     }

@@ -18,6 +18,7 @@
 //! - `reconcile`: `probe reconcile` with counters from a list and from the kernel
 //! - `store`: `probe watch` with settings, ports and users that it cannot use
 //! - `store_counts`: `probe watch` on a real server, against the store's own counts
+//! - `store_replies`: the same for what replies tell: latency, discarded and aborted commands
 //! - `store_live`: `probe watch` on a real cluster, for one answer
 //! - `redis`: a `redis-server` for one test, shared with the crate `store`
 //! - `process`: the probe's binary from start to stop
@@ -51,4 +52,5 @@ mod stats;
 mod store;
 mod store_counts;
 mod store_live;
+mod store_replies;
 mod top;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CauseKind, Comparison};
+use super::{CauseKind, Comparison, Quantiles};
 use crate::verdict::Verdict;
 
 /// The answer of `probe watch` about a store.
@@ -133,6 +133,59 @@ pub struct StoreNode {
     pub share: f64,
     /// The comparison of kernel and store.
     pub reconciliation: StoreReconciliation,
+    /// From a command to the first byte of its reply, since the probe attached.
+    #[serde(default)]
+    pub latency_ms: Quantiles,
+    /// Commands since then whose latency is not measured, by reason; only those that occurred.
+    #[serde(default)]
+    pub untimed: BTreeMap<Untimed, u64>,
+}
+
+/// Why the latency of commands is not measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Untimed {
+    /// The connection is older than the probe, and its replies are not in step yet.
+    Joined,
+    /// Commands or replies could not be followed, and the replies are not in step again yet.
+    Lost,
+    /// The store sends without being asked: a subscription, `MONITOR`, a replica.
+    Streaming,
+    /// `CLIENT REPLY`: some commands have no reply.
+    ReplyOff,
+    /// The command may wait for data.
+    Blocking,
+    /// The command was queued in a transaction.
+    Transaction,
+    /// More than 64 commands of the connection waited for replies.
+    Depth,
+}
+
+impl Untimed {
+    /// All reasons, in the order of the kernel's counters.
+    pub const ALL: [Self; 7] = [
+        Self::Joined,
+        Self::Lost,
+        Self::Streaming,
+        Self::ReplyOff,
+        Self::Blocking,
+        Self::Transaction,
+        Self::Depth,
+    ];
+
+    /// The name in JSON and labels.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Lost => "lost",
+            Self::Streaming => "streaming",
+            Self::ReplyOff => "reply_off",
+            Self::Blocking => "blocking",
+            Self::Transaction => "transaction",
+            Self::Depth => "depth",
+        }
+    }
 }
 
 /// The comparison of one node, since its baseline.

@@ -66,6 +66,20 @@ const TABLE: [Row; 21] = [
     (Class::Write, (3, 3, 1, 0, true), "migrate"),
 ];
 
+/// The commands that may wait for data.
+const BLOCKING: [&str; 10] = [
+    "blmove",
+    "blmpop",
+    "blpop",
+    "brpop",
+    "brpoplpush",
+    "bzmpop",
+    "bzpopmax",
+    "bzpopmin",
+    "xread",
+    "xreadgroup",
+];
+
 /// The commands of [`BUILT_IN_OF`].
 #[must_use]
 pub fn built_in() -> Vec<Command> {
@@ -77,7 +91,12 @@ pub fn built_in() -> Vec<Command> {
             count_at: *count_at,
             has_others: *has_others,
         };
-        names.split_whitespace().map(move |name| Command { name: name.to_owned(), class: *class, keys })
+        names.split_whitespace().map(move |name| Command {
+            name: name.to_owned(),
+            class: *class,
+            keys,
+            blocks: BLOCKING.contains(&name),
+        })
     });
     rows.collect()
 }

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use hotspot::promotion::MAX_KEYS;
 use hotspot::verdict;
 use probe_common::requests;
-use protocol::probe_api::{NewBaseline, StoreException};
+use protocol::probe_api::{NewBaseline, StoreException, Untimed};
 use service::metrics::Family;
 
 use super::SHARDS;
@@ -62,6 +62,7 @@ impl Label {
             ("reason", "reconciliation_store_baselines_total") => {
                 listed(&NewBaseline::ALL.map(NewBaseline::name))
             }
+            ("reason", "kernel_store_untimed_commands_total") => listed(&Untimed::ALL.map(Untimed::name)),
             ("exception", _) => listed(&StoreException::ALL.map(StoreException::name)),
             ("command", _) => open("the first 20 names of a node, and `other`", 21),
             // A node has one address and one role at a time.

@@ -2,7 +2,7 @@
 
 use super::{
     BULK, COUNT, COUNT_LF, DO_COMMAND, Head, INLINE_GAP, LENGTH, LENGTH_LF, MALFORMED, MAX_ARGUMENTS,
-    MAX_BULK, NEGATIVE, NUMKEYS, SKIP, START, TAKE,
+    MAX_BULK, NEGATIVE, NUMKEYS, REPLY_LENGTH, SKIP, START, TAKE,
 };
 use crate::resp::{MAX_NAME, swar::lower};
 
@@ -116,7 +116,8 @@ impl Head {
         }
         let is_name = self.argument == 0 && length.wrapping_sub(1) < MAX_NAME as u64;
         let is_key = self.is_key();
-        if is_name || is_key {
+        let is_subcommand = length == REPLY_LENGTH as u64 && self.is_subcommand();
+        if is_name || is_key || is_subcommand {
             self.key.begin();
             if length > 0 {
                 self.number = length;
@@ -141,7 +142,7 @@ impl Head {
     #[inline(always)]
     pub(super) fn take(&mut self, word: u64, available: u32) -> u32 {
         let count = if self.number < available as u64 { self.number as u32 } else { available };
-        let word = if self.argument == 0 { lower(word) } else { word };
+        let word = if self.is_word() { lower(word) } else { word };
         self.key.append(word, count);
         self.number = self.number.wrapping_sub(count as u64);
         if self.number > 0 {

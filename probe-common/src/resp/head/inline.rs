@@ -57,7 +57,7 @@ impl Head {
             self.key.begin();
         }
         if count > 0 && self.is_wanted() {
-            self.key.append(if self.argument == 0 { lower(bytes) } else { bytes }, count);
+            self.key.append(if self.is_word() { lower(bytes) } else { bytes }, count);
         }
         if !was_gap && state == INLINE_GAP {
             self.word_ends();
@@ -89,9 +89,9 @@ impl Head {
         self.argument = self.argument.wrapping_add(1);
     }
 
-    /// Whether the word at hand is the name or a key.
+    /// Whether the word at hand is the name, a subcommand or a key.
     #[inline(always)]
     const fn is_wanted(&self) -> bool {
-        self.argument == 0 || self.is_key()
+        self.is_word() || self.is_key()
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use probe_common::resp::UNTIMED;
 use store::commands::{Class, Command, KeyPositions};
 use store::info::Calls;
 
@@ -15,11 +16,16 @@ impl Node {
     /// At rest, with a baseline.
     fn new() -> Self {
         let mut names = CommandNames::default();
-        let command =
-            |name: &str| Command { name: name.to_owned(), class: Class::Read, keys: KeyPositions::default() };
+        let command = |name: &str| Command {
+            name: name.to_owned(),
+            class: Class::Read,
+            keys: KeyPositions::default(),
+            blocks: false,
+        };
         let all = ["get", "set", "eval", "multi", "exec", "discard", "client"].map(command);
         names.update(&all, "COMMAND".to_owned());
-        let commands = CommandCounts { by_number: vec![0; 512], discarded: vec![0; 512] };
+        let commands =
+            CommandCounts { by_number: vec![0; 512], discarded: vec![0; 512], untimed: [0; UNTIMED] };
         let info = Info { run_id: "a".to_owned(), input_bytes: 1_000, ..Info::default() };
         let kernel = KernelReading { commands, ..KernelReading::default() };
         let mut node =
@@ -252,7 +258,12 @@ fn a_restart_a_reset_and_a_failover_are_new_baselines() {
 fn the_probes_own_requests_do_not_keep_the_counts_from_resting() {
     let mut node = Node::new();
     let mut names = node.names.clone();
-    let info = Command { name: "info".to_owned(), class: Class::Other, keys: KeyPositions::default() };
+    let info = Command {
+        name: "info".to_owned(),
+        class: Class::Other,
+        keys: KeyPositions::default(),
+        blocks: false,
+    };
     names.update(&[info], "COMMAND".to_owned());
     node.names = names;
     node.ledger.start_over();

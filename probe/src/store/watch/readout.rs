@@ -11,6 +11,8 @@ use crate::compare::feed::ShardSample;
 use crate::compare::reconcile::{AppReading, Bracket};
 use crate::metrics::Lost;
 use crate::probe::Probe;
+use crate::signal::latency::quantiles;
+use crate::store::answer::Timing;
 use crate::store::discovery;
 use crate::store::ledger::{KernelReading, NodeBracket};
 use crate::store::link::{self, Link};
@@ -22,6 +24,7 @@ pub(super) struct Readout {
     pub(super) sample: ShardSample,
     pub(super) reads: u64,
     pub(super) writes: u64,
+    pub(super) timing: Timing,
 }
 
 /// All addresses of a node.
@@ -86,10 +89,11 @@ pub(super) async fn read(probe: &Arc<Probe>, shard: u32, link: &mut Link, start:
         app: app.map_err(ToString::to_string),
         unix_seconds: unix_seconds(),
     };
+    let timing = Timing { latency: quantiles(&latency), untimed: after.commands.untimed };
     let sample = ShardSample::of(&of_total, latency);
     let info = info.map_err(|error| error.to_string());
     let bracket = NodeBracket { from, to, before, after, info, unix_seconds: of_total.unix_seconds };
-    Some(Readout { bracket, sample, reads, writes })
+    Some(Readout { bracket, sample, reads, writes, timing })
 }
 
 /// The kernel's counts of a node. `None` when they cannot be read.

@@ -32,7 +32,10 @@ async fn watch(seed: &Server) -> (StoreWatch, Metrics) {
     for shard in 0..fleet.capacity() {
         source.push(shard, Counters { traffic: Traffic::default(), ..Counters::default() });
         let none = vec![0; MAX_COMMANDS];
-        source.commands.insert(shard, CommandCounts { by_number: none.clone(), discarded: none });
+        source.commands.insert(
+            shard,
+            CommandCounts { by_number: none.clone(), discarded: none, ..CommandCounts::default() },
+        );
     }
     let probe = Probe::of(
         None,
