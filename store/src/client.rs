@@ -11,6 +11,8 @@ use crate::credentials::Credentials;
 use crate::error::StoreError;
 use crate::reply::{Decoder, Reply};
 use crate::request::{InfoSections, Request};
+use crate::topology::Topology;
+use crate::urls::HostPort;
 
 /// Time limit of a connection, and of each request.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
@@ -124,6 +126,22 @@ impl Client {
             Reply::Error(error) => Err(StoreError::replied(address, &request, &error)),
             reply => Ok(reply),
         }
+    }
+
+    /// Reads the cluster's nodes, by the command of Redis 7 or that of Redis 6. `asked` is this node.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), and when the answer has no node.
+    pub async fn topology(&mut self, asked: &HostPort) -> Result<Topology, StoreError> {
+        let (found, request) = match self.call(Request::ClusterShards).await {
+            Ok(reply) => (Topology::of_shards(&reply, asked), "CLUSTER SHARDS"),
+            Err(StoreError::Unknown { .. } | StoreError::Refused { .. }) => {
+                (Topology::of_slots(&self.call(Request::ClusterSlots).await?, asked), "CLUSTER SLOTS")
+            }
+            Err(error) => return Err(error),
+        };
+        let found = found.filter(|topology| !topology.nodes.is_empty());
+        found.ok_or(StoreError::Unexpected { address: self.address, request, what: "any node" })
     }
 
     async fn exchange(&mut self, request: &Request) -> Result<Reply, StoreError> {

@@ -1,4 +1,4 @@
-//! Defines all requests that are ever sent to a store.
+//! Defines all requests that a client ever sends to a store.
 
 use crate::credentials::Credentials;
 
@@ -89,14 +89,20 @@ impl Request {
             Self::Info(InfoSections::Needed) => words.extend(NEEDED),
             Self::Command | Self::ClusterShards | Self::ClusterSlots | Self::ClusterMyId => {}
         }
-        let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
-        for word in words {
-            bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-            bytes.extend_from_slice(word.as_bytes());
-            bytes.extend_from_slice(b"\r\n");
-        }
-        bytes
+        encode(&words)
     }
+}
+
+/// The bytes of a command on the wire: an array of bulk strings.
+#[must_use]
+pub fn encode(words: &[&str]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        bytes.extend_from_slice(word.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ async fn of_node(url: &HostPort, link: &mut Link, all: &[HostPort]) -> Result<Di
         None => !matches!(link.call(Request::ClusterShards).await, Err(StoreError::Refused { .. })),
     };
     let topology =
-        if is_cluster { topology(url, link).await? } else { Topology::of_single(all.iter().cloned()) };
+        if is_cluster { link.topology(url).await? } else { Topology::of_single(all.iter().cloned()) };
     let (commands, commands_from) = commands(link).await?;
     let server =
         info.map_or_else(|| "unknown".to_owned(), |info| format!("{} {}", info.server, info.version));
@@ -66,20 +66,6 @@ pub(crate) async fn info(link: &mut Link) -> Result<Info, StoreError> {
     let reply = link.call(Request::Info(sections)).await?;
     let what = "run_id or total_net_input_bytes";
     reply.text().and_then(Info::parse).ok_or(StoreError::Unexpected { address, request: "INFO", what })
-}
-
-/// The cluster's nodes, by the command of Redis 7 or that of Redis 6.
-pub(crate) async fn topology(url: &HostPort, link: &mut Link) -> Result<Topology, StoreError> {
-    let address = link.ready().await?.address();
-    let (found, request) = match link.call(Request::ClusterShards).await {
-        Ok(reply) => (Topology::of_shards(&reply, url), "CLUSTER SHARDS"),
-        Err(StoreError::Unknown { .. } | StoreError::Refused { .. }) => {
-            (Topology::of_slots(&link.call(Request::ClusterSlots).await?, url), "CLUSTER SLOTS")
-        }
-        Err(error) => return Err(error),
-    };
-    let found = found.filter(|topology| !topology.nodes.is_empty());
-    found.ok_or(StoreError::Unexpected { address, request, what: "any node" })
 }
 
 /// The commands and the source of their list.

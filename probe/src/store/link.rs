@@ -7,6 +7,7 @@ use store::credentials::Credentials;
 use store::error::StoreError;
 use store::reply::Reply;
 use store::request::Request;
+use store::topology::Topology;
 use store::urls::HostPort;
 
 /// A connection that is renewed after an error.
@@ -63,6 +64,15 @@ impl Link {
             self.drop_client();
         }
         answer
+    }
+
+    /// Reads the cluster's nodes. An error of the connection closes it.
+    pub(crate) async fn topology(&mut self, asked: &HostPort) -> Result<Topology, StoreError> {
+        let found = self.ready().await?.topology(asked).await;
+        if found.as_ref().is_err_and(|error| !error.is_about_request()) {
+            self.drop_client();
+        }
+        found
     }
 
     /// Closes the connection, for another runtime.

@@ -209,7 +209,7 @@ impl StoreWatch {
         let alive = nodes.filter(|(node, _)| node.role.is_some() && !node.has_failed);
         for (node, link) in alive.take(TOPOLOGY_TRIES) {
             let Some(url) = node.addresses.first() else { continue };
-            match discovery::topology(url, link).await {
+            match link.topology(url).await {
                 Ok(topology) => return Ok(topology),
                 Err(error) => failed = Some(error),
             }
