@@ -89,7 +89,7 @@ impl Connection {
 }
 
 /// Whether an idle connection is open and has no unexpected bytes.
-fn is_open(stream: &TcpStream) -> bool {
+pub(crate) fn is_open(stream: &TcpStream) -> bool {
     matches!(stream.try_read(&mut [0]), Err(err) if err.kind() == std::io::ErrorKind::WouldBlock)
 }
 

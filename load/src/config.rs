@@ -5,6 +5,8 @@ use protocol::shard_urls::{ShardUrl, ShardUrls};
 use service::args::ProcessArgs;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
+#[cfg(feature = "stores")]
+use store::urls::StoreUrls;
 
 use crate::keys::Distribution;
 use crate::scenario::Scenario;
@@ -62,6 +64,10 @@ pub struct RunArgs {
     /// Target
     #[command(flatten)]
     pub target: TargetArgs,
+    /// A Redis or Valkey store in place of the gateway, redis://host:port; its keys are written first
+    #[cfg(feature = "stores")]
+    #[arg(long, value_name = "URLS", value_parser = StoreUrls::parse, conflicts_with = "gateway")]
+    pub store: Option<StoreUrls>,
     /// Seconds of load
     #[arg(long, default_value_t = 120.0, value_name = "SECONDS", value_parser = duration)]
     pub duration: f64,
@@ -82,6 +88,10 @@ pub struct StreamArgs {
     /// Target
     #[command(flatten)]
     pub target: TargetArgs,
+    /// A Redis or Valkey store in place of the gateway, redis://host:port; its keys are written first
+    #[cfg(feature = "stores")]
+    #[arg(long, value_name = "URLS", value_parser = StoreUrls::parse, conflicts_with = "gateway")]
+    pub store: Option<StoreUrls>,
     /// Requests a second
     #[arg(long, value_name = "NUMBER", value_parser = rate)]
     pub rate: f64,

@@ -46,6 +46,15 @@ pub enum RunError {
         /// Sent requests.
         sent: u64,
     },
+    /// The store cannot be read or written.
+    #[cfg(feature = "stores")]
+    #[error("no load on {urls}: {why}")]
+    Store {
+        /// The store.
+        urls: String,
+        /// The reason, with the remedy.
+        why: String,
+    },
     /// The figures are meaningless.
     #[error(transparent)]
     Refused(#[from] Refusal),

@@ -6,6 +6,7 @@
 //! - [`schedule`] determines when each request is due.
 //! - [`open_loop`] sends a request when it is due over a [`client`] connection, whether or not earlier ones are
 //!   answered.
+//! - [`gateway_requests`] sends a stream's requests to the gateway, `resp` to a Redis or Valkey store.
 //! - [`answer`] checks the answers and [`tally`] counts them.
 //! - [`refusal`] rejects meaningless figures.
 //! - [`report`] compares the counts with the prediction of [`predict`], and [`summary`] writes the result.
@@ -18,12 +19,15 @@ pub mod client;
 pub mod config;
 pub mod error;
 pub mod gateway;
+pub mod gateway_requests;
 pub mod keys;
 pub mod open_loop;
 pub mod predict;
 pub mod progress;
 pub mod refusal;
 pub mod report;
+#[cfg(feature = "stores")]
+pub mod resp;
 pub mod run;
 pub mod saturate;
 pub mod scenario;

@@ -1,48 +1,49 @@
 //! Sends each request when it is due, independent of earlier answers.
 
 use protocol::body::AnswerFault;
-use protocol::{Key, ShardId};
-use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 
-use crate::answer::{self, Expected, ExpectedBody, ValidAnswer};
-use crate::client::{self, Connection};
-use crate::gateway::Topology;
+use crate::answer::ValidAnswer;
 use crate::progress::Progress;
-use crate::scenario::{Operation, Stream};
+use crate::scenario::Stream;
 use crate::schedule::Schedule;
 use crate::tally::Tally;
 
-/// The target and the start, shared by all streams of a run.
+/// Sends the requests of one stream. Each connection has one request at a time.
+pub trait Requests: Send + Sync + 'static {
+    /// A connection to the target. It is opened by the first request and reopened after an error.
+    type Connection: Send + 'static;
+
+    /// A connection that is not open yet.
+    fn connection(&self) -> Self::Connection;
+
+    /// Sends the request for a key, an index into the stream's keys, and checks the answer.
+    fn send(
+        &self,
+        connection: &mut Self::Connection,
+        key: usize,
+    ) -> impl Future<Output = Result<ValidAnswer, AnswerFault>> + Send;
+}
+
+/// The state that all streams of a run share.
 #[derive(Clone)]
-pub struct Target {
-    /// The gateway's address.
-    pub addr: SocketAddr,
-    /// The `Host` header of requests.
-    pub host: String,
-    /// The gateway's settings.
-    pub topology: Topology,
+pub struct Shared {
+    /// Number of shards that keys are placed on.
+    pub shards: NonZeroU32,
     /// When the schedules start.
     pub start: Instant,
     /// The counts of all streams so far.
     pub progress: Arc<Progress>,
 }
 
-/// The encoded requests for a stream's keys.
-struct Requests {
-    stream: Stream,
-    bytes: Vec<Vec<u8>>,
-    owners: Vec<ShardId>,
-    target: Target,
-}
-
 /// The result of one request.
-struct Done {
-    connection: Connection,
+struct Done<C> {
+    connection: C,
     key: usize,
     lag: Duration,
     since_start: Duration,
@@ -54,31 +55,33 @@ struct Done {
 ///
 /// # Errors
 /// Returns an error when the thread of the schedule cannot be started.
-pub async fn run(stream: Stream, schedule: Schedule, seed: u64, target: Target) -> std::io::Result<Tally> {
-    let shards = target.topology.shards;
+pub async fn run<R: Requests>(
+    stream: Stream,
+    schedule: Schedule,
+    seed: u64,
+    requests: R,
+    shared: Shared,
+) -> std::io::Result<Tally> {
     let mut draws = stream.keys.draws(seed).over(schedule.count());
-    let mut idle: Vec<_> = (0..stream.max_in_flight).map(|_| Connection::new(target.addr)).collect();
-    let keys = stream.keys.keys().iter();
-    let bytes = keys.map(|key| request(&target.host, stream.operation, key)).collect();
-    let owners = stream.keys.owners(shards);
-    let requests = Arc::new(Requests { owners, bytes, stream, target: target.clone() });
+    let mut idle: Vec<_> = (0..stream.max_in_flight).map(|_| requests.connection()).collect();
+    let requests = Arc::new(requests);
 
     let (sender, mut due) = unbounded_channel();
-    schedule.release(seed, target.start, sender)?;
-    let mut tally = Tally::new(shards.get() as usize);
+    schedule.release(seed, shared.start, sender)?;
+    let mut tally = Tally::new(shared.shards.get() as usize);
     let mut in_flight = JoinSet::new();
     loop {
         tokio::select! {
             biased;
             // Handled first: a connection that becomes idle is available to the next request.
-            Some(done) = in_flight.join_next() => count(done, &mut tally, &mut idle, &target),
+            Some(done) = in_flight.join_next() => count(done, &mut tally, &mut idle, &requests, &shared),
             next = due.recv() => {
                 let Some(due) = next else { break };
                 // A key is drawn for a dropped request too, so that the sequence of keys depends on the seed alone.
                 let key = draws.draw();
                 match idle.pop() {
                     Some(connection) => {
-                        drop(in_flight.spawn(send(connection, key, due, Arc::clone(&requests))));
+                        drop(in_flight.spawn(send(connection, key, due, shared.start, Arc::clone(&requests))));
                     }
                     None => tally.dropped += 1,
                 }
@@ -86,51 +89,31 @@ pub async fn run(stream: Stream, schedule: Schedule, seed: u64, target: Target) 
         }
     }
     while let Some(done) = in_flight.join_next().await {
-        count(done, &mut tally, &mut idle, &target);
+        count(done, &mut tally, &mut idle, &requests, &shared);
     }
     Ok(tally)
 }
 
-/// Builds the request of a stream for a key.
-fn request(host: &str, operation: Operation, key: &Key) -> Vec<u8> {
-    match operation {
-        Operation::Read | Operation::ReadAbsent => {
-            client::get(host, &format!("/data/{}", key.to_path_segment()))
-        }
-        Operation::Write => {
-            let body = serde_json::json!({"key": key.as_str(), "value": {"written": true}});
-            client::post(host, "/data", &body.to_string())
-        }
-    }
-}
-
-async fn send(mut connection: Connection, key: usize, due: Instant, requests: Arc<Requests>) -> Done {
+async fn send<R: Requests>(
+    mut connection: R::Connection,
+    key: usize,
+    due: Instant,
+    start: Instant,
+    requests: Arc<R>,
+) -> Done<R::Connection> {
     let sent = Instant::now();
-    let (stream, target) = (&requests.stream, &requests.target);
-    let expected = Expected {
-        body: match stream.operation {
-            Operation::Read => ExpectedBody::GatewayGet,
-            Operation::ReadAbsent => ExpectedBody::NotFound,
-            Operation::Write => ExpectedBody::GatewaySet,
-        },
-        key: stream.keys.keys()[key].as_str(),
-        owner: requests.owners[key],
-        shards: target.topology.shards.get(),
-        any_shard: target.topology.any_shard,
-    };
-    let answer = connection.send(&requests.bytes[key]).await;
-    let latency = due.elapsed();
-    let result = answer::check(answer, &expected);
-    Done { key, lag: sent - due, since_start: sent - target.start, latency, result, connection }
+    let result = requests.send(&mut connection, key).await;
+    Done { key, lag: sent - due, since_start: sent - start, latency: due.elapsed(), result, connection }
 }
 
-fn count(
-    done: Result<Done, tokio::task::JoinError>,
+fn count<R: Requests>(
+    done: Result<Done<R::Connection>, tokio::task::JoinError>,
     tally: &mut Tally,
-    idle: &mut Vec<Connection>,
-    target: &Target,
+    idle: &mut Vec<R::Connection>,
+    requests: &Arc<R>,
+    shared: &Shared,
 ) {
-    target.progress.sent.fetch_add(1, Ordering::Relaxed);
+    shared.progress.sent.fetch_add(1, Ordering::Relaxed);
     let failed = match done {
         Ok(done) => {
             tally.sent(done.key, done.lag, done.since_start);
@@ -142,9 +125,9 @@ fn count(
         Err(_) => {
             tally.sent += 1;
             *tally.faults.entry(AnswerFault::Transport).or_default() += 1;
-            idle.push(Connection::new(target.addr));
+            idle.push(requests.connection());
             true
         }
     };
-    target.progress.errors.fetch_add(u64::from(failed), Ordering::Relaxed);
+    shared.progress.errors.fetch_add(u64::from(failed), Ordering::Relaxed);
 }

@@ -1,8 +1,8 @@
 //! Predicts the shards' shares and the load behind a cache.
 
 use hotspot::predict;
-use protocol::Key;
 use protocol::body::UpstreamPrediction;
+use protocol::{Key, ShardId};
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
@@ -18,15 +18,23 @@ pub struct Prediction {
     pub hottest: Option<(Key, f64)>,
 }
 
-/// Predicts the shares of a run. Each stream is weighted by its number of requests.
+/// Predicts the shares of a run with modulo placement.
 #[must_use]
 pub fn shares(streams: &[Stream], shards: NonZeroU32) -> Prediction {
+    let owners: Vec<_> = streams.iter().map(|stream| stream.keys.owners(shards)).collect();
+    shares_of(streams, &owners, shards)
+}
+
+/// Predicts the shares of a run. Each stream is weighted by its number of requests. `placed` has the shards of each
+/// stream's keys.
+#[must_use]
+pub fn shares_of(streams: &[Stream], placed: &[Vec<ShardId>], shards: NonZeroU32) -> Prediction {
     let all: f64 = streams.iter().map(Stream::mean_rate).sum();
     let (mut probabilities, mut owners) = (Vec::new(), Vec::new());
     // Two streams may share a key.
     let mut by_key: HashMap<&Key, f64> = HashMap::new();
     let mut hottest: Option<(Key, f64)> = None;
-    for stream in streams {
+    for (stream, placed) in streams.iter().zip(placed) {
         let weight = stream.mean_rate() / all;
         for (key, p) in stream.keys.keys().iter().zip(stream.keys.probabilities()) {
             let p = weight * p;
@@ -37,7 +45,7 @@ pub fn shares(streams: &[Stream], shards: NonZeroU32) -> Prediction {
             }
             probabilities.push(p);
         }
-        owners.extend(stream.keys.owners(shards).iter().map(|owner| owner.index()));
+        owners.extend(placed.iter().map(|owner| owner.index()));
     }
     Prediction { shares: predict::shard_shares(&probabilities, &owners, shards.get() as usize), hottest }
 }

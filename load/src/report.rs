@@ -75,6 +75,7 @@ pub fn report(scenario: &str, gateway: String, seed: u64, tally: &Tally, theory:
         ],
         predicted_upstream_per_second: None,
         cache_entries_at_start: None,
+        store: None,
         steady: true,
         steady_reason: "the scenario uses no cache".into(),
     }

@@ -1,6 +1,9 @@
 //! Runs streams at constant rates, from the plan to the report.
 
-use protocol::body::{AnswerFault, LoadReport};
+#[cfg(feature = "stores")]
+use protocol::body::LoadStore;
+use protocol::body::{AnswerFault, LoadReport, UpstreamPrediction};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -8,12 +11,15 @@ use tokio::task::JoinSet;
 use crate::config::{OutputArgs, RunArgs, StreamArgs, TargetArgs};
 use crate::error::RunError;
 use crate::gateway::GatewayClient;
+use crate::gateway_requests::GatewayRequests;
 use crate::keys::KeySpace;
-use crate::open_loop::{self, Target};
-use crate::predict;
+use crate::open_loop::{self, Requests, Shared};
+use crate::predict::{self, Prediction};
 use crate::progress::Progress;
 use crate::refusal::{self, RunFigures};
 use crate::report::{self, CacheRun};
+#[cfg(feature = "stores")]
+use crate::resp::{Cluster, StoreRequests, seed};
 use crate::scenario::{CACHE_TTL_SECONDS, Scenario, Stream};
 use crate::schedule::Schedule;
 use crate::tally::Tally;
@@ -36,6 +42,9 @@ struct Plan<'a> {
     duration: f64,
     seed: u64,
     target: &'a TargetArgs,
+    /// The store in place of the gateway.
+    #[cfg(feature = "stores")]
+    store: Option<&'a store::urls::StoreUrls>,
     output: &'a OutputArgs,
 }
 
@@ -50,6 +59,8 @@ pub async fn run(args: &RunArgs) -> Result<LoadReport, RunError> {
         duration: args.duration,
         seed: args.seed,
         target: &args.target,
+        #[cfg(feature = "stores")]
+        store: args.store.as_ref(),
         output: &args.output,
     };
     execute(&plan).await
@@ -67,57 +78,99 @@ pub async fn stream(args: &StreamArgs) -> Result<LoadReport, RunError> {
         duration: args.duration,
         seed: args.seed,
         target: &args.target,
+        #[cfg(feature = "stores")]
+        store: args.store.as_ref(),
         output: &args.output,
     };
     execute(&plan).await
 }
 
 async fn execute(plan: &Plan<'_>) -> Result<LoadReport, RunError> {
-    let streams = &plan.streams;
+    #[cfg(feature = "stores")]
+    if let Some(urls) = plan.store {
+        return on_store(plan, urls).await;
+    }
+    on_gateway(plan).await
+}
+
+async fn on_gateway(plan: &Plan<'_>) -> Result<LoadReport, RunError> {
     let mut gateway = GatewayClient::resolve(&plan.target.gateway).await?;
-    let keys = streams.iter().flat_map(|stream| stream.keys.keys());
+    let keys = plan.streams.iter().flat_map(|stream| stream.keys.keys());
     let topology = gateway.topology(keys).await?;
     let cache = prepare(plan, &mut gateway).await?;
+    let owners: Vec<_> = plan.streams.iter().map(|stream| stream.keys.owners(topology.shards)).collect();
+    let requests = plan.streams.iter().zip(&owners);
+    let requests =
+        requests.map(|(stream, owners)| GatewayRequests::new(stream, owners.clone(), &gateway, topology));
+    let tallies = send(plan, requests.collect(), topology.shards).await?;
+    let prediction = predict::shares_of(&plan.streams, &owners, topology.shards);
+    report_of(plan, plan.target.gateway.to_string(), &tallies, &prediction, cache)
+}
 
+/// Runs on a Redis or Valkey store.
+#[cfg(feature = "stores")]
+async fn on_store(plan: &Plan<'_>, urls: &store::urls::StoreUrls) -> Result<LoadReport, RunError> {
+    let cluster = Arc::new(Cluster::discover(urls).await?);
+    let seeded = seed::write(&cluster, &plan.streams).await?;
+    let caches = plan.scenario.is_some_and(Scenario::caches);
+    let requests = plan.streams.iter().map(|stream| StoreRequests::new(stream, &cluster, caches));
+    let owners: Vec<_> = plan.streams.iter().map(|stream| cluster.owners(&stream.keys)).collect();
+    let tallies = send(plan, requests.collect(), cluster.shards).await?;
+    let prediction = predict::shares_of(&plan.streams, &owners, cluster.shards);
+    // The cache belongs to this process, so it is empty at the start.
+    let cache = caches.then(|| CacheRun { upstream: plan.upstream(), entries_at_start: 0 });
+    let mut report = report_of(plan, urls.to_string(), &tallies, &prediction, cache)?;
+    report.store = Some(LoadStore { seeded, redirected: cluster.redirected() });
+    Ok(report)
+}
+
+/// Sends the requests of all streams. Returns the counts of each stream.
+async fn send<R: Requests>(
+    plan: &Plan<'_>,
+    requests: Vec<R>,
+    shards: NonZeroU32,
+) -> Result<Vec<Tally>, RunError> {
     let progress = Arc::new(Progress::default());
-    let target = Target {
-        addr: gateway.addr,
-        host: gateway.host.clone(),
-        topology,
-        start: Instant::now() + HEAD_START,
-        progress: Arc::clone(&progress),
-    };
+    let shared = Shared { shards, start: Instant::now() + HEAD_START, progress: Arc::clone(&progress) };
     let printer = progress.print(plan.output.progress, format!("{} s", plan.duration));
     let mut running = JoinSet::new();
-    for (i, stream) in (0u64..).zip(streams) {
+    for ((i, stream), requests) in (0u64..).zip(&plan.streams).zip(requests) {
         let seed = plan.seed.wrapping_add(i.wrapping_mul(SEED_STEP));
-        let (stream, schedule, target) = (stream.clone(), plan.schedule(stream), target.clone());
-        running.spawn(async move { (i, open_loop::run(stream, schedule, seed, target).await) });
+        let (stream, schedule, shared) = (stream.clone(), plan.schedule(stream), shared.clone());
+        running.spawn(async move { (i, open_loop::run(stream, schedule, seed, requests, shared).await) });
     }
     let mut ended = running.join_all().await;
     drop(printer);
     ended.sort_unstable_by_key(|(i, _)| *i);
+    let tallies = ended.into_iter().map(|(_, tally)| tally);
+    let failed = |source| RunError::Io { what: "a stream cannot be started".into(), source };
+    tallies.collect::<Result<_, _>>().map_err(failed)
+}
 
-    let prediction = predict::shares(streams, topology.shards);
+/// Builds the report, unless the figures are meaningless.
+fn report_of(
+    plan: &Plan<'_>,
+    url: String,
+    tallies: &[Tally],
+    prediction: &Prediction,
+    cache: Option<CacheRun>,
+) -> Result<LoadReport, RunError> {
     let hottest = prediction.hottest.as_ref().map(|(key, _)| key);
-    let (mut whole, mut hottest_sent) = (Tally::new(topology.shards.get() as usize), 0);
+    let (mut whole, mut hottest_sent) = (Tally::new(prediction.shares.len()), 0);
     let mut reports = Vec::new();
-    for (stream, (_, tally)) in streams.iter().zip(ended) {
-        let tally =
-            tally.map_err(|source| RunError::Io { what: "a stream cannot be started".into(), source })?;
-        reports.push(report::stream_report(stream, &tally, plan.output.histograms));
+    for (stream, tally) in plan.streams.iter().zip(tallies) {
+        reports.push(report::stream_report(stream, tally, plan.output.histograms));
         if stream.keys.keys().first() == hottest {
             hottest_sent += tally.hottest_sent;
         }
-        whole.merge(&tally);
+        whole.merge(tally);
     }
     whole.hottest_sent = hottest_sent;
     let figures = plan.figures(&whole);
     refusal::check(&figures)?;
 
     let title = plan.scenario.map_or("stream", Scenario::title);
-    let url = plan.target.gateway.to_string();
-    let mut report = report::report(title, url, plan.seed, &whole, &prediction);
+    let mut report = report::report(title, url, plan.seed, &whole, prediction);
     report.duration_seconds = plan.duration;
     report.offered_per_second = Some(figures.offered_per_second);
     report.achieved_per_second = figures.achieved_per_second;
@@ -146,14 +199,18 @@ async fn prepare(plan: &Plan<'_>, gateway: &mut GatewayClient) -> Result<Option<
     if plan.duration >= FULL_DURATION {
         tokio::time::sleep(CACHE_WAIT).await;
     }
-    let upstream = predict::upstream(&plan.streams, plan.duration, f64::from(CACHE_TTL_SECONDS));
-    Ok(Some(CacheRun { upstream, entries_at_start: gateway.cache_size().await? }))
+    Ok(Some(CacheRun { upstream: plan.upstream(), entries_at_start: gateway.cache_size().await? }))
 }
 
 impl Plan<'_> {
     fn schedule(&self, stream: &Stream) -> Schedule {
         let (from, to) = stream.window;
         Schedule::new(stream.rate, (to - from) * self.duration).later(from * self.duration)
+    }
+
+    /// The predicted load behind the cache.
+    fn upstream(&self) -> UpstreamPrediction {
+        predict::upstream(&self.streams, self.duration, f64::from(CACHE_TTL_SECONDS))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]

@@ -17,7 +17,7 @@ pub use data::{GatewayGet, GatewaySet, KeyText, ShardGet, ShardSet};
 pub use gateway::{GatewayCounts, GatewayHealth, GatewayReset, GatewayStats, ShardRequests};
 pub use load::{
     AnswerFault, LoadCheck, LoadHottestKey, LoadRefusal, LoadRefused, LoadReport, LoadSentKey, LoadShard,
-    LoadStream, LoadStreamShard, LoadThreshold, Quantiles, RefusalReason, UpstreamPrediction,
+    LoadStore, LoadStream, LoadStreamShard, LoadThreshold, Quantiles, RefusalReason, UpstreamPrediction,
 };
 pub use mitigation::{
     AutoChoice, AutoState, CacheMode, MitigationChange, MitigationSettings, MitigationState, ReplicatedKey,

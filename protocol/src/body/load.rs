@@ -54,10 +54,22 @@ pub struct LoadReport {
     pub predicted_upstream_per_second: Option<UpstreamPrediction>,
     /// Cache entries before the first request; the cold-start prediction assumes 0. Absent without a cache.
     pub cache_entries_at_start: Option<u64>,
+    /// What the run did to a store beside its load; absent with a gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<LoadStore>,
     /// Whether the figures would stay the same in a longer run.
     pub steady: bool,
     /// The reason for `steady`.
     pub steady_reason: String,
+}
+
+/// Commands to a Redis or Valkey store beside the load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadStore {
+    /// `SET` commands before the load, one for each key that is read.
+    pub seeded: u64,
+    /// Commands of the load that a node redirected with `MOVED` or `ASK`. Each was sent once more.
+    pub redirected: u64,
 }
 
 /// Quantiles of latency in ms; absent without a valid answer.
