@@ -1,6 +1,8 @@
 //! Starts, watches and stops the lab's processes.
 //!
 //! - [`Lab`]: shards, gateway, probe and scenario starter
+//! - [`StoreLab`]: a Redis Cluster in place of shards and gateway, and the probe
+//! - [`Options`]: what both are started with
 //! - [`process`]: one long-running process with its log
 //! - [`guard`]: a process with other rights
 //! - [`cgroup`]: the cgroup of the shards
@@ -18,12 +20,17 @@ pub mod guard;
 pub mod http;
 pub mod k6;
 mod lab;
+mod options;
+mod parts;
 pub mod playwright;
 pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod prometheus;
 pub mod signals;
+pub mod store_lab;
 pub mod tree;
 
-pub use lab::{Lab, Options, Probe, Setting};
+pub use lab::Lab;
+pub use options::{Options, Probe, Setting};
+pub use store_lab::StoreLab;

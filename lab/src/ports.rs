@@ -9,6 +9,9 @@ use anyhow::{Result, bail};
 /// Number of shards in the lab.
 pub const SHARDS: u16 = 4;
 
+/// Number of nodes of a store in place of the shards: three primaries, each with a replica.
+pub const NODES: u16 = 6;
+
 /// The ports of one lab, all relative to the gateway's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
@@ -52,6 +55,18 @@ impl Ports {
         self.base + 1000 + id
     }
 
+    /// The port of node `id` of a store in place of the shards.
+    #[must_use]
+    pub const fn node(self, id: u16) -> u16 {
+        self.base + 1000 + id
+    }
+
+    /// The port where node `id` of a store talks to the other nodes.
+    #[must_use]
+    pub const fn bus(self, id: u16) -> u16 {
+        self.base + 1020 + id
+    }
+
     /// The port of the probe and the live page.
     #[must_use]
     pub const fn probe(self) -> u16 {
@@ -84,8 +99,25 @@ impl Ports {
         let mut wanted = vec![(self.gateway(), "the gateway".to_owned())];
         wanted.extend((0..SHARDS).map(|id| (self.shard(id), format!("shard {id}"))));
         if with_probe {
-            wanted.push((self.probe(), "the probe".to_owned()));
             wanted.push((self.scenarios(), "the scenario starter".to_owned()));
+        }
+        self.check_all(wanted, with_probe)
+    }
+
+    /// Checks that all ports of a store's nodes are free.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_store(self, with_probe: bool) -> Result<()> {
+        let nodes = (0..NODES).flat_map(|id| {
+            [(self.node(id), format!("node {id}")), (self.bus(id), format!("the cluster bus of node {id}"))]
+        });
+        self.check_all(nodes.collect(), with_probe)
+    }
+
+    fn check_all(self, mut wanted: Vec<(u16, String)>, with_probe: bool) -> Result<()> {
+        if with_probe {
+            wanted.push((self.probe(), "the probe".to_owned()));
         }
         for (port, service) in wanted {
             if let Err(why) = Self::free(port) {

@@ -275,6 +275,15 @@ pub fn die_with_parent(command: &mut Command, signal: Signal) {
     }
 }
 
+/// Requests an orderly stop of another process.
+///
+/// # Errors
+/// When there is no such process, or it belongs to another user.
+pub fn terminate(id: i32) -> Result<()> {
+    let id = Pid::from_raw(id).context("a process id is positive")?;
+    Ok(rustix::process::kill_process(id, Signal::TERM)?)
+}
+
 /// Sends `signal` to `child`, which must not have been waited for.
 pub fn send(child: &Child, signal: Signal) {
     // Fails only if the process has already exited.

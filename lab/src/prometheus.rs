@@ -7,7 +7,6 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::Lab;
 use crate::process::{Log, Process};
 use crate::programs;
 use crate::tree::Tree;
@@ -18,19 +17,34 @@ pub const REMEDY: &str = "not installed (Debian: apt-get install --no-install-re
 /// The configuration folder, relative to the repository root. Its host names are those of the compose file.
 const FOLDER: &str = "deploy/prometheus";
 
-/// Starts Prometheus at `address`. It scrapes every part of `lab` and stores its data in `folder`.
+/// What Prometheus scrapes.
+#[derive(Clone, Debug, Default)]
+pub struct Targets {
+    /// The gateway. `None` leaves gateway and shards out.
+    pub gateway: Option<SocketAddr>,
+    /// The shards, by id.
+    pub shards: Vec<SocketAddr>,
+    /// The probe. `None` leaves it out.
+    pub probe: Option<SocketAddr>,
+}
+
+/// Starts Prometheus at `address`. It scrapes the `targets` and stores its data in `folder`.
 ///
 /// # Errors
 /// When it is not installed, its files cannot be written, or it cannot be started.
-pub fn start(tree: &Tree, lab: &Lab, folder: &Path, address: SocketAddr, log: Log) -> Result<Process> {
+pub fn start(
+    tree: &Tree,
+    targets: &Targets,
+    folder: &Path,
+    address: SocketAddr,
+    log: Log,
+) -> Result<Process> {
     let program = programs::find("prometheus").context(REMEDY)?;
     let source = tree.root.join(FOLDER);
     let template = fs::read_to_string(source.join("prometheus.yml"));
     let template = template.with_context(|| format!("cannot read {FOLDER}/prometheus.yml"))?;
-    let shards = lab.shards.iter().map(Process::address).collect::<Result<Vec<_>>>()?;
-    let probe = lab.probe.as_ref().map(Process::address).transpose()?;
     let file = folder.join("prometheus.yml");
-    fs::write(&file, configuration(&template, &source, lab.gateway.address()?, &shards, probe))
+    fs::write(&file, configuration(&template, &source, targets))
         .with_context(|| format!("cannot write {}", file.display()))?;
     let mut command = Command::new(program);
     command
@@ -41,24 +55,22 @@ pub fn start(tree: &Tree, lab: &Lab, folder: &Path, address: SocketAddr, log: Lo
     Process::start("prometheus", command, log)
 }
 
-/// The configuration with this lab's addresses. Without a probe it has no job for one.
-fn configuration(
-    template: &str,
-    folder: &Path,
-    gateway: SocketAddr,
-    shards: &[SocketAddr],
-    probe: Option<SocketAddr>,
-) -> String {
-    let mut config = template
-        .replace("rules/*.yml", &folder.join("rules/*.yml").display().to_string())
-        .replace("lab39-api-gateway:8000", &gateway.to_string());
-    for (id, address) in shards.iter().enumerate() {
+/// The configuration with the addresses of the targets, and without the jobs of absent ones.
+fn configuration(template: &str, folder: &Path, targets: &Targets) -> String {
+    const GATEWAY: &str = "  - job_name: api-gateway\n";
+    const PROBE: &str = "  - job_name: probe\n";
+    let mut config = template.replace("rules/*.yml", &folder.join("rules/*.yml").display().to_string());
+    let probe = config.find(PROBE).map(|at| config.split_off(at)).unwrap_or_default();
+    match targets.gateway {
+        Some(gateway) => config = config.replace("lab39-api-gateway:8000", &gateway.to_string()),
+        None => config.truncate(config.find(GATEWAY).unwrap_or(config.len())),
+    }
+    for (id, address) in targets.shards.iter().enumerate() {
         config = config.replace(&format!("lab39-shard-{id}:{}", 9000 + id), &address.to_string());
     }
-    match (probe, config.split_once("  - job_name: probe\n")) {
-        (Some(address), _) => config.replace("lab39-probe:9010", &address.to_string()),
-        (None, Some((others, _))) => others.to_owned(),
-        (None, None) => config,
+    match targets.probe {
+        Some(address) => config + &probe.replace("lab39-probe:9010", &address.to_string()),
+        None => config,
     }
 }
 
@@ -67,14 +79,15 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
     use std::path::Path;
 
-    use super::configuration;
+    use super::{Targets, configuration};
 
     const TEMPLATE: &str = include_str!("../../deploy/prometheus/prometheus.yml");
 
     fn configured(with_probe: bool) -> String {
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let shards: Vec<SocketAddr> = (19_000..19_004).map(at).collect();
-        configuration(TEMPLATE, Path::new("here"), at(18_000), &shards, with_probe.then(|| at(19_010)))
+        let targets = Targets { gateway: Some(at(18_000)), shards, probe: with_probe.then(|| at(19_010)) };
+        configuration(TEMPLATE, Path::new("here"), &targets)
     }
 
     #[test]
@@ -92,5 +105,15 @@ mod tests {
     fn without_a_probe_it_is_not_scraped() {
         let config = configured(false);
         assert!(config.contains("job_name: shard-3") && !config.contains("probe"), "{config}");
+    }
+
+    #[test]
+    fn without_a_gateway_only_the_probe_is_scraped() {
+        let probe = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 19_010)));
+        let config = configuration(TEMPLATE, Path::new("here"), &Targets { probe, ..Targets::default() });
+        assert_eq!(config.matches("job_name").count(), 1, "{config}");
+        assert!(
+            config.contains("scrape_configs:\n  - job_name: probe") && config.contains("[127.0.0.1:19010]")
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use ::lab::process::{Log, Process};
 use ::lab::programs;
+use ::lab::prometheus::Targets;
 use serde_json::Value;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -9,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
-use crate::lab::Lab;
+use crate::lab::{self, Lab};
 use crate::{build, poll, skip};
 
 /// Whether `program` of the package `prometheus` is installed. If not, reports the test `name` as skipped.
@@ -34,13 +35,21 @@ impl Prometheus {
     /// # Panics
     /// When it does not start.
     pub async fn start(lab: &Lab) -> Self {
+        Self::of(&lab.targets().expect("all parts are ready")).await
+    }
+
+    /// Starts a Prometheus that scrapes these targets, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn of(targets: &Targets) -> Self {
         let folder = tempfile::tempdir().expect("the temporary folder is writable");
         // Prometheus does not report its port, so choose a free one first. Another process could still take it.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let addr = free.expect("a free port");
-        let start = |log| ::lab::prometheus::start(&build::tree(), lab, folder.path(), addr, log);
+        let start = |log| ::lab::prometheus::start(&build::tree(), targets, folder.path(), addr, log);
         let process = Log::unnamed().and_then(start).expect("Prometheus can be started");
-        let prometheus = Self { process, addr, client: lab.client.clone(), _folder: folder };
+        let prometheus = Self { process, addr, client: lab::client(), _folder: folder };
         let ready = poll::until(Duration::from_secs(30), || async {
             let answer = prometheus.client.get(format!("http://{addr}/-/ready")).send().await;
             if answer.is_ok_and(|answer| answer.status() == 200) {

@@ -40,7 +40,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::outcome::CheckOutcome;
 use lab::ports::Ports;
@@ -66,7 +66,9 @@ enum Action {
     /// Compile the kernel programs into target/bpf/probe-ebpf
     BuildEbpf,
     /// Run the lab in the foreground; Ctrl-C stops it
-    Up(LabArgs),
+    Up(UpArgs),
+    /// Stop the lab that `up` runs
+    Down(PortBase),
     /// Run four scenarios and compare generator, application, kernel and theory
     Demo(DemoArgs),
     /// Build one static probe binary for any x86-64 Linux from 6.1 on: target/dist/probe
@@ -177,6 +179,22 @@ struct LabArgs {
 }
 
 #[derive(Debug, Args)]
+struct UpArgs {
+    #[command(flatten)]
+    lab: LabArgs,
+    /// Run this store in place of the lab's gateway and shards; installed if missing
+    #[arg(long, value_name = "STORE")]
+    store: Option<Store>,
+}
+
+/// A store that the probe can watch.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Store {
+    /// A Redis Cluster of three primaries and three replicas
+    Redis,
+}
+
+#[derive(Debug, Args)]
 struct DemoArgs {
     #[command(flatten)]
     lab: LabArgs,
@@ -216,7 +234,13 @@ fn run(action: Action) -> Result<ExitCode> {
     match action {
         Action::Setup { kernel } => setup::run(&tree, kernel).map(done),
         Action::BuildEbpf => build_ebpf::run(&tree).map(done),
-        Action::Up(lab) => up::run(&tree, lab.ports.ports(), !lab.no_kernel).map(done),
+        Action::Up(UpArgs { lab, store: None }) => {
+            up::run(&tree, lab.ports.ports(), !lab.no_kernel).map(done)
+        }
+        Action::Up(UpArgs { lab, store: Some(Store::Redis) }) => {
+            up::run_store(&tree, lab.ports.ports(), !lab.no_kernel).map(done)
+        }
+        Action::Down(ports) => up::down(&tree, ports.ports()).map(done),
         Action::Demo(demo) => demo::run(
             &tree,
             &demo::Request {

@@ -28,8 +28,10 @@ const CGROUP: &str = "hot-partition-lab-shards";
 pub(crate) enum Parts {
     /// All features.
     All,
-    /// Only the features that the demo needs: no OTLP, no Kubernetes, no terminal view.
+    /// Only the features that the demo needs: no OTLP, no Kubernetes, no terminal view, no store.
     Demo,
+    /// Load generator and probe, for a store in place of the lab's own gateway and shards.
+    Store,
 }
 
 /// Starts a build of the lab's programs. Includes the probe only if `with_probe` is set.
@@ -38,7 +40,10 @@ pub(crate) enum Parts {
 /// When cargo cannot be started.
 pub(crate) fn build(tree: &Tree, parts: Parts, with_probe: bool) -> Result<Running> {
     let mut command = cargo(tree);
-    command.args(["build", "--release", "-p", "gateway", "-p", "shard", "-p", "load"]);
+    command.args(["build", "--release", "-p", "load"]);
+    if parts != Parts::Store {
+        command.args(["-p", "gateway", "-p", "shard"]);
+    }
     if with_probe {
         command.args(["-p", "probe"]);
     }
@@ -54,15 +59,24 @@ pub(crate) fn build(tree: &Tree, parts: Parts, with_probe: bool) -> Result<Runni
 /// When the path of this executable cannot be determined.
 pub(crate) fn interactive(tree: &Tree, ports: Ports, access: &Access) -> Result<Options> {
     let origins = format!("http://localhost:{0},http://127.0.0.1:{0}", ports.probe());
+    let mut options = of_user(tree, ports, access)?;
+    if let Some(probe) = &mut options.probe {
+        probe.settings.push(("PAGE_SCENARIOS_URL", url(ports.scenarios())));
+        options.scenarios = Some(vec![("ADMIN_ORIGINS", origins)]);
+    }
+    Ok(options)
+}
+
+/// Lab options that the environment can change.
+///
+/// # Errors
+/// When the path of this executable cannot be determined.
+pub(crate) fn of_user(tree: &Tree, ports: Ports, access: &Access) -> Result<Options> {
     let mut options = measured(tree, ports, access)?;
     options.inherit = true;
     // The lab removes its own cgroup at the end. To keep counts beyond that, the user sets another cgroup.
     if env::var_os("CGROUP").is_some() || env::var_os("PIN").is_some() {
         options.cgroup = None;
-    }
-    if let Some(probe) = &mut options.probe {
-        probe.settings.push(("PAGE_SCENARIOS_URL", url(ports.scenarios())));
-        options.scenarios = Some(vec![("ADMIN_ORIGINS", origins)]);
     }
     Ok(options)
 }

@@ -51,7 +51,10 @@ pub(crate) fn ensure(tree: &Tree, parts: &[Part]) -> Result<()> {
 
 /// Whether the lab can be built and run without `need`.
 fn can_do_without(need: &Missing) -> bool {
-    matches!(need.part, Part::Tests | Part::Peers | Part::LoadTool | Part::Lints | Part::Containers)
+    matches!(
+        need.part,
+        Part::Tests | Part::Store | Part::Peers | Part::LoadTool | Part::Lints | Part::Containers
+    )
 }
 
 /// Instructions for what this program cannot install.
@@ -63,6 +66,7 @@ fn by_hand(missing: &[Missing]) -> String {
     for (part, what) in [
         (Part::Build, "a C compiler"),
         (Part::Tests, "tools the tests use"),
+        (Part::Store, "a store"),
         (Part::Peers, "tools for the cost comparison"),
         (Part::LoadTool, "k6"),
         (Part::Page, "a browser"),

@@ -30,6 +30,8 @@ pub(crate) enum Part {
     Lints,
     /// Building a static program.
     Static,
+    /// A store for the probe to watch.
+    Store,
 }
 
 /// One package of the table.
@@ -100,9 +102,9 @@ const TABLE: [Package; 28] = [
     ),
     package(
         "redis-server",
-        Part::Tests,
+        Part::Store,
         Brings::Program("redis-server"),
-        "the store that the probe's tests watch",
+        "the store that the probe watches in tests and in `up --store redis`",
     ),
     package("bpftrace", Part::Peers, Brings::Program("bpftrace"), "is compared with the probe's cost"),
     package("tcpdump", Part::Peers, Brings::Program("tcpdump"), "is compared with the probe's cost"),
@@ -312,7 +314,7 @@ mod tests {
     use super::{LLVM_OF_TABLE, Part, missing_given, without_candidate};
     use crate::toolchain::{Compiler, Origin};
 
-    const ALL: [Part; 9] = [
+    const ALL: [Part; 10] = [
         Part::Build,
         Part::Kernel,
         Part::Tests,
@@ -322,6 +324,7 @@ mod tests {
         Part::Containers,
         Part::Lints,
         Part::Static,
+        Part::Store,
     ];
 
     fn distribution(llvm: u32, prefix: Option<&str>) -> Compiler {

@@ -18,7 +18,7 @@ pub(crate) fn run(tree: &Tree, kernel_only: bool) -> Result<()> {
         println!("Everything for the kernel programs is here.");
         return Ok(());
     }
-    needs::ensure(tree, &[Part::Build, Part::Kernel, Part::Tests, Part::LoadTool])?;
+    needs::ensure(tree, &[Part::Build, Part::Kernel, Part::Tests, Part::Store, Part::LoadTool])?;
     build_ebpf::linker(tree)?;
     k6::ensure_if_possible(tree)?;
     println!("Everything that the lab needs is installed.");

@@ -26,7 +26,7 @@ use lab::{command, process, signals};
 /// When a requirement of the tests cannot be installed or built.
 pub(crate) fn run(tree: &Tree, full: bool) -> Result<CheckOutcome> {
     terminal::heading("Tools and kernel object");
-    needs::ensure(tree, &[Part::Build, Part::Tests, Part::LoadTool])?;
+    needs::ensure(tree, &[Part::Build, Part::Tests, Part::Store, Part::LoadTool])?;
     k6::ensure_if_possible(tree)?;
     browser::ensure_if_at_hand(tree)?;
     build_kernel_object(tree)?;

@@ -1,4 +1,7 @@
-//! `cargo xtask up`: runs the lab in the foreground until Ctrl-C.
+//! `cargo xtask up`: runs the lab in the foreground until Ctrl-C or `cargo xtask down`.
+
+mod claim;
+mod store;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,13 +11,17 @@ use anyhow::{Context as _, Result, bail};
 use lab::http::Client;
 use lab::ports::{Ports, SHARDS, url};
 use lab::process::{Log, Process};
+use lab::prometheus::{self, Targets};
 use lab::tree::Tree;
-use lab::{Lab, programs, prometheus, signals};
+use lab::{programs, signals};
 
 use crate::kernel::{self, Access, Lacking};
 use crate::native_lab::Parts;
 use crate::packages::Part;
 use crate::{build_ebpf, native_lab, needs, terminal};
+
+pub(crate) use claim::{Claim, down};
+pub(crate) use store::run as run_store;
 
 /// Builds and runs the lab until a signal arrives or a part stops.
 ///
@@ -22,6 +29,7 @@ use crate::{build_ebpf, native_lab, needs, terminal};
 /// When something cannot be built or started, or when a part stops.
 pub(crate) fn run(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<()> {
     ports.check(with_kernel)?;
+    let _claim = Claim::take(tree, ports)?;
     let access = prepare(tree, ports, Parts::All, with_kernel)?;
     if let Access::None(lacking) = &access
         && with_kernel
@@ -29,19 +37,22 @@ pub(crate) fn run(tree: &Tree, ports: Ports, with_kernel: bool) -> Result<()> {
         println!("{}", lacking.banner());
     }
     let mut lab = native_lab::start(native_lab::interactive(tree, ports, &access)?, &Client::default())?;
-    let mut prometheus = start_prometheus(tree, ports, &lab)?;
+    let mut prometheus = start_prometheus(tree, ports, &lab.targets()?)?;
     print_addresses(tree, ports, lab.probe.is_some(), prometheus.as_ref().err());
-    let ended = wait(&mut lab, prometheus.as_mut().ok());
+    let ended = wait(|| lab.check(), prometheus.as_mut().ok());
     // Its data ends with the lab, so it needs no orderly shutdown.
     drop(prometheus);
-    match ended {
-        Ok(()) => println!("\nStopping: gateway, shards, probe (Ctrl-C again ends them at once)."),
-        Err(error) => {
-            lab.stop();
-            return Err(error.context("the lab is stopped"));
-        }
+    finish(ended, "gateway, shards, probe", || lab.stop())
+}
+
+/// Stops a lab and reports how that went.
+fn finish(ended: Result<()>, parts: &str, stop: impl FnOnce() -> Vec<String>) -> Result<()> {
+    if let Err(error) = ended {
+        stop();
+        return Err(error.context("the lab is stopped"));
     }
-    let killed = lab.stop();
+    println!("\nStopping: {parts} (Ctrl-C again ends them at once).");
+    let killed = stop();
     if killed.is_empty() {
         println!("All processes stopped in order.");
         Ok(())
@@ -73,7 +84,7 @@ pub(crate) fn prepare(tree: &Tree, ports: Ports, parts: Parts, with_kernel: bool
 }
 
 /// Starts Prometheus without old data. The inner error is the reason why it does not run.
-fn start_prometheus(tree: &Tree, ports: Ports, lab: &Lab) -> Result<Result<Process, String>> {
+fn start_prometheus(tree: &Tree, ports: Ports, targets: &Targets) -> Result<Result<Process, String>> {
     if programs::find("prometheus").is_none() {
         return Ok(Err(prometheus::REMEDY.to_owned()));
     }
@@ -87,7 +98,7 @@ fn start_prometheus(tree: &Tree, ports: Ports, lab: &Lab) -> Result<Result<Proce
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let log = Log::at(native_lab::logs(tree, ports).join("prometheus.log"))?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.prometheus()));
-    prometheus::start(tree, lab, &folder, address, log).map(Ok)
+    prometheus::start(tree, targets, &folder, address, log).map(Ok)
 }
 
 fn print_addresses(tree: &Tree, ports: Ports, with_probe: bool, no_prometheus: Option<&String>) {
@@ -102,10 +113,7 @@ fn print_addresses(tree: &Tree, ports: Ports, with_probe: bool, no_prometheus: O
     } else {
         println!("  probe     not running");
     }
-    match no_prometheus {
-        None => println!("  prometheus {}  try {0}/alerts", url(ports.prometheus())),
-        Some(why) => println!("  prometheus  not running: {why}"),
-    }
+    print_prometheus(ports, no_prometheus);
     println!("  logs      {}/", tree.shown(&native_lab::logs(tree, ports)));
     let base =
         if ports.are_default() { String::new() } else { format!(" --gateway {}", url(ports.gateway())) };
@@ -113,9 +121,17 @@ fn print_addresses(tree: &Tree, ports: Ports, with_probe: bool, no_prometheus: O
     println!("  Ctrl-C stops everything.");
 }
 
-fn wait(lab: &mut Lab, mut prometheus: Option<&mut Process>) -> Result<()> {
+fn print_prometheus(ports: Ports, missing: Option<&String>) {
+    match missing {
+        None => println!("  prometheus {}  try {0}/alerts", url(ports.prometheus())),
+        Some(why) => println!("  prometheus  not running: {why}"),
+    }
+}
+
+/// Waits for a signal. `check` fails when a part has ended.
+fn wait(mut check: impl FnMut() -> Result<()>, mut prometheus: Option<&mut Process>) -> Result<()> {
     while signals::received() == 0 {
-        lab.check()?;
+        check()?;
         if let Some(ended) = prometheus.take_if(|process| !process.is_running()) {
             println!("  Prometheus exited; the lab keeps running. {}", ended.last_words());
         }
