@@ -1,8 +1,9 @@
 //! `cargo xtask runbook`: runs every block of docs/runbook.md in order.
 //!
-//! By default, each line that begins with `docker compose` is replaced by its native counterpart ([`native`]). In
-//! `cargo xtask compose-test` it runs unchanged ([`compose`]). bash runs all other lines. A block in the background
-//! runs beside the one block after it. A comment after a block lists its expected output ([`page`]).
+//! By default, each line that begins with `docker compose` or `cargo xtask` is replaced by its native counterpart
+//! ([`native`]). In `cargo xtask compose-test` the docker lines run unchanged ([`compose`]). bash runs all other lines.
+//! A load in the background runs beside the one block after it. A comment after a block lists its expected output
+//! ([`page`]).
 
 mod compose;
 mod native;
@@ -73,7 +74,7 @@ pub(crate) fn run(tree: &Tree, request: &Request) -> Result<CheckOutcome> {
     }
     let text = fs::read_to_string(tree.root.join("docs/runbook.md")).context("docs/runbook.md")?;
     let blocks = page::blocks(&text)?;
-    needs::ensure(tree, &[Part::Build, Part::Tests])?;
+    needs::ensure(tree, &[Part::Build, Part::Tests, Part::Store])?;
     let access = up::prepare(tree, ports, Parts::All, !request.no_kernel)?;
     if let Access::None(lacking) = &access
         && !request.no_kernel
@@ -118,7 +119,7 @@ pub(crate) struct Counts {
     pub(crate) skipped: Vec<String>,
 }
 
-/// Runs the docker lines.
+/// Runs the lines for a lab.
 enum Runner<'a> {
     Native(Box<Native<'a>>),
     Compose(Compose<'a>),
@@ -137,6 +138,14 @@ impl Runner<'_> {
             Self::Native(native) => native.has_probe(),
             // compose.yaml starts it, so its absence is a failure.
             Self::Compose(_) => true,
+        }
+    }
+
+    /// Why no Redis Cluster can be started. `None` if it can.
+    fn lacks_store(&self) -> Option<&'static str> {
+        match self {
+            Self::Native(native) => native.lacks_store(),
+            Self::Compose(_) => Some("compose.yaml has no Redis"),
         }
     }
 
@@ -216,7 +225,7 @@ impl<'a> Book<'a> {
             return Ok(());
         }
         let started = Instant::now();
-        if block.background {
+        if block.background && ends_with_load(block) {
             let running = self.begin(block)?;
             self.beside = Some((block, running));
             return Ok(());
@@ -242,6 +251,7 @@ impl<'a> Book<'a> {
         block.needs.iter().find_map(|need| match need {
             Need::Probe if self.runner.has_probe() => None,
             Need::Probe => Some("no probe is running"),
+            Need::Redis => self.runner.lacks_store(),
             Need::Prometheus if client.is_ok("http://localhost:9090/-/ready") => None,
             Need::Prometheus => Some("no Prometheus at http://localhost:9090"),
         })
@@ -255,7 +265,7 @@ impl<'a> Book<'a> {
                 Piece::Bash(text) => {
                     script::bash(self.tree, &page::on_ports(&text, self.ports), self.runner.environment())?
                 }
-                Piece::Docker(line) => self.runner.run(&line)?,
+                Piece::Lab(line) => self.runner.run(&line)?,
             };
             whole.add(output);
             if !whole.success {
@@ -268,12 +278,12 @@ impl<'a> Book<'a> {
     /// Runs all pieces except the last, and starts the last in the background.
     fn begin(&mut self, block: &Block) -> Result<Running> {
         let pieces = script::pieces(&block.script);
-        let Some((Piece::Docker(load), before)) = pieces.split_last() else {
-            bail!("{}: a background block must end with its docker line", block.name);
+        let Some((Piece::Lab(load), before)) = pieces.split_last() else {
+            bail!("{}: a background block must end with its load", block.name);
         };
         for piece in before {
             let Piece::Bash(text) = piece else {
-                bail!("{}: a background block may have only one docker line", block.name)
+                bail!("{}: a background block may have only one line for the lab", block.name)
             };
             let output =
                 script::bash(self.tree, &page::on_ports(text, self.ports), self.runner.environment())?;
@@ -321,4 +331,9 @@ impl<'a> Book<'a> {
             }
         }
     }
+}
+
+/// Whether a block ends with a load. A lab in the background starts before the next block.
+fn ends_with_load(block: &Block) -> bool {
+    matches!(script::pieces(&block.script).last(), Some(Piece::Lab(line)) if script::is_load(line))
 }

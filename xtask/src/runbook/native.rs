@@ -1,4 +1,4 @@
-//! Replaces the runbook's docker lines by native counterparts.
+//! Replaces the runbook's lines for a lab by native counterparts.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,12 +12,12 @@ use lab::http::Client;
 use lab::ports::{Ports, url};
 use lab::process::Process;
 use lab::tree::Tree;
-use lab::{Lab, Options};
+use lab::{Lab, Options, StoreLab, programs, store_lab};
 
 /// Lines shown of each log. Equals the runbook's `--tail=50`.
 const TAIL: usize = 50;
 
-/// The native action for a docker line.
+/// The native action for a line.
 #[derive(Debug, PartialEq, Eq)]
 enum Counterpart {
     /// Start the lab without waiting until it is ready.
@@ -33,6 +33,12 @@ enum Counterpart {
     Memory,
     /// Run a load scenario.
     Load(String),
+    /// Start a Redis Cluster in place of the lab.
+    UpStore,
+    /// Stop it.
+    DownStore,
+    /// Run a load scenario on it.
+    LoadStore(String),
 }
 
 /// The action for `line`. `None` if there is none.
@@ -44,7 +50,13 @@ fn counterpart(line: &str) -> Option<Counterpart> {
         "docker compose ps" => Counterpart::List,
         "docker compose logs --tail=50" => Counterpart::Logs(None),
         "docker stats --no-stream" => Counterpart::Memory,
+        "cargo xtask up --store redis" => Counterpart::UpStore,
+        "cargo xtask down" => Counterpart::DownStore,
         line => {
+            if let Some(load) = line.strip_prefix("cargo xtask load run ") {
+                let scenario = load.strip_suffix(" --store redis://127.0.0.1:9000")?;
+                return Some(Counterpart::LoadStore(scenario.to_owned()));
+            }
             let service = line
                 .strip_prefix("docker compose logs lab39-")
                 .and_then(|rest| rest.strip_suffix(" --tail=50"));
@@ -63,6 +75,7 @@ pub(super) struct Native<'a> {
     ports: Ports,
     options: Options,
     lab: Option<Lab>,
+    store: Option<StoreLab>,
     /// `None` if the native generator is used.
     k6: Option<PathBuf>,
     /// Seconds of each load.
@@ -77,7 +90,7 @@ impl<'a> Native<'a> {
     pub(super) fn new(tree: &'a Tree, ports: Ports, access: &Access, seconds: u32) -> Result<Self> {
         ports.check(!matches!(access, Access::None(_)))?;
         let options = native_lab::measured(tree, ports, access)?;
-        Ok(Self { tree, ports, options, lab: None, k6: lab::k6::find(tree), seconds })
+        Ok(Self { tree, ports, options, lab: None, store: None, k6: lab::k6::find(tree), seconds })
     }
 
     /// The name of the load generator.
@@ -87,6 +100,14 @@ impl<'a> Native<'a> {
 
     pub(super) fn has_probe(&self) -> bool {
         self.options.probe.is_some()
+    }
+
+    /// Why no Redis Cluster can be started. `None` if it can.
+    pub(super) fn lacks_store(&self) -> Option<&'static str> {
+        if !self.has_probe() {
+            return Some("no probe is running");
+        }
+        programs::find("redis-server").is_none().then_some(store_lab::REMEDY)
     }
 
     /// Runs the native counterpart of `line`.
@@ -109,7 +130,11 @@ impl<'a> Native<'a> {
                 self.rows(|part| format!("{} kB", part.resident_bytes().unwrap_or_default() / 1024))
             }
             Counterpart::Logs(part) => self.logs(part.as_deref()),
-            Counterpart::Load(_) => bail!("`{line}` must be in a background block"),
+            Counterpart::UpStore => self.up_store()?,
+            Counterpart::DownStore => self.down(),
+            Counterpart::Load(_) | Counterpart::LoadStore(_) => {
+                bail!("`{line}` must be in a background block")
+            }
         };
         Ok(Output::printed(text))
     }
@@ -119,16 +144,22 @@ impl<'a> Native<'a> {
     /// # Errors
     /// When the line has no load, or the generator cannot be started.
     pub(super) fn start(&self, line: &str, name: &str) -> Result<Running> {
-        let Some(Counterpart::Load(scenario)) = counterpart(line) else { bail!("`{line}` starts no load") };
+        let load = |scenario: &str, option: &str, target: &str| {
+            let mut load = Command::new(self.tree.release_binary("load"));
+            load.args(["run", scenario, "--json", "-", option, target]);
+            load.args(["--duration", &self.seconds.to_string()]);
+            load
+        };
         let gateway = url(self.ports.gateway());
-        let command = match &self.k6 {
-            Some(k6) => k6::short(self.tree, k6, &scenario, &gateway, self.seconds),
-            None => {
-                let mut load = Command::new(self.tree.release_binary("load"));
-                load.args(["run", &scenario, "--json", "-", "--gateway", &gateway]);
-                load.args(["--duration", &self.seconds.to_string()]);
-                load
+        let command = match (counterpart(line), &self.k6, &self.store) {
+            (Some(Counterpart::Load(scenario)), Some(k6), _) => {
+                k6::short(self.tree, k6, &scenario, &gateway, self.seconds)
             }
+            (Some(Counterpart::Load(scenario)), None, _) => load(&scenario, "--gateway", &gateway),
+            (Some(Counterpart::LoadStore(scenario)), _, Some(store)) => {
+                load(&scenario, "--store", &store.url()?)
+            }
+            _ => bail!("`{line}` starts no load"),
         };
         Running::start(command, self.tree.target.join("runbook").join(format!("{name}.log")))
     }
@@ -140,9 +171,18 @@ impl<'a> Native<'a> {
         Ok("started\n".to_owned())
     }
 
-    /// Stops the lab.
+    fn up_store(&mut self) -> Result<String> {
+        self.down();
+        let mut store = StoreLab::start(self.options.clone())?;
+        store.wait_ready(&Client::default())?;
+        self.store = Some(store);
+        Ok("The Redis Cluster is running.\n".to_owned())
+    }
+
+    /// Stops what runs.
     pub(super) fn down(&mut self) -> String {
-        let killed = self.lab.take().map(Lab::stop).unwrap_or_default();
+        let mut killed = self.lab.take().map(Lab::stop).unwrap_or_default();
+        killed.extend(self.store.take().map(StoreLab::stop).unwrap_or_default());
         if killed.is_empty() { "stopped\n".to_owned() } else { format!("killed: {}\n", killed.join(", ")) }
     }
 
@@ -177,12 +217,12 @@ mod tests {
     use crate::runbook::script::{Piece, pieces};
 
     #[test]
-    fn every_docker_line_of_the_runbook_has_a_counterpart() {
+    fn every_line_for_a_lab_in_the_runbook_has_a_counterpart() {
         let blocks = page::blocks(include_str!("../../../docs/runbook.md")).unwrap();
         let mut lines = 0;
         for block in &blocks {
             for piece in pieces(&block.script) {
-                if let Piece::Docker(line) = piece {
+                if let Piece::Lab(line) = piece {
                     assert!(counterpart(&line).is_some(), "{}: {line}", block.name);
                     lines += 1;
                 }
@@ -197,6 +237,9 @@ mod tests {
         assert_eq!(gateway, Some(Counterpart::Logs(Some("gateway".into()))));
         let load = counterpart("docker compose run --rm lab39-k6 run /scripts/with-caching.js");
         assert_eq!(load, Some(Counterpart::Load("with-caching".into())));
+        let load = counterpart("cargo xtask load run celebrity --store redis://127.0.0.1:9000");
+        assert_eq!(load, Some(Counterpart::LoadStore("celebrity".into())));
+        assert_eq!(counterpart("cargo xtask load run celebrity --store redis://127.0.0.1:6379"), None);
         assert_eq!(counterpart("docker system prune -f"), None);
     }
 }

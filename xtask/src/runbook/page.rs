@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use lab::ports::{Ports, SHARDS};
+use lab::ports::{NODES, Ports};
 
 /// A runnable block.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub(super) struct Block {
 pub(super) enum Need {
     Probe,
     Prometheus,
+    Redis,
 }
 
 /// The rest of the line after ```` ```bash ````, in Runme's syntax.
@@ -64,7 +65,8 @@ pub(super) fn blocks(text: &str) -> Result<Vec<Block>> {
             let need = match need.trim_end_matches("-->").trim() {
                 "probe" => Need::Probe,
                 "prometheus" => Need::Prometheus,
-                _ => bail!("{}: a block may need `probe` or `prometheus`", at()),
+                "redis" => Need::Redis,
+                _ => bail!("{}: a block may need `probe`, `prometheus` or `redis`", at()),
             };
             blocks.last_mut().with_context(at)?.needs.push(need);
         }
@@ -99,7 +101,8 @@ fn of_lab(port: u16, ports: Ports) -> Option<u16> {
     if port == contract.probe() {
         return Some(ports.probe());
     }
-    (0..SHARDS).find(|id| port == contract.shard(*id)).map(|id| ports.shard(id))
+    // The nodes of a store have the shards' ports, and more.
+    (0..NODES).find(|id| port == contract.node(*id)).map(|id| ports.node(id))
 }
 
 #[cfg(test)]
@@ -171,7 +174,7 @@ mod tests {
         for (bad, expected) in [
             ("x\n```bash {name}\n```", "docs/runbook.md:2"),
             ("```bash {\"name\":\"a\"}\n", "no end"),
-            ("<!-- needs magic -->", "`probe` or `prometheus`"),
+            ("<!-- needs magic -->", "`probe`, `prometheus` or `redis`"),
             ("```bash {\"name\":\"a\"}\n```\n```bash {\"name\":\"a\"}\n```", "another block has this name"),
         ] {
             let error = format!("{:#}", blocks(bad).unwrap_err());

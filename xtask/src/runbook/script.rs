@@ -1,4 +1,4 @@
-//! Runs a block's script as bash and docker pieces.
+//! Runs a block's script: pieces for bash, and lines for a lab.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -22,16 +22,16 @@ const LOAD_WITHIN: Duration = Duration::from_secs(900);
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     Bash(String),
-    /// A line that begins with `docker compose` or `docker stats`.
-    Docker(String),
+    /// A line that begins with `docker compose`, `docker stats` or `cargo xtask`.
+    Lab(String),
 }
 
 /// Splits a script into its parts, in order.
 pub(super) fn pieces(script: &str) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for line in script.lines() {
-        if line.starts_with("docker compose ") || line.starts_with("docker stats ") {
-            pieces.push(Piece::Docker(line.to_owned()));
+        if ["docker compose ", "docker stats ", "cargo xtask "].iter().any(|start| line.starts_with(start)) {
+            pieces.push(Piece::Lab(line.to_owned()));
         } else if let Some(Piece::Bash(text)) = pieces.last_mut() {
             text.push('\n');
             text.push_str(line);
@@ -41,6 +41,11 @@ pub(super) fn pieces(script: &str) -> Vec<Piece> {
     }
     pieces.retain(|piece| !matches!(piece, Piece::Bash(text) if text.trim().is_empty()));
     pieces
+}
+
+/// Whether a line for a lab is a load, which runs beside the next block.
+pub(super) fn is_load(line: &str) -> bool {
+    line.starts_with("docker compose run ") || line.starts_with("cargo xtask load ")
 }
 
 /// The output and exit status of a piece.
@@ -159,9 +164,9 @@ mod tests {
         assert_eq!(
             pieces(script),
             [
-                Piece::Docker("docker compose ps".into()),
+                Piece::Lab("docker compose ps".into()),
                 Piece::Bash(bash.into()),
-                Piece::Docker("docker stats --no-stream".into())
+                Piece::Lab("docker stats --no-stream".into())
             ]
         );
         assert!(pieces("\n\n").is_empty());
