@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 
+import { anyStore } from './any-store.mjs';
 import { hotPartition } from './hot-partition.mjs';
 import { kernelVsApp } from './kernel-vs-app.mjs';
 import { probeHealth } from './probe-health.mjs';
@@ -10,7 +11,7 @@ import { probeHealth } from './probe-health.mjs';
 const here = new URL('./', import.meta.url);
 const read = (name) => readFileSync(new URL(name, here), 'utf8');
 
-const outputs = [hotPartition(), kernelVsApp(), probeHealth()].map((dashboard) => ({
+const outputs = [hotPartition(), kernelVsApp(), probeHealth(), anyStore()].map((dashboard) => ({
   name: `../dashboards/${dashboard.uid}.json`,
   text: `${JSON.stringify(dashboard, null, 2)}\n`,
 }));

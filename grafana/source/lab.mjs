@@ -247,8 +247,11 @@ const marks = (name, alerts, color) =>
 const link = (title, url) =>
   new dash.DashboardLinkBuilder(title).type(dash.DashboardLinkType.Link).url(url).icon('external link').targetBlank(true);
 
+// The alerts that are marked on the time axis: [name, alerts, colour].
+const MARKED = [['Hot partition', 'HotPartition', 'red'], ['Witnesses disagree', 'KernelAndAppDisagree|VerdictsDisagree', 'purple']];
+
 // A dashboard of rows: [title, panels]. Panels flow from left to right.
-export const dashboard = ({ uid, title, about, sections, shards }) => {
+export const dashboard = ({ uid, title, about, sections, shards, marked = MARKED }) => {
   const builder = new dash.DashboardBuilder(title)
     .uid(uid)
     .description(about)
@@ -258,11 +261,10 @@ export const dashboard = ({ uid, title, about, sections, shards }) => {
     .time({ from: 'now-15m', to: 'now' })
     .refresh('5s')
     .readonly()
-    .annotation(marks('Hot partition', 'HotPartition', 'red'))
-    .annotation(marks('Witnesses disagree', 'KernelAndAppDisagree|VerdictsDisagree', 'purple'))
     .link(new dash.DashboardLinkBuilder('The lab').type(dash.DashboardLinkType.Dashboards).tags([TAG]).keepTime(true).includeVars(true))
     .link(link('Traces', `${JAEGER}/search?service=api-gateway`))
     .link(link('Alerts', 'http://localhost:9090/alerts'));
+  marked.forEach((one) => builder.annotation(marks(...one)));
   if (shards) {
     builder.withVariable(new dash.QueryVariableBuilder('shard')
       .label('Shard')

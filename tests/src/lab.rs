@@ -29,6 +29,11 @@ const FAST: [(&str, &str); 3] =
 /// Labs of one test binary run one after another, because each needs the whole machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
+/// Waits for the turn of a lab that needs the whole machine.
+pub(crate) async fn turn() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().await
+}
+
 /// Options for starting a lab.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -72,7 +77,7 @@ impl Lab {
     /// # Panics
     /// When it does not start.
     pub async fn start(options: Options) -> Self {
-        let turn = if options.beside { None } else { Some(ONE_AT_A_TIME.lock().await) };
+        let turn = if options.beside { None } else { Some(turn().await) };
         // A test with a thousand readers has a thousand sockets.
         service::process::raise_open_files();
         let fast = FAST.iter().map(|(name, value)| (*name, (*value).to_owned()));
@@ -284,6 +289,12 @@ impl Lab {
 pub struct Load(Generator);
 
 impl Load {
+    /// A load generator that was started.
+    #[must_use]
+    pub const fn of(generator: Generator) -> Self {
+        Self(generator)
+    }
+
     /// Waits until the run ends, with or without a report.
     pub async fn ended(self) {
         // A run that serves only as background load may be refused.

@@ -5,6 +5,7 @@
 //! All parts listen on free ports and stop with the test.
 //!
 //! - [`lab::Lab`]: one running lab
+//! - [`store_lab::StoreLab`]: a Redis Cluster in place of the shards
 //! - [`process::Process`]: one of its processes
 //! - [`kernel::available`]: decides whether a test that needs eBPF runs, is reported as skipped, or (with `CI=true`)
 //!   fails
@@ -27,3 +28,4 @@ pub mod process;
 pub mod program;
 pub mod prometheus;
 pub mod skip;
+pub mod store_lab;

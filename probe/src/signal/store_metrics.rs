@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use parking_lot::Mutex;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
 use protocol::probe_api::{
-    NewBaseline, StoreAnswer, StoreException, StoreNode, StoreReconciliation, Untimed,
+    NewBaseline, StoreAnswer, StoreException, StoreKey, StoreNode, StoreReconciliation, StoreResult, Untimed,
 };
 use service::metrics::Metrics;
 
@@ -27,6 +27,10 @@ pub(crate) struct StoreMetrics {
     exceptions: IntGaugeVec,
     baselines: IntCounterVec,
     nodes: IntGaugeVec,
+    result: IntGaugeVec,
+    keys: GaugeVec,
+    /// The labels of each series in `keys`.
+    shown_keys: Mutex<BTreeSet<[String; 3]>>,
     /// The labels of each node's series in `nodes`.
     roles: Mutex<Vec<[String; 3]>>,
     /// The names with series of their own, by node.
@@ -77,6 +81,17 @@ impl StoreMetrics {
                 "1 for each node of the store, with its address and role.",
                 &["shard_id", "address", "role"],
             )?,
+            result: metrics.gauges(
+                "probe_store_result",
+                "1 for the result of the answer, else 0.",
+                &["result"],
+            )?,
+            keys: metrics.fractions(
+                "probe_store_key_share",
+                "Share of all keyed commands to primaries, for the largest keys of the answer; without a cluster, slot is empty.",
+                &["shard_id", "slot", "key"],
+            )?,
+            shown_keys: Mutex::default(),
             roles: Mutex::default(),
             names: Mutex::default(),
         })
@@ -87,6 +102,21 @@ impl StoreMetrics {
         let mut roles = self.roles.lock();
         for node in &answer.nodes {
             self.node(node, &mut roles);
+        }
+        for result in StoreResult::ALL {
+            self.result.with_label_values(&[result.name()]).set(i64::from(result == answer.result));
+        }
+        let slot = |key: &StoreKey| key.slot.map(|slot| slot.to_string()).unwrap_or_default();
+        let labels = |key: &StoreKey| [key.shard_id.to_string(), slot(key), key.key.clone()];
+        let mut shown = self.shown_keys.lock();
+        let now: BTreeSet<[String; 3]> = answer.keys.iter().map(labels).collect();
+        for [shard, slot, key] in shown.difference(&now) {
+            drop(self.keys.remove_label_values(&[shard, slot, key]));
+        }
+        *shown = now;
+        for key in &answer.keys {
+            let [shard, slot, name] = labels(key);
+            self.keys.with_label_values(&[&shard, &slot, &name]).set(key.share);
         }
     }
 
@@ -172,6 +202,33 @@ fn set_of(gauge: &IntGaugeVec, labels: &[&str], value: Option<i64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_is_no_longer_in_the_answer_has_no_series() {
+        let metrics = Metrics::default();
+        let store = StoreMetrics::register(&metrics).unwrap();
+        let answer = |key: &str, result| StoreAnswer {
+            keys: vec![StoreKey { key: key.to_owned(), slot: Some(7), share: 0.5, ..StoreKey::default() }],
+            result,
+            ..StoreAnswer::default()
+        };
+        store.answered(&answer("a", StoreResult::Hot));
+        store.answered(&answer("b", StoreResult::Balanced));
+        let text = metrics.encode().unwrap();
+        let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).collect::<Vec<_>>();
+        assert_eq!(
+            series("probe_store_key_share{"),
+            [r#"probe_store_key_share{key="b",shard_id="0",slot="7"} 0.5"#]
+        );
+        assert_eq!(
+            series("probe_store_result{"),
+            [
+                r#"probe_store_result{result="balanced"} 1"#,
+                r#"probe_store_result{result="cannot_say"} 0"#,
+                r#"probe_store_result{result="hot"} 0"#
+            ]
+        );
+    }
 
     #[test]
     fn the_names_of_a_node_are_bounded_and_their_sum_is_all_commands() {

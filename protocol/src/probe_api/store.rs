@@ -49,6 +49,21 @@ pub enum StoreResult {
     CannotSay,
 }
 
+impl StoreResult {
+    /// All results.
+    pub const ALL: [Self; 3] = [Self::Balanced, Self::Hot, Self::CannotSay];
+
+    /// The name in JSON and labels.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Balanced => "balanced",
+            Self::Hot => "hot",
+            Self::CannotSay => "cannot_say",
+        }
+    }
+}
+
 /// A key of a store.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StoreKey {

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use hotspot::promotion::MAX_KEYS;
 use hotspot::verdict;
 use probe_common::requests;
-use protocol::probe_api::{NewBaseline, StoreException, Untimed};
+use protocol::probe_api::{NewBaseline, StoreException, StoreResult, Untimed};
 use service::metrics::Family;
 
 use super::SHARDS;
@@ -40,7 +40,10 @@ impl Label {
             ("shard_id", _) => open("", SHARDS as usize),
             // Each has more than 30 % of the shard's accesses, so there are at most three.
             ("key", "shard_hot_key_detected") => open("a hot key", 3),
+            // An answer has its largest keys only, each in one slot.
+            ("key", "probe_store_key_share") => open("one of the largest keys", MAX_KEYS),
             ("key", _) => open("", MAX_KEYS),
+            ("slot", _) => open("the key's slot", 1),
             ("operation", _) => listed(&["get", "set"]),
             ("cache_hit", _) => listed(&["true", "false"]),
             ("direction", _) => listed(&["receive", "transmit"]),
@@ -71,6 +74,7 @@ impl Label {
             ("reason", _) => listed(&verdict::Reason::ALL.map(verdict::Reason::name)),
             ("feature", _) => listed(&FEATURES),
             ("mitigation", _) => listed(&MITIGATIONS),
+            ("result", "probe_store_result") => listed(&StoreResult::ALL.map(StoreResult::name)),
             ("result", "gateway_replica_reads_total") => listed(&["served", "overtaken", "lost"]),
             ("result", "gateway_replica_writes_total") => listed(&["stored", "failed"]),
             ("result", "gateway_cache_refreshes_total") => listed(&["stored", "failed", "overtaken"]),

@@ -1,13 +1,14 @@
-//! Tests every query of panels, rules and alerts under celebrity load.
+//! Tests every query of the lab's panels, rules and alerts under celebrity load.
 
 use lab_tests::build::sized;
-use lab_tests::dashboards::{Dashboard, Query};
 use lab_tests::kernel;
 use lab_tests::lab::{Lab, Options};
 use lab_tests::prometheus::{self, Prometheus, numbers};
-use lab_tests::{build, catalogue, poll};
-use serde_json::{Value, json};
+use lab_tests::{catalogue, poll};
+use serde_json::json;
 use std::time::{Duration, Instant};
+
+use crate::queries::{self, STORE_DASHBOARD, STORE_RULES};
 
 /// The celebrity's home is shard 0.
 const CELEBRITY: &str = "celebrity-user-kardashian";
@@ -33,8 +34,11 @@ async fn every_query_of_dashboards_rules_and_alerts_answers_under_celebrity_load
     let prometheus = Prometheus::start(&lab).await;
     let load = lab.load_started(&["run", "celebrity", "--duration", "300"]);
     the_alert_fires(&lab, &prometheus).await;
-    the_queries_answer(&prometheus).await;
-    the_rules_are_sound(&prometheus).await;
+    queries::answer(&prometheus, |dashboard| dashboard.title != STORE_DASHBOARD, &EMPTY).await;
+    let shards =
+        prometheus.api("label/shard_id/values", &[("match[]", "shard_requests_total")]).await.unwrap();
+    assert_eq!(shards, json!(["0", "1", "2", "3"]), "the variable $shard");
+    queries::rules_are_sound(&prometheus, |group| group != STORE_RULES, "HotPartition").await;
     the_metrics_are_those_documented(&lab).await;
     the_alert_resolves(&lab, &prometheus).await;
     drop(load);
@@ -94,78 +98,6 @@ async fn the_alert_resolves(lab: &Lab, prometheus: &Prometheus) {
         .series("sum(rate(gateway_cache_hits_total[20s])) / sum(rate(gateway_requests_total[20s]))", true);
     let hits = hits.await.unwrap();
     assert!(numbers(&hits[0])[0] > 0.5, "{hits:?}");
-}
-
-/// Every query of every panel and annotation returns data, except exactly the listed ones.
-async fn the_queries_answer(prometheus: &Prometheus) {
-    let dashboards = Dashboard::all(&build::tree().root).unwrap();
-    let queries: Vec<Query> = dashboards.iter().flat_map(Dashboard::queries).collect();
-    let listed = |query: &Query| EMPTY.iter().any(|(panel, _)| query.panel == *panel);
-    let (empty, full): (Vec<_>, Vec<_>) = queries.iter().partition(|query| listed(query));
-    // Rates need two scrapes of every target. Windows need ten seconds.
-    let answered = poll::until(Duration::from_secs(40), || async {
-        for query in &full {
-            let series = prometheus
-                .series(&query.sent(), query.instant)
-                .await
-                .map_err(|why| format!("{query:?}: {why}"))?;
-            if series.iter().all(|series| numbers(series).is_empty()) {
-                return Err(format!("no data: {query:?}"));
-            }
-            named(query, &series);
-        }
-        Ok(())
-    });
-    answered.await.unwrap();
-    for query in &empty {
-        let series = prometheus.series(&query.sent(), query.instant).await.unwrap();
-        assert!(series.is_empty(), "{query:?} is listed as empty and is not: {series:?}");
-    }
-    println!("{} of {} queries give data; rightly empty: {EMPTY:?}", full.len(), queries.len());
-    let shards =
-        prometheus.api("label/shard_id/values", &[("match[]", "shard_requests_total")]).await.unwrap();
-    assert_eq!(shards, json!(["0", "1", "2", "3"]), "the variable $shard");
-}
-
-/// Checks that the series have every label in the legend.
-fn named(query: &Query, series: &[Value]) {
-    for label in query.legend.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()) {
-        // An alert has a shard label only if it concerns a shard.
-        let there = series.iter().any(|series| series["metric"][label].is_string());
-        assert!(there, "{query:?} has no label {label}: {series:?}");
-    }
-}
-
-/// Every rule evaluates, recording rules return data, and alerts query existing series. Only HotPartition fires.
-async fn the_rules_are_sound(prometheus: &Prometheus) {
-    let data = prometheus.api("rules", &[]).await.unwrap();
-    let groups = data["groups"].as_array().unwrap();
-    let rules: Vec<&Value> = groups.iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
-    let families = catalogue::services().unwrap().map(|service| service.families).concat();
-    for rule in &rules {
-        assert_eq!(rule["health"], "ok", "{rule}");
-        let query = rule["query"].as_str().unwrap();
-        let name = rule["name"].as_str().unwrap();
-        if rule["type"] == "recording" || name == "HotPartition" {
-            let series = prometheus.series(query, true).await.unwrap();
-            assert!(series.iter().any(|series| !numbers(series).is_empty()), "{name} gives nothing");
-            continue;
-        }
-        // On a busy machine a sample may be lost. The alert expression then stays true for a minute.
-        let quiet = poll::until(Duration::from_secs(70), || async {
-            let series = prometheus.series(query, true).await?;
-            if series.is_empty() { Ok(()) } else { Err(format!("{name} has no reason to fire: {series:?}")) }
-        });
-        quiet.await.unwrap();
-        let words = query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-        for word in words.filter(|word| *word == "up" || families.iter().any(|family| family.name == *word)) {
-            assert!(
-                !prometheus.series(word, true).await.unwrap().is_empty(),
-                "{name} asks for {word}, which is not there"
-            );
-        }
-    }
-    println!("{} rules are sound", rules.len());
 }
 
 /// The exposed metrics match docs/metrics.md, and promtool reports no problem.

@@ -12,6 +12,7 @@ use lab_tests::lab::{Lab, Load, Options};
 use lab_tests::page::{self, Tools};
 use lab_tests::poll;
 use lab_tests::process::{Process, TestProcess as _};
+use lab_tests::store_lab::StoreLab;
 
 /// Maximum time for a script.
 const TIMEOUT: Duration = Duration::from_secs(180);
@@ -119,6 +120,28 @@ async fn it_is_light_and_everybody_can_use_it() {
     let Some(bench) = Bench::start("it_is_light_and_everybody_can_use_it").await else { return };
     let _load = bench.celebrity("170");
     done(bench.script("looks")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_has_its_hot_key_and_its_dead_node_on_the_page() {
+    let test = "a_store_has_its_hot_key_and_its_dead_node_on_the_page";
+    let Some(tools) = Tools::available(test) else { return };
+    if !kernel::available(test) || !StoreLab::available(test) {
+        return;
+    }
+    let mut lab = StoreLab::start(::lab::Probe::default()).await;
+    let _load = lab.load_started(&["run", "celebrity", "--duration", "170"]);
+    let settings = [("PROBE_URL", lab.probe_url()), ("PICTURES", page::pictures().display().to_string())];
+    let mut script = tools.start("store", &settings);
+    let hot = poll::until(TIMEOUT, || {
+        let (log, running) = (script.log(), script.is_running());
+        let hot = log.lines().find_map(|line| line.strip_prefix("hot ").map(str::to_owned));
+        async move { if hot.is_some() || !running { Ok(hot) } else { Err("no hot node yet".to_owned()) } }
+    });
+    let hot = hot.await.expect("a line").expect("the script names the hot node");
+    let dead = lab.nodes.iter_mut().find(|node| node.address().is_ok_and(|at| at.to_string() == hot));
+    dead.expect("it is one of the nodes").kill();
+    done(script).await;
 }
 
 /// Updates the README's pictures. Runs only for `cargo xtask page-test --pictures`.
