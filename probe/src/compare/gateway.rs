@@ -138,7 +138,8 @@ impl SentLedger {
             unparsed: [0; REASONS],
             ..bracket.clone()
         });
-        self.settling = self.ledger.is_settling(&seen);
+        // A difference beyond the bound is not final here: the bound decides how many requests are reported.
+        self.settling = self.ledger.is_narrowing(&seen);
         // A request answered after the gateway's reading was in service at one of these two readings.
         let in_service = app.active_requests.max(self.active);
         self.active = app.active_requests;

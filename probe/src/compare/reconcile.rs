@@ -114,12 +114,16 @@ impl Ledger {
         *self = Self::default();
     }
 
-    /// Whether another bracket soon could give a final verdict: the counts do not change, but the verdict is not final
-    /// yet.
+    /// Whether another bracket soon could give a final verdict. A disagreement is final.
     pub(crate) fn is_settling(&self, comparison: &Comparison) -> bool {
+        self.is_narrowing(comparison) && comparison.agrees != Some(false)
+    }
+
+    /// Whether another bracket soon could narrow the bound: the counts do not change, but not for long enough yet.
+    pub(crate) fn is_narrowing(&self, comparison: &Comparison) -> bool {
         let waiting = |generation: &Generation| generation.still.is_some() && !generation.quiet;
         let firm = comparison.bound == Some(0) && comparison.difference == Some(0);
-        self.generation.as_ref().is_some_and(waiting) && !firm && comparison.agrees != Some(false)
+        self.generation.as_ref().is_some_and(waiting) && !firm
     }
 
     /// Ends a rest, because the application could not be read.

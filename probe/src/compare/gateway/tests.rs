@@ -113,6 +113,21 @@ fn requests_without_the_gateway_are_named_to_the_request_at_rest() {
 }
 
 #[test]
+fn their_number_is_not_final_while_a_part_may_be_on_its_way() {
+    let mut world = World::new();
+    world.settle();
+    // Seventeen of 25 direct requests come after the bracket of the last second.
+    world.directly(8);
+    world.now += Duration::from_secs(1);
+    world.look();
+    world.directly(17);
+    world.now += Duration::from_secs(3);
+    assert!(world.look().bypassed < Some(25));
+    assert!(world.ledger.settling);
+    assert_names(&world.settle(), 25);
+}
+
+#[test]
 fn under_load_they_are_named_once_they_are_more_than_what_is_on_its_way() {
     let mut world = World::new();
     world.settle();
