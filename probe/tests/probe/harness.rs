@@ -12,6 +12,7 @@ use probe::kernel::preflight;
 use probe::signal::key_table::KeyTable;
 use probe::source::{Counters, KernelSource, Source};
 use probe_common::endpoint::{Endpoint, Listener};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
 /// Timeout of every wait.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
@@ -24,6 +25,28 @@ pub(crate) fn privileges(test: &str) -> bool {
     assert!(!ci, "{test} must not be skipped in CI: {}", why.line());
     println!("SKIPPED {test}: {}", why.line());
     false
+}
+
+/// Keeps this thread, and the threads that it starts, on one CPU until dropped.
+///
+/// Loopback queues packets per sending CPU. If the sender moves, or two CPUs send for one connection, segments arrive
+/// out of order, and the probe counts requests in them as unparsed.
+pub(crate) struct OneCpu(CpuSet);
+
+impl OneCpu {
+    pub(crate) fn pin() -> Self {
+        let before = sched_getaffinity(None).unwrap();
+        let mut one = CpuSet::new();
+        one.set(sched_getcpu());
+        sched_setaffinity(None, &one).unwrap();
+        Self(before)
+    }
+}
+
+impl Drop for OneCpu {
+    fn drop(&mut self) {
+        sched_setaffinity(None, &self.0).unwrap();
+    }
 }
 
 /// A probe of one shard with id 0, at a server of the test.
