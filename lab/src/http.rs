@@ -40,6 +40,15 @@ impl Client {
         answer.body_mut().read_json().with_context(|| format!("GET {url} returned unexpected JSON"))
     }
 
+    /// Requests `url` and returns the answer as text.
+    ///
+    /// # Errors
+    /// When the request fails or times out, or the answer is not UTF-8.
+    pub fn text(&self, url: &str) -> Result<String> {
+        let mut answer = self.agent.get(url).call().with_context(|| format!("GET {url} failed"))?;
+        answer.body_mut().read_to_string().with_context(|| format!("GET {url} returned no text"))
+    }
+
     /// Posts `body` as JSON to `url`.
     ///
     /// # Errors

@@ -6,17 +6,16 @@
 //! nothing. The collector of spans shares the machine.
 
 use anyhow::{Context, Result};
+use lab::Setting;
 use lab_tests::collector::Collector;
 use std::path::PathBuf;
 
-use crate::cost::pairs::{Pair, Speed};
-use crate::cost::testbed::{Settings, Testbed, TestbedOptions, TrafficPath};
 use crate::machine::load_average;
+use crate::pair::Pair;
 use crate::statistics::Quartiles;
 use crate::table::{Table, percent};
+use crate::testbed::{Testbed, TrafficPath};
 
-/// Shards of each lab.
-const SHARDS: usize = 2;
 /// Slices of each lab in a pair, in addition to one that warms up.
 const SLICES: u64 = 4;
 
@@ -31,7 +30,7 @@ pub enum Part {
 
 impl Part {
     /// Returns the settings that switch the part off.
-    fn without(self) -> Settings {
+    fn without(self) -> Vec<Setting> {
         match self {
             Self::Traces => Vec::new(),
             Self::Detector => vec![("KEY_STATISTICS", "false".to_owned())],
@@ -57,7 +56,7 @@ impl Part {
             ],
             Self::Detector => vec![
                 off,
-                row("1,000 keys, Zipf 1.5, all counted", Vec::new(), TrafficPath::Lab),
+                row("1,000 keys, Zipf 1.5, all counted", Vec::new(), TrafficPath::GatewayZipfian),
                 row("20,000 uniform keys, all counted", Vec::new(), TrafficPath::Gateway),
             ],
         }
@@ -92,18 +91,7 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
     // The collector runs on this runtime while the pairs run.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let mut rows = options.part.rows(&runtime.block_on(Collector::sink()));
-    let start = |settings: &Settings| {
-        let programs = &options.programs;
-        let (k6, cgroup) = (None, None);
-        Testbed::start(TestbedOptions {
-            programs,
-            k6,
-            shards: SHARDS,
-            cgroup,
-            settings,
-            generator_cpu: false,
-        })
-    };
+    let start = |settings: &[Setting]| Testbed::start(&options.programs, settings, None);
     let before = load_average();
     let mut random = fastrand::Rng::with_seed(1);
     for round in 1..=options.pairs {
@@ -150,7 +138,7 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<String> {
 /// A configuration of the lab, and its results.
 struct Row {
     name: &'static str,
-    settings: Settings,
+    settings: Vec<Setting>,
     path: TrafficPath,
     pairs: Vec<Pair>,
     /// Spans sent and lost in all pairs.
@@ -182,22 +170,19 @@ fn pair(
 ) -> Result<Pair> {
     let slice = requests / SLICES;
     // All slices of one turn use the same keys.
-    for testbed in [plain, other] {
-        testbed.saturate(path, slice, None, 0)?;
-    }
-    let (mut without, mut with) = (Vec::new(), Vec::new());
-    for turn in 1..=SLICES {
-        for watched in [watched_first, !watched_first] {
-            let (testbed, speeds) = if watched { (other, &mut with) } else { (plain, &mut without) };
-            speeds.push(testbed.saturate(path, slice, None, turn)?);
-        }
-    }
-    Ok(Pair { without: Speed::whole(&without), with: Speed::whole(&with), watched_first, own_share: 0.0 })
+    let run = |is_with: bool, seed| {
+        let testbed = if is_with { other } else { plain };
+        testbed.saturate(path, slice, seed, || testbed.servers_cpu())
+    };
+    run(false, 0)?;
+    run(true, 0)?;
+    let order = (0..SLICES).flat_map(|_| [watched_first, !watched_first]);
+    Pair::measure(order, |is_with, earlier| run(is_with, earlier + 1))
 }
 
 /// Returns the gateway's sent and lost spans.
 fn spans(testbed: &Testbed) -> Result<[u64; 2]> {
-    let text = testbed.gateway_metrics()?;
+    let text = testbed.client.text(&format!("http://{}/metrics", testbed.lab.gateway.address()?))?;
     let of = |outcome: &str| {
         let name = format!("service_spans_total{{outcome=\"{outcome}\"}} ");
         text.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok()).unwrap_or_default()

@@ -14,5 +14,7 @@ pub mod cost;
 pub mod experiment;
 pub mod gateway_cost;
 mod machine;
+mod pair;
 mod statistics;
 mod table;
+mod testbed;

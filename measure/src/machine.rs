@@ -32,12 +32,6 @@ pub(crate) fn load_average() -> String {
     text.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// Returns the number of CPUs.
-#[expect(clippy::cast_precision_loss, reason = "a few processors")]
-pub(crate) fn processors() -> f64 {
-    std::thread::available_parallelism().map_or(1.0, |number| number.get() as f64)
-}
-
 /// Indices of user and system time in `/proc/PID/stat`, counted after the name. The first pair is the process's own
 /// time, the second that of its ended children.
 pub(crate) const OWN: [usize; 2] = [11, 12];

@@ -10,7 +10,7 @@ use lab::tree::Tree;
 
 use crate::cargo::{build_release, cargo};
 use crate::packages::{self, Part, Root};
-use crate::{build_ebpf, k6, needs, terminal};
+use crate::{build_ebpf, needs, terminal};
 
 /// Arguments for a measuring program.
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub(crate) enum Bench {
     /// Open and close a million connections; the probe must count each one in bounded memory
     #[command(disable_help_flag = true)]
     Churn(Arguments),
-    /// Measure the probe: ns per program, packet and request; throughput with and without it; other tools
+    /// Measure the probe: ns per program, packet and request, HTTP and RESP; throughput beside other tools
     #[command(disable_help_flag = true)]
     Cost(Arguments),
     /// Measure tracing: gateway throughput with it off, at 1 % and at 100 %, in alternating pairs
@@ -54,7 +54,7 @@ const EXPERIMENT: Program =
 const CHURN: Program = Program { name: "churn", parts: &[Part::Kernel], lab: &["probe"] };
 const COST: Program = Program {
     name: "cost",
-    parts: &[Part::Kernel, Part::Tests, Part::Peers, Part::LoadTool],
+    parts: &[Part::Kernel, Part::Tests, Part::Peers],
     lab: &["probe", "shard", "gateway", "load"],
 };
 const GATEWAY_COST: Program =
@@ -88,13 +88,7 @@ pub(crate) fn bench(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
     let before = |first: OsString, given: &Arguments| [vec![first], given.arguments.clone()].concat();
     match bench {
         Bench::Churn(given) => run(tree, &CHURN, given.arguments.clone()),
-        Bench::Cost(given) => {
-            needs::ensure(tree, &[Part::Build, Part::LoadTool])?;
-            let k6 = k6::ensure_if_possible(tree)?;
-            let mut arguments = given.arguments.clone();
-            arguments.extend(k6.into_iter().flat_map(|k6| [OsString::from("--k6"), k6.into()]));
-            run(tree, &COST, arguments)
-        }
+        Bench::Cost(given) => run(tree, &COST, given.arguments.clone()),
         Bench::Traces(given) => run(tree, &GATEWAY_COST, before("traces".into(), given)),
         Bench::Detector(given) => run(tree, &GATEWAY_COST, before("detector".into(), given)),
         Bench::Hotspot => {

@@ -8,10 +8,7 @@ use measure::cost::{self, Options};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Slices of each of two labs side by side. A slice is so short that the machine's speed hardly changes.
-const SLICES: u64 = 64;
-
-/// Measure nanoseconds by program, and throughput with and without the probe; exit code 1 if this fails
+/// Measure nanoseconds of the probe's programs, and throughput with and without it; exit code 1 if this fails
 #[derive(Debug, Parser)]
 struct Args {
     /// Pairs of runs for each watcher
@@ -23,9 +20,6 @@ struct Args {
     /// Seed of the order of runs
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// Path of k6, to measure under its load too
-    #[arg(long, value_name = "FILE")]
-    k6: Option<PathBuf>,
     /// Write all results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -40,19 +34,10 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<bool> {
     let programs = std::env::current_exe()?.parent().map(Path::to_path_buf).unwrap_or_default();
-    let options = Options {
-        programs,
-        k6: args.k6.clone(),
-        pairs: args.pairs,
-        requests: args.requests,
-        slices: SLICES,
-        seed: args.seed,
-    };
+    let options = Options { programs, pairs: args.pairs, requests: args.requests, seed: args.seed };
     let report = cost::run(&options, |what| eprintln!("  {what}"))?;
     if let Some(path) = &args.markdown {
-        let (pairs, requests, seed) = (args.pairs, args.requests, args.seed);
-        let command = format!("cargo xtask bench cost --pairs {pairs} --requests {requests} --seed {seed}");
-        program::write(path, &report.markdown(&command))?;
+        program::write(path, &report.markdown())?;
     }
     if let Some(path) = &args.json {
         program::write(path, &format!("{:#}\n", report.json()))?;

@@ -1,26 +1,34 @@
-//! An empty kernel program: the baseline of the cost measurements.
-//!
-//! In `BPF_PROG_TEST_RUN` it shows the measurement's own cost, which is part of every result of [`super::packets`].
-//! On a cgroup it shows the kernel's cost of calling any program.
+//! What the kernel's statistics themselves cost, measured with an empty program.
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use aya::sys::{Stats, enable_stats};
+use serde::Serialize;
 use std::ffi::{c_int, c_long};
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::Path;
 
-/// `BPF_PROG_LOAD`, `BPF_PROG_TEST_RUN`, `BPF_LINK_CREATE` and `BPF_PROG_TYPE_CGROUP_SKB` of `linux/bpf.h`.
+use crate::statistics::Quartiles;
+
+/// Runs in one call, and calls.
+const RUNS: u32 = 200_000;
+const CALLS: usize = 9;
+
+/// `BPF_PROG_LOAD`, `BPF_PROG_TEST_RUN` and `BPF_PROG_TYPE_CGROUP_SKB` of `linux/bpf.h`.
 const LOAD: c_int = 5;
 const TEST_RUN: c_int = 10;
-const LINK_CREATE: c_int = 28;
 const CGROUP_SKB: u32 = 8;
-
-/// `BPF_CGROUP_INET_INGRESS` and `BPF_CGROUP_INET_EGRESS`.
-const BOTH_WAYS: [u32; 2] = [0, 1];
 
 /// `r0 = 1; exit`.
 const PROGRAM: [u64; 2] = [0x0000_0001_0000_00b7, 0x95];
+
+/// The cost of the statistics for each run of a program, in nanoseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct StatisticsCost {
+    /// The part that the statistics record as the program's own time.
+    pub recorded: Quartiles,
+    /// By how much a run takes longer: two clock reads and three counters.
+    pub added: f64,
+}
 
 /// The start of `bpf_attr` for a load. The omitted fields are 0.
 #[repr(C)]
@@ -50,77 +58,66 @@ struct RunAttributes {
     context: [u64; 3],
 }
 
-/// The start of `bpf_attr` for a link.
-#[repr(C)]
-#[derive(Default)]
-struct LinkAttributes {
-    program: u32,
-    target: u32,
-    attach_type: u32,
-    flags: u32,
+/// Measures the cost. Requires `CAP_SYS_ADMIN`.
+pub(super) fn measure() -> Result<StatisticsCost> {
+    let program = load()?;
+    let nanoseconds = || (0..CALLS).map(|_| run(&program).map(f64::from)).collect::<Result<Vec<_>>>();
+    let median = |values: Vec<f64>| Ok::<_, anyhow::Error>(Quartiles::of(values).context("no run")?.median);
+    run(&program)?;
+    let without = median(nanoseconds()?)?;
+    // Enabled while this value lives.
+    let _statistics = enable_stats(Stats::RunTime).context("the kernel does not count the programs' runs")?;
+    let with = median(nanoseconds()?)?;
+    let recorded = (0..CALLS).map(|_| {
+        let before = counted(&program)?;
+        run(&program)?;
+        let after = counted(&program)?;
+        Ok((after.0 - before.0) / (after.1 - before.1))
+    });
+    let recorded = Quartiles::of(recorded.collect::<Result<Vec<_>>>()?).context("no run")?;
+    Ok(StatisticsCost { recorded, added: with - without })
 }
 
-/// The empty program on a cgroup, in both directions. Dropping it detaches it.
-pub(crate) struct Attached {
-    _links: [OwnedFd; 2],
-}
-
-/// The empty program, loaded.
-pub(crate) struct Empty(OwnedFd);
-
-impl Empty {
-    /// Loads the program.
-    pub(crate) fn load() -> Result<Self> {
-        let license = c"GPL";
-        let mut attributes = LoadAttributes {
-            kind: CGROUP_SKB,
-            instructions: PROGRAM.len() as u32,
-            program: PROGRAM.as_ptr().addr() as u64,
-            license: license.as_ptr().addr() as u64,
-            ..LoadAttributes::default()
-        };
-        Ok(Self(bpf_descriptor(LOAD, &mut attributes)?))
-    }
-
-    /// Attaches the program to a cgroup, for every packet of its sockets.
-    pub(crate) fn attach(&self, cgroup: &Path) -> Result<Attached> {
-        let folder = File::open(cgroup)?;
-        let link = |attach_type| {
-            let mut attributes = LinkAttributes {
-                program: u32::try_from(self.0.as_raw_fd())?,
-                target: u32::try_from(folder.as_raw_fd())?,
-                attach_type,
-                ..LinkAttributes::default()
-            };
-            bpf_descriptor(LINK_CREATE, &mut attributes)
-        };
-        let [received, sent] = BOTH_WAYS.map(link);
-        Ok(Attached { _links: [received?, sent?] })
-    }
-
-    /// Returns the nanoseconds of a run, over `repeat` runs on a packet.
-    pub(crate) fn run(&self, packet: &[u8], repeat: u32) -> Result<u32> {
-        let mut attributes = RunAttributes {
-            program: u32::try_from(self.0.as_raw_fd())?,
-            size_in: u32::try_from(packet.len())?,
-            data_in: packet.as_ptr().addr() as u64,
-            repeat,
-            ..RunAttributes::default()
-        };
-        bpf(TEST_RUN, &mut attributes)?;
-        if attributes.return_value != 1 {
-            bail!("the empty program returned {}", attributes.return_value);
-        }
-        Ok(attributes.duration)
-    }
-}
-
-/// Calls a `bpf` command that returns a descriptor.
-fn bpf_descriptor<T>(command: c_int, attributes: &mut T) -> Result<OwnedFd> {
-    let fd = c_int::try_from(bpf(command, attributes)?)?;
+fn load() -> Result<OwnedFd> {
+    let license = c"GPL";
+    let mut attributes = LoadAttributes {
+        kind: CGROUP_SKB,
+        instructions: PROGRAM.len() as u32,
+        program: PROGRAM.as_ptr().addr() as u64,
+        license: license.as_ptr().addr() as u64,
+        ..LoadAttributes::default()
+    };
+    let fd = c_int::try_from(bpf(LOAD, &mut attributes)?)?;
     // SAFETY: the kernel has just created this descriptor, and no other code owns it.
     #[expect(unsafe_code, reason = "a descriptor from a system call without a wrapper")]
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Returns the nanoseconds of a run, with the kernel's loop around it.
+fn run(program: &OwnedFd) -> Result<u32> {
+    let packet = [0_u8; 64];
+    let mut attributes = RunAttributes {
+        program: u32::try_from(program.as_raw_fd())?,
+        size_in: packet.len() as u32,
+        data_in: packet.as_ptr().addr() as u64,
+        repeat: RUNS,
+        ..RunAttributes::default()
+    };
+    bpf(TEST_RUN, &mut attributes)?;
+    if attributes.return_value != 1 {
+        bail!("the empty program returned {}", attributes.return_value);
+    }
+    Ok(attributes.duration)
+}
+
+/// Returns the recorded nanoseconds and runs.
+fn counted(program: &OwnedFd) -> Result<(f64, f64)> {
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd()))?;
+    let number = |name: &str| {
+        let value = about.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.and_then(|value| value.trim().parse::<f64>().ok()).with_context(|| format!("no {name}"))
+    };
+    Ok((number("run_time_ns")?, number("run_cnt")?))
 }
 
 fn bpf<T>(command: c_int, attributes: &mut T) -> Result<c_long> {

@@ -1,29 +1,21 @@
-//! Pairs of runs, with and without what is measured.
+//! A pair: the same load with and without what is measured, in alternating runs.
 
+use anyhow::Result;
 use serde::Serialize;
-
-/// Factor for the requests sent directly to a shard. A shard answers faster, and each slice opens its own
-/// connections, which are not to be measured.
-pub(crate) const STRAIGHT: u64 = 4;
-
-/// k6 runs this many times fewer slices, each with this many times more requests, because k6 takes a third of a
-/// second to start.
-pub(crate) const K6_FEWER: u64 = 4;
 
 /// One run.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Speed {
     /// Requests per second.
     pub(crate) per_second: f64,
-    /// CPU time in microseconds per request, of generator, gateway, shards and watcher together. Side by side it
-    /// excludes the watcher. With k6 it also excludes the generator.
+    /// CPU time in microseconds per request.
     pub(crate) cpu_microseconds: f64,
 }
 
 impl Speed {
     /// Combines several runs of equal numbers of requests.
     #[expect(clippy::cast_precision_loss, reason = "a few runs")]
-    pub(crate) fn whole(runs: &[Self]) -> Self {
+    fn whole(runs: &[Self]) -> Self {
         let mean = |of: fn(&Self) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
         Self {
             per_second: 1.0 / mean(|run| 1.0 / run.per_second),
@@ -32,26 +24,36 @@ impl Speed {
     }
 }
 
-/// Two runs side by side, or several alternating runs of each.
+/// Equally many runs with and without what is measured.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Pair {
-    /// The run without the watcher.
+    /// The runs without it.
     pub(crate) without: Speed,
-    /// The run with the watcher.
+    /// The runs with it.
     pub(crate) with: Speed,
-    /// Whether the run with the watcher was first.
-    pub(crate) watched_first: bool,
-    /// The share of the machine's CPU time that the watcher's own process took, if it slowed down both runs; else 0.
-    pub(crate) own_share: f64,
 }
 
 impl Pair {
-    /// Returns the share of the throughput lost with the watcher. Negative if the throughput was higher with it.
-    pub(crate) fn loss(&self) -> f64 {
-        1.0 - self.with.per_second / self.without.per_second + self.own_share
+    /// Calls `run` in this order: with it for `true`, without it for `false`. The second argument counts the earlier
+    /// runs of the same side, so that both sides can use the same keys.
+    pub(crate) fn measure(
+        order: impl IntoIterator<Item = bool>,
+        mut run: impl FnMut(bool, u64) -> Result<Speed>,
+    ) -> Result<Self> {
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        for is_with in order {
+            let side = if is_with { &mut with } else { &mut without };
+            side.push(run(is_with, side.len() as u64)?);
+        }
+        Ok(Self { without: Speed::whole(&without), with: Speed::whole(&with) })
     }
 
-    /// Returns the additional CPU time with the watcher, as a share of the CPU time without it.
+    /// Returns the share of the throughput lost. Negative if the throughput was higher with it.
+    pub(crate) fn loss(&self) -> f64 {
+        1.0 - self.with.per_second / self.without.per_second
+    }
+
+    /// Returns the additional CPU time, as a share of the CPU time without it.
     pub(crate) fn more_cpu(&self) -> f64 {
         self.with.cpu_microseconds / self.without.cpu_microseconds - 1.0
     }
@@ -71,11 +73,11 @@ mod tests {
     #[test]
     fn a_loss_is_a_share_of_what_there_was_without() {
         let speed = |per_second| Speed { per_second, cpu_microseconds: 2_000.0 / per_second };
-        let pair =
-            |with| Pair { without: speed(200.0), with: speed(with), watched_first: false, own_share: 0.0 };
+        let pair = |with| {
+            let run = |is_with, _| Ok(speed(if is_with { with } else { 200.0 }));
+            Pair::measure([true, false, false, true], run).unwrap()
+        };
         assert!((pair(190.0).loss() - 0.05).abs() < 1e-9);
-        let shared = Pair { own_share: 0.01, ..pair(190.0) };
-        assert!((shared.loss() - 0.06).abs() < 1e-9, "what both had to do without is added");
         assert!(pair(210.0).loss() < 0.0 && pair(210.0).more_cpu() < 0.0);
         assert!((pair(160.0).more_cpu() - 0.25).abs() < 1e-9);
     }
