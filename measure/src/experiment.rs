@@ -63,7 +63,6 @@ pub struct ExperimentOutcome {
 /// Numbers without a requirement.
 #[derive(Debug)]
 pub struct Table {
-    /// The title.
     pub(crate) title: String,
     /// Column headings. The first column names the rows.
     pub(crate) headings: Vec<&'static str>,

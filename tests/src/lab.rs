@@ -218,9 +218,9 @@ impl Lab {
 
     /// Waits until the probe reports that every shard agrees with no request in flight. Returns the comparison.
     ///
-    /// # Panics
-    /// When this takes longer than ten seconds. The message has the last comparison.
-    pub async fn agreed(&self) -> Value {
+    /// # Errors
+    /// After ten seconds, with the last comparison.
+    pub async fn at_rest(&self) -> Result<Value, String> {
         let agreed = poll::until(Duration::from_secs(10), || async {
             let compare = self.probe_json("/api/compare").await;
             let shards = compare["shards"].as_array().cloned().unwrap_or_default();
@@ -232,7 +232,15 @@ impl Lab {
                 Err(compare.to_string())
             }
         });
-        agreed.await.unwrap_or_else(|last| panic!("kernel and application do not agree {last}"))
+        agreed.await.map_err(|last| format!("kernel and application do not agree {last}"))
+    }
+
+    /// Like [`at_rest`](Self::at_rest), for a test.
+    ///
+    /// # Panics
+    /// Where that fails.
+    pub async fn agreed(&self) -> Value {
+        self.at_rest().await.unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// Runs the load generator against the gateway and returns its report.

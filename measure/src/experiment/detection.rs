@@ -16,7 +16,6 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::ExperimentOutcome;
-use super::chart::Chart;
 use super::figure::{Figure, Rule, Unit};
 use super::rig::{PROFILE, Rig, report};
 use super::trials::{Order, Plan, Trials};
@@ -96,7 +95,6 @@ impl Seen {
     }
 }
 
-/// One run.
 struct Run {
     /// Seconds from each key's first request until it is named, by application and kernel.
     named: [Vec<f64>; 2],
@@ -212,28 +210,23 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
     let mut figures = Vec::new();
     for arm in ARMS {
         for (place, key) in arm.keys().iter().enumerate() {
-            let named = |witness: usize| trials.each(arm, |run| run.named[witness][place]);
             let rule = Rule::AtMost(NAMED_WITHIN + SLACK);
-            let figure = Figure::new(format!("{arm}: {key} named after"), Unit::Seconds, None, rule)
-                .seen(named(0), named(1))
-                .refused_if(trials.lacking(arm));
-            figures.push(figure);
+            let figure = Figure::new(format!("{arm}: {key} named after"), Unit::Seconds, None, rule);
+            figures.push(trials.measured(arm, figure, |run| run.named.each_ref().map(|named| named[place])));
         }
     }
     for (arm, what) in [
         (Arm::Crowd, "flash crowd: false alarms before it comes".to_owned()),
         (Arm::Even, format!("uniform load: false alarms in {EVEN} s")),
     ] {
-        let alarms = |witness: usize| trials.each(arm, |run| run.false_alarms[witness]);
-        let figure = Figure::new(what, Unit::Count, Some(0.0), Rule::AtMost(0.0)).seen(alarms(0), alarms(1));
-        figures.push(figure.refused_if(trials.lacking(arm)));
+        let figure = Figure::new(what, Unit::Count, Some(0.0), Rule::AtMost(0.0));
+        figures.push(trials.measured(arm, figure, |run| run.false_alarms));
     }
     #[expect(clippy::cast_precision_loss, reason = "at most so many seconds")]
     let replayed = alarms_on_even_load(plan.seed) as f64;
     let what = format!("false alarms in {WINDOWS} s of {REQUESTS} uniform requests each (replayed)");
     figures
         .push(Figure::new(what, Unit::Count, Some(0.0), Rule::AtMost(0.0)).seen(vec![replayed], Vec::new()));
-    let chart = Chart::of("Time until a celebrity is named in the verdict", "s", Unit::Seconds, &figures);
     let method = format!(
         "`load {}` and `load {}` at the lab's rates and profile. `load {}` on shards without a capacity model. All run at the same \
          time, each in its own lab. Every {} ms the gateway (`/stats`) and the probe (`/api/verdict`, kernel counts alone) are read. \
@@ -247,11 +240,9 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
         Arm::Even.load().join(" "),
         ASKING.as_millis()
     );
-    ExperimentOutcome {
+    trials.outcome(
         method,
         figures,
-        charts: vec![chart],
-        refusals: trials.refusals,
-        ..ExperimentOutcome::default()
-    }
+        ("Time until a celebrity is named in the verdict", "s", Unit::Seconds),
+    )
 }

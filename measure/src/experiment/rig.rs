@@ -3,47 +3,28 @@
 //! A load that does not meet its conditions is refused.
 
 use serde_json::{Value, json};
-use std::time::Duration;
 
 use lab_tests::lab::{Lab, Load, Options, SHARDS};
-use lab_tests::poll;
 use protocol::body::LoadReport;
-
-/// The longest wait for kernel and application to agree after traffic has stopped.
-const REST: Duration = Duration::from_secs(10);
 
 /// The shard settings of the lab profile. They are slow and narrow enough for a hot shard to cause delays.
 pub const PROFILE: [(&str, &str); 2] = [("BASE_LATENCY_MS", "15"), ("SHARD_CONCURRENCY", "2")];
 
 /// A running lab with a probe.
 pub struct Rig {
-    /// The lab.
     pub(crate) lab: Lab,
 }
 
-/// The witnesses' counts at one moment, each since its own start.
+/// The witnesses' counts: at one moment, each since its own start, or the growth between two moments.
 #[derive(Clone, Debug)]
 pub struct Reading {
-    /// Reads and writes that the gateway received since its last reset.
+    /// Reads and writes that the gateway received.
     pub offered: u64,
     /// Reads that waited for the fetch of another read.
     pub(crate) coalesced: u64,
     /// Data requests that each shard received.
     pub app: Vec<u64>,
     /// Data requests the kernel saw at each shard's socket.
-    pub kernel: Vec<u64>,
-}
-
-/// The growth of the counts between two readings.
-#[derive(Clone, Debug)]
-pub struct Growth {
-    /// Requests that the gateway received.
-    pub offered: u64,
-    /// Requests that waited for the fetch of another read.
-    pub(crate) coalesced: u64,
-    /// Requests at each shard, by its own count.
-    pub app: Vec<u64>,
-    /// Requests at each shard, by the kernel's count.
     pub kernel: Vec<u64>,
 }
 
@@ -113,14 +94,7 @@ impl Rig {
     /// # Errors
     /// If kernel and application do not agree.
     pub async fn read_at_rest(&self) -> Result<Reading, String> {
-        let agreed = poll::until(REST, || async {
-            let compare = self.lab.probe_json("/api/compare").await;
-            let shards = compare["shards"].as_array().cloned().unwrap_or_default();
-            let good =
-                |shard: &Value| shard["agrees"] == true && shard["difference"] == 0 && shard["bound"] == 0;
-            if shards.len() == SHARDS && shards.iter().all(good) { Ok(()) } else { Err(compare.to_string()) }
-        });
-        agreed.await.map_err(|last| format!("kernel and application do not agree {last}"))?;
+        self.lab.at_rest().await?;
         Ok(self.read().await)
     }
 
@@ -149,11 +123,12 @@ pub(crate) async fn report(load: Load) -> Result<LoadReport, String> {
 
 impl Reading {
     /// Returns the growth since an earlier reading.
-    pub fn since(&self, earlier: &Self) -> Growth {
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
         let grown = |now: &[u64], before: &[u64]| {
             now.iter().zip(before).map(|(now, before)| now.saturating_sub(*before)).collect()
         };
-        Growth {
+        Self {
             offered: self.offered.saturating_sub(earlier.offered),
             coalesced: self.coalesced.saturating_sub(earlier.coalesced),
             app: grown(&self.app, &earlier.app),
@@ -163,7 +138,7 @@ impl Reading {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
-impl Growth {
+impl Reading {
     /// Returns a shard's requests as a share of all offered requests, by application and kernel.
     pub(crate) fn share(&self, shard: usize) -> [f64; 2] {
         [&self.app, &self.kernel]
@@ -220,9 +195,9 @@ pub fn nothing() -> Value {
 mod tests {
     use super::*;
 
-    fn growth(app: [u64; 4]) -> Growth {
+    fn growth(app: [u64; 4]) -> Reading {
         let app = app.to_vec();
-        Growth { offered: 1_000, coalesced: 0, kernel: app.clone(), app }
+        Reading { offered: 1_000, coalesced: 0, kernel: app.clone(), app }
     }
 
     #[test]
@@ -234,8 +209,8 @@ mod tests {
 
     #[test]
     fn halves_that_differ_by_more_than_chance_are_not_steady() {
-        assert!(Growth::is_steady(&[growth([250; 4]), growth([260, 240, 250, 250])]).is_ok());
-        let why = Growth::is_steady(&[growth([250; 4]), growth([350, 150, 250, 250])]).unwrap_err();
+        assert!(Reading::is_steady(&[growth([250; 4]), growth([260, 240, 250, 250])]).is_ok());
+        let why = Reading::is_steady(&[growth([250; 4]), growth([350, 150, 250, 250])]).unwrap_err();
         assert!(why.starts_with("not steady: shard 0 got 25.00 % in the first half and 35.00 %"), "{why}");
     }
 }

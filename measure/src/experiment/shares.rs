@@ -8,9 +8,8 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use super::ExperimentOutcome;
-use super::chart::Chart;
 use super::figure::{Figure, Rule, Unit};
-use super::rig::{Growth, Rig};
+use super::rig::{Reading, Rig};
 use super::trials::{Order, Plan, Trials};
 use super::window::enough;
 use crate::table::thousands;
@@ -52,7 +51,7 @@ const ARMS: [Arm; 4] = [Arm::Uniform, Arm::Zipf(1.5), Arm::Zipf(0.99), Arm::Cele
 
 /// One run: its total growth, and its hottest key by application and kernel.
 struct Run {
-    all: Growth,
+    all: Reading,
     hottest_key: [f64; 2],
 }
 
@@ -106,7 +105,7 @@ async fn measure(rig: &Rig, plan: Plan, arm: Arm, seed: u64) -> Result<Run, Stri
         readings.push(rig.read_at_rest().await?);
     }
     let halves = [readings[1].since(&readings[0]), readings[2].since(&readings[1])];
-    Growth::is_steady(&halves)?;
+    Reading::is_steady(&halves)?;
     let all = readings[2].since(&readings[0]);
     enough(all.offered, requests(plan))?;
     let stats = rig.lab.gateway_stats().await;
@@ -126,9 +125,7 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
     for arm in ARMS {
         let theory = arm.theory();
         let add = |what: String, unit, predicted, rule, of: &dyn Fn(&Run) -> [f64; 2]| {
-            Figure::new(what, unit, Some(predicted), rule)
-                .seen(trials.each(arm, |run| of(run)[0]), trials.each(arm, |run| of(run)[1]))
-                .refused_if(trials.lacking(arm))
+            trials.measured(arm, Figure::new(what, unit, Some(predicted), rule), of)
         };
         let within = Rule::Within(plan.allowed());
         for (shard, share) in theory.shares.iter().enumerate() {
@@ -150,7 +147,6 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
             &|run| run.all.max_over_mean(),
         ));
     }
-    let chart = Chart::of("Shares of all requests", "share of all requests, %", Unit::Share, &figures);
     let method = format!(
         "One lab without a capacity model and without a cache. A run is at least {} requests in two halves: `load saturate` over \
          1,000 keys (uniform, Zipf), or `load run celebrity` at {} times its rates. The seed determines the order of the arms. All \
@@ -160,11 +156,5 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
         thousands(requests(plan)),
         celebrity(plan)[0]
     );
-    ExperimentOutcome {
-        method,
-        figures,
-        charts: vec![chart],
-        refusals: trials.refusals,
-        ..ExperimentOutcome::default()
-    }
+    trials.outcome(method, figures, ("Shares of all requests", "share of all requests, %", Unit::Share))
 }

@@ -12,9 +12,8 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use super::ExperimentOutcome;
-use super::chart::Chart;
 use super::figure::{Figure, Rule, Unit};
-use super::rig::{Growth, Rig, nothing};
+use super::rig::{Reading, Rig, nothing};
 use super::trials::{Order, Plan, Trials};
 use super::window::{Stream, enough};
 use crate::table::thousands;
@@ -52,9 +51,8 @@ impl fmt::Display for Zipf {
 
 const ARMS: [Zipf; 2] = [Zipf(1.5), Zipf(0.99)];
 
-/// One run.
 struct Run {
-    all: Growth,
+    all: Reading,
     /// The part of all requests that a shard other than the key's home served, by application and kernel.
     elsewhere: [f64; 2],
 }
@@ -108,7 +106,7 @@ async fn measure(
         }
     };
     let window = zipf.stream(plan).send(rig, seed, settled).await?;
-    Growth::is_steady(&window.halves())?;
+    Reading::is_steady(&window.halves())?;
     let (homes, after) = (zipf.homes(), reads_by_key(rig).await);
     let away = |(shard, key): &(usize, String)| {
         let rank = key.strip_prefix("user-").and_then(|n| n.parse::<usize>().ok());
@@ -169,10 +167,7 @@ async fn trials(
 /// Returns a figure of an arm, refused if its runs are too few or too small.
 fn measured(trials: &Trials<Zipf, Run>, zipf: Zipf, figure: Figure, of: impl Fn(&Run) -> [f64; 2]) -> Figure {
     let requests = enough(trials.of(zipf).map(|run| run.all.offered).sum(), needed(trials.plan));
-    figure
-        .seen(trials.each(zipf, |run| of(run)[0]), trials.each(zipf, |run| of(run)[1]))
-        .refused_if(trials.lacking(zipf))
-        .refused_if(requests.err())
+    trials.measured(zipf, figure, of).refused_if(requests.err())
 }
 
 fn method(plan: Plan, what: &str) -> String {
@@ -221,19 +216,12 @@ pub(crate) async fn hot_only(plan: Plan, progress: &impl Fn(&str)) -> Experiment
         );
         figures.push(measured(&trials, zipf, figure, |run| run.all.hit_ratio()));
     }
-    let chart = Chart::of("A cache of six hot keys", "share of the offered load, %", Unit::Share, &figures);
     let method = method(
         plan,
         "The cache is `hot_only` with a time to live of 60 s. There is no capacity model. The prediction is a perfect cache of the six \
          hottest keys. Keys of nearly equal rank may replace each other.",
     );
-    ExperimentOutcome {
-        method,
-        figures,
-        charts: vec![chart],
-        refusals: trials.refusals,
-        ..ExperimentOutcome::default()
-    }
+    trials.outcome(method, figures, ("A cache of six hot keys", "share of the offered load, %", Unit::Share))
 }
 
 /// Runs the experiment with replication.
@@ -267,24 +255,16 @@ pub(crate) async fn replication(plan: Plan, progress: &impl Fn(&str)) -> Experim
             Figure::new(format!("{zipf}: max/mean, vs. no copies"), Unit::Times, Some(without), Rule::Shown);
         figures.push(measured(&trials, zipf, figure, |run| run.all.max_over_mean()));
     }
-    let chart = Chart::of(
-        "Copies of eight keys on four shards",
-        "hottest shard over the mean",
-        Unit::Times,
-        &figures,
-    );
     let method = method(
         plan,
         "Eight keys have copies on all four shards. A read goes to the one of two with fewer requests in flight. A shard takes \
          10 ± 2 ms a request without a limit, so that about 40 are in flight.",
     );
-    ExperimentOutcome {
+    trials.outcome(
         method,
         figures,
-        charts: vec![chart],
-        refusals: trials.refusals,
-        ..ExperimentOutcome::default()
-    }
+        ("Copies of eight keys on four shards", "hottest shard over the mean", Unit::Times),
+    )
 }
 
 /// Runs the experiment with bounded load.
@@ -312,7 +292,6 @@ pub(crate) async fn bounded_load(plan: Plan, progress: &impl Fn(&str)) -> Experi
         );
         figures.push(measured(&trials, zipf, figure, |run| run.all.hottest_share()));
     }
-    let chart = Chart::of("Bounded load, 1.25", "share of all requests, %", Unit::Share, &figures);
     let method = method(
         plan,
         "`PLACEMENT=bounded`, ε = 0.25. A shard takes 50 ± 2 ms a request without a limit, so that about 200 are in flight. Bounds are \
@@ -320,11 +299,5 @@ pub(crate) async fn bounded_load(plan: Plan, progress: &impl Fn(&str)) -> Experi
          forwarded. Forwarded is a share of all requests: by the gateway's own counter, and by the reads that the kernel saw away \
          from their home.",
     );
-    ExperimentOutcome {
-        method,
-        figures,
-        charts: vec![chart],
-        refusals: trials.refusals,
-        ..ExperimentOutcome::default()
-    }
+    trials.outcome(method, figures, ("Bounded load, 1.25", "share of all requests, %", Unit::Share))
 }

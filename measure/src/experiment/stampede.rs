@@ -8,7 +8,6 @@ use std::fmt;
 use std::time::Duration;
 
 use super::ExperimentOutcome;
-use super::chart::Chart;
 use super::figure::{Figure, Rule, Unit};
 use super::rig::{Rig, nothing, report};
 use super::trials::{Order, Plan, Trials};
@@ -122,7 +121,6 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
     let rig = Rig::start(&shard, &[], false).await;
     let measure = async |arm, seed| measure(&rig, plan, arm, seed).await;
     let trials = Trials::run(plan, Order::Shuffled, &ARMS, progress, measure).await;
-    let complete = |arm, figure: Figure| figure.refused_if(trials.lacking(arm));
     let mut figures = Vec::new();
     for arm in ARMS {
         // The number of fetches is whole, so half a call too many already means a second call of one expiry.
@@ -132,8 +130,8 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
             Some(1.0),
             Rule::Within(0.5 / arm.fetches(plan)),
         );
-        let calls = |witness: usize| trials.each(arm, |run| run.calls[witness] / arm.fetches(plan));
-        figures.push(complete(arm, figure.seen(calls(0), calls(1))));
+        let calls = |run: &Run| run.calls.map(|calls| calls / arm.fetches(plan));
+        figures.push(trials.measured(arm, figure, calls));
     }
     let unmitigated = calls_per_expiry(rate(plan), LATENCY);
     let arm = Arm::SingleFlight;
@@ -143,19 +141,17 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
         Some(unmitigated - 1.0),
         Rule::Shown,
     );
-    figures
-        .push(complete(arm, figure.seen(trials.each(arm, |run| run.waited / arm.fetches(plan)), Vec::new())));
+    figures.push(trials.by_app(arm, figure, |run| run.waited / arm.fetches(plan)));
     let arm = Arm::Stale;
     let figure =
         Figure::new(format!("{arm}: callers that wait, in all"), Unit::Count, Some(0.0), Rule::AtMost(0.0));
-    figures.push(complete(arm, figure.seen(trials.each(arm, |run| run.waited_warm), Vec::new())));
+    figures.push(trials.by_app(arm, figure, |run| run.waited_warm));
     for arm in ARMS {
         for (name, of) in [("p99", (|run| run.p99_ms) as fn(&Run) -> f64), ("longest", |run| run.max_ms)] {
             let figure = Figure::new(format!("{arm}: {name} latency"), Unit::Milliseconds, None, Rule::Shown);
-            figures.push(complete(arm, figure.seen(trials.each(arm, of), Vec::new())));
+            figures.push(trials.by_app(arm, figure, of));
         }
     }
-    let chart = Chart::of("Latency of callers", "ms at the load generator", Unit::Milliseconds, &figures);
     let method = format!(
         "`load stream --rate {} --keys 1` for {} s from a cold cache with a time to live of {TTL} s. The shard takes \
          {LATENCY_MS} ± 2 ms, any number at a time. An expiry comes every {:.2} s. With stale-while-revalidate, which refreshes in \
@@ -170,11 +166,5 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
         Arm::SingleFlight.fetches(plan),
         Arm::Stale.fetches(plan),
     );
-    ExperimentOutcome {
-        method,
-        figures,
-        charts: vec![chart],
-        refusals: trials.refusals,
-        ..ExperimentOutcome::default()
-    }
+    trials.outcome(method, figures, ("Latency of callers", "ms at the load generator", Unit::Milliseconds))
 }

@@ -4,6 +4,10 @@ use futures_util::future::join_all;
 use std::cell::Cell;
 use std::fmt;
 
+use super::ExperimentOutcome;
+use super::chart::Chart;
+use super::figure::{Figure, Unit};
+
 /// Number of repetitions, seed and size.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -115,9 +119,26 @@ impl<A: Copy + PartialEq + fmt::Display, M> Trials<A, M> {
         self.runs.iter().filter(move |(other, _)| *other == arm).map(|(_, measured)| measured)
     }
 
-    /// Returns a value of each of an arm's runs.
-    pub(crate) fn each(&self, arm: A, figure: impl Fn(&M) -> f64) -> Vec<f64> {
-        self.of(arm).map(figure).collect()
+    /// Adds an arm's values to a figure, by application and kernel. Without a number if a run is missing.
+    pub(crate) fn measured(&self, arm: A, figure: Figure, of: impl Fn(&M) -> [f64; 2]) -> Figure {
+        let [app, kernel] = [0, 1].map(|witness| self.of(arm).map(|run| of(run)[witness]).collect());
+        figure.seen(app, kernel).refused_if(self.lacking(arm))
+    }
+
+    /// Like [`measured`](Self::measured), for a figure that the kernel cannot measure.
+    pub(crate) fn by_app(&self, arm: A, figure: Figure, of: impl Fn(&M) -> f64) -> Figure {
+        figure.seen(self.of(arm).map(of).collect(), Vec::new()).refused_if(self.lacking(arm))
+    }
+
+    /// Returns the outcome, with a chart of the figures in a unit: its title and its axis.
+    pub(crate) fn outcome(
+        self,
+        method: String,
+        figures: Vec<Figure>,
+        (title, axis, unit): (&str, &str, Unit),
+    ) -> ExperimentOutcome {
+        let charts = vec![Chart::of(title, axis, unit, &figures)];
+        ExperimentOutcome { method, figures, charts, refusals: self.refusals, ..ExperimentOutcome::default() }
     }
 
     /// Returns the reason if an arm has no number because a run is missing.

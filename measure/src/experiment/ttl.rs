@@ -6,9 +6,8 @@ use hotspot::predict;
 use std::fmt;
 
 use super::ExperimentOutcome;
-use super::chart::Chart;
 use super::figure::{Figure, Rule, Unit};
-use super::rig::{Growth, Rig};
+use super::rig::{Reading, Rig};
 use super::trials::{Order, Plan, Trials};
 use super::window::{Stream, enough};
 use crate::table::thousands;
@@ -51,7 +50,7 @@ impl Ttl {
     }
 }
 
-async fn measure(rig: &Rig, plan: Plan, ttl: Ttl, seed: u64) -> Result<Growth, String> {
+async fn measure(rig: &Rig, plan: Plan, ttl: Ttl, seed: u64) -> Result<Reading, String> {
     rig.reset().await?;
     rig.mitigate(&serde_json::json!({"cache": "all", "ttl_seconds": ttl.0})).await?;
     let window = ttl.stream(plan).send(rig, seed, async || Ok(())).await?;
@@ -61,7 +60,7 @@ async fn measure(rig: &Rig, plan: Plan, ttl: Ttl, seed: u64) -> Result<Growth, S
 
 /// Whether both halves have the same hit ratio, within four standard errors.
 #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
-fn is_steady(halves: &[Growth; 2]) -> Result<(), String> {
+fn is_steady(halves: &[Reading; 2]) -> Result<(), String> {
     let [one, two] = halves.each_ref().map(|half| half.hit_ratio()[0]);
     let [n, m] = halves.each_ref().map(|half| half.offered.max(1) as f64);
     let error = predict::share_standard_error(f64::midpoint(one, two), 1.0) * (1.0 / n + 1.0 / m).sqrt();
@@ -84,18 +83,11 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
     let trials = Trials::run(plan, Order::SideBySide, arms, progress, measure).await;
     let figures = arms.iter().map(|&ttl| {
         let requests = enough(trials.of(ttl).map(|run| run.offered).sum(), needed(plan));
-        Figure::new(
-            format!("{ttl}: hit ratio"),
-            Unit::Share,
-            Some(ttl.predicted(plan)),
-            Rule::Within(plan.allowed()),
-        )
-        .seen(trials.each(ttl, |run| run.hit_ratio()[0]), trials.each(ttl, |run| run.hit_ratio()[1]))
-        .refused_if(trials.lacking(ttl))
-        .refused_if(requests.err())
+        let (predicted, rule) = (ttl.predicted(plan), Rule::Within(plan.allowed()));
+        let figure = Figure::new(format!("{ttl}: hit ratio"), Unit::Share, Some(predicted), rule);
+        trials.measured(ttl, figure, Reading::hit_ratio).refused_if(requests.err())
     });
     let figures: Vec<Figure> = figures.collect();
-    let chart = Chart::of("Hit ratio of the cache", "reads that reach no shard, %", Unit::Share, &figures);
     let method = format!(
         "`{}`, exponent 0.99, the cache on for all keys. The first {WARM_TTLS} times to live and a second are left out, the next \
          {} s measured, {} times. Both arms run at the same time, each in its own lab without a capacity model. *Application*: \
@@ -106,11 +98,5 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
         plan.repetitions,
         thousands(needed(plan))
     );
-    ExperimentOutcome {
-        method,
-        figures,
-        charts: vec![chart],
-        refusals: trials.refusals,
-        ..ExperimentOutcome::default()
-    }
+    trials.outcome(method, figures, ("Hit ratio of the cache", "reads that reach no shard, %", Unit::Share))
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::rig::{Growth, Reading, Rig, report};
+use super::rig::{Reading, Rig, report};
 use crate::table::thousands;
 
 /// A stream over `user-0`, `user-1`, … with Zipf's distribution.
@@ -32,13 +32,13 @@ pub struct Window {
 
 impl Window {
     /// Returns the growth in the first and in the second half.
-    pub fn halves(&self) -> [Growth; 2] {
+    pub fn halves(&self) -> [Reading; 2] {
         let [start, middle, end] = &self.readings;
         [middle.since(start), end.since(middle)]
     }
 
     /// Returns the growth in the whole window.
-    pub fn all(&self) -> Growth {
+    pub fn all(&self) -> Reading {
         self.readings[2].since(&self.readings[0])
     }
 }

@@ -7,7 +7,7 @@
 use lab_tests::kernel;
 use measure::experiment::figure::FigureVerdict;
 use measure::experiment::report::ExperimentReport;
-use measure::experiment::rig::{Growth, PROFILE, Rig, nothing};
+use measure::experiment::rig::{PROFILE, Reading, Rig, nothing};
 use measure::experiment::trials::{Order, Plan, Trials};
 use measure::experiment::window::Stream;
 use measure::experiment::{Chart, Experiment};
@@ -42,7 +42,7 @@ async fn a_window_is_read_by_both_witnesses_and_refused_for_a_reason() {
     let [one, two] = window.halves();
     assert_eq!(one.offered + two.offered, all.offered);
     assert!(all.offered > 0 && all.offered < window.report.sent, "{all:?}");
-    assert!(Growth::is_steady(&[one.clone(), one]).is_ok());
+    assert!(Reading::is_steady(&[one.clone(), one]).is_ok());
     assert_eq!(whole.hit_ratio(), [0.0; 2], "no cache");
 
     let why = STREAM.send(&rig, 1, async || Err("not settled".to_owned())).await.unwrap_err();
