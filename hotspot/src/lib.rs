@@ -8,7 +8,6 @@
 //! - [`detector::Detector`] judges the windows of all shards once a second and returns a [`verdict::Verdict`].
 //!   [`skew`] computes the figures, [`judge`] the state and the reason.
 //! - [`predict`] computes the load that a key stream and a placement produce.
-//! - [`zipf_fit`] estimates the Zipf exponent of a stream.
 //! - [`spread`] predicts the shards' load when keys are copied, forwarded or moved.
 //! - [`what_if`] ranks the mitigations for the current load.
 //! - [`merge`] merges the key counts of several gateways into one list.
@@ -31,6 +30,5 @@ mod special;
 pub mod spread;
 pub mod what_if;
 pub mod window;
-pub mod zipf_fit;
 
 pub use protocol::verdict;

@@ -4,7 +4,6 @@
 
 use hotspot::predict::{max_over_mean, shard_shares, zipf};
 use hotspot::spread::{HomeLoad, bounded, evenly, random_placements, two_choices};
-use hotspot::zipf_fit;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -132,20 +131,4 @@ fn over_random_placements() {
     let top: f64 = probabilities[..8].iter().sum();
     let after = random_placements(&probabilities[8..], 0.0, SHARDS, placements);
     assert_near(4.0 * (percentile(&after, 50) + top / 4.0), 1.07, 0.01);
-}
-
-#[test]
-fn the_streams_exponent_is_found_again() {
-    let mut rng = StdRng::seed_from_u64(11);
-    for (exponent, requests, error) in [(0.99, 10_000, 0.005), (1.5, 10_000, 0.006), (1.5, 100_000, 0.002)] {
-        let law = rand_distr::Zipf::new(1_000.0, exponent).unwrap();
-        let mut counts = [0; 1_000];
-        for _ in 0..requests {
-            let rank: f64 = rand_distr::Distribution::sample(&law, &mut rng);
-            counts[rank as usize - 1] += 1;
-        }
-        let fit = zipf_fit::fit(&counts).unwrap();
-        assert_near(fit.exponent, exponent, 4.0 * fit.standard_error);
-        assert_near(fit.standard_error, error, 0.0005);
-    }
 }
