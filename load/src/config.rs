@@ -3,7 +3,7 @@
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use protocol::shard_urls::{ShardUrl, ShardUrls};
 use service::args::ProcessArgs;
-use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 #[cfg(feature = "stores")]
 use store::urls::StoreUrls;
@@ -169,10 +169,7 @@ pub struct ServeArgs {
 
 fn one_url(text: &str) -> Result<ShardUrl, String> {
     let urls = ShardUrls::parse(text).map_err(|err| err.to_string())?;
-    match (urls.count(), urls.iter().next()) {
-        (NonZeroU32::MIN, Some(url)) => Ok(url.clone()),
-        _ => Err("give one URL, http://host:port".into()),
-    }
+    urls.only().ok_or_else(|| "give one URL, http://host:port".into())
 }
 
 fn number_in(text: &str, from: f64, to: f64, unit: &str) -> Result<f64, String> {

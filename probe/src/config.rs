@@ -121,7 +121,6 @@ pub struct Config {
     pub(crate) addr: SocketAddr,
     /// Number of runtimes that serve. The default is one, because the probe has little to serve.
     pub(crate) workers: NonZeroUsize,
-    /// The shards.
     pub(crate) shards: ShardUrls,
     /// The gateways that are also read.
     pub(crate) gateways: GatewayUrls,
@@ -222,10 +221,8 @@ fn link(name: &'static str, url: Option<String>) -> Result<Option<String>, Setti
 }
 
 fn one_url(name: &'static str, url: &str) -> Result<ShardUrl, SettingError> {
-    let parsed = ShardUrls::parse(url).ok().filter(|urls| urls.count().get() == 1);
-    parsed
-        .and_then(|urls| urls.iter().next().cloned())
-        .ok_or_else(|| SettingError::new(name, url, "give one http://host:port, without a path"))
+    let parsed = ShardUrls::parse(url).ok().and_then(ShardUrls::only);
+    parsed.ok_or_else(|| SettingError::new(name, url, "give one http://host:port, without a path"))
 }
 
 #[cfg(test)]

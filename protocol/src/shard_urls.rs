@@ -57,6 +57,12 @@ impl ShardUrls {
         Ok(Self(urls))
     }
 
+    /// The URL of a list with exactly one.
+    #[must_use]
+    pub fn only(self) -> Option<ShardUrl> {
+        <[ShardUrl; 1]>::try_from(self.0).ok().map(|[url]| url)
+    }
+
     /// The number of shards.
     #[must_use]
     pub fn count(&self) -> NonZeroU32 {

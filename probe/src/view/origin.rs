@@ -89,8 +89,8 @@ fn default_watches(usual: &Origin, shards: &ShardUrls) -> Result<bool, StartErro
 }
 
 fn plain(url: &str) -> Result<String, SettingError> {
-    let one = ShardUrls::parse(url).ok().filter(|urls| urls.count().get() == 1);
-    one.and_then(|urls| urls.iter().next().map(ToString::to_string))
+    let one = ShardUrls::parse(url).ok().and_then(ShardUrls::only);
+    one.map(|url| url.to_string())
         .ok_or_else(|| SettingError::new("--url", url, "give one http://host:port, without a path"))
 }
 
