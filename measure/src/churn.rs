@@ -2,7 +2,8 @@
 //!
 //! The counts must stay exact. The probe and its maps must not grow.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use protocol::probe_api::ConnectionCounts;
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::accuracy::client::{Client, get, get_and_close};
-use crate::accuracy::probe::{Counted, Probe, Stage};
+use crate::accuracy::probe::{Probe, Stage};
 use crate::accuracy::server::Server;
 
 /// Number of concurrent connections.
@@ -121,7 +122,9 @@ fn come_and_go(addr: SocketAddr, first: u64, connections: u64, ended: &AtomicU64
 fn look(probe: &Probe<'_>, server: &Server, ended: u64, start: Instant) -> Result<Moment> {
     let own = server.control_connections();
     let all = probe.counted()?;
-    let Some(Counted { opened, closed, open, .. }) = all.first() else { bail!("the probe reports no shard") };
+    let connections = all.first().and_then(|shard| shard.connections);
+    let ConnectionCounts { opened, closed, open, .. } =
+        connections.context("the probe reports no connections")?;
     Ok(Moment {
         seconds: start.elapsed().as_secs_f64(),
         ended,

@@ -6,7 +6,7 @@
 
 use lab_tests::{build, kernel};
 use measure::accuracy::namespace::{Namespace, Pairs};
-use measure::accuracy::probe::Stage;
+use measure::accuracy::probe::{Probe, Stage};
 use measure::accuracy::relay::{self, NetworkFaults};
 use measure::accuracy::tcp_info;
 use parking_lot::Mutex;
@@ -75,6 +75,11 @@ fn exchange(clients: &mut [TcpStream], rounds: usize) {
     });
 }
 
+/// The shard's retransmitted segments, by the probe's count.
+fn sent_again(probe: &Probe<'_>) -> u64 {
+    probe.counted().unwrap()[0].connections.unwrap().retransmitted_segments
+}
+
 #[test]
 fn segments_sent_again_are_those_that_tcp_counts() {
     if !kernel::available("segments_sent_again_are_those_that_tcp_counts") {
@@ -104,11 +109,11 @@ fn segments_sent_again_are_those_that_tcp_counts() {
     let mut newer: Vec<TcpStream> = (0..CONNECTIONS).map(|_| connect()).collect();
     exchange(&mut newer, ROUNDS);
     // The kernel reports retransmissions of new connections to the probe at once.
-    let counted = probe.counted().unwrap()[0].sent_again;
+    let counted = sent_again(&probe);
     let after: u64 = settled().iter().sum();
     assert!(after - before > 50, "hardly anything was sent again: {}", network.words());
     stage
-        .until(TIMEOUT, || match probe.counted().unwrap()[0].sent_again {
+        .until(TIMEOUT, || match sent_again(&probe) {
             now if now == after - before => Ok(()),
             now => Err(format!("{now} of {}, {counted} at first", after - before)),
         })
@@ -117,7 +122,7 @@ fn segments_sent_again_are_those_that_tcp_counts() {
     exchange(&mut older, ROUNDS);
     let truth = settled().iter().sum::<u64>() - before;
     drop((older, newer));
-    let exact = stage.until(TIMEOUT, || match probe.counted().unwrap()[0].sent_again {
+    let exact = stage.until(TIMEOUT, || match sent_again(&probe) {
         now if now == truth => Ok(()),
         now => Err(format!("{now} of {truth}")),
     });

@@ -52,7 +52,6 @@ const KERNELS: [Wanted; 4] = [
 pub(crate) const NAMES: [&str; 4] =
     [KERNELS[0].version, KERNELS[1].version, KERNELS[2].version, KERNELS[3].version];
 
-/// The outcome for one kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum KernelOutcome {
     /// The programs load and count correctly.

@@ -1,6 +1,5 @@
 //! The outcome of a check: passed, failed, or passed in part.
 
-/// The outcome of a check.
 #[derive(Debug)]
 pub(crate) enum CheckOutcome {
     Holds,

@@ -40,8 +40,3 @@ impl ProbeClient {
         self.client.get(&format!("{}/status", self.url))
     }
 }
-
-/// Data requests whose request head reached the shard's socket.
-pub(crate) const fn data_requests(shard: &ShardCounts) -> u64 {
-    shard.requests.get + shard.requests.set
-}

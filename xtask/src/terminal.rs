@@ -20,7 +20,6 @@ fn paint(code: &str, text: &str) -> String {
     if colours() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// `text` in bold.
 pub(crate) fn bold(text: &str) -> String {
     paint("1", text)
 }

@@ -52,7 +52,6 @@ impl Client {
         Self::on(self.stream.try_clone()?)
     }
 
-    /// Connects from `namespace`.
     pub(crate) fn connect_in(namespace: &Namespace, addr: SocketAddr) -> Result<Self> {
         namespace.run(|| Self::connect(addr))?
     }

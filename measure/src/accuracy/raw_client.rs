@@ -21,7 +21,6 @@ const INITIAL: u32 = u32::MAX - 500;
 /// How long the server may take for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// A segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawSegment<'a> {
     /// Position of its first byte in the client's stream. May be anywhere.
@@ -89,7 +88,6 @@ impl<'a> RawClient<'a> {
         self.is_ended
     }
 
-    /// Sends a segment.
     pub(crate) fn send(&mut self, segment: &RawSegment<'_>) -> Result<()> {
         let sequence = INITIAL.wrapping_add(1).wrapping_add(segment.at);
         let mut tcp = Vec::with_capacity(20 + segment.payload.len());

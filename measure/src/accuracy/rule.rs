@@ -1,6 +1,7 @@
 //! Rules of the rows: which counts of the probe are allowed for a given truth.
 
-use super::probe::Counted;
+use protocol::probe_api::ShardCounts;
+
 use super::server::Counts;
 
 /// The most bytes of a packet, a bundle included.
@@ -96,9 +97,9 @@ impl Rule {
         Self::ExactDespite { why: "exact; body bytes after a gap were not parsed, which loses no request" };
 
     /// Judges the requests; `agrees` is the probe's own comparison with the server's `/stats`.
-    pub(crate) fn judge(&self, truth: &Counts, counted: &Counted, agrees: Option<bool>) -> RowVerdict {
+    pub(crate) fn judge(&self, truth: &Counts, counted: &ShardCounts, agrees: Option<bool>) -> RowVerdict {
         let verdict = self.judge_counts(truth, counted);
-        let equal = truth.data() + counted.never_read == counted.data();
+        let equal = truth.data() + counted.never_read_requests == counted.data();
         match (agrees, &verdict) {
             (_, RowVerdict::Wrong(_)) => verdict,
             (Some(true), _) if !equal => {
@@ -111,26 +112,26 @@ impl Rule {
         }
     }
 
-    fn judge_counts(&self, truth: &Counts, counted: &Counted) -> RowVerdict {
+    fn judge_counts(&self, truth: &Counts, counted: &ShardCounts) -> RowVerdict {
         let unparsed = counted.unparsed_segments();
-        let data = (truth.get, truth.set) == (counted.get, counted.set);
-        let all = data && truth.control == counted.control;
+        let data = (truth.get, truth.set) == (counted.requests.get, counted.requests.set);
+        let all = data && truth.control == counted.control_requests;
         let operations = || {
             format!(
                 "GET {} counted as {}, POST {} as {}, others {} as {}; unparsed: {}",
                 truth.get,
-                counted.get,
+                counted.requests.get,
                 truth.set,
-                counted.set,
+                counted.requests.set,
                 truth.control,
-                counted.control,
-                counted.unparsed_words()
+                counted.control_requests,
+                unparsed_words(counted)
             )
         };
         // Heads of all kinds that are missing; absent if there is one too many of any kind.
-        let missing = counted.missing_from(truth);
+        let missing = missing(truth, counted);
         let explained = |why: &str| {
-            RowVerdict::Explained(format!("{why}. Unparsed segments: {}", counted.unparsed_words()))
+            RowVerdict::Explained(format!("{why}. Unparsed segments: {}", unparsed_words(counted)))
         };
         match *self {
             _ if all && unparsed == 0 && !matches!(self, Self::ExactSaying { .. }) => RowVerdict::Exact,
@@ -151,20 +152,20 @@ impl Rule {
                 _ => RowVerdict::Wrong(operations()),
             },
             Self::NeverRead { why } => {
-                let read = counted.data().checked_sub(counted.never_read);
-                if (read, counted.control) == (Some(truth.data()), truth.control) {
-                    explained(&format!("exact without {} requests: {why}", counted.never_read))
+                let read = counted.data().checked_sub(counted.never_read_requests);
+                if (read, counted.control_requests) == (Some(truth.data()), truth.control) {
+                    explained(&format!("exact without {} requests: {why}", counted.never_read_requests))
                 } else {
                     RowVerdict::Wrong(operations())
                 }
             }
             Self::Accounted { heads_per_segment, why } => {
                 let (true_all, counted_all) =
-                    (truth.data() + truth.control, counted.data() + counted.control);
-                if counted_all <= true_all + counted.aborted + counted.never_read
+                    (truth.data() + truth.control, counted.data() + counted.control_requests);
+                if counted_all <= true_all + counted.aborted_requests + counted.never_read_requests
                     && true_all <= counted_all + unparsed * heads_per_segment
                 {
-                    let Counted { aborted, never_read, .. } = counted;
+                    let (aborted, never_read) = (counted.aborted_requests, counted.never_read_requests);
                     explained(&format!(
                         "{counted_all} of {true_all} counted, {aborted} aborted, {never_read} never read: {why}"
                     ))
@@ -174,8 +175,9 @@ impl Rule {
             }
             Self::OverByAtMost { requests, why } => {
                 let over = counted.data().saturating_sub(truth.data());
-                let short =
-                    counted.get < truth.get || counted.set < truth.set || counted.control != truth.control;
+                let short = counted.requests.get < truth.get
+                    || counted.requests.set < truth.set
+                    || counted.control_requests != truth.control;
                 if short || over > requests {
                     RowVerdict::Wrong(operations())
                 } else {
@@ -209,6 +211,21 @@ impl Rule {
     }
 }
 
+/// Returns how many heads of `truth` are missing; `None` if there are too many of any kind.
+fn missing(truth: &Counts, counted: &ShardCounts) -> Option<u64> {
+    let get = truth.get.checked_sub(counted.requests.get)?;
+    let set = truth.set.checked_sub(counted.requests.set)?;
+    let control = truth.control.checked_sub(counted.control_requests)?;
+    Some(get + set + control)
+}
+
+/// Returns the reasons of unparsed segments, in words.
+pub(crate) fn unparsed_words(counted: &ShardCounts) -> String {
+    let reasons = counted.unparsed.iter().filter(|(_, number)| **number > 0);
+    let words: Vec<String> = reasons.map(|(reason, number)| format!("{number} {reason}")).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+}
+
 fn percent(part: u64, whole: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown to one decimal")]
     let percent = 100.0 * part as f64 / whole.max(1) as f64;
@@ -218,11 +235,13 @@ fn percent(part: u64, whole: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::probe_api::ByOperation;
 
     fn judge(rule: Rule, (truth, counted): (u64, u64), unparsed: u64, agrees: Option<bool>) -> &'static str {
         let truth = Counts { get: truth, ..Counts::default() };
         let unparsed = [("gap".to_owned(), unparsed)].into();
-        let counted = Counted { get: counted, unparsed, ..Counted::default() };
+        let requests = ByOperation { get: counted, set: 0 };
+        let counted = ShardCounts { requests, unparsed, ..ShardCounts::default() };
         rule.judge(&truth, &counted, agrees).word()
     }
 

@@ -1,13 +1,14 @@
 //! Runs the suite: prepares the rows, starts the probe, runs each row and judges it.
 
 use anyhow::{Context, Result, bail};
+use protocol::probe_api::{Comparison, ShardCounts};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::case::{Case, Row, Size, WorkloadResult};
 use super::keys::{self, KeyCounts};
 use super::namespace::Pairs;
-use super::probe::{Compared, Counted, Probe, Stage};
+use super::probe::{Probe, Stage};
 use super::report::{AccuracyReport, Line};
 use super::rows;
 use super::rule::{RowVerdict, Rule};
@@ -58,7 +59,7 @@ struct Run {
 struct Measured {
     driven: WorkloadResult,
     truth: Counts,
-    counted: Counted,
+    counted: ShardCounts,
     /// Errors in reads by key or in latencies.
     wrong: Option<String>,
 }
@@ -80,11 +81,11 @@ impl Measured {
             }
         }
         truth.retain(|_, count| *count > 0);
-        if self.counted.get > self.truth.get {
+        if self.counted.requests.get > self.truth.get {
             return Ok(self);
         }
         let table = probe.keys(index)?;
-        match keys::compare(&truth, &table, self.counted.get == self.truth.get) {
+        match keys::compare(&truth, &table, self.counted.requests.get == self.truth.get) {
             Ok(None) => {}
             Ok(Some(note)) if self.driven.note.is_empty() => self.driven.note = note,
             Ok(Some(note)) => self.driven.note = format!("{}; {note}", self.driven.note),
@@ -196,7 +197,8 @@ fn measure(
             return Err("the server is not at rest".to_owned());
         }
         let truth = then.since(before);
-        let equal = (truth.get, truth.set, truth.control) == (counted.get, counted.set, counted.control);
+        let equal = (truth.get, truth.set, truth.control)
+            == (counted.requests.get, counted.requests.set, counted.control_requests);
         let passes = (truth.get, truth.set) == (driven.sent.get, driven.sent.set)
             && rule.judge(&truth, &counted, None).passes()
             && (!bytes
@@ -221,30 +223,35 @@ fn measure(
     Ok(Measured { driven, truth, counted, wrong: None })
 }
 
-fn bytes_in(truth: &Counts, driven: &WorkloadResult, counted: &Counted) -> RowVerdict {
-    Rule::judge_received(truth.read, driven.repeated_bytes, driven.dropped_packets, counted.received_bytes)
+fn bytes_in(truth: &Counts, driven: &WorkloadResult, counted: &ShardCounts) -> RowVerdict {
+    Rule::judge_received(
+        truth.read,
+        driven.repeated_bytes,
+        driven.dropped_packets,
+        counted.payload_bytes.receive,
+    )
 }
 
-fn bytes_out(truth: &Counts, counted: &Counted) -> RowVerdict {
-    Rule::judge_bytes(truth.written + truth.repeated, counted.sent_bytes)
+fn bytes_out(truth: &Counts, counted: &ShardCounts) -> RowVerdict {
+    Rule::judge_bytes(truth.written + truth.repeated, counted.payload_bytes.transmit)
 }
 
-fn judge(run: Run, Compared { agrees, bound }: Compared) -> Vec<Line> {
+fn judge(run: Run, Comparison { agrees, bound, .. }: Comparison) -> Vec<Line> {
     let Run { name, server, rule, outcome, bytes, settles } = run;
     let Measured { driven, truth, counted, wrong } =
         match outcome.with_context(|| format!("at {}", server.addr)) {
             Ok(measured) => measured,
             Err(error) => return vec![Line::not_run(&name, &error)],
         };
-    let unsettled = (settles && (counted.aborted, bound) != (0, Some(0)))
-        .then(|| format!("{} requests aborted, bound {bound:?}", counted.aborted));
+    let unsettled = (settles && (counted.aborted_requests, bound) != (0, Some(0)))
+        .then(|| format!("{} requests aborted, bound {bound:?}", counted.aborted_requests));
     let verdict = wrong.or(unsettled).map_or_else(|| rule.judge(&truth, &counted, agrees), RowVerdict::Wrong);
     let line = |name: String, truth: u64, seen: u64, verdict: RowVerdict, note: String| Line {
         name,
         truth: Some(truth),
         counted: Some(seen),
         unparsed: counted.unparsed_segments(),
-        repeats: counted.repeats,
+        repeats: counted.repeated_requests,
         agrees,
         verdict,
         note,
@@ -255,16 +262,22 @@ fn judge(run: Run, Compared { agrees, bound }: Compared) -> Vec<Line> {
     let received = truth.read + driven.repeated_bytes;
     let came_in = bytes_in(&truth, &driven, &counted);
     let sent = truth.written + truth.repeated;
-    let overhead = counted.sent_ip_bytes.saturating_sub(counted.sent_bytes);
+    let overhead = counted.ip_bytes.transmit.saturating_sub(counted.payload_bytes.transmit);
     // IPv4 and TCP headers with timestamps, without SACK, as nearly all packets of such a connection have them.
     let bundles = overhead / 52;
     let sent_note = format!(
         "{} packets in {bundles} calls; {} retransmitted bytes are counted again",
-        counted.sent_packets, truth.repeated
+        counted.packets.transmit, truth.repeated
     );
     vec![
         line(format!("{name}: requests"), truth.data(), counted.data(), verdict, driven.note),
-        line(format!("{name}: bytes in"), received, counted.received_bytes, came_in, String::new()),
-        line(format!("{name}: bytes out"), sent, counted.sent_bytes, bytes_out(&truth, &counted), sent_note),
+        line(format!("{name}: bytes in"), received, counted.payload_bytes.receive, came_in, String::new()),
+        line(
+            format!("{name}: bytes out"),
+            sent,
+            counted.payload_bytes.transmit,
+            bytes_out(&truth, &counted),
+            sent_note,
+        ),
     ]
 }

@@ -54,6 +54,20 @@ pub struct ShardCounts {
     pub connections: Option<ConnectionCounts>,
 }
 
+impl ShardCounts {
+    /// Data requests of both kinds.
+    #[must_use]
+    pub const fn data(&self) -> u64 {
+        self.requests.get + self.requests.set
+    }
+
+    /// Unparsed segments of all reasons.
+    #[must_use]
+    pub fn unparsed_segments(&self) -> u64 {
+        self.unparsed.values().sum()
+    }
+}
+
 /// Data requests by operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByOperation {

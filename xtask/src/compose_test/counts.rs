@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use protocol::probe_api::ShardCounts;
 
 use super::verdicts::Verdicts;
 use super::witnesses::{self, Lab, listed};
-use crate::probe_client::data_requests;
 use crate::table::thousands;
 use lab::command;
 use lab::ports::{Ports, SHARDS};
@@ -34,7 +34,7 @@ const fn port(id: u16) -> u16 {
 }
 
 fn count(lab: &Lab<'_>, network: &str, shards: &str, requests: u64) -> Result<(bool, String)> {
-    let total = || Ok::<u64, anyhow::Error>(lab.probe.shards()?.iter().map(data_requests).sum());
+    let total = || Ok::<u64, anyhow::Error>(lab.probe.shards()?.iter().map(ShardCounts::data).sum());
     let mut problems = lab.disagreements()?;
     let before = total()?;
     let started = Instant::now();

@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result, bail};
 use serde::de::DeserializeOwned;
 
 use super::stack::Stack;
-use protocol::probe_api::{Comparison, OfShard};
+use protocol::probe_api::{Comparison, OfShard, ShardCounts};
 
-use crate::probe_client::{ProbeClient, data_requests};
+use crate::probe_client::ProbeClient;
 use lab::http::Client;
 use lab::ports::{Ports, SHARDS, url};
 use lab::signals;
@@ -62,7 +62,7 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// When the probe does not answer.
     pub(crate) fn kernel_requests(&self, id: usize) -> Result<u64> {
-        self.probe.shards()?.get(id).map(data_requests).context("the probe reports too few shards")
+        self.probe.shards()?.get(id).map(ShardCounts::data).context("the probe reports too few shards")
     }
 
     /// Whether the probe watches shard `id` at `address`.

@@ -18,7 +18,7 @@ use serde_json::json;
 use super::Scenario;
 use super::witness::{Kernel, Reading, ScenarioOutcome};
 use crate::native_lab;
-use crate::probe_client::{ProbeClient, data_requests};
+use crate::probe_client::ProbeClient;
 use crate::terminal::{Progress, bar};
 
 /// Interval between readings while waiting for the counters to stop.
@@ -232,7 +232,7 @@ fn by_shard(shards: &[ShardCounts]) -> Vec<Kernel> {
     for shard in shards {
         if let Some(slot) = all.get_mut(shard.shard_id as usize) {
             *slot = Kernel {
-                requests: data_requests(shard),
+                requests: shard.data(),
                 payload_bytes_received: shard.payload_bytes.receive,
                 payload_bytes_transmitted: shard.payload_bytes.transmit,
             };

@@ -62,7 +62,6 @@ pub(crate) fn compared(shard_id: u32, agrees: Option<bool>, cause: Option<&str>)
     OfShard { shard_id, of_shard: Comparison { agrees, cause, ..Comparison::default() } }
 }
 
-/// A comparison in which all shards agree.
 pub(crate) fn agreeing_comparison() -> Vec<OfShard<Comparison>> {
     (0..4).map(|shard_id| compared(shard_id, Some(true), None)).collect()
 }

@@ -88,7 +88,6 @@ pub(super) fn here(programs: &Programs, folder: &Path) -> Result<Ran> {
     follow(Process::start_guarded("the steps", command, Log::at(log)?)?)
 }
 
-/// A free port.
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free port")?;
     Ok(listener.local_addr().context("cannot find a free port")?.port())

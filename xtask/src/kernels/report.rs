@@ -268,7 +268,6 @@ pub(super) fn print(rows: &[Row]) {
     rows.iter().for_each(Row::details);
 }
 
-/// All rows as JSON.
 pub(super) fn json(rows: &[Row]) -> Value {
     json!({ "kernels": rows.iter().map(Row::json).collect::<Vec<_>>() })
 }

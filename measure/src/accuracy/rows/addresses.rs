@@ -10,7 +10,6 @@ use crate::accuracy::relay::{self, NetworkFaults};
 use crate::accuracy::rule::Rule;
 use crate::accuracy::server::{Server, ServerOptions};
 
-/// The rows.
 pub(super) fn rows() -> Vec<Row> {
     let v4 = IpAddr::from(Ipv4Addr::LOCALHOST);
     let v6 = IpAddr::from(Ipv6Addr::LOCALHOST);

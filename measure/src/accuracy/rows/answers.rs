@@ -7,7 +7,6 @@ use crate::accuracy::case::{Case, Row, Sent, Size, WorkloadResult};
 use crate::accuracy::client::{Client, expecting_post_head, get, get_and_close};
 use crate::accuracy::rule::Rule;
 
-/// The rows.
 pub(super) fn rows() -> Vec<Row> {
     vec![
         Row::new("pipelined 30, answered, closed", answered),

@@ -18,7 +18,6 @@ pub(super) const SHORTEST_HEAD: u64 = 24;
 /// Largest number of heads in a segment with Ethernet's MTU.
 pub(super) const HEADS_PER_SEGMENT: u64 = 1_500 / SHORTEST_HEAD + 1;
 
-/// The rows.
 pub(super) fn rows() -> Vec<Row> {
     let all_faults = [
         ("lost", NetworkFaults { loss: 10, ..NetworkFaults::default() }),

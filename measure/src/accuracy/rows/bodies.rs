@@ -5,7 +5,6 @@ use crate::accuracy::client::{Client, get, post, post_head};
 use crate::accuracy::rule::Rule;
 use crate::accuracy::server::Server;
 
-/// The rows.
 pub(super) fn rows() -> Vec<Row> {
     vec![
         Row::new("POST, a request head in its body", |size| {

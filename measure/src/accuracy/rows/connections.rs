@@ -3,7 +3,6 @@
 use crate::accuracy::case::{Case, Row, Sent, together};
 use crate::accuracy::client::{Client, get, get_and_close, post};
 
-/// The rows.
 pub(super) fn rows() -> Vec<Row> {
     vec![
         Row::new("keep-alive, 4 connections", |size| {

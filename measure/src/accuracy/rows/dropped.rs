@@ -11,7 +11,6 @@ use crate::accuracy::segment::Fault;
 const KEY: &str = "sound-and-long-enough-for-a-late-verification";
 const OTHER_KEY: &str = "wrong-and-long-enough-for-a-late-verification";
 
-/// The rows.
 pub(super) fn rows() -> Vec<Row> {
     let faults = Fault::ALL
         .into_iter()

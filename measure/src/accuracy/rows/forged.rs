@@ -1,6 +1,7 @@
 //! Searches for a wrong count with `agrees: true`, by seeded random segments, valid and faulty.
 
 use anyhow::{Result, bail};
+use protocol::probe_api::{Comparison, ShardCounts};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -10,7 +11,7 @@ use crate::accuracy::case::Size;
 use crate::accuracy::client::{get, post};
 use crate::accuracy::keys;
 use crate::accuracy::namespace::Namespace;
-use crate::accuracy::probe::{Compared, Counted, Probe, Stage};
+use crate::accuracy::probe::{Probe, Stage};
 use crate::accuracy::raw_client::{ACKNOWLEDGE, FIN, RESET, RawClient, RawSegment};
 use crate::accuracy::relay;
 use crate::accuracy::report::Line;
@@ -119,12 +120,12 @@ fn search(stage: &Stage, servers: &[Server], tun: &File, sequences: u64, found: 
     for (index, (server, counted)) in servers.iter().zip(probe.counted()?).enumerate() {
         let truth = server.counts();
         found.truth += truth.data();
-        found.counted += counted.data() - counted.never_read;
-        found.repeats += counted.repeats;
+        found.counted += counted.data() - counted.never_read_requests;
+        found.repeats += counted.repeated_requests;
         for (reason, number) in counted.unparsed.iter().filter(|(_, number)| **number > 0) {
             *found.unparsed.entry(reason.clone()).or_default() += number;
         }
-        let lossless = truth.get == counted.get;
+        let lossless = truth.get == counted.requests.get;
         if let Err(wrong) = keys::compare(&server.keys(), &probe.keys(index)?, lossless) {
             found.wrong.get_or_insert(wrong);
         }
@@ -146,20 +147,16 @@ fn check(
         let say = |error: anyhow::Error| error.to_string();
         let compared = probe.compared().map_err(say)?;
         let counted = probe.counted().map_err(say)?;
-        let pair = compared.get(index).copied().zip(counted.into_iter().nth(index));
+        let pair = compared.into_iter().nth(index).zip(counted.into_iter().nth(index));
         let (compared, counted) = pair.ok_or("the probe does not report the server")?;
         let now = server.counts();
         if (now.get, now.set) != (truth.get, truth.set) {
             return Err("the server is not at rest".to_owned());
         }
-        let wrong = wrong(&truth, &counted, compared);
-        reading = Some((truth, counted, compared));
         // TCP may have accepted bytes that the server has not read yet.
-        if compared.agrees.is_some() && wrong.is_none() {
-            Ok(())
-        } else {
-            Err("no verdict, or a wrong one".to_owned())
-        }
+        let is_settled = compared.agrees.is_some() && wrong(&truth, &counted, &compared).is_none();
+        reading = Some((truth, counted, compared));
+        if is_settled { Ok(()) } else { Err("no verdict, or a wrong one".to_owned()) }
     });
     let Some((truth, counted, compared)) = reading else {
         bail!("no reading: {}", rest.err().unwrap_or_default());
@@ -169,19 +166,19 @@ fn check(
         Some(false) => found.differs += 1,
         None => found.undecided += 1,
     }
-    found.wrong = wrong(&truth, &counted, compared);
+    found.wrong = wrong(&truth, &counted, &compared);
     Ok(compared.agrees != Some(true))
 }
 
 /// Returns the error of a comparison at rest.
-fn wrong(truth: &Counts, counted: &Counted, compared: Compared) -> Option<String> {
-    let read = counted.data() - counted.never_read;
+fn wrong(truth: &Counts, counted: &ShardCounts, compared: &Comparison) -> Option<String> {
+    let read = counted.data() - counted.never_read_requests;
     let is_certain = compared.agrees == Some(true) && compared.bound == Some(0);
     if is_certain && read != truth.data() {
         return Some(format!("agrees with {read} counted, {} true", truth.data()));
     }
-    let is_over = read > truth.data() + counted.aborted;
-    is_over.then(|| format!("{read} counted, {} true, {} aborted", truth.data(), counted.aborted))
+    let is_over = read > truth.data() + counted.aborted_requests;
+    is_over.then(|| format!("{read} counted, {} true, {} aborted", truth.data(), counted.aborted_requests))
 }
 
 /// One connection with the faults of a seed.

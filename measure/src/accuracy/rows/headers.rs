@@ -22,7 +22,6 @@ const RECORD_ROUTE: &[u8] = &{
     option
 };
 
-/// The rows.
 pub(super) fn rows() -> Vec<Row> {
     let options: [(&str, SocketOption, &[u8]); 4] = [
         ("IPv4 options: NOPs", (libc::IPPROTO_IP, libc::IP_OPTIONS), NOPS),

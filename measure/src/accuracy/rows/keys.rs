@@ -5,7 +5,6 @@ use anyhow::Result;
 use crate::accuracy::case::{Case, Row, Sent, Size};
 use crate::accuracy::client::{Client, get};
 
-/// The rows.
 pub(super) fn rows() -> Vec<Row> {
     let plain =
         |length: usize| Row::new(&format!("keys of {length} bytes"), move |size| prepare(size, length, "k"));

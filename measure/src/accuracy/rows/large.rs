@@ -10,7 +10,6 @@ use crate::accuracy::server::{Server, ServerOptions};
 
 const LENGTH: usize = 20_000_000;
 
-/// The rows.
 pub(super) fn rows() -> Vec<Row> {
     vec![
         Row::new("20 MB, GSO on", |size| prepare(size, true)),

@@ -9,7 +9,6 @@ use crate::accuracy::server::Server;
 
 const CONNECTIONS: u64 = 20;
 
-/// The rows.
 pub(super) fn rows() -> Vec<Row> {
     vec![
         Row::new("older than probe, idle", idle),

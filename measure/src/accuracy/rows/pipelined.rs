@@ -5,7 +5,6 @@ use crate::accuracy::client::{Client, get, post};
 use crate::accuracy::pinned_thread::PinnedThread;
 use anyhow::Result;
 
-/// The rows.
 pub(super) fn rows() -> Vec<Row> {
     let depths = [1_u64, 2, 4, 8, 16, 32, 64, 1_000];
     let row =

@@ -1,15 +1,16 @@
 //! One probe stops and another starts under load: no request is counted twice, and the gap is known.
 
 use anyhow::{Context, Result, bail};
+use protocol::probe_api::ShardCounts;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use crate::accuracy::case::{Sent, Size, together};
 use crate::accuracy::client::{Client, get};
-use crate::accuracy::probe::{Counted, Probe, Stage};
+use crate::accuracy::probe::{Probe, Stage};
 use crate::accuracy::report::Line;
-use crate::accuracy::rule::RowVerdict;
+use crate::accuracy::rule::{RowVerdict, unparsed_words};
 use crate::accuracy::server::Server;
 
 /// The row's name.
@@ -29,7 +30,7 @@ struct Moments {
     /// The server's count when the second probe was ready.
     at_second: u64,
     /// The second probe's count at the end.
-    second: Counted,
+    second: ShardCounts,
     /// The server's count at the end.
     end: u64,
     /// Whether the second probe's own comparison agrees at the end.
@@ -129,7 +130,7 @@ pub(super) fn verdict(stage: &Stage, probe: &Probe<'_>) -> Option<bool> {
     agrees.ok()
 }
 
-pub(super) fn only(probe: &Probe<'_>) -> Result<Counted> {
+pub(super) fn only(probe: &Probe<'_>) -> Result<ShardCounts> {
     probe.counted()?.into_iter().next().context("the probe reports no server")
 }
 
@@ -149,7 +150,7 @@ fn line(moments: &Moments) -> Line {
     } else if second.data() < least || second.data() > most {
         RowVerdict::Wrong(format!("the second probe counted {}, not {least} to {most}", second.data()))
     } else if second.unparsed_segments() > CLIENTS {
-        RowVerdict::Wrong(format!("unparsed: {}", second.unparsed_words()))
+        RowVerdict::Wrong(format!("unparsed: {}", unparsed_words(second)))
     } else if *agrees != Some(true) {
         RowVerdict::Wrong("the second probe does not agree with the server at rest".to_owned())
     } else {
@@ -162,7 +163,7 @@ fn line(moments: &Moments) -> Line {
         truth: Some(end - before_least),
         counted: Some(counted),
         unparsed: second.unparsed_segments(),
-        repeats: second.repeats,
+        repeats: second.repeated_requests,
         agrees: *agrees,
         verdict,
         note: format!("{first} by the first probe, {} by the second", second.data()),

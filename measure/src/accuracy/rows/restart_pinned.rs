@@ -1,14 +1,15 @@
 //! Probes with a pinned set start and stop under load, and the last one reports all requests.
 
 use anyhow::{Context, Result};
+use protocol::probe_api::ShardCounts;
 use std::sync::atomic::AtomicBool;
 
 use super::restart::{CLIENTS, Ends, all_sent, exchange_until, grown, only, verdict};
 use crate::accuracy::bpffs::Bpffs;
 use crate::accuracy::case::{Size, together};
-use crate::accuracy::probe::{Counted, Stage};
+use crate::accuracy::probe::Stage;
 use crate::accuracy::report::Line;
-use crate::accuracy::rule::RowVerdict;
+use crate::accuracy::rule::{RowVerdict, unparsed_words};
 use crate::accuracy::server::Server;
 
 /// The row's name.
@@ -18,7 +19,7 @@ pub(crate) const NAME: &str = "probe restarted under load, pinned";
 #[derive(Debug)]
 struct Seen {
     /// The last probe's count at the end.
-    last: Counted,
+    last: ShardCounts,
     /// The server's count at the end.
     end: u64,
     /// Requests that the server counted while no probe ran.
@@ -76,9 +77,9 @@ fn observe<L>(
         grown(wanted)?;
         between += server.counts().get - stopped;
         probe = stage.start_pinned(&[server], &folder);
-        let pinned = probe.status()?["counting"]["pinned"].clone();
-        adopted &= pinned["adopted"] == true;
-        gap = gap.max(pinned["gap_seconds"].as_f64().context("no gap is reported")?);
+        let pinned = probe.status()?.counting.pinned.context("nothing is pinned")?;
+        adopted &= pinned.adopted;
+        gap = gap.max(pinned.gap_seconds);
         grown(wanted)?;
     }
     let end = all_sent(load)?;
@@ -95,7 +96,7 @@ fn line(seen: &Seen, restarts: u64) -> Line {
     } else if last.data() != *end {
         RowVerdict::Wrong(format!("the last probe reports {}, not {end}", last.data()))
     } else if last.unparsed_segments() > 0 {
-        RowVerdict::Wrong(format!("unparsed: {}", last.unparsed_words()))
+        RowVerdict::Wrong(format!("unparsed: {}", unparsed_words(last)))
     } else if *agrees != Some(true) {
         RowVerdict::Wrong("the last probe does not agree with the server at rest".to_owned())
     } else {
@@ -106,7 +107,7 @@ fn line(seen: &Seen, restarts: u64) -> Line {
         truth: Some(*end),
         counted: Some(last.data()),
         unparsed: last.unparsed_segments(),
-        repeats: last.repeats,
+        repeats: last.repeated_requests,
         agrees: *agrees,
         verdict,
         note: format!(

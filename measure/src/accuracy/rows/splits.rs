@@ -9,7 +9,6 @@ use crate::accuracy::pinned_thread::PinnedThread;
 use crate::accuracy::rule::Rule;
 use crate::accuracy::server::{Server, ServerOptions};
 
-/// The rows.
 pub(super) fn rows() -> Vec<Row> {
     vec![
         Row::new("head split in two, at every byte", |size| {

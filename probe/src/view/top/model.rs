@@ -110,7 +110,7 @@ fn row(shard: &ShardCounts, now: &Reading, before: Option<&Reading>, span: Optio
     let compared = now.compare.shards.iter().find(|shard| shard.shard_id == id).map(|shard| &shard.of_shard);
     Row {
         shard_id: id,
-        kernel_rate: rate(|shard| Some(shard.requests.get + shard.requests.set)),
+        kernel_rate: rate(|shard| Some(shard.data())),
         app_rate: app_rate(timed_before, timed),
         bytes_rate: rate(|shard| Some(shard.payload_bytes.receive + shard.payload_bytes.transmit)),
         kernel_ms: quantiles(timed_before.map(|timed| &timed.kernel), timed.map(|timed| &timed.kernel)),
