@@ -165,7 +165,6 @@ impl Replicas {
         Some(Route { copies, synced, shard })
     }
 
-    /// The readable copies of `key`.
     fn readable(&self, key: &Key) -> Option<(Arc<Copies>, Arc<Synced>)> {
         let table = self.table.load();
         if table.is_empty() {

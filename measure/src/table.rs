@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-/// One table.
 pub(crate) struct Table<'a> {
     pub(crate) headings: &'a [&'a str],
     /// The columns with numbers, which are aligned to the right.

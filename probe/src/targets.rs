@@ -24,7 +24,6 @@ pub(crate) struct Targets {
 /// One shard's addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// Its addresses.
     pub(crate) addresses: Vec<SocketAddr>,
     /// Why all or some of its addresses are not watched.
     pub(crate) problem: Option<String>,

@@ -43,7 +43,6 @@ impl Switches {
         Self { settings, auto: false }
     }
 
-    /// The settings of the cache.
     pub(crate) fn for_cache(&self) -> CacheSettings {
         let settings = &self.settings;
         CacheSettings {

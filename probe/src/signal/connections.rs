@@ -55,7 +55,6 @@ impl From<&ConnectionReading> for ConnectionCounts {
     }
 }
 
-/// The metrics of the connections.
 pub(crate) struct ConnectionMetrics {
     opened: IntCounterVec,
     closed: IntCounterVec,

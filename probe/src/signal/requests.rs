@@ -15,7 +15,6 @@ impl RequestsMap {
     pub const NAME: &str = "REQUESTS";
 }
 
-/// The metrics of the requests.
 pub(crate) struct RequestMetrics {
     requests: IntCounterVec,
     control_requests: IntCounterVec,

@@ -17,7 +17,6 @@ pub(crate) struct Fleet {
     capacity: usize,
 }
 
-/// One node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FleetNode {
     /// The cluster's id, or `host:port`.

@@ -67,7 +67,6 @@ fn json(answer: &StoreAnswer) -> String {
     escaped_json(&serde_json::json!(answer).to_string()) + "\n"
 }
 
-/// The answer as text.
 fn text(answer: &StoreAnswer) -> String {
     let word = match answer.result {
         StoreResult::Balanced => "balanced",

@@ -75,7 +75,6 @@ async fn read(client: &Client) -> Result<Reading, String> {
     Ok(Reading { shards, latencies, compare, verdicts })
 }
 
-/// An event for the screen.
 enum ScreenEvent {
     Reading(Box<Reading>),
     /// Why a reading failed.
