@@ -240,9 +240,5 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
         Arm::Even.load().join(" "),
         ASKING.as_millis()
     );
-    trials.outcome(
-        method,
-        figures,
-        ("Time until a celebrity is named in the verdict", "s", Unit::Seconds),
-    )
+    trials.outcome(method, figures, ("Time until a celebrity is named in the verdict", "s", Unit::Seconds))
 }
