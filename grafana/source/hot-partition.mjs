@@ -233,7 +233,7 @@ const cost = ['What it costs', [
     queries: [ask(`sum by (kind, blame) (rate(gateway_errors_total${RATE}))`, '{{kind}} ({{blame}})')],
     about: {
       shows: 'Error answers by kind and blame.',
-      normal: 'No series: there was no error.',
+      normal: 'No series, because there was no error.',
       next: 'For *shard*, check whether it runs or sheds. For *client*, the requests are invalid. For *gateway*, read its log.',
     },
   }),

@@ -75,7 +75,7 @@ const agreement = ['Do they agree?', [
     about: {
       shows: 'The gateway\'s verdict, and the verdict from kernel counts by the same rules.',
       normal: 'Two equal bands, up to a second apart.',
-      next: "If only the kernel's verdict is hot, the load does not come through the gateway. If only the gateway's is, the kernel misses some requests.",
+      next: "If only the kernel's verdict is hot, the load does not come through the gateway. If only the gateway's verdict is hot, the kernel misses some requests.",
     },
   }),
   value({

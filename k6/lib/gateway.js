@@ -75,6 +75,6 @@ export function fillShardOf(absent, others) {
     throw new Error(`shard ${shard} takes more than ${MAX_FILLERS} keys, so no key is absent: start the lab with SHARD_MAX_KEYS=200`);
   }
   if (status(absent) !== 404) {
-    throw new Error(`${absent} is there already: start the lab anew with SHARD_MAX_KEYS=200`);
+    throw new Error(`${absent} already exists: restart the lab with SHARD_MAX_KEYS=200`);
   }
 }

@@ -33,7 +33,7 @@ pub enum Reason {
     Urgent = 10,
     /// More segments wait for TCP's acceptance than can be kept. Parsing resumes when the connection is idle.
     Unconfirmed = 11,
-    /// The TCP header could not be found behind the IP headers. Counted without a connection.
+    /// The TCP header could not be found after the IP headers. Counted without a connection.
     Headers = 12,
 }
 

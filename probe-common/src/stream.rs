@@ -337,7 +337,7 @@ impl<P: Protocol> Stream<P> {
         oldest && control == 0
     }
 
-    /// Whether the next byte is a request's first.
+    /// Whether the next byte is the first of a request.
     #[must_use]
     #[inline(always)]
     pub fn is_at_boundary(&self) -> bool {

@@ -40,9 +40,9 @@ pub struct KeyPositions {
     pub last: i8,
     /// From one key to the next.
     pub step: u8,
-    /// The argument with the number of keys, whose first is behind it; 0 if there is none.
+    /// The argument with the number of keys, and the first key follows it; 0 if there is none.
     pub count_at: u8,
-    /// Whether there are, or may be, keys that these positions do not cover, such as those behind a keyword.
+    /// Whether there are, or may be, keys that these positions do not cover, such as those after a keyword.
     pub has_others: bool,
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 /// Commands that run a script. Its calls are in `commandstats`, and not on the wire.
 const SCRIPTING: [&str; 6] = ["eval", "evalsha", "eval_ro", "evalsha_ro", "fcall", "fcall_ro"];
 
-/// What a node counts about itself.
+/// A node's own counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Info {
     /// `redis` or `valkey`.
@@ -20,7 +20,7 @@ pub struct Info {
     pub is_cluster: bool,
     /// Connected clients, replicas not included.
     pub clients: u64,
-    /// Clients that wait in a blocking command. What they have sent behind it is not counted yet.
+    /// Clients that wait in a blocking command. Their later commands are not counted yet.
     pub blocked_clients: u64,
     /// Replicas of this node.
     pub replicas: u64,
@@ -137,7 +137,7 @@ impl Info {
     }
 }
 
-/// The number behind `field=` in a list such as `calls=1,usec=5`.
+/// The number after `field=` in a list such as `calls=1,usec=5`.
 fn count_of(list: &str, field: &str) -> u64 {
     let value = list.trim().split(',').find_map(|part| part.strip_prefix(field)?.strip_prefix('='));
     value.and_then(|value| value.parse().ok()).unwrap_or_default()

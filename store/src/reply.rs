@@ -55,7 +55,7 @@ impl Reply {
         }
     }
 
-    /// The value behind `key` in a map.
+    /// The value of `key` in a map.
     #[must_use]
     pub fn field(&self, key: &str) -> Option<&Self> {
         let pairs = self.list()?.chunks_exact(2);

@@ -103,7 +103,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The port of every server in a namespace.
 const PORT: u16 = 9000;
 
-/// The server closes the connection behind its answer to this target.
+/// The server closes the connection after its answer to this target.
 pub(crate) const CLOSING_TARGET: &str = "/data/closes";
 
 /// Bodies are made of this.
@@ -240,7 +240,7 @@ fn converse(stream: &mut TcpStream, shared: &Shared, connection: &mut Connection
         let mut requests: Vec<Message> = Vec::new();
         let mut interim = false;
         reader.feed(&buffer[..length], |event| {
-            // What is behind the last request of a connection is never read.
+            // Bytes after the last request of a connection are never read.
             if requests.last().is_some_and(closes) {
                 return;
             }
@@ -272,7 +272,7 @@ fn converse(stream: &mut TcpStream, shared: &Shared, connection: &mut Connection
     }
 }
 
-/// Whether the connection ends behind this request: by the client's wish, or by the server's.
+/// Whether the connection ends after this request, as the client or the server decides.
 fn closes(request: &Message) -> bool {
     request.closes || request.target == CLOSING_TARGET
 }

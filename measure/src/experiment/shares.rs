@@ -152,7 +152,7 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
          1,000 keys (uniform, Zipf), or `load run celebrity` at {} times its rates. The seed determines the order of the arms. All \
          arms of a repetition have the same seed. *Application*: each shard's `requests_received`, and the gateway's count of the \
          key. *Kernel*: requests at the shards' sockets. Both are read at rest, after they agree to the request on every shard. \
-         Also refused: too few requests. One percentage point of the largest share is 0.04 of max/mean.",
+         Runs with too few requests are also refused. One percentage point of the largest share is 0.04 of max/mean.",
         thousands(requests(plan)),
         celebrity(plan)[0]
     );

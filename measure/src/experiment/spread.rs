@@ -175,8 +175,8 @@ fn method(plan: Plan, what: &str) -> String {
     format!(
         "One lab, `{}` with exponents 1.5 and 0.99. The seed determines their order; both of a repetition have the same seed. {what} \
          The first {} s are left out, the next {} s measured. *Application*: what the shards received and what the gateway got. \
-         *Kernel*: requests at the shards' sockets, and its tables of keys. Also refused: keys not found in the first seconds, or \
-         fewer than {} requests in all.",
+         *Kernel*: requests at the shards' sockets, and its tables of keys. Runs whose keys are not found in the first \
+         seconds are also refused, and runs with fewer than {} requests.",
         stream.command(),
         stream.warm,
         stream.measured,

@@ -91,8 +91,8 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
     let method = format!(
         "`{}`, exponent 0.99, the cache on for all keys. The first {WARM_TTLS} times to live and a second are left out, the next \
          {} s measured, {} times. Both arms run at the same time, each in its own lab without a capacity model. *Application*: \
-         1 − what the shards received / what the gateway got. *Kernel*: the same from the shards' sockets. Also refused: fewer \
-         than {} requests in all.",
+         1 − what the shards received / what the gateway got. *Kernel*: the same from the shards' sockets. Runs with \
+         fewer than {} requests in all are also refused.",
         ARMS[0].stream(plan).command(),
         ARMS[0].stream(plan).measured,
         plan.repetitions,

@@ -53,7 +53,7 @@ pub struct Watch {
     /// Whether the shards' packets are seen.
     sight: Sight,
     alarm: Alarm,
-    /// Whether the last comparison learned a namespace, so that the next one begins anew.
+    /// Whether the last comparison learned a namespace, so that the next one starts from zero.
     is_learning: bool,
     /// Per shard, why some of its addresses are not watched.
     unwatched: Vec<Option<String>>,

@@ -252,7 +252,7 @@ impl StoreWatch {
         *self.probe.targets.lock() = targets;
     }
 
-    /// Reads roles where no cluster reports them, and the list of commands anew when a node counts an unknown name.
+    /// Reads roles where no cluster reports them, and reads the list of commands again when a node counts an unknown name.
     async fn learn(&mut self, readouts: &[Option<Readout>]) {
         let mut unknown = None;
         for (at, readout) in readouts.iter().enumerate() {

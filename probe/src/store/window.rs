@@ -57,7 +57,7 @@ impl AnswerWindow {
         Self { length: Some(length), ..Self::default() }
     }
 
-    /// Begins anew, because the kernel counts something else.
+    /// Starts from zero, because the kernel counts other commands.
     pub(crate) fn start_over(&mut self) {
         (self.older, self.newer, self.last) = (None, None, None);
     }

@@ -94,7 +94,7 @@ fn the_namespace_that_accepts_a_connection_is_recorded() {
     // No connection of this client.
     let stranger = SocketAddr::from(([127, 0, 0, 2], client.port()));
     assert_eq!(source.namespace(stranger.into(), server).unwrap(), None);
-    // Where nothing is learned, nothing is recorded.
+    // Without an endpoint that needs it, no namespace is recorded.
     source.watch(&[(server, Listener::anywhere(0))].into()).unwrap();
     let (client, counted) = elsewhere(|| (converse(addr, 1), source.read(0).unwrap().requests.get));
     assert_eq!((source.namespace(client.into(), server).unwrap(), counted), (None, 3));

@@ -89,7 +89,7 @@ pub enum CauseKind {
     Scripts,
     /// No agreement by name: a replica applies commands of its primary, which only the store counts.
     Replication,
-    /// No verdict: commands wait in open transactions, or behind a blocked command.
+    /// No verdict: commands wait in open transactions, or after a blocked command.
     Waiting,
     /// The store counts a part of the commands under no name, such as unknown subcommands.
     Unnamed,

@@ -244,9 +244,9 @@ pub struct CommandComparison {
 pub enum StoreException {
     /// Queued in a transaction and discarded with it. Only the kernel counts them.
     Discarded,
-    /// Sent behind `QUIT`, or on a connection that the store closed. Only the kernel counts them.
+    /// Sent after `QUIT`, or on a connection that the store closed. Only the kernel counts them.
     BehindClose,
-    /// Sent by clients that closed before an answer, also behind a blocked command. The store may not have read them.
+    /// Sent by clients that closed before an answer, also after a blocked command. The store may not have read them.
     Aborted,
     /// Unknown names. The store counts them under no name.
     Unknown,

@@ -39,7 +39,7 @@ impl ResponseHead {
         self.0.body = u64::from(length);
     }
 
-    /// Returns the length of the body behind a head that has just ended, if another response can follow it.
+    /// Returns the length of the body after a head that has just ended, if another response can follow it.
     #[inline(always)]
     pub(crate) fn body_before_response(&self) -> Option<u32> {
         let can_follow = self.0.state == STATUS && self.0.matched == 0 && self.0.body <= u64::from(u32::MAX);

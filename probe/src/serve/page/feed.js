@@ -1,4 +1,4 @@
-// The probe's events: begins again by itself whenever the line breaks, also when the probe starts anew.
+// The probe's events. Reconnects whenever the connection breaks, also after a restart of the probe.
 
 // The event `second` arrives once a second. After this time without one the probe is unreachable.
 const SILENCE_MS = 6_000;
