@@ -215,7 +215,7 @@ pub(crate) async fn run(plan: Plan, progress: &impl Fn(&str)) -> ExperimentOutco
     }
     let chart = Chart {
         title: "Latency of a celebrity and of innocent keys".to_owned(),
-        axis: "ms from when a request was due to its answer".to_owned(),
+        axis: "ms from a request's due time to its answer".to_owned(),
         series: vec!["p50", "p95", "p99"],
         rows: marked,
     };
@@ -235,7 +235,7 @@ fn method(plan: Plan) -> String {
          sleep. Latency is the generator's, from when a request was due. The kernel does not see a request's way through the \
          gateway. Percentiles are of all repetitions together. *Innocent* is one of 500 keys, `normal-user-…`, 112 of them on the \
          celebrity's shard. With a cache, the gateway answers the celebrity's requests, and more and more of the innocents'. The \
-         bounds, 1.3 without a mitigation and 1.05 with the cache, are the wire contract's. Runs with fewer than {} answers in \
+         bounds, 1.3 without a mitigation and 1.05 with the cache, come from the wire contract. Runs with fewer than {} answers in \
          all are also refused.",
         PROFILE[0].1,
         PROFILE[1].1,

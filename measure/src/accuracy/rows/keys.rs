@@ -30,7 +30,7 @@ fn full(size: Size) -> Result<Case> {
     })
 }
 
-/// Distinct keys of `length` bytes, filled up with `filler`, which stands for one byte.
+/// Distinct keys of `length` bytes, padded with `filler`, which decodes to one byte.
 fn prepare(size: Size, length: usize, filler: &str) -> Result<Case> {
     let number = size.of(500, 10_000);
     let filler = filler.repeat(length - 8);
