@@ -245,7 +245,8 @@ fn parse_in_order<P: Program>(
     let parsed = parser::parse_segment::<P>(context, shard, shard, packet, skip, stream, pairing)
         .ok_or(Reason::Unreadable)?;
     let tally = parsed.tally;
-    if tally.get | tally.set | tally.control != 0 {
+    // A command can span segments, and each of them can have some of its keys.
+    if tally.get | tally.set | tally.control != 0 || parsed.reader.staged != 0 {
         let end = packet.sequence.wrapping_add(packet.payload_length);
         // SAFETY: the storage's own.
         let is_alone = unsafe { (*waiting).is_empty() };

@@ -163,3 +163,19 @@ fn scripts_make_the_comparison_one_sided_and_bytes_stay_equal() {
     assert_eq!(reconciliation["total"]["cause_kind"], "scripts");
     assert_eq!(reconciliation["bytes"]["difference"], twice);
 }
+
+#[test]
+fn every_key_of_a_command_that_spans_segments_counts() {
+    let Some((probe, server)) = watched("every_key_of_a_command_that_spans_segments_counts") else { return };
+    // Longer than the largest bundle of segments, so that the first two keys come before the command's end.
+    let large = vec![b'v'; 200_000];
+    const ROUNDS: u64 = 10;
+    let round = array(&[b"MSET", b"first", &large, b"second", &large, b"third", b"small"]);
+    converse(&server, &round, ROUNDS, &[1 << 20]);
+    let (answer, _) = settled(&probe, |one| count(one, "mset") == ROUNDS);
+    let mut keys: Vec<_> =
+        answer["keys"].as_array().unwrap().iter().map(|key| (&key["key"], &key["count"])).collect();
+    keys.sort_by_key(|(key, _)| key.as_str());
+    let expected = ["first", "second", "third"].map(|key| (Value::from(key), Value::from(ROUNDS)));
+    assert_eq!(keys, expected.iter().map(|(key, count)| (key, count)).collect::<Vec<_>>(), "{answer}");
+}
