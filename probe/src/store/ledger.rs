@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use probe_common::requests::{REASONS, Requests};
+use probe_common::requests::{Reason, Requests};
 use protocol::probe_api::{
     CauseKind, CommandComparison, Comparison, NewBaseline, StoreException, StoreReconciliation,
 };
@@ -391,14 +391,14 @@ fn judge_total(
 
 /// Segments without a parsed command since the baseline, except those that a store does not read either.
 fn unparsed(base: &Base, bracket: &NodeBracket) -> u64 {
-    let now = bracket.after.requests.unparsed;
-    let then = base.kernel.requests.unparsed;
-    (0..REASONS)
-        .map(|reason| {
-            let of = |counts: &[u64; REASONS]| counts.get(reason).copied().unwrap_or_default();
-            of(&now).saturating_sub(of(&then))
-        })
-        .sum()
+    let read = Reason::ALL.into_iter().filter(|reason| *reason != Reason::Closed);
+    read.map(|reason| unparsed_for(reason, base, bracket)).sum()
+}
+
+/// Segments without a parsed command since the baseline, for one reason.
+fn unparsed_for(reason: Reason, base: &Base, bracket: &NodeBracket) -> u64 {
+    let of = |requests: &Requests| requests.unparsed.get(reason as usize).copied().unwrap_or_default();
+    of(&bracket.after.requests).saturating_sub(of(&base.kernel.requests))
 }
 
 /// The named exceptions since the baseline.
@@ -416,7 +416,12 @@ fn exceptions(
     let grown = |now: u64, then: u64| now.saturating_sub(then);
     BTreeMap::from([
         (StoreException::Discarded, grown(now.discarded(), then.discarded())),
-        (StoreException::BehindClose, grown(now.requests.never_read, then.requests.never_read)),
+        // The parser stops at `QUIT`, so what follows is counted in segments.
+        (
+            StoreException::BehindClose,
+            grown(now.requests.never_read, then.requests.never_read)
+                + unparsed_for(Reason::Closed, base, bracket),
+        ),
         (StoreException::Aborted, grown(now.requests.unsettled(), then.requests.unsettled())),
         (StoreException::Unknown, grown(now.unknown(), then.unknown())),
         (StoreException::Scripted, lack(CauseKind::Scripts)),

@@ -244,7 +244,7 @@ pub struct CommandComparison {
 pub enum StoreException {
     /// Queued in a transaction and discarded with it. Only the kernel counts them.
     Discarded,
-    /// Sent after `QUIT`, or on a connection that the store closed. Only the kernel counts them.
+    /// Sent after `QUIT`, counted in segments, or on a connection that the store closed. The store does not count them.
     BehindClose,
     /// Sent by clients that closed before an answer, also after a blocked command. The store may not have read them.
     Aborted,

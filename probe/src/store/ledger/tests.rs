@@ -146,6 +146,15 @@ fn each_exception_moves_its_own_counter_and_no_other() {
     );
 
     let mut node = Node::new();
+    node.kernel.requests.unparsed[Reason::Closed as usize] += 1;
+    let found = node.rest();
+    assert_eq!(
+        (found.total.agrees, Node::exception(&found)),
+        (Some(true), vec![(StoreException::BehindClose, 1)]),
+        "{found:?}"
+    );
+
+    let mut node = Node::new();
     node.wire("get", 5);
     node.kernel.requests.aborted += 5;
     let found = node.rest();
