@@ -76,12 +76,17 @@ fn cli(options: &[&str], words: &[&str]) -> String {
 
 /// Starts a cluster: `primaries` nodes, each with one replica. `None` without `redis-server`.
 pub(crate) fn cluster(test: &str, primaries: usize) -> Option<Vec<Server>> {
-    let node = |_| {
-        let bus = free_port().to_string();
+    // All at once: a port that is free again could be returned twice.
+    let held: Vec<TcpListener> =
+        (0..4 * primaries).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = held.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+    drop(held);
+    let node = |ports: &[u16]| {
+        let bus = ports[1].to_string();
         let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus];
-        Server::start(test, &options)
+        Server::start_at(test, ports[0], &options)
     };
-    let nodes: Vec<Server> = (0..2 * primaries).map(node).collect::<Option<_>>()?;
+    let nodes: Vec<Server> = ports.chunks(2).map(node).collect::<Option<_>>()?;
     let addresses: Vec<String> = nodes.iter().map(|node| node.address.to_string()).collect();
     let mut words = vec!["create"];
     words.extend(addresses.iter().map(String::as_str));
