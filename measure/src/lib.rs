@@ -5,6 +5,7 @@
 //! - [`cost`]: the probe's cost
 //! - [`experiment`]: theory, application and kernel side by side
 //! - [`gateway_cost`]: the cost of tracing and of the detector
+//! - [`stores`]: the probe's counts of a store that was not changed, against the store's own
 
 #![expect(clippy::expect_used, reason = "a measurement that cannot start its lab ends there")]
 
@@ -16,5 +17,6 @@ pub mod gateway_cost;
 mod machine;
 mod pair;
 mod statistics;
+pub mod stores;
 mod table;
 mod testbed;

@@ -35,6 +35,9 @@ pub(crate) enum Bench {
     /// Measure the detector: gateway throughput without it and with every request counted, in alternating pairs
     #[command(disable_help_flag = true)]
     Detector(Arguments),
+    /// Compare the counts of `probe watch` with those of Redis, row by row; `--full` runs all rows
+    #[command(disable_help_flag = true)]
+    Stores(Arguments),
     /// Measure counting, windows, verdict and what-if: compare the sketches and the cost of each part
     Hotspot,
 }
@@ -57,6 +60,8 @@ const COST: Program = Program {
     parts: &[Part::Kernel, Part::Tests, Part::Peers],
     lab: &["probe", "shard", "gateway", "load"],
 };
+const STORES: Program =
+    Program { name: "stores", parts: &[Part::Kernel, Part::Tests, Part::Peers], lab: &["probe"] };
 const GATEWAY_COST: Program =
     Program { name: "gateway_cost", parts: &[], lab: &["gateway", "shard", "load"] };
 
@@ -89,6 +94,7 @@ pub(crate) fn bench(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Churn(given) => run(tree, &CHURN, given.arguments.clone()),
         Bench::Cost(given) => run(tree, &COST, given.arguments.clone()),
+        Bench::Stores(given) => run(tree, &STORES, given.arguments.clone()),
         Bench::Traces(given) => run(tree, &GATEWAY_COST, before("traces".into(), given)),
         Bench::Detector(given) => run(tree, &GATEWAY_COST, before("detector".into(), given)),
         Bench::Hotspot => {

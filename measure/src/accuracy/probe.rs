@@ -1,7 +1,9 @@
 //! Runs the real probe as a process and reads its counts.
 
 use anyhow::{Context, Result};
-use protocol::probe_api::{Compare, Comparison, KeyTables, Latencies, ProbeStatus, ShardCounts, Shards};
+use protocol::probe_api::{
+    Compare, Comparison, KeyTables, Latencies, ProbeStatus, ShardCounts, Shards, StoreAnswer,
+};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -74,7 +76,16 @@ impl Stage {
     fn start(&self, urls: String, folder: Option<&Path>) -> Probe<'_> {
         let mut settings = vec![("PORT", "0".to_owned()), ("SHARD_URLS", urls)];
         settings.extend(folder.map(|folder| ("PIN", folder.display().to_string())));
-        let mut process = Process::start_program(&self.program, &["run"], &settings);
+        self.follow(Process::start_program(&self.program, &["run"], &settings))
+    }
+
+    /// Starts a probe that watches a store, with more settings, and waits until it is ready.
+    pub(crate) fn start_watch(&self, urls: &str, settings: &[(&str, String)]) -> Probe<'_> {
+        let settings = [&[("PORT", "0".to_owned())], settings].concat();
+        self.follow(Process::start_program(&self.program, &["watch", urls], &settings))
+    }
+
+    fn follow(&self, mut process: Process) -> Probe<'_> {
         let addr = self.runtime.block_on(process.ready());
         Probe { stage: self, process, base: format!("http://{addr}") }
     }
@@ -111,6 +122,11 @@ impl Probe<'_> {
         let shard = tables.shards.into_iter().nth(index).context("the probe does not report the server")?;
         let keys = shard.keys.into_iter().map(|key| (key.key, (key.requests, key.error)));
         Ok(KeyTable { evictions: shard.evictions, keys: keys.collect() })
+    }
+
+    /// The answer about a store.
+    pub(crate) fn store(&self) -> Result<StoreAnswer> {
+        self.exchange("/api/store")
     }
 
     /// Its resident memory in bytes.
