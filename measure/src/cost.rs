@@ -50,7 +50,7 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<CostReport> {
     for seed in 0..3 {
         testbed.saturate(TrafficPath::Shard, options.requests, seed, || 0.0)?;
     }
-    let store = Store::start(&options.programs).map_err(|error| format!("{error:#}"));
+    let store = Store::start(&options.programs).map_err(|error| format!("redis-server: {error:#}"));
     let mut http = Vec::new();
     let mut resp: Result<Vec<Runs>, String> = store.as_ref().map(|_| Vec::new()).map_err(Clone::clone);
     let mut rows = Watcher::ALL.map(Row::new);
