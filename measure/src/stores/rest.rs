@@ -14,7 +14,7 @@ use crate::accuracy::rule::RowVerdict;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the counts must stay the same. The probe compares once a second.
-const QUIET: Duration = Duration::from_millis(2_200);
+const QUIET: Duration = Duration::from_millis(1_600);
 
 /// How long the wait for an agreement may take after that.
 const GRACE: Duration = Duration::from_secs(6);

@@ -64,6 +64,11 @@ pub(crate) fn run(context: &Context<'_>, row: &str) -> Result<Vec<Line>> {
     let replica = server(&["--replicaof", "127.0.0.1", &port])?;
     let single = server(&single_options(&socket))?;
     let mut servers = Servers { primary, replica, single, socket };
+    let linked = || match servers.replica.cli(&["info", "replication"]).contains("master_link_status:up") {
+        true => Ok(()),
+        false => Err("the replica has no link to its primary".to_owned()),
+    };
+    context.stage.until(TIMEOUT, linked).map_err(anyhow::Error::msg)?;
     // The stream begins with SELECT, once.
     write(&mut servers)?;
     let all = [&servers.primary, &servers.replica, &servers.single].map(url).join(",");
