@@ -39,7 +39,7 @@ impl Program for Resp {
     #[inline(always)]
     fn begins_request(context: &SkBuffContext, packet: &Packet) -> bool {
         // SAFETY: the context and an integer.
-        unsafe { begins_command(context.as_ptr().cast(), packet.payload_at) != 0 }
+        unsafe { begins_command(context.as_ptr().cast(), packet.payload_at, packet.payload_length) != 0 }
     }
 
     #[inline(always)]
@@ -101,6 +101,9 @@ impl Program for Resp {
     }
 }
 
+/// Bytes of payload that [`begins_command`] reads: a power of two with [`FIRST_WORDS`].
+const FIRST_BYTES: u32 = (FIRST_WORDS * 8).next_power_of_two() as u32;
+
 /// Returns 1 if the payload begins with a command of the store. A global function, which is verified once and
 /// separately.
 ///
@@ -109,21 +112,18 @@ impl Program for Resp {
 /// `context` is null or the program's context.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn begins_command(context: *mut __sk_buff, payload_at: u32) -> u64 {
+unsafe extern "C" fn begins_command(context: *mut __sk_buff, payload_at: u32, length: u32) -> u64 {
     if context.is_null() {
         return 0;
     }
-    let mut words = [0_u64; FIRST_WORDS];
-    // The shortest command, `*1\r\n$4\r\nPING\r\n`, has 14 bytes. A name of up to six bytes needs no more.
-    const SHORTEST: u32 = 14;
-    // SAFETY: the buffer is longer than both lengths. What cannot be read stays zeros.
-    unsafe {
-        let to: *mut core::ffi::c_void = words.as_mut_ptr().cast();
-        if bpf_skb_load_bytes(context.cast(), payload_at, to, size_of_val(&words) as u32) != 0 {
-            bpf_skb_load_bytes(context.cast(), payload_at, to, SHORTEST);
-        }
-    }
-    u64::from(name_at_start(words).is_some_and(|name| commands::find(name).is_some()))
+    let mut bytes = [0_u64; FIRST_BYTES as usize / 8];
+    // The verifier needs both bounds on the very register that the helper gets, as in `load_window`.
+    let wanted = if length < FIRST_BYTES { length } else { FIRST_BYTES };
+    let wanted = (core::hint::black_box(wanted.wrapping_sub(1)) & (FIRST_BYTES - 1)) + 1;
+    // SAFETY: `wanted` is at most the buffer's length. What cannot be read stays zeros.
+    unsafe { bpf_skb_load_bytes(context.cast(), payload_at, bytes.as_mut_ptr().cast(), wanted) };
+    let Some(words) = bytes.first_chunk::<FIRST_WORDS>() else { return 0 };
+    u64::from(name_at_start(*words).is_some_and(|name| commands::find(name).is_some()))
 }
 
 global_functions!(Resp, parse_commands, catch_up_commands, pairing);

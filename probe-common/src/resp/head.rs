@@ -14,7 +14,7 @@
 mod array;
 mod inline;
 
-pub(super) use array::{START_MASK, START_WORD};
+pub(super) use array::CRLF;
 
 use super::{CommandClass, CommandSpec, Effect, Tag};
 use crate::{

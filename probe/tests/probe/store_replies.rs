@@ -240,3 +240,41 @@ fn a_connection_older_than_the_probe_is_timed_once_it_is_in_step() {
     assert_eq!((timed + joined, untimed.as_object().unwrap().len()), (30, 1), "{node}");
     assert!((8..12).contains(&joined), "{node}");
 }
+
+#[test]
+fn long_names_and_many_arguments_begin_an_older_connection() {
+    let test = "long_names_and_many_arguments_begin_an_older_connection";
+    if !privileges(test) {
+        return;
+    }
+    let Some(server) = Server::start(test, &[]) else { return };
+    let mset = |pairs: usize| format!("MSET{}", " key value".repeat(pairs));
+    // Each connection has one kind of command, so none is followed from another one's.
+    let mut commands = [
+        ("ZRANGEBYSCORE absent -inf +inf".to_owned(), "*0\r\n"),
+        ("GEORADIUSBYMEMBER_RO absent member 1 km".to_owned(), "*0\r\n"),
+        (mset(6), "+OK\r\n"),
+        (mset(70), "+OK\r\n"),
+        (mset(2_000), "+OK\r\n"),
+    ]
+    .map(|(command, reply)| (Client::connect(&server), command, reply));
+    for (client, ..) in &mut commands {
+        client.exchange(&["PING"], "+PONG\r\n");
+    }
+    let probe = watch(&server);
+    const ROUNDS: u64 = 10;
+    for _ in 0..ROUNDS {
+        for (client, command, reply) in &mut commands {
+            client.exchange(&[&**command], reply);
+        }
+    }
+    let node = node(&probe, "mset", 3 * ROUNDS);
+    let counted = |name: &str| {
+        let all = node["reconciliation"]["commands"].as_array().unwrap();
+        all.iter().find(|one| one["command"] == name).map(|one| one["kernel"].as_u64().unwrap())
+    };
+    let found = ["zrangebyscore", "georadiusbymember_ro", "mset"].map(counted);
+    assert_eq!(found, [Some(ROUNDS), Some(ROUNDS), Some(3 * ROUNDS)], "{node}");
+    let unparsed = &probe.json("/api/shards")["shards"][0]["unparsed"];
+    assert!(unparsed.as_object().unwrap().values().all(|number| number == 0), "{unparsed}");
+}

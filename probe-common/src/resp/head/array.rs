@@ -7,11 +7,11 @@ use super::{
 use crate::resp::{MAX_NAME, swar::lower};
 
 /// `*D\r\n$D\r\n` without the digits' low halves.
-pub(in crate::resp) const START_MASK: u64 = 0xffff_f0ff_ffff_f0ff;
-pub(in crate::resp) const START_WORD: u64 = u64::from_le_bytes(*b"*0\r\n$0\r\n");
+const START_MASK: u64 = 0xffff_f0ff_ffff_f0ff;
+const START_WORD: u64 = u64::from_le_bytes(*b"*0\r\n$0\r\n");
 
 /// CR and LF, in memory order.
-const CRLF: u16 = u16::from_le_bytes(*b"\r\n");
+pub(in crate::resp) const CRLF: u16 = u16::from_le_bytes(*b"\r\n");
 
 /// Largest number of digits of a number: 2^63 has 19.
 const MAX_DIGITS: u8 = 19;
