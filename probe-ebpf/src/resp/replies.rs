@@ -33,15 +33,16 @@ use crate::{
     transactions,
 };
 
-/// Where egress copies payload to. Softirq may interrupt process context, and a task another one: each level has its own.
+/// Where egress copies payload to. Softirq may interrupt process context, and a task another one: each program that runs has
+/// its own.
 #[map]
-static REPLY_READERS: PerCpuArray<SegmentReader> = PerCpuArray::with_max_entries(LEVELS, 0);
+static REPLY_READERS: PerCpuArray<SegmentReader> = PerCpuArray::with_max_entries(READERS, 0);
 
-/// The levels in use on this CPU.
+/// For each reader of this CPU: 1 while it is in use.
 #[map]
-static REPLY_LEVEL: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static REPLY_READERS_IN_USE: PerCpuArray<u64> = PerCpuArray::with_max_entries(READERS, 0);
 
-const LEVELS: u32 = 4;
+const READERS: u32 = 4;
 
 /// Follows a segment with payload from a store.
 #[inline(always)]
@@ -174,17 +175,12 @@ fn read(
     shard: u32,
     answered: Option<u32>,
 ) -> Option<u32> {
-    let level = REPLY_LEVEL.get_ptr_mut(0)?;
-    // SAFETY: the map's value for this CPU. Each level gives back what it has added.
-    let mine = unsafe { level.read_volatile() };
-    // It fails if another level has come and not gone in between.
-    // SAFETY: the same.
-    if unsafe { !atomic::replace(level, mine, mine + 1) } {
-        return None;
-    }
-    let replies = match REPLY_READERS.get_ptr_mut(mine as u32) {
+    let mine = claim_reader() as u32;
+    // If all are in use, the replies are lost.
+    let in_use = REPLY_READERS_IN_USE.get_ptr_mut(mine)?;
+    let replies = match REPLY_READERS.get_ptr_mut(mine) {
         Some(reader) => {
-            // SAFETY: this level's own.
+            // SAFETY: this program's own.
             unsafe { (*reader).begin(skip, length) };
             let attendant = Attendant {
                 pairing,
@@ -209,16 +205,32 @@ fn read(
         }
         None => None,
     };
-    // SAFETY: as above.
-    unsafe { atomic::add(level, u64::MAX) };
+    // SAFETY: the map's value for this CPU, which this program has claimed.
+    unsafe { atomic::exchange(in_use, 0) };
     replies
+}
+
+/// Claims a reader of this CPU. Returns its number, or [`READERS`] if all are in use. A global function: the verifier follows
+/// its caller once, and not for each reader.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn claim_reader() -> u64 {
+    for reader in 0..READERS {
+        if let Some(in_use) = REPLY_READERS_IN_USE.get_ptr_mut(reader) {
+            // SAFETY: the map's value for this CPU.
+            if unsafe { atomic::exchange(in_use, 1) == 0 } {
+                return u64::from(reader);
+            }
+        }
+    }
+    u64::from(READERS)
 }
 
 /// `bpf_loop`'s callback: some steps of the parser; 1 ends the loop.
 unsafe extern "C" fn run_steps(_: u32, parser: *mut Parser<Resp, ReplyHead, Attendant>) -> i64 {
     // SAFETY: `bpf_loop` passes on the pointer it was given.
     let parser = unsafe { &mut *parser };
-    // SAFETY: the map's value for this CPU and level.
+    // SAFETY: the map's value for this CPU, which this program has claimed.
     let reader = unsafe { &mut *parser.reader };
     // SAFETY: in the socket's storage, which egress alone writes.
     let head = unsafe { &mut *parser.head };
