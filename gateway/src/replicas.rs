@@ -139,11 +139,7 @@ impl Replicas {
         for shard in [copies.home].into_iter().chain(synced.on.iter().map(|copy| copy.shard)) {
             match self.health.usable(shard.index()) {
                 Usable::Yes => usable.push(shard),
-                Usable::Trial => {
-                    // Another shard's trial is left for the next read.
-                    trial = Some(shard);
-                    break;
-                }
+                Usable::Trial => trial = Some(shard),
                 Usable::No => {}
             }
         }

@@ -49,6 +49,8 @@ impl Program for Resp {
             head.named(spec.unwrap_or(CommandSpec::UNKNOWN));
             return;
         }
+        // SAFETY: the connection's pairing. The connection is locked for this CPU.
+        unsafe { (*pairing).check_decision(head) };
         let discards = head.discards();
         head.set_tag(head.tag(discards));
         if reader.shard != keys::NO_SHARD {

@@ -15,7 +15,7 @@ use crate::{
     atomic,
     connections::{counters, mark},
     endpoint_key::EndpointKey,
-    handshake, namespace, outcomes, pending, request_counters, rtt, shard, sock_ops,
+    handshake, namespace, pending, request_counters, rtt, shard, sock_ops,
     socket::{self, CLOSE, CLOSE_WAIT, CREATE, ESTABLISHED},
     transactions,
 };
@@ -49,7 +49,6 @@ pub fn handle(context: &SockOpsContext) -> Option<()> {
     let (before, now) = (sock_ops::argument::<0>(context), sock_ops::argument::<1>(context));
     if now == CLOSE && before != CLOSE {
         settle_pending(context, storage, shard);
-        outcomes::settle_closed(storage, shard);
         discard_queued(storage, shard);
         let aborted = before == ESTABLISHED || before == CLOSE_WAIT;
         // SAFETY: as above.
@@ -78,15 +77,22 @@ fn settle_pending(context: &SockOpsContext, storage: *mut Socket, shard: u32) ->
     Some(())
 }
 
-/// Counts the commands of a transaction that the connection leaves open.
+/// Counts the commands of a transaction that the connection leaves open. While a command has no reply, that may be an `EXEC`
+/// that has run: then the queued ones are counted without a name.
 #[inline(always)]
 fn discard_queued(storage: *mut Socket, shard: u32) {
     // SAFETY: a socket's storage lives as long as the program runs.
     let (pairing, answers) = unsafe { (&raw mut (*storage).pairing, (*storage).responses.answers) };
+    // SAFETY: as above; a word that ingress writes as a whole.
+    let arrived = unsafe { (&raw const (*storage).stream.arrived).read_volatile() };
     // SAFETY: as above.
-    if unsafe { (*pairing).has_queued() } {
-        // SAFETY: as above.
-        unsafe { transactions::discard_queued(pairing, shard, answers) };
+    unsafe {
+        if (*pairing).has_queued() {
+            if arrived.requests() != answers {
+                (*pairing).forget_names();
+            }
+            transactions::discard_queued(pairing, shard, answers);
+        }
     }
 }
 

@@ -130,8 +130,7 @@ impl Topology {
 
 fn range(first: &i64, last: &i64) -> Option<SlotRange> {
     let slot = |number: i64| u16::try_from(number).ok().filter(|slot| *slot < crate::slot::SLOTS);
-    let range = SlotRange { first: slot(*first)?, last: slot(*last)? };
-    (range.first <= range.last).then_some(range)
+    Some(SlotRange { first: slot(*first)?, last: slot(*last)? })
 }
 
 fn node_of_shard(node: &Reply, asked: &HostPort) -> Option<Node> {

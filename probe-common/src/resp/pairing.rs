@@ -17,6 +17,10 @@ pub const KEPT: usize = 64;
 /// Exchanges in step after which a connection that was not followed from its beginning is paired.
 const IN_STEP: u8 = 8;
 
+/// How long a connection has to rest between a reply and the next command, in nanoseconds, so that no command waits. Exchanges
+/// in step alone do not tell: with a constant number of commands in flight, each reply would be an earlier command's.
+const REST: u64 = 10_000_000;
+
 /// Why the latency of a command is not measured. The number is the index into
 /// [`CommandCounters::untimed`](super::CommandCounters::untimed).
 #[repr(u8)]
@@ -68,8 +72,11 @@ pub struct Pairing {
     in_step: u8,
     /// 1 once ingress could not follow commands. Egress resets it.
     lost: u8,
-    padding: u8,
+    /// While out of step: 1 once the connection has rested for [`REST`] in these exchanges.
+    rested: u8,
     commands: [u64; KEPT],
+    /// While out of step: when the last reply left; 0 if that is not known.
+    left_at: u64,
 }
 
 impl Default for Pairing {
@@ -85,8 +92,9 @@ impl Default for Pairing {
             state: PAIRED,
             in_step: 0,
             lost: 0,
-            padding: 0,
+            rested: 0,
             commands: [0; KEPT],
+            left_at: 0,
         }
     }
 }
@@ -103,6 +111,11 @@ const ENDED: u8 = 3;
 /// In [`Pairing::ends`], above the command's number.
 const ENDS: u64 = 1 << 32;
 const ENDS_REPLY_OFF: u64 = 1 << 33;
+/// The first command that breaks pairing is queued in a transaction, whose end has not been seen. Until then the number is
+/// [`FAR`] ahead.
+const ENDS_LATER: u64 = 1 << 34;
+/// More commands than a transaction has.
+const FAR: u32 = 1 << 30;
 
 /// What the bytes of a segment from the store are to egress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,12 +188,32 @@ impl Pairing {
         self.next = arrived;
     }
 
-    /// The next command breaks pairing from its own reply on.
+    /// The next command breaks pairing from its own reply on. If it is queued in a transaction, pairing ends behind the reply
+    /// to `EXEC`, which decides about the transaction.
     #[inline(always)]
-    pub const fn end(&mut self, is_reply_off: bool) {
+    const fn end(&mut self, is_reply_off: bool, is_queued: bool) {
         if self.ends == 0 {
             let why = if is_reply_off { ENDS_REPLY_OFF } else { 0 };
-            self.ends = self.next as u64 | ENDS | why;
+            let (place, later) =
+                if is_queued { (self.next.wrapping_add(FAR), ENDS_LATER) } else { (self.next, 0) };
+            self.ends = place as u64 | ENDS | why | later;
+        }
+    }
+
+    /// The next command ends a transaction.
+    #[inline(always)]
+    const fn end_transaction(&mut self) {
+        if self.ends & ENDS_LATER != 0 {
+            self.ends = self.next.wrapping_add(1) as u64 | self.ends & (ENDS | ENDS_REPLY_OFF);
+        }
+    }
+
+    /// Lets replies decide no more about the transaction at hand if they are not paired any more. Call it before
+    /// [`Head::discards`]. Replies may be lost just behind this: then nothing counts what is discarded.
+    #[inline(always)]
+    pub const fn check_decision(&self, head: &mut Head) {
+        if self.state != PAIRED || self.lost != 0 {
+            head.let_replies_decide(false);
         }
     }
 
@@ -188,9 +221,11 @@ impl Pairing {
     /// data command and it is not.
     #[inline(always)]
     pub fn take(&mut self, head: &mut Head, came_at: u64) -> Option<Untimed> {
+        let is_queued = head.is_in_transaction() && head.replies_decide();
         match head.effect() {
-            Effect::Unpaired => self.end(false),
-            Effect::Reply => self.end(true),
+            Effect::Unpaired => self.end(false, is_queued),
+            Effect::Reply => self.end(true, is_queued),
+            Effect::Exec | Effect::Discard | Effect::Reset => self.end_transaction(),
             Effect::Multi if !head.is_in_transaction() => head.let_replies_decide(self.is_paired()),
             _ => {}
         }
@@ -208,7 +243,7 @@ impl Pairing {
         let facts = Facts {
             number: head.number(),
             is_exec: matches!(head.effect(), Effect::Exec),
-            is_queued: head.is_in_transaction() && head.replies_decide(),
+            is_queued,
             is_timed: head.is_data() && untimed.is_none(),
         };
         self.ask(facts, came_at);
@@ -287,6 +322,8 @@ impl Pairing {
         self.asked = arrived;
         self.replied = 0;
         self.in_step = 0;
+        self.rested = 0;
+        self.left_at = 0;
     }
 
     /// Whether a segment has more replies than commands wait for one, or could not be read. Then replies are out of step, and
@@ -303,10 +340,25 @@ impl Pairing {
         is_lost
     }
 
-    /// While out of step: so many replies have been read, or they could not be. Returns whether they may be in step, so that the
-    /// parser can go on. Once they have been for some exchanges, the connection is paired.
+    /// While out of step: so many replies leave, or they cannot be read. Returns whether they may be in step, so that the
+    /// parser can go on. Once they have been for some exchanges, and no command has waited before one of them, the connection
+    /// is paired.
     #[inline(always)]
-    pub const fn count(&mut self, replies: Option<u32>, arrived: u32, is_at_boundary: bool) -> bool {
+    pub fn count(&mut self, replies: Option<u32>, arrived: u32, is_at_boundary: bool, now: u64) -> bool {
+        if let Some(first) = self.asked(self.asked)
+            && self.asked != arrived
+            && self.left_at != 0
+            && first.came_after(self.left_at) >= REST
+        {
+            self.rested = 1;
+        }
+        let may_be_in_step = self.count_exchange(replies, arrived, is_at_boundary);
+        self.left_at = now;
+        may_be_in_step
+    }
+
+    #[inline(always)]
+    const fn count_exchange(&mut self, replies: Option<u32>, arrived: u32, is_at_boundary: bool) -> bool {
         let due = arrived.wrapping_sub(self.asked);
         let Some(replies) = replies else {
             self.lose(arrived);
@@ -318,10 +370,12 @@ impl Pairing {
             return false;
         }
         if self.replied == due && is_at_boundary {
-            self.in_step += 1;
+            if self.in_step < IN_STEP {
+                self.in_step += 1;
+            }
             self.asked = arrived;
             self.replied = 0;
-            if self.in_step >= IN_STEP {
+            if self.in_step == IN_STEP && self.rested != 0 {
                 self.state = PAIRED;
                 self.begun = arrived;
             }
@@ -357,11 +411,16 @@ impl Pairing {
             // It is not kept. Nearly all transactions are decided by replies.
             None => IS_QUEUED,
         };
+        let bit = 1 << slot(place);
+        if asked.is_some() {
+            // A command that was queued long before had the same slot.
+            self.queued_at &= !bit;
+        }
         match outcome {
             Outcome::Queued if flags & IS_QUEUED != 0 => {
                 self.queued = self.queued.saturating_add(1);
                 if asked.is_some() {
-                    self.queued_at |= 1 << slot(place);
+                    self.queued_at |= bit;
                 }
                 false
             }
@@ -386,6 +445,12 @@ impl Pairing {
     #[inline(always)]
     pub const fn forget_queued(&mut self) {
         self.queued = 0;
+        self.queued_at = 0;
+    }
+
+    /// The names of queued commands no longer matter.
+    #[inline(always)]
+    pub const fn forget_names(&mut self) {
         self.queued_at = 0;
     }
 

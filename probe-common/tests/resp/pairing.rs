@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use probe_common::protocol::Parser as _;
 use probe_common::resp::head::Head;
-use probe_common::resp::pairing::{Asked, KEPT, Replies, took};
+use probe_common::resp::pairing::{Asked, Facts, KEPT, Replies, took};
 use probe_common::resp::reply::ReplyHead;
 use probe_common::resp::{CommandClass, CommandSpec, Effect, Pairing, SegmentReader, Untimed, hash_name};
 
@@ -22,6 +22,8 @@ struct Connection {
     untimed: Vec<Untimed>,
     /// The numbers of discarded commands; `None` for one that was not kept.
     discarded: Vec<Option<u16>>,
+    /// Discarded commands that the commands told, without their numbers.
+    unnamed: u32,
     /// Places of commands with a latency, and the latency.
     latencies: Vec<(u32, u64)>,
 }
@@ -61,6 +63,7 @@ impl Connection {
             now: 1_000_000,
             untimed: Vec::new(),
             discarded: Vec::new(),
+            unnamed: 0,
             latencies: Vec::new(),
         }
     }
@@ -72,14 +75,25 @@ impl Connection {
         reader.begin(0, payload.len() as u32);
         self.pairing.begin_segment(self.arrived);
         let (pairing, specs, untimed, now) = (&mut self.pairing, &self.specs, &mut self.untimed, self.now);
+        let unnamed = &mut self.unnamed;
         reader.read_paired(
             &mut self.head,
             payload.as_bytes(),
             STEPS,
             |hash| specs.get(&hash).copied().unwrap_or_default(),
-            |head| untimed.extend(pairing.take(head, now)),
+            |head| {
+                pairing.check_decision(head);
+                *unnamed += head.discards();
+                untimed.extend(pairing.take(head, now));
+            },
         );
         self.arrived += reader.tally.get + reader.tally.set + reader.tally.control;
+        self
+    }
+
+    /// Nothing is sent for a while.
+    fn rest(&mut self) -> &mut Self {
+        self.now += 10_000_000;
         self
     }
 
@@ -95,7 +109,8 @@ impl Connection {
             Replies::OutOfStep => {
                 let read = self.frame(payload, false);
                 self.answered = self.arrived;
-                if !self.pairing.count(Some(read), self.arrived, self.replies.is_at_first_byte()) {
+                let is_at_boundary = self.replies.is_at_first_byte();
+                if !self.pairing.count(Some(read), self.arrived, is_at_boundary, self.now) {
                     self.replies.restart();
                 }
             }
@@ -195,6 +210,69 @@ fn more_queued_commands_than_are_kept_are_discarded_without_a_number() {
     assert_eq!(one.discarded.len(), KEPT + 10);
     // `EXEC` has taken one place.
     assert_eq!(one.discarded.iter().filter(|number| **number == Some(SET)).count(), KEPT - 1);
+    assert_eq!(one.discarded.iter().filter(|number| number.is_none()).count(), 11);
+}
+
+#[test]
+fn a_refused_command_in_the_slot_of_a_queued_one_is_not_discarded() {
+    let mut one = Connection::new(Pairing::default());
+    one.ask(&["multi"]).reply("+OK\r\n");
+    for _ in 0..KEPT {
+        one.ask(&["set a b"]).reply("+QUEUED\r\n");
+    }
+    one.ask(&["get", "exec"]).reply("-ERR wrong number\r\n-EXECABORT because of that\r\n");
+    assert_eq!(one.discarded.len(), KEPT);
+    assert_eq!(one.discarded.iter().filter(|number| **number == Some(SET)).count(), KEPT - 2);
+    assert!(!one.discarded.contains(&Some(GET)));
+}
+
+#[test]
+fn exec_decides_before_a_queued_subscription_ends_pairing() {
+    for (command, why) in [("subscribe x", Untimed::Streaming), ("client reply skip", Untimed::ReplyOff)] {
+        let queued = ["multi", "set a b", command];
+        for (end, reply, discarded) in [
+            ("exec", "*2\r\n+OK\r\n*3\r\n+subscribe\r\n+x\r\n:1\r\n", 0),
+            ("exec", "*-1\r\n", 2),
+            ("discard", "+OK\r\n", 2),
+        ] {
+            let mut one = Connection::new(Pairing::default());
+            one.ask(&queued).reply("+OK\r\n+QUEUED\r\n+QUEUED\r\n");
+            one.ask(&[end, "get a"]).reply(&format!("{reply}*3\r\n+message\r\n+x\r\n+y\r\n"));
+            one.reply("$-1\r\n");
+            assert_eq!(
+                (one.discarded.len(), one.pairing.has_queued()),
+                (discarded, false),
+                "{command} {reply}"
+            );
+            assert_eq!(one.discarded.contains(&Some(SET)), discarded > 0);
+            assert_eq!((&one.untimed[..], one.latencies.len()), (&[Untimed::Transaction, why][..], 0));
+        }
+    }
+}
+
+#[test]
+fn commands_tell_what_is_discarded_once_the_replies_are_lost() {
+    let mut one = Connection::new(Pairing::default());
+    one.ask(&["multi", "set a b"]).reply("+OK\r\n+QUEUED\r\n");
+    one.ask(&["get a"]);
+    one.pairing.lose_commands();
+    one.reply("+QUEUED\r\n").ask(&["discard"]).reply("+OK\r\n");
+    assert_eq!((one.unnamed, one.discarded.len()), (2, 0));
+    // The next transaction is not decided by replies either.
+    one.ask(&["multi", "set a b", "discard"]).reply("+OK\r\n+QUEUED\r\n+OK\r\n");
+    assert_eq!((one.unnamed, one.discarded.len()), (3, 0));
+}
+
+#[test]
+fn a_departure_before_the_arrival_took_no_time() {
+    let mut pairing = Pairing::default();
+    pairing.begin_segment(0);
+    pairing.ask(Facts { is_timed: true, ..Facts::default() }, 1_000_000);
+    let from = pairing.asked(0).unwrap().timed_from();
+    assert_eq!([0, 999_000, 1_000_000, 1_000_640].map(|now| took(from, now)), [0, 0, 0, 640]);
+    // The time wraps around.
+    let from = (1 << 63) | ((1 << 40) - 10);
+    assert_eq!(took(from, 64 * ((1 << 40) + 10)), 64 * 20);
 }
 
 #[test]
@@ -232,6 +310,7 @@ fn an_older_connection_is_paired_once_its_replies_are_in_step() {
     let mut one = Connection::new(joined);
     // The rest of an earlier reply, and a reply to a command that was not seen.
     one.reply("rest of a value\r\n").ask(&["get a"]).reply("$1\r\nx\r\n$-1\r\n");
+    one.rest();
     for _ in 0..8 {
         one.ask(&["get a"]).reply("$-1\r\n");
         assert!(one.latencies.is_empty());
@@ -248,10 +327,45 @@ fn unseen_commands_end_the_pairing_until_replies_are_in_step_again() {
     one.pairing.lose_commands();
     one.reply("$-1\r\n");
     assert!(one.latencies.is_empty());
-    for _ in 0..8 {
+    one.ask(&["get a"]).reply("$-1\r\n").rest();
+    for _ in 0..7 {
         one.ask(&["get a"]).reply("$-1\r\n");
     }
     assert_eq!(one.untimed, [Untimed::Lost; 8]);
     one.ask(&["get a"]).reply("$-1\r\n");
     assert_eq!(one.latencies.len(), 1);
+}
+
+#[test]
+fn replies_that_are_always_one_command_behind_are_never_paired() {
+    let mut joined = Pairing::default();
+    joined.join();
+    let mut one = Connection::new(joined);
+    // The reply is to a command that was not seen, and from then on to the one before.
+    one.ask(&["get a"]).reply("$-1\r\n");
+    for _ in 0..20 {
+        one.ask(&["get a"]).reply("$-1\r\n");
+    }
+    assert!(!one.pairing.is_in_step() && one.latencies.is_empty());
+    // Once the last reply has come, exchanges are counted anew.
+    one.reply("$-1\r\n").rest();
+    for _ in 0..8 {
+        assert!(!one.pairing.is_in_step());
+        one.ask(&["get a"]).reply("$-1\r\n");
+    }
+    one.ask(&["get a"]).reply("$-1\r\n");
+    assert_eq!(one.latencies, [(29, 1_000_000)]);
+}
+
+#[test]
+fn a_busy_connection_is_paired_once_it_has_rested() {
+    let mut joined = Pairing::default();
+    joined.join();
+    let mut one = Connection::new(joined);
+    for _ in 0..300 {
+        one.ask(&["get a"]).reply("$-1\r\n");
+    }
+    assert!(!one.pairing.is_in_step());
+    one.rest().ask(&["get a"]).reply("$-1\r\n");
+    assert!(one.pairing.is_in_step());
 }

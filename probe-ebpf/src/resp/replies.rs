@@ -8,7 +8,7 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext,
     bindings::__sk_buff,
-    helpers::generated::{bpf_loop, bpf_skb_load_bytes},
+    helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_skb_load_bytes},
     macros::map,
     maps::PerCpuArray,
     programs::SkBuffContext,
@@ -114,8 +114,9 @@ unsafe extern "C" fn follow_replies(
     };
     if !is_paired {
         settle(responses, shard, waiting, arrived);
-        // SAFETY: the same storage.
-        let goes_on = unsafe { (*pairing).count(read, requests, head.is_at_first_byte()) };
+        // SAFETY: the same storage; the helper takes nothing.
+        let goes_on =
+            unsafe { (*pairing).count(read, requests, head.is_at_first_byte(), bpf_ktime_get_ns()) };
         if !goes_on {
             head.restart();
         }

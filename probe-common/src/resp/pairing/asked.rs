@@ -58,6 +58,13 @@ impl Asked {
         if self.0 & IS_TIMED == 0 { 0 } else { self.0 >> TIME_SHIFT | 1 << 63 }
     }
 
+    /// Returns the nanoseconds from `left_at` until it arrived.
+    #[must_use]
+    #[inline(always)]
+    pub(super) const fn came_after(self, left_at: u64) -> u64 {
+        between(left_at >> UNIT_SHIFT, self.0 >> TIME_SHIFT)
+    }
+
     /// Returns its number among the store's commands.
     #[must_use]
     #[inline(always)]
@@ -70,5 +77,13 @@ impl Asked {
 #[must_use]
 #[inline(always)]
 pub const fn took(from: u64, now: u64) -> u64 {
-    ((now >> UNIT_SHIFT).wrapping_sub(from) & TIME) << UNIT_SHIFT
+    between(from, now >> UNIT_SHIFT)
+}
+
+/// Returns the nanoseconds between two times in units. The clocks of arrivals and departures differ a little: 0 if the second
+/// time is before the first.
+#[inline(always)]
+const fn between(from: u64, to: u64) -> u64 {
+    let units = to.wrapping_sub(from) & TIME;
+    if units > TIME / 2 { 0 } else { units << UNIT_SHIFT }
 }
