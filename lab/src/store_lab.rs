@@ -188,8 +188,14 @@ fn form(client: &Path, nodes: &mut [Process]) -> Result<()> {
         command::capture(Command::new(client).args(["-p", port]).args(words)).unwrap_or_default()
     };
     await_all(nodes, &addresses, "start", |address| ask(address, &["ping"]).contains("PONG"))?;
-    let mut create = Command::new(client);
-    create.args(["--cluster", "create"]).args(&addresses).args(["--cluster-replicas", "1", "--cluster-yes"]);
+    // It waits without limit for nodes that do not join.
+    let mut create = Command::new("timeout");
+    create
+        .arg(READY_WITHIN.as_secs().to_string())
+        .arg(client)
+        .args(["--cluster", "create"])
+        .args(&addresses)
+        .args(["--cluster-replicas", "1", "--cluster-yes"]);
     command::capture(&mut create).context("the nodes do not form a cluster")?;
     await_all(nodes, &addresses, "join the cluster", |address| {
         let replication = ask(address, &["info", "replication"]);

@@ -71,9 +71,10 @@ fn a_celebrity_among_100_000_keys_is_named_and_a_uniform_load_is_balanced() {
     }
     let Some(nodes) = cluster(test, 3) else { return };
     let mut clients = Clients::connect(&nodes);
-    // 77 of 100 reads are of one key. The multiplier visits all other keys.
-    let celebrity =
-        |n: u64| if n % 100 < 77 { "celebrity".to_owned() } else { format!("user-{}", n * 7_919 % 100_000) };
+    // 77 of 100 reads are of one key, spread evenly. The other multiplier visits all other keys.
+    let celebrity = |n: u64| {
+        if n * 37 % 100 < 77 { "celebrity".to_owned() } else { format!("user-{}", n * 7_919 % 100_000) }
+    };
     let mut probe = once(&nodes, "10");
     load(&mut clients, &mut probe, celebrity);
     let (code, found) = ended(probe);

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// Timeout of every wait.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often a server is started on a port of its own. Between choice and use another process may take a port.
+const ATTEMPTS: usize = 3;
+
 /// A running server. Dropping it stops the server.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -17,11 +20,16 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server with more options. `None` without `redis-server`, which is a failure in CI.
     pub(crate) fn start(test: &str, options: &[&str]) -> Option<Self> {
-        Self::start_at(test, free_port(), options)
+        for _ in 0..ATTEMPTS {
+            if let Some(server) = Self::try_start(test, free_port(), options)? {
+                return Some(server);
+            }
+        }
+        unreachable!("redis-server ends at once on {ATTEMPTS} ports")
     }
 
-    /// Starts a server on a port.
-    pub(crate) fn start_at(test: &str, port: u16, options: &[&str]) -> Option<Self> {
+    /// Starts a server on a port. `Some(None)` if it ends at once, because another process has taken the port.
+    pub(crate) fn try_start(test: &str, port: u16, options: &[&str]) -> Option<Option<Self>> {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--save", "", "--port"]).arg(port.to_string());
@@ -40,13 +48,19 @@ impl Server {
             }
             Err(error) => unreachable!("redis-server does not start: {error}"),
         };
-        let server = Self { address: SocketAddr::from(([127, 0, 0, 1], port)), child, _folder: folder };
+        let mut server = Self { address: SocketAddr::from(([127, 0, 0, 1], port)), child, _folder: folder };
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(server.address).is_err() {
+        loop {
+            let listens = TcpStream::connect(server.address).is_ok();
+            if server.child.try_wait().unwrap().is_some() {
+                return Some(None);
+            }
+            if listens {
+                return Some(Some(server));
+            }
             assert!(Instant::now() < deadline, "redis-server does not listen on {port}");
             std::thread::yield_now();
         }
-        Some(server)
     }
 
     /// Runs one command with `redis-cli` and returns its output.
@@ -74,19 +88,33 @@ fn cli(options: &[&str], words: &[&str]) -> String {
     text
 }
 
-/// Starts a cluster: `primaries` nodes, each with one replica. `None` without `redis-server`.
-pub(crate) fn cluster(test: &str, primaries: usize) -> Option<Vec<Server>> {
+/// Starts nodes that do not know each other, or `Some(None)` if another process has taken a port.
+fn nodes(test: &str, count: usize) -> Option<Option<Vec<Server>>> {
     // All at once: a port that is free again could be returned twice.
-    let held: Vec<TcpListener> =
-        (0..4 * primaries).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let held: Vec<TcpListener> = (0..2 * count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let ports: Vec<u16> = held.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
     drop(held);
-    let node = |ports: &[u16]| {
+    let mut nodes = Vec::new();
+    for ports in ports.chunks(2) {
         let bus = ports[1].to_string();
         let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus];
-        Server::start_at(test, ports[0], &options)
-    };
-    let nodes: Vec<Server> = ports.chunks(2).map(node).collect::<Option<_>>()?;
+        match Server::try_start(test, ports[0], &options)? {
+            Some(node) => nodes.push(node),
+            None => return Some(None),
+        }
+    }
+    Some(Some(nodes))
+}
+
+/// Starts a cluster: `primaries` nodes, each with one replica. `None` without `redis-server`.
+pub(crate) fn cluster(test: &str, primaries: usize) -> Option<Vec<Server>> {
+    let mut started = None;
+    for _ in 0..ATTEMPTS {
+        if started.is_none() {
+            started = nodes(test, 2 * primaries)?;
+        }
+    }
+    let Some(nodes) = started else { unreachable!("a node ends at once, in {ATTEMPTS} attempts") };
     let addresses: Vec<String> = nodes.iter().map(|node| node.address.to_string()).collect();
     let mut words = vec!["create"];
     words.extend(addresses.iter().map(String::as_str));

@@ -188,7 +188,8 @@ fn restart(servers: &mut Servers) -> Result<()> {
     let old = std::mem::replace(&mut servers.single, server(&[])?);
     drop(old);
     let options = single_options(&servers.socket);
-    servers.single = Server::start_at("this row", port, &options).context("redis-server does not start")?;
+    servers.single =
+        Server::try_start("this row", port, &options).flatten().context("redis-server does not start")?;
     Ok(())
 }
 

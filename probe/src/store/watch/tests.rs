@@ -139,7 +139,8 @@ async fn a_store_that_goes_and_comes_back_is_named_and_has_a_new_baseline() {
     let total = &gone.nodes[0].reconciliation.total;
     assert_eq!(total.cause_kind, Some(CauseKind::ShardUnreadable), "{total:?}");
     assert!(total.cause.as_ref().unwrap().contains(&port.to_string()), "{total:?}");
-    let Some(_again) = Server::start_at("again", port, &[]) else { return };
+    let Some(again) = Server::try_start("again", port, &[]) else { return };
+    assert!(again.is_some(), "another process has taken port {port}");
     watch.look().await;
     let back = watch.newest().unwrap();
     let baselines = &back.nodes[0].reconciliation.baselines;
