@@ -223,7 +223,7 @@ const agreement = ['Do kernel and store agree?', [
     queries: [ask('reconciliation_store_command_difference != 0 or reconciliation_store_command_difference{command="info"}', `${SHARD} {{command}}`)],
     about: {
       shows: 'Commands of the kernel minus those of the node, by name, where they differ; INFO as an example where they do not.',
-      normal: '0 at rest; within the commands in flight under load.',
+      normal: '0 at rest. Under load at most the number of commands in flight.',
       next: 'A lasting difference of one name: `/api/store` has its count on both sides.',
     },
   }),

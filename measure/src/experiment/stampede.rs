@@ -13,8 +13,8 @@ use super::rig::{Rig, nothing, report};
 use super::trials::{Order, Plan, Trials};
 
 /// See [`super::Experiment::question`].
-pub(crate) const QUESTION: &str = "Does one expiry of a key with 5,000 reads a second cost its shard one request instead of 251? Does no caller wait with \
-     stale-while-revalidate?";
+pub(crate) const QUESTION: &str = "With single-flight, does one expiry of a key with 5,000 reads a second cost its \
+     shard one request instead of 251? Does no caller wait with stale-while-revalidate?";
 
 /// Returns the requests per second.
 fn rate(plan: Plan) -> f64 {

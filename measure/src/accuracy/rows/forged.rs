@@ -170,7 +170,8 @@ fn check(
     Ok(compared.agrees != Some(true))
 }
 
-/// Returns the error of a comparison at rest.
+/// What is wrong with a comparison while no request is in flight: it agrees exactly with a wrong count, or the kernel
+/// counted too many.
 fn wrong(truth: &Counts, counted: &ShardCounts, compared: &Comparison) -> Option<String> {
     let read = counted.data() - counted.never_read_requests;
     let is_certain = compared.agrees == Some(true) && compared.bound == Some(0);
