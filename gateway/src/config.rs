@@ -7,7 +7,8 @@ use protocol::placement::Scheme;
 use protocol::shard_urls::ShardUrls;
 use service::args::{ProcessArgs, SettingError};
 use service::origin::{Origins, is_http};
-use service::traces::settings::{TraceArgs, TraceSettings};
+use service::traces::args::TraceArgs;
+use service::traces::settings::TraceSettings;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -92,7 +93,7 @@ pub struct Config {
     pub(crate) upstream_timeout: Duration,
     pub(crate) page_url: Option<HeaderValue>,
     pub(crate) admin_origins: Origins,
-    pub(crate) traces: Option<TraceSettings>,
+    pub(crate) traces: TraceSettings,
 }
 
 impl TryFrom<Args> for Config {

@@ -1,15 +1,20 @@
 //! Sends spans of requests to an OpenTelemetry collector by OTLP.
 //!
-//! - [`settings`] reads the standard `OTEL_…` variables.
+//! - [`args`] reads the standard `OTEL_…` variables, and [`settings`] validates them.
 //! - [`span`] has the spans of served and sent requests.
 //! - `export` sends the spans from its own threads through a bounded queue.
 //! - [`events`] adds log lines to the span of the request that wrote them.
 //!
 //! Without a collector there are no threads and no spans. The remaining cost is one branch a request.
 
+pub mod args;
 pub mod events;
 pub mod settings;
 pub mod span;
+
+#[cfg(feature = "otlp")]
+mod collector;
+mod effect;
 
 #[cfg(feature = "otlp")]
 mod export;
@@ -17,6 +22,10 @@ mod export;
 #[path = "traces/export_absent.rs"]
 mod export;
 mod headers;
+#[cfg(feature = "otlp")]
+mod resource;
+#[cfg(feature = "otlp-tls")]
+mod tls;
 
 use axum::http::{HeaderMap, Request, Uri};
 use axum::response::Response;
@@ -47,17 +56,26 @@ struct Tracing {
 }
 
 impl Traces {
-    /// Registers the span counters. With settings it also starts the exporter; `server` flushes it at the end.
+    /// Registers the span counters. If spans are exported it starts the exporter; `server` flushes it at the end. Logs
+    /// the set `OTEL_…` variables that change nothing.
     ///
     /// # Errors
     /// Returns an error when a metric, a thread or the exporter cannot be created.
     pub fn start(
-        settings: Option<TraceSettings>,
+        settings: TraceSettings,
         metrics: &Metrics,
         server: &mut Server,
     ) -> Result<Self, StartError> {
         let spans = register(metrics)?;
-        let Some(settings) = settings else { return Ok(Self::default()) };
+        if !settings.without_effect.is_empty() {
+            let variables = settings.without_effect.join(", ");
+            tracing::warn!(
+                variables,
+                tracing = settings.export.is_some(),
+                "OpenTelemetry variables without effect"
+            );
+        }
+        let Some(settings) = settings.export else { return Ok(Self::default()) };
         let pipeline = Pipeline::start(settings, &spans)?;
         let traces = Self(Some(Arc::new(Tracing { tracer: pipeline.tracer(), pipeline })));
         let flushed = traces.clone();

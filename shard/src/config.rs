@@ -3,7 +3,8 @@
 use clap::Parser;
 use protocol::ShardId;
 use service::args::{ProcessArgs, SettingError};
-use service::traces::settings::{TraceArgs, TraceSettings};
+use service::traces::args::TraceArgs;
+use service::traces::settings::TraceSettings;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -83,7 +84,7 @@ pub struct Config {
     /// The seed of the jitter.
     pub seed: u64,
     /// Where to export spans. `None`: no spans are exported.
-    pub traces: Option<TraceSettings>,
+    pub traces: TraceSettings,
 }
 
 impl TryFrom<Args> for Config {

@@ -16,10 +16,13 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use parking_lot::Mutex;
 use prost::Message;
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
@@ -30,6 +33,8 @@ use crate::poll;
 pub struct Received {
     /// The `service.name` attribute of the resource.
     pub service: String,
+    /// All attributes of the resource.
+    pub resource: Vec<KeyValue>,
     /// The unchanged span.
     pub span: Span,
 }
@@ -130,14 +135,48 @@ impl Collector {
         }
         let mut kept = self.spans.lock();
         for group in request.resource_spans {
-            let service = attribute(
-                &group.resource.map(|resource| resource.attributes).unwrap_or_default(),
-                "service.name",
-            );
+            let resource = group.resource.map(|resource| resource.attributes).unwrap_or_default();
+            let service = attribute(&resource, "service.name");
             let spans = group.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            kept.extend(spans.map(|span| Received { service: service.clone(), span }));
+            kept.extend(spans.map(|span| Received {
+                service: service.clone(),
+                resource: resource.clone(),
+                span,
+            }));
         }
     }
+}
+
+/// Puts TLS in front of a collector, with a certificate of its own. Returns the endpoint and the certificate in PEM.
+///
+/// # Panics
+/// When no certificate can be made, or no port is available.
+pub async fn with_tls(endpoint: &str) -> (String, String) {
+    let to = endpoint.trim_start_matches("http://").to_owned();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the versions of ring")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .expect("its own key");
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (listener, plain) = listen().await;
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (acceptor, to) = (acceptor.clone(), to.clone());
+            tokio::spawn(async move {
+                // A client that does not trust the certificate ends here.
+                let Ok(mut client) = acceptor.accept(client).await else { return };
+                let Ok(mut collector) = TcpStream::connect(to).await else { return };
+                let _ = copy_bidirectional(&mut client, &mut collector).await;
+            });
+        }
+    });
+    (plain.replace("http://", "https://"), made.cert.pem())
 }
 
 async fn listen() -> (TcpListener, String) {

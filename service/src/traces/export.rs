@@ -6,11 +6,7 @@
 
 use opentelemetry::Context;
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_http::hyper::HyperClient;
-use opentelemetry_otlp::{
-    ExporterBuildError, Protocol as Otlp, RetryPolicy, SpanExporter as OtlpExporter, WithExportConfig,
-    WithHttpConfig, WithTonicConfig,
-};
+use opentelemetry_otlp::SpanExporter as OtlpExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{
@@ -25,8 +21,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::settings::{Protocol, TraceSettings};
-use crate::args::SettingError;
+use super::collector;
+use super::resource::resource;
+use super::settings::ExportSettings;
 use crate::process::StartError;
 
 /// Minimum interval between two warnings about lost spans.
@@ -43,7 +40,7 @@ pub(super) struct Pipeline {
 
 impl Pipeline {
     /// Starts both threads. An unreachable collector shows only when the first batch is sent.
-    pub(super) fn start(settings: TraceSettings, spans: &IntCounterVec) -> Result<Self, StartError> {
+    pub(super) fn start(settings: ExportSettings, spans: &IntCounterVec) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (running, stopped) = oneshot::channel::<()>();
@@ -54,9 +51,7 @@ impl Pipeline {
         })?;
         let exporter = {
             let _inside = handle.enter();
-            exporter(&settings).map_err(|err| {
-                SettingError::new("OTEL_EXPORTER_OTLP_ENDPOINT", settings.endpoint.as_str(), err.to_string())
-            })?
+            collector::exporter(&settings)?
         };
         let counts = Arc::new(SpanCounts::new(settings.queue, spans));
         let sender = Sender {
@@ -73,7 +68,7 @@ impl Pipeline {
         let queue = Queue { batches: BatchSpanProcessor::new(sender, batches), counts: Arc::clone(&counts) };
         let provider = SdkTracerProvider::builder()
             .with_sampler(settings.sampler)
-            .with_resource(Resource::builder().with_service_name(settings.service_name).build())
+            .with_resource(resource(settings.service_name, settings.default_name))
             .with_span_processor(queue)
             .build();
         Ok(Self { provider, counts, _running: running })
@@ -89,27 +84,6 @@ impl Pipeline {
             let left = self.counts.waiting.load(Ordering::Relaxed);
             tracing::warn!(left, "the drain timeout expired before all spans were sent");
         }
-    }
-}
-
-fn exporter(settings: &TraceSettings) -> Result<OtlpExporter, ExporterBuildError> {
-    let builder = OtlpExporter::builder();
-    match settings.protocol {
-        Protocol::Grpc => builder
-            .with_tonic()
-            .with_endpoint(&settings.endpoint)
-            .with_timeout(settings.timeout)
-            // A batch is tried once: the queue would overflow during repeated attempts.
-            .with_retry_policy(RetryPolicy::disabled())
-            .build(),
-        Protocol::Http => builder
-            .with_http()
-            .with_http_client(HyperClient::with_default_connector(settings.timeout, None))
-            .with_protocol(Otlp::HttpBinary)
-            .with_endpoint(&settings.endpoint)
-            .with_timeout(settings.timeout)
-            .with_retry_policy(RetryPolicy::disabled())
-            .build(),
     }
 }
 

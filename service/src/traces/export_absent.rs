@@ -5,7 +5,7 @@ use prometheus::IntCounterVec;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use super::settings::{TraceSettings, without_exporter};
+use super::settings::{ExportSettings, not_in_build};
 use crate::process::StartError;
 
 /// Has no values: [`Pipeline::start`] always returns an error.
@@ -14,8 +14,8 @@ pub(super) struct Pipeline(Infallible);
 
 impl Pipeline {
     #[expect(clippy::needless_pass_by_value, reason = "the exporter's own takes them")]
-    pub(super) fn start(settings: TraceSettings, _: &IntCounterVec) -> Result<Self, StartError> {
-        Err(without_exporter(&settings.endpoint).into())
+    pub(super) fn start(settings: ExportSettings, _: &IntCounterVec) -> Result<Self, StartError> {
+        Err(not_in_build(settings.endpoint.variable, &settings.endpoint.url, "otlp").into())
     }
 
     pub(super) fn tracer(&self) -> SdkTracer {

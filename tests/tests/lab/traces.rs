@@ -1,6 +1,6 @@
 //! Tests traces: one per request, lost spans counted and harmless.
 
-use lab_tests::collector::{Collector, Received, attribute};
+use lab_tests::collector::{Collector, Received, attribute, with_tls};
 use lab_tests::lab::{Lab, Options};
 use lab_tests::poll;
 use lab_tests::process::{Signal, TestProcess as _};
@@ -83,6 +83,85 @@ async fn a_read_is_one_trace_of_three_spans_and_a_cached_one_has_no_call() {
     let cached = collector.exactly(4).await.pop().unwrap();
     assert_eq!((cached.span.kind, cached.attribute("cache_hit")), (SERVER, "true".into()));
     assert_ne!(cached.span.trace_id, spans[0].span.trace_id);
+
+    let (shard, call) = (only(&spans, "shard-3", SERVER), only(&spans, "api-gateway", CLIENT));
+    let instance = |one: &Received| attribute(&one.resource, "service.instance.id");
+    assert_eq!(instance(gateway), instance(call), "one process");
+    assert_ne!(instance(gateway), instance(shard));
+    assert_eq!(instance(gateway).len(), 32);
+    assert_eq!(attribute(&shard.resource, "service.version"), env!("CARGO_PKG_VERSION"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_is_reached_by_tls_if_its_certificate_is_trusted() {
+    let trusted = tempfile::NamedTempFile::new().unwrap();
+    for protocol in ["grpc", "http/protobuf"] {
+        let (collector, plain) =
+            if protocol == "grpc" { Collector::grpc().await } else { Collector::http().await };
+        let (endpoint, certificate) = with_tls(&plain).await;
+        std::fs::write(trusted.path(), certificate).unwrap();
+        let file = trusted.path().to_str().unwrap();
+        let more = [("OTEL_EXPORTER_OTLP_PROTOCOL", protocol), ("OTEL_EXPORTER_OTLP_CERTIFICATE", file)];
+        let lab = Lab::start(options(&endpoint, AT_ONCE, &more)).await;
+        assert_eq!(get(&lab, "/data/test-key").await.0, 200);
+        assert_one_trace(&collector.exactly(3).await, &lab, "test-key", 3);
+        // Labs run one at a time.
+        drop(lab);
+
+        let (collector, plain) = Collector::grpc().await;
+        let (endpoint, _) = with_tls(&plain).await;
+        let lab = Lab::start(options(&endpoint, AT_ONCE, &more[1..])).await;
+        assert_eq!(get(&lab, "/data/test-key").await.0, 200);
+        let failed = poll::until(Duration::from_secs(20), || async {
+            let failed = counted(&lab, "failed").await;
+            if failed == 2 { Ok(()) } else { Err(format!("{failed} failed")) }
+        });
+        failed.await.unwrap();
+        assert_eq!(collector.spans().len(), 0, "another certificate");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_for_traces_has_priority_and_one_without_effect_is_named() {
+    let ((collector, endpoint), (other, _)) = (Collector::http().await, Collector::grpc().await);
+    let whole = format!("{endpoint}/v1/traces");
+    let more = [
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", whole.as_str()),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+        ("OTEL_PROPAGATORS", "b3"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=pod-1,service.version=7"),
+        ("OTEL_TRACES_SAMPLER", ""),
+    ];
+    let mut lab = Lab::start(options("http://127.0.0.1:1", AT_ONCE, &more)).await;
+    assert_eq!(get(&lab, "/data/test-key").await.0, 200);
+    let spans = collector.exactly(3).await;
+    assert_one_trace(&spans, &lab, "test-key", 3);
+    let of = |name| attribute(&spans[0].resource, name);
+    assert_eq!((of("service.instance.id").as_str(), of("service.version").as_str()), ("pod-1", "7"));
+    assert_eq!(other.spans().len(), 0);
+    lab.gateway.signal(Signal::TERM);
+    assert!(lab.gateway.ended(Duration::from_secs(20)).await.success());
+    let log = lab.gateway.log();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("\"WARN\"")).collect();
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_PROPAGATORS"),
+        "{log}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tracing_is_off_if_the_sdk_is_disabled_or_there_is_no_exporter() {
+    for off in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
+        let (collector, endpoint) = Collector::grpc().await;
+        let mut lab = Lab::start(options(&endpoint, AT_ONCE, &[off])).await;
+        assert_eq!(get(&lab, "/data/test-key").await.0, 200);
+        for process in lab.parts_mut() {
+            process.signal(Signal::TERM);
+            assert!(process.ended(Duration::from_secs(20)).await.success());
+        }
+        assert_eq!(collector.spans().len(), 0, "{off:?}");
+        assert!(lab.gateway.log().contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{}", lab.gateway.log());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
