@@ -2,6 +2,7 @@
 
 use axum::Router;
 use service::metrics::Metrics;
+use service::names::Names;
 use service::process::StartError;
 use service::server::{Server, Started, Worker};
 use service::traces::Traces;
@@ -19,6 +20,7 @@ use crate::replicas::client::ShardClient;
 use crate::routes;
 use crate::state::{Core, Shared};
 use crate::stats::Stats;
+use crate::upstream::connector::Connector;
 use crate::upstream::in_flight::InFlight;
 use crate::upstream::shard_health::ShardHealth;
 use crate::upstream::{Target, Upstream};
@@ -68,6 +70,7 @@ impl Config {
             Arc::clone(&health),
             self.upstream_timeout,
         ));
+        let names = Names::default();
         let shards = (0..self.workers.get())
             .map(|_| ShardClient {
                 replicas: Arc::clone(&replicas),
@@ -78,7 +81,7 @@ impl Config {
                     traces.clone(),
                     Arc::clone(&in_flight),
                     Arc::clone(&health),
-                    self.connect_timeout,
+                    Connector::new(names.clone(), self.connect_timeout),
                     self.upstream_timeout,
                 ),
                 metrics: routing.clone(),

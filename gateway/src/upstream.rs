@@ -5,7 +5,7 @@
 //! the request. A write is never retried.
 
 pub(crate) mod answer;
-mod connector;
+pub(crate) mod connector;
 pub(crate) mod in_flight;
 pub(crate) mod shard_health;
 
@@ -79,7 +79,7 @@ impl Upstream {
         traces: Traces,
         in_flight: Arc<InFlight>,
         health: Arc<ShardHealth>,
-        connect: Duration,
+        connector: Connector,
         deadline: Duration,
     ) -> Self {
         let client = Client::builder(TokioExecutor::new())
@@ -87,7 +87,7 @@ impl Upstream {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_MAX)
             .http1_max_buf_size(BUFFER_MAX_BYTES)
-            .build(Connector::new(connect));
+            .build(connector);
         Self { client, targets, keys, traces, in_flight, health, deadline }
     }
 
@@ -290,7 +290,7 @@ mod tests {
             Traces::default(),
             Arc::new(InFlight::new(1)),
             Arc::new(ShardHealth::new(1)),
-            Duration::from_secs(10),
+            Connector::new(service::names::Names::default(), Duration::from_secs(10)),
             Duration::from_secs(20),
         );
         let (key, unused_port) = (Key::new("k").unwrap(), SpanRef::default());

@@ -67,7 +67,8 @@ impl App {
             shown.export();
             shown.metrics.features(features(&shown));
         });
-        let (watch, comparisons) = Watch::new(Arc::clone(&probe), shards, StatsClient::default());
+        let stats = StatsClient::default();
+        let (watch, comparisons) = Watch::new(Arc::clone(&probe), shards, stats.clone());
         let watch = watch
             .with_gateways(gateways.clone())
             .with_alarm(Alarm { health: server.health(), ends_when_blind });
@@ -78,7 +79,7 @@ impl App {
         let kernel_log =
             kernel_log.map(|log| -> Background { ("kernel-log", Box::pin(log.run(stopping()))) });
         background.extend(kernel_log);
-        Serving { server, metrics, probe, comparisons, gateways }.start(background)
+        Serving { server, metrics, probe, comparisons, gateways, stats: stats.renewed() }.start(background)
     }
 }
 
@@ -93,7 +94,7 @@ fn first_look(watch: Watch, mut pods: Option<&mut Pods>) -> Result<Watch, StartE
         watch.first_look().await;
     });
     // The clients' connections belong to the runtime above, which ends here.
-    watch.renew_client(StatsClient::default());
+    watch.renew_client();
     pods.map_or(Ok(()), Pods::renew_client).map_err(ProbeError::Pods)?;
     Ok(watch)
 }

@@ -26,14 +26,15 @@ pub(crate) struct Serving {
     pub(crate) probe: Arc<Probe>,
     pub(crate) comparisons: CompareHandle,
     pub(crate) gateways: GatewayUrls,
+    pub(crate) stats: StatsClient,
 }
 
 impl Serving {
     /// Starts the workers. The first one runs the background tasks too.
     pub(crate) fn start(self, background: Vec<Background>) -> Result<Started, StartError> {
-        let Self { server, metrics, probe, comparisons, gateways } = self;
+        let Self { server, metrics, probe, comparisons, gateways, stats } = self;
         let gateways = Arc::new(gateways);
-        let (stats, unread) = (StatsClient::default(), Unread::default());
+        let unread = Unread::default();
         let health = server.health();
         let background = Mutex::new(background);
         let started = server.start(move |worker| {

@@ -1,14 +1,15 @@
 //! Maps addresses to shards.
 //!
-//! The addresses come from `SHARD_URLS`, resolved every second, or from [`pods`](crate::pods).
+//! The addresses come from `SHARD_URLS`, resolved in the background, or from [`pods`](crate::pods).
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use probe_common::endpoint::Endpoint;
 use probe_common::{MAX_ENDPOINTS, MAX_SHARDS};
 use protocol::shard_urls::{ShardUrl, ShardUrls};
 use service::args::SettingError;
+use service::names::Names;
 
 /// The shards' endpoints at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,20 +46,13 @@ pub(crate) fn check(list: &str, urls: &ShardUrls) -> Result<(), SettingError> {
 }
 
 /// Looks up every shard's addresses.
-pub(crate) async fn resolve(urls: &ShardUrls) -> Targets {
-    let lookups = urls.iter().map(lookup);
+pub(crate) async fn resolve(urls: &ShardUrls, names: &Names) -> Targets {
+    let lookups = urls.iter().map(|url| lookup(url, names));
     assemble(futures_util::future::join_all(lookups).await)
 }
 
-async fn lookup(url: &ShardUrl) -> Lookup {
-    let host = url.host.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, url.port)]);
-    }
-    match tokio::net::lookup_host((host, url.port)).await {
-        Ok(addresses) => Ok(addresses.collect()),
-        Err(error) => Err(format!("the name {host} has no address: {error}")),
-    }
+async fn lookup(url: &ShardUrl, names: &Names) -> Lookup {
+    names.resolve_with_port(&url.host, url.port).await.map_err(|error| error.to_string())
 }
 
 /// Creates the targets from one lookup per shard, in order of id.
@@ -123,7 +117,7 @@ mod tests {
     #[tokio::test]
     async fn literal_addresses_of_both_families_are_taken_as_they_are() {
         let urls = ShardUrls::parse("http://127.0.0.1:9000,http://[::1]:9001").unwrap();
-        let targets = resolve(&urls).await;
+        let targets = resolve(&urls, &Names::default()).await;
         assert_eq!(targets.shards[1], Target { addresses: vec![at("[::1]:9001")], problem: None });
         let v4 = Endpoint::v6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1], 9000);
         assert_eq!(targets.endpoints.get(&v4), Some(&0));
@@ -133,7 +127,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_without_address_is_that_shards_problem_alone() {
         let urls = ShardUrls::parse("http://no-such-host.invalid:9000,http://127.0.0.1:9001").unwrap();
-        let targets = resolve(&urls).await;
+        let targets = resolve(&urls, &Names::default()).await;
         assert!(targets.shards[0].problem.as_ref().unwrap().contains("no-such-host.invalid has no address"));
         assert_eq!((targets.shards[1].problem.as_ref(), targets.endpoints.len()), (None, 1));
     }

@@ -6,6 +6,7 @@ use axum::http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use service::names::{Names, Resolver};
 use std::error::Error as StdError;
 use std::io::{Error as IoError, IoSlice, Result as IoResult};
 use std::pin::Pin;
@@ -108,16 +109,17 @@ impl Witness {
 /// Connects to shards. Each connection carries its [`Witness`] as an extra.
 #[derive(Clone)]
 pub(crate) struct Connector {
-    tcp: HttpConnector,
+    tcp: HttpConnector<Resolver>,
+    names: Names,
     timeout: Duration,
 }
 
 impl Connector {
     /// `timeout` covers connecting and the name lookup.
-    pub(crate) fn new(timeout: Duration) -> Self {
-        let mut tcp = HttpConnector::new();
+    pub(crate) fn new(names: Names, timeout: Duration) -> Self {
+        let mut tcp = HttpConnector::new_with_resolver(Resolver(names.clone()));
         tcp.set_nodelay(true);
-        Self { tcp, timeout }
+        Self { tcp, names, timeout }
     }
 }
 
@@ -131,9 +133,17 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, shard: Uri) -> Self::Future {
+        let names = self.names.clone();
+        let host = shard.host().map(str::to_owned);
         let connecting = tokio::time::timeout(self.timeout, self.tcp.call(shard));
         Box::pin(async move {
-            let tcp = connecting.await??.into_inner();
+            let connected = connecting.await;
+            if !matches!(connected, Ok(Ok(_)))
+                && let Some(host) = &host
+            {
+                names.doubt(host);
+            }
+            let tcp = connected??.into_inner();
             Ok(TokioIo::new(Witnessed { tcp, witness: Witness::default() }))
         })
     }
@@ -225,7 +235,8 @@ mod tests {
     async fn an_answer_whose_head_never_ends_is_cut_off() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri: Uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let mut here = Connector::new(Duration::from_secs(20)).call(uri).await.unwrap().into_inner();
+        let mut here =
+            Connector::new(Names::default(), Duration::from_secs(20)).call(uri).await.unwrap().into_inner();
         let (mut there, _) = listener.accept().await.unwrap();
         here.write_all(b"ask").await.unwrap();
         tokio::spawn(async move { while there.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_ok() {} });
@@ -246,7 +257,8 @@ mod tests {
     async fn a_request_is_reported_as_sent_once_when_it_is() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri: Uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let mut here = Connector::new(Duration::from_secs(20)).call(uri).await.unwrap().into_inner();
+        let mut here =
+            Connector::new(Names::default(), Duration::from_secs(20)).call(uri).await.unwrap().into_inner();
         let count = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&count);
         let call: OnSent = Arc::new(move || {
@@ -265,7 +277,8 @@ mod tests {
     async fn a_witness_tells_how_far_each_request_got() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri: Uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let mut here = Connector::new(Duration::from_secs(20)).call(uri).await.unwrap().into_inner();
+        let mut here =
+            Connector::new(Names::default(), Duration::from_secs(20)).call(uri).await.unwrap().into_inner();
         let (mut there, _) = listener.accept().await.unwrap();
         let witness = here.witness.clone();
         let seen = || (witness.state() >= SENT, witness.answer_began());

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use service::clock::unix_seconds;
+use service::names::Names;
 
 pub(crate) use self::connection::Ends;
 use self::connection::{Allowance, BoundedClient};
@@ -39,6 +40,7 @@ const MAX_BYTES: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct StatsClient {
     client: BoundedClient,
+    names: Names,
     /// The newest `/metrics` reading of each shard.
     newest: Arc<parking_lot::Mutex<HashMap<u32, Newest>>>,
 }
@@ -72,11 +74,26 @@ pub(crate) type GatewayKeys = HotKeys<Summary<Key>, Observation<String>>;
 
 impl Default for StatsClient {
     fn default() -> Self {
-        Self { client: connection::client(), newest: Arc::default() }
+        Self::new(Names::default())
     }
 }
 
 impl StatsClient {
+    /// A client without connections.
+    fn new(names: Names) -> Self {
+        Self { client: connection::client(&names), names, newest: Arc::default() }
+    }
+
+    /// A client without connections that has the same names.
+    pub(crate) fn renewed(&self) -> Self {
+        Self::new(self.names.clone())
+    }
+
+    /// The names that it resolves.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
     /// Reads one shard's counts and keys. Also returns the connection that was used.
     pub(crate) async fn read(&self, shard: &ShardUrl) -> Result<(AppReading, AppKeys, Option<Ends>), String> {
         let Answer { body, ends } = self.get(shard, "/stats").await?;

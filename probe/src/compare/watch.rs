@@ -114,8 +114,8 @@ impl Watch {
     }
 
     /// Replaces the client, for another runtime.
-    pub(crate) fn renew_client(&mut self, stats: StatsClient) {
-        self.stats = stats;
+    pub(crate) fn renew_client(&mut self) {
+        self.stats = self.stats.renewed();
     }
 
     /// Runs until `stopping`, then reads the counters a last time and detaches.

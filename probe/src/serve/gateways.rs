@@ -19,7 +19,11 @@ use service::clock::unix_seconds;
 /// Reads all gateways and merges their counts. 503 when the gateways' name has no address.
 pub(crate) async fn gateways(State(state): State<ApiState>) -> Result<Json<Gateways>, Problem> {
     let taken_at = unix_seconds();
-    let urls = state.gateways.resolve().await.map_err(|why| Problem::new(ErrorKind::NotReady, why))?;
+    let urls = state
+        .gateways
+        .resolve(state.stats.names())
+        .await
+        .map_err(|why| Problem::new(ErrorKind::NotReady, why))?;
     let read = join_all(urls.iter().map(|url| state.stats.hot_keys(url))).await;
     Ok(Json(body(taken_at, urls.iter().zip(read))))
 }

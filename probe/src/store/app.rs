@@ -18,6 +18,7 @@ use super::window::AnswerWindow;
 use crate::attach::KernelSettings;
 use crate::compare::gateway::urls::GatewayUrls;
 use crate::compare::rounds::{self, CompareHandle};
+use crate::compare::stats_client::StatsClient;
 use crate::kernel::object::Switches;
 use crate::kernel::protocol::Protocol;
 use crate::metrics::ProbeMetrics;
@@ -66,7 +67,8 @@ impl WatchConfig {
         drop(runtime);
         let background: Background = ("store", Box::pin(rounds::run(watch, server.tasks().stopping())));
         let gateways = GatewayUrls::parse(None)?;
-        Serving { server, metrics, probe, comparisons, gateways }.start(vec![background])
+        Serving { server, metrics, probe, comparisons, gateways, stats: StatsClient::default() }
+            .start(vec![background])
     }
 
     /// Reads the store's nodes and commands.

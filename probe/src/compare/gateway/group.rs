@@ -37,7 +37,7 @@ impl GatewayGroup {
     /// Looks up all gateways and reads what they have sent.
     pub(super) async fn sent(&mut self, stats: &StatsClient) -> Result<GatewayReading, String> {
         // If the lookup fails, `judge` still reads the gateways found last.
-        self.found = self.urls.resolve().await?;
+        self.found = self.urls.resolve(stats.names()).await?;
         let readings = join_all(self.found.iter().map(|url| stats.gateway(url))).await;
         sum(readings.into_iter().zip(&self.found).map(|(reading, url)| self.named(url, reading)))
     }

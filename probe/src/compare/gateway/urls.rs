@@ -4,6 +4,7 @@ use std::fmt;
 
 use protocol::shard_urls::{ShardUrl, ShardUrls, ShardUrlsError};
 use service::args::SettingError;
+use service::names::Names;
 
 /// Maximum number of gateways. Each is read twice a second.
 pub const MAX_GATEWAYS: usize = 64;
@@ -70,20 +71,17 @@ impl GatewayUrls {
     ///
     /// # Errors
     /// A short reason when a name has no address, or when there are too many gateways.
-    pub async fn resolve(&self) -> Result<Vec<ShardUrl>, String> {
+    pub async fn resolve(&self, names: &Names) -> Result<Vec<ShardUrl>, String> {
         let mut urls = Vec::new();
         for Named { url, all } in &self.0 {
             if !all {
                 urls.push(url.clone());
                 continue;
             }
-            let found = tokio::net::lookup_host((url.host.as_str(), url.port)).await;
-            let mut found: Vec<_> =
-                found.map_err(|error| format!("the name {} has no address: {error}", url.host))?.collect();
+            let mut found = names.resolve(&url.host).await.map_err(|error| error.to_string())?;
             found.sort_unstable();
-            found.dedup();
-            urls.extend(found.into_iter().map(|addr| {
-                let host = if addr.is_ipv6() { format!("[{}]", addr.ip()) } else { addr.ip().to_string() };
+            urls.extend(found.into_iter().map(|ip| {
+                let host = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
                 ShardUrl { host, ..url.clone() }
             }));
         }
@@ -127,12 +125,13 @@ mod tests {
     #[tokio::test]
     async fn a_name_of_many_is_each_of_its_addresses() {
         let urls = GatewayUrls::parse(Some("http://elsewhere.invalid:1,dns+http://127.0.0.1:8000")).unwrap();
-        let shown: Vec<_> = urls.resolve().await.unwrap().iter().map(ToString::to_string).collect();
+        let shown: Vec<_> =
+            urls.resolve(&Names::default()).await.unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["http://elsewhere.invalid:1", "http://127.0.0.1:8000"]);
         let unknown_host = GatewayUrls::parse(Some("dns+http://no-such-host.invalid:8000")).unwrap();
         assert!(
             unknown_host
-                .resolve()
+                .resolve(&Names::default())
                 .await
                 .unwrap_err()
                 .starts_with("the name no-such-host.invalid has no address")

@@ -16,6 +16,7 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use service::names::{Names, Resolver};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower::ServiceExt as _;
@@ -29,13 +30,13 @@ const HEAD_MAX_BYTES: usize = 256 * 1024;
 const READ_MAX_BYTES: usize = 64 * 1024;
 
 type Plain = TokioIo<TcpStream>;
-type Connector = MapResponse<HttpConnector, fn(Plain) -> TokioIo<Bounded>>;
+type Connector = MapResponse<HttpConnector<Resolver>, fn(Plain) -> TokioIo<Bounded>>;
 
 /// A client without redirects and proxies.
 pub(super) type BoundedClient = Client<Connector, Empty<Bytes>>;
 
-pub(super) fn client() -> BoundedClient {
-    let mut connector = HttpConnector::new();
+pub(super) fn client(names: &Names) -> BoundedClient {
+    let mut connector = HttpConnector::new_with_resolver(Resolver(names.clone()));
     connector.set_nodelay(true);
     let bounded: fn(Plain) -> TokioIo<Bounded> = |stream| TokioIo::new(Bounded::new(stream.into_inner()));
     let mut builder = Client::builder(TokioExecutor::new());

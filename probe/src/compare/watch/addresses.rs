@@ -1,6 +1,5 @@
 //! Keeps the kernel's table of endpoints equal to the shards' addresses.
 
-use crate::compare::stats_client::StatsClient;
 use crate::metrics::Lost;
 use crate::source::SourceError;
 use crate::targets::{self, Target, Targets};
@@ -12,7 +11,7 @@ impl Watch {
     pub(super) async fn look_up(&mut self) {
         let targets = match &self.pods {
             Some(pods) => targets::assemble(pods.borrow().clone()),
-            None => targets::resolve(&self.shards).await,
+            None => targets::resolve(&self.shards, self.stats.names()).await,
         };
         if targets == self.targets {
             return;
@@ -20,7 +19,7 @@ impl Watch {
         if targets.endpoints != self.targets.endpoints {
             let changed = self.start_over_changed(&targets);
             // Connections to old addresses must not answer for the new ones.
-            self.stats = StatsClient::default();
+            self.stats = self.stats.renewed();
             if let Err(error) = self.watch_listeners(&targets) {
                 tracing::error!(%error, "the shards' new addresses are not watched");
                 self.probe.metrics.lost(Lost::WatchFailed);
