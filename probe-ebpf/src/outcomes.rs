@@ -43,6 +43,24 @@ pub fn never_read(
     Some(())
 }
 
+/// Settles aborted requests of a closed connection that have their answer after all: a client's FIN and an answer may have
+/// met on two CPUs, each unaware of the other.
+#[inline(always)]
+pub fn settle_closed(storage: *mut Socket, shard: u32) -> Option<()> {
+    // SAFETY: a socket's storage lives as long as the program runs. No packet of a closed connection is sent.
+    let (stream, responses) = unsafe { (&(*storage).stream, &mut (*storage).responses) };
+    let (_, most) = responses.outstanding(stream.arrived);
+    if responses.aborted <= most {
+        return None;
+    }
+    let settled = responses.aborted - most;
+    responses.aborted = most;
+    let counters: *mut Requests = request_counters::pointer(shard)?;
+    // SAFETY: a counter of the map's value for this CPU.
+    unsafe { atomic::add(&raw mut (*counters).aborted_settled, u64::from(settled)) };
+    Some(())
+}
+
 /// Counts requests that have their answer.
 #[inline(always)]
 pub fn settle(responses: &mut Responses, shard: u32, answers: u32, arrived: Arrived) -> Option<()> {

@@ -15,7 +15,7 @@ use crate::{
     atomic,
     connections::{counters, mark},
     endpoint_key::EndpointKey,
-    handshake, namespace, pending, request_counters, rtt, shard, sock_ops,
+    handshake, namespace, outcomes, pending, request_counters, rtt, shard, sock_ops,
     socket::{self, CLOSE, CLOSE_WAIT, CREATE, ESTABLISHED},
     transactions,
 };
@@ -49,6 +49,7 @@ pub fn handle(context: &SockOpsContext) -> Option<()> {
     let (before, now) = (sock_ops::argument::<0>(context), sock_ops::argument::<1>(context));
     if now == CLOSE && before != CLOSE {
         settle_pending(context, storage, shard);
+        outcomes::settle_closed(storage, shard);
         discard_queued(storage, shard);
         let aborted = before == ESTABLISHED || before == CLOSE_WAIT;
         // SAFETY: as above.
