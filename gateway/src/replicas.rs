@@ -139,7 +139,11 @@ impl Replicas {
         for shard in [copies.home].into_iter().chain(synced.on.iter().map(|copy| copy.shard)) {
             match self.health.usable(shard.index()) {
                 Usable::Yes => usable.push(shard),
-                Usable::Trial => trial = Some(shard),
+                Usable::Trial => {
+                    // Another shard's trial is left for the next read.
+                    trial = Some(shard);
+                    break;
+                }
                 Usable::No => {}
             }
         }
