@@ -14,7 +14,7 @@ const answer = ['Is it hot?', [
     width: 5,
     mappings: [[0, 'cannot say', 'text'], [1, 'balanced', 'green'], [2, 'hot', 'red']],
     noValue: 'no probe watches a store',
-    queries: [now('sum(probe_store_result{result="balanced"} or 2 * probe_store_result{result="hot"} or 0 * probe_store_result{result="cannot_say"})')],
+    queries: [now('max(probe_store_result{result="balanced"} or 2 * probe_store_result{result="hot"} or 0 * probe_store_result{result="cannot_say"})')],
     about: {
       shows: 'The answer of `probe watch` over the last 10 to 20 s.',
       normal: '*balanced*; *cannot say* below 10 commands a second.',
@@ -165,7 +165,7 @@ const keys = ['Which keys', [
     about: {
       shows: 'Commands per second of the tracked keys, at most 20 at a time.',
       normal: 'Bars of similar length, or none.',
-      next: 'A long one is a hot key. Its slot is in the table beside.',
+      next: 'A long bar is a hot key. Its slot is in the table beside.',
     },
   }),
 ]];

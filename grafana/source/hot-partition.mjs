@@ -338,7 +338,7 @@ const cache = ['What is done about it', [
     mappings: [[0, 'off', 'text'], [1, 'on', 'blue']],
     queries: [ask('gateway_mitigation_enabled', '{{mitigation}}')],
     about: {
-      shows: 'Active mitigations since the start of the time range.',
+      shows: 'When each mitigation was on.',
       normal: 'The mitigations that you switched on. Nothing is on at the start.',
       next: 'Compare the time of a change with the rates above. `curl localhost:8000/admin/what-if` predicts the effect of each.',
     },

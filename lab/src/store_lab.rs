@@ -58,8 +58,8 @@ impl StoreLab {
         let folder = folder(&options)?;
         let cgroup = options.cgroup();
         let mut nodes = Vec::new();
-        for id in 0..NODES {
-            nodes.push(node(&options, &server, folder.path(), cgroup.as_ref(), id)?);
+        for (id, ports) in (0..).zip(node_ports(&options)?) {
+            nodes.push(node(&options, &server, folder.path(), cgroup.as_ref(), id, ports)?);
         }
         form(&client, &mut nodes)?;
         let ended = vec![false; nodes.len()];
@@ -152,12 +152,8 @@ fn node(
     folder: &Path,
     cgroup: Option<&Cgroup>,
     id: u16,
+    (port, bus): (u16, u16),
 ) -> Result<Process> {
-    let (port, bus) = match options.ports {
-        Some(ports) => (ports.node(id), ports.bus(id)),
-        // A server does not report its port, so choose free ones first. Another process could still take them.
-        None => (free_port()?, free_port()?),
-    };
     let home = folder.join(format!("node-{id}"));
     fs::create_dir(&home).with_context(|| format!("cannot make {}", home.display()))?;
     let mut command = options.command(Command::new(server));
@@ -174,9 +170,17 @@ fn node(
     Ok(process)
 }
 
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
-    Ok(listener.local_addr()?.port())
+/// The port and the bus port of each node.
+fn node_ports(options: &Options) -> Result<Vec<(u16, u16)>> {
+    if let Some(ports) = options.ports {
+        return Ok((0..NODES).map(|id| (ports.node(id), ports.bus(id))).collect());
+    }
+    // A server does not report its port, so choose free ones first. All are held until the last one is chosen, so that
+    // none comes twice. Another process could still take them.
+    let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port");
+    let held = (0..2 * NODES).map(bind).collect::<Result<Vec<_>>>()?;
+    let ports = held.iter().map(|one| Ok(one.local_addr()?.port())).collect::<Result<Vec<_>>>()?;
+    Ok(ports.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
 }
 
 /// Makes a cluster of the nodes. Waits until all slots are served and every replica has copied its primary.

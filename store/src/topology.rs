@@ -130,7 +130,8 @@ impl Topology {
 
 fn range(first: &i64, last: &i64) -> Option<SlotRange> {
     let slot = |number: i64| u16::try_from(number).ok().filter(|slot| *slot < crate::slot::SLOTS);
-    Some(SlotRange { first: slot(*first)?, last: slot(*last)? })
+    let range = SlotRange { first: slot(*first)?, last: slot(*last)? };
+    (range.first <= range.last).then_some(range)
 }
 
 fn node_of_shard(node: &Reply, asked: &HostPort) -> Option<Node> {

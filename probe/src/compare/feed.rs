@@ -28,7 +28,7 @@ const KEPT_SECONDS: usize = 120;
 /// A longer gap between two readings gives no rate, because its mean would look like the rate of one second.
 const MAX_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The last seconds, and the channel for the next one.
+/// The newest samples, one a second, and the channel that sends the next sample.
 #[derive(Debug)]
 pub(crate) struct Feed {
     links: PageLinks,

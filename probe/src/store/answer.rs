@@ -196,9 +196,9 @@ fn place(facts: &Facts<'_>, result: StoreResult, keys: &[StoreKey]) -> Option<St
     let key = hot_key(facts, keys).filter(|_| result == StoreResult::Hot)?;
     let node = facts.fleet.nodes().get(key.shard_id as usize)?;
     let slot = key.slot.map(|slot| format!("in slot {slot} ")).unwrap_or_default();
-    let error = if key.error == 0 { "exactly".to_owned() } else { format!("up to {} more than", key.error) };
+    let error = if key.error == 0 { String::new() } else { format!(" to {}", key.count + key.error) };
     Some(format!(
-        "Key {:?} is {slot}at {} ({}): {error} {} commands in {:.0} s.",
+        "Key {:?} is {slot}at {} ({}): {}{error} commands in {:.0} s.",
         key.key,
         node.address(),
         role(node),

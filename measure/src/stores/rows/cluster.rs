@@ -100,6 +100,9 @@ fn clients(row: &str, driven: &Driven, before: &Rest, after: &Rest) -> Line {
             }
         }
     }
+    if compared == 0 {
+        wrong.push("no primary kept its baseline, so nothing was compared".to_owned());
+    }
     let verdict = if wrong.is_empty() { RowVerdict::Exact } else { RowVerdict::Wrong(wrong.join("; ")) };
     let Driven { moved, ask, aborted, lost, .. } = driven;
     let note = format!(

@@ -145,11 +145,11 @@ fn blocked(servers: &mut Servers) -> Result<()> {
     let behind = command(&["GET", "a"]).repeat(5);
     connection.send(&[command(&["BLPOP", "empty", "0"]), behind].concat())?;
     // The store must have read the commands before the connection closes.
-    let waits = |servers: &Servers| super::info(&servers.primary, "clients", "blocked_clients") == Some(1);
-    while !waits(servers) {
-        lab::signals::pause(Duration::from_millis(20));
-    }
-    Ok(())
+    let waits =
+        || super::info(&servers.primary, "clients", "blocked_clients").is_some_and(|clients| clients > 0);
+    let read =
+        lab::signals::poll(Duration::from_secs(20), Duration::from_millis(20), || Ok(waits().then_some(())))?;
+    read.context("the store did not read BLPOP within 20 s")
 }
 
 fn unknown(servers: &mut Servers) -> Result<()> {

@@ -76,7 +76,7 @@ fn one(context: &Context<'_>, row: &str, language: &Language, nodes: &[Server]) 
     let report = ended(client)?;
     let rest = Rest::read(context.stage, &probe)?;
     let mut lines = rest.lines(row, &[].into());
-    let redirected = redirections(nodes)? - before;
+    let redirected = redirections(nodes)?.saturating_sub(before);
     let text = |name: &str| report[name].as_str().unwrap_or_default().to_owned();
     let note = format!(
         "{}: {}; {} rounds, {} messages, {} reads from the client's cache, {redirected} MOVED and ASK",
