@@ -1,24 +1,32 @@
-//! Resolves a URL to the target address of the load.
+//! Resolves a name to the target address of the load.
 
 use protocol::shard_urls::ShardUrl;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpStream, ToSocketAddrs, lookup_host};
 
 use crate::error::RunError;
 
 /// Timeout for connecting to each of several addresses.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Resolves a URL. If the name has several addresses, as `localhost` may have, returns the first that accepts a
-/// connection.
+/// Resolves a URL, as [`reachable`] does.
 ///
 /// # Errors
 /// Returns an error when the name has no address.
 pub async fn resolve(url: &ShardUrl) -> Result<SocketAddr, RunError> {
     let no_address = |source| RunError::NoAddress { url: url.to_string(), source };
-    let found: Vec<_> = lookup_host(host_header(url)).await.map_err(no_address)?.collect();
-    first_reachable(&found).await.ok_or_else(|| no_address(std::io::ErrorKind::NotFound.into()))
+    reachable(host_header(url)).await.map_err(no_address)
+}
+
+/// Resolves a name with a port. If it has several addresses, as `localhost` may have, returns the first that accepts a
+/// connection.
+///
+/// # Errors
+/// Returns an error when the name has no address.
+pub(crate) async fn reachable(name: impl ToSocketAddrs) -> std::io::Result<SocketAddr> {
+    let found: Vec<_> = lookup_host(name).await?.collect();
+    first_reachable(&found).await.ok_or_else(|| std::io::ErrorKind::NotFound.into())
 }
 
 /// Returns the first address that accepts a connection. If none does, returns the first address; its error then shows

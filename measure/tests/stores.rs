@@ -1,6 +1,6 @@
 //! The quick rows of the store suite pass: every line is exact or explained.
 
-use lab_tests::{build, kernel, skip};
+use lab_tests::{build, kernel, program, skip};
 use std::process::Command;
 
 const NAME: &str = "every_quick_row_of_the_store_suite_is_exact_or_explained";
@@ -12,12 +12,6 @@ fn every_quick_row_of_the_store_suite_is_exact_or_explained() {
     if !kernel::available(NAME) || skip::unless(NAME, missing).is_none() {
         return;
     }
-    let suite = Command::new(env!("CARGO_BIN_EXE_stores"))
-        .arg("--probe")
-        .arg(build::binary("probe"))
-        .output()
-        .expect("the suite is built with this test");
-    let table = String::from_utf8_lossy(&suite.stdout);
-    println!("{table}");
-    assert!(suite.status.success(), "{table}\n{}", String::from_utf8_lossy(&suite.stderr));
+    let mut suite = Command::new(env!("CARGO_BIN_EXE_stores"));
+    program::assert_passes(suite.arg("--probe").arg(build::binary("probe")));
 }

@@ -13,8 +13,8 @@ use store::info::Role;
 use store::slot::{SLOTS, slot};
 use store::topology::Topology;
 use store::urls::{HostPort, StoreUrls};
-use tokio::net::lookup_host;
 
+use crate::address::reachable;
 use crate::error::RunError;
 use crate::keys::KeySpace;
 
@@ -154,7 +154,6 @@ impl Owners {
 }
 
 async fn resolve(node: &HostPort) -> Result<SocketAddr, String> {
-    let found = lookup_host((node.host.as_str(), node.port)).await;
-    let mut found = found.map_err(|error| format!("{} has no address ({error})", node.host))?;
-    found.next().ok_or_else(|| format!("{} has no address", node.host))
+    let found = reachable((node.host.as_str(), node.port)).await;
+    found.map_err(|error| format!("{} has no address ({error})", node.host))
 }
