@@ -17,7 +17,9 @@ use crate::config::Config;
 use crate::error::ProbeError;
 use crate::kernel::log::KernelLog;
 use crate::metrics::ProbeMetrics;
-use crate::pods::Pods;
+use crate::pods::PodWatch;
+use crate::pods::selection::Selection;
+use crate::pods::shards::ShardPods;
 use crate::probe::Probe;
 use crate::serve::features::features;
 use crate::serving::{Background, Serving};
@@ -29,7 +31,7 @@ pub struct App {
     probe: Arc<Probe>,
     shards: ShardUrls,
     gateways: GatewayUrls,
-    pods: Option<Pods>,
+    pods: Option<(Selection, PodWatch)>,
     kernel_log: Option<KernelLog>,
     /// The process's tasks, if the process is to end when the probe is blind.
     ends_when_blind: Option<Tasks>,
@@ -43,8 +45,8 @@ impl Config {
     /// When the port is in use, or the programs cannot be loaded or attached.
     pub fn build(self) -> Result<App, StartError> {
         let server = Server::bind(self.addr, self.workers)?;
-        let pods = |settings| Pods::new(settings, self.shards.iter().len());
-        let pods = self.pods.clone().map(pods).transpose().map_err(ProbeError::Pods)?;
+        let watched = |selection: Selection| Ok((selection.clone(), PodWatch::new(selection)?));
+        let pods = self.pods.clone().map(watched).transpose().map_err(ProbeError::Pods)?;
         let metrics = Arc::new(Metrics::default());
         let probe_metrics = ProbeMetrics::register(&metrics, self.shards.count().get())?;
         let (mut probe, kernel_log) = self.kernel().attach(Some(self.shards.clone()), probe_metrics)?;
@@ -72,10 +74,17 @@ impl App {
         let watch = watch
             .with_gateways(gateways.clone())
             .with_alarm(Alarm { health: server.health(), ends_when_blind });
-        let watch = first_look(watch, pods.as_mut())?;
+        let found = pods.as_ref().map(|(selection, pods)| (selection, pods.found()));
+        if let Some((_, found)) = &found {
+            // The cell is empty, because each probe is started once.
+            let _ = probe.pods.set(found.clone());
+        }
+        let shards = probe.shards.all().len();
+        let watch = watch.with_pods(found.map(|(selection, found)| ShardPods::new(found, selection, shards)));
+        let watch = first_look(watch, pods.as_mut().map(|(_, pods)| pods))?;
         let stopping = || server.tasks().stopping();
         let mut background: Vec<Background> = vec![("watch", Box::pin(watch.run(stopping())))];
-        background.extend(pods.map(|pods| -> Background { ("pods", Box::pin(pods.run(stopping()))) }));
+        background.extend(pods.map(|(_, pods)| -> Background { ("pods", Box::pin(pods.run(stopping()))) }));
         let kernel_log =
             kernel_log.map(|log| -> Background { ("kernel-log", Box::pin(log.run(stopping()))) });
         background.extend(kernel_log);
@@ -84,17 +93,15 @@ impl App {
 }
 
 /// Takes baselines of all shards that can be read, before the probe reports that it is ready.
-fn first_look(watch: Watch, mut pods: Option<&mut Pods>) -> Result<Watch, StartError> {
+fn first_look(mut watch: Watch, pods: Option<&mut PodWatch>) -> Result<Watch, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut watch = watch.with_pods(pods.as_deref().map(Pods::known));
     runtime.block_on(async {
-        if let Some(pods) = pods.as_deref_mut() {
-            pods.refresh().await;
+        if let Some(pods) = pods {
+            pods.first().await;
         }
         watch.first_look().await;
     });
-    // The clients' connections belong to the runtime above, which ends here.
+    // The client's connections belong to the runtime above, which ends here.
     watch.renew_client();
-    pods.map_or(Ok(()), Pods::renew_client).map_err(ProbeError::Pods)?;
     Ok(watch)
 }

@@ -15,7 +15,8 @@ use crate::kernel::object::Switches;
 use crate::kernel::pin::folder;
 use crate::kernel::pin::unpin::UnpinArgs;
 use crate::kernel::protocol::Protocol;
-use crate::pods::{PodArgs, PodSettings};
+use crate::pods::PodArgs;
+use crate::pods::selection::Selection;
 #[cfg(feature = "stores")]
 use crate::store::settings::WatchArgs;
 use crate::switch::Switch;
@@ -125,7 +126,7 @@ pub struct Config {
     /// The gateways that are also read.
     pub(crate) gateways: GatewayUrls,
     /// How to find the shards, when they are pods.
-    pub(crate) pods: Option<PodSettings>,
+    pub(crate) pods: Option<Selection>,
     /// The addresses that the live page calls.
     pub(crate) links: PageLinks,
     /// The cgroup to attach to. `None` selects the root cgroup from the mount table.

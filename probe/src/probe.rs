@@ -1,7 +1,7 @@
 //! Holds the attached probe, shared by the loop and the handlers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
@@ -9,6 +9,7 @@ use probe_common::endpoint::{Endpoint, Listener};
 use probe_common::latency::Latency;
 use protocol::probe_api::{Counting, ProgramRuns, ProgramStatus, StoreAnswer, Verdicts};
 use protocol::shard_urls::ShardUrls;
+use tokio::sync::watch::Receiver;
 
 use crate::compare::feed::Feed;
 use crate::kernel::cgroup::Cgroup;
@@ -17,6 +18,7 @@ use crate::kernel::object::Switches;
 use crate::kernel::pin;
 use crate::kernel::statistics::Statistics;
 use crate::metrics::{Lost, ProbeMetrics};
+use crate::pods::found::Found;
 use crate::shards::Shards;
 use crate::signal::connections::{ConnectionReading, ConnectionsMap};
 use crate::signal::key_table::KeyTable;
@@ -39,6 +41,8 @@ pub struct Probe {
     pub(crate) switches: Switches,
     /// The shards' addresses as last looked up.
     pub(crate) targets: Mutex<Targets>,
+    /// The shards' pods. Not set when the shards are no pods.
+    pub(crate) pods: OnceLock<Receiver<Found>>,
     /// The kernel's table of endpoints.
     pub(crate) listeners: Mutex<BTreeMap<Endpoint, Listener>>,
     /// The sockets whose network namespace the programs can read.
@@ -128,6 +132,7 @@ impl Probe {
             programs,
             switches,
             targets,
+            pods: OnceLock::new(),
             listeners: Mutex::default(),
             placed: Placed::default(),
             blindness: Mutex::default(),

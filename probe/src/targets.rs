@@ -73,6 +73,19 @@ pub(crate) fn assemble(lookups: Vec<Lookup>) -> Targets {
     targets
 }
 
+impl Targets {
+    /// The URL of a shard at its first address. The name in `url` may lead to another process than the address.
+    pub(crate) fn at_address(&self, url: &ShardUrl) -> ShardUrl {
+        let shard = usize::try_from(url.id.0).ok().and_then(|id| self.shards.get(id));
+        let Some(address) = shard.and_then(|shard| shard.addresses.first()) else { return url.clone() };
+        let host = match address {
+            SocketAddr::V4(address) => address.ip().to_string(),
+            SocketAddr::V6(address) => format!("[{}]", address.ip()),
+        };
+        ShardUrl { id: url.id, host, port: address.port() }
+    }
+}
+
 impl Target {
     /// Whether this is one of its addresses, in either notation of IPv4.
     pub(crate) fn has(&self, address: SocketAddr) -> bool {
@@ -144,6 +157,17 @@ mod tests {
         assert_eq!(targets.shards[1].problem.as_deref(), Some("10.0.0.1:9000 already belongs to shard 0"));
         assert!(targets.shards[2].problem.as_ref().unwrap().contains("is a wildcard address"));
         assert_eq!(targets.endpoints.len(), 2);
+    }
+
+    #[test]
+    fn a_shard_is_read_at_its_first_address() {
+        let targets = assemble(vec![
+            Ok(vec![at("[fd00::7]:9001"), at("10.0.0.1:9001")]),
+            Err("it has no address".to_owned()),
+        ]);
+        let urls = ShardUrls::parse("http://shard-0:9000,http://shard-1:9000").unwrap();
+        let shown: Vec<_> = urls.iter().map(|url| targets.at_address(url).to_string()).collect();
+        assert_eq!(shown, ["http://[fd00::7]:9001", "http://shard-1:9000"]);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::args::{LogFormat, ProcessArgs, SettingError};
 use crate::traces::events::SpanEvents;
 
+/// Libraries whose warnings repeat what the program itself logs, without a limit. `LOG_LEVEL` can name them.
+const QUIET: [&str; 2] = ["kube_client=off", "kube_runtime=off"];
+
 /// Installs the process's logger and a panic hook that logs one line. Only a `main` calls this.
 ///
 /// # Errors
@@ -42,12 +45,21 @@ fn filter(text: &str) -> Result<EnvFilter, SettingError> {
         }
         level.parse::<LevelFilter>().map_err(|_| refused())?;
     }
-    EnvFilter::builder().parse(text).map_err(|_| refused())
+    // A later directive of the same target counts.
+    let directives = QUIET.into_iter().chain([text]).collect::<Vec<_>>().join(",");
+    EnvFilter::builder().parse(directives).map_err(|_| refused())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn noisy_libraries_are_quiet_unless_they_are_named() {
+        let shown = |text: &str| filter(text).unwrap().to_string();
+        assert!(shown("info").contains("kube_runtime=off"));
+        assert!(shown("info,kube_runtime=debug").contains("kube_runtime=debug"));
+    }
 
     #[test]
     fn a_filter_is_levels_with_or_without_targets() {

@@ -7,7 +7,6 @@ use hotspot::judge::Evidence;
 use protocol::probe_api::Comparison;
 use protocol::shard_urls::ShardUrls;
 use service::clock::unix_seconds;
-use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::compare::blind::{Alarm, Sight, Sighting};
@@ -20,8 +19,9 @@ use crate::compare::reconcile::cause::Cause;
 use crate::compare::rounds::{self, CompareHandle, Requests, Rounds};
 use crate::compare::snapshot::Snapshot;
 use crate::compare::stats_client::StatsClient;
+use crate::pods::shards::ShardPods;
 use crate::probe::{Blindness, Probe};
-use crate::targets::{Lookup, Targets};
+use crate::targets::Targets;
 
 mod addresses;
 mod bracket;
@@ -44,8 +44,8 @@ pub struct Watch {
     judge: Judge,
     /// The readings of the last comparison, for the feed.
     seen: Vec<Option<ShardSample>>,
-    /// The pods' addresses, when the shards are pods.
-    pods: Option<Receiver<Vec<Lookup>>>,
+    /// The shards' pods, when the shards are pods.
+    pods: Option<ShardPods>,
     /// The targets that the kernel has accepted.
     targets: Targets,
     /// The network namespaces that the shards' addresses are in.
@@ -98,7 +98,7 @@ impl Watch {
     }
 
     /// Takes the shards' addresses from `pods` instead of resolving their names.
-    pub(crate) fn with_pods(self, pods: Option<Receiver<Vec<Lookup>>>) -> Self {
+    pub(crate) fn with_pods(self, pods: Option<ShardPods>) -> Self {
         Self { pods, ..self }
     }
 
@@ -129,6 +129,7 @@ impl Watch {
     async fn compare(&mut self) -> Snapshot {
         let (probe, start) = (&Arc::clone(&self.probe), self.start);
         let stats = &self.stats.clone();
+        let (targets, are_pods) = (&self.targets, self.pods.is_some());
         let readouts = self.shards.iter().zip(&self.hot_keys).zip(&self.unwatched);
         let readouts = readouts.map(|((url, hot_keys), unwatched)| async move {
             // The kernel's counts of a partly watched shard are not comparable, so the shard is not read at all. In a
@@ -136,7 +137,9 @@ impl Watch {
             if unwatched.is_some() {
                 return None;
             }
-            bracket(probe, stats, url, start, |now| hot_keys.is_due(now)).await
+            // The name in `url` may lead to another pod than the one that the kernel counts.
+            let url = if are_pods { targets.at_address(url) } else { url.clone() };
+            bracket(probe, stats, &url, start, |now| hot_keys.is_due(now)).await
         });
         let readouts = futures_util::future::join_all(readouts).await;
         let evidence = readouts.iter().map(Option::as_ref).map(evidence).collect();

@@ -2,6 +2,7 @@
 
 use protocol::probe_api::{Feature, ProgramStatus};
 
+use crate::pods::shards;
 use crate::probe::Probe;
 use crate::signal::connections::ConnectionsMap;
 
@@ -31,7 +32,8 @@ pub fn features(probe: &Probe) -> Vec<Feature> {
         reason: "ok".into(),
         remedy: None,
     };
-    vec![
+    let pods = probe.pods.get().map(|found| shards::feature(&found.borrow()));
+    let mut features = vec![
         signal("traffic", None),
         signal("requests", None),
         signal("keys", None),
@@ -52,5 +54,7 @@ pub fn features(probe: &Probe) -> Vec<Feature> {
             ok("pin"),
             "start the probe with PIN=/sys/fs/bpf/hot-partition",
         ),
-    ]
+    ];
+    features.extend(pods);
+    features
 }

@@ -12,9 +12,16 @@ use service::clock::unix_seconds;
 
 /// All buckets, read for this request. 503 when the kernel's buckets cannot be read.
 pub(crate) async fn latency(State(state): State<ApiState>) -> Result<Json<Latencies>, Problem> {
-    let watched = state.probe.shards.all();
+    let (state, watched) = (&state, state.probe.shards.all());
+    let targets = state.probe.pods.get().map(|_| state.probe.targets.lock().clone());
     let apps = match &state.probe.lab {
-        Some(urls) => futures_util::future::join_all(urls.iter().map(|url| state.stats.metrics(url))).await,
+        Some(urls) => {
+            let apps = urls.iter().map(|url| {
+                let url = targets.as_ref().map_or_else(|| url.clone(), |targets| targets.at_address(url));
+                async move { state.stats.metrics(&url).await }
+            });
+            futures_util::future::join_all(apps).await
+        }
         None => vec![Err("a store exports no latencies".to_owned()); watched.len()],
     };
     let shards = watched.iter().zip(apps).map(|(shard, app)| {

@@ -12,6 +12,7 @@
 //! - `connections`: connection counters against connections made
 //! - `pin`: pinned sets that outlive their probe
 //! - `pods`: shards that are pods, found through the Kubernetes API
+//! - `api_server`: a small Kubernetes API server, shared with the watch's own tests
 //! - `folder`: access to the folder of a pinned set
 //! - `blind`: a probe that does not see the shards
 //! - `stats`: the probe's own costs and losses
@@ -28,6 +29,8 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod acceptance;
+#[expect(dead_code, reason = "the tests of the watch itself, in src/pods/watcher, use the rest")]
+mod api_server;
 mod blind;
 mod bpffs;
 mod connections;

@@ -1,146 +1,43 @@
 //! Tests shards that are pods, with a simulated Kubernetes API.
 //!
-//! The probe's binary requests the pods over TLS, and the kernel counts at their addresses.
+//! The probe's binary watches the pods over TLS, and the kernel counts at their addresses.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
+use crate::api_server::ApiServer;
 use crate::harness::{TIMEOUT, privileges};
 use crate::process::{Running, command, error_line};
 use crate::shard::Shard;
 
-/// A small API server. It returns one list of pods to clients with the token.
-struct Api {
-    port: u16,
-    /// Status and body of the answer.
-    answer: Arc<Mutex<(u16, Value)>>,
-    /// First lines of the requests with the right token.
-    asked: Arc<Mutex<Vec<String>>>,
-    /// The service account's folder.
-    account: PathBuf,
+fn pod_at(ip: &str, port: u16) -> Value {
+    json!({
+        "metadata": {"name": "shard-0", "namespace": "lab", "labels": {"apps.kubernetes.io/pod-index": "0"}},
+        "spec": {"nodeName": "node-7", "containers": [{"name": "shard", "ports": [{"name": "http", "containerPort": port}]}]},
+        "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}]}
+    })
 }
 
-impl Api {
-    fn start(name: &str) -> Self {
-        let mut authority = CertificateParams::new([]).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let leaf =
-            CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
-        let config = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![leaf.der().clone()],
-                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-            );
-        let config = Arc::new(config.unwrap());
-
-        let account = tempfile::Builder::new().prefix(name).tempdir().unwrap().keep();
-        std::fs::write(account.join("ca.crt"), authority.pem()).unwrap();
-        std::fs::write(account.join("namespace"), "its-own").unwrap();
-        std::fs::write(account.join("token"), "first\n").unwrap();
-
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let api =
-            Self { port, answer: Arc::new(Mutex::new((500, json!({})))), asked: Arc::default(), account };
-        let (answer, asked, token) =
-            (Arc::clone(&api.answer), Arc::clone(&api.asked), api.account.join("token"));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let tls = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
-                // Errors of clients that reject the certificate or close are ignored.
-                let _ = serve(tls, &answer, &asked, &token);
-            }
-        });
-        api
-    }
-
-    fn answer(&self, status: u16, body: Value) {
-        *self.answer.lock().unwrap() = (status, body);
-    }
-
-    /// Sets the list to one running pod of shard 0 at this address.
-    fn pod_at(&self, ip: &str, port: u16) {
-        let pod = json!({
-            "metadata": {"name": "shard-0", "namespace": "lab", "labels": {"apps.kubernetes.io/pod-index": "0"}},
-            "spec": {"nodeName": "node-7", "containers": [{"name": "shard", "ports": [{"name": "http", "containerPort": port}]}]},
-            "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}]}
-        });
-        let metadata = json!({"resourceVersion": "12"});
-        self.answer(
-            200,
-            json!({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": [pod]}),
-        );
-    }
-
-    /// A probe that looks for the pod of `shard`. It also has the shard's URL.
-    fn probe(&self, shard: &str) -> std::process::Command {
-        let mut command = command(&["run", "--port", "0", "--shard-urls", shard]);
-        command
-            .env("KUBERNETES_SELECTOR", "app.kubernetes.io/component=shard")
-            .env("KUBERNETES_NAMESPACE", "lab")
-            .env("NODE_NAME", "node-7")
-            .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-            .env("KUBERNETES_SERVICE_PORT", self.port.to_string())
-            .env("KUBERNETES_ACCOUNT", &self.account);
-        command
-    }
+/// A probe that looks for the pods of these shards.
+fn probe(api: &ApiServer, shards: &str) -> std::process::Command {
+    let mut command = command(&["run", "--port", "0", "--shard-urls", shards]);
+    command
+        .env("KUBERNETES_SELECTOR", "app.kubernetes.io/component=shard")
+        .env("KUBERNETES_NAMESPACE", "lab")
+        .env("NODE_NAME", "node-7")
+        .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        .env("KUBERNETES_SERVICE_PORT", api.port.to_string())
+        .env("KUBERNETES_ACCOUNT", &api.account);
+    command
 }
 
-impl Drop for Api {
-    fn drop(&mut self) {
-        // Removing the folder is best effort.
-        let _ = std::fs::remove_dir_all(&self.account);
-    }
-}
-
-/// Serves one request per connection.
-fn serve(
-    tls: StreamOwned<ServerConnection, std::net::TcpStream>,
-    answer: &Mutex<(u16, Value)>,
-    asked: &Mutex<Vec<String>>,
-    token: &std::path::Path,
-) -> std::io::Result<()> {
-    let mut reader = BufReader::new(tls);
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        if line.trim().is_empty() {
-            break;
-        }
-        lines.push(line.trim().to_owned());
-    }
-    let expected = format!("authorization: Bearer {}", std::fs::read_to_string(token)?.trim());
-    let (status, body) = if lines.contains(&expected) {
-        asked.lock().unwrap().push(lines.first().cloned().unwrap_or_default());
-        answer.lock().unwrap().clone()
-    } else {
-        (401, json!({"kind": "Status", "status": "Failure", "reason": "Unauthorized", "code": 401}))
-    };
-    let body = body.to_string();
-    let length = body.len();
-    let head = format!(
-        "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
-    );
-    let mut tls = reader.into_inner();
-    tls.write_all(head.as_bytes())?;
-    tls.write_all(body.as_bytes())?;
-    tls.conn.send_close_notify();
-    tls.flush()
+/// The feature `pods` in `/status`.
+fn feature(probe: &Running) -> Value {
+    let status = probe.json("/status");
+    let features = status["features"].as_array().unwrap();
+    features.iter().find(|feature| feature["feature"] == "pods").unwrap().clone()
 }
 
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
@@ -178,14 +75,16 @@ fn a_pod_is_counted_where_it_is_also_after_it_has_moved() {
     // One process that any loopback address reaches. It represents a pod that moves and keeps its count.
     let shard = Shard::start_at("0.0.0.0:0".parse().unwrap(), 0);
     let port = shard.addr.port();
-    let api = Api::start("moves");
-    api.pod_at("127.0.0.41", port);
-    let probe = Running::follow(&mut api.probe(&format!("http://127.0.0.1:{port}")));
+    let api = ApiServer::start("moves");
+    api.apply(pod_at("127.0.0.41", port));
+    // Another process is at the URL. The probe reads the statistics at the pod's address.
+    let stranger = Shard::start(0);
+    let probe = Running::follow(&mut probe(&api, &stranger.url()));
     assert_eq!(addresses(&probe), json!([format!("127.0.0.41:{port}")]));
     assert_eq!(
-        api.asked.lock().unwrap().first().unwrap().as_str(),
-        "GET /api/v1/namespaces/lab/pods?resourceVersion=0&labelSelector=app%2Ekubernetes%2Eio%2Fcomponent%3Dshard\
-         &fieldSelector=spec%2EnodeName%3Dnode%2D7 HTTP/1.1"
+        api.asked().first().unwrap().as_str(),
+        "GET /api/v1/namespaces/lab/pods?&fieldSelector=spec.nodeName%3Dnode-7\
+         &labelSelector=app.kubernetes.io%2Fcomponent%3Dshard&resourceVersion=0&resourceVersionMatch=NotOlderThan HTTP/1.1"
     );
     probe.settled();
     read("127.0.0.41", port, 7);
@@ -194,7 +93,8 @@ fn a_pod_is_counted_where_it_is_also_after_it_has_moved() {
 
     // The token is renewed, then the pod moves.
     std::fs::write(api.account.join("token"), "second\n").unwrap();
-    api.pod_at("127.0.0.42", port);
+    api.break_watches();
+    api.apply(pod_at("127.0.0.42", port));
     wait_until("the new address", || addresses(&probe) == json!([format!("127.0.0.42:{port}")]));
     let before = counted(&probe);
     probe.settled();
@@ -208,12 +108,18 @@ fn a_pod_is_counted_where_it_is_also_after_it_has_moved() {
     assert_eq!(shard.received.load(Ordering::SeqCst), 21);
 
     // The API fails. The known addresses stay, and the problem is logged once.
-    api.answer(500, json!({"kind": "Status"}));
-    let asked = api.asked.lock().unwrap().len();
-    wait_until("two more questions", || api.asked.lock().unwrap().len() >= asked + 2);
+    assert_eq!(feature(&probe)["enabled"], true);
+    api.refuse(Some(500));
+    api.break_watches();
+    let asked = api.asked().len();
+    wait_until("two more questions", || api.asked().len() >= asked + 2);
     assert_eq!(addresses(&probe), json!([format!("127.0.0.42:{port}")]));
+    let pods = feature(&probe);
+    assert_eq!((&pods["enabled"], &pods["reason"]), (&false.into(), &"unreachable".into()), "{pods}");
+    assert!(pods["remedy"].as_str().unwrap().contains("it returned 500"), "{pods}");
     // Without a pod there is nothing to count here.
-    api.answer(200, json!({"kind": "PodList", "items": []}));
+    api.delete("shard-0");
+    api.refuse(None);
     wait_until("no address", || addresses(&probe) == json!([]));
     let compare = probe.json("/api/compare")["shards"][0].clone();
     assert_eq!(
@@ -222,9 +128,14 @@ fn a_pod_is_counted_where_it_is_also_after_it_has_moved() {
         "{compare}"
     );
     assert!(compare["cause"].as_str().unwrap().contains("it has no running pod on node node-7"), "{compare}");
+    wait_until("the watch", || feature(&probe)["enabled"] == true);
     let (code, log) = probe.stop();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(log.matches("it returned 500").count(), 1, "{log}");
+    assert_eq!(log.matches("the pods are watched again").count(), 1, "{log}");
+    // Another node's probe may watch the shard, so its absence here is no warning.
+    let absent = log.lines().filter(|line| line.contains("it has no running pod")).collect::<Vec<_>>();
+    assert!(absent.len() == 1 && absent[0].contains(" INFO "), "{absent:?}");
 }
 
 #[test]
@@ -233,32 +144,34 @@ fn an_api_that_refuses_is_named_and_the_probe_runs() {
         return;
     }
     let shard = Shard::start(0);
-    let api = Api::start("refuses");
-    api.answer(403, json!({"kind": "Status", "reason": "Forbidden"}));
-    let probe = Running::follow(&mut api.probe(&shard.url()));
-    let status = probe.json("/status")["shards"][0].clone();
+    let api = ApiServer::start("refuses");
+    api.refuse(Some(403));
+    let first = Running::follow(&mut probe(&api, &shard.url()));
+    let status = first.json("/status")["shards"][0].clone();
     assert!(
         status["problem"].as_str().unwrap().contains("403 Forbidden: allow the service account to list pods"),
         "{status}"
     );
-    api.pod_at("127.0.0.1", shard.addr.port());
-    wait_until("the pod", || addresses(&probe) == json!([shard.addr.to_string()]));
+    assert_eq!(feature(&first)["reason"], "refused");
+    api.apply(pod_at("127.0.0.1", shard.addr.port()));
+    api.refuse(None);
+    wait_until("the pod", || addresses(&first) == json!([shard.addr.to_string()]));
     // The probe sends no request to a server with a certificate of another authority.
-    let stranger = Api::start("stranger");
-    stranger.pod_at("127.0.0.1", shard.addr.port());
-    let mut command = stranger.probe(&shard.url());
+    let stranger = ApiServer::start("stranger");
+    stranger.apply(pod_at("127.0.0.1", shard.addr.port()));
+    let mut command = probe(&stranger, &shard.url());
     let second = Running::follow(command.env("KUBERNETES_ACCOUNT", &api.account));
     let status = second.json("/status")["shards"][0].clone();
     assert!(status["problem"].as_str().unwrap().contains("certificate"), "{status}");
-    assert!(stranger.asked.lock().unwrap().is_empty());
-    assert_eq!((second.stop().0, probe.stop().0), (Some(0), Some(0)));
+    assert!(stranger.asked().is_empty());
+    assert_eq!((second.stop().0, first.stop().0), (Some(0), Some(0)));
 }
 
 #[test]
 fn what_is_missing_outside_a_cluster_is_one_line() {
-    let api = Api::start("outside");
+    let api = ApiServer::start("outside");
     let refused = |name: &str, value: &str, says: &str| {
-        let output = api.probe("http://127.0.0.1:9").env(name, value).output().unwrap();
+        let output = probe(&api, "http://127.0.0.1:9").env(name, value).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         let line = error_line(&output);
         assert!(line.contains(says), "{line}");

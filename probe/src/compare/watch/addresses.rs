@@ -9,8 +9,8 @@ use super::Watch;
 impl Watch {
     /// Looks up the shards' addresses and writes them to the kernel.
     pub(super) async fn look_up(&mut self) {
-        let targets = match &self.pods {
-            Some(pods) => targets::assemble(pods.borrow().clone()),
+        let targets = match &mut self.pods {
+            Some(pods) => targets::assemble(pods.lookups()),
             None => targets::resolve(&self.shards, self.stats.names()).await,
         };
         if targets == self.targets {
@@ -28,10 +28,17 @@ impl Watch {
             }
         }
         self.unwatched = targets.shards.iter().map(|target| target.problem.clone()).collect();
-        for (url, target) in self.shards.iter().zip(&targets.shards) {
+        for (shard, target) in targets.shards.iter().enumerate() {
+            if self.targets.shards.get(shard) == Some(target) {
+                continue;
+            }
             match &target.problem {
-                Some(problem) => tracing::warn!(shard = url.id.0, problem, "not watched"),
-                None => tracing::info!(shard = url.id.0, addresses = ?target.addresses, "watched"),
+                // Another node's probe watches it.
+                Some(problem) if self.pods.as_ref().is_some_and(|pods| pods.has_none(shard)) => {
+                    tracing::info!(shard, problem, "not watched");
+                }
+                Some(problem) => tracing::warn!(shard, problem, "not watched"),
+                None => tracing::info!(shard, addresses = ?target.addresses, "watched"),
             }
         }
         for _ in 0..targets.over_limit {
