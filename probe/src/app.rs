@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use protocol::shard_urls::ShardUrls;
+use service::members::Members;
 use service::metrics::Metrics;
 use service::process::StartError;
 use service::server::{Server, Started};
@@ -10,7 +11,6 @@ use service::tasks::Tasks;
 
 use crate::compare::blind::Alarm;
 use crate::compare::feed::Feed;
-use crate::compare::gateway::urls::GatewayUrls;
 use crate::compare::stats_client::StatsClient;
 use crate::compare::watch::Watch;
 use crate::config::Config;
@@ -30,7 +30,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     probe: Arc<Probe>,
     shards: ShardUrls,
-    gateways: GatewayUrls,
+    gateways: Members,
     pods: Option<(Selection, PodWatch)>,
     kernel_log: Option<KernelLog>,
     /// The process's tasks, if the process is to end when the probe is blind.

@@ -8,9 +8,10 @@ use clap::{Parser, Subcommand};
 use protocol::probe_api::PageLinks;
 use protocol::shard_urls::{ShardUrl, ShardUrls};
 use service::args::{ProcessArgs, SettingError};
+use service::members::Members;
 
 use crate::attach::KernelSettings;
-use crate::compare::gateway::urls::GatewayUrls;
+use crate::compare::gateway::GATEWAYS;
 use crate::kernel::object::Switches;
 use crate::kernel::pin::folder;
 use crate::kernel::pin::unpin::UnpinArgs;
@@ -124,7 +125,7 @@ pub struct Config {
     pub(crate) workers: NonZeroUsize,
     pub(crate) shards: ShardUrls,
     /// The gateways that are also read.
-    pub(crate) gateways: GatewayUrls,
+    pub(crate) gateways: Members,
     /// How to find the shards, when they are pods.
     pub(crate) pods: Option<Selection>,
     /// The addresses that the live page calls.
@@ -146,7 +147,7 @@ impl TryFrom<RunArgs> for Config {
 
     fn try_from(args: RunArgs) -> Result<Self, SettingError> {
         let shards = shards(&args.shard_urls)?;
-        let gateways = GatewayUrls::parse(args.gateway_url.as_deref())?;
+        let gateways = Members::parse(GATEWAYS, args.gateway_url.as_deref())?;
         let links = PageLinks {
             gateway: link("PAGE_GATEWAY_URL", args.page_gateway_url)?
                 .or_else(|| gateways.first().map(ToString::to_string)),
@@ -194,7 +195,7 @@ impl Config {
         Ok(Self {
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             workers: NonZeroUsize::MIN,
-            gateways: GatewayUrls::parse(gateway_url)?,
+            gateways: Members::parse(GATEWAYS, gateway_url)?,
             pods: None,
             links: PageLinks::default(),
             cgroup,

@@ -4,11 +4,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use service::members::Members;
 use service::metrics::Metrics;
 use service::process::StartError;
 use service::server::{Server, Started};
 
-use crate::compare::gateway::urls::GatewayUrls;
 use crate::compare::rounds::CompareHandle;
 use crate::compare::stats_client::StatsClient;
 use crate::probe::Probe;
@@ -25,7 +25,7 @@ pub(crate) struct Serving {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) probe: Arc<Probe>,
     pub(crate) comparisons: CompareHandle,
-    pub(crate) gateways: GatewayUrls,
+    pub(crate) gateways: Members,
     pub(crate) stats: StatsClient,
 }
 

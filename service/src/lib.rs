@@ -6,7 +6,7 @@
 //!
 //! - [`server::Server`] answers HTTP/1.1 on one single-threaded runtime a core.
 //! - [`health`] serves `/live`, `/ready` and `/metrics`.
-//! - [`names::Names`] resolves host names in the background.
+//! - [`names::Names`] resolves host names in the background. [`members::Members`] lists processes of one kind.
 //! - [`tasks::Tasks`] spawns every task. So a drain waits for all tasks and names those that did not end.
 //! - [`traces`] exports spans to an OpenTelemetry collector.
 
@@ -16,6 +16,7 @@ pub mod clock;
 pub mod health;
 mod healthcheck;
 pub mod logs;
+pub mod members;
 pub mod metrics;
 pub mod names;
 pub mod origin;

@@ -13,6 +13,7 @@ use probe_common::requests::REASONS;
 use protocol::ShardId;
 use protocol::probe_api::Comparison;
 use protocol::verdict::Verdict;
+use service::members::{Kind, MAX_GATEWAYS, Members};
 
 use crate::compare::reconcile::cause::Cause;
 use crate::compare::reconcile::{AppReading, Bracket, Ledger};
@@ -20,10 +21,11 @@ use crate::compare::stats_client::{GatewayReading, StatsClient};
 use crate::source::Counters;
 
 mod group;
-pub mod urls;
 
 use self::group::GatewayGroup;
-use self::urls::GatewayUrls;
+
+/// The gateways in front of the shards, as a setting.
+pub const GATEWAYS: Kind = Kind { setting: "GATEWAY_URL", plural: "gateways", max: MAX_GATEWAYS };
 
 /// The gateways, and a ledger of each shard's requests from them.
 #[derive(Debug)]
@@ -35,7 +37,7 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// Compares the gateways in front of `shards` shards.
-    pub(crate) fn new(urls: GatewayUrls, shards: usize) -> Self {
+    pub(crate) fn new(urls: Members, shards: usize) -> Self {
         let group = GatewayGroup::new(urls, shards);
         let shards = (0..shards).map(|_| SentLedger::default()).collect();
         Self { group, shards, verdict: Err("it has not been read yet".to_owned()) }

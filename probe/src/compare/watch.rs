@@ -7,12 +7,12 @@ use hotspot::judge::Evidence;
 use protocol::probe_api::Comparison;
 use protocol::shard_urls::ShardUrls;
 use service::clock::unix_seconds;
+use service::members::Members;
 use tokio_util::sync::CancellationToken;
 
 use crate::compare::blind::{Alarm, Sight, Sighting};
 use crate::compare::feed::ShardSample;
 use crate::compare::gateway::Gateway;
-use crate::compare::gateway::urls::GatewayUrls;
 use crate::compare::hot_keys::HotKeysLedger;
 use crate::compare::reconcile::Ledger;
 use crate::compare::reconcile::cause::Cause;
@@ -92,7 +92,7 @@ impl Watch {
     }
 
     /// Also reads these gateways. With an empty list no gateway is read.
-    pub(crate) fn with_gateways(self, urls: GatewayUrls) -> Self {
+    pub(crate) fn with_gateways(self, urls: Members) -> Self {
         let gateway = (!urls.is_empty()).then(|| Gateway::new(urls, self.ledgers.len()));
         Self { gateway, ..self }
     }

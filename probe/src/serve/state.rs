@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::compare::gateway::urls::GatewayUrls;
+use service::members::Members;
+
 use crate::compare::rounds::CompareHandle;
 use crate::compare::stats_client::StatsClient;
 use crate::probe::Probe;
@@ -18,7 +19,7 @@ pub struct ApiState {
     /// Reads the statistics of shards and gateways.
     pub stats: StatsClient,
     /// The gateways, if any are configured.
-    pub gateways: Arc<GatewayUrls>,
+    pub gateways: Arc<Members>,
     /// Limits the bytes of unread answers.
     pub unread: Unread,
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use service::members::Members;
 use service::metrics::Metrics;
 use service::process::StartError;
 use service::server::{Server, Started};
@@ -16,7 +17,7 @@ use super::settings::WatchConfig;
 use super::watch::StoreWatch;
 use super::window::AnswerWindow;
 use crate::attach::KernelSettings;
-use crate::compare::gateway::urls::GatewayUrls;
+use crate::compare::gateway::GATEWAYS;
 use crate::compare::rounds::{self, CompareHandle};
 use crate::compare::stats_client::StatsClient;
 use crate::kernel::object::Switches;
@@ -66,7 +67,7 @@ impl WatchConfig {
         watch.renew_links();
         drop(runtime);
         let background: Background = ("store", Box::pin(rounds::run(watch, server.tasks().stopping())));
-        let gateways = GatewayUrls::parse(None)?;
+        let gateways = Members::parse(GATEWAYS, None)?;
         Serving { server, metrics, probe, comparisons, gateways, stats: StatsClient::default() }
             .start(vec![background])
     }

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use probe::compare::gateway::GATEWAYS;
 use probe::compare::stats_client::StatsClient;
 use probe::compare::watch::Watch;
 use probe::kernel::cgroup::Cgroup;
@@ -25,6 +26,7 @@ use probe_common::traffic::{Flow, Traffic};
 use protocol::probe_api::{KernelKey, ProgramStatus};
 use protocol::shard_urls::ShardUrls;
 use serde_json::Value;
+use service::members::Members;
 use service::metrics::Metrics;
 use service::server::{Server, Started};
 
@@ -117,7 +119,7 @@ fn serve_within(unread: Unread, shards: &[String], readings: Vec<Vec<Counters>>)
                 probe: Arc::clone(&probe),
                 comparisons: comparisons.clone(),
                 stats: stats.clone(),
-                gateways: Arc::default(),
+                gateways: Arc::new(Members::parse(GATEWAYS, None).unwrap()),
                 unread: unread.clone(),
             };
             routes::router(state, health.clone(), Arc::clone(&metrics))

@@ -10,15 +10,15 @@ use protocol::ShardId;
 use protocol::body::ShardRequests;
 use protocol::shard_urls::ShardUrl;
 use protocol::verdict::Verdict;
+use service::members::Members;
 use std::collections::BTreeMap;
 
-use super::urls::GatewayUrls;
 use crate::compare::stats_client::{GatewayReading, StatsClient, as_in_kernel};
 
 /// All gateways, and the state of their common verdict.
 #[derive(Debug)]
 pub(super) struct GatewayGroup {
-    urls: GatewayUrls,
+    urls: Members,
     /// The gateways found at the last lookup.
     found: Vec<ShardUrl>,
     shards: usize,
@@ -26,7 +26,7 @@ pub(super) struct GatewayGroup {
 }
 
 impl GatewayGroup {
-    pub(super) fn new(urls: GatewayUrls, shards: usize) -> Self {
+    pub(super) fn new(urls: Members, shards: usize) -> Self {
         Self { urls, found: Vec::new(), shards, detector: Detector::default() }
     }
 

@@ -164,7 +164,7 @@ async fn a_shard_at_anothers_address_has_no_verdict_of_its_own() {
 async fn the_kernels_keys_are_read_before_the_gateway_is_waited_for() {
     let (shard, _) = stub(SHARD);
     let (gateway, requests) = stub(GATEWAY);
-    let gateways = GatewayUrls::parse(Some(&gateway)).unwrap();
+    let gateways = Members::parse(crate::compare::gateway::GATEWAYS, Some(&gateway)).unwrap();
     let mut kernel = Kernel::of(1);
     let (reads, too_late) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (count, late) = (Arc::clone(&reads), Arc::clone(&too_late));
