@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::config::Config;
-use crate::metrics::{GatewayMetrics, MitigationMetrics};
+use crate::metrics::{GatewayMetrics, MitigationMetrics, PeerMetrics};
 use crate::mitigation::{Mitigations, Parts, Switches};
+use crate::peers::Peers;
 use crate::placement::Placement;
 use crate::replicas::Replicas;
 use crate::replicas::client::ShardClient;
 use crate::routes;
+use crate::sharing;
 use crate::state::{Core, Shared};
 use crate::stats::Stats;
 use crate::upstream::connector::Connector;
@@ -90,8 +92,13 @@ impl Config {
             .collect();
         let switches = Switches::at_start(self.cache_enabled, self.cache_ttl_seconds);
         let cache = Arc::new(Cache::new(switches.for_cache(), self.cache_max_bytes));
+        let peers = Peers::new(self.peers, names, PeerMetrics::register(&metrics)?);
+        if !peers.is_empty() {
+            server.health().set_problem(Some("other gateways have not been asked for their settings".into()));
+        }
         let shared = Arc::new(Shared {
             mitigations: Mitigations::new(
+                peers.gateway(),
                 switches,
                 Parts {
                     cache: Arc::clone(&cache),
@@ -102,6 +109,7 @@ impl Config {
                     metrics: MitigationMetrics::register(&metrics)?,
                 },
             ),
+            peers,
             placement,
             cache,
             replicas,
@@ -135,13 +143,17 @@ impl Gateway {
         self.cores.router(worker)
     }
 
-    /// Serves requests with one thread and one runtime per core.
+    /// Serves requests with one thread and one runtime per core. Returns when the other gateways were asked for their
+    /// settings, after two seconds at most.
     ///
     /// # Errors
     /// A thread or a runtime cannot be created.
     pub fn start(self) -> Result<Started, StartError> {
         let Self { server, cores } = self;
-        Ok(server.start(move |worker| cores.router(worker))?)
+        let shared = Arc::clone(&cores.shared);
+        let started = server.start(move |worker| cores.router(worker))?;
+        shared.peers.wait_until_asked(sharing::START_TIMEOUT);
+        Ok(started)
     }
 }
 
@@ -155,6 +167,10 @@ impl Cores {
             worker.tasks.every("verdict", JUDGE_PERIOD, move || shared.stats.judge());
             let (shared, shards) = (Arc::clone(&self.shared), shards.clone());
             worker.tasks.every("mitigations", JUDGE_PERIOD, move || shared.mitigations.tick(&shards));
+            if !self.shared.peers.is_empty() {
+                let run = sharing::run(Arc::clone(&self.shared), worker.tasks.stopping());
+                drop(worker.tasks.spawn("peers", run));
+            }
         }
         routes::router(Arc::new(Core {
             shared: Arc::clone(&self.shared),

@@ -6,12 +6,15 @@ use protocol::limits::TTL_SECONDS;
 use protocol::placement::Scheme;
 use protocol::shard_urls::ShardUrls;
 use service::args::{ProcessArgs, SettingError};
+use service::members::Members;
 use service::origin::{Origins, is_http};
 use service::traces::args::TraceArgs;
 use service::traces::settings::TraceSettings;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
+
+use crate::peers;
 
 /// The gateway of the Hot Partition Lab: placement, cache, key statistics
 #[derive(Clone, Debug, clap::Parser)]
@@ -57,6 +60,10 @@ pub struct Args {
     #[arg(long, env = "UPSTREAM_TIMEOUT_MS", default_value_t = 5_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub upstream_timeout_ms: u64,
+    /// All gateways that share the switches of mitigations with this one, http://host:port separated by commas.
+    /// dns+http://host:port stands for a gateway at each address of the name. May include this gateway [default: none]
+    #[arg(long, env = "PEER_URL", default_value = "", hide_default_value = true, value_name = "URLS")]
+    pub peer_url: String,
     /// URL of the live page; `GET /` redirects to it [default: none]
     #[arg(long, env = "PROBE_PAGE_URL", default_value = "", hide_default_value = true, value_name = "URL")]
     pub probe_page_url: String,
@@ -91,6 +98,7 @@ pub struct Config {
     pub(crate) key_statistics: bool,
     pub(crate) connect_timeout: Duration,
     pub(crate) upstream_timeout: Duration,
+    pub(crate) peers: Members,
     pub(crate) page_url: Option<HeaderValue>,
     pub(crate) admin_origins: Origins,
     pub(crate) traces: TraceSettings,
@@ -130,6 +138,7 @@ impl TryFrom<Args> for Config {
             key_statistics: args.key_statistics,
             connect_timeout: Duration::from_millis(args.connect_timeout_ms),
             upstream_timeout: Duration::from_millis(args.upstream_timeout_ms),
+            peers: peers::parse(&args.peer_url)?,
             page_url: page_url(&args.probe_page_url)?,
             admin_origins: Origins::parse(&args.admin_origins)?,
             traces: args.traces.checked("api-gateway")?,
@@ -199,7 +208,12 @@ mod tests {
     fn the_defaults_are_those_of_the_contract() {
         let config = config(&[SHARDS]).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
-        assert!(!config.cache_enabled && config.page_url.is_none() && config.admin_origins.is_empty());
+        assert!(
+            config.peers.is_empty()
+                && !config.cache_enabled
+                && config.page_url.is_none()
+                && config.admin_origins.is_empty()
+        );
         assert_eq!((config.cache_ttl_seconds, config.cache_max_bytes), (60, 64 << 20));
         assert_eq!((config.placement, config.bounded_load_epsilon), (Scheme::Modulo, 0.25));
         assert_eq!((config.connect_timeout.as_millis(), config.upstream_timeout.as_millis()), (1_000, 5_000));
@@ -234,6 +248,8 @@ mod tests {
                 "CONNECT_TIMEOUT_MS",
                 "less than UPSTREAM_TIMEOUT_MS, which is 50",
             ),
+            (&[SHARDS, "--peer-url=http://g/x"], "PEER_URL", "no path"),
+            (&[SHARDS, "--peer-url=http://g,dns+http://g"], "PEER_URL", "all gateways, each once"),
             (&[SHARDS, "--probe-page-url=page"], "PROBE_PAGE_URL", "http://"),
             (&[SHARDS, "--admin-origins=*"], "ADMIN_ORIGINS", "http://localhost:9010"),
             (&[SHARDS, "--admin-origins=http://a:1/"], "ADMIN_ORIGINS", "no path"),

@@ -5,5 +5,6 @@ pub(crate) mod data;
 pub(crate) mod hot_keys;
 pub(crate) mod mitigation;
 pub(crate) mod origin;
+pub(crate) mod peers;
 pub(crate) mod status;
 pub(crate) mod what_if;

@@ -13,7 +13,8 @@
 //!
 //! `key_counts` counts client requests and requests sent to the shards by key. `verdicts` judges the requests sent.
 //! `stats` has all other counts. `mitigation` has the switches and searches for hot keys once a second. It also selects
-//! mitigations when `auto` is on, and predicts the effect of each mitigation.
+//! mitigations when `auto` is on, and predicts the effect of each mitigation. `sharing` keeps the switches of all gateways
+//! the same; `peers` has the other gateways.
 //!
 //! Each core has one runtime, which serves its own connections with its own shard client (`state::Core`). Cache and
 //! statistics are shared (`state::Shared`).
@@ -28,8 +29,10 @@ mod cache;
 mod handlers;
 mod key_counts;
 mod mitigation;
+mod peers;
 mod placement;
 mod replicas;
+mod sharing;
 mod state;
 mod stats;
 mod upstream;

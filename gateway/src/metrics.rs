@@ -14,6 +14,7 @@ pub fn families(shards: NonZeroU32) -> Result<Vec<Family>, prometheus::Error> {
     let metrics = Metrics::default();
     GatewayMetrics::register(&metrics, shards)?;
     MitigationMetrics::register(&metrics)?;
+    PeerMetrics::register(&metrics)?;
     service::traces::register(&metrics)?;
     Ok(metrics.families())
 }
@@ -177,16 +178,19 @@ pub(crate) enum ChangedBy {
     Request,
     /// The gateway, in `auto` mode.
     Auto,
+    /// The settings of another gateway.
+    Peer,
 }
 
 impl ChangedBy {
-    const ALL: [Self; 2] = [Self::Request, Self::Auto];
+    const ALL: [Self; 3] = [Self::Request, Self::Auto, Self::Peer];
 
     /// The value of the label `reason`.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Request => "request",
             Self::Auto => "auto",
+            Self::Peer => "peer",
         }
     }
 }
@@ -212,7 +216,7 @@ impl MitigationMetrics {
         )?;
         let changes = metrics.counters(
             "gateway_mitigation_changes_total",
-            "Switches of a mitigation on or off, by request or auto.",
+            "Switches of a mitigation on or off, by request, auto or another gateway.",
             &["mitigation", "reason"],
         )?;
         let series = |name: &&str| {
@@ -234,5 +238,38 @@ impl MitigationMetrics {
             }
             series.enabled.set(i64::from(on));
         }
+    }
+}
+
+/// Exchanges with other gateways, and where the settings hold.
+pub(crate) struct PeerMetrics {
+    pub(crate) answered: IntCounter,
+    pub(crate) failed: IntCounter,
+    pub(crate) holding: IntGauge,
+    pub(crate) not_holding: IntGauge,
+}
+
+impl PeerMetrics {
+    /// Registers the metrics. All series exist from the start.
+    ///
+    /// # Errors
+    /// A name is already registered.
+    pub(crate) fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+        let exchanges = metrics.counters(
+            "gateway_peer_exchanges_total",
+            "Exchanges of settings that this gateway began with another, by result.",
+            &["result"],
+        )?;
+        let peers = metrics.gauges(
+            "gateway_peers",
+            "Other gateways by whether the settings of this one hold there; false for one that does not answer.",
+            &["holds"],
+        )?;
+        Ok(Self {
+            answered: exchanges.get_metric_with_label_values(&["answered"])?,
+            failed: exchanges.get_metric_with_label_values(&["failed"])?,
+            holding: peers.get_metric_with_label_values(&["true"])?,
+            not_holding: peers.get_metric_with_label_values(&["false"])?,
+        })
     }
 }

@@ -5,6 +5,7 @@
 
 mod auto;
 pub(crate) mod settings;
+pub(crate) mod shared_settings;
 pub(crate) mod what_if;
 
 use hotspot::counter::{Count, largest};
@@ -13,6 +14,9 @@ use hotspot::what_if::hot_entries;
 use parking_lot::Mutex;
 use protocol::Key;
 use protocol::body::{CacheMode, MitigationChange, MitigationSettings, MitigationState, ReplicatedKey};
+use serde_json::{Map, Value};
+use service::clock::unix_milliseconds;
+use service::problem::Problem;
 use service::traces::Traces;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,7 +24,8 @@ use std::sync::Arc;
 pub(crate) use settings::Switches;
 
 use self::auto::Auto;
-use self::settings::ends_auto;
+use self::settings::{checked, explicit, sets_by_hand};
+use self::shared_settings::{RESET, SharedSettings, Stamped, values};
 use crate::cache::Cache;
 use crate::key_counts::KeyCounts;
 use crate::metrics::{ChangedBy, MitigationMetrics};
@@ -41,6 +46,10 @@ pub(crate) struct Mitigations {
     parts: Parts,
     /// Largest number of entries in the hot-only cache.
     hot_entries: usize,
+    /// This gateway among its peers.
+    gateway: u64,
+    /// Unix milliseconds of the start.
+    started_ms: u64,
     state: Mutex<State>,
 }
 
@@ -56,6 +65,8 @@ pub(crate) struct Parts {
 
 struct State {
     switches: Switches,
+    /// The changes of `switches` and the last reset, without the choices of `auto`.
+    shared: SharedSettings,
     /// The keys that the hot-only cache admits.
     cached: HotSet<Key>,
     /// The keys that are replicated.
@@ -66,17 +77,19 @@ struct State {
 }
 
 impl Mitigations {
-    pub(crate) fn new(switches: Switches, parts: Parts) -> Self {
+    /// `gateway` is this gateway's number among its peers.
+    pub(crate) fn new(gateway: u64, switches: Switches, parts: Parts) -> Self {
         parts.metrics.show(switches.on(), None);
         let state = State {
             switches,
+            shared: SharedSettings::default(),
             cached: HotSet::default(),
             replicated: HotSet::default(),
             auto: Auto::default(),
             second: 0,
         };
         let hot_entries = hot_entries(parts.keys.shards());
-        Self { parts, hot_entries, state: Mutex::new(state) }
+        Self { parts, hot_entries, gateway, started_ms: unix_milliseconds(), state: Mutex::new(state) }
     }
 
     /// The settings in force.
@@ -87,13 +100,49 @@ impl Mitigations {
     /// Applies a requested change and returns the new settings.
     pub(crate) fn change(&self, change: &MitigationChange) -> MitigationSettings {
         let mut state = self.state.lock();
+        let change = explicit(change);
+        if let Ok(Value::Object(values)) = serde_json::to_value(&change) {
+            state.shared.record(values, unix_milliseconds(), self.gateway);
+        }
+        self.apply(&mut state, &change, ChangedBy::Request);
+        state.switches.settings.clone()
+    }
+
+    /// Takes over the newer ones among another gateway's settings. Returns whether a reset since this gateway's start is
+    /// among them, which is the caller's to do.
+    ///
+    /// # Errors
+    /// A value is invalid; then nothing is changed.
+    pub(crate) fn merge(&self, theirs: &Stamped) -> Result<bool, Problem> {
+        let mut state = self.state.lock();
+        let shards = self.parts.placement.count().get().into();
+        checked(values(theirs), shards)?;
+        let news = state.shared.merge(theirs);
+        let change = checked(values(&news), shards)?;
+        if change != MitigationChange::default() {
+            self.apply(&mut state, &change, ChangedBy::Peer);
+        }
+        Ok(news.get(RESET).is_some_and(|reset| reset.time_ms > self.started_ms))
+    }
+
+    /// The settings for other gateways: those that were ever changed.
+    pub(crate) fn shared(&self) -> SharedSettings {
+        self.state.lock().shared.clone()
+    }
+
+    /// Records a reset for other gateways.
+    pub(crate) fn record_reset(&self) {
+        let reset = Map::from_iter([(RESET.to_owned(), Value::Bool(true))]);
+        self.state.lock().shared.record(reset, unix_milliseconds(), self.gateway);
+    }
+
+    fn apply(&self, state: &mut State, change: &MitigationChange, reason: ChangedBy) {
         let mut switches = state.switches.clone();
-        if ends_auto(change) {
+        if sets_by_hand(change) || change.auto == Some(false) {
             state.auto.stop(&mut switches.settings);
         }
         switches.apply(change);
-        self.set(&mut state, switches, ChangedBy::Request);
-        state.switches.settings.clone()
+        self.set(state, switches, reason);
     }
 
     /// Applies `switches`.
@@ -181,6 +230,7 @@ impl Mitigations {
             hot_keys,
             replicated: replicated.collect(),
             auto: state.auto.report(state.switches.auto),
+            gateways: None,
         }
     }
 }

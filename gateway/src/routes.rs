@@ -7,7 +7,7 @@ use service::health;
 use service::problem::{method_not_allowed, no_such_route};
 use std::sync::Arc;
 
-use crate::handlers::{admin, data, hot_keys, mitigation, origin, status, what_if};
+use crate::handlers::{admin, data, hot_keys, mitigation, origin, peers, status, what_if};
 use crate::state::Core;
 
 /// All routes, for the core they run on.
@@ -20,6 +20,7 @@ pub fn router(core: Arc<Core>) -> Router {
             post(mitigation::change).layer(traced("POST /admin/mitigation")).get(mitigation::show),
         )
         .route("/admin/hot-keys", get(hot_keys::show))
+        .route("/admin/peers", post(peers::exchange))
         .route("/admin/what-if", get(what_if::show))
         .route("/admin/reset", post(admin::reset).layer(traced("POST /admin/reset")))
         .route("/admin/shard-mapping/{key}", get(admin::shard_mapping))

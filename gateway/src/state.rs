@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::cache::Cache;
 use crate::error::{Blame, Error};
 use crate::mitigation::Mitigations;
+use crate::peers::Peers;
 use crate::placement::Placement;
 use crate::replicas::Replicas;
 use crate::replicas::client::ShardClient;
@@ -31,12 +32,22 @@ pub(crate) struct Shared {
     pub(crate) cache: Arc<Cache>,
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) mitigations: Mitigations,
+    pub(crate) peers: Peers,
     pub(crate) stats: Stats,
     pub(crate) page_url: Option<HeaderValue>,
     pub(crate) admin_origins: Origins,
     pub(crate) health: Health,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) traces: Traces,
+}
+
+impl Shared {
+    /// Resets statistics, windows and cache. The switches stay.
+    pub(crate) fn reset(&self) {
+        self.stats.reset();
+        self.mitigations.reset();
+        self.cache.clear();
+    }
 }
 
 impl Core {

@@ -2,7 +2,7 @@
 //!
 //! It reads the gateway's settings, switches the cache on, and fills a shard.
 
-use protocol::body::{CacheChange, CacheState, GatewayStats, ShardMapping};
+use protocol::body::{CacheChange, CacheState, CacheSwitched, GatewayStats, Gateways, ShardMapping};
 use protocol::placement::Scheme;
 use protocol::shard_urls::ShardUrl;
 use protocol::{Key, ShardId, placement};
@@ -74,20 +74,20 @@ impl GatewayClient {
         Ok(self.stats().await?.counts.cache_size)
     }
 
-    /// Switches the cache on.
+    /// Switches the cache on. Returns at how many gateways it is on; `None` if there is no other gateway.
     ///
     /// # Errors
     /// Returns an error when the gateway refuses.
-    pub async fn enable_cache(&mut self) -> Result<(), RunError> {
+    pub async fn enable_cache(&mut self) -> Result<Option<Gateways>, RunError> {
         let ttl = u64::from(CACHE_TTL_SECONDS);
         let change = CacheChange { enabled: Some(true), ttl_seconds: Some(ttl) };
         let refused = |err: &dyn Display| RunError::CacheRefused { why: err.to_string() };
         let change = serde_json::to_string(&change).map_err(|err| refused(&err))?;
         let request = client::post(&self.host, "/admin/cache", &change);
         let body = self.send(&request).await.map_err(|err| refused(&err))?;
-        let state: CacheState = serde_json::from_slice(&body).map_err(|err| refused(&err))?;
+        let CacheSwitched { state, gateways } = serde_json::from_slice(&body).map_err(|err| refused(&err))?;
         if state == (CacheState { cache_enabled: true, cache_ttl_seconds: ttl }) {
-            Ok(())
+            Ok(gateways)
         } else {
             Err(refused(&String::from_utf8_lossy(&body)))
         }

@@ -84,6 +84,21 @@ pub fn upstream(streams: &[Stream], seconds: f64, ttl: f64) -> UpstreamPredictio
     }
 }
 
+/// Predicts the load behind the caches of `gateways` gateways, over which the load is spread evenly. Each of them has a
+/// cache in front of its part of the load.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "there are at most 128 gateways")]
+pub fn upstream_of(gateways: usize, streams: &[Stream], seconds: f64, ttl: f64) -> UpstreamPrediction {
+    let gateways = gateways.max(1) as f64;
+    let part = |stream: &Stream| Stream { rate: stream.rate / gateways, ..stream.clone() };
+    let of_one = upstream(&streams.iter().map(part).collect::<Vec<_>>(), seconds, ttl);
+    UpstreamPrediction {
+        cold_start: gateways * of_one.cold_start,
+        cold_start_standard_error: gateways.sqrt() * of_one.cold_start_standard_error,
+        steady: gateways * of_one.steady,
+    }
+}
+
 /// Mean and variance of the fetches of a key that is drawn with probability `p` at `rate` requests a second.
 #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]
 fn fetches_of_key(rate: f64, p: f64, seconds: f64, ttl: f64) -> (f64, f64) {
@@ -161,6 +176,18 @@ mod tests {
         // In a long run the cold start has no more effect.
         let long = upstream(&streams, 60_000.0, 60.0);
         assert!((long.cold_start - long.steady).abs() < 0.02, "{long:?}");
+    }
+
+    #[test]
+    fn several_gateways_let_more_through() {
+        let streams = Scenario::WithCaching.streams(1.0).unwrap();
+        assert_eq!(upstream_of(1, &streams, 120.0, 60.0), upstream(&streams, 120.0, 60.0));
+        // The table of docs/scale.md.
+        for (gateways, steady) in [(1, 6.5), (2, 10.7), (4, 15.9), (10, 22.2)] {
+            let found = upstream_of(gateways, &streams, 120.0, 60.0);
+            assert!((found.steady - steady).abs() < 0.1, "{gateways}: {found:?}");
+            assert!(found.cold_start > found.steady, "{gateways}: {found:?}");
+        }
     }
 
     #[test]

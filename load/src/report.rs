@@ -2,7 +2,7 @@
 
 use protocol::ShardId;
 use protocol::body::{
-    AnswerFault, LoadCheck, LoadHottestKey, LoadReport, LoadShard, LoadStream, LoadStreamShard,
+    AnswerFault, Gateways, LoadCheck, LoadHottestKey, LoadReport, LoadShard, LoadStream, LoadStreamShard,
     LoadThreshold, Quantiles, UpstreamPrediction,
 };
 
@@ -14,10 +14,14 @@ use crate::tally::{Latencies, ShardTally, Tally};
 const STEADY_TTLS: f64 = 5.0;
 
 /// Additional figures of a run with caching.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CacheRun {
     /// The predicted load behind the cache.
     pub upstream: UpstreamPrediction,
+    /// The same with the load spread evenly over several gateways.
+    pub upstream_of_gateways: Option<UpstreamPrediction>,
+    /// At how many gateways the cache is on. `None` if there is no other gateway.
+    pub gateways: Option<Gateways>,
     /// Cache entries before the first request.
     pub entries_at_start: u64,
 }
@@ -74,6 +78,8 @@ pub fn report(scenario: &str, gateway: String, seed: u64, tally: &Tally, theory:
             check("response has shard_id", no_key + fails(&[AnswerFault::WrongShard])),
         ],
         predicted_upstream_per_second: None,
+        predicted_upstream_of_gateways_per_second: None,
+        cache_gateways: None,
         cache_entries_at_start: None,
         store: None,
         steady: true,
@@ -130,6 +136,8 @@ pub fn add_error_threshold(report: &mut LoadReport, limit: f64) {
 /// Adds the figures of a run with caching.
 pub fn add_cache(report: &mut LoadReport, cache: &CacheRun) {
     report.predicted_upstream_per_second = Some(cache.upstream);
+    report.predicted_upstream_of_gateways_per_second = cache.upstream_of_gateways;
+    report.cache_gateways.clone_from(&cache.gateways);
     report.cache_entries_at_start = Some(cache.entries_at_start);
     report.checks.push(LoadCheck { name: "cache enabled".into(), passes: 1, fails: 0 });
     let needed = STEADY_TTLS * f64::from(CACHE_TTL_SECONDS);
@@ -169,7 +177,7 @@ pub(crate) mod tests {
 
     pub(crate) fn cache_run() -> CacheRun {
         let upstream = UpstreamPrediction { cold_start: 9.0, cold_start_standard_error: 0.1, steady: 6.5 };
-        CacheRun { upstream, entries_at_start: 0 }
+        CacheRun { upstream, upstream_of_gateways: None, gateways: None, entries_at_start: 0 }
     }
 
     #[test]

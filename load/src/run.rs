@@ -118,7 +118,12 @@ async fn on_store(plan: &Plan<'_>, urls: &store::urls::StoreUrls) -> Result<Load
     let tallies = send(plan, requests.collect(), cluster.shards).await?;
     let prediction = predict::shares_of(&plan.streams, &owners, cluster.shards);
     // The cache belongs to this process, so it is empty at the start.
-    let cache = caches.then(|| CacheRun { upstream: plan.upstream(), entries_at_start: 0 });
+    let cache = caches.then(|| CacheRun {
+        upstream: plan.upstream(1),
+        upstream_of_gateways: None,
+        gateways: None,
+        entries_at_start: 0,
+    });
     let mut report = report_of(plan, urls.to_string(), &tallies, &prediction, cache)?;
     report.store = Some(LoadStore { seeded, redirected: cluster.redirected() });
     Ok(report)
@@ -195,11 +200,17 @@ async fn prepare(plan: &Plan<'_>, gateway: &mut GatewayClient) -> Result<Option<
     if !scenario.caches() {
         return Ok(None);
     }
-    gateway.enable_cache().await?;
+    let gateways = gateway.enable_cache().await?;
     if plan.duration >= FULL_DURATION {
         tokio::time::sleep(CACHE_WAIT).await;
     }
-    Ok(Some(CacheRun { upstream: plan.upstream(), entries_at_start: gateway.cache_size().await? }))
+    let holding = gateways.as_ref().map_or(1, |gateways| gateways.holding);
+    Ok(Some(CacheRun {
+        upstream: plan.upstream(1),
+        upstream_of_gateways: (holding > 1).then(|| plan.upstream(holding)),
+        gateways,
+        entries_at_start: gateway.cache_size().await?,
+    }))
 }
 
 impl Plan<'_> {
@@ -208,9 +219,9 @@ impl Plan<'_> {
         Schedule::new(stream.rate, (to - from) * self.duration).later(from * self.duration)
     }
 
-    /// The predicted load behind the cache.
-    fn upstream(&self) -> UpstreamPrediction {
-        predict::upstream(&self.streams, self.duration, f64::from(CACHE_TTL_SECONDS))
+    /// The predicted load behind the caches of `gateways` gateways.
+    fn upstream(&self, gateways: usize) -> UpstreamPrediction {
+        predict::upstream_of(gateways, &self.streams, self.duration, f64::from(CACHE_TTL_SECONDS))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 requests")]

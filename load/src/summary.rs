@@ -1,6 +1,6 @@
 //! Formats the report as text and writes it.
 
-use protocol::body::{LoadReport, Quantiles};
+use protocol::body::{FailedGateway, LoadReport, Quantiles};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -116,6 +116,13 @@ fn write_summary(report: &LoadReport, out: &mut String) -> std::fmt::Result {
             100.0 * hottest.predicted_share
         )?;
     }
+    if let Some(gateways) = &report.cache_gateways {
+        write!(out, "the cache is on at {} of {} gateways", gateways.holding, gateways.known)?;
+        for FailedGateway { url, problem } in &gateways.failed {
+            write!(out, "; {url}: {problem}")?;
+        }
+        writeln!(out)?;
+    }
     if let Some(upstream) = &report.predicted_upstream_per_second {
         let reached: u64 = report.shards.iter().map(|shard| shard.upstream_requests).sum();
         writeln!(
@@ -128,6 +135,13 @@ fn write_summary(report: &LoadReport, out: &mut String) -> std::fmt::Result {
             report.steady_reason
         )?;
     }
+    if let Some(upstream) = &report.predicted_upstream_of_gateways_per_second {
+        writeln!(
+            out,
+            "spread evenly over the gateways: predicted {:.1} ± {:.1} from empty caches, {:.1} once steady",
+            upstream.cold_start, upstream.cold_start_standard_error, upstream.steady
+        )?;
+    }
     let Quantiles { p50, p95, p99, max } = report.latency_ms;
     writeln!(out, "latency ms: p50 {}, p95 {}, p99 {}, max {}", ms(p50), ms(p95), ms(p99), ms(max))
 }
@@ -135,8 +149,9 @@ fn write_summary(report: &LoadReport, out: &mut String) -> std::fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::add_cache;
     use crate::report::tests::{cache_run, report_with};
+    use crate::report::{CacheRun, add_cache};
+    use protocol::body::Gateways;
 
     #[test]
     fn the_summary_has_shares_and_steadiness() {
@@ -144,6 +159,25 @@ mod tests {
         add_cache(&mut report, &cache_run());
         let summary = summary(&report);
         assert!(summary.contains("not steady yet") && summary.contains("75.00%"), "{summary}");
+    }
+
+    #[test]
+    fn the_summary_names_gateways_without_the_cache() {
+        let failed = FailedGateway { url: "http://b:8000".into(), problem: "no answer within 1 s".into() };
+        let gateways = Gateways { holding: 2, known: 3, failed: vec![failed] };
+        let run = CacheRun {
+            upstream_of_gateways: Some(cache_run().upstream),
+            gateways: Some(gateways),
+            ..cache_run()
+        };
+        let mut report = report_with(0);
+        add_cache(&mut report, &run);
+        let summary = summary(&report);
+        assert!(
+            summary.contains("on at 2 of 3 gateways; http://b:8000: no answer within 1 s\n"),
+            "{summary}"
+        );
+        assert!(summary.contains("over the gateways: predicted 9.0 ± 0.1 from empty caches"), "{summary}");
     }
 
     #[test]

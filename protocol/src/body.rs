@@ -8,11 +8,12 @@ mod data;
 mod gateway;
 mod load;
 mod mitigation;
+mod peers;
 mod scenarios;
 mod shard;
 mod what_if;
 
-pub use admin::{CacheChange, CacheState, HotKeys, ShardMapping};
+pub use admin::{CacheChange, CacheState, CacheSwitched, HotKeys, ShardMapping};
 pub use data::{GatewayGet, GatewaySet, KeyText, ShardGet, ShardSet};
 pub use gateway::{GatewayCounts, GatewayHealth, GatewayReset, GatewayStats, ShardRequests};
 pub use load::{
@@ -22,6 +23,7 @@ pub use load::{
 pub use mitigation::{
     AutoChoice, AutoState, CacheMode, MitigationChange, MitigationSettings, MitigationState, ReplicatedKey,
 };
+pub use peers::{FailedGateway, Gateways, PeerState, StampedValue};
 pub use scenarios::{
     OfferedScenario, RunningScenario, ScenarioEnd, ScenarioOutcome, ScenarioOverview, ScenarioRequest,
 };

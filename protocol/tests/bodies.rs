@@ -69,6 +69,7 @@ fn health_and_reset() {
     round_trip::<ShardReset>(r#"{"status":"reset","shard_id":3}"#);
     round_trip::<GatewayHealth>(r#"{"service":"api-gateway","status":"ok"}"#);
     round_trip::<GatewayReset>(r#"{"status":"reset"}"#);
+    round_trip::<GatewayReset>(r#"{"status":"reset","gateways":{"holding":2,"known":2,"failed":[]}}"#);
 }
 
 #[test]
@@ -106,11 +107,20 @@ fn stats_of_the_gateway() {
 fn admin_of_the_gateway() {
     assert_eq!(round_trip::<CacheChange>("{}"), CacheChange::default());
     round_trip::<CacheChange>(r#"{"enabled":true,"ttl_seconds":60}"#);
-    round_trip::<CacheState>(r#"{"cache_enabled":true,"cache_ttl_seconds":60}"#);
+    round_trip::<CacheSwitched>(r#"{"cache_enabled":true,"cache_ttl_seconds":60}"#);
+    round_trip::<CacheSwitched>(concat!(
+        r#"{"cache_enabled":true,"cache_ttl_seconds":60,"gateways":{"holding":1,"known":2,"#,
+        r#""failed":[{"url":"http://b:8000","problem":"no answer within 1 s"}]}}"#
+    ));
     round_trip::<ShardMapping>(
         r#"{"key":"k","replicas":[1,2],"shard_id":1,"shard_url":"http://127.0.0.1:9001"}"#,
     );
-    round_trip::<MitigationState>(MITIGATION);
+    let alone = round_trip::<MitigationState>(MITIGATION);
+    assert_eq!(alone.gateways, None);
+    round_trip::<PeerState>(concat!(
+        r#"{"gateway":7,"settings":{"cache":{"value":"all","time_ms":1795422711200,"gateway":7},"#,
+        r#""reset":{"value":true,"time_ms":1795422711201,"gateway":9}}}"#
+    ));
     assert_eq!(round_trip::<MitigationChange>("{}"), MitigationChange::default());
     round_trip::<MitigationChange>(concat!(
         r#"{"cache":"off","ttl_seconds":1,"stale_while_revalidate":true,"stale_seconds":2,"#,

@@ -1,4 +1,4 @@
-//! Returns the time in the format of the wire contract.
+//! Returns the time in the formats of the wire contract.
 
 use std::time::SystemTime;
 
@@ -8,6 +8,13 @@ pub fn unix_seconds() -> f64 {
     let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     // An f64 represents today's unix time to a quarter of a microsecond.
     (since_epoch.as_secs_f64() * 1e6).round() / 1e6
+}
+
+/// The current time in unix milliseconds; 0 for a clock before 1970.
+#[must_use]
+pub fn unix_milliseconds() -> u64 {
+    let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! - [`lab::Lab`]: one running lab
 //! - [`store_lab::StoreLab`]: a Redis Cluster in place of the shards
 //! - [`process::Process`]: one of its processes
+//! - [`balancer::Balancer`]: spreads connections over several gateways
 //! - [`kernel::available`]: decides whether a test that needs eBPF runs, is reported as skipped, or (with `CI=true`)
 //!   fails
 //! - [`collector`]: receives spans
@@ -14,6 +15,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot start its lab ends there")]
 
+pub mod balancer;
 pub mod build;
 pub mod catalogue;
 pub mod collector;

@@ -9,6 +9,7 @@ use protocol::body::{GatewayReset, RESET, ShardMapping};
 use std::sync::Arc;
 
 use super::data::key_of;
+use super::peers;
 use crate::state::Core;
 
 /// Runs a handler within a span named `name`. Logs of the handler become events of the span.
@@ -22,10 +23,9 @@ pub(crate) async fn traced(
 }
 
 pub(crate) async fn reset(State(core): State<Arc<Core>>) -> Json<GatewayReset> {
-    core.shared.stats.reset();
-    core.shared.mitigations.reset();
-    core.shared.cache.clear();
-    Json(GatewayReset { status: RESET.into() })
+    core.shared.mitigations.record_reset();
+    core.shared.reset();
+    Json(GatewayReset { status: RESET.into(), gateways: peers::share(&core).await })
 }
 
 pub(crate) async fn shard_mapping(State(core): State<Arc<Core>>, uri: Uri) -> Response {

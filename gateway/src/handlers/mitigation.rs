@@ -4,15 +4,23 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use protocol::body::{CacheMode, CacheState, MitigationChange, MitigationSettings};
+use protocol::body::{
+    CacheMode, CacheState, CacheSwitched, MitigationChange, MitigationSettings, MitigationState,
+};
 use service::problem::Problem;
 use std::sync::Arc;
 
+use super::peers;
 use crate::mitigation::settings::{parse, parse_cache};
 use crate::state::Core;
 
 pub(crate) async fn show(State(core): State<Arc<Core>>) -> Response {
-    Json(core.shared.mitigations.report()).into_response()
+    Json(state(&core)).into_response()
+}
+
+/// The switches, the hot keys, and at how many gateways the switches hold.
+pub(super) fn state(core: &Core) -> MitigationState {
+    MitigationState { gateways: peers::report(core), ..core.shared.mitigations.report() }
 }
 
 pub(crate) async fn change(State(core): State<Arc<Core>>, body: Body) -> Response {
@@ -20,6 +28,7 @@ pub(crate) async fn change(State(core): State<Arc<Core>>, body: Body) -> Respons
     match read(body, |body| parse(body, shards)).await {
         Ok(change) => {
             core.shared.mitigations.change(&change);
+            peers::share(&core).await;
             show(State(core)).await
         }
         Err(problem) => core.refuse(problem.into()),
@@ -28,7 +37,10 @@ pub(crate) async fn change(State(core): State<Arc<Core>>, body: Body) -> Respons
 
 pub(crate) async fn cache(State(core): State<Arc<Core>>, body: Body) -> Response {
     match read(body, parse_cache).await {
-        Ok(change) => Json(cache_state(&core.shared.mitigations.change(&change))).into_response(),
+        Ok(change) => {
+            let state = cache_state(&core.shared.mitigations.change(&change));
+            Json(CacheSwitched { state, gateways: peers::share(&core).await }).into_response()
+        }
         Err(problem) => core.refuse(problem.into()),
     }
 }

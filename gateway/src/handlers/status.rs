@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use protocol::body::{GatewayHealth, GatewayStats, OK};
 use std::sync::Arc;
 
-use super::mitigation::cache_state;
+use super::mitigation::{cache_state, state};
 use crate::error::Error;
 use crate::state::Core;
 
@@ -18,12 +18,15 @@ pub(crate) async fn health() -> Json<GatewayHealth> {
 pub(crate) async fn stats(State(core): State<Arc<Core>>) -> Response {
     // Counting a large cache and ranking keys takes milliseconds. A blocking thread keeps this core's requests from
     // waiting.
-    let shared = Arc::clone(&core.shared);
+    let of = Arc::clone(&core);
     let stats = tokio::task::spawn_blocking(move || GatewayStats {
-        counts: shared.stats.report(cache_state(&shared.mitigations.settings()), shared.cache.size()),
-        placement: shared.placement.scheme(),
-        verdict: shared.stats.verdicts().verdict(),
-        mitigation: shared.mitigations.report(),
+        counts: of
+            .shared
+            .stats
+            .report(cache_state(&of.shared.mitigations.settings()), of.shared.cache.size()),
+        placement: of.shared.placement.scheme(),
+        verdict: of.shared.stats.verdicts().verdict(),
+        mitigation: state(&of),
     });
     match stats.await {
         Ok(stats) => Json(stats).into_response(),

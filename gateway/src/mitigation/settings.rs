@@ -9,6 +9,7 @@ use service::problem::Problem;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::shared_settings::RESET;
 use crate::cache::CacheSettings;
 use crate::metrics::MITIGATIONS;
 
@@ -18,6 +19,19 @@ const STALE_SECONDS: RangeInclusive<u64> = 1..=3_600;
 const REPLICATED_KEYS: RangeInclusive<u64> = 1..=64;
 /// How long a shard's error may be remembered, in milliseconds.
 const NEGATIVE_TTL_MS: RangeInclusive<u64> = 10..=60_000;
+
+/// The names of all settings.
+pub(super) const NAMES: [&str; 9] = [
+    "cache",
+    "ttl_seconds",
+    "stale_while_revalidate",
+    "stale_seconds",
+    "negative_caching",
+    "negative_ttl_ms",
+    "replication",
+    "replicated_keys",
+    "auto",
+];
 
 /// The settings of all mitigations, and whether `auto` is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +80,7 @@ impl Switches {
         ]
     }
 
-    /// Applies a change.
+    /// Applies a change with all that it [implies](explicit).
     pub(super) fn apply(&mut self, change: &MitigationChange) {
         fn set<T: Copy>(to: &mut T, from: Option<T>) {
             *to = from.unwrap_or(*to);
@@ -80,14 +94,18 @@ impl Switches {
         set(&mut settings.negative_ttl_ms, change.negative_ttl_ms);
         set(&mut settings.replication, change.replication);
         set(&mut settings.replicated_keys, change.replicated_keys);
-        self.auto = !ends_auto(change) && change.auto.unwrap_or(self.auto);
+        set(&mut self.auto, change.auto);
     }
 }
 
-/// Whether this change ends `auto`. It does when a request sets a value that `auto` controls.
-pub(super) fn ends_auto(change: &MitigationChange) -> bool {
-    let by_hand = change.cache.is_some() || change.replication.is_some();
-    change.auto == Some(false) || (by_hand && change.auto.is_none())
+/// A requested change with all that it implies. A value that `auto` controls ends `auto`.
+pub(super) fn explicit(change: &MitigationChange) -> MitigationChange {
+    MitigationChange { auto: change.auto.or_else(|| sets_by_hand(change).then_some(false)), ..change.clone() }
+}
+
+/// Whether this change sets a value that `auto` controls.
+pub(super) fn sets_by_hand(change: &MitigationChange) -> bool {
+    change.cache.is_some() || change.replication.is_some()
 }
 
 /// Parses the body of `POST /admin/mitigation`, with `shards` as the largest replication. Unknown fields are ignored.
@@ -95,7 +113,20 @@ pub(super) fn ends_auto(change: &MitigationChange) -> bool {
 /// # Errors
 /// 400 with the field, its value and the allowed values.
 pub(crate) fn parse(body: &[u8], shards: u64) -> Result<MitigationChange, Problem> {
-    let fields = object(body, r#"{"cache":"hot_only","ttl_seconds":60}"#)?;
+    change_of(&object(body, r#"{"cache":"hot_only","ttl_seconds":60}"#)?, shards)
+}
+
+/// Validates settings by name, and a reset among them.
+///
+/// # Errors
+/// See [`parse`].
+pub(super) fn checked(values: Map<String, Value>, shards: u64) -> Result<MitigationChange, Problem> {
+    let fields = Fields(values);
+    fields.field(RESET, "true", |value| value.as_bool().filter(|reset| *reset))?;
+    change_of(&fields, shards)
+}
+
+fn change_of(fields: &Fields, shards: u64) -> Result<MitigationChange, Problem> {
     Ok(MitigationChange {
         cache: fields.word("cache", "off, all or hot_only")?,
         ttl_seconds: fields.integer("ttl_seconds", TTL_SECONDS)?,

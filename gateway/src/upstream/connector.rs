@@ -31,7 +31,7 @@ const ANSWERED: u8 = 3;
 /// (1xx) without end is closed at this limit. The limit includes the bytes of the body that hyper reads ahead.
 const HEAD_MAX_BYTES: u32 = 3 * BUFFER_MAX_BYTES as u32;
 /// The largest read buffer of a connection, in bytes.
-pub(super) const BUFFER_MAX_BYTES: usize = 64 * 1024;
+pub(crate) const BUFFER_MAX_BYTES: usize = 64 * 1024;
 
 /// Called when the system accepts the first byte of a request.
 pub(super) type OnSent = Arc<dyn Fn() + Send + Sync>;

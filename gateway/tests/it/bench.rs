@@ -54,10 +54,12 @@ impl Answer {
 pub(crate) fn config(shards: &[SocketAddr], options: &[&str]) -> Config {
     let urls: Vec<String> = shards.iter().map(|addr| format!("http://{addr}")).collect();
     let urls = urls.join(",");
-    let fixed = ["gateway", "--port=0", "--bind-address=127.0.0.1", "--shard-urls", &urls];
-    let workers: &[&str] =
-        if options.iter().any(|option| option.starts_with("--workers")) { &[] } else { &["--workers=2"] };
-    Config::try_from(Args::try_parse_from([&fixed, workers, options].concat()).unwrap()).unwrap()
+    let fixed = ["gateway", "--bind-address=127.0.0.1", "--shard-urls", &urls];
+    let given = |name: &str| options.iter().any(|option| option.starts_with(name));
+    let usual = ["--workers=2", "--port=0"];
+    let usual: Vec<&str> =
+        usual.into_iter().filter(|option| !given(option.split('=').next().unwrap())).collect();
+    Config::try_from(Args::try_parse_from([&fixed, &usual[..], options].concat()).unwrap()).unwrap()
 }
 
 impl Bench {

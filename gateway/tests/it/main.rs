@@ -16,6 +16,7 @@
 //! | `origins` | permissions of pages of other origins |
 //! | `measuring` | names, labels and sums of the metrics |
 //! | `judging` | verdicts: balanced, a celebrity, a failed shard; counts that can be summed over gateways |
+//! | `sharing` | settings of several gateways |
 //! | `living` | start, drain, exit codes |
 //!
 //! `bench` starts a gateway and sends requests to it. `stub` is the shard.
@@ -33,6 +34,7 @@ mod placing;
 mod refusing;
 mod replicating;
 mod rows;
+mod sharing;
 mod stampede;
 mod stub;
 mod writing;

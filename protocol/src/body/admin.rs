@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Gateways;
 use crate::{Key, ShardId};
 
 /// The body of `POST /admin/cache`; a missing field keeps its value.
@@ -18,6 +19,17 @@ pub struct CacheChange {
 }
 
 /// The answer to `POST /admin/cache`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheSwitched {
+    /// The cache now.
+    #[serde(flatten)]
+    pub state: CacheState,
+    /// At how many gateways it holds; absent without peers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateways: Option<Gateways>,
+}
+
+/// The gateway's cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheState {
     /// Whether the cache is on, for all keys or for hot keys only.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-use super::{MitigationState, TopKey};
+use super::{Gateways, MitigationState, TopKey};
 use crate::placement::Scheme;
 use crate::verdict::Verdict;
 use crate::{Key, ShardId};
@@ -22,6 +22,9 @@ pub struct GatewayHealth {
 pub struct GatewayReset {
     /// Always [`super::RESET`].
     pub status: Cow<'static, str>,
+    /// At how many gateways it was done; absent without peers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateways: Option<Gateways>,
 }
 
 /// Requests that the gateway sent to one shard.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+use super::Gateways;
 use crate::ShardId;
 
 /// The report of a run. An answer is valid if it has the expected status, key and shard.
@@ -52,6 +53,12 @@ pub struct LoadReport {
     pub checks: Vec<LoadCheck>,
     /// Predicted requests a second that reach a shard; absent without a cache.
     pub predicted_upstream_per_second: Option<UpstreamPrediction>,
+    /// The same with the load spread evenly over all gateways that hold the cache; absent with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_upstream_of_gateways_per_second: Option<UpstreamPrediction>,
+    /// At how many gateways the cache is on; absent without a cache, and if the gateway has no peers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_gateways: Option<Gateways>,
     /// Cache entries before the first request; the cold-start prediction assumes 0. Absent without a cache.
     pub cache_entries_at_start: Option<u64>,
     /// What the run did to a store beside its load; absent with a gateway.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Gateways;
 use crate::{Key, ShardId};
 
 /// The keys that the cache admits.
@@ -51,6 +52,9 @@ pub struct MitigationState {
     pub replicated: Vec<ReplicatedKey>,
     /// The state of auto mode.
     pub auto: AutoState,
+    /// At how many gateways the settings hold; absent without peers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateways: Option<Gateways>,
 }
 
 /// A replicated key.

@@ -9,6 +9,7 @@
 //! - `hot_keys`: kernel and application detect the same hot keys
 //! - `baselines`: counts stay exact across resets, a shard's restart and a probe's restart
 //! - `replication`: gateway, shards and kernel count equal requests for copies
+//! - `switches`: a switch holds at all gateways, also at those that were away or start later
 //! - `stampede`: any number of readers of one absent key cause one request at the shard
 //! - `bytes`: the kernel's byte counts match nftables counters
 //! - `capacity`: the hot shard is slow, and the cache helps
@@ -42,5 +43,6 @@ mod operations;
 mod probe_death;
 mod replication;
 mod stampede;
+mod switches;
 mod traces;
 mod verdicts;

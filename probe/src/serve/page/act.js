@@ -48,6 +48,13 @@ function reason(error) {
   return error instanceof TypeError || error.name === "TimeoutError" ? `The gateway at ${gateway} does not respond.` : error.message;
 }
 
+// At how many gateways a change holds, if there are several.
+function held(gateways) {
+  if (!gateways) return "";
+  const failed = gateways.failed.map(({ url, problem }) => `; ${url}: ${problem}`);
+  return ` at ${gateways.holding} of ${gateways.known} gateways${failed.join("")}`;
+}
+
 function show(state) {
   document.getElementById("act").hidden = false;
   const { cache, replication, auto } = form.elements;
@@ -75,7 +82,7 @@ form.addEventListener("change", async ({ target }) => {
       method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ [target.name]: value }),
     });
     show(state);
-    say("Switched.");
+    say(`Switched${held(state.gateways)}.`);
   } catch (error) {
     say(reason(error), true);
   } finally {
