@@ -24,8 +24,8 @@ use std::sync::Arc;
 pub(crate) use settings::Switches;
 
 use self::auto::Auto;
-use self::settings::{checked, explicit, sets_by_hand};
-use self::shared_settings::{RESET, SharedSettings, Stamped, values};
+use self::settings::{RESET, checked, explicit, sets_by_hand};
+use self::shared_settings::{SharedSettings, Stamped, values};
 use crate::cache::Cache;
 use crate::key_counts::KeyCounts;
 use crate::metrics::{ChangedBy, MitigationMetrics};

@@ -374,7 +374,7 @@ const cache = ['What is done about it', [
   }),
   lines({
     title: 'Copies of Replicated Keys, and Reads Forwarded',
-    width: 24,
+    width: 12,
     height: 6,
     unit: 'reqps',
     min: 0,
@@ -387,6 +387,23 @@ const cache = ['What is done about it', [
       shows: "With replication: reads of hot keys sent to a copy, and copies sent to shards. With PLACEMENT=bounded: reads forwarded because the home had too much in flight.",
       normal: '0 while both are off. With replication most are *served*. Reads at home are not included.',
       next: 'If many are *overtaken*, the key is written often, and copies help little. If there is *lost* or *failed*, a shard was restarted or does not answer.',
+    },
+  }),
+  lines({
+    title: 'Gateways Without the Settings of Another',
+    width: 12,
+    height: 6,
+    unit: 'short',
+    decimals: 0,
+    min: 0,
+    queries: [
+      ask('max(gateway_peers{holds="false"})', 'without'),
+      ask('sum(increase(gateway_peer_exchanges_total{result="failed"}[1m]))', 'failed exchanges in 1 min'),
+    ],
+    about: {
+      shows: 'With PEER_URL: the largest number of gateways at which the switches of one do not hold, and the exchanges that failed.',
+      normal: '0, except for seconds at a switch, and until a gateway that has ended is forgotten by DNS.',
+      next: 'The gateways log each other that does not take part, with the reason. `curl localhost:8000/admin/mitigation` lists it in `failed`.',
     },
   }),
 ]];

@@ -9,7 +9,6 @@ use service::problem::Problem;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::shared_settings::RESET;
 use crate::cache::CacheSettings;
 use crate::metrics::MITIGATIONS;
 
@@ -19,6 +18,9 @@ const STALE_SECONDS: RangeInclusive<u64> = 1..=3_600;
 const REPLICATED_KEYS: RangeInclusive<u64> = 1..=64;
 /// How long a shard's error may be remembered, in milliseconds.
 const NEGATIVE_TTL_MS: RangeInclusive<u64> = 10..=60_000;
+
+/// The name of the last reset among the settings of other gateways.
+pub(super) const RESET: &str = "reset";
 
 /// The names of all settings.
 pub(super) const NAMES: [&str; 9] = [

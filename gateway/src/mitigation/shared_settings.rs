@@ -12,10 +12,7 @@ use serde_json::{Map, Value};
 use service::problem::Problem;
 use std::collections::BTreeMap;
 
-use super::settings::{NAMES, checked};
-
-/// The name of the last reset among the settings.
-pub(crate) const RESET: &str = "reset";
+use super::settings::{NAMES, RESET, checked};
 
 /// How far a stamp may be ahead of this gateway's clock, in milliseconds: a day. A stamp in a distant future could never
 /// be followed by a newer one.

@@ -51,7 +51,7 @@ impl Label {
             ("blame", _) => Self { most: 1, ..listed(&["client", "shard", "gateway"]) },
             ("kind", "gateway_errors_total") => listed(&ERROR_KINDS),
             ("state", _) => listed(&verdict::State::ALL.map(hotspot::export::hot_partition::label)),
-            ("reason", "gateway_mitigation_changes_total") => listed(&["request", "auto"]),
+            ("reason", "gateway_mitigation_changes_total") => listed(&["request", "auto", "peer"]),
             ("reason", "kernel_shard_unparsed_total") => {
                 listed(&requests::Reason::ALL.map(requests::Reason::name))
             }
@@ -78,6 +78,8 @@ impl Label {
             ("result", "gateway_replica_reads_total") => listed(&["served", "overtaken", "lost"]),
             ("result", "gateway_replica_writes_total") => listed(&["stored", "failed"]),
             ("result", "gateway_cache_refreshes_total") => listed(&["stored", "failed", "overtaken"]),
+            ("result", "gateway_peer_exchanges_total") => listed(&["answered", "failed"]),
+            ("holds", _) => listed(&["true", "false"]),
             ("outcome", "service_spans_total") => listed(&["exported", "failed", "dropped"]),
             ("program", _) => listed(&["ingress", "egress", "socket_events", "socket_released"]),
             ("map", _) => listed(&["SHARDS", "KEYS"]),

@@ -111,13 +111,15 @@ async fn a_switch_set_once_holds_at_every_gateway() {
     assert_eq!(lines("answers again"), lines("does not take part"), "{}", one.log());
 }
 
-/// Runs the load until the generator's machine is not too busy, on empty caches.
-async fn load(group: &Group, at: SocketAddr, args: &[&str]) -> LoadReport {
+/// Runs the load until the generator's machine is not too busy, on empty caches. Returns the requests that the shards
+/// received too.
+async fn load(group: &Group, at: SocketAddr, args: &[&str]) -> (LoadReport, u64) {
     for _ in 0..5 {
         let reset = group.lab.client.post(group.url(0, "/admin/reset")).send().await.unwrap();
         assert_eq!(reset.status(), 200);
+        let before: u64 = group.lab.received().await.iter().sum();
         match Lab::load_at(at, args).report().await {
-            Ok(report) => return report,
+            Ok(report) => return (report, group.lab.received().await.iter().sum::<u64>() - before),
             Err(why) if why.is_busy_machine() => {}
             Err(why) => panic!("{why}"),
         }
@@ -136,15 +138,15 @@ async fn with_caching_through_two_gateways_reaches_the_shards_as_predicted() {
     let group = Group::of(3).await;
     let (_one, _two) = (group.start(0).await, group.start(1).await);
     let balancer = Balancer::start(vec![group.addr(0), group.addr(1)]).await;
-    let before: u64 = group.lab.received().await.iter().sum();
-    let report = load(&group, balancer.addr, &["run", "with-caching", "--duration", "24"]).await;
+    let (report, received) = load(&group, balancer.addr, &["run", "with-caching", "--duration", "24"]).await;
     let gateways = report.cache_gateways.clone().unwrap();
     assert_eq!((gateways.holding, gateways.known), (2, 3), "the third does not run yet");
-    let received = group.lab.received().await.iter().sum::<u64>() - before;
     let (low, high) = bounds(&report);
     let found = upstream(&report);
     println!("through two gateways: {found:.1}/s, predicted {low:.1} to {high:.1}; {received} at the shards");
     assert!((low..=high).contains(&found), "{low} {found} {high}");
+    let sent: u64 = report.shards.iter().map(|shard| shard.upstream_requests).sum();
+    assert_eq!(received, sent, "the shards and the generator count the same");
 
     // A third gateway starts in mid-run, and serves a load of its own as the others do.
     let run = Lab::load_at(balancer.addr, &["run", "with-caching", "--duration", "24"]);
