@@ -151,8 +151,14 @@ pub struct CgroupError {
 pub fn cgroup(option: Option<&Path>) -> Result<PathBuf, CgroupError> {
     if let Some(path) = option {
         // Every cgroup v2 has this file. A cgroup v1 or any other folder does not.
-        if path.join("cgroup.controllers").is_file() {
+        let is_cgroup2 = |path: &Path| path.join("cgroup.controllers").is_file();
+        if is_cgroup2(path) {
             return Ok(path.to_owned());
+        }
+        // On a hybrid host the v2 tree is below those of v1.
+        let below = path.join("unified");
+        if is_cgroup2(&below) {
+            return Ok(below);
         }
         return Err(CgroupError {
             found: format!("CGROUP={} is not a cgroup v2 folder", path.display()),
@@ -202,6 +208,17 @@ mod tests {
         assert_eq!(cgroup2_root(part), Some("/with blank".into()));
         assert_eq!(cgroup2_root("31 24 0:27 / /cgroup2 rw - cgroup cgroup rw"), None);
         assert_eq!(cgroup2_root(""), None);
+    }
+
+    #[test]
+    fn on_a_hybrid_host_the_tree_of_version_2_is_found_below_the_folder() {
+        let host = tempfile::tempdir().unwrap();
+        let unified = host.path().join("unified");
+        std::fs::create_dir(&unified).unwrap();
+        assert!(cgroup(Some(host.path())).is_err());
+        std::fs::write(unified.join("cgroup.controllers"), "").unwrap();
+        assert_eq!(cgroup(Some(host.path())), Ok(unified.clone()));
+        assert_eq!(cgroup(Some(&unified)), Ok(unified.clone()));
     }
 
     #[test]
