@@ -280,8 +280,16 @@ pub fn die_with_parent(command: &mut Command, signal: Signal) {
 /// # Errors
 /// When there is no such process, or it belongs to another user.
 pub fn terminate(id: i32) -> Result<()> {
+    send_to(id, Signal::TERM)
+}
+
+/// Sends `signal` to the process `id`, which need not be a child.
+///
+/// # Errors
+/// When there is no such process, or it belongs to another user.
+pub fn send_to(id: i32, signal: Signal) -> Result<()> {
     let id = Pid::from_raw(id).context("a process id is positive")?;
-    Ok(rustix::process::kill_process(id, Signal::TERM)?)
+    Ok(rustix::process::kill_process(id, signal)?)
 }
 
 /// Sends `signal` to `child`, which must not have been waited for.

@@ -8,7 +8,6 @@ mod plugin;
 mod restart;
 mod rights;
 mod stack;
-mod verdicts;
 mod witnesses;
 mod work;
 
@@ -22,11 +21,11 @@ use crate::{runbook, terminal};
 use lab::ports::Ports;
 use lab::tree::Tree;
 
+use crate::verdicts::Verdicts;
 use engine::Engine;
 pub(crate) use engine::NoEngine;
 use lab::command;
 use stack::Stack;
-use verdicts::Verdicts;
 use witnesses::{Lab, listed};
 use work::Work;
 

@@ -6,6 +6,7 @@ mod browser;
 mod build_ebpf;
 mod cargo;
 mod ci;
+mod cluster_test;
 mod compose_test;
 mod dashboards;
 mod demo;
@@ -34,6 +35,7 @@ mod test_output;
 mod tidy;
 mod toolchain;
 mod up;
+mod verdicts;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -110,6 +112,8 @@ enum Action {
     Accuracy(measure::Arguments),
     /// Start compose.yaml on a container engine, check it, and stop it; starts an engine if none runs
     ComposeTest(compose_test::Request),
+    /// Test deploy/kubernetes on a cluster of two nodes on this machine; needs root and Go
+    ClusterTest(cluster_test::Request),
     /// Measure costs: the sources of the numbers in the documentation
     #[command(subcommand)]
     Bench(measure::Bench),
@@ -260,6 +264,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Kernels { kernel, json } => kernels::run(&tree, &kernel, json.as_deref()).map(verdict),
         Action::Accuracy(request) => measure::accuracy(&tree, &request),
         Action::ComposeTest(request) => compose_test::run(&tree, &request).map(verdict),
+        Action::ClusterTest(request) => cluster_test::run(&tree, &request).map(verdict),
         Action::Bench(bench) => measure::bench(&tree, &bench),
         Action::Dashboards { write } => dashboards::run(&tree, write).map(done),
         Action::Manifests { write } => manifests::run(&tree, write).map(|ended| {

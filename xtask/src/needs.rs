@@ -71,6 +71,7 @@ fn by_hand(missing: &[Missing]) -> String {
         (Part::LoadTool, "k6"),
         (Part::Page, "a browser"),
         (Part::Containers, "a container engine"),
+        (Part::Cluster, "parts of a cluster"),
     ] {
         if !of(part).is_empty() {
             text.push_str(&format!("\n  {what}; on Debian: {}", packages::shown(&of(part))));

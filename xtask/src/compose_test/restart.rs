@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use lab::generator;
 use protocol::body::GatewayCounts;
 
-use super::verdicts::Verdicts;
 use super::witnesses::{Lab, NETWORK, listed};
 use super::work::Work;
+use crate::verdicts::Verdicts;
 use lab::{command, signals};
 
 /// The shard to restart.

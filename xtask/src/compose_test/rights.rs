@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::stack::Stack;
-use super::verdicts::Verdicts;
 use super::witnesses::Lab;
+use crate::verdicts::Verdicts;
 use lab::{command, signals};
 
 const PROBE: &str = "lab39-probe";

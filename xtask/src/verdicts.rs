@@ -78,6 +78,16 @@ impl Verdicts {
         table.render()
     }
 
+    /// The summary as a Markdown table.
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = "| check | outcome | figure or reason |\n|---|---|---|\n".to_owned();
+        for (check, outcome, figure) in &self.rows {
+            let cell = |words: &str| escaped(words).replace('|', "\\|");
+            text.push_str(&format!("| {} | {} | {} |\n", cell(check), outcome.word(), cell(figure)));
+        }
+        text
+    }
+
     fn add(&mut self, check: &str, outcome: VerdictOutcome, figure: &str) {
         self.rows.push((check.to_owned(), outcome, figure.to_owned()));
     }

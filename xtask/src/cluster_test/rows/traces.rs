@@ -1,0 +1,162 @@
+//! Counts traces and spans in a Jaeger, for each setting of OpenTelemetry's variables.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use lab::signals;
+use protocol::body::GatewayGet;
+use serde_json::Value;
+
+use super::listed;
+use crate::cluster_test::lab::{LAB, Lab};
+use crate::cluster_test::pods::{Pod, pods};
+use crate::verdicts::Verdicts;
+
+const MANIFEST: &str = include_str!("../manifests/jaeger.yaml");
+const NAMESPACE: &str = "monitoring";
+const PORT: u16 = 16_686;
+const GRPC: &str = "http://jaeger.monitoring:4317";
+const HTTP: &str = "http://jaeger.monitoring:4318";
+
+/// Reads of each case.
+const READS: usize = 20;
+
+/// Spans arrive within this time: one `OTEL_BSP_SCHEDULE_DELAY` (set to 500 ms) and the search.
+const ARRIVE_WITHIN: Duration = Duration::from_secs(15);
+
+/// A case: its name, the variables, and how many spans each read has.
+type Case<'a> = (&'static str, &'a [&'a str], usize);
+
+/// All variables that a case may set.
+const VARIABLES: [&str; 6] = [
+    "OTEL_EXPORTER_OTLP_ENDPOINT-",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT-",
+    "OTEL_EXPORTER_OTLP_PROTOCOL-",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL-",
+    "OTEL_SDK_DISABLED-",
+    "OTEL_TRACES_EXPORTER-",
+];
+
+pub(crate) fn run(lab: &mut Lab<'_>, verdicts: &mut Verdicts) -> Result<()> {
+    lab.cluster.apply("jaeger", MANIFEST)?;
+    lab.cluster.rolled_out(NAMESPACE, "deployment/jaeger")?;
+    let jaeger =
+        pods(&lab.cluster, NAMESPACE, "app=jaeger")?.into_iter().next().context("Jaeger has no pod")?;
+    let endpoint = format!("OTEL_EXPORTER_OTLP_ENDPOINT={GRPC}");
+    let of_http = format!("OTEL_EXPORTER_OTLP_ENDPOINT={HTTP}");
+    let of_traces = format!("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT={GRPC}");
+    let path_of_traces = format!("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT={HTTP}/v1/traces");
+    let cases: [Case<'_>; 6] = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &[&endpoint], 3),
+        (
+            "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+            &[&of_http, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"],
+            3,
+        ),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &[&of_traces], 3),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf",
+            &[&path_of_traces, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf"],
+            3,
+        ),
+        ("OTEL_SDK_DISABLED=true", &[&endpoint, "OTEL_SDK_DISABLED=true"], 0),
+        ("OTEL_TRACES_EXPORTER=none", &[&endpoint, "OTEL_TRACES_EXPORTER=none"], 0),
+    ];
+    for (number, case) in cases.iter().enumerate() {
+        match one(lab, &jaeger, number, case) {
+            Ok((holds, figure)) => verdicts.report(case.0, holds, &figure),
+            Err(error) => {
+                signals::check()?;
+                verdicts.could_not(case.0, &error);
+            }
+        }
+    }
+    set(lab, &[])
+}
+
+/// Sets the variables of gateways and shards, and no others.
+fn set(lab: &Lab<'_>, variables: &[&str]) -> Result<()> {
+    let given: Vec<&str> =
+        variables.iter().filter_map(|set| set.split_once('=')).map(|(name, _)| name).collect();
+    let mut arguments: Vec<&str> =
+        VARIABLES.into_iter().filter(|name| !given.contains(&name.trim_end_matches('-'))).collect();
+    arguments.extend(variables);
+    arguments.push("OTEL_BSP_SCHEDULE_DELAY=500");
+    let env = |workload: &str| {
+        let command = [&["-n", LAB, "set", "env", workload][..], &arguments].concat();
+        lab.cluster.kubectl(&command)
+    };
+    env("statefulset/shard")?;
+    env("deployment/gateway")?;
+    // Not one after another: nothing is counted here.
+    lab.cluster.kubectl(&["-n", LAB, "delete", "pod", "-l", "app.kubernetes.io/component=shard"])?;
+    lab.ready()
+}
+
+fn one(
+    lab: &Lab<'_>,
+    jaeger: &Pod,
+    number: usize,
+    (_, variables, spans): &Case<'_>,
+) -> Result<(bool, String)> {
+    set(lab, variables)?;
+    let keys: Vec<String> = (0..READS).map(|read| format!("trace-{number}-{read}")).collect();
+    let mut shards = BTreeMap::new();
+    for key in &keys {
+        let answer: GatewayGet = lab.ask(&format!("/data/{key}"))?;
+        shards.insert(key.clone(), u64::from(answer.shard_id.0));
+    }
+    let mut found = BTreeMap::new();
+    let complete = |found: &BTreeMap<String, Vec<Value>>| {
+        keys.iter().all(|key| found.get(key).is_some_and(|trace| trace.len() >= *spans))
+    };
+    signals::poll(ARRIVE_WITHIN, Duration::from_millis(500), || {
+        found = traces(lab, jaeger)?;
+        // Without spans to wait for, all of the time must pass.
+        Ok((*spans > 0 && complete(&found)).then_some(()))
+    })?;
+    let mut problems = Vec::new();
+    for key in &keys {
+        let trace = found.get(key).map_or(&[][..], Vec::as_slice);
+        if let Err(problem) = check(trace, *spans, key, shards[key]) {
+            problems.push(format!("{key}: {problem}"));
+        }
+    }
+    let traces = keys.iter().filter(|key| found.contains_key(*key)).count();
+    problems.truncate(3);
+    Ok((problems.is_empty(), format!("{READS} reads, {traces} traces of {spans} spans{}", listed(&problems))))
+}
+
+/// The spans of each key, by the attribute `key`.
+fn traces(lab: &Lab<'_>, jaeger: &Pod) -> Result<BTreeMap<String, Vec<Value>>> {
+    let answer: Value = lab.read(jaeger, PORT, "/api/traces?service=api-gateway&limit=1000&lookback=10m")?;
+    let mut found = BTreeMap::new();
+    for trace in answer["data"].as_array().context("Jaeger returned no list")? {
+        let spans = trace["spans"].as_array().context("a trace without spans")?;
+        if let Some(key) = spans.iter().find_map(|span| tag(span, "key")?.as_str().map(str::to_owned)) {
+            found.insert(key, spans.clone());
+        }
+    }
+    Ok(found)
+}
+
+fn tag<'a>(span: &'a Value, name: &str) -> Option<&'a Value> {
+    span["tags"].as_array()?.iter().find(|tag| tag["key"] == name).map(|tag| &tag["value"])
+}
+
+fn check(trace: &[Value], spans: usize, key: &str, shard: u64) -> Result<()> {
+    if trace.len() != spans {
+        bail!("{} spans", trace.len());
+    }
+    for span in trace {
+        if tag(span, "shard.id").and_then(Value::as_u64) != Some(shard) {
+            bail!("shard.id is {:?}, and the shard {shard}", tag(span, "shard.id"));
+        }
+        if tag(span, "key").and_then(Value::as_str) != Some(key) {
+            bail!("key is {:?}", tag(span, "key"));
+        }
+    }
+    let hits = trace.iter().filter_map(|span| tag(span, "cache_hit")).count();
+    if spans > 0 && hits != 1 { bail!("{hits} spans have cache_hit") } else { Ok(()) }
+}
