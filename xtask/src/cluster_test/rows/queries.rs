@@ -7,10 +7,11 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::listed;
-use crate::cluster_test::generator::load;
+use crate::cluster_test::generator::Load;
 use crate::cluster_test::lab::Lab;
 use crate::cluster_test::pods::{Pod, pods};
 use crate::cluster_test::scrape;
+use crate::cluster_test::wait::pass;
 use crate::verdicts::Verdicts;
 
 const MANIFEST: &str = include_str!("../manifests/prometheus.yaml");
@@ -19,6 +20,9 @@ const PORT: u16 = 9090;
 
 /// Prometheus must be ready within this time.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Time under load before the queries: for rates over 20 s, and for alerts.
+const LOAD: Duration = Duration::from_secs(75);
 
 /// The dashboard of a store, which this cluster has not.
 const OF_STORE: &str = "any-store.json";
@@ -34,7 +38,8 @@ struct Query {
 
 pub(crate) fn run(lab: &mut Lab<'_>, verdicts: &mut Verdicts) -> Result<()> {
     let prometheus = start(lab)?;
-    load(lab, &["run", "celebrity", "--duration", "75"])?;
+    let load = Load::start(lab, &["run", "celebrity", "--duration", "300"])?;
+    pass("celebrity load", LOAD)?;
     let (queries, mut empty) = (queries(lab)?, Vec::new());
     for query in &queries {
         let data = ask(lab, &prometheus, &query.expression)?;
@@ -49,6 +54,8 @@ pub(crate) fn run(lab: &mut Lab<'_>, verdicts: &mut Verdicts) -> Result<()> {
     let figure = format!("{} queries{}{}", queries.len(), listed(&reasons), listed(&empty));
     verdicts.report("every panel's query has data", empty.is_empty(), &figure);
     let firing = ask(lab, &prometheus, "ALERTS{alertname=\"HotPartition\",alertstate=\"firing\"}")?;
+    // The load was needed until now.
+    drop(load);
     let series: Vec<String> = firing.iter().map(|series| series["metric"].to_string()).collect();
     verdicts.report(
         "HotPartition fires once",

@@ -22,6 +22,9 @@ const HTTP: &str = "http://jaeger.monitoring:4318";
 /// Reads of each case.
 const READS: usize = 20;
 
+/// All shards must answer within this time after they were replaced.
+const REACHED_WITHIN: Duration = Duration::from_secs(30);
+
 /// Spans arrive within this time: one `OTEL_BSP_SCHEDULE_DELAY` (set to 500 ms) and the search.
 const ARRIVE_WITHIN: Duration = Duration::from_secs(15);
 
@@ -101,6 +104,10 @@ fn one(
     (_, variables, spans): &Case<'_>,
 ) -> Result<(bool, String)> {
     set(lab, variables)?;
+    // The shards' new pods: the gateways must reach each of them before reads are counted.
+    lab.until("the shards", REACHED_WITHIN, |lab| {
+        Ok((0..READS).all(|read| lab.ask::<GatewayGet>(&format!("/data/warm-{number}-{read}")).is_ok()))
+    })?;
     let keys: Vec<String> = (0..READS).map(|read| format!("trace-{number}-{read}")).collect();
     let mut shards = BTreeMap::new();
     for key in &keys {
