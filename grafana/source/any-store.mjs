@@ -1,6 +1,6 @@
 // Dashboard "Any Store": whether a Redis or Valkey is hot, where, by which key, and whether kernel and store agree.
 
-import { FAIR_SHARES, VERDICTS, ask, bars, dashboard, lines, now, rows, timeline, value, verdict } from './lab.mjs';
+import { FAIR_SHARES, KERNEL, VERDICTS, ask, bars, dashboard, lines, now, rows, timeline, value, verdict } from './lab.mjs';
 
 const SHARD = 'shard {{shard_id}}';
 const RATE = '[$__rate_interval]';
@@ -64,7 +64,7 @@ const answer = ['Is it hot?', [
     width: 13,
     height: 4,
     mappings: VERDICTS,
-    queries: [ask(verdict('kernel_'), 'primaries')],
+    queries: [ask(verdict(KERNEL), 'primaries')],
     about: {
       shows: 'The verdict on the primaries from kernel counts, over a window of 10 s.',
       normal: 'Green.',

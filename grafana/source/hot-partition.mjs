@@ -1,6 +1,6 @@
 // Dashboard "Hot Partition Detection": is a shard hot, which key makes it so, what does it cost, does the cache help?
 
-import { FAIR_SHARES, SHARES_OF_FOUR, VERDICTS, ask, bars, dashboard, heat, lines, now, pie, rows, timeline, value, verdict } from './lab.mjs';
+import { FAIR_SHARES, GATEWAYS, SHARES_OF_FOUR, VERDICTS, ask, bars, dashboard, heat, lines, now, pie, rows, timeline, value, verdict } from './lab.mjs';
 
 const OF_SHARD = 'shard_id=~"$shard"';
 const SHARD = 'shard {{shard_id}}';
@@ -9,7 +9,7 @@ const RATE = '[$__rate_interval]';
 const question = ['Is a shard hot?', [
   value({
     title: 'Verdict',
-    queries: [now(verdict(''))],
+    queries: [now(verdict(GATEWAYS))],
     mappings: VERDICTS,
     noValue: 'no verdict',
     about: {
@@ -20,7 +20,7 @@ const question = ['Is a shard hot?', [
   }),
   value({
     title: 'Hot Shard',
-    queries: [now('hot_partition_shard == 1', SHARD)],
+    queries: [now(`${GATEWAYS('shard')} == 1`, SHARD)],
     names: true,
     noValue: 'none',
     about: {
@@ -31,7 +31,7 @@ const question = ['Is a shard hot?', [
   }),
   value({
     title: 'Reason',
-    queries: [now('hot_partition_reason == 1', '{{reason}}')],
+    queries: [now(`${GATEWAYS('reason')} == 1`, '{{reason}}')],
     names: true,
     noValue: '–',
     about: {
@@ -42,7 +42,7 @@ const question = ['Is a shard hot?', [
   }),
   value({
     title: 'Load of the Largest Shard',
-    queries: [now('hot_partition_max_over_mean')],
+    queries: [now(GATEWAYS('max_over_mean'))],
     unit: 'suffix: fair shares',
     decimals: 2,
     thresholds: FAIR_SHARES,
@@ -55,7 +55,7 @@ const question = ['Is a shard hot?', [
   }),
   value({
     title: "Top Key's Share",
-    queries: [now('hot_partition_top_key_share')],
+    queries: [now(GATEWAYS('top_key_share'))],
     unit: 'percentunit',
     decimals: 1,
     thresholds: [[null, 'green'], [0.25, 'orange']],
@@ -79,7 +79,7 @@ const question = ['Is a shard hot?', [
   }),
   timeline({
     title: 'Verdict over Time',
-    queries: [ask(verdict(''), 'gateway')],
+    queries: [ask(verdict(GATEWAYS), 'gateway')],
     mappings: VERDICTS,
     about: {
       shows: 'The verdict since the start of the time range.',
@@ -150,7 +150,7 @@ const load = ['Who gets how much', [
     thresholds: FAIR_SHARES,
     limits: true,
     dashed: '.*at least.*',
-    queries: [ask('hot_partition_max_over_mean', 'measured'), ask('hot_partition_lower_bound', 'lower bound (99.9 %)')],
+    queries: [ask(GATEWAYS('max_over_mean'), 'measured'), ask(GATEWAYS('lower_bound'), 'lower bound (99.9 %)')],
     about: {
       shows: "The largest shard's load in fair shares, and its lower bound for the number of requests in the window.",
       normal: 'The lower bound stays below 1.2.',

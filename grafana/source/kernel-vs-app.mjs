@@ -1,6 +1,6 @@
 // Dashboard "Kernel vs App": whether both witnesses agree, and where they differ.
 
-import { SHARES_OF_FOUR, VERDICTS, ask, dashboard, lines, now, rows, timeline, value, verdict } from './lab.mjs';
+import { GATEWAYS, KERNEL, SHARES_OF_FOUR, VERDICTS, ask, dashboard, lines, now, rows, timeline, value, verdict } from './lab.mjs';
 
 const OF_SHARD = 'shard_id=~"$shard"';
 const SHARD = 'shard {{shard_id}}';
@@ -71,7 +71,7 @@ const agreement = ['Do they agree?', [
     width: 12,
     height: 8,
     mappings: VERDICTS,
-    queries: [ask(verdict(''), 'gateway'), ask(verdict('kernel_'), 'kernel')],
+    queries: [ask(verdict(GATEWAYS), 'gateway'), ask(verdict(KERNEL), 'kernel')],
     about: {
       shows: 'The gateway\'s verdict, and the verdict from kernel counts by the same rules.',
       normal: 'Two equal bands, up to a second apart.',
@@ -85,7 +85,7 @@ const agreement = ['Do they agree?', [
     names: true,
     noValue: 'none',
     queries: [
-      now('hot_partition_shard == 1', 'gateway: shard {{shard_id}}'),
+      now(`${GATEWAYS('shard')} == 1`, 'gateway: shard {{shard_id}}'),
       now('kernel_hot_partition_shard == 1', 'kernel: shard {{shard_id}}'),
     ],
     about: {
@@ -101,7 +101,7 @@ const agreement = ['Do they agree?', [
     names: true,
     noValue: '–',
     queries: [
-      now('hot_partition_reason == 1', 'gateway: {{reason}}'),
+      now(`${GATEWAYS('reason')} == 1`, 'gateway: {{reason}}'),
       now('kernel_hot_partition_reason == 1', 'kernel: {{reason}}'),
     ],
     about: {
@@ -118,9 +118,9 @@ const agreement = ['Do they agree?', [
     min: 0,
     dashed: '.*at least',
     queries: [
-      ask('hot_partition_max_over_mean', 'gateway'),
+      ask(GATEWAYS('max_over_mean'), 'gateway'),
       ask('kernel_hot_partition_max_over_mean', 'kernel'),
-      ask('hot_partition_lower_bound', 'gateway, lower bound'),
+      ask(GATEWAYS('lower_bound'), 'gateway, lower bound'),
       ask('kernel_hot_partition_lower_bound', 'kernel, lower bound'),
     ],
     about: {
@@ -135,7 +135,7 @@ const agreement = ['Do they agree?', [
     unit: 'percentunit',
     min: 0,
     max: 1,
-    queries: [ask('hot_partition_top_key_share', 'gateway'), ask('kernel_hot_partition_top_key_share', 'kernel')],
+    queries: [ask(GATEWAYS('top_key_share'), 'gateway'), ask('kernel_hot_partition_top_key_share', 'kernel')],
     about: {
       shows: 'Lower bound of the top key\'s share of all requests to shards, by each verdict.',
       normal: 'Both lines are close.',

@@ -29,11 +29,16 @@ export const ask = (expr, legend = '', more = {}) => ({ expr, legend, ...more })
 // An instant query.
 export const now = (expr, legend = '', more = {}) => ask(expr, legend, { instant: true, ...more });
 
-// The verdict as a number, by prefix '' (gateway) or 'kernel_': see VERDICTS. Empty without a verdict.
-export const verdict = (prefix) => {
-  const state = (name) => `${prefix}hot_partition_state{state="${name}"}`;
+// A metric of the kernel's verdict, or of the verdict on all gateways. While the probe has none on all gateways, the
+// second one is the gateway's own.
+export const KERNEL = (name) => `kernel_hot_partition_${name}`;
+export const GATEWAYS = (name) => `(gateways_hot_partition_${name} or on () hot_partition_${name})`;
+
+// The verdict as a number: see VERDICTS. Empty without a verdict.
+export const verdict = (metric) => {
+  const state = (name) => metric(`state{state="${name}"}`);
   const code = [`${state('balanced')}`, `2 * ${state('warm')}`, `3 * ${state('hot')}`, `4 * ${state('critical')}`];
-  return `sum(${code.join(' or ')}) and on () sum(${prefix}hot_partition_state) == 1`;
+  return `sum(${code.join(' or ')}) and on () sum(${metric('state')}) == 1`;
 };
 export const VERDICTS = [
   [0, 'not enough traffic', 'text'],

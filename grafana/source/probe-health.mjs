@@ -7,11 +7,11 @@ const RATE = '[$__rate_interval]';
 const sight = ['Does it see?', [
   value({
     title: 'Probe',
-    queries: [now('up{job="probe"}')],
+    queries: [now('up{job=~"probe|probe-node"}')],
     mappings: [[0, 'does not answer', 'red'], [1, 'runs', 'green']],
     noValue: 'not scraped',
     about: {
-      shows: 'Whether Prometheus can read the probe.',
+      shows: 'Whether Prometheus can read the probe; in a cluster, the aggregator and each node\'s probe.',
       normal: '*runs*.',
       next: 'For *does not answer*, `probe check` reports whether it can run here. target/lab/probe.log has the reason why it exited.',
     },

@@ -51,6 +51,7 @@ impl Config {
         let probe_metrics = ProbeMetrics::register(&metrics, self.shards.count().get())?;
         let (mut probe, kernel_log) = self.kernel().attach(Some(self.shards.clone()), probe_metrics)?;
         probe.feed = Feed::new(self.links);
+        probe.node = self.node;
         let ends_when_blind = self.exit_when_blind.then(|| server.tasks());
         let (probe, shards, gateways) = (Arc::new(probe), self.shards, self.gateways);
         Ok(App { server, metrics, probe, shards, gateways, pods, kernel_log, ends_when_blind })

@@ -3,7 +3,7 @@
 //! - [`rounds`] drives the loop, and [`watch`] reads the lab's shards in it.
 //! - [`reconcile`] compares request counts.
 //! - [`verdict`] judges by kernel counts whether a shard is hot. Its `agreement` compares that with the gateway's
-//!   verdict.
+//!   verdict. [`judge`] publishes both.
 //! - [`stats_client`] and [`gateway`] read the application's counts. [`hot_keys`] compares its hot keys with the
 //!   kernel's.
 //! - [`snapshot`] and [`feed`] hold the results for `serve`.
@@ -13,6 +13,7 @@ pub(crate) mod blind;
 pub(crate) mod feed;
 pub mod gateway;
 pub(crate) mod hot_keys;
+pub(crate) mod judge;
 pub(crate) mod reconcile;
 pub mod rounds;
 pub(crate) mod snapshot;

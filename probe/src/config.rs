@@ -6,16 +6,18 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use protocol::probe_api::PageLinks;
-use protocol::shard_urls::{ShardUrl, ShardUrls};
+use protocol::shard_urls::ShardUrls;
 use service::args::{ProcessArgs, SettingError};
 use service::members::Members;
 
+use crate::aggregate::settings::AggregateArgs;
 use crate::attach::KernelSettings;
 use crate::compare::gateway::GATEWAYS;
 use crate::kernel::object::Switches;
 use crate::kernel::pin::folder;
 use crate::kernel::pin::unpin::UnpinArgs;
 use crate::kernel::protocol::Protocol;
+use crate::links::page_links;
 use crate::pods::PodArgs;
 use crate::pods::selection::Selection;
 #[cfg(feature = "stores")]
@@ -38,6 +40,8 @@ pub struct Args {
 pub enum Command {
     /// Attach, count, and serve /metrics, /status, /api/compare and /api/shards until stopped
     Run(RunArgs),
+    /// Read the probes of all nodes, and serve as one probe that sees all shards; attaches nothing, needs no privileges
+    Aggregate(AggregateArgs),
     /// Watch a Redis or Valkey store: hot shard, slot and key, reconciled with the store's own counts
     #[cfg(feature = "stores")]
     Watch(WatchArgs),
@@ -126,6 +130,8 @@ pub struct Config {
     pub(crate) shards: ShardUrls,
     /// The gateways that are also read.
     pub(crate) gateways: Members,
+    /// The name of this probe's node.
+    pub(crate) node: Option<String>,
     /// How to find the shards, when they are pods.
     pub(crate) pods: Option<Selection>,
     /// The addresses that the live page calls.
@@ -148,15 +154,13 @@ impl TryFrom<RunArgs> for Config {
     fn try_from(args: RunArgs) -> Result<Self, SettingError> {
         let shards = shards(&args.shard_urls)?;
         let gateways = Members::parse(GATEWAYS, args.gateway_url.as_deref())?;
-        let links = PageLinks {
-            gateway: link("PAGE_GATEWAY_URL", args.page_gateway_url)?
-                .or_else(|| gateways.first().map(ToString::to_string)),
-            scenarios: link("PAGE_SCENARIOS_URL", args.page_scenarios_url)?,
-        };
+        let links = page_links(args.page_gateway_url, args.page_scenarios_url, &gateways)?;
+        let node = args.pods.node_name.clone().filter(|node| !node.is_empty());
         Ok(Self {
             addr: SocketAddr::new(args.process.bind_address, args.port),
             workers: args.process.workers.unwrap_or(NonZeroUsize::MIN),
             gateways,
+            node,
             pods: args.pods.checked()?,
             links,
             cgroup: args.cgroup,
@@ -196,6 +200,7 @@ impl Config {
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             workers: NonZeroUsize::MIN,
             gateways: Members::parse(GATEWAYS, gateway_url)?,
+            node: None,
             pods: None,
             links: PageLinks::default(),
             cgroup,
@@ -213,18 +218,6 @@ fn shards(list: &str) -> Result<ShardUrls, SettingError> {
         ShardUrls::parse(list).map_err(|error| SettingError::new("SHARD_URLS", list, error.to_string()))?;
     targets::check(list, &shards)?;
     Ok(shards)
-}
-
-/// Validates a URL for browsers and drops a slash at its end. An empty string counts as absent, because compose files
-/// pass `${NAME:-}` as an empty string.
-fn link(name: &'static str, url: Option<String>) -> Result<Option<String>, SettingError> {
-    let url = url.filter(|url| !url.is_empty());
-    url.map(|url| one_url(name, &url).map(|url| url.to_string())).transpose()
-}
-
-fn one_url(name: &'static str, url: &str) -> Result<ShardUrl, SettingError> {
-    let parsed = ShardUrls::parse(url).ok().and_then(ShardUrls::only);
-    parsed.ok_or_else(|| SettingError::new(name, url, "give one http://host:port, without a path"))
 }
 
 #[cfg(test)]

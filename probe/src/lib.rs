@@ -6,15 +6,19 @@
 //! - A [`source`] reads the maps, with one [`signal`] each.
 //! - [`compare`] brackets the counts with the shards' own `/stats`. It decides whether the two agree and whether a
 //!   shard is hot.
+//! - `node` reports them to an aggregator. [`aggregate`] is one: its source is other probes.
 //! - [`serve`] and [`metrics`] show the results over HTTP, [`view`] in a terminal.
 
+pub mod aggregate;
 pub mod app;
 pub(crate) mod attach;
 pub mod compare;
 pub mod config;
 pub(crate) mod error;
 pub mod kernel;
+pub(crate) mod links;
 pub mod metrics;
+pub(crate) mod node;
 pub mod pods;
 pub mod probe;
 pub mod routes;

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use probe::aggregate::settings::AggregateConfig;
 use probe::config::{Args, CheckArgs, Command, Config};
 use probe::kernel::pin;
 use probe::kernel::preflight::{self, Finding};
@@ -25,6 +26,9 @@ fn main() -> ExitCode {
     match args.command {
         Command::Run(args) => {
             process::run(&args.process.clone(), || Config::try_from(args)?.build()?.start())
+        }
+        Command::Aggregate(args) => {
+            process::run(&args.process.clone(), || AggregateConfig::try_from(args)?.start())
         }
         #[cfg(feature = "stores")]
         Command::Watch(args) => watch(args),

@@ -1,14 +1,15 @@
 //! Registers and updates the probe's metrics: name, help, labels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hotspot::export::hot_partition::HotPartition;
 use parking_lot::Mutex;
+use probe_common::latency::Latency;
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
 use protocol::probe_api::{Comparison, Feature, Verdicts};
 use service::metrics::Metrics;
 
-use crate::signal::connections::ConnectionMetrics;
+use crate::signal::connections::{ConnectionMetrics, ConnectionReading};
 use crate::signal::key_metrics::KeyMetrics;
 use crate::signal::latency::DurationMetric;
 use crate::signal::requests::RequestMetrics;
@@ -17,6 +18,7 @@ use crate::signal::series::set;
 #[cfg(feature = "stores")]
 use crate::signal::store_metrics::StoreMetrics;
 use crate::signal::traffic::TrafficMetrics;
+use crate::source::Counters;
 
 /// Ways in which the probe can lose a sample.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +74,7 @@ pub struct ProbeMetrics {
     bypassed: IntGaugeVec,
     overlap: GaugeVec,
     hot_partition: HotPartition,
+    gateways_hot_partition: HotPartition,
     verdicts_agree: IntGaugeVec,
     page_listeners: IntGauge,
     blind: IntGaugeVec,
@@ -79,6 +82,8 @@ pub struct ProbeMetrics {
     /// The features that `feature_enabled` shows.
     features: Mutex<Vec<Feature>>,
     events_lost: IntCounterVec,
+    /// The shards whose counts have series.
+    exported: Mutex<BTreeSet<u32>>,
     /// Cost of the kernel programs and fill of the maps.
     pub(crate) self_metrics: SelfMetrics,
     /// Reads by key.
@@ -126,6 +131,7 @@ impl ProbeMetrics {
                 shard,
             )?,
             hot_partition: HotPartition::register("kernel_", shards, |family| metrics.collector(family))?,
+            gateways_hot_partition: HotPartition::register("gateways_", shards, |family| metrics.collector(family))?,
             verdicts_agree: metrics.gauges(
                 "reconciliation_verdicts_agree",
                 "1 if the verdict from kernel counts equals the gateway's, 0 if not, absent if unknown.",
@@ -139,6 +145,7 @@ impl ProbeMetrics {
                 shard,
             )?,
             features: Mutex::default(),
+            exported: Mutex::default(),
             feature_enabled: metrics.fractions(
                 "probe_feature_enabled",
                 "1 if a feature of the probe works, else 0 with the reason.",
@@ -154,6 +161,7 @@ impl ProbeMetrics {
             #[cfg(feature = "stores")]
             store: StoreMetrics::register(metrics)?,
         };
+        registered.gateways_hot_partition.withdraw();
         for lost in Lost::ALL {
             registered.events_lost.with_label_values(&[lost.name()]).reset();
         }
@@ -176,6 +184,36 @@ impl ProbeMetrics {
         }
     }
 
+    /// Removes the series of a shard that the probe does not watch.
+    pub(crate) fn forget(&self, shard: u32) {
+        if !self.exported.lock().remove(&shard) {
+            return;
+        }
+        let id = shard.to_string();
+        self.requests.forget(&id);
+        self.traffic.forget(&id);
+        self.latency.forget(&id);
+        self.connections.forget(&id);
+        self.keys.interrupted(shard);
+    }
+
+    /// Updates the series of a shard's counts.
+    pub(crate) fn read(
+        &self,
+        shard: u32,
+        counters: &Counters,
+        latency: Latency,
+        connections: Option<&ConnectionReading>,
+    ) {
+        self.exported.lock().insert(shard);
+        if let Some(connections) = connections {
+            self.connections.read(shard, connections);
+        }
+        self.requests.read(shard, &counters.requests);
+        self.traffic.read(shard, &counters.traffic);
+        self.latency.timed(shard, latency);
+    }
+
     /// Updates the hot-key overlap of a shard.
     pub(crate) fn overlapped(&self, shard: u32, ratio: Option<f64>) {
         let id = shard.to_string();
@@ -191,6 +229,10 @@ impl ProbeMetrics {
         match &verdicts.kernel {
             Some(verdict) => self.hot_partition.show(verdict),
             None => self.hot_partition.show_nothing(),
+        }
+        match &verdicts.gateway {
+            Some(verdict) => self.gateways_hot_partition.show(verdict),
+            None => self.gateways_hot_partition.withdraw(),
         }
         match verdicts.agree {
             Some(agree) => self.verdicts_agree.with_label_values::<&str>(&[]).set(i64::from(agree)),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use probe_common::endpoint::{Endpoint, Listener};
 use probe_common::latency::Latency;
-use protocol::probe_api::{Counting, ProgramRuns, ProgramStatus, StoreAnswer, Verdicts};
+use protocol::probe_api::{Counting, NodeStatus, ProgramRuns, ProgramStatus, StoreAnswer, Verdicts};
 use protocol::shard_urls::ShardUrls;
 use tokio::sync::watch::Receiver;
 
@@ -31,6 +31,10 @@ pub struct Probe {
     pub(crate) shards: Shards,
     /// The lab's shards as configured. `None` when a store is watched.
     pub(crate) lab: Option<ShardUrls>,
+    /// The name of this probe's node, if it is known.
+    pub(crate) node: Option<String>,
+    /// The nodes' probes that this one reads. `None` for a probe with kernel programs.
+    pub(crate) nodes: Mutex<Option<Vec<NodeStatus>>>,
     /// The cgroup that the programs are attached to.
     pub(crate) cgroup: Cgroup,
     /// The status of each program when it was attached.
@@ -128,6 +132,8 @@ impl Probe {
         Self {
             shards: lab.as_ref().map(Shards::from).unwrap_or_default(),
             lab,
+            node: None,
+            nodes: Mutex::default(),
             cgroup,
             programs,
             switches,
@@ -212,12 +218,15 @@ impl Probe {
     pub(crate) fn connections(&self, shard: u32) -> Result<Option<ConnectionReading>, SourceError> {
         let mut source = self.source()?;
         let Some(counted) = source.connections(shard)? else { return Ok(None) };
-        let round_trips = if self.switches.rtt { Some(source.round_trips(shard)?) } else { None };
+        let measured = self.switches.rtt || source.measures_round_trips();
+        let round_trips = if measured { Some(source.round_trips(shard)?) } else { None };
+        let open = source.open_connections(shard);
+        let open = open.unwrap_or((counted.open(), counted.preexisting_open()));
         let follows_preexisting = !self
             .programs
             .iter()
             .any(|status| status.program == ConnectionsMap::PREEXISTING_PROGRAM && !status.attached);
-        Ok(Some(ConnectionReading { counted, follows_preexisting, round_trips }))
+        Ok(Some(ConnectionReading { counted, open, follows_preexisting, round_trips }))
     }
 
     /// One shard's reads by key, from a table whose reading began at `since` or later. Concurrent calls share one
@@ -253,17 +262,23 @@ impl Probe {
         self.source()?.runs().map(Some)
     }
 
-    /// Updates the metrics of every shard from the kernel's counters. The watch loop updates the metrics of the keys.
+    /// Whether any address of a shard is watched. A store's nodes always count as watched.
+    fn is_watched(&self, shard: u32) -> bool {
+        let targets = self.targets.lock();
+        let target = usize::try_from(shard).ok().and_then(|shard| targets.shards.get(shard));
+        self.lab.is_none() || target.is_some_and(|target| !target.addresses.is_empty())
+    }
+
+    /// Updates the metrics of every watched shard from the counters. The watch loop updates the metrics of the keys.
     pub fn export(&self) {
         for shard in self.shards.all().iter().map(|shard| shard.id) {
+            if !self.is_watched(shard) {
+                self.metrics.forget(shard);
+                continue;
+            }
             let Some(reading) = self.readable(shard, self.read(shard)) else { continue };
             let ShardReading { counters, latency, connections } = reading;
-            if let Some(connections) = connections {
-                self.metrics.connections.read(shard, &connections);
-            }
-            self.metrics.requests.read(shard, &counters.requests);
-            self.metrics.traffic.read(shard, &counters.traffic);
-            self.metrics.latency.timed(shard, latency);
+            self.metrics.read(shard, &counters, latency, connections.as_ref());
         }
         self.metrics.listened(self.feed.listeners());
         match self.source().and_then(|mut source| source.fills()) {

@@ -11,7 +11,7 @@ use service::problem;
 
 use crate::serve::events::{self, EventsState};
 use crate::serve::state::ApiState;
-use crate::serve::{compare, gateways, keys, latency, page, shards, status, store, unread, verdict};
+use crate::serve::{compare, gateways, keys, latency, node, page, shards, status, store, unread, verdict};
 
 /// The router with all routes.
 pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router {
@@ -36,6 +36,7 @@ fn api(state: ApiState) -> Router {
         .route("/api/gateways", get(gateways::gateways))
         .route("/api/keys", get(keys::keys))
         .route("/api/latency", get(latency::latency))
+        .route("/api/node", get(node::node))
         .route("/api/verdict", get(verdict::verdict))
         .route("/api/store", get(store::store))
         .with_state(state)

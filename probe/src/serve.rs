@@ -6,6 +6,7 @@ pub mod features;
 pub(crate) mod gateways;
 pub(crate) mod keys;
 pub(crate) mod latency;
+pub(crate) mod node;
 pub(crate) mod page;
 pub(crate) mod shards;
 pub mod state;

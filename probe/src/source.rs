@@ -1,7 +1,7 @@
 //! Abstracts the source of counts: kernel, or list in tests.
 //!
-//! [`Source`] is the only interface for reading counts. A probe elsewhere would be another implementation of it. A
-//! source does not parse, because the parsers are in `probe-common`.
+//! [`Source`] is the only interface for reading counts. The aggregator's implementation reads other probes. A source
+//! does not parse, because the parsers are in `probe-common`.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ pub struct Counters {
 /// Counters could not be read, or endpoints not set.
 #[derive(Debug, thiserror::Error)]
 #[error("the kernel's counters cannot be read: {0}")]
-pub struct SourceError(String);
+pub struct SourceError(pub(crate) String);
 
 impl SourceError {
     /// The error of a probe that has detached.
@@ -75,6 +75,17 @@ pub trait Source: Send {
     /// # Errors
     /// When they cannot be read.
     fn round_trips(&mut self, shard: u32) -> Result<Latency, SourceError>;
+
+    /// Whether round-trip times are measured although this process has not switched them on.
+    fn measures_round_trips(&self) -> bool {
+        false
+    }
+
+    /// Open connections of one shard, new and preexisting ones. `None` if they follow from the counts of
+    /// [`connections`](Self::connections).
+    fn open_connections(&self, _: u32) -> Option<(u64, u64)> {
+        None
+    }
 
     /// The reads of one shard by key. At 776 KiB they are much larger again.
     ///

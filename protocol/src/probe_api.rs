@@ -6,6 +6,7 @@ mod compare;
 mod counts;
 mod events;
 mod latency;
+mod node;
 mod status;
 mod store;
 
@@ -16,9 +17,13 @@ pub use counts::{
 };
 pub use events::{PageLinks, PastSecond, PastSeconds, Second, SecondOfShard, ShardRates};
 pub use latency::{AppLatency, Bucket, Latencies, Quantiles, ShardLatency};
+pub use node::{
+    NODE_VERSION, NodeApp, NodeConnections, NodeDetails, NodeKeys, NodeLatency, NodeReport, NodeRequests,
+    NodeShard, NodeUnwatched,
+};
 pub use status::{
-    Counting, Feature, MapFill, PinnedCounting, PreflightFinding, PrivilegeStatus, ProbeStatus, ProgramRuns,
-    ProgramStatus, SelfStatus, ShardTarget,
+    Counting, Feature, MapFill, NodeStatus, PinnedCounting, PreflightFinding, PrivilegeStatus, ProbeStatus,
+    ProgramRuns, ProgramStatus, SelfStatus, ShardTarget,
 };
 pub use store::{
     CommandComparison, NewBaseline, StoreAnswer, StoreException, StoreKey, StoreMeasure, StoreMitigation,

@@ -1,15 +1,16 @@
 //! Exports the verdict as metrics.
 
 use prometheus::core::Collector;
-use prometheus::{Error, GaugeVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{Error, GaugeVec, IntGaugeVec, Opts};
 
 use crate::verdict::{Reason, State, Verdict};
 
 /// The metric families of one verdict. A figure that the verdict lacks has no series.
 pub struct HotPartition {
-    states: Vec<(State, IntGauge)>,
-    reasons: Vec<(Reason, IntGauge)>,
-    shards: Vec<IntGauge>,
+    states: IntGaugeVec,
+    reasons: IntGaugeVec,
+    blamed: IntGaugeVec,
+    shards: u32,
     max_over_mean: GaugeVec,
     lower_bound: GaugeVec,
     top_key_share: GaugeVec,
@@ -34,14 +35,11 @@ impl HotPartition {
             let figure = GaugeVec::new(opts(name, help), &[])?;
             register(Box::new(figure.clone())).map(|()| figure)
         };
-        let states = gauges("state", "1 for the state of the verdict, else 0", "state")?;
-        let reasons = gauges("reason", "1 for the reason of the verdict, else 0", "reason")?;
-        let blamed = gauges("shard", "1 for the shard that the verdict names, else 0", "shard_id")?;
-        let reason = |reason: Reason| (reason, reasons.with_label_values(&[reason.name()]));
         let shown = Self {
-            states: State::ALL.map(|state| (state, states.with_label_values(&[label(state)]))).into(),
-            reasons: Reason::ALL.map(reason).into(),
-            shards: (0..shards).map(|id| blamed.with_label_values(&[&id.to_string()])).collect(),
+            states: gauges("state", "1 for the state of the verdict, else 0", "state")?,
+            reasons: gauges("reason", "1 for the reason of the verdict, else 0", "reason")?,
+            blamed: gauges("shard", "1 for the shard that the verdict names, else 0", "shard_id")?,
+            shards,
             max_over_mean: figure(
                 "max_over_mean",
                 "Requests of the largest shard divided by the mean of all shards, in the judged window",
@@ -52,20 +50,18 @@ impl HotPartition {
             )?,
             top_key_share: figure("top_key_share", "Lower bound of the top key's share of all requests")?,
         };
-        shown.show_state(State::NotEnoughTraffic);
+        shown.show_all(|state| state == State::NotEnoughTraffic, |_| false, |_| false);
         Ok(shown)
     }
 
     /// Sets the metrics to `verdict`.
     pub fn show<K>(&self, verdict: &Verdict<K>) {
-        self.show_state(verdict.state);
-        for (reason, gauge) in &self.reasons {
-            let down = *reason == Reason::ShardDown && !verdict.down.is_empty();
-            gauge.set(i64::from(down || verdict.reason == Some(*reason)));
-        }
-        for (shard, gauge) in self.shards.iter().enumerate() {
-            gauge.set(i64::from(verdict.shard_id == Some(shard) || verdict.down.contains(&shard)));
-        }
+        let reason = |reason: Reason| {
+            let down = reason == Reason::ShardDown && !verdict.down.is_empty();
+            down || verdict.reason == Some(reason)
+        };
+        let blamed = |shard: usize| verdict.shard_id == Some(shard) || verdict.down.contains(&shard);
+        self.show_all(|state| state == verdict.state, reason, blamed);
         for (figure, value) in [
             (&self.max_over_mean, verdict.max_over_mean),
             (&self.lower_bound, verdict.lower_bound),
@@ -80,17 +76,34 @@ impl HotPartition {
 
     /// Sets the metrics to "no verdict": every series is 0, the figures are absent.
     pub fn show_nothing(&self) {
-        let states = self.states.iter().map(|(_, gauge)| gauge);
-        let all = states.chain(self.reasons.iter().map(|(_, gauge)| gauge)).chain(&self.shards);
-        all.for_each(|gauge| gauge.set(0));
-        for figure in [&self.max_over_mean, &self.lower_bound, &self.top_key_share] {
-            figure.reset();
-        }
+        self.show_all(|_| false, |_| false, |_| false);
+        self.reset_figures();
     }
 
-    fn show_state(&self, present: State) {
-        for (state, gauge) in &self.states {
-            gauge.set(i64::from(*state == present));
+    /// Removes all series.
+    pub fn withdraw(&self) {
+        [&self.states, &self.reasons, &self.blamed].into_iter().for_each(IntGaugeVec::reset);
+        self.reset_figures();
+    }
+
+    fn reset_figures(&self) {
+        [&self.max_over_mean, &self.lower_bound, &self.top_key_share].into_iter().for_each(GaugeVec::reset);
+    }
+
+    fn show_all(
+        &self,
+        state: impl Fn(State) -> bool,
+        reason: impl Fn(Reason) -> bool,
+        blamed: impl Fn(usize) -> bool,
+    ) {
+        for each in State::ALL {
+            self.states.with_label_values(&[label(each)]).set(i64::from(state(each)));
+        }
+        for each in Reason::ALL {
+            self.reasons.with_label_values(&[each.name()]).set(i64::from(reason(each)));
+        }
+        for (id, shard) in (0..self.shards).zip(0..) {
+            self.blamed.with_label_values(&[id.to_string()]).set(i64::from(blamed(shard)));
         }
     }
 }

@@ -60,16 +60,20 @@ impl Gateway {
         self.shards.iter().any(|shard| shard.settling)
     }
 
-    /// Reads the gateways after the shards' brackets, then the kernel again. Adds the result to the comparisons.
-    pub(crate) async fn compare(
+    /// Reads what the gateways have sent. Call it after the shards' brackets.
+    pub(crate) async fn read(&mut self, stats: &StatsClient) -> Result<GatewayReading, String> {
+        self.group.sent(stats).await
+    }
+
+    /// Reads the kernel again, after the gateways. Adds the result to the comparisons.
+    pub(crate) fn compare(
         &mut self,
-        stats: &StatsClient,
+        reading: Result<GatewayReading, String>,
         brackets: &[Option<Bracket>],
         kernel: impl Fn(u32) -> Option<Counters>,
         now: impl Fn() -> Duration,
         comparisons: &mut [Comparison],
     ) {
-        let reading = self.group.sent(stats).await;
         let shards = self.shards.iter_mut().zip(brackets).zip(comparisons);
         for (id, ((ledger, bracket), comparison)) in (0..).zip(shards) {
             let Some(bracket) = bracket else { continue };

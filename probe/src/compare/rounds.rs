@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::compare::feed::ShardSample;
@@ -22,25 +22,54 @@ const SETTLING_MAX: Duration = Duration::from_millis(1_500);
 /// Maximum number of queued requests for a comparison. Further callers wait.
 const QUEUE_LENGTH: usize = 256;
 
+/// How long a caller waits for the next comparison. A shard that does not answer delays it by a second or two.
+const NEXT_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Requests comparisons from the loop. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct CompareHandle(mpsc::Sender<oneshot::Sender<Snapshot>>);
+pub struct CompareHandle {
+    requests: mpsc::Sender<Request>,
+    newest: watch::Receiver<Snapshot>,
+}
+
+/// A request for a comparison.
+#[derive(Debug)]
+struct Request {
+    caller: oneshot::Sender<Snapshot>,
+    /// Whether the caller waits for a final result, and not just for the next one.
+    until_final: bool,
+}
 
 /// The requests of all handles.
-pub(crate) type Requests = mpsc::Receiver<oneshot::Sender<Snapshot>>;
+#[derive(Debug)]
+pub(crate) struct Requests {
+    received: mpsc::Receiver<Request>,
+    newest: watch::Sender<Snapshot>,
+}
 
 impl CompareHandle {
     /// A handle, and the requests that come through it.
     pub(crate) fn channel() -> (Self, Requests) {
-        let (sender, requests) = mpsc::channel(QUEUE_LENGTH);
-        (Self(sender), requests)
+        let (requests, received) = mpsc::channel(QUEUE_LENGTH);
+        let newest = watch::Sender::new(Snapshot::default());
+        (Self { requests, newest: newest.subscribe() }, Requests { received, newest })
     }
 
     /// A comparison that began after this call. Returns `None` when the probe is stopping. Concurrent calls share one
     /// comparison.
     pub(crate) async fn fresh(&self) -> Option<Snapshot> {
-        let (sender, receiver) = oneshot::channel();
-        self.0.send(sender).await.ok()?;
+        self.request(true).await
+    }
+
+    /// The same, without a wait for a final result. After [`NEXT_TIMEOUT`] it is the newest comparison.
+    pub(crate) async fn next(&self) -> Option<Snapshot> {
+        let next = tokio::time::timeout(NEXT_TIMEOUT, self.request(false)).await;
+        next.unwrap_or_else(|_| Some(self.newest.borrow().clone()))
+    }
+
+    async fn request(&self, until_final: bool) -> Option<Snapshot> {
+        let (caller, receiver) = oneshot::channel();
+        self.requests.send(Request { caller, until_final }).await.ok()?;
         receiver.await.ok()
     }
 }
@@ -71,12 +100,14 @@ pub(crate) async fn run(mut rounds: impl Rounds, stopping: CancellationToken) {
         tokio::select! {
             biased;
             () = stopping.cancelled() => break,
-            request = rounds.requests().recv() => {
+            request = rounds.requests().received.recv() => {
                 let Some(request) = request else { break };
                 answer(&mut rounds, request).await;
             }
             _ = ticks.tick() => {
                 let (snapshot, seen) = rounds.look().await;
+                let snapshot = Snapshot { settling: rounds.is_settling(&snapshot), ..snapshot };
+                rounds.requests().newest.send_replace(snapshot.clone());
                 let probe = rounds.probe();
                 probe.feed.publish(&snapshot, seen, &probe.verdicts.lock());
             }
@@ -85,16 +116,26 @@ pub(crate) async fn run(mut rounds: impl Rounds, stopping: CancellationToken) {
     rounds.probe().finish();
 }
 
-async fn answer(rounds: &mut impl Rounds, request: oneshot::Sender<Snapshot>) {
+async fn answer(rounds: &mut impl Rounds, request: Request) {
     // All requests queued by now get the same answer.
     let mut waiting = vec![request];
-    while let Ok(another) = rounds.requests().try_recv() {
+    while let Ok(another) = rounds.requests().received.try_recv() {
         waiting.push(another);
     }
-    let snapshot = settle(rounds).await;
-    for caller in waiting {
-        // Sending fails when the caller no longer waits.
-        let _ = caller.send(snapshot.clone());
+    let (patient, hasty): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|request| request.until_final);
+    let send = |requests: Vec<Request>, snapshot: &Snapshot| {
+        for request in requests {
+            // Sending fails when the caller no longer waits.
+            let _ = request.caller.send(snapshot.clone());
+        }
+    };
+    if !hasty.is_empty() {
+        let snapshot = look_again(rounds).await;
+        send(hasty, &snapshot);
+    }
+    if !patient.is_empty() {
+        let snapshot = settle(rounds).await;
+        send(patient, &snapshot);
     }
 }
 
@@ -102,10 +143,17 @@ async fn answer(rounds: &mut impl Rounds, request: oneshot::Sender<Snapshot>) {
 pub(crate) async fn settle(rounds: &mut impl Rounds) -> Snapshot {
     let deadline = Instant::now() + SETTLING_MAX;
     loop {
-        let snapshot = rounds.look_again().await;
-        if !rounds.is_settling(&snapshot) || Instant::now() >= deadline {
+        let snapshot = look_again(rounds).await;
+        if !snapshot.settling || Instant::now() >= deadline {
             return snapshot;
         }
         tokio::time::sleep(SETTLING_PAUSE).await;
     }
+}
+
+async fn look_again(rounds: &mut impl Rounds) -> Snapshot {
+    let snapshot = rounds.look_again().await;
+    let snapshot = Snapshot { settling: rounds.is_settling(&snapshot), ..snapshot };
+    rounds.requests().newest.send_replace(snapshot.clone());
+    snapshot
 }

@@ -10,8 +10,8 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::Uri;
 use protocol::Key;
 use protocol::body::{GatewayCounts, HotKeys, ShardRequests, ShardStats};
-use protocol::probe_api::{AppLatency, HotKey};
-use protocol::shard_urls::ShardUrl;
+use protocol::probe_api::{AppLatency, HotKey, Latencies, NODE_VERSION, NodeReport};
+use protocol::shard_urls::{ShardUrl, ShardUrls};
 use protocol::verdict::Verdict;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +32,9 @@ mod connection;
 
 /// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Timeout of one request to a node's probe, which reads its shards for it.
+const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Maximum size of an answer: 1 MiB, as in the gateway.
 const MAX_BYTES: usize = 1 << 20;
@@ -60,6 +63,15 @@ pub(crate) struct GatewayReading {
     pub(crate) sent: Vec<ShardRequests>,
     /// Its verdict on the shards. `None` when it reports none.
     pub(crate) verdict: Option<Verdict<String>>,
+}
+
+/// A part of a node's report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    /// All counts.
+    All,
+    /// The counts of requests.
+    Requests,
 }
 
 /// A complete answer.
@@ -125,6 +137,26 @@ impl StatsClient {
         self.json(url, "/admin/hot-keys").await
     }
 
+    /// Reads the counts of the node's probe at `url`.
+    pub(crate) async fn node(&self, url: &ShardUrl, part: Part) -> Result<NodeReport, String> {
+        let path = match part {
+            Part::All => "/api/node",
+            Part::Requests => "/api/node?only=requests",
+        };
+        let report: NodeReport = from_json(&self.get_within(url, path, NODE_TIMEOUT).await?.body, path)?;
+        if report.version != NODE_VERSION {
+            let version = report.version;
+            return Err(format!("{path} has version {version}; this program reads version {NODE_VERSION}"));
+        }
+        Ok(report)
+    }
+
+    /// Reads `/api/latency` of the probe at `url`.
+    pub(crate) async fn latencies(&self, url: &str) -> Result<Latencies, String> {
+        let url = ShardUrls::parse(url).ok().and_then(ShardUrls::only).ok_or("not a URL")?;
+        from_json(&self.get_within(&url, "/api/latency", NODE_TIMEOUT).await?.body, "/api/latency")
+    }
+
     /// Reads a shard's latencies from its `/metrics`. Only one request per shard runs at a time. Calls that wait
     /// meanwhile share the next answer.
     pub(crate) async fn metrics(&self, shard: &ShardUrl) -> MetricsReading {
@@ -154,8 +186,12 @@ impl StatsClient {
     }
 
     async fn get(&self, shard: &ShardUrl, path: &str) -> Result<Answer, String> {
-        let answer = tokio::time::timeout(TIMEOUT, self.whole(shard, path)).await;
-        answer.unwrap_or_else(|_| Err(format!("no response within {} s", TIMEOUT.as_secs())))
+        self.get_within(shard, path, TIMEOUT).await
+    }
+
+    async fn get_within(&self, shard: &ShardUrl, path: &str, limit: Duration) -> Result<Answer, String> {
+        let answer = tokio::time::timeout(limit, self.whole(shard, path)).await;
+        answer.unwrap_or_else(|_| Err(format!("no response within {} s", limit.as_secs())))
     }
 
     async fn whole(&self, shard: &ShardUrl, path: &str) -> Result<Answer, String> {

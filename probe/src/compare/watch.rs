@@ -14,6 +14,7 @@ use crate::compare::blind::{Alarm, Sight, Sighting};
 use crate::compare::feed::ShardSample;
 use crate::compare::gateway::Gateway;
 use crate::compare::hot_keys::HotKeysLedger;
+use crate::compare::judge::Judge;
 use crate::compare::reconcile::Ledger;
 use crate::compare::reconcile::cause::Cause;
 use crate::compare::rounds::{self, CompareHandle, Requests, Rounds};
@@ -27,11 +28,9 @@ mod addresses;
 mod bracket;
 mod keys;
 pub(crate) mod namespaces;
-mod verdict;
 
 use self::bracket::{ShardReadout, bracket};
 use self::namespaces::Namespaces;
-use self::verdict::Judge;
 
 /// The loop's state, owned by one task.
 pub struct Watch {
@@ -182,8 +181,9 @@ impl Watch {
             None
         };
         if let Some(gateway) = &mut self.gateway {
+            let sent = gateway.read(stats).await;
             let read = |shard| probe.counters(shard);
-            gateway.compare(stats, &brackets, read, || start.elapsed(), &mut shards).await;
+            gateway.compare(sent, &brackets, read, || start.elapsed(), &mut shards);
             if judged.is_some() {
                 gateway.judge(stats).await;
             }
@@ -193,7 +193,11 @@ impl Watch {
             self.judge.compare(probe, start.elapsed(), kernel, gateway);
         }
         self.seen = seen;
-        let snapshot = Snapshot { taken_at: unix_seconds(), shards, hot_keys, store: None };
+        for (comparison, _) in shards.iter_mut().zip(&brackets).filter(|(_, bracket)| bracket.is_some()) {
+            comparison.node.clone_from(&probe.node);
+        }
+        let apps = brackets.into_iter().map(|bracket| bracket?.app.ok()).collect();
+        let snapshot = Snapshot { taken_at: unix_seconds(), shards, hot_keys, apps, ..Snapshot::default() };
         probe.metrics.compared(&snapshot.shards);
         snapshot
     }

@@ -1,8 +1,13 @@
-//! Reads the version of the running kernel.
+//! Reads the version and the boot id of the running kernel.
 
 /// The running kernel's release, such as `6.18.4-1-amd64`; empty when it cannot be read.
 pub(crate) fn kernel_release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
+/// The id of this boot, the same in every container of the host; empty when it cannot be read.
+pub(crate) fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 /// Parses the major and minor version of a release.

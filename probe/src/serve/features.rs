@@ -6,9 +6,12 @@ use crate::pods::shards;
 use crate::probe::Probe;
 use crate::signal::connections::ConnectionsMap;
 
-/// The features of a probe.
+/// The features of a probe. An aggregator has none of its own.
 #[must_use]
 pub fn features(probe: &Probe) -> Vec<Feature> {
+    if probe.nodes.lock().is_some() {
+        return Vec::new();
+    }
     let programs = probe.programs();
     let signal = |feature: &'static str, program: Option<&str>| {
         let needed = |status: &&ProgramStatus| program.map_or(status.required, |name| status.program == name);

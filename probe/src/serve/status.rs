@@ -56,5 +56,6 @@ pub(crate) async fn status(State(state): State<ApiState>) -> Result<Json<ProbeSt
         self_status,
         counting: probe.counting.clone(),
         shards: shards.collect(),
+        nodes: probe.nodes.lock().clone(),
     }))
 }

@@ -6,7 +6,7 @@ use prometheus::{IntCounterVec, IntGaugeVec};
 use protocol::probe_api::{ByDirection, ConnectionCounts, PreexistingConnections};
 use service::metrics::Metrics;
 
-use super::series::{raise, set};
+use super::series::{raise, remove, set};
 use crate::kernel::attach;
 use crate::kernel::per_shard::PerShard;
 use crate::signal::latency::DurationMetric;
@@ -30,6 +30,8 @@ impl ConnectionsMap {
 pub(crate) struct ConnectionReading {
     /// The counters.
     pub(crate) counted: Connections,
+    /// Open connections, new and preexisting ones.
+    pub(crate) open: (u64, u64),
     /// Whether the program that reports the end of older connections is attached.
     pub(crate) follows_preexisting: bool,
     /// Round-trip times, if they are measured.
@@ -43,13 +45,13 @@ impl From<&ConnectionReading> for ConnectionCounts {
             opened: counted.opened,
             closed: counted.closed,
             aborted_connections: counted.aborted_connections,
-            open: counted.open(),
+            open: reading.open.0,
             retransmitted_segments: counted.retransmitted,
             resets: ByDirection { receive: counted.resets_received, transmit: counted.resets_sent },
-            preexisting: reading.follows_preexisting.then(|| PreexistingConnections {
+            preexisting: reading.follows_preexisting.then_some(PreexistingConnections {
                 seen: counted.preexisting_seen,
                 closed: counted.preexisting_closed,
-                open: counted.preexisting_open(),
+                open: reading.open.1,
             }),
         }
     }
@@ -122,6 +124,23 @@ impl ConnectionMetrics {
         })
     }
 
+    /// Removes the series of a shard.
+    pub(crate) fn forget(&self, shard: &str) {
+        let counters = [
+            &self.opened,
+            &self.closed,
+            &self.aborted_connections,
+            &self.retransmitted,
+            &self.preexisting_seen,
+            &self.preexisting_closed,
+        ];
+        counters.into_iter().for_each(|counter| remove(counter, &[shard]));
+        ["receive", "transmit"].into_iter().for_each(|direction| remove(&self.resets, &[shard, direction]));
+        set(&self.open, shard, None);
+        set(&self.preexisting_open, shard, None);
+        self.round_trips.forget(shard);
+    }
+
     /// Updates the metrics with one shard's connections.
     pub(crate) fn read(&self, shard: u32, reading: &ConnectionReading) {
         let id = shard.to_string();
@@ -133,11 +152,11 @@ impl ConnectionMetrics {
         raise(&self.retransmitted, &[&id], counted.retransmitted);
         raise(&self.resets, &[&id, "receive"], counted.resets_received);
         raise(&self.resets, &[&id, "transmit"], counted.resets_sent);
-        set(&self.open, &id, gauge(counted.open()));
+        set(&self.open, &id, gauge(reading.open.0));
         if reading.follows_preexisting {
             raise(&self.preexisting_seen, &[&id], counted.preexisting_seen);
             raise(&self.preexisting_closed, &[&id], counted.preexisting_closed);
-            set(&self.preexisting_open, &id, gauge(counted.preexisting_open()));
+            set(&self.preexisting_open, &id, gauge(reading.open.1));
         }
         if let Some(round_trips) = reading.round_trips {
             self.round_trips.timed(shard, round_trips);

@@ -15,6 +15,7 @@ use smol_str::SmolStr;
 
 use super::key_table::{KeyTable, largest};
 use super::key_window::{KeyReading, KeyWindow, Unlisted};
+use super::series::{raise, remove};
 
 /// The two metric families and the state behind them.
 pub(crate) struct KeyMetrics {
@@ -44,6 +45,8 @@ struct Shard {
     before: u64,
     /// Reads counted in a series.
     counted: u64,
+    /// Of them, the ones without a series of their own.
+    untracked: u64,
 }
 
 impl KeyMetrics {
@@ -78,6 +81,7 @@ impl KeyMetrics {
             window: KeyWindow::new(Unlisted::Nothing),
             before,
             counted: 0,
+            untracked: 0,
         });
         let reading = KeyReading { total: reads, keys: Arc::clone(table) };
         if let Some(before) = seen.window.observe(now, reading) {
@@ -90,7 +94,33 @@ impl KeyMetrics {
         // A request may be in the table before it is in `reads`. It must not be counted twice.
         let rest = reads.saturating_sub(seen.before).saturating_sub(seen.counted);
         seen.counted += rest;
-        self.untracked.with_label_values(&[&shard.to_string()]).inc_by(rest);
+        seen.untracked += rest;
+        raise(&self.untracked, &[&shard.to_string()], seen.untracked);
+    }
+
+    /// Removes the series of a shard that is not watched now. Its reads until it is watched again have no series of
+    /// their own.
+    pub(crate) fn interrupted(&self, shard: u32) {
+        let Known { shards, series, .. } = &mut *self.known.lock();
+        if let Some(seen) = shards.get_mut(&shard) {
+            seen.window = KeyWindow::new(Unlisted::Nothing);
+        }
+        let id = shard.to_string();
+        series.retain(|(of, key), _| {
+            let is_other = *of != shard;
+            if !is_other {
+                remove(&self.tracked, &[&id, key]);
+            }
+            is_other
+        });
+        remove(&self.untracked, &[&id]);
+    }
+
+    /// The keys of a shard with the most reads of the last ten seconds, most first.
+    pub(crate) fn recent(&self, shard: u32, most: usize) -> Vec<SmolStr> {
+        let known = self.known.lock();
+        let counts = known.shards.get(&shard).map(|seen| seen.window.counts()).unwrap_or_default();
+        largest(counts.into_iter(), most).into_iter().map(|(key, _)| key.clone()).collect()
     }
 
     /// Decides which keys have a series from now on, by the last ten seconds. Call it after all tables have been read.

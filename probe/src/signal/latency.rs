@@ -127,6 +127,11 @@ impl DurationMetric {
         }
     }
 
+    /// Removes the series of a shard.
+    pub(crate) fn forget(&self, shard: &str) {
+        self.shards.lock().retain(|(id, _)| id.to_string() != shard);
+    }
+
     fn family(&self) -> MetricFamily {
         let shards = self.shards.lock();
         let metrics = shards.iter().map(|(shard, latency)| {

@@ -4,7 +4,7 @@ use probe_common::requests::{Reason, Requests};
 use prometheus::IntCounterVec;
 use service::metrics::Metrics;
 
-use super::series::raise;
+use super::series::{raise, remove};
 use crate::kernel::per_shard::PerShard;
 
 /// The map `REQUESTS`.
@@ -54,6 +54,15 @@ impl RequestMetrics {
                 &["shard_id", "reason"],
             )?,
         })
+    }
+
+    /// Removes the series of a shard.
+    pub(crate) fn forget(&self, shard: &str) {
+        ["get", "set"].into_iter().for_each(|operation| remove(&self.requests, &[shard, operation]));
+        [&self.control_requests, &self.duplicate_segments, &self.aborted]
+            .into_iter()
+            .for_each(|counter| remove(counter, &[shard]));
+        Reason::ALL.iter().for_each(|reason| remove(&self.unparsed, &[shard, reason.name()]));
     }
 
     /// Updates the metrics with one shard's requests.

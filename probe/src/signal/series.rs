@@ -8,6 +8,12 @@ pub(crate) fn raise(counter: &IntCounterVec, labels: &[&str], value: u64) {
     counter.inc_by(value.saturating_sub(counter.get()));
 }
 
+/// Removes a counter's series, if there is one.
+pub(crate) fn remove(counter: &IntCounterVec, labels: &[&str]) {
+    // Removing fails when there was no series, which is fine.
+    drop(counter.remove_label_values(labels));
+}
+
 /// Sets a gauge of one shard. Without a value the series is removed.
 pub(crate) fn set(gauge: &IntGaugeVec, shard: &str, value: Option<i64>) {
     match value {

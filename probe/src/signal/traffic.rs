@@ -4,7 +4,7 @@ use probe_common::traffic::Traffic;
 use prometheus::IntCounterVec;
 use service::metrics::Metrics;
 
-use super::series::raise;
+use super::series::{raise, remove};
 use crate::kernel::per_shard::PerShard;
 
 /// The map `TRAFFIC`.
@@ -43,6 +43,15 @@ impl TrafficMetrics {
                 flow,
             )?,
         })
+    }
+
+    /// Removes the series of a shard.
+    pub(crate) fn forget(&self, shard: &str) {
+        for direction in ["receive", "transmit"] {
+            [&self.payload_bytes, &self.ip_bytes, &self.packets]
+                .into_iter()
+                .for_each(|counter| remove(counter, &[shard, direction]));
+        }
     }
 
     /// Updates the metrics with one shard's bytes and packets.

@@ -398,7 +398,7 @@ impl StoreWatch {
             }
         });
         let (shards, hot_keys) = (shards.collect(), hot_keys.collect());
-        Snapshot { taken_at: unix_seconds(), shards, hot_keys, store: Some(answer) }
+        Snapshot { taken_at: unix_seconds(), shards, hot_keys, store: Some(answer), ..Snapshot::default() }
     }
 }
 

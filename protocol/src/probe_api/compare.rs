@@ -45,6 +45,9 @@ pub struct Comparison {
     /// When the baseline with the gateway was taken. It is later for a gateway that started later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway_since: Option<f64>,
+    /// The node whose probe watches the shard. Absent if the probe does not know its node's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Lower bound of the requests since `gateway_since` that bypassed the gateway. It is exact while no requests are
     /// in flight. Absent if no gateway is configured.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -30,6 +30,24 @@ pub struct ProbeStatus {
     pub counting: Counting,
     /// The shards, in order of id.
     pub shards: Vec<ShardTarget>,
+    /// The nodes' probes that an aggregator reads; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<Vec<NodeStatus>>,
+}
+
+/// One node's probe, as an aggregator sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The probe's URL.
+    pub url: String,
+    /// The node's name, as last reported.
+    pub node: Option<String>,
+    /// When the probe began to count, as last reported.
+    pub counting_since: Option<f64>,
+    /// The shards that it watches, or watched when it last answered.
+    pub shards: Vec<u32>,
+    /// Why it cannot be read; null if it can.
+    pub problem: Option<String>,
 }
 
 /// The state of one program.

@@ -1,5 +1,6 @@
 //! Tests the whole lab end to end.
 //!
+//! - `aggregate`: two nodes' probes answer as one that sees everything
 //! - `exactness`: generator, application and kernel counts are equal, in every scenario and at saturation
 //! - `http_examples`: every example of docs/http.md gets the documented answer
 //! - `keys`: counts by key are equal, and the hottest of a million keys are found in fixed memory
@@ -27,6 +28,7 @@
     reason = "a test ends where it cannot go on"
 )]
 
+mod aggregate;
 mod bad_input;
 mod baselines;
 mod bypass;

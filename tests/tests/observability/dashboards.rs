@@ -160,7 +160,8 @@ fn names_in_queries_exist_and_the_witnesses_meet_nowhere_raw() {
             };
             let metrics: Vec<&&str> = words.iter().filter(|word| known(word)).collect();
             assert!(!metrics.is_empty(), "{}: {} asks for nothing there is", query.panel, query.expr);
-            let prefixed = ["gateway_", "shard_", "kernel_", "probe_", "reconciliation_", "hot_partition_"];
+            let prefixed =
+                ["gateway_", "gateways_", "shard_", "kernel_", "probe_", "reconciliation_", "hot_partition_"];
             for word in &words {
                 let looks_like_one =
                     prefixed.iter().any(|prefix| word.starts_with(prefix)) && *word != "shard_id";

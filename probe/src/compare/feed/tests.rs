@@ -33,8 +33,7 @@ fn snapshot(taken_at: f64) -> Snapshot {
     Snapshot {
         taken_at,
         shards: vec![Comparison { kernel: Some(7), ..Comparison::default() }],
-        hot_keys: Vec::new(),
-        store: None,
+        ..Snapshot::default()
     }
 }
 

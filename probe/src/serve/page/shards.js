@@ -30,6 +30,8 @@ export function update(second) {
     const card = (cards[index] ??= addCard(shard.shard_id));
     card.element.toggleAttribute("data-blamed", blamed === shard.shard_id);
     write(card.rate, rate(shard.kernel_per_second));
+    write(card.node, shard.node ? ` on ${shard.node}` : "");
+    write(card.why, shard.agrees == null && shard.kernel == null ? shard.cause ?? "" : "");
     const row = body.rows[index] ?? addRow(body, shard.shard_id);
     fill(row, shard);
   });
@@ -38,13 +40,15 @@ export function update(second) {
 
 function addCard(id) {
   const rateText = make("span", { textContent: DASH });
+  const node = make("small", {});
+  const why = make("p", { className: "why" });
   const chart = make("div", { className: "chart", ariaHidden: "true" });
   const head = make("div", { className: "head" },
-    make("h3", { textContent: `Shard ${id}` }),
+    make("h3", {}, `Shard ${id}`, node),
     make("p", { className: "rate" }, rateText, make("small", { textContent: " /s" })));
-  const element = make("article", { className: "card" }, head, chart);
+  const element = make("article", { className: "card" }, head, why, chart);
   document.getElementById("cards").append(element);
-  const card = { element, rate: rateText, chart };
+  const card = { element, rate: rateText, node, why, chart };
   new ResizeObserver(() => card.plot?.setSize({ width: chart.clientWidth, height: chart.clientHeight })).observe(chart);
   return card;
 }
@@ -52,7 +56,7 @@ function addCard(id) {
 function addRow(body, id) {
   const row = body.insertRow();
   row.append(make("th", { scope: "row", textContent: id }));
-  for (const field of ["kernel_per_second", "app_per_second", "p50", "p99", "kernel", "app", "difference", "bound", "agrees"]) {
+  for (const field of ["kernel_per_second", "app_per_second", "p50", "p99", "kernel", "app", "difference", "bound", "agrees", "node"]) {
     const cell = row.insertCell();
     cell.dataset.field = field;
   }
@@ -71,6 +75,7 @@ function fill(row, shard) {
   const word = shard.agrees == null ? "unknown" : shard.agrees ? "yes" : "NO";
   write(last, shard.cause ? `${word}: ${shard.cause}` : word);
   last.className = `text ${shard.agrees == null ? "" : shard.agrees ? "yes" : "no"}`;
+  write(row.cells[texts.length + 2], shard.node ?? DASH);
 }
 
 function draw() {

@@ -1,5 +1,7 @@
 //! Renders a frame as lines, for at least 80 × 24.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use protocol::escape::escaped;
 use protocol::probe_api::{StoreAnswer, StoreResult, Verdicts};
 use protocol::verdict::Verdict;
@@ -63,6 +65,7 @@ fn body(model: &Model, width: usize, height: usize) -> Vec<Line<'static>> {
         lines.push(Line::raw(format!("      and {} less loaded shards", rest.len())));
     }
     lines.push(sum_line(&model.rows));
+    lines.extend(nodes_line(&model.rows, width));
 
     let mut left = height.saturating_sub(lines.len() + 1);
     let verdicts = verdicts(model, width);
@@ -121,6 +124,23 @@ fn sum_line(rows: &[Row]) -> Line<'static> {
         some(count(sum(|row| row.resent_rate))),
     );
     Line::styled(line, Modifier::BOLD)
+}
+
+/// Which shards each node has. `None` if no node's name is known.
+fn nodes_line(rows: &[Row], width: usize) -> Option<Line<'static>> {
+    let mut nodes = BTreeMap::<&str, BTreeSet<u32>>::new();
+    for row in rows {
+        if let Some(node) = &row.node {
+            nodes.entry(node).or_default().insert(row.shard_id);
+        }
+    }
+    let shards = |shards: &BTreeSet<u32>| {
+        let shards: Vec<String> = shards.iter().map(ToString::to_string).collect();
+        shards.join(" ")
+    };
+    let nodes: Vec<String> = nodes.iter().map(|(node, of)| format!("{node}: {}", shards(of))).collect();
+    let text = format!("nodes {}", nodes.join("   "));
+    (!nodes.is_empty()).then(|| Line::styled(clip(&text, width), Modifier::DIM))
 }
 
 /// The problem of a shard, wrapped.

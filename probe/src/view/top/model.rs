@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use protocol::probe_api::{
-    AppLatency, Bucket, Compare, Comparison, KernelKey, Latencies, ShardCounts, ShardLatency, Shards,
-    StoreAnswer, Verdicts,
+    AppLatency, Bucket, CauseKind, Compare, Comparison, KernelKey, Latencies, ShardCounts, ShardLatency,
+    Shards, StoreAnswer, Verdicts,
 };
 
 use super::growth::between;
@@ -49,6 +49,8 @@ pub(super) struct Row {
     pub(super) open: Option<u64>,
     pub(super) resent_rate: Option<f64>,
     pub(super) verdict: ShardVerdict,
+    /// The node that the shard is on.
+    pub(super) node: Option<String>,
     pub(super) cause: Option<String>,
     /// The most requested keys first. `None` when the probe does not count keys.
     pub(super) keys: Option<Vec<(String, f64)>>,
@@ -106,8 +108,12 @@ fn row(shard: &ShardCounts, now: &Reading, before: Option<&Reading>, span: Optio
     let counted = before.and_then(|before| before.shards.shards.iter().find(|shard| shard.shard_id == id));
     let timed_before = before.and_then(|before| timed(&before.latencies, id));
     let timed = timed(&now.latencies, id);
-    let rate = |count: fn(&ShardCounts) -> Option<u64>| rate(count(counted?)?, count(shard)?, span?);
     let compared = now.compare.shards.iter().find(|shard| shard.shard_id == id).map(|shard| &shard.of_shard);
+    // The counts of a shard that is not watched stay as they are.
+    let is_watched = compared.is_none_or(|shard| shard.cause_kind != Some(CauseKind::Unwatched));
+    let counted = counted.filter(|_| is_watched);
+    let timed_before = timed_before.filter(|_| is_watched);
+    let rate = |count: fn(&ShardCounts) -> Option<u64>| rate(count(counted?)?, count(shard)?, span?);
     Row {
         shard_id: id,
         kernel_rate: rate(|shard| Some(shard.data())),
@@ -120,9 +126,11 @@ fn row(shard: &ShardCounts, now: &Reading, before: Option<&Reading>, span: Optio
         ),
         open: shard
             .connections
+            .filter(|_| is_watched)
             .map(|all| all.open + all.preexisting.map_or(0, |preexisting| preexisting.open)),
         resent_rate: rate(|shard| shard.connections.map(|connections| connections.retransmitted_segments)),
         verdict: compared.map(verdict).unwrap_or_default(),
+        node: compared.and_then(|shard| shard.node.clone()),
         cause: compared.and_then(|shard| shard.cause.clone()),
         keys: shard.top_keys.as_ref().map(|keys| {
             keys_by_rate(counted.and_then(|shard| shard.top_keys.as_deref()).unwrap_or_default(), keys, span)

@@ -20,6 +20,7 @@ fn row(shard_id: u32, rate: f64) -> Row {
         open: Some(4),
         resent_rate: Some(0.0),
         verdict: ShardVerdict::Agrees,
+        node: None,
         cause: None,
         keys: Some(vec![(format!("normal-user-{shard_id}"), rate / 20.0), ("x".to_owned(), 0.5)]),
     }
@@ -260,4 +261,24 @@ fn a_store_is_shown_with_its_answer_nodes_and_help() {
     assert!(text.contains("Shard 0 is critical.\\u{1b}[2J\n"), "{text}");
     assert!(text.contains("    0 127.0.0.1:7000 primary 0-5460\n"), "{text}");
     assert!(text.contains("split the key: hottest node 35.0 %\n"), "{text}");
+}
+
+#[test]
+fn nodes_have_their_shards_and_a_shard_that_is_not_watched_its_reason() {
+    let mut model = model();
+    model.rows[0].node = Some("node-a".to_owned());
+    model.rows[1].node = Some("node-a".to_owned());
+    model.rows[3].node = Some("node-b\n".to_owned());
+    model.rows[2] = Row {
+        shard_id: 2,
+        cause: Some("some addresses of the shard are not watched: no response within 2 s".to_owned()),
+        ..Row::default()
+    };
+    let text = plain(&model, 80);
+    assert!(text.contains("\nnodes node-a: 0 1   node-b\\n: 3\n"), "{text}");
+    assert!(
+        text.contains("\n    2       -       -       -      -      -      -      -      -      -  none\n"),
+        "{text}"
+    );
+    assert!(text.contains("shard 2: some addresses of the shard are not watched"), "{text}");
 }

@@ -63,6 +63,7 @@ fn rates_are_of_the_time_that_passed() {
         open: Some(5),
         resent_rate: Some(4.0),
         verdict: ShardVerdict::Agrees,
+        node: None,
         cause: None,
         keys: Some(vec![("a".to_owned(), 200.0), ("b".to_owned(), 100.0)]),
     };
@@ -121,4 +122,17 @@ fn a_shard_that_cannot_be_read_lacks_only_its_own_figures() {
     let row = &model.rows[0];
     assert_eq!((row.kernel_rate, row.app_rate, row.open, row.resent_rate), (Some(0.0), None, None, None));
     assert_eq!((row.verdict, &row.keys), (ShardVerdict::None, &None));
+}
+
+#[test]
+fn a_shard_that_is_not_watched_has_no_figures_of_the_kernel() {
+    let mut model = Model::new(String::new());
+    model.observe(reading(1.0, [100, 100]));
+    let mut later = reading(2.0, [100, 200]);
+    later.compare.shards[0].of_shard =
+        Comparison { cause_kind: Some(CauseKind::Unwatched), ..Comparison::default() };
+    model.observe(later);
+    let row = model.rows.iter().find(|row| row.shard_id == 0).unwrap();
+    assert_eq!((row.kernel_rate, row.bytes_rate, row.kernel_ms.p50, row.open), (None, None, None, None));
+    assert_eq!(model.rows[0].kernel_rate, Some(100.0));
 }

@@ -13,19 +13,19 @@ use service::clock::unix_seconds;
 
 /// State kept from second to second.
 #[derive(Debug, Default)]
-pub(super) struct Judge {
+pub(crate) struct Judge {
     kernel: KernelJudge,
     agreement: Agreement,
 }
 
 impl Judge {
     /// Whether a second has passed since the last verdict.
-    pub(super) fn is_due(&self, now: Duration) -> bool {
+    pub(crate) fn is_due(&self, now: Duration) -> bool {
         self.kernel.is_due(now)
     }
 
     /// Judges the shards by the kernel's counts. With a `problem` there is no verdict, and the state is dropped.
-    pub(super) async fn kernel(
+    pub(crate) async fn kernel(
         &mut self,
         probe: &Arc<Probe>,
         start: Instant,
@@ -43,7 +43,7 @@ impl Judge {
     }
 
     /// Compares the verdict with the gateway's and publishes both.
-    pub(super) fn compare(
+    pub(crate) fn compare(
         &mut self,
         probe: &Probe,
         now: Duration,

@@ -1,0 +1,119 @@
+//! Defines the options of `probe aggregate`, unparsed and validated.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+
+use protocol::probe_api::PageLinks;
+use protocol::shard_urls::ShardUrls;
+use service::args::{ProcessArgs, SettingError};
+use service::members::{Kind, Members};
+
+use crate::compare::gateway::GATEWAYS;
+use crate::links::page_links;
+
+/// The nodes' probes, as a setting.
+const PROBES: Kind = Kind { setting: "PROBE_URL", plural: "probes", max: 1_024 };
+
+/// Maximum number of shards of the whole store.
+const MAX_SHARDS: u32 = 1_024;
+
+/// Options of `probe aggregate`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AggregateArgs {
+    /// The shards, as for the nodes' probes; the position in the list is the shard's id
+    #[arg(long, env = "SHARD_URLS", value_name = "URLS")]
+    pub shard_urls: String,
+    /// The nodes' probes, http://host:port separated by commas. dns+http://host:port stands for a probe at each address
+    /// of the name
+    #[arg(long, env = "PROBE_URL", value_name = "URLS")]
+    pub probe_url: String,
+    /// All gateways, as in `probe run`; the nodes' probes then need none
+    #[arg(long, env = "GATEWAY_URL", value_name = "URLS")]
+    pub gateway_url: Option<String>,
+    /// URL at which a browser reaches the gateway; the live page switches mitigations there [default: the first of GATEWAY_URL]
+    #[arg(long, env = "PAGE_GATEWAY_URL", value_name = "URL")]
+    pub page_gateway_url: Option<String>,
+    /// The URL of the scenario starter (`load serve`) for browsers [default: none]
+    #[arg(long, env = "PAGE_SCENARIOS_URL", value_name = "URL")]
+    pub page_scenarios_url: Option<String>,
+    /// Port to listen on; 0 takes any free one
+    #[arg(long, env = "PORT", default_value_t = 9010, value_name = "PORT")]
+    pub port: u16,
+    /// Options of every process
+    #[command(flatten)]
+    pub process: ProcessArgs,
+}
+
+/// The aggregator's validated settings.
+#[derive(Clone, Debug)]
+pub struct AggregateConfig {
+    pub(super) addr: SocketAddr,
+    pub(super) workers: NonZeroUsize,
+    pub(super) shards: ShardUrls,
+    pub(super) probes: Members,
+    pub(super) gateways: Members,
+    pub(super) links: PageLinks,
+}
+
+impl TryFrom<AggregateArgs> for AggregateConfig {
+    type Error = SettingError;
+
+    fn try_from(args: AggregateArgs) -> Result<Self, SettingError> {
+        let list = &args.shard_urls;
+        let refused = |why: String| SettingError::new("SHARD_URLS", list, why);
+        let shards = ShardUrls::parse(list).map_err(|error| refused(error.to_string()))?;
+        if shards.count().get() > MAX_SHARDS {
+            return Err(refused(format!("at most {MAX_SHARDS} shards")));
+        }
+        let gateways = Members::parse(GATEWAYS, args.gateway_url.as_deref())?;
+        Ok(Self {
+            addr: SocketAddr::new(args.process.bind_address, args.port),
+            workers: args.process.workers.unwrap_or(NonZeroUsize::MIN),
+            probes: Members::parse(PROBES, Some(&args.probe_url))?,
+            links: page_links(args.page_gateway_url, args.page_scenarios_url, &gateways)?,
+            gateways,
+            shards,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: AggregateArgs,
+    }
+
+    fn config(list: &[&str]) -> Result<AggregateConfig, SettingError> {
+        AggregateConfig::try_from(Line::try_parse_from([&["aggregate"], list].concat()).unwrap().args)
+    }
+
+    #[test]
+    fn probes_are_urls_or_names_of_many() {
+        let shards = ["--shard-urls", "http://s-0:9000,http://s-1:9000"];
+        let with = |probes: &str| config(&[&shards[..], &["--probe-url", probes]].concat());
+        let found = with("http://a:9010,dns+http://b:9010").unwrap();
+        assert_eq!(found.probes.to_string(), "http://a:9010,dns+http://b:9010");
+        assert_eq!(
+            (found.addr.port(), found.shards.count().get(), found.gateways.is_empty()),
+            (9010, 2, true)
+        );
+        for bad in ["", "b:9010", "http://a,http://a"] {
+            let error = with(bad).unwrap_err().to_string();
+            assert!(error.starts_with("PROBE_URL=") && error.lines().count() == 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_store_has_a_maximum_number_of_shards() {
+        let list = |n: u32| (0..n).map(|n| format!("http://s-{n}")).collect::<Vec<_>>().join(",");
+        let with = |n| config(&["--shard-urls", &list(n), "--probe-url", "http://a:9010"]);
+        assert!(with(MAX_SHARDS).is_ok());
+        assert!(with(MAX_SHARDS + 1).unwrap_err().to_string().ends_with("at most 1024 shards"));
+    }
+}

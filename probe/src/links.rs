@@ -1,0 +1,30 @@
+//! Validates the addresses that the live page calls.
+
+use protocol::probe_api::PageLinks;
+use protocol::shard_urls::{ShardUrl, ShardUrls};
+use service::args::SettingError;
+use service::members::Members;
+
+/// The addresses that the live page calls. The gateway is the first one unless another is given.
+pub(crate) fn page_links(
+    gateway: Option<String>,
+    scenarios: Option<String>,
+    gateways: &Members,
+) -> Result<PageLinks, SettingError> {
+    Ok(PageLinks {
+        gateway: link("PAGE_GATEWAY_URL", gateway)?.or_else(|| gateways.first().map(ToString::to_string)),
+        scenarios: link("PAGE_SCENARIOS_URL", scenarios)?,
+    })
+}
+
+/// Validates a URL for browsers and drops a slash at its end. An empty string counts as absent, because compose files
+/// pass `${NAME:-}` as an empty string.
+fn link(name: &'static str, url: Option<String>) -> Result<Option<String>, SettingError> {
+    let url = url.filter(|url| !url.is_empty());
+    url.map(|url| one_url(name, &url).map(|url| url.to_string())).transpose()
+}
+
+fn one_url(name: &'static str, url: &str) -> Result<ShardUrl, SettingError> {
+    let parsed = ShardUrls::parse(url).ok().and_then(ShardUrls::only);
+    parsed.ok_or_else(|| SettingError::new(name, url, "give one http://host:port, without a path"))
+}
