@@ -25,7 +25,7 @@ const RULES: [&str; 2] = ["recording.yml", "alerts.yml"];
 const BASE: &str = "deploy/kubernetes/base";
 const DEFINITIONS: &str = "deploy/kubernetes/definitions";
 const RULE: &str = "deploy/kubernetes/base/prometheus-rule.yaml";
-const OVERLAYS: [&str; 2] = ["kind", "production"];
+const OVERLAYS: [&str; 3] = ["kind", "kind-without-operator", "production"];
 
 /// The Python package with the schemas. Its version is the Kubernetes version.
 const VALIDATOR: (&str, &str) = ("kubernetes-validate", "1.34.1");

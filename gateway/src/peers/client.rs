@@ -19,6 +19,9 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// Idle timeout of pooled connections. It is longer than the time between two turns of a peer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Longest part of an error message that is passed on, in characters.
+const SHOWN: usize = 200;
+
 /// A client for all peers.
 pub(super) struct PeerClient(Client<Connector, Full<Bytes>>);
 
@@ -58,6 +61,7 @@ impl PeerClient {
             return Ok(body.into());
         }
         let detail = serde_json::from_slice::<ErrorBody>(&body).map(|error| error.detail).unwrap_or_default();
+        let detail: String = detail.chars().take(SHOWN).collect();
         Err(format!("it answers {} {detail}", status.as_u16()).trim_end().to_owned())
     }
 }
