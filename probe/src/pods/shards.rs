@@ -8,6 +8,9 @@ use super::selection::Selection;
 use super::warnings::Warnings;
 use crate::targets::Lookup;
 
+/// Maximum number of pods that one warning names.
+const NAMED: usize = 8;
+
 /// The shards that are pods. A pod's index is the shard's id.
 #[derive(Debug)]
 pub(crate) struct ShardPods {
@@ -38,10 +41,15 @@ impl ShardPods {
             let why = problem.map_or_else(unread, |problem| problem.text);
             return vec![Err(why); self.shards];
         };
-        let unknown = unknown_pods(&pods, self.shards).join(", ");
+        let unknown = unknown_pods(&pods, self.shards);
         self.without = without_pods(&pods, self.shards);
         if !unknown.is_empty() {
-            self.warnings.warn(&format!("pods without a shard in SHARD_URLS: {unknown}"));
+            let more = match unknown.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let named: Vec<_> = unknown.into_iter().take(NAMED).collect();
+            self.warnings.warn(&format!("pods without a shard in SHARD_URLS: {}{more}", named.join(", ")));
         }
         lookups(&pods, self.shards, &self.place)
     }
