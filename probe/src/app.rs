@@ -20,7 +20,7 @@ use crate::metrics::ProbeMetrics;
 use crate::pods::PodWatch;
 use crate::pods::selection::Selection;
 use crate::pods::shards::ShardPods;
-use crate::probe::Probe;
+use crate::probe::{Probe, SHARD_PODS};
 use crate::serve::features::features;
 use crate::serving::{Background, Serving};
 
@@ -78,7 +78,7 @@ impl App {
         let found = pods.as_ref().map(|(selection, pods)| (selection, pods.found()));
         if let Some((_, found)) = &found {
             // The cell is empty, because each probe is started once.
-            let _ = probe.pods.set(found.clone());
+            let _ = probe.pods.set(vec![(SHARD_PODS, found.clone())]);
         }
         let shards = probe.shards.all().len();
         let watch = watch.with_pods(found.map(|(selection, found)| ShardPods::new(found, selection, shards)));

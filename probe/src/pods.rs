@@ -1,7 +1,7 @@
 //! Finds pods through the Kubernetes API.
 //!
 //! The API is watched: it returns a list of pods once, then each change. [`watch()`] follows the pods of one selection.
-//! [`shards`] turns them into the shards' addresses.
+//! [`shards`] turns them into the shards' addresses, [`urls`] into the URLs of probes or gateways.
 
 #[cfg(feature = "kubernetes")]
 mod bounded;
@@ -15,6 +15,7 @@ pub mod settings;
 pub(crate) mod shards;
 #[cfg(feature = "kubernetes")]
 mod transport;
+pub(crate) mod urls;
 mod warnings;
 #[cfg(feature = "kubernetes")]
 mod watcher;

@@ -25,6 +25,9 @@ use crate::signal::key_table::KeyTable;
 use crate::source::{Counters, Source, SourceError};
 use crate::targets::Targets;
 
+/// The feature of a probe whose shards are pods.
+pub(crate) const SHARD_PODS: &str = "pods";
+
 /// The state of a running probe.
 pub struct Probe {
     /// The watched shards.
@@ -45,8 +48,8 @@ pub struct Probe {
     pub(crate) switches: Switches,
     /// The shards' addresses as last looked up.
     pub(crate) targets: Mutex<Targets>,
-    /// The shards' pods. Not set when the shards are no pods.
-    pub(crate) pods: OnceLock<Receiver<Found>>,
+    /// The watches of pods, each with the name of its feature. [`SHARD_PODS`] has the shards' pods.
+    pub(crate) pods: OnceLock<Vec<(&'static str, Receiver<Found>)>>,
     /// The kernel's table of endpoints.
     pub(crate) listeners: Mutex<BTreeMap<Endpoint, Listener>>,
     /// The sockets whose network namespace the programs can read.

@@ -78,11 +78,7 @@ impl Targets {
     pub(crate) fn at_address(&self, url: &ShardUrl) -> ShardUrl {
         let shard = usize::try_from(url.id.0).ok().and_then(|id| self.shards.get(id));
         let Some(address) = shard.and_then(|shard| shard.addresses.first()) else { return url.clone() };
-        let host = match address {
-            SocketAddr::V4(address) => address.ip().to_string(),
-            SocketAddr::V6(address) => format!("[{}]", address.ip()),
-        };
-        ShardUrl { id: url.id, host, port: address.port() }
+        ShardUrl::at(url.id, *address)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Parses `SHARD_URLS`: the shards' base URLs, in order of shard id.
 
 use http::Uri;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
 use crate::ShardId;
@@ -18,6 +19,18 @@ pub struct ShardUrl {
     pub host: String,
     /// TCP port; 80 when the URL has none.
     pub port: u16,
+}
+
+impl ShardUrl {
+    /// The URL of an address.
+    #[must_use]
+    pub fn at(id: ShardId, address: SocketAddr) -> Self {
+        let host = match address {
+            SocketAddr::V4(address) => address.ip().to_string(),
+            SocketAddr::V6(address) => format!("[{}]", address.ip()),
+        };
+        Self { id, host, port: address.port() }
+    }
 }
 
 /// Why a list is refused.

@@ -2,6 +2,7 @@
 
 use protocol::shard_urls::{ShardUrl, ShardUrls, ShardUrlsError};
 use std::fmt;
+use std::sync::Arc;
 
 use crate::args::SettingError;
 use crate::names::Names;
@@ -23,11 +24,24 @@ pub struct Kind {
     pub max: usize,
 }
 
+/// Finds processes in another way than by a list.
+pub trait Finder: fmt::Debug + Send + Sync {
+    /// Where they are now, in a fixed order.
+    ///
+    /// # Errors
+    /// A short reason when that is not known, or when there are none.
+    fn find(&self) -> Result<Vec<ShardUrl>, String>;
+
+    /// The node of the process at `url`, if known.
+    fn node(&self, url: &ShardUrl) -> Option<String>;
+}
+
 /// The processes as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Members {
     kind: Kind,
     list: Vec<Named>,
+    finder: Option<Arc<dyn Finder>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +57,7 @@ impl Members {
     /// # Errors
     /// Names the setting and the allowed values.
     pub fn parse(kind: Kind, list: Option<&str>) -> Result<Self, SettingError> {
-        let Some(list) = list else { return Ok(Self { kind, list: Vec::new() }) };
+        let Some(list) = list else { return Ok(Self { kind, list: Vec::new(), finder: None }) };
         let Kind { setting, plural, max } = kind;
         let refused = |allowed: String| SettingError::new(setting, list, allowed);
         let parts: Vec<&str> = list.split(',').map(str::trim).collect();
@@ -62,13 +76,24 @@ impl Members {
         }
         let named = urls.iter().zip(parts);
         let list = named.map(|(url, part)| Named { url: url.clone(), all: part.starts_with(ALL) }).collect();
-        Ok(Self { kind, list })
+        Ok(Self { kind, list, finder: None })
+    }
+
+    /// Processes that `finder` finds, at most as many as a list may have.
+    pub fn found_by(kind: Kind, finder: Arc<dyn Finder>) -> Self {
+        Self { kind, list: Vec::new(), finder: Some(finder) }
+    }
+
+    /// The node of the process at `url`, if known.
+    #[must_use]
+    pub fn node(&self, url: &ShardUrl) -> Option<String> {
+        self.finder.as_ref()?.node(url)
     }
 
     /// Whether none is configured.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.list.is_empty() && self.finder.is_none()
     }
 
     /// Whether exactly one is configured, and not by a name that may resolve to several.
@@ -88,7 +113,7 @@ impl Members {
     /// # Errors
     /// A short reason when a name has no address, or when there are too many processes.
     pub async fn resolve(&self, names: &Names) -> Result<Vec<ShardUrl>, String> {
-        let mut urls = Vec::new();
+        let mut urls = self.finder.as_ref().map_or_else(|| Ok(Vec::new()), |finder| finder.find())?;
         for Named { url, all } in &self.list {
             if !all {
                 urls.push(url.clone());

@@ -41,7 +41,10 @@ impl Node {
     }
 
     fn learn(&mut self, report: &NodeReport) {
-        self.status.node.clone_from(&report.node);
+        // Its pod may name the node too.
+        if report.node.is_some() {
+            self.status.node.clone_from(&report.node);
+        }
         self.status.counting_since = Some(report.counting_since);
         let watched = report.shards.iter().filter(|shard| !shard.addresses.is_empty());
         self.status.shards = watched.map(|shard| shard.shard_id).collect();
@@ -108,7 +111,15 @@ impl Nodes {
                 let mut before = std::mem::take(&mut self.found);
                 let known = |url: ShardUrl| {
                     let at = before.iter().position(|node| node.url == url);
-                    at.map_or_else(|| Node::new(url), |at| before.swap_remove(at))
+                    at.map_or_else(
+                        || {
+                            let node = self.urls.node(&url);
+                            let mut new = Node::new(url);
+                            new.status.node = node;
+                            new
+                        },
+                        |at| before.swap_remove(at),
+                    )
                 };
                 self.found = urls.into_iter().map(known).collect();
             }

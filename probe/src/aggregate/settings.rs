@@ -10,9 +10,11 @@ use service::members::{Kind, Members};
 
 use crate::compare::gateway::GATEWAYS;
 use crate::links::page_links;
+use crate::pods::selection::Selection;
+use crate::pods::settings::ApiArgs;
 
 /// The nodes' probes, as a setting.
-const PROBES: Kind = Kind { setting: "PROBE_URL", plural: "probes", max: 1_024 };
+pub(super) const PROBES: Kind = Kind { setting: "PROBE_URL", plural: "probes", max: 1_024 };
 
 /// Maximum number of shards of the whole store.
 const MAX_SHARDS: u32 = 1_024;
@@ -26,10 +28,25 @@ pub struct AggregateArgs {
     /// The nodes' probes, http://host:port separated by commas. dns+http://host:port stands for a probe at each address
     /// of the name
     #[arg(long, env = "PROBE_URL", value_name = "URLS")]
-    pub probe_url: String,
+    pub probe_url: Option<String>,
+    /// Label selector of the pods of the nodes' probes, in place of PROBE_URL
+    #[arg(long, env = "PROBE_SELECTOR", value_name = "LABELS")]
+    pub probe_selector: Option<String>,
+    /// The namespace of those pods [default: the aggregator's own]
+    #[arg(long, env = "PROBE_NAMESPACE", value_name = "NAME")]
+    pub probe_namespace: Option<String>,
     /// All gateways, as in `probe run`; the nodes' probes then need none
     #[arg(long, env = "GATEWAY_URL", value_name = "URLS")]
     pub gateway_url: Option<String>,
+    /// Label selector of the gateways' pods, in place of GATEWAY_URL
+    #[arg(long, env = "GATEWAY_SELECTOR", value_name = "LABELS")]
+    pub gateway_selector: Option<String>,
+    /// The namespace of those pods [default: the aggregator's own]
+    #[arg(long, env = "GATEWAY_NAMESPACE", value_name = "NAME")]
+    pub gateway_namespace: Option<String>,
+    /// The API server
+    #[command(flatten)]
+    pub api: ApiArgs,
     /// URL at which a browser reaches the gateway; the live page switches mitigations there [default: the first of GATEWAY_URL]
     #[arg(long, env = "PAGE_GATEWAY_URL", value_name = "URL")]
     pub page_gateway_url: Option<String>,
@@ -50,9 +67,28 @@ pub struct AggregateConfig {
     pub(super) addr: SocketAddr,
     pub(super) workers: NonZeroUsize,
     pub(super) shards: ShardUrls,
-    pub(super) probes: Members,
-    pub(super) gateways: Members,
+    pub(super) probes: Processes,
+    pub(super) gateways: Processes,
     pub(super) links: PageLinks,
+}
+
+/// Where probes or gateways are.
+#[derive(Clone, Debug)]
+pub(super) enum Processes {
+    Listed(Members),
+    Pods(Selection),
+}
+
+impl Processes {
+    /// The pods of a selection. Refuses a list beside it.
+    fn pods(kind: Kind, list: Option<String>, pods: Selection) -> Result<Self, SettingError> {
+        match list.filter(|list| !list.is_empty()) {
+            Some(list) => {
+                Err(SettingError::new(kind.setting, list, "leave it out, or the label selector of the pods"))
+            }
+            None => Ok(Self::Pods(pods)),
+        }
+    }
 }
 
 impl TryFrom<AggregateArgs> for AggregateConfig {
@@ -65,12 +101,22 @@ impl TryFrom<AggregateArgs> for AggregateConfig {
         if shards.count().get() > MAX_SHARDS {
             return Err(refused(format!("at most {MAX_SHARDS} shards")));
         }
-        let gateways = Members::parse(GATEWAYS, args.gateway_url.as_deref())?;
+        let (labels, namespace) = (args.probe_selector, args.probe_namespace);
+        let probes = match args.api.clone().select("PROBE_SELECTOR", labels, namespace, None)? {
+            Some(pods) => Processes::pods(PROBES, args.probe_url, pods)?,
+            None => Processes::Listed(Members::parse(PROBES, Some(&args.probe_url.unwrap_or_default()))?),
+        };
+        let (labels, namespace) = (args.gateway_selector, args.gateway_namespace);
+        let gateways = match args.api.select("GATEWAY_SELECTOR", labels, namespace, None)? {
+            Some(pods) => Processes::pods(GATEWAYS, args.gateway_url.clone(), pods)?,
+            None => Processes::Listed(Members::parse(GATEWAYS, args.gateway_url.as_deref())?),
+        };
+        let listed = Members::parse(GATEWAYS, args.gateway_url.as_deref().filter(|list| !list.is_empty()))?;
         Ok(Self {
             addr: SocketAddr::new(args.process.bind_address, args.port),
             workers: args.process.workers.unwrap_or(NonZeroUsize::MIN),
-            probes: Members::parse(PROBES, Some(&args.probe_url))?,
-            links: page_links(args.page_gateway_url, args.page_scenarios_url, &gateways)?,
+            links: page_links(args.page_gateway_url, args.page_scenarios_url, &listed)?,
+            probes,
             gateways,
             shards,
         })
@@ -98,11 +144,13 @@ mod tests {
         let shards = ["--shard-urls", "http://s-0:9000,http://s-1:9000"];
         let with = |probes: &str| config(&[&shards[..], &["--probe-url", probes]].concat());
         let found = with("http://a:9010,dns+http://b:9010").unwrap();
-        assert_eq!(found.probes.to_string(), "http://a:9010,dns+http://b:9010");
-        assert_eq!(
-            (found.addr.port(), found.shards.count().get(), found.gateways.is_empty()),
-            (9010, 2, true)
-        );
+        let (Processes::Listed(probes), Processes::Listed(gateways)) = (&found.probes, &found.gateways)
+        else {
+            panic!("{found:?}");
+        };
+        assert_eq!(probes.to_string(), "http://a:9010,dns+http://b:9010");
+        assert_eq!((found.addr.port(), found.shards.count().get(), gateways.is_empty()), (9010, 2, true));
+        assert!(config(&shards).unwrap_err().to_string().starts_with("PROBE_URL="));
         for bad in ["", "b:9010", "http://a,http://a"] {
             let error = with(bad).unwrap_err().to_string();
             assert!(error.starts_with("PROBE_URL=") && error.lines().count() == 1, "{error}");

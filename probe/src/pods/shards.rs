@@ -1,9 +1,8 @@
 //! Turns found pods into the shards' addresses.
 
-use protocol::probe_api::Feature;
 use tokio::sync::watch::Receiver;
 
-use super::found::{Found, FoundPod, Problem};
+use super::found::{Found, FoundPod};
 use super::selection::Selection;
 use super::warnings::Warnings;
 use crate::targets::Lookup;
@@ -35,14 +34,13 @@ impl ShardPods {
 
     /// The addresses of each shard. Logs pods that are no shard.
     pub(crate) fn lookups(&mut self) -> Vec<Lookup> {
-        let Found { pods, problem } = self.found.borrow_and_update().clone();
-        let Some(pods) = pods else {
-            let unread = || "the Kubernetes API has not been read yet".to_owned();
-            let why = problem.map_or_else(unread, |problem| problem.text);
-            return vec![Err(why); self.shards];
+        let found = self.found.borrow_and_update().clone();
+        let pods = match found.pods() {
+            Ok(pods) => pods,
+            Err(why) => return vec![Err(why); self.shards],
         };
-        let unknown = unknown_pods(&pods, self.shards);
-        self.without = without_pods(&pods, self.shards);
+        let unknown = unknown_pods(pods, self.shards);
+        self.without = without_pods(pods, self.shards);
         if !unknown.is_empty() {
             let more = match unknown.len().saturating_sub(NAMED) {
                 0 => String::new(),
@@ -51,7 +49,7 @@ impl ShardPods {
             let named: Vec<_> = unknown.into_iter().take(NAMED).collect();
             self.warnings.warn(&format!("pods without a shard in SHARD_URLS: {}{more}", named.join(", ")));
         }
-        lookups(&pods, self.shards, &self.place)
+        lookups(pods, self.shards, &self.place)
     }
 }
 
@@ -64,21 +62,6 @@ fn without_pods(pods: &[FoundPod], shards: usize) -> Vec<bool> {
         }
     }
     without
-}
-
-/// The watch of pods in the form of `/status` and `probe_feature_enabled`.
-pub(crate) fn feature(found: &Found) -> Feature {
-    let reason = match &found.problem {
-        None => "ok",
-        Some(Problem { is_refusal: true, .. }) => "refused",
-        Some(Problem { .. }) => "unreachable",
-    };
-    Feature {
-        feature: "pods".into(),
-        enabled: found.problem.is_none(),
-        reason: reason.into(),
-        remedy: found.problem.as_ref().map(|problem| problem.text.clone().into()),
-    }
 }
 
 /// The addresses of each of `shards` shards.

@@ -2,15 +2,16 @@
 
 use protocol::probe_api::{Feature, ProgramStatus};
 
-use crate::pods::shards;
 use crate::probe::Probe;
 use crate::signal::connections::ConnectionsMap;
 
-/// The features of a probe. An aggregator has none of its own.
+/// The features of a probe. An aggregator has only watches of pods.
 #[must_use]
 pub fn features(probe: &Probe) -> Vec<Feature> {
+    let watches = probe.pods.get().map(Vec::as_slice).unwrap_or_default();
+    let watches = watches.iter().map(|(name, found)| found.borrow().feature(name));
     if probe.nodes.lock().is_some() {
-        return Vec::new();
+        return watches.collect();
     }
     let programs = probe.programs();
     let signal = |feature: &'static str, program: Option<&str>| {
@@ -35,7 +36,6 @@ pub fn features(probe: &Probe) -> Vec<Feature> {
         reason: "ok".into(),
         remedy: None,
     };
-    let pods = probe.pods.get().map(|found| shards::feature(&found.borrow()));
     let mut features = vec![
         signal("traffic", None),
         signal("requests", None),
@@ -58,6 +58,6 @@ pub fn features(probe: &Probe) -> Vec<Feature> {
             "start the probe with PIN=/sys/fs/bpf/hot-partition",
         ),
     ];
-    features.extend(pods);
+    features.extend(watches);
     features
 }

@@ -8,6 +8,7 @@ use protocol::shard_urls::ShardUrls;
 use service::problem::Problem;
 
 use crate::compare::stats_client::StatsClient;
+use crate::probe::SHARD_PODS;
 use crate::serve::state::ApiState;
 use crate::signal::latency::buckets;
 use service::clock::unix_seconds;
@@ -37,7 +38,9 @@ pub(crate) async fn latency(State(state): State<ApiState>) -> Result<Json<Latenc
 
 /// The shards' own latencies. Pods on other nodes are not read.
 async fn by_shards(state: &ApiState, urls: &ShardUrls) -> Vec<Result<AppLatency, String>> {
-    let targets = state.probe.pods.get().map(|_| state.probe.targets.lock().clone());
+    let are_pods =
+        state.probe.pods.get().is_some_and(|watches| watches.iter().any(|(name, _)| *name == SHARD_PODS));
+    let targets = are_pods.then(|| state.probe.targets.lock().clone());
     let targets = targets.as_ref();
     let apps = urls.iter().zip(0..).map(|(url, shard)| async move {
         let Some(targets) = targets else { return state.stats.metrics(url).await };

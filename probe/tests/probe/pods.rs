@@ -168,6 +168,57 @@ fn an_api_that_refuses_is_named_and_the_probe_runs() {
 }
 
 #[test]
+fn an_aggregator_finds_the_probes_by_label() {
+    if !privileges("an_aggregator_finds_the_probes_by_label") {
+        return;
+    }
+    let shard = Shard::start(0);
+    let node = Running::follow(&mut command(&["run", "--port", "0", "--shard-urls", &shard.url()]));
+    let port = node.base.rsplit_once(':').unwrap().1.parse().unwrap();
+    let api = ApiServer::start("aggregator");
+    let pod = |name: &str, node: &str, ip: &str| {
+        let mut pod = pod_at(ip, port);
+        (pod["metadata"]["name"], pod["spec"]["nodeName"]) = (name.into(), node.into());
+        pod
+    };
+    api.apply(pod("probe-a", "node-7", "127.0.0.1"));
+    let mut aggregate = command(&["aggregate", "--port", "0", "--shard-urls", &shard.url()]);
+    aggregate
+        .env("PROBE_SELECTOR", "app.kubernetes.io/component=probe")
+        .env("PROBE_NAMESPACE", "lab-probe")
+        .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        .env("KUBERNETES_SERVICE_PORT", api.port.to_string())
+        .env("KUBERNETES_ACCOUNT", &api.account);
+    let aggregator = Running::follow(&mut aggregate);
+    let nodes = || {
+        let status = aggregator.json("/status");
+        let nodes = status["nodes"].as_array().unwrap().clone();
+        let shown = |node: &Value| (node["node"].clone(), node["url"].clone(), node["problem"].is_null());
+        nodes.iter().map(shown).collect::<Vec<_>>()
+    };
+    let url = |ip: &str| Value::from(format!("http://{ip}:{port}"));
+    assert_eq!(nodes(), [("node-7".into(), url("127.0.0.1"), true)]);
+    assert_eq!(
+        api.asked().first().unwrap().as_str(),
+        "GET /api/v1/namespaces/lab-probe/pods?&labelSelector=app.kubernetes.io%2Fcomponent%3Dprobe\
+         &resourceVersion=0&resourceVersionMatch=NotOlderThan HTTP/1.1"
+    );
+    // A probe that does not answer has its node's name from the API.
+    api.apply(pod("probe-b", "node-8", "127.0.0.77"));
+    let both = [("node-7".into(), url("127.0.0.1"), true), ("node-8".into(), url("127.0.0.77"), false)];
+    wait_until("the other node", || nodes() == both);
+    api.delete("probe-b");
+    wait_until("one node", || nodes().len() == 1);
+    let features = aggregator.json("/status")["features"].clone();
+    assert_eq!(features, json!([{"feature": "probe_pods", "enabled": true, "reason": "ok", "remedy": null}]));
+    // One way to find them is enough.
+    let output = aggregate.env("PROBE_URL", "http://127.0.0.1:1").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error_line(&output).contains("PROBE_URL"), "{output:?}");
+    assert_eq!((aggregator.stop().0, node.stop().0), (Some(0), Some(0)));
+}
+
+#[test]
 fn what_is_missing_outside_a_cluster_is_one_line() {
     let api = ApiServer::start("outside");
     let refused = |name: &str, value: &str, says: &str| {
