@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::metrics::breakers::BreakerMetrics;
 use crate::metrics::{GatewayMetrics, MitigationMetrics, PeerMetrics};
 use crate::mitigation::{Mitigations, Parts, Switches};
 use crate::peers::Peers;
@@ -22,8 +23,9 @@ use crate::routes;
 use crate::sharing;
 use crate::state::{Core, Shared};
 use crate::stats::Stats;
+use crate::upstream::check;
 use crate::upstream::connector::Connector;
-use crate::upstream::in_flight::InFlight;
+use crate::upstream::in_flight::{InFlight, share};
 use crate::upstream::shard_health::ShardHealth;
 use crate::upstream::{Target, Upstream};
 
@@ -42,6 +44,14 @@ pub struct Gateway {
 struct Cores {
     shared: Arc<Shared>,
     shards: Vec<ShardClient>,
+    checks: Checks,
+}
+
+/// What the checks of failed shards need.
+struct Checks {
+    targets: Arc<[Target]>,
+    connector: Connector,
+    deadline: Duration,
 }
 
 impl Config {
@@ -63,9 +73,10 @@ impl Config {
             .shards
             .iter()
             .zip(stats.sent_counters())
-            .map(|(url, sent)| Target { base: url.to_string(), sent })
+            .map(|(url, sent)| Target::new(url.to_string(), sent))
             .collect();
-        let in_flight = Arc::new(InFlight::new(targets.len()));
+        let room = share(service::process::open_files_limit(), targets.len());
+        let in_flight = Arc::new(InFlight::new(targets.len(), room));
         let replicas = Arc::new(Replicas::new(
             targets.len(),
             Arc::clone(&in_flight),
@@ -92,7 +103,7 @@ impl Config {
             .collect();
         let switches = Switches::at_start(self.cache_enabled, self.cache_ttl_seconds);
         let cache = Arc::new(Cache::new(switches.for_cache(), self.cache_max_bytes));
-        let peers = Peers::new(self.peers, names, PeerMetrics::register(&metrics)?);
+        let peers = Peers::new(self.peers, names.clone(), PeerMetrics::register(&metrics)?);
         if !peers.is_empty() {
             server.health().set_problem(Some("other gateways have not been asked for their settings".into()));
         }
@@ -114,6 +125,7 @@ impl Config {
             cache,
             replicas,
             stats,
+            breakers: health,
             page_url: self.page_url,
             admin_origins: self.admin_origins,
             health: server.health(),
@@ -122,12 +134,19 @@ impl Config {
         });
         // Metrics are part of `Shared`. A strong reference here would be a cycle that is never freed.
         let seen = Arc::downgrade(&shared);
+        let breakers = BreakerMetrics::register(&metrics, shared.placement.count())?;
         metrics.before_exposition(move || {
             if let Some(shared) = seen.upgrade() {
                 shared.stats.show_cache_size(shared.cache.held());
+                breakers.show(shared.breakers.breakers());
             }
         });
-        Ok(Gateway { server, cores: Cores { shared, shards } })
+        let checks = Checks {
+            targets,
+            connector: Connector::new(names, self.connect_timeout),
+            deadline: self.upstream_timeout,
+        };
+        Ok(Gateway { server, cores: Cores { shared, shards, checks } })
     }
 }
 
@@ -171,6 +190,9 @@ impl Cores {
                 let run = sharing::run(Arc::clone(&self.shared), worker.tasks.stopping());
                 drop(worker.tasks.spawn("peers", run));
             }
+            let Checks { targets, connector, deadline } = &self.checks;
+            let (targets, breakers) = (Arc::clone(targets), Arc::clone(&self.shared.breakers));
+            check::start(&worker.tasks, targets, breakers, connector.clone(), *deadline);
         }
         routes::router(Arc::new(Core {
             shared: Arc::clone(&self.shared),

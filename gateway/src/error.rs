@@ -3,8 +3,9 @@
 use protocol::{ErrorBody, ErrorKind, KeyError, ShardId};
 use service::problem::Problem;
 
-/// Value of `Retry-After` in seconds when a shard is unavailable.
-const RETRY_AFTER_SECONDS: u32 = 1;
+/// Values of `Retry-After` in seconds when a shard does not give one. They differ, so that clients do not all return at
+/// the same moment.
+const RETRY_AFTER_SECONDS: std::ops::RangeInclusive<u32> = 1..=3;
 
 /// Why a request failed. Cheap to clone, because all waiters of one fetch get its error.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -38,6 +39,8 @@ pub enum Error {
         shard: ShardId,
         /// The cause, for the log.
         cause: String,
+        /// The shard's own `Retry-After` in seconds.
+        retry_after: Option<u32>,
     },
     /// The shard's answer violates the contract.
     #[error("Shard {shard} returned an invalid response: {reason}")]
@@ -50,9 +53,14 @@ pub enum Error {
     /// The shard is full. Its error is passed on to the client.
     #[error("{}", answer.detail)]
     ShardFull {
+        /// The shard.
+        shard: ShardId,
         /// The shard's error body.
         answer: ErrorBody,
     },
+    /// The process has no file descriptor left for a connection to a shard.
+    #[error("the gateway has too many open files; try again, or raise its limit (ulimit -n)")]
+    NoDescriptor,
     /// A bug in the gateway.
     #[error("internal error of the gateway: {what}; see its log")]
     Internal {
@@ -68,7 +76,7 @@ pub enum Blame {
     Client,
     /// A shard: it is unavailable, full, or its answer is invalid.
     Shard,
-    /// The gateway: a bug.
+    /// The gateway: a bug, or a lack of descriptors.
     Gateway,
 }
 
@@ -85,6 +93,17 @@ impl Blame {
 }
 
 impl Error {
+    /// The shard that caused this error.
+    #[must_use]
+    pub fn shard(&self) -> Option<ShardId> {
+        match self {
+            Self::ShardUnavailable { shard, .. }
+            | Self::BadShardAnswer { shard, .. }
+            | Self::ShardFull { shard, .. } => Some(*shard),
+            _ => None,
+        }
+    }
+
     /// The side that caused this error.
     #[must_use]
     pub fn blame(&self) -> Blame {
@@ -95,7 +114,7 @@ impl Error {
             Self::ShardUnavailable { .. } | Self::BadShardAnswer { .. } | Self::ShardFull { .. } => {
                 Blame::Shard
             }
-            Self::Internal { .. } => Blame::Gateway,
+            Self::NoDescriptor | Self::Internal { .. } => Blame::Gateway,
         }
     }
 
@@ -109,7 +128,8 @@ impl Error {
             Self::NotJson => ErrorKind::NotJson,
             Self::ShardUnavailable { .. } => ErrorKind::ShardUnavailable,
             Self::BadShardAnswer { .. } => ErrorKind::BadShardAnswer,
-            Self::ShardFull { answer } => answer.kind,
+            Self::ShardFull { answer, .. } => answer.kind,
+            Self::NoDescriptor => ErrorKind::Overloaded,
             Self::Internal { .. } => ErrorKind::Internal,
         }
     }
@@ -124,8 +144,12 @@ impl From<Problem> for Error {
 impl From<Error> for Problem {
     fn from(err: Error) -> Self {
         let problem = Self::new(err.kind(), err.to_string());
+        let own = || fastrand::u32(RETRY_AFTER_SECONDS);
         match err {
-            Error::ShardUnavailable { .. } => problem.retry_after(RETRY_AFTER_SECONDS),
+            Error::ShardUnavailable { retry_after, .. } => {
+                problem.retry_after(retry_after.unwrap_or_else(own))
+            }
+            Error::NoDescriptor => problem.retry_after(own()),
             _ => problem,
         }
     }

@@ -1,10 +1,14 @@
 //! All metrics of the gateway: name, help text, labels.
 
+pub(crate) mod breakers;
+
 use hotspot::export::hot_partition::HotPartition;
 use hotspot::export::key_series::KeySeries;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use service::metrics::{Family, Metrics};
 use std::num::NonZeroU32;
+
+use self::breakers::BreakerMetrics;
 
 /// All metric families of a gateway in front of `shards` shards, for the generated documentation.
 ///
@@ -15,6 +19,7 @@ pub fn families(shards: NonZeroU32) -> Result<Vec<Family>, prometheus::Error> {
     GatewayMetrics::register(&metrics, shards)?;
     MitigationMetrics::register(&metrics)?;
     PeerMetrics::register(&metrics)?;
+    BreakerMetrics::register(&metrics, shards)?;
     service::traces::register(&metrics)?;
     Ok(metrics.families())
 }
@@ -160,8 +165,9 @@ impl GatewayMetrics {
             keys: KeySeries::new(key_family, &[], untracked),
             errors: metrics.counters(
                 "gateway_errors_total",
-                "Error responses to reads, writes and admin calls, by blame (client, shard, gateway).",
-                &["blame", "kind"],
+                "Error responses to reads, writes and admin calls, by blame (client, shard, gateway). shard_id is empty \
+                 unless a shard is to blame.",
+                &["blame", "kind", "shard_id"],
             )?,
         })
     }

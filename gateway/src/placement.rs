@@ -81,19 +81,18 @@ mod tests {
         }
     }
 
-    #[test]
-    fn bounded_load_goes_on_to_the_next_with_room() {
+    #[tokio::test]
+    async fn bounded_load_goes_on_to_the_next_with_room() {
         let urls = ShardUrls::parse("http://h:1,http://h:2,http://h:3,http://h:4").unwrap();
         let bounded = Placement::new(urls.clone(), Scheme::Bounded, 0.25);
-        let in_flight = InFlight::new(4);
+        let in_flight = InFlight::new(4, 64);
         let mut flying = Vec::new();
-        let mut fly = |shard: ShardId| flying.push(in_flight.enter(shard.index()).unwrap());
         // All requests are for one key. It fills its home up to the bound, then the next shard, and the bound rises.
         let mut went = Vec::new();
         for _ in 0..16 {
             let shard = bounded.for_read(ShardId(2), &in_flight);
             went.push(shard.0);
-            fly(shard);
+            flying.push(in_flight.enter(shard.index()).await.unwrap());
         }
         assert_eq!(went[..5], [2, 3, 0, 2, 3], "1 each of 3, then ⌈1.25 · 4 / 4⌉ = 2");
         for shard in 0..4 {

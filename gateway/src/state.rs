@@ -11,13 +11,14 @@ use service::traces::Traces;
 use std::sync::Arc;
 
 use crate::cache::Cache;
-use crate::error::{Blame, Error};
+use crate::error::Error;
 use crate::mitigation::Mitigations;
 use crate::peers::Peers;
 use crate::placement::Placement;
 use crate::replicas::Replicas;
 use crate::replicas::client::ShardClient;
 use crate::stats::Stats;
+use crate::upstream::shard_health::ShardHealth;
 
 /// The state of one core.
 pub struct Core {
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) mitigations: Mitigations,
     pub(crate) peers: Peers,
     pub(crate) stats: Stats,
+    pub(crate) breakers: Arc<ShardHealth>,
     pub(crate) page_url: Option<HeaderValue>,
     pub(crate) admin_origins: Origins,
     pub(crate) health: Health,
@@ -54,8 +56,10 @@ impl Core {
     /// Counts an error and converts it to a response.
     pub(crate) fn refuse(&self, err: Error) -> Response {
         self.shared.stats.error(&err);
-        if err.blame() == Blame::Gateway {
-            tracing::error!(%err, "a bug");
+        match err {
+            Error::Internal { .. } => tracing::error!(%err, "a bug"),
+            Error::NoDescriptor => tracing::warn!(%err, "a request failed"),
+            _ => {}
         }
         Problem::from(err).into_response()
     }

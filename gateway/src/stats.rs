@@ -100,7 +100,8 @@ impl Stats {
 
     /// Counts an error response.
     pub(crate) fn error(&self, err: &Error) {
-        self.metrics.errors.with_label_values(&[err.blame().label(), err.kind().name()]).inc();
+        let shard = err.shard().map(|shard| shard.to_string()).unwrap_or_default();
+        self.metrics.errors.with_label_values(&[err.blame().label(), err.kind().name(), &shard]).inc();
     }
 
     /// Sets the gauge of the cache's size.

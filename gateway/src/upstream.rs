@@ -2,11 +2,14 @@
 //!
 //! A deadline covers the whole call, and the size of an answer is limited. A read is retried once if its connection
 //! failed before the first byte of an answer. That happens when the shard closes a pooled connection at the moment of
-//! the request. A write is never retried.
+//! the request. A retry opens a new connection and is paid from a budget. A write is never retried.
 
 pub(crate) mod answer;
+pub(crate) mod check;
 pub(crate) mod connector;
+mod failure;
 pub(crate) mod in_flight;
+mod retries;
 pub(crate) mod shard_health;
 
 use axum::http::{Method, Request, header};
@@ -14,37 +17,39 @@ use bytes::Bytes;
 use hotspot::window::Access;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
-use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use prometheus::IntCounter;
 use protocol::limits::ANSWER_MAX_BYTES;
 use protocol::{Key, ShardId};
 use service::traces::Traces;
 use service::traces::span::{GET_DATA, KeyValue, POST_DATA, SpanRef, request_attributes};
-use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::SemaphorePermit;
 
 use self::answer::{Answer, Fetched};
 use self::connector::{BUFFER_MAX_BYTES, Connector, OnSent, Witness};
+use self::failure::{Failure, root_cause};
 use self::in_flight::InFlight;
-use self::shard_health::ShardHealth;
+use self::retries::RetryBudget;
+use self::shard_health::{Change, ShardHealth};
 use crate::error::Error;
 use crate::key_counts::KeyCounts;
 
 /// Idle timeout of pooled connections. It is shorter than the shards' own timeout, so that the gateway closes first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Largest number of idle connections per shard and core.
-const IDLE_MAX: usize = 1_024;
 
 /// One core's client for all shards. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Upstream {
     client: Client<Connector, Full<Bytes>>,
+    /// Opens a connection for each request, for retries.
+    without_pool: Client<Connector, Full<Bytes>>,
     targets: Arc<[Target]>,
     keys: Arc<KeyCounts>,
     traces: Traces,
@@ -59,16 +64,13 @@ pub(crate) struct Target {
     pub(crate) base: String,
     /// Counts requests sent: requests of which the system accepted at least a part for an open connection.
     pub(crate) sent: IntCounter,
+    retries: RetryBudget,
 }
 
-/// Why a call has no answer.
-enum Failure {
-    /// The connection failed before the first byte of an answer.
-    BeforeAnswer(String),
-    /// The shard is unreachable or does not answer.
-    Unavailable(String),
-    /// The answer is not HTTP, broke off, or is too long.
-    Unreadable(String),
+impl Target {
+    pub(crate) fn new(base: String, sent: IntCounter) -> Self {
+        Self { base, sent, retries: RetryBudget::default() }
+    }
 }
 
 impl Upstream {
@@ -82,13 +84,17 @@ impl Upstream {
         connector: Connector,
         deadline: Duration,
     ) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_MAX)
-            .http1_max_buf_size(BUFFER_MAX_BYTES)
-            .build(connector);
-        Self { client, targets, keys, traces, in_flight, health, deadline }
+        let client = |connector, max_idle| {
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_max_idle_per_host(max_idle)
+                .http1_max_buf_size(BUFFER_MAX_BYTES)
+                .build(connector)
+        };
+        let without_pool = client(connector.clone(), 0);
+        let client = client(connector, in_flight.limit());
+        Self { client, without_pool, targets, keys, traces, in_flight, health, deadline }
     }
 
     /// The requests in flight to the shards, from all cores.
@@ -145,11 +151,16 @@ impl Upstream {
         let Ok(request) = request(target) else {
             return Err(Error::Internal { what: "a request to a shard cannot be built" });
         };
-        let _in_flight = self.in_flight.enter(shard.index());
         let again = (request.method() == Method::GET).then(|| request.clone());
         let exchange = async {
+            // A request that waits behind a shard without an answer would only be refused later.
+            let room = if self.health.is_open(shard.index()) { None } else { self.room(shard).await? };
+            if !self.health.admit(shard.index()) {
+                return Err(Failure::Refused("its breaker is open"));
+            }
+            let _room = room;
             match (self.traced(shard, target, key, parent, 0, request).await, again) {
-                (Err(Failure::BeforeAnswer(_)), Some(again)) => {
+                (Err(Failure::BeforeAnswer(_)), Some(again)) if target.retries.pay() => {
                     self.traced(shard, target, key, parent, 1, again).await
                 }
                 (outcome, _) => outcome,
@@ -157,17 +168,39 @@ impl Upstream {
         };
         let late = |_| Err(Failure::Unavailable(format!("no complete response within {:?}", self.deadline)));
         let outcome = tokio::time::timeout(self.deadline, exchange).await.unwrap_or_else(late);
-        outcome.inspect(|_| self.health.answered(shard.index())).map_err(|failure| match failure {
+        outcome.inspect(|_| self.answered(shard, target)).map_err(|failure| match failure {
             Failure::BeforeAnswer(cause) | Failure::Unavailable(cause) => {
-                self.health.failed(shard.index());
-                tracing::debug!(%shard, cause, "shard unavailable");
-                Error::ShardUnavailable { shard, cause }
+                self.failed(shard, &cause);
+                Error::ShardUnavailable { shard, cause, retry_after: None }
             }
             Failure::Unreadable(reason) => {
-                self.health.answered(shard.index());
+                self.answered(shard, target);
                 Error::BadShardAnswer { shard, reason }
             }
+            Failure::Refused(why) => Error::ShardUnavailable { shard, cause: why.into(), retry_after: None },
+            Failure::NoDescriptor => Error::NoDescriptor,
         })
+    }
+
+    async fn room(&self, shard: ShardId) -> Result<Option<SemaphorePermit<'_>>, Failure> {
+        let room = self.in_flight.enter(shard.index()).await;
+        if room.is_some() { Ok(room) } else { Err(Failure::Refused("too many requests wait for it")) }
+    }
+
+    fn answered(&self, shard: ShardId, target: &Target) {
+        target.retries.earn();
+        if let Some(Change::Closed { open_for, refused }) = self.health.answered(shard.index()) {
+            let log = || tracing::info!(%shard, ?open_for, refused, "shard is back; its breaker is closed");
+            self.traces.within("shard back", log);
+        }
+    }
+
+    fn failed(&self, shard: ShardId, cause: &str) {
+        tracing::debug!(%shard, cause, "shard unavailable");
+        if let Some(Change::Opened { failures }) = self.health.failed(shard.index()) {
+            let log = || tracing::warn!(%shard, failures, cause, "shard failed; its breaker is open");
+            self.traces.within("shard failed", log);
+        }
     }
 
     /// One attempt with its own span. `resent` is the number of earlier attempts.
@@ -186,7 +219,8 @@ impl Upstream {
             let again = (resent > 0).then(|| KeyValue::new("http.request.resend_count", resent));
             request_attributes(key, shard).into_iter().chain(again)
         });
-        let outcome = self.exchange(shard, target, key, request).await;
+        let client = if resent == 0 { &self.client } else { &self.without_pool };
+        let outcome = self.exchange(client, shard, target, key, request).await;
         match &outcome {
             Ok(answer) => span.answered(answer.status),
             Err(failure) => span.failed(failure.name()),
@@ -196,6 +230,7 @@ impl Upstream {
 
     async fn exchange(
         &self,
+        client: &Client<Connector, Full<Bytes>>,
         shard: ShardId,
         target: &Target,
         key: &Key,
@@ -211,7 +246,7 @@ impl Upstream {
             }
         });
         let connection = capture_connection(&mut request);
-        let mut response = pin!(self.client.request(request));
+        let mut response = pin!(client.request(request));
         // The poll that assigns a connection to the request happens before the first write.
         let response = poll_fn(|cx| {
             let polled = response.as_mut().poll(cx);
@@ -224,7 +259,10 @@ impl Upstream {
         if let Some(witness) = response.extensions().get::<Witness>() {
             witness.settle();
         }
-        Ok(Answer { shard, status: response.status(), body: body(response.into_body()).await? })
+        let status = response.status();
+        let retry_after = response.headers().get(header::RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Answer { shard, status, retry_after, body: body(response.into_body()).await? })
     }
 }
 
@@ -245,34 +283,6 @@ async fn body(body: Incoming) -> Result<Bytes, Failure> {
     }
 }
 
-impl Failure {
-    /// The error name in spans.
-    fn name(&self) -> &'static str {
-        match self {
-            Self::BeforeAnswer(_) => "connection_lost",
-            Self::Unavailable(_) => "unavailable",
-            Self::Unreadable(_) => "unreadable_answer",
-        }
-    }
-
-    fn of(err: &ClientError, witness: Option<&Witness>) -> Self {
-        let cause = root_cause(err);
-        match witness {
-            _ if err.is_connect() => Self::Unavailable(cause),
-            Some(witness) if witness.answer_began() => Self::Unreadable(cause),
-            _ => Self::BeforeAnswer(cause),
-        }
-    }
-}
-
-fn root_cause(err: &(dyn StdError + 'static)) -> String {
-    let mut root = err;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    root.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,12 +293,12 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let sent = IntCounter::new("sent_total", "h").unwrap();
-        let targets = Arc::new([Target { base, sent: sent.clone() }]);
+        let targets = Arc::new([Target::new(base, sent.clone())]);
         let upstream = Upstream::new(
             targets,
             Arc::new(KeyCounts::new(1, true)),
             Traces::default(),
-            Arc::new(InFlight::new(1)),
+            Arc::new(InFlight::new(1, 8)),
             Arc::new(ShardHealth::new(1)),
             Connector::new(service::names::Names::default(), Duration::from_secs(10)),
             Duration::from_secs(20),

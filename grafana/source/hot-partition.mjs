@@ -237,6 +237,21 @@ const cost = ['What it costs', [
       next: 'For *shard*, check whether it runs or sheds. For *client*, the requests are invalid. For *gateway*, read its log.',
     },
   }),
+  lines({
+    title: 'Circuit Breakers',
+    unit: 'short',
+    min: 0,
+    queries: [
+      ask('max by (shard_id) (gateway_shard_breaker_state)', 'shard {{shard_id}}: 0 closed, 1 half-open, 2 open'),
+      ask(`sum by (shard_id) (rate(gateway_shard_breaker_refused_total${RATE}))`, 'shard {{shard_id}}: refused/s'),
+      ask('sum by (shard_id) (increase(gateway_shard_breaker_opened_total[1m]))', 'shard {{shard_id}}: opened in 1 min'),
+    ],
+    about: {
+      shows: 'The worst state of a shard\'s breaker at any gateway, the requests that failed at once, and how often it opened.',
+      normal: '0.',
+      next: 'The gateway logs one line when a shard fails and one when it is back. Check whether the shard runs.',
+    },
+  }),
 ]];
 
 const keys = ['Which keys', [

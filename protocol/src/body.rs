@@ -15,7 +15,9 @@ mod what_if;
 
 pub use admin::{CacheChange, CacheState, CacheSwitched, HotKeys, ShardMapping};
 pub use data::{GatewayGet, GatewaySet, KeyText, ShardGet, ShardSet};
-pub use gateway::{GatewayCounts, GatewayHealth, GatewayReset, GatewayStats, ShardRequests};
+pub use gateway::{
+    BreakerState, GatewayCounts, GatewayHealth, GatewayReset, GatewayStats, ShardBreaker, ShardRequests,
+};
 pub use load::{
     AnswerFault, LoadCheck, LoadHottestKey, LoadRefusal, LoadRefused, LoadReport, LoadSentKey, LoadShard,
     LoadStore, LoadStream, LoadStreamShard, LoadThreshold, Quantiles, RefusalReason, UpstreamPrediction,

@@ -235,13 +235,13 @@ fn a_failed_refresh_keeps_the_copy_and_the_next_one_waits_a_second() {
     let at = |ms| now + Duration::from_millis(ms);
     begin(&cache, now).end(&Ok(raw(1)));
     let failed = begin(&cache, at(60_500));
-    let broken = Error::ShardUnavailable { shard: ShardId(0), cause: String::new() };
+    let broken = Error::ShardUnavailable { shard: ShardId(0), cause: String::new(), retry_after: None };
     assert_eq!(failed.end(&Err(broken)), FetchEnd::Failed);
     // The next attempt is one second after the failure. The failure was at the real time.
     assert_eq!(hit(&cache, at(500)), (1, false));
     let again = begin(&cache, at(60_500));
     let gone = protocol::ErrorBody { detail: String::new(), kind: protocol::ErrorKind::NotFound };
-    assert_eq!(again.end(&Err(Error::ShardFull { answer: gone })), FetchEnd::Failed);
+    assert_eq!(again.end(&Err(Error::ShardFull { shard: ShardId(0), answer: gone })), FetchEnd::Failed);
     assert!(matches!(cache.read(&key(0), now), Read::Miss(_)), "the shard has no such key");
 }
 

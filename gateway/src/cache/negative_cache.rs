@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn failed() -> Fetched {
-        Err(Error::ShardUnavailable { shard: ShardId(1), cause: "refused".into() })
+        Err(Error::ShardUnavailable { shard: ShardId(1), cause: "refused".into(), retry_after: None })
     }
 
     fn on() -> NegativeCache {
@@ -145,7 +145,7 @@ mod tests {
         let bad = Err(Error::BadShardAnswer { shard: ShardId(1), reason: "status 500".into() });
         begin(&negatives, &key(2)).end(&bad);
         let answer = ErrorBody { detail: "full".into(), kind: ErrorKind::NotFound };
-        begin(&negatives, &key(3)).end(&Err(Error::ShardFull { answer }));
+        begin(&negatives, &key(3)).end(&Err(Error::ShardFull { shard: ShardId(0), answer }));
         begin(&negatives, &key(4)).end(&Err(Error::Internal { what: "x" }));
         assert_eq!([1, 2, 3, 4].map(|n| is_known(&negatives, &key(n))), [true, true, false, false]);
         negatives.set(Some(Duration::from_secs(3_600)));

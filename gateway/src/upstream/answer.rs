@@ -25,6 +25,8 @@ pub(crate) type Fetched = Result<Found, Error>;
 pub(crate) struct Answer {
     pub(crate) shard: ShardId,
     pub(crate) status: StatusCode,
+    /// `Retry-After` in seconds, if the shard sent it.
+    pub(crate) retry_after: Option<u32>,
     pub(crate) body: Bytes,
 }
 
@@ -78,10 +80,13 @@ impl Answer {
     /// `kind`.
     fn refusal(&self, full: StatusCode, kind: ErrorKind) -> Error {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            return Error::ShardUnavailable { shard: self.shard, cause: "shed the request".into() };
+            let (cause, retry_after) = ("shed the request".into(), self.retry_after);
+            return Error::ShardUnavailable { shard: self.shard, cause, retry_after };
         }
         match serde_json::from_slice::<ErrorBody>(&self.body) {
-            Ok(answer) if self.status == full && answer.kind == kind => Error::ShardFull { answer },
+            Ok(answer) if self.status == full && answer.kind == kind => {
+                Error::ShardFull { shard: self.shard, answer }
+            }
             _ => self.bad(format!("status {}", self.status)),
         }
     }
@@ -97,7 +102,7 @@ mod tests {
 
     fn answer(status: u16, body: &'static str) -> Answer {
         let status = StatusCode::from_u16(status).unwrap();
-        Answer { shard: ShardId(2), status, body: Bytes::from_static(body.as_bytes()) }
+        Answer { shard: ShardId(2), status, retry_after: None, body: Bytes::from_static(body.as_bytes()) }
     }
 
     fn key() -> Key {

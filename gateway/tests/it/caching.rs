@@ -88,7 +88,7 @@ async fn a_reset_takes_statistics_and_entries_and_leaves_switch_and_metrics() {
         "num_shards": 1, "cache_enabled": true, "cache_ttl_seconds": 9, "cache_size": 0,
         "cache_hits": 0, "cache_misses": 0, "cache_coalesced": 0, "cache_hit_ratio": 0.0, "total_requests": 0,
         "shard_requests": [{"shard_id": 0, "requests": 0}], "top_keys": [], "verdict": stats["verdict"],
-        "placement": "modulo",
+        "placement": "modulo", "breakers": [{"shard_id": 0, "state": "closed", "opened": 0, "refused": 0}],
         "mitigation": stats["mitigation"],
         "shard_requests_total": [{"shard_id": 0, "requests": 3}],
     });

@@ -14,7 +14,7 @@ const WRITE: &str = r#"{"key":"k","value":{}}"#;
 fn assert_unavailable(answer: &Answer) {
     answer.assert_error(503, "shard_unavailable");
     assert_eq!(answer.json()["detail"], "Shard 0 unavailable");
-    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert!(matches!(answer.header("retry-after"), Some("1" | "2" | "3")));
 }
 
 async fn sent(bench: &Bench) -> Value {
@@ -227,7 +227,7 @@ async fn a_failure_is_remembered_for_its_key_until_a_write_or_its_time() {
         for _ in 0..5 {
             let answer = bench.get("/data/k").await;
             answer.assert_error(503, "shard_unavailable");
-            assert_eq!(answer.header("retry-after"), Some("1"));
+            assert!(matches!(answer.header("retry-after"), Some("1" | "2" | "3")));
         }
         bench.get("/data/other").await.assert_error(503, "shard_unavailable");
         assert_eq!(stub.count(), 2, "one for each key");

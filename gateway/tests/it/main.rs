@@ -11,6 +11,7 @@
 //! | `writing` | no read returns an older value than the last write |
 //! | `mitigating` | the switches, and the cache for hot keys only |
 //! | `replicating` | copies of hot keys: where reads go, and that no copy returns an older value |
+//! | `breaking` | circuit breakers: what opens them, what closes them |
 //! | `failing` | failing shards, and which calls are retried |
 //! | `refusing` | bad input: status and kind, nothing sent, nothing counted |
 //! | `origins` | permissions of pages of other origins |
@@ -23,6 +24,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test fails the test")]
 
 mod bench;
+mod breaking;
 mod caching;
 mod failing;
 mod judging;

@@ -50,16 +50,25 @@ async fn the_families_that_dashboards_rely_on_are_there_with_their_labels() {
         ["cache", "hot_only_cache", "stale_while_revalidate", "negative_caching", "replication", "auto"]
     {
         expected.insert(format!(r#"gateway_mitigation_enabled{{mitigation="{mitigation}"}}"#));
-        for reason in ["request", "auto"] {
+        for reason in ["request", "auto", "peer"] {
             expected.insert(format!(
                 r#"gateway_mitigation_changes_total{{mitigation="{mitigation}",reason="{reason}"}}"#
             ));
         }
     }
+    for result in ["answered", "failed"] {
+        expected.insert(format!(r#"gateway_peer_exchanges_total{{result="{result}"}}"#));
+    }
+    for holds in ["true", "false"] {
+        expected.insert(format!(r#"gateway_peers{{holds="{holds}"}}"#));
+    }
     // Every shard has its series from the start, so that `rate()` includes the first request.
     for id in 0..2 {
         expected.insert(format!(r#"gateway_shard_distribution_total{{shard_id="{id}"}}"#));
         expected.insert(format!(r#"hot_partition_shard{{shard_id="{id}"}}"#));
+        for name in ["state", "opened_total", "refused_total"] {
+            expected.insert(format!(r#"gateway_shard_breaker_{name}{{shard_id="{id}"}}"#));
+        }
         for (operation, hit) in [("get", "true"), ("get", "false"), ("set", "false")] {
             expected.insert(format!(
                 r#"gateway_requests_total{{cache_hit="{hit}",operation="{operation}",shard_id="{id}"}}"#

@@ -80,7 +80,7 @@ async fn stats() {
         "started_at": stats["started_at"], "shard_requests": [{"shard_id": 0, "requests": 3}],
         "shard_requests_total": [{"shard_id": 0, "requests": 3}],
         "top_keys": [{"key": "a", "count": 3, "error": 0}, {"key": "b", "count": 2, "error": 0}],
-        "placement": "modulo", "verdict": stats["verdict"], "mitigation": bench.get("/admin/mitigation").await.json(),
+        "placement": "modulo", "breakers": [{"shard_id": 0, "state": "closed", "opened": 0, "refused": 0}], "verdict": stats["verdict"], "mitigation": bench.get("/admin/mitigation").await.json(),
     });
     assert_eq!(stats, expected);
     assert_eq!(stats["verdict"]["state"], "not enough traffic");

@@ -14,6 +14,8 @@ pub(crate) struct StubRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) body: String,
+    /// Number of earlier requests on its connection.
+    pub(crate) earlier: usize,
 }
 
 /// The reply to a request.
@@ -60,6 +62,7 @@ type Behaviour = dyn Fn(&StubRequest, usize) -> Reply + Send + Sync;
 pub(crate) struct Stub {
     pub(crate) addr: SocketAddr,
     request: Arc<Mutex<Vec<StubRequest>>>,
+    frozen: watch::Sender<bool>,
 }
 
 impl Stub {
@@ -68,12 +71,13 @@ impl Stub {
         behaviour: impl Fn(&StubRequest, usize) -> Reply + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stub = Self { addr: listener.local_addr().unwrap(), request: Arc::default() };
-        let (request, behaviour): (_, Arc<Behaviour>) = (Arc::clone(&stub.request), Arc::new(behaviour));
+        let addr = listener.local_addr().unwrap();
+        let stub = Self { addr, request: Arc::default(), frozen: watch::Sender::new(false) };
+        let (served, behaviour): (_, Arc<Behaviour>) = (stub.clone(), Arc::new(behaviour));
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, Arc::clone(&request), Arc::clone(&behaviour)));
+                tokio::spawn(serve(stream, served.clone(), Arc::clone(&behaviour)));
             }
         });
         stub
@@ -95,12 +99,21 @@ impl Stub {
         .await
     }
 
-    /// All requests received so far.
+    /// Answers nothing until [`Stub::thaw`].
+    pub(crate) fn freeze(&self) {
+        self.frozen.send_replace(true);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.frozen.send_replace(false);
+    }
+
+    /// All data requests received so far.
     pub(crate) fn requests(&self) -> Vec<StubRequest> {
         self.request.lock().unwrap().clone()
     }
 
-    /// The number of requests received so far.
+    /// The number of data requests received so far.
     pub(crate) fn count(&self) -> usize {
         self.request.lock().unwrap().len()
     }
@@ -127,15 +140,21 @@ pub(crate) fn stored(request: &StubRequest, id: u32) -> Reply {
     Reply::Answer(200, json!({"key": request.key(), "shard_id": id, "status": "stored"}).to_string())
 }
 
-async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<StubRequest>>>, behaviour: Arc<Behaviour>) {
-    let mut buffer = Vec::new();
-    while let Some(request) = read(&mut stream, &mut buffer).await {
-        let before = {
-            let mut log = log.lock().unwrap();
-            log.push(request.clone());
-            log.len() - 1
+async fn serve(mut stream: TcpStream, stub: Stub, behaviour: Arc<Behaviour>) {
+    let (mut buffer, mut earlier) = (Vec::new(), 0);
+    while let Some(request) = read(&mut stream, &mut buffer, earlier).await {
+        earlier += 1;
+        let mut reply = if request.path == "/live" {
+            Reply::Answer(200, String::new())
+        } else {
+            let before = {
+                let mut log = stub.request.lock().unwrap();
+                log.push(request.clone());
+                log.len() - 1
+            };
+            behaviour(&request, before)
         };
-        let mut reply = behaviour(&request, before);
+        stub.frozen.subscribe().wait_for(|frozen| !frozen).await.unwrap();
         while let Reply::Held(gate, held) = reply {
             gate.passed().await;
             reply = *held;
@@ -154,7 +173,7 @@ async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<StubRequest>>>, behavio
     }
 }
 
-async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<StubRequest> {
+async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>, earlier: usize) -> Option<StubRequest> {
     loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8(buffer[..end].to_vec()).unwrap();
@@ -169,7 +188,7 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<StubReques
                 buffer.drain(..whole);
                 let mut words = head.split(' ');
                 let (method, path) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
-                return Some(StubRequest { method, path, body });
+                return Some(StubRequest { method, path, body, earlier });
             }
         }
         if stream.read_buf(buffer).await.ok()? == 0 {

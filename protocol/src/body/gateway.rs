@@ -36,6 +36,31 @@ pub struct ShardRequests {
     pub requests: u64,
 }
 
+/// The circuit breaker of one shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardBreaker {
+    /// The shard.
+    pub shard_id: ShardId,
+    /// The present state.
+    pub state: BreakerState,
+    /// Number of times it opened since this process started.
+    pub opened: u64,
+    /// Requests that failed at once since this process started, because it was not closed.
+    pub refused: u64,
+}
+
+/// The state of a circuit breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// The shard answers.
+    Closed,
+    /// A check was answered. One request tries the shard.
+    HalfOpen,
+    /// Several calls in a row had no answer. Requests fail at once.
+    Open,
+}
+
 /// The counts of the gateway's `/stats`, since the last reset unless noted otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GatewayCounts {
@@ -73,6 +98,9 @@ pub struct GatewayStats {
     /// The counts.
     #[serde(flatten)]
     pub counts: GatewayCounts,
+    /// The shards' circuit breakers, in order of id.
+    #[serde(default)]
+    pub breakers: Vec<ShardBreaker>,
     /// How keys are placed on shards.
     pub placement: Scheme,
     /// The verdict on the requests sent to the shards.

@@ -37,6 +37,8 @@ impl Label {
         };
         let open = |about, most| Self { name: name.to_owned(), values: None, about, most };
         Ok(match (name, family.name.as_str()) {
+            // Empty for errors that no shard causes.
+            ("shard_id", "gateway_errors_total") => open("or empty", SHARDS as usize + 1),
             ("shard_id", _) => open("", SHARDS as usize),
             // Each has more than 30 % of the shard's accesses, so there are at most three.
             ("key", "shard_hot_key_detected") => open("a hot key", 3),
@@ -164,7 +166,7 @@ fn list(values: &[&str]) -> String {
 }
 
 /// The values of [`protocol::ErrorKind`] that the gateway counts, in their JSON form.
-const ERROR_KINDS: [&str; 11] = [
+const ERROR_KINDS: [&str; 12] = [
     "bad_key",
     "bad_body",
     "bad_request",
@@ -173,6 +175,7 @@ const ERROR_KINDS: [&str; 11] = [
     "not_json",
     "shard_unavailable",
     "bad_shard_answer",
+    "overloaded",
     "store_full",
     "not_found",
     "internal",

@@ -1,0 +1,58 @@
+//! Why a call to a shard has no answer.
+
+use hyper_util::client::legacy::Error as ClientError;
+use std::error::Error as StdError;
+use std::io::Error as IoError;
+
+use super::connector::Witness;
+
+/// Error numbers of Linux for "too many open files": of the process, and of the system.
+const TOO_MANY_FILES: [i32; 2] = [24, 23];
+
+/// Why a call has no answer.
+pub(super) enum Failure {
+    /// The connection failed before the first byte of an answer.
+    BeforeAnswer(String),
+    /// The shard is unreachable or does not answer.
+    Unavailable(String),
+    /// The answer is not HTTP, broke off, or is too long.
+    Unreadable(String),
+    /// Nothing was sent, because the breaker is open or too many requests wait for the shard.
+    Refused(&'static str),
+    /// The gateway has no descriptor left. It is not the shard's fault.
+    NoDescriptor,
+}
+
+impl Failure {
+    /// The error name in spans.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::BeforeAnswer(_) => "connection_lost",
+            Self::Unavailable(_) => "unavailable",
+            Self::Unreadable(_) => "unreadable_answer",
+            Self::Refused(_) => "refused",
+            Self::NoDescriptor => "no_descriptor",
+        }
+    }
+
+    pub(super) fn of(err: &ClientError, witness: Option<&Witness>) -> Self {
+        let root = root_cause(err);
+        let number = root.downcast_ref::<IoError>().and_then(IoError::raw_os_error);
+        let cause = root.to_string();
+        match witness {
+            _ if number.is_some_and(|number| TOO_MANY_FILES.contains(&number)) => Self::NoDescriptor,
+            _ if err.is_connect() => Self::Unavailable(cause),
+            Some(witness) if witness.answer_began() => Self::Unreadable(cause),
+            _ => Self::BeforeAnswer(cause),
+        }
+    }
+}
+
+/// The first error of a chain.
+pub(super) fn root_cause<'a>(err: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    let mut root = err;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root
+}
