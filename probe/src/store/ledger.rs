@@ -52,11 +52,21 @@ pub(crate) struct KernelReading {
 }
 
 impl KernelReading {
-    /// Commands with this number that are not discarded and not this probe's.
-    fn count(&self, number: usize, name: &str) -> u64 {
+    /// Commands with this number that are not discarded and not this probe's since the baseline.
+    fn count(&self, number: usize, name: &str, base: &Sent) -> u64 {
         let of = |counts: &[u64]| counts.get(number).copied().unwrap_or_default();
         let discarded = of(&self.commands.discarded);
-        of(&self.commands.by_number).saturating_sub(discarded).saturating_sub(self.own.calls_of(name))
+        of(&self.commands.by_number).saturating_sub(discarded).saturating_sub(self.own_calls(name, base))
+    }
+
+    /// Calls of this probe since the baseline.
+    fn own_calls(&self, name: &str, base: &Sent) -> u64 {
+        self.own.calls_of(name).saturating_sub(base.calls_of(name))
+    }
+
+    /// Bytes of this probe since the baseline.
+    const fn own_bytes(&self, base: &Sent) -> u64 {
+        self.own.bytes.saturating_sub(base.bytes)
     }
 
     fn discarded(&self) -> u64 {
@@ -71,9 +81,9 @@ impl KernelReading {
         self.commands.by_number.first().copied().unwrap_or_default()
     }
 
-    /// Bytes that are not this probe's.
-    const fn client_bytes(&self) -> u64 {
-        self.bytes.saturating_sub(self.own.bytes)
+    /// Bytes that are not this probe's since the baseline.
+    const fn client_bytes(&self, base: &Sent) -> u64 {
+        self.bytes.saturating_sub(self.own_bytes(base))
     }
 }
 
@@ -95,6 +105,8 @@ pub(crate) struct NodeLedger {
 #[derive(Clone, Debug)]
 struct Base {
     kernel: KernelReading,
+    /// What this probe had sent before. A node that restarts does not count it, nor a kernel that watches a new address.
+    own: Sent,
     info: Info,
 }
 
@@ -128,17 +140,21 @@ impl NodeLedger {
             self.renew(why);
         }
         self.last = Some(info.clone());
-        let base =
-            self.base.take().unwrap_or_else(|| Base { kernel: bracket.after.clone(), info: info.clone() });
-        let own = &bracket.before.own;
+        let base = self.base.take().unwrap_or_else(|| Base {
+            kernel: bracket.after.clone(),
+            own: bracket.before.own.clone(),
+            info: info.clone(),
+        });
+        let own = &base.own;
         let lopsided = lopsided(&base, info);
         let mut uncounted = Uncounted::since(&base, bracket, info);
         let mut sums = Sums::default();
         let mut commands: Vec<CommandComparison> = Vec::new();
         for (number, name) in names.numbered() {
-            let (before, after) = (bracket.before.count(number, name), bracket.after.count(number, name));
+            let (before, after) =
+                (bracket.before.count(number, name, own), bracket.after.count(number, name, own));
             let calls = info.calls.get(name).copied().unwrap_or_default();
-            let store = calls.received().saturating_sub(own.calls_of(name));
+            let store = calls.received().saturating_sub(bracket.before.own_calls(name, own));
             sums.add(before, after, store);
             let ledger = self.names.entry(number).or_default();
             let found = ledger.observe(&of_counts(bracket, before, after, store, self.epoch));
@@ -146,8 +162,8 @@ impl NodeLedger {
             commands.extend(command.filter(|command| command.kernel > 0 || command.store > 0));
         }
         let total = self.total.observe(&of_counts(bracket, sums.before, sums.after, sums.store, self.epoch));
-        let client_bytes = info.client_bytes().saturating_sub(bracket.after.own.bytes);
-        let (before, after) = (bracket.before.client_bytes(), bracket.after.client_bytes());
+        let client_bytes = info.client_bytes().saturating_sub(bracket.after.own_bytes(own));
+        let (before, after) = (bracket.before.client_bytes(own), bracket.after.client_bytes(own));
         let mut bytes = self.bytes.observe(&of_counts(bracket, before, after, client_bytes, self.epoch));
         let unseen_share = judge_bytes(&mut bytes);
         let total = judge_total(total, &commands, lopsided, unseen_share, unparsed(&base, bracket));
