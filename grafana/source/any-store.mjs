@@ -184,7 +184,33 @@ const latency = ['What it costs', [
     about: {
       shows: 'Time from a command to its reply at the node\'s socket, without the network.',
       normal: 'Far below a millisecond for short commands.',
-      next: 'The hot shard far above the others: its only thread is busy. All above: slow commands, see SLOWLOG.',
+      next: 'The hot shard far above the others: its only thread is busy. All above: slow commands, see the next panel.',
+    },
+  }),
+  lines({
+    title: 'Latency p99 by Command Family',
+    width: 12,
+    unit: 's',
+    min: 0,
+    queries: [
+      ask(`histogram_quantile(0.99, sum by (shard_id, family, le) (rate(kernel_store_command_duration_seconds_bucket${RATE})))`, `${SHARD} {{family}}`),
+    ],
+    about: {
+      shows: 'The same by the server\'s own groups of commands, such as *string*, *list* and *scripting*.',
+      normal: 'All families of a shard are alike: a short command waits for the long one before it.',
+      next: 'One family far above the others has the slow commands: SLOWLOG has their arguments.',
+    },
+  }),
+  lines({
+    title: 'Untimed Commands by Reason',
+    width: 12,
+    unit: 'ops',
+    min: 0,
+    queries: [ask(`sum by (reason) (rate(kernel_store_untimed_commands_total${RATE}))`, '{{reason}}')],
+    about: {
+      shows: 'Commands per second whose latency is not measured, by reason. A command may have two reasons.',
+      normal: '0, except *blocking*, *transaction* and *streaming* where clients use them.',
+      next: '*joined* or *lost*: connections that never rest stay untimed. *depth*: pipelines of more than 64. docs/redis.md has all reasons.',
     },
   }),
 ]];

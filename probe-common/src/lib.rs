@@ -41,7 +41,7 @@ pub const MAX_ENDPOINTS: u32 = 256;
 
 /// Version of all types in this crate that kernel programs and probe share. Increase it with each change to one of
 /// them.
-pub const LAYOUT: u32 = 15;
+pub const LAYOUT: u32 = 16;
 
 /// Bytes that the kernel object contains as `LAYOUT_MARK`. The probe refuses an object with another layout.
 pub const LAYOUT_MARK: [u8; 20] = layout_mark(LAYOUT);

@@ -12,7 +12,7 @@ pub mod reply;
 mod swar;
 mod tag;
 
-pub use command::{CommandClass, CommandSpec, Effect, MAX_COMMANDS, MAX_NAME, hash_name};
+pub use command::{CommandClass, CommandSpec, Effect, FAMILIES, MAX_COMMANDS, MAX_NAME, hash_name};
 pub use counters::CommandCounters;
 pub use first_bytes::{FIRST_WORDS, name_at_start};
 pub use pairing::{Pairing, UNTIMED, Untimed};

@@ -1,7 +1,7 @@
 //! The table of RESP commands: packing and hashes.
 
 use probe_common::key::KeyText;
-use probe_common::resp::{CommandClass, CommandSpec, Effect, MAX_COMMANDS, hash_name};
+use probe_common::resp::{CommandClass, CommandSpec, Effect, FAMILIES, MAX_COMMANDS, hash_name};
 use proptest::prelude::*;
 
 fn effect() -> impl Strategy<Value = Effect> {
@@ -21,12 +21,12 @@ fn effect() -> impl Strategy<Value = Effect> {
 proptest! {
     #[test]
     fn a_packed_command_is_unpacked_unchanged(
-        number in 0..MAX_COMMANDS as u16,
+        (number, family) in (0..MAX_COMMANDS as u16, 0..FAMILIES as u8),
         class in prop::sample::select(vec![CommandClass::Other, CommandClass::Read, CommandClass::Write]),
         (effect, blocks) in (effect(), any::<bool>()),
         (first_key, last_key, step, numkeys) in any::<(u8, i8, u8, u8)>(),
     ) {
-        let spec = CommandSpec { number, class, effect, blocks, first_key, last_key, step, numkeys };
+        let spec = CommandSpec { number, family, class, effect, blocks, first_key, last_key, step, numkeys };
         prop_assert_eq!(CommandSpec::unpack(spec.pack()), spec);
     }
 

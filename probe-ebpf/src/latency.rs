@@ -51,15 +51,9 @@ pub unsafe fn stop<P: Protocol>(context: &SkBuffContext, shard: u32, stream: *mu
     }
     // SAFETY: the program's context.
     let took = unsafe { departure_time(context.as_ptr().cast()) }.saturating_sub(started);
-    let Some(latency) = of_shard(shard) else { return };
+    let Some(latency) = LATENCY.get_ptr_mut(shard) else { return };
     // SAFETY: the map's value for this CPU.
     unsafe { count(latency, took) };
-}
-
-/// Returns a shard's durations on this CPU.
-#[inline(always)]
-pub fn of_shard(shard: u32) -> Option<*mut Latency> {
-    LATENCY.get_ptr_mut(shard)
 }
 
 /// Returns the time at which a segment leaves, in nanoseconds of the kernel's monotonic clock. TCP has just read that

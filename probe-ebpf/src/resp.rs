@@ -2,6 +2,7 @@
 //!
 //! Commands are parsed at ingress, and each one is kept for its reply ([`replies`]).
 
+mod families;
 mod replies;
 
 use aya_ebpf::{

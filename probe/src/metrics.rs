@@ -211,7 +211,7 @@ impl ProbeMetrics {
         }
         self.requests.read(shard, &counters.requests);
         self.traffic.read(shard, &counters.traffic);
-        self.latency.timed(shard, latency);
+        self.latency.timed(vec![shard.to_string()], latency);
     }
 
     /// Updates the hot-key overlap of a shard.

@@ -99,6 +99,12 @@ pub trait Source: Send {
     /// When they cannot be read.
     fn commands(&mut self, shard: u32) -> Result<Option<CommandCounts>, SourceError>;
 
+    /// The latencies of one shard's commands by [family](CommandSpec::family). Empty unless the protocol is RESP.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn families(&mut self, shard: u32) -> Result<Vec<Latency>, SourceError>;
+
     /// Replaces the table of commands, by name in lower case. It has no effect unless the protocol is RESP.
     ///
     /// # Errors

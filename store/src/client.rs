@@ -76,6 +76,12 @@ impl Client {
         Ok(client)
     }
 
+    /// Both ends of the connection: this one and the node's.
+    #[must_use]
+    pub fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        Some((self.stream.local_addr().ok()?, self.stream.peer_addr().ok()?))
+    }
+
     /// The node's address.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {

@@ -3,8 +3,10 @@
 use crate::reply::Reply;
 
 mod builtin;
+mod family;
 
 pub use builtin::{BUILT_IN_OF, built_in};
+pub use family::Family;
 
 /// A command with its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct Command {
     pub name: String,
     /// What it does to its keys.
     pub class: Class,
+    /// The type of its data.
+    pub family: Family,
     /// Where its keys are.
     pub keys: KeyPositions,
     /// Whether it may wait for data.
@@ -46,6 +50,9 @@ pub struct KeyPositions {
     pub has_others: bool,
 }
 
+/// The field with a command's ACL categories.
+const CATEGORIES: usize = 6;
+
 /// Parses the reply. Entries that cannot be understood are left out. `None` if the reply is no list of commands.
 #[must_use]
 pub fn parse(reply: &Reply) -> Option<Vec<Command>> {
@@ -59,9 +66,9 @@ fn command(entry: &Reply) -> Option<Command> {
     let name = fields.first()?.text()?.to_ascii_lowercase();
     let flags = fields.get(2)?.list()?;
     let has = |wanted: &str| flags.iter().any(|flag| flag.text() == Some(wanted));
+    let subcommands = fields.get(9).and_then(Reply::list).unwrap_or_default();
     let number = |at: usize| fields.get(at).and_then(Reply::integer).unwrap_or_default();
     let specifications = fields.get(8).and_then(Reply::list).unwrap_or_default();
-    let subcommands = fields.get(9).and_then(Reply::list).unwrap_or_default();
     let mut keys = KeyPositions {
         first: u8::try_from(number(3)).unwrap_or_default(),
         last: i8::try_from(number(4)).unwrap_or_default(),
@@ -87,7 +94,20 @@ fn command(entry: &Reply) -> Option<Command> {
         Class::Other
     };
     let class = if keys.first == 0 && !keys.has_others { Class::Other } else { class };
-    Some(Command { name, class, keys, blocks: has("blocking") })
+    let family = match categories(entry) {
+        Some(own) => {
+            let all = own.iter().chain(subcommands.iter().filter_map(categories).flatten());
+            family::of_categories(all).unwrap_or_default()
+        }
+        // A server before Redis 6.
+        None => family::built_in(&name),
+    };
+    Some(Command { name, class, family, keys, blocks: has("blocking") })
+}
+
+/// The ACL categories, which servers report since Redis 6.
+fn categories(entry: &Reply) -> Option<&[Reply]> {
+    entry.list()?.get(CATEGORIES)?.list()
 }
 
 /// The first specification whose number of keys is an argument: EVAL, ZINTER, LMPOP.

@@ -9,12 +9,10 @@ use crate::request::Request;
 /// Why a node cannot be read. Each message is one line that names the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The name has no address.
-    #[error("the name {host} has no address: {reason}; check the host")]
+    /// A name has no address.
+    #[error("{reason}; check the host")]
     NoAddress {
-        /// The name.
-        host: String,
-        /// The system's reason.
+        /// The name, and why it has none.
         reason: String,
     },
     /// Nothing accepts connections at the address.

@@ -18,6 +18,8 @@ await withPage({ height: 1500 }, async (page) => {
   assert.equal(await page.locator("#store-nodes tbody tr").count(), 6);
   const first = await texts(page, "#store-keys tbody tr:first-child > *");
   assert.deepEqual(first.slice(0, 3), [KEY, String(slot), String(shard_id)]);
+  const families = await texts(page, "#store-families tbody th");
+  assert.deepEqual([...new Set(families)], ["string"], "the load reads and writes strings");
   assert.ok((await page.locator("#store-help tbody tr").count()) > 1, "what would help");
   await page.screenshot({ path: `${process.env.PICTURES}/store.png`, fullPage: true });
 

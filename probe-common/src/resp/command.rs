@@ -5,6 +5,9 @@ use crate::key::KeyText;
 /// The maximum number of command numbers of a store. Number 0 is every command that the store does not list.
 pub const MAX_COMMANDS: usize = 512;
 
+/// The number of families of commands. Latency is measured by family; family 0 has the commands that belong to none.
+pub const FAMILIES: usize = 15;
+
 /// The longest command name in bytes. A longer name is an unknown command.
 pub const MAX_NAME: u32 = 64;
 
@@ -91,6 +94,18 @@ impl Effect {
     }
 }
 
+/// In a packed command: its number. The bits above it are its family.
+pub(super) const NUMBER: u16 = (1 << FAMILY_SHIFT) - 1;
+const FAMILY_SHIFT: u32 = 12;
+
+const _: () = assert!(MAX_COMMANDS <= 1 << FAMILY_SHIFT && FAMILIES <= 1 << (16 - FAMILY_SHIFT));
+
+/// Returns the family in the word that [`CommandSpec::number_and_family`] makes.
+#[inline(always)]
+pub(super) const fn family(word: u16) -> u8 {
+    (word >> FAMILY_SHIFT) as u8
+}
+
 /// In a packed command, beside its class.
 const BLOCKS: u8 = 0x80;
 
@@ -102,6 +117,8 @@ pub struct CommandSpec {
     /// The index in [`CommandCounters::by_number`](super::CommandCounters::by_number), from 1 to
     /// [`MAX_COMMANDS`] - 1.
     pub number: u16,
+    /// The index of its family, below [`FAMILIES`].
+    pub family: u8,
     /// The command's purpose.
     pub class: CommandClass,
     /// Its effect on the connection.
@@ -123,6 +140,7 @@ impl CommandSpec {
     /// A command that the store does not list.
     pub const UNKNOWN: Self = Self {
         number: 0,
+        family: 0,
         class: CommandClass::Other,
         effect: Effect::None,
         blocks: false,
@@ -135,9 +153,10 @@ impl CommandSpec {
     /// Returns the value for the map `COMMANDS`.
     #[must_use]
     pub const fn pack(self) -> u64 {
+        let [low, high] = self.number_and_family().to_le_bytes();
         u64::from_le_bytes([
-            self.number as u8,
-            (self.number >> 8) as u8,
+            low,
+            high,
             self.class as u8 | if self.blocks { BLOCKS } else { 0 },
             self.effect as u8,
             self.first_key,
@@ -147,12 +166,19 @@ impl CommandSpec {
         ])
     }
 
+    /// Returns number and family in one word.
+    #[inline(always)]
+    pub(super) const fn number_and_family(self) -> u16 {
+        self.number & NUMBER | (self.family as u16) << FAMILY_SHIFT
+    }
+
     /// Returns the command of a packed value.
     #[must_use]
     #[inline(always)]
     pub const fn unpack(packed: u64) -> Self {
         Self {
-            number: packed as u16,
+            number: packed as u16 & NUMBER,
+            family: family(packed as u16),
             class: match (packed >> 16) as u8 & !BLOCKS {
                 1 => CommandClass::Read,
                 2 => CommandClass::Write,

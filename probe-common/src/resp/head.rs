@@ -16,7 +16,7 @@ mod inline;
 
 pub(super) use array::CRLF;
 
-use super::{CommandClass, CommandSpec, Effect, Tag};
+use super::{CommandClass, CommandSpec, Effect, Tag, command};
 use crate::{
     key::KeyText,
     protocol::{HEAD_BYTES, Parser},
@@ -51,7 +51,7 @@ pub struct Head {
     next_key: u32,
     /// The last argument that may be a key. While the number of keys is read, that number.
     last_key: u32,
-    /// The command's number.
+    /// The command's number and family.
     command: u16,
     /// A [`CommandClass`], an [`Effect`], [`IN_TRANSACTION`] and [`REPLIES_DECIDE`].
     kind: u8,
@@ -260,7 +260,7 @@ impl Head {
         if self.has_key() {
             return Tag::KEY;
         }
-        Tag::command(self.command, self.work & HAS_KEY != 0, discards > 0)
+        Tag::command(self.number(), self.work & HAS_KEY != 0, discards > 0)
     }
 
     /// Stores the value to stage with the key.
@@ -292,7 +292,13 @@ impl Head {
     /// The command's number.
     #[inline(always)]
     pub(super) const fn number(&self) -> u16 {
-        self.command
+        self.command & command::NUMBER
+    }
+
+    /// The command's family.
+    #[inline(always)]
+    pub(super) const fn family(&self) -> u8 {
+        command::family(self.command)
     }
 
     /// Whether the command reads or writes keys.
@@ -326,7 +332,7 @@ impl Head {
     #[inline(always)]
     pub const fn named(&mut self, spec: CommandSpec) {
         self.work = self.work & !DO_NAME | if spec.blocks { MAY_BLOCK } else { 0 };
-        self.command = spec.number;
+        self.command = spec.number_and_family();
         self.kind = self.kind & STAYS | spec.class as u8 | (spec.effect as u8) << EFFECT_SHIFT;
         self.step = spec.step;
         self.numkeys = spec.numkeys;

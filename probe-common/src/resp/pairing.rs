@@ -6,7 +6,7 @@
 
 mod asked;
 
-pub use asked::{Asked, Facts, took};
+pub use asked::{Asked, Facts, family_of, took};
 
 use self::asked::{IS_EXEC, IS_QUEUED};
 use super::{Effect, head::Head, reply::Outcome};
@@ -244,7 +244,7 @@ impl Pairing {
             number: head.number(),
             is_exec: matches!(head.effect(), Effect::Exec),
             is_queued,
-            is_timed: head.is_data() && untimed.is_none(),
+            timed: if head.is_data() && untimed.is_none() { Some(head.family()) } else { None },
         };
         self.ask(facts, came_at);
         untimed

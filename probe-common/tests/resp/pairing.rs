@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use probe_common::protocol::Parser as _;
 use probe_common::resp::head::Head;
-use probe_common::resp::pairing::{Asked, Facts, KEPT, Replies, took};
+use probe_common::resp::pairing::{Asked, Facts, KEPT, Replies, family_of, took};
 use probe_common::resp::reply::ReplyHead;
 use probe_common::resp::{CommandClass, CommandSpec, Effect, Pairing, SegmentReader, Untimed, hash_name};
 
@@ -267,12 +267,14 @@ fn commands_tell_what_is_discarded_once_the_replies_are_lost() {
 fn a_departure_before_the_arrival_took_no_time() {
     let mut pairing = Pairing::default();
     pairing.begin_segment(0);
-    pairing.ask(Facts { is_timed: true, ..Facts::default() }, 1_000_000);
+    pairing.ask(Facts { timed: Some(3), ..Facts::default() }, 1_000_000);
     let from = pairing.asked(0).unwrap().timed_from();
     assert_eq!([0, 999_000, 1_000_000, 1_000_640].map(|now| took(from, now)), [0, 0, 0, 640]);
-    // The time wraps around.
-    let from = (1 << 63) | ((1 << 40) - 10);
-    assert_eq!(took(from, 64 * ((1 << 40) + 10)), 64 * 20);
+    assert_eq!(family_of(from), 3);
+    // More than an hour, and the time that wraps around.
+    assert_eq!(took(from, 6_000_000_000_000), 6_000_000_000_000 - 1_000_000);
+    let from = (4 << 37) | ((1 << 37) - 10);
+    assert_eq!((took(from, 64 * ((1 << 37) + 10)), family_of(from)), (64 * 20, 3));
 }
 
 #[test]

@@ -38,7 +38,17 @@ const fn spec(
     effect: Effect,
     (first_key, last_key, step, numkeys): (u8, i8, u8, u8),
 ) -> CommandSpec {
-    CommandSpec { number, class, effect, blocks: false, first_key, last_key, step, numkeys }
+    CommandSpec {
+        number,
+        family: number as u8,
+        class,
+        effect,
+        blocks: false,
+        first_key,
+        last_key,
+        step,
+        numkeys,
+    }
 }
 
 /// The command with this name.

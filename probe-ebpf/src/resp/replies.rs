@@ -14,11 +14,10 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use probe_common::{
-    latency::Latency,
     protocol::Parser as _,
     resp::{
         Pairing, Resp, SegmentReader, Untimed,
-        pairing::{KEPT, Replies, took},
+        pairing::{KEPT, Replies},
         reply::{ReplyHead, SHORT_REPLY, is_whole_reply},
     },
     segment::Next,
@@ -32,6 +31,8 @@ use crate::{
     parser::{Parser, STEPS, STEPS_A_CALL, load_window},
     transactions,
 };
+
+use super::families;
 
 /// Where egress copies payload to. Softirq may interrupt process context, and a task another one: each program that runs has
 /// its own.
@@ -272,13 +273,14 @@ fn attend(reader: &SegmentReader, head: &mut ReplyHead, attendant: Attendant) {
 #[repr(C)]
 struct Measuring {
     pairing: *mut Pairing,
-    latency: *mut Latency,
     now: u64,
     /// The first command.
     from: u32,
-    /// Commands that are not kept any more.
+    /// Commands that are not kept any more. In the upper half of a word the verifier does not track a number. Otherwise it
+    /// would follow the loop for each one.
     gone: u32,
-    /// The arrival of the last commands, which came together, and how many they are.
+    shard: u32,
+    /// Arrival and family of the last commands, and how many came together.
     arrival: u64,
     times: u64,
 }
@@ -292,7 +294,6 @@ fn measure(
     (from, count): (u32, u32),
     arrived: u32,
 ) -> Option<()> {
-    let latency = latency::of_shard(shard)?;
     // SAFETY: the program's context.
     let now = unsafe { latency::departure_time(context) };
     if count == 1 {
@@ -301,8 +302,7 @@ fn measure(
         let Some(asked) = asked else { return commands::count_untimed(shard, Untimed::Depth, 1) };
         let arrival = asked.timed_from();
         if arrival != 0 {
-            // SAFETY: the map's value for this CPU.
-            unsafe { latency::count(latency, took(arrival, now)) };
+            families::count_family(shard, arrival, now, 1);
         }
         return Some(());
     }
@@ -317,7 +317,7 @@ fn measure(
         count
     };
     let mut measuring =
-        Measuring { pairing, latency, now, from: from.wrapping_add(gone), gone, arrival: 0, times: 0 };
+        Measuring { pairing, now, from: from.wrapping_add(gone), gone, shard, arrival: 0, times: 0 };
     // SAFETY: the callback has the signature that `bpf_loop` calls, and `measuring` outlives the call.
     unsafe { bpf_loop(count - gone, measure_one as *mut c_void, (&raw mut measuring).cast(), 0) };
     count_together(&measuring);
@@ -347,12 +347,10 @@ unsafe extern "C" fn measure_one(at: u32, measuring: *mut Measuring) -> i64 {
     0
 }
 
-/// Counts the latencies of commands that came together.
+/// Counts the latencies of commands of a family that came together.
 #[inline(always)]
 fn count_together(measuring: &Measuring) {
     if measuring.arrival != 0 {
-        let took = took(measuring.arrival, measuring.now);
-        // SAFETY: the map's value for this CPU.
-        unsafe { latency::count_several(measuring.latency, took, measuring.times) };
+        families::count_family(measuring.shard, measuring.arrival, measuring.now, measuring.times);
     }
 }

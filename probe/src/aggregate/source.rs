@@ -63,6 +63,10 @@ impl Source for MergedSource {
         Ok(None)
     }
 
+    fn families(&mut self, _: u32) -> Result<Vec<Latency>, SourceError> {
+        Ok(Vec::new())
+    }
+
     fn set_commands(&mut self, _: &[(String, CommandSpec)]) -> Result<(), SourceError> {
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use probe_common::keys::SETS;
 use probe_common::pending::STAGED_KEYS;
+use probe_common::resp::FAMILIES;
 use probe_common::{LAYOUT_MARK, LAYOUT_MARK_PREFIX, MAX_SHARDS};
 
 use super::error::ObjectError;
@@ -17,6 +18,9 @@ static EMBEDDED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/
 
 /// The map of keys. Its size depends on the number of shards.
 pub const KEYS: &str = "KEYS";
+
+/// The map of latencies by family of commands. Its size depends on the number of shards.
+pub const FAMILY_LATENCY: &str = "FAMILY_LATENCY";
 
 /// Settings of the kernel programs, written before they are loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,7 +82,13 @@ pub fn load_pinned(
     let mut loader = EbpfLoader::new();
     loader.override_global(aya_log::LEVEL, &log_level, true).override_global("RTT_WANTED", &rtt, true);
     loader.override_global("PACKETS_HAVE_NAMESPACE", &placed, true);
-    loader.map_max_entries(KEYS, switches.shards.clamp(1, MAX_SHARDS) * SETS);
+    let shards = switches.shards.clamp(1, MAX_SHARDS);
+    loader.map_max_entries(KEYS, shards * SETS);
+    let families = match switches.protocol {
+        Protocol::Http => 1,
+        Protocol::Resp => shards * FAMILIES as u32,
+    };
+    loader.map_max_entries(FAMILY_LATENCY, families);
     let cpus = aya::util::nr_cpus().map_err(|(what, error)| ObjectError::Other {
         what: format!("the number of CPUs cannot be read ({what})"),
         reason: error.to_string(),

@@ -1,11 +1,13 @@
-//! Defines the signal `commands`: the kernel's table of RESP commands, and their counts.
+//! Defines the signal `commands`: the kernel's table of RESP commands, their counts, and their latency by family.
 
 use std::collections::BTreeMap;
 
 use aya::maps::{HashMap, Map, MapData, MapError};
-use probe_common::resp::{CommandCounters, CommandSpec, UNTIMED, hash_name};
+use probe_common::latency::Latency;
+use probe_common::resp::{CommandCounters, CommandSpec, FAMILIES, UNTIMED, hash_name};
 
 use crate::kernel::error::ObjectError;
+use crate::kernel::object::FAMILY_LATENCY;
 use crate::kernel::per_shard::PerShard;
 
 /// One shard's commands since the programs were attached, by [number](CommandSpec::number).
@@ -20,10 +22,11 @@ pub struct CommandCounts {
     pub untimed: [u64; UNTIMED],
 }
 
-/// The maps `COMMANDS` and `COMMAND_COUNTS`.
+/// The maps `COMMANDS`, `COMMAND_COUNTS` and `FAMILY_LATENCY`.
 pub struct CommandTable {
     commands: HashMap<MapData, u64, u64>,
     counts: PerShard<CommandCounters>,
+    families: PerShard<Latency>,
     /// The entries of `COMMANDS`: name hash and packed command.
     written: BTreeMap<u64, u64>,
 }
@@ -35,17 +38,21 @@ impl CommandTable {
     /// The name of the counters' map in the object.
     pub const COUNTS: &str = "COMMAND_COUNTS";
 
+    /// The name in the object of the map of latencies by family.
+    pub const FAMILIES: &str = FAMILY_LATENCY;
+
     /// Takes the maps, including the entries of an earlier probe.
     ///
     /// # Errors
     /// When a map has another type, or its entries cannot be read.
-    pub fn new(commands: Map, counts: Map) -> Result<Self, ObjectError> {
+    pub fn new(commands: Map, counts: Map, families: Map) -> Result<Self, ObjectError> {
         let commands: HashMap<_, u64, u64> =
             HashMap::try_from(commands).map_err(|_| ObjectError::Missing { what: Self::NAME })?;
         let counts = PerShard::new(counts, Self::COUNTS)?;
+        let families = PerShard::new(families, Self::FAMILIES)?;
         let written = commands.iter().collect::<Result<_, MapError>>();
         let written = written.map_err(|error| ObjectError::unreadable(Self::NAME, &error))?;
-        Ok(Self { commands, counts, written })
+        Ok(Self { commands, counts, families, written })
     }
 
     /// Replaces the table. Each name is in lower case.
@@ -80,5 +87,13 @@ impl CommandTable {
             discarded: counters.discarded.to_vec(),
             untimed: counters.untimed,
         })
+    }
+    /// One shard's latencies by [family](CommandSpec::family), summed over all CPUs.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn latencies(&self, shard: u32) -> Result<Vec<Latency>, MapError> {
+        let first = shard * FAMILIES as u32;
+        (first..first + FAMILIES as u32).map(|place| self.families.read(place)).collect()
     }
 }

@@ -159,7 +159,7 @@ impl ConnectionMetrics {
             set(&self.preexisting_open, &id, gauge(reading.open.1));
         }
         if let Some(round_trips) = reading.round_trips {
-            self.round_trips.timed(shard, round_trips);
+            self.round_trips.timed(vec![shard.to_string()], round_trips);
         }
     }
 }

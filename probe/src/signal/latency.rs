@@ -1,6 +1,6 @@
 //! Defines the signal `latency` and round-trip times: buckets, quantiles, histograms.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -39,6 +39,13 @@ pub(crate) fn quantile(buckets: &[Bucket], percent: u64) -> Option<f64> {
         below >= place
     });
     reached.and_then(|(bound, _)| *bound)
+}
+
+/// The sum of several.
+pub(crate) fn sum(latencies: &[Latency]) -> Latency {
+    let mut sum = Latency::default();
+    latencies.iter().for_each(|one| sum += one);
+    sum
 }
 
 /// The quantiles of these buckets.
@@ -85,11 +92,13 @@ fn histogram(latency: &Latency) -> Histogram {
     histogram
 }
 
-/// A histogram per shard. Each bucket is a union of kernel buckets, so its count is exact. Cheap to clone.
+/// A histogram per shard, or per shard and family of commands. Each bucket is a union of kernel buckets, so its count is exact. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct DurationMetric {
     description: Desc,
-    shards: Arc<Mutex<Vec<(u32, Latency)>>>,
+    labels: &'static [&'static str],
+    /// The latest buckets, by the labels' values.
+    series: Arc<Mutex<BTreeMap<Vec<String>, Latency>>>,
 }
 
 impl DurationMetric {
@@ -99,6 +108,7 @@ impl DurationMetric {
             metrics,
             "kernel_shard_request_duration_seconds",
             "Time from a data request's head to the first byte of its answer, at the shard's socket.",
+            &["shard_id"],
         )
     }
 
@@ -108,37 +118,53 @@ impl DurationMetric {
             metrics,
             "kernel_shard_rtt_seconds",
             "Round-trip time that TCP measures at the shard's socket, one sample per round trip.",
+            &["shard_id"],
         )
     }
 
-    fn register(metrics: &Metrics, name: &str, help: &str) -> Result<Self, prometheus::Error> {
-        let description = Desc::new(name.into(), help.into(), vec!["shard_id".into()], HashMap::new())?;
-        let metric = Self { description, shards: Arc::default() };
+    /// Registers `kernel_store_command_duration_seconds`, without series.
+    pub(crate) fn of_families(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+        Self::register(
+            metrics,
+            "kernel_store_command_duration_seconds",
+            "Time from a command with keys to the first byte of its reply, at the node's socket, by family.",
+            &["shard_id", "family"],
+        )
+    }
+
+    fn register(
+        metrics: &Metrics,
+        name: &str,
+        help: &str,
+        labels: &'static [&'static str],
+    ) -> Result<Self, prometheus::Error> {
+        let names = labels.iter().map(|name| (*name).to_owned()).collect();
+        let description = Desc::new(name.into(), help.into(), names, HashMap::new())?;
+        let metric = Self { description, labels, series: Arc::default() };
         metrics.collector(Box::new(metric.clone()))?;
         Ok(metric)
     }
 
-    /// Sets one shard's buckets.
-    pub(crate) fn timed(&self, shard: u32, latency: Latency) {
-        let mut shards = self.shards.lock();
-        match shards.iter_mut().find(|(id, _)| *id == shard) {
-            Some((_, old)) => *old = latency,
-            None => shards.push((shard, latency)),
-        }
+    /// Sets the buckets of the series with these values of the labels.
+    pub(crate) fn timed(&self, values: Vec<String>, latency: Latency) {
+        self.series.lock().insert(values, latency);
     }
 
     /// Removes the series of a shard.
     pub(crate) fn forget(&self, shard: &str) {
-        self.shards.lock().retain(|(id, _)| id.to_string() != shard);
+        self.series.lock().retain(|values, _| values.first().is_none_or(|id| id != shard));
     }
 
     fn family(&self) -> MetricFamily {
-        let shards = self.shards.lock();
-        let metrics = shards.iter().map(|(shard, latency)| {
-            let mut label = LabelPair::default();
-            label.set_name("shard_id".into());
-            label.set_value(shard.to_string());
-            let mut metric = Metric::from_label(vec![label]);
+        let series = self.series.lock();
+        let metrics = series.iter().map(|(values, latency)| {
+            let labels = self.labels.iter().zip(values).map(|(name, value)| {
+                let mut label = LabelPair::default();
+                label.set_name((*name).into());
+                label.set_value(value.clone());
+                label
+            });
+            let mut metric = Metric::from_label(labels.collect());
             metric.set_histogram(histogram(latency));
             metric
         });

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
+use probe_common::latency::Latency;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
 use protocol::probe_api::{
     NewBaseline, StoreAnswer, StoreException, StoreKey, StoreNode, StoreReconciliation, StoreResult, Untimed,
 };
 use service::metrics::Metrics;
 
+use super::latency::DurationMetric;
 use super::series::{raise, set};
 
 /// Command names with series of their own, for each node. All others share one series.
@@ -21,6 +23,7 @@ const OTHER: &str = "other";
 pub(crate) struct StoreMetrics {
     commands: IntCounterVec,
     untimed: IntCounterVec,
+    durations: DurationMetric,
     command_difference: IntGaugeVec,
     bytes_difference: IntGaugeVec,
     unseen: GaugeVec,
@@ -51,6 +54,7 @@ impl StoreMetrics {
                 "Commands whose latency is not measured, by reason.",
                 &["shard_id", "reason"],
             )?,
+            durations: DurationMetric::of_families(metrics)?,
             command_difference: metrics.gauges(
                 "reconciliation_store_command_difference",
                 "Commands counted by the kernel minus calls and rejected calls of the node, since the baseline.",
@@ -169,6 +173,13 @@ impl StoreMetrics {
         let others = found.commands.iter().filter(|command| !names.contains(&command.command));
         let sum = others.map(|command| command.difference).reduce(|sum, more| sum + more);
         set_of(&self.command_difference, &[id, OTHER], sum);
+    }
+
+    /// Updates the latencies of a node's commands by family.
+    pub(crate) fn timed<'a>(&self, shard: u32, families: impl Iterator<Item = (&'a str, Latency)>) {
+        for (family, latency) in families {
+            self.durations.timed(vec![shard.to_string(), family.to_owned()], latency);
+        }
     }
 
     /// Updates the counts of a node's commands. `unknown` is one of the names.

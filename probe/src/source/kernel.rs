@@ -25,7 +25,7 @@ use crate::signal::commands::{CommandCounts, CommandTable};
 use crate::signal::connections::ConnectionsMap;
 use crate::signal::key_table::KeyTable;
 use crate::signal::keys::{CAPACITY, KeysMap};
-use crate::signal::latency::LatencyMap;
+use crate::signal::latency::{LatencyMap, sum};
 use crate::signal::requests::RequestsMap;
 use crate::signal::traffic::TrafficMap;
 
@@ -73,7 +73,8 @@ impl KernelSource {
         let commands = match protocol {
             Protocol::Http => None,
             Protocol::Resp => {
-                Some(CommandTable::new(take(CommandTable::NAME)?, take(CommandTable::COUNTS)?)?)
+                let families = take(CommandTable::FAMILIES)?;
+                Some(CommandTable::new(take(CommandTable::NAME)?, take(CommandTable::COUNTS)?, families)?)
             }
         };
         let connections = ConnectionsMap::new(take(ConnectionsMap::NAME)?, ConnectionsMap::NAME)?;
@@ -140,6 +141,9 @@ impl Source for KernelSource {
     }
 
     fn latency(&mut self, shard: u32) -> Result<Latency, SourceError> {
+        if self.commands.is_some() {
+            return Ok(sum(&self.families(shard)?));
+        }
         self.latency.read(shard).map_err(|error| SourceError(error.to_string()))
     }
 
@@ -159,6 +163,11 @@ impl Source for KernelSource {
     fn commands(&mut self, shard: u32) -> Result<Option<CommandCounts>, SourceError> {
         let Some(commands) = &self.commands else { return Ok(None) };
         commands.read(shard).map(Some).map_err(|error| SourceError(error.to_string()))
+    }
+
+    fn families(&mut self, shard: u32) -> Result<Vec<Latency>, SourceError> {
+        let Some(commands) = &self.commands else { return Ok(Vec::new()) };
+        commands.latencies(shard).map_err(|error| SourceError(error.to_string()))
     }
 
     fn set_commands(&mut self, commands: &[(String, CommandSpec)]) -> Result<(), SourceError> {

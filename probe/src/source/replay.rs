@@ -32,6 +32,8 @@ pub struct ReplaySource {
     pub keys: BTreeMap<u32, KeyTable>,
     /// The commands of each shard; `None` for shards not in it.
     pub commands: BTreeMap<u32, CommandCounts>,
+    /// The latencies of each shard by family; empty for shards not in it.
+    pub families: BTreeMap<u32, Vec<Latency>>,
     /// The table of commands last set.
     pub command_table: Vec<(String, CommandSpec)>,
     /// One more at each reading, as if the probe had called the shard in between.
@@ -81,6 +83,10 @@ impl Source for ReplaySource {
 
     fn commands(&mut self, shard: u32) -> Result<Option<CommandCounts>, SourceError> {
         Ok(self.commands.get(&shard).cloned())
+    }
+
+    fn families(&mut self, shard: u32) -> Result<Vec<Latency>, SourceError> {
+        Ok(self.families.get(&shard).cloned().unwrap_or_default())
     }
 
     fn set_commands(&mut self, commands: &[(String, CommandSpec)]) -> Result<(), SourceError> {

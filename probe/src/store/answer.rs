@@ -26,9 +26,11 @@ pub(crate) const KEYS: usize = 20;
 const MAX_UNSEEN: f64 = 0.5;
 
 /// The latency of a node's commands since the probe attached.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Timing {
     pub(crate) latency: Quantiles,
+    /// By family of commands, only those with commands.
+    pub(crate) families: BTreeMap<String, Quantiles>,
     /// Commands whose latency is not measured, by the kernel's number of the reason.
     pub(crate) untimed: [u64; UNTIMED],
 }
@@ -102,6 +104,7 @@ pub(crate) fn answer(facts: &Facts<'_>) -> StoreAnswer {
             share: if of_verdict { ratio(grown(id).commands(), commands) } else { 0.0 },
             reconciliation: facts.reconciled.get(id).cloned().unwrap_or_default(),
             latency_ms: timing(id).latency,
+            family_latency_ms: timing(id).families.clone(),
             untimed: timing(id).by_reason(),
         }
     });

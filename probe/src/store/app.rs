@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use service::members::Members;
 use service::metrics::Metrics;
+use service::names::Names;
 use service::process::StartError;
 use service::server::{Server, Started};
 use store::urls::HostPort;
@@ -74,7 +75,9 @@ impl WatchConfig {
 
     /// Reads the store's nodes and commands.
     pub(crate) fn discover(&self, runtime: &Runtime) -> Result<Discovery, String> {
-        let link = |url: &HostPort| (url.clone(), Link::new(vec![url.clone()], self.login.clone()));
+        let names = Names::default();
+        let link =
+            |url: &HostPort| (url.clone(), Link::new(vec![url.clone()], names.clone(), self.login.clone()));
         let mut seeds: Vec<(HostPort, Link)> = self.urls.iter().map(link).collect();
         let found = runtime.block_on(discovery::discover(&mut seeds)).map_err(|error| error.to_string())?;
         if let Some(why) = &found.no_counts {

@@ -27,7 +27,7 @@ pub(crate) struct Discovery {
 /// Reads from the first of the `seeds` that answers. Returns the last error if none does.
 pub(crate) async fn discover(seeds: &mut [(HostPort, Link)]) -> Result<Discovery, StoreError> {
     let all: Vec<HostPort> = seeds.iter().map(|(url, _)| url.clone()).collect();
-    let unknown = StoreError::NoAddress { host: String::new(), reason: "none is given".to_owned() };
+    let unknown = StoreError::NoAddress { reason: "no address is given".to_owned() };
     let mut failed = Err(unknown);
     for (url, link) in seeds {
         match of_node(url, link, &all).await {

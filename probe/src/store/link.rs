@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use service::names::Names;
 use store::client::{Client, Sent};
 use store::credentials::Credentials;
 use store::error::StoreError;
@@ -10,10 +11,13 @@ use store::request::Request;
 use store::topology::Topology;
 use store::urls::HostPort;
 
+use crate::compare::stats_client::Ends;
+
 /// A connection that is renewed after an error.
 #[derive(Debug)]
 pub(crate) struct Link {
     addresses: Vec<HostPort>,
+    names: Names,
     login: Option<Credentials>,
     client: Option<Client>,
     /// What earlier connections have sent.
@@ -22,9 +26,10 @@ pub(crate) struct Link {
 
 impl Link {
     /// A link that is not connected yet.
-    pub(crate) const fn new(addresses: Vec<HostPort>, login: Option<Credentials>) -> Self {
+    pub(crate) const fn new(addresses: Vec<HostPort>, names: Names, login: Option<Credentials>) -> Self {
         Self {
             addresses,
+            names,
             login,
             client: None,
             before: Sent { bytes: 0, calls: std::collections::BTreeMap::new() },
@@ -51,10 +56,9 @@ impl Link {
     /// Connects, if there is no connection.
     pub(crate) async fn ready(&mut self) -> Result<&mut Client, StoreError> {
         if self.client.is_none() {
-            self.client = Some(connect(&self.addresses, self.login.as_ref()).await?);
+            self.client = Some(connect(&self.addresses, &self.names, self.login.as_ref()).await?);
         }
-        let unknown = || StoreError::NoAddress { host: String::new(), reason: "none is known".to_owned() };
-        self.client.as_mut().ok_or_else(unknown)
+        self.client.as_mut().ok_or_else(no_address)
     }
 
     /// Sends a request. An error of the connection closes it.
@@ -75,7 +79,13 @@ impl Link {
         found
     }
 
-    /// Closes the connection, for another runtime.
+    /// The ends of the connection. `None` without one.
+    pub(crate) fn ends(&self) -> Option<Ends> {
+        let (client, server) = self.client.as_ref()?.ends()?;
+        Some(Ends { client, server })
+    }
+
+    /// Closes the connection, for another runtime or because the addresses have changed.
     pub(crate) fn drop_client(&mut self) {
         if let Some(client) = self.client.take() {
             self.before.add(client.sent());
@@ -84,18 +94,22 @@ impl Link {
 }
 
 /// Connects to the first address that accepts.
-async fn connect(addresses: &[HostPort], login: Option<&Credentials>) -> Result<Client, StoreError> {
-    let none = StoreError::NoAddress { host: String::new(), reason: "none is known".to_owned() };
-    let mut failed = Err(none);
+async fn connect(
+    addresses: &[HostPort],
+    names: &Names,
+    login: Option<&Credentials>,
+) -> Result<Client, StoreError> {
+    let mut failed = Err(no_address());
     for address in addresses {
-        match resolve(address).await {
+        match resolve(address, names).await {
             Ok(found) => {
-                for address in found {
-                    match Client::connect(address, login).await {
+                for at in found {
+                    match Client::connect(at, login).await {
                         Ok(client) => return Ok(client),
                         Err(error) => failed = Err(error),
                     }
                 }
+                names.doubt(&address.host);
             }
             Err(error) => failed = Err(error),
         }
@@ -103,10 +117,12 @@ async fn connect(addresses: &[HostPort], login: Option<&Credentials>) -> Result<
     failed
 }
 
+fn no_address() -> StoreError {
+    StoreError::NoAddress { reason: "no address is known".to_owned() }
+}
+
 /// The addresses of a host.
-pub(crate) async fn resolve(at: &HostPort) -> Result<Vec<SocketAddr>, StoreError> {
-    let found = tokio::net::lookup_host((at.host.as_str(), at.port)).await;
-    let found =
-        found.map_err(|error| StoreError::NoAddress { host: at.host.clone(), reason: error.to_string() })?;
-    Ok(found.collect())
+pub(crate) async fn resolve(at: &HostPort, names: &Names) -> Result<Vec<SocketAddr>, StoreError> {
+    let found = names.resolve_with_port(&at.host, at.port).await;
+    found.map_err(|error| StoreError::NoAddress { reason: error.to_string() })
 }

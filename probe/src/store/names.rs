@@ -1,7 +1,7 @@
 //! Numbers a store's commands for the kernel's table.
 
-use probe_common::resp::{CommandClass, CommandSpec, Effect, MAX_COMMANDS, MAX_NAME};
-use store::commands::{Class, Command};
+use probe_common::resp::{CommandClass, CommandSpec, Effect, FAMILIES, MAX_COMMANDS, MAX_NAME};
+use store::commands::{Class, Command, Family};
 
 /// The names of the commands by number. Number 0 is unknown commands.
 #[derive(Clone, Debug, Default)]
@@ -63,10 +63,13 @@ impl CommandNames {
     }
 }
 
+const _: () = assert!(Family::ALL.len() == FAMILIES && Family::TimeSeries as usize + 1 == FAMILIES);
+
 fn spec(command: &Command, number: usize) -> CommandSpec {
     let keys = command.keys;
     CommandSpec {
         number: u16::try_from(number).unwrap_or_default(),
+        family: command.family as u8,
         class: match command.class {
             Class::Other => CommandClass::Other,
             Class::Read => CommandClass::Read,
@@ -84,7 +87,7 @@ fn spec(command: &Command, number: usize) -> CommandSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use store::commands::{KeyPositions, built_in};
+    use store::commands::{Family, KeyPositions, built_in};
 
     #[test]
     fn names_keep_their_numbers_and_excess_names_are_counted() {
@@ -97,6 +100,7 @@ mod tests {
         let one = |n: usize| Command {
             name: format!("mod.{n}"),
             class: Class::Read,
+            family: Family::Other,
             keys: KeyPositions::default(),
             blocks: false,
         };

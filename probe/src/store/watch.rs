@@ -9,6 +9,7 @@ use protocol::probe_api::{
 use protocol::verdict::Verdict;
 use service::clock::unix_seconds;
 use service::health::Health;
+use service::names::Names;
 use store::credentials::Credentials;
 use store::error::StoreError;
 use store::topology::Topology;
@@ -28,11 +29,12 @@ use crate::compare::verdict::{KernelJudge, reading};
 use crate::compare::watch::namespaces::Namespaces;
 use crate::metrics::Lost;
 use crate::probe::Probe;
-use crate::targets::{self, Targets};
+use crate::targets::Targets;
 
+mod addresses;
 mod readout;
 
-use self::readout::{Readout, addresses, evidence, read};
+use self::readout::{Readout, evidence, read};
 
 /// Largest number of nodes that are tried for the topology. After that the old one is kept for another second.
 const TOPOLOGY_TRIES: usize = 3;
@@ -41,6 +43,8 @@ const TOPOLOGY_TRIES: usize = 3;
 pub(crate) struct StoreWatch {
     probe: Arc<Probe>,
     login: Option<Credentials>,
+    /// Looks up the nodes' names.
+    hosts: Names,
     server: String,
     is_cluster: bool,
     names: CommandNames,
@@ -55,6 +59,10 @@ pub(crate) struct StoreWatch {
     verdict: Result<Verdict<String>, String>,
     window: AnswerWindow,
     targets: Targets,
+    /// The network namespaces that the nodes' addresses are in.
+    namespaces: Namespaces,
+    /// For each node, whether the last reading learned its namespace, so that the next one starts from zero.
+    learned: Vec<bool>,
     sight: Sight,
     alarm: Alarm,
     /// Why the kernel watches no addresses.
@@ -82,6 +90,7 @@ impl Rounds for StoreWatch {
         let (probe, start) = (&self.probe, self.start);
         let readouts = (0..).zip(&mut self.links).map(|(shard, link)| read(probe, shard, link, start));
         let readouts = futures_util::future::join_all(readouts).await;
+        self.learned = self.learn_namespaces(&readouts);
         self.learn(&readouts).await;
         self.reconcile(&readouts);
         self.judge(&readouts).await;
@@ -98,7 +107,8 @@ impl Rounds for StoreWatch {
     }
 
     fn is_settling(&self, _: &Snapshot) -> bool {
-        self.ledgers.iter().zip(&self.reconciled).any(|(ledger, found)| ledger.is_settling(found))
+        let mut nodes = self.ledgers.iter().zip(&self.reconciled);
+        self.learned.contains(&true) || nodes.any(|(ledger, found)| ledger.is_settling(found))
     }
 }
 
@@ -117,9 +127,12 @@ impl StoreWatch {
         let watch = Self {
             probe,
             login,
+            hosts: Names::default(),
             server: found.server.clone(),
             is_cluster: found.is_cluster,
             names,
+            learned: Vec::new(),
+            namespaces: Namespaces::new(fleet.capacity() as usize),
             fleet,
             links: Vec::new(),
             ledgers: Vec::new(),
@@ -186,12 +199,12 @@ impl StoreWatch {
                 Err(None) => {}
             }
         }
-        let login = &self.login;
+        let (login, hosts) = (&self.login, &self.hosts);
         for (at, node) in self.fleet.nodes().iter().enumerate() {
             match self.links.get_mut(at) {
                 Some(link) => link.move_to(&node.addresses),
                 None => {
-                    self.links.push(Link::new(node.addresses.clone(), login.clone()));
+                    self.links.push(Link::new(node.addresses.clone(), hosts.clone(), login.clone()));
                     self.ledgers.push(NodeLedger::default());
                     self.reconciled.push(StoreReconciliation::default());
                     self.timings.push(Timing::default());
@@ -215,41 +228,6 @@ impl StoreWatch {
             }
         }
         Err(failed)
-    }
-
-    /// Looks up the nodes' addresses and writes them to the kernel.
-    async fn look_up(&mut self) {
-        let nodes = self.fleet.nodes().iter().map(|node| async {
-            if node.role.is_none() {
-                return Err("the node has left the cluster".to_owned());
-            }
-            addresses(&node.addresses).await
-        });
-        let targets = targets::assemble(futures_util::future::join_all(nodes).await);
-        if targets == self.targets && self.rejected.is_none() {
-            return;
-        }
-        let old = self.targets.shards.iter().map(Some).chain(std::iter::repeat(None));
-        for ((new, old), ledger) in targets.shards.iter().zip(old).zip(&mut self.ledgers) {
-            if old.is_none_or(|old| old.addresses != new.addresses) {
-                ledger.start_over();
-            }
-        }
-        let listeners = Namespaces::new(targets.shards.len()).listeners(&targets);
-        self.rejected = self.probe.watch(listeners).err().map(|error| {
-            tracing::error!(%error, "the nodes' addresses are not watched");
-            self.probe.metrics.lost(Lost::WatchFailed);
-            error.to_string()
-        });
-        for (node, target) in self.fleet.nodes().iter().zip(&targets.shards) {
-            let (address, role) = (node.address(), node.role_name());
-            match &target.problem {
-                Some(problem) => tracing::warn!(address, role, problem, "not watched"),
-                None => tracing::info!(address, role, "watched"),
-            }
-        }
-        self.targets.clone_from(&targets);
-        *self.probe.targets.lock() = targets;
     }
 
     /// Reads roles where no cluster reports them, and reads the list of commands again when a node counts an unknown name.
@@ -283,17 +261,17 @@ impl StoreWatch {
     }
 
     fn reconcile(&mut self, readouts: &[Option<Readout>]) {
-        let nodes = self.ledgers.iter_mut().zip(readouts).zip(&mut self.reconciled);
-        for ((ledger, readout), found) in nodes {
+        let nodes = self.ledgers.iter_mut().zip(readouts).zip(&mut self.reconciled).zip(&self.learned);
+        for (((ledger, readout), found), learned) in nodes {
             *found = match readout {
-                Some(readout) => ledger.observe(&self.names, &readout.bracket),
-                None => StoreReconciliation::default(),
+                Some(readout) if !learned => ledger.observe(&self.names, &readout.bracket),
+                _ => StoreReconciliation::default(),
             };
         }
         for (shard, readout) in (0..).zip(readouts) {
             let Some(readout) = readout else { continue };
             if let Some(timing) = self.timings.get_mut(shard as usize) {
-                *timing = readout.timing;
+                timing.clone_from(&readout.timing);
             }
             let counts = &readout.bracket.after.commands.by_number;
             let all = std::iter::once((0, "unknown")).chain(self.names.numbered());

@@ -53,6 +53,7 @@ mod redis;
 mod shard;
 mod stats;
 mod store;
+mod store_container;
 mod store_counts;
 mod store_live;
 mod store_replies;

@@ -1,7 +1,7 @@
 //! Tests `probe watch` on a real server: counts by command and key, bytes, and what explains a difference.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
@@ -17,12 +17,12 @@ pub(crate) fn watched(test: &str) -> Option<(Running, Server)> {
         return None;
     }
     let server = Server::start(test, &[])?;
-    Some((watch(&server), server))
+    Some((watch(server.address), server))
 }
 
 /// A probe that watches a server, with its baseline.
-pub(crate) fn watch(server: &Server) -> Running {
-    let url = format!("redis://{}", server.address);
+pub(crate) fn watch(server: SocketAddr) -> Running {
+    let url = format!("redis://{server}");
     let probe = Running::follow(&mut command(&["watch", "--port", "0", &url]));
     // Commands before the baseline are in no comparison, and keys before the answer's window are in no answer.
     let deadline = Instant::now() + TIMEOUT;
@@ -45,8 +45,8 @@ pub(crate) fn array(arguments: &[&[u8]]) -> Vec<u8> {
 
 /// Sends the same commands again and again, in pieces of these sizes, and reads all replies of a round before the next
 /// one. Returns the payload bytes that TCP sent twice: on a busy machine an acknowledgement can be late.
-fn converse(server: &Server, round: &[u8], rounds: u64, pieces: &[usize]) -> u64 {
-    let mut stream = TcpStream::connect(server.address).unwrap();
+pub(crate) fn converse(server: SocketAddr, round: &[u8], rounds: u64, pieces: &[usize]) -> u64 {
+    let mut stream = TcpStream::connect(server).unwrap();
     stream.set_nodelay(true).unwrap();
     let round = [round, b"PING\r\n"].concat();
     let mut sizes = pieces.iter().cycle();
@@ -89,20 +89,24 @@ fn retransmitted_bytes(stream: &TcpStream) -> u64 {
 }
 
 /// The only node once its counts have settled, and `is_done` holds.
-fn settled(probe: &Running, is_done: impl Fn(&Value) -> bool) -> (Value, Value) {
+pub(crate) fn settled(probe: &Running, is_done: impl Fn(&Value) -> bool) -> (Value, Value) {
     let deadline = Instant::now() + TIMEOUT;
     loop {
         let answer = probe.json("/api/store");
         let node = answer["nodes"][0].clone();
-        let total = &node["reconciliation"]["total"];
-        if total["bound"] == 0 && !total["agrees"].is_null() && is_done(&node["reconciliation"]) {
+        let (total, bytes) = (&node["reconciliation"]["total"], &node["reconciliation"]["bytes"]);
+        if total["bound"] == 0
+            && bytes["bound"] == 0
+            && !total["agrees"].is_null()
+            && is_done(&node["reconciliation"])
+        {
             return (answer, node["reconciliation"].clone());
         }
         assert!(Instant::now() < deadline, "{node}");
     }
 }
 
-fn count(reconciliation: &Value, name: &str) -> Value {
+pub(crate) fn count(reconciliation: &Value, name: &str) -> Value {
     let all = reconciliation["commands"].as_array().unwrap();
     all.iter().find(|one| one["command"] == name).map_or(Value::Null, |one| one["kernel"].clone())
 }
@@ -128,7 +132,7 @@ fn commands_bytes_and_keys_are_those_of_the_store_at_any_split() {
     ]
     .concat();
     const ROUNDS: u64 = 40;
-    let twice = converse(&server, &round, ROUNDS, &[1, 7, 4_000, 30_000, 2, 1_500, 65_536]);
+    let twice = converse(server.address, &round, ROUNDS, &[1, 7, 4_000, 30_000, 2, 1_500, 65_536]);
     let (answer, reconciliation) = settled(&probe, |one| count(one, "mset") == ROUNDS);
     let total = &reconciliation["total"];
     assert_eq!((&total["difference"], &total["agrees"]), (&0.into(), &true.into()), "{reconciliation}");
@@ -153,7 +157,7 @@ fn scripts_make_the_comparison_one_sided_and_bytes_stay_equal() {
         return;
     };
     let script = b"redis.call('SET', KEYS[1], 1) redis.call('GET', KEYS[1]) return 1";
-    let twice = converse(&server, &array(&[b"EVAL", script, b"1", b"scripted"]), 10, &[10_000]);
+    let twice = converse(server.address, &array(&[b"EVAL", script, b"1", b"scripted"]), 10, &[10_000]);
     let deadline = Instant::now() + TIMEOUT;
     let reconciliation = loop {
         let one = probe.json("/api/store")["nodes"][0]["reconciliation"].clone();
@@ -174,7 +178,7 @@ fn every_key_of_a_command_that_spans_segments_counts() {
     let large = vec![b'v'; 200_000];
     const ROUNDS: u64 = 10;
     let round = array(&[b"MSET", b"first", &large, b"second", &large, b"third", b"small"]);
-    converse(&server, &round, ROUNDS, &[1 << 20]);
+    converse(server.address, &round, ROUNDS, &[1 << 20]);
     let (answer, _) = settled(&probe, |one| count(one, "mset") == ROUNDS);
     let mut keys: Vec<_> =
         answer["keys"].as_array().unwrap().iter().map(|key| (&key["key"], &key["count"])).collect();

@@ -225,6 +225,71 @@ fn a_blocked_command_is_not_timed_and_what_waits_behind_it_is() {
 }
 
 #[test]
+fn every_timed_command_is_in_its_family_and_a_slow_family_shows() {
+    let Some((probe, server)) = watched("every_timed_command_is_in_its_family_and_a_slow_family_shows")
+    else {
+        return;
+    };
+    let mut client = Client::connect(&server);
+    let list = format!("RPUSH list{}", " value".repeat(5_000));
+    client.exchange(&[&list], ":5000\r\n");
+    for _ in 0..50 {
+        client.exchange(&["GET absent"], "$-1\r\n");
+        // Families alternate in a segment.
+        client.exchange(
+            &["HSET h f v", "ZADD z 1 m", "SET k v", "HGET h f", "SETBIT b 1 1", "PING"],
+            "+PONG\r\n",
+        );
+    }
+    client.exchange(
+        &["SORT list ALPHA LIMIT 0 0", "GEOADD g 1 1 a", "PFADD p a", "XADD x * f v", "DEL k", "PING"],
+        "+PONG\r\n",
+    );
+    let script = "local sum = 0; for i = 1, 3e6 do sum = sum + i end; return 1";
+    for _ in 0..5 {
+        client.0.write_all(&array(&[b"EVAL", script.as_bytes(), b"1", b"k"])).unwrap();
+        client.reads(":1\r\n");
+    }
+    // Scripts leave the comparison without a verdict.
+    let deadline = Instant::now() + TIMEOUT;
+    let node = loop {
+        let node = probe.json("/api/store")["nodes"][0].clone();
+        if node["latency_ms"]["count"] == 311 && node["reconciliation"]["total"]["bound"] == 0 {
+            break node;
+        }
+        assert!(Instant::now() < deadline, "{node}");
+    };
+    let (timed, untimed) = equal(&node);
+    let families = node["family_latency_ms"].as_object().unwrap();
+    let count = |family: &str| families[family]["count"].as_u64().unwrap();
+    let found: Vec<(&str, u64)> = families.keys().map(|family| (family.as_str(), count(family))).collect();
+    let expected = [
+        ("bitmap", 50),
+        ("geo", 1),
+        ("hash", 100),
+        ("hyperloglog", 1),
+        ("keyspace", 1),
+        ("list", 1),
+        ("other", 1),
+        ("scripting", 5),
+        ("sortedset", 50),
+        ("stream", 1),
+        ("string", 100),
+    ];
+    assert_eq!((found, untimed), (expected.to_vec(), none()), "{node}");
+    assert_eq!(timed, expected.iter().map(|(_, count)| count).sum::<u64>(), "{node}");
+    let p50 = |family: &str| families[family]["p50"].as_f64().unwrap();
+    assert!(p50("scripting") > 5.0 && p50("scripting") > 10.0 * p50("string"), "{node}");
+    let metrics = probe.text("/metrics");
+    let counted: u64 = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("kernel_store_command_duration_seconds_count{"))
+        .map(|rest| rest.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(counted, timed, "{metrics}");
+}
+
+#[test]
 fn a_connection_older_than_the_probe_is_timed_once_it_is_in_step() {
     let test = "a_connection_older_than_the_probe_is_timed_once_it_is_in_step";
     if !privileges(test) {
@@ -233,7 +298,7 @@ fn a_connection_older_than_the_probe_is_timed_once_it_is_in_step() {
     let Some(server) = Server::start(test, &[]) else { return };
     let mut client = Client::connect(&server);
     client.exchange(&["PING"], "+PONG\r\n");
-    let probe = watch(&server);
+    let probe = watch(server.address);
     for sent in 1..=30 {
         client.exchange(&["GET absent"], "$-1\r\n");
         // Without a rest, the replies could be those to earlier commands.
@@ -269,7 +334,7 @@ fn long_names_and_many_arguments_begin_an_older_connection() {
     for (client, ..) in &mut commands {
         client.exchange(&["PING"], "+PONG\r\n");
     }
-    let probe = watch(&server);
+    let probe = watch(server.address);
     const ROUNDS: u64 = 10;
     for _ in 0..ROUNDS {
         for (client, command, reply) in &mut commands {

@@ -151,6 +151,9 @@ pub struct StoreNode {
     /// From a command to the first byte of its reply, since the probe attached.
     #[serde(default)]
     pub latency_ms: Quantiles,
+    /// The same by family of commands, such as `string`; only families with commands.
+    #[serde(default)]
+    pub family_latency_ms: BTreeMap<String, Quantiles>,
     /// Commands since then whose latency is not measured, by reason; only those that occurred.
     #[serde(default)]
     pub untimed: BTreeMap<Untimed, u64>,

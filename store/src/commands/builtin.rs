@@ -1,6 +1,6 @@
 //! Holds the commands of Redis 7.0, for servers that deny `COMMAND`.
 
-use super::{Class, Command, KeyPositions};
+use super::{Class, Command, KeyPositions, family};
 
 /// The version whose commands these are.
 pub const BUILT_IN_OF: &str = "Redis 7.0";
@@ -94,6 +94,7 @@ pub fn built_in() -> Vec<Command> {
         names.split_whitespace().map(move |name| Command {
             name: name.to_owned(),
             class: *class,
+            family: family::built_in(name),
             keys,
             blocks: BLOCKING.contains(&name),
         })

@@ -69,6 +69,7 @@ impl Label {
             }
             ("reason", "kernel_store_untimed_commands_total") => listed(&Untimed::ALL.map(Untimed::name)),
             ("exception", _) => listed(&StoreException::ALL.map(StoreException::name)),
+            ("family", _) => listed(&store::commands::Family::ALL.map(store::commands::Family::name)),
             ("command", _) => open("the first 20 names of a node, and `other`", 21),
             // A node has one address and one role at a time.
             ("address", _) => open("`host:port`", 1),

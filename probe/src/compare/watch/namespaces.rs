@@ -1,7 +1,7 @@
 //! Learns the network namespaces of the shards' addresses.
 //!
 //! A loopback address is in the probe's own namespace. Any other address is in the namespace of the socket that answers
-//! the probe's connection to `/stats`. A restarted shard gets a new connection, so its namespace is learned again. An
+//! the probe's connection to `/stats`, or to a store's node. A restarted shard gets a new connection, so its namespace is learned again. An
 //! address whose namespace is not known is watched in every namespace.
 
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ impl Namespaces {
     }
 
     /// Drops what was learned of a shard, because its addresses have changed.
-    pub(super) fn forget(&mut self, shard: usize) {
+    pub(crate) fn forget(&mut self, shard: usize) {
         if let Some(learned) = self.learned.get_mut(shard) {
             *learned = Learned::default();
         }
@@ -65,7 +65,7 @@ impl Namespaces {
     }
 
     /// Learns a shard's namespace from the probe's connection `ends`. Returns whether something has changed.
-    fn learn(
+    pub(crate) fn learn(
         &mut self,
         probe: &Probe,
         shard: usize,

@@ -106,6 +106,9 @@ impl Source for Kernel {
     fn commands(&mut self, shard: u32) -> Result<Option<CommandCounts>, SourceError> {
         self.list.commands(shard)
     }
+    fn families(&mut self, shard: u32) -> Result<Vec<Latency>, SourceError> {
+        self.list.families(shard)
+    }
     fn set_commands(&mut self, commands: &[(String, CommandSpec)]) -> Result<(), SourceError> {
         self.list.set_commands(commands)
     }

@@ -1,6 +1,6 @@
 // The answer about a store: nodes, largest keys with their slots, and what would help.
 
-import { count, make, percent, write, DASH } from "./format.js";
+import { count, make, milliseconds, percent, write, DASH } from "./format.js";
 
 const MEASURES = {
   nothing: "No change", replica_reads: "Replica reads", client_side_cache: "Client-side cache",
@@ -21,6 +21,11 @@ export function update(store) {
     node.slots.join(", ") || DASH, count(node.commands), percent(node.share),
     percent(node.reconciliation.unseen_share),
   ], 4);
+  const slowest = families(store).slice(0, 10);
+  rows("store-families", slowest, ({ family, shard, took }) => [
+    family, String(shard), count(took.count), milliseconds(took.p50), milliseconds(took.p99),
+  ], 1);
+  element("store-families-scroll").hidden = slowest.length === 0;
   rows("store-keys", store.keys.slice(0, 10), (key) => [
     key.key, key.slot == null ? DASH : String(key.slot), String(key.shard_id), count(key.count),
     key.error === 0 ? "exact" : `+${count(key.error)}`, percent(key.share),
@@ -29,6 +34,13 @@ export function update(store) {
     MEASURES[one.mitigation] ?? one.mitigation, percent(one.hottest_share), one.note,
   ], 1);
   element("store-help-scroll").hidden = store.mitigations.length === 0;
+}
+
+// The families of commands of all nodes, slowest first.
+function families(store) {
+  const all = store.nodes.flatMap((node) => Object.entries(node.family_latency_ms)
+    .map(([family, took]) => ({ family, shard: node.shard_id, took })));
+  return all.sort((a, b) => (b.took.p99 ?? Infinity) - (a.took.p99 ?? Infinity));
 }
 
 // Fills a table; the first `texts` cells are text, the rest are figures.

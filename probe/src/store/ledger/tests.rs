@@ -1,6 +1,6 @@
 use super::*;
 use probe_common::resp::UNTIMED;
-use store::commands::{Class, Command, KeyPositions};
+use store::commands::{Class, Command, Family, KeyPositions};
 use store::info::Calls;
 
 /// A node whose counts the test sets.
@@ -19,6 +19,7 @@ impl Node {
         let command = |name: &str| Command {
             name: name.to_owned(),
             class: Class::Read,
+            family: Family::default(),
             keys: KeyPositions::default(),
             blocks: false,
         };
@@ -264,12 +265,31 @@ fn a_restart_a_reset_and_a_failover_are_new_baselines() {
 }
 
 #[test]
+fn a_restarted_node_has_not_counted_what_the_probe_sent_before() {
+    let mut node = Node::new();
+    node.kernel.own.bytes += 9_000;
+    node.bytes(9_000, 9_000);
+    node.rest();
+    node.info = Info { run_id: "b".to_owned(), input_bytes: 31, ..Info::default() };
+    node.kernel.own.bytes += 31;
+    node.kernel.bytes += 31;
+    node.rest();
+    node.wire("get", 7);
+    node.call("get", 7);
+    node.bytes(210, 210);
+    let found = node.rest();
+    assert_eq!((found.total.agrees, found.bytes.agrees), (Some(true), Some(true)), "{found:?}");
+    assert_eq!((found.bytes.app, found.bytes.difference), (Some(210), Some(0)), "{found:?}");
+}
+
+#[test]
 fn the_probes_own_requests_do_not_keep_the_counts_from_resting() {
     let mut node = Node::new();
     let mut names = node.names.clone();
     let info = Command {
         name: "info".to_owned(),
         class: Class::Other,
+        family: Family::default(),
         keys: KeyPositions::default(),
         blocks: false,
     };

@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hotspot::judge::Evidence;
+use probe_common::latency::Latency;
 use service::clock::unix_seconds;
-use store::urls::HostPort;
+use store::commands::Family;
 
 use crate::compare::feed::ShardSample;
 use crate::compare::reconcile::{AppReading, Bracket};
+use crate::compare::stats_client::Ends;
 use crate::metrics::Lost;
 use crate::probe::Probe;
-use crate::signal::latency::quantiles;
+use crate::signal::latency::{quantiles, sum};
 use crate::store::answer::Timing;
 use crate::store::discovery;
 use crate::store::ledger::{KernelReading, NodeBracket};
-use crate::store::link::{self, Link};
-use crate::targets::Lookup;
+use crate::store::link::Link;
 
 /// One node's readings.
 pub(super) struct Readout {
@@ -25,23 +26,8 @@ pub(super) struct Readout {
     pub(super) reads: u64,
     pub(super) writes: u64,
     pub(super) timing: Timing,
-}
-
-/// All addresses of a node.
-pub(super) async fn addresses(all: &[HostPort]) -> Lookup {
-    let mut found = Vec::new();
-    let mut problem = None;
-    for one in all {
-        match link::resolve(one).await {
-            Ok(addresses) => found.extend(addresses),
-            Err(error) => problem = Some(error.to_string()),
-        }
-    }
-    if found.is_empty() {
-        Err(problem.unwrap_or_else(|| "no address is known".to_owned()))
-    } else {
-        Ok(found)
-    }
+    /// The connection that the node has answered.
+    pub(super) ends: Option<Ends>,
 }
 
 /// The health of a node: whether it answered.
@@ -65,7 +51,8 @@ pub(super) async fn read(probe: &Arc<Probe>, shard: u32, link: &mut Link, start:
     };
     let after = kernel(probe, shard, link)?;
     let to = start.elapsed();
-    let latency = probe.readable(shard, probe.source().and_then(|mut source| source.latency(shard)))?;
+    let families = probe.readable(shard, probe.source().and_then(|mut source| source.families(shard)))?;
+    let latency = sum(&families);
     if info.is_err() {
         probe.metrics.lost(Lost::ShardUnreadable);
     }
@@ -89,11 +76,21 @@ pub(super) async fn read(probe: &Arc<Probe>, shard: u32, link: &mut Link, start:
         app: app.map_err(ToString::to_string),
         unix_seconds: unix_seconds(),
     };
-    let timing = Timing { latency: quantiles(&latency), untimed: after.commands.untimed };
+    let timed = Family::ALL.into_iter().zip(families).filter(|(_, latency)| latency.count() > 0);
+    let timed: Vec<(Family, Latency)> = timed.collect();
+    probe.metrics.store.timed(shard, timed.iter().map(|(family, latency)| (family.name(), *latency)));
+    let timing = Timing {
+        latency: quantiles(&latency),
+        families: timed
+            .iter()
+            .map(|(family, latency)| (family.name().to_owned(), quantiles(latency)))
+            .collect(),
+        untimed: after.commands.untimed,
+    };
     let sample = ShardSample::of(&of_total, latency);
     let info = info.map_err(|error| error.to_string());
     let bracket = NodeBracket { from, to, before, after, info, unix_seconds: of_total.unix_seconds };
-    Some(Readout { bracket, sample, reads, writes, timing })
+    Some(Readout { bracket, sample, reads, writes, timing, ends: link.ends() })
 }
 
 /// The kernel's counts of a node. `None` when they cannot be read.

@@ -6,6 +6,7 @@ use probe_common::resp::MAX_COMMANDS;
 use probe_common::traffic::Traffic;
 use protocol::probe_api::CauseKind;
 use service::metrics::Metrics;
+use service::names::Names;
 use store::urls::HostPort;
 
 use super::*;
@@ -23,7 +24,7 @@ use self::server::{Server, cluster};
 /// A loop that has discovered the store at `seed`. The kernel's counts stay 0.
 async fn watch(seed: &Server) -> (StoreWatch, Metrics) {
     let url = HostPort { host: "127.0.0.1".to_owned(), port: seed.address.port() };
-    let link = Link::new(vec![url.clone()], None);
+    let link = Link::new(vec![url.clone()], Names::default(), None);
     let found = discovery::discover(&mut [(url, link)]).await.unwrap();
     let fleet = Fleet::new(&found.topology);
     let metrics = Metrics::default();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::escape::escaped;
-use protocol::probe_api::{StoreAnswer, StoreResult, Verdicts};
+use protocol::probe_api::{StoreAnswer, StoreNode, StoreResult, Verdicts};
 use protocol::verdict::Verdict;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
@@ -15,6 +15,9 @@ const FIXED: usize = 5;
 
 /// Maximum width of a key.
 const KEY_WIDTH: usize = 32;
+
+/// Number of families of commands that are shown.
+const SLOWEST: usize = 3;
 
 const HEADINGS: [&str; 2] = [
     "           requests/s                p50 ms        p99 ms   conns   segs",
@@ -182,11 +185,27 @@ fn store_lines(store: &StoreAnswer, width: usize) -> Vec<Line<'static>> {
         let text = format!("{:>5} {} {}{of} {slots}", node.shard_id, node.address, node.role);
         Line::styled(clip(text.trim_end(), width), Modifier::DIM)
     }));
+    lines.extend(slowest(store).map(|text| Line::raw(clip(&text, width))));
     for one in &store.mitigations {
         let text = format!("{}: hottest node {:.1} %", one.mitigation.words(), 100.0 * one.hottest_share);
         lines.push(Line::raw(clip(&text, width)));
     }
     lines
+}
+
+/// The families of commands with the largest p99 since the probe attached.
+fn slowest(store: &StoreAnswer) -> Option<String> {
+    let of_node = |node: &StoreNode| {
+        let id = node.shard_id;
+        let families = node.family_latency_ms.iter();
+        families.filter_map(move |(family, took)| Some((took.p99?, id, family.clone()))).collect::<Vec<_>>()
+    };
+    let mut all: Vec<(f64, u32, String)> = store.nodes.iter().flat_map(of_node).collect();
+    all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let shown = all.iter().take(SLOWEST);
+    let shown = shown.map(|(p99, id, family)| format!("shard {id} {family} {} ms", milliseconds(Some(*p99))));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    (!shown.is_empty()).then(|| format!("p99 by family: {shown}"))
 }
 
 /// Wraps and escapes a text from another process.

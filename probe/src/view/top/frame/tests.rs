@@ -1,6 +1,6 @@
 //! Tests whole frames line by line.
 
-use protocol::probe_api::{Compare, StoreMeasure, StoreMitigation, StoreNode};
+use protocol::probe_api::{self, Compare, StoreMeasure, StoreMitigation, StoreNode};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::widgets::Paragraph;
@@ -241,6 +241,11 @@ fn a_store_is_shown_with_its_answer_nodes_and_help() {
         address: "127.0.0.1:7000".to_owned(),
         role: "primary".to_owned(),
         slots: vec!["0-5460".to_owned()],
+        family_latency_ms: [("string", 0.25), ("scripting", 12.0)]
+            .map(|(family, p99)| {
+                (family.to_owned(), probe_api::Quantiles { p99: Some(p99), ..Default::default() })
+            })
+            .into(),
         ..StoreNode::default()
     };
     let help =
@@ -260,6 +265,7 @@ fn a_store_is_shown_with_its_answer_nodes_and_help() {
     let text = plain(&model, 80);
     assert!(text.contains("Shard 0 is critical.\\u{1b}[2J\n"), "{text}");
     assert!(text.contains("    0 127.0.0.1:7000 primary 0-5460\n"), "{text}");
+    assert!(text.contains("p99 by family: shard 0 scripting 12.0 ms, shard 0 string 0.25 ms\n"), "{text}");
     assert!(text.contains("split the key: hottest node 35.0 %\n"), "{text}");
 }
 
