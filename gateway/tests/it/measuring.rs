@@ -46,6 +46,12 @@ async fn the_families_that_dashboards_rely_on_are_there_with_their_labels() {
     for result in ["stored", "failed", "overtaken"] {
         expected.insert(format!(r#"gateway_cache_refreshes_total{{result="{result}"}}"#));
     }
+    for result in ["answered", "failed"] {
+        expected.insert(format!(r#"gateway_peer_exchanges_total{{result="{result}"}}"#));
+    }
+    for holds in ["true", "false"] {
+        expected.insert(format!(r#"gateway_peers{{holds="{holds}"}}"#));
+    }
     for mitigation in
         ["cache", "hot_only_cache", "stale_while_revalidate", "negative_caching", "replication", "auto"]
     {
