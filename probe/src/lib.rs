@@ -12,6 +12,7 @@
 pub mod aggregate;
 pub mod app;
 pub(crate) mod attach;
+pub(crate) mod blindness;
 pub mod compare;
 pub mod config;
 pub(crate) mod error;

@@ -11,6 +11,7 @@ use protocol::probe_api::{Counting, NodeStatus, ProgramRuns, ProgramStatus, Stor
 use protocol::shard_urls::ShardUrls;
 use tokio::sync::watch::Receiver;
 
+use crate::blindness::Blindness;
 use crate::compare::feed::Feed;
 use crate::kernel::cgroup::Cgroup;
 use crate::kernel::namespace::Placed;
@@ -70,29 +71,6 @@ pub struct Probe {
     source: Mutex<Option<Box<dyn Source>>>,
     /// The newest table of keys by shard, and when its reading began.
     tables: Mutex<BTreeMap<u32, (Instant, Arc<KeyTable>)>>,
-}
-
-/// The shards whose packets the probe does not see.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Blindness {
-    /// Why the programs are no longer attached.
-    pub(crate) detached: Option<String>,
-    /// Per shard, why its packets are not seen.
-    pub(crate) shards: Vec<Option<String>>,
-}
-
-impl Blindness {
-    /// The problem in one sentence. `None` when the probe is not blind.
-    pub(crate) fn problem(&self) -> Option<String> {
-        if self.detached.is_some() {
-            return self.detached.clone();
-        }
-        let shards = self.shards.iter().enumerate();
-        let mut blind = shards.filter_map(|(shard, why)| why.as_ref().map(|why| (shard.to_string(), why)));
-        let (first, why) = blind.next()?;
-        let shards = std::iter::once(first).chain(blind.map(|(shard, _)| shard)).collect::<Vec<_>>();
-        Some(format!("the probe is blind for shard {}: {why}", shards.join(", ")))
-    }
 }
 
 /// One shard's readings except its keys.

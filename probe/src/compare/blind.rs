@@ -6,8 +6,9 @@
 use service::health::Health;
 use service::tasks::Tasks;
 
+use crate::blindness::Blindness;
 use crate::kernel::cgroup::Cgroup;
-use crate::probe::{Blindness, Probe};
+use crate::probe::Probe;
 
 /// Answers in a row without a packet. One could be a race with a change of the kernel's table of endpoints.
 const UNSEEN_ANSWERS: u32 = 2;

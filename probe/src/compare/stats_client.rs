@@ -39,6 +39,9 @@ const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum size of an answer: 1 MiB, as in the gateway.
 const MAX_BYTES: usize = 1 << 20;
 
+/// The same for an answer of a node's probe, which may have 64 shards.
+pub(crate) const NODE_MAX_BYTES: usize = 4 << 20;
+
 /// A client that reuses its connections. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct StatsClient {
@@ -143,7 +146,8 @@ impl StatsClient {
             Part::All => "/api/node",
             Part::Requests => "/api/node?only=requests",
         };
-        let report: NodeReport = from_json(&self.get_within(url, path, NODE_TIMEOUT).await?.body, path)?;
+        let report: NodeReport =
+            from_json(&self.get_within(url, path, NODE_TIMEOUT, NODE_MAX_BYTES).await?.body, path)?;
         if report.version != NODE_VERSION {
             let version = report.version;
             return Err(format!("{path} has version {version}; this program reads version {NODE_VERSION}"));
@@ -154,7 +158,10 @@ impl StatsClient {
     /// Reads `/api/latency` of the probe at `url`.
     pub(crate) async fn latencies(&self, url: &str) -> Result<Latencies, String> {
         let url = ShardUrls::parse(url).ok().and_then(ShardUrls::only).ok_or("not a URL")?;
-        from_json(&self.get_within(&url, "/api/latency", NODE_TIMEOUT).await?.body, "/api/latency")
+        from_json(
+            &self.get_within(&url, "/api/latency", NODE_TIMEOUT, NODE_MAX_BYTES).await?.body,
+            "/api/latency",
+        )
     }
 
     /// Reads a shard's latencies from its `/metrics`. Only one request per shard runs at a time. Calls that wait
@@ -186,15 +193,21 @@ impl StatsClient {
     }
 
     async fn get(&self, shard: &ShardUrl, path: &str) -> Result<Answer, String> {
-        self.get_within(shard, path, TIMEOUT).await
+        self.get_within(shard, path, TIMEOUT, MAX_BYTES).await
     }
 
-    async fn get_within(&self, shard: &ShardUrl, path: &str, limit: Duration) -> Result<Answer, String> {
-        let answer = tokio::time::timeout(limit, self.whole(shard, path)).await;
+    async fn get_within(
+        &self,
+        shard: &ShardUrl,
+        path: &str,
+        limit: Duration,
+        max: usize,
+    ) -> Result<Answer, String> {
+        let answer = tokio::time::timeout(limit, self.whole(shard, path, max)).await;
         answer.unwrap_or_else(|_| Err(format!("no response within {} s", limit.as_secs())))
     }
 
-    async fn whole(&self, shard: &ShardUrl, path: &str) -> Result<Answer, String> {
+    async fn whole(&self, shard: &ShardUrl, path: &str, max: usize) -> Result<Answer, String> {
         let uri = Uri::try_from(format!("{shard}{path}")).map_err(|error| error.to_string())?;
         let request = hyper::Request::get(uri).body(Empty::new()).map_err(|error| error.to_string())?;
         let mut answer =
@@ -206,14 +219,14 @@ impl StatsClient {
         }
         if let Some(allowance) = answer.extensions().get::<Allowance>() {
             // The allowance is twice the size, because chunks have headers too.
-            allowance.set(2 * MAX_BYTES);
+            allowance.set(2 * max);
         }
         let ends = answer.extensions().get::<Ends>().copied();
         let mut body = Vec::new();
         while let Some(frame) = answer.frame().await {
             let bytes = frame.map_err(|error| chain(&error))?.into_data().unwrap_or_default();
-            if body.len() + bytes.len() > MAX_BYTES {
-                return Err(format!("{path} is larger than 1 MiB"));
+            if body.len() + bytes.len() > max {
+                return Err(format!("{path} is larger than {} MiB", max >> 20));
             }
             body.extend_from_slice(&bytes);
         }

@@ -10,6 +10,7 @@ use service::clock::unix_seconds;
 use service::members::Members;
 use tokio_util::sync::CancellationToken;
 
+use crate::blindness::Blindness;
 use crate::compare::blind::{Alarm, Sight, Sighting};
 use crate::compare::feed::ShardSample;
 use crate::compare::gateway::Gateway;
@@ -21,7 +22,7 @@ use crate::compare::rounds::{self, CompareHandle, Requests, Rounds};
 use crate::compare::snapshot::Snapshot;
 use crate::compare::stats_client::StatsClient;
 use crate::pods::shards::ShardPods;
-use crate::probe::{Blindness, Probe};
+use crate::probe::Probe;
 use crate::targets::Targets;
 
 mod addresses;

@@ -149,9 +149,12 @@ fn keys(table: &KeyTable, recent: &[SmolStr], room: usize) -> NodeKeys {
 
 #[cfg(test)]
 mod tests {
-    use protocol::probe_api::KernelKey;
+    use protocol::probe_api::{
+        ByDirection, Comparison, HotKey, HotKeyOverlap, KernelKey, NodeConnections, NodeLatency, NodeRequests,
+    };
 
     use super::*;
+    use crate::compare::stats_client::NODE_MAX_BYTES;
 
     #[test]
     fn ranges_continue_and_reasons_are_bounded() {
@@ -177,5 +180,57 @@ mod tests {
         let some = keys(&many, &recent, 16);
         assert!(!some.complete && some.keys.len() == 16);
         assert_eq!((some.keys[3].0.as_str(), some.keys[4].0.as_str()), ("k96", "k0"));
+    }
+
+    /// A report of `shards` shards with the maximum number of keys, each of which is `key`, and `buckets` latencies.
+    fn size(shards: usize, key: &str, buckets: u16) -> usize {
+        let keys = (MAX_KEYS / shards).clamp(MIN_KEYS, KEYS_A_SHARD);
+        let count = 1_234_567_890;
+        let both = || ByDirection { receive: count, transmit: count };
+        let timed =
+            || NodeLatency { sum: count, buckets: (0..buckets).map(|bucket| (bucket, count)).collect() };
+        let hot = || (0..3).map(|_| HotKey { key: key.to_owned(), count, ratio: 0.312_345_678 }).collect();
+        let shard = |shard_id: usize| NodeShard {
+            shard_id: u32::try_from(shard_id).unwrap(),
+            addresses: vec!["[2001:db8:85a3:1111:2222:8a2e:370:7334]:9000".to_owned(); 4],
+            problem: None,
+            requests: NodeRequests {
+                get: count,
+                set: count,
+                control: count,
+                arrived: count,
+                ..NodeRequests::default()
+            },
+            details: Some(NodeDetails {
+                payload_bytes: both(),
+                ip_bytes: both(),
+                packets: both(),
+                latency: timed(),
+                connections: Some(NodeConnections {
+                    opened: count,
+                    closed: count,
+                    ..NodeConnections::default()
+                }),
+                rtt: Some(timed()),
+                keys: NodeKeys { complete: false, keys: vec![(key.to_owned(), count, count); keys] },
+                app: Some(NodeApp { requests_received: count, started_at: 1.0, active_requests: count }),
+                comparison: Comparison { cause: Some("x".repeat(200)), ..Comparison::default() },
+                hot_keys: HotKeyOverlap { kernel: hot(), app: hot(), ..HotKeyOverlap::default() },
+            }),
+        };
+        let report = NodeReport { shards: (0..shards).map(shard).collect(), ..NodeReport::default() };
+        serde_json::to_string(&report).unwrap().len()
+    }
+
+    #[test]
+    fn a_report_is_smaller_than_an_aggregator_accepts() {
+        // A control character takes six bytes in JSON.
+        let worst = size(64, &"\u{1}".repeat(64), 210);
+        assert!(worst < NODE_MAX_BYTES / 2, "{worst}");
+        println!(
+            "4 shards: {}, 64 shards: {}",
+            size(4, "normal-user-1234", 40),
+            size(64, "normal-user-1234", 40)
+        );
     }
 }
