@@ -3,6 +3,8 @@
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 
 /// Length of each listener's backlog.
 const BACKLOG: i32 = 1024;
@@ -34,7 +36,9 @@ fn hint(err: &std::io::Error) -> &'static str {
 /// Returns an error when the address cannot be bound.
 pub(crate) fn listeners(addr: SocketAddr, count: NonZeroUsize) -> Result<Vec<TcpListener>, BindError> {
     let all = || {
-        // With SO_REUSEPORT a second lab would silently share the port. So the port is first bound without it.
+        // With SO_REUSEPORT a second lab would silently share the port. So the port is first bound without it. The claim
+        // keeps another start out between this and the listeners.
+        let _claim = (addr.port() != 0).then(|| claim(addr)).transpose()?;
         let exclusive = socket(addr)?;
         exclusive.bind(&addr.into())?;
         let addr = exclusive.local_addr()?.as_socket().unwrap_or(addr);
@@ -42,6 +46,12 @@ pub(crate) fn listeners(addr: SocketAddr, count: NonZeroUsize) -> Result<Vec<Tcp
         (0..count.get()).map(|_| shared(addr)).collect::<Result<Vec<_>, _>>()
     };
     all().map_err(|source| BindError { addr, source })
+}
+
+/// Claims an address by a socket in the abstract namespace. Like a port it belongs to the network namespace, and it ends
+/// with its process.
+fn claim(addr: SocketAddr) -> std::io::Result<UnixListener> {
+    UnixListener::bind_addr(&UnixAddr::from_abstract_name(format!("hot-partition-lab/{addr}"))?)
 }
 
 fn socket(addr: SocketAddr) -> std::io::Result<Socket> {
@@ -76,5 +86,27 @@ mod tests {
             "{refused}"
         );
         assert_eq!(refused.lines().count(), 1);
+    }
+
+    #[test]
+    fn of_five_simultaneous_starts_exactly_one_owns_the_port() {
+        let one = NonZeroUsize::MIN;
+        for round in 0..100 {
+            let free = listeners("127.0.0.1:0".parse().unwrap(), one).unwrap();
+            let addr = free[0].local_addr().unwrap();
+            drop(free);
+            let barrier = std::sync::Barrier::new(5);
+            let start = || {
+                barrier.wait();
+                listeners(addr, one).ok()
+            };
+            let owners = std::thread::scope(|scope| {
+                let starts: Vec<_> = (0..5).map(|_| scope.spawn(start)).collect();
+                // Each keeps its port until all have tried.
+                let owners: Vec<_> = starts.into_iter().map(|start| start.join().unwrap()).collect();
+                owners.iter().flatten().count()
+            });
+            assert_eq!(owners, 1, "round {round}");
+        }
     }
 }
