@@ -126,7 +126,9 @@ impl<'a> Lab<'a> {
         // The autoscaler adds the second gateway a moment after the first.
         wait("two gateways", GATEWAYS_WITHIN, || Ok((self.gateways()?.len() >= 2).then_some(())))?;
         self.cluster.rolled_out(LAB, "deployment/gateway")?;
-        self.cluster.rolled_out(PROBES, "daemonset/probe")
+        self.cluster.rolled_out(PROBES, "daemonset/probe")?;
+        let others = self.cluster.kubectl(&["-n", PROBES, "get", "deployments", "-oname"])?;
+        others.lines().try_for_each(|name| self.cluster.rolled_out(PROBES, name))
     }
 
     /// The shards' pods in order of id.
