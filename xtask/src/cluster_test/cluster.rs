@@ -101,11 +101,30 @@ impl Cluster {
         })?;
         self.rolled_out("kube-system", "daemonset/policies")?;
         self.rolled_out("kube-system", "deployment/coredns")?;
+        self.add_definitions()
+    }
+
+    /// Adds the definitions of the Prometheus operator.
+    ///
+    /// # Errors
+    /// When the API server refuses one.
+    pub(crate) fn add_definitions(&self) -> Result<()> {
         for kind in DEFINITIONS {
             let file = self.parts.crds().join(format!("monitoring.coreos.com_{kind}.yaml"));
             self.kubectl(&["apply", "--server-side", "-f", &file.display().to_string()])?;
+            let name = format!("crd/{kind}.monitoring.coreos.com");
+            self.kubectl(&["wait", "--for=condition=Established", &name, "--timeout=30s"])?;
         }
         Ok(())
+    }
+
+    /// Removes the definitions of the Prometheus operator, and all objects of its kinds.
+    ///
+    /// # Errors
+    /// When the API server does not.
+    pub(crate) fn remove_definitions(&self) -> Result<()> {
+        let names = DEFINITIONS.map(|kind| format!("{kind}.monitoring.coreos.com"));
+        self.kubectl(&["delete", "crd", &names[0], &names[1]]).map(drop)
     }
 
     /// Writes the images that are missing, of the cluster's parts and of the lab's programs.
