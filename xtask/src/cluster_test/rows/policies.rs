@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::{listed, seconds};
-use crate::cluster_test::generator::Load;
+use crate::cluster_test::generator::{Load, load};
 use crate::cluster_test::lab::{GATEWAY_PORT, LAB, Lab, PROBE_PORT, SHARD_PORT};
 use crate::cluster_test::namespace::within;
 use crate::cluster_test::pods::{Pod, pods};
@@ -27,7 +27,7 @@ const PACKETS: &str = "kube_network_policies_packet_count{";
 const SCALED_WITHIN: Duration = Duration::from_secs(180);
 
 /// The load under which a gateway is added, and the utilization of CPU that it must exceed, in percent.
-const RATE: &str = "3000";
+const RATE: &str = "2000";
 const UTILIZATION: u32 = 8;
 
 pub(crate) fn run(lab: &mut Lab<'_>, verdicts: &mut Verdicts) -> Result<()> {
@@ -102,7 +102,10 @@ fn autoscaler(lab: &Lab<'_>, verdicts: &mut Verdicts) -> Result<()> {
 
 fn scaled(lab: &Lab<'_>, verdicts: &mut Verdicts) -> Result<()> {
     let before = lab.gateways()?.len();
-    let load = Load::start(lab, &["stream", "--rate", RATE, "--duration", "90", "--keys", "200"])?;
+    // The caches are filled first, as the shards are far slower than the load.
+    load(lab, &["stream", "--rate", "100", "--duration", "10", "--keys", "200"])?;
+    let most = ["--in-flight", "10000", "--keys", "200"];
+    let load = Load::start(lab, &[&["stream", "--rate", RATE, "--duration", "90"], &most[..]].concat())?;
     let more = lab.until("another gateway", SCALED_WITHIN, |lab| {
         Ok(lab.gateways()?.iter().filter(|pod| pod.ready).count() > before)
     })?;
