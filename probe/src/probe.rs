@@ -243,11 +243,12 @@ impl Probe {
         self.source()?.runs().map(Some)
     }
 
-    /// Whether any address of a shard is watched. A store's nodes always count as watched.
+    /// Whether any address of a shard is watched. A store's nodes count as watched, and all shards before the first
+    /// lookup.
     fn is_watched(&self, shard: u32) -> bool {
         let targets = self.targets.lock();
         let target = usize::try_from(shard).ok().and_then(|shard| targets.shards.get(shard));
-        self.lab.is_none() || target.is_some_and(|target| !target.addresses.is_empty())
+        self.lab.is_none() || target.is_none_or(|target| !target.addresses.is_empty())
     }
 
     /// Updates the metrics of every watched shard from the counters. The watch loop updates the metrics of the keys.
