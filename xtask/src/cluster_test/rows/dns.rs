@@ -40,7 +40,8 @@ pub(crate) fn run(lab: &mut Lab<'_>, verdicts: &mut Verdicts) -> Result<()> {
     let without = without?;
     lab.cluster.rolled_out("kube-system", "deployment/coredns")?;
     let report = load.finish()?;
-    let figure = format!("{} of {} requests failed", report.errors, thousands(report.sent));
+    let kinds = &report.error_kinds;
+    let figure = format!("{} of {} requests failed {kinds:?}", report.errors, thousands(report.sent));
     verdicts.report("a minute without CoreDNS, 100 requests a second", report.errors == 0, &figure);
     for (index, (path, _)) in PATHS.iter().enumerate() {
         let (median, then) = (middle(&before[index])?, middle(&without[index])?);
