@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -19,6 +20,9 @@ const CLIENTS: u64 = 4;
 
 /// The longest wait for a failover.
 const FAILOVER: Duration = Duration::from_secs(60);
+
+/// The longest wait until the nodes agree about the slots.
+const AGREEMENT: Duration = Duration::from_secs(30);
 
 /// Runs the row.
 pub(crate) fn run(context: &Context<'_>, row: &str) -> Result<Vec<Line>> {
@@ -49,7 +53,7 @@ pub(crate) fn run(context: &Context<'_>, row: &str) -> Result<Vec<Line>> {
 
 /// Moves slots, fails over the second primary, moves the slots back. The full run kills the primary.
 fn change(context: &Context<'_>, nodes: &mut Vec<Server>, slots: u32) -> Result<()> {
-    reshard(nodes, 0, 2, slots);
+    reshard(context, nodes, 0, 2, slots)?;
     let of_second = Some(u64::from(nodes[1].address.port()));
     let replica = nodes.iter().find(|node| info(node, "replication", "master_port") == of_second);
     let port = replica.context("the second primary has no replica")?.address.port();
@@ -66,17 +70,31 @@ fn change(context: &Context<'_>, nodes: &mut Vec<Server>, slots: u32) -> Result<
     };
     context.stage.until(FAILOVER, promoted).map_err(|role| anyhow!("no failover: {role}"))?;
     let third = if context.full { 1 } else { 2 };
-    reshard(nodes, third, 0, slots);
-    Ok(())
+    reshard(context, nodes, third, 0, slots)
 }
 
 /// Moves slots between two primaries while clients use them.
-pub(crate) fn reshard(nodes: &[Server], from: usize, to: usize, slots: u32) {
+pub(crate) fn reshard(
+    context: &Context<'_>,
+    nodes: &[Server],
+    from: usize,
+    to: usize,
+    slots: u32,
+) -> Result<()> {
+    // `redis-cli` refuses to move slots until all nodes agree about them.
+    let agreed = || {
+        let address = nodes[0].address.to_string();
+        let check = Command::new("redis-cli").args(["--cluster", "check", &address]).output();
+        let check = check.map_err(|error| error.to_string())?;
+        if check.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&check.stdout).into_owned()) }
+    };
+    context.stage.until(AGREEMENT, agreed).map_err(|why| anyhow!("the nodes do not agree: {why}"))?;
     let id = |node: usize| nodes[node].cli(&["cluster", "myid"]).trim().to_owned();
     let address = nodes[0].address.to_string();
     let (from, to, slots) = (id(from), id(to), slots.to_string());
     let ends = ["--cluster-from", &from, "--cluster-to", &to, "--cluster-slots", &slots, "--cluster-yes"];
     nodes[0].cli(&[&["--cluster", "reshard", &address], &ends[..]].concat());
+    Ok(())
 }
 
 /// Compares the kernel's counts with the answers that the clients got, on nodes that kept their baseline.

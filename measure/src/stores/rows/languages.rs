@@ -71,8 +71,8 @@ fn one(context: &Context<'_>, row: &str, language: &Language, nodes: &[Server]) 
     let client = start(&folder, language, &nodes[0], if context.full { "15" } else { "5" })?;
     // The client must have connected before the slots move, or it learns the new owners at once.
     context.stage.pause();
-    reshard(nodes, 0, 2, SLOTS);
-    reshard(nodes, 2, 0, SLOTS);
+    reshard(context, nodes, 0, 2, SLOTS)?;
+    reshard(context, nodes, 2, 0, SLOTS)?;
     let report = ended(client)?;
     let rest = Rest::read(context.stage, &probe)?;
     let mut lines = rest.lines(row, &[].into());
