@@ -30,11 +30,6 @@ impl Load {
         Ok(Self { process, name: arguments.join(" ") })
     }
 
-    /// Whether it still runs.
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.process.is_running()
-    }
-
     /// Waits for the end. A broken threshold is not an error.
     ///
     /// # Errors

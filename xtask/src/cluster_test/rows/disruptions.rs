@@ -5,16 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::{listed, seconds};
-use crate::cluster_test::generator::Load;
 use crate::cluster_test::lab::{LAB, Lab, PROBES};
 use crate::cluster_test::network::NODES;
 use crate::cluster_test::wait::pass;
 use crate::table::thousands;
 use crate::verdicts::Verdicts;
 use lab::signals;
-
-/// The load in the background, spread evenly: no verdict may be worse than balanced.
-const RATE: &str = "80";
 
 /// The node that is drained and whose agents are killed. The client's pod is on the other one.
 const NODE: &str = NODES[1];
@@ -24,17 +20,17 @@ const DEAD_FOR: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(lab: &mut Lab<'_>, verdicts: &mut Verdicts) -> Result<()> {
     lab.spread()?;
-    under_load(lab, verdicts, ("gateways rolled out", "50"), Some(0), |lab| {
+    under_load(lab, verdicts, "gateways rolled out", Some(0), |lab| {
         lab.cluster.kubectl(&["-n", LAB, "rollout", "restart", "deployment/gateway"])?;
         lab.cluster.rolled_out(LAB, "deployment/gateway")?;
         // The old pods serve until each node knows that they stop.
         pass("old gateways end", Duration::from_secs(8))
     })?;
-    under_load(lab, verdicts, ("probes rolled out", "60"), Some(0), |lab| {
+    under_load(lab, verdicts, "probes rolled out", Some(0), |lab| {
         lab.cluster.kubectl(&["-n", PROBES, "rollout", "restart", "daemonset/probe"])?;
         lab.cluster.rolled_out(PROBES, "daemonset/probe")
     })?;
-    under_load(lab, verdicts, ("a node drained", "150"), None, |lab| {
+    under_load(lab, verdicts, "a node drained", None, |lab| {
         let drain =
             ["drain", NODE, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=150s"];
         // The budget of the shards lets them go one by one.
@@ -44,7 +40,7 @@ pub(crate) fn run(lab: &mut Lab<'_>, verdicts: &mut Verdicts) -> Result<()> {
         lab.ready()
     })?;
     lab.spread()?;
-    under_load(lab, verdicts, ("kubelet and containerd killed", "75"), Some(0), |lab| {
+    under_load(lab, verdicts, "kubelet and containerd killed", Some(0), |lab| {
         lab.cluster.kill_agents(NODE)?;
         pass(&format!("{NODE} without kubelet and containerd"), DEAD_FOR)?;
         lab.cluster.start_agents(NODE)?;
@@ -52,34 +48,37 @@ pub(crate) fn run(lab: &mut Lab<'_>, verdicts: &mut Verdicts) -> Result<()> {
     })
 }
 
-/// Does `what` under a load of so many seconds. `failed` is the number of requests that may fail, if there is a bound.
+/// Does `what` while a key of each shard is read. `failed` is the number of reads that may fail, if there is a bound.
 fn under_load(
     lab: &mut Lab<'_>,
     verdicts: &mut Verdicts,
-    (name, duration): (&str, &str),
+    name: &str,
     failed: Option<u64>,
     what: impl FnOnce(&mut Lab<'_>) -> Result<()>,
 ) -> Result<()> {
-    let mut load = Load::start(lab, &["stream", "--rate", RATE, "--duration", duration, "--keys", "2000"])?;
-    pass(&format!("{name}: load begins"), Duration::from_secs(3))?;
+    let watch = lab.watch_keys()?;
+    pass(&format!("{name}: reads begin"), Duration::from_secs(3))?;
     let started = Instant::now();
-    what(lab)?;
+    let done = what(lab);
     let took = started.elapsed();
-    let over = !load.is_running();
-    let report = load.finish()?;
-    signals::pause(Duration::from_secs(1));
-    let mut problems = lab.disagreements()?;
-    if over {
-        problems.push("the load was over before".to_owned());
+    let passed = pass(&format!("{name}: reads go on"), Duration::from_secs(5));
+    let keys = watch.stop()?;
+    passed?;
+    if let Err(error) = done {
+        signals::check()?;
+        verdicts.could_not(name, &error);
+        return Ok(());
     }
-    let holds = problems.is_empty() && failed.is_none_or(|most| report.errors <= most);
+    let problems = lab.disagreements()?;
+    let count: u64 = keys.iter().map(|key| key.failed).sum();
+    let longest = keys.iter().flat_map(|key| &key.outages).map(|outage| outage.end - outage.start).max();
     let figure = format!(
-        "{} of {} requests failed, in {}; difference 0 afterwards{}",
-        report.errors,
-        thousands(report.sent),
+        "{count} of {} reads failed, a key for at most {}; took {}; difference 0 afterwards{}",
+        thousands(keys.iter().map(|key| key.requests).sum()),
+        seconds(longest.unwrap_or_default()),
         seconds(took),
         listed(&problems)
     );
-    verdicts.report(name, holds, &figure);
+    verdicts.report(name, problems.is_empty() && failed.is_none_or(|most| count <= most), &figure);
     Ok(())
 }
