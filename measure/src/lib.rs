@@ -5,6 +5,7 @@
 //! - [`cost`]: the probe's cost
 //! - [`experiment`]: theory, application and kernel side by side
 //! - [`gateway_cost`]: the cost of tracing and of the detector
+//! - [`nodes`]: an aggregator of many simulated probes
 //! - [`stores`]: the probe's counts of a store that was not changed, against the store's own
 
 #![expect(clippy::expect_used, reason = "a measurement that cannot start its lab ends there")]
@@ -15,6 +16,7 @@ pub mod cost;
 pub mod experiment;
 pub mod gateway_cost;
 mod machine;
+pub mod nodes;
 mod pair;
 mod statistics;
 pub mod stores;

@@ -35,6 +35,9 @@ pub(crate) enum Bench {
     /// Measure the detector: gateway throughput without it and with every request counted, in alternating pairs
     #[command(disable_help_flag = true)]
     Detector(Arguments),
+    /// Measure the aggregator's CPU time, memory and traffic with up to 1,000 simulated probes
+    #[command(disable_help_flag = true)]
+    Nodes(Arguments),
     /// Compare the counts of `probe watch` with those of Redis, row by row; `--full` runs all rows
     #[command(disable_help_flag = true)]
     Stores(Arguments),
@@ -60,6 +63,7 @@ const COST: Program = Program {
     parts: &[Part::Kernel, Part::Tests, Part::Peers],
     lab: &["probe", "shard", "gateway", "load"],
 };
+const NODES: Program = Program { name: "nodes", parts: &[], lab: &["probe"] };
 const STORES: Program =
     Program { name: "stores", parts: &[Part::Kernel, Part::Tests, Part::Peers], lab: &["probe"] };
 const GATEWAY_COST: Program =
@@ -94,6 +98,7 @@ pub(crate) fn bench(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Churn(given) => run(tree, &CHURN, given.arguments.clone()),
         Bench::Cost(given) => run(tree, &COST, given.arguments.clone()),
+        Bench::Nodes(given) => run(tree, &NODES, given.arguments.clone()),
         Bench::Stores(given) => run(tree, &STORES, given.arguments.clone()),
         Bench::Traces(given) => run(tree, &GATEWAY_COST, before("traces".into(), given)),
         Bench::Detector(given) => run(tree, &GATEWAY_COST, before("detector".into(), given)),

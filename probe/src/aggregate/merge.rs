@@ -5,7 +5,7 @@
 //! counted there from 0, and the last requests at the old one are added too. [`claims`] chooses between probes that count
 //! the same packets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use probe_common::connections::Connections;
@@ -91,9 +91,10 @@ impl Merged {
     pub(crate) fn observe(&mut self, now: Duration, reports: &[&NodeReport]) -> Vec<Watchers> {
         self.round += 1;
         let mut by_shard: BTreeMap<u32, Vec<Claim<'_>>> = BTreeMap::new();
+        let mut seen = HashSet::new();
         for (at, report) in reports.iter().enumerate() {
             let identity = claims::identity(report);
-            if reports.iter().take(at).any(|earlier| claims::identity(earlier) == identity) {
+            if seen.contains(&identity) {
                 continue;
             }
             let known = self.probes.get(&identity);
@@ -106,6 +107,7 @@ impl Merged {
                     by_shard.entry(shard.shard_id).or_default().push(claim);
                 }
             }
+            seen.insert(identity);
         }
         let mut watchers = vec![Watchers::default(); self.shards.len()];
         for (shard, mut claims) in by_shard {
