@@ -17,7 +17,7 @@ use crate::kernel::object::Switches;
 use crate::kernel::pin::folder;
 use crate::kernel::pin::unpin::UnpinArgs;
 use crate::kernel::protocol::Protocol;
-use crate::links::page_links;
+use crate::links::PageArgs;
 use crate::pods::PodArgs;
 use crate::pods::selection::Selection;
 #[cfg(feature = "stores")]
@@ -78,12 +78,9 @@ pub struct RunArgs {
     /// of the name. Requests that bypass all of them are counted
     #[arg(long, env = "GATEWAY_URL", value_name = "URLS")]
     pub gateway_url: Option<String>,
-    /// URL at which a browser reaches the gateway; the live page switches mitigations there [default: the first of GATEWAY_URL]
-    #[arg(long, env = "PAGE_GATEWAY_URL", value_name = "URL")]
-    pub page_gateway_url: Option<String>,
-    /// The URL of the scenario starter (`load serve`) for browsers [default: none]
-    #[arg(long, env = "PAGE_SCENARIOS_URL", value_name = "URL")]
-    pub page_scenarios_url: Option<String>,
+    /// What the live page calls
+    #[command(flatten)]
+    pub page: PageArgs,
     /// Port to listen on; 0 takes any free one
     #[arg(long, env = "PORT", default_value_t = 9010, value_name = "PORT")]
     pub port: u16,
@@ -154,7 +151,7 @@ impl TryFrom<RunArgs> for Config {
     fn try_from(args: RunArgs) -> Result<Self, SettingError> {
         let shards = shards(&args.shard_urls)?;
         let gateways = Members::parse(GATEWAYS, args.gateway_url.as_deref())?;
-        let links = page_links(args.page_gateway_url, args.page_scenarios_url, &gateways)?;
+        let links = args.page.links(&gateways)?;
         let node = args.pods.node_name.clone().filter(|node| !node.is_empty());
         Ok(Self {
             addr: SocketAddr::new(args.process.bind_address, args.port),

@@ -1,20 +1,30 @@
-//! Validates the addresses that the live page calls.
+//! Defines and validates the addresses that the live page calls.
 
 use protocol::probe_api::PageLinks;
 use protocol::shard_urls::{ShardUrl, ShardUrls};
 use service::args::SettingError;
 use service::members::Members;
 
-/// The addresses that the live page calls. The gateway is the first one unless another is given.
-pub(crate) fn page_links(
-    gateway: Option<String>,
-    scenarios: Option<String>,
-    gateways: &Members,
-) -> Result<PageLinks, SettingError> {
-    Ok(PageLinks {
-        gateway: link("PAGE_GATEWAY_URL", gateway)?.or_else(|| gateways.first().map(ToString::to_string)),
-        scenarios: link("PAGE_SCENARIOS_URL", scenarios)?,
-    })
+/// Options for the live page.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PageArgs {
+    /// URL at which a browser reaches the gateway; the live page switches mitigations there [default: the first of GATEWAY_URL]
+    #[arg(long, env = "PAGE_GATEWAY_URL", value_name = "URL")]
+    pub page_gateway_url: Option<String>,
+    /// The URL of the scenario starter (`load serve`) for browsers [default: none]
+    #[arg(long, env = "PAGE_SCENARIOS_URL", value_name = "URL")]
+    pub page_scenarios_url: Option<String>,
+}
+
+impl PageArgs {
+    /// The addresses that the live page calls. The gateway is the first one unless another is given.
+    pub(crate) fn links(self, gateways: &Members) -> Result<PageLinks, SettingError> {
+        let gateway = link("PAGE_GATEWAY_URL", self.page_gateway_url)?;
+        Ok(PageLinks {
+            gateway: gateway.or_else(|| gateways.first().map(ToString::to_string)),
+            scenarios: link("PAGE_SCENARIOS_URL", self.page_scenarios_url)?,
+        })
+    }
 }
 
 /// Validates a URL for browsers and drops a slash at its end. An empty string counts as absent, because compose files

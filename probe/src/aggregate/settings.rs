@@ -9,7 +9,7 @@ use service::args::{ProcessArgs, SettingError};
 use service::members::{Kind, Members};
 
 use crate::compare::gateway::GATEWAYS;
-use crate::links::page_links;
+use crate::links::PageArgs;
 use crate::pods::selection::Selection;
 use crate::pods::settings::ApiArgs;
 
@@ -47,12 +47,9 @@ pub struct AggregateArgs {
     /// The API server
     #[command(flatten)]
     pub api: ApiArgs,
-    /// URL at which a browser reaches the gateway; the live page switches mitigations there [default: the first of GATEWAY_URL]
-    #[arg(long, env = "PAGE_GATEWAY_URL", value_name = "URL")]
-    pub page_gateway_url: Option<String>,
-    /// The URL of the scenario starter (`load serve`) for browsers [default: none]
-    #[arg(long, env = "PAGE_SCENARIOS_URL", value_name = "URL")]
-    pub page_scenarios_url: Option<String>,
+    /// What the live page calls
+    #[command(flatten)]
+    pub page: PageArgs,
     /// Port to listen on; 0 takes any free one
     #[arg(long, env = "PORT", default_value_t = 9010, value_name = "PORT")]
     pub port: u16,
@@ -108,14 +105,17 @@ impl TryFrom<AggregateArgs> for AggregateConfig {
         };
         let (labels, namespace) = (args.gateway_selector, args.gateway_namespace);
         let gateways = match args.api.select("GATEWAY_SELECTOR", labels, namespace, None)? {
-            Some(pods) => Processes::pods(GATEWAYS, args.gateway_url.clone(), pods)?,
+            Some(pods) => Processes::pods(GATEWAYS, args.gateway_url, pods)?,
             None => Processes::Listed(Members::parse(GATEWAYS, args.gateway_url.as_deref())?),
         };
-        let listed = Members::parse(GATEWAYS, args.gateway_url.as_deref().filter(|list| !list.is_empty()))?;
+        let links = match &gateways {
+            Processes::Listed(listed) => args.page.links(listed)?,
+            Processes::Pods(_) => args.page.links(&Members::parse(GATEWAYS, None)?)?,
+        };
         Ok(Self {
             addr: SocketAddr::new(args.process.bind_address, args.port),
             workers: args.process.workers.unwrap_or(NonZeroUsize::MIN),
-            links: page_links(args.page_gateway_url, args.page_scenarios_url, &listed)?,
+            links,
             probes,
             gateways,
             shards,

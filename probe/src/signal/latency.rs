@@ -123,6 +123,7 @@ impl DurationMetric {
     }
 
     /// Registers `kernel_store_command_duration_seconds`, without series.
+    #[cfg(feature = "stores")]
     pub(crate) fn of_families(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         Self::register(
             metrics,

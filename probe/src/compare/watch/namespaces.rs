@@ -1,8 +1,8 @@
 //! Learns the network namespaces of the shards' addresses.
 //!
 //! A loopback address is in the probe's own namespace. Any other address is in the namespace of the socket that answers
-//! the probe's connection to `/stats`, or to a store's node. A restarted shard gets a new connection, so its namespace is learned again. An
-//! address whose namespace is not known is watched in every namespace.
+//! the probe's connection to `/stats`, or to a store's node. A restarted shard gets a new connection, so its namespace is
+//! learned again. An address whose namespace is not known is watched in every namespace.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -64,8 +64,27 @@ impl Namespaces {
         listeners.collect()
     }
 
+    /// Learns the namespaces of the shards from the probe's connections to them, in order of id. Returns for each whether
+    /// something has changed.
+    pub(crate) fn learn_all(
+        &mut self,
+        probe: &Probe,
+        targets: &Targets,
+        ends: impl Iterator<Item = Option<Ends>>,
+    ) -> Vec<bool> {
+        let learned = ends.zip(&targets.shards).enumerate().map(|(shard, (ends, target))| {
+            let Some(ends) = ends else { return false };
+            self.learn(probe, shard, target, ends).unwrap_or_else(|error| {
+                tracing::error!(shard, %error, "the shard's network namespace cannot be read");
+                probe.metrics.lost(Lost::CountersUnreadable);
+                false
+            })
+        });
+        learned.collect()
+    }
+
     /// Learns a shard's namespace from the probe's connection `ends`. Returns whether something has changed.
-    pub(crate) fn learn(
+    fn learn(
         &mut self,
         probe: &Probe,
         shard: usize,
@@ -100,18 +119,9 @@ impl Watch {
     /// Learns the namespaces of shards that have answered over new connections, and watches the shards there. Returns
     /// for each shard whether its namespace has changed.
     pub(super) fn learn_namespaces(&mut self, readouts: &[Option<ShardReadout>]) -> Vec<bool> {
-        let mut changed = vec![false; readouts.len()];
-        let shards = readouts.iter().zip(&self.targets.shards).zip(&mut changed).enumerate();
-        for (shard, ((readout, target), changed)) in shards {
-            let Some(ends) = readout.as_ref().and_then(|readout| readout.ends) else { continue };
-            match self.namespaces.learn(&self.probe, shard, target, ends) {
-                Ok(learned) => *changed = learned,
-                Err(error) => {
-                    tracing::error!(shard, %error, "the shard's network namespace cannot be read");
-                    self.probe.metrics.lost(Lost::CountersUnreadable);
-                }
-            }
-        }
+        let ends = readouts.iter().map(|readout| readout.as_ref()?.ends);
+        let mut changed = self.namespaces.learn_all(&self.probe, &self.targets, ends);
+        changed.resize(readouts.len(), false);
         if !changed.contains(&true) {
             return changed;
         }

@@ -51,23 +51,11 @@ impl StoreWatch {
     /// Learns the network namespaces of nodes that have answered over new connections, and watches the nodes there. Returns
     /// for each node whether its namespace has changed.
     pub(super) fn learn_namespaces(&mut self, readouts: &[Option<Readout>]) -> Vec<bool> {
-        let mut changed = vec![false; readouts.len()];
-        let nodes = readouts.iter().zip(&self.targets.shards).zip(&mut changed).enumerate();
-        for (at, ((readout, target), changed)) in nodes {
-            let Some(ends) = readout.as_ref().and_then(|readout| readout.ends) else { continue };
-            match self.namespaces.learn(&self.probe, at, target, ends) {
-                Ok(false) => {}
-                Ok(true) => {
-                    *changed = true;
-                    if let Some(ledger) = self.ledgers.get_mut(at) {
-                        ledger.start_over();
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(node = at, %error, "the node's network namespace cannot be read");
-                    self.probe.metrics.lost(Lost::CountersUnreadable);
-                }
-            }
+        let ends = readouts.iter().map(|readout| readout.as_ref()?.ends);
+        let mut changed = self.namespaces.learn_all(&self.probe, &self.targets, ends);
+        changed.resize(readouts.len(), false);
+        for (ledger, _) in self.ledgers.iter_mut().zip(&changed).filter(|(_, changed)| **changed) {
+            ledger.start_over();
         }
         if changed.contains(&true) {
             self.write_listeners(&self.targets.clone());
