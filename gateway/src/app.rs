@@ -23,8 +23,9 @@ use crate::routes;
 use crate::sharing;
 use crate::state::{Core, Shared};
 use crate::stats::Stats;
-use crate::upstream::check;
+use crate::upstream::check::{self, Checker};
 use crate::upstream::connector::Connector;
+use crate::upstream::first_contact;
 use crate::upstream::in_flight::{InFlight, share};
 use crate::upstream::shard_health::ShardHealth;
 use crate::upstream::{Target, Upstream};
@@ -47,10 +48,9 @@ struct Cores {
     checks: Checks,
 }
 
-/// What the checks of failed shards need.
+/// What the checks of shards need.
 struct Checks {
-    targets: Arc<[Target]>,
-    connector: Connector,
+    checker: Checker,
     deadline: Duration,
 }
 
@@ -105,8 +105,10 @@ impl Config {
         let cache = Arc::new(Cache::new(switches.for_cache(), self.cache_max_bytes));
         let peers = Peers::new(self.peers, names.clone(), PeerMetrics::register(&metrics)?);
         if !peers.is_empty() {
-            server.health().set_problem(Some("other gateways have not been asked for their settings".into()));
+            let problem = "other gateways have not been asked for their settings";
+            server.health().set_problem(sharing::TOPIC, Some(problem.into()));
         }
+        first_contact::begin(&server.health(), targets.len());
         let shared = Arc::new(Shared {
             mitigations: Mitigations::new(
                 peers.gateway(),
@@ -142,8 +144,7 @@ impl Config {
             }
         });
         let checks = Checks {
-            targets,
-            connector: Connector::new(names, self.connect_timeout),
+            checker: Checker::new(targets, Connector::new(names, self.connect_timeout)),
             deadline: self.upstream_timeout,
         };
         Ok(Gateway { server, cores: Cores { shared, shards, checks } })
@@ -190,9 +191,12 @@ impl Cores {
                 let run = sharing::run(Arc::clone(&self.shared), worker.tasks.stopping());
                 drop(worker.tasks.spawn("peers", run));
             }
-            let Checks { targets, connector, deadline } = &self.checks;
-            let (targets, breakers) = (Arc::clone(targets), Arc::clone(&self.shared.breakers));
-            check::start(&worker.tasks, targets, breakers, connector.clone(), *deadline);
+            let Checks { checker, deadline } = &self.checks;
+            let breakers = || Arc::clone(&self.shared.breakers);
+            let (ready, stopping) = (self.shared.health.clone(), worker.tasks.stopping());
+            let contact = first_contact::run(checker.clone(), breakers(), ready, stopping);
+            drop(worker.tasks.spawn("first contact", contact));
+            check::start(&worker.tasks, checker.clone(), breakers(), *deadline);
         }
         routes::router(Arc::new(Core {
             shared: Arc::clone(&self.shared),

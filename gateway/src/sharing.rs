@@ -22,6 +22,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Number of peers asked in a turn. Up to this number each peer is asked in every turn.
 const ASKED: usize = 8;
 
+/// The topic of this module's problems in `/ready`.
+pub(crate) const TOPIC: &str = "gateways";
+
 /// How long a start waits for the answers of other gateways, lookup included.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -38,7 +41,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stopping: CancellationToken) {
     };
     // Without an answer in time the gateway starts with its own settings.
     let _ = timeout(START_TIMEOUT, stopping.run_until_cancelled(first)).await;
-    shared.health.set_problem(None);
+    shared.health.set_problem(TOPIC, None);
     shared.peers.set_asked();
     let mut turns = interval(PERIOD);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -8,6 +8,7 @@ pub(crate) mod answer;
 pub(crate) mod check;
 pub(crate) mod connector;
 mod failure;
+pub(crate) mod first_contact;
 pub(crate) mod in_flight;
 mod retries;
 pub(crate) mod shard_health;

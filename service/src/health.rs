@@ -5,6 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -16,7 +17,8 @@ use protocol::ErrorKind;
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     phase: Arc<AtomicU8>,
-    problem: Arc<Mutex<Option<String>>>,
+    /// By topic.
+    problems: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
 const READY: u8 = 1;
@@ -39,17 +41,25 @@ impl Health {
         self.phase.load(Ordering::Relaxed) == DRAINING
     }
 
-    /// Makes `/ready` answer 503 with this problem while the process runs. `None` ends that.
-    pub fn set_problem(&self, problem: Option<String>) {
-        *self.problem.lock() = problem;
+    /// Makes `/ready` answer 503 with this problem while the process runs. `None` ends that. Each topic has its own
+    /// problem.
+    pub fn set_problem(&self, topic: &'static str, problem: Option<String>) {
+        let mut problems = self.problems.lock();
+        match problem {
+            Some(problem) => problems.insert(topic, problem),
+            None => problems.remove(topic),
+        };
     }
 
     fn answer(&self) -> Response {
         match self.phase.load(Ordering::Relaxed) {
-            READY => match self.problem.lock().clone() {
-                Some(problem) => Problem::new(ErrorKind::NotReady, problem).into_response(),
-                None => (StatusCode::OK, "ready\n").into_response(),
-            },
+            READY => {
+                let problems: Vec<String> = self.problems.lock().values().cloned().collect();
+                if problems.is_empty() {
+                    return (StatusCode::OK, "ready\n").into_response();
+                }
+                Problem::new(ErrorKind::NotReady, problems.join("; ")).into_response()
+            }
             DRAINING => Problem::new(ErrorKind::NotReady, "draining").into_response(),
             _ => Problem::new(ErrorKind::NotReady, "starting").into_response(),
         }
@@ -89,9 +99,12 @@ mod tests {
         assert_eq!(health.answer().status(), StatusCode::SERVICE_UNAVAILABLE);
         health.set_ready();
         assert_eq!(health.answer().status(), StatusCode::OK);
-        health.set_problem(Some("blind".to_owned()));
+        health.set_problem("sight", Some("blind".to_owned()));
         assert_eq!(health.answer().status(), StatusCode::SERVICE_UNAVAILABLE);
-        health.set_problem(None);
+        health.set_problem("other", Some("late".to_owned()));
+        health.set_problem("sight", None);
+        assert_eq!(health.answer().status(), StatusCode::SERVICE_UNAVAILABLE, "another problem is left");
+        health.set_problem("other", None);
         assert_eq!(health.answer().status(), StatusCode::OK);
         health.set_draining();
         assert_eq!(health.answer().status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -4,10 +4,12 @@
 //! connection that is refused, reset or late. An answer closes it, whatever its status, so a shed request never opens
 //! it. While it is open, requests fail at once and the gateway [checks](super::check) the shard. A check that is
 //! answered makes the breaker half-open: one request goes to the shard as a trial, and its outcome decides.
+//!
+//! A failure is no evidence before the gateway has [reached](super::first_contact) the shard.
 
 use hotspot::judge::Evidence;
 use protocol::body::BreakerState;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Number of failures in a row that open a breaker. Envoy's outlier detection has the same default.
@@ -49,6 +51,8 @@ pub(crate) struct ShardHealth {
 /// Times are in milliseconds since `ShardHealth::start`.
 #[derive(Default)]
 struct Shard {
+    /// Whether the network has let a packet through to the shard and back, or the gateway no longer waits for that.
+    reached: AtomicBool,
     answered: AtomicU64,
     failed: AtomicU64,
     /// Number of failures since the last answer.
@@ -84,6 +88,7 @@ impl ShardHealth {
     pub(crate) fn answered(&self, shard: usize) -> Option<Change> {
         let shard = self.shards.get(shard)?;
         shard.answered.fetch_add(1, Ordering::Relaxed);
+        shard.set_reached();
         // Read before writing: in the usual case the cache line stays shared.
         if shard.failing.load(Ordering::Relaxed) != 0 {
             shard.failing.store(0, Ordering::Relaxed);
@@ -119,6 +124,13 @@ impl ShardHealth {
         shard.refused_before.store(shard.refused.load(Ordering::Relaxed), Ordering::Relaxed);
         shard.next_check.store(self.millis(), Ordering::Relaxed);
         Some(Change::Opened { failures })
+    }
+
+    /// From now on, failures of this shard are evidence.
+    pub(crate) fn reached(&self, shard: usize) {
+        if let Some(shard) = self.shards.get(shard) {
+            shard.set_reached();
+        }
     }
 
     /// Whether requests to this shard fail at once. A caller that waits for something first can ask this before.
@@ -202,15 +214,25 @@ impl ShardHealth {
 
     /// Returns the evidence since the last call of this function.
     pub(crate) fn take(&self) -> Vec<Evidence> {
-        let take = |shard: &Shard| Evidence {
-            answered: shard.answered.swap(0, Ordering::Relaxed),
-            failed: shard.failed.swap(0, Ordering::Relaxed),
+        let take = |shard: &Shard| {
+            let answered = shard.answered.swap(0, Ordering::Relaxed);
+            let failed = shard.failed.swap(0, Ordering::Relaxed);
+            Evidence { answered, failed: if shard.reached.load(Ordering::Relaxed) { failed } else { 0 } }
         };
         self.shards.iter().map(take).collect()
     }
 
     fn millis(&self) -> u64 {
         millis(self.start.elapsed())
+    }
+}
+
+impl Shard {
+    fn set_reached(&self) {
+        // Read before writing: in the usual case the cache line stays shared.
+        if !self.reached.load(Ordering::Relaxed) {
+            self.reached.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -244,6 +266,7 @@ mod tests {
     #[test]
     fn failures_in_a_row_open_the_breaker_and_an_answer_between_them_does_not() {
         let health = ShardHealth::new(2);
+        health.reached(0);
         for _ in 0..3 * OPEN_AFTER {
             assert_eq!(health.failed(1), None);
             assert_eq!(health.answered(1), None);
@@ -261,6 +284,21 @@ mod tests {
             Evidence { answered: 0, failed: 7 },
             "a refused request is a failed one"
         );
+    }
+
+    #[test]
+    fn a_failure_is_no_evidence_before_the_shard_is_reached() {
+        let health = ShardHealth::new(2);
+        for _ in 0..OPEN_AFTER {
+            health.failed(0);
+        }
+        assert_eq!(health.take(), [Evidence::default(); 2]);
+        health.reached(0);
+        health.failed(0);
+        assert_eq!(health.take()[0], Evidence { answered: 0, failed: 1 });
+        health.answered(1);
+        health.failed(1);
+        assert_eq!(health.take()[1], Evidence { answered: 1, failed: 1 });
     }
 
     #[test]

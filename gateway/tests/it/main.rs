@@ -18,6 +18,7 @@
 //! | `measuring` | names, labels and sums of the metrics |
 //! | `judging` | verdicts: balanced, a celebrity, a failed shard; counts that can be summed over gateways |
 //! | `sharing` | settings of several gateways |
+//! | `starting` | when a gateway is ready, and what it says of shards before that |
 //! | `living` | start, drain, exit codes |
 //!
 //! `bench` starts a gateway and sends requests to it. `stub` is the shard.
@@ -38,5 +39,6 @@ mod replicating;
 mod rows;
 mod sharing;
 mod stampede;
+mod starting;
 mod stub;
 mod writing;

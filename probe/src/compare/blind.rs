@@ -85,7 +85,7 @@ impl Alarm {
             tracing::error!("the probe exits because it is blind (EXIT_WHEN_BLIND)");
             tasks.fail();
         }
-        self.health.set_problem(problem);
+        self.health.set_problem("sight", problem);
     }
 }
 

@@ -204,7 +204,7 @@ impl StatsClient {
         max: usize,
     ) -> Result<Answer, String> {
         let answer = tokio::time::timeout(limit, self.whole(shard, path, max)).await;
-        answer.unwrap_or_else(|_| Err(format!("no response within {} s", limit.as_secs())))
+        answer.unwrap_or_else(|_| Err(late(limit)))
     }
 
     async fn whole(&self, shard: &ShardUrl, path: &str, max: usize) -> Result<Answer, String> {
@@ -232,6 +232,15 @@ impl StatsClient {
         }
         Ok(Answer { body, ends })
     }
+}
+
+/// Whether a shard could not be read because it did not answer in time.
+pub(crate) fn is_late(problem: &str) -> bool {
+    problem == late(TIMEOUT)
+}
+
+fn late(limit: Duration) -> String {
+    format!("no response within {} s", limit.as_secs())
 }
 
 /// The name of a key in the kernel's table, which shortens long keys.

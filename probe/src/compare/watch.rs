@@ -27,10 +27,12 @@ use crate::targets::Targets;
 
 mod addresses;
 mod bracket;
+mod first_contact;
 mod keys;
 pub(crate) mod namespaces;
 
 use self::bracket::{ShardReadout, bracket};
+use self::first_contact::FirstContact;
 use self::namespaces::Namespaces;
 
 /// The loop's state, owned by one task.
@@ -57,6 +59,7 @@ pub struct Watch {
     is_learning: bool,
     /// Per shard, why some of its addresses are not watched.
     unwatched: Vec<Option<String>>,
+    contacts: Vec<FirstContact>,
     requests: Requests,
     start: Instant,
 }
@@ -84,6 +87,7 @@ impl Watch {
             is_learning: false,
             targets,
             unwatched,
+            contacts: shards.iter().map(|_| FirstContact::default()).collect(),
             requests,
             start: Instant::now(),
             shards,
@@ -142,11 +146,19 @@ impl Watch {
             bracket(probe, stats, &url, start, |now| hot_keys.is_due(now)).await
         });
         let readouts = futures_util::future::join_all(readouts).await;
-        let evidence = readouts.iter().map(Option::as_ref).map(evidence).collect();
+        let now = start.elapsed();
+        let awaited: Vec<bool> = (self.contacts.iter_mut().zip(&readouts))
+            .map(|(contact, readout)| contact.observe(now, readout.as_ref()))
+            .collect();
+        let evidence = readouts
+            .iter()
+            .zip(&awaited)
+            .map(|(readout, awaited)| evidence(readout.as_ref(), *awaited))
+            .collect();
         let learned = self.learn_namespaces(&readouts);
         self.is_learning = learned.contains(&true);
         let blindness = self.look_for_packets(&readouts, &learned);
-        let obstacles = self.obstacles(&blindness, &learned);
+        let obstacles = self.obstacles(&blindness, &learned, &awaited);
         let (mut brackets, mut keys, mut seen) = (Vec::new(), Vec::new(), Vec::new());
         for (shard, (readout, obstacle)) in readouts.into_iter().zip(&obstacles).enumerate() {
             seen.push(readout.as_ref().map(|readout| ShardSample::of(&readout.bracket, readout.latency)));
@@ -259,21 +271,22 @@ impl Watch {
     }
 
     /// Returns for each shard why there is no verdict on it.
-    fn obstacles(&self, blindness: &Blindness, learned: &[bool]) -> Vec<Option<Cause>> {
-        let shards = self.unwatched.iter().zip(&blindness.shards).zip(learned);
-        let obstacle = |((unwatched, blind), learned): ((&Option<String>, &Option<String>), &bool)| {
+    fn obstacles(&self, blindness: &Blindness, learned: &[bool], awaited: &[bool]) -> Vec<Option<Cause>> {
+        let baselines = learned.iter().zip(awaited);
+        let shards = self.unwatched.iter().zip(&blindness.shards).zip(baselines);
+        let obstacles = shards.map(|((unwatched, blind), (learned, awaited))| {
             let unwatched = unwatched.as_deref().map(Cause::unwatched);
             let blind = || blind.as_deref().map(Cause::blind);
             // The kernel may have counted sockets of other namespaces until now.
-            unwatched.or_else(blind).or_else(|| learned.then(Cause::baseline))
-        };
-        shards.map(obstacle).collect()
+            unwatched.or_else(blind).or_else(|| (*learned || *awaited).then(Cause::baseline))
+        });
+        obstacles.collect()
     }
 }
 
-/// The health of a shard: whether it answered `/stats`.
-fn evidence(readout: Option<&ShardReadout>) -> Evidence {
-    match readout.map(|readout| &readout.bracket.app) {
+/// The health of a shard: whether it answered `/stats`. There is no evidence before the first contact.
+fn evidence(readout: Option<&ShardReadout>, is_awaited: bool) -> Evidence {
+    match readout.filter(|_| !is_awaited).map(|readout| &readout.bracket.app) {
         Some(Ok(_)) => Evidence { answered: 1, failed: 0 },
         Some(Err(_)) => Evidence { answered: 0, failed: 1 },
         None => Evidence::default(),

@@ -5,6 +5,7 @@ use crate::source::SourceError;
 use crate::targets::{self, Target, Targets};
 
 use super::Watch;
+use super::first_contact::FirstContact;
 
 impl Watch {
     /// Looks up the shards' addresses and writes them to the kernel.
@@ -56,6 +57,9 @@ impl Watch {
             changed.map(|(new, old)| old.is_none_or(|old| old.addresses != new.addresses)).collect();
         for (shard, _) in changed.iter().enumerate().filter(|(_, changed)| **changed) {
             self.namespaces.forget(shard);
+            if let Some(contact) = self.contacts.get_mut(shard) {
+                *contact = FirstContact::default();
+            }
             self.start_over(shard);
         }
         changed
