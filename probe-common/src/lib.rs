@@ -33,7 +33,8 @@ pub mod socket;
 pub mod stream;
 pub mod traffic;
 
-/// Maximum number of watched shards. Every per-shard map has this many entries.
+/// Maximum number of shards that a probe watches at the same time. Every per-shard map has this many entries, the
+/// slots. Where the kernel programs speak of a shard's number, they mean its slot.
 pub const MAX_SHARDS: u32 = 64;
 
 /// Maximum number of watched addresses. A shard may have several.

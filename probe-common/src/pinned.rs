@@ -9,7 +9,7 @@ pub struct Mark {
     pub complete: u64,
     /// [`LAYOUT`](crate::LAYOUT) of the probe that pinned the set.
     pub layout: u64,
-    /// Hash of the list of shards. Entry n of every map belongs to shard n of that list.
+    /// Hash of the list of shards. The map `SLOTS` has the entry of each shard of that list.
     pub shards: u64,
     /// Hash of the object that contains the programs.
     pub object: u64,

@@ -149,7 +149,7 @@ impl TryFrom<RunArgs> for Config {
     type Error = SettingError;
 
     fn try_from(args: RunArgs) -> Result<Self, SettingError> {
-        let shards = shards(&args.shard_urls)?;
+        let shards = targets::parse(&args.shard_urls)?;
         let gateways = Members::parse(GATEWAYS, args.gateway_url.as_deref())?;
         let links = args.page.links(&gateways)?;
         let node = args.pods.node_name.clone().filter(|node| !node.is_empty());
@@ -192,7 +192,7 @@ impl Config {
         gateway_url: Option<&str>,
         cgroup: Option<PathBuf>,
     ) -> Result<Self, SettingError> {
-        let shards = shards(shard_urls)?;
+        let shards = targets::parse(shard_urls)?;
         Ok(Self {
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             workers: NonZeroUsize::MIN,
@@ -208,13 +208,6 @@ impl Config {
             exit_when_blind: false,
         })
     }
-}
-
-fn shards(list: &str) -> Result<ShardUrls, SettingError> {
-    let shards =
-        ShardUrls::parse(list).map_err(|error| SettingError::new("SHARD_URLS", list, error.to_string()))?;
-    targets::check(list, &shards)?;
-    Ok(shards)
 }
 
 #[cfg(test)]

@@ -16,4 +16,5 @@ pub mod preflight;
 pub(crate) mod privileges;
 pub mod protocol;
 pub(crate) mod release;
+pub(crate) mod slots;
 pub mod statistics;

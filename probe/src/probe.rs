@@ -176,6 +176,7 @@ impl Probe {
     /// Counts only for these endpoints from now on.
     pub(crate) fn watch(&self, listeners: BTreeMap<Endpoint, Listener>) -> Result<(), SourceError> {
         self.source()?.watch(&listeners)?;
+        self.tables.lock().retain(|shard, _| listeners.values().any(|listener| listener.shard == *shard));
         *self.listeners.lock() = listeners;
         Ok(())
     }
@@ -281,7 +282,7 @@ impl Probe {
 
     /// Reads all counters a last time, logs them, and detaches.
     pub(crate) fn finish(&self) {
-        for shard in self.shards.all().iter().map(|shard| shard.id) {
+        for shard in self.shards.all().iter().map(|shard| shard.id).filter(|shard| self.is_watched(*shard)) {
             match self.source().and_then(|mut source| source.read(shard)) {
                 Ok(Counters { requests, traffic }) => tracing::info!(
                     shard,

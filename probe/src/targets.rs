@@ -11,6 +11,9 @@ use protocol::shard_urls::{ShardUrl, ShardUrls};
 use service::args::SettingError;
 use service::names::Names;
 
+/// Maximum number of shards of the whole store. A probe watches up to [`MAX_SHARDS`] of them.
+pub(crate) const MAX_STORE: u32 = 1_024;
+
 /// The shards' endpoints at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Targets {
@@ -33,16 +36,14 @@ pub(crate) struct Target {
 /// One shard's addresses from a lookup, or why there are none.
 pub(crate) type Lookup = Result<Vec<SocketAddr>, String>;
 
-/// Rejects more shards than the kernel's maps have room for.
-pub(crate) fn check(list: &str, urls: &ShardUrls) -> Result<(), SettingError> {
-    if urls.count().get() > MAX_SHARDS {
-        return Err(SettingError::new(
-            "SHARD_URLS",
-            list,
-            format!("at most {MAX_SHARDS} shards can be watched"),
-        ));
+/// Parses `SHARD_URLS`.
+pub(crate) fn parse(list: &str) -> Result<ShardUrls, SettingError> {
+    let refused = |why: String| SettingError::new("SHARD_URLS", list, why);
+    let urls = ShardUrls::parse(list).map_err(|error| refused(error.to_string()))?;
+    if urls.count().get() > MAX_STORE {
+        return Err(refused(format!("at most {MAX_STORE} shards")));
     }
-    Ok(())
+    Ok(urls)
 }
 
 /// Looks up every shard's addresses.
@@ -55,12 +56,18 @@ async fn lookup(url: &ShardUrl, names: &Names) -> Lookup {
     names.resolve_with_port(&url.host, url.port).await.map_err(|error| error.to_string())
 }
 
-/// Creates the targets from one lookup per shard, in order of id.
+/// Creates the targets from one lookup per shard, in order of id. The first [`MAX_SHARDS`] shards with an address are
+/// watched.
 pub(crate) fn assemble(lookups: Vec<Lookup>) -> Targets {
-    let mut targets = Targets::default();
+    let (mut targets, mut watched) = (Targets::default(), 0);
     for (shard, lookup) in (0..).zip(lookups) {
         let mut target = Target::default();
         match lookup {
+            Ok(addresses) if watched >= MAX_SHARDS && !addresses.is_empty() => {
+                target.problem =
+                    Some(format!("it is not watched: a probe has room for {MAX_SHARDS} shards on its node"));
+                targets.over_limit += addresses.len();
+            }
             Ok(addresses) => {
                 for address in addresses {
                     targets.over_limit += usize::from(!target.add(address, shard, &mut targets.endpoints));
@@ -68,6 +75,7 @@ pub(crate) fn assemble(lookups: Vec<Lookup>) -> Targets {
             }
             Err(problem) => target.problem = Some(problem),
         }
+        watched += u32::from(!target.addresses.is_empty());
         targets.shards.push(target);
     }
     targets
@@ -175,9 +183,28 @@ mod tests {
     }
 
     #[test]
-    fn more_shards_than_there_is_room_for_are_refused() {
-        let list = (0..65).map(|n| format!("http://127.0.0.1:{}", 9000 + n)).collect::<Vec<_>>().join(",");
-        let error = check(&list, &ShardUrls::parse(&list).unwrap()).unwrap_err();
-        assert!(error.to_string().ends_with("at most 64 shards can be watched"), "{error}");
+    fn shards_of_a_node_there_is_no_room_for_are_named_and_those_of_other_nodes_do_not_matter() {
+        let local = |n: u8| Ok(vec![SocketAddr::from(([10, 0, 0, n], 9000))]);
+        let away = || Err("it has no running pod on node n".to_owned());
+        let lookups = (0..200).map(|n| if n % 3 == 0 { local(n) } else { away() });
+        let targets = assemble(lookups.collect());
+        assert_eq!((targets.endpoints.len(), targets.over_limit), (64, 3));
+        assert_eq!((&targets.shards[189].problem, targets.shards[1].problem.clone()), (&None, away().err()));
+        for shard in [192, 195, 198] {
+            let target = &targets.shards[shard];
+            assert!(target.addresses.is_empty());
+            let problem = target.problem.as_deref();
+            assert_eq!(problem, Some("it is not watched: a probe has room for 64 shards on its node"));
+        }
+    }
+
+    #[test]
+    fn more_shards_than_a_store_may_have_are_refused() {
+        let list = |count: u16| {
+            (0..count).map(|n| format!("http://127.0.0.1:{}", 9000 + n)).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(parse(&list(1_024)).unwrap().count().get(), 1_024);
+        let error = parse(&list(1_025)).unwrap_err().to_string();
+        assert!(error.ends_with("at most 1024 shards"), "{error}");
     }
 }

@@ -97,6 +97,12 @@ impl Merged {
             if seen.contains(&identity) {
                 continue;
             }
+            if let Some(known) = self.probes.get_mut(&identity) {
+                // A probe reports a shard that it has counted, until another shard needs its slot in the kernel. If the
+                // shard comes back, its counts begin at 0.
+                let is_reported = |id: &u32| report.shards.iter().any(|shard| shard.shard_id == *id);
+                known.shards.retain(|id, counted| counted.requests.arrived == 0 || is_reported(id));
+            }
             let known = self.probes.get(&identity);
             for shard in &report.shards {
                 let counted = known.and_then(|probe| probe.shards.get(&shard.shard_id));

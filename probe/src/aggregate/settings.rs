@@ -12,12 +12,10 @@ use crate::compare::gateway::GATEWAYS;
 use crate::links::PageArgs;
 use crate::pods::selection::Selection;
 use crate::pods::settings::ApiArgs;
+use crate::targets;
 
 /// The nodes' probes, as a setting.
 pub(super) const PROBES: Kind = Kind { setting: "PROBE_URL", plural: "probes", max: 1_024 };
-
-/// Maximum number of shards of the whole store.
-const MAX_SHARDS: u32 = 1_024;
 
 /// Options of `probe aggregate`.
 #[derive(Clone, Debug, clap::Args)]
@@ -92,12 +90,7 @@ impl TryFrom<AggregateArgs> for AggregateConfig {
     type Error = SettingError;
 
     fn try_from(args: AggregateArgs) -> Result<Self, SettingError> {
-        let list = &args.shard_urls;
-        let refused = |why: String| SettingError::new("SHARD_URLS", list, why);
-        let shards = ShardUrls::parse(list).map_err(|error| refused(error.to_string()))?;
-        if shards.count().get() > MAX_SHARDS {
-            return Err(refused(format!("at most {MAX_SHARDS} shards")));
-        }
+        let shards = targets::parse(&args.shard_urls)?;
         let (labels, namespace) = (args.probe_selector, args.probe_namespace);
         let probes = match args.api.clone().select("PROBE_SELECTOR", labels, namespace, None)? {
             Some(pods) => Processes::pods(PROBES, args.probe_url, pods)?,
@@ -161,7 +154,7 @@ mod tests {
     fn a_store_has_a_maximum_number_of_shards() {
         let list = |n: u32| (0..n).map(|n| format!("http://s-{n}")).collect::<Vec<_>>().join(",");
         let with = |n| config(&["--shard-urls", &list(n), "--probe-url", "http://a:9010"]);
-        assert!(with(MAX_SHARDS).is_ok());
-        assert!(with(MAX_SHARDS + 1).unwrap_err().to_string().ends_with("at most 1024 shards"));
+        assert!(with(targets::MAX_STORE).is_ok());
+        assert!(with(targets::MAX_STORE + 1).unwrap_err().to_string().ends_with("at most 1024 shards"));
     }
 }

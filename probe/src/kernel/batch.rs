@@ -1,4 +1,4 @@
-//! Reads many entries of an array map with one system call.
+//! Reads or clears many entries of an array map with one system call.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -9,6 +9,9 @@ use super::bpf::bpf;
 
 /// `BPF_MAP_LOOKUP_BATCH` of `enum bpf_cmd`.
 const LOOKUP_BATCH: libc::c_long = 24;
+
+/// `BPF_MAP_UPDATE_BATCH` of `enum bpf_cmd`.
+const UPDATE_BATCH: libc::c_long = 26;
 
 /// `BPF_F_LOCK`: each entry is copied with its lock held.
 const WITH_LOCK: u64 = 4;
@@ -63,6 +66,31 @@ impl<T: Pod + Default> Batch<T> {
             return Err(io::Error::other(format!("{} of {count} entries", attributes.count)));
         }
         Ok(&self.values)
+    }
+
+    /// Sets as many entries as the buffer has room for to zero, from index `first` on. The same holds for `map`.
+    pub(crate) fn clear_locked(&mut self, map: BorrowedFd<'_>, first: u32) -> io::Result<()> {
+        self.values.fill(T::default());
+        for (key, index) in self.keys.iter_mut().zip(first..) {
+            *key = index;
+        }
+        let count = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+        let mut attributes = Attributes {
+            in_batch: 0,
+            out_batch: 0,
+            keys: address(self.keys.as_ptr()),
+            values: address(self.values.as_ptr()),
+            count,
+            map: u32::try_from(map.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?,
+            elem_flags: WITH_LOCK,
+            flags: 0,
+        };
+        bpf(UPDATE_BATCH, &mut attributes)?;
+        if attributes.count == count {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("{} of {count} entries", attributes.count)))
+        }
     }
 }
 

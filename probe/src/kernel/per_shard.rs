@@ -3,7 +3,8 @@
 use std::ops::AddAssign;
 
 use aya::Pod;
-use aya::maps::{Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::util::nr_cpus;
 
 use crate::kernel::error::ObjectError;
 
@@ -29,5 +30,18 @@ impl<T: Pod + Default + for<'a> AddAssign<&'a T>> PerShard<T> {
             sum += share;
         }
         Ok(sum)
+    }
+
+    /// Sets one shard's value to zero on all CPUs.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn clear(&mut self, shard: u32) -> Result<(), MapError> {
+        let failed = |io_error| {
+            MapError::SyscallError(aya::sys::SyscallError { call: "bpf_map_update_elem", io_error })
+        };
+        let cpus = nr_cpus().map_err(|(_, error)| failed(error))?;
+        let zeros = PerCpuValues::try_from(vec![T::default(); cpus]).map_err(failed)?;
+        self.0.set(shard, zeros, 0)
     }
 }

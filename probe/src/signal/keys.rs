@@ -57,6 +57,12 @@ impl KeysMap {
         Ok(table)
     }
 
+    /// Empties one shard's table.
+    pub(crate) fn clear(&mut self, shard: u32) -> io::Result<()> {
+        self.used.remove(&shard);
+        self.batch.clear_locked(self.map.fd().as_fd(), shard * SETS)
+    }
+
     /// The number of shards that the map has room for.
     pub(crate) fn shards(&self) -> u64 {
         u64::from(self.shards)

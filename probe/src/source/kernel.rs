@@ -1,7 +1,7 @@
 //! Reads the counts from the kernel's maps.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use aya::Ebpf;
@@ -21,6 +21,7 @@ use crate::kernel::object::{self, Switches};
 use crate::kernel::pin::counting_from_now;
 use crate::kernel::ports::PortsMap;
 use crate::kernel::protocol::Protocol;
+use crate::kernel::slots::{Slots, SlotsMap};
 use crate::signal::commands::{CommandCounts, CommandTable};
 use crate::signal::connections::ConnectionsMap;
 use crate::signal::key_table::KeyTable;
@@ -37,6 +38,9 @@ pub struct KernelSource {
     endpoints: EndpointsMap,
     accepted: AcceptedMap,
     ports: PortsMap,
+    /// Where each shard's counts are in the maps.
+    slots: Slots,
+    slots_map: SlotsMap,
     traffic: TrafficMap,
     requests: RequestsMap,
     latency: LatencyMap,
@@ -65,6 +69,7 @@ impl KernelSource {
         let endpoints = EndpointsMap::new(take(EndpointsMap::NAME)?, take(EndpointsMap::CHANGES)?)?;
         let accepted = AcceptedMap::new(take(AcceptedMap::NAME)?)?;
         let ports = PortsMap::new(take(PortsMap::NAME)?)?;
+        let (slots_map, slots) = SlotsMap::new(take(SlotsMap::NAME)?)?;
         let traffic = TrafficMap::new(take(TrafficMap::NAME)?, TrafficMap::NAME)?;
         let requests = RequestsMap::new(take(RequestsMap::NAME)?, RequestsMap::NAME)?;
         let latency = LatencyMap::new(take(LatencyMap::NAME)?, LatencyMap::NAME)?;
@@ -94,6 +99,8 @@ impl KernelSource {
             endpoints,
             accepted,
             ports,
+            slots,
+            slots_map,
             traffic,
             requests,
             latency,
@@ -126,8 +133,56 @@ impl KernelSource {
     }
 }
 
+impl KernelSource {
+    /// Gives every shard of `endpoints` a slot. Returns the endpoints with slots in place of shards.
+    fn in_slots(
+        &mut self,
+        endpoints: &BTreeMap<Endpoint, Listener>,
+    ) -> Result<BTreeMap<Endpoint, Listener>, SourceError> {
+        let failed = |error: &dyn std::fmt::Display| SourceError(error.to_string());
+        let shards: BTreeSet<u32> = endpoints.values().map(|listener| listener.shard).collect();
+        let mut slots = self.slots.clone();
+        let given = slots.assign(&shards).map_err(|error| failed(&error))?;
+        let listeners: BTreeMap<Endpoint, Listener> = endpoints
+            .iter()
+            .filter_map(|(endpoint, listener)| {
+                Some((*endpoint, Listener { shard: slots.of(listener.shard)?, ..*listener }))
+            })
+            .collect();
+        if given.iter().any(|given| given.is_used) {
+            // Nothing more is counted for the shards that leave before their slots are cleared.
+            let mut staying = self.endpoints.watched().clone();
+            staying.retain(|endpoint, listener| listeners.get(endpoint) == Some(listener));
+            self.endpoints.set(&staying).map_err(|error| failed(&error))?;
+        }
+        for given in given {
+            if given.is_used {
+                self.clear(given.slot)?;
+            }
+            self.slots_map.set(given).map_err(|error| failed(&error))?;
+        }
+        self.slots = slots;
+        Ok(listeners)
+    }
+
+    /// Sets the counts in a slot to zero.
+    fn clear(&mut self, slot: u32) -> Result<(), SourceError> {
+        let failed = |error: aya::maps::MapError| SourceError(error.to_string());
+        self.traffic.clear(slot).map_err(failed)?;
+        self.requests.clear(slot).map_err(failed)?;
+        self.latency.clear(slot).map_err(failed)?;
+        self.round_trips.clear(slot).map_err(failed)?;
+        if let Some(connections) = &mut self.connections {
+            connections.clear(slot).map_err(failed)?;
+        }
+        // A store has no more nodes than there are slots, so the counts of commands are never cleared.
+        self.keys.clear(slot).map_err(|error| SourceError(error.to_string()))
+    }
+}
+
 impl Source for KernelSource {
     fn read(&mut self, shard: u32) -> Result<Counters, SourceError> {
+        let Some(shard) = self.slots.of(shard) else { return Ok(Counters::default()) };
         let failed = |error: aya::maps::MapError| SourceError(error.to_string());
         Ok(Counters {
             traffic: self.traffic.read(shard).map_err(failed)?,
@@ -136,6 +191,7 @@ impl Source for KernelSource {
     }
 
     fn packets(&mut self, shard: u32) -> Result<u64, SourceError> {
+        let Some(shard) = self.slots.of(shard) else { return Ok(0) };
         let traffic = self.traffic.read(shard).map_err(|error| SourceError(error.to_string()))?;
         Ok(traffic.receive.packets)
     }
@@ -144,29 +200,35 @@ impl Source for KernelSource {
         if self.commands.is_some() {
             return Ok(sum(&self.families(shard)?));
         }
+        let Some(shard) = self.slots.of(shard) else { return Ok(Latency::default()) };
         self.latency.read(shard).map_err(|error| SourceError(error.to_string()))
     }
 
     fn connections(&mut self, shard: u32) -> Result<Option<Connections>, SourceError> {
         let Some(connections) = &self.connections else { return Ok(None) };
+        let Some(shard) = self.slots.of(shard) else { return Ok(Some(Connections::default())) };
         connections.read(shard).map(Some).map_err(|error| SourceError(error.to_string()))
     }
 
     fn round_trips(&mut self, shard: u32) -> Result<Latency, SourceError> {
+        let Some(shard) = self.slots.of(shard) else { return Ok(Latency::default()) };
         self.round_trips.read(shard).map_err(|error| SourceError(error.to_string()))
     }
 
     fn keys(&mut self, shard: u32) -> Result<KeyTable, SourceError> {
+        let Some(shard) = self.slots.of(shard) else { return Ok(KeyTable::default()) };
         self.keys.read(shard).map_err(|error| SourceError(error.to_string()))
     }
 
     fn commands(&mut self, shard: u32) -> Result<Option<CommandCounts>, SourceError> {
         let Some(commands) = &self.commands else { return Ok(None) };
+        let Some(shard) = self.slots.of(shard) else { return Ok(None) };
         commands.read(shard).map(Some).map_err(|error| SourceError(error.to_string()))
     }
 
     fn families(&mut self, shard: u32) -> Result<Vec<Latency>, SourceError> {
         let Some(commands) = &self.commands else { return Ok(Vec::new()) };
+        let Some(shard) = self.slots.of(shard) else { return Ok(Vec::new()) };
         commands.latencies(shard).map_err(|error| SourceError(error.to_string()))
     }
 
@@ -204,6 +266,7 @@ impl Source for KernelSource {
 
     fn watch(&mut self, endpoints: &BTreeMap<Endpoint, Listener>) -> Result<(), SourceError> {
         let failed = |error: aya::maps::MapError| SourceError(error.to_string());
+        let endpoints = &self.in_slots(endpoints)?;
         // Open a port before its shard is added, and close it after the shard is removed.
         self.ports.set(endpoints.keys().chain(self.endpoints.watched().keys())).map_err(failed)?;
         self.endpoints.set(endpoints).map_err(failed)?;

@@ -15,6 +15,7 @@
 //! - `api_server`: a small Kubernetes API server, shared with the watch's own tests
 //! - `folder`: access to the folder of a pinned set
 //! - `blind`: a probe that does not see the shards
+//! - `slots`: a store with more shards than the kernel's maps have room for
 //! - `stats`: the probe's own costs and losses
 //! - `reconcile`: `probe reconcile` with counters from a list and from the kernel
 //! - `store`: `probe watch` with settings, ports and users that it cannot use
@@ -51,6 +52,7 @@ mod reconcile;
 #[path = "../../../store/tests/it/server.rs"]
 mod redis;
 mod shard;
+mod slots;
 mod stats;
 mod store;
 mod store_container;

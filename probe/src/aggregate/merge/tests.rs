@@ -99,6 +99,24 @@ fn sums_begin_at_0_and_follow_the_growth() {
 }
 
 #[test]
+fn a_shard_whose_counts_a_probe_has_dropped_begins_at_0_when_it_comes_back() {
+    let mut world = World::new();
+    let mut probe = Probe::new("k", 1.0).with(0, "10.0.0.1:9000", 1_000);
+    world.round(&[&probe]);
+    grow(&mut probe, 0, 7);
+    world.round(&[&probe]);
+    // It moves away, and its counts stay.
+    probe.shards.insert(0, (None, 1_008));
+    world.round(&[&probe]);
+    assert_eq!(world.gets(0), 8);
+    probe.shards.clear();
+    world.round(&[&probe]);
+    probe = probe.with(0, "10.0.0.2:9000", 5);
+    assert_eq!(world.round(&[&probe])[0], Watchers { reports: vec![0], is_baseline: false });
+    assert_eq!(world.gets(0), 13);
+}
+
+#[test]
 fn a_report_of_requests_alone_adds_them_and_nothing_twice() {
     let mut world = World::new();
     let mut probe = Probe::new("k", 1.0).with(0, "10.0.0.1:9000", 1_000);
