@@ -19,6 +19,7 @@ mod pods;
 mod remains;
 mod rows;
 mod scrape;
+mod verdict_log;
 mod wait;
 
 use std::fs;

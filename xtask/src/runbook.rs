@@ -252,6 +252,11 @@ impl<'a> Book<'a> {
             Need::Probe if self.runner.has_probe() => None,
             Need::Probe => Some("no probe is running"),
             Need::Redis => self.runner.lacks_store(),
+            Need::Jaeger => match &self.runner {
+                Runner::Native(_) => Some("this lab sends no traces"),
+                Runner::Compose(_) if client.is_ok("http://localhost:16686/api/services") => None,
+                Runner::Compose(_) => Some("no Jaeger at http://localhost:16686"),
+            },
             Need::Prometheus if client.is_ok("http://localhost:9090/-/ready") => None,
             Need::Prometheus => Some("no Prometheus at http://localhost:9090"),
         })

@@ -172,7 +172,15 @@ impl Cluster {
     /// # Errors
     /// When the cluster has no certificates yet.
     pub(crate) fn kubectl_command(&self) -> Result<Command> {
-        Ok(kubectl(&self.parts, self.certificates()?)())
+        Ok(self.commands()?())
+    }
+
+    /// Makes kubectl commands, also on another thread.
+    ///
+    /// # Errors
+    /// When the cluster has no certificates yet.
+    pub(crate) fn commands(&self) -> Result<impl Fn() -> Command + Send + use<>> {
+        Ok(kubectl(&self.parts, self.certificates()?))
     }
 
     /// Applies the objects of a manifest.
@@ -292,7 +300,7 @@ impl Drop for Cluster {
 }
 
 /// Makes kubectl commands.
-fn kubectl(parts: &Parts, certificates: &Certificates) -> impl Fn() -> Command + use<> {
+fn kubectl(parts: &Parts, certificates: &Certificates) -> impl Fn() -> Command + Send + use<> {
     let (program, config) = (parts.program("kubectl"), certificates.path("admin.conf"));
     move || {
         let mut command = inside(CONTROL, &program);

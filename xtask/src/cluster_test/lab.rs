@@ -35,6 +35,9 @@ const AGREE_WITHIN: Duration = Duration::from_secs(20);
 /// The autoscaler must have added the second gateway within this time.
 const GATEWAYS_WITHIN: Duration = Duration::from_secs(60);
 
+/// The autoscaler acts every 15 s.
+const SCALED_WITHIN: Duration = Duration::from_secs(90);
+
 /// A new namespace must have its account within this time.
 const ACCOUNT_WITHIN: Duration = Duration::from_secs(20);
 
@@ -105,6 +108,20 @@ impl<'a> Lab<'a> {
         let address = ["-n", LAB, "get", "service", "gateway", "-ojsonpath={.spec.clusterIP}"];
         lab.gateway = format!("http://{}:{GATEWAY_PORT}", lab.cluster.kubectl(&address)?);
         Ok((lab, took))
+    }
+
+    /// Sets the number of gateways, which the autoscaler then keeps. Returns them when all are ready.
+    ///
+    /// # Errors
+    /// When they are not in time.
+    pub(crate) fn scale(&self, gateways: usize) -> Result<Vec<Pod>> {
+        let bounds = format!(r#"{{"spec":{{"minReplicas":{gateways},"maxReplicas":{gateways}}}}}"#);
+        self.cluster.kubectl(&["-n", LAB, "patch", "hpa", "gateway", "-p", &bounds])?;
+        self.until("the autoscaler", SCALED_WITHIN, |lab| {
+            let pods = lab.gateways()?;
+            Ok(pods.len() == gateways && pods.iter().all(|pod| pod.ready))
+        })?;
+        self.gateways()
     }
 
     /// Applies the overlay again, over what a row has changed.

@@ -64,7 +64,11 @@ pub(crate) fn pods(cluster: &Cluster, namespace: &str, labels: &str) -> Result<V
     parse(&cluster.kubectl(&["-n", namespace, "get", "pods", "-l", labels, "-ojson"])?)
 }
 
-fn parse(json: &str) -> Result<Vec<Pod>> {
+/// The pods in kubectl's JSON list that are not being stopped.
+///
+/// # Errors
+/// When it has another form.
+pub(crate) fn parse(json: &str) -> Result<Vec<Pod>> {
     let list: List = serde_json::from_str(json).context("kubectl returned unexpected JSON")?;
     let current = list.items.into_iter().filter(|pod| {
         pod.metadata.deletion_timestamp.is_none()

@@ -19,6 +19,7 @@ pub(super) struct Block {
 /// A requirement that a lab may lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
+    Jaeger,
     Probe,
     Prometheus,
     Redis,
@@ -63,10 +64,11 @@ pub(super) fn blocks(text: &str) -> Result<Vec<Block>> {
             block.prints = until("-->").with_context(at)?;
         } else if let Some(need) = line.strip_prefix("<!-- needs ") {
             let need = match need.trim_end_matches("-->").trim() {
+                "jaeger" => Need::Jaeger,
                 "probe" => Need::Probe,
                 "prometheus" => Need::Prometheus,
                 "redis" => Need::Redis,
-                _ => bail!("{}: a block may need `probe`, `prometheus` or `redis`", at()),
+                _ => bail!("{}: a block may need `jaeger`, `probe`, `prometheus` or `redis`", at()),
             };
             blocks.last_mut().with_context(at)?.needs.push(need);
         }
@@ -174,7 +176,7 @@ mod tests {
         for (bad, expected) in [
             ("x\n```bash {name}\n```", "docs/runbook.md:2"),
             ("```bash {\"name\":\"a\"}\n", "no end"),
-            ("<!-- needs magic -->", "`probe`, `prometheus` or `redis`"),
+            ("<!-- needs magic -->", "`jaeger`, `probe`, `prometheus` or `redis`"),
             ("```bash {\"name\":\"a\"}\n```\n```bash {\"name\":\"a\"}\n```", "another block has this name"),
         ] {
             let error = format!("{:#}", blocks(bad).unwrap_err());

@@ -7,7 +7,7 @@ use protocol::body::LoadReport;
 
 use super::{listed, seconds};
 use crate::cluster_test::generator::load;
-use crate::cluster_test::lab::{LAB, Lab};
+use crate::cluster_test::lab::Lab;
 use crate::cluster_test::pods::Pod;
 use crate::verdicts::Verdicts;
 
@@ -23,8 +23,6 @@ const TOLERANCE: f64 = 0.1;
 
 /// A switch must hold at every gateway within this time.
 const HOLDS_WITHIN: Duration = Duration::from_secs(2);
-/// The autoscaler acts every 15 s.
-const SCALED_WITHIN: Duration = Duration::from_secs(90);
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -35,23 +33,12 @@ pub(crate) fn run(lab: &mut Lab<'_>, verdicts: &mut Verdicts) -> Result<()> {
     result
 }
 
-/// Sets the number of gateways, which the autoscaler then keeps.
-fn scale(lab: &Lab<'_>, gateways: usize) -> Result<Vec<Pod>> {
-    let bounds = format!(r#"{{"spec":{{"minReplicas":{gateways},"maxReplicas":{gateways}}}}}"#);
-    lab.cluster.kubectl(&["-n", LAB, "patch", "hpa", "gateway", "-p", &bounds])?;
-    lab.until("the autoscaler", SCALED_WITHIN, |lab| {
-        let pods = lab.gateways()?;
-        Ok(pods.len() == gateways && pods.iter().all(|pod| pod.ready))
-    })?;
-    lab.gateways()
-}
-
 fn measured(lab: &Lab<'_>, verdicts: &mut Verdicts) -> Result<()> {
-    let two = scale(lab, 2)?;
+    let two = lab.scale(2)?;
     lab.reset(false)?;
     let report = through(lab, &two, &["run", "with-caching", "--duration", DURATION])?;
     reported(verdicts, "with-caching through two gateways", &report);
-    let three = scale(lab, 3)?;
+    let three = lab.scale(3)?;
     let mut without = Vec::new();
     let took = lab.until("the switch at the third gateway", TIMEOUT, |lab| {
         without.clear();

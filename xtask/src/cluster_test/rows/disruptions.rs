@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::{listed, seconds};
 use crate::cluster_test::lab::{LAB, Lab, PROBES};
 use crate::cluster_test::network::NODES;
+use crate::cluster_test::verdict_log::VerdictLog;
 use crate::cluster_test::wait::pass;
 use crate::table::thousands;
 use crate::verdicts::Verdicts;
@@ -48,7 +49,7 @@ pub(crate) fn run(lab: &mut Lab<'_>, verdicts: &mut Verdicts) -> Result<()> {
     })
 }
 
-/// Does `what` while a key of each shard is read. `failed` is the number of reads that may fail, if there is a bound.
+/// Does `what` while a key of each shard is read, equally often, and while verdicts are collected. `failed` is the number of reads that may fail, if there is a bound.
 fn under_load(
     lab: &mut Lab<'_>,
     verdicts: &mut Verdicts,
@@ -57,12 +58,14 @@ fn under_load(
     what: impl FnOnce(&mut Lab<'_>) -> Result<()>,
 ) -> Result<()> {
     let watch = lab.watch_keys()?;
+    let log = VerdictLog::start(&lab.cluster)?;
     pass(&format!("{name}: reads begin"), Duration::from_secs(3))?;
     let started = Instant::now();
     let done = what(lab);
     let took = started.elapsed();
     let passed = pass(&format!("{name}: reads go on"), Duration::from_secs(5));
     let keys = watch.stop()?;
+    let judged = log.stop()?;
     passed?;
     if let Err(error) = done {
         signals::check()?;
@@ -80,5 +83,15 @@ fn under_load(
         listed(&problems)
     );
     verdicts.report(name, problems.is_empty() && failed.is_none_or(|most| count <= most), &figure);
+    let mut wrong = judged.false_ones(&keys);
+    let figure = format!(
+        "{} given, {} of them with a shard that is down, {} false",
+        judged.count(),
+        judged.down(),
+        wrong.len()
+    );
+    wrong.truncate(3);
+    let holds = wrong.is_empty() && judged.count() > 0;
+    verdicts.report(&format!("verdicts: {name}"), holds, &format!("{figure}{}", listed(&wrong)));
     Ok(())
 }

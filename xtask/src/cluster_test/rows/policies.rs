@@ -96,6 +96,8 @@ fn autoscaler(lab: &Lab<'_>, verdicts: &mut Verdicts) -> Result<()> {
     lab.tell("/admin/cache", &json!({ "enabled": true }))?;
     let result = scaled(lab, verdicts);
     lab.tell("/admin/cache", &json!({ "enabled": false }))?;
+    // The next row must not begin while the autoscaler still adds or removes gateways.
+    lab.scale(2)?;
     lab.apply_again()?;
     result
 }
