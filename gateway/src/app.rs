@@ -1,6 +1,7 @@
 //! Builds the gateway from its settings and starts it.
 
 use axum::Router;
+use service::limits::{self, Needs};
 use service::metrics::Metrics;
 use service::names::Names;
 use service::process::StartError;
@@ -28,10 +29,14 @@ use crate::upstream::connector::Connector;
 use crate::upstream::first_contact;
 use crate::upstream::in_flight::{InFlight, share};
 use crate::upstream::shard_health::ShardHealth;
-use crate::upstream::{Target, Upstream};
+use crate::upstream::{Shared as Calls, Target, Upstream};
 
 /// How often the keys with a metric series of their own are chosen.
 const PROMOTION_PERIOD: Duration = Duration::from_secs(1);
+/// Memory of a gateway in bytes without cache and connections: program, statistics of keys, negative cache.
+const OWN_BYTES: u64 = 80 << 20;
+/// Memory of a request in flight to a shard and of its connection, in bytes.
+const CALL_BYTES: u64 = 20 * 1024;
 /// How often the gateway checks whether another second can be judged.
 const JUDGE_PERIOD: Duration = Duration::from_millis(200);
 
@@ -61,10 +66,12 @@ impl Config {
     /// The port cannot be bound, the exporter of traces cannot start, or a metric cannot be registered.
     pub fn build(self) -> Result<Gateway, StartError> {
         let mut server = Server::bind(self.listen, self.workers)?;
+        server.needs(self.needs());
         let placement =
             Arc::new(Placement::new(self.shards.clone(), self.placement, self.bounded_load_epsilon));
         let metrics = Arc::new(Metrics::default());
         let traces = Traces::start(self.traces, &metrics, &mut server)?;
+        server.overload().register(&metrics)?;
         let gateway_metrics = GatewayMetrics::register(&metrics, placement.count())?;
         let routing = gateway_metrics.routing.clone();
         let health = Arc::new(ShardHealth::new(self.shards.iter().count()));
@@ -75,7 +82,7 @@ impl Config {
             .zip(stats.sent_counters())
             .map(|(url, sent)| Target::new(url.to_string(), sent))
             .collect();
-        let room = share(service::process::open_files_limit(), targets.len());
+        let room = share(limits::open_files(), targets.len());
         let in_flight = Arc::new(InFlight::new(targets.len(), room));
         let replicas = Arc::new(Replicas::new(
             targets.len(),
@@ -83,20 +90,21 @@ impl Config {
             Arc::clone(&health),
             self.upstream_timeout,
         ));
+        let calls = Calls {
+            targets: Arc::clone(&targets),
+            keys: Arc::clone(stats.keys()),
+            traces: traces.clone(),
+            in_flight: Arc::clone(&in_flight),
+            health: Arc::clone(&health),
+            overload: server.overload(),
+            deadline: self.upstream_timeout,
+        };
         let names = Names::default();
         let shards = (0..self.workers.get())
             .map(|_| ShardClient {
                 replicas: Arc::clone(&replicas),
                 placement: Arc::clone(&placement),
-                upstream: Upstream::new(
-                    Arc::clone(&targets),
-                    Arc::clone(stats.keys()),
-                    traces.clone(),
-                    Arc::clone(&in_flight),
-                    Arc::clone(&health),
-                    Connector::new(names.clone(), self.connect_timeout),
-                    self.upstream_timeout,
-                ),
+                upstream: Upstream::new(calls.clone(), Connector::new(names.clone(), self.connect_timeout)),
                 metrics: routing.clone(),
                 tasks: server.tasks(),
             })
@@ -131,6 +139,7 @@ impl Config {
             page_url: self.page_url,
             admin_origins: self.admin_origins,
             health: server.health(),
+            overload: server.overload(),
             metrics: Arc::clone(&metrics),
             traces,
         });
@@ -148,6 +157,20 @@ impl Config {
             deadline: self.upstream_timeout,
         };
         Ok(Gateway { server, cores: Cores { shared, shards, checks } })
+    }
+}
+
+impl Config {
+    /// What the gateway needs beside its clients' connections.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        let shards = self.shards.iter().count();
+        let calls = (share(limits::open_files(), shards) * shards) as u64;
+        Needs {
+            memory_limit: self.memory_limit,
+            bytes: OWN_BYTES + self.cache_max_bytes + calls * CALL_BYTES,
+            descriptors: calls,
+        }
     }
 }
 

@@ -89,6 +89,7 @@ pub struct Args {
 pub struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) workers: NonZeroUsize,
+    pub(crate) memory_limit: Option<u64>,
     pub(crate) shards: ShardUrls,
     pub(crate) cache_enabled: bool,
     pub(crate) cache_ttl_seconds: u64,
@@ -129,6 +130,7 @@ impl TryFrom<Args> for Config {
         Ok(Self {
             listen: SocketAddr::new(args.process.bind_address, args.port),
             workers: args.process.workers(),
+            memory_limit: args.process.memory_limit(),
             shards,
             cache_enabled: args.cache_enabled,
             cache_ttl_seconds: args.cache_ttl_seconds,

@@ -17,7 +17,7 @@ pub enum Error {
         #[from]
         source: KeyError,
     },
-    /// The request body is invalid.
+    /// The request body is invalid, or there is no room for it.
     #[error("{}", problem.body.detail)]
     BadBody {
         /// The problem and its kind: not the required JSON, an invalid key, or too long.
@@ -61,6 +61,9 @@ pub enum Error {
     /// The process has no file descriptor left for a connection to a shard.
     #[error("the gateway has too many open files; try again, or raise its limit (ulimit -n)")]
     NoDescriptor,
+    /// The process has no memory left for a shard's answer.
+    #[error("other requests take all memory for bodies; try again later")]
+    NoRoom,
     /// A bug in the gateway.
     #[error("internal error of the gateway: {what}; see its log")]
     Internal {
@@ -76,7 +79,7 @@ pub enum Blame {
     Client,
     /// A shard: it is unavailable, full, or its answer is invalid.
     Shard,
-    /// The gateway: a bug, or a lack of descriptors.
+    /// The gateway: a bug, or a lack of descriptors or memory.
     Gateway,
 }
 
@@ -108,13 +111,14 @@ impl Error {
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
+            Self::BadBody { problem } if problem.body.kind == ErrorKind::Overloaded => Blame::Gateway,
             Self::BadKey { .. } | Self::BadBody { .. } | Self::OriginNotAllowed { .. } | Self::NotJson => {
                 Blame::Client
             }
             Self::ShardUnavailable { .. } | Self::BadShardAnswer { .. } | Self::ShardFull { .. } => {
                 Blame::Shard
             }
-            Self::NoDescriptor | Self::Internal { .. } => Blame::Gateway,
+            Self::NoDescriptor | Self::NoRoom | Self::Internal { .. } => Blame::Gateway,
         }
     }
 
@@ -129,7 +133,7 @@ impl Error {
             Self::ShardUnavailable { .. } => ErrorKind::ShardUnavailable,
             Self::BadShardAnswer { .. } => ErrorKind::BadShardAnswer,
             Self::ShardFull { answer, .. } => answer.kind,
-            Self::NoDescriptor => ErrorKind::Overloaded,
+            Self::NoDescriptor | Self::NoRoom => ErrorKind::Overloaded,
             Self::Internal { .. } => ErrorKind::Internal,
         }
     }
@@ -149,7 +153,8 @@ impl From<Error> for Problem {
             Error::ShardUnavailable { retry_after, .. } => {
                 problem.retry_after(retry_after.unwrap_or_else(own))
             }
-            Error::NoDescriptor => problem.retry_after(own()),
+            Error::NoDescriptor | Error::NoRoom => problem.retry_after(own()),
+            Error::BadBody { problem } => problem,
             _ => problem,
         }
     }

@@ -6,6 +6,7 @@ use hotspot::export::hot_partition::HotPartition;
 use hotspot::export::key_series::KeySeries;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use service::metrics::{Family, Metrics};
+use service::overload::Overload;
 use std::num::NonZeroU32;
 
 use self::breakers::BreakerMetrics;
@@ -21,6 +22,7 @@ pub fn families(shards: NonZeroU32) -> Result<Vec<Family>, prometheus::Error> {
     PeerMetrics::register(&metrics)?;
     BreakerMetrics::register(&metrics, shards)?;
     service::traces::register(&metrics)?;
+    Overload::default().register(&metrics)?;
     Ok(metrics.families())
 }
 

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use service::health::Health;
 use service::metrics::Metrics;
 use service::origin::Origins;
+use service::overload::Overload;
 use service::problem::Problem;
 use service::tasks::Tasks;
 use service::traces::Traces;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) page_url: Option<HeaderValue>,
     pub(crate) admin_origins: Origins,
     pub(crate) health: Health,
+    pub(crate) overload: Overload,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) traces: Traces,
 }
@@ -58,7 +60,7 @@ impl Core {
         self.shared.stats.error(&err);
         match err {
             Error::Internal { .. } => tracing::error!(%err, "a bug"),
-            Error::NoDescriptor => tracing::warn!(%err, "a request failed"),
+            Error::NoDescriptor => self.shared.overload.no_descriptor(),
             _ => {}
         }
         Problem::from(err).into_response()

@@ -16,7 +16,7 @@ pub(crate) mod shard_health;
 use axum::http::{Method, Request, header};
 use bytes::Bytes;
 use hotspot::window::Access;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
@@ -24,6 +24,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use prometheus::IntCounter;
 use protocol::limits::ANSWER_MAX_BYTES;
 use protocol::{Key, ShardId};
+use service::body::Unread;
+use service::overload::Overload;
 use service::traces::Traces;
 use service::traces::span::{GET_DATA, KeyValue, POST_DATA, SpanRef, request_attributes};
 use std::future::poll_fn;
@@ -56,7 +58,20 @@ pub(crate) struct Upstream {
     traces: Traces,
     in_flight: Arc<InFlight>,
     health: Arc<ShardHealth>,
+    overload: Overload,
     deadline: Duration,
+}
+
+/// What the clients of all cores share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) targets: Arc<[Target]>,
+    pub(crate) keys: Arc<KeyCounts>,
+    pub(crate) traces: Traces,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) health: Arc<ShardHealth>,
+    pub(crate) overload: Overload,
+    pub(crate) deadline: Duration,
 }
 
 /// A shard as the target of calls.
@@ -76,15 +91,8 @@ impl Target {
 
 impl Upstream {
     /// Creates the client of one core. It opens connections on demand, on the runtime that needs them.
-    pub(crate) fn new(
-        targets: Arc<[Target]>,
-        keys: Arc<KeyCounts>,
-        traces: Traces,
-        in_flight: Arc<InFlight>,
-        health: Arc<ShardHealth>,
-        connector: Connector,
-        deadline: Duration,
-    ) -> Self {
+    pub(crate) fn new(shared: Shared, connector: Connector) -> Self {
+        let Shared { targets, keys, traces, in_flight, health, overload, deadline } = shared;
         let client = |connector, max_idle| {
             Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
@@ -95,7 +103,7 @@ impl Upstream {
         };
         let without_pool = client(connector.clone(), 0);
         let client = client(connector, in_flight.limit());
-        Self { client, without_pool, targets, keys, traces, in_flight, health, deadline }
+        Self { client, without_pool, targets, keys, traces, in_flight, health, overload, deadline }
     }
 
     /// The requests in flight to the shards, from all cores.
@@ -180,6 +188,7 @@ impl Upstream {
             }
             Failure::Refused(why) => Error::ShardUnavailable { shard, cause: why.into(), retry_after: None },
             Failure::NoDescriptor => Error::NoDescriptor,
+            Failure::NoRoom => Error::NoRoom,
         })
     }
 
@@ -263,7 +272,15 @@ impl Upstream {
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
-        Ok(Answer { shard, status, retry_after, body: body(response.into_body()).await? })
+        Ok(Answer { shard, status, retry_after, body: self.body(response.into_body()).await? })
+    }
+
+    async fn body(&self, mut body: Incoming) -> Result<Bytes, Failure> {
+        self.overload.collect(&mut body, ANSWER_MAX_BYTES).await.map_err(|unread| match unread {
+            Unread::NoRoom => Failure::NoRoom,
+            Unread::TooLarge => Failure::Unreadable(format!("it is larger than {ANSWER_MAX_BYTES} bytes")),
+            Unread::Incomplete(err) => Failure::Unreadable(format!("it ended early: {}", root_cause(&err))),
+        })
     }
 }
 
@@ -272,16 +289,6 @@ fn witness(connection: &CaptureConnection) -> Option<Witness> {
     let mut extras = axum::http::Extensions::new();
     connection.connection_metadata().as_ref()?.get_extras(&mut extras);
     extras.remove()
-}
-
-async fn body(body: Incoming) -> Result<Bytes, Failure> {
-    match Limited::new(body, ANSWER_MAX_BYTES).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(err) if err.is::<LengthLimitError>() => {
-            Err(Failure::Unreadable(format!("it is larger than {ANSWER_MAX_BYTES} bytes")))
-        }
-        Err(err) => Err(Failure::Unreadable(format!("it ended early: {}", root_cause(&*err)))),
-    }
 }
 
 #[cfg(test)]
@@ -295,15 +302,17 @@ mod tests {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let sent = IntCounter::new("sent_total", "h").unwrap();
         let targets = Arc::new([Target::new(base, sent.clone())]);
-        let upstream = Upstream::new(
+        let shared = Shared {
             targets,
-            Arc::new(KeyCounts::new(1, true)),
-            Traces::default(),
-            Arc::new(InFlight::new(1, 8)),
-            Arc::new(ShardHealth::new(1)),
-            Connector::new(service::names::Names::default(), Duration::from_secs(10)),
-            Duration::from_secs(20),
-        );
+            keys: Arc::new(KeyCounts::new(1, true)),
+            traces: Traces::default(),
+            in_flight: Arc::new(InFlight::new(1, 8)),
+            health: Arc::new(ShardHealth::new(1)),
+            overload: Overload::default(),
+            deadline: Duration::from_secs(20),
+        };
+        let names = service::names::Names::default();
+        let upstream = Upstream::new(shared, Connector::new(names, Duration::from_secs(10)));
         let (key, unused_port) = (Key::new("k").unwrap(), SpanRef::default());
         {
             let mut call = pin!(upstream.get(ShardId(0), &key, &unused_port));

@@ -13,6 +13,7 @@ use service::args::SettingError;
 use service::health::{self, Health};
 use service::metrics::Metrics;
 use service::origin::{Origins, Refusal};
+use service::overload::Overload;
 use service::problem::{Problem, method_not_allowed, no_such_route};
 use service::process::StartError;
 use service::server::{Server, Started};
@@ -32,6 +33,7 @@ use self::starter::Starter;
 pub(crate) struct Serving {
     pub(crate) starter: Starter,
     origins: Origins,
+    pub(crate) overload: Overload,
 }
 
 /// Binds and serves.
@@ -62,7 +64,7 @@ pub fn router(
     metrics: Arc<Metrics>,
 ) -> Router {
     let starter = Starter::new(gateway, stopping.clone());
-    let serving = Arc::new(Serving { starter, origins });
+    let serving = Arc::new(Serving { starter, origins, overload: Overload::default() });
     Router::new()
         .route("/scenarios", get(handlers::show).post(handlers::start).delete(handlers::stop))
         .method_not_allowed_fallback(method_not_allowed)

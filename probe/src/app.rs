@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use protocol::shard_urls::ShardUrls;
+use service::limits::Needs;
 use service::members::Members;
 use service::metrics::Metrics;
 use service::process::StartError;
@@ -22,7 +23,7 @@ use crate::pods::selection::Selection;
 use crate::pods::shards::ShardPods;
 use crate::probe::{Probe, SHARD_PODS};
 use crate::serve::features::features;
-use crate::serving::{Background, Serving};
+use crate::serving::{self, Background, Serving};
 
 /// A probe that is attached, bound, and unprivileged.
 pub struct App {
@@ -38,13 +39,20 @@ pub struct App {
 }
 
 impl Config {
+    /// What the probe needs beside its clients' connections.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        serving::needs(self.memory_limit, self.shards.iter().len())
+    }
+
     /// Binds the port, attaches the programs, and drops all privileges. Call it before the process has other threads,
     /// because privileges belong to a thread.
     ///
     /// # Errors
     /// When the port is in use, or the programs cannot be loaded or attached.
     pub fn build(self) -> Result<App, StartError> {
-        let server = Server::bind(self.addr, self.workers)?;
+        let mut server = Server::bind(self.addr, self.workers)?;
+        server.needs(self.needs());
         let watched = |selection: Selection| Ok((selection.clone(), PodWatch::new(selection)?));
         let pods = self.pods.clone().map(watched).transpose().map_err(ProbeError::Pods)?;
         let metrics = Arc::new(Metrics::default());

@@ -124,6 +124,7 @@ pub struct Config {
     pub(crate) addr: SocketAddr,
     /// Number of runtimes that serve. The default is one, because the probe has little to serve.
     pub(crate) workers: NonZeroUsize,
+    pub(crate) memory_limit: Option<u64>,
     pub(crate) shards: ShardUrls,
     /// The gateways that are also read.
     pub(crate) gateways: Members,
@@ -156,6 +157,7 @@ impl TryFrom<RunArgs> for Config {
         Ok(Self {
             addr: SocketAddr::new(args.process.bind_address, args.port),
             workers: args.process.workers.unwrap_or(NonZeroUsize::MIN),
+            memory_limit: args.process.memory_limit(),
             gateways,
             node,
             pods: args.pods.checked()?,
@@ -196,6 +198,7 @@ impl Config {
         Ok(Self {
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             workers: NonZeroUsize::MIN,
+            memory_limit: None,
             gateways: Members::parse(GATEWAYS, gateway_url)?,
             node: None,
             pods: None,

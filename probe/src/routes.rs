@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use service::health::{self, Health};
 use service::metrics::Metrics;
@@ -11,12 +10,11 @@ use service::problem;
 
 use crate::serve::events::{self, EventsState};
 use crate::serve::state::ApiState;
-use crate::serve::{compare, gateways, keys, latency, node, page, shards, status, store, unread, verdict};
+use crate::serve::{compare, gateways, keys, latency, node, page, shards, status, store, verdict};
 
 /// The router with all routes.
 pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router {
     let events = EventsState::new(Arc::clone(&state.probe), health.clone());
-    let unread = state.unread.clone();
     Router::new()
         .route("/api/events", get(events::events))
         .with_state(events)
@@ -25,7 +23,6 @@ pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router 
         .merge(health::routes(health, metrics))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(from_fn_with_state(unread, unread::bounded))
 }
 
 fn api(state: ApiState) -> Router {

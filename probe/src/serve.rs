@@ -12,5 +12,4 @@ pub(crate) mod shards;
 pub mod state;
 pub(crate) mod status;
 pub(crate) mod store;
-pub mod unread;
 pub(crate) mod verdict;

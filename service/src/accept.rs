@@ -1,96 +1,99 @@
-//! Accepts and serves HTTP/1.1 connections on one runtime, until the drain.
+//! Accepts HTTP/1.1 connections on one runtime, until the drain.
 //!
-//! On a shutdown before its first read hyper closes the connection, even if the socket buffer has a request. So a
-//! connection is passed to hyper only once it is readable, and hyper is polled before the shutdown.
+//! Beyond the limit, or without a descriptor, connections are still accepted, a few at a time. Only control requests
+//! are answered on them. A process cannot tell such a request from others before it has read its head.
 
-use axum::Router;
-use axum::body::Body;
-use axum::http::{Method, Request, Uri};
-use axum::response::{IntoResponse, Response};
-use futures_util::FutureExt;
-use futures_util::future::Either;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use protocol::ErrorKind;
-use std::convert::Infallible;
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::io::Error as IoError;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::Interest;
+
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
-use crate::connection::{Progress, TrackedStream};
-use crate::host;
-use crate::problem::{Problem, method_not_allowed};
+use crate::connections::{Connections, Entered, Place};
+use crate::limits::SPARES;
+use crate::overload::Reason;
+use crate::serve::Serving;
 
-/// Called with method and target of a request that is refused before it reaches the router.
-pub(crate) type OnRefused = Arc<dyn Fn(&Method, &Uri) + Send + Sync>;
-
-/// Maximum size of a request head in bytes. Longer ones are answered with 431. A 512-byte key takes 1,536 bytes
-/// encoded.
-const HEAD_MAX_BYTES: usize = 32 * 1024;
-/// How long a connection may be silent between requests or within a head. It exceeds the idle time of usual client
-/// pools, so that the client closes the connection first.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// Pause after an accept error such as "too many open files". Without it the error would repeat at once.
+/// Pause after an accept error that nothing can be done about. Without it the error would repeat at once.
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
+/// How often, and at which interval, a connection is tried to be admitted while others are about to end.
+const ADMISSIONS: u32 = 40;
+const ADMISSION_PAUSE: Duration = Duration::from_millis(1);
+/// Error numbers of Linux for "too many open files": of the process, and of the system.
+const TOO_MANY_FILES: [i32; 2] = [24, 23];
 
-/// How long a connection accepted during a drain may take to send its first byte.
-const FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(250);
+/// What all workers share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) connections: Arc<Connections>,
+    /// The places beyond the limit.
+    pub(crate) reserve: Arc<Semaphore>,
+    pub(crate) drain: CancellationToken,
+}
 
-/// Serves `listener` until `drain` is cancelled, its queue is empty, and every connection has ended.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    router: Router,
-    on_refused: OnRefused,
-    connections: Arc<Semaphore>,
-    drain: CancellationToken,
-) {
-    let open = Arc::new(Open { router, on_refused, drain: drain.clone() });
+/// Serves `listener` until the drain, its queue is empty, and every connection has ended.
+pub(crate) async fn serve(listener: TcpListener, serving: Arc<Serving>, shared: Shared) {
+    let Shared { connections, drain, .. } = &shared;
     let tasks = TaskTracker::new();
-    let connection = |stream: TcpStream, permit: Option<OwnedSemaphorePermit>| {
+    let spares = Spares::default();
+    let within = |stream: TcpStream, place: Place| {
         // Fails only on a closed connection.
         let _ = stream.set_nodelay(true);
-        let open = Arc::clone(&open);
+        let serving = Arc::clone(&serving);
         drop(tasks.spawn(async move {
-            let _permit = permit;
-            if let Err(err) = open.connection(stream).await {
+            if let Err(err) = serving.connection(stream, &place.progress).await {
                 tracing::debug!(%err, "connection ended early");
             }
         }));
     };
+    let beyond = |stream: TcpStream, permit: Option<OwnedSemaphorePermit>| {
+        let (serving, spares) = (Arc::clone(&serving), spares.clone());
+        drop(tasks.spawn(async move {
+            serving.beyond_limit(stream).await;
+            spares.fill();
+            drop(permit);
+        }));
+    };
     loop {
-        let accepted = async {
-            // The semaphore is never closed, so the permit is always acquired. Meanwhile connections wait in the
-            // listen backlog.
-            let permit = Arc::clone(&connections).acquire_owned().await;
-            (listener.accept().await, permit.ok())
-        };
-        tokio::select! {
-            (accepted, permit) = accepted => match accepted {
-                Ok((stream, _)) => connection(stream, permit),
-                Err(err) => {
-                    tracing::warn!(%err, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_ERROR_PAUSE).await;
-                }
-            },
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             () = drain.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) if spares.fill() => match shared.admit().await {
+                Ok(place) => within(stream, place),
+                Err(permit) => beyond(stream, permit),
+            },
+            Ok((stream, _)) => beyond(stream, shared.reserved().await),
+            Err(err) => {
+                let is_exhausted = is_exhausted(&err);
+                if is_exhausted {
+                    connections.overload.count(Reason::NoDescriptor, 1);
+                    connections.make_room();
+                } else {
+                    tracing::warn!(%err, "a connection could not be accepted");
+                }
+                if !is_exhausted || !spares.give_up() {
+                    drop(tokio::time::timeout(ACCEPT_ERROR_PAUSE, drain.cancelled()).await);
+                }
+            }
         }
     }
     // Closing a listener resets the connections in its backlog, so they are served first. `accept` is called on the
     // socket directly, because the runtime's readiness state may be outdated.
     if let Ok(listener) = listener.into_std() {
+        connections.drain();
         while let Ok((stream, _)) = listener.accept() {
             if stream.set_nonblocking(true).is_ok()
                 && let Ok(stream) = TcpStream::from_std(stream)
+                && let Entered::In(place) = connections.enter()
             {
-                connection(stream, None);
+                within(stream, place);
             }
         }
     }
@@ -98,98 +101,52 @@ pub(crate) async fn serve(
     tasks.wait().await;
 }
 
-/// The state shared by the connections of one runtime.
-struct Open {
-    router: Router,
-    on_refused: OnRefused,
-    drain: CancellationToken,
-}
-
-impl Open {
-    async fn connection(&self, stream: TcpStream) -> Result<(), hyper::Error> {
-        tokio::select! {
-            biased;
-            _ = stream.readable() => {}
-            () = self.drain.cancelled() => {
-                if tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.readable()).await.is_err() {
-                    return Ok(());
-                }
+impl Shared {
+    /// Takes a place, or one beyond the limit.
+    async fn admit(&self) -> Result<Place, Option<OwnedSemaphorePermit>> {
+        for _ in 0..ADMISSIONS {
+            match self.connections.enter() {
+                Entered::In(place) => return Ok(place),
+                Entered::Soon => tokio::time::sleep(ADMISSION_PAUSE).await,
+                Entered::Full => break,
             }
         }
-        let router = self.router.clone();
-        let (progress, on_refused) = (Progress::default(), Arc::clone(&self.on_refused));
-        let handled = progress.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let guard = handled.handle();
-            let answer =
-                answer(router.clone(), request.map(|body| handled.body(body)), Arc::clone(&on_refused));
-            begun(async move {
-                let _guard = guard;
-                answer.await
-            })
-        });
-        let tcp = Arc::new(stream);
-        let stream = TrackedStream::new(Arc::clone(&tcp), progress.clone());
-        let served = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            // A client may close its sending side after its request (RFC 9112, section 9.6).
-            .half_close(true)
-            .max_header_size(HEAD_MAX_BYTES)
-            .max_buf_size(2 * HEAD_MAX_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut served = std::pin::pin!(served);
-        // A client that resets its connection needs no answer. A client that closes it may have closed only its
-        // sending side.
-        let mut reset = std::pin::pin!(tcp.ready(Interest::ERROR));
-        tokio::select! {
-            // hyper is polled first, so that it reads the received bytes before the shutdown.
-            biased;
-            ended = served.as_mut() => ended,
-            _ = reset.as_mut() => Ok(()),
-            () = self.drain.cancelled() => {
-                served.as_mut().graceful_shutdown();
-                tokio::select! {
-                    biased;
-                    ended = served.as_mut() => ended,
-                    _ = reset.as_mut() => Ok(()),
-                    () = progress.stalled() => Ok(()),
-                }
-            }
+        let permit = self.reserved().await;
+        match self.connections.enter() {
+            Entered::In(place) => Ok(place),
+            Entered::Soon | Entered::Full => Err(permit),
         }
     }
-}
 
-/// Polls a request's handler once immediately. hyper drops a handler unpolled when its client has closed the
-/// connection by then. The kernel would count such a request and the application would not.
-fn begun<F: Future>(handler: F) -> impl Future<Output = F::Output> {
-    let mut handler = Box::pin(handler);
-    match (&mut handler).now_or_never() {
-        Some(answer) => Either::Left(std::future::ready(answer)),
-        None => Either::Right(handler),
+    /// Waits for a place beyond the limit. A drain ends the wait.
+    async fn reserved(&self) -> Option<OwnedSemaphorePermit> {
+        let permit = self.drain.run_until_cancelled(Arc::clone(&self.reserve).acquire_owned()).await;
+        permit.and_then(Result::ok)
     }
 }
 
-async fn answer(
-    router: Router,
-    request: Request<Body>,
-    on_refused: OnRefused,
-) -> Result<Response, Infallible> {
-    if let Err(problem) = host::check(request.version(), request.headers()) {
-        on_refused(request.method(), request.uri());
-        return Ok(problem.into_response());
+fn is_exhausted(err: &IoError) -> bool {
+    err.raw_os_error().is_some_and(|number| TOO_MANY_FILES.contains(&number))
+}
+
+/// Descriptors of a worker that it gives up one by one to accept connections when there are no others.
+#[derive(Clone, Default)]
+struct Spares(Arc<Mutex<Vec<OwnedFd>>>);
+
+impl Spares {
+    /// Opens those that are missing. Returns whether none is missing now.
+    fn fill(&self) -> bool {
+        let mut held = self.0.lock();
+        while held.len() < SPARES {
+            // Any descriptor will do. Standard error is always there, also without a file system.
+            let Ok(spare) = std::io::stderr().as_fd().try_clone_to_owned() else { return false };
+            held.push(spare);
+        }
+        true
     }
-    // axum answers HEAD with the GET handler. Here HEAD is answered with 405 like any other unsupported method.
-    if request.method() == Method::HEAD {
-        let (parts, _) = request.into_parts();
-        return Ok(method_not_allowed(parts.method, parts.uri).await.into_response());
+
+    /// Closes one. Returns whether there was one.
+    fn give_up(&self) -> bool {
+        self.0.lock().pop().is_some()
     }
-    let answered = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
-    Ok(answered
-        .unwrap_or_else(|_| {
-            // The panic hook has logged it.
-            Ok(Problem::new(ErrorKind::Internal, "internal server error; see the server's log")
-                .into_response())
-        })
-        .unwrap_or_else(|never| match never {}))
 }

@@ -5,6 +5,8 @@ use std::net::{AddrParseError, IpAddr};
 use std::num::{IntErrorKind, NonZeroUsize, ParseFloatError, ParseIntError};
 use std::time::Duration;
 
+use crate::limits;
+
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -27,6 +29,9 @@ pub struct ProcessArgs {
     #[arg(long, env = "DRAIN_TIMEOUT_SECONDS", default_value_t = 10, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(0..=3_600))]
     pub drain_timeout_seconds: u64,
+    /// Memory limit in bytes, from which limits of connections and stored data follow [default: that of the control group]
+    #[arg(long, env = "MEMORY_MAX_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub memory_max_bytes: Option<u64>,
     /// Format of log lines
     #[arg(long, env = "LOG_FORMAT", default_value = "plain", value_name = "FORMAT")]
     pub log_format: LogFormat,
@@ -44,6 +49,12 @@ impl ProcessArgs {
     #[must_use]
     pub fn workers(&self) -> NonZeroUsize {
         self.workers.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// The memory limit: the option, else that of the control group.
+    #[must_use]
+    pub fn memory_limit(&self) -> Option<u64> {
+        self.memory_max_bytes.or_else(limits::cgroup_memory_max)
     }
 
     /// The grace period of a drain.

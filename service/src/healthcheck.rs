@@ -21,7 +21,9 @@ pub(crate) fn check(url: &str) -> io::Result<()> {
     let stream = connect(&addrs)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    write!(&stream, "GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n")?;
+    // In one write: a server that answers after a part of the request would reset the connection.
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
+    (&stream).write_all(request.as_bytes())?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
     match line.split(' ').nth(1) {

@@ -5,6 +5,7 @@
 //! registry are passed down.
 //!
 //! - [`server::Server`] answers HTTP/1.1 on one single-threaded runtime a core.
+//! - [`limits`] derives the number of connections; [`overload`] counts what is shed, and bounds bodies and answers.
 //! - [`health`] serves `/live`, `/ready` and `/metrics`.
 //! - [`names::Names`] resolves host names in the background. [`members::Members`] lists processes of one kind.
 //! - [`tasks::Tasks`] spawns every task. So a drain waits for all tasks and names those that did not end.
@@ -15,11 +16,13 @@ pub mod body;
 pub mod clock;
 pub mod health;
 mod healthcheck;
+pub mod limits;
 pub mod logs;
 pub mod members;
 pub mod metrics;
 pub mod names;
 pub mod origin;
+pub mod overload;
 pub mod problem;
 pub mod process;
 pub mod server;
@@ -27,7 +30,11 @@ pub mod tasks;
 pub mod traces;
 
 mod accept;
+mod budget;
 mod connection;
+mod connections;
 mod host;
 mod listen;
+mod serve;
 mod signals;
+mod stream;

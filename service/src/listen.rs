@@ -8,6 +8,9 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 
 /// Length of each listener's backlog.
 const BACKLOG: i32 = 1024;
+/// Largest number of bytes that the kernel holds for a client that does not read. Connections inherit it from their
+/// listener. The kernel's own limit is 4 MiB.
+const UNSENT_MAX_BYTES: u32 = 128 * 1024;
 
 /// Error of binding a port.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +68,7 @@ fn shared(addr: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = socket(addr)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_MAX_BYTES)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

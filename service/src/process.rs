@@ -70,12 +70,6 @@ pub fn raise_open_files() {
     }
 }
 
-/// The largest number of files and connections that this process may have open at the same time.
-#[must_use]
-pub fn open_files_limit() -> u64 {
-    rlimit::Resource::NOFILE.get_soft().unwrap_or(1_024)
-}
-
 /// Prints one line on standard error, prefixed with the program's name.
 pub fn complain(line: &str) {
     let program = std::env::args_os().next().unwrap_or_default();

@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::{self, OnRefused};
+use crate::accept::{self, Shared};
+use crate::connections::{Connections, LOOK_PERIOD};
 use crate::health::Health;
+use crate::limits::{self, Needs, RESERVE};
 use crate::listen::{self, BindError};
+use crate::overload::{LOG_PERIOD, Overload};
+use crate::serve::{OnRefused, Serving};
 use crate::tasks::Tasks;
-
-/// Maximum number of open connections. Further ones wait in the listen backlog.
-const MAX_CONNECTIONS: usize = 16_384;
 
 /// A bound server that does not accept yet.
 pub struct Server {
@@ -29,6 +30,8 @@ pub struct Server {
     tasks: Tasks,
     flush: Option<Flush>,
     on_refused: OnRefused,
+    overload: Overload,
+    needs: Needs,
 }
 
 /// The last step of a drain. It gets the remaining time.
@@ -57,6 +60,8 @@ impl Server {
             tasks: Tasks::default(),
             flush: None,
             on_refused: Arc::new(|_, _| {}),
+            overload: Overload::default(),
+            needs: Needs::default(),
         })
     }
 
@@ -78,6 +83,17 @@ impl Server {
         self.tasks.clone()
     }
 
+    /// Counts what is shed, and reads request bodies.
+    #[must_use]
+    pub fn overload(&self) -> Overload {
+        self.overload.clone()
+    }
+
+    /// Sets what the process needs beside its clients' connections. The rest determines how many of them may be open.
+    pub fn needs(&mut self, needs: Needs) {
+        self.needs = needs;
+    }
+
     /// Sets the last step of a drain. It runs when all tasks have ended and gets the rest of the grace period.
     pub fn flush_last(&mut self, flush: impl FnOnce(Duration) + Send + 'static) {
         self.flush = Some(Box::new(flush));
@@ -97,24 +113,37 @@ impl Server {
         R: Fn(&Worker) -> Router + Send + Sync + 'static,
     {
         let router = Arc::new(router);
-        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let workers = NonZeroUsize::new(self.listeners.len()).unwrap_or(NonZeroUsize::MIN);
+        let limit = self.needs.connections(limits::open_files(), workers);
+        if let Some(memory_limit) = self.needs.memory_limit
+            && self.needs.most_bytes(limit) > memory_limit
+        {
+            let needed = self.needs.most_bytes(limit);
+            tracing::warn!(memory_limit, needed, "the limits of the settings do not fit the memory limit");
+        }
+        let connections = Connections::new(limit, self.overload.clone());
         let drain = CancellationToken::new();
+        let shared = Shared { connections, reserve: Arc::new(Semaphore::new(RESERVE)), drain: drain.clone() };
         let (events, received) = mpsc::channel();
         let mut threads = Vec::new();
         for (index, listener) in self.listeners.into_iter().enumerate() {
             let worker = Worker { index, tasks: self.tasks.clone() };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let (router, connections) = (Arc::clone(&router), Arc::clone(&connections));
-            let (drain, events) = (drain.clone(), events.clone());
-            let on_refused = Arc::clone(&self.on_refused);
+            let (router, shared, events) = (Arc::clone(&router), shared.clone(), events.clone());
+            let (on_refused, overload) = (Arc::clone(&self.on_refused), self.overload.clone());
             let life = async move {
                 let listener = match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => listener,
                     Err(err) => return tracing::error!(%err, "a listener could not be taken over"),
                 };
-                let app = router(&worker);
+                if index == 0 {
+                    let (connections, counts) = (Arc::clone(&shared.connections), overload.clone());
+                    worker.tasks.every("slow clients", LOOK_PERIOD, move || connections.look(Instant::now()));
+                    worker.tasks.every("overload log", LOG_PERIOD, move || counts.log());
+                }
+                let serving = Serving { router: router(&worker), on_refused, overload };
                 let _ = events.send(Event::Up);
-                accept::serve(listener, app, on_refused, connections, drain).await;
+                accept::serve(listener, Arc::new(serving), shared).await;
                 let _ = events.send(Event::ConnectionsDone);
                 // The runtime must outlive every task that may run on it.
                 worker.tasks.stopping().cancelled().await;

@@ -2,6 +2,7 @@
 
 use hotspot::export::key_series::KeySeries;
 use protocol::Key;
+use service::limits::Needs;
 use service::metrics::Metrics;
 use service::process::StartError;
 use service::server::{Server, Started};
@@ -24,6 +25,8 @@ use crate::timer::Timer;
 
 /// How often the `key` metrics and the hot keys are updated.
 const TICK: Duration = Duration::from_secs(1);
+/// Memory of a shard in bytes without store and connections: program and statistics of keys.
+const OWN_BYTES: u64 = 48 << 20;
 /// Number of largest keys that compete for a metric series. It exceeds the number of tracked keys, so that a tracked
 /// key just outside the largest still has its count.
 const COMPARED_KEYS: usize = 200;
@@ -37,12 +40,20 @@ pub struct App {
 }
 
 impl Config {
+    /// What the shard needs beside its clients' connections.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        let bytes = OWN_BYTES + self.store.bytes;
+        Needs { memory_limit: self.memory_limit, bytes, descriptors: 0 }
+    }
+
     /// Binds the port and registers the metrics.
     ///
     /// # Errors
     /// The port cannot be bound, a thread cannot be started, or a metric cannot be registered.
     pub fn build(self) -> Result<App, StartError> {
         let mut server = Server::bind(self.addr, self.workers)?;
+        server.needs(self.needs());
         let metrics = Arc::new(Metrics::default());
         let shard_metrics = Arc::new(ShardMetrics::register(&metrics, self.shard_id)?);
         let key_series = KeySeries::new(
@@ -59,7 +70,9 @@ impl Config {
             store: Store::new(self.store),
             stats: Stats::default(),
             traces: Traces::start(self.traces, &metrics, &mut server)?,
+            overload: server.overload(),
         });
+        server.overload().register(&metrics)?;
         let refused = Arc::clone(&shard);
         server.on_refused(move |method, uri| {
             if let Some(operation) = handlers::data::operation(method, uri) {

@@ -14,6 +14,8 @@ use crate::store::StoreLimits;
 
 /// Default port of shard 0. Shard n listens on this port plus n.
 const FIRST_PORT: u16 = 9_000;
+/// Default of the largest size of the store, without a memory limit.
+const MAX_BYTES: u64 = 1 << 30;
 /// Longest configurable latency, in milliseconds.
 const MAX_LATENCY_MS: f64 = 60_000.0;
 
@@ -45,10 +47,11 @@ pub struct Args {
     #[arg(long, env = "SHARD_MAX_KEYS", value_name = "COUNT", default_value_t = 1_000_000,
           value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub shard_max_keys: u64,
-    /// Largest size in bytes (keys, values and 128 bytes per entry); beyond it, as for SHARD_MAX_KEYS
-    #[arg(long, env = "SHARD_MAX_BYTES", value_name = "BYTES", default_value_t = 1 << 30,
+    /// Largest size in bytes (keys, values and 128 bytes per entry); beyond it, as for SHARD_MAX_KEYS [default: 1 GiB, at
+    /// most a quarter of the memory limit]
+    #[arg(long, env = "SHARD_MAX_BYTES", value_name = "BYTES",
           value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
-    pub shard_max_bytes: u64,
+    pub shard_max_bytes: Option<u64>,
     /// Seed of the service time's jitter [default: random]
     #[arg(long, env = "SEED", value_name = "NUMBER")]
     pub seed: Option<u64>,
@@ -75,6 +78,8 @@ pub struct Config {
     pub addr: SocketAddr,
     /// The number of runtimes.
     pub workers: NonZeroUsize,
+    /// The memory limit in bytes, if there is one.
+    pub memory_limit: Option<u64>,
     /// The parameters of the service time.
     pub service_time: ServiceTime,
     /// The limits of concurrency and queue.
@@ -96,11 +101,14 @@ impl TryFrom<Args> for Config {
             // `range` limits ids to 9,999, so the port always fits.
             None => FIRST_PORT.saturating_add(u16::try_from(args.shard_id).unwrap_or(u16::MAX)),
         };
+        let memory_limit = args.process.memory_limit();
+        let default_bytes = memory_limit.map_or(MAX_BYTES, |limit| MAX_BYTES.min(limit / 4));
         let millis = |ms: f64| Duration::from_secs_f64(ms / 1_000.0);
         Ok(Self {
             shard_id: ShardId(args.shard_id),
             addr: SocketAddr::new(args.process.bind_address, port),
             workers: args.process.workers(),
+            memory_limit,
             service_time: ServiceTime {
                 base: millis(args.base_latency_ms),
                 per_request: millis(args.load_latency_factor_ms),
@@ -109,7 +117,10 @@ impl TryFrom<Args> for Config {
                 concurrency: NonZeroUsize::new(args.shard_concurrency as usize),
                 queue: args.shard_queue as usize,
             },
-            store: StoreLimits { keys: args.shard_max_keys, bytes: args.shard_max_bytes },
+            store: StoreLimits {
+                keys: args.shard_max_keys,
+                bytes: args.shard_max_bytes.unwrap_or(default_bytes),
+            },
             traces: args.traces.checked(&format!("shard-{}", args.shard_id))?,
             // Each `RandomState` has random keys from the standard library's source of entropy.
             seed: args.seed.unwrap_or_else(|| {
@@ -136,7 +147,15 @@ mod tests {
         assert_eq!(config.service_time.base, Duration::from_millis(5));
         assert_eq!(config.service_time.per_request, Duration::from_micros(500));
         assert_eq!(config.limits, Limits { concurrency: NonZeroUsize::new(8), queue: 512 });
-        assert_eq!(config.store, StoreLimits { keys: 1_000_000, bytes: 1 << 30 });
+        assert_eq!(config.store.keys, 1_000_000);
+    }
+
+    #[test]
+    fn the_store_is_a_gibibyte_at_most_a_quarter_of_the_memory() {
+        let bytes = |args: &[&str]| config(args).unwrap().store.bytes;
+        assert_eq!(bytes(&["--memory-max-bytes", &(1_u64 << 40).to_string()]), 1 << 30);
+        assert_eq!(bytes(&["--memory-max-bytes", &(256 << 20).to_string()]), 64 << 20);
+        assert_eq!(bytes(&["--memory-max-bytes", "4096", "--shard-max-bytes", "5000"]), 5_000);
     }
 
     #[test]

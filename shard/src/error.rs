@@ -11,7 +11,8 @@ use crate::store::{Full, StoreLimits};
 pub enum Refusal {
     /// Client error: the key is invalid.
     Key(KeyError),
-    /// Client error: the body is too long, incomplete, not the required JSON, or has an invalid key.
+    /// Client error: the body is too long, incomplete, not the required JSON, or has an invalid key. Or there is no room
+    /// for it.
     Body(Problem),
     /// Shard error: the store has no room for a write.
     StoreFull {
@@ -37,6 +38,7 @@ impl Refusal {
     pub fn outcome(&self) -> RequestOutcome {
         match self {
             Self::Overloaded => RequestOutcome::Shed,
+            Self::Body(problem) if problem.body.kind == ErrorKind::Overloaded => RequestOutcome::Shed,
             Self::Key(_) | Self::Body(_) | Self::StoreFull { .. } | Self::Absent { .. } => {
                 RequestOutcome::Rejected
             }

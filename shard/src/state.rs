@@ -2,6 +2,7 @@
 
 use hotspot::window::Access;
 use protocol::{Key, ShardId};
+use service::overload::Overload;
 use service::traces::Traces;
 
 use crate::capacity::{Capacity, Turn};
@@ -22,6 +23,7 @@ pub struct Shard {
     pub(crate) store: Store,
     pub(crate) stats: Stats,
     pub(crate) traces: Traces,
+    pub(crate) overload: Overload,
 }
 
 impl Shard {

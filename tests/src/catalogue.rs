@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use probe::metrics::ProbeMetrics;
 use protocol::ShardId;
 use service::metrics::{Family, Metrics};
+use service::overload::Overload;
 use shard::metrics::ShardMetrics;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -61,8 +62,10 @@ pub fn services() -> Result<[Service; 3]> {
     let of_shard = Metrics::default();
     ShardMetrics::register(&of_shard, ShardId(0))?;
     service::traces::register(&of_shard)?;
+    Overload::default().register(&of_shard)?;
     let of_probe = Metrics::default();
     ProbeMetrics::register(&of_probe, SHARDS)?;
+    Overload::default().register(&of_probe)?;
     let shards = NonZeroU32::new(SHARDS).context("a lab has shards")?;
     Ok([
         Service {

@@ -133,7 +133,7 @@ async fn write(
     began: Instant,
     span: &mut ServerSpan,
 ) -> Result<Response, Error> {
-    let body = service::body::read(body).await?;
+    let body = core.shared.overload.read(body).await?;
     let key = SetRequest::parse(&body).map_err(Problem::from)?.key;
     let shard = core.shared.placement.owner(&key);
     span.describe(|| request_attributes(&key, shard));

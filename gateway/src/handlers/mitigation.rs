@@ -25,7 +25,7 @@ pub(super) fn state(core: &Core) -> MitigationState {
 
 pub(crate) async fn change(State(core): State<Arc<Core>>, body: Body) -> Response {
     let shards = u64::from(core.shared.placement.count().get());
-    match read(body, |body| parse(body, shards)).await {
+    match read(&core, body, |body| parse(body, shards)).await {
         Ok(change) => {
             core.shared.mitigations.change(&change);
             peers::share(&core).await;
@@ -36,7 +36,7 @@ pub(crate) async fn change(State(core): State<Arc<Core>>, body: Body) -> Respons
 }
 
 pub(crate) async fn cache(State(core): State<Arc<Core>>, body: Body) -> Response {
-    match read(body, parse_cache).await {
+    match read(&core, body, parse_cache).await {
         Ok(change) => {
             let state = cache_state(&core.shared.mitigations.change(&change));
             Json(CacheSwitched { state, gateways: peers::share(&core).await }).into_response()
@@ -51,8 +51,9 @@ pub(super) fn cache_state(settings: &MitigationSettings) -> CacheState {
 }
 
 async fn read(
+    core: &Core,
     body: Body,
     parse: impl Fn(&[u8]) -> Result<MitigationChange, Problem>,
 ) -> Result<MitigationChange, Problem> {
-    parse(&service::body::read(body).await?)
+    parse(&core.shared.overload.read(body).await?)
 }

@@ -11,7 +11,7 @@ use crate::sharing;
 use crate::state::Core;
 
 pub(crate) async fn exchange(State(core): State<Arc<Core>>, body: Body) -> Response {
-    let body = match service::body::read(body).await {
+    let body = match core.shared.overload.read(body).await {
         Ok(body) => body,
         Err(problem) => return core.refuse(problem.into()),
     };

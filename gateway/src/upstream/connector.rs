@@ -33,6 +33,10 @@ const HEAD_MAX_BYTES: u32 = 3 * BUFFER_MAX_BYTES as u32;
 /// The largest read buffer of a connection, in bytes.
 pub(crate) const BUFFER_MAX_BYTES: usize = 64 * 1024;
 
+/// Largest number of bytes of one read. hyper enlarges its buffer after a read that fills it, and the connection keeps
+/// the buffer.
+const READ_MAX_BYTES: usize = 8 * 1024;
+
 /// Called when the system accepts the first byte of a request.
 pub(super) type OnSent = Arc<dyn Fn() + Send + Sync>;
 
@@ -179,7 +183,14 @@ impl AsyncRead for Witnessed {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<IoResult<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
+        if buf.remaining() > READ_MAX_BYTES {
+            let mut part = ReadBuf::new(buf.initialize_unfilled_to(READ_MAX_BYTES));
+            ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut part))?;
+            let bytes = part.filled().len();
+            buf.advance(bytes);
+        } else {
+            ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
+        }
         let bytes = buf.filled().len() - before;
         Poll::Ready(if bytes > 0 { self.witness.received(bytes) } else { Ok(()) })
     }

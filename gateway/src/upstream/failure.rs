@@ -21,6 +21,8 @@ pub(super) enum Failure {
     Refused(&'static str),
     /// The gateway has no descriptor left. It is not the shard's fault.
     NoDescriptor,
+    /// The gateway has no memory left for the answer.
+    NoRoom,
 }
 
 impl Failure {
@@ -32,6 +34,7 @@ impl Failure {
             Self::Unreadable(_) => "unreadable_answer",
             Self::Refused(_) => "refused",
             Self::NoDescriptor => "no_descriptor",
+            Self::NoRoom => "no_room",
         }
     }
 

@@ -27,6 +27,8 @@ async fn the_families_that_dashboards_rely_on_are_there_with_their_labels() {
         "gateway_cache_stale_total",
         "gateway_negative_cache_hits_total",
         "gateway_bounded_load_forwarded_total",
+        "service_connections",
+        "service_connections_limit",
     ]
     .map(str::to_owned)
     .into();
@@ -48,6 +50,12 @@ async fn the_families_that_dashboards_rely_on_are_there_with_their_labels() {
     }
     for result in ["answered", "failed"] {
         expected.insert(format!(r#"gateway_peer_exchanges_total{{result="{result}"}}"#));
+    }
+    for reason in ["idle", "stalled", "head_timeout", "write_timeout", "refused", "no_descriptor"] {
+        expected.insert(format!(r#"service_connections_shed_total{{reason="{reason}"}}"#));
+    }
+    for reason in ["body", "answer", "no_descriptor"] {
+        expected.insert(format!(r#"service_requests_shed_total{{reason="{reason}"}}"#));
     }
     for holds in ["true", "false"] {
         expected.insert(format!(r#"gateway_peers{{holds="{holds}"}}"#));

@@ -25,7 +25,7 @@ pub(super) async fn start(
     body: Body,
 ) -> Result<(StatusCode, Json<ScenarioOverview>), Problem> {
     let bad = |detail: String| Problem::new(ErrorKind::BadBody, detail);
-    let body = service::body::read(body).await?;
+    let body = serving.overload.read(body).await?;
     let request: ScenarioRequest = serde_json::from_slice(&body).map_err(|err| {
         bad(format!(
             "the body must be an object such as {{\"scenario\":\"celebrity\",\"duration\":60,\"rate_factor\":1}}: {err}"

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use service::limits::Needs;
 use service::members::Members;
 use service::metrics::Metrics;
 use service::process::{StartError, raise_open_files};
@@ -25,9 +26,15 @@ use crate::pods::PodWatch;
 use crate::pods::urls::PodUrls;
 use crate::probe::Probe;
 use crate::serve::features::features;
-use crate::serving::{Background, Serving};
+use crate::serving::{self, Background, Serving};
 
 impl AggregateConfig {
+    /// What the aggregator needs beside its clients' connections.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        serving::needs(self.memory_limit, self.shards.iter().len())
+    }
+
     /// Reads all probes once, then serves.
     ///
     /// # Errors
@@ -35,8 +42,10 @@ impl AggregateConfig {
     pub fn start(self) -> Result<Started, StartError> {
         // A connection for each probe and gateway.
         raise_open_files();
-        let Self { addr, workers, shards, probes, gateways, links } = self;
-        let server = Server::bind(addr, workers)?;
+        let needs = self.needs();
+        let Self { addr, workers, shards, probes, gateways, links, .. } = self;
+        let mut server = Server::bind(addr, workers)?;
+        server.needs(needs);
         let metrics = Arc::new(Metrics::default());
         let registered = ProbeMetrics::register(&metrics, shards.count().get())?;
         let merged = Arc::new(Mutex::new(Merged::new(shards.iter().len())));

@@ -61,6 +61,7 @@ pub struct AggregateArgs {
 pub struct AggregateConfig {
     pub(super) addr: SocketAddr,
     pub(super) workers: NonZeroUsize,
+    pub(super) memory_limit: Option<u64>,
     pub(super) shards: ShardUrls,
     pub(super) probes: Processes,
     pub(super) gateways: Processes,
@@ -108,6 +109,7 @@ impl TryFrom<AggregateArgs> for AggregateConfig {
         Ok(Self {
             addr: SocketAddr::new(args.process.bind_address, args.port),
             workers: args.process.workers.unwrap_or(NonZeroUsize::MIN),
+            memory_limit: args.process.memory_limit(),
             links,
             probes,
             gateways,

@@ -7,7 +7,6 @@ use service::members::Members;
 use crate::compare::rounds::CompareHandle;
 use crate::compare::stats_client::StatsClient;
 use crate::probe::Probe;
-use crate::serve::unread::Unread;
 
 /// The state of the handlers.
 #[derive(Clone)]
@@ -20,6 +19,4 @@ pub struct ApiState {
     pub stats: StatsClient,
     /// The gateways, if any are configured.
     pub gateways: Arc<Members>,
-    /// Limits the bytes of unread answers.
-    pub unread: Unread,
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use probe_common::MAX_SHARDS;
 use service::members::Members;
 use service::metrics::Metrics;
 use service::names::Names;
@@ -26,7 +27,7 @@ use crate::kernel::protocol::Protocol;
 use crate::metrics::ProbeMetrics;
 use crate::probe::Probe;
 use crate::serve::features::features;
-use crate::serving::{Background, Serving};
+use crate::serving::{self, Background, Serving};
 
 /// Length of the window of the long-running answer, at least; at most twice as long.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -46,7 +47,8 @@ impl WatchConfig {
     /// # Errors
     /// When the store does not answer, the port is in use, or the programs cannot be attached.
     pub fn start(self) -> Result<Started, StartError> {
-        let server = Server::bind(self.addr, self.workers)?;
+        let mut server = Server::bind(self.addr, self.workers)?;
+        server.needs(serving::needs(self.memory_limit, MAX_SHARDS as usize));
         let runtime = runtime()?;
         let found = self.discover(&runtime).map_err(StartError::Other)?;
         let Attached { metrics, probe, mut watch, comparisons } =

@@ -52,6 +52,7 @@ pub struct WatchArgs {
 pub struct WatchConfig {
     pub(crate) addr: SocketAddr,
     pub(crate) workers: NonZeroUsize,
+    pub(crate) memory_limit: Option<u64>,
     pub(crate) urls: StoreUrls,
     pub(crate) login: Option<Credentials>,
     pub(crate) cgroup: Option<PathBuf>,
@@ -72,6 +73,7 @@ impl TryFrom<WatchArgs> for WatchConfig {
         Ok(Self {
             addr: SocketAddr::new(args.process.bind_address, args.port),
             workers: args.process.workers.unwrap_or(NonZeroUsize::MIN),
+            memory_limit: args.process.memory_limit(),
             urls,
             login: login(args.password_file.as_deref())?,
             cgroup: args.cgroup,

@@ -16,7 +16,6 @@ use probe::probe::Probe;
 use probe::routes;
 use probe::serve::features::features;
 use probe::serve::state::ApiState;
-use probe::serve::unread::Unread;
 use probe::signal::key_table::KeyTable;
 use probe::source::{Counters, ReplaySource};
 use probe_common::connections::Connections;
@@ -59,11 +58,6 @@ impl Drop for Served {
 
 /// A probe of these shards, with one list of counters each.
 pub(crate) fn serve(shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
-    serve_within(Unread::default(), shards, readings)
-}
-
-/// Like [`serve`], with this limit for unread answers.
-fn serve_within(unread: Unread, shards: &[String], readings: Vec<Vec<Counters>>) -> Served {
     let mut source = ReplaySource::default();
     for (shard, readings) in (0..).zip(readings) {
         readings.into_iter().for_each(|counters| source.push(shard, counters));
@@ -120,7 +114,6 @@ fn serve_within(unread: Unread, shards: &[String], readings: Vec<Vec<Counters>>)
                 comparisons: comparisons.clone(),
                 stats: stats.clone(),
                 gateways: Arc::new(Members::parse(GATEWAYS, None).unwrap()),
-                unread: unread.clone(),
             };
             routes::router(state, health.clone(), Arc::clone(&metrics))
         })
@@ -160,17 +153,6 @@ fn keys_are_listed_as_many_as_asked_for() {
     let (status, body) = served.get("/api/keys?limit=-1");
     assert_eq!(status, 400);
     assert!(body.contains("bad_request") && body.contains("limit=N"), "{body}");
-}
-
-#[test]
-fn without_room_long_answers_are_refused_and_health_checks_are_not() {
-    let shard = Shard::start(0);
-    let served = serve_within(Unread::new(0), &[shard.url()], vec![vec![counters(7, 2)]]);
-    let (status, body) = served.get("/metrics");
-    assert!(status == 503 && body.contains("\"overloaded\""), "{status}: {body}");
-    for path in ["/live", "/ready", "/api/keys?limit=100000"] {
-        assert_eq!(served.get(path).0, 200, "{path}");
-    }
 }
 
 #[test]

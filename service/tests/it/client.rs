@@ -74,7 +74,7 @@ pub(crate) fn answer(mut stream: TcpStream) -> String {
 }
 
 /// Waits until `done` returns true.
-pub(crate) fn until(done: impl Fn() -> bool) {
+pub(crate) fn until(mut done: impl FnMut() -> bool) {
     for _ in 0..10_000 {
         if done() {
             return;

@@ -3,6 +3,7 @@
 //! - [`http`]: half-closed and reset connections, the `Host` header
 //! - [`server`]: start, drain, panics, requests refused by the server itself
 //! - [`drain`]: what a drain waits for, and what it ignores
+//! - [`overload`]: limits of connections, bodies and answers, and slow clients
 //!
 //! `client` starts a server and sends bytes to it.
 
@@ -11,4 +12,5 @@
 mod client;
 mod drain;
 mod http;
+mod overload;
 mod server;

@@ -112,7 +112,7 @@ async fn write(
     body: Body,
     span: &mut ServerSpan,
 ) -> Result<Vec<u8>, Refusal> {
-    let body = service::body::read(body).await.map_err(Refusal::Body)?;
+    let body = shard.overload.read(body).await.map_err(Refusal::Body)?;
     let SetRequest { key, value } = SetRequest::parse(&body).map_err(|err| Refusal::Body(err.into()))?;
     span.describe(|| request_attributes(&key, shard.id));
     let _turn = shard.serve(request, &key, Access::Write).await?;

@@ -74,6 +74,10 @@ impl Label {
             // A node has one address and one role at a time.
             ("address", _) => open("`host:port`", 1),
             ("role", _) => Self { most: 1, ..listed(&["primary", "replica", "failed", "gone"]) },
+            ("reason", "service_connections_shed_total") => {
+                listed(&["idle", "stalled", "head_timeout", "write_timeout", "refused", "no_descriptor"])
+            }
+            ("reason", "service_requests_shed_total") => listed(&["body", "answer", "no_descriptor"]),
             ("reason", _) => listed(&verdict::Reason::ALL.map(verdict::Reason::name)),
             ("feature", _) => listed(&FEATURES),
             ("mitigation", _) => listed(&MITIGATIONS),

@@ -1,0 +1,206 @@
+//! Serves one connection, and answers its requests.
+//!
+//! On a shutdown before its first read hyper closes the connection, even if the socket buffer has a request. So a
+//! connection is passed to hyper only once it is readable, and hyper is polled before the shutdown.
+
+use axum::Router;
+use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::http::{HeaderValue, Method, Request, Uri, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use futures_util::future::Either;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use protocol::ErrorKind;
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tower::ServiceExt;
+
+use crate::connection::{Order, Progress};
+use crate::host;
+use crate::limits::SMALL_BYTES;
+use crate::overload::{Overload, Reason};
+use crate::problem::{Problem, method_not_allowed};
+use crate::stream::TrackedStream;
+
+/// Called with method and target of a request that is refused before it reaches the router.
+pub(crate) type OnRefused = Arc<dyn Fn(&Method, &Uri) + Send + Sync>;
+
+/// Maximum size of a request head in bytes. Longer ones are answered with 431. A 512-byte key takes 1,536 bytes
+/// encoded.
+const HEAD_MAX_BYTES: usize = 32 * 1024;
+/// How long a connection may be silent between requests. It exceeds the idle time of usual client pools, so that the
+/// client closes the connection first. [`Connections`](crate::connections::Connections) has shorter limits.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a connection accepted during a drain may take to send its first byte.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long a connection beyond the limit may take for its request head.
+const RESERVE_HEAD_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long a connection beyond the limit may take in all.
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The state shared by the connections of one runtime.
+pub(crate) struct Serving {
+    pub(crate) router: Router,
+    pub(crate) on_refused: OnRefused,
+    pub(crate) overload: Overload,
+}
+
+impl Serving {
+    /// Serves a connection until it ends, or has an order to.
+    pub(crate) async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        progress: &Progress,
+    ) -> Result<(), hyper::Error> {
+        tokio::select! {
+            biased;
+            _ = stream.readable() => {}
+            order = progress.ordered(Order::Finish) => {
+                let readable = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.readable());
+                if order == Order::Close || readable.await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        let handled = progress.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let guard = handled.handle();
+            let (serving, handled) = (Arc::clone(&self), handled.clone());
+            begun(async move {
+                let _guard = guard;
+                let request = request.map(|body| handled.body(body));
+                Ok::<_, Infallible>(serving.answer(request, &handled).await)
+            })
+        });
+        let tcp = Arc::new(stream);
+        let stream = TrackedStream::new(Arc::clone(&tcp), progress.clone());
+        let served = builder(IDLE_TIMEOUT)
+            // A client may close its sending side after its request (RFC 9112, section 9.6).
+            .half_close(true)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut served = std::pin::pin!(served);
+        // A client that resets its connection needs no answer. A client that closes it may have closed only its
+        // sending side.
+        let mut reset = std::pin::pin!(tcp.ready(Interest::ERROR));
+        tokio::select! {
+            // hyper is polled first, so that it reads the received bytes before the shutdown.
+            biased;
+            ended = served.as_mut() => ended,
+            _ = reset.as_mut() => Ok(()),
+            order = progress.ordered(Order::Finish) => {
+                if order == Order::Close {
+                    return Ok(());
+                }
+                served.as_mut().graceful_shutdown();
+                tokio::select! {
+                    biased;
+                    ended = served.as_mut() => ended,
+                    _ = reset.as_mut() => Ok(()),
+                    _ = progress.ordered(Order::Close) => Ok(()),
+                    () = progress.stalled() => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Answers the first request of a connection beyond the limit, if it is a control request. Refuses any other one.
+    pub(crate) async fn beyond_limit(self: Arc<Self>, stream: TcpStream) {
+        let progress = Progress::default();
+        let handled = progress.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (serving, handled) = (Arc::clone(&self), handled.clone());
+            async move {
+                let request = request.map(|body| handled.body(body));
+                let mut response = if is_control(request.method(), request.uri()) {
+                    serving.answer(request, &handled).await
+                } else {
+                    (serving.on_refused)(request.method(), request.uri());
+                    serving.overload.count(Reason::Refused, 1);
+                    let problem =
+                        Problem::new(ErrorKind::Overloaded, "too many connections; try again later");
+                    problem.retry_after(1).into_response()
+                };
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let stream = TrackedStream::new(Arc::new(stream), progress);
+        let served =
+            builder(RESERVE_HEAD_TIMEOUT).keep_alive(false).serve_connection(TokioIo::new(stream), service);
+        // The client that is too slow gets no answer.
+        let _ = tokio::time::timeout(RESERVE_TIMEOUT, served).await;
+    }
+
+    async fn answer(&self, request: Request<Body>, progress: &Progress) -> Response {
+        if let Err(problem) = host::check(request.version(), request.headers()) {
+            (self.on_refused)(request.method(), request.uri());
+            return problem.into_response();
+        }
+        // axum answers HEAD with the GET handler. Here HEAD is answered with 405 like any other unsupported method.
+        if request.method() == Method::HEAD {
+            let (parts, _) = request.into_parts();
+            return method_not_allowed(parts.method, parts.uri).await.into_response();
+        }
+        let is_control = is_control(request.method(), request.uri());
+        let answered = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind().await;
+        let response = answered
+            .unwrap_or_else(|_| {
+                // The panic hook has logged it.
+                Ok(Problem::new(ErrorKind::Internal, "internal server error; see the server's log")
+                    .into_response())
+            })
+            .unwrap_or_else(|never| match never {});
+        match response.body().size_hint().exact() {
+            Some(length) if length < SMALL_BYTES as u64 => response,
+            Some(length) => self.counted(response, length, is_control).await,
+            None => response.map(|body| progress.stream(body)),
+        }
+    }
+
+    /// Counts an answer's bytes until the socket has taken the last one.
+    async fn counted(&self, response: Response, length: u64, is_control: bool) -> Response {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let Some(room) = self.overload.answer(length, is_control) else {
+            let full = Problem::new(ErrorKind::Overloaded, "too many unread responses; try again later");
+            return full.retry_after(1).into_response();
+        };
+        let (parts, body) = response.into_parts();
+        match to_bytes(body, length).await {
+            Ok(body) => Response::from_parts(parts, Body::from(room.hold(body))),
+            Err(error) => Problem::new(ErrorKind::Internal, error.to_string()).into_response(),
+        }
+    }
+}
+
+/// Whether a request shows the state of the process. It is answered whatever the load is.
+fn is_control(method: &Method, uri: &Uri) -> bool {
+    *method == Method::GET && matches!(uri.path(), "/live" | "/ready" | "/metrics" | "/stats")
+}
+
+fn builder(head_timeout: Duration) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .max_header_size(HEAD_MAX_BYTES)
+        .max_buf_size(2 * HEAD_MAX_BYTES);
+    builder
+}
+
+/// Polls a request's handler once immediately. hyper drops a handler unpolled when its client has closed the
+/// connection by then. The kernel would count such a request and the application would not.
+fn begun<F: Future>(handler: F) -> impl Future<Output = F::Output> {
+    let mut handler = Box::pin(handler);
+    match (&mut handler).now_or_never() {
+        Some(answer) => Either::Left(std::future::ready(answer)),
+        None => Either::Right(handler),
+    }
+}
