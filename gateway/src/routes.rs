@@ -13,7 +13,9 @@ use crate::state::Core;
 /// All routes, for the core they run on.
 pub fn router(core: Arc<Core>) -> Router {
     let traced = |name| from_fn_with_state((Arc::clone(&core), name), admin::traced);
-    let admin = Router::new()
+    // What the live page calls.
+    let guarded = Router::new()
+        .route("/stats", get(status::stats))
         .route("/admin/cache", post(mitigation::cache).layer(traced("POST /admin/cache")))
         .route(
             "/admin/mitigation",
@@ -29,10 +31,9 @@ pub fn router(core: Arc<Core>) -> Router {
     Router::new()
         .route("/data/{key}", get(data::get))
         .route("/data", post(data::set))
-        .route("/stats", get(status::stats))
         .route("/health", get(status::health))
         .route("/", get(status::page))
-        .merge(admin)
+        .merge(guarded)
         .merge(health::routes(core.shared.health.clone(), Arc::clone(&core.shared.metrics)))
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)

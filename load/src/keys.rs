@@ -51,6 +51,12 @@ impl KeySpace {
         Ok(Self { keys, law })
     }
 
+    /// These keys.
+    #[must_use]
+    pub fn of(keys: Vec<Key>, law: Distribution) -> Self {
+        Self { keys, law }
+    }
+
     /// A single key.
     ///
     /// # Errors

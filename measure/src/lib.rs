@@ -4,8 +4,10 @@
 //! - [`churn`]: a million connections under one probe
 //! - [`cost`]: the probe's cost
 //! - [`experiment`]: theory, application and kernel side by side
+//! - [`faults`]: what faults do to the running lab
 //! - [`gateway_cost`]: the cost of tracing and of the detector
 //! - [`nodes`]: an aggregator of many simulated probes
+//! - [`soak`]: mixed load with random faults, and what grows under it
 //! - [`stores`]: the probe's counts of a store that was not changed, against the store's own
 
 #![expect(clippy::expect_used, reason = "a measurement that cannot start its lab ends there")]
@@ -14,10 +16,13 @@ pub mod accuracy;
 pub mod churn;
 pub mod cost;
 pub mod experiment;
+pub mod faults;
 pub mod gateway_cost;
+mod lines;
 mod machine;
 pub mod nodes;
 mod pair;
+pub mod soak;
 mod statistics;
 pub mod stores;
 mod table;

@@ -140,6 +140,12 @@ enum Action {
     /// Compare the lab with theory in repeated runs; `--list` prints the experiments
     #[command(disable_help_flag = true)]
     Experiment(measure::Arguments),
+    /// Break the running lab in many ways under load and count what a client notices; `--list` prints the faults
+    #[command(disable_help_flag = true)]
+    Faults(measure::Arguments),
+    /// Run mixed load with random faults and watch what the processes hold: `cargo xtask soak --minutes 60`
+    #[command(disable_help_flag = true)]
+    Soak(measure::Arguments),
     /// Check the house rules: dependencies, cycles, sizes, lints, links, prose
     Tidy,
     /// Run the load generator: `cargo xtask load run celebrity --duration 30`
@@ -274,6 +280,8 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Metrics { write } => metrics::run(&tree, write).map(done),
         Action::Runbook(request) => runbook::run(&tree, &request).map(outcome),
         Action::Experiment(request) => measure::experiment(&tree, &request),
+        Action::Faults(request) => measure::faults(&tree, &request),
+        Action::Soak(request) => measure::soak(&tree, &request),
         Action::Tidy => tidy::run(&tree).map(done),
         Action::Load { arguments } => load::run(&tree, &arguments),
         Action::K6(request) => k6::run(&tree, &request),

@@ -1,4 +1,4 @@
-//! `cargo xtask accuracy`, `experiment`, `bench …`: build and run measuring programs.
+//! `cargo xtask accuracy`, `experiment`, `faults`, `soak`, `bench …`: build and run measuring programs.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
@@ -57,6 +57,13 @@ struct Program {
 const ACCURACY: Program = Program { name: "accuracy", parts: &[Part::Kernel, Part::Tests], lab: &["probe"] };
 const EXPERIMENT: Program =
     Program { name: "experiment", parts: &[Part::Kernel], lab: &["gateway", "shard", "probe", "load"] };
+const FAULTS: Program = Program {
+    name: "faults",
+    parts: &[Part::Kernel, Part::Tests, Part::Faults],
+    lab: &["gateway", "shard", "probe", "load"],
+};
+const SOAK: Program =
+    Program { name: "soak", parts: &[Part::Kernel], lab: &["gateway", "shard", "probe", "load"] };
 const CHURN: Program = Program { name: "churn", parts: &[Part::Kernel], lab: &["probe"] };
 const COST: Program = Program {
     name: "cost",
@@ -82,11 +89,32 @@ pub(crate) fn accuracy(tree: &Tree, given: &Arguments) -> Result<ExitCode> {
 /// # Errors
 /// As [`accuracy`].
 pub(crate) fn experiment(tree: &Tree, given: &Arguments) -> Result<ExitCode> {
+    written(tree, &EXPERIMENT, given)
+}
+
+/// Runs the fault table; `--write` writes into `docs/experiments/`.
+///
+/// # Errors
+/// As [`accuracy`].
+pub(crate) fn faults(tree: &Tree, given: &Arguments) -> Result<ExitCode> {
+    written(tree, &FAULTS, given)
+}
+
+/// Runs mixed load with random faults; `--write` writes into `docs/experiments/`.
+///
+/// # Errors
+/// As [`accuracy`].
+pub(crate) fn soak(tree: &Tree, given: &Arguments) -> Result<ExitCode> {
+    written(tree, &SOAK, given)
+}
+
+/// Runs a program whose option `--write` needs the folder of all experiments.
+fn written(tree: &Tree, program: &Program, given: &Arguments) -> Result<ExitCode> {
     let mut arguments = given.arguments.clone();
     if let Some(write) = arguments.iter().position(|argument| argument == "--write") {
         arguments.insert(write + 1, tree.root.join("docs/experiments").into());
     }
-    run(tree, &EXPERIMENT, arguments)
+    run(tree, program, arguments)
 }
 
 /// Runs a measurement.

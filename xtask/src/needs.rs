@@ -53,7 +53,13 @@ pub(crate) fn ensure(tree: &Tree, parts: &[Part]) -> Result<()> {
 fn can_do_without(need: &Missing) -> bool {
     matches!(
         need.part,
-        Part::Tests | Part::Store | Part::Peers | Part::LoadTool | Part::Lints | Part::Containers
+        Part::Tests
+            | Part::Store
+            | Part::Peers
+            | Part::Faults
+            | Part::LoadTool
+            | Part::Lints
+            | Part::Containers
     )
 }
 
@@ -68,6 +74,7 @@ fn by_hand(missing: &[Missing]) -> String {
         (Part::Tests, "tools the tests use"),
         (Part::Store, "a store"),
         (Part::Peers, "tools for the cost comparison"),
+        (Part::Faults, "tools for the fault table"),
         (Part::LoadTool, "k6"),
         (Part::Page, "a browser"),
         (Part::Containers, "a container engine"),

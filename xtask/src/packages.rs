@@ -20,6 +20,8 @@ pub(crate) enum Part {
     Tests,
     /// Tools that the probe's cost is compared with.
     Peers,
+    /// Tools that break the lab on purpose.
+    Faults,
     /// Installing k6.
     LoadTool,
     /// Tests of the live page in a browser.
@@ -60,7 +62,7 @@ enum Brings {
     KernelClippy,
 }
 
-const TABLE: [Package; 38] = [
+const TABLE: [Package; 39] = [
     package("gcc", Part::Build, Brings::Program("cc"), "links every program and compiles the allocator"),
     package("libc6-dev", Part::Build, Brings::Program("cc"), "the C library's headers"),
     package(
@@ -110,6 +112,7 @@ const TABLE: [Package; 38] = [
     ),
     package("bpftrace", Part::Peers, Brings::Program("bpftrace"), "is compared with the probe's cost"),
     package("tcpdump", Part::Peers, Brings::Program("tcpdump"), "is compared with the probe's cost"),
+    package("faketime", Part::Faults, Brings::Program("faketime"), "steps the clock of the lab's processes"),
     package("python3-venv", Part::LoadTool, Brings::PythonVenv, "k6 is installed from a Python package"),
     package("chromium", Part::Page, Brings::Program("chromium"), "shows the live page to its tests"),
     package("nodejs", Part::Page, Brings::Program("node"), "runs the scripts that drive the browser"),
@@ -331,11 +334,12 @@ mod tests {
     use super::{LLVM_OF_TABLE, Part, missing_given, without_candidate};
     use crate::toolchain::{Compiler, Origin};
 
-    const ALL: [Part; 11] = [
+    const ALL: [Part; 12] = [
         Part::Build,
         Part::Kernel,
         Part::Tests,
         Part::Peers,
+        Part::Faults,
         Part::LoadTool,
         Part::Page,
         Part::Containers,

@@ -18,11 +18,11 @@ const FRAME: u32 = 124;
 const LEGEND: i32 = 46;
 /// The assumed width of a character, because the text is laid out without font files.
 const LETTER: u32 = 7;
-const FONT: &str = "system-ui,sans-serif";
+pub(crate) const FONT: &str = "system-ui,sans-serif";
 
-const PAPER: RGBColor = RGBColor(0xff, 0xff, 0xff);
-const INK: RGBColor = RGBColor(0x1f, 0x23, 0x28);
-const GRID: RGBColor = RGBColor(0xd1, 0xd9, 0xe0);
+pub(crate) const PAPER: RGBColor = RGBColor(0xff, 0xff, 0xff);
+pub(crate) const INK: RGBColor = RGBColor(0x1f, 0x23, 0x28);
+pub(crate) const GRID: RGBColor = RGBColor(0xd1, 0xd9, 0xe0);
 const SERIES: [RGBColor; 3] = [INK, RGBColor(0x09, 0x69, 0xda), RGBColor(0xbc, 0x4c, 0x00)];
 /// Replacement of each colour in dark mode.
 const DARK: [(RGBColor, &str); 5] =
@@ -79,15 +79,7 @@ impl Chart {
     pub(crate) fn svg(&self) -> String {
         let mut svg = String::new();
         self.draw(&mut svg).expect("drawing into memory does not fail");
-        let mut style = String::from("\n<style>@media(prefers-color-scheme:dark){text{fill:#f0f6fc}");
-        for (RGBColor(red, green, blue), dark) in DARK {
-            let light = format!("#{red:02X}{green:02X}{blue:02X}");
-            let _ = write!(style, "[fill=\"{light}\"]{{fill:{dark}}}[stroke=\"{light}\"]{{stroke:{dark}}}");
-        }
-        style += "}</style>";
-        let head = svg.find('>').map_or(0, |end| end + 1);
-        svg.insert_str(head, &style);
-        svg.trim_end().to_owned() + "\n"
+        themed(svg)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a few rows")]
@@ -145,6 +137,19 @@ impl Chart {
         root.present()?;
         Ok(())
     }
+}
+
+/// Adds the colours of dark mode.
+pub(crate) fn themed(mut svg: String) -> String {
+    let mut style = String::from("\n<style>@media(prefers-color-scheme:dark){text{fill:#f0f6fc}");
+    for (RGBColor(red, green, blue), dark) in DARK {
+        let light = format!("#{red:02X}{green:02X}{blue:02X}");
+        let _ = write!(style, "[fill=\"{light}\"]{{fill:{dark}}}[stroke=\"{light}\"]{{stroke:{dark}}}");
+    }
+    style += "}</style>";
+    let head = svg.find('>').map_or(0, |end| end + 1);
+    svg.insert_str(head, &style);
+    svg.trim_end().to_owned() + "\n"
 }
 
 type Drawn<'a> = Result<(), Box<dyn std::error::Error + 'a>>;

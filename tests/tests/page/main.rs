@@ -99,6 +99,18 @@ async fn the_switches_really_switch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dead_shards_breaker_is_on_the_page() {
+    let Some(mut bench) = Bench::start("a_dead_shards_breaker_is_on_the_page").await else { return };
+    let _load = bench.lab.load_started(&["run", "uniform", "--duration", "170"]);
+    let mut script = bench.script("breaker");
+    says(&mut script, "closed").await;
+    bench.lab.shards[1].kill();
+    says(&mut script, "open").await;
+    bench.lab.start_shard(1).expect("the shard starts again");
+    done(script).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn scenarios_are_started_and_stopped() {
     let Some(bench) = Bench::start("scenarios_are_started_and_stopped").await else { return };
     done(bench.script("scenarios")).await;

@@ -29,13 +29,21 @@ async function ask(path, options) {
 
 async function poll() {
   if (document.hidden || busy) return;
-  const [state, whatIf] = await Promise.allSettled([ask("/admin/mitigation"), ask("/admin/what-if")]);
+  const [state, whatIf, stats] = await Promise.allSettled(["/admin/mitigation", "/admin/what-if", "/stats"].map((path) => ask(path)));
   if (state.reason) say(reason(state.reason), true);
   else {
     if (!busy) show(state.value);
     if (status.dataset.lost) say("");
   }
   if (whatIf.value) rank(whatIf.value);
+  if (stats.value) write(document.getElementById("act-breakers"), (stats.value.breakers ?? []).map(breaker).filter(Boolean).join(" "));
+}
+
+// A shard whose requests fail at once, or one of them tries.
+function breaker({ shard_id, state, opened, refused }) {
+  if (state === "closed") return "";
+  const what = state === "open" ? "does not answer: its requests fail at once" : "is tried again with one request";
+  return `Shard ${shard_id} ${what} (${refused} so far; circuit breaker ${state.replace("_", "-")}, opened ${opened} times).`;
 }
 
 function say(text, lost = false) {
