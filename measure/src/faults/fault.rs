@@ -225,7 +225,7 @@ impl Fault {
             Self::ScraperGone => stage.clients = Some(clients::scrapers(&stage.servers()?)),
             Self::Descriptors => stage.clients = Some(clients::idle(gateway, HELD).await),
             Self::UnfinishedBodies => {
-                stage.clients = Some(clients::unfinished_bodies(gateway, CLIENTS).await)
+                stage.clients = Some(clients::unfinished_bodies(gateway, CLIENTS).await);
             }
             Self::SlowReaders => stage.clients = Some(clients::slow_readers(gateway, CLIENTS).await),
             Self::SlowWriters => stage.clients = Some(clients::slow_writers(gateway, CLIENTS)),

@@ -83,11 +83,11 @@ impl Drop for Proxy {
 
 async fn serve(client: TcpStream, target: SocketAddr, mut now: watch::Receiver<Answers>) {
     if *now.borrow() == Answers::Gone {
-        reset(client);
+        reset(&client);
         return;
     }
     let Ok(server) = TcpStream::connect(target).await else {
-        reset(client);
+        reset(&client);
         return;
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
@@ -196,7 +196,8 @@ fn complete(bytes: &[u8]) -> Option<usize> {
     Some(head + length).filter(|all| *all <= bytes.len())
 }
 
-fn reset(stream: TcpStream) {
+/// Makes the close of `stream` a reset.
+fn reset(stream: &TcpStream) {
     let _ = stream.set_zero_linger();
 }
 
