@@ -186,6 +186,10 @@ impl Upstream {
                 self.answered(shard, target);
                 Error::BadShardAnswer { shard, reason }
             }
+            Failure::Reset(reason) => {
+                self.failed(shard, &reason);
+                Error::BadShardAnswer { shard, reason }
+            }
             Failure::Refused(why) => Error::ShardUnavailable { shard, cause: why.into(), retry_after: None },
             Failure::NoDescriptor => Error::NoDescriptor,
             Failure::NoRoom => Error::NoRoom,
@@ -279,7 +283,10 @@ impl Upstream {
         self.overload.collect(&mut body, ANSWER_MAX_BYTES).await.map_err(|unread| match unread {
             Unread::NoRoom => Failure::NoRoom,
             Unread::TooLarge => Failure::Unreadable(format!("it is larger than {ANSWER_MAX_BYTES} bytes")),
-            Unread::Incomplete(err) => Failure::Unreadable(format!("it ended early: {}", root_cause(&err))),
+            Unread::Incomplete(err) => {
+                let root = root_cause(&err);
+                Failure::in_answer(root, format!("it ended early: {root}"))
+            }
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use hyper_util::client::legacy::Error as ClientError;
 use std::error::Error as StdError;
-use std::io::Error as IoError;
+use std::io::{Error as IoError, ErrorKind};
 
 use super::connector::Witness;
 
@@ -17,6 +17,8 @@ pub(super) enum Failure {
     Unavailable(String),
     /// The answer is not HTTP, broke off, or is too long.
     Unreadable(String),
+    /// The connection was reset in mid-answer, as by a process that ends.
+    Reset(String),
     /// Nothing was sent, because the breaker is open or too many requests wait for the shard.
     Refused(&'static str),
     /// The gateway has no descriptor left. It is not the shard's fault.
@@ -32,6 +34,7 @@ impl Failure {
             Self::BeforeAnswer(_) => "connection_lost",
             Self::Unavailable(_) => "unavailable",
             Self::Unreadable(_) => "unreadable_answer",
+            Self::Reset(_) => "connection_reset",
             Self::Refused(_) => "refused",
             Self::NoDescriptor => "no_descriptor",
             Self::NoRoom => "no_room",
@@ -45,9 +48,15 @@ impl Failure {
         match witness {
             _ if number.is_some_and(|number| TOO_MANY_FILES.contains(&number)) => Self::NoDescriptor,
             _ if err.is_connect() => Self::Unavailable(cause),
-            Some(witness) if witness.answer_began() => Self::Unreadable(cause),
+            Some(witness) if witness.answer_began() => Self::in_answer(root, cause),
             _ => Self::BeforeAnswer(cause),
         }
+    }
+
+    /// The failure of an answer that began, by the first error of its chain.
+    pub(super) fn in_answer(root: &(dyn StdError + 'static), reason: String) -> Self {
+        let kind = root.downcast_ref::<IoError>().map(IoError::kind);
+        if kind == Some(ErrorKind::ConnectionReset) { Self::Reset(reason) } else { Self::Unreadable(reason) }
     }
 }
 

@@ -60,6 +60,20 @@ async fn a_shed_request_never_opens_a_breaker() {
 }
 
 #[tokio::test]
+async fn answers_that_are_reset_open_a_breaker_and_answers_that_break_off_do_not() {
+    const HALF: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{";
+    let resetting = Stub::start(|_, _| Reply::Reset(HALF.to_vec())).await;
+    let ending = Stub::start(|_, _| Reply::Raw(HALF.to_vec())).await;
+    for (stub, state) in [(&resetting, "open"), (&ending, "closed")] {
+        let bench = Bench::over(stub, &[]);
+        for _ in 0..5 {
+            bench.get("/data/k").await.assert_error(502, "bad_shard_answer");
+        }
+        assert_eq!(breaker(&bench, 0).await, state);
+    }
+}
+
+#[tokio::test]
 async fn a_retry_opens_a_new_connection() {
     // It closes each connection at the second request, as a shard does whose idle time-out has just passed.
     let gate = Gate::closed();

@@ -24,6 +24,8 @@ pub(crate) enum Reply {
     Answer(u16, String),
     /// Send these bytes and close the connection.
     Raw(Vec<u8>),
+    /// Send these bytes and reset the connection.
+    Reset(Vec<u8>),
     /// Close the connection without an answer.
     Cut,
     /// Wait until the gate is open, then send this reply.
@@ -163,6 +165,10 @@ async fn serve(mut stream: TcpStream, stub: Stub, behaviour: Arc<Behaviour>) {
             Reply::Answer(status, body) => {
                 let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
                 ([head.into_bytes(), body.into_bytes()].concat(), false)
+            }
+            Reply::Reset(bytes) => {
+                stream.set_zero_linger().unwrap();
+                (bytes, true)
             }
             Reply::Raw(bytes) => (bytes, true),
             Reply::Cut | Reply::Held(..) => (Vec::new(), true),
