@@ -4,6 +4,7 @@
 //! - [`reconcile`] compares request counts.
 //! - [`verdict`] judges by kernel counts whether a shard is hot. Its `agreement` compares that with the gateway's
 //!   verdict. [`judge`] publishes both.
+//! - [`health`] decides whether shards answer.
 //! - [`stats_client`] and [`gateway`] read the application's counts. [`hot_keys`] compares its hot keys with the
 //!   kernel's.
 //! - [`snapshot`] and [`feed`] hold the results for `serve`.
@@ -12,6 +13,7 @@ pub(crate) mod app_metrics;
 pub(crate) mod blind;
 pub(crate) mod feed;
 pub mod gateway;
+pub(crate) mod health;
 pub(crate) mod hot_keys;
 pub(crate) mod judge;
 pub(crate) mod reconcile;

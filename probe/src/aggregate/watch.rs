@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hotspot::judge::Evidence;
 use parking_lot::Mutex;
 use probe_common::requests::REASONS;
 use protocol::probe_api::{CauseKind, Comparison, HotKeyOverlap, NodeReport, NodeShard};
@@ -15,6 +14,7 @@ use super::merge::{Merged, Watchers};
 use super::nodes::Nodes;
 use crate::compare::feed::ShardSample;
 use crate::compare::gateway::Gateway;
+use crate::compare::health::{Check, Health};
 use crate::compare::judge::Judge;
 use crate::compare::reconcile::cause::Cause;
 use crate::compare::reconcile::{AppReading, Bracket};
@@ -32,6 +32,7 @@ pub(super) struct NodesWatch {
     merged: Arc<Mutex<Merged>>,
     gateway: Option<Gateway>,
     judge: Judge,
+    health: Health,
     seen: Vec<Option<ShardSample>>,
     requests: Requests,
     /// Whether a probe could soon report a final comparison.
@@ -67,6 +68,7 @@ impl NodesWatch {
             merged,
             gateway: (!gateways.is_empty()).then(|| Gateway::new(gateways, shards.iter().len())),
             judge: Judge::default(),
+            health: Health::default(),
             seen: Vec::new(),
             requests,
             settling: false,
@@ -111,7 +113,8 @@ impl NodesWatch {
                 let why = why.or_else(|| view.is_baseline.then(|| "its counts have just begun".to_owned()));
                 why.map(|why| format!("shard {id}: {why}"))
             });
-            let evidence = views.iter().map(View::evidence).collect();
+            let checks: Vec<Check> = (0..).zip(&views).map(|(id, view)| self.check(id, view)).collect();
+            let evidence = self.health.since(checks.into_iter().map(Some));
             Some(self.judge.kernel(probe, start, problem, evidence).await)
         } else {
             None
@@ -191,6 +194,18 @@ impl NodesWatch {
         })
     }
 
+    /// Whether the shard answered its node's probe.
+    fn check(&self, shard: u32, view: &View<'_>) -> Check {
+        let details = view.report.and_then(|(_, shard)| shard.details.as_ref());
+        let is_unreadable = |kind| kind == Some(CauseKind::ShardUnreadable);
+        let is_readable = details.and_then(|details| match details.app {
+            Some(_) => Some(true),
+            None => is_unreadable(details.comparison.cause_kind).then_some(false),
+        });
+        let answered = self.merged.lock().shard(shard).map_or(0, |sum| sum.latency.count());
+        Check { is_readable, answered }
+    }
+
     /// Counts the keys of the watched shards. Returns the hot keys as the probes compare them.
     fn count_keys(&self, now: Duration, views: &[View<'_>]) -> Vec<HotKeyOverlap> {
         let metrics = &self.probe.metrics;
@@ -223,15 +238,6 @@ impl View<'_> {
             return Cause::unwatched(why).alone();
         };
         Comparison { node: report.node.clone(), ..details.comparison.clone() }
-    }
-
-    /// Whether the shard answered its node's probe.
-    fn evidence(&self) -> Evidence {
-        let details = self.report.and_then(|(_, shard)| shard.details.as_ref());
-        let is_unreadable =
-            details.is_some_and(|details| details.comparison.cause_kind == Some(CauseKind::ShardUnreadable));
-        let answered = details.is_some_and(|details| details.app.is_some());
-        Evidence { answered: u64::from(answered), failed: u64::from(is_unreadable) }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use hotspot::judge::Evidence;
 use protocol::probe_api::Comparison;
 use protocol::shard_urls::ShardUrls;
 use service::clock::unix_seconds;
@@ -14,6 +13,7 @@ use crate::blindness::Blindness;
 use crate::compare::blind::{Alarm, Sight, Sighting};
 use crate::compare::feed::ShardSample;
 use crate::compare::gateway::Gateway;
+use crate::compare::health::{Check, Health};
 use crate::compare::hot_keys::HotKeysLedger;
 use crate::compare::judge::Judge;
 use crate::compare::reconcile::Ledger;
@@ -44,6 +44,7 @@ pub struct Watch {
     hot_keys: Vec<HotKeysLedger>,
     gateway: Option<Gateway>,
     judge: Judge,
+    health: Health,
     /// The readings of the last comparison, for the feed.
     seen: Vec<Option<ShardSample>>,
     /// The shards' pods, when the shards are pods.
@@ -79,6 +80,7 @@ impl Watch {
             hot_keys,
             gateway: None,
             judge: Judge::default(),
+            health: Health::default(),
             seen: Vec::new(),
             pods: None,
             namespaces: Namespaces::new(shards.iter().len()),
@@ -150,10 +152,8 @@ impl Watch {
         let awaited: Vec<bool> = (self.contacts.iter_mut().zip(&readouts))
             .map(|(contact, readout)| contact.observe(now, readout.as_ref()))
             .collect();
-        let evidence = readouts
-            .iter()
-            .zip(&awaited)
-            .map(|(readout, awaited)| evidence(readout.as_ref(), *awaited))
+        let checks: Vec<Option<Check>> = (readouts.iter().zip(&awaited))
+            .map(|(readout, awaited)| check(readout.as_ref(), *awaited))
             .collect();
         let learned = self.learn_namespaces(&readouts);
         self.is_learning = learned.contains(&true);
@@ -189,6 +189,7 @@ impl Watch {
             let problem =
                 unwatched.map(|(shard, why)| format!("shard {shard} is only partly watched: {why}"));
             let problem = problem.or_else(|| blindness.problem());
+            let evidence = self.health.since(checks.into_iter());
             Some(self.judge.kernel(probe, start, problem, evidence).await)
         } else {
             None
@@ -284,13 +285,11 @@ impl Watch {
     }
 }
 
-/// The health of a shard: whether it answered `/stats`. There is no evidence before the first contact.
-fn evidence(readout: Option<&ShardReadout>, is_awaited: bool) -> Evidence {
-    match readout.filter(|_| !is_awaited).map(|readout| &readout.bracket.app) {
-        Some(Ok(_)) => Evidence { answered: 1, failed: 0 },
-        Some(Err(_)) => Evidence { answered: 0, failed: 1 },
-        None => Evidence::default(),
-    }
+/// Whether a shard answered `/stats`. Before the first contact that is unknown.
+fn check(readout: Option<&ShardReadout>, is_awaited: bool) -> Option<Check> {
+    let bracket = &readout?.bracket;
+    let is_readable = (!is_awaited).then_some(bracket.app.is_ok());
+    Some(Check { is_readable, answered: bracket.answered })
 }
 
 #[cfg(test)]

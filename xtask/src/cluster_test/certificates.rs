@@ -50,6 +50,18 @@ impl Certificates {
         Ok(made)
     }
 
+    /// Makes the certificate of a server with this DNS name.
+    ///
+    /// # Errors
+    /// When openssl fails or a file cannot be written.
+    pub(crate) fn server(&self, name: &str, dns: &str) -> Result<()> {
+        self.sign(
+            name,
+            &format!("/CN={name}"),
+            &format!("extendedKeyUsage=serverAuth\nsubjectAltName=DNS:{dns}\n"),
+        )
+    }
+
     /// The path of a file, as text for a command line.
     pub(crate) fn path(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()

@@ -266,6 +266,18 @@ impl Cluster {
         node.start_agents(&self.parts, &certificates, runtimes)
     }
 
+    /// Makes the certificate of a server with this DNS name. Returns the paths of the authority's certificate, of the
+    /// server's, and of its key.
+    ///
+    /// # Errors
+    /// When the cluster has no certificates yet, or openssl fails.
+    pub(crate) fn server_certificate(&self, name: &str, dns: &str) -> Result<[String; 3]> {
+        let certificates = self.certificates()?;
+        certificates.server(name, dns)?;
+        Ok(["ca.crt".to_owned(), format!("{name}.crt"), format!("{name}.key")]
+            .map(|file| certificates.path(&file)))
+    }
+
     fn node(&mut self, name: &str) -> Result<&mut Node> {
         self.nodes.iter_mut().find(|node| node.name == name).with_context(|| format!("no node {name}"))
     }

@@ -253,7 +253,10 @@ impl<'a> Lab<'a> {
                     row.cause.as_deref().unwrap_or("no cause given")
                 )),
                 none_or_many => {
-                    problems.push(format!("shard {id} is compared by {} probes", none_or_many.len()));
+                    let causes = rows.iter().filter_map(|(_, rows)| of_shard(rows)?.cause);
+                    let causes: Vec<String> = causes.collect();
+                    let count = none_or_many.len();
+                    problems.push(format!("shard {id} is compared by {count} probes: {}", causes.join(", ")));
                 }
             }
         }

@@ -64,8 +64,10 @@ impl Parts {
     /// # Errors
     /// When something is missing and there is no Go, or a build fails.
     pub(crate) fn find(tree: &Tree) -> Result<Self> {
-        let parts = Self { folder: tree.target.join("cluster") };
-        fs::create_dir_all(parts.folder.join("bin"))?;
+        let folder = tree.target.join("cluster");
+        fs::create_dir_all(folder.join("bin"))?;
+        // The table of mounts has no symbolic links.
+        let parts = Self { folder: fs::canonicalize(&folder).with_context(|| folder.display().to_string())? };
         if parts.is_complete() {
             return Ok(parts);
         }

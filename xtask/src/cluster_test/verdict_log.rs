@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use lab::http::Client;
 use lab::{command, signals};
-use protocol::probe_api::Verdicts as OfShards;
+use protocol::probe_api::{Compare, Verdicts as OfShards};
 use protocol::verdict::{State, Verdict};
 use serde::Deserialize;
 
@@ -37,6 +37,8 @@ struct Given {
     at: Instant,
     by: String,
     verdict: Verdict<String>,
+    /// Why the aggregator cannot compare a shard that is down, and on which node.
+    why: String,
 }
 
 #[derive(Deserialize)]
@@ -107,14 +109,24 @@ impl Drop for VerdictLog {
 fn ask(pod: &Pod) -> Option<Given> {
     let client = Client::default();
     let (is_gateway, address) = (pod.name.starts_with("gateway"), &pod.address);
-    let verdict = within(&network::file(&pod.node), || {
+    let given = within(&network::file(&pod.node), || {
         if is_gateway {
             let url = format!("http://{address}:{GATEWAY_PORT}/stats");
-            return Ok(Some(client.get::<OfGateway>(&url)?.verdict));
+            return Ok(Some((client.get::<OfGateway>(&url)?.verdict, String::new())));
         }
-        Ok(client.get::<OfShards>(&format!("http://{address}:{PROBE_PORT}/api/verdict"))?.kernel)
+        let url = |path| format!("http://{address}:{PROBE_PORT}{path}");
+        let Some(verdict) = client.get::<OfShards>(&url("/api/verdict"))?.kernel else { return Ok(None) };
+        let compared: Option<Compare> =
+            if verdict.down.is_empty() { None } else { Some(client.get(&url("/api/compare"))?) };
+        let causes = verdict.down.iter().filter_map(|shard| {
+            let of_shard = &compared.as_ref()?.shards.get(*shard)?.of_shard;
+            Some(format!("{}: {}", of_shard.node.as_deref()?, of_shard.cause.as_deref()?))
+        });
+        let why = causes.collect::<Vec<_>>().join(", ");
+        Ok(Some((verdict, why)))
     });
-    Some(Given { at: Instant::now(), by: pod.name.clone(), verdict: verdict.ok()?? })
+    let (verdict, why) = given.ok()??;
+    Some(Given { at: Instant::now(), by: pod.name.clone(), verdict, why })
 }
 
 impl Judged {
@@ -127,16 +139,15 @@ impl Judged {
     /// key did not fail, and any hot shard.
     pub(crate) fn false_ones(&self, keys: &[Read]) -> Vec<String> {
         let mut found = Vec::new();
-        for Given { at, by, verdict } in &self.given {
+        for Given { at, by, verdict, why } in &self.given {
             let failed = |shard: &usize| {
                 let outages = keys.get(*shard).map(|key| key.outages.as_slice()).unwrap_or_default();
                 outages.iter().any(|outage| outage.start <= *at && *at <= outage.end + REMEMBERED)
             };
             if !verdict.down.iter().all(failed) || verdict.state >= State::Hot {
-                found.push(format!("FALSE by {by}: {}", verdict.sentence));
+                found.push(format!("FALSE by {by}: {} {why}", verdict.sentence));
             }
         }
-        found.dedup();
         found
     }
 
@@ -160,6 +171,7 @@ mod tests {
         let given = |seconds, state: &str, down: &[usize]| Given {
             at: at(seconds),
             by: format!("gateway-{seconds}"),
+            why: String::new(),
             verdict: serde_json::from_value(json!({
                 "state": state, "requests": 1, "window_seconds": 10.0, "sentence": "s", "down": down,
             }))

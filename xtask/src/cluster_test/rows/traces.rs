@@ -1,5 +1,7 @@
 //! Counts traces and spans in a Jaeger, for each setting of OpenTelemetry's variables.
 
+mod tls;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -36,10 +38,12 @@ const ATTRIBUTES: &str =
     "OTEL_RESOURCE_ATTRIBUTES=service.instance.id=$(POD_NAME),deployment.environment.name=test";
 
 /// All variables that a case may set and the manifests do not.
-const VARIABLES: [&str; 6] = [
+const VARIABLES: [&str; 8] = [
     "OTEL_EXPORTER_OTLP_ENDPOINT-",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT-",
     "OTEL_EXPORTER_OTLP_PROTOCOL-",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE-",
+    "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE-",
     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL-",
     "OTEL_SDK_DISABLED-",
     "OTEL_TRACES_EXPORTER-",
@@ -90,6 +94,7 @@ pub(crate) fn run(lab: &mut Lab<'_>, verdicts: &mut Verdicts) -> Result<()> {
             }
         }
     }
+    tls::run(lab, verdicts)?;
     set(lab, &[])?;
     lab.apply_again()
 }
