@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -103,17 +104,25 @@ pub(crate) async fn run(mut rounds: impl Rounds, stopping: CancellationToken) {
             request = rounds.requests().received.recv() => {
                 let Some(request) = request else { break };
                 answer(&mut rounds, request).await;
+                // Requests may follow each other without a pause, as a reading takes a second while a shard does not
+                // answer. Its new address would never be looked up.
+                if ticks.tick().now_or_never().is_some() {
+                    look(&mut rounds).await;
+                }
             }
-            _ = ticks.tick() => {
-                let (snapshot, seen) = rounds.look().await;
-                let snapshot = Snapshot { settling: rounds.is_settling(&snapshot), ..snapshot };
-                rounds.requests().newest.send_replace(snapshot.clone());
-                let probe = rounds.probe();
-                probe.feed.publish(&snapshot, seen, &probe.verdicts.lock());
-            }
+            _ = ticks.tick() => look(&mut rounds).await,
         }
     }
     rounds.probe().finish();
+}
+
+/// Takes the reading of this second and publishes it.
+async fn look(rounds: &mut impl Rounds) {
+    let (snapshot, seen) = rounds.look().await;
+    let snapshot = Snapshot { settling: rounds.is_settling(&snapshot), ..snapshot };
+    rounds.requests().newest.send_replace(snapshot.clone());
+    let probe = rounds.probe();
+    probe.feed.publish(&snapshot, seen, &probe.verdicts.lock());
 }
 
 async fn answer(rounds: &mut impl Rounds, request: Request) {
@@ -156,4 +165,90 @@ async fn look_again(rounds: &mut impl Rounds) -> Snapshot {
     let snapshot = Snapshot { settling: rounds.is_settling(&snapshot), ..snapshot };
     rounds.requests().newest.send_replace(snapshot.clone());
     snapshot
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::shard_urls::ShardUrls;
+    use service::metrics::Metrics;
+
+    use super::*;
+    use crate::kernel::cgroup::Cgroup;
+    use crate::kernel::object::Switches;
+    use crate::metrics::ProbeMetrics;
+    use crate::source::ReplaySource;
+
+    /// A loop whose readings are slow.
+    struct Slow {
+        probe: Arc<Probe>,
+        requests: Requests,
+        looks: Arc<std::sync::atomic::AtomicU32>,
+    }
+
+    impl Rounds for Slow {
+        fn probe(&self) -> &Arc<Probe> {
+            &self.probe
+        }
+
+        fn requests(&mut self) -> &mut Requests {
+            &mut self.requests
+        }
+
+        async fn look(&mut self) -> (Snapshot, Vec<Option<ShardSample>>) {
+            self.looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            (self.look_again().await, Vec::new())
+        }
+
+        async fn look_again(&mut self) -> Snapshot {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Snapshot::default()
+        }
+
+        fn is_settling(&self, _: &Snapshot) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_without_a_pause_do_not_keep_the_loop_from_looking() {
+        let metrics = ProbeMetrics::register(&Metrics::default(), 1).unwrap();
+        let probe = Probe::new(
+            ShardUrls::parse("http://shard:9000").unwrap(),
+            Cgroup::at("/cgroup".into()),
+            Vec::new(),
+            Switches::default(),
+            metrics,
+            Box::new(ReplaySource::default()),
+        );
+        let (handle, requests) = CompareHandle::channel();
+        let looks = Arc::default();
+        let slow = Slow { probe: Arc::new(probe), requests, looks: Arc::clone(&looks) };
+        let stopping = CancellationToken::new();
+        let running = tokio::spawn(run(slow, stopping.clone()));
+        // Two callers, so that one always waits while the other is answered.
+        let callers: Vec<_> = [0, 150]
+            .map(|delay| {
+                let handle = handle.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(delay)).await;
+                    let mut answers = 0;
+                    while handle.fresh().await.is_some() {
+                        answers += 1;
+                    }
+                    answers
+                })
+            })
+            .into_iter()
+            .collect();
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        stopping.cancel();
+        running.await.unwrap();
+        drop(handle);
+        let looks = looks.load(std::sync::atomic::Ordering::SeqCst);
+        assert!((3..=5).contains(&looks), "{looks} in four seconds");
+        for caller in callers {
+            let answers = caller.await.unwrap();
+            assert!(answers >= 4, "{answers} in four seconds");
+        }
+    }
 }
