@@ -67,16 +67,16 @@ impl Latency {
     /// Returns the number of durations.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
+        self.buckets.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Returns the bucket of the duration with this rank, counted from 1 in ascending order. `None` if there are
     /// fewer durations.
     #[must_use]
     pub fn bucket_of(&self, place: u64) -> Option<usize> {
-        let mut below = 0;
+        let mut below = 0_u64;
         self.buckets.iter().position(|count| {
-            below += count;
+            below = below.saturating_add(*count);
             place > 0 && below >= place
         })
     }

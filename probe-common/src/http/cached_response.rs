@@ -18,7 +18,17 @@ enum Cached {
     Differs,
 }
 
+/// [`CachedBytes::response_at`](super::cached_bytes::CachedBytes) while no response has begun in the segment.
+const NOT_HERE: u32 = u32::MAX;
+
 impl SegmentReader {
+    /// Like [`SegmentReader::begin`](crate::segment::SegmentReader::begin), for responses.
+    #[inline(always)]
+    pub fn begin_responses(&mut self, skip: u32, end: u32) {
+        self.begin(skip, end);
+        self.cache.response_at = NOT_HERE;
+    }
+
     /// Like [`SegmentReader::step`](crate::segment::SegmentReader::step), for responses. After [`Next::Driver`] call
     /// [`Self::cache_response`], then step again.
     #[inline(always)]
@@ -69,12 +79,13 @@ impl SegmentReader {
         Cached::Skipped
     }
 
-    /// Caches the head that has just ended, if another response can follow and all of the head is in the window.
+    /// Caches the head that has just ended, if another response can follow and all of the head is in the window. The end
+    /// of a head that began in an earlier segment is not cached.
     #[inline(always)]
     pub fn cache_response(&mut self, head: &ResponseHead) {
         let from = self.cache.response_at;
         let (offset, length) = (from.wrapping_sub(self.window_at()), self.at.wrapping_sub(from));
-        let is_in_window = from >= self.window_at() && length.wrapping_sub(1) < CACHED_WORDS as u32 * 8;
+        let is_in_window = from != NOT_HERE && from >= self.window_at() && length.wrapping_sub(1) < CACHED_WORDS as u32 * 8;
         let Some(body) = head.body_before_response().filter(|_| is_in_window) else { return };
         for at in 0..CACHED_WORDS {
             self.cache.words[at] = self.word_at(offset + at as u32 * 8);

@@ -3,6 +3,7 @@
 use probe_common::http::SegmentReader;
 use probe_common::http::head::ResponseHead;
 use probe_common::protocol::Parser;
+use probe_common::requests::Reason;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -50,7 +51,7 @@ proptest! {
         let mut from = 0;
         for to in ends {
             let segment = &stream.as_bytes()[from..to];
-            reader.begin(0, segment.len() as u32);
+            reader.begin_responses(0, segment.len() as u32);
             reader.read_responses(&mut head, segment, STEPS);
             let expected = heads.iter().filter(|end| (from + 1..=to).contains(*end)).count();
             prop_assert_eq!(reader.tally.set as usize, expected);
@@ -58,5 +59,19 @@ proptest! {
             from = to;
         }
         prop_assert!(head.is_at_first_byte());
+    }
+}
+
+/// A cache that held the end of a head, here a line feed, would take a body's byte for a response.
+#[test]
+fn the_end_of_a_head_that_began_earlier_is_not_cached() {
+    let (mut reader, mut head) = (SegmentReader::EMPTY, ResponseHead::default());
+    head.begin();
+    for (segment, finals, stopped) in
+        [(&b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r"[..], 0, None), (b"\nok\nok\n", 1, Some(Reason::Malformed))]
+    {
+        reader.begin_responses(0, segment.len() as u32);
+        reader.read_responses(&mut head, segment, STEPS);
+        assert_eq!((reader.tally.set, head.stopped()), (finals, stopped));
     }
 }

@@ -125,7 +125,7 @@ fn parse(
     let finals = match ANSWER_READERS.get_ptr_mut(mine as u32) {
         Some(reader) => {
             // SAFETY: this level's own.
-            unsafe { (*reader).begin(skip, packet.payload_length) };
+            unsafe { (*reader).begin_responses(skip, packet.payload_length) };
             let mut parser = Parser::<Http, ResponseHead> {
                 context: context.as_ptr().cast(),
                 reader,
