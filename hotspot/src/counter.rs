@@ -36,10 +36,10 @@ pub struct Count<K> {
 }
 
 impl<K> Count<K> {
-    /// The lower bound of its accesses.
+    /// The lower bound of its accesses. It is 0 if another process reports an error above the count.
     #[must_use]
     pub fn lower_bound(&self) -> u64 {
-        self.count - self.error
+        self.count.saturating_sub(self.error)
     }
 }
 

@@ -56,7 +56,7 @@ impl Life {
         if evidence.answered > 0 {
             self.failures = 0;
         } else {
-            self.failures += evidence.failed;
+            self.failures = self.failures.saturating_add(evidence.failed);
         }
         if evidence != Evidence::default() {
             self.quiet = 0;

@@ -36,6 +36,9 @@ pub struct Observation<K> {
     pub evidence: Vec<Evidence>,
 }
 
+/// More requests than any process can count in a window. A report with a larger count is faulty.
+const MAX_REPORTED: u64 = 1 << 48;
+
 /// Answers and failures of one shard in a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -99,6 +102,14 @@ impl<K: Clone + Eq + Hash + Ord> Observation<K> {
         let load = |count: Count<K>| KeyLoad { requests: count.lower_bound(), key: count.key, shard };
         self.keys.extend(view.top(KEYS).into_iter().map(load));
         self.seconds = self.seconds.max(view.span().as_secs_f64());
+    }
+
+    /// Whether all counts are possible. Those of many possible observations can be added without an overflow.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        let of_evidence = self.evidence.iter().flat_map(|evidence| [evidence.answered, evidence.failed]);
+        let of_keys = self.keys.iter().map(|load| load.requests);
+        self.requests.iter().copied().chain(of_keys).chain(of_evidence).all(|count| count <= MAX_REPORTED)
     }
 
     /// Adds the counts of another gateway for the same time. A key may be in both.

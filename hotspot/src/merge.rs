@@ -51,21 +51,23 @@ impl<K: Clone + Eq + Hash + Ord> Summary<K> {
     /// Merges several counts. A key may be in several of them.
     #[must_use]
     pub fn merged(parts: &[Self]) -> Self {
-        let others_at_most = parts.iter().map(|part| part.others_at_most).sum();
+        // The parts come from other processes, so nothing is known about their sizes. The bounds saturate.
+        let others_at_most =
+            parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.others_at_most));
         // By key: the lower bound, the upper bound, and the bounds for other keys of the summaries that list this
         // key.
         let mut sums: HashMap<&K, (u64, u64, u64)> = HashMap::new();
         for part in parts {
             for count in &part.keys {
                 let (lower_bound, most, here) = sums.entry(&count.key).or_default();
-                *lower_bound += count.lower_bound();
-                *most += count.count;
-                *here += part.others_at_most;
+                *lower_bound = lower_bound.saturating_add(count.lower_bound());
+                *most = most.saturating_add(count.count);
+                *here = here.saturating_add(part.others_at_most);
             }
         }
         let whole = |(key, (lower_bound, most, here)): (&K, (u64, u64, u64))| {
-            let count = most + (others_at_most - here);
-            Count { key: key.clone(), count, error: count - lower_bound }
+            let count = most.saturating_add(others_at_most.saturating_sub(here));
+            Count { key: key.clone(), count, error: count.saturating_sub(lower_bound) }
         };
         Self { keys: sums.into_iter().map(whole).collect(), others_at_most }
     }
@@ -114,6 +116,16 @@ mod tests {
         let top = whole.top(5);
         assert_eq!((shown(&top), top.exact), (vec![("a", 12, 3), ("b", 11, 5)], false));
         assert_eq!(whole.others_at_most, 7);
+    }
+
+    #[test]
+    fn bounds_of_a_faulty_gateway_saturate() {
+        let whole = Summary::merged(&[
+            summary(&[("a", 9, 10), ("b", u64::MAX, 0), ("b", u64::MAX, 0)], u64::MAX),
+            summary(&[("a", 5, 0)], 1),
+        ]);
+        assert_eq!(whole.others_at_most, u64::MAX);
+        assert_eq!(shown(&whole.top(2)), [("b", u64::MAX, 0), ("a", 14, 9)]);
     }
 
     #[test]

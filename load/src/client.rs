@@ -112,16 +112,16 @@ async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Hea
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Head {
-    status: u16,
-    body_at: usize,
-    body_len: usize,
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) body_at: usize,
+    pub(crate) body_len: usize,
     close: bool,
 }
 
 impl Head {
     /// Parses the head at the start of `bytes`; `None` if it is incomplete.
-    fn parse(bytes: &[u8]) -> Result<Option<Self>, ClientError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>, ClientError> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut answer = httparse::Response::new(&mut headers);
         let unreadable = || ClientError::Unreadable;
@@ -134,8 +134,10 @@ impl Head {
             found.and_then(|header| std::str::from_utf8(header.value).ok())
         };
         let status = answer.code.filter(|_| answer.version == Some(1)).ok_or_else(unreadable)?;
-        let body_len =
-            header("content-length").and_then(|value| value.parse().ok()).ok_or_else(unreadable)?;
+        let body_len = header("content-length")
+            .and_then(|value| value.parse().ok())
+            .filter(|length| *length <= ANSWER_MAX_BYTES)
+            .ok_or_else(unreadable)?;
         let close = header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         Ok(Some(Self { status, body_at, body_len, close }))
     }
@@ -222,5 +224,7 @@ mod tests {
             Head::parse(b"HTTP/1.1 200 OK\r\nCONTENT-length:  3\r\nconnection: Close\r\n\r\nabc").unwrap();
         assert_eq!(head, Some(Head { status: 200, body_at: 58, body_len: 3, close: true }));
         assert!(Head::parse(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
+        let longest = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", usize::MAX);
+        assert!(Head::parse(longest.as_bytes()).is_err());
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
 use crate::ShardId;
+use crate::escape::escaped;
 
 /// The shards' base URLs, in order of shard id; never empty, no duplicates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub enum ShardUrlsError {
     /// Not `http://host[:port]`.
     #[error("`{url}` is not http://host:port (no path, query or user)")]
     NotAPlainHttpUrl {
-        /// The entry as written.
+        /// The entry, with control characters escaped.
         url: String,
     },
     /// The same host and port as an earlier entry.
@@ -104,7 +105,7 @@ fn parse_one(id: ShardId, text: &str) -> Result<ShardUrl, ShardUrlsError> {
     if text.is_empty() {
         return Err(ShardUrlsError::Empty);
     }
-    let refused = || ShardUrlsError::NotAPlainHttpUrl { url: text.into() };
+    let refused = || ShardUrlsError::NotAPlainHttpUrl { url: escaped(text) };
     let uri: Uri = text.parse().map_err(|_| refused())?;
     let authority = uri.authority().ok_or_else(refused)?;
     let plain = uri.scheme_str() == Some("http")
@@ -153,6 +154,8 @@ mod tests {
                 ShardUrls::parse(bad)
             );
         }
+        let lines = ShardUrls::parse("http://a:1\nb").unwrap_err().to_string();
+        assert_eq!(lines, "`http://a:1\\nb` is not http://host:port (no path, query or user)");
         let twice = ShardUrls::parse("http://a:9000,http://A:9000/");
         assert_eq!(twice, Err(ShardUrlsError::Duplicate { url: "http://A:9000/".into() }));
     }

@@ -4,15 +4,15 @@ use protocol::probe_api::{AppLatency, Bucket};
 
 /// Extracts the two latency families from an exposition read at `taken_at`. Returns `None` when one of them is absent.
 pub(crate) fn parse(taken_at: f64, text: &str) -> Option<AppLatency> {
-    let mut requests = None;
+    let mut requests: Option<u64> = None;
     let mut cumulative: Vec<(f64, u64)> = Vec::new();
     for line in text.lines() {
         if let Some(sample) = line.strip_prefix("shard_requests_total{") {
-            *requests.get_or_insert(0) += value(sample)?;
+            requests = Some(requests.unwrap_or(0).checked_add(value(sample)?)?);
         } else if let Some(sample) = line.strip_prefix("shard_request_duration_seconds_bucket{") {
             let (bound, count) = (upper_bound(sample)?, value(sample)?);
             match cumulative.iter_mut().find(|(other, _)| other.total_cmp(&bound).is_eq()) {
-                Some((_, sum)) => *sum += count,
+                Some((_, sum)) => *sum = sum.checked_add(count)?,
                 None => cumulative.push((bound, count)),
             }
         }
@@ -38,7 +38,7 @@ fn value(sample: &str) -> Option<u64> {
 fn upper_bound(sample: &str) -> Option<f64> {
     let (_, rest) = sample.split_once("le=\"")?;
     let (bound, _) = rest.split_once('"')?;
-    bound.parse().ok()
+    bound.parse().ok().filter(|bound: &f64| !bound.is_nan())
 }
 
 #[cfg(test)]
@@ -67,8 +67,14 @@ shard_request_duration_seconds_bucket{operation="set",shard_id="1",le="+Inf"} 3
 
     #[test]
     fn what_is_no_shard_has_none() {
-        for text in ["", "up 1\n", "shard_requests_total{shard_id=\"0\"} 1\n", &TEXT.replace("} 4", "} four")]
-        {
+        for text in [
+            "",
+            "up 1\n",
+            "shard_requests_total{shard_id=\"0\"} 1\n",
+            &TEXT.replace("} 4", "} four"),
+            &TEXT.replace("le=\"0.001\"", "le=\"NaN\""),
+            &TEXT.replace("} 12", "} 1e300"),
+        ] {
             assert_eq!(parse(7.0, text), None, "{text}");
         }
     }

@@ -28,7 +28,7 @@ pub(crate) async fn gateways(State(state): State<ApiState>) -> Result<Json<Gatew
     Ok(Json(body(taken_at, urls.iter().zip(read))))
 }
 
-fn body<'a>(
+pub(crate) fn body<'a>(
     taken_at: f64,
     read: impl Iterator<Item = (&'a ShardUrl, Result<GatewayKeys, String>)>,
 ) -> Gateways {
@@ -46,7 +46,7 @@ fn body<'a>(
     let top = whole.top(GATEWAY_TOP_KEYS);
     Gateways {
         taken_at,
-        requests: gateways.iter().filter_map(|gateway| gateway.requests).sum(),
+        requests: gateways.iter().filter_map(|gateway| gateway.requests).fold(0, u64::saturating_add),
         top_keys: top
             .keys
             .into_iter()

@@ -47,8 +47,8 @@ impl KeyTable {
     pub(crate) fn add(&mut self, key: SmolStr, requests: u64, error: u64) {
         self.used += 1;
         let reads = self.keys.entry(key).or_default();
-        reads.requests += requests;
-        reads.error += error;
+        reads.requests = reads.requests.saturating_add(requests);
+        reads.error = reads.error.saturating_add(error);
     }
 
     /// The `n` most read keys, most reads first. Keys with equal reads are ordered by name.

@@ -46,13 +46,7 @@ impl KeysMap {
     pub(crate) fn read(&mut self, shard: u32) -> io::Result<KeyTable> {
         let sets = self.batch.read_locked(self.map.fd().as_fd(), shard * SETS)?;
         let used = self.used.entry(shard).or_default();
-        let mut table = KeyTable::with_capacity(*used);
-        for set in sets {
-            table.evictions += set.evictions;
-            for (entry, hash, length) in set.keys() {
-                table.add(name(&entry.words, hash, length, self.protocol), entry.count, entry.error);
-            }
-        }
+        let table = table(sets, self.protocol, *used);
         *used = table.used;
         Ok(table)
     }
@@ -72,6 +66,18 @@ impl KeysMap {
     pub(crate) fn used(&self) -> u64 {
         self.used.values().map(|used| *used as u64).sum()
     }
+}
+
+/// The keys of one shard's sets. About `expected` keys are in use.
+pub(crate) fn table(sets: &[KeySet], protocol: Protocol, expected: usize) -> KeyTable {
+    let mut table = KeyTable::with_capacity(expected);
+    for set in sets {
+        table.evictions = table.evictions.saturating_add(set.evictions);
+        for (entry, hash, length) in set.keys() {
+            table.add(name(&entry.words, hash, length, protocol), entry.count, entry.error);
+        }
+    }
+    table
 }
 
 /// The name in a table of a key that was sent in its canonical spelling.

@@ -31,11 +31,12 @@ pub(crate) fn buckets(latency: &Latency) -> Vec<Bucket> {
 
 /// The upper bound in milliseconds of the bucket with this percentile. `None` without requests, or above all bounds.
 pub(crate) fn quantile(buckets: &[Bucket], percent: u64) -> Option<f64> {
-    let all: u64 = buckets.iter().map(|(_, count)| count).sum();
+    // Another process may have reported the counts.
+    let all = buckets.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
     let place = u64::try_from((u128::from(all) * u128::from(percent)).div_ceil(100)).ok()?.max(1);
-    let mut below = 0;
+    let mut below = 0_u64;
     let reached = buckets.iter().find(|(_, count)| {
-        below += count;
+        below = below.saturating_add(*count);
         below >= place
     });
     reached.and_then(|(bound, _)| *bound)

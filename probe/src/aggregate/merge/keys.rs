@@ -92,7 +92,7 @@ impl MergedKeys {
         };
         for KeyGrowth { key, reads: grown, error } in growths {
             let sum = self.sums.entry(key).or_insert(Sum { error: earlier, ..Sum::default() });
-            sum.requests += grown.unwrap_or(0);
+            sum.requests = sum.requests.saturating_add(grown.unwrap_or(0));
             sum.error = sum.error.saturating_add(error).min(reads.saturating_sub(sum.requests));
             sum.listed = now;
         }

@@ -66,10 +66,10 @@ impl MergedShard {
             if claim.is_known {
                 let grown = requests.since(&before.requests);
                 self.requests += &grown;
-                before.added += grown.get;
+                before.added = before.added.wrapping_add(grown.get);
             }
-            self.now.undecided += requests.undecided();
-            self.now.unsettled += requests.unsettled();
+            add(&mut self.now.undecided, requests.undecided());
+            add(&mut self.now.unsettled, requests.unsettled());
         }
         before.requests = requests;
         if let Some(details) = &claim.shard.details {
@@ -89,8 +89,8 @@ impl MergedShard {
                 if claim.is_known {
                     *sum += &counted.since(&before.connections);
                 }
-                self.now.open += counted.open();
-                self.now.preexisting_open += counted.preexisting_open();
+                add(&mut self.now.open, counted.open());
+                add(&mut self.now.preexisting_open, counted.preexisting_open());
             }
             if let Some(counted) = &round_trips {
                 let sum = self.round_trips.get_or_insert_default();
@@ -120,4 +120,9 @@ impl MergedShard {
         before.connections = connections.unwrap_or_default();
         before.round_trips = round_trips.unwrap_or_default();
     }
+}
+
+/// Adds a figure of this moment. A faulty report may have any.
+const fn add(sum: &mut u64, more: u64) {
+    *sum = sum.saturating_add(more);
 }

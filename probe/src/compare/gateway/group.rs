@@ -13,7 +13,7 @@ use protocol::verdict::Verdict;
 use service::members::Members;
 use std::collections::BTreeMap;
 
-use crate::compare::stats_client::{GatewayReading, StatsClient, as_in_kernel};
+use crate::compare::stats_client::{GatewayKeys, GatewayReading, StatsClient, as_in_kernel};
 
 /// All gateways, and the state of their common verdict.
 #[derive(Debug)]
@@ -48,21 +48,33 @@ impl GatewayGroup {
         let read: Result<Vec<_>, String> =
             read.into_iter().zip(&self.found).map(|(keys, url)| self.named(url, keys)).collect();
         let read = read.inspect_err(|_| self.detector = Detector::default())?;
-        let (mut second, mut ten) = (Observation::new(self.shards), Observation::new(self.shards));
-        for keys in &read {
-            if keys.ten.requests.len() != self.shards || keys.second.requests.len() != self.shards {
-                return Err(format!("a gateway does not have {} shards", self.shards));
-            }
-            second.merge(&keys.second);
-            ten.merge(&keys.ten);
-        }
-        Ok(self.detector.observe(&second, &ten).map_key(as_in_kernel))
+        verdict(&mut self.detector, self.shards, &read)
     }
 
     /// With several gateways an error names the one it is about.
     fn named<T>(&self, url: &ShardUrl, read: Result<T, String>) -> Result<T, String> {
         if self.is_one() { read } else { read.map_err(|why| format!("{url}: {why}")) }
     }
+}
+
+/// The verdict on the sum of all gateways' windows. An error if one of them has another number of shards.
+pub(crate) fn verdict(
+    detector: &mut Detector<String>,
+    shards: usize,
+    read: &[GatewayKeys],
+) -> Result<Verdict<String>, String> {
+    let (mut second, mut ten) = (Observation::new(shards), Observation::new(shards));
+    for keys in read {
+        if keys.ten.requests.len() != shards || keys.second.requests.len() != shards {
+            return Err(format!("a gateway does not have {shards} shards"));
+        }
+        if !keys.ten.is_possible() || !keys.second.is_possible() {
+            return Err("a gateway reports more requests than a window can have".to_owned());
+        }
+        second.merge(&keys.second);
+        ten.merge(&keys.ten);
+    }
+    Ok(detector.observe(&second, &ten).map_key(as_in_kernel))
 }
 
 /// Returns one gateway's reading unchanged, or the sums of several. The combined start time changes as soon as one
@@ -73,7 +85,8 @@ fn sum(readings: impl Iterator<Item = Result<GatewayReading, String>>) -> Result
         let reading = reading?;
         started_at += reading.started_at;
         for ShardRequests { shard_id, requests } in reading.sent {
-            *sent.entry(shard_id).or_insert(0) += requests;
+            let sum: &mut u64 = sent.entry(shard_id).or_default();
+            *sum = sum.saturating_add(requests);
         }
         verdict = reading.verdict;
     }
