@@ -3,12 +3,15 @@
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use service::health;
 use service::problem::{method_not_allowed, no_such_route};
+use service::{health, openapi};
 use std::sync::Arc;
 
 use crate::handlers::{admin, data, hot_keys, mitigation, origin, peers, status, what_if};
 use crate::state::Core;
+
+/// Describes all routes.
+const OPENAPI: &str = include_str!("../../docs/openapi/gateway.json");
 
 /// All routes, for the core they run on.
 pub fn router(core: Arc<Core>) -> Router {
@@ -34,6 +37,7 @@ pub fn router(core: Arc<Core>) -> Router {
         .route("/health", get(status::health))
         .route("/", get(status::page))
         .merge(guarded)
+        .merge(openapi::route(OPENAPI))
         .merge(health::routes(core.shared.health.clone(), Arc::clone(&core.shared.metrics)))
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)

@@ -6,11 +6,15 @@ use axum::Router;
 use axum::routing::get;
 use service::health::{self, Health};
 use service::metrics::Metrics;
+use service::openapi;
 use service::problem;
 
 use crate::serve::events::{self, EventsState};
 use crate::serve::state::ApiState;
 use crate::serve::{compare, gateways, keys, latency, node, page, shards, status, store, verdict};
+
+/// Describes all routes.
+const OPENAPI: &str = include_str!("../../docs/openapi/probe.json");
 
 /// The router with all routes.
 pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router {
@@ -20,6 +24,7 @@ pub fn router(state: ApiState, health: Health, metrics: Arc<Metrics>) -> Router 
         .with_state(events)
         .merge(page::routes(state.probe.feed.links()))
         .merge(api(state))
+        .merge(openapi::route(OPENAPI))
         .merge(health::routes(health, metrics))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::method_not_allowed)

@@ -6,7 +6,7 @@
 //!
 //! - [`server::Server`] answers HTTP/1.1 on one single-threaded runtime a core.
 //! - [`limits`] derives the number of connections; [`overload`] counts what is shed, and bounds bodies and answers.
-//! - [`health`] serves `/live`, `/ready` and `/metrics`.
+//! - [`health`] serves `/live`, `/ready` and `/metrics`, [`openapi`] the description of all routes.
 //! - [`names::Names`] resolves host names in the background. [`members::Members`] lists processes of one kind.
 //! - [`tasks::Tasks`] spawns every task. So a drain waits for all tasks and names those that did not end.
 //! - [`traces`] exports spans to an OpenTelemetry collector.
@@ -14,6 +14,8 @@
 pub mod args;
 pub mod body;
 pub mod clock;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod health;
 mod healthcheck;
 pub mod limits;
@@ -21,6 +23,7 @@ pub mod logs;
 pub mod members;
 pub mod metrics;
 pub mod names;
+pub mod openapi;
 pub mod origin;
 pub mod overload;
 pub mod problem;

@@ -1,5 +1,6 @@
 //! Builds a shard from its settings and starts it.
 
+use axum::Router;
 use hotspot::export::key_series::KeySeries;
 use protocol::Key;
 use service::limits::Needs;
@@ -99,19 +100,24 @@ impl App {
         self.server.local_addr()
     }
 
+    /// All routes.
+    pub fn router(&self) -> Router {
+        routes::router(Arc::clone(&self.shard), self.server.health(), Arc::clone(&self.metrics))
+    }
+
     /// Starts to accept connections.
     ///
     /// # Errors
     /// A thread or a runtime cannot be created.
     pub fn start(self) -> Result<Started, StartError> {
-        let Self { server, metrics, shard_metrics, shard } = self;
-        let health = server.health();
+        let router = self.router();
+        let Self { server, shard_metrics, shard, .. } = self;
         Ok(server.start(move |worker| {
             if worker.index == 0 {
                 let mut keys = KeyTick::new(Arc::clone(&shard), Arc::clone(&shard_metrics));
                 worker.tasks.every("key metrics", TICK, move || keys.tick());
             }
-            routes::router(Arc::clone(&shard), health.clone(), Arc::clone(&metrics))
+            router.clone()
         })?)
     }
 }

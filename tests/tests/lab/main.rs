@@ -19,6 +19,7 @@
 //! - `probe_death`: killing the probe affects no request and leaves nothing attached
 //! - `traces`: one request is one trace, and lost spans are counted and harmless
 //! - `verdicts`: kernel and gateway verdicts are equal, or the probe reports the reason
+//! - `openapi`: the OpenAPI documents name the routes and fields there are
 //! - `operations`: the calls of the quick reference, start errors, drain
 
 #![expect(
@@ -41,6 +42,7 @@ mod http_examples;
 mod k6;
 mod keys;
 mod memory;
+mod openapi;
 mod operations;
 mod probe_death;
 mod replication;
