@@ -10,7 +10,7 @@ use crate::packages::Part;
 use crate::terminal::{heading, mark, part_mark};
 use crate::toolchain;
 use crate::{
-    PortBase, build_ebpf, compose_test, dashboards, demo, manifests, needs, page, runbook, test, tidy,
+    PortBase, build_ebpf, compose_test, dashboards, demo, manifests, needs, openapi, page, runbook, test, tidy,
 };
 use lab::ports::Ports;
 use lab::tree::Tree;
@@ -40,6 +40,7 @@ pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: PortBase) ->
         steps.push(step("live page", || page::run(tree)));
     }
     steps.push(step("demo", move || demo::run(tree, &demo_request(ports.ports()))));
+    steps.push(step("OpenAPI", move || openapi::run(tree, &openapi::Request::of_ci(ports, full))));
     steps.push(step("runbook", move || runbook::run(tree, &runbook::Request::of_ci(ports))));
     if full {
         steps.push(step("containers", || containers(tree)));

@@ -20,6 +20,7 @@ mod measure;
 mod metrics;
 mod native_lab;
 mod needs;
+mod openapi;
 mod outcome;
 mod packages;
 mod page;
@@ -135,6 +136,8 @@ enum Action {
         #[arg(long)]
         write: bool,
     },
+    /// Test the services against docs/openapi with generated requests; installs Schemathesis
+    Openapi(openapi::Request),
     /// Run every block of docs/runbook.md against a new lab and check its output
     Runbook(runbook::Request),
     /// Compare the lab with theory in repeated runs; `--list` prints the experiments
@@ -278,6 +281,10 @@ fn run(action: Action) -> Result<ExitCode> {
             outcome(ended)
         }),
         Action::Metrics { write } => metrics::run(&tree, write).map(done),
+        Action::Openapi(request) => openapi::run(&tree, &request).map(|ended| {
+            ended.report_skipped();
+            outcome(ended)
+        }),
         Action::Runbook(request) => runbook::run(&tree, &request).map(outcome),
         Action::Experiment(request) => measure::experiment(&tree, &request),
         Action::Faults(request) => measure::faults(&tree, &request),
