@@ -22,6 +22,8 @@
 pub mod app;
 pub mod config;
 pub mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod metrics;
 pub mod routes;
 

@@ -52,8 +52,7 @@ impl<K: Clone + Eq + Hash + Ord> Summary<K> {
     #[must_use]
     pub fn merged(parts: &[Self]) -> Self {
         // The parts come from other processes, so nothing is known about their sizes. The bounds saturate.
-        let others_at_most =
-            parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.others_at_most));
+        let others_at_most = parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.others_at_most));
         // By key: the lower bound, the upper bound, and the bounds for other keys of the summaries that list this
         // key.
         let mut sums: HashMap<&K, (u64, u64, u64)> = HashMap::new();

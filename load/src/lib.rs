@@ -18,6 +18,8 @@ pub mod answer;
 pub mod client;
 pub mod config;
 pub mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod gateway;
 pub mod gateway_requests;
 pub mod keys;

@@ -12,3 +12,6 @@ pub mod seed;
 
 pub use cluster::Cluster;
 pub use requests::StoreRequests;
+
+#[cfg(fuzzing)]
+pub(crate) use connections::Redirection;

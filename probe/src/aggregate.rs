@@ -10,3 +10,6 @@ mod nodes;
 pub mod settings;
 mod source;
 mod watch;
+
+#[cfg(fuzzing)]
+pub(crate) use merge::Merged;

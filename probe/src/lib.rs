@@ -16,6 +16,8 @@ pub(crate) mod blindness;
 pub mod compare;
 pub mod config;
 pub(crate) mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod kernel;
 pub(crate) mod links;
 pub mod metrics;

@@ -10,5 +10,6 @@ where
     S: Clone + Send + Sync + 'static,
 {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    Router::new().route("/openapi.json", get(move || async move { ([(header::CONTENT_TYPE, JSON)], document) }))
+    Router::new()
+        .route("/openapi.json", get(move || async move { ([(header::CONTENT_TYPE, JSON)], document) }))
 }

@@ -45,6 +45,14 @@ use export::Pipeline;
 use settings::TraceSettings;
 use span::{ClientSpan, ServerSpan, SpanRef};
 
+/// Reads the trace context of a request and returns the headers that pass it on.
+#[cfg(fuzzing)]
+pub(crate) fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let mut passed = HeaderMap::new();
+    headers::inject(headers::extract(headers).span().span_context(), &mut passed);
+    passed
+}
+
 /// Creates spans, or nothing if tracing is off. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Traces(Option<Arc<Tracing>>);

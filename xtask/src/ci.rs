@@ -10,7 +10,8 @@ use crate::packages::Part;
 use crate::terminal::{heading, mark, part_mark};
 use crate::toolchain;
 use crate::{
-    PortBase, build_ebpf, compose_test, dashboards, demo, manifests, needs, openapi, page, runbook, test, tidy,
+    PortBase, build_ebpf, compose_test, dashboards, demo, manifests, needs, openapi, page, runbook, test,
+    tidy,
 };
 use lab::ports::Ports;
 use lab::tree::Tree;

@@ -113,7 +113,12 @@ const TABLE: [Package; 39] = [
     package("bpftrace", Part::Peers, Brings::Program("bpftrace"), "is compared with the probe's cost"),
     package("tcpdump", Part::Peers, Brings::Program("tcpdump"), "is compared with the probe's cost"),
     package("faketime", Part::Faults, Brings::Program("faketime"), "steps the clock of the lab's processes"),
-    package("python3-venv", Part::LoadTool, Brings::PythonVenv, "k6 and Schemathesis are installed from Python packages"),
+    package(
+        "python3-venv",
+        Part::LoadTool,
+        Brings::PythonVenv,
+        "k6 and Schemathesis are installed from Python packages",
+    ),
     package("chromium", Part::Page, Brings::Program("chromium"), "shows the live page to its tests"),
     package("nodejs", Part::Page, Brings::Program("node"), "runs the scripts that drive the browser"),
     package("npm", Part::Page, Brings::Program("npm"), "installs Playwright for them"),

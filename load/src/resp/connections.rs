@@ -32,11 +32,11 @@ struct Link {
 
 /// Where a node redirects a command to.
 #[derive(Debug, PartialEq, Eq)]
-struct Redirection {
+pub(crate) struct Redirection {
     /// Whether the slot has moved for good.
-    has_moved: bool,
+    pub(crate) has_moved: bool,
     /// `None` if the error has a name in place of an address.
-    to: Option<SocketAddr>,
+    pub(crate) to: Option<SocketAddr>,
 }
 
 impl Connections {
@@ -116,7 +116,7 @@ impl Link {
 
 impl Redirection {
     /// Parses `MOVED 3999 127.0.0.1:6381` or `ASK …`. Without a host it is the host of the node that answered.
-    fn parse(error: &str, asked: IpAddr) -> Option<Self> {
+    pub(crate) fn parse(error: &str, asked: IpAddr) -> Option<Self> {
         let mut words = error.split(' ');
         let has_moved = match words.next()? {
             "MOVED" => true,

@@ -85,7 +85,8 @@ impl SegmentReader {
     pub fn cache_response(&mut self, head: &ResponseHead) {
         let from = self.cache.response_at;
         let (offset, length) = (from.wrapping_sub(self.window_at()), self.at.wrapping_sub(from));
-        let is_in_window = from != NOT_HERE && from >= self.window_at() && length.wrapping_sub(1) < CACHED_WORDS as u32 * 8;
+        let is_in_window =
+            from != NOT_HERE && from >= self.window_at() && length.wrapping_sub(1) < CACHED_WORDS as u32 * 8;
         let Some(body) = head.body_before_response().filter(|_| is_in_window) else { return };
         for at in 0..CACHED_WORDS {
             self.cache.words[at] = self.word_at(offset + at as u32 * 8);

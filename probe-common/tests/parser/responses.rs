@@ -67,9 +67,10 @@ proptest! {
 fn the_end_of_a_head_that_began_earlier_is_not_cached() {
     let (mut reader, mut head) = (SegmentReader::EMPTY, ResponseHead::default());
     head.begin();
-    for (segment, finals, stopped) in
-        [(&b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r"[..], 0, None), (b"\nok\nok\n", 1, Some(Reason::Malformed))]
-    {
+    for (segment, finals, stopped) in [
+        (&b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r"[..], 0, None),
+        (b"\nok\nok\n", 1, Some(Reason::Malformed)),
+    ] {
         reader.begin_responses(0, segment.len() as u32);
         reader.read_responses(&mut head, segment, STEPS);
         assert_eq!((reader.tally.set, head.stopped()), (finals, stopped));

@@ -22,6 +22,9 @@ use crate::source::Counters;
 
 mod group;
 
+#[cfg(fuzzing)]
+pub(crate) use self::group::verdict;
+
 use self::group::GatewayGroup;
 
 /// The gateways in front of the shards, as a setting.

@@ -137,7 +137,9 @@ fn unnamed(document: &Value, schema: &Value, body: &Value, at: &str) -> Option<S
         Value::Object(fields) => {
             let properties = schema["properties"].as_object();
             let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            let lacks = required.filter(|name| !fields.contains_key(*name)).map(|name| format!("{at}.{name} is missing"));
+            let lacks = required
+                .filter(|name| !fields.contains_key(*name))
+                .map(|name| format!("{at}.{name} is missing"));
             let more = fields.iter().filter_map(|(name, value)| {
                 let at = format!("{at}.{name}");
                 match properties {

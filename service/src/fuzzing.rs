@@ -1,0 +1,15 @@
+//! Entry points of the fuzz targets.
+
+use axum::http::{HeaderMap, Version};
+
+/// Whether a request with these `Host` headers is accepted.
+#[must_use]
+pub fn accepts_host(version: Version, headers: &HeaderMap) -> bool {
+    crate::host::check(version, headers).is_ok()
+}
+
+/// Reads the trace context of a request and returns the headers that pass it on.
+#[must_use]
+pub fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    crate::traces::passed_on(headers)
+}
