@@ -18,7 +18,6 @@ use probe::kernel::object::Switches;
 use probe::metrics::ProbeMetrics;
 use probe::probe::Probe;
 use probe::serve::state::ApiState;
-use probe::serve::unread::Unread;
 use probe::source::ReplaySource;
 use protocol::shard_urls::ShardUrls;
 use serde_json::{Value, json};
@@ -108,7 +107,6 @@ async fn the_document_of_the_probe_names_its_routes() {
         comparisons,
         stats: StatsClient::default(),
         gateways: Arc::new(Members::parse(GATEWAYS, None).unwrap()),
-        unread: Unread::default(),
     };
     let router = probe::routes::router(state, Health::default(), metrics);
     assert_eq!(routed(router).await, documented(PROBE));
