@@ -27,7 +27,7 @@ use crate::stats::Stats;
 use crate::upstream::check::{self, Checker};
 use crate::upstream::connector::Connector;
 use crate::upstream::first_contact;
-use crate::upstream::in_flight::{InFlight, share};
+use crate::upstream::in_flight::{InFlight, connections, share};
 use crate::upstream::shard_health::ShardHealth;
 use crate::upstream::{Shared as Calls, Target, Upstream};
 
@@ -35,7 +35,7 @@ use crate::upstream::{Shared as Calls, Target, Upstream};
 const PROMOTION_PERIOD: Duration = Duration::from_secs(1);
 /// Memory of a gateway in bytes without cache and connections: program, statistics of keys, negative cache.
 const OWN_BYTES: u64 = 80 << 20;
-/// Memory of a request in flight to a shard and of its connection, in bytes.
+/// Memory of a connection to a shard and of its request in bytes.
 const CALL_BYTES: u64 = 20 * 1024;
 /// How often the gateway checks whether another second can be judged.
 const JUDGE_PERIOD: Duration = Duration::from_millis(200);
@@ -66,7 +66,7 @@ impl Config {
     /// The port cannot be bound, the exporter of traces cannot start, or a metric cannot be registered.
     pub fn build(self) -> Result<Gateway, StartError> {
         let mut server = Server::bind(self.listen, self.workers)?;
-        server.needs(self.needs());
+        server.needs(self.needs(limits::open_files()));
         let placement =
             Arc::new(Placement::new(self.shards.clone(), self.placement, self.bounded_load_epsilon));
         let metrics = Arc::new(Metrics::default());
@@ -83,7 +83,7 @@ impl Config {
             .map(|(url, sent)| Target::new(url.to_string(), sent))
             .collect();
         let room = share(limits::open_files(), targets.len());
-        let in_flight = Arc::new(InFlight::new(targets.len(), room));
+        let in_flight = Arc::new(InFlight::new(targets.len(), room, self.workers));
         let replicas = Arc::new(Replicas::new(
             targets.len(),
             Arc::clone(&in_flight),
@@ -161,11 +161,11 @@ impl Config {
 }
 
 impl Config {
-    /// What the gateway needs beside its clients' connections.
+    /// What the gateway needs beside its clients' connections, with this limit of open files.
     #[must_use]
-    pub fn needs(&self) -> Needs {
+    pub fn needs(&self, open_files: u64) -> Needs {
         let shards = self.shards.iter().count();
-        let calls = (share(limits::open_files(), shards) * shards) as u64;
+        let calls = connections(share(open_files, shards) * shards) as u64;
         Needs {
             memory_limit: self.memory_limit,
             bytes: OWN_BYTES + self.cache_max_bytes + calls * CALL_BYTES,

@@ -85,7 +85,7 @@ mod tests {
     async fn bounded_load_goes_on_to_the_next_with_room() {
         let urls = ShardUrls::parse("http://h:1,http://h:2,http://h:3,http://h:4").unwrap();
         let bounded = Placement::new(urls.clone(), Scheme::Bounded, 0.25);
-        let in_flight = InFlight::new(4, 64);
+        let in_flight = InFlight::new(4, 64, std::num::NonZeroUsize::MIN);
         let mut flying = Vec::new();
         // All requests are for one key. It fills its home up to the bound, then the next shard, and the bound rises.
         let mut went = Vec::new();

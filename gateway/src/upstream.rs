@@ -102,7 +102,7 @@ impl Upstream {
                 .build(connector)
         };
         let without_pool = client(connector.clone(), 0);
-        let client = client(connector, in_flight.limit());
+        let client = client(connector, in_flight.idle_limit());
         Self { client, without_pool, targets, keys, traces, in_flight, health, overload, deadline }
     }
 
@@ -313,7 +313,7 @@ mod tests {
             targets,
             keys: Arc::new(KeyCounts::new(1, true)),
             traces: Traces::default(),
-            in_flight: Arc::new(InFlight::new(1, 8)),
+            in_flight: Arc::new(InFlight::new(1, 8, std::num::NonZeroUsize::MIN)),
             health: Arc::new(ShardHealth::new(1)),
             overload: Overload::default(),
             deadline: Duration::from_secs(20),

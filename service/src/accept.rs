@@ -21,6 +21,8 @@ use crate::serve::Serving;
 
 /// Pause after an accept error that nothing can be done about. Without it the error would repeat at once.
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
+/// Pause while all spare descriptors are in use. They are soon free again.
+const SPARE_PAUSE: Duration = Duration::from_millis(2);
 /// How often, and at which interval, a connection is tried to be admitted while others are about to end.
 const ADMISSIONS: u32 = 40;
 const ADMISSION_PAUSE: Duration = Duration::from_millis(1);
@@ -33,14 +35,14 @@ pub(crate) struct Shared {
     pub(crate) connections: Arc<Connections>,
     /// The places beyond the limit.
     pub(crate) reserve: Arc<Semaphore>,
+    pub(crate) spares: Spares,
     pub(crate) drain: CancellationToken,
 }
 
 /// Serves `listener` until the drain, its queue is empty, and every connection has ended.
 pub(crate) async fn serve(listener: TcpListener, serving: Arc<Serving>, shared: Shared) {
-    let Shared { connections, drain, .. } = &shared;
+    let Shared { connections, spares, drain, .. } = &shared;
     let tasks = TaskTracker::new();
-    let spares = Spares::default();
     let within = |stream: TcpStream, place: Place| {
         // Fails only on a closed connection.
         let _ = stream.set_nodelay(true);
@@ -78,9 +80,12 @@ pub(crate) async fn serve(listener: TcpListener, serving: Arc<Serving>, shared: 
                 } else {
                     tracing::warn!(%err, "a connection could not be accepted");
                 }
-                if !is_exhausted || !spares.give_up() {
-                    drop(tokio::time::timeout(ACCEPT_ERROR_PAUSE, drain.cancelled()).await);
-                }
+                let pause = match is_exhausted {
+                    true if spares.give_up() => continue,
+                    true => SPARE_PAUSE,
+                    false => ACCEPT_ERROR_PAUSE,
+                };
+                drop(tokio::time::timeout(pause, drain.cancelled()).await);
             }
         }
     }
@@ -129,13 +134,14 @@ fn is_exhausted(err: &IoError) -> bool {
     err.raw_os_error().is_some_and(|number| TOO_MANY_FILES.contains(&number))
 }
 
-/// Descriptors of a worker that it gives up one by one to accept connections when there are no others.
+/// Descriptors that are given up one by one to accept connections when there are no others. While one is missing, no
+/// connection is within the limit: it would keep the descriptor.
 #[derive(Clone, Default)]
-struct Spares(Arc<Mutex<Vec<OwnedFd>>>);
+pub(crate) struct Spares(Arc<Mutex<Vec<OwnedFd>>>);
 
 impl Spares {
     /// Opens those that are missing. Returns whether none is missing now.
-    fn fill(&self) -> bool {
+    pub(crate) fn fill(&self) -> bool {
         let mut held = self.0.lock();
         while held.len() < SPARES {
             // Any descriptor will do. Standard error is always there, also without a file system.

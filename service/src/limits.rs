@@ -23,10 +23,10 @@ pub const CONTROL_ANSWERS_BYTES: usize = 4 << 20;
 pub const SMALL_BYTES: usize = 4 * 1024;
 /// Descriptors for anything but connections: standard streams, logs, traces, signals.
 const OTHER_DESCRIPTORS: u64 = 24;
-/// Descriptors of a worker: its listener, its runtime, and its spare ones.
-const WORKER_DESCRIPTORS: u64 = 4 + SPARES as u64;
-/// Spare descriptors of a worker. One is given up to accept a connection when there is no other.
-pub(crate) const SPARES: usize = 4;
+/// Descriptors of a worker: its listener and its runtime.
+const WORKER_DESCRIPTORS: u64 = 4;
+/// Spare descriptors of a process. One is given up to accept a connection when there is no other.
+pub(crate) const SPARES: usize = 8;
 
 /// What a process needs beside its clients' connections, and the memory that it may use.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,7 +43,8 @@ impl Needs {
     /// The largest number of open connections on `workers` runtimes with a limit of `descriptors` open files.
     #[must_use]
     pub fn connections(&self, descriptors: u64, workers: NonZeroUsize) -> usize {
-        let others = OTHER_DESCRIPTORS + WORKER_DESCRIPTORS * workers.get() as u64 + RESERVE as u64;
+        let others =
+            OTHER_DESCRIPTORS + WORKER_DESCRIPTORS * workers.get() as u64 + (SPARES + RESERVE) as u64;
         let by_descriptors = descriptors.saturating_sub(others + self.descriptors);
         let by_memory = self.memory_limit.map_or(u64::MAX, |limit| self.bytes_left(limit) / CONNECTION_BYTES);
         let most = usize::try_from(by_descriptors.min(by_memory)).unwrap_or(usize::MAX);

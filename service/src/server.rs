@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::{self, Shared};
+use crate::accept::{self, Shared, Spares};
 use crate::connections::{Connections, LOOK_PERIOD};
 use crate::health::Health;
 use crate::limits::{self, Needs, RESERVE};
@@ -123,7 +123,10 @@ impl Server {
         }
         let connections = Connections::new(limit, self.overload.clone());
         let drain = CancellationToken::new();
-        let shared = Shared { connections, reserve: Arc::new(Semaphore::new(RESERVE)), drain: drain.clone() };
+        let spares = Spares::default();
+        spares.fill();
+        let shared =
+            Shared { connections, reserve: Arc::new(Semaphore::new(RESERVE)), spares, drain: drain.clone() };
         let (events, received) = mpsc::channel();
         let mut threads = Vec::new();
         for (index, listener) in self.listeners.into_iter().enumerate() {

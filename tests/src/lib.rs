@@ -10,11 +10,13 @@
 //! - [`balancer::Balancer`]: spreads connections over several gateways
 //! - [`kernel::available`]: decides whether a test that needs eBPF runs, is reported as skipped, or (with `CI=true`)
 //!   fails
+//! - [`attack`]: clients that hold connections
 //! - [`collector`]: receives spans
 //! - [`catalogue`]: lists every metric, for the `metrics` program
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot start its lab ends there")]
 
+pub mod attack;
 pub mod balancer;
 pub mod build;
 pub mod catalogue;

@@ -3,6 +3,7 @@
 //! A shard that does not answer holds only its own share of connections, descriptors and tasks. Beyond the share
 //! requests wait, and beyond the queue they are refused.
 
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -20,11 +21,17 @@ const RESERVE: u64 = 64;
 pub(crate) struct InFlight {
     lanes: Box<[Lane]>,
     limit: usize,
+    cores: usize,
 }
 
 struct Lane {
     room: Semaphore,
     waiting: AtomicU32,
+}
+
+/// The most connections to shards when `calls` requests may be in flight: those in use, and idle ones of other cores.
+pub(crate) fn connections(calls: usize) -> usize {
+    calls + calls / 2
 }
 
 /// One shard's share of `descriptors`. Half of them are for clients.
@@ -34,10 +41,10 @@ pub(crate) fn share(descriptors: u64, shards: usize) -> usize {
 }
 
 impl InFlight {
-    /// `limit` is the largest number of requests in flight to one shard.
-    pub(crate) fn new(shards: usize, limit: usize) -> Self {
+    /// `limit` is the largest number of requests in flight to one shard, from all `cores`.
+    pub(crate) fn new(shards: usize, limit: usize, cores: NonZeroUsize) -> Self {
         let lane = |_| Lane { room: Semaphore::new(limit), waiting: AtomicU32::new(0) };
-        Self { lanes: (0..shards).map(lane).collect(), limit }
+        Self { lanes: (0..shards).map(lane).collect(), limit, cores: cores.get() }
     }
 
     /// Waits for room and counts a request to the shard with this index until the guard is dropped. `None` if too many
@@ -58,9 +65,10 @@ impl InFlight {
         in_flight.saturating_add(lane.waiting.load(Ordering::Relaxed))
     }
 
-    /// The largest number of requests in flight to one shard.
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
+    /// The largest number of idle connections of one core to one shard. All cores together keep half as many as there
+    /// may be requests in flight, which may need others: a core does not use the connections of another.
+    pub(crate) fn idle_limit(&self) -> usize {
+        (self.limit / 2).div_ceil(self.cores)
     }
 }
 
@@ -93,7 +101,7 @@ mod tests {
 
     #[tokio::test]
     async fn beyond_the_share_requests_wait_and_beyond_the_queue_they_are_refused() {
-        let in_flight = InFlight::new(2, 1);
+        let in_flight = InFlight::new(2, 1, NonZeroUsize::MIN);
         let first = in_flight.enter(0).await.unwrap();
         assert!(in_flight.enter(1).await.is_some(), "another shard's share is free");
         let mut queue: Vec<_> = (0..MAX_WAITING).map(|_| Box::pin(in_flight.enter(0))).collect();

@@ -15,6 +15,8 @@
 //! - `bytes`: the kernel's byte counts match nftables counters
 //! - `capacity`: the hot shard is slow, and the cache helps
 //! - `bad_input`: status and body of rejected requests, at gateway and shard, with exact counts
+//! - `exhaustion`: without connections or descriptors control requests are answered, and the log has a line a second
+//! - `resources`: the limits of a process fit its container, as computed and under attack
 //! - `memory`: any number of distinct keys takes bounded memory
 //! - `probe_death`: killing the probe affects no request and leaves nothing attached
 //! - `traces`: one request is one trace, and lost spans are counted and harmless
@@ -36,6 +38,7 @@ mod bypass;
 mod bytes;
 mod capacity;
 mod exactness;
+mod exhaustion;
 mod gateways;
 mod hot_keys;
 mod http_examples;
@@ -46,6 +49,7 @@ mod openapi;
 mod operations;
 mod probe_death;
 mod replication;
+mod resources;
 mod stampede;
 mod switches;
 mod traces;
