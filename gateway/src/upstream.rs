@@ -5,11 +5,14 @@
 //! the request. A retry opens a new connection and is paid from a budget. A write is never retried.
 
 pub(crate) mod answer;
+mod call;
 pub(crate) mod check;
 pub(crate) mod connector;
 mod failure;
 pub(crate) mod first_contact;
 pub(crate) mod in_flight;
+#[cfg(test)]
+pub(crate) mod model;
 mod retries;
 pub(crate) mod shard_health;
 
@@ -36,6 +39,7 @@ use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 
 use self::answer::{Answer, Fetched};
+use self::call::Call;
 use self::connector::{BUFFER_MAX_BYTES, Connector, OnSent, Witness};
 use self::failure::{Failure, root_cause};
 use self::in_flight::InFlight;
@@ -161,39 +165,31 @@ impl Upstream {
             return Err(Error::Internal { what: "a request to a shard cannot be built" });
         };
         let again = (request.method() == Method::GET).then(|| request.clone());
+        let call = Call { health: &self.health, retries: &target.retries, shard: shard.index() };
         let exchange = async {
             // A request that waits behind a shard without an answer would only be refused later.
             let room = if self.health.is_open(shard.index()) { None } else { self.room(shard).await? };
-            if !self.health.admit(shard.index()) {
-                return Err(Failure::Refused("its breaker is open"));
-            }
+            call.admitted()?;
             let _room = room;
-            match (self.traced(shard, target, key, parent, 0, request).await, again) {
-                (Err(Failure::BeforeAnswer(_)), Some(again)) if target.retries.pay() => {
+            let first = self.traced(shard, target, key, parent, 0, request).await;
+            match again {
+                Some(again) if call.is_repeated(&first) => {
                     self.traced(shard, target, key, parent, 1, again).await
                 }
-                (outcome, _) => outcome,
+                _ => first,
             }
         };
         let late = |_| Err(Failure::Unavailable(format!("no complete response within {:?}", self.deadline)));
         let outcome = tokio::time::timeout(self.deadline, exchange).await.unwrap_or_else(late);
-        outcome.inspect(|_| self.answered(shard, target)).map_err(|failure| match failure {
-            Failure::BeforeAnswer(cause) | Failure::Unavailable(cause) => {
-                self.failed(shard, &cause);
-                Error::ShardUnavailable { shard, cause, retry_after: None }
-            }
-            Failure::Unreadable(reason) => {
-                self.answered(shard, target);
-                Error::BadShardAnswer { shard, reason }
-            }
-            Failure::Reset(reason) => {
-                self.failed(shard, &reason);
-                Error::BadShardAnswer { shard, reason }
-            }
-            Failure::Refused(why) => Error::ShardUnavailable { shard, cause: why.into(), retry_after: None },
-            Failure::NoDescriptor => Error::NoDescriptor,
-            Failure::NoRoom => Error::NoRoom,
-        })
+        let change = call.ended(&outcome);
+        let cause = outcome.as_ref().err().and_then(Failure::cause);
+        if let Some(cause) = cause {
+            tracing::debug!(%shard, cause, "shard unavailable");
+        }
+        if let Some(change) = change {
+            self.log(shard, change, cause.unwrap_or_default());
+        }
+        outcome.map_err(|failure| failure.error(shard))
     }
 
     async fn room(&self, shard: ShardId) -> Result<Option<SemaphorePermit<'_>>, Failure> {
@@ -201,19 +197,18 @@ impl Upstream {
         if room.is_some() { Ok(room) } else { Err(Failure::Refused("too many requests wait for it")) }
     }
 
-    fn answered(&self, shard: ShardId, target: &Target) {
-        target.retries.earn();
-        if let Some(Change::Closed { open_for, refused }) = self.health.answered(shard.index()) {
-            let log = || tracing::info!(%shard, ?open_for, refused, "shard is back; its breaker is closed");
-            self.traces.within("shard back", log);
-        }
-    }
-
-    fn failed(&self, shard: ShardId, cause: &str) {
-        tracing::debug!(%shard, cause, "shard unavailable");
-        if let Some(Change::Opened { failures }) = self.health.failed(shard.index()) {
-            let log = || tracing::warn!(%shard, failures, cause, "shard failed; its breaker is open");
-            self.traces.within("shard failed", log);
+    /// Logs a change of the breaker.
+    fn log(&self, shard: ShardId, change: Change, cause: &str) {
+        match change {
+            Change::Opened { failures } => {
+                let log = || tracing::warn!(%shard, failures, cause, "shard failed; its breaker is open");
+                self.traces.within("shard failed", log);
+            }
+            Change::Closed { open_for, refused } => {
+                let log =
+                    || tracing::info!(%shard, ?open_for, refused, "shard is back; its breaker is closed");
+                self.traces.within("shard back", log);
+            }
         }
     }
 

@@ -1,8 +1,9 @@
 //! Checks the cache against a model with random schedules.
 //!
-//! A schedule mixes reads, fetches, writes, resets and mode changes. A key's value on the shard is a version number
-//! that each write increments. A fetch reads the version at some moment and ends later. A write increments it and later
-//! invalidates the cache.
+//! A schedule mixes reads, fetches, writes, resets, mode changes and faults of the shard. A key's value on the shard is a
+//! version number that each write increments. A fetch calls the shard at some moment and ends later. A write increments
+//! the version and later invalidates the cache. Calls pass the shard's breaker and its budget of retries, so they may
+//! fail at once, or be repeated.
 //!
 //! Checked properties:
 //!
@@ -10,6 +11,8 @@
 //!   early and copies that are served past their time to live.
 //! - There is no second fetch while a read could still join the first.
 //! - The mode `hot_only` stores hot keys only.
+//! - All readers of a fetch get its result, also if that is an error. Nothing of a failed fetch is stored.
+//! - An error is remembered only if the negative cache is on, until the next write of the key ends.
 
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -22,7 +25,8 @@ use protocol::{Key, ShardId};
 use super::flight::Flight;
 use super::{Cache, CacheMode, CacheSettings, Fetch, FetchEnd, Read};
 use crate::error::Error;
-use crate::upstream::answer::Found;
+use crate::upstream::answer::{Fetched, Found};
+use crate::upstream::model::{Conduct, SimulatedShard, Written, conduct};
 
 const KEYS: usize = 2;
 
@@ -30,11 +34,11 @@ const KEYS: usize = 2;
 enum Step {
     /// Read this key, this many seconds from now. Copies live for 60 s and may be stale for 10 s more.
     Read(usize, u64),
-    /// The shard reads the value for a fetch in progress.
-    FetchReads(usize),
+    /// A fetch in progress calls the shard.
+    FetchCalls(usize),
     FetchEnds(usize),
-    FetchFails(usize),
-    /// The shard applies a write.
+    FetchPanics(usize),
+    /// A write is sent. The shard applies it if it is not refused.
     WriteLands(usize),
     /// The write is answered.
     WriteEnds(usize),
@@ -42,20 +46,26 @@ enum Step {
     OffAndOn,
     /// Set the hot keys, one bit per key.
     Hot(usize),
+    /// The shard changes its conduct.
+    Shard(Conduct),
+    /// Time passes for the breaker: enough for a check and a trial, or for a check only.
+    Pass(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..KEYS, prop_oneof![4 => Just(0u64), 2 => Just(55), 2 => Just(65), 1 => Just(71)])
             .prop_map(|(at, age)| Step::Read(at, age)),
-        4 => (0usize..8).prop_map(Step::FetchReads),
+        4 => (0usize..8).prop_map(Step::FetchCalls),
         4 => (0usize..8).prop_map(Step::FetchEnds),
-        1 => (0usize..8).prop_map(Step::FetchFails),
+        1 => (0usize..8).prop_map(Step::FetchPanics),
         3 => (0..KEYS).prop_map(Step::WriteLands),
         3 => (0..KEYS).prop_map(Step::WriteEnds),
         1 => Just(Step::Reset),
         1 => Just(Step::OffAndOn),
         1 => (0usize..1 << KEYS).prop_map(Step::Hot),
+        2 => conduct().prop_map(Step::Shard),
+        2 => prop_oneof![Just(600u64), Just(10_000)].prop_map(Step::Pass),
     ]
 }
 
@@ -63,20 +73,23 @@ fn step() -> impl Strategy<Value = Step> {
 struct Out {
     key: usize,
     fetch: Fetch,
-    read: Option<u64>,
+    result: Option<Fetched>,
     /// The lowest version that the waiters of this fetch may see.
     least: u64,
     /// Whether a read may still join it.
     joinable: bool,
+    /// The number of writes of the key, and of resets, that had ended when it began.
+    began: (u64, u64),
 }
 
 fn raw(version: u64) -> Found {
-    let value = Arc::from(RawValue::from_string(version.to_string()).unwrap());
+    let value = Arc::from(RawValue::from_string(format!("{{\"v\":{version}}}")).unwrap());
     Found { value, shard: ShardId(0) }
 }
 
 fn version(found: &Found) -> u64 {
-    found.value.get().parse().unwrap()
+    let text = found.value.get().strip_prefix("{\"v\":").and_then(|text| text.strip_suffix('}'));
+    text.unwrap().parse().unwrap()
 }
 
 fn landed(flight: &Flight) -> Result<Found, Error> {
@@ -91,12 +104,24 @@ fn cache(mode: CacheMode) -> Arc<Cache> {
     Arc::new(Cache::new(settings(mode), 1 << 20))
 }
 
+/// What a fetch of this key gets from the shard.
+fn called(shard: &SimulatedShard, at: usize, version: u64) -> Fetched {
+    let body =
+        || format!("{{\"key\":\"k{at}\",\"value\":{{\"v\":{version}}},\"shard_id\":0,\"found\":true}}");
+    shard.read(body)?.value(&key(at))
+}
+
 fn flight_of(fetch: &Fetch) -> Arc<Flight> {
     fetch.flight().expect("a fetch for the cache")
 }
 
 fn is_off(cache: &Arc<Cache>) -> bool {
-    matches!(cache.read(&key(0), Instant::now()), Read::Miss(fetch) if fetch.flight().is_none())
+    match cache.read(&key(0), Instant::now()) {
+        Read::Miss(fetch) => fetch.flight().is_none(),
+        // The negative cache is on in all modes.
+        Read::NegativeHit(_) => true,
+        _ => false,
+    }
 }
 
 fn key(at: usize) -> Key {
@@ -107,10 +132,16 @@ proptest! {
     #[test]
     fn no_read_sees_less_than_the_writes_that_ended_before_it(
         hot_only in any::<bool>(),
+        negative in any::<bool>(),
         steps in prop::collection::vec(step(), 1..80),
     ) {
         let mode = if hot_only { CacheMode::HotOnly } else { CacheMode::All };
-        let cache = cache(mode);
+        let negative = negative.then(|| Duration::from_secs(600));
+        let settings = |mode| CacheSettings { negative, ..settings(mode) };
+        let cache = Arc::new(Cache::new(settings(mode), 1 << 20));
+        let mut shard = SimulatedShard::default();
+        // The keys whose error may be remembered, and the number of ended resets.
+        let (mut remembered, mut resets, mut writes) = ([false; KEYS], 0u64, [0u64; KEYS]);
         let mut hot = 0usize;
         let is_hot = |hot: usize, at: usize| hot & (1 << at) != 0;
         let (mut landed_writes, mut ended_writes) = ([0u64; KEYS], [0u64; KEYS]);
@@ -120,7 +151,8 @@ proptest! {
                 Step::Read(at, age) => {
                     let mut begin = |fetch, least| {
                         prop_assert!(!out.iter().any(|out| out.key == at && out.joinable), "a second fetch");
-                        out.push(Out { key: at, fetch, read: None, least, joinable: true });
+                        let began = (writes[at], resets);
+                        out.push(Out { key: at, fetch, result: None, least, joinable: true, began });
                         Ok(())
                     };
                     match cache.read(&key(at), Instant::now() + Duration::from_secs(age)) {
@@ -142,21 +174,31 @@ proptest! {
                         }
                         Read::Miss(fetch) if fetch.flight().is_some() => begin(fetch, ended_writes[at])?,
                         Read::Miss(_) => prop_assert!(hot_only && !is_hot(hot, at), "the cache is on"),
-                        Read::NegativeHit(_) => prop_assert!(false, "the negative cache is off"),
+                        Read::NegativeHit(_) => prop_assert!(remembered[at], "no error is remembered"),
                     }
                 }
-                Step::FetchReads(n) => {
+                Step::FetchCalls(n) => {
                     if let Some(out) = out.get_mut(n) {
-                        out.read = out.read.or(Some(landed_writes[out.key]));
+                        let call = || called(&shard, out.key, landed_writes[out.key]);
+                        out.result = out.result.take().or_else(|| Some(call()));
                     }
                 }
                 Step::FetchEnds(n) if n < out.len() => {
-                    let Out { key, fetch, read, least, .. } = out.swap_remove(n);
+                    let Out { key, fetch, result, least, began, .. } = out.swap_remove(n);
+                    let result = result.unwrap_or_else(|| called(&shard, key, landed_writes[key]));
                     let flight = flight_of(&fetch);
-                    fetch.end(&Ok(raw(read.unwrap_or(landed_writes[key]))));
-                    prop_assert!(version(&landed(&flight).unwrap()) >= least);
+                    let ended = fetch.end(&result);
+                    match (landed(&flight), &result) {
+                        (Ok(found), Ok(_)) => prop_assert!(version(&found) >= least),
+                        (Err(got), Err(sent)) => {
+                            prop_assert_eq!(got.to_string(), sent.to_string());
+                            prop_assert!(ended != FetchEnd::Stored);
+                            remembered[key] |= negative.is_some() && began == (writes[key], resets);
+                        }
+                        _ => prop_assert!(false, "the readers got another result"),
+                    }
                 }
-                Step::FetchFails(n) if n < out.len() => {
+                Step::FetchPanics(n) if n < out.len() => {
                     let fetch = out.swap_remove(n).fetch;
                     let flight = flight_of(&fetch);
                     // Drop the fetch as a panic would.
@@ -164,15 +206,20 @@ proptest! {
                     let broke_off = matches!(landed(&flight), Err(Error::Internal { .. }));
                     prop_assert!(broke_off);
                 }
-                Step::FetchEnds(_) | Step::FetchFails(_) => {}
-                Step::WriteLands(at) => landed_writes[at] += 1,
+                Step::FetchEnds(_) | Step::FetchPanics(_) => {}
+                Step::Shard(conduct) => shard.conduct = conduct,
+                Step::Pass(milliseconds) => shard.pass(Duration::from_millis(milliseconds)),
+                // A write with an unknown outcome is applied too.
+                Step::WriteLands(at) => landed_writes[at] += u64::from(shard.write() != Written::NotSent),
                 Step::WriteEnds(at) => {
                     cache.forget(&key(at));
+                    (remembered[at], writes[at]) = (false, writes[at] + 1);
                     ended_writes[at] = landed_writes[at];
                     out.iter_mut().filter(|out| out.key == at).for_each(|out| out.joinable = false);
                 }
                 Step::Reset => {
                     cache.clear();
+                    (remembered, resets) = ([false; KEYS], resets + 1);
                     out.iter_mut().for_each(|out| out.joinable = false);
                 }
                 Step::OffAndOn => {

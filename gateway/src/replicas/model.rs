@@ -1,7 +1,7 @@
 //! Checks one key's copies against a model with random schedules.
 //!
-//! A schedule mixes reads, writes, copying, shards that lose their data, and requests that a shard executes after their
-//! caller has gone.
+//! A schedule mixes reads, writes, copying, shards that lose their data or fail, and requests that a shard executes after
+//! their caller has gone. All calls pass the shards' breakers and budgets of retries.
 //!
 //! A write reaches the home between its beginning and its end. If its outcome is unknown, it may also reach the home
 //! later. Every value is unique. Values are ordered by the time at which they reached the home.
@@ -9,6 +9,7 @@
 //! Checked property: a read of a copy that began after a write was answered never returns an older value. It also never
 //! returns a value that a shard created by itself.
 
+use axum::http::StatusCode;
 use bytes::Bytes;
 use proptest::prelude::*;
 use protocol::ShardId;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::copies::{Copies, Done, Job, Known, Synced};
+use crate::upstream::model::{Conduct, SimulatedShard, Written, conduct};
 
 const PAUSE: Duration = Duration::from_secs(10);
 /// Number of shards besides the home.
@@ -49,6 +51,8 @@ enum Step {
     Answered(usize),
     /// Seconds pass.
     Wait(u64),
+    /// The home or another shard changes its conduct.
+    Shard(usize, Conduct),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -66,7 +70,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0usize..4).prop_map(Step::Read),
         6 => (0usize..4).prop_map(Step::Arrives),
         6 => (0usize..4).prop_map(Step::Answered),
-        1 => prop_oneof![Just(1u64), Just(11), Just(61)].prop_map(Step::Wait),
+        2 => prop_oneof![Just(2u64), Just(11), Just(61)].prop_map(Step::Wait),
+        2 => (0..=SHARDS, conduct()).prop_map(|(at, conduct)| Step::Shard(at, conduct)),
     ]
 }
 
@@ -94,16 +99,23 @@ struct Read {
     shard: ShardId,
     least: usize,
     got: Option<u64>,
+    has_failed: bool,
 }
 
 struct Working {
     job: Job,
     known: Option<Known>,
     done: Vec<ShardId>,
+    /// Shards that the write was not sent to.
+    unsent: Vec<ShardId>,
 }
 
 fn known(value: u64) -> Known {
     Known { body: Bytes::from(value.to_string()), value }
+}
+
+fn is_answered(node: &SimulatedShard) -> bool {
+    node.read(String::new).is_ok_and(|answer| answer.status == StatusCode::OK)
 }
 
 fn shard(at: usize) -> ShardId {
@@ -124,6 +136,8 @@ proptest! {
         let mut late: [Option<u64>; SHARDS] = [None; SHARDS];
         let (mut writes, mut orphans) = (Vec::<Write>::new(), Vec::<u64>::new());
         let mut reads = Vec::<Read>::new();
+        // The home, then the other shards.
+        let mut nodes: [SimulatedShard; SHARDS + 1] = std::array::from_fn(|_| SimulatedShard::default());
         let mut working: Option<Working> = None;
         for step in steps {
             let now = start + passed;
@@ -134,9 +148,10 @@ proptest! {
                     writes.push(Write { began: copies.begin_write(), value: newest, landed: false });
                 }
                 Step::Lands(at) if at < writes.len() => {
-                    let landed_before = std::mem::replace(&mut writes[at].landed, true);
-                    if !landed_before {
-                        home.take(writes[at].value);
+                    let write = &mut writes[at];
+                    if !write.landed && nodes[0].write() != Written::NotSent {
+                        write.landed = true;
+                        home.take(write.value);
                     }
                 }
                 // A write with an unknown outcome reaches the home.
@@ -161,30 +176,38 @@ proptest! {
                     if let Some(job) = copies.claim(now) {
                         prop_assert!(writes.is_empty(), "no copying while a write is under way");
                         let known = job.known.clone();
-                        working = Some(Working { job, known, done: Vec::new() });
+                        working = Some(Working { job, known, done: Vec::new(), unsent: Vec::new() });
                     }
                 }
                 Step::AsksHome => {
                     if let Some(working) = &mut working
                         && working.known.is_none()
+                        && is_answered(&nodes[0])
                     {
                         working.known = Some(known(home.value));
                     }
                 }
                 Step::Copies(at) => {
-                    if let Some(Working { job, known: Some(known), done }) = &mut working
+                    if let Some(Working { job, known: Some(known), done, unsent }) = &mut working
                         && job.targets.contains(&shard(at))
                         && !done.contains(&shard(at))
+                        && !unsent.contains(&shard(at))
                     {
                         if job.synced.as_ref().is_none_or(|synced| synced.value != known.value) {
                             copies.rewrite();
                         }
-                        held[at] = known.value;
-                        done.push(shard(at));
+                        match nodes[at + 1].write() {
+                            Written::Stored => {
+                                held[at] = known.value;
+                                done.push(shard(at));
+                            }
+                            Written::NotSent => unsent.push(shard(at)),
+                            Written::Unknown => {}
+                        }
                     }
                 }
                 Step::Concludes => {
-                    if let Some(Working { job, known, done }) = working.take() {
+                    if let Some(Working { job, known, done, unsent }) = working.take() {
                         let Some(known) = known else {
                             copies.conclude(&job, Done::HomeFailed, now);
                             continue;
@@ -196,7 +219,7 @@ proptest! {
                         if job.synced.as_ref().is_none_or(|synced| synced.value != known.value) {
                             copies.rewrite();
                         }
-                        for on in sent.iter().filter(|on| !done.contains(on)) {
+                        for on in sent.iter().filter(|on| !done.contains(on) && !unsent.contains(on)) {
                             late[on.index() - 1] = Some(known.value);
                         }
                         let written = sent.into_iter().map(|on| (on, done.contains(&on))).collect();
@@ -216,12 +239,13 @@ proptest! {
                     if let Some(synced) = copies.readable() {
                         prop_assert!(writes.is_empty(), "no copy is read while a write is under way");
                         let on = synced.on[at % synced.on.len()].shard;
-                        reads.push(Read { synced, shard: on, least: answered, got: None });
+                        reads.push(Read { synced, shard: on, least: answered, got: None, has_failed: false });
                     }
                 }
                 Step::Arrives(at) => {
-                    if let Some(read) = reads.get_mut(at) {
-                        read.got = read.got.or(Some(held[read.shard.index() - 1]));
+                    if let Some(read) = reads.get_mut(at).filter(|read| read.got.is_none() && !read.has_failed) {
+                        read.has_failed = !is_answered(&nodes[read.shard.index()]);
+                        read.got = (!read.has_failed).then(|| held[read.shard.index() - 1]);
                     }
                 }
                 Step::Answered(at) if at < reads.len() => {
@@ -237,7 +261,11 @@ proptest! {
                         }
                     }
                 }
-                Step::Wait(seconds) => passed += Duration::from_secs(seconds),
+                Step::Wait(seconds) => {
+                    passed += Duration::from_secs(seconds);
+                    nodes.iter_mut().for_each(|node| node.pass(Duration::from_secs(seconds)));
+                }
+                Step::Shard(at, conduct) => nodes[at].conduct = conduct,
                 _ => {}
             }
         }

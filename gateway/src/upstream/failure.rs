@@ -5,6 +5,8 @@ use std::error::Error as StdError;
 use std::io::{Error as IoError, ErrorKind};
 
 use super::connector::Witness;
+use crate::error::Error;
+use protocol::ShardId;
 
 /// Error numbers of Linux for "too many open files": of the process, and of the system.
 const TOO_MANY_FILES: [i32; 2] = [24, 23];
@@ -50,6 +52,27 @@ impl Failure {
             _ if err.is_connect() => Self::Unavailable(cause),
             Some(witness) if witness.answer_began() => Self::in_answer(root, cause),
             _ => Self::BeforeAnswer(cause),
+        }
+    }
+
+    /// The cause, if the shard gave no answer.
+    pub(super) fn cause(&self) -> Option<&str> {
+        match self {
+            Self::BeforeAnswer(cause) | Self::Unavailable(cause) | Self::Reset(cause) => Some(cause),
+            Self::Unreadable(_) | Self::Refused(_) | Self::NoDescriptor | Self::NoRoom => None,
+        }
+    }
+
+    /// The error of a call that failed like this.
+    pub(super) fn error(self, shard: ShardId) -> Error {
+        match self {
+            Self::BeforeAnswer(cause) | Self::Unavailable(cause) => {
+                Error::ShardUnavailable { shard, cause, retry_after: None }
+            }
+            Self::Unreadable(reason) | Self::Reset(reason) => Error::BadShardAnswer { shard, reason },
+            Self::Refused(why) => Error::ShardUnavailable { shard, cause: why.into(), retry_after: None },
+            Self::NoDescriptor => Error::NoDescriptor,
+            Self::NoRoom => Error::NoRoom,
         }
     }
 

@@ -222,6 +222,12 @@ impl ShardHealth {
         self.shards.iter().map(take).collect()
     }
 
+    /// Lets time pass.
+    #[cfg(test)]
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.start -= time;
+    }
+
     fn millis(&self) -> u64 {
         millis(self.start.elapsed())
     }
