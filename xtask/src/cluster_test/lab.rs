@@ -330,12 +330,13 @@ impl<'a> Lab<'a> {
         &self.outside
     }
 
-    /// Sends one request to the Service of gateways, from a pod.
+    /// Sends one request to the Service of gateways, from a pod. An open connection could lead to a gateway that stops, so
+    /// each request has its own.
     ///
     /// # Errors
     /// When it fails.
     pub(crate) fn ask<T: DeserializeOwned + Send>(&self, path: &str) -> Result<T> {
-        within(&self.outside, || self.client.get(&format!("{}{path}", self.gateway)))
+        within(&self.outside, || Client::default().get(&format!("{}{path}", self.gateway)))
     }
 
     /// Posts `body` to the Service of gateways, from a pod.
