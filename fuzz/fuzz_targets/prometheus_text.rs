@@ -11,7 +11,8 @@ fuzz_target!(|input: &[u8]| {
     let buckets = &latency.latency;
     assert!(!buckets.is_empty());
     let bounds: Vec<f64> = buckets.iter().map(|(bound, _)| bound.unwrap_or(f64::INFINITY)).collect();
-    assert!(bounds.is_sorted_by(|one, next| one < next), "{bounds:?}");
+    // Neighbours may become equal in milliseconds.
+    assert!(bounds.is_sorted(), "{bounds:?}");
     let quantiles = [50, 95, 99].map(|percent| quantile(buckets, percent).unwrap_or(f64::INFINITY));
     assert!(quantiles.is_sorted(), "{quantiles:?}");
 });

@@ -22,7 +22,8 @@ pub(crate) fn parse(taken_at: f64, text: &str) -> Option<AppLatency> {
     let buckets = cumulative.into_iter().map(|(bound, count)| {
         let inside = count.saturating_sub(below);
         below = count;
-        (bound.is_finite().then_some(bound * 1e3), inside)
+        let milliseconds = bound * 1e3;
+        (milliseconds.is_finite().then_some(milliseconds), inside)
     });
     let latency: Vec<Bucket> = buckets.collect();
     if latency.is_empty() { None } else { Some(AppLatency { taken_at, requests: requests?, latency }) }
@@ -38,7 +39,8 @@ fn value(sample: &str) -> Option<u64> {
 fn upper_bound(sample: &str) -> Option<f64> {
     let (_, rest) = sample.split_once("le=\"")?;
     let (bound, _) = rest.split_once('"')?;
-    bound.parse().ok().filter(|bound: &f64| !bound.is_nan())
+    // A sum with 0 turns −0 into 0, which is the same bound.
+    bound.parse().ok().filter(|bound: &f64| !bound.is_nan()).map(|bound| bound + 0.0)
 }
 
 #[cfg(test)]
@@ -63,6 +65,19 @@ shard_request_duration_seconds_bucket{operation="set",shard_id="1",le="+Inf"} 3
     fn reads_and_writes_are_added_bucket_by_bucket() {
         let latency = vec![(Some(0.5), 4), (Some(1.0), 9), (None, 2)];
         assert_eq!(parse(7.0, TEXT), Some(AppLatency { taken_at: 7.0, requests: 15, latency }));
+    }
+
+    #[test]
+    fn equal_bounds_are_one_bucket_and_a_bound_without_milliseconds_is_none() {
+        let bucket =
+            |le: &str, count: u64| format!("shard_request_duration_seconds_bucket{{le=\"{le}\"}} {count}\n");
+        let text = format!(
+            "shard_requests_total{{}} 3\n{}{}{}",
+            bucket("-0", 1),
+            bucket("0", 1),
+            bucket("1e306", 3)
+        );
+        assert_eq!(parse(7.0, &text).unwrap().latency, vec![(Some(0.0), 2), (None, 1)]);
     }
 
     #[test]

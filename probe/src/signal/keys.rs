@@ -107,7 +107,10 @@ fn name(words: &[u64; KEY_WORDS], hash: u64, length: u32, protocol: Protocol) ->
         let end: Vec<u8> = key::kept(words, length).collect();
         let end = String::from_utf8_lossy(&end);
         // The end may start inside a character, so remove the replacement characters.
-        return format!("#{hash:016x}…{}", end.trim_start_matches('\u{fffd}')).into();
+        let end = end.trim_start_matches('\u{fffd}');
+        // A store's key may have control characters. A key of HTTP is percent-encoded.
+        let end = if protocol == Protocol::Resp { name_of_bytes(end.as_bytes()) } else { end.into() };
+        return format!("#{hash:016x}…{end}").into();
     };
     if protocol == Protocol::Resp {
         return name_of_bytes(whole);
@@ -128,6 +131,14 @@ fn name(words: &[u64; KEY_WORDS], hash: u64, length: u32, protocol: Protocol) ->
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_end_of_a_stores_long_key_is_one_line() {
+        let mut words = [u64::from_le_bytes([b'a'; 8]); KEY_WORDS];
+        words[0] = u64::from_le_bytes(*b"a\n\x1bbcdef");
+        let name = name(&words, 1, 72, Protocol::Resp);
+        assert!(name.starts_with("#0000000000000001…") && name.ends_with("a\\x0a\\x1bbcdef"), "{name}");
+    }
 
     proptest! {
         #[test]
