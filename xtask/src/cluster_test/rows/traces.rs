@@ -117,7 +117,13 @@ fn set(lab: &Lab<'_>, variables: &[&str]) -> Result<()> {
     let delete = ["-n", LAB, "delete", "pod", "-l", "app.kubernetes.io/component=shard", "--timeout=60s"];
     // kubectl may miss the end of a pod that is replaced under its name, and then waits in vain.
     let _ = lab.cluster.kubectl(&delete);
-    lab.ready()
+    lab.ready()?;
+    // A gateway that stops still gets connections until each node knows it, and has the variables of before.
+    let all = ["-n", LAB, "get", "pods", "-l", "app.kubernetes.io/component=gateway", "-oname"];
+    lab.until("the old gateways' end", REACHED_WITHIN, |lab| {
+        Ok(lab.cluster.kubectl(&all)?.lines().count() == lab.gateways()?.len())
+    })
+    .map(drop)
 }
 
 fn one(
