@@ -177,8 +177,7 @@ fn configure(index: usize, folder: &Path, certificates: &Certificates) -> Result
         // The machine's disk and memory are not the cluster's own.
         "evictionHard": { "nodefs.available": "1%", "imagefs.available": "1%", "memory.available": "100Mi" },
         // Images cannot be pulled again, so none is removed from a full disk.
-        "imageGCHighThresholdPercent": 100,
-        "imageGCHighThresholdPercent": 99, "imageGCLowThresholdPercent": 98,
+        "imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
     });
     fs::write(folder.join("kubelet.json"), kubelet.to_string())?;
     let proxy = json!({
