@@ -42,7 +42,7 @@ pub(crate) enum Answers {
 }
 
 /// Pause between the packets of [`Answers::Interim`].
-const INTERIM_PAUSE: Duration = Duration::from_millis(1);
+const INTERIM_PAUSE: Duration = Duration::from_millis(50);
 
 /// The bytes that [`Answers::Huge`] announces.
 const HUGE: usize = 1 << 30;
