@@ -39,8 +39,8 @@ fn value(sample: &str) -> Option<u64> {
 fn upper_bound(sample: &str) -> Option<f64> {
     let (_, rest) = sample.split_once("le=\"")?;
     let (bound, _) = rest.split_once('"')?;
-    // A sum with 0 turns −0 into 0, which is the same bound.
-    bound.parse().ok().filter(|bound: &f64| !bound.is_nan()).map(|bound| bound + 0.0)
+    // A duration is not negative. A sum with 0 turns −0 into 0, which is the same bound.
+    bound.parse().ok().filter(|bound: &f64| *bound >= 0.0).map(|bound| bound + 0.0)
 }
 
 #[cfg(test)]
@@ -88,6 +88,7 @@ shard_request_duration_seconds_bucket{operation="set",shard_id="1",le="+Inf"} 3
             "shard_requests_total{shard_id=\"0\"} 1\n",
             &TEXT.replace("} 4", "} four"),
             &TEXT.replace("le=\"0.001\"", "le=\"NaN\""),
+            &TEXT.replace("le=\"0.001\"", "le=\"-Inf\""),
             &TEXT.replace("} 12", "} 1e300"),
         ] {
             assert_eq!(parse(7.0, text), None, "{text}");
