@@ -121,14 +121,17 @@ impl SoakReport {
         let exact = self.quiet.iter().filter(|point| point.wrong.is_none()).count();
         let faults: u32 = self.faults.values().sum();
         let mut text = format!(
-            "{faults} faults in {} minutes; difference 0 at {exact} of {} quiet points; {} requests at the shards \
-             that were never restarted or since",
+            "{faults} faults in {} minutes. Difference 0 at {exact} of {} quiet points. {} requests by the shards' \
+             own counts, since their last start.",
             self.plan.minutes,
             self.quiet.len(),
             thousands(self.received)
         );
+        if !self.wrong.is_empty() {
+            text += " What does not hold:\n";
+        }
         for what in &self.wrong {
-            let _ = write!(text, "; WRONG: {what}");
+            let _ = write!(text, "\n- {what}");
         }
         text
     }
@@ -146,7 +149,7 @@ impl SoakReport {
         let _ = write!(
             page,
             "**Question.** Does anything grow under mixed load and random faults, and do the counts stay right?\n\n\
-             **Answer.** {}.\n\n**Command.** `cargo xtask soak --minutes {minutes} --seed {seed} --write`\n\n{}.\n\n",
+             **Answer.** {}\n\n**Command.** `cargo xtask soak --minutes {minutes} --seed {seed} --write`\n\n{}.\n\n",
             self.answer(),
             describe()
         );
