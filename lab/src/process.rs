@@ -238,11 +238,16 @@ impl Process {
         let (guard, pid) = (self.child.stdin.is_some(), self.pid());
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         let child = children.split_whitespace().next().and_then(|child| child.parse().ok());
-        let pid = child.filter(|_| guard).unwrap_or(pid);
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+        resident_bytes(child.filter(|_| guard).unwrap_or(pid))
     }
+}
+
+/// Resident memory of a process in bytes. `None` if it has ended (`proc_pid_status(5)`).
+#[must_use]
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
 impl Drop for Process {

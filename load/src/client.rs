@@ -93,6 +93,13 @@ pub(crate) fn is_open(stream: &TcpStream) -> bool {
     matches!(stream.try_read(&mut [0]), Err(err) if err.kind() == std::io::ErrorKind::WouldBlock)
 }
 
+/// The length of the answer at the start of `bytes`, head and body. `None` if it is not complete.
+#[must_use]
+pub fn answer_length(bytes: &[u8]) -> Option<usize> {
+    let head = Head::parse(bytes).ok()??;
+    Some(head.body_at + head.body_len).filter(|length| *length <= bytes.len())
+}
+
 async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Head, ClientError> {
     buffer.clear();
     let mut head = None;
@@ -215,6 +222,12 @@ mod tests {
         let stream = connection.stream.as_ref().unwrap();
         stream.readable().await.unwrap();
         assert_eq!(connection.send(b"two").await.unwrap().status, 200);
+    }
+
+    #[test]
+    fn an_answer_is_complete_with_its_last_byte() {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP";
+        assert_eq!((answer_length(answer), answer_length(&answer[..38])), (Some(40), None));
     }
 
     #[test]

@@ -14,7 +14,8 @@ pub(crate) mod timeline;
 mod traffic;
 mod witness;
 
-pub use fault::{Fault, hosts_of_our_own};
+pub use fault::Fault;
+pub use stage::hosts_of_our_own;
 
 use self::report::Report;
 use self::row::Row;

@@ -47,10 +47,3 @@ pub(crate) fn cpu_seconds(pid: u32, fields: [usize; 2]) -> f64 {
     let ticks = fields.iter().filter_map(|field| all.get(*field)?.parse::<f64>().ok());
     ticks.sum::<f64>() / TICKS_PER_SECOND
 }
-
-/// Returns the resident memory in bytes. 0 for a process that has ended (`proc_pid_status(5)`).
-pub(crate) fn resident_bytes(pid: u32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    line.and_then(|kibibytes| kibibytes.trim().parse::<u64>().ok()).map_or(0, |kibibytes| kibibytes * 1024)
-}

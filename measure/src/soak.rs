@@ -8,8 +8,10 @@ pub mod report;
 mod resources;
 mod trend;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use clap::ValueEnum as _;
 use fastrand::Rng;
+use load::scenario::Scenario;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -26,19 +28,6 @@ const ROUND: Duration = Duration::from_secs(40);
 
 /// Time between the end of the load and the quiet point. What ends a while after its client, such as a drain, has ended.
 const SETTLE: Duration = Duration::from_secs(8);
-
-/// The scenarios of the rounds. `celebrity-404` is not among them, as it needs shards with other settings.
-const SCENARIOS: [&str; 9] = [
-    "uniform",
-    "zipfian",
-    "celebrity",
-    "with-caching",
-    "moving-celebrity",
-    "two-celebrities",
-    "flash-crowd",
-    "scan",
-    "write-hot",
-];
 
 /// The faults of the rounds: all that leave gateway and probe alive, as their memory is watched from start to end.
 const FAULTS: [Fault; 15] = [
@@ -118,7 +107,11 @@ async fn round(
             "cache": cache, "replication": replication, "stale_while_revalidate": stale, "ttl_seconds": 5,
         }))
         .await?;
-    let scenario = SCENARIOS[rng.usize(..SCENARIOS.len())];
+    // `celebrity-404` needs shards with other settings.
+    let scenarios: Vec<_> =
+        Scenario::value_variants().iter().filter(|scenario| scenario.absent_key().is_none()).collect();
+    let scenario = scenarios[rng.usize(..scenarios.len())].to_possible_value().context("a name")?;
+    let scenario = scenario.get_name();
     let (seconds, seed) = (ROUND.as_secs().to_string(), rng.u32(..).to_string());
     let arguments = ["run", scenario, "--rate-factor", "2", "--duration", &seconds, "--seed", &seed];
     let (load, begin) = (stage.lab.load_started(&arguments), Instant::now());

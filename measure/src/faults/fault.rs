@@ -13,8 +13,6 @@ use super::proxy::{Answers, Proxy};
 use super::stage::{MOVED, Stage, Wiring};
 use super::timeline::Timeline;
 
-pub use super::stage::hosts_of_our_own;
-
 /// Time for a process to drain: its own limit of 10 s and a reserve.
 const DRAIN: Duration = Duration::from_secs(13);
 
@@ -249,7 +247,7 @@ impl Fault {
             Self::GatewayDrained => {
                 let status = stage.lab.gateway.ended(DRAIN).await;
                 anyhow::ensure!(status.success(), "the gateway did not drain: {status}");
-                stage.start_gateway()?;
+                stage.start_gateway().await?;
             }
             Self::ShardDrained => {
                 let status = stage.lab.shards[AFFECTED].ended(DRAIN).await;

@@ -3,6 +3,7 @@
 //! Requests always pass unchanged, so that the server and the kernel count each of them.
 
 use anyhow::Result;
+use load::client::answer_length;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -116,7 +117,7 @@ async fn answer_all(
 ) -> Option<OwnedWriteHalf> {
     let mut buffer = Vec::new();
     loop {
-        let length = match complete(&buffer) {
+        let length = match answer_length(&buffer) {
             Some(length) => length,
             None if server.read_buf(&mut buffer).await.unwrap_or(0) > 0 => continue,
             None => return Some(client),
@@ -186,28 +187,7 @@ async fn break_answer(
     Ok(matches!(kind, Answers::Pass | Answers::Late(_) | Answers::WrongKey))
 }
 
-/// The length of the answer at the start of `bytes`, if it is complete.
-fn complete(bytes: &[u8]) -> Option<usize> {
-    let mut headers = [httparse::EMPTY_HEADER; 32];
-    let mut answer = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(head) = answer.parse(bytes).ok()? else { return None };
-    let length = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-    let length: usize = std::str::from_utf8(length?.value).ok()?.parse().ok()?;
-    Some(head + length).filter(|all| *all <= bytes.len())
-}
-
 /// Makes the close of `stream` a reset.
 fn reset(stream: &TcpStream) {
     let _ = stream.set_zero_linger();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::complete;
-
-    #[test]
-    fn an_answer_is_complete_with_its_last_byte() {
-        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP";
-        assert_eq!((complete(answer), complete(&answer[..38])), (Some(40), None));
-    }
 }

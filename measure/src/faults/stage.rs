@@ -71,7 +71,7 @@ impl Stage {
         let (gateway_urls, probe_urls) = (gateway.join(","), probe.join(","));
         lab.gateway.kill();
         let mut stage = Self { lab, proxy, wiring, clients: None, gateway_urls, probe_urls };
-        stage.start_gateway()?;
+        stage.start_gateway().await?;
         stage.start_probe()?;
         stage.lab.probe.as_mut().context("a probe")?.ready().await;
         stage.agreed().await?;
@@ -92,7 +92,7 @@ impl Stage {
     }
 
     /// Starts a gateway in place of the one that has ended, at its address.
-    pub(crate) fn start_gateway(&mut self) -> Result<()> {
+    pub(crate) async fn start_gateway(&mut self) -> Result<()> {
         let port = self.lab.gateway.address()?.port();
         let mut settings = self.wiring.settings.clone();
         settings.extend([
@@ -109,7 +109,8 @@ impl Stage {
             }
             None => Process::start_program(&program, &[], &settings),
         };
-        wait_for_address(&mut self.lab.gateway)
+        self.lab.gateway.ready().await;
+        Ok(())
     }
 
     /// Starts a probe, at the address of the last one.
@@ -168,16 +169,6 @@ impl Stage {
     pub(crate) async fn agreed(&self) -> Result<()> {
         self.lab.at_rest().await.map(drop).map_err(anyhow::Error::msg)
     }
-}
-
-fn wait_for_address(process: &mut Process) -> Result<()> {
-    let found = tokio::task::block_in_place(|| {
-        lab::signals::poll(std::time::Duration::from_secs(20), std::time::Duration::from_millis(5), || {
-            ensure!(process.is_running(), "the gateway has ended; {}", process.last_words());
-            Ok(process.reported_address())
-        })
-    })?;
-    found.map(drop).with_context(|| format!("the gateway does not start; {}", process.last_words()))
 }
 
 /// Gives this process, and those it starts, an `/etc/hosts` of their own. It must be called before other threads exist.

@@ -130,7 +130,7 @@ async fn read_control(
 
 async fn read_memory(pid: u32, seen: Arc<Mutex<Seen>>) {
     loop {
-        let bytes = crate::machine::resident_bytes(pid);
+        let bytes = lab::process::resident_bytes(pid).unwrap_or(0);
         {
             let mut seen = seen.lock();
             seen.gateway_bytes = seen.gateway_bytes.max(bytes);

@@ -1,6 +1,7 @@
 //! What the processes of the lab hold, sampled all the time and at quiet points.
 
 use anyhow::Result;
+use lab::process::resident_bytes;
 use lab_tests::lab::Lab;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
@@ -8,8 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
-
-use crate::machine::resident_bytes;
 
 /// Time between two samples.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -131,11 +130,8 @@ async fn take(targets: &Targets, into: &Mutex<Vec<Sample>>, at: Duration, at_res
         let in_folder = |folder: &str| {
             std::fs::read_dir(format!("/proc/{}/{folder}", target.pid)).map_or(0, std::iter::Iterator::count)
         };
-        let memory = resident_bytes(target.pid);
         // A process that has just been killed has no memory.
-        if memory == 0 {
-            continue;
-        }
+        let Some(memory) = resident_bytes(target.pid) else { continue };
         let mut found = vec![
             of_process(Resource::Memory, number(memory) / f64::from(1 << 20)),
             of_process(Resource::Descriptors, number(in_folder("fd") as u64)),

@@ -21,7 +21,7 @@ fn pod_at(ip: &str, port: u16) -> Value {
 }
 
 /// A probe that looks for the pods of these shards.
-fn probe(api: &ApiServer, shards: &str) -> std::process::Command {
+pub(crate) fn probe(api: &ApiServer, shards: &str) -> std::process::Command {
     let mut command = command(&["run", "--port", "0", "--shard-urls", shards]);
     command
         .env("KUBERNETES_SELECTOR", "app.kubernetes.io/component=shard")

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::api_server::ApiServer;
 use crate::bpffs::Bpffs;
 use crate::harness::{Client, Server, TIMEOUT, attached_with, privileges};
+use crate::pods;
 use crate::process::{Running, command};
 use crate::shard::Shard;
 
@@ -36,15 +37,8 @@ fn pod(shard: u32, ip: &str, port: u16) -> Value {
 
 fn probe(api: &ApiServer, pin: &Path) -> Command {
     let urls: Vec<String> = (0..SHARDS).map(|shard| format!("http://shard-{shard}.invalid:9000")).collect();
-    let arguments = ["run", "--port", "0", "--shard-urls", &urls.join(","), "--pin", pin.to_str().unwrap()];
-    let mut command = command(&arguments);
-    command
-        .env("KUBERNETES_SELECTOR", "app.kubernetes.io/component=shard")
-        .env("KUBERNETES_NAMESPACE", "lab")
-        .env("NODE_NAME", "node-7")
-        .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-        .env("KUBERNETES_SERVICE_PORT", api.port.to_string())
-        .env("KUBERNETES_ACCOUNT", &api.account);
+    let mut command = pods::probe(api, &urls.join(","));
+    command.arg("--pin").arg(pin);
     command
 }
 
