@@ -8,10 +8,10 @@ use measure::soak::{self, Plan};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Mixed load with seeded random faults: exit code 0 if nothing grows and kernel and application agree
+/// Mixed load with seeded random faults: exit code 1 if something grows, or kernel and application do not agree
 #[derive(Debug, Parser)]
 struct Args {
-    /// Length of the run; growth is judged from the fifteenth minute on
+    /// Length of the run; growth is judged after the first 15 minutes or, in a short run, its first quarter
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_080))]
     minutes: u32,
     /// Determines scenarios, mitigations, faults and their times

@@ -1,4 +1,4 @@
-//! What the processes of the lab hold, sampled all the time and at quiet points.
+//! What the processes of the lab hold, sampled all the time.
 
 use anyhow::Result;
 use lab::process::resident_bytes;
@@ -56,8 +56,6 @@ pub(crate) struct Sample {
     pub(crate) pid: u32,
     pub(crate) resource: Resource,
     pub(crate) value: f64,
-    /// Whether there was no load.
-    pub(crate) at_rest: bool,
 }
 
 /// The processes that are sampled now.
@@ -87,7 +85,6 @@ impl Targets {
 
 /// Samples until it is ended.
 pub(crate) struct Sampler {
-    targets: Targets,
     samples: Arc<Mutex<Vec<Sample>>>,
     task: JoinHandle<()>,
 }
@@ -95,19 +92,14 @@ pub(crate) struct Sampler {
 impl Sampler {
     pub(crate) fn start(targets: Targets, begin: Instant) -> Self {
         let samples = Arc::new(Mutex::new(Vec::new()));
-        let (of, into) = (targets.clone(), Arc::clone(&samples));
+        let into = Arc::clone(&samples);
         let task = tokio::spawn(async move {
             loop {
-                take(&of, &into, begin.elapsed(), false).await;
+                take(&targets, &into, begin.elapsed()).await;
                 sleep(PERIOD).await;
             }
         });
-        Self { targets, samples, task }
-    }
-
-    /// Takes the samples of a quiet point.
-    pub(crate) async fn at_rest(&self, at: Duration) {
-        take(&self.targets, &self.samples, at, true).await;
+        Self { samples, task }
     }
 
     pub(crate) fn end(self) -> Vec<Sample> {
@@ -116,17 +108,11 @@ impl Sampler {
     }
 }
 
-async fn take(targets: &Targets, into: &Mutex<Vec<Sample>>, at: Duration, at_rest: bool) {
+async fn take(targets: &Targets, into: &Mutex<Vec<Sample>>, at: Duration) {
     let targets = targets.0.lock().clone();
     for target in targets {
-        let of_process = |resource, value| Sample {
-            at,
-            process: target.name.clone(),
-            pid: target.pid,
-            resource,
-            value,
-            at_rest,
-        };
+        let of_process =
+            |resource, value| Sample { at, process: target.name.clone(), pid: target.pid, resource, value };
         let in_folder = |folder: &str| {
             std::fs::read_dir(format!("/proc/{}/{folder}", target.pid)).map_or(0, std::iter::Iterator::count)
         };
