@@ -5,6 +5,7 @@
 //! - [`cost`]: the probe's cost
 //! - [`experiment`]: theory, application and kernel side by side
 //! - [`faults`]: what faults do to the running lab
+//! - [`gateway_bench`]: the gateway beside nginx, HAProxy and Varnish
 //! - [`gateway_cost`]: the cost of tracing and of the detector
 //! - [`nodes`]: an aggregator of many simulated probes
 //! - [`soak`]: mixed load with random faults, and what grows under it
@@ -17,6 +18,7 @@ pub mod churn;
 pub mod cost;
 pub mod experiment;
 pub mod faults;
+pub mod gateway_bench;
 pub mod gateway_cost;
 mod lines;
 mod machine;

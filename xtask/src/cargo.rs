@@ -42,8 +42,16 @@ pub(crate) fn cargo_program(tree: &Tree, program: &OsStr) -> Command {
 /// # Errors
 /// When the build fails.
 pub(crate) fn build_release(tree: &Tree, programs: &[(&str, &str)]) -> Result<()> {
+    build(tree, "release", programs)
+}
+
+/// Builds `programs` with a profile. Each entry is a package and a binary.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn build(tree: &Tree, profile: &str, programs: &[(&str, &str)]) -> Result<()> {
     let mut build = cargo(tree);
-    build.args(["build", "--release"]);
+    build.args(["build", "--profile", profile]);
     for (package, program) in programs {
         build.args(["-p", package, "--bin", program]);
     }

@@ -24,7 +24,7 @@ type Step<'a> = (&'static str, Box<dyn Fn() -> Result<CheckOutcome> + 'a>);
 /// # Errors
 /// Only when a signal interrupts it.
 pub(crate) fn run(tree: &Tree, full: bool, with_tests: bool, ports: PortBase) -> Result<bool> {
-    let parts = [Part::Build, Part::Kernel, Part::Tests, Part::Store, Part::Lints];
+    let parts = [Part::Build, Part::Kernel, Part::Tests, Part::Store, Part::GatewayPeers, Part::Lints];
     let mut steps = vec![
         step("set-up", move || needs::ensure(tree, &parts)),
         step("format", || format(tree)),

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use lab::command;
 use lab::tree::Tree;
 
-use crate::cargo::{build_release, cargo};
+use crate::cargo::{build, cargo};
 use crate::packages::{self, Part, Root};
 use crate::{build_ebpf, needs, terminal};
 
@@ -35,6 +35,9 @@ pub(crate) enum Bench {
     /// Measure the detector: gateway throughput without it and with every request counted, in alternating pairs
     #[command(disable_help_flag = true)]
     Detector(Arguments),
+    /// Measure the gateway beside nginx, HAProxy and Varnish: requests/s, CPU time, memory, latency
+    #[command(disable_help_flag = true)]
+    Gateway(Arguments),
     /// Measure the aggregator's CPU time, memory and traffic with up to 1,000 simulated probes
     #[command(disable_help_flag = true)]
     Nodes(Arguments),
@@ -52,29 +55,53 @@ struct Program {
     parts: &'static [Part],
     /// The lab's programs that it starts.
     lab: &'static [&'static str],
+    /// The cargo profile of all of them.
+    profile: &'static str,
 }
 
-const ACCURACY: Program = Program { name: "accuracy", parts: &[Part::Kernel, Part::Tests], lab: &["probe"] };
-const EXPERIMENT: Program =
-    Program { name: "experiment", parts: &[Part::Kernel], lab: &["gateway", "shard", "probe", "load"] };
+const ACCURACY: Program =
+    Program { name: "accuracy", parts: &[Part::Kernel, Part::Tests], lab: &["probe"], profile: "release" };
+const EXPERIMENT: Program = Program {
+    name: "experiment",
+    parts: &[Part::Kernel],
+    lab: &["gateway", "shard", "probe", "load"],
+    profile: "release",
+};
 const FAULTS: Program = Program {
     name: "faults",
     parts: &[Part::Kernel, Part::Tests, Part::Faults],
     lab: &["gateway", "shard", "probe", "load"],
+    profile: "release",
 };
-const SOAK: Program =
-    Program { name: "soak", parts: &[Part::Kernel], lab: &["gateway", "shard", "probe", "load"] };
-const CHURN: Program = Program { name: "churn", parts: &[Part::Kernel], lab: &["probe"] };
+const SOAK: Program = Program {
+    name: "soak",
+    parts: &[Part::Kernel],
+    lab: &["gateway", "shard", "probe", "load"],
+    profile: "release",
+};
+const CHURN: Program = Program { name: "churn", parts: &[Part::Kernel], lab: &["probe"], profile: "release" };
 const COST: Program = Program {
     name: "cost",
     parts: &[Part::Kernel, Part::Tests, Part::Peers],
     lab: &["probe", "shard", "gateway", "load"],
+    profile: "release",
 };
-const NODES: Program = Program { name: "nodes", parts: &[], lab: &["probe"] };
-const STORES: Program =
-    Program { name: "stores", parts: &[Part::Kernel, Part::Tests, Part::Peers], lab: &["probe"] };
+const NODES: Program = Program { name: "nodes", parts: &[], lab: &["probe"], profile: "release" };
+const STORES: Program = Program {
+    name: "stores",
+    parts: &[Part::Kernel, Part::Tests, Part::Peers],
+    lab: &["probe"],
+    profile: "release",
+};
 const GATEWAY_COST: Program =
-    Program { name: "gateway_cost", parts: &[], lab: &["gateway", "shard", "load"] };
+    Program { name: "gateway_cost", parts: &[], lab: &["gateway", "shard", "load"], profile: "release" };
+/// What is measured here is what is shipped.
+const GATEWAY_BENCH: Program = Program {
+    name: "gateway_bench",
+    parts: &[Part::GatewayPeers],
+    lab: &["gateway", "shard"],
+    profile: "dist",
+};
 
 /// Runs the accuracy suite and returns its exit code.
 ///
@@ -89,7 +116,7 @@ pub(crate) fn accuracy(tree: &Tree, given: &Arguments) -> Result<ExitCode> {
 /// # Errors
 /// As [`accuracy`].
 pub(crate) fn experiment(tree: &Tree, given: &Arguments) -> Result<ExitCode> {
-    written(tree, &EXPERIMENT, given)
+    written(tree, &EXPERIMENT, given, "docs/experiments")
 }
 
 /// Runs the fault table; `--write` writes into `docs/experiments/`.
@@ -97,7 +124,7 @@ pub(crate) fn experiment(tree: &Tree, given: &Arguments) -> Result<ExitCode> {
 /// # Errors
 /// As [`accuracy`].
 pub(crate) fn faults(tree: &Tree, given: &Arguments) -> Result<ExitCode> {
-    written(tree, &FAULTS, given)
+    written(tree, &FAULTS, given, "docs/experiments")
 }
 
 /// Runs mixed load with random faults; `--write` writes into `docs/experiments/`.
@@ -105,14 +132,14 @@ pub(crate) fn faults(tree: &Tree, given: &Arguments) -> Result<ExitCode> {
 /// # Errors
 /// As [`accuracy`].
 pub(crate) fn soak(tree: &Tree, given: &Arguments) -> Result<ExitCode> {
-    written(tree, &SOAK, given)
+    written(tree, &SOAK, given, "docs/experiments")
 }
 
-/// Runs a program whose option `--write` needs the folder of all experiments.
-fn written(tree: &Tree, program: &Program, given: &Arguments) -> Result<ExitCode> {
+/// Runs a program whose option `--write` needs the folder of its pages.
+fn written(tree: &Tree, program: &Program, given: &Arguments, folder: &str) -> Result<ExitCode> {
     let mut arguments = given.arguments.clone();
     if let Some(write) = arguments.iter().position(|argument| argument == "--write") {
-        arguments.insert(write + 1, tree.root.join("docs/experiments").into());
+        arguments.insert(write + 1, tree.root.join(folder).into());
     }
     run(tree, program, arguments)
 }
@@ -128,6 +155,7 @@ pub(crate) fn bench(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
         Bench::Cost(given) => run(tree, &COST, given.arguments.clone()),
         Bench::Nodes(given) => run(tree, &NODES, given.arguments.clone()),
         Bench::Stores(given) => run(tree, &STORES, given.arguments.clone()),
+        Bench::Gateway(given) => written(tree, &GATEWAY_BENCH, given, "docs/benchmarks"),
         Bench::Traces(given) => run(tree, &GATEWAY_COST, before("traces".into(), given)),
         Bench::Detector(given) => run(tree, &GATEWAY_COST, before("detector".into(), given)),
         Bench::Hotspot => {
@@ -150,8 +178,8 @@ fn run(tree: &Tree, program: &Program, arguments: Vec<OsString>) -> Result<ExitC
     if !is_help {
         programs.extend(program.lab.iter().map(|name| (*name, *name)));
     }
-    build_release(tree, &programs)?;
-    let path = tree.release_binary(program.name);
+    build(tree, program.profile, &programs)?;
+    let path = tree.target.join(program.profile).join(program.name);
     let root = if needs_kernel { packages::root(terminal::is_interactive()) } else { Root::Already };
     let mut command = match root {
         Root::Already => Command::new(path),

@@ -56,6 +56,7 @@ fn can_do_without(need: &Missing) -> bool {
         Part::Tests
             | Part::Store
             | Part::Peers
+            | Part::GatewayPeers
             | Part::Faults
             | Part::LoadTool
             | Part::Lints
@@ -74,6 +75,7 @@ fn by_hand(missing: &[Missing]) -> String {
         (Part::Tests, "tools the tests use"),
         (Part::Store, "a store"),
         (Part::Peers, "tools for the cost comparison"),
+        (Part::GatewayPeers, "servers to compare the gateway with"),
         (Part::Faults, "tools for the fault table"),
         (Part::LoadTool, "k6"),
         (Part::Page, "a browser"),

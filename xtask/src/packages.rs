@@ -20,6 +20,8 @@ pub(crate) enum Part {
     Tests,
     /// Tools that the probe's cost is compared with.
     Peers,
+    /// Servers that the gateway is compared with, and their load generator.
+    GatewayPeers,
     /// Tools that break the lab on purpose.
     Faults,
     /// Installing k6.
@@ -62,7 +64,7 @@ enum Brings {
     KernelClippy,
 }
 
-const TABLE: [Package; 39] = [
+const TABLE: [Package; 43] = [
     package("gcc", Part::Build, Brings::Program("cc"), "links every program and compiles the allocator"),
     package("libc6-dev", Part::Build, Brings::Program("cc"), "the C library's headers"),
     package(
@@ -112,6 +114,10 @@ const TABLE: [Package; 39] = [
     ),
     package("bpftrace", Part::Peers, Brings::Program("bpftrace"), "is compared with the probe's cost"),
     package("tcpdump", Part::Peers, Brings::Program("tcpdump"), "is compared with the probe's cost"),
+    package("nginx", Part::GatewayPeers, Brings::Program("nginx"), "is compared with the gateway"),
+    package("haproxy", Part::GatewayPeers, Brings::Program("haproxy"), "is compared with the gateway"),
+    package("varnish", Part::GatewayPeers, Brings::Program("varnishd"), "is compared with the gateway"),
+    package("wrk", Part::GatewayPeers, Brings::Program("wrk"), "loads the gateway and its peers"),
     package("faketime", Part::Faults, Brings::Program("faketime"), "steps the clock of the lab's processes"),
     package(
         "python3-venv",
@@ -339,11 +345,12 @@ mod tests {
     use super::{LLVM_OF_TABLE, Part, missing_given, without_candidate};
     use crate::toolchain::{Compiler, Origin};
 
-    const ALL: [Part; 12] = [
+    const ALL: [Part; 13] = [
         Part::Build,
         Part::Kernel,
         Part::Tests,
         Part::Peers,
+        Part::GatewayPeers,
         Part::Faults,
         Part::LoadTool,
         Part::Page,

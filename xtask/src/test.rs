@@ -26,7 +26,8 @@ use lab::{command, process, signals};
 /// When a requirement of the tests cannot be installed or built.
 pub(crate) fn run(tree: &Tree, full: bool) -> Result<CheckOutcome> {
     terminal::heading("Tools and kernel object");
-    needs::ensure(tree, &[Part::Build, Part::Tests, Part::Store, Part::LoadTool])?;
+    let parts = [Part::Build, Part::Tests, Part::Store, Part::LoadTool, Part::GatewayPeers];
+    needs::ensure(tree, &parts)?;
     k6::ensure_if_possible(tree)?;
     browser::ensure_if_at_hand(tree)?;
     build_kernel_object(tree)?;

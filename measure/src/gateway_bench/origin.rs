@@ -1,0 +1,89 @@
+//! The shards: the origin of all values, without their capacity model.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use lab::http::Client;
+use lab::process::{Log, Process};
+use lab::signals;
+use serde_json::Value;
+
+use super::client;
+use super::row::{Row, write};
+use super::server::program;
+
+/// The peers' configurations name so many.
+const SHARDS: usize = 4;
+
+/// Settings of every shard: no service time, no limit, and room for all keys in each one.
+const SETTINGS: [(&str, &str); 5] = [
+    ("BASE_LATENCY_MS", "0"),
+    ("LOAD_LATENCY_FACTOR_MS", "0"),
+    ("SHARD_CONCURRENCY", "0"),
+    ("SHARD_MAX_KEYS", "1100000"),
+    ("SHARD_MAX_BYTES", "2147483648"),
+];
+
+/// Connections that fill a shard.
+const CONNECTIONS: usize = 64;
+
+/// The running shards.
+pub(super) struct Origin {
+    shards: Vec<Process>,
+    pub(super) addresses: Vec<SocketAddr>,
+    client: Client,
+}
+
+impl Origin {
+    /// Starts the shards from the folder `programs`.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub(super) fn start(programs: &Path) -> Result<Self> {
+        let shards = (0..SHARDS).map(|id| {
+            let mut command = program(&programs.join("shard"));
+            command.envs(SETTINGS).env("SHARD_ID", id.to_string()).env("PORT", "0");
+            Process::start(&format!("shard-{id}"), command, Log::unnamed()?)
+        });
+        let mut shards = shards.collect::<Result<Vec<_>>>()?;
+        let mut addresses = Vec::new();
+        for shard in &mut shards {
+            let begun = signals::poll(Duration::from_secs(30), Duration::from_millis(5), || {
+                anyhow::ensure!(shard.is_running(), "{} ended; {}", shard.name(), shard.last_words());
+                Ok(shard.reported_address())
+            })?;
+            addresses.push(begun.with_context(|| format!("{} did not start", shard.name()))?);
+        }
+        Ok(Self { shards, addresses, client: Client::default() })
+    }
+
+    /// Writes a row's keys into every shard, because each server places the keys in its own way.
+    ///
+    /// # Errors
+    /// When a write fails.
+    pub(super) fn fill(&self, row: Row) -> Result<()> {
+        let count = row.keys().count();
+        for address in &self.addresses {
+            let connections = CONNECTIONS.min(count as usize);
+            let dues = std::iter::repeat_n(Duration::ZERO, count as usize);
+            let request = |number: u64, bytes: &mut Vec<u8>| {
+                bytes.extend(write(u32::try_from(number).unwrap_or(u32::MAX), row.value_bytes()));
+            };
+            client::run(*address, connections, dues, request).context("the shards cannot be filled")?;
+            signals::check()?;
+        }
+        Ok(())
+    }
+
+    /// Returns the data requests that all shards have received, by their own count.
+    pub(super) fn received(&self) -> Result<u64> {
+        let of = |shard: &Process, address: &SocketAddr| {
+            let stats: Value = self.client.get(&format!("http://{address}/stats"))?;
+            let received = stats["requests_received"].as_u64();
+            received.with_context(|| format!("{} does not report its requests", shard.name()))
+        };
+        self.shards.iter().zip(&self.addresses).map(|(shard, address)| of(shard, address)).sum()
+    }
+}
