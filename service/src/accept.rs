@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connections::{Connections, Entered, Place};
 use crate::limits::SPARES;
 use crate::overload::Reason;
+use crate::reserve::Reserve;
 use crate::serve::Serving;
 
 /// Pause after an accept error that nothing can be done about. Without it the error would repeat at once.
@@ -33,8 +34,7 @@ const TOO_MANY_FILES: [i32; 2] = [24, 23];
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) connections: Arc<Connections>,
-    /// The places beyond the limit.
-    pub(crate) reserve: Arc<Semaphore>,
+    pub(crate) reserve: Reserve,
     pub(crate) spares: Spares,
     pub(crate) drain: CancellationToken,
 }
@@ -54,9 +54,9 @@ pub(crate) async fn serve(listener: TcpListener, serving: Arc<Serving>, shared: 
         }));
     };
     let beyond = |stream: TcpStream, permit: Option<OwnedSemaphorePermit>| {
-        let (serving, spares) = (Arc::clone(&serving), spares.clone());
+        let (serving, spares, reserve) = (Arc::clone(&serving), spares.clone(), shared.reserve.clone());
         drop(tasks.spawn(async move {
-            serving.beyond_limit(stream).await;
+            serving.beyond_limit(stream, &reserve).await;
             spares.fill();
             drop(permit);
         }));
@@ -125,8 +125,7 @@ impl Shared {
 
     /// Waits for a place beyond the limit. A drain ends the wait.
     async fn reserved(&self) -> Option<OwnedSemaphorePermit> {
-        let permit = self.drain.run_until_cancelled(Arc::clone(&self.reserve).acquire_owned()).await;
-        permit.and_then(Result::ok)
+        self.drain.run_until_cancelled(self.reserve.place()).await.flatten()
     }
 }
 

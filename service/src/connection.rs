@@ -61,10 +61,12 @@ pub(crate) enum Phase {
 /// How a connection has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Order {
-    /// After the request that is handled or has arrived.
+    /// After the request that is handled or has arrived, or arrives soon.
     Finish = 1,
+    /// Now, but after the request that is handled or has arrived.
+    Leave = 2,
     /// Now.
-    Close = 2,
+    Close = 3,
 }
 
 impl Progress {
@@ -142,6 +144,7 @@ impl Progress {
         let ordered = || match self.0.order.load(Ordering::Acquire) {
             order if order < at_least as u8 => Poll::Pending,
             order if order == Order::Finish as u8 => Poll::Ready(Order::Finish),
+            order if order == Order::Leave as u8 => Poll::Ready(Order::Leave),
             _ => Poll::Ready(Order::Close),
         };
         poll_fn(|cx| {

@@ -1,7 +1,7 @@
 //! The open connections of a process: their number, and which of them end early.
 //!
-//! Near the limit the longest idle connections end, so that new ones find room. Without idle ones, those end whose
-//! client makes no progress. Twice a second every connection is looked at: a client that takes too long for a request
+//! Near the limit silent connections end, then the longest idle ones, so that new ones find room. Without any, those end
+//! whose client makes no progress. Twice a second every connection is looked at: a client that takes too long for a request
 //! head, or does not read its answer, loses its connection.
 
 use parking_lot::Mutex;
@@ -20,11 +20,15 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that was idle, or without progress, for less than this does not end for others. It is probably in use.
 const IN_USE: Duration = Duration::from_secs(1);
+/// The same for a silent connection, which has sent nothing since its start. Its client connected to send a request.
+const SILENT: Duration = Duration::from_millis(100);
 /// Shortest time between two searches for connections that can end for others. The second is after a search that found
 /// none.
 const SEARCH_PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(100)];
-/// Largest number of connections that end at the same time to make room.
+/// Largest number of connections that end at the same time to make room: this one, and these parts of the limit.
 const BATCH: usize = 64;
+const PART: usize = 32;
+const SILENT_PART: usize = 4;
 
 /// The open connections of a process.
 pub(crate) struct Connections {
@@ -145,7 +149,7 @@ impl Connections {
                 Phase::Body | Phase::Write if is_short && waited >= IN_USE => Reason::Stalled,
                 _ => continue,
             };
-            if entry.end(Order::Close) {
+            if entry.end(entry.order()) {
                 ending += 1;
                 self.overload.count(reason, 1);
             }
@@ -153,36 +157,39 @@ impl Connections {
         open.ending += ending;
     }
 
-    /// Ends the longest idle connections; without any, those that wait longest for their client. Returns whether some
-    /// are about to end.
+    /// Ends the longest silent connections; without any, the longest idle ones; without any, those that wait longest for
+    /// their client. Returns whether some are about to end.
     fn end_some(&self, open: &mut Open, now: Instant) -> bool {
         if open.next_search.is_some_and(|next| now < next) {
             return open.has_found;
         }
-        let (mut idle, mut stalled) = (Vec::new(), Vec::new());
+        let (mut silent, mut idle, mut stalled) = (Vec::new(), Vec::new(), Vec::new());
         for (id, entry) in open.entries.iter_mut().filter(|(_, entry)| !entry.is_ordered) {
             entry.look(now);
-            if now.saturating_duration_since(entry.since) < IN_USE {
-                continue;
-            }
-            match entry.phase {
-                Phase::Idle => idle.push((entry.since, *id)),
-                Phase::Head | Phase::Body | Phase::Write => stalled.push((entry.since, *id)),
-                Phase::Server => {}
+            let (found, in_use) = match entry.phase {
+                Phase::Idle if entry.begun == 0 => (&mut silent, SILENT),
+                Phase::Idle => (&mut idle, IN_USE),
+                Phase::Head | Phase::Body | Phase::Write => (&mut stalled, IN_USE),
+                Phase::Server => continue,
+            };
+            if now.saturating_duration_since(entry.since) >= in_use {
+                found.push((entry.since, *id));
             }
         }
-        let (mut found, reason) =
-            if idle.is_empty() { (stalled, Reason::Stalled) } else { (idle, Reason::Idle) };
-        let batch = (self.limit / 32).clamp(1, BATCH);
+        let (mut found, reason, part) = match (silent.is_empty(), idle.is_empty()) {
+            // They come in large numbers, and new connections wait for their end.
+            (false, _) => (silent, Reason::Idle, SILENT_PART),
+            (true, false) => (idle, Reason::Idle, PART),
+            (true, true) => (stalled, Reason::Stalled, PART),
+        };
+        let batch = (self.limit / part).clamp(1, BATCH);
         if found.len() > batch {
             found.select_nth_unstable(batch);
             found.truncate(batch);
         }
         for (_, id) in &found {
             let Some(entry) = open.entries.get_mut(id) else { continue };
-            // A keep-alive connection may have a request in its socket, which is still answered.
-            let finishes = entry.phase == Phase::Idle && entry.begun > 0;
-            entry.end(if finishes { Order::Finish } else { Order::Close });
+            entry.end(entry.order());
         }
         self.overload.count(reason, found.len());
         open.ending += found.len();
@@ -207,6 +214,16 @@ impl Entry {
             self.since = now;
         }
         (self.phase, self.moved, self.begun) = (phase, moved, begun);
+    }
+
+    /// How it ends for others, or because of its client. A request that is in the socket of an idle connection is still
+    /// answered.
+    fn order(&self) -> Order {
+        match self.phase {
+            Phase::Idle if self.begun > 0 => Order::Finish,
+            Phase::Idle => Order::Leave,
+            Phase::Head | Phase::Body | Phase::Write | Phase::Server => Order::Close,
+        }
     }
 
     /// Returns whether this is the first order.

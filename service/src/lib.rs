@@ -38,6 +38,7 @@ mod connection;
 mod connections;
 mod host;
 mod listen;
+mod reserve;
 mod serve;
 mod signals;
 mod stream;

@@ -28,6 +28,7 @@ use crate::host;
 use crate::limits::SMALL_BYTES;
 use crate::overload::{Overload, Reason};
 use crate::problem::{Problem, method_not_allowed};
+use crate::reserve::Reserve;
 use crate::stream::TrackedStream;
 
 /// Called with method and target of a request that is refused before it reaches the router.
@@ -41,7 +42,7 @@ const HEAD_MAX_BYTES: usize = 32 * 1024;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a connection accepted during a drain may take to send its first byte.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(250);
-/// How long a connection beyond the limit may take for its request head.
+/// How long a connection beyond the limit may take for its request head, while places beyond the limit are free.
 const RESERVE_HEAD_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long a connection beyond the limit may take in all.
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -65,7 +66,7 @@ impl Serving {
             _ = stream.readable() => {}
             order = progress.ordered(Order::Finish) => {
                 let readable = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.readable());
-                if order == Order::Close || readable.await.is_err() {
+                if order > Order::Finish || readable.await.is_err() {
                     return Ok(());
                 }
             }
@@ -112,12 +113,14 @@ impl Serving {
     }
 
     /// Answers the first request of a connection beyond the limit, if it is a control request. Refuses any other one.
-    pub(crate) async fn beyond_limit(self: Arc<Self>, stream: TcpStream) {
+    pub(crate) async fn beyond_limit(self: Arc<Self>, stream: TcpStream, reserve: &Reserve) {
         let progress = Progress::default();
         let handled = progress.clone();
         let service = service_fn(move |request: Request<Incoming>| {
+            let guard = handled.handle();
             let (serving, handled) = (Arc::clone(&self), handled.clone());
             async move {
+                let _guard = guard;
                 let request = request.map(|body| handled.body(body));
                 let mut response = if is_control(request.method(), request.uri()) {
                     serving.answer(request, &handled).await
@@ -132,11 +135,17 @@ impl Serving {
                 Ok::<_, Infallible>(response)
             }
         });
-        let stream = TrackedStream::new(Arc::new(stream), progress);
+        let stream = TrackedStream::new(Arc::new(stream), progress.clone());
         let served =
             builder(RESERVE_HEAD_TIMEOUT).keep_alive(false).serve_connection(TokioIo::new(stream), service);
-        // The client that is too slow gets no answer.
-        let _ = tokio::time::timeout(RESERVE_TIMEOUT, served).await;
+        let ends_in_time = async {
+            tokio::select! {
+                // The client that is too slow gets no answer.
+                _ = served => {}
+                () = reserve.needed_by_others(&progress) => {}
+            }
+        };
+        let _ = tokio::time::timeout(RESERVE_TIMEOUT, ends_in_time).await;
     }
 
     async fn answer(&self, request: Request<Body>, progress: &Progress) -> Response {

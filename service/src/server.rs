@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::{self, Shared, Spares};
 use crate::connections::{Connections, LOOK_PERIOD};
 use crate::health::Health;
-use crate::limits::{self, Needs, RESERVE};
+use crate::limits::{self, Needs};
 use crate::listen::{self, BindError};
 use crate::overload::{LOG_PERIOD, Overload};
+use crate::reserve::Reserve;
 use crate::serve::{OnRefused, Serving};
 use crate::tasks::Tasks;
 
@@ -125,8 +125,7 @@ impl Server {
         let drain = CancellationToken::new();
         let spares = Spares::default();
         spares.fill();
-        let shared =
-            Shared { connections, reserve: Arc::new(Semaphore::new(RESERVE)), spares, drain: drain.clone() };
+        let shared = Shared { connections, reserve: Reserve::default(), spares, drain: drain.clone() };
         let (events, received) = mpsc::channel();
         let mut threads = Vec::new();
         for (index, listener) in self.listeners.into_iter().enumerate() {

@@ -102,6 +102,16 @@ async fn metric(lab: &Lab, addr: SocketAddr, name: &str) -> u64 {
     line.and_then(|count| count.trim().parse().ok()).unwrap_or_else(|| panic!("no {name} in {metrics}"))
 }
 
+/// A gateway of the lab with 256 descriptors, and its address.
+async fn few_descriptors(lab: &Lab) -> (Process, SocketAddr) {
+    let shards: Vec<_> = lab.shard_addrs().iter().map(|shard| format!("http://{shard}")).collect();
+    let settings = [("PORT", "0".to_owned()), ("SHARD_URLS", shards.join(","))];
+    let command = format!("ulimit -n 256; exec {}", build::binary("gateway").display());
+    let mut gateway = Process::start_program(Path::new("/bin/sh"), &["-c", &command], &settings);
+    let addr = gateway.ready().await;
+    (gateway, addr)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_connections_control_requests_are_answered() {
     // A memory limit that leaves room for the smallest number of connections.
@@ -112,11 +122,7 @@ async fn without_connections_control_requests_are_answered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_limits_fit_few_descriptors() {
     let lab = slow(Vec::new()).await;
-    let shards: Vec<_> = lab.shard_addrs().iter().map(|shard| format!("http://{shard}")).collect();
-    let settings = [("PORT", "0".to_owned()), ("SHARD_URLS", shards.join(","))];
-    let command = format!("ulimit -n 256; exec {}", build::binary("gateway").display());
-    let mut gateway = Process::start_program(Path::new("/bin/sh"), &["-c", &command], &settings);
-    let addr = gateway.ready().await;
+    let (gateway, addr) = few_descriptors(&lab).await;
     holds(&gateway, 300, "/admin/shard-mapping/k").await;
     for metric_of in ["connections", "requests"] {
         let name = format!("service_{metric_of}_shed_total{{reason=\"no_descriptor\"}}");
@@ -126,6 +132,42 @@ async fn the_limits_fit_few_descriptors() {
         let name = format!("gateway_shard_breaker_opened_total{{shard_id=\"{id}\"}}");
         assert_eq!(metric(&lab, addr, &name).await, 0, "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_clients_neither_delay_nor_fail_others() {
+    let lab = Lab::start(Options::default()).await;
+    let (_gateway, addr) = few_descriptors(&lab).await;
+    let url = format!("http://{addr}/data/busy");
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    assert_eq!(client.get(&url).send().await.unwrap().status(), 200);
+    let began = Instant::now();
+    let reading = async {
+        let mut read = 0;
+        while began.elapsed() < ATTACK {
+            assert_eq!(client.get(&url).send().await.unwrap().status(), 200, "after {:?}", began.elapsed());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            read += 1;
+        }
+        read
+    };
+    let asking = async {
+        let mut slowest = Duration::ZERO;
+        while began.elapsed() < ATTACK {
+            for path in ["/ready", "/metrics"] {
+                let (status, took) = asked(addr, path).await;
+                assert_eq!(status, Some(200), "{path} after {:?}, in {took:?}", began.elapsed());
+                slowest = slowest.max(took);
+            }
+        }
+        slowest
+    };
+    let (silent, read, slowest) = tokio::join!(attack::hold(addr, 400, ""), reading, asking);
+    println!("{read} reads, the slowest control request took {slowest:?}");
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    // The silent clients still hold their connections, or try to. Others find a place.
+    assert_eq!(asked(addr, "/data/other").await.0, Some(200));
+    drop(silent);
 }
 
 #[tokio::test(flavor = "multi_thread")]
