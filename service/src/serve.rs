@@ -5,7 +5,7 @@
 
 use axum::Router;
 use axum::body::{Body, HttpBody as _, to_bytes};
-use axum::http::{HeaderValue, Method, Request, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use futures_util::future::Either;
@@ -27,7 +27,7 @@ use crate::connection::{Order, Progress};
 use crate::host;
 use crate::limits::SMALL_BYTES;
 use crate::overload::{Overload, Reason};
-use crate::problem::{Problem, method_not_allowed};
+use crate::problem::Problem;
 use crate::reserve::Reserve;
 use crate::stream::TrackedStream;
 
@@ -148,25 +148,27 @@ impl Serving {
         let _ = tokio::time::timeout(RESERVE_TIMEOUT, ends_in_time).await;
     }
 
-    async fn answer(&self, request: Request<Body>, progress: &Progress) -> Response {
+    async fn answer(&self, mut request: Request<Body>, progress: &Progress) -> Response {
         if let Err(problem) = host::check(request.version(), request.headers()) {
             (self.on_refused)(request.method(), request.uri());
             return problem.into_response();
         }
-        // axum answers HEAD with the GET handler. Here HEAD is answered with 405 like any other unsupported method.
+        // axum answers HEAD with the GET handler. Here HEAD is answered like TRACE, which no route supports.
         if request.method() == Method::HEAD {
-            let (parts, _) = request.into_parts();
-            return method_not_allowed(parts.method, parts.uri).await.into_response();
+            *request.method_mut() = Method::TRACE;
         }
         let is_control = is_control(request.method(), request.uri());
         let answered = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind().await;
-        let response = answered
+        let mut response = answered
             .unwrap_or_else(|_| {
                 // The panic hook has logged it.
                 Ok(Problem::new(ErrorKind::Internal, "internal server error; see the server's log")
                     .into_response())
             })
             .unwrap_or_else(|never| match never {});
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            remove_head(response.headers_mut());
+        }
         match response.body().size_hint().exact() {
             Some(length) if length < SMALL_BYTES as u64 => response,
             Some(length) => self.counted(response, length, is_control).await,
@@ -192,6 +194,15 @@ impl Serving {
 /// Whether a request shows the state of the process. It is answered whatever the load is.
 fn is_control(method: &Method, uri: &Uri) -> bool {
     *method == Method::GET && matches!(uri.path(), "/live" | "/ready" | "/metrics" | "/stats")
+}
+
+/// Removes HEAD from the allowed methods. axum adds it to every GET route.
+fn remove_head(headers: &mut HeaderMap) {
+    let Some(Ok(allowed)) = headers.get(header::ALLOW).map(HeaderValue::to_str) else { return };
+    let allowed: Vec<&str> = allowed.split(',').filter(|method| *method != "HEAD").collect();
+    if let Ok(allowed) = HeaderValue::from_str(&allowed.join(",")) {
+        headers.insert(header::ALLOW, allowed);
+    }
 }
 
 fn builder(head_timeout: Duration) -> Builder {

@@ -142,9 +142,14 @@ fn a_head_over_32_kib_is_431_a_malformed_one_400_and_one_of_a_long_key_is_served
 
 #[test]
 fn head_and_the_http2_preface_are_refused() {
-    let started = start(1, |_| Router::new().route("/ok", get(|| async { "ok" })));
-    let head = answer(exchange(started.local_addr(), "HEAD /ok HTTP/1.1"));
-    assert!(head.starts_with("HTTP/1.1 405"), "{head}");
+    let started = start(1, |_| Router::new().route("/ok", get(|| async { "ok" }).post(|| async { "ok" })));
+    for method in ["HEAD", "PUT"] {
+        let refused = answer(exchange(started.local_addr(), &format!("{method} /ok HTTP/1.1")));
+        assert!(refused.starts_with("HTTP/1.1 405"), "{refused}");
+        assert!(refused.contains("\r\nallow: GET,POST\r\n"), "{refused}");
+    }
+    let unknown = answer(exchange(started.local_addr(), "HEAD /nowhere HTTP/1.1"));
+    assert!(unknown.starts_with("HTTP/1.1 404"), "{unknown}");
     let preface = answer(exchange(started.local_addr(), "PRI * HTTP/2.0\r\n\r\nSM"));
     assert!(preface.starts_with("HTTP/1.1 400"), "{preface}");
     assert!(started.stop(Duration::from_secs(5)).is_empty());
