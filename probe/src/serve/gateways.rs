@@ -89,4 +89,12 @@ mod tests {
         assert_eq!(found["gateways"][1]["problem"], "no connection");
         assert_eq!((&found["exact"], &found["requests"]), (&false.into(), &5.into()), "{found}");
     }
+
+    #[test]
+    fn requests_of_faulty_gateways_saturate() {
+        let urls = ShardUrls::parse("http://a:1,http://b:1").unwrap();
+        let read = [Ok(keys(&[("x", u64::MAX)])), Ok(keys(&[("x", 1)]))];
+        let found = body(5.0, urls.iter().zip(read));
+        assert_eq!((found.requests, found.top_keys[0].count), (u64::MAX, u64::MAX));
+    }
 }

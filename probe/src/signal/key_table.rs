@@ -177,6 +177,15 @@ mod tests {
     }
 
     #[test]
+    fn sums_of_faulty_counts_saturate() {
+        let mut table = KeyTable::default();
+        for _ in 0..2 {
+            table.add("a".into(), u64::MAX, u64::MAX);
+        }
+        assert_eq!(table.top(1), [KernelKey { key: "a".to_owned(), requests: u64::MAX, error: u64::MAX }]);
+    }
+
+    #[test]
     fn two_tables_are_compared_once() {
         let [first, second, third] = [1, 2, 3].map(|requests| Arc::new(table(&[(7, requests)])));
         let growth = third.largest_growth(&second);

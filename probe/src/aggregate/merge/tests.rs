@@ -83,6 +83,16 @@ fn grow(probe: &mut Probe, shard: u32, requests: u64) {
 }
 
 #[test]
+fn figures_of_faulty_probes_saturate() {
+    let mut world = World::new();
+    let most = u64::MAX / 2;
+    let probes = [("a", "10.0.0.1:9000"), ("b", "10.0.0.2:9000"), ("c", "10.0.0.3:9000")]
+        .map(|(kernel, address)| Probe::new(kernel, 1.0).with(0, address, most));
+    world.round(&probes.each_ref());
+    assert_eq!(world.merged.shard(0).unwrap().open().0, u64::MAX);
+}
+
+#[test]
 fn sums_begin_at_0_and_follow_the_growth() {
     let mut world = World::new();
     let mut probe = Probe::new("k", 1.0).with(0, "10.0.0.1:9000", 1_000);

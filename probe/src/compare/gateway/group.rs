@@ -100,6 +100,8 @@ fn requests(sent: impl IntoIterator<Item = (ShardId, u64)>) -> Vec<ShardRequests
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hotspot::judge::{Evidence, KeyLoad};
+    use hotspot::merge::Summary;
 
     fn reading(started_at: f64, sent: &[(u32, u64)]) -> Result<GatewayReading, String> {
         Ok(GatewayReading {
@@ -124,5 +126,40 @@ mod tests {
     fn without_one_of_them_there_is_no_sum() {
         let missing = [reading(1.0, &[(0, 7)]), Err("http://g:1: no connection".to_owned())];
         assert_eq!(sum(missing.into_iter()), Err("http://g:1: no connection".to_owned()));
+    }
+
+    #[test]
+    fn sums_of_faulty_gateways_saturate() {
+        let faulty = [reading(1.0, &[(0, u64::MAX)]), reading(1.0, &[(0, 7)])];
+        assert_eq!(sum(faulty.into_iter()).unwrap().sent, requests([(ShardId(0), u64::MAX)]));
+    }
+
+    #[test]
+    fn impossible_windows_are_refused() {
+        let refused = |change: fn(&mut GatewayKeys)| {
+            let window = || Observation { evidence: vec![Evidence::default(); 2], ..Observation::new(2) };
+            let mut keys = GatewayKeys {
+                started_at: 1.0,
+                requests: 0,
+                summary: Summary { keys: Vec::new(), others_at_most: 0 },
+                second: window(),
+                ten: window(),
+            };
+            change(&mut keys);
+            verdict(&mut Detector::default(), 2, &[keys]).err()
+        };
+        assert_eq!(refused(|keys| keys.ten.requests[1] = 1 << 48), None);
+        let too_many = Some("a gateway reports more requests than a window can have".to_owned());
+        assert_eq!(refused(|keys| keys.ten.requests[1] = (1 << 48) + 1), too_many);
+        assert_eq!(refused(|keys| keys.second.evidence[0].failed = u64::MAX), too_many);
+        assert_eq!(refused(|keys| keys.second.evidence[0].answered = u64::MAX), too_many);
+        assert_eq!(
+            refused(|keys| keys.ten.keys.push(KeyLoad { key: "k".to_owned(), shard: 0, requests: u64::MAX })),
+            too_many
+        );
+        assert_eq!(
+            refused(|keys| keys.second.requests.push(1)),
+            Some("a gateway does not have 2 shards".to_owned())
+        );
     }
 }
