@@ -252,6 +252,21 @@ const cost = ['What it costs', [
       next: 'The gateway logs one line when a shard fails and one when it is back. Check whether the shard runs.',
     },
   }),
+  lines({
+    title: 'Shed Connections and Requests',
+    unit: 'ops',
+    min: 0,
+    queries: [
+      ask(`sum by (job, reason) (rate(service_connections_shed_total${RATE})) > 0`, '{{job}}: connections, {{reason}}'),
+      ask(`sum by (job, reason) (rate(service_requests_shed_total${RATE})) > 0`, '{{job}}: requests, {{reason}}'),
+    ],
+    noValue: 'none',
+    about: {
+      shows: 'Connections that a process ended or refused, and requests that it answered with 503, by reason.',
+      normal: 'None. A client that is too slow causes a few.',
+      next: 'See the alert *ServiceShedding*. *refused* and *no_descriptor* mean that a limit of the process is reached.',
+    },
+  }),
 ]];
 
 const keys = ['Which keys', [
