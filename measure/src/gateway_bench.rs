@@ -9,16 +9,21 @@ mod client;
 mod draws;
 mod figures;
 mod group;
+mod growth;
+mod growth_report;
 mod memory_folder;
 mod origin;
 mod report;
 mod row;
 mod server;
 mod side;
+mod slice;
 mod versions;
 mod wrk;
 
 pub use figures::Ratio;
+pub use growth::growth;
+pub use growth_report::GrowthReport;
 pub use report::Report;
 pub use row::Row;
 pub use side::{Side, TrafficPath};
@@ -33,7 +38,7 @@ use tempfile::TempDir;
 use self::answer::Answer;
 use self::draws::Script;
 use self::figures::{LatencyPair, Measured, Percentiles, RowFigures, Slice};
-use self::origin::Origin;
+use self::origin::{Origin, SHARDS};
 use self::server::Server;
 use crate::machine::load_average;
 
@@ -59,6 +64,13 @@ pub struct Options {
     pub seed: u64,
 }
 
+impl Options {
+    /// Returns the cargo profile of the gateway: the name of its folder.
+    fn profile(&self) -> String {
+        self.programs.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
 /// Measures all rows. It calls `progress` with a line for each step.
 ///
 /// # Errors
@@ -67,10 +79,13 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
     for side in Side::PEERS.into_iter().filter(|side| !side.is_installed()) {
         progress(&format!("{} is not installed and is left out", side.name()));
     }
+    for row in &options.rows {
+        row.ensure_memory()?;
+    }
     let before = load_average();
     let bench = Bench {
         options,
-        origin: Origin::start(&options.programs)?,
+        origin: Origin::start(&options.programs, SHARDS)?,
         folder: tempfile::Builder::new().prefix("gateway-bench-").tempdir()?,
         progress: &progress,
     };
@@ -224,21 +239,14 @@ impl RowWork<'_> {
     }
 
     fn slice(&self, server: &Server, script: Option<(&std::path::Path, &[String])>) -> Result<Slice> {
-        let (received, cpu) = (self.bench.origin.received()?, server.cpu_microseconds());
-        let connections = self.row.connections();
-        let answered = wrk::run(server.address, connections, self.bench.options.slice_seconds, script)?;
-        let cpu = server.cpu_microseconds() - cpu;
-        let received = self.bench.origin.received()? - received;
-        #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53 requests")]
-        let (requests, received) = (answered.requests as f64, received as f64);
-        let hits = (1.0 - received / requests).max(0.0);
+        let options = self.bench.options;
+        let slice =
+            slice::run(&self.bench.origin, server, self.row.connections(), options.slice_seconds, script)?;
         match self.path {
-            TrafficPath::Proxied => {
-                ensure!(hits == 0.0, "only {received} of {requests} requests reached a shard");
-            }
-            TrafficPath::Cached => ensure!(hits > 0.5, "{received} of {requests} requests reached a shard"),
+            TrafficPath::Proxied => ensure!(slice.hits == 0.0, "not every request reached a shard"),
+            TrafficPath::Cached => ensure!(slice.hits > 0.5, "the cache had {:.2} of all keys", slice.hits),
         }
-        Ok(Slice { per_second: answered.per_second, cpu: cpu / requests, memory: server.memory(), hits })
+        Ok(slice)
     }
 
     /// Measures latencies of the gateway and each peer at the same rate.

@@ -18,6 +18,9 @@ struct Args {
     /// Only these rows, separated by commas
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     rows: Vec<Row>,
+    /// Measure the gateway alone, as shards, keys and connections grow
+    #[arg(long, conflicts_with = "rows")]
+    growth: bool,
     /// Rounds of each row
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pairs: u32,
@@ -59,10 +62,17 @@ fn run(args: Args) -> anyhow::Result<bool> {
         warm_up: 5_000 * args.slice,
         seed: args.seed,
     };
-    let report = gateway_bench::run(&options, |what| eprintln!("  {what}"))?;
-    print!("{}", report.text());
-    if let Some(folder) = &args.write {
-        for file in report.files() {
+    let progress = |what: &str| eprintln!("  {what}");
+    let (text, files) = if args.growth {
+        let report = gateway_bench::growth(&options, progress)?;
+        (report.text(), report.files())
+    } else {
+        let report = gateway_bench::run(&options, progress)?;
+        (report.text(), report.files())
+    };
+    print!("{text}");
+    for file in files {
+        if let Some(folder) = &args.write {
             program::write(&folder.join(file.name), &file.content)?;
         }
     }

@@ -106,13 +106,16 @@ pub(super) fn run(
 /// Sends one request and returns its complete answer.
 pub(super) fn exchange(address: SocketAddr, request: &[u8]) -> Result<(Answer, Vec<u8>)> {
     let mut connection = connect(address)?;
-    connection.stream.write_all(request)?;
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        if let Some(answer) = connection.read(&mut buffer)? {
-            return Ok((answer, connection.answer));
-        }
-    }
+    let answer = connection.exchange(request)?;
+    Ok((answer, connection.answer))
+}
+
+/// Returns a connection that is idle after one request.
+pub(super) fn idle_connection(address: SocketAddr, request: &[u8]) -> Result<TcpStream> {
+    let mut connection = connect(address)?;
+    let answer = connection.exchange(request)?;
+    ensure!(answer.status == 200, "{address} answers with status {}", answer.status);
+    Ok(connection.stream)
 }
 
 fn connect(address: SocketAddr) -> Result<Connection> {
@@ -133,6 +136,16 @@ fn wait(epoll: &OwnedFd, longest: Duration) -> Result<()> {
 }
 
 impl Connection {
+    fn exchange(&mut self, request: &[u8]) -> Result<Answer> {
+        self.stream.write_all(request)?;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            if let Some(answer) = self.read(&mut buffer)? {
+                return Ok(answer);
+            }
+        }
+    }
+
     /// Reads what has arrived. Returns whether the answer is complete.
     fn receive(&mut self, buffer: &mut [u8]) -> Result<bool> {
         let Some(answer) = self.read(buffer)? else { return Ok(false) };

@@ -27,29 +27,34 @@ impl Script {
     /// # Errors
     /// When a file cannot be written.
     pub(super) fn of(row: Row, folder: &Path, seed: u64) -> Result<Option<Self>> {
-        let write = |name: &str, text: &str| {
-            let path = folder.join(name);
-            std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-            anyhow::Ok(path)
-        };
         if row.writes() {
             let arguments = vec![row.value_bytes().to_string()];
-            let path = write("post.lua", POST_SCRIPT)?;
+            let path = write(folder, "post.lua", POST_SCRIPT)?;
             return Ok(Some(Self { path, arguments, starts_anywhere: false }));
         }
-        let law = match row.keys() {
-            Keys::One => return Ok(None),
-            Keys::Uniform(_) => Distribution::Uniform,
+        match row.keys() {
+            Keys::One => Ok(None),
+            keys => Self::of_keys(keys, folder, seed).map(Some),
+        }
+    }
+
+    /// Writes the files for reads of `keys` into `folder`.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub(super) fn of_keys(keys: Keys, folder: &Path, seed: u64) -> Result<Self> {
+        let law = match keys {
+            Keys::One | Keys::Uniform(_) => Distribution::Uniform,
             Keys::Zipf(_) => Distribution::Zipf(0.99),
         };
-        let mut draws = KeySpace::numbered("item-", row.keys().count() as usize, law)?.draws(seed);
+        let mut draws = KeySpace::numbered("item-", keys.count() as usize, law)?.draws(seed);
         let mut text = String::with_capacity(8 * DRAWS as usize);
         for _ in 0..DRAWS {
             let _ = write!(text, "{:08}", draws.draw());
         }
-        let numbers = write("numbers", &text)?;
-        let path = write("keys.lua", KEYS_SCRIPT)?;
-        Ok(Some(Self { path, arguments: vec![numbers.display().to_string()], starts_anywhere: true }))
+        let numbers = write(folder, "numbers", &text)?;
+        let path = write(folder, "keys.lua", KEYS_SCRIPT)?;
+        Ok(Self { path, arguments: vec![numbers.display().to_string()], starts_anywhere: true })
     }
 
     /// Returns the script and its arguments for one slice.
@@ -60,4 +65,10 @@ impl Script {
         }
         (&self.path, arguments)
     }
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    let path = folder.join(name);
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }

@@ -15,7 +15,7 @@ use super::row::{Row, write};
 use super::server::program;
 
 /// The peers' configurations name so many.
-const SHARDS: usize = 4;
+pub(super) const SHARDS: u32 = 4;
 
 /// Settings of every shard: no service time, no limit, and room for all keys in each one.
 const SETTINGS: [(&str, &str); 5] = [
@@ -37,12 +37,12 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// Starts the shards from the folder `programs`.
+    /// Starts so many shards from the folder `programs`.
     ///
     /// # Errors
     /// When one does not start.
-    pub(super) fn start(programs: &Path) -> Result<Self> {
-        let shards = (0..SHARDS).map(|id| {
+    pub(super) fn start(programs: &Path, shards: u32) -> Result<Self> {
+        let shards = (0..shards).map(|id| {
             let mut command = program(&programs.join("shard"));
             command.envs(SETTINGS).env("SHARD_ID", id.to_string()).env("PORT", "0");
             Process::start(&format!("shard-{id}"), command, Log::unnamed()?)

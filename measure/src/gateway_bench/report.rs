@@ -79,13 +79,15 @@ impl Report {
             }
             let _ = writeln!(page, "{}", self.side_table(path).markdown());
         }
-        let _ = writeln!(
-            page,
-            "## Latency\n\nOpen loop at 80 % of the slower server's throughput in the same round, in the base row. A \
-             latency begins when the request is due. Medians over the rounds. *Sent late* is the share of requests that \
-             the generator sent more than 1 ms late although a connection was free.\n\n{}",
-            self.latency_table().markdown()
-        );
+        if self.figures.iter().any(|figures| !figures.latencies.is_empty()) {
+            let _ = writeln!(
+                page,
+                "## Latency\n\nOpen loop at 80 % of the slower server's throughput in the same round, in the base row. A \
+                 latency begins when the request is due. Medians over the rounds. *Sent late* is the share of requests that \
+                 the generator sent more than 1 ms late although a connection was free.\n\n{}",
+                self.latency_table().markdown()
+            );
+        }
         page += &self.method();
         files.insert(0, File { name: format!("{base}.md"), content: page });
         files
@@ -100,7 +102,7 @@ impl Report {
              **Answer.** The ratios of the gateway to each peer. For requests/s more than 1 is better, for the others \
              less than 1.\n\n{}\n\
              **Command.** `cargo xtask bench gateway --pairs {pairs} --slice {slice_seconds} --seed {seed}{}`\n\n\
-             {}; load average {} before, {} after; {}.\n\n",
+             {}; load average {} before, {} after; profile `{}`; {}.\n\n",
             date("+%F"),
             self.ratio_table().markdown(),
             if self.options.rows.len() == Row::count() {
@@ -111,6 +113,7 @@ impl Report {
             describe(),
             self.load_average[0],
             self.load_average[1],
+            self.options.profile(),
             self.versions.join("; ")
         )
     }
@@ -237,7 +240,7 @@ impl Measured {
     }
 }
 
-fn interval(of: Quartiles) -> String {
+pub(super) fn interval(of: Quartiles) -> String {
     format!("{:.2} ({:.2} … {:.2})", of.median, of.lower, of.upper)
 }
 

@@ -1,5 +1,6 @@
 //! The rows: the base row, and rows that differ from it in one thing.
 
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use super::side::TrafficPath;
@@ -118,6 +119,26 @@ impl Row {
     /// Whether each round has servers of its own. With many keys filling the caches would take longer than measuring.
     pub(super) const fn restarts(self) -> bool {
         !matches!(self, Self::ZipfKeys)
+    }
+
+    /// Checks that this machine has memory for the keys: once in every shard, once in every cache.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub(super) fn ensure_memory(self) -> Result<()> {
+        /// A value of 1 KiB takes about 15 KiB in all: four shards, and pages of 4 KiB in nginx's cache.
+        const BYTES_A_KEY: u64 = 16 * 1_024;
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        let (free, needed) =
+            (kibibytes.unwrap_or_default() >> 10, (u64::from(self.keys().count()) * BYTES_A_KEY) >> 20);
+        let name = self.name();
+        ensure!(
+            free > needed,
+            "the row {name} needs {needed} MiB of memory, {free} are free: use --rows without it"
+        );
+        Ok(())
     }
 
     /// Returns the request for the key `number`.

@@ -1,0 +1,116 @@
+//! The results of the growth measurement, for a terminal and as a page with plots.
+
+use std::fmt::Write as _;
+
+use super::Options;
+use super::figures::Slice;
+use super::growth::{ACTIVE, Axis, KEYS, Point};
+use super::report::interval;
+use crate::experiment::chart::{Chart, Mark};
+use crate::experiment::report::File;
+use crate::machine::{date, describe};
+use crate::statistics::Quartiles;
+use crate::table::{Table, thousands};
+
+const HEADINGS: [&str; 6] = [
+    "what grows",
+    "size",
+    "CPU, µs a request (quartiles)",
+    "of the smallest (quartiles)",
+    "requests/s",
+    "memory, MiB",
+];
+
+/// The results.
+#[derive(Clone, Debug)]
+pub struct GrowthReport {
+    pub(super) options: Options,
+    pub(super) points: Vec<Point>,
+    pub(super) versions: Vec<String>,
+    /// Load average of the machine over a minute, before and after.
+    pub(super) load_average: [String; 2],
+}
+
+impl GrowthReport {
+    fn of(&self, axis: Axis) -> impl Iterator<Item = &Point> {
+        self.points.iter().filter(move |point| point.axis == axis)
+    }
+
+    fn table(&self) -> Table<'_> {
+        let rows = self.points.iter().filter_map(|point| {
+            let smallest = self.of(point.axis).next()?;
+            let quartiles = |of: fn(&Slice) -> f64| Quartiles::of(point.slices.iter().map(of));
+            let rounds = point.slices.iter().zip(&smallest.slices);
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^53 bytes")]
+            let memory = quartiles(|slice| slice.memory as f64)?.median / f64::from(1 << 20);
+            Some(vec![
+                point.axis.name().to_owned(),
+                thousands(u64::from(point.size)),
+                interval(quartiles(|slice| slice.cpu)?),
+                interval(Quartiles::of(rounds.map(|(slice, small)| slice.cpu / small.cpu))?),
+                thousands(quartiles(|slice| slice.per_second)?.median as u64),
+                thousands(memory.round() as u64),
+            ])
+        });
+        Table { headings: &HEADINGS, numbers: 1..6, rows: rows.collect() }
+    }
+
+    fn chart(&self, axis: Axis) -> Chart {
+        let rows = self.of(axis).map(|point| {
+            let of = Quartiles::of(point.slices.iter().map(|slice| slice.cpu));
+            let mark = of.map(|of| Mark { series: 0, value: of.median, range: (of.lower, of.upper) });
+            (format!("{} {}", thousands(u64::from(point.size)), axis.name()), mark.into_iter().collect())
+        });
+        Chart {
+            title: format!("CPU time by number of {}: median and quartiles", axis.name()),
+            axis: "CPU µs a request".to_owned(),
+            series: vec!["gateway"],
+            rows: rows.collect(),
+        }
+    }
+
+    /// Returns the report for a terminal.
+    pub fn text(&self) -> String {
+        self.table().text()
+    }
+
+    /// Returns the files for `docs/benchmarks/`: the page first, then its plots.
+    pub fn files(&self) -> Vec<File> {
+        let base = format!("{}-gateway-growth", date("+%F"));
+        let Options { pairs, slice_seconds, seed, .. } = &self.options;
+        let mut page = format!(
+            "# {}: The gateway's growth\n\n\
+             **Question.** Does a request cost more with more shards, keys or connections?\n\n\
+             **Answer.** The CPU time of a proxied request, and its ratio to the smallest size.\n\n{}\n\
+             **Command.** `cargo xtask bench gateway --growth --pairs {pairs} --slice {slice_seconds} --seed {seed}`\n\n\
+             {}; load average {} before, {} after; profile `{}`; {}.\n\n",
+            date("+%F"),
+            self.table().markdown(),
+            describe(),
+            self.load_average[0],
+            self.load_average[1],
+            self.options.profile(),
+            self.versions.join("; ")
+        );
+        let mut files = Vec::new();
+        for axis in Axis::ALL {
+            let chart = self.chart(axis);
+            let name = format!("{base}-{}.svg", files.len() + 1);
+            let _ = writeln!(page, "![{}]({name})\n", chart.title);
+            files.push(File { name, content: chart.svg() });
+        }
+        let _ = writeln!(
+            page,
+            "## Method\n\n\
+             - One thing grows. The others stay at four shards, {} uniform keys and {ACTIVE} connections.\n\
+             - wrk loads {ACTIVE} connections. All others are idle. Each has had one request before.\n\
+             - The first read of a key creates its value of about 100 bytes. All keys are read once before a slice.\n\
+             - {pairs} rounds. A round has a slice of {slice_seconds} s for each size, in random order. Each slice \
+             has new processes. A ratio is that of one round.\n\
+             - CPU time is that of the gateway alone. The shards and wrk are not in it.",
+            thousands(u64::from(KEYS))
+        );
+        files.insert(0, File { name: format!("{base}.md"), content: page });
+        files
+    }
+}
