@@ -10,6 +10,7 @@ mod draws;
 mod figures;
 mod group;
 mod growth;
+mod growth_point;
 mod growth_report;
 mod memory_folder;
 mod origin;

@@ -9,58 +9,15 @@ use super::Options;
 use super::client;
 use super::draws::Script;
 use super::figures::Slice;
+use super::growth_point::{ACTIVE, Axis, Point};
 use super::growth_report::GrowthReport;
-use super::origin::{Origin, SHARDS};
+use super::origin::Origin;
 use super::row::{Keys, Row};
 use super::server::Server;
 use super::side::{Side, TrafficPath};
 use super::slice;
 use super::versions;
 use crate::machine::load_average;
-
-/// Connections with a request in flight, in every point.
-pub(super) const ACTIVE: u32 = 64;
-
-/// Keys in all points of the other axes.
-pub(super) const KEYS: u32 = 20_000;
-
-/// What grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Axis {
-    Shards,
-    Keys,
-    Connections,
-}
-
-impl Axis {
-    pub(super) const ALL: [Self; 3] = [Self::Shards, Self::Keys, Self::Connections];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Shards => "shards",
-            Self::Keys => "keys",
-            Self::Connections => "connections",
-        }
-    }
-
-    /// Returns the sizes. The first is the one that the others are compared with.
-    const fn sizes(self) -> &'static [u32] {
-        match self {
-            Self::Shards => &[4, 64, 256],
-            Self::Keys => &[1_000, 10_000, 100_000, 1_000_000],
-            Self::Connections => &[64, 1_000, 10_000],
-        }
-    }
-}
-
-/// The slices of one size.
-#[derive(Clone, Debug)]
-pub(super) struct Point {
-    pub(super) axis: Axis,
-    pub(super) size: u32,
-    /// One element a round.
-    pub(super) slices: Vec<Slice>,
-}
 
 /// Measures all points in each round, in random order. It calls `progress` with a line for each point.
 ///
@@ -78,9 +35,8 @@ pub fn growth(options: &Options, progress: impl Fn(&str)) -> Result<GrowthReport
         for at in order {
             let point = points.get_mut(at).context("a point")?;
             let what = format!("{} {}, round {round} of {}", point.size, point.axis.name(), options.pairs);
-            let keys = if point.axis == Axis::Keys { point.size } else { KEYS };
-            let script = Script::of_keys(Keys::Uniform(keys), folder.path(), options.seed)?;
-            let slice = point.measure(options, &script, &mut random).with_context(|| what.clone())?;
+            let script = Script::of_keys(Keys::Uniform(point.keys()), folder.path(), options.seed)?;
+            let slice = measure(point, options, &script, &mut random).with_context(|| what.clone())?;
             progress(&format!("{what}: {:.0}/s {:.1} µs", slice.per_second, slice.cpu));
             point.slices.push(slice);
         }
@@ -93,36 +49,28 @@ pub fn growth(options: &Options, progress: impl Fn(&str)) -> Result<GrowthReport
     })
 }
 
-impl Point {
-    fn size_on(&self, axis: Axis, otherwise: u32) -> u32 {
-        if self.axis == axis { self.size } else { otherwise }
-    }
-
-    fn measure(&self, options: &Options, script: &Script, random: &mut fastrand::Rng) -> Result<Slice> {
-        let shards = self.size_on(Axis::Shards, SHARDS);
-        let origin = Origin::start(&options.programs, shards)?;
-        let server =
-            Server::start(Side::Gateway, TrafficPath::Proxied, &origin.addresses, &options.programs)?;
-        // The first read of a key creates its value.
-        let keys = self.size_on(Axis::Keys, KEYS);
-        let dues = std::iter::repeat_n(Duration::ZERO, (keys + options.warm_up) as usize);
-        let request = |number: u64, bytes: &mut Vec<u8>| {
-            let key = u32::try_from(number % u64::from(keys)).unwrap_or_default();
-            bytes.extend(Row::Base.request(key));
-        };
-        client::run(server.address, ACTIVE as usize, dues, request)?;
-        signals::check()?;
-        let idle = self.size_on(Axis::Connections, ACTIVE) - ACTIVE;
-        let idle = (0..idle).map(|_| client::idle_connection(server.address, &Row::Base.request(0)));
-        let mut idle = idle.collect::<Result<Vec<_>>>()?;
-        let (script, arguments) = script.slice(random);
-        let script = Some((script, &arguments[..]));
-        let slice = slice::run(&origin, &server, ACTIVE, options.slice_seconds, script)?;
-        ensure!(slice.hits == 0.0, "not every request reached a shard");
-        let open = idle.iter_mut().filter(|stream| is_open(stream)).count();
-        ensure!(open == idle.len(), "the gateway closed {} idle connections", idle.len() - open);
-        Ok(slice)
-    }
+fn measure(point: &Point, options: &Options, script: &Script, random: &mut fastrand::Rng) -> Result<Slice> {
+    let origin = Origin::start(&options.programs, point.shards())?;
+    let server = Server::start(Side::Gateway, TrafficPath::Proxied, &origin.addresses, &options.programs)?;
+    // The first read of a key creates its value.
+    let keys = point.keys();
+    let dues = std::iter::repeat_n(Duration::ZERO, (keys + options.warm_up) as usize);
+    let request = |number: u64, bytes: &mut Vec<u8>| {
+        let key = u32::try_from(number % u64::from(keys)).unwrap_or_default();
+        bytes.extend(Row::Base.request(key));
+    };
+    client::run(server.address, ACTIVE as usize, dues, request)?;
+    signals::check()?;
+    let idle = point.connections() - ACTIVE;
+    let idle = (0..idle).map(|_| client::idle_connection(server.address, &Row::Base.request(0)));
+    let idle = idle.collect::<Result<Vec<_>>>()?;
+    let (script, arguments) = script.slice(random);
+    let script = Some((script, &arguments[..]));
+    let slice = slice::run(&origin, &server, ACTIVE, options.slice_seconds, script)?;
+    ensure!(slice.hits == 0.0, "not every request reached a shard");
+    let open = idle.iter().filter(|stream| is_open(stream)).count();
+    ensure!(open == idle.len(), "the gateway closed {} idle connections", idle.len() - open);
+    Ok(slice)
 }
 
 /// Whether the server has not closed a connection without a request in flight.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Options;
 use super::figures::Slice;
-use super::growth::{ACTIVE, Axis, KEYS, Point};
+use super::growth_point::{ACTIVE, Axis, KEYS, Point};
 use super::report::interval;
 use crate::experiment::chart::{Chart, Mark};
 use crate::experiment::report::File;
