@@ -8,6 +8,7 @@ mod answer;
 mod client;
 mod draws;
 mod figures;
+mod goals;
 mod group;
 mod growth;
 mod growth_point;

@@ -21,6 +21,9 @@ const HEADINGS: [&str; 6] = [
     "memory, MiB",
 ];
 
+/// The goal: the largest ratio to the smallest size.
+const GOAL: f64 = 1.11;
+
 /// The results.
 #[derive(Clone, Debug)]
 pub struct GrowthReport {
@@ -36,18 +39,29 @@ impl GrowthReport {
         self.points.iter().filter(move |point| point.axis == axis)
     }
 
+    /// Returns the ratio of a point's CPU time to that of the smallest size.
+    fn ratio(&self, point: &Point) -> Option<Quartiles> {
+        let smallest = self.of(point.axis).next()?;
+        let rounds = point.slices.iter().zip(&smallest.slices);
+        Quartiles::of(rounds.map(|(slice, small)| slice.cpu / small.cpu))
+    }
+
+    fn answer(&self) -> String {
+        let ratios: Vec<Quartiles> = self.points.iter().filter_map(|point| self.ratio(point)).collect();
+        let within = ratios.iter().filter(|ratio| ratio.median <= GOAL).count();
+        format!("{within} of {} sizes cost at most {GOAL} times the CPU time of the smallest", ratios.len())
+    }
+
     fn table(&self) -> Table<'_> {
         let rows = self.points.iter().filter_map(|point| {
-            let smallest = self.of(point.axis).next()?;
             let quartiles = |of: fn(&Slice) -> f64| Quartiles::of(point.slices.iter().map(of));
-            let rounds = point.slices.iter().zip(&smallest.slices);
             #[expect(clippy::cast_precision_loss, reason = "far below 2^53 bytes")]
             let memory = quartiles(|slice| slice.memory as f64)?.median / f64::from(1 << 20);
             Some(vec![
                 point.axis.name().to_owned(),
                 thousands(u64::from(point.size)),
                 interval(quartiles(|slice| slice.cpu)?),
-                interval(Quartiles::of(rounds.map(|(slice, small)| slice.cpu / small.cpu))?),
+                interval(self.ratio(point)?),
                 thousands(quartiles(|slice| slice.per_second)?.median as u64),
                 thousands(memory.round() as u64),
             ])
@@ -71,7 +85,7 @@ impl GrowthReport {
 
     /// Returns the report for a terminal.
     pub fn text(&self) -> String {
-        self.table().text()
+        format!("{}\n{}\n", self.table().text(), self.answer())
     }
 
     /// Returns the files for `docs/benchmarks/`: the page first, then its plots.
@@ -81,10 +95,11 @@ impl GrowthReport {
         let mut page = format!(
             "# {}: The gateway's growth\n\n\
              **Question.** Does a request cost more with more shards, keys or connections?\n\n\
-             **Answer.** The CPU time of a proxied request, and its ratio to the smallest size.\n\n{}\n\
+             **Answer.** {}.\n\n{}\n\
              **Command.** `cargo xtask bench gateway --growth --pairs {pairs} --slice {slice_seconds} --seed {seed}`\n\n\
              {}; load average {} before, {} after; profile `{}`; {}.\n\n",
             date("+%F"),
+            self.answer(),
             self.table().markdown(),
             describe(),
             self.load_average[0],

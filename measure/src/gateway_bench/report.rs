@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::Options;
 use super::figures::{LatencyPair, Measured, Percentiles, Ratio, RowFigures, Slice};
+use super::goals::{self, Verdict};
 use super::row::Row;
 use super::server::{CACHE_BYTES, open_file_cache};
 use super::side::TrafficPath;
@@ -34,6 +35,7 @@ const RATIO_HEADINGS: [&str; 6] = [
     "CPU a request (quartiles)",
     "p99 (quartiles)",
 ];
+const GOAL_HEADINGS: [&str; 4] = ["goal", "allowed", "gateway ⁄ peer (quartiles)", "met"];
 const LATENCY_HEADINGS: [&str; 10] = [
     "path",
     "peer",
@@ -59,7 +61,8 @@ impl Report {
         for path in TrafficPath::ALL {
             let _ = writeln!(text, "{}\n{}", path.name(), self.side_table(path).text());
         }
-        text + &self.ratio_table().text() + "\n" + &self.latency_table().text()
+        let tables = [self.ratio_table(), self.latency_table(), self.goal_table()];
+        text + &tables.map(|table| table.text()).join("\n")
     }
 
     /// Returns the files for `docs/benchmarks/`: the page first, then its plots.
@@ -67,6 +70,11 @@ impl Report {
         let base = format!("{}-gateway", date("+%F"));
         let mut files = Vec::new();
         let mut page = self.head();
+        let _ = writeln!(
+            page,
+            "## Ratios\n\nFor requests/s more than 1 is better, for the others less than 1.\n\n{}",
+            self.ratio_table().markdown()
+        );
         for path in TrafficPath::ALL {
             let _ = writeln!(page, "## {}\n", capital(path.name()));
             for chart in [
@@ -99,12 +107,12 @@ impl Report {
             "# {}: The gateway beside nginx, HAProxy and Varnish\n\n\
              **Question.** How much CPU time does a request take, and how many requests a second does the server \
              answer?\n\n\
-             **Answer.** The ratios of the gateway to each peer. For requests/s more than 1 is better, for the others \
-             less than 1.\n\n{}\n\
+             **Answer.** {}\n\n{}\n\
              **Command.** `cargo xtask bench gateway --pairs {pairs} --slice {slice_seconds} --seed {seed}{}`\n\n\
              {}; load average {} before, {} after; profile `{}`; {}.\n\n",
             date("+%F"),
-            self.ratio_table().markdown(),
+            self.answer(),
+            self.goal_table().markdown(),
             if self.options.rows.len() == Row::count() {
                 String::new()
             } else {
@@ -116,6 +124,25 @@ impl Report {
             self.options.profile(),
             self.versions.join("; ")
         )
+    }
+
+    fn verdicts(&self) -> Vec<Verdict> {
+        goals::verdicts(&self.ratios())
+    }
+
+    fn answer(&self) -> String {
+        let verdicts = self.verdicts();
+        let met = verdicts.iter().filter(|verdict| verdict.is_met).count();
+        format!("The gateway meets {met} of {} goals.", verdicts.len())
+    }
+
+    fn goal_table(&self) -> Table<'_> {
+        let cells = |verdict: Verdict| {
+            let met = if verdict.is_met { "yes" } else { "no" };
+            vec![verdict.what, verdict.allowed, interval(verdict.ratio), met.to_owned()]
+        };
+        let rows = self.verdicts().into_iter().map(cells).collect();
+        Table { headings: &GOAL_HEADINGS, numbers: 1..3, rows }
     }
 
     fn method(&self) -> String {
