@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use lab::cgroup::Cgroup;
-use lab::process::{Process, Signal, send_to};
+use lab::process::Process;
 
 use crate::machine::{CHILDREN, OWN, cpu_seconds};
 
@@ -51,14 +51,6 @@ impl Group {
             line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1_024)
         };
         self.pids(root).iter().filter_map(of).sum()
-    }
-
-    /// Kills the processes that have outlived `root`.
-    pub(super) fn kill_rest(&self, root: &Process) {
-        for pid in self.pids(root) {
-            // It may have ended by itself.
-            let _ = send_to(pid.cast_signed(), Signal::KILL);
-        }
     }
 
     /// Returns the running processes.

@@ -4,10 +4,10 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use lab::process::{Log, Process};
+use lab::process::{Log, Process, Signal, send_to};
 use lab::{programs, signals};
 use tempfile::TempDir;
 
@@ -105,16 +105,21 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let workers = self.group.pids(&self.process);
+        let processes = self.group.pids(&self.process);
+        let exists = |pid: &&u32| Path::new(&format!("/proc/{pid}")).exists();
         self.process.terminate();
-        // After a signal the wait ends at once. The processes are killed then.
-        let _ = signals::poll(END_TIMEOUT, STEP, || {
-            let ended = !self.process.is_running();
-            Ok((ended && workers.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()))
-                .then_some(()))
-        });
+        // Also after a signal: nginx's master has to wait for its workers.
+        let deadline = Instant::now() + END_TIMEOUT;
+        while Instant::now() < deadline
+            && (self.process.is_running() || processes.iter().any(|pid| exists(&pid)))
+        {
+            signals::pause(STEP);
+        }
         // nginx's workers outlive a master that is killed.
-        self.group.kill_rest(&self.process);
+        for pid in processes.iter().filter(exists) {
+            // It may have ended by itself.
+            let _ = send_to(pid.cast_signed(), Signal::KILL);
+        }
         self.process.kill();
     }
 }
