@@ -1,6 +1,7 @@
 //! Builds the gateway from its settings and starts it.
 
 use axum::Router;
+use axum::http::uri::InvalidUri;
 use service::limits::{self, Needs};
 use service::metrics::Metrics;
 use service::names::Names;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::http1::connector::Connector;
 use crate::metrics::breakers::BreakerMetrics;
 use crate::metrics::{GatewayMetrics, MitigationMetrics, PeerMetrics};
 use crate::mitigation::{Mitigations, Parts, Switches};
@@ -25,9 +27,9 @@ use crate::sharing;
 use crate::state::{Core, Shared};
 use crate::stats::Stats;
 use crate::upstream::check::{self, Checker};
-use crate::upstream::connector::Connector;
 use crate::upstream::first_contact;
 use crate::upstream::in_flight::{InFlight, connections, share};
+use crate::upstream::pool::SWEEP_PERIOD;
 use crate::upstream::shard_health::ShardHealth;
 use crate::upstream::{Shared as Calls, Target, Upstream};
 
@@ -80,8 +82,9 @@ impl Config {
             .shards
             .iter()
             .zip(stats.sent_counters())
-            .map(|(url, sent)| Target::new(url.to_string(), sent))
-            .collect();
+            .map(|(url, sent)| Ok(Target::new(url.to_string().parse()?, sent)))
+            .collect::<Result<_, InvalidUri>>()
+            .map_err(|err| StartError::Other(err.to_string()))?;
         let room = share(limits::open_files(), targets.len());
         let in_flight = Arc::new(InFlight::new(targets.len(), room, self.workers));
         let replicas = Arc::new(Replicas::new(
@@ -111,7 +114,8 @@ impl Config {
             .collect();
         let switches = Switches::at_start(self.cache_enabled, self.cache_ttl_seconds);
         let cache = Arc::new(Cache::new(switches.for_cache(), self.cache_max_bytes));
-        let peers = Peers::new(self.peers, names.clone(), PeerMetrics::register(&metrics)?);
+        let peers =
+            Peers::new(self.peers, names.clone(), server.overload(), PeerMetrics::register(&metrics)?);
         if !peers.is_empty() {
             let problem = "other gateways have not been asked for their settings";
             server.health().set_problem(sharing::TOPIC, Some(problem.into()));
@@ -153,7 +157,7 @@ impl Config {
             }
         });
         let checks = Checks {
-            checker: Checker::new(targets, Connector::new(names, self.connect_timeout)),
+            checker: Checker::new(targets, Connector::new(names, self.connect_timeout), server.overload()),
             deadline: self.upstream_timeout,
         };
         Ok(Gateway { server, cores: Cores { shared, shards, checks } })
@@ -183,7 +187,7 @@ impl Gateway {
 
     /// Builds the routes of one core. Worker 0 also starts the background tasks. Call it inside the core's runtime.
     pub fn router(&self, worker: &Worker) -> Router {
-        self.cores.router(worker)
+        routes::router(self.cores.core(worker))
     }
 
     /// Serves requests with one thread and one runtime per core. Returns when the other gateways were asked for their
@@ -194,15 +198,18 @@ impl Gateway {
     pub fn start(self) -> Result<Started, StartError> {
         let Self { server, cores } = self;
         let shared = Arc::clone(&cores.shared);
-        let started = server.start(move |worker| cores.router(worker))?;
+        let started = server.start(move |worker| routes::routes(cores.core(worker)))?;
         shared.peers.wait_until_asked(sharing::START_TIMEOUT);
         Ok(started)
     }
 }
 
 impl Cores {
-    fn router(&self, worker: &Worker) -> Router {
+    /// The state of a core. Starts its background tasks, too.
+    fn core(&self, worker: &Worker) -> Arc<Core> {
         let shards = self.shards[worker.index % self.shards.len()].clone();
+        let pool = Arc::clone(shards.upstream.pool());
+        worker.tasks.every("idle connections", SWEEP_PERIOD, move || pool.sweep());
         if worker.index == 0 {
             let shared = Arc::clone(&self.shared);
             worker.tasks.every("key series", PROMOTION_PERIOD, move || shared.stats.promote());
@@ -221,10 +228,6 @@ impl Cores {
             drop(worker.tasks.spawn("first contact", contact));
             check::start(&worker.tasks, checker.clone(), breakers(), *deadline);
         }
-        routes::router(Arc::new(Core {
-            shared: Arc::clone(&self.shared),
-            shards,
-            tasks: worker.tasks.clone(),
-        }))
+        Arc::new(Core { shared: Arc::clone(&self.shared), shards, tasks: worker.tasks.clone() })
     }
 }

@@ -269,8 +269,9 @@ impl Landing {
             let now = Instant::now();
             let CacheSettings { mode, ttl, stale, .. } = self.cache.settings();
             match result {
-                Ok(copy) if self.cache.admits(&self.key, mode) => {
-                    entries.insert(self.key.clone(), Entry::new(copy.clone(), now, ttl, stale));
+                Ok(found) if self.cache.admits(&self.key, mode) => {
+                    let copy = Found { value: found.value.copied(), shard: found.shard };
+                    entries.insert(self.key.clone(), Entry::new(copy, now, ttl, stale));
                     ended = FetchEnd::Stored;
                 }
                 Ok(_) => {}

@@ -15,7 +15,9 @@ use crate::upstream::answer::Answer;
 /// The error's kind and text.
 pub fn value(shard: ShardId, key: &Key, status: StatusCode, body: &[u8]) -> Result<String, ErrorBody> {
     let found = answer(shard, status, body).value(key);
-    found.map(|found| found.value.get().to_owned()).map_err(|err| body_of(&err))
+    found
+        .map(|found| String::from_utf8_lossy(found.value.as_bytes()).into_owned())
+        .map_err(|err| body_of(&err))
 }
 
 /// Whether a shard's answer says that `key` was stored.

@@ -29,6 +29,7 @@ pub mod routes;
 
 mod cache;
 mod handlers;
+mod http1;
 mod key_counts;
 mod mitigation;
 mod peers;

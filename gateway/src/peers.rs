@@ -4,12 +4,13 @@
 
 mod client;
 
-use hyper::Uri;
+use axum::http::Uri;
 use parking_lot::{Condvar, Mutex};
 use protocol::body::{FailedGateway, Gateways, PeerState};
 use service::args::SettingError;
 use service::members::{Kind, MAX_GATEWAYS, Members};
 use service::names::Names;
+use service::overload::Overload;
 use std::time::Duration;
 
 use self::client::PeerClient;
@@ -58,10 +59,10 @@ struct Peer {
 }
 
 impl Peers {
-    pub(crate) fn new(members: Members, names: Names, metrics: PeerMetrics) -> Self {
+    pub(crate) fn new(members: Members, names: Names, overload: Overload, metrics: PeerMetrics) -> Self {
         // JSON readers represent a number of 53 bits exactly.
         let gateway = fastrand::u64(..1 << 53);
-        let client = PeerClient::new(names.clone());
+        let client = PeerClient::new(names.clone(), overload);
         let asked = Mutex::new(members.is_empty());
         Self {
             members,
@@ -122,9 +123,9 @@ impl Peers {
     ///
     /// # Errors
     /// A short reason.
-    pub(crate) async fn call(&self, url: &str, body: Vec<u8>) -> Result<Vec<u8>, String> {
-        let uri = Uri::try_from(format!("{url}/admin/peers")).map_err(|err| err.to_string())?;
-        self.client.post(uri, body).await
+    pub(crate) async fn call(&self, url: &str, body: &[u8]) -> Result<Vec<u8>, String> {
+        let peer = Uri::try_from(url).map_err(|err| err.to_string())?;
+        self.client.post(peer, "/admin/peers", body).await
     }
 
     /// Records the outcome of a call.
@@ -220,7 +221,7 @@ mod tests {
 
     async fn peers(list: &str) -> Peers {
         let metrics = PeerMetrics::register(&Metrics::default()).unwrap();
-        let peers = Peers::new(parse(list).unwrap(), Names::default(), metrics);
+        let peers = Peers::new(parse(list).unwrap(), Names::default(), Overload::default(), metrics);
         peers.look_up().await;
         peers
     }

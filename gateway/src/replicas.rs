@@ -18,7 +18,6 @@ mod model;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use protocol::{Key, ShardId};
-use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
@@ -186,13 +185,13 @@ impl Replicas {
     }
 
     /// Whether `text` is the value that was written to the copy of `route`.
-    fn is_copy(&self, route: &Route, text: &RawValue) -> bool {
+    fn is_copy(&self, route: &Route, text: &[u8]) -> bool {
         let Some(copy) = route.synced.find(route.shard) else { return false };
-        let hash = self.fingerprints.hash_one(text.get()).max(1);
+        let hash = self.fingerprints.hash_one(text).max(1);
         if copy.text.load(Ordering::Relaxed) == hash {
             return true;
         }
-        let is_copy = self.fingerprint(text.get()) == Some(route.synced.value);
+        let is_copy = self.fingerprint(text) == Some(route.synced.value);
         if is_copy {
             copy.text.store(hash, Ordering::Relaxed);
         }
@@ -200,8 +199,8 @@ impl Replicas {
     }
 
     /// The fingerprint of a JSON value. The order of fields and white space do not affect it.
-    fn fingerprint(&self, text: &str) -> Option<u64> {
-        let value: serde_json::Value = serde_json::from_str(text).ok()?;
+    fn fingerprint(&self, text: &[u8]) -> Option<u64> {
+        let value: serde_json::Value = serde_json::from_slice(text).ok()?;
         // `serde_json::Value` sorts an object's fields by name.
         Some(self.fingerprints.hash_one(value.to_string()))
     }

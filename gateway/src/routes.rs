@@ -4,6 +4,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use service::problem::{method_not_allowed, no_such_route};
+use service::server::Routes;
 use service::{health, openapi};
 use std::sync::Arc;
 
@@ -13,7 +14,13 @@ use crate::state::Core;
 /// Describes all routes.
 const OPENAPI: &str = include_str!("../../docs/openapi/gateway.json");
 
-/// All routes, for the core they run on.
+/// All routes, for the core they run on. Reads of keys are served on the lean way.
+pub fn routes(core: Arc<Core>) -> Routes {
+    let reads = Arc::new(data::LeanReads(Arc::clone(&core)));
+    Routes::from(router(core)).with_reads(data::PREFIX, reads)
+}
+
+/// All routes.
 pub fn router(core: Arc<Core>) -> Router {
     let traced = |name| from_fn_with_state((Arc::clone(&core), name), admin::traced);
     // What the live page calls.

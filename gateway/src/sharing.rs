@@ -70,7 +70,7 @@ async fn exchange(shared: &Shared, limit: usize) {
     let urls = shared.peers.next(limit);
     let Ok(body) = serde_json::to_vec(&ours(shared)) else { return };
     let calls = urls.iter().map(|url| async {
-        let answer = shared.peers.call(url, body.clone()).await;
+        let answer = shared.peers.call(url, &body).await;
         shared.peers.ended(url, answer.and_then(|answer| answered(shared, &answer)));
     });
     join_all(calls).await;

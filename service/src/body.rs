@@ -1,4 +1,4 @@
-//! Reads the body of a request or of another process's answer, bounded in size, time and memory.
+//! Reads the body of a request, bounded in size, time and memory.
 
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
@@ -22,7 +22,7 @@ const STEP_BYTES: usize = 8 * 1024;
 
 /// Why a body was not read.
 #[derive(Debug)]
-pub enum Unread<E> {
+enum Unread<E> {
     /// It is larger than allowed.
     TooLarge,
     /// There is no room for it in the bytes of all bodies.
@@ -64,7 +64,7 @@ impl Overload {
     ///
     /// # Errors
     /// The body is too large or incomplete, or there is no room for it.
-    pub async fn collect<B>(&self, body: &mut B, most: usize) -> Result<Bytes, Unread<B::Error>>
+    async fn collect<B>(&self, body: &mut B, most: usize) -> Result<Bytes, Unread<B::Error>>
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {

@@ -33,7 +33,7 @@ impl Budget {
 
 /// Bytes taken from a budget.
 #[derive(Debug)]
-pub(crate) struct Lease {
+pub struct Lease {
     budget: Budget,
     bytes: usize,
 }
@@ -49,12 +49,14 @@ impl Lease {
     }
 
     /// The bytes taken.
-    pub(crate) fn bytes(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Holds the lease until the last clone of `bytes` is dropped.
-    pub(crate) fn hold(self, bytes: Bytes) -> Bytes {
+    #[must_use]
+    pub fn hold(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Held { bytes, _lease: self })
     }
 }

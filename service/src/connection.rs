@@ -139,6 +139,21 @@ impl Progress {
         self.0.waker.wake();
     }
 
+    /// Whether the connection has an order to end.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.0.order.load(Ordering::Acquire) >= Order::Finish as u8
+    }
+
+    /// Returns when the connection has the order to close, or the order to finish and a client that takes too long.
+    pub(crate) async fn must_close(&self) {
+        if self.ordered(Order::Finish).await != Order::Close {
+            tokio::select! {
+                _ = self.ordered(Order::Close) => {}
+                () = self.stalled() => {}
+            }
+        }
+    }
+
     /// Returns once the connection has an order of at least this strength. Only one task may wait at a time.
     pub(crate) async fn ordered(&self, at_least: Order) -> Order {
         let ordered = || match self.0.order.load(Ordering::Acquire) {
@@ -162,7 +177,7 @@ impl Progress {
     ///   [`STALL_TIMEOUT`] without progress.
     /// - The server waits for the rest of a request head. The limit is [`STALL_TIMEOUT`] in total.
     /// - The handler runs and needs nothing from the client. There is no limit.
-    pub(crate) async fn stalled(&self) {
+    async fn stalled(&self) {
         let (mut before, mut stalled) = (self.moved(), Duration::ZERO);
         loop {
             tokio::time::sleep(CHECK_PERIOD).await;

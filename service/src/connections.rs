@@ -16,6 +16,9 @@ use crate::overload::{Overload, Reason};
 pub(crate) const LOOK_PERIOD: Duration = Duration::from_millis(500);
 /// How long a request head may take, the first one from the start of its connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may be silent between requests. It exceeds the idle time of usual client pools, so that the
+/// client closes the connection first.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a client may read nothing while an answer waits for it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that was idle, or without progress, for less than this does not end for others. It is probably in use.
@@ -147,6 +150,11 @@ impl Connections {
                 Phase::Idle if entry.begun == 0 && waited >= HEAD_TIMEOUT => Reason::HeadTimeout,
                 Phase::Write if waited >= WRITE_TIMEOUT => Reason::WriteTimeout,
                 Phase::Body | Phase::Write if is_short && waited >= IN_USE => Reason::Stalled,
+                Phase::Idle if waited >= IDLE_TIMEOUT => {
+                    // Nothing is shed.
+                    ending += usize::from(entry.end(Order::Finish));
+                    continue;
+                }
                 _ => continue,
             };
             if entry.end(entry.order()) {

@@ -23,7 +23,7 @@ pub(crate) fn check(version: Version, headers: &HeaderMap) -> Result<(), Problem
 }
 
 /// Whether `text` is `uri-host [ ":" port ]` of RFC 3986. Both may be empty.
-fn is_valid(text: &[u8]) -> bool {
+pub(crate) fn is_valid(text: &[u8]) -> bool {
     let (host, rest) = match text.iter().position(|byte| *byte == b']') {
         Some(end) if text.starts_with(b"[") => (&text[1..end], &text[end + 1..]),
         _ => text.split_at(text.iter().position(|byte| *byte == b':').unwrap_or(text.len())),

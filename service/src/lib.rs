@@ -13,11 +13,13 @@
 
 pub mod args;
 pub mod body;
+pub mod budget;
 pub mod clock;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod health;
 mod healthcheck;
+pub mod lean;
 pub mod limits;
 pub mod logs;
 pub mod members;
@@ -33,7 +35,6 @@ pub mod tasks;
 pub mod traces;
 
 mod accept;
-mod budget;
 mod connection;
 mod connections;
 mod host;

@@ -155,12 +155,13 @@ impl Overload {
     }
 
     /// Takes room for a body. `None` if there is none.
-    pub(crate) fn body(&self, bytes: usize) -> Option<Lease> {
+    #[must_use]
+    pub fn body(&self, bytes: usize) -> Option<Lease> {
         self.0.bodies.take(bytes).or_else(|| self.short(Reason::Body))
     }
 
     /// Takes more room for a body. Returns whether there is some.
-    pub(crate) fn more_of_body(&self, lease: &mut Lease, bytes: usize) -> bool {
+    pub fn more_of_body(&self, lease: &mut Lease, bytes: usize) -> bool {
         lease.grow(bytes) || self.short(Reason::Body).is_some()
     }
 

@@ -40,6 +40,18 @@ impl From<protocol::KeyError> for Problem {
     }
 }
 
+impl Problem {
+    /// A handler has panicked.
+    pub(crate) fn internal() -> Self {
+        Self::new(ErrorKind::Internal, "internal server error; see the server's log")
+    }
+
+    /// There is no room for an answer.
+    pub(crate) fn too_many_answers() -> Self {
+        Self::new(ErrorKind::Overloaded, "too many unread responses; try again later").retry_after(1)
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let kind = self.body.kind;

@@ -4,7 +4,7 @@
 //! connection is passed to hyper only once it is readable, and hyper is polled before the shutdown.
 
 use axum::Router;
-use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use protocol::ErrorKind;
 use std::convert::Infallible;
+use std::error::Error as StdError;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -24,7 +25,9 @@ use tokio::net::TcpStream;
 use tower::ServiceExt;
 
 use crate::connection::{Order, Progress};
+use crate::connections::IDLE_TIMEOUT;
 use crate::host;
+use crate::lean::{Dates, Lean, Left, Reads};
 use crate::limits::SMALL_BYTES;
 use crate::overload::{Overload, Reason};
 use crate::problem::Problem;
@@ -37,9 +40,6 @@ pub(crate) type OnRefused = Arc<dyn Fn(&Method, &Uri) + Send + Sync>;
 /// Maximum size of a request head in bytes. Longer ones are answered with 431. A 512-byte key takes 1,536 bytes
 /// encoded.
 const HEAD_MAX_BYTES: usize = 32 * 1024;
-/// How long a connection may be silent between requests. It exceeds the idle time of usual client pools, so that the
-/// client closes the connection first. [`Connections`](crate::connections::Connections) has shorter limits.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a connection accepted during a drain may take to send its first byte.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long a connection beyond the limit may take for its request head, while places beyond the limit are free.
@@ -47,9 +47,30 @@ const RESERVE_HEAD_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long a connection beyond the limit may take in all.
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The routes of one core.
+pub struct Routes {
+    router: Router,
+    lean: Option<Lean>,
+}
+
+impl From<Router> for Routes {
+    fn from(router: Router) -> Self {
+        Self { router, lean: None }
+    }
+}
+
+impl Routes {
+    /// Serves plain reads of paths below `prefix` on the [lean way](crate::lean).
+    #[must_use]
+    pub fn with_reads(self, prefix: &'static str, reads: Arc<dyn Reads>) -> Self {
+        Self { lean: Some(Lean { prefix, reads }), ..self }
+    }
+}
+
 /// The state shared by the connections of one runtime.
 pub(crate) struct Serving {
-    pub(crate) router: Router,
+    pub(crate) routes: Routes,
+    pub(crate) dates: Arc<Dates>,
     pub(crate) on_refused: OnRefused,
     pub(crate) overload: Overload,
 }
@@ -60,7 +81,7 @@ impl Serving {
         self: Arc<Self>,
         stream: TcpStream,
         progress: &Progress,
-    ) -> Result<(), hyper::Error> {
+    ) -> Result<(), Box<dyn StdError + Send + Sync>> {
         tokio::select! {
             biased;
             _ = stream.readable() => {}
@@ -69,6 +90,23 @@ impl Serving {
                 if order > Order::Finish || readable.await.is_err() {
                     return Ok(());
                 }
+            }
+        }
+        let tcp = Arc::new(stream);
+        // A client that resets its connection needs no answer. A client that closes it may have closed only its
+        // sending side.
+        let mut reset = std::pin::pin!(tcp.ready(Interest::ERROR));
+        let mut read_ahead = Bytes::new();
+        if let Some(lean) = &self.routes.lean {
+            let left = tokio::select! {
+                biased;
+                left = lean.serve(&tcp, progress, &self.overload, &self.dates) => left?,
+                _ = reset.as_mut() => return Ok(()),
+                () = progress.must_close() => return Ok(()),
+            };
+            match left {
+                Left::Ended => return Ok(()),
+                Left::General(bytes) => read_ahead = bytes,
             }
         }
         let handled = progress.clone();
@@ -81,20 +119,16 @@ impl Serving {
                 Ok::<_, Infallible>(serving.answer(request, &handled).await)
             })
         });
-        let tcp = Arc::new(stream);
-        let stream = TrackedStream::new(Arc::clone(&tcp), progress.clone());
+        let stream = TrackedStream::new(Arc::clone(&tcp), read_ahead, progress.clone());
         let served = builder(IDLE_TIMEOUT)
             // A client may close its sending side after its request (RFC 9112, section 9.6).
             .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
         let mut served = std::pin::pin!(served);
-        // A client that resets its connection needs no answer. A client that closes it may have closed only its
-        // sending side.
-        let mut reset = std::pin::pin!(tcp.ready(Interest::ERROR));
         tokio::select! {
             // hyper is polled first, so that it reads the received bytes before the shutdown.
             biased;
-            ended = served.as_mut() => ended,
+            ended = served.as_mut() => Ok(ended?),
             _ = reset.as_mut() => Ok(()),
             order = progress.ordered(Order::Finish) => {
                 if order == Order::Close {
@@ -103,10 +137,9 @@ impl Serving {
                 served.as_mut().graceful_shutdown();
                 tokio::select! {
                     biased;
-                    ended = served.as_mut() => ended,
+                    ended = served.as_mut() => Ok(ended?),
                     _ = reset.as_mut() => Ok(()),
-                    _ = progress.ordered(Order::Close) => Ok(()),
-                    () = progress.stalled() => Ok(()),
+                    () = progress.must_close() => Ok(()),
                 }
             }
         }
@@ -135,7 +168,7 @@ impl Serving {
                 Ok::<_, Infallible>(response)
             }
         });
-        let stream = TrackedStream::new(Arc::new(stream), progress.clone());
+        let stream = TrackedStream::new(Arc::new(stream), Bytes::new(), progress.clone());
         let served =
             builder(RESERVE_HEAD_TIMEOUT).keep_alive(false).serve_connection(TokioIo::new(stream), service);
         let ends_in_time = async {
@@ -158,14 +191,10 @@ impl Serving {
             *request.method_mut() = Method::TRACE;
         }
         let is_control = is_control(request.method(), request.uri());
-        let answered = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind().await;
-        let mut response = answered
-            .unwrap_or_else(|_| {
-                // The panic hook has logged it.
-                Ok(Problem::new(ErrorKind::Internal, "internal server error; see the server's log")
-                    .into_response())
-            })
-            .unwrap_or_else(|never| match never {});
+        let answered = AssertUnwindSafe(self.routes.router.clone().oneshot(request)).catch_unwind().await;
+        // The panic hook has logged it.
+        let response = answered.unwrap_or_else(|_| Ok(Problem::internal().into_response()));
+        let mut response = response.unwrap_or_else(|never| match never {});
         if response.status() == StatusCode::METHOD_NOT_ALLOWED {
             remove_head(response.headers_mut());
         }
@@ -180,8 +209,7 @@ impl Serving {
     async fn counted(&self, response: Response, length: u64, is_control: bool) -> Response {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let Some(room) = self.overload.answer(length, is_control) else {
-            let full = Problem::new(ErrorKind::Overloaded, "too many unread responses; try again later");
-            return full.retry_after(1).into_response();
+            return Problem::too_many_answers().into_response();
         };
         let (parts, body) = response.into_parts();
         match to_bytes(body, length).await {

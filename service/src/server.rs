@@ -2,7 +2,6 @@
 //!
 //! A request never changes cores.
 
-use axum::Router;
 use axum::http::{Method, Uri};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -15,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 use crate::accept::{self, Shared, Spares};
 use crate::connections::{Connections, LOOK_PERIOD};
 use crate::health::Health;
+use crate::lean::Dates;
 use crate::limits::{self, Needs};
 use crate::listen::{self, BindError};
 use crate::overload::{LOG_PERIOD, Overload};
 use crate::reserve::Reserve;
+pub use crate::serve::Routes;
 use crate::serve::{OnRefused, Serving};
 use crate::tasks::Tasks;
 
@@ -37,7 +38,7 @@ pub struct Server {
 /// The last step of a drain. It gets the remaining time.
 type Flush = Box<dyn FnOnce(Duration) + Send>;
 
-/// The argument of the function that builds a runtime's router. That function runs inside the runtime.
+/// The argument of the function that builds a runtime's routes. That function runs inside the runtime.
 pub struct Worker {
     /// 0 … workers − 1. Background tasks belong on worker 0.
     pub index: usize,
@@ -108,11 +109,12 @@ impl Server {
     ///
     /// # Errors
     /// Returns an error when a thread or runtime cannot be created.
-    pub fn start<R>(self, router: R) -> std::io::Result<Started>
+    pub fn start<R, T>(self, routes: R) -> std::io::Result<Started>
     where
-        R: Fn(&Worker) -> Router + Send + Sync + 'static,
+        R: Fn(&Worker) -> T + Send + Sync + 'static,
+        T: Into<Routes>,
     {
-        let router = Arc::new(router);
+        let routes = Arc::new(routes);
         let workers = NonZeroUsize::new(self.listeners.len()).unwrap_or(NonZeroUsize::MIN);
         let limit = self.needs.connections(limits::open_files(), workers);
         if let Some(memory_limit) = self.needs.memory_limit
@@ -126,13 +128,15 @@ impl Server {
         let spares = Spares::default();
         spares.fill();
         let shared = Shared { connections, reserve: Reserve::default(), spares, drain: drain.clone() };
+        let dates = Arc::new(Dates::new());
         let (events, received) = mpsc::channel();
         let mut threads = Vec::new();
         for (index, listener) in self.listeners.into_iter().enumerate() {
             let worker = Worker { index, tasks: self.tasks.clone() };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let (router, shared, events) = (Arc::clone(&router), shared.clone(), events.clone());
+            let (routes, shared, events) = (Arc::clone(&routes), shared.clone(), events.clone());
             let (on_refused, overload) = (Arc::clone(&self.on_refused), self.overload.clone());
+            let dates = Arc::clone(&dates);
             let life = async move {
                 let listener = match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => listener,
@@ -140,10 +144,14 @@ impl Server {
                 };
                 if index == 0 {
                     let (connections, counts) = (Arc::clone(&shared.connections), overload.clone());
-                    worker.tasks.every("slow clients", LOOK_PERIOD, move || connections.look(Instant::now()));
+                    let dates = Arc::clone(&dates);
+                    worker.tasks.every("slow clients", LOOK_PERIOD, move || {
+                        connections.look(Instant::now());
+                        dates.renew();
+                    });
                     worker.tasks.every("overload log", LOG_PERIOD, move || counts.log());
                 }
-                let serving = Serving { router: router(&worker), on_refused, overload };
+                let serving = Serving { routes: routes(&worker).into(), dates, on_refused, overload };
                 let _ = events.send(Event::Up);
                 accept::serve(listener, Arc::new(serving), shared).await;
                 let _ = events.send(Event::ConnectionsDone);

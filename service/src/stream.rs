@@ -1,13 +1,13 @@
 //! A connection's stream that records its progress.
 
-use bytes::BufMut as _;
+use bytes::{BufMut, Bytes};
 use socket2::SockRef;
 use std::io::{ErrorKind, IoSlice, Result as IoResult};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::connection::Progress;
@@ -19,12 +19,14 @@ const READ_MAX_BYTES: usize = 8 * 1024 - 1;
 /// A connection's stream that records its progress.
 pub(crate) struct TrackedStream {
     tcp: Arc<TcpStream>,
+    /// Bytes that were read before.
+    read_ahead: Bytes,
     progress: Progress,
 }
 
 impl TrackedStream {
-    pub(crate) fn new(tcp: Arc<TcpStream>, progress: Progress) -> Self {
-        Self { tcp, progress }
+    pub(crate) fn new(tcp: Arc<TcpStream>, read_ahead: Bytes, progress: Progress) -> Self {
+        Self { tcp, read_ahead, progress }
     }
 
     /// Tries to write once the stream is writable.
@@ -50,11 +52,35 @@ impl TrackedStream {
     }
 }
 
+/// Reads at most `limit` bytes if the socket has some.
+///
+/// A read that does not fill the buffer has emptied the socket. The runtime is told so; otherwise the next wait would
+/// end at once, for a read that finds nothing (`epoll(7)`, questions 9).
+pub(crate) fn try_read(tcp: &TcpStream, buf: &mut impl BufMut, limit: usize) -> IoResult<usize> {
+    let room = buf.chunk_mut().len().min(limit);
+    let bytes = tcp.try_read_buf(&mut (&mut *buf).limit(limit))?;
+    if 0 < bytes && bytes < room {
+        let emptied = tcp.try_io(Interest::READABLE, || Err::<(), _>(ErrorKind::WouldBlock.into()));
+        debug_assert!(emptied.is_err());
+    }
+    Ok(bytes)
+}
+
 impl AsyncRead for TrackedStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<IoResult<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<IoResult<()>> {
+        if !self.read_ahead.is_empty() {
+            let length = self.read_ahead.len().min(buf.remaining());
+            buf.put_slice(&self.read_ahead.split_to(length));
+            self.progress.has_read(length);
+            return Poll::Ready(Ok(()));
+        }
         loop {
             ready!(self.tcp.poll_read_ready(cx))?;
-            match self.tcp.try_read_buf(&mut (&mut *buf).limit(READ_MAX_BYTES)) {
+            match try_read(&self.tcp, buf, READ_MAX_BYTES) {
                 Err(err) if err.kind() == ErrorKind::WouldBlock => {}
                 Err(err) => return Poll::Ready(Err(err)),
                 Ok(bytes) => {

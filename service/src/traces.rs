@@ -27,7 +27,7 @@ mod resource;
 #[cfg(feature = "otlp-tls")]
 mod tls;
 
-use axum::http::{HeaderMap, Request, Uri};
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use opentelemetry::Context;
 use opentelemetry::context::FutureExt;
@@ -91,26 +91,33 @@ impl Traces {
         Ok(traces)
     }
 
+    /// Whether requests may have spans.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Begins the span of a served request. `name` is its method and route, such as `GET /data/{key}`.
     pub fn server(&self, name: &'static str, uri: &Uri, headers: &HeaderMap) -> ServerSpan {
         ServerSpan::new(self.0.as_ref().map(|on| on.served(name, uri, headers)))
     }
 
-    /// Begins the span of one attempt to send a request to another process. Adds the span's context to the request
-    /// headers. `name` is as in [`Traces::server`]. `deadline` is the time that the attempt may take.
-    pub fn client<B>(
+    /// Begins the span of one attempt to send a request to another process. Returns the headers that pass the span's
+    /// context on. `name` is as in [`Traces::server`]. `deadline` is the time that the attempt may take. `url` is called
+    /// only if the span is recorded.
+    pub fn client(
         &self,
         name: &'static str,
         parent: &SpanRef,
         deadline: Duration,
-        request: &mut Request<B>,
-    ) -> ClientSpan {
-        let Some(on) = &self.0 else { return ClientSpan::default() };
+        url: impl FnOnce() -> String,
+    ) -> (ClientSpan, HeaderMap) {
+        let mut headers = HeaderMap::new();
+        let Some(on) = &self.0 else { return (ClientSpan::default(), headers) };
         let parent = Context::new().with_remote_span_context(parent.context().clone());
-        let span = on.begin(name, SpanKind::Client, &parent);
-        let span = ClientSpan::new(span, name, request.uri(), deadline);
-        headers::inject(span.at().context(), request.headers_mut());
-        span
+        let span = ClientSpan::new(on.begin(name, SpanKind::Client, &parent), name, url, deadline);
+        headers::inject(span.at().context(), &mut headers);
+        (span, headers)
     }
 
     /// Serves a request with its span as the current one, so that log lines become events of the span. Only for rare

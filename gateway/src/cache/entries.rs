@@ -26,7 +26,7 @@ impl Generation {
         let entries = Entries::builder()
             .max_capacity(max_bytes)
             .weigher(|key: &Key, entry: &Entry| {
-                let bytes = key.as_str().len() + entry.copy.value.get().len() + ENTRY_BYTES;
+                let bytes = key.as_str().len() + entry.copy.value.as_bytes().len() + ENTRY_BYTES;
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })
             .expire_after(OwnLife)

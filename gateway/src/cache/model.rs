@@ -15,7 +15,6 @@
 //! - An error is remembered only if the negative cache is on, until the next write of the key ends.
 
 use proptest::prelude::*;
-use serde_json::value::RawValue;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,7 +24,7 @@ use protocol::{Key, ShardId};
 use super::flight::Flight;
 use super::{Cache, CacheMode, CacheSettings, Fetch, FetchEnd, Read};
 use crate::error::Error;
-use crate::upstream::answer::{Fetched, Found};
+use crate::upstream::answer::{Fetched, Found, ObjectText};
 use crate::upstream::model::{Conduct, SimulatedShard, Written, conduct};
 
 const KEYS: usize = 2;
@@ -83,13 +82,13 @@ struct Out {
 }
 
 fn raw(version: u64) -> Found {
-    let value = Arc::from(RawValue::from_string(format!("{{\"v\":{version}}}")).unwrap());
-    Found { value, shard: ShardId(0) }
+    Found { value: ObjectText::new(&format!("{{\"v\":{version}}}")), shard: ShardId(0) }
 }
 
 fn version(found: &Found) -> u64 {
-    let text = found.value.get().strip_prefix("{\"v\":").and_then(|text| text.strip_suffix('}'));
-    text.unwrap().parse().unwrap()
+    let text = std::str::from_utf8(found.value.as_bytes()).unwrap();
+    let version = text.strip_prefix("{\"v\":").and_then(|text| text.strip_suffix('}'));
+    version.unwrap().parse().unwrap()
 }
 
 fn landed(flight: &Flight) -> Result<Found, Error> {

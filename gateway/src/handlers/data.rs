@@ -3,11 +3,11 @@
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use protocol::body::{GatewayGet, GatewaySet, STORED};
 use protocol::json::SetRequest;
 use protocol::{Key, ShardId};
-use serde::Serialize;
+use service::lean::{PlainRead, ReadAnswer, Reading, Reads};
 use service::problem::Problem;
 use service::traces::span::{
     CACHE_HIT, COALESCED, GET_DATA, KeyValue, POST_DATA, ServerSpan, SpanRef, request_attributes,
@@ -18,21 +18,37 @@ use std::time::{Duration, Instant};
 use crate::cache::{Fetch, Read};
 use crate::error::Error;
 use crate::state::Core;
-use crate::upstream::answer::Fetched;
+use crate::upstream::answer::{Fetched, Found, ObjectText};
+
+/// What precedes the key in the path of a read.
+pub(crate) const PREFIX: &str = "/data/";
+
+/// Serves reads past the router.
+pub(crate) struct LeanReads(pub(crate) Arc<Core>);
+
+impl Reads for LeanReads {
+    fn read(&self, request: &PlainRead<'_>) -> Reading {
+        let traces = &self.0.shared.traces;
+        let span = if traces.is_on() {
+            traces.server(GET_DATA, &request.uri(), &request.headers())
+        } else {
+            ServerSpan::default()
+        };
+        read(&self.0, request.segment, span)
+    }
+}
 
 pub(crate) async fn get(State(core): State<Arc<Core>>, request: Request) -> Response {
-    let began = Instant::now();
-    let (head, _) = request.into_parts();
-    let mut span = core.shared.traces.server(GET_DATA, &head.uri, &head.headers);
-    let response = match key_of(&head.uri, "/data/") {
-        Ok(key) => {
-            drop(head);
-            read(&core, &key, began, &mut span).await
+    let span = core.shared.traces.server(GET_DATA, request.uri(), request.headers());
+    let segment = request.uri().path().strip_prefix(PREFIX).unwrap_or_default();
+    let answer = match read(&core, segment, span) {
+        Reading::Now(answer) => answer,
+        Reading::Later(answering) => {
+            drop(request);
+            answering.await
         }
-        Err(err) => core.refuse(err),
     };
-    span.end(&response);
-    response
+    answer.map_or_else(|response| response, json)
 }
 
 /// The key in the raw path of the request line. A router's decoded path is ambiguous: `%2F` and `/` look the same.
@@ -41,50 +57,98 @@ pub(crate) fn key_of(uri: &Uri, prefix: &str) -> Result<Key, Error> {
     Ok(Key::from_path_segment(segment)?)
 }
 
-async fn read(core: &Arc<Core>, key: &Key, began: Instant, span: &mut ServerSpan) -> Response {
+/// Answers a read of the key in a path segment: at once from the cache, otherwise later.
+fn read(core: &Arc<Core>, segment: &str, span: ServerSpan) -> Reading {
+    let began = Instant::now();
+    let key = match Key::from_path_segment(segment) {
+        Ok(key) => key,
+        Err(err) => {
+            let response = core.refuse(err.into());
+            span.end(&response);
+            return Reading::Now(Err(response));
+        }
+    };
     let shared = &core.shared;
-    let home = shared.placement.owner(key);
-    let read = shared.cache.read(key, began);
-    shared.stats.read(key, home, &read, began);
+    let home = shared.placement.owner(&key);
+    let read = shared.cache.read(&key, began);
+    shared.stats.read(&key, home, &read, began);
     let cache_hit = matches!(read, Read::Hit { .. });
     let coalesced = matches!(read, Read::Coalesced(_) | Read::NegativeHit(_));
     let stale = matches!(read, Read::Hit { stale: true, .. });
-    let fetched = match read {
+    let mut asked = Asked { key, home, began, cache_hit, coalesced, stale, span };
+    match read {
         Read::Hit { copy, refresh, .. } => {
             if let Some(fetch) = refresh {
-                refresh_copy(core, key, home, fetch, span.at());
+                refresh_copy(core, &asked.key, home, fetch, asked.span.at());
             }
-            Ok(copy)
+            Reading::Now(asked.answer(core, Ok(copy)))
         }
+        Read::NegativeHit(err) => Reading::Now(asked.answer(core, Err(err))),
         Read::Coalesced(flight) => {
-            let fetched = flight.landed().await;
-            span.link(&flight.cause());
-            fetched
+            let core = Arc::clone(core);
+            Reading::Later(Box::pin(async move {
+                let fetched = flight.landed().await;
+                asked.span.link(&flight.cause());
+                asked.answer(&core, fetched)
+            }))
         }
-        Read::NegativeHit(err) => Err(err),
-        Read::Miss(fetch) => run(core, key, home, fetch, span.at()).await,
-    };
-    let took = began.elapsed();
-    shared.stats.read_took(home, took);
-    span.describe(|| {
-        let shard = fetched.as_ref().map_or(home, |found| found.shard);
-        let coalesced = coalesced.then(|| KeyValue::new(COALESCED, true));
-        request_attributes(key, shard)
-            .into_iter()
-            .chain([KeyValue::new(CACHE_HIT, cache_hit)])
-            .chain(coalesced)
-    });
-    match fetched {
-        Ok(found) => json(&GatewayGet {
-            key,
-            value: &*found.value,
-            shard_id: found.shard,
-            cache_hit,
-            latency_ms: milliseconds(took),
-            coalesced,
-            stale,
-        }),
-        Err(err) => core.refuse(err),
+        Read::Miss(fetch) => {
+            let core = Arc::clone(core);
+            Reading::Later(Box::pin(async move {
+                let fetched = run(&core, &asked.key, home, fetch, asked.span.at()).await;
+                asked.answer(&core, fetched)
+            }))
+        }
+    }
+}
+
+/// A read, and how it will be answered.
+struct Asked {
+    key: Key,
+    home: ShardId,
+    began: Instant,
+    cache_hit: bool,
+    coalesced: bool,
+    stale: bool,
+    span: ServerSpan,
+}
+
+impl Asked {
+    fn answer(self, core: &Core, fetched: Fetched) -> ReadAnswer {
+        let Self { key, home, began, cache_hit, coalesced, stale, mut span } = self;
+        let took = began.elapsed();
+        core.shared.stats.read_took(home, took);
+        span.describe(|| {
+            let shard = fetched.as_ref().map_or(home, |found| found.shard);
+            let coalesced = coalesced.then(|| KeyValue::new(COALESCED, true));
+            request_attributes(&key, shard)
+                .into_iter()
+                .chain([KeyValue::new(CACHE_HIT, cache_hit)])
+                .chain(coalesced)
+        });
+        let body = fetched.and_then(|Found { value, shard: shard_id }| {
+            let latency_ms = milliseconds(took);
+            encoded(read_body(&GatewayGet {
+                key: &key,
+                value,
+                shard_id,
+                cache_hit,
+                latency_ms,
+                coalesced,
+                stale,
+            }))
+        });
+        match body {
+            Ok(body) => {
+                span.succeeded();
+                Ok(body)
+            }
+            Err(err) => {
+                let response = core.refuse(err);
+                span.end(&response);
+                Err(response)
+            }
+        }
     }
 }
 
@@ -150,7 +214,8 @@ async fn write(
     core.shared.stats.write_took(shard, took);
     outcome?;
     let (status, latency_ms) = (STORED.into(), milliseconds(took));
-    Ok(json(&GatewaySet { key: &key, shard_id: shard, status, latency_ms }))
+    let answer = GatewaySet { key: &key, shard_id: shard, status, latency_ms };
+    encoded(serde_json::to_vec(&answer)).map(json)
 }
 
 /// Milliseconds, rounded to two decimals.
@@ -158,16 +223,38 @@ fn milliseconds(took: Duration) -> f64 {
     (took.as_secs_f64() * 100_000.0).round() / 100.0
 }
 
-fn json(body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(text) => {
-            ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
-        }
-        Err(err) => {
-            tracing::error!(%err, "a response cannot be encoded as JSON");
-            Problem::from(Error::Internal { what: "a response cannot be built" }).into_response()
-        }
+/// Writes the answer to a read. The value is copied as it is: its text was checked when it came from the shard.
+fn read_body(answer: &GatewayGet<&Key, ObjectText>) -> serde_json::Result<Vec<u8>> {
+    let (key, value) = (answer.key.as_str(), answer.value.as_bytes());
+    // Enough for the rest unless many characters of the key are escaped.
+    let mut text = Vec::with_capacity(key.len() + value.len() + 128);
+    text.extend_from_slice(b"{\"key\":");
+    serde_json::to_writer(&mut text, key)?;
+    text.extend_from_slice(b",\"value\":");
+    text.extend_from_slice(value);
+    text.extend_from_slice(b",\"shard_id\":");
+    serde_json::to_writer(&mut text, &answer.shard_id)?;
+    text.extend_from_slice(if answer.cache_hit { b",\"cache_hit\":true" } else { b",\"cache_hit\":false" });
+    text.extend_from_slice(b",\"latency_ms\":");
+    serde_json::to_writer(&mut text, &answer.latency_ms)?;
+    for (is_set, field) in [(answer.coalesced, ",\"coalesced\":true"), (answer.stale, ",\"stale\":true")] {
+        text.extend_from_slice(if is_set { field.as_bytes() } else { b"" });
     }
+    text.push(b'}');
+    Ok(text)
+}
+
+fn encoded(body: serde_json::Result<Vec<u8>>) -> Result<Vec<u8>, Error> {
+    body.map_err(|err| {
+        tracing::error!(%err, "a response cannot be encoded as JSON");
+        Error::Internal { what: "a response cannot be built" }
+    })
+}
+
+fn json(body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 #[cfg(test)]
@@ -179,5 +266,28 @@ mod tests {
         assert_eq!(milliseconds(Duration::from_nanos(1_234_567)), 1.23);
         assert_eq!(milliseconds(Duration::from_micros(995)), 1.0);
         assert_eq!(milliseconds(Duration::from_nanos(900)), 0.0);
+    }
+
+    #[test]
+    fn an_answer_to_a_read_is_what_serde_would_write() {
+        for (text, cache_hit, coalesced, stale) in
+            [("k", true, false, false), ("k\"\u{1}ä", false, true, true), ("日", false, true, false)]
+        {
+            let (key, value) = (Key::new(text).unwrap(), "{\"b\":1.50,\"a\":[1, 2]}");
+            let answer = GatewayGet {
+                key: &key,
+                value: ObjectText::new(value),
+                shard_id: ShardId(3),
+                cache_hit,
+                latency_ms: milliseconds(Duration::from_nanos(1_234_567)),
+                coalesced,
+                stale,
+            };
+            let written = String::from_utf8(read_body(&answer).unwrap()).unwrap();
+            let value = serde_json::from_str::<&serde_json::value::RawValue>(value).unwrap();
+            let GatewayGet { shard_id, latency_ms, .. } = answer;
+            let same = GatewayGet { key: &key, value, shard_id, cache_hit, latency_ms, coalesced, stale };
+            assert_eq!(written, serde_json::to_string(&same).unwrap());
+        }
     }
 }

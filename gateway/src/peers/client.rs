@@ -1,62 +1,68 @@
 //! Calls to other gateways, bounded in time and size.
 
-use axum::http::{Request, Uri, header};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use axum::http::{HeaderMap, Uri};
+use parking_lot::Mutex;
 use protocol::ErrorBody;
 use protocol::limits::BODY_MAX_BYTES;
 use service::names::Names;
+use service::overload::Overload;
+use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::timeout;
 
-use crate::upstream::connector::{BUFFER_MAX_BYTES, Connector, Witness};
+use crate::http1::connection::{Broken, Connection, Limits};
+use crate::http1::connector::Connector;
+use crate::http1::head::Endpoint;
 
 /// Timeout of a call, with connection and answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Idle timeout of pooled connections. It is longer than the time between two turns of a peer.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest part of an error message that is passed on, in characters.
 const SHOWN: usize = 200;
 
 /// A client for all peers.
-pub(super) struct PeerClient(Client<Connector, Full<Bytes>>);
+pub(super) struct PeerClient {
+    connector: Connector,
+    overload: Overload,
+    /// One connection to each peer. Connections to peers that have gone end with them.
+    idle: Mutex<HashMap<Uri, Connection>>,
+}
 
 impl PeerClient {
-    pub(super) fn new(names: Names) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(1)
-            .http1_max_buf_size(BUFFER_MAX_BYTES)
-            .build(Connector::new(names, TIMEOUT));
-        Self(client)
+    pub(super) fn new(names: Names, overload: Overload) -> Self {
+        Self { connector: Connector::new(names, TIMEOUT), overload, idle: Mutex::default() }
     }
 
     /// Sends a JSON body and returns the body of the answer.
     ///
     /// # Errors
     /// A short reason.
-    pub(super) async fn post(&self, uri: Uri, body: Vec<u8>) -> Result<Vec<u8>, String> {
+    pub(super) async fn post(&self, peer: Uri, path: &str, body: &[u8]) -> Result<Vec<u8>, String> {
         let late = |_| format!("no answer within {} s", TIMEOUT.as_secs());
-        timeout(TIMEOUT, self.whole(uri, body)).await.map_err(late)?
+        timeout(TIMEOUT, self.whole(peer, path, body)).await.map_err(late)?
     }
 
-    async fn whole(&self, uri: Uri, body: Vec<u8>) -> Result<Vec<u8>, String> {
-        let request = Request::post(uri).header(header::CONTENT_TYPE, "application/json");
-        let request = request.body(Full::from(body)).map_err(|err| err.to_string())?;
-        let answer = self.0.request(request).await.map_err(|err| {
-            if err.is_connect() { "no connection".to_owned() } else { "the connection was lost".to_owned() }
-        })?;
-        if let Some(witness) = answer.extensions().get::<Witness>() {
-            witness.settle();
+    async fn whole(&self, peer: Uri, path: &str, body: &[u8]) -> Result<Vec<u8>, String> {
+        let idle = self.idle.lock().remove(&peer).filter(Connection::is_open);
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => self.connector.connect(&peer).await.map_err(|_| "no connection")?,
+        };
+        let endpoint = Endpoint::new(peer);
+        let head = endpoint.post(path, &HeaderMap::new(), body.len());
+        let limits = Limits { overload: &self.overload, max_bytes: BODY_MAX_BYTES };
+        let answer =
+            connection.exchange(&head, body, limits, || {}).await.map_err(|broken| match broken {
+                Broken::BeforeAnswer(_) | Broken::Reset(_) => "the connection was lost".to_owned(),
+                Broken::Unreadable(reason) => format!("its answer cannot be read: {reason}"),
+                Broken::NoRoom => "no memory is left for its answer".to_owned(),
+            })?;
+        if answer.keeps_alive {
+            let mut idle = self.idle.lock();
+            idle.retain(|_, connection| connection.is_open());
+            idle.insert(endpoint.base, connection);
         }
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), BODY_MAX_BYTES).collect().await;
-        let body = body.map_err(|err| format!("its answer cannot be read: {err}"))?.to_bytes();
+        let (status, body) = (answer.status, answer.body);
         if status.is_success() {
             return Ok(body.into());
         }

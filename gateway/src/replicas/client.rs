@@ -62,7 +62,8 @@ impl ShardClient {
     /// Reads a copy. Also returns whether the answer is the value that was copied.
     async fn read_copy(&self, key: &Key, route: &Route, parent: &SpanRef) -> (Fetched, bool) {
         let fetched = self.upstream.get(route.shard, key, parent).await;
-        let is_copy = fetched.as_ref().is_ok_and(|found| self.replicas.is_copy(route, &found.value));
+        let is_copy =
+            fetched.as_ref().is_ok_and(|found| self.replicas.is_copy(route, found.value.as_bytes()));
         if is_copy {
             self.metrics.copy_served.inc();
         } else if route.copies.lost(&route.synced, route.shard, Instant::now()) {
@@ -90,7 +91,7 @@ impl ShardClient {
         let outcome = self.upstream.set(home, key, parent, body.clone()).await;
         let at_home = outcome.is_ok() && writing.has_copies();
         let value = if at_home { SetRequest::parse(&body).ok() } else { None };
-        let known = value.and_then(|set| self.replicas.fingerprint(set.value.get()));
+        let known = value.and_then(|set| self.replicas.fingerprint(set.value.get().as_bytes()));
         let known = known.map(|value| Known { body: body.clone(), value });
         if let Some(copies) = writing.end(known) {
             self.synchronise(key, copies);
@@ -149,9 +150,9 @@ impl ShardClient {
     /// Reads the home's value.
     async fn at_home(&self, key: &Key, home: ShardId) -> Option<Known> {
         let found = self.upstream.get(home, key, &SpanRef::default()).await.ok()?;
-        let value = self.replicas.fingerprint(found.value.get())?;
-        let key = serde_json::to_string(key).ok()?;
-        let body = format!("{{\"key\":{key},\"value\":{}}}", found.value.get());
+        let value = self.replicas.fingerprint(found.value.as_bytes())?;
+        let key = serde_json::to_vec(key).ok()?;
+        let body = [&b"{\"key\":"[..], &key, b",\"value\":", found.value.as_bytes(), b"}"].concat();
         Some(Known { body: Bytes::from(body), value })
     }
 }

@@ -5,15 +5,38 @@ use bytes::Bytes;
 use protocol::body::{KeyText, STORED, ShardGet, ShardSet};
 use protocol::{ErrorBody, ErrorKind, Key, ShardId};
 use serde_json::value::RawValue;
-use std::sync::Arc;
 
 use crate::error::Error;
+
+/// The JSON text of an object, exactly as a shard sent it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct ObjectText(Bytes);
+
+impl ObjectText {
+    /// The part of `body` that `value` is. `None` if it is not an object.
+    fn within(body: &Bytes, value: &RawValue) -> Option<Self> {
+        value.get().starts_with('{').then(|| Self(body.slice_ref(value.get().as_bytes())))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn new(text: &str) -> Self {
+        Self(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    /// A copy that keeps no other bytes in memory.
+    pub(crate) fn copied(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// A value and the shard that returned it.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
-    /// The JSON text exactly as the shard sent it.
-    pub(crate) value: Arc<RawValue>,
+    pub(crate) value: ObjectText,
     /// The shard that holds the value.
     pub(crate) shard: ShardId,
 }
@@ -42,10 +65,9 @@ impl Answer {
         let got: ShardGet<KeyText<'_>, &RawValue> =
             serde_json::from_slice(&self.body).map_err(|err| self.bad(err.to_string()))?;
         self.check(key, &got.key, got.shard_id)?;
-        if !got.value.get().starts_with('{') {
-            return Err(self.bad("its value is not an object"));
-        }
-        Ok(Found { value: Arc::from(got.value.to_owned()), shard: self.shard })
+        let value = ObjectText::within(&self.body, got.value);
+        let value = value.ok_or_else(|| self.bad("its value is not an object"))?;
+        Ok(Found { value, shard: self.shard })
     }
 
     /// Whether `key` was stored.
@@ -112,7 +134,8 @@ mod tests {
     #[test]
     fn a_value_is_passed_on_as_the_shard_wrote_it() {
         let body = r#"{"key":"k\"1","value":{"b":1.50,"a":[1, 2]},"shard_id":2,"found":true}"#;
-        assert_eq!(answer(200, body).value(&key()).unwrap().value.get(), r#"{"b":1.50,"a":[1, 2]}"#);
+        let found = answer(200, body).value(&key()).unwrap();
+        assert_eq!(found.value.as_bytes(), br#"{"b":1.50,"a":[1, 2]}"#);
     }
 
     #[test]

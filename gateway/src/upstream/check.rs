@@ -1,20 +1,16 @@
 //! Checks shards by `GET /live`, each time on a new connection.
 
-use axum::http::Request;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use axum::http::HeaderMap;
 use protocol::limits::ANSWER_MAX_BYTES;
+use service::overload::Overload;
 use service::tasks::Tasks;
-use std::io::{Error as IoError, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Target;
-use super::connector::Connector;
-use super::failure::root_cause;
 use super::shard_health::ShardHealth;
+use crate::http1::connection::Limits;
+use crate::http1::connector::Connector;
 
 /// How often the gateway looks for shards that are due for a check.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -22,8 +18,9 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// Sends checks. They are no data requests, and no breaker counts them.
 #[derive(Clone)]
 pub(crate) struct Checker {
-    client: Client<Connector, Empty<Bytes>>,
+    connector: Connector,
     targets: Arc<[Target]>,
+    overload: Overload,
 }
 
 /// The outcome of a check.
@@ -38,9 +35,8 @@ pub(crate) enum Outcome {
 }
 
 impl Checker {
-    pub(crate) fn new(targets: Arc<[Target]>, connector: Connector) -> Self {
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Self { client, targets }
+    pub(crate) fn new(targets: Arc<[Target]>, connector: Connector, overload: Overload) -> Self {
+        Self { connector, targets, overload }
     }
 
     /// The number of shards.
@@ -50,22 +46,17 @@ impl Checker {
 
     /// Checks a shard. It may take `limit`.
     pub(crate) async fn check(&self, shard: usize, limit: Duration) -> Outcome {
-        let request = |target: &Target| Request::get(format!("{}/live", target.base)).body(Empty::new()).ok();
-        let Some(request) = self.targets.get(shard).and_then(request) else { return Outcome::Failed };
+        let Some(Target { endpoint, .. }) = self.targets.get(shard) else { return Outcome::Failed };
         let answer = async {
-            match self.client.request(request).await {
-                Ok(response) => {
-                    let body = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await;
-                    if body.is_ok() { Outcome::Answered } else { Outcome::Failed }
-                }
-                Err(err) => {
-                    let root = root_cause(&err).downcast_ref::<IoError>().map(IoError::kind);
-                    if root == Some(ErrorKind::ConnectionRefused) {
-                        Outcome::Refused
-                    } else {
-                        Outcome::Failed
-                    }
-                }
+            let mut connection = match self.connector.connect(&endpoint.base).await {
+                Ok(connection) => connection,
+                Err(err) => return if err.is_refused { Outcome::Refused } else { Outcome::Failed },
+            };
+            let request = endpoint.get(&["/live"], &HeaderMap::new());
+            let limits = Limits { overload: &self.overload, max_bytes: ANSWER_MAX_BYTES };
+            match connection.exchange(&request, &[], limits, || {}).await {
+                Ok(_) => Outcome::Answered,
+                Err(_) => Outcome::Failed,
             }
         };
         tokio::time::timeout(limit, answer).await.unwrap_or(Outcome::Failed)

@@ -1,15 +1,10 @@
 //! Why a call to a shard has no answer.
 
-use hyper_util::client::legacy::Error as ClientError;
-use std::error::Error as StdError;
-use std::io::{Error as IoError, ErrorKind};
-
-use super::connector::Witness;
-use crate::error::Error;
 use protocol::ShardId;
 
-/// Error numbers of Linux for "too many open files": of the process, and of the system.
-const TOO_MANY_FILES: [i32; 2] = [24, 23];
+use crate::error::Error;
+use crate::http1::connection::Broken;
+use crate::http1::connector::ConnectError;
 
 /// Why a call has no answer.
 pub(super) enum Failure {
@@ -43,18 +38,6 @@ impl Failure {
         }
     }
 
-    pub(super) fn of(err: &ClientError, witness: Option<&Witness>) -> Self {
-        let root = root_cause(err);
-        let number = root.downcast_ref::<IoError>().and_then(IoError::raw_os_error);
-        let cause = root.to_string();
-        match witness {
-            _ if number.is_some_and(|number| TOO_MANY_FILES.contains(&number)) => Self::NoDescriptor,
-            _ if err.is_connect() => Self::Unavailable(cause),
-            Some(witness) if witness.answer_began() => Self::in_answer(root, cause),
-            _ => Self::BeforeAnswer(cause),
-        }
-    }
-
     /// The cause, if the shard gave no answer.
     pub(super) fn cause(&self) -> Option<&str> {
         match self {
@@ -75,19 +58,21 @@ impl Failure {
             Self::NoRoom => Error::NoRoom,
         }
     }
+}
 
-    /// The failure of an answer that began, by the first error of its chain.
-    pub(super) fn in_answer(root: &(dyn StdError + 'static), reason: String) -> Self {
-        let kind = root.downcast_ref::<IoError>().map(IoError::kind);
-        if kind == Some(ErrorKind::ConnectionReset) { Self::Reset(reason) } else { Self::Unreadable(reason) }
+impl From<ConnectError> for Failure {
+    fn from(err: ConnectError) -> Self {
+        if err.is_no_descriptor { Self::NoDescriptor } else { Self::Unavailable(err.cause) }
     }
 }
 
-/// The first error of a chain.
-pub(super) fn root_cause<'a>(err: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
-    let mut root = err;
-    while let Some(source) = root.source() {
-        root = source;
+impl From<Broken> for Failure {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::BeforeAnswer(cause) => Self::BeforeAnswer(cause),
+            Broken::Unreadable(reason) => Self::Unreadable(reason),
+            Broken::Reset(reason) => Self::Reset(reason),
+            Broken::NoRoom => Self::NoRoom,
+        }
     }
-    root
 }

@@ -79,6 +79,14 @@ impl ServerSpan {
         }
     }
 
+    /// Ends the span of a request that was answered with the status 200.
+    pub fn succeeded(mut self) {
+        if let Some(open) = &mut self.0 {
+            describe(&mut open.span, || [KeyValue::new(STATUS_CODE, 200)]);
+            open.end(false);
+        }
+    }
+
     /// Ends the span with the answer.
     pub fn end(mut self, response: &Response) {
         if let Some(open) = &mut self.0 {
@@ -95,12 +103,19 @@ impl ServerSpan {
 pub struct ClientSpan(Option<Box<Open>>);
 
 impl ClientSpan {
-    pub(super) fn new(mut span: Span, name: &'static str, uri: &Uri, deadline: Duration) -> Self {
+    pub(super) fn new(
+        mut span: Span,
+        name: &'static str,
+        url: impl FnOnce() -> String,
+        deadline: Duration,
+    ) -> Self {
         describe(&mut span, || {
             let [method, template] = method_and_route(name);
+            let url = url();
+            let uri = url.parse::<Uri>().unwrap_or_default();
             let mut list = vec![
                 KeyValue::new("http.request.method", method),
-                KeyValue::new("url.full", uri.to_string()),
+                KeyValue::new("url.full", url),
                 KeyValue::new("url.template", template),
                 KeyValue::new("server.address", uri.host().unwrap_or_default().to_owned()),
             ];

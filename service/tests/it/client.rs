@@ -2,8 +2,12 @@
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use service::server::{Server, Started};
+use futures_util::FutureExt;
+use service::lean::{PlainRead, Reading, Reads};
+use service::server::{Routes, Server, Started};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
@@ -19,6 +23,8 @@ pub(crate) const SLOW: Duration = Duration::from_millis(1_500);
 pub(crate) struct Slow {
     pub(crate) begun: Arc<AtomicUsize>,
     pub(crate) gone: Arc<AtomicUsize>,
+    /// Whether reads are served on the lean way.
+    is_lean: bool,
 }
 
 struct Gone(Arc<AtomicUsize>);
@@ -30,6 +36,18 @@ impl Drop for Gone {
 }
 
 impl Slow {
+    /// One for the general way of reads, and one for the lean way.
+    pub(crate) fn both() -> [Self; 2] {
+        [false, true].map(|is_lean| Self { is_lean, ..Self::default() })
+    }
+
+    async fn wait(self) -> &'static str {
+        let _gone = Gone(self.gone);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(SLOW).await;
+        "slow"
+    }
+
     /// Starts a server on one worker.
     pub(crate) fn start(&self, refused: &Arc<AtomicUsize>) -> Started {
         let mut server = Server::bind("127.0.0.1:0".parse().unwrap(), NonZeroUsize::MIN).unwrap();
@@ -39,23 +57,32 @@ impl Slow {
         });
         let slow = self.clone();
         let started = server.start(move |_| {
-            let slow = slow.clone();
-            let wait = move || {
-                let gone = Gone(Arc::clone(&slow.gone));
-                slow.begun.fetch_add(1, Ordering::Relaxed);
-                async move {
-                    let _gone = gone;
-                    tokio::time::sleep(SLOW).await;
-                    "slow"
-                }
-            };
-            Router::new()
+            let wait = slow.clone();
+            let router = Router::new()
                 .route("/ok", get(|| async { "ok" }))
-                .route("/slow", get(wait))
+                .route("/slow", get(|| wait.wait()))
                 .route("/large", get(|| async { vec![b'x'; 1 << 20] }))
-                .route("/echo", post(|body: Bytes| async move { body }))
+                .route("/echo", post(|body: Bytes| async move { body }));
+            let routes = Routes::from(router);
+            if slow.is_lean { routes.with_reads("/", Arc::new(LeanSlow(slow.clone()))) } else { routes }
         });
         started.unwrap()
+    }
+}
+
+/// Answers reads like the router.
+struct LeanSlow(Slow);
+
+impl Reads for LeanSlow {
+    fn read(&self, request: &PlainRead<'_>) -> Reading {
+        match request.segment {
+            "ok" => Reading::Now(Ok(b"ok".to_vec())),
+            "slow" => Reading::Later(Box::pin(self.0.clone().wait().map(|text| Ok(text.into())))),
+            "large" => Reading::Now(Ok(vec![b'x'; 1 << 20])),
+            "headers" => Reading::Now(Ok(format!("{} {:?}", request.uri(), request.headers()).into())),
+            "panic" => panic!("a test"),
+            other => Reading::Now(Err((StatusCode::NOT_FOUND, other.to_owned()).into_response())),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! - [`http`]: half-closed and reset connections, the `Host` header
 //! - [`server`]: start, drain, panics, requests refused by the server itself
 //! - [`drain`]: what a drain waits for, and what it ignores
+//! - [`lean`]: reads that are served without the general HTTP server, and when they are not
 //! - [`overload`]: limits of connections, bodies and answers, and slow clients
 //!
 //! `client` starts a server and sends bytes to it.
@@ -12,5 +13,6 @@
 mod client;
 mod drain;
 mod http;
+mod lean;
 mod overload;
 mod server;

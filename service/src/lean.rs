@@ -1,0 +1,332 @@
+//! The lean way from socket to socket: serves plain reads without the general HTTP server.
+//!
+//! Every connection begins here if the process has such reads. For each request:
+//!
+//! 1. Read from the socket until the buffer has a whole head.
+//! 2. Decide whether it is a [`PlainRead`]: `GET` of a path below the prefix by HTTP/1.1, without a body, and nothing
+//!    unusual. If it is not, the connection leaves with all its unread bytes, and hyper serves it from then on. So the
+//!    general server also answers every invalid request.
+//! 3. Call the handler. It answers at once, or with a future.
+//! 4. Write head and body with one system call, unless the body is large.
+//!
+//! Nothing is spawned, boxed or looked up in between, and the socket is not read without need.
+
+use axum::body::to_bytes;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use std::future::poll_fn;
+use std::io::{Error as IoError, ErrorKind as IoErrorKind, IoSlice, Result as IoResult, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::net::TcpStream;
+
+use crate::connection::{Order, Progress};
+use crate::host;
+use crate::limits::SMALL_BYTES;
+use crate::overload::Overload;
+use crate::problem::Problem;
+use crate::stream;
+
+/// First size of a connection's buffer. Most heads fit.
+const BUFFER_BYTES: usize = 1024;
+/// A longer head is left to hyper.
+const HEAD_MAX_BYTES: usize = 8 * 1024;
+/// A head with more headers is left to hyper.
+const MAX_HEADERS: usize = 32;
+/// Answers up to this size are copied behind their head, so that one buffer is written.
+const COPIED_MAX_BYTES: usize = 16 * 1024;
+
+/// A handler of plain reads.
+pub trait Reads: Send + Sync + 'static {
+    /// Answers a read. The router must answer the same.
+    fn read(&self, request: &PlainRead<'_>) -> Reading;
+}
+
+/// How a read is answered.
+pub enum Reading {
+    /// The answer is known.
+    Now(ReadAnswer),
+    /// The answer will be known.
+    Later(BoxFuture<'static, ReadAnswer>),
+}
+
+/// The JSON body of an answer with the status 200, or any other response.
+pub type ReadAnswer = Result<Vec<u8>, Response>;
+
+/// A request to read what one path segment names.
+#[derive(Debug)]
+pub struct PlainRead<'a> {
+    path: &'a str,
+    /// The part of the path after the prefix: one segment, encoded.
+    pub segment: &'a str,
+    headers: &'a [httparse::Header<'a>],
+}
+
+impl PlainRead<'_> {
+    /// The request target.
+    #[must_use]
+    pub fn uri(&self) -> Uri {
+        Uri::try_from(self.path).unwrap_or_default()
+    }
+
+    /// The headers, for the few requests that need them.
+    #[must_use]
+    pub fn headers(&self) -> HeaderMap {
+        let pair = |header: &httparse::Header<'_>| {
+            Some((HeaderName::try_from(header.name).ok()?, HeaderValue::from_bytes(header.value).ok()?))
+        };
+        self.headers.iter().filter_map(pair).collect()
+    }
+}
+
+/// Plain reads and their handler.
+#[derive(Clone)]
+pub(crate) struct Lean {
+    /// What precedes the segment in the path.
+    pub(crate) prefix: &'static str,
+    pub(crate) reads: Arc<dyn Reads>,
+}
+
+/// How a connection leaves.
+pub(crate) enum Left {
+    /// The client or a drain has ended it.
+    Ended,
+    /// It continues with hyper, beginning with these bytes.
+    General(Bytes),
+}
+
+/// What the start of a buffer is.
+enum Start<'a> {
+    Incomplete,
+    General,
+    /// A plain read, and the length of its head.
+    Read(PlainRead<'a>, usize),
+}
+
+impl Lean {
+    /// Serves a connection until it leaves.
+    pub(crate) async fn serve(
+        &self,
+        tcp: &TcpStream,
+        progress: &Progress,
+        overload: &Overload,
+        dates: &Dates,
+    ) -> IoResult<Left> {
+        let mut buffer = BytesMut::with_capacity(BUFFER_BYTES);
+        loop {
+            let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+            let (request, length) = match start(&buffer, self.prefix, &mut headers) {
+                Start::Read(request, length) => (request, length),
+                Start::General => return Ok(Left::General(buffer.freeze())),
+                Start::Incomplete => match more(tcp, progress, &mut buffer).await? {
+                    More::Read => continue,
+                    More::Closed => return Ok(Left::Ended),
+                    More::Drain => return Ok(Left::General(buffer.freeze())),
+                },
+            };
+            let guard = progress.handle();
+            let reading = catch_unwind(AssertUnwindSafe(|| self.reads.read(&request)));
+            buffer.advance(length);
+            let answer = match reading {
+                Ok(Reading::Now(answer)) => Ok(answer),
+                Ok(Reading::Later(answering)) => AssertUnwindSafe(answering).catch_unwind().await,
+                Err(panic) => Err(panic),
+            };
+            // The panic hook has logged it.
+            let answer = answer.unwrap_or_else(|_| Err(Problem::internal().into_response()));
+            drop(guard);
+            let ends = progress.is_ordered();
+            send(tcp, progress, overload, dates, answer, ends).await?;
+            if ends {
+                return Ok(Left::Ended);
+            }
+            // Lets others run after many requests in a row.
+            tokio::task::consume_budget().await;
+        }
+    }
+}
+
+/// Determines what `buffer` begins with.
+fn start<'a>(buffer: &'a [u8], prefix: &str, headers: &'a mut [httparse::Header<'a>]) -> Start<'a> {
+    if buffer.is_empty() {
+        return Start::Incomplete;
+    }
+    let mut request = httparse::Request::new(headers);
+    let length = match request.parse(buffer) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if buffer.len() <= HEAD_MAX_BYTES => return Start::Incomplete,
+        _ => return Start::General,
+    };
+    let (Some("GET"), Some(1), Some(path)) = (request.method, request.version, request.path) else {
+        return Start::General;
+    };
+    let Some(segment) = path.strip_prefix(prefix).filter(|segment| is_segment(segment)) else {
+        return Start::General;
+    };
+    let mut hosts = 0;
+    for header in &*request.headers {
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        // Most headers do not matter, and their length tells.
+        let is_unusual = match header.name.len() {
+            4 if is("host") => {
+                hosts += 1;
+                !host::is_valid(header.value)
+            }
+            6 => is("expect"),
+            7 => is("upgrade"),
+            10 => is("connection") && !header.value.eq_ignore_ascii_case(b"keep-alive"),
+            14 => is("content-length"),
+            17 => is("transfer-encoding"),
+            _ => false,
+        };
+        if is_unusual {
+            return Start::General;
+        }
+    }
+    if hosts != 1 {
+        return Start::General;
+    }
+    Start::Read(PlainRead { path, segment, headers: request.headers }, length)
+}
+
+/// Whether `text` is one path segment that is not empty (`segment-nz`, RFC 3986, section 3.3).
+fn is_segment(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@".contains(&byte))
+}
+
+enum More {
+    Read,
+    Closed,
+    /// The connection has an order to end.
+    Drain,
+}
+
+/// Waits for bytes and reads them.
+async fn more(tcp: &TcpStream, progress: &Progress, buffer: &mut BytesMut) -> IoResult<More> {
+    loop {
+        tokio::select! {
+            biased;
+            readable = poll_fn(|cx| tcp.poll_read_ready(cx)) => readable?,
+            _ = progress.ordered(Order::Finish) => return Ok(More::Drain),
+        }
+        if buffer.capacity() - buffer.len() < BUFFER_BYTES / 2 {
+            buffer.reserve(BUFFER_BYTES);
+        }
+        match stream::try_read(tcp, buffer, usize::MAX) {
+            Ok(0) => return Ok(More::Closed),
+            Ok(bytes) => {
+                progress.has_read(bytes);
+                return Ok(More::Read);
+            }
+            Err(err) if err.kind() == IoErrorKind::WouldBlock => {}
+            Err(err) => return Err(err),
+        }
+    }
+}
+
+/// Sends an answer. `ends` tells the client that the connection ends.
+async fn send(
+    tcp: &TcpStream,
+    progress: &Progress,
+    overload: &Overload,
+    dates: &Dates,
+    answer: ReadAnswer,
+    ends: bool,
+) -> IoResult<()> {
+    // Bytes of a large answer count until the socket has taken the last one.
+    let counted = |length: usize| {
+        if length < SMALL_BYTES { Some(None) } else { overload.answer(length, false).map(Some) }
+    };
+    let (mut head, body, _lease) = match answer {
+        Ok(json) => match counted(json.len()) {
+            Some(lease) => {
+                let mut head =
+                    Vec::with_capacity(256 + if json.len() > COPIED_MAX_BYTES { 0 } else { json.len() });
+                head.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n");
+                (head, Bytes::from(json), lease)
+            }
+            None => {
+                let (head, body) = parts(Problem::too_many_answers().into_response()).await?;
+                (head, body, None)
+            }
+        },
+        Err(response) => {
+            let (head, body) = parts(response).await?;
+            (head, body, None)
+        }
+    };
+    write!(head, "content-length: {}\r\n", body.len())?;
+    head.extend_from_slice(if ends { b"connection: close\r\ndate: " } else { b"date: " });
+    head.extend_from_slice(&*dates.now.lock());
+    head.extend_from_slice(b"\r\n\r\n");
+    if body.len() > COPIED_MAX_BYTES {
+        return write_all(tcp, progress, &mut [IoSlice::new(&head), IoSlice::new(&body)]).await;
+    }
+    head.extend_from_slice(&body);
+    write_all(tcp, progress, &mut [IoSlice::new(&head)]).await
+}
+
+/// The status line and the headers of a response, without those that every answer has, and its body.
+async fn parts(response: Response) -> IoResult<(Vec<u8>, Bytes)> {
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX).await.map_err(IoError::other)?;
+    let mut head = Vec::with_capacity(256 + body.len());
+    let reason = parts.status.canonical_reason().unwrap_or_default();
+    write!(head, "HTTP/1.1 {} {reason}\r\n", parts.status.as_u16())?;
+    for (name, value) in parts.headers.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH) {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+    Ok((head, body))
+}
+
+async fn write_all(tcp: &TcpStream, progress: &Progress, parts: &mut [IoSlice<'_>]) -> IoResult<()> {
+    let mut rest = parts;
+    while !rest.is_empty() {
+        let written = match &*rest {
+            [only] => tcp.try_write(only),
+            several => tcp.try_write_vectored(several),
+        };
+        match written {
+            Ok(0) => return Err(IoErrorKind::WriteZero.into()),
+            Ok(bytes) => {
+                progress.has_written(true);
+                IoSlice::advance_slices(&mut rest, bytes);
+            }
+            Err(err) if err.kind() == IoErrorKind::WouldBlock => {
+                progress.has_written(false);
+                tcp.writable().await?;
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(())
+}
+
+/// The header `date` as it is now, to a second or two.
+pub(crate) struct Dates {
+    now: Mutex<[u8; 29]>,
+}
+
+impl Dates {
+    pub(crate) fn new() -> Self {
+        let dates = Self { now: Mutex::new([b' '; 29]) };
+        dates.renew();
+        dates
+    }
+
+    /// Call it once a second or more often.
+    pub(crate) fn renew(&self) {
+        let text = httpdate::fmt_http_date(SystemTime::now());
+        if let Ok(text) = text.as_bytes().try_into() {
+            *self.now.lock() = text;
+        }
+    }
+}
