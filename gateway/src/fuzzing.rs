@@ -1,13 +1,41 @@
 //! Entry points of the fuzz targets.
 
 use axum::http::StatusCode;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use protocol::body::{MitigationChange, PeerState};
 use protocol::{ErrorBody, Key, ShardId};
 
+use crate::http1::chunked::Chunked;
+use crate::http1::head::AnswerHead;
 use crate::mitigation::settings::{parse, parse_cache};
 use crate::mitigation::shared_settings::{SharedSettings, Stamped, parse_state};
 use crate::upstream::answer::Answer;
+
+/// The head at the start of `bytes`: its length, and what it says.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn answer_head(bytes: &[u8]) -> Result<Option<(usize, String)>, String> {
+    let parsed = AnswerHead::parse(bytes)?;
+    Ok(parsed.map(|(length, head)| (length, format!("{head:?}"))))
+}
+
+/// The chunked body that arrives in these pieces, and how many bytes follow it. `None` if it is incomplete.
+///
+/// # Errors
+/// When the coding is not valid.
+pub fn chunked<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<(Vec<u8>, usize)>, String> {
+    let (mut chunked, mut buffer, mut out) = (Chunked::default(), BytesMut::new(), Vec::new());
+    let mut pieces = pieces.into_iter();
+    while let Some(piece) = pieces.next() {
+        buffer.extend_from_slice(piece);
+        if chunked.decode(&mut buffer, &mut out)? {
+            let rest = buffer.len() + pieces.map(<[u8]>::len).sum::<usize>();
+            return Ok(Some((out, rest)));
+        }
+    }
+    Ok(None)
+}
 
 /// The value in a shard's answer to a read of `key`, or the error.
 ///

@@ -4,7 +4,7 @@
 //! there is no task, channel or header map between. [`connector`] opens a [`connection`], which carries one request at
 //! a time. [`head`] writes and parses heads, [`chunked`] decodes one form of body.
 
-mod chunked;
+pub(crate) mod chunked;
 pub(crate) mod connection;
 pub(crate) mod connector;
 pub(crate) mod head;

@@ -56,7 +56,7 @@ pub enum Reading {
 }
 
 /// The JSON body of an answer with the status 200, or any other response.
-pub type ReadAnswer = Result<Vec<u8>, Response>;
+pub type ReadAnswer = Result<Vec<u8>, Box<Response>>;
 
 /// A request to read what one path segment names.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl Lean {
                 Err(panic) => Err(panic),
             };
             // The panic hook has logged it.
-            let answer = answer.unwrap_or_else(|_| Err(Problem::internal().into_response()));
+            let answer = answer.unwrap_or_else(|_| Err(Box::new(Problem::internal().into_response())));
             drop(guard);
             let ends = progress.is_ordered();
             send(tcp, progress, overload, dates, answer, ends).await?;
@@ -192,6 +192,15 @@ fn start<'a>(buffer: &'a [u8], prefix: &str, headers: &'a mut [httparse::Header<
         return Start::General;
     }
     Start::Read(PlainRead { path, segment, headers: request.headers }, length)
+}
+
+/// The segment of a plain read at the start of `buffer`, and the length of its head.
+#[cfg(fuzzing)]
+pub(crate) fn plain_read(buffer: &[u8], prefix: &str) -> Option<(String, usize)> {
+    match start(buffer, prefix, &mut [httparse::EMPTY_HEADER; MAX_HEADERS]) {
+        Start::Read(request, length) => Some((request.segment.to_owned(), length)),
+        Start::Incomplete | Start::General => None,
+    }
 }
 
 /// Whether `text` is one path segment that is not empty (`segment-nz`, RFC 3986, section 3.3).
@@ -257,7 +266,7 @@ async fn send(
             }
         },
         Err(response) => {
-            let (head, body) = parts(response).await?;
+            let (head, body) = parts(*response).await?;
             (head, body, None)
         }
     };

@@ -48,7 +48,7 @@ pub(crate) async fn get(State(core): State<Arc<Core>>, request: Request) -> Resp
             answering.await
         }
     };
-    answer.map_or_else(|response| response, json)
+    answer.map_or_else(|response| *response, json)
 }
 
 /// The key in the raw path of the request line. A router's decoded path is ambiguous: `%2F` and `/` look the same.
@@ -65,7 +65,7 @@ fn read(core: &Arc<Core>, segment: &str, span: ServerSpan) -> Reading {
         Err(err) => {
             let response = core.refuse(err.into());
             span.end(&response);
-            return Reading::Now(Err(response));
+            return Reading::Now(Err(Box::new(response)));
         }
     };
     let shared = &core.shared;
@@ -146,7 +146,7 @@ impl Asked {
             Err(err) => {
                 let response = core.refuse(err);
                 span.end(&response);
-                Err(response)
+                Err(Box::new(response))
             }
         }
     }

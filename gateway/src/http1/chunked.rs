@@ -9,7 +9,7 @@ const MAX_TRAILERS: usize = 100;
 
 /// The position in a chunked body.
 #[derive(Debug, Default)]
-pub(super) struct Chunked {
+pub(crate) struct Chunked {
     /// Bytes of the present chunk that have not arrived.
     left: u64,
     place: Place,
@@ -31,7 +31,7 @@ impl Chunked {
     ///
     /// # Errors
     /// A short reason, if the coding is not valid.
-    pub(super) fn decode(&mut self, buffer: &mut BytesMut, out: &mut Vec<u8>) -> Result<bool, &'static str> {
+    pub(crate) fn decode(&mut self, buffer: &mut BytesMut, out: &mut Vec<u8>) -> Result<bool, &'static str> {
         loop {
             match self.place {
                 Place::Size => match httparse::parse_chunk_size(buffer) {

@@ -81,7 +81,7 @@ impl Reads for LeanSlow {
             "large" => Reading::Now(Ok(vec![b'x'; 1 << 20])),
             "headers" => Reading::Now(Ok(format!("{} {:?}", request.uri(), request.headers()).into())),
             "panic" => panic!("a test"),
-            other => Reading::Now(Err((StatusCode::NOT_FOUND, other.to_owned()).into_response())),
+            other => Reading::Now(Err(Box::new((StatusCode::NOT_FOUND, other.to_owned()).into_response()))),
         }
     }
 }
