@@ -44,20 +44,19 @@ pub(crate) async fn serve(listener: TcpListener, serving: Arc<Serving>, shared: 
     let Shared { connections, spares, drain, .. } = &shared;
     let tasks = TaskTracker::new();
     let within = |stream: TcpStream, place: Place| {
-        // Fails only on a closed connection.
-        let _ = stream.set_nodelay(true);
-        let serving = Arc::clone(&serving);
-        drop(tasks.spawn(async move {
-            if let Err(err) = serving.connection(stream, &place.progress).await {
-                tracing::debug!(%err, "connection ended early");
-            }
-        }));
+        drop(tasks.spawn(within_limit(Arc::clone(&serving), stream, place)));
     };
-    let beyond = |stream: TcpStream, permit: Option<OwnedSemaphorePermit>| {
-        let (serving, spares, reserve) = (Arc::clone(&serving), spares.clone(), shared.reserve.clone());
+    let beyond = |stream: TcpStream, permit: Option<OwnedSemaphorePermit>, may_enter: bool| {
+        let (serving, shared) = (Arc::clone(&serving), shared.clone());
         drop(tasks.spawn(async move {
-            serving.beyond_limit(stream, &reserve).await;
-            spares.fill();
+            // The next connection does not wait for this place.
+            let place = if may_enter { shared.place_soon().await } else { None };
+            if let Some(place) = place {
+                drop(permit);
+                return within_limit(serving, stream, place).await;
+            }
+            serving.beyond_limit(stream, &shared.reserve).await;
+            shared.spares.fill();
             drop(permit);
         }));
     };
@@ -67,11 +66,11 @@ pub(crate) async fn serve(listener: TcpListener, serving: Arc<Serving>, shared: 
             () = drain.cancelled() => break,
         };
         match accepted {
-            Ok((stream, _)) if spares.fill() => match shared.admit().await {
-                Ok(place) => within(stream, place),
-                Err(permit) => beyond(stream, permit),
+            Ok((stream, _)) if spares.fill() => match connections.enter() {
+                Entered::In(place) => within(stream, place),
+                Entered::Soon | Entered::Full => beyond(stream, shared.reserved().await, true),
             },
-            Ok((stream, _)) => beyond(stream, shared.reserved().await),
+            Ok((stream, _)) => beyond(stream, shared.reserved().await, false),
             Err(err) => {
                 let is_exhausted = is_exhausted(&err);
                 if is_exhausted {
@@ -106,21 +105,25 @@ pub(crate) async fn serve(listener: TcpListener, serving: Arc<Serving>, shared: 
     tasks.wait().await;
 }
 
+async fn within_limit(serving: Arc<Serving>, stream: TcpStream, place: Place) {
+    // Fails only on a closed connection.
+    let _ = stream.set_nodelay(true);
+    if let Err(err) = serving.connection(stream, &place.progress).await {
+        tracing::debug!(%err, "connection ended early");
+    }
+}
+
 impl Shared {
-    /// Takes a place, or one beyond the limit.
-    async fn admit(&self) -> Result<Place, Option<OwnedSemaphorePermit>> {
+    /// Takes a place within the limit, if there is one soon.
+    async fn place_soon(&self) -> Option<Place> {
         for _ in 0..ADMISSIONS {
             match self.connections.enter() {
-                Entered::In(place) => return Ok(place),
+                Entered::In(place) => return Some(place),
                 Entered::Soon => tokio::time::sleep(ADMISSION_PAUSE).await,
-                Entered::Full => break,
+                Entered::Full => return None,
             }
         }
-        let permit = self.reserved().await;
-        match self.connections.enter() {
-            Entered::In(place) => Ok(place),
-            Entered::Soon | Entered::Full => Err(permit),
-        }
+        None
     }
 
     /// Waits for a place beyond the limit. A drain ends the wait.

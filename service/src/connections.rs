@@ -24,14 +24,13 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that was idle, or without progress, for less than this does not end for others. It is probably in use.
 const IN_USE: Duration = Duration::from_secs(1);
 /// The same for a silent connection, which has sent nothing since its start. Its client connected to send a request.
-const SILENT: Duration = Duration::from_millis(100);
+const SILENT: Duration = Duration::from_millis(250);
 /// Shortest time between two searches for connections that can end for others. The second is after a search that found
 /// none.
 const SEARCH_PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(100)];
-/// Largest number of connections that end at the same time to make room: this one, and these parts of the limit.
+/// Largest number of connections that end at the same time to make room, and their largest part of all.
 const BATCH: usize = 64;
-const PART: usize = 32;
-const SILENT_PART: usize = 4;
+const PART: usize = 8;
 
 /// The open connections of a process.
 pub(crate) struct Connections {
@@ -184,13 +183,12 @@ impl Connections {
                 found.push((entry.since, *id));
             }
         }
-        let (mut found, reason, part) = match (silent.is_empty(), idle.is_empty()) {
-            // They come in large numbers, and new connections wait for their end.
-            (false, _) => (silent, Reason::Idle, SILENT_PART),
-            (true, false) => (idle, Reason::Idle, PART),
-            (true, true) => (stalled, Reason::Stalled, PART),
+        let (mut found, reason) = match (silent.is_empty(), idle.is_empty()) {
+            (false, _) => (silent, Reason::Idle),
+            (true, false) => (idle, Reason::Idle),
+            (true, true) => (stalled, Reason::Stalled),
         };
-        let batch = (self.limit / part).clamp(1, BATCH);
+        let batch = (self.limit / PART).clamp(1, BATCH);
         if found.len() > batch {
             found.select_nth_unstable(batch);
             found.truncate(batch);

@@ -12,7 +12,7 @@ use crate::limits::RESERVE;
 
 /// How long a connection keeps its place without a complete request head while all places are taken. A connection that
 /// waited in the accept queue usually has its request in the socket.
-const HEAD_TIMEOUT: Duration = Duration::from_millis(20);
+const HEAD_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// The places beyond the limit. Cheap to clone.
 #[derive(Clone)]
