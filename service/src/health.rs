@@ -1,16 +1,15 @@
 //! Serves `/live`, `/ready` and `/metrics`.
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
 
+use crate::exposition::Exposition;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use protocol::ErrorKind;
@@ -77,41 +76,7 @@ where
     Router::new()
         .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(move || async move { health.answer() }))
-        .route("/metrics", get(move || async move { exposition.answer(&metrics).await }))
-}
-
-/// The last exposition and the time at which its encoding began.
-#[derive(Default)]
-struct Exposition(Mutex<Option<(Instant, Bytes)>>);
-
-impl Exposition {
-    /// Requests that have arrived when the encoding begins share it, so that many at once cost little. None is answered
-    /// with values from before its arrival.
-    async fn answer(&self, metrics: &Metrics) -> Response {
-        let arrived = Instant::now();
-        tokio::task::yield_now().await;
-        let last = self.0.lock().clone();
-        let text = match last {
-            Some((begun, text)) if begun >= arrived => Ok(text),
-            _ => self.encode(metrics),
-        };
-        match text {
-            Ok(text) => {
-                ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
-            }
-            Err(err) => {
-                tracing::error!(%err, "metrics cannot be encoded");
-                Problem::new(ErrorKind::Internal, "metrics cannot be encoded; see the log").into_response()
-            }
-        }
-    }
-
-    fn encode(&self, metrics: &Metrics) -> Result<Bytes, prometheus::Error> {
-        let begun = Instant::now();
-        let text = Bytes::from(metrics.encode()?);
-        *self.0.lock() = Some((begun, text.clone()));
-        Ok(text)
-    }
+        .route("/metrics", get(move |arrived| async move { exposition.answer(&metrics, arrived) }))
 }
 
 #[cfg(test)]
@@ -133,19 +98,5 @@ mod tests {
         assert_eq!(health.answer().status(), StatusCode::OK);
         health.set_draining();
         assert_eq!(health.answer().status(), StatusCode::SERVICE_UNAVAILABLE);
-    }
-
-    #[tokio::test]
-    async fn requests_that_arrive_together_share_an_exposition() {
-        let (metrics, exposition) = (Metrics::default(), Exposition::default());
-        let count = metrics.counter("encoded_total", "Expositions.").unwrap();
-        metrics.before_exposition(move || count.inc());
-        let together = futures_util::future::join_all((0..100).map(|_| exposition.answer(&metrics)));
-        for answer in together.await {
-            assert_eq!(answer.status(), StatusCode::OK);
-        }
-        let later = exposition.answer(&metrics).await;
-        let text = axum::body::to_bytes(later.into_body(), 1_000).await.unwrap();
-        assert!(String::from_utf8_lossy(&text).ends_with("encoded_total 2\n"), "{text:?}");
     }
 }

@@ -37,6 +37,7 @@ pub mod traces;
 mod accept;
 mod connection;
 mod connections;
+mod exposition;
 mod host;
 mod listen;
 mod reserve;
