@@ -38,6 +38,10 @@ const BUFFER_BYTES: usize = 1024;
 const HEAD_MAX_BYTES: usize = 8 * 1024;
 /// A head with more headers is left to hyper.
 const MAX_HEADERS: usize = 32;
+/// Begin of the head of an answer with JSON.
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+/// Room for the head of an answer. Most fit.
+const HEAD_BYTES: usize = 256;
 /// Answers up to this size are copied behind their head, so that one buffer is written.
 const COPIED_MAX_BYTES: usize = 16 * 1024;
 
@@ -55,8 +59,36 @@ pub enum Reading {
     Later(BoxFuture<'static, ReadAnswer>),
 }
 
-/// The JSON body of an answer with the status 200, or any other response.
-pub type ReadAnswer = Result<Vec<u8>, Box<Response>>;
+/// The body of an answer with the status 200, or any other response.
+pub type ReadAnswer = Result<JsonBody, Box<Response>>;
+
+/// A JSON text around a value. A large value is sent from where it is.
+#[derive(Debug, Default)]
+pub struct JsonBody {
+    /// The text without the value.
+    pub around: Vec<u8>,
+    /// Where in `around` the value belongs.
+    pub at: usize,
+    /// The value, JSON too.
+    pub value: Bytes,
+}
+
+impl JsonBody {
+    fn length(&self) -> usize {
+        self.around.len() + self.value.len()
+    }
+
+    fn parts(&self) -> [&[u8]; 3] {
+        let (before, after) = self.around.split_at(self.at.min(self.around.len()));
+        [before, &self.value, after]
+    }
+
+    /// The whole text.
+    #[must_use]
+    pub fn text(&self) -> Vec<u8> {
+        self.parts().concat()
+    }
+}
 
 /// A request to read what one path segment names.
 #[derive(Debug)]
@@ -252,33 +284,36 @@ async fn send(
     let counted = |length: usize| {
         if length < SMALL_BYTES { Some(None) } else { overload.answer(length, false).map(Some) }
     };
-    let (mut head, body, _lease) = match answer {
-        Ok(json) => match counted(json.len()) {
-            Some(lease) => {
-                let mut head =
-                    Vec::with_capacity(256 + if json.len() > COPIED_MAX_BYTES { 0 } else { json.len() });
-                head.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n");
-                (head, Bytes::from(json), lease)
-            }
-            None => {
-                let (head, body) = parts(Problem::too_many_answers().into_response()).await?;
-                (head, body, None)
-            }
+    let refuse = || Err(Box::new(Problem::too_many_answers().into_response()));
+    let (answer, _lease) = match answer {
+        Ok(json) => match counted(json.length()) {
+            Some(lease) => (Ok(json), lease),
+            None => (refuse(), None),
         },
+        other => (other, None),
+    };
+    let (begin, body) = match answer {
+        Ok(json) => (Vec::new(), json),
         Err(response) => {
-            let (head, body) = parts(*response).await?;
-            (head, body, None)
+            let (begin, value) = parts(*response).await?;
+            (begin, JsonBody { value, ..JsonBody::default() })
         }
     };
-    write!(head, "content-length: {}\r\n", body.len())?;
+    let is_copied = body.length() <= COPIED_MAX_BYTES;
+    let mut head = Vec::with_capacity(HEAD_BYTES + if is_copied { body.length() } else { 0 });
+    head.extend_from_slice(if begin.is_empty() { OK } else { &begin });
+    write!(head, "content-length: {}\r\n", body.length())?;
     head.extend_from_slice(if ends { b"connection: close\r\ndate: " } else { b"date: " });
     head.extend_from_slice(&*dates.now.lock());
     head.extend_from_slice(b"\r\n\r\n");
-    if body.len() > COPIED_MAX_BYTES {
-        return write_all(tcp, progress, &mut [IoSlice::new(&head), IoSlice::new(&body)]).await;
+    let [before, value, after] = body.parts();
+    head.extend_from_slice(before);
+    if is_copied {
+        head.extend_from_slice(value);
+        head.extend_from_slice(after);
+        return write_all(tcp, progress, &mut [IoSlice::new(&head)]).await;
     }
-    head.extend_from_slice(&body);
-    write_all(tcp, progress, &mut [IoSlice::new(&head)]).await
+    write_all(tcp, progress, &mut [IoSlice::new(&head), IoSlice::new(value), IoSlice::new(after)]).await
 }
 
 /// The status line and the headers of a response, without those that every answer has, and its body.

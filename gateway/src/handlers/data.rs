@@ -7,7 +7,7 @@ use axum::response::Response;
 use protocol::body::{GatewayGet, GatewaySet, STORED};
 use protocol::json::SetRequest;
 use protocol::{Key, ShardId};
-use service::lean::{PlainRead, ReadAnswer, Reading, Reads};
+use service::lean::{JsonBody, PlainRead, ReadAnswer, Reading, Reads};
 use service::problem::Problem;
 use service::traces::span::{
     CACHE_HIT, COALESCED, GET_DATA, KeyValue, POST_DATA, ServerSpan, SpanRef, request_attributes,
@@ -48,7 +48,7 @@ pub(crate) async fn get(State(core): State<Arc<Core>>, request: Request) -> Resp
             answering.await
         }
     };
-    answer.map_or_else(|response| *response, json)
+    answer.map_or_else(|response| *response, |body| json(body.text()))
 }
 
 /// The key in the raw path of the request line. A router's decoded path is ambiguous: `%2F` and `/` look the same.
@@ -128,7 +128,7 @@ impl Asked {
         });
         let body = fetched.and_then(|Found { value, shard: shard_id }| {
             let latency_ms = milliseconds(took);
-            encoded(read_body(&GatewayGet {
+            encoded(read_body(GatewayGet {
                 key: &key,
                 value,
                 shard_id,
@@ -223,15 +223,15 @@ fn milliseconds(took: Duration) -> f64 {
     (took.as_secs_f64() * 100_000.0).round() / 100.0
 }
 
-/// Writes the answer to a read. The value is copied as it is: its text was checked when it came from the shard.
-fn read_body(answer: &GatewayGet<&Key, ObjectText>) -> serde_json::Result<Vec<u8>> {
-    let (key, value) = (answer.key.as_str(), answer.value.as_bytes());
-    // Enough for the rest unless many characters of the key are escaped.
-    let mut text = Vec::with_capacity(key.len() + value.len() + 128);
+/// Writes the answer to a read around its value, whose text was checked when it came from the shard.
+fn read_body(answer: GatewayGet<&Key, ObjectText>) -> serde_json::Result<JsonBody> {
+    let key = answer.key.as_str();
+    // Enough unless many characters of the key are escaped.
+    let mut text = Vec::with_capacity(key.len() + 128);
     text.extend_from_slice(b"{\"key\":");
     serde_json::to_writer(&mut text, key)?;
     text.extend_from_slice(b",\"value\":");
-    text.extend_from_slice(value);
+    let at = text.len();
     text.extend_from_slice(b",\"shard_id\":");
     serde_json::to_writer(&mut text, &answer.shard_id)?;
     text.extend_from_slice(if answer.cache_hit { b",\"cache_hit\":true" } else { b",\"cache_hit\":false" });
@@ -241,10 +241,10 @@ fn read_body(answer: &GatewayGet<&Key, ObjectText>) -> serde_json::Result<Vec<u8
         text.extend_from_slice(if is_set { field.as_bytes() } else { b"" });
     }
     text.push(b'}');
-    Ok(text)
+    Ok(JsonBody { around: text, at, value: answer.value.into_bytes() })
 }
 
-fn encoded(body: serde_json::Result<Vec<u8>>) -> Result<Vec<u8>, Error> {
+fn encoded<T>(body: serde_json::Result<T>) -> Result<T, Error> {
     body.map_err(|err| {
         tracing::error!(%err, "a response cannot be encoded as JSON");
         Error::Internal { what: "a response cannot be built" }
@@ -274,18 +274,18 @@ mod tests {
             [("k", true, false, false), ("k\"\u{1}ä", false, true, true), ("日", false, true, false)]
         {
             let (key, value) = (Key::new(text).unwrap(), "{\"b\":1.50,\"a\":[1, 2]}");
+            let (shard_id, latency_ms) = (ShardId(3), milliseconds(Duration::from_nanos(1_234_567)));
             let answer = GatewayGet {
                 key: &key,
                 value: ObjectText::new(value),
-                shard_id: ShardId(3),
+                shard_id,
                 cache_hit,
-                latency_ms: milliseconds(Duration::from_nanos(1_234_567)),
+                latency_ms,
                 coalesced,
                 stale,
             };
-            let written = String::from_utf8(read_body(&answer).unwrap()).unwrap();
+            let written = String::from_utf8(read_body(answer).unwrap().text()).unwrap();
             let value = serde_json::from_str::<&serde_json::value::RawValue>(value).unwrap();
-            let GatewayGet { shard_id, latency_ms, .. } = answer;
             let same = GatewayGet { key: &key, value, shard_id, cache_hit, latency_ms, coalesced, stale };
             assert_eq!(written, serde_json::to_string(&same).unwrap());
         }

@@ -28,6 +28,10 @@ impl ObjectText {
         Self(Bytes::copy_from_slice(&self.0))
     }
 
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.0
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }

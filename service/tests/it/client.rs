@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use futures_util::FutureExt;
-use service::lean::{PlainRead, Reading, Reads};
+use service::lean::{JsonBody, PlainRead, Reading, Reads};
 use service::server::{Routes, Server, Started};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -75,11 +75,19 @@ struct LeanSlow(Slow);
 
 impl Reads for LeanSlow {
     fn read(&self, request: &PlainRead<'_>) -> Reading {
+        let json = |text: &[u8]| {
+            // The value in the middle.
+            let (around, value) = (vec![text[0]], text[1..].to_vec().into());
+            Reading::Now(Ok(JsonBody { around, at: 1, value }))
+        };
         match request.segment {
-            "ok" => Reading::Now(Ok(b"ok".to_vec())),
-            "slow" => Reading::Later(Box::pin(self.0.clone().wait().map(|text| Ok(text.into())))),
-            "large" => Reading::Now(Ok(vec![b'x'; 1 << 20])),
-            "headers" => Reading::Now(Ok(format!("{} {:?}", request.uri(), request.headers()).into())),
+            "ok" => json(b"ok"),
+            "slow" => {
+                let body = |text: &str| JsonBody { around: text.into(), ..JsonBody::default() };
+                Reading::Later(Box::pin(self.0.clone().wait().map(move |text| Ok(body(text)))))
+            }
+            "large" => json(&[b'x'; 1 << 20]),
+            "headers" => json(format!("{} {:?}", request.uri(), request.headers()).as_bytes()),
             "panic" => panic!("a test"),
             other => Reading::Now(Err(Box::new((StatusCode::NOT_FOUND, other.to_owned()).into_response()))),
         }
