@@ -139,7 +139,7 @@ impl SoakReport {
         let exact = self.quiet.iter().filter(|point| point.wrong.is_none()).count();
         let faults: u32 = self.faults.values().sum();
         let mut text = format!(
-            "{faults} faults in {} minutes. Difference 0 at {exact} of {} quiet points. {} requests by the shards' \
+            "{faults} faults in {} minutes. Difference 0 at {exact} of {} quiet points.\n{} requests by the shards' \
              own counts, since their last start.",
             self.plan.minutes,
             self.quiet.len(),
@@ -180,13 +180,13 @@ impl SoakReport {
         let rest = self.plan.rest().as_secs();
         let _ = write!(
             page,
-            "\nOnly processes that ran from start to end are in the table. A round is a scenario with mitigations and \
-             faults, and ends with a quiet point. The warm-up goes through all faults, scenarios and cache modes; later \
-             rounds are random. The run rests for {rest} s after the warm-up, at its end and {} times between. \
-             Descriptors, tasks, series and map entries must be at the end at most what they were after the warm-up. \
-             *Growth* is the slope of the least-squares line through the rests, with its 95 % confidence interval. It \
-             is wrong if the whole interval is above {limit} %, and undecided if only a part is.\n\n| fault | times \
-             |\n|---|--:|\n",
+            "\nOnly processes that ran from start to end are in the table. A round is a scenario with mitigations and\n\
+             faults, and ends with a quiet point. The warm-up goes through all faults, scenarios and cache modes;\n\
+             later rounds are random. The run rests for {rest} s after the warm-up, at its end and {} times between.\n\
+             Descriptors, tasks, series and map entries must be at the end at most what they were after the\n\
+             warm-up. *Growth* is the slope of the least-squares line through the rests, with its 95 % confidence\n\
+             interval. It is wrong if the whole interval is above {limit} %, and undecided if only a part is.\n\n\
+             | fault | times |\n|---|--:|\n",
             self.rests.len().saturating_sub(2),
             limit = GROWTH * 100.0,
         );
