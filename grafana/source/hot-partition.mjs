@@ -257,10 +257,9 @@ const cost = ['What it costs', [
     unit: 'ops',
     min: 0,
     queries: [
-      ask(`sum by (job, reason) (rate(service_connections_shed_total${RATE})) > 0`, '{{job}}: connections, {{reason}}'),
-      ask(`sum by (job, reason) (rate(service_requests_shed_total${RATE})) > 0`, '{{job}}: requests, {{reason}}'),
+      ask(`sum by (reason) (rate(service_connections_shed_total${RATE}))`, 'connections: {{reason}}'),
+      ask(`sum by (reason) (rate(service_requests_shed_total${RATE}))`, 'requests: {{reason}}'),
     ],
-    noValue: 'none',
     about: {
       shows: 'Connections that a process ended or refused, and requests that it answered with 503, by reason.',
       normal: 'None. A client that is too slow causes a few.',

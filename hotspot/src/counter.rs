@@ -47,8 +47,13 @@ impl<K> Count<K> {
 /// by key. Every key must be in one counter only; otherwise use [`merged`].
 #[must_use]
 pub fn largest<K: Ord>(mut counts: Vec<Count<K>>, n: usize) -> Vec<Count<K>> {
-    counts.sort_unstable_by(|a, b| b.lower_bound().cmp(&a.lower_bound()).then_with(|| a.key.cmp(&b.key)));
-    counts.truncate(n);
+    let order =
+        |a: &Count<K>, b: &Count<K>| b.lower_bound().cmp(&a.lower_bound()).then_with(|| a.key.cmp(&b.key));
+    if n < counts.len() {
+        counts.select_nth_unstable_by(n, order);
+        counts.truncate(n);
+    }
+    counts.sort_unstable_by(order);
     counts
 }
 
