@@ -211,21 +211,32 @@ impl Upstream {
         };
         let outcome = async {
             // A retry opens a new connection.
-            let pooled = if resent == 0 { self.pool.take(shard.index()) } else { None };
-            let mut connection = match pooled {
-                Some(connection) => connection,
-                None => self.connector.connect(&target.endpoint.base).await?,
-            };
+            let mut pooled = if resent == 0 { self.pool.take(shard.index()) } else { None };
             let limits = Limits { overload: &self.overload, max_bytes: ANSWER_MAX_BYTES };
-            let answered = connection.exchange(&head, body, limits, || {
-                target.sent.inc();
-                self.keys.sent(key, shard, access);
-            });
-            let answer = answered.await?;
-            if answer.keeps_alive {
-                self.pool.put(shard.index(), connection);
+            loop {
+                let is_pooled = pooled.is_some();
+                let mut connection = match pooled.take() {
+                    Some(connection) => connection,
+                    None => self.connector.connect(&target.endpoint.base).await?,
+                };
+                let answered = connection.exchange(&head, body, limits, || {
+                    target.sent.inc();
+                    self.keys.sent(key, shard, access);
+                });
+                let answer = match answered.await {
+                    Err(_) if is_pooled && connection.has_sent_nothing() => {
+                        // The shard had closed the connection. Nothing was sent, so this is no retry.
+                        pooled = self.pool.take(shard.index());
+                        continue;
+                    }
+                    answered => answered?,
+                };
+                if answer.keeps_alive {
+                    self.pool.put(shard.index(), connection);
+                }
+                let (status, retry_after, body) = (answer.status, answer.retry_after, answer.body);
+                return Ok(Answer { shard, status, retry_after, body });
             }
-            Ok(Answer { shard, status: answer.status, retry_after: answer.retry_after, body: answer.body })
         };
         let outcome: Result<Answer, Failure> = outcome.await;
         match &outcome {

@@ -9,7 +9,8 @@
 //! 3. Call the handler. It answers at once, or with a future.
 //! 4. Write head and body with one system call, unless the body is large.
 //!
-//! Nothing is spawned, boxed or looked up in between, and the socket is not read without need.
+//! A read from the cache is answered without a task, a box or a search for its route. The deadlines of clients are not
+//! here: [`Connections`](crate::connections::Connections) orders a slow one to end.
 
 use axum::body::to_bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
@@ -18,11 +19,15 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use socket2::SockRef;
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io::{Error as IoError, ErrorKind as IoErrorKind, IoSlice, Result as IoResult, Write as _};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 
 use crate::connection::{Order, Progress};
@@ -34,6 +39,10 @@ use crate::stream;
 
 /// First size of a connection's buffer. Most heads fit.
 const BUFFER_BYTES: usize = 1024;
+/// Answers in a row after which other connections have a turn. hyper has the same limit.
+const TURN: u32 = 16;
+/// How long a client may take to close after the last answer.
+const LINGER: Duration = Duration::from_millis(250);
 /// A longer head is left to hyper.
 const HEAD_MAX_BYTES: usize = 8 * 1024;
 /// A head with more headers is left to hyper.
@@ -48,6 +57,8 @@ const COPIED_MAX_BYTES: usize = 16 * 1024;
 /// A handler of plain reads.
 pub trait Reads: Send + Sync + 'static {
     /// Answers a read. The router must answer the same.
+    ///
+    /// The future is dropped when the client resets its connection. So count the request before it is returned.
     fn read(&self, request: &PlainRead<'_>) -> Reading;
 }
 
@@ -126,7 +137,7 @@ pub(crate) struct Lean {
 
 /// How a connection leaves.
 pub(crate) enum Left {
-    /// The client or a drain has ended it.
+    /// The client has ended it, or an order has: the last answer said so.
     Ended,
     /// It continues with hyper, beginning with these bytes.
     General(Bytes),
@@ -149,7 +160,7 @@ impl Lean {
         overload: &Overload,
         dates: &Dates,
     ) -> IoResult<Left> {
-        let mut buffer = BytesMut::with_capacity(BUFFER_BYTES);
+        let (mut buffer, mut in_a_row) = (BytesMut::with_capacity(BUFFER_BYTES), 0);
         loop {
             let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
             let (request, length) = match start(&buffer, self.prefix, &mut headers) {
@@ -158,6 +169,7 @@ impl Lean {
                 Start::Incomplete => match more(tcp, progress, &mut buffer).await? {
                     More::Read => continue,
                     More::Closed => return Ok(Left::Ended),
+                    // hyper waits for the rest of a head, if there is a part, and closes the connection.
                     More::Drain => return Ok(Left::General(buffer.freeze())),
                 },
             };
@@ -171,14 +183,20 @@ impl Lean {
             };
             // The panic hook has logged it.
             let answer = answer.unwrap_or_else(|_| Err(Box::new(Problem::internal().into_response())));
+            // From here on the connection waits for its client, not for the handler.
             drop(guard);
+            // An order that comes while the answer is sent ends the connection in the next round.
             let ends = progress.is_ordered();
             send(tcp, progress, overload, dates, answer, ends).await?;
             if ends {
+                end(tcp).await;
                 return Ok(Left::Ended);
             }
-            // Lets others run after many requests in a row.
-            tokio::task::consume_budget().await;
+            in_a_row += 1;
+            if in_a_row == TURN {
+                in_a_row = 0;
+                tokio::task::yield_now().await;
+            }
         }
     }
 }
@@ -254,7 +272,14 @@ async fn more(tcp: &TcpStream, progress: &Progress, buffer: &mut BytesMut) -> Io
         tokio::select! {
             biased;
             readable = poll_fn(|cx| tcp.poll_read_ready(cx)) => readable?,
-            _ = progress.ordered(Order::Finish) => return Ok(More::Drain),
+            _ = progress.ordered(Order::Finish) => {
+                // The runtime may not know yet of a request that has arrived.
+                let has_arrived = SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|bytes| bytes > 0);
+                if !has_arrived {
+                    return Ok(More::Drain);
+                }
+                tcp.readable().await?;
+            }
         }
         if buffer.capacity() - buffer.len() < BUFFER_BYTES / 2 {
             buffer.reserve(BUFFER_BYTES);
@@ -280,28 +305,22 @@ async fn send(
     answer: ReadAnswer,
     ends: bool,
 ) -> IoResult<()> {
+    let (mut begin, mut body) = begin(answer).await?;
     // Bytes of a large answer count until the socket has taken the last one.
-    let counted = |length: usize| {
-        if length < SMALL_BYTES { Some(None) } else { overload.answer(length, false).map(Some) }
-    };
-    let refuse = || Err(Box::new(Problem::too_many_answers().into_response()));
-    let (answer, _lease) = match answer {
-        Ok(json) => match counted(json.length()) {
-            Some(lease) => (Ok(json), lease),
-            None => (refuse(), None),
-        },
-        other => (other, None),
-    };
-    let (begin, body) = match answer {
-        Ok(json) => (Vec::new(), json),
-        Err(response) => {
-            let (begin, value) = parts(*response).await?;
-            (begin, JsonBody { value, ..JsonBody::default() })
+    let _lease = match body.length() {
+        ..SMALL_BYTES => None,
+        length => {
+            let lease = overload.answer(length, false);
+            if lease.is_none() {
+                (begin, body) =
+                    self::begin(Err(Box::new(Problem::too_many_answers().into_response()))).await?;
+            }
+            lease
         }
     };
     let is_copied = body.length() <= COPIED_MAX_BYTES;
     let mut head = Vec::with_capacity(HEAD_BYTES + if is_copied { body.length() } else { 0 });
-    head.extend_from_slice(if begin.is_empty() { OK } else { &begin });
+    head.extend_from_slice(&begin);
     write!(head, "content-length: {}\r\n", body.length())?;
     head.extend_from_slice(if ends { b"connection: close\r\ndate: " } else { b"date: " });
     head.extend_from_slice(&*dates.now.lock());
@@ -311,9 +330,33 @@ async fn send(
     if is_copied {
         head.extend_from_slice(value);
         head.extend_from_slice(after);
-        return write_all(tcp, progress, &mut [IoSlice::new(&head)]).await;
+        return write_all(tcp, progress, &head).await;
     }
-    write_all(tcp, progress, &mut [IoSlice::new(&head), IoSlice::new(value), IoSlice::new(after)]).await
+    let parts = [&head[..], value, after];
+    let written = match tcp.try_write_vectored(&parts.map(IoSlice::new)) {
+        Ok(written) => written,
+        Err(err) if err.kind() == IoErrorKind::WouldBlock => 0,
+        Err(err) => return Err(err),
+    };
+    progress.has_written(true);
+    if written < parts.iter().map(|part| part.len()).sum() {
+        // The value may be a part of a shard's answer, whose bytes count elsewhere. A slow client must not hold them.
+        let rest = parts.concat().split_off(written);
+        drop(body);
+        write_all(tcp, progress, &rest).await?;
+    }
+    Ok(())
+}
+
+/// Status line and headers of an answer, without those that every answer has, and its body.
+async fn begin(answer: ReadAnswer) -> IoResult<(Cow<'static, [u8]>, JsonBody)> {
+    match answer {
+        Ok(json) => Ok((OK.into(), json)),
+        Err(response) => {
+            let (begin, value) = parts(*response).await?;
+            Ok((begin.into(), JsonBody { value, ..JsonBody::default() }))
+        }
+    }
 }
 
 /// The status line and the headers of a response, without those that every answer has, and its body.
@@ -331,18 +374,14 @@ async fn parts(response: Response) -> IoResult<(Vec<u8>, Bytes)> {
     Ok((head, body))
 }
 
-async fn write_all(tcp: &TcpStream, progress: &Progress, parts: &mut [IoSlice<'_>]) -> IoResult<()> {
-    let mut rest = parts;
+async fn write_all(tcp: &TcpStream, progress: &Progress, bytes: &[u8]) -> IoResult<()> {
+    let mut rest = bytes;
     while !rest.is_empty() {
-        let written = match &*rest {
-            [only] => tcp.try_write(only),
-            several => tcp.try_write_vectored(several),
-        };
-        match written {
+        match tcp.try_write(rest) {
             Ok(0) => return Err(IoErrorKind::WriteZero.into()),
-            Ok(bytes) => {
+            Ok(written) => {
                 progress.has_written(true);
-                IoSlice::advance_slices(&mut rest, bytes);
+                rest = rest.get(written..).unwrap_or_default();
             }
             Err(err) if err.kind() == IoErrorKind::WouldBlock => {
                 progress.has_written(false);
@@ -352,6 +391,28 @@ async fn write_all(tcp: &TcpStream, progress: &Progress, parts: &mut [IoSlice<'_
         }
     }
     Ok(())
+}
+
+/// Ends a connection after its last answer. A socket that is closed with unread bytes resets the connection, and the
+/// client might not receive the answer. So what the client has sent is read and dropped for a short time.
+async fn end(tcp: &TcpStream) {
+    // Fails only if the connection is already gone.
+    let _ = SockRef::from(tcp).shutdown(Shutdown::Write);
+    let read = async {
+        loop {
+            let read = match tcp.readable().await {
+                Ok(()) => tcp.try_read(&mut [0; BUFFER_BYTES]),
+                Err(err) => Err(err),
+            };
+            match read {
+                Ok(1..) => {}
+                Err(err) if err.kind() == IoErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => return,
+            }
+        }
+    };
+    // Most clients close at once.
+    let _ = tokio::time::timeout(LINGER, read).await;
 }
 
 /// The header `date` as it is now, to a second or two.

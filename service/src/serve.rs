@@ -82,12 +82,14 @@ impl Serving {
         stream: TcpStream,
         progress: &Progress,
     ) -> Result<(), Box<dyn StdError + Send + Sync>> {
+        let (mut first, mut late) = ([0], [0]);
         tokio::select! {
             biased;
-            _ = stream.readable() => {}
+            // The runtime calls an accepted stream readable before it knows.
+            _ = stream.peek(&mut first) => {}
             order = progress.ordered(Order::Finish) => {
-                let readable = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.readable());
-                if order > Order::Finish || readable.await.is_err() {
+                let arrives = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut late));
+                if order > Order::Finish || arrives.await.is_err() {
                     return Ok(());
                 }
             }

@@ -23,6 +23,8 @@ pub(crate) struct Connection {
     tcp: TcpStream,
     /// Bytes that were read and not used yet. Empty between two requests.
     buffer: BytesMut,
+    /// Bytes read for the present head.
+    head_bytes: usize,
     stage: Stage,
 }
 
@@ -85,13 +87,18 @@ impl Drop for Connection {
 
 impl Connection {
     pub(super) fn new(tcp: TcpStream) -> Self {
-        Self { tcp, buffer: BytesMut::new(), stage: Stage::Idle }
+        Self { tcp, buffer: BytesMut::new(), head_bytes: 0, stage: Stage::Idle }
     }
 
     /// Whether an idle connection is open and has no unexpected bytes, as far as the runtime knows.
     pub(crate) fn is_open(&self) -> bool {
         let nothing = |err: IoError| err.kind() == ErrorKind::WouldBlock;
         self.buffer.is_empty() && self.tcp.try_read(&mut [0]).is_err_and(nothing)
+    }
+
+    /// Whether the system has accepted no byte of the present request.
+    pub(crate) fn has_sent_nothing(&self) -> bool {
+        self.stage == Stage::Tried
     }
 
     /// Sends a request, `head` and `body`, and reads the answer. Calls `on_sent` once, when the system accepts the first
@@ -127,7 +134,7 @@ impl Connection {
         body: &[u8],
         on_sent: impl FnOnce(),
     ) -> Result<Option<AnswerHead>, Broken> {
-        self.stage = Stage::Tried;
+        (self.stage, self.head_bytes) = (Stage::Tried, 0);
         let (mut rest, mut on_sent) = ([IoSlice::new(head), IoSlice::new(body)], Some(on_sent));
         let mut rest = &mut rest[..if body.is_empty() { 1 } else { 2 }];
         while !rest.is_empty() {
@@ -147,31 +154,65 @@ impl Connection {
                 Err(err) if err.kind() == ErrorKind::WouldBlock => {
                     let ready = self.tcp.ready(Interest::READABLE | Interest::WRITABLE).await;
                     let ready = ready.map_err(|err| self.broken(&err))?;
-                    if ready.is_readable() && !ready.is_writable() {
-                        self.fill().await?;
-                        if let Some(early) = self.take_head()? {
-                            return Ok(Some(early));
-                        }
+                    if ready.is_readable()
+                        && let Some(early) = self.early_head()?
+                    {
+                        return Ok(Some(early));
                     }
                 }
-                Err(err) => return Err(self.broken(&err)),
+                Err(err) => {
+                    // The other process may have answered and closed before it had read all.
+                    return match self.early_head() {
+                        Ok(Some(early)) => Ok(Some(early)),
+                        _ => Err(self.broken(&err)),
+                    };
+                }
             }
         }
         Ok(None)
     }
 
-    async fn head(&mut self) -> Result<AnswerHead, Broken> {
-        let mut read = 0;
+    /// The head of an answer that has arrived although the request is not sent yet.
+    fn early_head(&mut self) -> Result<Option<AnswerHead>, Broken> {
         loop {
-            read += self.fill().await?;
+            self.buffer.reserve(READ_BYTES);
+            match self.tcp.try_read_buf(&mut self.buffer) {
+                Ok(bytes) => self.received(bytes)?,
+                Err(err) if err.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(err) => return Err(self.broken(&err)),
+            }
+            if let Some(early) = self.take_head()? {
+                return Ok(Some(early));
+            }
+        }
+    }
+
+    async fn head(&mut self) -> Result<AnswerHead, Broken> {
+        loop {
             if let Some(head) = self.take_head()? {
                 return Ok(head);
             }
-            if read > HEAD_MAX_BYTES {
-                let reason = format!("no end of the answer's head within {HEAD_MAX_BYTES} bytes");
-                return Err(Broken::Unreadable(reason));
-            }
+            self.buffer.reserve(READ_BYTES);
+            let read = self.tcp.read_buf(&mut self.buffer).await;
+            let bytes = read.map_err(|err| self.broken(&err))?;
+            self.received(bytes)?;
         }
+    }
+
+    /// Records bytes that arrived before the end of the head.
+    fn received(&mut self, bytes: usize) -> Result<(), Broken> {
+        if bytes == 0 {
+            let closed = "the connection was closed before the answer was complete";
+            return Err(self.broken(&IoError::other(closed)));
+        }
+        self.stage = Stage::Answered;
+        self.head_bytes += bytes;
+        // What was read with the head of a short answer counts too.
+        if self.head_bytes > HEAD_MAX_BYTES {
+            let reason = format!("no end of the answer's head within {HEAD_MAX_BYTES} bytes");
+            return Err(Broken::Unreadable(reason));
+        }
+        Ok(())
     }
 
     /// Takes the head of the final answer from the buffer, and all interim ones before it. `None` if it is incomplete.
@@ -197,7 +238,10 @@ impl Connection {
                 Ok(self.buffer.split_to(length).freeze())
             }
             Framing::Length(length) => {
-                let lease = limits.overload.body(length).ok_or(Broken::NoRoom)?;
+                let lease = match length {
+                    ..SMALL_BYTES => None,
+                    length => Some(limits.overload.body(length).ok_or(Broken::NoRoom)?),
+                };
                 let mut body = Vec::with_capacity(length);
                 let read_ahead = length.min(self.buffer.len());
                 body.extend_from_slice(&self.buffer[..read_ahead]);
@@ -206,7 +250,11 @@ impl Connection {
                 while rest.has_remaining_mut() {
                     in_body(self.tcp.read_buf(&mut rest).await)?;
                 }
-                Ok(lease.hold(Bytes::from(body)))
+                let body = Bytes::from(body);
+                Ok(match lease {
+                    Some(lease) => lease.hold(body),
+                    None => body,
+                })
             }
             Framing::Chunked => {
                 let (mut chunked, mut body) = (Chunked::default(), Unbounded::new(limits)?);
@@ -230,21 +278,6 @@ impl Connection {
                     }
                 }
             }
-        }
-    }
-
-    /// Reads what has arrived before the end of the head, at least one byte.
-    async fn fill(&mut self) -> Result<usize, Broken> {
-        self.buffer.reserve(READ_BYTES);
-        match self.tcp.read_buf(&mut self.buffer).await {
-            Ok(0) => {
-                Err(self.broken(&IoError::other("the connection was closed before the answer was complete")))
-            }
-            Ok(bytes) => {
-                self.stage = Stage::Answered;
-                Ok(bytes)
-            }
-            Err(err) => Err(self.broken(&err)),
         }
     }
 
@@ -384,10 +417,15 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_whose_head_never_ends_is_cut_off() {
-        let (mut here, mut there) = pair().await;
-        tokio::spawn(async move { while there.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_ok() {} });
-        let (answer, _) = ask(&mut here, b"").await;
-        assert!(matches!(answer, Err(Broken::Unreadable(reason)) if reason.contains("answer's head")));
+        for body in [&[][..], &vec![0; 64 << 20]] {
+            let (mut here, there) = pair().await;
+            tokio::spawn(async move {
+                let (_unread, mut write) = there.into_split();
+                while write.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_ok() {}
+            });
+            let (answer, _) = ask(&mut here, body).await;
+            assert!(matches!(answer, Err(Broken::Unreadable(reason)) if reason.contains("answer's head")));
+        }
     }
 
     #[tokio::test]
@@ -414,16 +452,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_that_comes_before_the_whole_body_was_sent_is_the_answer() {
-        let (mut here, mut there) = pair().await;
-        let refusing = tokio::spawn(async move {
-            there.read_exact(&mut [0; 3]).await.unwrap();
-            there.write_all(b"HTTP/1.1 413 x\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-            there
-        });
-        let (answer, sent) = ask(&mut here, &vec![0; 64 << 20]).await;
-        let answer = answer.unwrap();
-        assert_eq!((answer.status.as_u16(), answer.keeps_alive, sent), (413, false, 1));
-        drop(refusing.await);
+        for is_closed in [false, true] {
+            let (mut here, mut there) = pair().await;
+            let refusing = tokio::spawn(async move {
+                there.read_exact(&mut [0; 3]).await.unwrap();
+                there.write_all(b"HTTP/1.1 413 x\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                // Without a reader the connection is reset, because bytes are unread.
+                (!is_closed).then_some(there)
+            });
+            let (answer, sent) = ask(&mut here, &vec![0; 64 << 20]).await;
+            let answer = answer.unwrap();
+            assert_eq!((answer.status.as_u16(), answer.keeps_alive, sent), (413, false, 1));
+            drop(refusing.await);
+        }
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use protocol::limits::BODY_MAX_BYTES;
 use service::names::Names;
 use service::overload::Overload;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use crate::http1::connection::{Broken, Connection, Limits};
@@ -17,6 +17,9 @@ use crate::http1::head::Endpoint;
 /// Timeout of a call, with connection and answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Idle timeout of connections. It is longer than the time between two turns of a peer.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Longest part of an error message that is passed on, in characters.
 const SHOWN: usize = 200;
 
@@ -24,8 +27,8 @@ const SHOWN: usize = 200;
 pub(super) struct PeerClient {
     connector: Connector,
     overload: Overload,
-    /// One connection to each peer. Connections to peers that have gone end with them.
-    idle: Mutex<HashMap<Uri, Connection>>,
+    /// One connection to each peer, and since when it is idle.
+    idle: Mutex<HashMap<Uri, (Connection, Instant)>>,
 }
 
 impl PeerClient {
@@ -43,7 +46,11 @@ impl PeerClient {
     }
 
     async fn whole(&self, peer: Uri, path: &str, body: &[u8]) -> Result<Vec<u8>, String> {
-        let idle = self.idle.lock().remove(&peer).filter(Connection::is_open);
+        let idle = {
+            let mut idle = self.idle.lock();
+            idle.retain(|_, (connection, since)| connection.is_open() && since.elapsed() < IDLE_TIMEOUT);
+            idle.remove(&peer).map(|(connection, _)| connection)
+        };
         let mut connection = match idle {
             Some(connection) => connection,
             None => self.connector.connect(&peer).await.map_err(|_| "no connection")?,
@@ -58,9 +65,7 @@ impl PeerClient {
                 Broken::NoRoom => "no memory is left for its answer".to_owned(),
             })?;
         if answer.keeps_alive {
-            let mut idle = self.idle.lock();
-            idle.retain(|_, connection| connection.is_open());
-            idle.insert(endpoint.base, connection);
+            self.idle.lock().insert(endpoint.base, (connection, Instant::now()));
         }
         let (status, body) = (answer.status, answer.body);
         if status.is_success() {
