@@ -62,6 +62,15 @@ impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Batched<T, KINDS
     pub fn record(&self, thing: T, times: [u8; KINDS], second: u32) {
         let core = &self.cores[this_thread() % self.cores.len()];
         let mut notes = core.0.lock();
+        // A hot item often comes several times in a row.
+        if let Some(last) = notes.last_mut()
+            && last.second == second
+            && last.thing == thing
+            && let Some(sum) = sum(last.times, times)
+        {
+            last.times = sum;
+            return;
+        }
         notes.push(Note { thing, second, times });
         if notes.len() < BATCH {
             return;
@@ -115,6 +124,14 @@ impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Sums<T, KINDS, C
             self.count.add(thing, times, self.second);
         }
     }
+}
+
+/// Returns the sums of two records, or `None` if one of them is too large.
+fn sum<const KINDS: usize>(mut of: [u8; KINDS], and: [u8; KINDS]) -> Option<[u8; KINDS]> {
+    for (sum, times) in of.iter_mut().zip(and) {
+        *sum = sum.checked_add(times)?;
+    }
+    Some(of)
 }
 
 /// Returns a number that is unique to this thread.
@@ -214,7 +231,8 @@ mod tests {
             let held = seen.lock();
             scope.spawn(|| {
                 for record in 1..=3 * NOTES_MAX {
-                    seen.record(0, [1, 0], 0);
+                    // A record of another item than the one before takes its own place.
+                    seen.record(record % 2, [1, 0], 0);
                     noted.store(record, Ordering::Release);
                 }
             });
