@@ -124,9 +124,10 @@ async fn when_the_shard_fails_all_waiters_get_the_error_and_the_next_request_tri
             })
         })
         .collect();
+    // Whoever came after the failure would start a fetch of its own, and five failed ones open the breaker.
     let arrived = poll::until(Duration::from_secs(5), || async {
-        let stats = lab.shard_stats(shard).await;
-        if stats.active_requests > 0 { Ok(()) } else { Err(format!("{stats:?}")) }
+        let (stats, asked) = (lab.shard_stats(shard).await, lab.gateway_stats().await.total_requests);
+        if stats.active_requests > 0 && asked == 100 { Ok(()) } else { Err(format!("{asked} {stats:?}")) }
     });
     arrived.await.unwrap();
     lab.restart_shard(shard, Signal::KILL).await;
