@@ -3,7 +3,6 @@
 //! Beyond the limit, or without a descriptor, connections are still accepted, a few at a time. Only control requests
 //! are answered on them. A process cannot tell such a request from others before it has read its head.
 
-use std::io::Error as IoError;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connections::{Connections, Entered, Place};
-use crate::limits::SPARES;
+use crate::limits::{SPARES, lacks_descriptor};
 use crate::overload::Reason;
 use crate::reserve::Reserve;
 use crate::serve::Serving;
@@ -27,8 +26,6 @@ const SPARE_PAUSE: Duration = Duration::from_millis(2);
 /// How often, and at which interval, a connection is tried to be admitted while others are about to end.
 const ADMISSIONS: u32 = 40;
 const ADMISSION_PAUSE: Duration = Duration::from_millis(1);
-/// Error numbers of Linux for "too many open files": of the process, and of the system.
-const TOO_MANY_FILES: [i32; 2] = [24, 23];
 
 /// What all workers share.
 #[derive(Clone)]
@@ -72,7 +69,7 @@ pub(crate) async fn serve(listener: TcpListener, serving: Arc<Serving>, shared: 
             },
             Ok((stream, _)) => beyond(stream, shared.reserved().await, false),
             Err(err) => {
-                let is_exhausted = is_exhausted(&err);
+                let is_exhausted = lacks_descriptor(&err);
                 if is_exhausted {
                     connections.overload.count(Reason::NoDescriptor, 1);
                     connections.make_room();
@@ -130,10 +127,6 @@ impl Shared {
     async fn reserved(&self) -> Option<OwnedSemaphorePermit> {
         self.drain.run_until_cancelled(self.reserve.place()).await.flatten()
     }
-}
-
-fn is_exhausted(err: &IoError) -> bool {
-    err.raw_os_error().is_some_and(|number| TOO_MANY_FILES.contains(&number))
 }
 
 /// Descriptors that are given up one by one to accept connections when there are no others. While one is missing, no

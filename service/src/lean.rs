@@ -305,15 +305,15 @@ async fn send(
     answer: ReadAnswer,
     ends: bool,
 ) -> IoResult<()> {
-    let (mut begin, mut body) = begin(answer).await?;
+    let (mut begin, mut body) = begin_and_body(answer).await?;
     // Bytes of a large answer count until the socket has taken the last one.
     let _lease = match body.length() {
         ..SMALL_BYTES => None,
         length => {
             let lease = overload.answer(length, false);
             if lease.is_none() {
-                (begin, body) =
-                    self::begin(Err(Box::new(Problem::too_many_answers().into_response()))).await?;
+                let full = Problem::too_many_answers().into_response();
+                (begin, body) = begin_and_body(Err(Box::new(full))).await?;
             }
             lease
         }
@@ -349,29 +349,22 @@ async fn send(
 }
 
 /// Status line and headers of an answer, without those that every answer has, and its body.
-async fn begin(answer: ReadAnswer) -> IoResult<(Cow<'static, [u8]>, JsonBody)> {
-    match answer {
-        Ok(json) => Ok((OK.into(), json)),
-        Err(response) => {
-            let (begin, value) = parts(*response).await?;
-            Ok((begin.into(), JsonBody { value, ..JsonBody::default() }))
-        }
-    }
-}
-
-/// The status line and the headers of a response, without those that every answer has, and its body.
-async fn parts(response: Response) -> IoResult<(Vec<u8>, Bytes)> {
+async fn begin_and_body(answer: ReadAnswer) -> IoResult<(Cow<'static, [u8]>, JsonBody)> {
+    let response = match answer {
+        Ok(json) => return Ok((OK.into(), json)),
+        Err(response) => *response,
+    };
     let (parts, body) = response.into_parts();
-    let body = to_bytes(body, usize::MAX).await.map_err(IoError::other)?;
-    let mut head = Vec::with_capacity(256 + body.len());
+    let value = to_bytes(body, usize::MAX).await.map_err(IoError::other)?;
+    let mut begin = Vec::with_capacity(HEAD_BYTES);
     let reason = parts.status.canonical_reason().unwrap_or_default();
-    write!(head, "HTTP/1.1 {} {reason}\r\n", parts.status.as_u16())?;
+    write!(begin, "HTTP/1.1 {} {reason}\r\n", parts.status.as_u16())?;
     for (name, value) in parts.headers.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH) {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            head.extend_from_slice(part);
+            begin.extend_from_slice(part);
         }
     }
-    Ok((head, body))
+    Ok((begin.into(), JsonBody { value, ..JsonBody::default() }))
 }
 
 async fn write_all(tcp: &TcpStream, progress: &Progress, bytes: &[u8]) -> IoResult<()> {

@@ -21,6 +21,8 @@ pub const ANSWERS_BYTES: usize = 32 << 20;
 pub const CONTROL_ANSWERS_BYTES: usize = 4 << 20;
 /// Bodies and answers below this size are not counted. They belong to [`CONNECTION_BYTES`].
 pub const SMALL_BYTES: usize = 4 * 1024;
+/// Error numbers of Linux for "too many open files": of the process, and of the system.
+const TOO_MANY_FILES: [i32; 2] = [24, 23];
 /// Descriptors for anything but connections: standard streams, logs, traces, signals.
 const OTHER_DESCRIPTORS: u64 = 24;
 /// Descriptors of a worker: its listener and its runtime.
@@ -89,6 +91,12 @@ fn smallest_limit(root: &Path, group: &Path) -> Option<u64> {
         text.trim().parse().ok()
     };
     group.ancestors().filter_map(limit).min()
+}
+
+/// Whether an operation failed because there is no descriptor left.
+#[must_use]
+pub fn lacks_descriptor(err: &std::io::Error) -> bool {
+    err.raw_os_error().is_some_and(|number| TOO_MANY_FILES.contains(&number))
 }
 
 #[cfg(test)]

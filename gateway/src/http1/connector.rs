@@ -2,6 +2,7 @@
 
 use axum::http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
+use service::limits::lacks_descriptor;
 use service::names::{Names, Resolver};
 use std::error::Error as StdError;
 use std::io::Error as IoError;
@@ -9,9 +10,6 @@ use std::time::Duration;
 use tower::ServiceExt;
 
 use super::connection::Connection;
-
-/// Error numbers of Linux for "too many open files": of the process, and of the system.
-const TOO_MANY_FILES: [i32; 2] = [24, 23];
 
 /// Why a connection could not be opened.
 #[derive(Debug)]
@@ -56,9 +54,7 @@ impl Connector {
         Err(ConnectError {
             cause: root.to_string(),
             is_refused: io.is_some_and(|err| err.kind() == std::io::ErrorKind::ConnectionRefused),
-            is_no_descriptor: io
-                .and_then(IoError::raw_os_error)
-                .is_some_and(|number| TOO_MANY_FILES.contains(&number)),
+            is_no_descriptor: io.is_some_and(lacks_descriptor),
         })
     }
 }
