@@ -118,17 +118,24 @@ async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Hea
     }
 }
 
+/// The head of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) status: u16,
-    pub(crate) body_at: usize,
-    pub(crate) body_len: usize,
+pub struct Head {
+    /// The status.
+    pub status: u16,
+    /// Where the body begins: the length of the head in bytes.
+    pub body_at: usize,
+    /// The length of the body in bytes.
+    pub body_len: usize,
     close: bool,
 }
 
 impl Head {
     /// Parses the head at the start of `bytes`; `None` if it is incomplete.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>, ClientError> {
+    ///
+    /// # Errors
+    /// When it is not HTTP/1.1 with a `Content-Length`.
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, ClientError> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut answer = httparse::Response::new(&mut headers);
         let unreadable = || ClientError::Unreadable;

@@ -34,7 +34,6 @@ use anyhow::{Context as _, Result, ensure};
 use lab::signals;
 use load::schedule::Schedule;
 use std::path::PathBuf;
-use std::time::Duration;
 use tempfile::TempDir;
 
 use self::answer::Answer;
@@ -192,14 +191,8 @@ impl RowWork<'_> {
             // Once more than all keys: each one is then in the cache.
             TrafficPath::Cached => keys + self.bench.options.warm_up,
         };
-        let connections = self.row.connections().min(64) as usize;
-        let dues = std::iter::repeat_n(Duration::ZERO, requests as usize);
-        let request = |number: u64, bytes: &mut Vec<u8>| {
-            let key = u32::try_from(number % u64::from(keys)).unwrap_or_default();
-            bytes.extend(self.row.request(key));
-        };
-        client::run(server.address, connections, dues, request)?;
-        signals::check()
+        let connections = self.row.connections().min(64);
+        client::in_turn(server.address, connections, requests, keys, |key| self.row.request(key))
     }
 
     /// Checks that a server returns the whole value, and returns the sizes of its answer.

@@ -1,6 +1,7 @@
 //! The end of an answer in the bytes of a connection.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use load::client::Head;
 
 /// A complete answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,17 +19,9 @@ impl Answer {
     /// # Errors
     /// When the head has no status or no `Content-Length`. All servers of the benchmark send it.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>> {
-        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
-        let text = std::str::from_utf8(bytes.get(..end).unwrap_or_default()).context("an answer's head")?;
-        let mut lines = text.split("\r\n");
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
-        let length = lines.find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-        });
-        let body: usize = length.with_context(|| format!("an answer without a length: {text}"))?;
-        let answer = Self { status: status.context("an answer without a status")?, head: end + 4, body };
-        Ok((bytes.len() >= answer.head + body).then_some(answer))
+        let Some(Head { status, body_at, body_len, .. }) = Head::parse(bytes)? else { return Ok(None) };
+        let answer = Self { status, head: body_at, body: body_len };
+        Ok((bytes.len() >= answer.bytes()).then_some(answer))
     }
 
     /// Returns the number of bytes.

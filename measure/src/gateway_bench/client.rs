@@ -9,6 +9,7 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use lab::signals;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -101,6 +102,26 @@ pub(super) fn run(
             }
         }
     }
+}
+
+/// Sends `requests` requests as fast as they are answered, for the keys 0 … `keys` − 1 in turn. `request` returns the
+/// bytes of a request for a key.
+///
+/// # Errors
+/// See [`run`]. Also after a signal to end.
+pub(super) fn in_turn(
+    address: SocketAddr,
+    connections: u32,
+    requests: u32,
+    keys: u32,
+    request: impl Fn(u32) -> Vec<u8>,
+) -> Result<()> {
+    let dues = std::iter::repeat_n(Duration::ZERO, requests as usize);
+    run(address, connections as usize, dues, |number, bytes| {
+        let key = u32::try_from(number % u64::from(keys)).unwrap_or_default();
+        bytes.extend(request(key));
+    })?;
+    signals::check()
 }
 
 /// Sends one request and returns its complete answer.

@@ -1,9 +1,7 @@
 //! What a proxied request costs the gateway as shards, keys and connections grow.
 
 use anyhow::{Context as _, Result, ensure};
-use lab::signals;
 use std::net::TcpStream;
-use std::time::Duration;
 
 use super::Options;
 use super::client;
@@ -54,13 +52,7 @@ fn measure(point: &Point, options: &Options, script: &Script, random: &mut fastr
     let server = Server::start(Side::Gateway, TrafficPath::Proxied, &origin.addresses, &options.programs)?;
     // The first read of a key creates its value.
     let keys = point.keys();
-    let dues = std::iter::repeat_n(Duration::ZERO, (keys + options.warm_up) as usize);
-    let request = |number: u64, bytes: &mut Vec<u8>| {
-        let key = u32::try_from(number % u64::from(keys)).unwrap_or_default();
-        bytes.extend(Row::Base.request(key));
-    };
-    client::run(server.address, ACTIVE as usize, dues, request)?;
-    signals::check()?;
+    client::in_turn(server.address, ACTIVE, keys + options.warm_up, keys, |key| Row::Base.request(key))?;
     let idle = point.connections() - ACTIVE;
     let idle = (0..idle).map(|_| client::idle_connection(server.address, &Row::Base.request(0)));
     let idle = idle.collect::<Result<Vec<_>>>()?;

@@ -2,17 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use lab::http::Client;
 use lab::process::{Log, Process};
-use lab::signals;
 use serde_json::Value;
 
 use super::client;
 use super::row::{Row, write};
-use super::server::program;
+use super::server::{program, started};
 
 /// The peers' configurations name so many.
 pub(super) const SHARDS: u32 = 4;
@@ -27,7 +25,7 @@ const SETTINGS: [(&str, &str); 5] = [
 ];
 
 /// Connections that fill a shard.
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: u32 = 64;
 
 /// The running shards.
 pub(super) struct Origin {
@@ -48,14 +46,8 @@ impl Origin {
             Process::start(&format!("shard-{id}"), command, Log::unnamed()?)
         });
         let mut shards = shards.collect::<Result<Vec<_>>>()?;
-        let mut addresses = Vec::new();
-        for shard in &mut shards {
-            let begun = signals::poll(Duration::from_secs(30), Duration::from_millis(5), || {
-                anyhow::ensure!(shard.is_running(), "{} ended; {}", shard.name(), shard.last_words());
-                Ok(shard.reported_address())
-            })?;
-            addresses.push(begun.with_context(|| format!("{} did not start", shard.name()))?);
-        }
+        let addresses = shards.iter_mut().map(|shard| started(shard, Process::reported_address));
+        let addresses = addresses.collect::<Result<_>>()?;
         Ok(Self { shards, addresses, client: Client::default() })
     }
 
@@ -66,13 +58,9 @@ impl Origin {
     pub(super) fn fill(&self, row: Row) -> Result<()> {
         let count = row.keys().count();
         for address in &self.addresses {
-            let connections = CONNECTIONS.min(count as usize);
-            let dues = std::iter::repeat_n(Duration::ZERO, count as usize);
-            let request = |number: u64, bytes: &mut Vec<u8>| {
-                bytes.extend(write(u32::try_from(number).unwrap_or(u32::MAX), row.value_bytes()));
-            };
-            client::run(*address, connections, dues, request).context("the shards cannot be filled")?;
-            signals::check()?;
+            let request = |key| write(key, row.value_bytes());
+            client::in_turn(*address, CONNECTIONS.min(count), count, count, request)
+                .context("the shards cannot be filled")?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 use lab::process::{Log, Process, Signal, send_to};
 use lab::{programs, signals};
 use tempfile::TempDir;
@@ -67,24 +67,11 @@ impl Server {
         let process = Process::start(side.name(), command, Log::unnamed()?)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut server = Self { side, address, process, group, cache, _folder: folder };
-        server.wait()?;
-        Ok(server)
-    }
-
-    fn wait(&mut self) -> Result<()> {
-        let is_ours = self.side == Side::Gateway;
-        let begun = signals::poll(TIMEOUT, STEP, || {
-            if !self.process.is_running() {
-                bail!("{} ended at its start; {}", self.side.name(), self.process.last_words());
-            }
-            if is_ours {
-                return Ok(self.process.reported_address());
-            }
-            Ok(TcpStream::connect(self.address).is_ok().then_some(self.address))
+        server.address = started(&mut server.process, |process| match side {
+            Side::Gateway => process.reported_address(),
+            _ => TcpStream::connect(address).is_ok().then_some(address),
         })?;
-        let why = || format!("{} did not start; {}", self.side.name(), self.process.last_words());
-        self.address = begun.with_context(why)?;
-        Ok(())
+        Ok(server)
     }
 
     /// Returns the CPU microseconds of all its processes so far.
@@ -122,6 +109,21 @@ impl Drop for Server {
         }
         self.process.kill();
     }
+}
+
+/// Waits until a process serves, and returns its address.
+///
+/// # Errors
+/// When it ends or does not start. The error has its last output.
+pub(super) fn started(
+    process: &mut Process,
+    serves_at: impl Fn(&Process) -> Option<SocketAddr>,
+) -> Result<SocketAddr> {
+    let begun = signals::poll(TIMEOUT, STEP, || {
+        ensure!(process.is_running(), "{} ended at its start; {}", process.name(), process.last_words());
+        Ok(serves_at(process))
+    })?;
+    begun.with_context(|| format!("{} did not start; {}", process.name(), process.last_words()))
 }
 
 fn gateway(programs: &Path, path: TrafficPath, shards: &[SocketAddr]) -> Command {
