@@ -9,11 +9,9 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-
-use crate::exposition::{self, Arrived};
 
 /// How long a client may make no progress during a drain while the server waits for it.
 const STALL_TIMEOUT: Duration = Duration::from_millis(400);
@@ -41,8 +39,6 @@ struct State {
     write_blocked: AtomicBool,
     /// Whether an answer without a known length is being sent.
     streams: AtomicBool,
-    /// The number of expositions of metrics that had begun at the last read.
-    expositions: AtomicU64,
     order: AtomicU8,
     waker: AtomicWaker,
 }
@@ -100,7 +96,6 @@ impl Progress {
     /// Records a completed read of `bytes` bytes.
     pub(crate) fn has_read(&self, bytes: usize) {
         add_one(&self.0.moved);
-        self.0.expositions.store(exposition::begun(), Ordering::Relaxed);
         if bytes > 0 && !self.0.handles.load(Ordering::Relaxed) {
             self.0.has_part_of_head.store(true, Ordering::Relaxed);
         }
@@ -117,11 +112,6 @@ impl Progress {
     /// The number of reads and writes that completed.
     pub(crate) fn moved(&self) -> u32 {
         self.0.moved.load(Ordering::Relaxed)
-    }
-
-    /// When the last bytes arrived, for the exposition of metrics.
-    pub(crate) fn arrived(&self) -> Arrived {
-        Arrived(self.0.expositions.load(Ordering::Relaxed))
     }
 
     /// The number of request handlers that have begun.

@@ -1,40 +1,29 @@
-//! Answers `/metrics`, and encodes the metrics once for pipelined requests.
+//! Answers `/metrics`, and encodes the metrics at most a hundred times a second.
 //!
-//! Clients that pipeline many requests and read no answer took the latency of others to 500 ms.
+//! A thousand clients that asked at once took the latency of others to 500 ms.
 
-use axum::Extension;
 use axum::body::Bytes;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use parking_lot::Mutex;
 use protocol::ErrorKind;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
 
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 
-/// The number of expositions that have begun in this process.
-static BEGUN: AtomicU64 = AtomicU64::new(0);
+/// Minimum time between the beginnings of two encodings. A scrape on its own does not wait.
+const PERIOD: Duration = Duration::from_millis(10);
 
-/// The number of expositions that have begun so far.
-pub(crate) fn begun() -> u64 {
-    BEGUN.load(Ordering::Acquire)
-}
-
-/// When a request arrived: the number of expositions that had begun.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrived(pub(crate) u64);
-
-/// The last exposition, and its number.
+/// When the last encoding began, and its text.
 #[derive(Default)]
-pub(crate) struct Exposition(Mutex<(u64, Bytes)>);
+pub(crate) struct Exposition(Mutex<Option<(Instant, Bytes)>>);
 
 impl Exposition {
-    /// An exposition that began after the request had arrived is as good as a new one.
-    pub(crate) fn answer(&self, metrics: &Metrics, arrived: Option<Extension<Arrived>>) -> Response {
-        let (number, text) = self.0.lock().clone();
-        let is_new = arrived.is_some_and(|Extension(Arrived(before))| number > before);
-        match if is_new { Ok(text) } else { self.encode(metrics) } {
+    /// Answers with an encoding that began after the request had arrived. All requests that wait for it share it.
+    pub(crate) async fn answer(&self, metrics: &Metrics) -> Response {
+        match self.text(metrics, Instant::now()).await {
             Ok(text) => {
                 ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
             }
@@ -45,10 +34,18 @@ impl Exposition {
         }
     }
 
-    fn encode(&self, metrics: &Metrics) -> Result<Bytes, prometheus::Error> {
-        let number = BEGUN.fetch_add(1, Ordering::AcqRel) + 1;
+    async fn text(&self, metrics: &Metrics, arrived: Instant) -> Result<Bytes, prometheus::Error> {
+        // Whoever has the lock waits and encodes for all.
+        let mut last = self.0.lock().await;
+        if let Some((begun, text)) = &*last {
+            if *begun > arrived {
+                return Ok(text.clone());
+            }
+            sleep_until(*begun + PERIOD).await;
+        }
+        let begun = Instant::now();
         let text = Bytes::from(metrics.encode()?);
-        *self.0.lock() = (number, text.clone());
+        *last = Some((begun, text.clone()));
         Ok(text)
     }
 }
@@ -56,20 +53,30 @@ impl Exposition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+    use tokio::time::advance;
 
-    #[tokio::test]
-    async fn only_requests_that_had_arrived_share_an_exposition() {
-        let (metrics, exposition) = (Metrics::default(), Exposition::default());
+    #[tokio::test(start_paused = true)]
+    async fn requests_of_one_period_share_an_encoding_that_began_after_them() {
+        let (metrics, exposition) = (Arc::new(Metrics::default()), Arc::new(Exposition::default()));
         let count = metrics.counter("encoded_total", "Expositions.").unwrap();
         metrics.before_exposition(move || count.inc());
-        let encoded = async |arrived| {
-            let answer = exposition.answer(&metrics, arrived);
-            let text = axum::body::to_bytes(answer.into_body(), 1_000).await.unwrap();
-            text.last_chunk::<2>().map(|end| end[0] - b'0')
+        let ask = || {
+            let (metrics, exposition) = (Arc::clone(&metrics), Arc::clone(&exposition));
+            tokio::spawn(async move {
+                let answer = exposition.answer(&metrics).await;
+                let text = axum::body::to_bytes(answer.into_body(), 1_000).await.unwrap();
+                (text.last_chunk::<2>().map(|end| end[0] - b'0'), Instant::now())
+            })
         };
-        let first = Some(Extension(Arrived(begun())));
-        assert_eq!((encoded(first).await, encoded(first).await), (Some(1), Some(1)));
-        assert_eq!(encoded(Some(Extension(Arrived(begun())))).await, Some(2));
-        assert_eq!(encoded(None).await, Some(3));
+        let start = Instant::now();
+        assert_eq!(ask().await.unwrap(), (Some(1), start), "the first does not wait");
+        advance(PERIOD / 2).await;
+        let crowd: Vec<_> = (0..1_000).map(|_| ask()).collect();
+        for one in crowd {
+            assert_eq!(one.await.unwrap(), (Some(2), start + PERIOD));
+        }
+        advance(PERIOD).await;
+        assert_eq!(ask().await.unwrap(), (Some(3), start + 2 * PERIOD), "nor does one after a period");
     }
 }

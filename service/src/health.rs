@@ -76,7 +76,7 @@ where
     Router::new()
         .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(move || async move { health.answer() }))
-        .route("/metrics", get(move |arrived| async move { exposition.answer(&metrics, arrived) }))
+        .route("/metrics", get(async move || exposition.answer(&metrics).await))
 }
 
 #[cfg(test)]

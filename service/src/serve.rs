@@ -193,9 +193,6 @@ impl Serving {
             *request.method_mut() = Method::TRACE;
         }
         let is_control = is_control(request.method(), request.uri());
-        if is_control {
-            request.extensions_mut().insert(progress.arrived());
-        }
         let answered = AssertUnwindSafe(self.routes.router.clone().oneshot(request)).catch_unwind().await;
         // The panic hook has logged it.
         let response = answered.unwrap_or_else(|_| Ok(Problem::internal().into_response()));
