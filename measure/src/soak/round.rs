@@ -38,6 +38,12 @@ const CACHES: [&str; 3] = ["off", "all", "hot_only"];
 const WARM_UP: u32 = 20;
 const LATER: u32 = 40;
 
+/// The scenarios' rates are multiplied by it.
+const RATE_FACTOR: &str = "2";
+
+/// Seconds of a scan in the warm-up: time for all of its keys, so that every table of keys reaches its size.
+const WHOLE_SCAN: u32 = 65;
+
 /// A scenario and its mitigations.
 #[derive(Debug)]
 pub(super) struct Round {
@@ -49,9 +55,11 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// A round of the warm-up. The first nine have all scenarios and all cache modes; 27 have all their pairs.
+    /// A round of the warm-up. The first nine have all scenarios and all cache modes; 27 have all their pairs. Each nine
+    /// begin with the scan, because the warm-up may end before the last of 27.
     pub(super) fn of_warm_up(number: usize) -> Self {
-        let scenarios = scenarios();
+        let mut scenarios = scenarios();
+        scenarios.sort_by_key(|scenario| *scenario != Scenario::Scan);
         let turn = number / scenarios.len();
         Self {
             scenario: scenarios[number % scenarios.len()],
@@ -89,9 +97,14 @@ impl Round {
             .await?;
         let scenario = self.scenario.to_possible_value().context("a name")?;
         let scenario = scenario.get_name();
-        let seconds = if self.is_warm_up { WARM_UP } else { LATER };
+        let seconds = match (self.is_warm_up, self.scenario) {
+            (true, Scenario::Scan) => WHOLE_SCAN,
+            (true, _) => WARM_UP,
+            (false, _) => LATER,
+        };
         let (duration, seed) = (seconds.to_string(), rng.u32(..).to_string());
-        let arguments = ["run", scenario, "--rate-factor", "2", "--duration", &duration, "--seed", &seed];
+        let arguments =
+            ["run", scenario, "--rate-factor", RATE_FACTOR, "--duration", &duration, "--seed", &seed];
         let (load, begin) = (stage.lab.load_started(&arguments), Instant::now());
         let last = Duration::from_secs(u64::from(seconds)) * 3 / 4;
         let mut names = Vec::new();
@@ -129,7 +142,9 @@ fn scenarios() -> Vec<Scenario> {
 
 #[cfg(test)]
 mod tests {
-    use super::Round;
+    use super::{RATE_FACTOR, Round, WHOLE_SCAN};
+    use load::keys::Distribution;
+    use load::scenario::Scenario;
     use std::collections::BTreeSet;
 
     #[test]
@@ -142,5 +157,16 @@ mod tests {
         assert_eq!(first.iter().map(|(scenario, _)| scenario).collect::<BTreeSet<_>>().len(), 9);
         assert_eq!(first.iter().map(|(_, cache)| cache).collect::<BTreeSet<_>>().len(), 3);
         assert_eq!(pairs(27).len(), 27);
+        let scans = [0, 9, 18].map(|number| Round::of_warm_up(number).scenario);
+        assert_eq!(scans, [Scenario::Scan; 3]);
+    }
+
+    #[test]
+    fn a_scan_of_the_warm_up_reads_every_key() {
+        let streams = Scenario::Scan.streams(RATE_FACTOR.parse().unwrap()).unwrap();
+        for stream in streams.iter().filter(|stream| stream.keys.law() == Distribution::InTurn) {
+            let keys = f64::from(u32::try_from(stream.keys.keys().len()).unwrap());
+            assert!(keys <= stream.rate * f64::from(WHOLE_SCAN), "{keys} keys at {} a second", stream.rate);
+        }
     }
 }
