@@ -13,6 +13,7 @@ mod group;
 mod growth;
 mod growth_point;
 mod growth_report;
+mod instructions;
 mod memory_folder;
 mod origin;
 mod report;
@@ -26,13 +27,15 @@ mod wrk;
 pub use figures::Ratio;
 pub use growth::growth;
 pub use growth_report::GrowthReport;
+pub use instructions::instructions;
 pub use report::Report;
 pub use row::Row;
-pub use side::{Side, TrafficPath};
+pub use side::{Peers, Side, TrafficPath};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::signals;
 use load::schedule::Schedule;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -51,6 +54,8 @@ const OPEN_LOOP_SHARE: f64 = 0.8;
 pub struct Options {
     /// The folder of `gateway` and `shard`.
     pub programs: PathBuf,
+    /// What the gateway is compared with.
+    pub peers: Peers,
     /// The rows.
     pub rows: Vec<Row>,
     /// Rounds of each row.
@@ -77,7 +82,8 @@ impl Options {
 /// # Errors
 /// When a server cannot be started, or a request fails.
 pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
-    for side in Side::PEERS.into_iter().filter(|side| !side.is_installed()) {
+    let all = TrafficPath::ALL.into_iter().flat_map(|path| path.sides(options.peers));
+    for side in all.filter(|side| !side.is_installed()).collect::<BTreeSet<_>>() {
         progress(&format!("{} is not installed and is left out", side.name()));
     }
     for row in &options.rows {
@@ -172,10 +178,10 @@ impl RowWork<'_> {
 
     /// Starts all servers and fills their caches.
     fn start(&self) -> Result<Vec<Server>> {
-        let sides = self.path.sides().into_iter().filter(|side| side.is_installed());
+        let sides = self.path.sides(self.bench.options.peers).iter().filter(|side| side.is_installed());
         let servers = sides.map(|side| {
             let origin = &self.bench.origin;
-            Server::start(side, self.path, &origin.addresses, &self.bench.options.programs)
+            Server::start(*side, self.path, &origin.addresses, &self.bench.options.programs)
         });
         let servers = servers.collect::<Result<Vec<_>>>()?;
         for server in &servers {

@@ -2,7 +2,7 @@
 
 use lab::{command, programs};
 use lab_tests::{build, skip};
-use measure::gateway_bench::{self, Options, Ratio, Row, TrafficPath};
+use measure::gateway_bench::{self, Options, Peers, Ratio, Row, TrafficPath};
 use std::time::Instant;
 
 const NAME: &str = "the_base_row_has_a_ratio_to_every_installed_peer";
@@ -22,6 +22,7 @@ fn the_base_row_has_a_ratio_to_every_installed_peer() {
     }
     let options = Options {
         programs: build::folder(),
+        peers: Peers::Servers,
         rows: vec![Row::Base],
         pairs: 1,
         slice_seconds: 1,

@@ -179,6 +179,9 @@ fn run(tree: &Tree, program: &Program, arguments: Vec<OsString>) -> Result<ExitC
         programs.extend(program.lab.iter().map(|name| (*name, *name)));
     }
     build(tree, program.profile, &programs)?;
+    if program.profile == "dist" && has("--release") && !is_help {
+        build(tree, "release", &[("gateway", "gateway")])?;
+    }
     let path = tree.target.join(program.profile).join(program.name);
     let root = if needs_kernel { packages::root(terminal::is_interactive()) } else { Root::Already };
     let mut command = match root {

@@ -5,7 +5,7 @@
 use clap::{Parser, ValueEnum as _};
 use lab::signals;
 use lab_tests::program;
-use measure::gateway_bench::{self, Options, Row};
+use measure::gateway_bench::{self, Options, Peers, Row};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -21,6 +21,12 @@ struct Args {
     /// Measure the gateway alone, as shards, keys and connections grow
     #[arg(long, conflicts_with = "rows")]
     growth: bool,
+    /// Count the gateway's instructions with key statistics and without, by callgrind
+    #[arg(long, conflicts_with_all = ["rows", "growth", "pairs", "slice"])]
+    instructions: bool,
+    /// Compare with the gateway of cargo's profile `release`, not with other servers
+    #[arg(long, conflicts_with_all = ["growth", "instructions"])]
+    release: bool,
     /// Rounds of each row
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pairs: u32,
@@ -55,6 +61,7 @@ fn run(args: Args) -> anyhow::Result<bool> {
     let beside = || Ok(std::env::current_exe()?.parent().map(Path::to_path_buf).unwrap_or_default());
     let options = Options {
         programs: args.programs.map_or_else(beside, anyhow::Ok)?,
+        peers: if args.release { Peers::Release } else { Peers::Servers },
         rows: if args.rows.is_empty() { Row::value_variants().to_vec() } else { args.rows },
         pairs: args.pairs,
         slice_seconds: args.slice,
@@ -63,7 +70,10 @@ fn run(args: Args) -> anyhow::Result<bool> {
         seed: args.seed,
     };
     let progress = |what: &str| eprintln!("  {what}");
-    let (text, files) = if args.growth {
+    let (text, files) = if args.instructions {
+        let file = gateway_bench::instructions(&options, progress)?;
+        (file.content.clone(), vec![file])
+    } else if args.growth {
         let report = gateway_bench::growth(&options, progress)?;
         (report.text(), report.files())
     } else {

@@ -7,7 +7,7 @@ use super::figures::{LatencyPair, Measured, Percentiles, Ratio, RowFigures, Slic
 use super::goals::{self, Verdict};
 use super::row::Row;
 use super::server::{CACHE_BYTES, open_file_cache};
-use super::side::TrafficPath;
+use super::side::{Peers, Side, TrafficPath};
 use crate::experiment::chart::{Chart, Mark};
 use crate::experiment::report::File;
 use crate::machine::{date, describe};
@@ -67,7 +67,10 @@ impl Report {
 
     /// Returns the files for `docs/benchmarks/`: the page first, then its plots.
     pub fn files(&self) -> Vec<File> {
-        let base = format!("{}-gateway", date("+%F"));
+        let base = match self.options.peers {
+            Peers::Servers => format!("{}-gateway", date("+%F")),
+            Peers::Release => format!("{}-gateway-profile", date("+%F")),
+        };
         let mut files = Vec::new();
         let mut page = self.head();
         let _ = writeln!(
@@ -103,16 +106,23 @@ impl Report {
 
     fn head(&self) -> String {
         let Options { pairs, slice_seconds, seed, .. } = &self.options;
+        let (title, goals, option) = match self.options.peers {
+            Peers::Servers => {
+                ("The gateway beside nginx, HAProxy and Varnish", self.goal_table().markdown(), "")
+            }
+            Peers::Release => {
+                ("The gateway beside its build with profile release", String::new(), " --release")
+            }
+        };
         format!(
-            "# {}: The gateway beside nginx, HAProxy and Varnish\n\n\
+            "# {}: {title}\n\n\
              **Question.** How much CPU time does a request take, and how many requests a second does the server \
              answer?\n\n\
-             **Answer.** {}\n\n{}\n\
-             **Command.** `cargo xtask bench gateway --pairs {pairs} --slice {slice_seconds} --seed {seed}{}`\n\n\
+             **Answer.** {}\n\n{goals}\n\
+             **Command.** `cargo xtask bench gateway{option} --pairs {pairs} --slice {slice_seconds} --seed {seed}{}`\n\n\
              {}; load average {} before, {} after; profile `{}`; {}.\n\n",
             date("+%F"),
             self.answer(),
-            self.goal_table().markdown(),
             if self.options.rows.len() == Row::count() {
                 String::new()
             } else {
@@ -131,6 +141,13 @@ impl Report {
     }
 
     fn answer(&self) -> String {
+        if self.options.peers == Peers::Release {
+            let of = |ratio: &Ratio| {
+                format!("{:.2} ({} {})", ratio.cpu.median, ratio.path.name(), ratio.row.name())
+            };
+            let all: Vec<String> = self.ratios().iter().map(of).collect();
+            return format!("Its CPU time a request, as a part of the other's: {}.", all.join(", "));
+        }
         let verdicts = self.verdicts();
         let met = verdicts.iter().filter(|verdict| verdict.is_met).count();
         format!("The gateway meets {met} of {} goals.", verdicts.len())
@@ -147,7 +164,12 @@ impl Report {
 
     fn method(&self) -> String {
         let configurations = ["nginx-proxied.conf", "nginx-cached.conf", "haproxy.cfg", "varnish.vcl"]
-            .map(|name| format!("[{name}](../../measure/peers/{name})"));
+            .map(|name| format!("[{name}](../../measure/peers/{name})"))
+            .join(", ");
+        let configurations = match self.options.peers {
+            Peers::Servers => format!("The configurations of the peers: {configurations}.\n"),
+            Peers::Release => String::new(),
+        };
         format!(
             "## Method\n\n\
              - The base row has one key, a value of 1,024 bytes and 64 connections. Each other row differs in one \
@@ -166,13 +188,12 @@ impl Report {
              - Memory is the sum of the proportional set sizes, and the tmpfs of nginx's cache.\n\
              - Hits are the share of requests that no shard received, by the shards' own count.\n\
              - A run ends with an error if any answer is not 200.\n\n\
-             The configurations of the peers: {}.\n",
+             {configurations}",
             self.options.pairs,
             self.options.slice_seconds,
             CACHE_BYTES >> 30,
             thousands(open_file_cache()),
-            self.cpu_source,
-            configurations.join(", ")
+            self.cpu_source
         )
     }
 
@@ -231,20 +252,20 @@ impl Report {
     }
 
     fn chart(&self, path: TrafficPath, title: &str, axis: &str, figure: fn(&Slice) -> f64) -> Chart {
-        let sides = path.sides();
+        let sides = path.sides(self.options.peers);
         let marks = |figures: &RowFigures| {
-            let mark = |(series, side)| {
-                let measured = figures.sides.iter().find(|measured| measured.side == side)?;
+            let mark = |(series, side): (usize, &Side)| {
+                let measured = figures.sides.iter().find(|measured| measured.side == *side)?;
                 let of = measured.quartiles(figure)?;
                 Some(Mark { series, value: of.median, range: (of.lower, of.upper) })
             };
-            let marks: Vec<Mark> = sides.into_iter().enumerate().filter_map(mark).collect();
+            let marks: Vec<Mark> = sides.iter().enumerate().filter_map(mark).collect();
             (figures.row.name(), marks)
         };
         Chart {
             title: format!("{title}, {}: median and quartiles", path.name()),
             axis: axis.to_owned(),
-            series: sides.map(super::side::Side::name).into(),
+            series: sides.iter().map(|side| side.name()).collect(),
             rows: self.of(path).map(marks).collect(),
         }
     }

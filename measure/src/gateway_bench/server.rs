@@ -58,9 +58,10 @@ impl Server {
             .then(|| MemoryFolder::mount(folder.path().join("cache"), CACHE_BYTES))
             .transpose()?;
         let group = Group::new(&format!("{}-{}", side.program(), path.name()));
-        let port = if side == Side::Gateway { 0 } else { free_port()? };
+        let port = if side.is_gateway() { 0 } else { free_port()? };
         let mut command = match side {
             Side::Gateway => gateway(programs, path, shards),
+            Side::Release => gateway(&programs.with_file_name("release"), path, shards),
             _ => peer(side, path, shards, port, folder.path())?,
         };
         group.enter(&mut command)?;
@@ -68,7 +69,7 @@ impl Server {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut server = Self { side, address, process, group, cache, _folder: folder };
         server.address = started(&mut server.process, |process| match side {
-            Side::Gateway => process.reported_address(),
+            _ if side.is_gateway() => process.reported_address(),
             _ => TcpStream::connect(address).is_ok().then_some(address),
         })?;
         Ok(server)
@@ -126,7 +127,8 @@ pub(super) fn started(
     begun.with_context(|| format!("{} did not start; {}", process.name(), process.last_words()))
 }
 
-fn gateway(programs: &Path, path: TrafficPath, shards: &[SocketAddr]) -> Command {
+/// Returns the command that starts a gateway.
+pub(super) fn gateway(programs: &Path, path: TrafficPath, shards: &[SocketAddr]) -> Command {
     let urls = shards.iter().map(|shard| format!("http://{shard}")).collect::<Vec<_>>().join(",");
     let mut command = program(&programs.join("gateway"));
     command.env("PORT", "0").env("SHARD_URLS", urls);
