@@ -12,6 +12,7 @@ mod goals;
 mod group;
 mod growth;
 mod growth_point;
+mod growth_probe;
 mod growth_report;
 mod instructions;
 mod memory_folder;

@@ -47,3 +47,20 @@ pub(crate) fn cpu_seconds(pid: u32, fields: [usize; 2]) -> f64 {
     let ticks = fields.iter().filter_map(|field| all.get(*field)?.parse::<f64>().ok());
     ticks.sum::<f64>() / TICKS_PER_SECOND
 }
+
+/// Returns the bytes that the kernel holds for the maps of a process.
+///
+/// # Errors
+/// When the process has ended, or belongs to another user.
+pub(crate) fn map_bytes(pid: u32) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for descriptor in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+        // One that has been closed meanwhile is no map.
+        let Ok(info) = std::fs::read_to_string(descriptor?.path()) else { continue };
+        let value = |name| info.lines().find_map(|line| line.strip_prefix(name));
+        if value("map_type:").is_some() {
+            bytes += value("memlock:").and_then(|bytes| bytes.trim().parse::<u64>().ok()).unwrap_or_default();
+        }
+    }
+    Ok(bytes)
+}

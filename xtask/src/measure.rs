@@ -179,8 +179,14 @@ fn run(tree: &Tree, program: &Program, arguments: Vec<OsString>) -> Result<ExitC
         programs.extend(program.lab.iter().map(|name| (*name, *name)));
     }
     build(tree, program.profile, &programs)?;
-    if program.profile == "dist" && has("--release") && !is_help {
-        build(tree, "release", &[("gateway", "gateway")])?;
+    if program.name == GATEWAY_BENCH.name && !is_help {
+        if has("--release") {
+            build(tree, "release", &[("gateway", "gateway")])?;
+        }
+        if has("--growth") {
+            build_ebpf::run(tree)?;
+            build(tree, program.profile, &[("probe", "probe")])?;
+        }
     }
     let path = tree.target.join(program.profile).join(program.name);
     let root = if needs_kernel { packages::root(terminal::is_interactive()) } else { Root::Already };

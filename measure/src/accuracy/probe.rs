@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::keys::KeyTable;
 use super::server::Server;
+use crate::machine::map_bytes;
 use lab_tests::process::{Process, Signal, TestProcess as _};
 
 /// Starts probes, and waits for their counts.
@@ -136,17 +137,7 @@ impl Probe<'_> {
 
     /// Memory that the kernel holds for its maps, in bytes.
     pub(crate) fn map_bytes(&self) -> Result<u64> {
-        let mut bytes = 0;
-        for descriptor in std::fs::read_dir(format!("/proc/{}/fdinfo", self.process.pid()))? {
-            // One that has been closed meanwhile is no map.
-            let Ok(info) = std::fs::read_to_string(descriptor?.path()) else { continue };
-            let value = |name| info.lines().find_map(|line| line.strip_prefix(name));
-            if value("map_type:").is_some() {
-                bytes +=
-                    value("memlock:").and_then(|bytes| bytes.trim().parse::<u64>().ok()).unwrap_or_default();
-            }
-        }
-        Ok(bytes)
+        Ok(map_bytes(self.process.pid())?)
     }
 
     /// The probe's own comparison of every server, in order.

@@ -18,7 +18,7 @@ struct Args {
     /// Only these rows, separated by commas
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     rows: Vec<Row>,
-    /// Measure the gateway alone, as shards, keys and connections grow
+    /// Measure gateway and probe, as shards, keys and connections grow
     #[arg(long, conflicts_with = "rows")]
     growth: bool,
     /// Count the gateway's instructions with key statistics and without, by callgrind

@@ -1,4 +1,4 @@
-//! What a proxied request costs the gateway as shards, keys and connections grow.
+//! What a proxied request costs the gateway as shards, keys and connections grow, and what a probe takes beside it.
 
 use anyhow::{Context as _, Result, ensure};
 use std::net::TcpStream;
@@ -7,7 +7,8 @@ use super::Options;
 use super::client;
 use super::draws::Script;
 use super::figures::Slice;
-use super::growth_point::{ACTIVE, Axis, Point};
+use super::growth_point::{ACTIVE, Axis, KEYS, Point};
+use super::growth_probe::{self, ProbePoint};
 use super::growth_report::GrowthReport;
 use super::origin::Origin;
 use super::row::{Keys, Row};
@@ -27,6 +28,7 @@ pub fn growth(options: &Options, progress: impl Fn(&str)) -> Result<GrowthReport
     let mut random = fastrand::Rng::with_seed(options.seed);
     let sizes = Axis::ALL.into_iter().flat_map(|axis| axis.sizes().iter().map(move |size| (axis, *size)));
     let mut points: Vec<Point> = sizes.map(|(axis, size)| Point { axis, size, slices: Vec::new() }).collect();
+    let mut probes = growth_probe::SIZES.map(|shards| ProbePoint { shards, samples: Vec::new() });
     for round in 1..=options.pairs {
         let mut order: Vec<usize> = (0..points.len()).collect();
         random.shuffle(&mut order);
@@ -38,10 +40,19 @@ pub fn growth(options: &Options, progress: impl Fn(&str)) -> Result<GrowthReport
             progress(&format!("{what}: {:.0}/s {:.1} µs", slice.per_second, slice.cpu));
             point.slices.push(slice);
         }
+        for point in &mut probes {
+            let what = format!("probe of {} shards, round {round} of {}", point.shards, options.pairs);
+            let script = Script::of_keys(Keys::Uniform(KEYS), folder.path(), options.seed)?;
+            let sample = growth_probe::measure(point.shards, options, &script, &mut random)
+                .with_context(|| what.clone())?;
+            progress(&format!("{what}: {:.0} µs/s", sample.cpu));
+            point.samples.push(sample);
+        }
     }
     Ok(GrowthReport {
         options: options.clone(),
         points,
+        probes: probes.into(),
         versions: versions::all(),
         load_average: [before, load_average()],
     })

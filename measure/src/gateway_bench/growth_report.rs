@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::Options;
 use super::figures::Slice;
 use super::growth_point::{ACTIVE, Axis, KEYS, Point};
+use super::growth_probe::{ProbePoint, ProbeSample};
 use super::report::interval;
 use crate::experiment::chart::{Chart, Mark};
 use crate::experiment::report::File;
@@ -21,6 +22,22 @@ const HEADINGS: [&str; 6] = [
     "memory, MiB",
 ];
 
+const PROBE_HEADINGS: [&str; 4] = [
+    "shards",
+    "CPU, µs a second (quartiles)",
+    "memory of the process, MiB (quartiles)",
+    "memory of its kernel maps, MiB",
+];
+
+/// A figure of a probe's sample.
+type Figure = fn(&ProbeSample) -> f64;
+
+impl ProbePoint {
+    fn quartiles(&self, figure: Figure) -> Option<Quartiles> {
+        Quartiles::of(self.samples.iter().map(figure))
+    }
+}
+
 /// The goal: the largest ratio to the smallest size.
 const GOAL: f64 = 1.11;
 
@@ -29,6 +46,7 @@ const GOAL: f64 = 1.11;
 pub struct GrowthReport {
     pub(super) options: Options,
     pub(super) points: Vec<Point>,
+    pub(super) probes: Vec<ProbePoint>,
     pub(super) versions: Vec<String>,
     /// Load average of the machine over a minute, before and after.
     pub(super) load_average: [String; 2],
@@ -83,9 +101,43 @@ impl GrowthReport {
         }
     }
 
+    fn probe_table(&self) -> Table<'_> {
+        let rows = self.probes.iter().filter_map(|point| {
+            let [cpu, memory, maps] = [
+                point.quartiles(|sample| sample.cpu)?,
+                point.quartiles(|sample| sample.memory)?,
+                point.quartiles(|sample| sample.maps)?,
+            ];
+            Some(vec![
+                point.shards.to_string(),
+                format!("{:.0} ({:.0} … {:.0})", cpu.median, cpu.lower, cpu.upper),
+                interval(memory),
+                format!("{:.1}", maps.median),
+            ])
+        });
+        Table { headings: &PROBE_HEADINGS, numbers: 1..4, rows: rows.collect() }
+    }
+
+    /// A chart of the probe with a series for each figure.
+    fn probe_chart(&self, title: &str, axis: &str, figures: &[(&'static str, Figure)]) -> Chart {
+        let row = |point: &ProbePoint| {
+            let marks = figures.iter().enumerate().filter_map(|(series, (_, figure))| {
+                let of = point.quartiles(*figure)?;
+                Some(Mark { series, value: of.median, range: (of.lower, of.upper) })
+            });
+            (format!("{} shards", point.shards), marks.collect())
+        };
+        Chart {
+            title: format!("{title} of a probe by number of shards: median and quartiles"),
+            axis: axis.to_owned(),
+            series: figures.iter().map(|(name, _)| *name).collect(),
+            rows: self.probes.iter().map(row).collect(),
+        }
+    }
+
     /// Returns the report for a terminal.
     pub fn text(&self) -> String {
-        format!("{}\n{}\n", self.table().text(), self.answer())
+        format!("{}\n{}\n\n{}\n", self.table().text(), self.answer(), self.probe_table().text())
     }
 
     /// Returns the files for `docs/benchmarks/`: the page first, then its plots.
@@ -108,8 +160,16 @@ impl GrowthReport {
             self.versions.join("; ")
         );
         let mut files = Vec::new();
-        for axis in Axis::ALL {
-            let chart = self.chart(axis);
+        let _ = writeln!(page, "## The probe beside it\n\n{}", self.probe_table().markdown());
+        let probe = [
+            self.probe_chart("CPU time", "CPU µs a second", &[("probe", |sample| sample.cpu)]),
+            self.probe_chart(
+                "Memory",
+                "MiB",
+                &[("process", |sample| sample.memory), ("kernel maps", |sample| sample.maps)],
+            ),
+        ];
+        for chart in Axis::ALL.map(|axis| self.chart(axis)).into_iter().chain(probe) {
             let name = format!("{base}-{}.svg", files.len() + 1);
             let _ = writeln!(page, "![{}]({name})\n", chart.title);
             files.push(File { name, content: chart.svg() });
@@ -122,7 +182,10 @@ impl GrowthReport {
              - The first read of a key creates its value of about 100 bytes. All keys are read once before a slice.\n\
              - {pairs} rounds. A round has a slice of {slice_seconds} s for each size, in random order. Each slice \
              has new processes. A ratio is that of one round.\n\
-             - CPU time is that of the gateway alone. The shards and wrk are not in it.",
+             - CPU time is that of the gateway alone. The shards and wrk are not in it.\n\
+             - The probe is measured apart, with the same load through the gateway. It watches all shards. Its CPU time is \
+             that of its process, without its kernel programs. In each slice it has counted every request that the \
+             shards received.",
             thousands(u64::from(KEYS))
         );
         files.insert(0, File { name: format!("{base}.md"), content: page });
