@@ -28,6 +28,9 @@ const SILENT: Duration = Duration::from_millis(250);
 /// Shortest time between two searches for connections that can end for others. The second is after a search that found
 /// none.
 const SEARCH_PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(100)];
+/// How often, and at which interval, a connection is tried to be admitted while others are about to end.
+const ADMISSIONS: u32 = 40;
+const ADMISSION_PAUSE: Duration = Duration::from_millis(1);
 /// Largest number of connections that end at the same time to make room, and their largest part of all.
 const BATCH: usize = 64;
 const PART: usize = 8;
@@ -50,6 +53,8 @@ struct Open {
     next_search: Option<Instant>,
     /// Whether the last search found some, or others were about to end.
     has_found: bool,
+    /// How long a connection had to be silent for the last search.
+    searched_for: Duration,
 }
 
 struct Entry {
@@ -96,12 +101,38 @@ impl Connections {
 
     /// Takes a place for a new connection. During a drain there is always room.
     pub(crate) fn enter(self: &Arc<Self>) -> Entered {
+        self.enter_before(SILENT)
+    }
+
+    /// Takes a place for a new connection, if there is one soon.
+    pub(crate) async fn place_soon(self: &Arc<Self>) -> Option<Place> {
+        self.soon(SILENT).await
+    }
+
+    /// The same for a connection whose request has arrived. A silent connection ends for it, however new.
+    pub(crate) async fn place_for_request(self: &Arc<Self>) -> Option<Place> {
+        self.soon(Duration::ZERO).await
+    }
+
+    async fn soon(self: &Arc<Self>, silent: Duration) -> Option<Place> {
+        for _ in 0..ADMISSIONS {
+            match self.enter_before(silent) {
+                Entered::In(place) => return Some(place),
+                Entered::Soon => tokio::time::sleep(ADMISSION_PAUSE).await,
+                Entered::Full => return None,
+            }
+        }
+        None
+    }
+
+    /// Connections end for this one that were silent for at least `silent`.
+    fn enter_before(self: &Arc<Self>, silent: Duration) -> Entered {
         let mut open = self.open.lock();
         let count = open.entries.len();
         // nginx keeps the same part free, because a connection takes some time to end.
         let margin = (self.limit / 16).min(BATCH);
         if count + margin >= self.limit && !open.is_draining {
-            let is_ending = self.end_some(&mut open, Instant::now());
+            let is_ending = self.end_some(&mut open, Instant::now(), silent);
             if count >= self.limit {
                 return if is_ending { Entered::Soon } else { Entered::Full };
             }
@@ -122,7 +153,7 @@ impl Connections {
 
     /// Ends idle or stalled connections, because their descriptors are needed.
     pub(crate) fn make_room(&self) {
-        self.end_some(&mut self.open.lock(), Instant::now());
+        self.end_some(&mut self.open.lock(), Instant::now(), SILENT);
     }
 
     /// Orders all connections to end after the request that is handled or has arrived.
@@ -166,15 +197,18 @@ impl Connections {
 
     /// Ends the longest silent connections; without any, the longest idle ones; without any, those that wait longest for
     /// their client. Returns whether some are about to end.
-    fn end_some(&self, open: &mut Open, now: Instant) -> bool {
-        if open.next_search.is_some_and(|next| now < next) {
+    fn end_some(&self, open: &mut Open, now: Instant, silent_for: Duration) -> bool {
+        let is_known = open.next_search.is_some_and(|next| now < next);
+        // A search for a request may find more than the last one.
+        if is_known && (open.has_found || silent_for >= open.searched_for) {
             return open.has_found;
         }
+        open.searched_for = silent_for;
         let (mut silent, mut idle, mut stalled) = (Vec::new(), Vec::new(), Vec::new());
         for (id, entry) in open.entries.iter_mut().filter(|(_, entry)| !entry.is_ordered) {
             entry.look(now);
             let (found, in_use) = match entry.phase {
-                Phase::Idle if entry.begun == 0 => (&mut silent, SILENT),
+                Phase::Idle if entry.begun == 0 => (&mut silent, silent_for),
                 Phase::Idle => (&mut idle, IN_USE),
                 Phase::Head | Phase::Body | Phase::Write => (&mut stalled, IN_USE),
                 Phase::Server => continue,

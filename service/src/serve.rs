@@ -24,8 +24,8 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tower::ServiceExt;
 
-use crate::connection::{Order, Progress};
-use crate::connections::IDLE_TIMEOUT;
+use crate::connection::{Order, Phase, Progress};
+use crate::connections::{Connections, IDLE_TIMEOUT};
 use crate::host;
 use crate::lean::{Dates, Lean, Left, Reads};
 use crate::limits::SMALL_BYTES;
@@ -147,17 +147,28 @@ impl Serving {
         }
     }
 
-    /// Answers the first request of a connection beyond the limit, if it is a control request. Refuses any other one.
-    pub(crate) async fn beyond_limit(self: Arc<Self>, stream: TcpStream, reserve: &Reserve) {
-        let progress = Progress::default();
+    /// Answers the first request of a connection beyond the limit. A request that is not a control request needs a place
+    /// within the limit, and is refused without one.
+    pub(crate) async fn beyond_limit(
+        self: Arc<Self>,
+        stream: TcpStream,
+        connections: &Arc<Connections>,
+        reserve: &Reserve,
+    ) {
+        let (progress, connections) = (Progress::default(), Arc::clone(connections));
         let handled = progress.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let guard = handled.handle();
-            let (serving, handled) = (Arc::clone(&self), handled.clone());
+            let (serving, handled, connections) =
+                (Arc::clone(&self), handled.clone(), Arc::clone(&connections));
             async move {
                 let _guard = guard;
                 let request = request.map(|body| handled.body(body));
-                let mut response = if is_control(request.method(), request.uri()) {
+                let is_control = is_control(request.method(), request.uri());
+                let place = if is_control { None } else { connections.place_for_request().await };
+                // Both are kept until the answer is there.
+                let _handles = place.as_ref().map(|place| place.progress.handle());
+                let mut response = if is_control || place.is_some() {
                     serving.answer(request, &handled).await
                 } else {
                     (serving.on_refused)(request.method(), request.uri());
@@ -180,7 +191,11 @@ impl Serving {
                 () = reserve.needed_by_others(&progress) => {}
             }
         };
-        let _ = tokio::time::timeout(RESERVE_TIMEOUT, ends_in_time).await;
+        let mut ends = std::pin::pin!(ends_in_time);
+        // A shard may take longer for its answer.
+        while tokio::time::timeout(RESERVE_TIMEOUT, ends.as_mut()).await.is_err()
+            && progress.phase() == Phase::Server
+        {}
     }
 
     async fn answer(&self, mut request: Request<Body>, progress: &Progress) -> Response {
