@@ -153,23 +153,27 @@ struct Client<'a> {
     open: HashMap<SocketAddr, Connection>,
 }
 
+/// How often another tag of the same node is drawn. A node owns a third of them.
+const DRAWS: usize = 32;
+
 impl Client<'_> {
     /// Sends a pipeline to one node, then what was redirected, one unit at a time.
     fn batch(&mut self) -> Result<()> {
         let depth = *self.rng.choice(&DEPTHS).context("a depth")?;
-        let Some(node) = self.mix.owner(self.rng.usize(..TAGS)) else {
+        let first = self.rng.usize(..TAGS);
+        let Some(node) = self.mix.owner(first) else {
             self.pause();
             return Ok(());
         };
         let mut units = Vec::new();
         let mut commands = 0;
         while commands < depth {
-            let tag = self.rng.usize(..TAGS);
-            if self.mix.owner(tag) == Some(node) {
-                let unit = unit::draw(&mut self.rng, tag);
-                commands += unit.commands.len();
-                units.push(unit);
-            }
+            // After a failover the node may own nothing. Then it redirects the first tag.
+            let mut others = std::iter::repeat_with(|| self.rng.usize(..TAGS)).take(DRAWS);
+            let tag = others.find(|tag| self.mix.owner(*tag) == Some(node)).unwrap_or(first);
+            let unit = unit::draw(&mut self.rng, tag);
+            commands += unit.commands.len();
+            units.push(unit);
         }
         let taken = u64::try_from(commands)?;
         let sent: Vec<u8> =
