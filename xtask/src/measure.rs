@@ -103,6 +103,13 @@ const GATEWAY_BENCH: Program = Program {
     profile: "dist",
 };
 
+/// The same with a probe beside it.
+const GATEWAY_GROWTH: Program = Program {
+    parts: &[Part::Kernel, Part::GatewayPeers],
+    lab: &["gateway", "shard", "probe"],
+    ..GATEWAY_BENCH
+};
+
 /// Runs the accuracy suite and returns its exit code.
 ///
 /// # Errors
@@ -155,7 +162,11 @@ pub(crate) fn bench(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
         Bench::Cost(given) => run(tree, &COST, given.arguments.clone()),
         Bench::Nodes(given) => run(tree, &NODES, given.arguments.clone()),
         Bench::Stores(given) => run(tree, &STORES, given.arguments.clone()),
-        Bench::Gateway(given) => written(tree, &GATEWAY_BENCH, given, "docs/benchmarks"),
+        Bench::Gateway(given) => {
+            let grows = given.arguments.iter().any(|argument| argument == "--growth");
+            let program = if grows { &GATEWAY_GROWTH } else { &GATEWAY_BENCH };
+            written(tree, program, given, "docs/benchmarks")
+        }
         Bench::Traces(given) => run(tree, &GATEWAY_COST, before("traces".into(), given)),
         Bench::Detector(given) => run(tree, &GATEWAY_COST, before("detector".into(), given)),
         Bench::Hotspot => {
@@ -179,14 +190,8 @@ fn run(tree: &Tree, program: &Program, arguments: Vec<OsString>) -> Result<ExitC
         programs.extend(program.lab.iter().map(|name| (*name, *name)));
     }
     build(tree, program.profile, &programs)?;
-    if program.name == GATEWAY_BENCH.name && !is_help {
-        if has("--release") {
-            build(tree, "release", &[("gateway", "gateway")])?;
-        }
-        if has("--growth") {
-            build_ebpf::run(tree)?;
-            build(tree, program.profile, &[("probe", "probe")])?;
-        }
+    if program.name == GATEWAY_BENCH.name && has("--release") && !is_help {
+        build(tree, "release", &[("gateway", "gateway")])?;
     }
     let path = tree.target.join(program.profile).join(program.name);
     let root = if needs_kernel { packages::root(terminal::is_interactive()) } else { Root::Already };

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use lab::http::Client;
 use lab::process::{Log, Process};
 use lab::signals;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Options;
 use super::client;
@@ -35,6 +35,8 @@ pub(super) struct ProbePoint {
 /// What the probe took in a slice.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ProbeSample {
+    /// Requests a second through the gateway.
+    pub(super) per_second: f64,
     /// CPU microseconds of its process a second.
     pub(super) cpu: f64,
     /// Proportional set size in MiB.
@@ -64,9 +66,10 @@ pub(super) fn measure(
     let server = Server::start(Side::Gateway, TrafficPath::Proxied, &origin.addresses, &options.programs)?;
     client::in_turn(server.address, ACTIVE, KEYS + options.warm_up, KEYS, |key| Row::Base.request(key))?;
     let (script, arguments) = script.slice(random);
-    let before = group.cpu_microseconds(&probe);
-    slice::run(&origin, &server, ACTIVE, options.slice_seconds, Some((script, &arguments[..])))?;
-    let cpu = (group.cpu_microseconds(&probe) - before) / f64::from(options.slice_seconds);
+    let (begin, before) = (Instant::now(), group.cpu_microseconds(&probe));
+    let script = Some((script, &arguments[..]));
+    let slice = slice::run(&origin, &server, ACTIVE, options.slice_seconds, script)?;
+    let cpu = (group.cpu_microseconds(&probe) - before) / begin.elapsed().as_secs_f64();
     signals::pause(SETTLE);
     let (received, counted) = (origin.received()?, counted(&format!("http://{address}/metrics"))?);
     ensure!(
@@ -76,7 +79,8 @@ pub(super) fn measure(
     );
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53 bytes")]
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    Ok(ProbeSample { cpu, memory: mebibytes(group.memory(&probe)), maps: mebibytes(map_bytes(probe.pid())?) })
+    let (memory, maps) = (mebibytes(group.memory(&probe)), mebibytes(map_bytes(probe.pid())?));
+    Ok(ProbeSample { per_second: slice.per_second, cpu, memory, maps })
 }
 
 /// The data requests that the kernel has counted, by the probe's metrics.

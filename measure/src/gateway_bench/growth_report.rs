@@ -22,8 +22,9 @@ const HEADINGS: [&str; 6] = [
     "memory, MiB",
 ];
 
-const PROBE_HEADINGS: [&str; 4] = [
+const PROBE_HEADINGS: [&str; 5] = [
     "shards",
+    "requests/s",
     "CPU, µs a second (quartiles)",
     "memory of the process, MiB (quartiles)",
     "memory of its kernel maps, MiB",
@@ -103,19 +104,21 @@ impl GrowthReport {
 
     fn probe_table(&self) -> Table<'_> {
         let rows = self.probes.iter().filter_map(|point| {
-            let [cpu, memory, maps] = [
+            let [per_second, cpu, memory, maps] = [
+                point.quartiles(|sample| sample.per_second)?,
                 point.quartiles(|sample| sample.cpu)?,
                 point.quartiles(|sample| sample.memory)?,
                 point.quartiles(|sample| sample.maps)?,
             ];
             Some(vec![
                 point.shards.to_string(),
+                thousands(per_second.median as u64),
                 format!("{:.0} ({:.0} … {:.0})", cpu.median, cpu.lower, cpu.upper),
                 interval(memory),
                 format!("{:.1}", maps.median),
             ])
         });
-        Table { headings: &PROBE_HEADINGS, numbers: 1..4, rows: rows.collect() }
+        Table { headings: &PROBE_HEADINGS, numbers: 1..5, rows: rows.collect() }
     }
 
     /// A chart of the probe with a series for each figure.
@@ -183,7 +186,8 @@ impl GrowthReport {
              - {pairs} rounds. A round has a slice of {slice_seconds} s for each size, in random order. Each slice \
              has new processes. A ratio is that of one round.\n\
              - CPU time is that of the gateway alone. The shards and wrk are not in it.\n\
-             - The probe is measured apart, with the same load through the gateway. It watches all shards. Its CPU time is \
+             - The probe is measured after the other sizes of a round, with the same load through the gateway. It watches all \
+             shards. Its CPU time is \
              that of its process, without its kernel programs. In each slice it has counted every request that the \
              shards received.",
             thousands(u64::from(KEYS))
