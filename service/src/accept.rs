@@ -49,9 +49,10 @@ pub(crate) async fn serve(listener: TcpListener, serving: Arc<Serving>, shared: 
                 drop(permit);
                 return within_limit(serving, stream, place).await;
             }
-            serving.beyond_limit(stream, &shared.connections, &shared.reserve).await;
+            // On a spare descriptor no connection may stay.
+            let connections = may_enter.then(|| Arc::clone(&shared.connections));
+            serving.beyond_limit(stream, connections, &shared.reserve, permit).await;
             shared.spares.fill();
-            drop(permit);
         }));
     };
     loop {

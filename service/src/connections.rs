@@ -34,6 +34,8 @@ const ADMISSION_PAUSE: Duration = Duration::from_millis(1);
 /// Largest number of connections that end at the same time to make room, and their largest part of all.
 const BATCH: usize = 64;
 const PART: usize = 8;
+/// The same for silent connections that may be new.
+const NEW_BATCH: usize = 8;
 
 /// The open connections of a process.
 pub(crate) struct Connections {
@@ -101,22 +103,22 @@ impl Connections {
 
     /// Takes a place for a new connection. During a drain there is always room.
     pub(crate) fn enter(self: &Arc<Self>) -> Entered {
-        self.enter_before(SILENT)
+        self.enter_before(SILENT, &Progress::default())
     }
 
     /// Takes a place for a new connection, if there is one soon.
     pub(crate) async fn place_soon(self: &Arc<Self>) -> Option<Place> {
-        self.soon(SILENT).await
+        self.soon(SILENT, &Progress::default()).await
     }
 
     /// The same for a connection whose request has arrived. A silent connection ends for it, however new.
-    pub(crate) async fn place_for_request(self: &Arc<Self>) -> Option<Place> {
-        self.soon(Duration::ZERO).await
+    pub(crate) async fn place_for_request(self: &Arc<Self>, progress: &Progress) -> Option<Place> {
+        self.soon(Duration::ZERO, progress).await
     }
 
-    async fn soon(self: &Arc<Self>, silent: Duration) -> Option<Place> {
+    async fn soon(self: &Arc<Self>, silent: Duration, progress: &Progress) -> Option<Place> {
         for _ in 0..ADMISSIONS {
-            match self.enter_before(silent) {
+            match self.enter_before(silent, progress) {
                 Entered::In(place) => return Some(place),
                 Entered::Soon => tokio::time::sleep(ADMISSION_PAUSE).await,
                 Entered::Full => return None,
@@ -125,19 +127,20 @@ impl Connections {
         None
     }
 
-    /// Connections end for this one that were silent for at least `silent`.
-    fn enter_before(self: &Arc<Self>, silent: Duration) -> Entered {
+    /// Connections end for this one that were silent for at least `silent`, new ones only if there is no room at all.
+    fn enter_before(self: &Arc<Self>, silent: Duration, progress: &Progress) -> Entered {
         let mut open = self.open.lock();
         let count = open.entries.len();
         // nginx keeps the same part free, because a connection takes some time to end.
         let margin = (self.limit / 16).min(BATCH);
         if count + margin >= self.limit && !open.is_draining {
+            let silent = if count >= self.limit { silent } else { SILENT };
             let is_ending = self.end_some(&mut open, Instant::now(), silent);
             if count >= self.limit {
                 return if is_ending { Entered::Soon } else { Entered::Full };
             }
         }
-        let (id, progress) = (open.next, Progress::default());
+        let (id, progress) = (open.next, progress.clone());
         open.next += 1;
         if open.is_draining {
             progress.order(Order::Finish);
@@ -199,8 +202,8 @@ impl Connections {
     /// their client. Returns whether some are about to end.
     fn end_some(&self, open: &mut Open, now: Instant, silent_for: Duration) -> bool {
         let is_known = open.next_search.is_some_and(|next| now < next);
-        // A search for a request may find more than the last one.
-        if is_known && (open.has_found || silent_for >= open.searched_for) {
+        // A search for a request may find more than the last one, even if others are about to end.
+        if is_known && silent_for >= open.searched_for {
             return open.has_found;
         }
         open.searched_for = silent_for;
@@ -222,7 +225,8 @@ impl Connections {
             (true, false) => (idle, Reason::Idle),
             (true, true) => (stalled, Reason::Stalled),
         };
-        let batch = (self.limit / PART).clamp(1, BATCH);
+        let most = if silent_for < SILENT { NEW_BATCH } else { BATCH };
+        let batch = (self.limit / PART).clamp(1, most);
         if found.len() > batch {
             found.select_nth_unstable(batch);
             found.truncate(batch);

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use protocol::ErrorKind;
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -22,9 +23,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tower::ServiceExt;
 
-use crate::connection::{Order, Phase, Progress};
+use crate::connection::{Order, Progress};
 use crate::connections::{Connections, IDLE_TIMEOUT};
 use crate::host;
 use crate::lean::{Dates, Lean, Left, Reads};
@@ -148,27 +150,33 @@ impl Serving {
     }
 
     /// Answers the first request of a connection beyond the limit. A request that is not a control request needs a place
-    /// within the limit, and is refused without one.
+    /// within the limit, and is refused without one. With a place, `permit` is free for others. `connections` is absent if
+    /// the connection may have none.
     pub(crate) async fn beyond_limit(
         self: Arc<Self>,
         stream: TcpStream,
-        connections: &Arc<Connections>,
+        connections: Option<Arc<Connections>>,
         reserve: &Reserve,
+        permit: Option<OwnedSemaphorePermit>,
     ) {
-        let (progress, connections) = (Progress::default(), Arc::clone(connections));
-        let handled = progress.clone();
+        let progress = Progress::default();
+        let held = Arc::new(Mutex::new((permit, None)));
+        let (handled, holds) = (progress.clone(), Arc::clone(&held));
         let service = service_fn(move |request: Request<Incoming>| {
             let guard = handled.handle();
-            let (serving, handled, connections) =
-                (Arc::clone(&self), handled.clone(), Arc::clone(&connections));
+            let (serving, handled, holds) = (Arc::clone(&self), handled.clone(), Arc::clone(&holds));
+            let connections = connections.clone().filter(|_| !is_control(request.method(), request.uri()));
             async move {
                 let _guard = guard;
                 let request = request.map(|body| handled.body(body));
-                let is_control = is_control(request.method(), request.uri());
-                let place = if is_control { None } else { connections.place_for_request().await };
-                // Both are kept until the answer is there.
-                let _handles = place.as_ref().map(|place| place.progress.handle());
-                let mut response = if is_control || place.is_some() {
+                let mut may_answer = is_control(request.method(), request.uri());
+                if let Some(connections) = connections
+                    && let Some(place) = connections.place_for_request(&handled).await
+                {
+                    *holds.lock() = (None, Some(place));
+                    may_answer = true;
+                }
+                let mut response = if may_answer {
                     serving.answer(request, &handled).await
                 } else {
                     (serving.on_refused)(request.method(), request.uri());
@@ -182,20 +190,22 @@ impl Serving {
             }
         });
         let stream = TrackedStream::new(Arc::new(stream), Bytes::new(), progress.clone());
-        let served =
-            builder(RESERVE_HEAD_TIMEOUT).keep_alive(false).serve_connection(TokioIo::new(stream), service);
-        let ends_in_time = async {
+        let served = builder(RESERVE_HEAD_TIMEOUT)
+            .half_close(true)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut ends = std::pin::pin!(async {
             tokio::select! {
                 // The client that is too slow gets no answer.
                 _ = served => {}
                 () = reserve.needed_by_others(&progress) => {}
+                () = progress.must_close() => {}
             }
-        };
-        let mut ends = std::pin::pin!(ends_in_time);
-        // A shard may take longer for its answer.
-        while tokio::time::timeout(RESERVE_TIMEOUT, ends.as_mut()).await.is_err()
-            && progress.phase() == Phase::Server
-        {}
+        });
+        let is_late = tokio::time::timeout(RESERVE_TIMEOUT, ends.as_mut()).await.is_err();
+        if is_late && held.lock().1.is_some() {
+            ends.await;
+        }
     }
 
     async fn answer(&self, mut request: Request<Body>, progress: &Progress) -> Response {

@@ -166,8 +166,14 @@ impl Report {
         let configurations = ["nginx-proxied.conf", "nginx-cached.conf", "haproxy.cfg", "varnish.vcl"]
             .map(|name| format!("[{name}](../../measure/peers/{name})"))
             .join(", ");
-        let configurations = match self.options.peers {
-            Peers::Servers => format!("The configurations of the peers: {configurations}.\n"),
+        let of_servers = match self.options.peers {
+            Peers::Servers => format!(
+                "- Every shard has all keys, because each server places keys in its own way.\n\
+                 - A worker of nginx keeps {} files open, by this machine's limit of open files. The tmpfs of its \
+                 cache is a part of its memory.\n\n\
+                 The configurations of the peers: {configurations}.\n",
+                thousands(open_file_cache())
+            ),
             Peers::Release => String::new(),
         };
         format!(
@@ -179,20 +185,16 @@ impl Report {
              take long to fill.\n\
              - The load generator of the slices is wrk with one thread. It runs on the same machine and bounds the \
              fastest slices.\n\
-             - All servers use the same four shards, without their capacity model. Every shard has all keys, because \
-             each server places keys in its own way.\n\
-             - All caches hold all keys: {} GiB each, with a time to live of a day. A worker of nginx \
-             keeps {} files open, by this machine's limit of open files.\n\
+             - All servers use the same four shards, without their capacity model. All caches hold all keys: {} GiB \
+             each, with a time to live of a day.\n\
              - The gateway has its default settings: key statistics, metrics and verdict are on.\n\
              - CPU time is that of all processes of the server, from {}. The shards and wrk are not in it.\n\
-             - Memory is the sum of the proportional set sizes, and the tmpfs of nginx's cache.\n\
+             - Memory is the sum of the proportional set sizes.\n\
              - Hits are the share of requests that no shard received, by the shards' own count.\n\
-             - A run ends with an error if any answer is not 200.\n\n\
-             {configurations}",
+             - A run ends with an error if any answer is not 200.\n{of_servers}",
             self.options.pairs,
             self.options.slice_seconds,
             CACHE_BYTES >> 30,
-            thousands(open_file_cache()),
             self.cpu_source
         )
     }
