@@ -1,7 +1,7 @@
 //! Accepts HTTP/1.1 connections on one runtime, until the drain.
 //!
-//! Beyond the limit, or without a descriptor, connections are still accepted, a few at a time. Control requests are
-//! answered on them, and other requests for which a silent connection can end.
+//! Beyond the limit, or without a descriptor, connections are still accepted, a few at a time. Only control requests
+//! are answered on them. A process cannot tell such a request from others before it has read its head.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
@@ -23,6 +23,9 @@ use crate::serve::Serving;
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// Pause while all spare descriptors are in use. They are soon free again.
 const SPARE_PAUSE: Duration = Duration::from_millis(2);
+/// How often, and at which interval, a connection is tried to be admitted while others are about to end.
+const ADMISSIONS: u32 = 40;
+const ADMISSION_PAUSE: Duration = Duration::from_millis(1);
 
 /// What all workers share.
 #[derive(Clone)]
@@ -44,15 +47,14 @@ pub(crate) async fn serve(listener: TcpListener, serving: Arc<Serving>, shared: 
         let (serving, shared) = (Arc::clone(&serving), shared.clone());
         drop(tasks.spawn(async move {
             // The next connection does not wait for this place.
-            let place = if may_enter { shared.connections.place_soon().await } else { None };
+            let place = if may_enter { shared.place_soon().await } else { None };
             if let Some(place) = place {
                 drop(permit);
                 return within_limit(serving, stream, place).await;
             }
-            // On a spare descriptor no connection may stay.
-            let connections = may_enter.then(|| Arc::clone(&shared.connections));
-            serving.beyond_limit(stream, connections, &shared.reserve, permit).await;
+            serving.beyond_limit(stream, &shared.reserve).await;
             shared.spares.fill();
+            drop(permit);
         }));
     };
     loop {
@@ -109,6 +111,18 @@ async fn within_limit(serving: Arc<Serving>, stream: TcpStream, place: Place) {
 }
 
 impl Shared {
+    /// Takes a place within the limit, if there is one soon.
+    async fn place_soon(&self) -> Option<Place> {
+        for _ in 0..ADMISSIONS {
+            match self.connections.enter() {
+                Entered::In(place) => return Some(place),
+                Entered::Soon => tokio::time::sleep(ADMISSION_PAUSE).await,
+                Entered::Full => return None,
+            }
+        }
+        None
+    }
+
     /// Waits for a place beyond the limit. A drain ends the wait.
     async fn reserved(&self) -> Option<OwnedSemaphorePermit> {
         self.drain.run_until_cancelled(self.reserve.place()).await.flatten()

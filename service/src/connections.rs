@@ -28,14 +28,9 @@ const SILENT: Duration = Duration::from_millis(250);
 /// Shortest time between two searches for connections that can end for others. The second is after a search that found
 /// none.
 const SEARCH_PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(100)];
-/// How often, and at which interval, a connection is tried to be admitted while others are about to end.
-const ADMISSIONS: u32 = 40;
-const ADMISSION_PAUSE: Duration = Duration::from_millis(1);
 /// Largest number of connections that end at the same time to make room, and their largest part of all.
 const BATCH: usize = 64;
 const PART: usize = 8;
-/// The same for silent connections that may be new.
-const NEW_BATCH: usize = 8;
 
 /// The open connections of a process.
 pub(crate) struct Connections {
@@ -55,8 +50,6 @@ struct Open {
     next_search: Option<Instant>,
     /// Whether the last search found some, or others were about to end.
     has_found: bool,
-    /// How long a connection had to be silent for the last search.
-    searched_for: Duration,
 }
 
 struct Entry {
@@ -103,44 +96,17 @@ impl Connections {
 
     /// Takes a place for a new connection. During a drain there is always room.
     pub(crate) fn enter(self: &Arc<Self>) -> Entered {
-        self.enter_before(SILENT, &Progress::default())
-    }
-
-    /// Takes a place for a new connection, if there is one soon.
-    pub(crate) async fn place_soon(self: &Arc<Self>) -> Option<Place> {
-        self.soon(SILENT, &Progress::default()).await
-    }
-
-    /// The same for a connection whose request has arrived. A silent connection ends for it, however new.
-    pub(crate) async fn place_for_request(self: &Arc<Self>, progress: &Progress) -> Option<Place> {
-        self.soon(Duration::ZERO, progress).await
-    }
-
-    async fn soon(self: &Arc<Self>, silent: Duration, progress: &Progress) -> Option<Place> {
-        for _ in 0..ADMISSIONS {
-            match self.enter_before(silent, progress) {
-                Entered::In(place) => return Some(place),
-                Entered::Soon => tokio::time::sleep(ADMISSION_PAUSE).await,
-                Entered::Full => return None,
-            }
-        }
-        None
-    }
-
-    /// Connections end for this one that were silent for at least `silent`, new ones only if there is no room at all.
-    fn enter_before(self: &Arc<Self>, silent: Duration, progress: &Progress) -> Entered {
         let mut open = self.open.lock();
         let count = open.entries.len();
         // nginx keeps the same part free, because a connection takes some time to end.
         let margin = (self.limit / 16).min(BATCH);
         if count + margin >= self.limit && !open.is_draining {
-            let silent = if count >= self.limit { silent } else { SILENT };
-            let is_ending = self.end_some(&mut open, Instant::now(), silent);
+            let is_ending = self.end_some(&mut open, Instant::now());
             if count >= self.limit {
                 return if is_ending { Entered::Soon } else { Entered::Full };
             }
         }
-        let (id, progress) = (open.next, progress.clone());
+        let (id, progress) = (open.next, Progress::default());
         open.next += 1;
         if open.is_draining {
             progress.order(Order::Finish);
@@ -156,7 +122,7 @@ impl Connections {
 
     /// Ends idle or stalled connections, because their descriptors are needed.
     pub(crate) fn make_room(&self) {
-        self.end_some(&mut self.open.lock(), Instant::now(), SILENT);
+        self.end_some(&mut self.open.lock(), Instant::now());
     }
 
     /// Orders all connections to end after the request that is handled or has arrived.
@@ -200,18 +166,15 @@ impl Connections {
 
     /// Ends the longest silent connections; without any, the longest idle ones; without any, those that wait longest for
     /// their client. Returns whether some are about to end.
-    fn end_some(&self, open: &mut Open, now: Instant, silent_for: Duration) -> bool {
-        let is_known = open.next_search.is_some_and(|next| now < next);
-        // A search for a request may find more than the last one, even if others are about to end.
-        if is_known && silent_for >= open.searched_for {
+    fn end_some(&self, open: &mut Open, now: Instant) -> bool {
+        if open.next_search.is_some_and(|next| now < next) {
             return open.has_found;
         }
-        open.searched_for = silent_for;
         let (mut silent, mut idle, mut stalled) = (Vec::new(), Vec::new(), Vec::new());
         for (id, entry) in open.entries.iter_mut().filter(|(_, entry)| !entry.is_ordered) {
             entry.look(now);
             let (found, in_use) = match entry.phase {
-                Phase::Idle if entry.begun == 0 => (&mut silent, silent_for),
+                Phase::Idle if entry.begun == 0 => (&mut silent, SILENT),
                 Phase::Idle => (&mut idle, IN_USE),
                 Phase::Head | Phase::Body | Phase::Write => (&mut stalled, IN_USE),
                 Phase::Server => continue,
@@ -225,8 +188,7 @@ impl Connections {
             (true, false) => (idle, Reason::Idle),
             (true, true) => (stalled, Reason::Stalled),
         };
-        let most = if silent_for < SILENT { NEW_BATCH } else { BATCH };
-        let batch = (self.limit / PART).clamp(1, most);
+        let batch = (self.limit / PART).clamp(1, BATCH);
         if found.len() > batch {
             found.select_nth_unstable(batch);
             found.truncate(batch);

@@ -7,8 +7,7 @@ use std::path::Path;
 pub const MAX_CONNECTIONS: usize = 16_384;
 /// Smallest number of open connections, however little memory there is.
 pub const MIN_CONNECTIONS: usize = 32;
-/// Connections beyond the limit that are served at the same time. Other requests than control requests need a place within
-/// the limit.
+/// Connections beyond the limit that are served at the same time. Only control requests are answered on them.
 pub const RESERVE: usize = 32;
 /// Largest memory of one connection in bytes: task and buffers of about 20 KiB, a head that is incomplete (32 KiB in a
 /// buffer that doubles), and content too small to be counted. docs/limits.md has the measurement.

@@ -13,7 +13,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use parking_lot::Mutex;
 use protocol::ErrorKind;
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -23,11 +22,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tower::ServiceExt;
 
 use crate::connection::{Order, Progress};
-use crate::connections::{Connections, IDLE_TIMEOUT};
+use crate::connections::IDLE_TIMEOUT;
 use crate::host;
 use crate::lean::{Dates, Lean, Left, Reads};
 use crate::limits::SMALL_BYTES;
@@ -149,34 +147,17 @@ impl Serving {
         }
     }
 
-    /// Answers the first request of a connection beyond the limit. A request that is not a control request needs a place
-    /// within the limit, and is refused without one. With a place, `permit` is free for others. `connections` is absent if
-    /// the connection may have none.
-    pub(crate) async fn beyond_limit(
-        self: Arc<Self>,
-        stream: TcpStream,
-        connections: Option<Arc<Connections>>,
-        reserve: &Reserve,
-        permit: Option<OwnedSemaphorePermit>,
-    ) {
+    /// Answers the first request of a connection beyond the limit, if it is a control request. Refuses any other one.
+    pub(crate) async fn beyond_limit(self: Arc<Self>, stream: TcpStream, reserve: &Reserve) {
         let progress = Progress::default();
-        let held = Arc::new(Mutex::new((permit, None)));
-        let (handled, holds) = (progress.clone(), Arc::clone(&held));
+        let handled = progress.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let guard = handled.handle();
-            let (serving, handled, holds) = (Arc::clone(&self), handled.clone(), Arc::clone(&holds));
-            let connections = connections.clone().filter(|_| !is_control(request.method(), request.uri()));
+            let (serving, handled) = (Arc::clone(&self), handled.clone());
             async move {
                 let _guard = guard;
                 let request = request.map(|body| handled.body(body));
-                let mut may_answer = is_control(request.method(), request.uri());
-                if let Some(connections) = connections
-                    && let Some(place) = connections.place_for_request(&handled).await
-                {
-                    *holds.lock() = (None, Some(place));
-                    may_answer = true;
-                }
-                let mut response = if may_answer {
+                let mut response = if is_control(request.method(), request.uri()) {
                     serving.answer(request, &handled).await
                 } else {
                     (serving.on_refused)(request.method(), request.uri());
@@ -190,22 +171,16 @@ impl Serving {
             }
         });
         let stream = TrackedStream::new(Arc::new(stream), Bytes::new(), progress.clone());
-        let served = builder(RESERVE_HEAD_TIMEOUT)
-            .half_close(true)
-            .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut ends = std::pin::pin!(async {
+        let served =
+            builder(RESERVE_HEAD_TIMEOUT).keep_alive(false).serve_connection(TokioIo::new(stream), service);
+        let ends_in_time = async {
             tokio::select! {
                 // The client that is too slow gets no answer.
                 _ = served => {}
                 () = reserve.needed_by_others(&progress) => {}
-                () = progress.must_close() => {}
             }
-        });
-        let is_late = tokio::time::timeout(RESERVE_TIMEOUT, ends.as_mut()).await.is_err();
-        if is_late && held.lock().1.is_some() {
-            ends.await;
-        }
+        };
+        let _ = tokio::time::timeout(RESERVE_TIMEOUT, ends_in_time).await;
     }
 
     async fn answer(&self, mut request: Request<Body>, progress: &Progress) -> Response {

@@ -144,20 +144,6 @@ fn beyond_the_limit_control_requests_are_answered_and_others_refused_until_there
 }
 
 #[test]
-fn a_request_is_answered_beside_as_many_new_silent_connections_as_there_may_be() {
-    let small = Small::start();
-    for _ in 0..20 {
-        let silent: Vec<_> = (0..MIN_CONNECTIONS).map(|_| connect(small.addr, b"")).collect();
-        let answered = small.get("/ok");
-        assert!(answered.starts_with("HTTP/1.1 200"), "{answered}");
-        drop(silent);
-    }
-    assert_eq!(small.refused.load(Ordering::Relaxed), 0);
-    assert!(small.shed("connections", "idle") >= 1);
-    assert!(small.started.stop(Duration::from_secs(10)).is_empty());
-}
-
-#[test]
 fn without_idle_connections_those_without_progress_end() {
     let small = Small::start();
     let held = ["GET /o", "POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1"];
