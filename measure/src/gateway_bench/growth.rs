@@ -40,9 +40,9 @@ pub fn growth(options: &Options, progress: impl Fn(&str)) -> Result<GrowthReport
             progress(&format!("{what}: {:.0}/s {:.1} µs", slice.per_second, slice.cpu));
             point.slices.push(slice);
         }
+        let script = Script::of_keys(Keys::Uniform(KEYS), folder.path(), options.seed)?;
         for point in &mut probes {
             let what = format!("probe of {} shards, round {round} of {}", point.shards, options.pairs);
-            let script = Script::of_keys(Keys::Uniform(KEYS), folder.path(), options.seed)?;
             let sample = growth_probe::measure(point.shards, options, &script, &mut random)
                 .with_context(|| what.clone())?;
             progress(&format!("{what}: {:.0} µs/s", sample.cpu));

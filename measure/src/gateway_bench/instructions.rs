@@ -8,7 +8,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lab::process::{Log, Process};
 use lab::{programs, signals};
 
@@ -30,6 +30,10 @@ const CONNECTIONS: u32 = 16;
 
 /// How long the longest run rests. The last ten seconds of requests are still in the windows.
 const REST: Duration = Duration::from_secs(6);
+
+/// Longest wait for the counts, which callgrind writes at the end.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+const STEP: Duration = Duration::from_millis(20);
 
 const ROWS: [Row; 2] = [Row::Base, Row::UniformKeys];
 
@@ -145,13 +149,8 @@ fn run(
     signals::check()?;
     process.terminate();
     let seconds = begin.elapsed().as_secs_f64();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while process.is_running() {
-        if Instant::now() > deadline {
-            bail!("the gateway does not end under callgrind; {}", process.last_words());
-        }
-        signals::pause(Duration::from_millis(20));
-    }
+    let ended = signals::poll(END_TIMEOUT, STEP, || Ok((!process.is_running()).then_some(())))?;
+    ended.with_context(|| format!("the gateway does not end under callgrind; {}", process.last_words()))?;
     let text = fs::read_to_string(&counts).context("callgrind wrote no counts")?;
     let total = text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
     Ok(Run { requests, seconds, instructions: total.context("callgrind's counts have no total")? })
