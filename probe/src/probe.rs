@@ -10,6 +10,7 @@ use probe_common::latency::Latency;
 use protocol::probe_api::{Counting, NodeStatus, ProgramRuns, ProgramStatus, StoreAnswer, Verdicts};
 use protocol::shard_urls::ShardUrls;
 use tokio::sync::watch::Receiver;
+use tokio::task::{JoinError, spawn_blocking};
 
 use crate::blindness::Blindness;
 use crate::compare::feed::Feed;
@@ -71,6 +72,8 @@ pub struct Probe {
     source: Mutex<Option<Box<dyn Source>>>,
     /// The newest table of keys by shard, and when its reading began.
     tables: Mutex<BTreeMap<u32, (Instant, Arc<KeyTable>)>>,
+    /// Held by the thread that reads tables of keys.
+    table_reader: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// One shard's readings except its keys.
@@ -131,6 +134,7 @@ impl Probe {
             store: Mutex::default(),
             source,
             tables,
+            table_reader: Arc::default(),
         }
     }
 
@@ -211,9 +215,25 @@ impl Probe {
         Ok(Some(ConnectionReading { counted, open, follows_preexisting, round_trips }))
     }
 
+    /// Runs `read`, which reads tables of keys, on a thread of its own. One such thread reads at a time, because each
+    /// keeps memory for a table. Returns an error only when the runtime ends.
+    pub(crate) async fn read_tables<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        let turn = Arc::clone(&self.table_reader).lock_owned().await;
+        let probe = Arc::clone(self);
+        let reading = spawn_blocking(move || {
+            // A caller that goes away does not let another thread in.
+            let _turn = turn;
+            read(&probe)
+        });
+        reading.await
+    }
+
     /// One shard's reads by key, from a table whose reading began at `since` or later. Concurrent calls share one
-    /// table. The table is large, so do not call this on a thread that serves requests. Returns an error when the
-    /// table cannot be read, or the probe has detached.
+    /// table. Call it in [`Probe::read_tables`]. Returns an error when the table cannot be read, or the probe
+    /// has detached.
     pub(crate) fn keys(&self, shard: u32, since: Instant) -> Result<Arc<KeyTable>, SourceError> {
         let mut tables = self.tables.lock();
         if let Some((_, table)) = tables.get(&shard).filter(|(begun, _)| *begun >= since) {
@@ -304,5 +324,43 @@ impl Probe {
             }
             None => tracing::info!("detached"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use service::metrics::Metrics;
+
+    use super::*;
+    use crate::source::ReplaySource;
+
+    #[tokio::test]
+    async fn one_thread_reads_tables_at_a_time() {
+        let metrics = ProbeMetrics::register(&Metrics::default(), 1).unwrap();
+        let (cgroup, switches) = (Cgroup::at("/cgroup".into()), Switches::default());
+        let urls = ShardUrls::parse("http://shard:9000").unwrap();
+        let source = Box::new(ReplaySource::default());
+        let probe = Arc::new(Probe::new(urls, cgroup, Vec::new(), switches, metrics, source));
+        let (reading, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let read = || {
+            let (probe, reading, most) = (Arc::clone(&probe), Arc::clone(&reading), Arc::clone(&most));
+            async move {
+                let read = probe.read_tables(move |_| {
+                    most.fetch_max(reading.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    #[expect(clippy::disallowed_methods, reason = "this thread may block")]
+                    std::thread::sleep(Duration::from_millis(20));
+                    reading.fetch_sub(1, Ordering::SeqCst);
+                });
+                read.await.unwrap();
+            }
+        };
+        // The first caller goes away while its thread reads.
+        let gone = tokio::time::timeout(Duration::from_millis(5), read());
+        assert!(gone.await.is_err());
+        futures_util::future::join_all((0..4).map(|_| read())).await;
+        assert_eq!(most.load(Ordering::SeqCst), 1);
     }
 }

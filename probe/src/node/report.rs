@@ -39,8 +39,7 @@ pub(crate) fn requests(probe: &Probe) -> Result<NodeReport, SourceError> {
     report(probe, false, |_, _| Ok(None))
 }
 
-/// All counts, with the comparisons of `snapshot`. Reads large tables, so do not call this on a thread that serves
-/// requests.
+/// All counts, with the comparisons of `snapshot`. Call it in [`Probe::read_tables`].
 pub(crate) fn full(probe: &Probe, snapshot: &Snapshot) -> Result<NodeReport, SourceError> {
     let now = Instant::now();
     let since = now.checked_sub(TABLE_AGE).unwrap_or(now);

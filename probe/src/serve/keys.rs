@@ -59,14 +59,12 @@ fn limit(wanted: Option<usize>, shards: usize) -> usize {
     wanted.unwrap_or(DEFAULT_LIMIT).min(CAPACITY).min(MAX_KEYS / shards.max(1))
 }
 
-/// Every shard's table, with a reading begun at `since` or later. Reads on a blocking thread, so other requests do not
-/// wait. 503 when a table cannot be read.
+/// Every shard's table, with a reading begun at `since` or later. 503 when a table cannot be read.
 pub(crate) async fn tables(probe: &Arc<Probe>, since: Instant) -> Result<Vec<(u32, Arc<KeyTable>)>, Problem> {
-    let probe = Arc::clone(probe);
-    let all = move || -> Result<Vec<_>, SourceError> {
+    let all = move |probe: &Probe| -> Result<Vec<_>, SourceError> {
         probe.shards.all().iter().map(|shard| Ok((shard.id, probe.keys(shard.id, since)?))).collect()
     };
-    let read = tokio::task::spawn_blocking(all).await;
+    let read = probe.read_tables(all).await;
     let read = read.map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?;
     read.map_err(|error| Problem::new(ErrorKind::NotReady, error.to_string()))
 }

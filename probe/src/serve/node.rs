@@ -1,7 +1,5 @@
 //! Serves `/api/node`: the counts of this node, for an aggregator.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -44,8 +42,7 @@ pub(crate) async fn node(
     }
     let stopping = || Problem::new(ErrorKind::NotReady, "the probe is stopping");
     let snapshot = state.comparisons.next().await.ok_or_else(stopping)?;
-    let probe = Arc::clone(&state.probe);
-    let made = tokio::task::spawn_blocking(move || report::full(&probe, &snapshot)).await;
+    let made = state.probe.read_tables(move |probe| report::full(probe, &snapshot)).await;
     let made = made.map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?;
     made.map(Json).map_err(unreadable)
 }

@@ -18,15 +18,13 @@ pub(crate) async fn read(probe: &Arc<Probe>, start: Instant, evidence: Vec<Evide
     let requests: Vec<u64> =
         requests.map(|counters| Some(counters?.requests.data())).collect::<Option<_>>()?;
     let at = start.elapsed();
-    let reader = Arc::clone(probe);
-    let tables = tokio::task::spawn_blocking(move || {
+    let tables = probe.read_tables(|probe| {
         let now = Instant::now();
         let since = now.checked_sub(TABLE_AGE).unwrap_or(now);
-        let shards = reader.shards.all();
-        let tables = shards.iter().map(|shard| (shard.id, reader.keys(shard.id, since)));
+        let shards = probe.shards.all();
+        let tables = shards.iter().map(|shard| (shard.id, probe.keys(shard.id, since)));
         tables.collect::<Vec<_>>()
     });
-    // Joining the task fails only when the runtime ends.
     let tables = tables.await.ok()?.into_iter();
     let tables = tables.map(|(shard, table)| probe.readable(shard, table)).collect::<Option<Vec<_>>>()?;
     let shards = requests.into_iter().zip(tables);

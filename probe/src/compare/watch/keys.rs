@@ -38,9 +38,8 @@ pub(super) enum KernelKeys {
 impl KernelKeys {
     /// Reads one shard's keys at `at`.
     pub(super) async fn read(probe: &Arc<Probe>, shard: u32, at: Duration) -> Self {
-        let (reader, since) = (Arc::clone(probe), Instant::now());
-        let read = tokio::task::spawn_blocking(move || reader.keys(shard, since)).await;
-        // Joining the task fails only when the runtime ends.
+        let since = Instant::now();
+        let read = probe.read_tables(move |probe| probe.keys(shard, since)).await;
         let table = read.ok().and_then(|read| probe.readable(shard, read));
         let both = table.and_then(|table| Some((table, probe.counters(shard)?)));
         both.map_or(Self::Unreadable, |(table, counters)| {
