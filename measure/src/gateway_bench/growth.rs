@@ -7,13 +7,13 @@ use super::Options;
 use super::client;
 use super::draws::Script;
 use super::figures::Slice;
-use super::growth_point::{ACTIVE, Axis, KEYS, Point};
+use super::growth_point::{ACTIVE, KEYS, Point};
 use super::growth_probe::{self, ProbePoint};
 use super::growth_report::GrowthReport;
 use super::origin::Origin;
 use super::row::{Keys, Row};
 use super::server::Server;
-use super::side::{Side, TrafficPath};
+use super::side::TrafficPath;
 use super::slice;
 use super::versions;
 use crate::machine::load_average;
@@ -26,15 +26,15 @@ pub fn growth(options: &Options, progress: impl Fn(&str)) -> Result<GrowthReport
     let before = load_average();
     let folder = tempfile::Builder::new().prefix("gateway-bench-").tempdir()?;
     let mut random = fastrand::Rng::with_seed(options.seed);
-    let sizes = Axis::ALL.into_iter().flat_map(|axis| axis.sizes().iter().map(move |size| (axis, *size)));
-    let mut points: Vec<Point> = sizes.map(|(axis, size)| Point { axis, size, slices: Vec::new() }).collect();
+    let mut points = Point::all();
     let mut probes = growth_probe::SIZES.map(|shards| ProbePoint { shards, samples: Vec::new() });
     for round in 1..=options.pairs {
         let mut order: Vec<usize> = (0..points.len()).collect();
         random.shuffle(&mut order);
         for at in order {
             let point = points.get_mut(at).context("a point")?;
-            let what = format!("{} {}, round {round} of {}", point.size, point.axis.name(), options.pairs);
+            let Point { axis, side, size, .. } = point;
+            let what = format!("{}, {size} {}, round {round} of {}", side.name(), axis.name(), options.pairs);
             let script = Script::of_keys(Keys::Uniform(point.keys()), folder.path(), options.seed)?;
             let slice = measure(point, options, &script, &mut random).with_context(|| what.clone())?;
             progress(&format!("{what}: {:.0}/s {:.1} µs", slice.per_second, slice.cpu));
@@ -60,7 +60,7 @@ pub fn growth(options: &Options, progress: impl Fn(&str)) -> Result<GrowthReport
 
 fn measure(point: &Point, options: &Options, script: &Script, random: &mut fastrand::Rng) -> Result<Slice> {
     let origin = Origin::start(&options.programs, point.shards())?;
-    let server = Server::start(Side::Gateway, TrafficPath::Proxied, &origin.addresses, &options.programs)?;
+    let server = Server::start(point.side, TrafficPath::Proxied, &origin.addresses, &options.programs)?;
     // The first read of a key creates its value.
     let keys = point.keys();
     client::in_turn(server.address, ACTIVE, keys + options.warm_up, keys, |key| Row::Base.request(key))?;
@@ -72,7 +72,7 @@ fn measure(point: &Point, options: &Options, script: &Script, random: &mut fastr
     let slice = slice::run(&origin, &server, ACTIVE, options.slice_seconds, script)?;
     ensure!(slice.hits == 0.0, "not every request reached a shard");
     let open = idle.iter().filter(|stream| is_open(stream)).count();
-    ensure!(open == idle.len(), "the gateway closed {} idle connections", idle.len() - open);
+    ensure!(open == idle.len(), "{} idle connections were closed", idle.len() - open);
     Ok(slice)
 }
 

@@ -2,6 +2,7 @@
 
 use super::figures::Slice;
 use super::origin::SHARDS;
+use super::side::Side;
 
 /// Connections with a request in flight, in every point.
 pub(super) const ACTIVE: u32 = 64;
@@ -28,26 +29,47 @@ impl Axis {
         }
     }
 
-    /// Returns the sizes. The first is the one that the others are compared with.
-    pub(super) const fn sizes(self) -> &'static [u32] {
+    /// Returns the sizes, ascending. The first is the one that the others are compared with.
+    const fn sizes(self) -> &'static [u32] {
         match self {
             Self::Shards => &[4, 64, 256],
             Self::Keys => &[1_000, 10_000, 100_000, 1_000_000],
             Self::Connections => &[64, 1_000, 10_000],
         }
     }
+
+    /// Returns the servers. More shards are more processes on the same machine: the peers tell what that takes alone.
+    const fn sides(self) -> &'static [Side] {
+        match self {
+            Self::Shards => &[Side::Gateway, Side::Nginx, Side::Haproxy],
+            Self::Keys | Self::Connections => &[Side::Gateway],
+        }
+    }
 }
 
-/// The slices of one size.
+/// The slices of one size of one server.
 #[derive(Clone, Debug)]
 pub(super) struct Point {
     pub(super) axis: Axis,
+    pub(super) side: Side,
     pub(super) size: u32,
     /// One element a round.
     pub(super) slices: Vec<Slice>,
 }
 
 impl Point {
+    /// Returns all points of the servers that are installed, without slices. The smallest size of an axis and server comes
+    /// first.
+    pub(super) fn all() -> Vec<Self> {
+        let sides = |axis: Axis| {
+            axis.sides().iter().filter(|side| side.is_installed()).map(move |side| (axis, *side))
+        };
+        let sized = |(axis, side): (Axis, Side)| {
+            axis.sizes().iter().map(move |size| Self { axis, side, size: *size, slices: Vec::new() })
+        };
+        Axis::ALL.into_iter().flat_map(sides).flat_map(sized).collect()
+    }
+
     /// Returns the number of shards.
     pub(super) fn shards(&self) -> u32 {
         self.size_on(Axis::Shards, SHARDS)

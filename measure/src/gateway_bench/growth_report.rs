@@ -7,13 +7,15 @@ use super::figures::Slice;
 use super::growth_point::{ACTIVE, Axis, KEYS, Point};
 use super::growth_probe::{ProbePoint, ProbeSample};
 use super::report::interval;
+use super::side::Side;
 use crate::experiment::chart::{Chart, Mark};
 use crate::experiment::report::File;
 use crate::machine::{date, describe};
 use crate::statistics::Quartiles;
 use crate::table::{Table, thousands};
 
-const HEADINGS: [&str; 6] = [
+const HEADINGS: [&str; 7] = [
+    "server",
     "what grows",
     "size",
     "CPU, µs a request (quartiles)",
@@ -58,17 +60,21 @@ impl GrowthReport {
         self.points.iter().filter(move |point| point.axis == axis)
     }
 
-    /// Returns the ratio of a point's CPU time to that of the smallest size.
+    /// Returns the ratio of a point's CPU time to that of the server's smallest size.
     fn ratio(&self, point: &Point) -> Option<Quartiles> {
-        let smallest = self.of(point.axis).next()?;
+        let smallest = self.of(point.axis).find(|small| small.side == point.side)?;
         let rounds = point.slices.iter().zip(&smallest.slices);
         Quartiles::of(rounds.map(|(slice, small)| slice.cpu / small.cpu))
     }
 
     fn answer(&self) -> String {
-        let ratios: Vec<Quartiles> = self.points.iter().filter_map(|point| self.ratio(point)).collect();
+        let points = self.points.iter().filter(|point| point.side == Side::Gateway);
+        let ratios: Vec<Quartiles> = points.filter_map(|point| self.ratio(point)).collect();
         let within = ratios.iter().filter(|ratio| ratio.median <= GOAL).count();
-        format!("{within} of {} sizes cost at most {GOAL} times the CPU time of the smallest", ratios.len())
+        format!(
+            "{within} of {} sizes cost the gateway at most {GOAL} times the CPU time of the smallest",
+            ratios.len()
+        )
     }
 
     fn table(&self) -> Table<'_> {
@@ -77,6 +83,7 @@ impl GrowthReport {
             #[expect(clippy::cast_precision_loss, reason = "far below 2^53 bytes")]
             let memory = quartiles(|slice| slice.memory as f64)?.median / f64::from(1 << 20);
             Some(vec![
+                point.side.name().to_owned(),
                 point.axis.name().to_owned(),
                 thousands(u64::from(point.size)),
                 interval(quartiles(|slice| slice.cpu)?),
@@ -85,20 +92,26 @@ impl GrowthReport {
                 thousands(memory.round() as u64),
             ])
         });
-        Table { headings: &HEADINGS, numbers: 1..6, rows: rows.collect() }
+        Table { headings: &HEADINGS, numbers: 2..7, rows: rows.collect() }
     }
 
     fn chart(&self, axis: Axis) -> Chart {
-        let rows = self.of(axis).map(|point| {
-            let of = Quartiles::of(point.slices.iter().map(|slice| slice.cpu));
-            let mark = of.map(|of| Mark { series: 0, value: of.median, range: (of.lower, of.upper) });
-            (format!("{} {}", thousands(u64::from(point.size)), axis.name()), mark.into_iter().collect())
+        let mut sides: Vec<Side> = self.of(axis).map(|point| point.side).collect();
+        sides.dedup();
+        let sizes = self.of(axis).filter(|point| point.side == Side::Gateway).map(|point| point.size);
+        let rows = sizes.map(|size| {
+            let marks = sides.iter().enumerate().filter_map(|(series, side)| {
+                let point = self.of(axis).find(|point| point.side == *side && point.size == size)?;
+                let of = Quartiles::of(point.slices.iter().map(|slice| slice.cpu))?;
+                Some(Mark { series, value: of.median, range: (of.lower, of.upper) })
+            });
+            (format!("{} {}", thousands(u64::from(size)), axis.name()), marks.collect())
         });
         Chart {
             title: format!("CPU time by number of {}: median and quartiles", axis.name()),
             axis: "CPU µs a request".to_owned(),
-            series: vec!["gateway"],
             rows: rows.collect(),
+            series: sides.iter().map(|side| side.name()).collect(),
         }
     }
 
@@ -185,7 +198,8 @@ impl GrowthReport {
              - The first read of a key creates its value of about 100 bytes. All keys are read once before a slice.\n\
              - {pairs} rounds. A round has a slice of {slice_seconds} s for each size, in random order. Each slice \
              has new processes. A ratio is that of one round.\n\
-             - CPU time is that of the gateway alone. The shards and wrk are not in it.\n\
+             - CPU time is that of the server alone. The shards and wrk are not in it. nginx and HAProxy are measured with \
+             more shards, because these are more processes on the same machine for each server.\n\
              - The probe is measured after the other sizes of a round, with the same load through the gateway. It watches all \
              shards. Its CPU time is \
              that of its process, without its kernel programs. In each slice it has counted every request that the \

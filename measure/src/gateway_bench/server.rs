@@ -162,6 +162,12 @@ fn peer(side: Side, path: TrafficPath, shards: &[SocketAddr], port: u16, folder:
     if let (Side::Nginx, TrafficPath::Cached) = (side, path) {
         configuration = configuration.replace("@CACHE@", &folder.join("cache").display().to_string());
     }
+    let server = |(id, shard): (usize, &SocketAddr)| match side {
+        Side::Nginx => format!("server {shard};"),
+        _ => format!("server shard{id} {shard}"),
+    };
+    let servers: Vec<String> = shards.iter().enumerate().map(server).collect();
+    configuration = configuration.replace("@SERVERS@", &servers.join("\n        "));
     for (id, shard) in shards.iter().enumerate() {
         configuration = configuration
             .replace(&format!("@SHARD{id}@"), &shard.to_string())
