@@ -152,7 +152,7 @@ impl Config {
         let breakers = BreakerMetrics::register(&metrics, shared.placement.count())?;
         metrics.before_exposition(move || {
             if let Some(shared) = seen.upgrade() {
-                shared.stats.show_cache_size(shared.cache.held());
+                shared.stats.show(shared.cache.held());
                 breakers.show(shared.breakers.breakers());
             }
         });

@@ -3,43 +3,38 @@
 //! Client requests and requests sent to the shards are counted separately, since the last reset and in the last ten
 //! seconds.
 
-use hotspot::batched::Batched;
+use hotspot::batched::{Accumulate, Batched, Note};
 use hotspot::counter::{Count, KeyCounter, Limits};
+use hotspot::export::key_series::KeySeries;
+use hotspot::hash::hash_of;
 use hotspot::merge::Summary;
 use hotspot::window::{Access, Window};
 use protocol::{Key, ShardId};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Limits of the totals. Counts are exact up to 50,000 keys.
-const LIMITS: Limits = Limits { exact_keys: 50_000, sketch_keys: 256 };
+const LIMITS: Limits = Limits { exact_keys: 50_000, sketch_keys: 1_792 };
 /// Limits per shard and second, separately for reads and writes. A key with more than 1/128 of them is always found.
-const SECOND: Limits = Limits { exact_keys: 512, sketch_keys: 128 };
+const SECOND: Limits = Limits { exact_keys: 448, sketch_keys: 256 };
 
-/// Counts accesses by key. Counts are exact up to 50,000 keys. Beyond that, each count carries its error, at most 1/256
+/// Counts accesses by key. Counts are exact up to 50,000 keys. Beyond that, each count carries its error, at most 1/896
 /// of all accesses.
 ///
 /// Memory:
 ///
 /// | part | keys as in the lab's scenarios | longest keys |
 /// |---|---|---|
-/// | totals, 50,000 keys, 100 bytes of overhead each | 5 MB | 31 MB |
-/// | totals after exact counting has ended, 256 keys | 41 KiB | 170 KiB |
-/// | windows, per shard | 1.1 MiB | 12 MiB |
+/// | totals, 50,000 keys | 3.2 MB | 29 MB |
+/// | totals after exact counting has ended, 1,792 keys | 98 KiB | 1 MiB |
+/// | windows, per shard | 1.1 MiB | 11 MiB |
 ///
-/// A shard has two windows, one for client requests and one for requests sent. A window has 11 slots with at most 512
-/// read and 512 written keys each. A slot takes 15 KiB once it has more keys.
+/// A shard has two windows, one for client requests and one for requests sent. A window has 11 slots with at most 448
+/// read and 448 written keys each, and half as many once it has more keys.
 pub(crate) struct KeyCounts {
-    counts: Batched<Place, 4, Counts>,
+    counts: Batched<ShardId, 4, Counts>,
     shards: usize,
     on: bool,
-    start: Instant,
-}
-
-/// A key and the shard of the request.
-#[derive(PartialEq, Eq, Hash)]
-struct Place {
-    key: Key,
-    shard: ShardId,
 }
 
 /// Increments for a client's read and write. The shard is the key's home.
@@ -48,6 +43,7 @@ const RECEIVED: [[u8; 4]; 2] = [[1, 0, 0, 0], [0, 1, 0, 0]];
 const SENT: [[u8; 4]; 2] = [[0, 0, 1, 0], [0, 0, 0, 1]];
 
 struct Counts {
+    series: Arc<KeySeries>,
     totals: KeyCounter<Key>,
     /// Client requests, one window per home shard.
     received: Vec<Window<Key>>,
@@ -56,53 +52,58 @@ struct Counts {
 }
 
 impl Counts {
-    fn new(shards: usize, since: Duration) -> Self {
+    fn new(series: Arc<KeySeries>, shards: usize, since: Duration) -> Self {
         let windows = || (0..shards).map(|_| Window::new(SECOND, since)).collect();
-        Self { totals: KeyCounter::new(LIMITS), received: windows(), sent: windows() }
+        Self { series, totals: KeyCounter::new(LIMITS), received: windows(), sent: windows() }
     }
 }
 
-impl hotspot::batched::Accumulate<Place, 4> for Counts {
-    fn add(&mut self, Place { key, shard }: Place, times: [u32; 4], second: u32) {
-        let [received_reads, received_writes, sent_reads, sent_writes] = times.map(u64::from);
-        let at = Duration::from_secs(second.into());
-        self.totals.add_many(&key, received_reads + received_writes);
-        let received = (&mut self.received, received_reads, received_writes);
-        let sent = (&mut self.sent, sent_reads, sent_writes);
-        for (windows, reads, writes) in [received, sent] {
-            if let Some(window) = windows.get_mut(shard.index()) {
-                window.add_many(&key, Access::Read, reads, at);
-                window.add_many(&key, Access::Write, writes, at);
+impl Accumulate<ShardId, 4> for Counts {
+    fn add(&mut self, notes: impl Iterator<Item = Note<ShardId, 4>>) {
+        let series = self.series.counting();
+        for Note { key, place: shard, times, second } in notes {
+            let [received_reads, received_writes, sent_reads, sent_writes] = times.map(u64::from);
+            let hash = hash_of(&key);
+            let received = received_reads + received_writes;
+            if received > 0 {
+                series.count(hash, &key, received);
+                self.totals.add_many(hash, &key, received);
+            }
+            let received = (&mut self.received, received_reads, received_writes);
+            let sent = (&mut self.sent, sent_reads, sent_writes);
+            for (windows, reads, writes) in [received, sent] {
+                if let Some(window) = windows.get_mut(shard.index()) {
+                    window.add_many(hash, &key, reads, writes, second);
+                }
             }
         }
     }
 }
 
 impl KeyCounts {
-    /// Creates empty counts. They stay empty unless `on` is true.
-    pub(crate) fn new(shards: usize, on: bool) -> Self {
-        let counts = Batched::new(Counts::new(shards, Duration::ZERO));
-        Self { counts, shards, on, start: Instant::now() }
+    /// Creates empty counts, which count into `series` too. They stay empty unless `on` is true.
+    pub(crate) fn new(series: Arc<KeySeries>, shards: usize, on: bool) -> Self {
+        let counts = Batched::new(Counts::new(series, shards, Duration::ZERO));
+        Self { counts, shards, on }
     }
 
     /// Counts a client's request at `now`, cached or not.
     pub(crate) fn received(&self, key: &Key, home: ShardId, access: Access, now: Instant) {
         if self.on {
-            self.record(key, home, RECEIVED[usize::from(access == Access::Write)], now);
+            self.counts.record(key, home, RECEIVED[usize::from(access == Access::Write)], now);
         }
     }
 
     /// Counts a request that was just sent to `shard`.
     pub(crate) fn sent(&self, key: &Key, shard: ShardId, access: Access) {
         if self.on {
-            self.record(key, shard, SENT[usize::from(access == Access::Write)], Instant::now());
+            self.counts.record(key, shard, SENT[usize::from(access == Access::Write)], Instant::now());
         }
     }
 
-    fn record(&self, key: &Key, shard: ShardId, times: [u8; 4], now: Instant) {
-        // 32 bits of seconds are 136 years.
-        let second = now.saturating_duration_since(self.start).as_secs() as u32;
-        self.counts.record(Place { key: key.clone(), shard }, times, second);
+    /// Counts all requests up to now in the key series.
+    pub(crate) fn complete_series(&self) {
+        drop(self.counts.lock());
     }
 
     /// The `n` most requested keys, in descending order of their lower bound.
@@ -115,11 +116,6 @@ impl KeyCounts {
         self.counts.lock().totals.summary(n)
     }
 
-    /// Whether keys are counted.
-    pub(crate) fn is_on(&self) -> bool {
-        self.on
-    }
-
     /// The number of shards.
     pub(crate) fn shards(&self) -> usize {
         self.shards
@@ -127,7 +123,7 @@ impl KeyCounts {
 
     /// The present time on the windows' clock.
     pub(crate) fn now(&self) -> Duration {
-        self.start.elapsed()
+        self.counts.elapsed()
     }
 
     /// Calls `see` with the window of client requests of each home shard, and the time.
@@ -147,7 +143,8 @@ impl KeyCounts {
     /// Removes all counts.
     pub(crate) fn clear(&self) {
         let mut counts = self.counts.lock();
-        let old = std::mem::replace(&mut *counts, Counts::new(self.shards, self.start.elapsed()));
+        let new = Counts::new(Arc::clone(&counts.series), self.shards, self.counts.elapsed());
+        let old = std::mem::replace(&mut *counts, new);
         drop(counts);
         // Free the old counts after the lock is released.
         drop(old);
@@ -155,8 +152,16 @@ impl KeyCounts {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use prometheus::{IntCounter, IntCounterVec, Opts};
+
     use super::*;
+
+    pub(crate) fn counts(shards: usize, on: bool) -> KeyCounts {
+        let family = IntCounterVec::new(Opts::new("keys", "test"), &["key"]).unwrap();
+        let untracked = IntCounter::new("untracked", "test").unwrap();
+        KeyCounts::new(Arc::new(KeySeries::new(family, &[], untracked)), shards, on)
+    }
 
     fn key(n: usize) -> Key {
         Key::new(&format!("key-{n}")).unwrap()
@@ -168,7 +173,7 @@ mod tests {
 
     #[test]
     fn fifty_thousand_keys_are_counted_exactly() {
-        let counts = KeyCounts::new(1, true);
+        let counts = counts(1, true);
         for n in 0..50_000 {
             add(&counts, n);
         }
@@ -182,7 +187,7 @@ mod tests {
 
     #[test]
     fn beyond_that_a_hot_key_is_still_first_and_no_cold_one_looks_hot() {
-        let counts = KeyCounts::new(1, true);
+        let counts = counts(1, true);
         for n in 0..200_000 {
             add(&counts, n);
             if n % 10 == 0 {
@@ -198,7 +203,7 @@ mod tests {
 
     #[test]
     fn received_and_sent_requests_are_counted_separately() {
-        let counts = KeyCounts::new(2, true);
+        let counts = counts(2, true);
         counts.received(&key(1), ShardId(0), Access::Read, Instant::now());
         counts.sent(&key(1), ShardId(1), Access::Read);
         counts.sent(&key(1), ShardId(1), Access::Write);
@@ -211,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_reset_forgets_what_was_noted_just_before() {
-        let counts = KeyCounts::new(1, true);
+        let counts = counts(1, true);
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let counts = &counts;
@@ -226,7 +231,7 @@ mod tests {
 
     #[test]
     fn switched_off_it_stays_empty() {
-        let counts = KeyCounts::new(1, false);
+        let counts = counts(1, false);
         add(&counts, 1);
         counts.sent(&key(1), ShardId(0), Access::Read);
         assert!(counts.top(9).is_empty());

@@ -8,6 +8,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use service::metrics::{Family, Metrics};
 use service::overload::Overload;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use self::breakers::BreakerMetrics;
 
@@ -33,7 +34,7 @@ pub(crate) struct GatewayMetrics {
     pub(crate) misses: IntCounter,
     pub(crate) coalesced: IntCounter,
     pub(crate) cache_size: IntGauge,
-    pub(crate) keys: KeySeries,
+    pub(crate) keys: Arc<KeySeries>,
     pub(crate) errors: IntCounterVec,
     pub(crate) hot_partition: HotPartition,
     pub(crate) stale: IntCounter,
@@ -164,7 +165,7 @@ impl GatewayMetrics {
                 copy_stored: copied.get_metric_with_label_values(&["stored"])?,
                 copy_failed: copied.get_metric_with_label_values(&["failed"])?,
             },
-            keys: KeySeries::new(key_family, &[], untracked),
+            keys: Arc::new(KeySeries::new(key_family, &[], untracked)),
             errors: metrics.counters(
                 "gateway_errors_total",
                 "Error responses to reads, writes and admin calls, by blame (client, shard, gateway). shard_id is empty \

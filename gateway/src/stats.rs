@@ -46,7 +46,8 @@ impl Stats {
     /// If `counts_keys` is false, keys are not counted and no load is judged.
     pub(crate) fn new(metrics: GatewayMetrics, counts_keys: bool, health: Arc<ShardHealth>) -> Self {
         let at_reset = Mutex::new(Figures { sent: vec![0; metrics.shards.len()], ..Figures::default() });
-        let keys = Arc::new(KeyCounts::new(metrics.shards.len(), counts_keys));
+        let series = Arc::clone(&metrics.keys);
+        let keys = Arc::new(KeyCounts::new(series, metrics.shards.len(), counts_keys));
         let verdicts = Verdicts::new(Arc::clone(&keys), health);
         let (started, started_at) = (Instant::now(), service::clock::unix_seconds());
         Self { metrics, keys, verdicts, at_reset, started, started_at }
@@ -73,7 +74,7 @@ impl Stats {
         if let Some(shard) = self.shard(home) {
             if matches!(read, Read::Hit { .. }) { shard.gets_from_cache.inc() } else { shard.gets.inc() }
         }
-        self.access(key, home, Access::Read, now);
+        self.keys.received(key, home, Access::Read, now);
     }
 
     /// Counts a write.
@@ -81,7 +82,7 @@ impl Stats {
         if let Some(metrics) = self.shard(shard) {
             metrics.sets.inc();
         }
-        self.access(key, shard, Access::Write, now);
+        self.keys.received(key, shard, Access::Write, now);
     }
 
     /// Records the duration of an answered read.
@@ -104,8 +105,9 @@ impl Stats {
         self.metrics.errors.with_label_values(&[err.blame().label(), err.kind().name(), &shard]).inc();
     }
 
-    /// Sets the gauge of the cache's size.
-    pub(crate) fn show_cache_size(&self, size: u64) {
+    /// Completes the counts by key, and sets the gauge of the cache's size.
+    pub(crate) fn show(&self, size: u64) {
+        self.keys.complete_series();
         self.metrics.cache_size.set(i64::try_from(size).unwrap_or(i64::MAX));
     }
 
@@ -196,13 +198,6 @@ impl Stats {
     /// The counters of requests sent, one per shard.
     pub(crate) fn sent_counters(&self) -> impl Iterator<Item = IntCounter> + '_ {
         self.metrics.shards.iter().map(|shard| shard.sent.clone())
-    }
-
-    fn access(&self, key: &Key, home: ShardId, access: Access, now: Instant) {
-        if self.keys.is_on() {
-            self.keys.received(key, home, access, now);
-            self.metrics.keys.count(key);
-        }
     }
 
     fn shard(&self, shard: ShardId) -> Option<&ShardMetrics> {

@@ -290,7 +290,7 @@ mod tests {
         let targets = Arc::new([Target::new(base, sent.clone())]);
         let shared = Shared {
             targets,
-            keys: Arc::new(KeyCounts::new(1, true)),
+            keys: Arc::new(crate::key_counts::tests::counts(1, true)),
             traces: Traces::default(),
             in_flight: Arc::new(InFlight::new(1, 8, std::num::NonZeroUsize::MIN)),
             health: Arc::new(ShardHealth::new(1)),

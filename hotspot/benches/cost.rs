@@ -22,8 +22,8 @@ type Key = SmolStr;
 /// Accesses counted in one run.
 const ACCESSES: usize = 1_000_000;
 /// The limits that the shards use.
-const TOTALS: Limits = Limits { exact_keys: 50_000, sketch_keys: 256 };
-const SECOND: Limits = Limits { exact_keys: 512, sketch_keys: 128 };
+const TOTALS: Limits = Limits { exact_keys: 50_000, sketch_keys: 1_792 };
+const SECOND: Limits = Limits { exact_keys: 448, sketch_keys: 256 };
 
 fn main() {
     println!("| what | 1,000 keys, Zipf 1.5 | 1,000,000 keys, Zipf 0.99 |");

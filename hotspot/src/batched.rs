@@ -1,128 +1,134 @@
 //! A shared count with per-core batches, to avoid contention.
 //!
-//! Each core records accesses in its own buffer. A full buffer is merged into sums by item and second, and the shared
-//! count gets only the sums. Counting each access directly would move the count's cache lines between the cores at
-//! every request. That is most of the cost of counting.
+//! Each core records accesses in its own buffer. A full buffer is added to the shared count. Counting each access
+//! directly would move the count's cache lines between the cores at every request. That is most of the cost of
+//! counting.
 
-use ahash::AHashMap;
-use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
-use std::hash::Hash;
+use parking_lot::{Mutex, MutexGuard};
+use protocol::Key;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-/// Records of one core that are merged together.
+/// Records of one core that are added together.
 const BATCH: usize = 256;
 /// Records in a core's buffer after which the core waits for the lock of the count.
 const NOTES_MAX: usize = 4_096;
-/// Maximum number of items with a sum before the count gets the sums. The core whose record fills the table waits for
-/// the transfer, so the table is small. A larger table saves nothing. Seven eighths of a power of two fit without a
-/// larger allocation.
-const SUMS_MAX: usize = 7 << 8;
 
-/// The shared count, which receives the merged records. It counts items of type `T` by kind.
-pub trait Accumulate<T, const KINDS: usize> {
-    /// Counts `times` events of each kind for `thing` in one second. Seconds come in any order.
-    fn add(&mut self, thing: T, times: [u32; KINDS], second: u32);
+/// The shared count, which receives the records.
+pub trait Accumulate<P, const KINDS: usize> {
+    /// Counts the records of one core. Seconds of different cores come in any order.
+    fn add(&mut self, notes: impl Iterator<Item = Note<P, KINDS>>);
 }
 
-/// A count `C` and the records not yet merged into it. It holds at most 4,096 records a core, one more for each
-/// thread beyond the number of cores, and the sums of 1,792 items.
-pub struct Batched<T, const KINDS: usize, C> {
-    cores: Box<[Core<T, KINDS>]>,
-    sums: Mutex<Sums<T, KINDS, C>>,
+/// Accesses of one key at one place in one second.
+#[derive(Debug)]
+pub struct Note<P, const KINDS: usize> {
+    /// The key.
+    pub key: Key,
+    /// What the accesses have in common besides the key, such as the shard.
+    pub place: P,
+    /// Full seconds since the start of the batches.
+    pub second: u64,
+    /// Accesses of each kind.
+    pub times: [u8; KINDS],
+}
+
+/// A count `C` and the records not yet added to it. It holds at most 4,096 records a core, and one more for each
+/// thread beyond the number of cores.
+pub struct Batched<P, const KINDS: usize, C> {
+    cores: Box<[Core<P, KINDS>]>,
+    count: Mutex<C>,
+    start: Instant,
 }
 
 /// One core's records, aligned to avoid false sharing.
 #[repr(align(128))]
-struct Core<T, const KINDS: usize>(Mutex<Vec<Note<T, KINDS>>>);
+struct Core<P, const KINDS: usize>(Mutex<Records<P, KINDS>>);
 
-/// One recorded event: an item, its second and the number of events of each kind.
-struct Note<T, const KINDS: usize> {
-    thing: T,
-    second: u32,
-    times: [u8; KINDS],
+struct Records<P, const KINDS: usize> {
+    notes: Vec<Note<P, KINDS>>,
+    /// The second of the last record. To find it again takes a comparison, and no division.
+    second: Second,
 }
 
-/// The sums of one second, and the count with all earlier sums.
-struct Sums<T, const KINDS: usize, C> {
-    second: u32,
-    times: AHashMap<T, [u32; KINDS]>,
-    count: C,
+/// A second of the clock.
+#[derive(Clone, Copy)]
+struct Second {
+    /// Full seconds since the start.
+    number: u64,
+    begin: Instant,
+    end: Instant,
 }
 
-impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Batched<T, KINDS, C> {
+impl Second {
+    fn at(start: Instant, now: Instant) -> Self {
+        let number = now.saturating_duration_since(start).as_secs();
+        let begin = start + Duration::from_secs(number);
+        Self { number, begin, end: begin + Duration::from_secs(1) }
+    }
+
+    fn contains(&self, now: Instant) -> bool {
+        self.begin <= now && now < self.end
+    }
+}
+
+impl<P: Copy + PartialEq, const KINDS: usize, C: Accumulate<P, KINDS>> Batched<P, KINDS, C> {
     /// Creates one buffer for each core of the machine.
     pub fn new(count: C) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let core = || Core(Mutex::new(Vec::with_capacity(BATCH)));
-        let sums = Mutex::new(Sums { second: 0, times: AHashMap::new(), count });
-        Self { cores: std::iter::repeat_with(core).take(cores).collect(), sums }
+        let start = Instant::now();
+        let records = || Records { notes: Vec::with_capacity(BATCH), second: Second::at(start, start) };
+        let cores = std::iter::repeat_with(|| Core(Mutex::new(records()))).take(cores).collect();
+        Self { cores, count: Mutex::new(count), start }
     }
 
-    /// Records `times` events of each kind for `thing`. A later [`Batched::lock`] returns a count that includes them.
-    pub fn record(&self, thing: T, times: [u8; KINDS], second: u32) {
+    /// The time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Records accesses of `key` at `now`, `times` of each kind. A later [`Batched::lock`] returns a count that includes them.
+    pub fn record(&self, key: &Key, place: P, times: [u8; KINDS], now: Instant) {
         let core = &self.cores[this_thread() % self.cores.len()];
-        let mut notes = core.0.lock();
-        // A hot item often comes several times in a row.
+        let mut records = core.0.lock();
+        if !records.second.contains(now) {
+            records.second = Second::at(self.start, now);
+        }
+        let second = records.second.number;
+        let notes = &mut records.notes;
+        // A hot key often comes several times in a row.
         if let Some(last) = notes.last_mut()
             && last.second == second
-            && last.thing == thing
+            && last.place == place
+            && last.key == *key
             && let Some(sum) = sum(last.times, times)
         {
             last.times = sum;
             return;
         }
-        notes.push(Note { thing, second, times });
+        notes.push(Note { key: key.clone(), place, second, times });
         if notes.len() < BATCH {
             return;
         }
         // Uses `try_lock`: the holder of the count may be about to lock this buffer.
-        if let Some(mut sums) = self.sums.try_lock() {
-            sums.merge(notes.drain(..));
+        if let Some(mut count) = self.count.try_lock() {
+            count.add(notes.drain(..));
         } else if notes.len() >= NOTES_MAX {
-            drop(notes);
+            drop(records);
             drop(self.lock());
         }
     }
 
-    /// Locks the count with all records merged. The holder must not call [`Batched::note`]: with a full buffer it
+    /// Locks the count with all records added. The holder must not call [`Batched::record`]: with a full buffer it
     /// would deadlock.
-    pub fn lock(&self) -> MappedMutexGuard<'_, C> {
-        let mut sums = self.sums.lock();
+    pub fn lock(&self) -> MutexGuard<'_, C> {
+        let mut count = self.count.lock();
         for core in &self.cores {
-            // Swap the buffer before the merge, so that the core need not wait for the merge.
-            let notes = std::mem::replace(&mut *core.0.lock(), Vec::with_capacity(BATCH));
-            sums.merge(notes);
+            // Swap the buffer before the count, so that the core need not wait for it.
+            let notes = std::mem::replace(&mut core.0.lock().notes, Vec::with_capacity(BATCH));
+            count.add(notes.into_iter());
         }
-        sums.hand_over();
-        MutexGuard::map(sums, |sums| &mut sums.count)
-    }
-}
-
-impl<T: Eq + Hash, const KINDS: usize, C: Accumulate<T, KINDS>> Sums<T, KINDS, C> {
-    /// Merges the records of one core in their order. Seconds of different cores may come in any order.
-    fn merge(&mut self, notes: impl IntoIterator<Item = Note<T, KINDS>>) {
-        for Note { thing, second, times } in notes {
-            if second > self.second || self.times.len() >= SUMS_MAX {
-                self.hand_over();
-                self.second = self.second.max(second);
-            }
-            if second < self.second {
-                // An older second: this core's buffer was merged later than others.
-                self.count.add(thing, times.map(u32::from), second);
-                continue;
-            }
-            let sums = self.times.entry(thing).or_insert([0; KINDS]);
-            for (sum, times) in sums.iter_mut().zip(times) {
-                *sum += u32::from(times);
-            }
-        }
-    }
-
-    /// Adds all sums to the count.
-    fn hand_over(&mut self) {
-        for (thing, times) in self.times.drain() {
-            self.count.add(thing, times, self.second);
-        }
+        count
     }
 }
 
@@ -149,14 +155,16 @@ mod tests {
     use std::collections::BTreeMap;
     use std::thread;
 
-    /// Events by item and second.
+    /// Accesses by key, place and second.
     #[derive(Default)]
-    struct Seen(BTreeMap<(usize, u32), [u32; 2]>);
+    struct Seen(BTreeMap<(Key, usize, u64), [u32; 2]>);
 
     impl Accumulate<usize, 2> for Seen {
-        fn add(&mut self, thing: usize, times: [u32; 2], second: u32) {
-            let seen = self.0.entry((thing, second)).or_default();
-            *seen = [seen[0] + times[0], seen[1] + times[1]];
+        fn add(&mut self, notes: impl Iterator<Item = Note<usize, 2>>) {
+            for Note { key, place, second, times } in notes {
+                let seen = self.0.entry((key, place, second)).or_default();
+                *seen = [seen[0] + u32::from(times[0]), seen[1] + u32::from(times[1])];
+            }
         }
     }
 
@@ -166,21 +174,35 @@ mod tests {
         }
     }
 
+    fn at(seen: &Batched<usize, 2, Seen>, second: u32) -> Instant {
+        seen.start + Duration::from_secs(second.into())
+    }
+
+    fn key() -> Key {
+        Key::new("k").unwrap()
+    }
+
     #[test]
     fn whoever_locks_finds_all_that_was_noted_before() {
         let seen = Batched::new(Seen::default());
         for record in 1..=1_000 {
-            seen.record(0, [1, 2], record / 300);
+            seen.record(&key(), 0, [1, 2], at(&seen, record / 300));
             assert_eq!(seen.lock().all(), [record, 2 * record]);
         }
-        assert_eq!(
-            seen.lock().0,
-            [((0, 0), 299), ((0, 1), 300), ((0, 2), 300), ((0, 3), 101)].map(twice).into()
-        );
+        let expected = [(0, 299), (1, 300), (2, 300), (3, 101)];
+        assert_eq!(seen.lock().0, expected.map(|(second, n)| ((key(), 0, second), [n, 2 * n])).into());
     }
 
-    fn twice<K>((key, times): (K, u32)) -> (K, [u32; 2]) {
-        (key, [times, 2 * times])
+    #[test]
+    fn other_keys_places_and_seconds_are_counted_apart() {
+        let (seen, other) = (Batched::new(Seen::default()), Key::new("other").unwrap());
+        for (key, place, second) in
+            [(key(), 0, 5), (other, 0, 5), (key(), 1, 5), (key(), 1, 3), (key(), 0, 5)]
+        {
+            seen.record(&key, place, [1, 0], at(&seen, second));
+        }
+        let times: Vec<u32> = seen.lock().0.values().map(|times| times[0]).collect();
+        assert_eq!(times, [2, 1, 1, 1]);
     }
 
     #[test]
@@ -192,9 +214,10 @@ mod tests {
                 let seen = &seen;
                 scope.spawn(move || {
                     for record in 0..NOTES {
-                        seen.record(of, [1, 0], record / 1_000);
+                        seen.record(&key(), of, [1, 0], at(seen, record / 1_000));
                         if record % 1_000 == 999 {
-                            assert_eq!(seen.lock().0[&(of, record / 1_000)], [1_000, 0], "its own are there");
+                            let found = seen.lock().0[&(key(), of, u64::from(record / 1_000))];
+                            assert_eq!(found, [1_000, 0], "its own are there");
                         }
                     }
                 });
@@ -205,25 +228,6 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_late_counts_in_its_own_second() {
-        let seen = Batched::new(Seen::default());
-        for second in [5, 3, 5, 3, 6, 5] {
-            seen.record(0, [1, 0], second);
-        }
-        assert_eq!(seen.lock().0, [((0, 3), [2, 0]), ((0, 5), [3, 0]), ((0, 6), [1, 0])].into());
-    }
-
-    #[test]
-    fn no_more_than_so_many_sums_wait() {
-        let seen = Batched::new(Seen::default());
-        for thing in 0..3 * SUMS_MAX {
-            seen.record(thing, [1, 0], 7);
-            assert!(seen.sums.lock().times.len() <= SUMS_MAX);
-        }
-        assert_eq!(seen.lock().0.len(), 3 * SUMS_MAX);
-    }
-
-    #[test]
     fn notes_are_bounded_and_none_is_lost_while_the_count_is_held() {
         let seen = Batched::new(Seen::default());
         let noted = AtomicUsize::new(0);
@@ -231,8 +235,8 @@ mod tests {
             let held = seen.lock();
             scope.spawn(|| {
                 for record in 1..=3 * NOTES_MAX {
-                    // A record of another item than the one before takes its own place.
-                    seen.record(record % 2, [1, 0], 0);
+                    // A record at another place than the one before is one of its own.
+                    seen.record(&key(), record % 2, [1, 0], seen.start);
                     noted.store(record, Ordering::Release);
                 }
             });
@@ -240,7 +244,7 @@ mod tests {
             while noted.load(Ordering::Acquire) < NOTES_MAX - 1 {
                 thread::yield_now();
             }
-            let waiting = seen.cores.iter().map(|core| core.0.lock().len()).sum::<usize>();
+            let waiting = seen.cores.iter().map(|core| core.0.lock().notes.len()).sum::<usize>();
             assert!((NOTES_MAX - 1..=NOTES_MAX).contains(&waiting), "{waiting}");
             drop(held);
         });

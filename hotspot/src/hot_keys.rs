@@ -87,7 +87,8 @@ pub fn verdict<K: Clone + Display>(shard: usize, total: u64, seconds: f64, top: 
 mod tests {
     use super::*;
     use crate::counter::Limits;
-    use crate::window::{Access, Window};
+    use crate::hash::hash_of;
+    use crate::window::Window;
     use std::time::Duration;
 
     /// Returns the hot keys of a window after these `(key, accesses, second)`.
@@ -96,7 +97,7 @@ mod tests {
         let mut now = Duration::ZERO;
         for (key, n, second) in accesses {
             now = Duration::from_secs(*second);
-            window.add_many(key, Access::Read, *n, now);
+            window.add_many(hash_of(key), key, *n, 0, *second);
         }
         let view = window.sliding(now);
         hot(view.total(), view.top(HOT_MOST))

@@ -18,6 +18,7 @@ pub mod batched;
 pub mod counter;
 pub mod detector;
 pub mod export;
+pub mod hash;
 pub mod hot_keys;
 pub mod hot_set;
 pub mod judge;

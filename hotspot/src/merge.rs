@@ -34,13 +34,11 @@ impl<K: Clone + Eq + Hash> KeyCounter<K> {
     #[must_use]
     pub fn summary(&self, n: usize) -> Summary<K> {
         let mut held: Vec<_> = self.held().collect();
-        // The count of a key that the sketch does not monitor is at most the smallest monitored count.
-        let not_held = if self.is_exact() { None } else { held.iter().map(|count| count.count).min() };
         if n < held.len() {
             held.select_nth_unstable_by_key(n, |count| std::cmp::Reverse(count.lower_bound()));
         }
         let rest = held.split_off(n.min(held.len()));
-        let others_at_most = rest.iter().map(|count| count.count).chain(not_held).max().unwrap_or(0);
+        let others_at_most = rest.iter().map(|count| count.count).fold(self.floor(), u64::max);
         let keys = held.into_iter();
         let keys = keys.map(|c| Count { key: c.key.clone(), count: c.count, error: c.error }).collect();
         Summary { keys, others_at_most }

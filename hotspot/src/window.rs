@@ -7,6 +7,7 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use crate::counter::{Count, KeyCounter, Limits, merged};
+use crate::hash::hash_of;
 
 /// Number of slots of a window.
 pub const SLOTS: u64 = 10;
@@ -49,39 +50,55 @@ impl<K: Clone + Eq + Hash + Ord> Window<K> {
 
     /// Counts one access at `now`. Ignores an access that is too old for every view.
     pub fn add(&mut self, key: &K, access: Access, now: Duration) {
-        self.add_many(key, access, 1, now);
+        let (reads, writes) = if access == Access::Read { (1, 0) } else { (0, 1) };
+        self.add_many(hash_of(key), key, reads, writes, number_at(now));
     }
 
-    /// Counts `n` accesses at `now`. Ignores accesses that are too old for every view.
-    pub fn add_many(&mut self, key: &K, access: Access, n: u64, now: Duration) {
-        if n == 0 {
+    /// Counts accesses of a key with this [`hash_of`] in a slot. Ignores them if it is too old for every view.
+    pub fn add_many(&mut self, hash: u64, key: &K, reads: u64, writes: u64, slot: u64) {
+        if reads + writes == 0 {
             return;
         }
-        let newest = self.slots.back().map_or(0, |slot| slot.number);
-        let number = self.advance(now);
-        if number + SLOTS < newest {
-            // Too old for every view.
-            return;
+        if let Some(slot) = self.slot(slot) {
+            slot.reads.add_many(hash, key, reads);
+            slot.writes.add_many(hash, key, writes);
         }
-        let at = self.slots.binary_search_by_key(&number, |slot| slot.number).unwrap_or_else(|at| {
-            let counter = || KeyCounter::new(self.limits);
-            self.slots.insert(at, Slot { number, reads: counter(), writes: counter() });
-            at
+    }
+
+    /// The slot with a number, in which accesses are counted. `None` if it is too old for every view.
+    fn slot(&mut self, number: u64) -> Option<&mut Slot<K>> {
+        if self.slots.back().is_some_and(|slot| slot.number == number) {
+            return self.slots.back_mut();
+        }
+        self.advance(number);
+        let at = self.slots.binary_search_by_key(&number, |slot| slot.number).or_else(|at| {
+            let newest = self.slots.back();
+            if newest.is_some_and(|newest| number + SLOTS < newest.number) {
+                return Err(());
+            }
+            let counter = |of: fn(&Slot<K>) -> &KeyCounter<K>| {
+                // A second has about as many keys as the one before.
+                newest.map_or_else(|| KeyCounter::new(self.limits), |newest| KeyCounter::like(of(newest)))
+            };
+            let slot =
+                Slot { number, reads: counter(|slot| &slot.reads), writes: counter(|slot| &slot.writes) };
+            self.slots.insert(at, slot);
+            Ok(at)
         });
-        let slot = &mut self.slots[at];
-        let counter = if access == Access::Read { &mut slot.reads } else { &mut slot.writes };
-        counter.add_many(key, n);
+        self.slots.get_mut(at.ok()?)
     }
 
     /// The window that ends at `now`: the current slot and the nine before it.
     pub fn sliding(&mut self, now: Duration) -> View<'_, K> {
-        let number = self.advance(now);
+        let number = number_at(now);
+        self.advance(number);
         self.view(number.saturating_sub(SLOTS - 1), number + 1, now)
     }
 
     /// The last `seconds` full slots before `now`, at most [`SLOTS`].
     pub fn full(&mut self, seconds: u64, now: Duration) -> View<'_, K> {
-        let number = self.advance(now);
+        let number = number_at(now);
+        self.advance(number);
         let first = number.saturating_sub(seconds.min(SLOTS));
         self.view(first, number, start_of(number))
     }
@@ -98,14 +115,17 @@ impl<K: Clone + Eq + Hash + Ord> Window<K> {
         View { slots, span: end.saturating_sub(self.since.max(start_of(first))) }
     }
 
-    /// Drops slots that are too old for every view and returns the slot number of `now`.
-    fn advance(&mut self, now: Duration) -> u64 {
-        let number = now.as_secs() / SLOT.as_secs();
+    /// Drops slots that are too old for every view when `number` is the current one.
+    fn advance(&mut self, number: u64) {
         while self.slots.front().is_some_and(|first| first.number + SLOTS < number) {
             self.slots.pop_front();
         }
-        number
     }
+}
+
+/// The number of the slot at `now`.
+fn number_at(now: Duration) -> u64 {
+    now.as_secs() / SLOT.as_secs()
 }
 
 fn start_of(slot: u64) -> Duration {
@@ -273,7 +293,7 @@ mod tests {
             for (key, write, pause, n) in steps {
                 now += pause;
                 let access = if write { Access::Write } else { Access::Read };
-                window.add_many(&key, access, n, at(now));
+                (0..n).for_each(|_| window.add(&key, access, at(now)));
                 list.push((key, access, now / 1_000, n));
             }
             let slot = now / 1_000;

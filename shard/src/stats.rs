@@ -3,8 +3,9 @@
 //! Every data request with a valid key counts, whether or not the key exists, and whatever the outcome. Counts are
 //! exact up to [`EXACT_KEYS`] distinct keys. Beyond that, each count carries its error.
 
-use hotspot::batched::Batched;
+use hotspot::batched::{Accumulate, Batched, Note};
 use hotspot::counter::{Count, KeyCounter, Limits};
+use hotspot::hash::hash_of;
 use hotspot::hot_keys::{HOT_MOST, Hot, hot};
 use hotspot::window::{Access, Window};
 use protocol::Key;
@@ -12,15 +13,14 @@ use std::time::{Duration, Instant};
 
 /// Largest number of distinct keys since the last reset for which every count is exact.
 pub const EXACT_KEYS: usize = 50_000;
-const TOTALS: Limits = Limits { exact_keys: EXACT_KEYS, sketch_keys: 256 };
+const TOTALS: Limits = Limits { exact_keys: EXACT_KEYS, sketch_keys: 896 };
 /// Limits per second, separately for reads and writes. A key with more than 1/128 of a second's accesses is always
 /// found.
-const SECOND: Limits = Limits { exact_keys: 512, sketch_keys: 128 };
+const SECOND: Limits = Limits { exact_keys: 448, sketch_keys: 256 };
 
 /// The key statistics of a shard.
 pub struct Stats {
-    counts: Batched<Key, 2, Counts>,
-    start: Instant,
+    counts: Batched<(), 2, Counts>,
 }
 
 struct Counts {
@@ -45,18 +45,19 @@ impl Counts {
     }
 }
 
-impl hotspot::batched::Accumulate<Key, 2> for Counts {
-    fn add(&mut self, key: Key, times: [u32; 2], second: u32) {
-        let ([reads, writes], at) = (times.map(u64::from), Duration::from_secs(second.into()));
-        self.totals.add_many(&key, reads + writes);
-        self.window.add_many(&key, Access::Read, reads, at);
-        self.window.add_many(&key, Access::Write, writes, at);
+impl Accumulate<(), 2> for Counts {
+    fn add(&mut self, notes: impl Iterator<Item = Note<(), 2>>) {
+        for Note { key, times, second, .. } in notes {
+            let ([reads, writes], hash) = (times.map(u64::from), hash_of(&key));
+            self.totals.add_many(hash, &key, reads + writes);
+            self.window.add_many(hash, &key, reads, writes, second);
+        }
     }
 }
 
 impl Default for Stats {
     fn default() -> Self {
-        Self { counts: Batched::new(Counts::new(Duration::ZERO)), start: Instant::now() }
+        Self { counts: Batched::new(Counts::new(Duration::ZERO)) }
     }
 }
 
@@ -64,8 +65,7 @@ impl Stats {
     /// Counts one access.
     pub fn record(&self, key: &Key, access: Access) {
         let times = if access == Access::Read { [1, 0] } else { [0, 1] };
-        // 32 bits of seconds are 136 years.
-        self.counts.record(key.clone(), times, self.start.elapsed().as_secs() as u32);
+        self.counts.record(key, (), times, Instant::now());
     }
 
     /// The `n` most accessed keys since the last reset, in descending order of their lower bound.
@@ -87,14 +87,14 @@ impl Stats {
     pub fn recent(&self) -> Recent {
         let mut counts = self.counts.lock();
         // Read the time under the lock: every counted access happened before it.
-        let view = counts.window.sliding(self.start.elapsed());
+        let view = counts.window.sliding(self.counts.elapsed());
         Recent { total: view.total(), span: view.span(), top: view.top(HOT_MOST) }
     }
 
     /// Clears the totals and the window.
     pub fn reset(&self) {
         let mut counts = self.counts.lock();
-        let old = std::mem::replace(&mut *counts, Counts::new(self.start.elapsed()));
+        let old = std::mem::replace(&mut *counts, Counts::new(self.counts.elapsed()));
         drop(counts);
         // Free the old counts after the lock is released.
         drop(old);

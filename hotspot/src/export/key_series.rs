@@ -1,13 +1,14 @@
 //! Counts accesses per tracked key, and all others in one counter.
 
-use ahash::AHashMap;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
+use hashbrown::HashTable;
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntCounterVec};
 use protocol::Key;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::hash::hash_of;
 use crate::promotion::{Change, Promotion};
 
 /// Counts every access exactly once: in its key's series if the key is promoted, else in the untracked counter.
@@ -19,8 +20,32 @@ pub struct KeySeries {
     /// Label values before the `key` label.
     labels: Vec<String>,
     untracked: IntCounter,
-    tracked: ArcSwap<AHashMap<Key, IntCounter>>,
+    tracked: ArcSwap<HashTable<Tracked>>,
     promotion: Mutex<Promotion<Key>>,
+}
+
+/// A key with a series.
+#[derive(Clone)]
+struct Tracked {
+    hash: u64,
+    key: Key,
+    series: IntCounter,
+}
+
+/// Counts accesses into the series that there are now. Hold it for one batch only.
+pub struct Counting<'a> {
+    tracked: Guard<Arc<HashTable<Tracked>>>,
+    untracked: &'a IntCounter,
+}
+
+impl Counting<'_> {
+    /// Counts `n` accesses of a key with this [`hash_of`].
+    pub fn count(&self, hash: u64, key: &Key, n: u64) {
+        match self.tracked.find(hash, |tracked| tracked.key == *key) {
+            Some(tracked) => tracked.series.inc_by(n),
+            None => self.untracked.inc_by(n),
+        }
+    }
 }
 
 impl KeySeries {
@@ -38,15 +63,12 @@ impl KeySeries {
 
     /// Counts one access.
     pub fn count(&self, key: &Key) {
-        self.count_by(key, 1);
+        self.counting().count(hash_of(key), key, 1);
     }
 
-    /// Counts `n` accesses.
-    pub fn count_by(&self, key: &Key, n: u64) {
-        match self.tracked.load().get(key) {
-            Some(series) => series.inc_by(n),
-            None => self.untracked.inc_by(n),
-        }
+    /// Counts accesses of several keys.
+    pub fn counting(&self) -> Counting<'_> {
+        Counting { tracked: self.tracked.load(), untracked: &self.untracked }
     }
 
     /// Counts a request that was refused before its key was read.
@@ -62,16 +84,19 @@ impl KeySeries {
         if changes.is_empty() {
             return;
         }
-        let mut tracked = AHashMap::clone(&self.tracked.load());
+        let mut tracked = HashTable::clone(&self.tracked.load());
         for change in changes {
             match change {
                 Change::Promote(key) => {
                     if let Ok(series) = self.family.get_metric_with_label_values(&self.values(&key)) {
-                        tracked.insert(key, series);
+                        let hash = hash_of(&key);
+                        tracked.insert_unique(hash, Tracked { hash, key, series }, |tracked| tracked.hash);
                     }
                 }
                 Change::Retire(key) => {
-                    tracked.remove(&key);
+                    if let Ok(entry) = tracked.find_entry(hash_of(&key), |tracked| tracked.key == key) {
+                        entry.remove();
+                    }
                 }
                 Change::Remove(key) => {
                     // Fails only if the series was removed elsewhere.

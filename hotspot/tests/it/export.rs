@@ -3,6 +3,7 @@
 use hotspot::detector::Detector;
 use hotspot::export::hot_partition::HotPartition;
 use hotspot::export::key_series::KeySeries;
+use hotspot::hash::hash_of;
 use hotspot::judge::{Evidence, KeyLoad, Observation};
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 use protocol::Key;
@@ -104,7 +105,7 @@ fn the_sum_of_increases_is_the_number_of_accesses_through_promotions() {
         // The hot set changes every 50 s and returns to the first set after the fourth.
         let hot: Vec<_> = (0..25).map(|i| (key(second / 50 % 4 * 100 + i), 1_000)).collect();
         for (k, _) in &hot {
-            series.count_by(k, u64::from(second % 7 + 1));
+            series.counting().count(hash_of(k), k, u64::from(second % 7 + 1));
             accesses += u64::from(second % 7 + 1);
         }
         series.update(&hot, Duration::from_secs(u64::from(second)));

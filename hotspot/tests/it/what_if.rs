@@ -1,6 +1,7 @@
 //! The ranking of mitigations for each scenario.
 
 use hotspot::counter::Limits;
+use hotspot::hash::hash_of;
 use hotspot::predict::zipf;
 use hotspot::what_if::{KeyRate, Mitigation, MitigationOutcome, Settings, Traffic, hot_entries};
 use hotspot::window::{Access, Window};
@@ -100,7 +101,8 @@ fn windows_give_rates_by_their_span() {
     let limits = Limits { exact_keys: 64, sketch_keys: 32 };
     let mut window = Window::new(limits, start);
     for (key, access, n) in [("a", Access::Read, 50), ("a", Access::Write, 5), ("b", Access::Read, 20)] {
-        window.add_many(&key, access, n, Duration::from_secs(8));
+        let (reads, writes) = if access == Access::Read { (n, 0) } else { (0, n) };
+        window.add_many(hash_of(&key), &key, reads, writes, 8);
     }
     let mut traffic = Traffic::new(2);
     traffic.add(1, &window.full(10, now), 1);
