@@ -4,7 +4,7 @@
 //! - [`empty`]: what the kernel's statistics add to these nanoseconds, to be taken off
 //! - [`watcher`]: throughput with the probe, or with an alternative, in alternating runs of one lab
 
-mod empty;
+pub(crate) mod empty;
 mod programs;
 mod report;
 mod tool;

@@ -19,7 +19,7 @@ mod memory_folder;
 mod origin;
 mod report;
 mod row;
-mod server;
+pub(crate) mod server;
 mod side;
 mod slice;
 mod versions;

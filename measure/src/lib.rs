@@ -8,6 +8,7 @@
 //! - [`gateway_bench`]: the gateway beside nginx, HAProxy and Varnish
 //! - [`gateway_cost`]: the cost of tracing and of the detector
 //! - [`nodes`]: an aggregator of many simulated probes
+//! - [`objects`]: kernel objects beside each other
 //! - [`soak`]: mixed load with random faults, and what grows under it
 //! - [`stores`]: the probe's counts of a store that was not changed, against the store's own
 
@@ -23,6 +24,7 @@ pub mod gateway_cost;
 mod lines;
 mod machine;
 pub mod nodes;
+pub mod objects;
 mod pair;
 pub mod soak;
 mod statistics;

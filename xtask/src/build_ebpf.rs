@@ -126,7 +126,11 @@ fn with_folder(folder: &Path) -> OsString {
     std::env::join_paths(folders).unwrap_or(path)
 }
 
-fn compile(tree: &Tree, compiler: &Compiler, linker: &Path) -> Result<PathBuf> {
+/// Compiles the kernel programs of `tree` and returns the path of the object in its target directory.
+///
+/// # Errors
+/// When they do not compile.
+pub(crate) fn compile(tree: &Tree, compiler: &Compiler, linker: &Path) -> Result<PathBuf> {
     let folder = tree.target.join("bpf").join("build");
     let mut command = kernel_cargo(tree, compiler)?;
     command

@@ -20,6 +20,7 @@ mod measure;
 mod metrics;
 mod native_lab;
 mod needs;
+mod objects;
 mod openapi;
 mod outcome;
 mod packages;

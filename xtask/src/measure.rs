@@ -10,7 +10,7 @@ use lab::tree::Tree;
 
 use crate::cargo::{build, cargo};
 use crate::packages::{self, Part, Root};
-use crate::{build_ebpf, needs, terminal};
+use crate::{build_ebpf, needs, objects, terminal};
 
 /// Arguments for a measuring program.
 #[derive(Debug, Args)]
@@ -29,6 +29,9 @@ pub(crate) enum Bench {
     /// Measure the probe: ns per program, packet and request, HTTP and RESP; throughput beside other tools
     #[command(disable_help_flag = true)]
     Cost(Arguments),
+    /// Compare kernel objects, by path or commit, in alternating runs: ns of the programs for a request
+    #[command(disable_help_flag = true)]
+    Objects(Arguments),
     /// Measure tracing: gateway throughput with it off, at 1 % and at 100 %, in alternating pairs
     #[command(disable_help_flag = true)]
     Traces(Arguments),
@@ -86,6 +89,8 @@ const COST: Program = Program {
     lab: &["probe", "shard", "gateway", "load"],
     profile: "release",
 };
+const OBJECTS: Program =
+    Program { name: "objects", parts: &[Part::Kernel], lab: &["shard"], profile: "release" };
 const NODES: Program = Program { name: "nodes", parts: &[], lab: &["probe"], profile: "release" };
 const STORES: Program = Program {
     name: "stores",
@@ -160,6 +165,10 @@ pub(crate) fn bench(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Churn(given) => run(tree, &CHURN, given.arguments.clone()),
         Bench::Cost(given) => run(tree, &COST, given.arguments.clone()),
+        Bench::Objects(given) => {
+            let built = Arguments { arguments: objects::with_built(tree, &given.arguments)? };
+            written(tree, &OBJECTS, &built, "docs/experiments")
+        }
         Bench::Nodes(given) => run(tree, &NODES, given.arguments.clone()),
         Bench::Stores(given) => run(tree, &STORES, given.arguments.clone()),
         Bench::Gateway(given) => {

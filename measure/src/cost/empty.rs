@@ -59,7 +59,7 @@ struct RunAttributes {
 }
 
 /// Measures the cost. Requires `CAP_SYS_ADMIN`.
-pub(super) fn measure() -> Result<StatisticsCost> {
+pub(crate) fn measure() -> Result<StatisticsCost> {
     let program = load()?;
     let nanoseconds = || (0..CALLS).map(|_| run(&program).map(f64::from)).collect::<Result<Vec<_>>>();
     let median = |values: Vec<f64>| Ok::<_, anyhow::Error>(Quartiles::of(values).context("no run")?.median);

@@ -116,7 +116,7 @@ impl Drop for Server {
 ///
 /// # Errors
 /// When it ends or does not start. The error has its last output.
-pub(super) fn started(
+pub(crate) fn started(
     process: &mut Process,
     serves_at: impl Fn(&Process) -> Option<SocketAddr>,
 ) -> Result<SocketAddr> {
@@ -140,7 +140,7 @@ pub(super) fn gateway(programs: &Path, path: TrafficPath, shards: &[SocketAddr])
 }
 
 /// Returns a command that inherits no settings.
-pub(super) fn program(path: &Path) -> Command {
+pub(crate) fn program(path: &Path) -> Command {
     let mut command = Command::new(path);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LOG_FORMAT", "json");
     command
