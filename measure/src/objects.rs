@@ -15,11 +15,13 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use aya::sys::{Stats, enable_stats};
 use lab::signals;
+use rustix::thread::{CpuSet, sched_getaffinity};
 
 use self::attached::{Attached, Statistics};
 use self::clients::{Clients, every_key, uniform};
 pub use self::report::{Figures, ObjectsReport};
 use self::server::Server;
+use crate::accuracy::pinned_thread::PinnedThread;
 use crate::cost::empty;
 use crate::machine::load_average;
 
@@ -77,7 +79,10 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<ObjectsReport> 
     let statistics = empty::measure()?;
     // Enabled while this value lives.
     let _enabled = enable_stats(Stats::RunTime).context("the kernel does not count the programs' runs")?;
-    let server = Server::start(&options.programs)?;
+    let (server_cpu, clients_cpu) = cpus()?;
+    let server = Server::start(&options.programs, server_cpu)?;
+    // Also the threads of the clients.
+    let _pinned = PinnedThread::on(clients_cpu)?;
     let mut runs = vec![Vec::new(); contents.len()];
     let mut order: Vec<usize> = (0..contents.len()).collect();
     let mut random = fastrand::Rng::with_seed(options.seed);
@@ -102,6 +107,15 @@ pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<ObjectsReport> 
         statistics,
         load_average: [load_before, load_average()],
     })
+}
+
+/// Returns the CPUs of server and clients: the first and the last of this process. A scheduler that moves them doubles
+/// the scatter. Two CPUs are the more expensive case, because cache lines move between them.
+fn cpus() -> Result<(usize, usize)> {
+    let allowed = sched_getaffinity(None)?;
+    let mut all = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
+    let first = all.next().context("this process has no CPU")?;
+    Ok((first, all.next_back().unwrap_or(first)))
 }
 
 /// Attaches an object, reads every key once, and then measures reads of uniform keys. All objects of a round get the

@@ -109,10 +109,10 @@ impl ObjectsReport {
              --seed {seed}`\n\n\
              {}; load average {} before, {} after.\n\n{}\n\
              Medians with quartiles over {rounds} rounds. Each round runs all objects, in a random order and with the same\n\
-             keys. A run loads and attaches an object to the cgroup of one shard. The {clients} clients read each of the {}\n\
-             keys once. Then they read {} uniform keys, one request at a time each, and these are measured. The\n\
-             object has counted every request. *Runs* are packets. *Verified* are the instructions that the verifier has\n\
-             processed. Ratios are those of one round.\n\n{}\n",
+             keys. A run loads and attaches an object to the cgroup of one shard, which stays on one CPU. {clients} clients on\n\
+             another CPU read each of the {} keys once. Then they read {} uniform keys, one request at a time each, and\n\
+             these are measured. The object has counted every request. *Runs* are packets. *Verified* are the instructions\n\
+             that the verifier has processed. Ratios are those of one round.\n\n{}\n",
             self.answer("`"),
             describe(),
             self.load_average[0],

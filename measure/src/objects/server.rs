@@ -7,6 +7,7 @@ use anyhow::Result;
 use lab::cgroup::Cgroup;
 use lab::process::{Log, Process};
 
+use crate::accuracy::pinned_thread::PinnedThread;
 use crate::gateway_bench::server::{program, started};
 
 /// No service time and no limit.
@@ -27,15 +28,17 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts `shard` from the folder `programs`.
+    /// Starts `shard` from the folder `programs` on one CPU.
     ///
     /// # Errors
     /// When it does not start, or no cgroup can be created.
-    pub(super) fn start(programs: &Path) -> Result<Self> {
+    pub(super) fn start(programs: &Path, cpu: usize) -> Result<Self> {
         let cgroup = Cgroup::create("hot-partition-lab-objects")?;
         let mut command = program(&programs.join("shard"));
         command.envs(SETTINGS);
         cgroup.enter(&mut command)?;
+        // A process inherits the CPUs of the thread that starts it.
+        let _pinned = PinnedThread::on(cpu)?;
         let mut shard = Process::start("shard", command, Log::unnamed()?)?;
         let address = started(&mut shard, Process::reported_address)?;
         Ok(Self { address, _shard: shard, cgroup })
