@@ -3,30 +3,29 @@
 //! Debian's cloud kernels boot in an emulator. Their initramfs holds the probe and its kernel tests. The same script
 //! also tests the running kernel.
 
-mod boot;
-mod console;
-mod cpio;
-mod fetch;
-mod image;
+mod findings;
+mod here;
+mod programs;
 mod report;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 
-use self::boot::Ran;
-use self::image::Programs;
+use self::programs::Programs;
 use self::report::Row;
 use crate::build_ebpf;
-use crate::packages;
-use crate::terminal::{self, heading};
-use lab::programs;
+use crate::guest::{self, Kernel, Limits, Ran};
+use crate::terminal::heading;
 use lab::tree::Tree;
 
-/// Emulator and guest shell, each with its Debian package.
-const EMULATOR: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
-const BUSYBOX: (&str, &str) = ("busybox", "busybox-static");
+/// Maximum time for one kernel. Emulation on two busy cores takes a third of it.
+const LIMIT: Duration = Duration::from_secs(480);
+
+/// The guest's file system takes 80 MB of the memory.
+const LIMITS: Limits = Limits { memory: 1536, time: LIMIT };
 
 /// A kernel to test.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,8 +81,7 @@ pub(crate) fn run(tree: &Tree, names: &[String], json: Option<&Path>) -> Result<
         .filter(|kernel| names.is_empty() || names.iter().any(|name| name == kernel.version))
         .collect();
     heading("Kernel object, probe and its kernel tests");
-    // The guests get a copy, so this must be the executable itself.
-    let busybox = programs::executable(&tool(tree, BUSYBOX)?)?;
+    let busybox = guest::busybox(tree)?;
     build_ebpf::run(tree)?;
     let programs = Programs::build(tree, busybox)?;
     let folder = tree.target.join("kernels");
@@ -112,23 +110,9 @@ pub(crate) fn run(tree: &Tree, names: &[String], json: Option<&Path>) -> Result<
 /// Runs the steps in one kernel. Returns the result and the kernel's package.
 fn query(tree: &Tree, wanted: &Wanted, programs: &Programs, folder: &Path) -> Result<(Option<String>, Ran)> {
     let Some(suite) = wanted.suite else {
-        return Ok((None, boot::here(programs, &folder.join(wanted.version))?));
+        return Ok((None, here::run(programs, &folder.join(wanted.version))?));
     };
-    let emulator = tool(tree, EMULATOR)?;
-    let image = fetch::image(tree, wanted.version, suite)?;
-    println!("{}", image.package);
-    let file_system = folder.join("file-system.cpio");
-    programs.file_system(&file_system)?;
-    let log = folder.join(wanted.version).join("console.log");
-    let ran = boot::guest(&emulator, &image.file, &file_system, &log)?;
-    Ok((Some(image.package), ran))
-}
-
-/// Returns the program's path. Installs its package if it is missing.
-fn tool(tree: &Tree, (program, package): (&str, &str)) -> Result<PathBuf> {
-    if let Some(found) = programs::find(program) {
-        return Ok(found);
-    }
-    packages::install(tree, &[package.to_owned()], packages::root(terminal::is_interactive()))?;
-    programs::find(program).ok_or_else(|| anyhow!("{package} does not contain {program}"))
+    let kernel = Kernel { version: wanted.version, suite };
+    let (package, ran) = guest::run(tree, kernel, programs.file_system()?, LIMITS)?;
+    Ok((Some(package), ran))
 }

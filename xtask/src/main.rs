@@ -11,6 +11,7 @@ mod compose_test;
 mod dashboards;
 mod demo;
 mod dist;
+mod guest;
 mod k6;
 mod kernel;
 mod kernels;

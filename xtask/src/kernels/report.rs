@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::boot::Ran;
-use super::console::{self, Failure};
+use super::findings::{self, Failure};
 use super::{KernelOutcome, Wanted};
+use crate::guest::{Ran, shortened};
 use crate::kernel;
 use crate::table::{Column, Table, thousands};
 use crate::terminal::{heading, mark};
@@ -42,10 +42,10 @@ impl Row {
     /// Evaluates a kernel's console output.
     pub(super) fn new(wanted: &Wanted, package: Option<String>, ran: &Ran) -> Self {
         let console = &ran.console;
-        let owned = |lines: Vec<&str>| lines.into_iter().map(console::shortened).collect::<Vec<_>>();
-        let status = console.status();
+        let owned = |lines: Vec<&str>| lines.into_iter().map(shortened).collect::<Vec<_>>();
+        let status = findings::status(console);
         let loads = status.as_ref().is_some_and(all_attached);
-        let (tally, failures) = console.tests();
+        let (tally, failures) = findings::tests(console);
         let mut lacks = console.lacks.clone();
         lacks.extend(status.iter().flat_map(missing_features));
         let log = owned(console.lines("run"));
@@ -57,7 +57,7 @@ impl Row {
             checks: console.code("check") == Some(0),
             unmet: kernel::failures(console.lines("check")),
             loads,
-            verified: console.verified_instructions(),
+            verified: findings::verified_instructions(console),
             refusal: if loads { Vec::new() } else { log[log.len().saturating_sub(SHOWN_LINES)..].to_vec() },
             lacks,
             tally,
@@ -103,7 +103,7 @@ impl Row {
                 console.unfinished().unwrap_or(if self.boots { "between the steps" } else { "booting" });
             let how = if ran.stopped { "took too long" } else { "fell silent" };
             let mut why = vec![format!("{how}: {place}; its last lines:")];
-            why.extend(ran.console.last_words().into_iter().map(console::shortened));
+            why.extend(ran.console.last_words().into_iter().map(shortened));
             return KernelOutcome::Fails(why);
         }
         if wanted.may_refuse && self.refuses_in_order() {

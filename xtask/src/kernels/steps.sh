@@ -1,6 +1,6 @@
 # What is asked of a kernel, in this kernel. Run by the shell of busybox, in a guest (init.sh) or on the host.
 # BUSYBOX, PROBE, TESTS: programs; PORT: a free port; SCRATCH: a folder to write to.
-# Lines that begin with "@@" are read by console.rs; all others stand between a begin and an end.
+# Lines that begin with "@@" are read by guest/console.rs; all others stand between a begin and an end.
 
 section() { echo "@@ begin $1"; }
 end() { echo "@@ end $1 $2"; }

@@ -2,7 +2,7 @@
 # The first process of a guest: file systems, loopback, the steps, the end.
 export PATH=/bin:/usr/bin:/sbin:/usr/sbin
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /usr/bin /sbin /usr/sbin
-# What the archive brings itself (image.rs) stays; busybox names each such file.
+# What the archive brings itself (file_system.rs) stays; busybox names each such file.
 /bin/busybox --install -s 2>/dev/null
 mount -t proc proc /proc
 mount -t sysfs sys /sys

@@ -1,16 +1,13 @@
-//! Builds the probe, its kernel tests, and the guest's initramfs.
+//! Builds the probe and its kernel tests, and puts them into a guest's file system.
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
-use super::cpio::Archive;
 use crate::cargo::cargo;
+use crate::guest::FileSystem;
 use lab::tree::Tree;
 use lab::{command, programs};
 
@@ -50,38 +47,19 @@ impl Programs {
         Ok(Self { busybox, probe: built("bin")?, tests: built("test")? })
     }
 
-    /// Writes the guest's initramfs to `file`.
+    /// Returns the guest's file system.
     ///
     /// # Errors
-    /// When a program or library cannot be read, or `file` cannot be written.
-    pub(super) fn file_system(&self, file: &Path) -> Result<()> {
-        let mut archive = Archive::default();
-        // The kernel opens it for the first process before that process can mount anything.
-        archive.device(Path::new("/dev/console"), 5, 1);
-        archive.file(Path::new("/init"), include_bytes!("init.sh"));
-        archive.file(Path::new("/steps.sh"), include_bytes!("steps.sh"));
-        let names = format!("PROBE='{}' TESTS='{}'\n", self.probe.display(), self.tests.display());
-        archive.file(Path::new("/programs.sh"), names.as_bytes());
-        archive.file(Path::new("/bin/busybox"), &read(&self.busybox)?);
-        let mut needed = BTreeSet::new();
-        for program in [&self.probe, &self.tests] {
-            archive.file(program, &read(program)?);
-            needed.extend(libraries(program)?);
-        }
+    /// When a program or library cannot be read.
+    pub(super) fn file_system(&self) -> Result<FileSystem> {
+        let names = [("PROBE", &*self.probe), ("TESTS", &*self.tests)];
+        let mut guest = FileSystem::new(&self.busybox, include_str!("steps.sh"), &names)?;
         for tool in TOOLS {
             let program = programs::find_executable(tool).context("the probe's tests need it")?;
-            archive.file(&Path::new("/bin").join(tool), &read(&program)?);
-            needed.extend(libraries(&program)?);
+            guest.program(&Path::new("/bin").join(tool), &program)?;
         }
-        for library in needed {
-            archive.file(&library, &read(&library)?);
-        }
-        fs::write(file, archive.finish()).with_context(|| format!("cannot write {}", file.display()))
+        Ok(guest)
     }
-}
-
-fn read(file: &Path) -> Result<Vec<u8>> {
-    fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 /// The paths of the executables of this `kind` in cargo's JSON messages.
@@ -94,35 +72,11 @@ fn executables(messages: &str, kind: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The shared libraries of `program`, including the dynamic loader.
-fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    let listed = command::capture(Command::new("ldd").arg(program))?;
-    if listed.contains("not found") {
-        bail!("{} lacks a library:\n{listed}", program.display());
-    }
-    Ok(library_paths(&listed))
-}
-
-/// Parses ldd's output. Lines are `name => /path (address)`, or `/path (address)` for the loader.
-fn library_paths(listed: &str) -> Vec<PathBuf> {
-    listed
-        .lines()
-        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
-        .map(|path| PathBuf::from(OsStr::new(path)))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
 
-    use super::{executables, library_paths};
-
-    #[test]
-    fn libraries_and_loader_are_found() {
-        let listed = "\tlinux-vdso.so.1 (0x00007f)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x00007f)\n\t/lib64/ld.so.2 (0x00007f)\n";
-        assert_eq!(library_paths(listed), ["/lib/x/libc.so.6", "/lib64/ld.so.2"].map(PathBuf::from));
-    }
+    use super::executables;
 
     #[test]
     fn executables_are_found_in_cargos_messages() {
