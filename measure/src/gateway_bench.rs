@@ -5,7 +5,7 @@
 //! own, because two equal processes may differ by some percent for their whole life. Ratios are those of one round.
 
 mod answer;
-mod client;
+pub(crate) mod client;
 mod draws;
 mod figures;
 mod goals;
@@ -22,7 +22,7 @@ mod row;
 pub(crate) mod server;
 mod side;
 mod slice;
-mod versions;
+pub(crate) mod versions;
 mod wrk;
 
 pub use figures::Ratio;

@@ -8,6 +8,7 @@
 //! - [`gateway_bench`]: the gateway beside nginx, HAProxy and Varnish
 //! - [`gateway_cost`]: the cost of tracing and of the detector
 //! - [`nodes`]: an aggregator of many simulated probes
+//! - [`obi`]: the probe beside OpenTelemetry's eBPF instrumentation
 //! - [`objects`]: kernel objects beside each other
 //! - [`soak`]: mixed load with random faults, and what grows under it
 //! - [`stores`]: the probe's counts of a store that was not changed, against the store's own
@@ -21,9 +22,11 @@ pub mod experiment;
 pub mod faults;
 pub mod gateway_bench;
 pub mod gateway_cost;
+mod held;
 mod lines;
 mod machine;
 pub mod nodes;
+pub mod obi;
 pub mod objects;
 mod pair;
 pub mod soak;

@@ -1,4 +1,4 @@
-//! Describes the machine of a measurement, and reads processes' CPU time.
+//! Describes the machine of a measurement, and reads CPU time and memory.
 
 use std::process::Command;
 
@@ -32,6 +32,9 @@ pub(crate) fn load_average() -> String {
     text.split(' ').next().unwrap_or_default().to_owned()
 }
 
+/// `USER_HZ`, the same on every current architecture.
+const TICKS_PER_SECOND: f64 = 100.0;
+
 /// Indices of user and system time in `/proc/PID/stat`, counted after the name. The first pair is the process's own
 /// time, the second that of its ended children.
 pub(crate) const OWN: [usize; 2] = [11, 12];
@@ -39,8 +42,6 @@ pub(crate) const CHILDREN: [usize; 2] = [13, 14];
 
 /// Returns the CPU time in seconds, with a resolution of 10 ms. 0 for a process that has ended (`proc_pid_stat(5)`).
 pub(crate) fn cpu_seconds(pid: u32, fields: [usize; 2]) -> f64 {
-    /// `USER_HZ`, the same on every current architecture.
-    const TICKS_PER_SECOND: f64 = 100.0;
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let all: Vec<&str> =
         text.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
@@ -48,19 +49,37 @@ pub(crate) fn cpu_seconds(pid: u32, fields: [usize; 2]) -> f64 {
     ticks.sum::<f64>() / TICKS_PER_SECOND
 }
 
-/// Returns the bytes that the kernel holds for the maps of a process.
-///
-/// # Errors
-/// When the process has ended, or belongs to another user.
-pub(crate) fn map_bytes(pid: u32) -> std::io::Result<u64> {
-    let mut bytes = 0;
-    for descriptor in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-        // One that has been closed meanwhile is no map.
-        let Ok(info) = std::fs::read_to_string(descriptor?.path()) else { continue };
-        let value = |name| info.lines().find_map(|line| line.strip_prefix(name));
-        if value("map_type:").is_some() {
-            bytes += value("memlock:").and_then(|bytes| bytes.trim().parse::<u64>().ok()).unwrap_or_default();
-        }
+/// Returns the seconds in which the machine's CPUs were busy, with a resolution of 10 ms (`proc_stat(5)`).
+pub(crate) fn busy_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    busy_ticks(&text) / TICKS_PER_SECOND
+}
+
+/// The sum of all fields of the first line without idle time, time of waiting for devices, and guests' time. The last
+/// is a part of the user time.
+fn busy_ticks(stat: &str) -> f64 {
+    let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1).take(8).enumerate();
+    fields
+        .filter(|(place, _)| ![3, 4].contains(place))
+        .filter_map(|(_, ticks)| ticks.parse::<f64>().ok())
+        .sum()
+}
+
+/// Returns the proportional set size of a process in bytes, which has each shared page by its share. `None` if the
+/// process has ended.
+pub(crate) fn proportional_bytes(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1_024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::busy_ticks;
+
+    #[test]
+    fn idle_time_is_not_busy() {
+        let stat = "cpu  1 2 4 1000 1000 8 16 32 64 128\ncpu0 1 2 4 1000 1000 8 16 32 64 128\n";
+        assert!((busy_ticks(stat) - 63.0).abs() < 1e-9);
     }
-    Ok(bytes)
 }

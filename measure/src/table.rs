@@ -63,6 +63,12 @@ pub(crate) fn thousands(number: u64) -> String {
     text
 }
 
+/// Makes the first letter a capital.
+pub(crate) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// Formats a share in percent, with one decimal.
 pub(crate) fn percent(share: f64) -> String {
     // Adding 0 avoids "-0.0".

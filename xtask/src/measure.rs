@@ -1,5 +1,7 @@
 //! `cargo xtask accuracy`, `experiment`, `faults`, `soak`, `bench …`: build and run measuring programs.
 
+mod obi;
+
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
@@ -11,6 +13,9 @@ use lab::tree::Tree;
 use crate::cargo::{build, cargo};
 use crate::packages::{self, Part, Root};
 use crate::{build_ebpf, needs, objects, terminal};
+
+/// The folder of the benchmarks' pages.
+const FOLDER: &str = "docs/benchmarks";
 
 /// Arguments for a measuring program.
 #[derive(Debug, Args)]
@@ -44,6 +49,8 @@ pub(crate) enum Bench {
     /// Measure the aggregator's CPU time, memory and traffic with up to 1,000 simulated probes
     #[command(disable_help_flag = true)]
     Nodes(Arguments),
+    /// Measure the probe beside OpenTelemetry's eBPF instrumentation (OBI): counts, eBPF and CPU time, memory
+    Obi(obi::Request),
     /// Compare the counts of `probe watch` with those of Redis, row by row; `--full` runs all rows
     #[command(disable_help_flag = true)]
     Stores(Arguments),
@@ -98,6 +105,8 @@ const STORES: Program = Program {
     lab: &["probe"],
     profile: "release",
 };
+const OBI: Program =
+    Program { name: "obi", parts: &[Part::Kernel], lab: &["shard", "gateway", "probe"], profile: "release" };
 const GATEWAY_COST: Program =
     Program { name: "gateway_cost", parts: &[], lab: &["gateway", "shard", "load"], profile: "release" };
 /// What is measured here is what is shipped.
@@ -170,11 +179,12 @@ pub(crate) fn bench(tree: &Tree, bench: &Bench) -> Result<ExitCode> {
             written(tree, &OBJECTS, &built, "docs/experiments")
         }
         Bench::Nodes(given) => run(tree, &NODES, given.arguments.clone()),
+        Bench::Obi(request) => obi::compare(tree, request),
         Bench::Stores(given) => run(tree, &STORES, given.arguments.clone()),
         Bench::Gateway(given) => {
             let grows = given.arguments.iter().any(|argument| argument == "--growth");
             let program = if grows { &GATEWAY_GROWTH } else { &GATEWAY_BENCH };
-            written(tree, program, given, "docs/benchmarks")
+            written(tree, program, given, FOLDER)
         }
         Bench::Traces(given) => run(tree, &GATEWAY_COST, before("traces".into(), given)),
         Bench::Detector(given) => run(tree, &GATEWAY_COST, before("detector".into(), given)),

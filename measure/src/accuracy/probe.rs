@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::keys::KeyTable;
 use super::server::Server;
-use crate::machine::map_bytes;
+use crate::held::Held;
 use lab_tests::process::{Process, Signal, TestProcess as _};
 
 /// Starts probes, and waits for their counts.
@@ -137,7 +137,7 @@ impl Probe<'_> {
 
     /// Memory that the kernel holds for its maps, in bytes.
     pub(crate) fn map_bytes(&self) -> Result<u64> {
-        Ok(map_bytes(self.process.pid())?)
+        Ok(Held::by(self.process.pid())?.map_bytes)
     }
 
     /// The probe's own comparison of every server, in order.

@@ -109,7 +109,7 @@ pub(super) fn run(
 ///
 /// # Errors
 /// See [`run`]. Also after a signal to end.
-pub(super) fn in_turn(
+pub(crate) fn in_turn(
     address: SocketAddr,
     connections: u32,
     requests: u32,

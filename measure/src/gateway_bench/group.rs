@@ -7,7 +7,7 @@ use anyhow::Result;
 use lab::cgroup::Cgroup;
 use lab::process::Process;
 
-use crate::machine::{CHILDREN, OWN, cpu_seconds};
+use crate::machine::{CHILDREN, OWN, cpu_seconds, proportional_bytes};
 
 /// The processes of one server.
 pub(super) struct Group {
@@ -45,12 +45,7 @@ impl Group {
 
     /// Returns the memory in bytes: the sum of the proportional set sizes, which has shared pages once.
     pub(super) fn memory(&self, root: &Process) -> u64 {
-        let of = |pid: &u32| -> Option<u64> {
-            let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-            let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-            line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1_024)
-        };
-        self.pids(root).iter().filter_map(of).sum()
+        self.pids(root).into_iter().filter_map(proportional_bytes).sum()
     }
 
     /// Returns the running processes.

@@ -16,7 +16,7 @@ use super::row::Row;
 use super::server::{Server, program, started};
 use super::side::{Side, TrafficPath};
 use super::slice;
-use crate::machine::map_bytes;
+use crate::held::Held;
 
 /// Numbers of shards. A probe watches at most 64.
 pub(super) const SIZES: [u32; 3] = [4, 16, 64];
@@ -79,7 +79,7 @@ pub(super) fn measure(
     );
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53 bytes")]
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let (memory, maps) = (mebibytes(group.memory(&probe)), mebibytes(map_bytes(probe.pid())?));
+    let (memory, maps) = (mebibytes(group.memory(&probe)), mebibytes(Held::by(probe.pid())?.map_bytes));
     Ok(ProbeSample { per_second: slice.per_second, cpu, memory, maps })
 }
 

@@ -12,7 +12,7 @@ use crate::experiment::chart::{Chart, Mark};
 use crate::experiment::report::File;
 use crate::machine::{date, describe};
 use crate::statistics::Quartiles;
-use crate::table::{Table, percent, thousands};
+use crate::table::{Table, capital, percent, thousands};
 
 /// The results of a run.
 #[derive(Clone, Debug)]
@@ -292,9 +292,4 @@ impl Measured {
 
 pub(super) fn interval(of: Quartiles) -> String {
     format!("{:.2} ({:.2} … {:.2})", of.median, of.lower, of.upper)
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

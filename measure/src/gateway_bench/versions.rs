@@ -26,7 +26,8 @@ fn version(name: &str, option: &str) -> Option<String> {
     Some(version.trim_start_matches("nginx version: ").trim().to_owned())
 }
 
-fn commit() -> Option<String> {
+/// Returns the commit of this repository, and whether files differ from it.
+pub(crate) fn commit() -> Option<String> {
     let git = |arguments: &[&str]| {
         let root = Tree::find().ok()?.root;
         let output = Command::new("git").args(arguments).current_dir(root).output().ok()?;
