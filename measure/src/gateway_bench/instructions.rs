@@ -20,6 +20,7 @@ use super::server::{gateway, started};
 use super::side::TrafficPath;
 use crate::experiment::report::File;
 use crate::machine::{date, describe};
+use crate::statistics::Quartiles;
 use crate::table::{Table, thousands};
 
 /// Requests of the shorter run, after one for each key.
@@ -35,10 +36,20 @@ const REST: Duration = Duration::from_secs(6);
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(20);
 
+/// Measurements of each figure. Which work of a second falls into a run differs.
+const ROUNDS: usize = 3;
+
 const ROWS: [Row; 2] = [Row::Base, Row::UniformKeys];
 
-const HEADINGS: [&str; 7] =
-    ["path", "keys", "on: a request", "off: a request", "on ⁄ off", "on: a second", "off: a second"];
+const HEADINGS: [&str; 7] = [
+    "path",
+    "keys",
+    "on: a request",
+    "off: a request",
+    "on ⁄ off (quartiles)",
+    "on: a second",
+    "off: a second",
+];
 
 /// Instructions, by a model: those of a request, and those of a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,8 +94,9 @@ pub fn instructions(options: &Options, progress: impl Fn(&str)) -> Result<File> 
                     run(REQUESTS, REST)?,
                 ]))
             };
-            let (on, off) = (cost("true")?, cost("false")?);
-            let cells = cells(path, row, on, off);
+            let round = |_| anyhow::Ok([cost("true")?, cost("false")?]);
+            let rounds = (0..ROUNDS).map(round).collect::<Result<Vec<_>>>()?;
+            let cells = cells(path, row, &rounds).context("no round")?;
             progress(&cells.join(", "));
             rows.push(cells);
         }
@@ -98,7 +110,8 @@ pub fn instructions(options: &Options, progress: impl Fn(&str)) -> Result<File> 
          about 100 bytes on {CONNECTIONS} connections, of all keys in turn. So of 20,000 keys none comes again while it is \
          stored, which is the worst case.\n\n\
          The work of a request and of a second are told apart by a model with three runs: {} requests, twice as many, and \
-         a rest of {} s. Under callgrind a second has about a tenth of the requests that it has otherwise.\n",
+         a rest of {} s. Under callgrind a second has about a tenth of the requests that it has otherwise. Figures are medians of {ROUNDS} \
+         rounds.\n",
         date("+%F"),
         describe(),
         options.profile(),
@@ -109,17 +122,20 @@ pub fn instructions(options: &Options, progress: impl Fn(&str)) -> Result<File> 
     Ok(File { name: format!("{}-gateway-instructions.md", date("+%F")), content })
 }
 
-fn cells(path: TrafficPath, row: Row, on: Cost, off: Cost) -> Vec<String> {
-    let whole = |number: f64| thousands(number.max(0.0).round() as u64);
-    vec![
+/// The medians of all rounds, with statistics on and off, and the ratio with its quartiles. `None` without a round.
+fn cells(path: TrafficPath, row: Row, rounds: &[[Cost; 2]]) -> Option<Vec<String>> {
+    let of = |figure: fn(&[Cost; 2]) -> f64| Quartiles::of(rounds.iter().map(figure));
+    let whole = |of: Quartiles| thousands(of.median.max(0.0).round() as u64);
+    let ratio = of(|[on, off]| on.request / off.request)?;
+    Some(vec![
         path.name().to_owned(),
         thousands(u64::from(row.keys().count())),
-        whole(on.request),
-        whole(off.request),
-        format!("{:.3}", on.request / off.request),
-        whole(on.second),
-        whole(off.second),
-    ]
+        whole(of(|[on, _]| on.request)?),
+        whole(of(|[_, off]| off.request)?),
+        format!("{:.3} ({:.3} … {:.3})", ratio.median, ratio.lower, ratio.upper),
+        whole(of(|[on, _]| on.second)?),
+        whole(of(|[_, off]| off.second)?),
+    ])
 }
 
 fn run(
