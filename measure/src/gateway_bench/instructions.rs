@@ -107,8 +107,8 @@ pub fn instructions(options: &Options, progress: impl Fn(&str)) -> Result<File> 
          **Question.** How many more instructions does the gateway take for a request if it counts keys?\n\n\
          **Command.** `cargo xtask bench gateway --instructions`\n\n{}; profile `{}`.\n\n{}\n\
          Instructions in user space by callgrind, with `KEY_STATISTICS` on and off and one worker. Reads of values of \
-         about 100 bytes on {CONNECTIONS} connections, of all keys in turn. So of 20,000 keys none comes again while it is \
-         stored, which is the worst case.\n\n\
+         about 100 bytes on {CONNECTIONS} connections, of all keys in turn. So of 20,000 keys none comes again in the \
+         same batch of a core, which is the worst case.\n\n\
          The work of a request and of a second are told apart by a model with three runs: {} requests, twice as many, and \
          a rest of {} s. Under callgrind a second has about a tenth of the requests that it has otherwise. Figures are medians of {ROUNDS} \
          rounds.\n",
