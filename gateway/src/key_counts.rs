@@ -30,7 +30,7 @@ const SECOND: Limits = Limits { exact_keys: 448, sketch_keys: 256 };
 /// | windows, per shard | 1.1 MiB | 11 MiB |
 ///
 /// A shard has two windows, one for client requests and one for requests sent. A window has 11 slots with at most 448
-/// read and 448 written keys each, and half as many once it has more keys.
+/// read and 448 written keys each, and 256 once it has more keys.
 pub(crate) struct KeyCounts {
     counts: Batched<ShardId, 4, Counts>,
     shards: usize,
@@ -103,7 +103,9 @@ impl KeyCounts {
 
     /// Counts all requests up to now in the key series.
     pub(crate) fn complete_series(&self) {
-        drop(self.counts.lock());
+        if self.on {
+            drop(self.counts.lock());
+        }
     }
 
     /// The `n` most requested keys, in descending order of their lower bound.

@@ -21,7 +21,7 @@ type Key = SmolStr;
 
 /// Accesses counted in one run.
 const ACCESSES: usize = 1_000_000;
-/// The limits that the shards use.
+/// The limits of the gateway.
 const TOTALS: Limits = Limits { exact_keys: 50_000, sketch_keys: 1_792 };
 const SECOND: Limits = Limits { exact_keys: 448, sketch_keys: 256 };
 

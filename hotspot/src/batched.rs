@@ -124,8 +124,9 @@ impl<P: Copy + PartialEq, const KINDS: usize, C: Accumulate<P, KINDS>> Batched<P
     pub fn lock(&self) -> MutexGuard<'_, C> {
         let mut count = self.count.lock();
         for core in &self.cores {
+            let mut notes = Vec::with_capacity(BATCH);
             // Swap the buffer before the count, so that the core need not wait for it.
-            let notes = std::mem::replace(&mut core.0.lock().notes, Vec::with_capacity(BATCH));
+            std::mem::swap(&mut core.0.lock().notes, &mut notes);
             count.add(notes.into_iter());
         }
         count

@@ -16,13 +16,13 @@ use std::ops::RangeInclusive;
 
 use crate::hash::hash_of;
 
-/// Maximum number of keys of a [`KeyCounter`]. Its memory is bounded by the larger of the two: each key takes 49 bytes
-/// of a table whose size is the next power of two above 8/7 of the keys, plus the memory that the key itself owns.
+/// Maximum number of keys of a [`KeyCounter`]. Its memory is bounded by the larger of the two: each key takes 25
+/// bytes and its own size, in a table whose size is the next power of two above 8/7 of the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Distinct keys counted exactly.
     pub exact_keys: usize,
-    /// Keys held once there are more distinct keys.
+    /// At most so many keys are held once there are more distinct keys. 0 counts as 1.
     pub sketch_keys: usize,
 }
 
@@ -142,20 +142,19 @@ impl<K: Clone + Eq + Hash> KeyCounter<K> {
         if self.is_exact() { exact_keys.max(sketch_keys) } else { sketch_keys }.max(1)
     }
 
-    /// Keeps the largest half of a full sketch. Of equal counts it keeps all or none.
+    /// Keeps the largest half of a full sketch. Of equal counts it keeps all or none. A new table has no marks of removed
+    /// keys, with which the next keys could double it.
     #[cold]
     fn evict(&mut self) {
         let keep = self.limits.sketch_keys / 2;
         let mut counts: Vec<u64> = self.held.iter().map(|held| held.count).collect();
         // A full counter has more keys than it keeps.
-        let (larger, floor, _) = counts.select_nth_unstable_by_key(keep, |count| std::cmp::Reverse(*count));
+        let (_, floor, _) = counts.select_nth_unstable_by_key(keep, |count| std::cmp::Reverse(*count));
         self.floor = *floor;
-        if larger.iter().all(|count| *count == self.floor) {
-            self.held.clear();
-        } else {
-            self.held.retain(|held| held.count > self.floor);
+        let all = std::mem::replace(&mut self.held, HashTable::with_capacity(self.limits.sketch_keys.max(1)));
+        for held in all.into_iter().filter(|held| held.count > self.floor) {
+            self.held.insert_unique(held.hash, held, |held| held.hash);
         }
-        self.held.shrink_to(self.limits.sketch_keys, |held| held.hash);
     }
 
     /// All accesses counted.
@@ -244,6 +243,20 @@ mod tests {
         let counter = counted(Limits { exact_keys: 10, sketch_keys: 10 }, &stream);
         assert!(!counter.is_exact() && counter.len() <= 10);
         assert!(counter.top(20).iter().all(|c| c.lower_bound() <= 1), "{:?}", counter.top(20));
+    }
+
+    #[test]
+    fn a_table_does_not_grow_with_evictions() {
+        let limits = Limits { exact_keys: 10, sketch_keys: 1_792 };
+        // One in three is one of many keys, so that keys are kept and dropped.
+        let key = |n: u64| if n.is_multiple_of(3) { n } else { n.pow(2) % 1_201 };
+        let (mut counter, mut floors) = (KeyCounter::new(limits), std::collections::BTreeSet::new());
+        for n in 0..100_000 {
+            counter.add(&key(n));
+            floors.insert(counter.floor);
+            assert!(counter.held.capacity() <= 1_792, "{} after {n}", counter.held.capacity());
+        }
+        assert!(floors.len() > 10, "{floors:?}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// The hash of a key. It is computed once for an access, and used by all counters.
+/// The hash of a key. It is computed once for an access in a batch, and used by all its counters.
 pub fn hash_of<K: Hash + ?Sized>(key: &K) -> u64 {
     SEED.hash_one(key)
 }

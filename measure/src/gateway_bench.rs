@@ -78,15 +78,19 @@ impl Options {
     }
 }
 
+/// Tells which servers cannot run here.
+fn name_left_out(sides: impl Iterator<Item = &'static Side>, progress: impl Fn(&str)) {
+    for side in sides.filter(|side| !side.is_installed()).collect::<BTreeSet<_>>() {
+        progress(&format!("{} is not installed and is left out", side.name()));
+    }
+}
+
 /// Measures all rows. It calls `progress` with a line for each step.
 ///
 /// # Errors
 /// When a server cannot be started, or a request fails.
 pub fn run(options: &Options, progress: impl Fn(&str)) -> Result<Report> {
-    let all = TrafficPath::ALL.into_iter().flat_map(|path| path.sides(options.peers));
-    for side in all.filter(|side| !side.is_installed()).collect::<BTreeSet<_>>() {
-        progress(&format!("{} is not installed and is left out", side.name()));
-    }
+    name_left_out(TrafficPath::ALL.into_iter().flat_map(|path| path.sides(options.peers)), &progress);
     for row in &options.rows {
         row.ensure_memory()?;
     }

@@ -215,7 +215,7 @@ impl Probe {
         Ok(Some(ConnectionReading { counted, open, follows_preexisting, round_trips }))
     }
 
-    /// Runs `read`, which reads tables of keys, on a thread of its own. One such thread reads at a time, because each
+    /// Runs `read`, which reads tables of keys, on a thread that may block. One such thread reads at a time, because each
     /// keeps memory for a table. Returns an error only when the runtime ends.
     pub(crate) async fn read_tables<T: Send + 'static>(
         self: &Arc<Self>,

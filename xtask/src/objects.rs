@@ -22,7 +22,7 @@ const SHORT: usize = 7;
 pub(crate) fn with_built(tree: &Tree, given: &[OsString]) -> Result<Vec<OsString>> {
     let mut arguments = given.to_vec();
     for Given { place, before, object } in objects(given) {
-        if Path::new(object).exists() {
+        if Path::new(object).is_file() {
             continue;
         }
         let commit = format!("{object}^{{commit}}");

@@ -7,7 +7,7 @@ use super::Options;
 use super::client;
 use super::draws::Script;
 use super::figures::Slice;
-use super::growth_point::{ACTIVE, KEYS, Point};
+use super::growth_point::{ACTIVE, Axis, KEYS, Point};
 use super::growth_probe::{self, ProbePoint};
 use super::growth_report::GrowthReport;
 use super::origin::Origin;
@@ -26,6 +26,7 @@ pub fn growth(options: &Options, progress: impl Fn(&str)) -> Result<GrowthReport
     let before = load_average();
     let folder = tempfile::Builder::new().prefix("gateway-bench-").tempdir()?;
     let mut random = fastrand::Rng::with_seed(options.seed);
+    super::name_left_out(Axis::ALL.into_iter().flat_map(Axis::sides), &progress);
     let mut points = Point::all();
     let mut probes = growth_probe::SIZES.map(|shards| ProbePoint { shards, samples: Vec::new() });
     for round in 1..=options.pairs {

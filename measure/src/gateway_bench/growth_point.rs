@@ -38,8 +38,8 @@ impl Axis {
         }
     }
 
-    /// Returns the servers. More shards are more processes on the same machine: the peers tell what that takes alone.
-    const fn sides(self) -> &'static [Side] {
+    /// Returns the servers. The peers show the cost of more processes alone.
+    pub(super) const fn sides(self) -> &'static [Side] {
         match self {
             Self::Shards => &[Side::Gateway, Side::Nginx, Side::Haproxy],
             Self::Keys | Self::Connections => &[Side::Gateway],

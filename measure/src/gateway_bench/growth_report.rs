@@ -198,8 +198,8 @@ impl GrowthReport {
              - The first read of a key creates its value of about 100 bytes. All keys are read once before a slice.\n\
              - {pairs} rounds. A round has a slice of {slice_seconds} s for each size, in random order. Each slice \
              has new processes. A ratio is that of one round.\n\
-             - CPU time is that of the server alone. The shards and wrk are not in it. nginx and HAProxy are measured with \
-             more shards, because these are more processes on the same machine for each server.\n\
+             - CPU time is that of the server alone. The shards and wrk are not in it. More shards are more \
+             processes on this machine: nginx and HAProxy show that part of the cost.\n\
              - The probe is measured after the other sizes of a round, with the same load through the gateway. It watches all \
              shards. Its CPU time is \
              that of its process, without its kernel programs. In each slice it has counted every request that the \

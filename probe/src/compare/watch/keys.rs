@@ -36,13 +36,13 @@ pub(super) enum KernelKeys {
 }
 
 impl KernelKeys {
-    /// Reads one shard's keys at `at`.
+    /// Reads one shard's keys at `at`, or when the thread that reads tables is free.
     pub(super) async fn read(probe: &Arc<Probe>, shard: u32, at: Duration) -> Self {
         let since = Instant::now();
-        let read = probe.read_tables(move |probe| probe.keys(shard, since)).await;
-        let table = read.ok().and_then(|read| probe.readable(shard, read));
-        let both = table.and_then(|table| Some((table, probe.counters(shard)?)));
-        both.map_or(Self::Unreadable, |(table, counters)| {
+        let read = probe.read_tables(move |probe| (since.elapsed(), probe.keys(shard, since))).await;
+        let read = read.ok().and_then(|(waited, read)| Some((at + waited, probe.readable(shard, read)?)));
+        let both = read.and_then(|(at, table)| Some((at, table, probe.counters(shard)?)));
+        both.map_or(Self::Unreadable, |(at, table, counters)| {
             let requests = Box::new(counters.requests);
             Self::Read { at, table, requests }
         })
